@@ -1,0 +1,39 @@
+"""Send commands: what delivery is to send. A command on the topic is sendable now."""
+
+import hashlib
+from typing import Annotated
+
+import orjson
+from pydantic import Field
+
+from schemas.types import Address, Fact, Id, Instant, Name, Properties
+
+
+class SendCommand(Fact):
+    """One message to one user. Keyed by `user_id`. `to` is set only where the rule writes an address."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    trigger: Name
+    rule_hash: str
+    occurrence: str
+    step: Name
+    user_id: Id
+    channel: Name = "email"
+    to: Address | None = None
+    template: Name
+    template_hash: str
+    variant: str | None = None
+    purpose: Name
+    data: Properties = Field(default_factory=dict)
+    decided_at: Instant
+    expires_at: Instant
+    priority: Annotated[int, Field(ge=0, le=100)] = 50
+
+
+def command_id(trigger: str, user_id: str, occurrence: str, step: str) -> str:
+    """The id of a send: blake2b-128 of `[trigger, user_id, occurrence, step]`.
+
+    The same occurrence gives the same id after any replay, restart or rule edit, which is what makes a command
+    sent twice recognisable wherever it appears.
+    """
+    return hashlib.blake2b(orjson.dumps([trigger, user_id, occurrence, step]), digest_size=16).hexdigest()

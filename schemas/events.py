@@ -1,0 +1,20 @@
+"""Events: what users did, as backend services publish it."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.types import Fact, Id, Instant, Name, Properties
+
+
+class Event(Fact):
+    """One thing a user did. Keyed by `user_id`; an event without a user carries null there."""
+
+    id: Id
+    type: Name
+    user_id: Id | None
+    anonymous_id: Id | None = None
+    time: Instant
+    properties: Properties = Field(default_factory=dict)
+    context: Properties = Field(default_factory=dict)
+    source: Annotated[str, Field(max_length=256)] = ""

@@ -1,0 +1,23 @@
+"""The journal: one record a checkpoint, enough to apply the same inputs in the same order again."""
+
+from schemas.types import Count, Fact, Instant
+
+
+class Applied(Fact):
+    """A run of offsets of one input, [first, last], applied in order."""
+
+    topic: str
+    partition: Count
+    first: Count
+    last: Count
+
+
+class Checkpoint(Fact):
+    """What one checkpoint applied, in order, up to which clock, under which rules and control."""
+
+    partition: Count
+    number: Count
+    applied: list[Applied]
+    clock: Instant
+    manifest: Count
+    control: Count

@@ -1,0 +1,40 @@
+"""Outcomes: what became of each command, from our own delivery, the receiver and the reader."""
+
+import hashlib
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import Field
+
+from schemas.types import Count, Fact, Id, Instant
+from schemas.vocabulary import OutcomeKind
+
+
+class Reply(Fact):
+    """A server's answer: its code, its enhanced code (RFC 3463) where it gave one, and its text on one line."""
+
+    code: Annotated[int, Field(ge=0, le=999)]
+    enhanced: str | None = None
+    text: Annotated[str, Field(max_length=1024)] = ""
+
+
+class Outcome(Fact):
+    """One thing that happened to a command. Keyed by `user_id`."""
+
+    id: Id
+    command_id: Id
+    user_id: Id
+    kind: OutcomeKind
+    time: Instant
+    provider: Annotated[str, Field(max_length=128)] = ""
+    reply: Reply | None = None
+    classification: str | None = None
+    classifier_hash: str | None = None
+    attempt: Count = 0
+    machine: bool | Literal["unknown"] = "unknown"
+    url: Annotated[str, Field(max_length=2048)] | None = None
+
+
+def outcome_id(command: str, kind: OutcomeKind, attempt: int) -> str:
+    """The id of delivery's own outcome: the same attempt reported twice is one fact with one id."""
+    return hashlib.blake2b(orjson.dumps([command, kind, attempt]), digest_size=16).hexdigest()

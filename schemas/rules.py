@@ -1,0 +1,49 @@
+"""What `rules` and `control` carry: texts by their hash, the manifest that names a whole set, and the switches."""
+
+import hashlib
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.types import Count, Fact, Instant, Name
+
+
+class Text(Fact):
+    """One file of a set, kept under `text/<hash>` while a manifest or a running occurrence refers to it."""
+
+    kind: Literal["rule", "template"]
+    path: Annotated[str, Field(max_length=512)]
+    body: str
+
+
+class Manifest(Fact):
+    """The running set: everything named here becomes current at once. Kept under the key `current`."""
+
+    number: Count
+    texts: list[str]
+    applied_at: Instant
+    applied_by: str = ""
+
+
+class Control(Fact):
+    """A switch, kept under its scope: `global`, `trigger/NAME` or `purpose/NAME`."""
+
+    number: Count
+    scope: Annotated[str, Field(pattern=r"^(global|(trigger|purpose)/.+)$", max_length=256)]
+    paused: bool
+    by: str = ""
+    at: Instant
+    limits: dict[Name, float] = Field(default_factory=dict)
+
+
+CURRENT = "current"
+
+
+def text_hash(body: str) -> str:
+    """The name of a text: blake2b-128 of its UTF-8 bytes."""
+    return hashlib.blake2b(body.encode(), digest_size=16).hexdigest()
+
+
+def text_key(digest: str) -> str:
+    """The key under which a text is kept on `rules`."""
+    return f"text/{digest}"

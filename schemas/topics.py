@@ -1,0 +1,57 @@
+"""The topics: name, key, how long they are kept, and the model they carry. One place, so that no reader guesses."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schemas.commands import SendCommand
+from schemas.deadletters import DeadLetter
+from schemas.decisions import Decision
+from schemas.events import Event
+from schemas.journal import Checkpoint
+from schemas.outcomes import Outcome
+from schemas.profiles import Profile
+from schemas.rules import Control, Manifest, Text
+from schemas.types import Fact
+
+DAY_MS = 24 * 60 * 60 * 1000
+DEMO_PARTITIONS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic. `user_keyed` topics share one partition count; `single` topics have one partition."""
+
+    name: str
+    models: tuple[type[Fact], ...]
+    kept: Literal["deleted", "compacted"]
+    layout: Literal["user_keyed", "single", "by_partition", "source_keyed"]
+    retention_ms: int | None = None
+    log_append_time: bool = False
+
+    def partitions(self, user_partitions: int) -> int:
+        """How many partitions the topic has where user-keyed topics have `user_partitions`."""
+        return 1 if self.layout == "single" else user_partitions
+
+    def config(self) -> dict[str, str]:
+        """The topic's settings as Kafka's admin interface takes them."""
+        settings = {"message.timestamp.type": "LogAppendTime" if self.log_append_time else "CreateTime"}
+        if self.kept == "compacted":
+            settings["cleanup.policy"] = "compact"
+        else:
+            settings["cleanup.policy"] = "delete"
+            settings["retention.ms"] = str(self.retention_ms)
+        return settings
+
+
+EVENTS = Topic("events", (Event,), "deleted", "user_keyed", 30 * DAY_MS, log_append_time=True)
+PROFILES = Topic("profiles", (Profile,), "compacted", "user_keyed", log_append_time=True)
+RULES = Topic("rules", (Text, Manifest), "compacted", "single")
+CONTROL = Topic("control", (Control,), "compacted", "single")
+COMMANDS = Topic("commands", (SendCommand,), "deleted", "user_keyed", 7 * DAY_MS)
+DECISIONS = Topic("decisions", (Decision,), "deleted", "user_keyed", 7 * DAY_MS)
+OUTCOMES = Topic("outcomes", (Outcome,), "deleted", "user_keyed", 30 * DAY_MS, log_append_time=True)
+JOURNAL = Topic("journal", (Checkpoint,), "deleted", "by_partition", 7 * DAY_MS)
+DEAD_LETTERS = Topic("dead-letters", (DeadLetter,), "deleted", "source_keyed", 30 * DAY_MS)
+
+TOPICS = (EVENTS, PROFILES, RULES, CONTROL, COMMANDS, DECISIONS, OUTCOMES, JOURNAL, DEAD_LETTERS)
+USER_KEYED = tuple(topic for topic in TOPICS if topic.layout == "user_keyed")

@@ -1,0 +1,55 @@
+"""The field types that several models share, each with its bound: what arrives is hostile until it fits one of these."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ADDRESS = re.compile(r"[^\s@<>,;:\"\\()\[\]]{1,64}@[^\s@<>,;:\"\\()\[\]]{1,253}")
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _no_control(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+def _address(text: str) -> str:
+    """One plain mailbox. Anything that could end a line or name a second mailbox is refused, never cleaned."""
+    _no_control(text)
+    if len(text) > 254 or not _ADDRESS.fullmatch(text):
+        raise ValueError("not a plain mail address")
+    return text
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+"""A moment, always with an offset on the wire and always UTC in memory."""
+
+Line = Annotated[str, AfterValidator(_no_control)]
+"""Text that fits one header line."""
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_no_control)]
+"""An identifier given by a publisher: opaque, one line, at most 256 characters."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$")]
+"""A name that people write: triggers, templates, purposes, event types."""
+
+Address = Annotated[str, AfterValidator(_address)]
+
+Properties = dict[str, Any]
+"""Free JSON of a publisher."""
+
+
+class Fact(BaseModel):
+    """The base of every model on a topic: immutable, and tolerant of fields that a newer writer added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_timedelta="float")
+
+
+Count = Annotated[int, Field(ge=0)]

@@ -1,0 +1,144 @@
+"""The one vocabulary of outcomes and reasons: logs, metrics, SQL and tests spell them as they are spelled here."""
+
+from enum import StrEnum
+
+
+class DecisionOutcome(StrEnum):
+    """What a decision did."""
+
+    SEND = "send"
+    DROP = "drop"
+    DEFER = "defer"
+    HELD_OUT = "held_out"
+    SHADOW = "shadow"
+    GOAL = "goal"
+
+
+class Reason(StrEnum):
+    """Why a decision did not send."""
+
+    MODE = "mode"
+    DUPLICATE = "duplicate"
+    SUPPRESSED = "suppressed"
+    NO_CONSENT = "no_consent"
+    CONDITION = "condition"
+    CONDITION_ERROR = "condition_error"
+    HOLDOUT = "holdout"
+    EXPIRED = "expired"
+    QUIET = "quiet"
+    CAP = "cap"
+    INVALID_DATA = "invalid_data"
+    EVICTED = "evicted"
+    WITHDRAWN = "withdrawn"
+
+
+class Gate(StrEnum):
+    """The gates of a send, in the order in which they are asked."""
+
+    MODE = "mode"
+    DEDUPE = "dedupe"
+    SUPPRESSION = "suppression"
+    CONSENT = "consent"
+    WHEN = "when"
+    HOLDOUT = "holdout"
+    EXPIRY = "expiry"
+    QUIET = "quiet"
+    CAP = "cap"
+
+
+class OutcomeKind(StrEnum):
+    """What became of a command: first at our side, then at the receiver, then with the reader."""
+
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    BOUNCED = "bounced"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    COMPLAINED = "complained"
+    UNSUBSCRIBED = "unsubscribed"
+
+
+class LedgerState(StrEnum):
+    """Where a command stands in the delivery ledger."""
+
+    ADMITTED = "admitted"
+    STARTED = "started"
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+
+    @property
+    def waiting(self) -> bool:
+        """Whether more will happen to the command by itself."""
+        return self in _WAITING
+
+    @property
+    def terminal(self) -> bool:
+        """Whether nothing more will happen to the command."""
+        return not self.waiting and self is not LedgerState.IN_DOUBT
+
+
+_WAITING = frozenset({LedgerState.ADMITTED, LedgerState.STARTED, LedgerState.DEFERRED})
+
+
+class SuppressionReason(StrEnum):
+    """Why delivery withheld a command that streams had decided to send."""
+
+    NO_RECIPIENT = "no_recipient"
+    SUPPRESSED = "suppressed"
+    NO_CONSENT = "no_consent"
+
+
+class DeliveryReason(StrEnum):
+    """Why delivery waits, or answered as it did, where neither a suppression nor an SMTP reply says so."""
+
+    CONSENT_STALE = "consent_stale"
+    VIEW_BEHIND = "view_behind"
+    TEMPLATE_MISSING = "template_missing"
+    TEMPLATE_INVALID = "template_invalid"
+    UNDEFINED = "undefined"
+    RENDER_LIMIT = "render_limit"
+    HEADER = "header"
+    ADDRESS = "address"
+    CHANNEL = "channel"
+    HARD_BOUNCE = "hard_bounce"
+    DISCONNECTED = "disconnected"
+    TIMED_OUT = "timed_out"
+    NO_REPLY = "no_reply"
+    WORKER_LOST = "worker_lost"
+
+
+class DeadLetterCause(StrEnum):
+    """Why a record could not be read or processed."""
+
+    NOT_JSON = "not_json"
+    INVALID = "invalid"
+    MISROUTED = "misrouted"
+    RULE_ERROR = "rule_error"
+
+
+ENGAGEMENT = frozenset(
+    {
+        OutcomeKind.BOUNCED,
+        OutcomeKind.OPENED,
+        OutcomeKind.CLICKED,
+        OutcomeKind.COMPLAINED,
+        OutcomeKind.UNSUBSCRIBED,
+    }
+)
+"""What the receiver or the reader did; every other kind is our own delivery's answer."""
+
+NEVER_ACCEPTED = frozenset({OutcomeKind.SUPPRESSED, OutcomeKind.EXPIRED, OutcomeKind.REFUSED, OutcomeKind.FAILED})
+"""The outcomes that give a cap's reservation back: the message was never accepted by anybody."""
+
+TRANSACTIONAL = "transactional"
+"""The purpose that needs no consent."""
