@@ -1,4 +1,4 @@
-"""The field types that several models share, each with its bound: what arrives is hostile until it fits one of these."""
+"""The field types that several models share, each with its bound: what arrives is hostile until it fits one."""
 
 import re
 from datetime import UTC, datetime
