@@ -1,0 +1,1 @@
+"""How Ebbtide runs: command line, local servers, migrations, demo. The composition root."""

@@ -1,0 +1,354 @@
+"""The command line, and with it the composition root: the only place that knows every part."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from infra import dead_letters as letters
+from infra.environment import INSTANCES, Environment
+from infra.local.engine import Engine, choose_engine
+from infra.local.problems import SetupProblem
+
+app = typer.Typer(
+    name="ebbtide",
+    help="Behavioural email triggers on an event stream.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+run_app = typer.Typer(help="Run a part in the foreground; Ctrl-C stops it cleanly.", no_args_is_help=True)
+letters_app = typer.Typer(help="Look at records that could not be read or processed.", no_args_is_help=True)
+app.add_typer(run_app, name="run")
+app.add_typer(letters_app, name="dead-letters")
+
+console = Console(highlight=False)
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def _instance(value: str) -> str:
+    if value not in INSTANCES:
+        raise typer.BadParameter(f"no instance {value!r}; there are: {', '.join(INSTANCES)}")
+    return value
+
+
+Instance = Annotated[
+    str, typer.Option("--instance", help="Which local servers: main, or the demo's.", callback=_instance)
+]
+EngineName = Annotated[str | None, typer.Option("--engine", help="native (default) or compose.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
+
+
+def _engine(instance: str, name: str | None) -> tuple[Environment, Engine]:
+    environment = Environment.of(instance)
+    return environment, choose_engine(name, environment.home, environment.ports)
+
+
+@app.command(rich_help_panel="Local servers")
+def up(instance: Instance = "main", engine: EngineName = None) -> None:
+    """Start Kafka and TimescaleDB, migrate, and make the topics. What already runs is left alone.
+
+    Example: `ebbtide up`
+    """
+    from infra.kafka import ensure_topics
+    from infra.migrate import migrate
+    from schemas.topics import DEMO_PARTITIONS
+
+    environment, chosen = _engine(instance, engine)
+    started = chosen.up(console.print)
+    migrate(environment.database_url)
+    ensure_topics(environment.kafka, DEMO_PARTITIONS)
+    console.print(f"started: {', '.join(started)}" if started else "already running: nothing to do")
+    _print_status(environment, chosen)
+
+
+@app.command(rich_help_panel="Local servers")
+def down(instance: Instance = "main", engine: EngineName = None) -> None:
+    """Stop the local servers. Their data stays."""
+    stopped = _engine(instance, engine)[1].down()
+    console.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@app.command(rich_help_panel="Local servers")
+def status(instance: Instance = "main", engine: EngineName = None, as_json: AsJson = False) -> None:
+    """Show what runs, where. Exits with 1 where a server does not run."""
+    environment, chosen = _engine(instance, engine)
+    found = chosen.status()
+    if as_json:
+        _print_json([{"name": s.name, "state": s.state, "address": s.address, "pid": s.pid} for s in found])
+    else:
+        _print_status(environment, chosen)
+    if any(s.state != "running" for s in found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _print_status(environment: Environment, engine: Engine) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("server", "state", "address", "pid", ""):
+        table.add_column(column)
+    for server in engine.status():
+        table.add_row(server.name, server.state, server.address, str(server.pid or ""), server.detail)
+    console.print(table)
+    console.print(f"files  {environment.home}", style="dim", soft_wrap=True)
+
+
+@app.command(rich_help_panel="Local servers")
+def logs(
+    instance: Instance = "main",
+    engine: EngineName = None,
+    lines: Annotated[int, typer.Option("-n", min=1, help="How many lines of each.")] = 50,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Show the servers' logs."""
+    for line in _engine(instance, engine)[1].logs(lines, follow):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+@app.command(rich_help_panel="Local servers")
+def psql(
+    arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to psql.", show_default=False)] = None,
+    instance: Instance = "main",
+) -> None:
+    """Open psql on the ledger and the hypertables.
+
+    Example: `ebbtide psql -- -c 'SELECT count(*) FROM deliveries'`
+    """
+    from infra.local.native import psql_program
+
+    environment = Environment.of(instance)
+    program = psql_program(Path(".local").absolute())
+    done = subprocess.run([program, environment.database_url, *(arguments or [])], check=False)
+    raise typer.Exit(done.returncode)
+
+
+@app.command(rich_help_panel="Local servers")
+def migrate(instance: Instance = "main") -> None:
+    """Bring the database's tables up to date."""
+    from infra.migrate import migrate as run_migrations
+
+    applied = run_migrations(Environment.of(instance).database_url)
+    console.print(f"applied: {', '.join(applied)}" if applied else "nothing to apply")
+
+
+@app.command(rich_help_panel="Local servers")
+def topics(
+    instance: Instance = "main",
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each user-keyed topic.")] = 16,
+    replication: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
+) -> None:
+    """Make the topics that are missing; refuse where one has another partition count."""
+    from infra.kafka import ensure_topics
+
+    made = ensure_topics(Environment.of(instance).kafka, partitions, replication)
+    console.print(f"made: {', '.join(made)}" if made else "all there")
+
+
+@app.command(rich_help_panel="Rules")
+def check(paths: Paths) -> None:
+    """Check rule files and templates: every problem at once, as file:line:column.
+
+    Example: `ebbtide check examples`
+    """
+    from infra.rules import check_folder
+
+    raise typer.Exit(EXIT_FAILED if check_folder(console, paths) else 0)
+
+
+@app.command(rich_help_panel="Rules")
+def test(paths: Paths) -> None:
+    """Run the cases that the rule files carry, on a virtual clock.
+
+    Example: `ebbtide test examples`
+    """
+    from infra.rules import test_folder
+
+    raise typer.Exit(EXIT_FAILED if test_folder(console, paths) else 0)
+
+
+@app.command(rich_help_panel="Rules")
+def backtest(
+    paths: Paths,
+    events: Annotated[Path, typer.Option("--events", help="Events as JSON lines.", exists=True, dir_okay=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Run the rules over a past log of events and show what they would have sent.
+
+    Example: `ebbtide backtest examples --events log.jsonl`
+    """
+    from infra.apply import read_folder
+    from infra.demo.narrator import Narrator
+    from infra.rules import run_backtest, show_backtest
+
+    folder = read_folder(*paths)
+    with Narrator(Console(stderr=True)).step(f"backtest over {events}") as step:
+        tested = run_backtest(folder, events, step.at)
+    if as_json:
+        _print_json(tested.summary())
+    else:
+        show_backtest(console, tested)
+
+
+@app.command(rich_help_panel="Rules")
+def apply(
+    paths: Paths,
+    instance: Instance = "main",
+    by: Annotated[str, typer.Option(help="Who applies it, for the record.")] = "",
+) -> None:
+    """Publish rules and templates as one set, which running workers take up at once.
+
+    A set with any problem is refused whole, and what runs goes on. Example: `ebbtide apply examples`
+    """
+    from infra.apply import apply_folder, read_folder
+    from infra.rules import check_folder
+
+    if check_folder(console, paths):
+        raise typer.Exit(EXIT_FAILED)
+    manifest = apply_folder(Environment.of(instance).kafka, read_folder(*paths), by)
+    console.print(f"manifest {manifest.number} is current: {len(manifest.texts)} texts")
+
+
+@app.command(rich_help_panel="Rules")
+def schema(
+    folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path("build/schemas"),
+) -> None:
+    """Write the JSON Schema of every model on a topic."""
+    from infra.json_schema import write_schemas
+
+    for file in write_schemas(folder):
+        console.print(str(file), soft_wrap=True)
+
+
+@run_app.command("streams")
+def run_streams(instance: Instance = "main") -> None:
+    """Run the Faust worker, which decides."""
+    from infra.running import run_streams_worker
+
+    run_streams_worker(Environment.of(instance))
+
+
+@run_app.command("senders")
+def run_senders(instance: Instance = "main") -> None:
+    """Run the delivery worker, which sends and records."""
+    from infra.running import run_senders_worker
+
+    run_senders_worker(Environment.of(instance))
+
+
+@run_app.command("sink")
+def run_sink(
+    directory: Annotated[Path | None, typer.Option(help="Where accepted mails are kept.")] = None,
+    instance: Instance = "main",
+) -> None:
+    """Run the SMTP sink: it takes every mail, keeps it, and passes none on."""
+    from infra.running import run_sink_server
+
+    environment = Environment.of(instance)
+    run_sink_server(environment, directory or environment.home / "sink")
+
+
+@letters_app.command("list")
+def list_letters(
+    instance: Instance = "main",
+    cause: Annotated[str | None, typer.Option(help="Only this cause, such as not_json.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Only records of this topic.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the dead letters: where each came from, why, and how it begins.
+
+    Example: `ebbtide dead-letters list --cause not_json`
+    """
+    from schemas.vocabulary import DeadLetterCause
+
+    if cause is not None and cause not in set(DeadLetterCause):
+        raise typer.BadParameter(f"no cause {cause!r}; there are: {', '.join(DeadLetterCause)}", param_hint="--cause")
+    wanted = DeadLetterCause(cause) if cause else None
+    found = list(letters.list_dead_letters(Environment.of(instance).kafka, wanted, topic))
+    if as_json:
+        for letter in found:
+            _print_json(letter.model_dump(mode="json"))
+        return
+    for letter in found:
+        console.print(f"{letter.time:%Y-%m-%d %H:%M:%S}  {letter.place}  {letter.cause}", soft_wrap=True)
+        console.print(f"    {letter.detail}", markup=False, soft_wrap=True)
+        console.print(f"    {letters.excerpt(letter)}", style="dim", markup=False, soft_wrap=True)
+    console.print(f"{len(found)} dead letters")
+
+
+@app.command(rich_help_panel="Try it")
+def demo(
+    seed: Annotated[int, typer.Option(help="Another seed is another crowd.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running.")] = False,
+    engine: EngineName = None,
+) -> None:
+    """Run the whole pipeline on real servers and a real purchase log, then balance the books.
+
+    Exits with 1 where they do not balance.
+    """
+    from infra.demo.main import run_demo
+
+    environment, chosen = _engine("demo", engine)
+    raise typer.Exit(0 if run_demo(console, environment, chosen, seed, keep) else EXIT_FAILED)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+
+
+def _problem(message: str) -> NoReturn:
+    sys.stderr.write(f"ebbtide: {message}\n")
+    raise SystemExit(EXIT_USAGE)
+
+
+@contextmanager
+def _problems_in_one_line() -> Iterator[None]:
+    """What a person can mend is said in one line with the next step; anything else is a defect and keeps its trace."""
+    import psycopg
+    from confluent_kafka import KafkaException
+
+    from infra.apply import NothingFound
+    from infra.demo.cdnow import DataMissing
+    from infra.demo.run import DemoFailed
+    from infra.demo.workers import WorkerEnded
+    from infra.kafka import PublishError, TopicDisagreement
+    from infra.rules import BadLog
+    from senders.app import StartError
+    from senders.dkim import KeyProblem
+    from senders.smtp import RealMailRefused
+    from streams.app import TopicsMissing
+
+    try:
+        yield
+    except (
+        SetupProblem, TopicDisagreement, TopicsMissing, PublishError, NothingFound, BadLog, DataMissing,
+        DemoFailed, WorkerEnded, StartError, KeyProblem, RealMailRefused, FileNotFoundError,
+    ) as problem:  # fmt: skip
+        _problem(str(problem))
+    except KafkaException as error:
+        _problem(f"Kafka does not answer ({error.args[0].str()}); is it up? `make status` tells, `make up` starts it")
+    except psycopg.OperationalError as error:
+        first = str(error).strip().splitlines()[0]
+        _problem(f"TimescaleDB does not answer ({first}); is it up? `make status` tells, `make up` starts it")
+
+
+def main() -> None:
+    """The console script. Exit status: 0 done, 1 a check failed, 2 it could not be done, 130 interrupted."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    with _problems_in_one_line():
+        app()
+
+
+if __name__ == "__main__":
+    main()

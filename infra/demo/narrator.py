@@ -1,0 +1,68 @@
+"""How the demo tells what it does: a live line on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+PLAIN_EVERY_S = 5.0
+"""How often a long step says how far it is where there is no terminal."""
+
+
+class Step:
+    """One step under way; `at` moves its bar."""
+
+    def __init__(self, console: Console, title: str, total: int | None) -> None:
+        self._console = console
+        self._title = title
+        self._total = total
+        self._said_at = time.monotonic()
+        self._bar: Progress | None = None
+        if console.is_terminal:
+            columns = [TextColumn("  {task.description}"), BarColumn(bar_width=30), TimeElapsedColumn()]
+            if total:
+                columns.insert(2, MofNCompleteColumn())
+            self._bar = Progress(*columns, console=console, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task(title, total=total)
+
+    def at(self, done: int, note: str = "") -> None:
+        """How much of the total is done, with what is being waited for."""
+        if self._bar is not None:
+            label = f"{self._title} {note}".strip()
+            self._bar.update(self._task, completed=done, description=label)
+        elif time.monotonic() - self._said_at >= PLAIN_EVERY_S:
+            self._said_at = time.monotonic()
+            far = f"{done:,} of {self._total:,}" if self._total else ""
+            self._console.print(f"    … {far} {note}".rstrip(), highlight=False)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class Narrator:
+    """Says each step as it begins and how long it took."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.began = time.monotonic()
+
+    @contextmanager
+    def step(self, title: str, total: int | None = None) -> Iterator[Step]:
+        """A step of the demo. What it says at its end is its title and its seconds."""
+        started = time.monotonic()
+        step = Step(self.console, title, total)
+        try:
+            yield step
+        finally:
+            step.close()
+        took = time.monotonic() - started
+        self.console.print(f"[green]✓[/] {title} [dim]({took:.1f} s)[/]", highlight=False)
+
+    def say(self, text: str = "") -> None:
+        """One line as it is."""
+        self.console.print(text, highlight=False)

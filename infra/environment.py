@@ -1,0 +1,73 @@
+"""Where everything is: the endpoints and folders of one instance of the local system, and how its parts are told.
+
+An instance is a set of servers with their own data and ports: `main`, and `demo`, which each demo makes anew.
+"""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.local.ports import Ports
+
+INSTANCES = {"main": 0, "demo": 100}
+"""Each instance's distance from the port base."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One instance: its home folder and its ports. Variables that are already set win over both."""
+
+    instance: str
+    home: Path
+    ports: Ports
+
+    @classmethod
+    def of(cls, instance: str = "main", root: Path = Path(".local")) -> "Environment":
+        """The instance below `root`, its ports moved by EBBTIDE_PORT_BASE."""
+        base = Ports.from_env()
+        home = root if instance == "main" else root / instance
+        return cls(instance, home.absolute(), Ports(base.base + INSTANCES[instance]))
+
+    @property
+    def kafka(self) -> str:
+        """Kafka's bootstrap servers."""
+        return self._get("EBBTIDE_KAFKA", f"127.0.0.1:{self.ports.kafka}")
+
+    @property
+    def database_url(self) -> str:
+        """The database of ledger, views and hypertables."""
+        return self._get("EBBTIDE_DATABASE_URL", f"postgresql://postgres@127.0.0.1:{self.ports.postgres}/ebbtide")
+
+    @property
+    def dkim_key(self) -> Path:
+        """The DKIM key of this instance."""
+        return Path(self._get("EBBTIDE_DKIM_KEY", str(self.home / "dkim.pem")))
+
+    def variables(self) -> dict[str, str]:
+        """The settings that parts of this instance read, for their environment."""
+        return {
+            "EBBTIDE_KAFKA": self.kafka,
+            "EBBTIDE_DATABASE_URL": self.database_url,
+            "EBBTIDE_SMTP_HOST": self._get("EBBTIDE_SMTP_HOST", "127.0.0.1"),
+            "EBBTIDE_SMTP_PORT": self._get("EBBTIDE_SMTP_PORT", str(self.ports.smtp)),
+            "EBBTIDE_WEB_PORT": self._get("EBBTIDE_WEB_PORT", str(self.ports.web)),
+            "EBBTIDE_DATA_DIR": self._get("EBBTIDE_DATA_DIR", str(self.home / "faust")),
+            "EBBTIDE_DKIM_KEY": str(self.dkim_key),
+            "EBBTIDE_SUPPRESSION_KEY": os.environ.get("EBBTIDE_SUPPRESSION_KEY") or self._secret("suppression.key"),
+        }
+
+    def _secret(self, name: str) -> str:
+        """A secret of this instance, made at its first use and readable by its owner alone."""
+        path = self.home / name
+        if not path.exists():
+            self.home.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(f".{os.getpid()}")
+            part.touch(mode=0o600, exist_ok=False)
+            part.write_text(secrets.token_hex(32))
+            part.rename(path)
+        return path.read_text()
+
+    def _get(self, name: str, default: str) -> str:
+        # A variable names one system: the demo's own servers never answer to it.
+        return os.environ.get(name, default) if self.instance == "main" else default

@@ -1,0 +1,226 @@
+"""Kafka from the operator's side: topics made and checked, records published with every failure reported."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self, TypeVar
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
+
+from schemas.codec import PARTITIONER
+from schemas.topics import TOPICS, Topic
+
+T = TypeVar("T")
+TIMEOUT_S = 30.0
+NOT_YET = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+}
+"""What a broker answers while it has not yet loaded its groups, or not yet elected itself for a new topic."""
+
+
+class TopicDisagreement(RuntimeError):
+    """A topic exists with another partition count than the one asked for."""
+
+
+class PublishError(RuntimeError):
+    """Records that Kafka did not take, with the first reason."""
+
+
+def ensure_topics(
+    kafka: str, user_partitions: int, replication: int = 1, topics: Iterable[Topic] = TOPICS
+) -> list[str]:
+    """Creates the topics that are missing and returns their names; raises TopicDisagreement for a wrong count."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    known = admin.list_topics(timeout=TIMEOUT_S).topics
+    missing = []
+    for topic in topics:
+        wanted = topic.partitions(user_partitions)
+        if topic.name not in known:
+            missing.append(NewTopic(topic.name, wanted, replication, config=topic.config()))
+        elif (found := len(known[topic.name].partitions)) != wanted:
+            raise TopicDisagreement(
+                f"topic {topic.name} has {found} partitions, not {wanted}; "
+                f"use --partitions {found}, or delete the topic and publish again"
+            )
+    for made in admin.create_topics(missing).values() if missing else ():
+        try:
+            made.result(TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker
+                raise
+    return [topic.topic for topic in missing]
+
+
+class Publisher:
+    """A producer that never loses a record silently: leaving the `with` block flushes, and raises PublishError."""
+
+    def __init__(self, kafka: str, **config: str | int | float | bool) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": kafka,
+                "partitioner": PARTITIONER,
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "queue.buffering.max.messages": 200_000,
+                **config,
+            }
+        )
+        self._failed: list[str] = []
+        self.sent = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.flush()
+
+    def send(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
+        """Queues one record; waits where the queue is full."""
+        where = {} if partition is None else {"partition": partition}
+        while True:
+            try:
+                self._producer.produce(topic, value, key, on_delivery=self._delivered, **where)  # type: ignore[arg-type]
+                break
+            except BufferError:
+                self._producer.poll(0.1)
+        self._producer.poll(0)
+
+    def flush(self, timeout_s: float = TIMEOUT_S) -> None:
+        """Waits until all is written; raises PublishError where something is not."""
+        left = self._producer.flush(timeout_s)
+        if left:
+            raise PublishError(f"{left} records were not written within {timeout_s:g} s; is Kafka up?")
+        if self._failed:
+            count, first = len(self._failed), self._failed[0]
+            self._failed.clear()
+            raise PublishError(f"{count} records were refused, the first with: {first}")
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.sent += 1
+        else:
+            self._failed.append(f"{message.topic()}: {error.str()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The first and the next offset of each partition of a topic."""
+
+    low: dict[int, int]
+    high: dict[int, int]
+
+
+class Progress:
+    """How far readers are, asked over kept connections; `close` ends them.
+
+    By a consumer and not by the admin client: right after topics are made, that one's list_offsets gives up on
+    NOT_LEADER_FOR_PARTITION, and its list_consumer_group_offsets crashed the process (confluent-kafka 2.16.1).
+    """
+
+    def __init__(self, kafka: str) -> None:
+        self._kafka = kafka
+        self._consumers: dict[str, Consumer] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connections."""
+        for consumer in self._consumers.values():
+            consumer.close()
+        self._consumers.clear()
+
+    def ends(self, topic: str) -> Ends:
+        """The topic's ends as they are now; both empty where there is no such topic."""
+        consumer = self._consumer("ebbtide-progress")
+        found = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
+        if found.error is not None:
+            return Ends({}, {})
+
+        def marks_of(partition: int) -> tuple[int, int]:
+            where = TopicPartition(topic, partition)
+            return _patiently(lambda: consumer.get_watermark_offsets(where, timeout=TIMEOUT_S))
+
+        marks = {p: marks_of(p) for p in found.partitions}
+        return Ends({p: low for p, (low, _) in marks.items()}, {p: high for p, (_, high) in marks.items()})
+
+    def lag(self, group: str, topics: Iterable[str]) -> int:
+        """How many offsets of `topics` the group has not committed."""
+        spans = {topic: self.ends(topic) for topic in topics}
+        asked = [TopicPartition(topic, p) for topic, span in spans.items() for p in span.high]
+        consumer = self._consumer(group)
+        answer = _patiently(lambda: consumer.committed(asked, timeout=TIMEOUT_S))
+        return sum(
+            spans[tp.topic].high[tp.partition] - max(tp.offset, spans[tp.topic].low[tp.partition]) for tp in answer
+        )
+
+    def _consumer(self, group: str) -> Consumer:
+        if group not in self._consumers:
+            self._consumers[group] = Consumer(
+                {"bootstrap.servers": self._kafka, "group.id": group, "enable.auto.commit": False}
+            )
+        return self._consumers[group]
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    end = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if error.args[0].code() not in NOT_YET or time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+def read_all(kafka: str, topic: str) -> Iterator[Message]:
+    """Each record of the topic from its beginning to the end it had when asked, committed ones only."""
+    with Progress(kafka) as progress:
+        high = {p: end for p, end in progress.ends(topic).high.items() if end > 0}
+    if not high:
+        return
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka,
+            "group.id": "ebbtide-reader",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+        }
+    )
+    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in high])
+    left = set(high)
+    try:
+        while left:
+            for message in consumer.consume(1000, 0.2):
+                error = message.error()
+                partition = message.partition()
+                if error is not None:
+                    if error.code() != KafkaError._PARTITION_EOF:
+                        raise KafkaException(error)
+                    left.discard(partition)
+                elif partition in left:
+                    yield message
+    finally:
+        consumer.close()

@@ -1,0 +1,86 @@
+"""Who listens on a local TCP port, read from /proc: for the one line that says why a server cannot start."""
+
+import errno
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra.local.ports import VARIABLE
+from infra.local.problems import SetupProblem
+
+LISTEN = "0A"
+LOOPBACK = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could bind 127.0.0.1:port now. Connections in TIME_WAIT do not count."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+    return True
+
+
+def answers(port: int, timeout_s: float = 1.0) -> bool:
+    """Whether something accepts connections on 127.0.0.1:port."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=timeout_s):
+            return True
+    except OSError:
+        return False
+
+
+def require_free(port: int, purpose: str) -> None:
+    """Raise `SetupProblem` naming the port, who holds it and the remedy, unless `purpose` can have it."""
+    if is_free(port):
+        return
+    raise SetupProblem(
+        f"port {port} for {purpose} is in use by {holder(port) or 'a process of another user'}: "
+        f"stop that, or move all ports with {VARIABLE}={next_base(port)}"
+    )
+
+
+def next_base(port: int) -> int:
+    """A port base a thousand further on, to suggest instead of the one around `port`."""
+    base = (port // 1000 + 1) * 1000
+    return base if base <= 31_000 else 11_000
+
+
+def holder(port: int, proc: Path = Path("/proc")) -> str | None:
+    """`name (pid N)` of the process that listens on the port, or None where /proc does not tell."""
+    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port, proc)}
+    for process in proc.iterdir() if wanted else ():
+        if process.name.isdecimal() and wanted.intersection(_open_files(process)):
+            return f"{_name(process)} (pid {process.name})"
+    return None
+
+
+def _listening_inodes(port: int, proc: Path) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (proc / "net" / table).read_text().splitlines()[1:]
+        except FileNotFoundError:  # a kernel without IPv6 has no tcp6
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    try:
+        for entry in (process / "fd").iterdir():
+            yield str(entry.readlink())
+    except OSError:  # another user's process, or one that ended while we looked
+        return
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return "a process that just ended"

@@ -1,0 +1,1 @@
+"""The local Apache Kafka: fetched through Maven, run as one Java process."""

@@ -1,0 +1,66 @@
+"""Which TCP ports one checkout uses: five in a row from `EBBTIDE_PORT_BASE`, all on 127.0.0.1."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infra.local.problems import SetupProblem
+
+VARIABLE = "EBBTIDE_PORT_BASE"
+DEFAULT_BASE = 21_000
+TEST_OFFSET = 500
+# Linux hands out 32768 and above to outgoing connections, so a server there can find its port taken by chance;
+# tests count on from base + 500.
+LOWEST_BASE, HIGHEST_BASE = 1_024, 32_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports of one set of local servers, counted from `base`."""
+
+    base: int = DEFAULT_BASE
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> "Ports":
+        """The ports that the environment asks for, by default from 21000.
+
+        Raises `SetupProblem` where the variable is no number or leaves the range.
+        """
+        text = (os.environ if environment is None else environment).get(VARIABLE, "").strip()
+        if not text:
+            return cls()
+        if not (text.isascii() and text.isdecimal() and LOWEST_BASE <= int(text) <= HIGHEST_BASE):
+            raise SetupProblem(
+                f"{VARIABLE} is {text!r}: set it to a number from {LOWEST_BASE} to {HIGHEST_BASE}, "
+                f"such as {DEFAULT_BASE}"
+            )
+        return cls(int(text))
+
+    def for_tests(self) -> "Ports":
+        """The ports of the servers that tests start, so that tests and demo can run side by side."""
+        return Ports(self.base + TEST_OFFSET)
+
+    @property
+    def kafka(self) -> int:
+        """Kafka's listener for clients."""
+        return self.base
+
+    @property
+    def controller(self) -> int:
+        """Kafka's listener for its own KRaft controller."""
+        return self.base + 1
+
+    @property
+    def postgres(self) -> int:
+        """TimescaleDB."""
+        return self.base + 2
+
+    @property
+    def smtp(self) -> int:
+        """The SMTP sink of the demo."""
+        return self.base + 3
+
+    @property
+    def web(self) -> int:
+        """Faust's own web server."""
+        return self.base + 4

@@ -1,0 +1,151 @@
+"""What the native Kafka and TimescaleDB have in common: one process, one port, one record, one log."""
+
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+from infra.local import processes
+from infra.local.engine import Report, ServerStatus, State, quiet
+from infra.local.fetching import locked
+from infra.local.holders import LOOPBACK, answers, require_free
+from infra.local.layout import Layout
+from infra.local.ports import Ports
+from infra.local.problems import SetupProblem
+from infra.local.processes import Process
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+
+
+class NativeServer(ABC):
+    """A server process that is started, found again, stopped and killed. See `infra.local.engine.Server`."""
+
+    name: ClassVar[str]
+    stop_signal: ClassVar[signal.Signals]
+
+    def __init__(self, layout: Layout, ports: Ports, report: Report = quiet) -> None:
+        self.layout = layout
+        self.ports = ports
+        self.report = report
+
+    @property
+    @abstractmethod
+    def port(self) -> int:
+        """The port that clients connect to."""
+
+    @property
+    @abstractmethod
+    def marks(self) -> tuple[Path, ...]:
+        """Arguments that only this server's process has on its command line."""
+
+    @abstractmethod
+    def install(self) -> bool:
+        """Have the programs in place; true where they had to be fetched."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Have configuration and data directory in place, and nothing left of a crash that blocks a start."""
+
+    @abstractmethod
+    def command(self) -> list[str | Path]:
+        """What to run, `prepare` done."""
+
+    @abstractmethod
+    def ready(self) -> bool:
+        """Whether the running process answers a real request now."""
+
+    @abstractmethod
+    def complete(self) -> None:
+        """What has to be done on the server once it answers. May be called again and again."""
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.layout.log(self.name)
+
+    def require_ports(self) -> None:
+        """Raise `SetupProblem` where another process has a port of this server."""
+        require_free(self.port, self.name)
+
+    def process(self) -> Process | None:
+        """The running process: the recorded one, or one whose record was lost."""
+        recorded = processes.recall(self.layout.record(self.name))
+        return recorded or processes.find(self.marks)
+
+    def misplaced(self) -> bool:
+        """Whether it runs, but not on the port that is asked for."""
+        process = self.process()
+        return process is not None and process.port != self.port
+
+    def start(self) -> bool:
+        """Answering on return; true where it did not run, or ran on another port."""
+        with self._lock():
+            process = self.process()
+            if process is not None and process.port == self.port:
+                self._await_ready(process)
+                return False
+            if process is not None:
+                self._stop(process)
+            self.require_ports()
+            self.install()
+            self.prepare()
+            process = processes.spawn(self.command(), self.log, self.port)
+            processes.remember(process, self.layout.record(self.name))
+            self._await_ready(process)
+            return True
+
+    def stop(self) -> bool:
+        """Ended in good order; true where it ran."""
+        with self._lock():
+            process = self.process()
+            if process is not None:
+                self._stop(process)
+            return process is not None
+
+    def kill(self) -> None:
+        """Ended by SIGKILL."""
+        process = self.process()
+        if process is not None:
+            processes.end(process, signal.SIGKILL, STOP_TIMEOUT_S)
+
+    def status(self) -> ServerStatus:
+        """What it is doing now, found without waiting for it."""
+        address, process = f"{LOOPBACK}:{self.port}", self.process()
+        if process is None:
+            return ServerStatus(self.name, "stopped", address)
+        detail = ""
+        if process.port != self.port:
+            address = f"{LOOPBACK}:{process.port}"
+            detail = f"the port base asks for {self.port}: `make up` moves it"
+        state: State = "running" if answers(process.port) else "starting"
+        since = datetime.fromtimestamp(process.started_at(), UTC)
+        return ServerStatus(self.name, state, address, process.pid, since, detail)
+
+    def _lock(self) -> AbstractContextManager[None]:
+        return locked(self.layout.home / "run" / f"{self.name}.lock")
+
+    def _stop(self, process: Process) -> None:
+        processes.end(process, self.stop_signal, STOP_TIMEOUT_S)
+        self.layout.record(self.name).unlink(missing_ok=True)
+
+    def _await_ready(self, process: Process) -> None:
+        began = time.monotonic()
+        while process.alive():
+            if answers(self.port) and self.ready():
+                self.complete()
+                return
+            if time.monotonic() - began > START_TIMEOUT_S:
+                processes.end(process, signal.SIGKILL, STOP_TIMEOUT_S)
+                raise SetupProblem(f"{self.name} did not answer within {START_TIMEOUT_S:.0f} s: see {self.log}")
+            time.sleep(processes.POLL_S)
+        raise SetupProblem(f"{self.name} ended while starting ({self._last_words()}): see {self.log}")
+
+    def _last_words(self, longest: int = 200) -> str:
+        with self.log.open(errors="replace") as file:
+            last = deque((line.strip() for line in file if line.strip()), maxlen=1)
+        return last[0][:longest] if last else "it printed nothing"

@@ -1,0 +1,1 @@
+"""The Faust application around the pure trigger core: intake, table of user state, timers, commands and decisions."""

@@ -1,0 +1,20 @@
+"""Settings of the stream worker, read from EBBTIDE_… variables."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class StreamSettings(BaseSettings):
+    """Where the stream worker finds Kafka, and how it presents itself."""
+
+    model_config = SettingsConfigDict(env_prefix="EBBTIDE_")
+
+    kafka: str = "127.0.0.1:21000"
+    streams_group: str = "ebbtide-streams"
+    default_zone: str = "UTC"
+    web_port: int = 21004
+    data_dir: Path = Path(".local/faust")
+    replication_factor: int = 1
+    commit_interval_s: float = Field(default=1.0, gt=0)

@@ -1,0 +1,42 @@
+"""The index of pending timers."""
+
+from streams.timers import TimerIndex
+
+
+def test_the_earliest_due_comes_first_and_each_once():
+    index = TimerIndex()
+    index.set(b"late", 30)
+    index.set(b"early", 10)
+    index.set(b"middle", 20)
+    assert [index.pop_due(25) for _ in range(3)] == [b"early", b"middle", None]
+
+
+def test_a_timer_due_exactly_now_is_due():
+    index = TimerIndex()
+    index.set(b"u", 10)
+    assert index.pop_due(9) is None
+    assert index.pop_due(10) == b"u"
+
+
+def test_a_moved_timer_fires_only_at_its_new_instant():
+    index = TimerIndex()
+    index.set(b"u", 10)
+    index.set(b"u", 50)
+    assert index.pop_due(49) is None
+    assert index.pop_due(50) == b"u"
+    assert index.pop_due(99) is None
+
+
+def test_a_timer_moved_away_and_back_fires_once():
+    index = TimerIndex()
+    for due in (10, 50, 10):
+        index.set(b"u", due)
+    assert [index.pop_due(99), index.pop_due(99)] == [b"u", None]
+
+
+def test_a_cleared_timer_does_not_fire():
+    index = TimerIndex()
+    index.set(b"u", 10)
+    index.set(b"u", None)
+    assert index.pop_due(99) is None
+    assert len(index) == 0

@@ -1,0 +1,181 @@
+"""Cases: the examples written beside a rule, run on a virtual clock. What is printed is the command line's."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+from schemas.events import Event
+from schemas.profiles import Consent, Profile
+from schemas.vocabulary import DecisionOutcome
+from triggers.casetime import At, parse_at, parse_start, show
+from triggers.cel_runtime import as_time
+from triggers.decay import ScoreState
+from triggers.evaluator import Evaluator
+from triggers.levels import plan
+from triggers.localtime import instant, zone_named
+from triggers.rule import Case, Expected, Experiment, Given, Trigger
+from triggers.ruleset import RuleSet
+from triggers.state import Level, User, UserState
+from triggers.turn import Effects
+
+_USER = "case-user"
+_NO_ATTRIBUTES = frozenset({"zone", "locale", "consent", "score", "variant", "held_out"})
+_MAX_TIMERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One case and how it went. `diff` is empty where it passed: `-` was expected, `+` happened, blank explains."""
+
+    trigger: str
+    name: str
+    path: str
+    line: int
+    passed: bool
+    diff: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Happened:
+    at_ms: int
+    kind: str
+    name: str
+
+
+@dataclass(slots=True)
+class _Log:
+    happened: list[_Happened] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def take(self, effects: Effects, at_ms: int) -> None:
+        for decision in effects.decisions:
+            if decision.outcome is DecisionOutcome.SEND:
+                self.happened.append(_Happened(at_ms, "send", decision.step))
+            elif decision.reason is not None:
+                kind = "defer" if decision.outcome is DecisionOutcome.DEFER else "drop"
+                self.happened.append(_Happened(at_ms, kind, decision.reason.value))
+        self.happened += [_Happened(at_ms, "exit", exited.event_type) for exited in effects.exits]
+        self.problems += [f"{problem.place}: {problem.detail}" for problem in effects.problems]
+
+
+def run_cases(rules: RuleSet, default_zone: str = "UTC") -> list[CaseResult]:
+    """Runs every case of every trigger, in the order of the files."""
+    return [run_case(rules, each, case, default_zone) for each in rules.written.values() for case in each.cases]
+
+
+def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "UTC") -> CaseResult:
+    """Runs one case: its rule, live, with the scores, and only the policies that it lists."""
+    evaluator = Evaluator(_rules_of(rules, trigger, case), default_zone)
+    run = _Run(evaluator, trigger, case, default_zone)
+    diff = run.diff()
+    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff))
+
+
+def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
+    """Nobody is in a holdout and the variant is the hash's, unless the case says otherwise."""
+    held = (("case", 100.0),) if case.user.get("held_out") is True else ()
+    experiment = trigger.experiment
+    if experiment is not None and "variant" in case.user:
+        experiment = Experiment(experiment.salt, ((str(case.user["variant"]), 1.0),))
+    live = replace(trigger, mode="live", holdouts=held, experiment=experiment)
+    policies = [replace(rules.policies[name], holdout_percent=0.0) for name in case.policies]
+    return RuleSet([live], rules.scores.values(), policies)
+
+
+class _Run:
+    """One case on its clock."""
+
+    def __init__(self, evaluator: Evaluator, trigger: Trigger, case: Case, default_zone: str) -> None:
+        self.evaluator = evaluator
+        self.trigger = trigger
+        self.case = case
+        self.start: datetime = parse_start(case.start)
+        self.zone: ZoneInfo = zone_named(str(case.user.get("zone") or default_zone)) or ZoneInfo("UTC")
+        self.state = UserState(User(_USER))
+        self.user = dict(case.user)
+        self.log = _Log()
+        self._play()
+
+    def _at(self, at: At) -> int:
+        return at.resolve(self.start, self.zone)
+
+    def _play(self) -> None:
+        begin = instant(self.zone, self.start)
+        self.evaluator.apply_profile(self.state, self._profile(begin), begin)
+        self._seed_scores(begin)
+        lines = sorted(((self._at(parse_at(g.at)), n, g) for n, g in enumerate(self.case.given)), key=lambda x: x[:2])
+        for at_ms, number, given in lines:
+            self._fire(at_ms - 1)
+            self.log.take(self._give(given, number, at_ms), at_ms)
+        self._fire(self._at(parse_at(self.case.until)) if self.case.until else None)
+
+    def _give(self, given: Given, number: int, at_ms: int) -> Effects:
+        if given.type is None:
+            self.user |= given.values
+            return self.evaluator.apply_profile(self.state, self._profile(at_ms), at_ms)
+        event = Event(
+            id=f"case-{number + 1}", type=given.type, user_id=_USER, time=as_time(at_ms), properties=dict(given.values)
+        )
+        return self.evaluator.apply_event(self.state, event, at_ms)
+
+    def _fire(self, until: int | None) -> None:
+        for _ in range(_MAX_TIMERS):
+            due = self.state.next_due()
+            if due is None or (until is not None and due > until):
+                return
+            self.log.take(self.evaluator.fire_due(self.state, due), due)
+        self.log.problems.append(f"more than {_MAX_TIMERS} timers fired; the case was stopped")
+
+    def _profile(self, at_ms: int) -> Profile:
+        purposes = self.user.get("consent", [self.trigger.purpose])
+        granted = Consent(granted=True, time=as_time(at_ms))
+        return Profile(
+            user_id=_USER,
+            zone=cast(Any, self.user.get("zone")),
+            locale=cast(Any, self.user.get("locale")),
+            attributes={key: value for key, value in self.user.items() if key not in _NO_ATTRIBUTES},
+            consent=dict.fromkeys(cast(list[str], purposes), granted),
+        )
+
+    def _seed_scores(self, begin: int) -> None:
+        """Scores as the case gives them, as if one addition at the start had made them."""
+        rules = self.evaluator.rules
+        for name, value in cast(dict[str, float], self.user.get("score", {})).items():
+            score = ScoreState(at=begin, last_event="case-start")
+            rules.scores[name].curve.add(score, float(value), begin, rules.scores[name].ceiling)
+            self.state.scores[name] = score
+            for rule in rules.levels_of.get(name, ()):
+                crossing = rule.crossing
+                armed = value >= crossing.rearm if crossing.falls else value < crossing.rearm
+                level = self.state.levels[rule.id] = Level(armed)
+                if crossing.falls:
+                    plan(self.evaluator.turn(self.state, begin), rule, level, score)
+
+    # comparison ------------------------------------------------------------------------------------------------------
+
+    def diff(self) -> list[str]:
+        """What differs, or nothing."""
+        sends = [each for each in self.log.happened if each.kind == "send"]
+        others = [each for each in self.log.happened if each.kind in ("drop", "exit")]
+        missing = [e for e in self.case.expect if not self._found(e, sends if e.kind == "send" else others)]
+        if not missing and not sends:
+            return []
+        lines = [f"- {each.at} {each.kind} {each.name}" for each in missing]
+        lines += [f"+ {self._shown(each)}" for each in sends]
+        lines += [f"  {self._shown(each)}" for each in self.log.happened if each.kind != "send"]
+        return lines + [f"  problem: {problem}" for problem in self.log.problems]
+
+    def _found(self, expected: Expected, happened: list[_Happened]) -> bool:
+        """Takes the first thing that happened as expected out of the list; times count to the precision written."""
+        at = parse_at(expected.at)
+        wanted = self._at(at)
+        for each in happened:
+            same = (each.kind, each.name) == (expected.kind, expected.name)
+            if same and each.at_ms - each.at_ms % at.precision_ms == wanted:
+                happened.remove(each)
+                return True
+        return False
+
+    def _shown(self, each: _Happened) -> str:
+        return f"{show(each.at_ms, self.zone, self.start)} {each.kind} {each.name}"

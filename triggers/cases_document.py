@@ -1,0 +1,146 @@
+"""The key `cases` of a trigger: examples written beside the rule, run by `casefile`."""
+
+from typing import Any
+
+from schemas.vocabulary import Reason
+from triggers import reader
+from triggers.casetime import TimeError, parse_at, parse_start
+from triggers.diagnostics import Problem, nearest, quoted
+from triggers.parts import Parts
+from triggers.reader import Reader
+from triggers.rule import Case, Expected, Given
+from triggers.yaml_tree import Mapping, Node, Scalar, Sequence, plain_value
+
+DEFAULT_START = "2026-01-05"
+_KEYS = ("name", "start", "user", "given", "expect", "until", "policies")
+_DROPS = tuple(reason.value for reason in Reason)
+_LATER_USER = ("metric",)
+
+
+def read_cases(parts: Parts, node: Node, sends: frozenset[str]) -> tuple[Case, ...]:
+    """Every case of a trigger whose sends have these ids."""
+    if not isinstance(node, Sequence):
+        raise reader.wrong(node, "cases", "a list")
+    return reader.several(parts.report, node, lambda item: _case(parts, item, sends))
+
+
+def _case(parts: Parts, node: Node, sends: frozenset[str]) -> Case:
+    read = Reader(parts.report, node, "a case", _KEYS)
+    policies = read.optional("policies", lambda n: reader.several(parts.report, n, lambda p: _policy(parts, p)), ())
+    return Case(
+        name=read.required("name", lambda n: reader.text(n, "name"), ""),
+        start=read.optional("start", lambda n: _time(n, start=True), DEFAULT_START),
+        user=read.optional("user", lambda n: _user(parts, n), {}),
+        given=read.required("given", lambda n: _lines(parts, n, _given), ()),
+        expect=read.required("expect", lambda n: _lines(parts, n, lambda p, i: _expected(p, i, sends)), ()),
+        until=read.optional("until", _time, None),
+        policies=policies,
+        line=_line(parts, node),
+    )
+
+
+def _line(parts: Parts, node: Node) -> int:
+    return parts.report.source.text.count("\n", 0, node.index) + 1
+
+
+def _policy(parts: Parts, node: Node) -> str:
+    policy = reader.name(node, "a policy's name")
+    parts.references.policies.append((policy, node.index))
+    return policy
+
+
+def _lines(parts: Parts, node: Node, parse: Any) -> tuple[Any, ...]:
+    if not isinstance(node, Sequence):
+        raise reader.wrong(node, "a list of lines", "a list")
+    return reader.several(parts.report, node, lambda item: parse(parts, item)) if node.items else ()
+
+
+def _time(node: Node, *, start: bool = False) -> str:
+    value = reader.text(node, "at")
+    try:
+        _ = parse_start(value) if start else parse_at(value)
+    except TimeError as error:
+        raise Problem(node.index, "invalid-time", str(error), error.hint) from None
+    return value
+
+
+def _at(node: Node, what: str) -> tuple[str, str, Node, Mapping]:
+    """A line `{at, WHAT: value}` as (at, what, value, the whole)."""
+    if not isinstance(node, Mapping):
+        raise reader.wrong(node, what, "{at, …}")
+    others = [key for key in node.items if key != "at"]
+    if "at" not in node.items or len(others) != 1:
+        raise Problem(node.index, "missing-key", f"{what} has `at` and one other key", 'as in {at: "10:00", NAME: {}}')
+    return _time(node.items["at"]), others[0], node.items[others[0]], node
+
+
+def _given(parts: Parts, node: Node) -> Given:
+    at, what, value, whole = _at(node, "a given line")
+    if what == "all":
+        raise Problem(whole.keys[what].index, "not-yet", "events without a user are not yet supported")
+    if not isinstance(value, Mapping):
+        raise reader.wrong(value, f"`{what}`", "a mapping of properties", "{} where it has none")
+    values = {key: plain_value(item) for key, item in value.items.items()}
+    if what == "user":
+        return Given(at, None, values, _line(parts, node))
+    reader.name(whole.keys[what], "an event's name")
+    return Given(at, what, values, _line(parts, node))
+
+
+def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
+    at, what, value, whole = _at(node, "an expected line")
+    line = _line(parts, node)
+    if what == "send":
+        return Expected(at, "send", _one_of(value, "send of this rule", sends), line)
+    if what == "drop":
+        return Expected(at, "drop", _one_of(value, "reason", frozenset(_DROPS)), line)
+    if what == "exit":
+        return Expected(at, "exit", reader.name(value, "an event's name"), line)
+    hint = nearest(what, ("send", "drop", "exit"))
+    raise Problem(whole.keys[what].index, "unknown-key", f"{quoted(what)} is nothing to expect", hint)
+
+
+def _one_of(node: Node, what: str, allowed: frozenset[str]) -> str:
+    return reader.choice(node, what, allowed)
+
+
+def _user(parts: Parts, node: Node) -> dict[str, object]:
+    if not isinstance(node, Mapping):
+        raise reader.wrong(node, "user", "a mapping of attributes")
+    for key in _LATER_USER:
+        if key in node.items:
+            raise Problem(node.keys[key].index, "not-yet", f"`user.{key}` is not yet supported")
+    checks = {
+        "score": _scores,
+        "consent": _consent,
+        "held_out": _flag,
+        "zone": _text,
+        "locale": _text,
+        "variant": _text,
+    }
+    for key, check in checks.items():
+        if key in node.items:
+            check(parts, node.items[key], key)
+    return {key: plain_value(item) for key, item in node.items.items()}
+
+
+def _scores(parts: Parts, node: Node, what: str) -> None:
+    for key, place, value in reader.mapping_items(node, what):
+        parts.references.scores.append((key, place.index))
+        reader.number(value, f"score.{key}", 0, 1e12)
+
+
+def _consent(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
+    if not isinstance(node, Sequence):
+        raise reader.wrong(node, what, "a list of purposes")
+    for item in node.items:
+        reader.name(item, "a purpose")
+
+
+def _flag(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
+    if not isinstance(node, Scalar) or not isinstance(node.value, bool):
+        raise reader.wrong(node, what, "true or false")
+
+
+def _text(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
+    reader.text(node, what)

@@ -1,0 +1,147 @@
+"""Conditions: the expressions of rules, compiled once, asked often.
+
+`compile_condition` is the only way in; what it gives answers `holds`, `number`, `text` or `value` of a Context, or
+raises EvaluationError. Nothing else escapes.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol
+
+from triggers import cel_syntax
+from triggers.cel_compiler import Compiled, Scope, compile_tree
+from triggers.cel_runtime import FAILURES, EvaluationError, reason, to_string
+from triggers.cel_syntax import Expr, SyntaxProblem
+
+Kind = Literal["truth", "number", "text", "value"]
+_TYPES: dict[str, tuple[str, ...]] = {
+    "truth": ("bool",),
+    "number": ("int", "double"),
+    "text": ("string",),
+    "value": ("bool", "int", "double", "string", "null", "list", "map", "timestamp"),
+}
+_WANTED = {"truth": "true or false", "number": "a number", "text": "a text", "value": "a value that JSON has"}
+
+
+class EventLike(Protocol):
+    """An event as expressions see it."""
+
+    id: str
+    type: str
+    time_ms: int
+    source: str
+    properties: dict[str, Any]
+
+
+class UserLike(Protocol):
+    """A user as expressions see one."""
+
+    id: str
+    zone: str | None
+    locale: str | None
+    attributes: dict[str, Any]
+
+
+class OccurrenceLike(Protocol):
+    """A running occurrence as expressions see it."""
+
+    id: str
+    key: Any
+    entered_at: int
+    variant: str | None
+
+    @property
+    def event(self) -> EventLike: ...
+
+
+@dataclass(slots=True)
+class Context:
+    """What an expression is asked about. `score` gives a score's value as of `now_ms`."""
+
+    event: EventLike
+    user: UserLike
+    occurrence: OccurrenceLike | None
+    score: Callable[[str], float]
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Condition:
+    """One compiled expression. Equal text is equal meaning."""
+
+    text: str
+    kind: Kind
+    code: Compiled
+
+    def _evaluate(self, context: Context) -> Any:
+        try:
+            return self.code.function(context)
+        except FAILURES as error:
+            raise EvaluationError(f"{reason(error)} in {self.text!r}") from None
+
+    def holds(self, context: Context) -> bool:
+        """Whether it is true; raises EvaluationError where it is neither true nor false."""
+        value = self._evaluate(context)
+        if value is True or value is False:
+            return bool(value)
+        raise EvaluationError(f"neither true nor false: {self.text!r}")
+
+    def number(self, context: Context) -> float:
+        """Its value, a finite number; raises EvaluationError."""
+        value = self._evaluate(context)
+        if value.__class__ not in (int, float) or not math.isfinite(value):
+            raise EvaluationError(f"not a finite number: {self.text!r}")
+        return float(value)
+
+    def string(self, context: Context) -> str:
+        """Its value, a text; raises EvaluationError."""
+        value = self._evaluate(context)
+        if not isinstance(value, str):
+            raise EvaluationError(f"not a text: {self.text!r}")
+        return value
+
+    def value(self, context: Context) -> Any:
+        """Its value as JSON has it, timestamps as RFC 3339 texts; raises EvaluationError."""
+        value = self._evaluate(context)
+        if isinstance(value, datetime):
+            return to_string(value)
+        if isinstance(value, timedelta) or (isinstance(value, float) and not math.isfinite(value)):
+            raise EvaluationError(f"no value that JSON has: {self.text!r}")
+        return value
+
+
+def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Condition:
+    """The condition; raises SyntaxProblem, and nothing else, for any text that is none."""
+    tree = cel_syntax.parse(text)
+    code = compile_tree(tree, scope or Scope())
+    if code.type != "dyn" and code.type not in _TYPES[kind]:
+        raise SyntaxProblem("cel-type", f"gives a {code.type} where {_WANTED[kind]} is needed", 0)
+    return Condition(text, kind, code)
+
+
+def unguarded_negations(text: str) -> list[tuple[str, int]]:
+    """Fields of `event` and `user` that are negated with `!` and never asked for with has(): (name, offset)."""
+    tree = cel_syntax.parse(text)
+    nodes = list(_walk(tree))
+    asked = {
+        _path(call.arguments[0])
+        for call in nodes
+        if isinstance(call, cel_syntax.Call) and call.function == "has" and call.arguments
+    }
+    negated = [n.operand for n in nodes if isinstance(n, cel_syntax.Unary) and n.operator == "!"]
+    found = ((_path(node), node.offset) for node in negated)
+    return [(path, offset) for path, offset in found if path and path not in asked]
+
+
+def _walk(node: Expr) -> Iterator[Expr]:
+    yield node
+    for child in cel_syntax.children(node):
+        yield from _walk(child)
+
+
+def _path(node: Expr) -> str:
+    if isinstance(node, cel_syntax.Select) and isinstance(node.operand, cel_syntax.Name):
+        return f"{node.operand.name}.{node.field}" if node.operand.name in ("event", "user") else ""
+    return ""

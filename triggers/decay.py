@@ -1,0 +1,142 @@
+"""Decay: how scores add up and fade, and the exact millisecond at which one falls below a line.
+
+Exponential scores are one number: additions commute by scaling, so an event that comes late counts exactly as if it
+had come in time (but for the ceiling, which is applied in the order of arrival). The other curves do not scale; they
+keep their additions, at most MAX_PARTS of them: beyond that the two oldest become one at the older's time, so such a
+score can only read too low. A late addition counts exactly there too, again but for the ceiling.
+
+Between additions every score falls or stays: points are never negative.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+MAX_PARTS = 256
+_FAR_MS = 100 * 365 * 86_400_000
+"""Where the search for a crossing ends: what has not faded in a century has not faded."""
+
+
+@dataclass(slots=True)
+class ScoreState:
+    """A score as of `at`. `parts` are the additions that curves other than exponential keep, oldest first."""
+
+    value: float = 0.0
+    at: int = 0
+    last_event: str = ""
+    parts: list[tuple[float, int]] = field(default_factory=list)
+
+
+class Curve(Protocol):
+    """How a score fades."""
+
+    def read(self, state: ScoreState, at: int) -> float:
+        """The value at an instant; before the last addition, the value then."""
+
+    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> None:
+        """Counts `points`, zero or more, earned at `at`."""
+
+    def falls_below(self, state: ScoreState, line: float) -> int | None:
+        """The first millisecond at or after the last addition with a value below `line`; None where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential:
+    """Halves every `half_life_ms`."""
+
+    half_life_ms: int
+
+    def read(self, state: ScoreState, at: int) -> float:
+        elapsed = at - state.at
+        return state.value * 2.0 ** (-elapsed / self.half_life_ms) if elapsed > 0 else state.value
+
+    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> None:
+        if at >= state.at:
+            state.value = min(self.read(state, at) + points, ceiling)
+            state.at = at
+        else:
+            faded = points * 2.0 ** ((at - state.at) / self.half_life_ms)
+            state.value = min(state.value + faded, ceiling)
+
+    def falls_below(self, state: ScoreState, line: float) -> int | None:
+        """Solved for time, then settled by exact evaluation on either side."""
+        if state.value < line:
+            return state.at
+        at = state.at + int(self.half_life_ms * math.log2(state.value / line))
+        while at > state.at and self.read(state, at - 1) < line:
+            at -= 1
+        while self.read(state, at) >= line:
+            at += 1
+        return at
+
+
+@dataclass(frozen=True, slots=True)
+class _Summed:
+    """A curve that keeps its additions; subclasses give the share of an addition that is left after a time."""
+
+    def share(self, age_ms: int) -> float:
+        raise NotImplementedError
+
+    def read(self, state: ScoreState, at: int) -> float:
+        at = max(at, state.at)
+        return math.fsum(points * self.share(at - since) for points, since in state.parts)
+
+    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> None:
+        now = max(at, state.at)
+        parts = [part for part in state.parts if self.share(now - part[1]) > 0]
+        left = self.share(now - at)
+        room = ceiling - self.read(state, now)
+        if left > 0 and room > 0:
+            parts.append((min(points, room / left), at))
+            parts.sort(key=lambda part: part[1])
+        while len(parts) > MAX_PARTS:
+            parts[:2] = [(parts[0][0] + parts[1][0], parts[0][1])]
+        state.parts = parts
+        state.at = now
+        state.value = self.read(state, now)
+
+    def falls_below(self, state: ScoreState, line: float) -> int | None:
+        """By bisection over whole milliseconds: exact, since the value never rises between additions."""
+        low, high = state.at, state.at + _FAR_MS
+        if self.read(state, low) < line:
+            return low
+        if self.read(state, high) >= line:
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.read(state, middle) < line:
+                high = middle
+            else:
+                low = middle
+        return high
+
+
+@dataclass(frozen=True, slots=True)
+class Linear(_Summed):
+    """Each addition falls evenly to nothing over `lifetime_ms`."""
+
+    lifetime_ms: int
+
+    def share(self, age_ms: int) -> float:
+        return max(0.0, 1.0 - age_ms / self.lifetime_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Step(_Summed):
+    """Each addition counts whole until it is `lifetime_ms` old, then not at all."""
+
+    lifetime_ms: int
+
+    def share(self, age_ms: int) -> float:
+        return 1.0 if age_ms < self.lifetime_ms else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Power(_Summed):
+    """An addition of age t keeps (1 + t/scale)^-exponent (the Pareto, or Lomax, tail)."""
+
+    scale_ms: int
+    exponent: float
+
+    def share(self, age_ms: int) -> float:
+        return float((1.0 + age_ms / self.scale_ms) ** -self.exponent)

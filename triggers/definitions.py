@@ -1,0 +1,92 @@
+"""The documents `score` and `policy`."""
+
+from triggers import reader
+from triggers.decay import Curve, Exponential, Linear, Power, Step
+from triggers.diagnostics import Problem, nearest, quoted
+from triggers.parts import Parts
+from triggers.reader import Reader
+from triggers.rule import Addition, Policy, Score
+from triggers.yaml_tree import Mapping, Node
+
+SCORE_KEYS = ("score", "decay", "add", "ceiling")
+POLICY_KEYS = ("policy", "for", "cap", "quiet", "holdout", "expires")
+_CURVES = {
+    "exponential": ("half_life",),
+    "linear": ("lifetime",),
+    "step": ("lifetime",),
+    "power": ("scale", "exponent"),
+}
+_POINTS = ("event", "user", "now")
+"""A score is not made of scores: that could have no beginning."""
+
+
+def read_score(parts: Parts, node: Node) -> Score:
+    """The document of one score."""
+    read = Reader(parts.report, node, "score", SCORE_KEYS)
+    name = read.required("score", lambda n: reader.identifier(n, "a score's name"), "")
+    curve = read.required("decay", lambda n: _curve(parts, n), None)
+    additions = read.required("add", lambda n: reader.several(parts.report, n, lambda item: _addition(parts, item)), ())
+    ceiling = read.optional("ceiling", lambda n: reader.number(n, "ceiling", 0, 1e15), float("inf"))
+    return Score(name, curve or Exponential(1), additions, ceiling)
+
+
+def _curve(parts: Parts, node: Node) -> Curve | None:
+    keys = sorted({key for names in _CURVES.values() for key in names})
+    read = Reader(parts.report, node, "decay", ("curve", *keys))
+    curve = read.required("curve", lambda n: reader.choice(n, "curve", tuple(_CURVES)), "")
+    if not curve:
+        return None
+    for key in keys:
+        if key in read and key not in _CURVES[curve]:
+            raise Problem(
+                read.place(key), "conflict", f"a curve `{curve}` has no `{key}`", nearest(key, _CURVES[curve])
+            )
+    ms = {
+        key: read.required(key, lambda n, key=key: reader.duration(n, key), 1)  # type: ignore[misc]
+        for key in _CURVES[curve]
+        if key != "exponent"
+    }
+    if curve == "exponential":
+        return Exponential(ms["half_life"])
+    if curve == "power":
+        return Power(ms["scale"], read.required("exponent", lambda n: reader.number(n, "exponent", 0.01, 100), 1.0))
+    return Linear(ms["lifetime"]) if curve == "linear" else Step(ms["lifetime"])
+
+
+def _addition(parts: Parts, node: Node) -> Addition | None:
+    if not isinstance(node, Mapping):
+        raise reader.wrong(node, "add", "{event, points}", "as in {event: NAME, points: 1}")
+    pattern = parts.pattern(node, "add", _POINTS, ("points",))
+    if "points" not in node.items:
+        raise Problem(node.index, "missing-key", "an addition needs `points`", "as in {event: NAME, points: 1}")
+    points = parts.expressions.compile(node.items["points"], "points", "number", _POINTS)
+    return Addition(pattern, points)
+
+
+def read_policy(parts: Parts, node: Node) -> Policy:
+    """The document of one policy."""
+    read = Reader(parts.report, node, "policy", POLICY_KEYS)
+    name = read.required("policy", lambda n: reader.name(n, "a policy's name"), "")
+    purpose, channel = read.required("for", lambda n: _for(parts, n), (None, None))
+    if not any(key in read for key in POLICY_KEYS[2:]):
+        hint = "one of cap, quiet, holdout, expires"
+        raise Problem(read.node.index, "missing-key", f"the policy {quoted(name)} says nothing", hint)
+    return Policy(
+        name,
+        purpose,
+        channel,
+        read.optional(
+            "cap", lambda n: reader.several(parts.report, n, lambda c: parts.cap(c, scope_required=True)), ()
+        ),
+        read.optional("quiet", lambda n: reader.several(parts.report, n, parts.quiet), ()),
+        read.optional("holdout", parts.holdout, 0.0),
+        read.optional("expires", lambda n: reader.duration(n, "expires"), None),
+    )
+
+
+def _for(parts: Parts, node: Node) -> tuple[str | None, str | None]:
+    read = Reader(parts.report, node, "for", ("purpose", "channel"), ("brand",))
+    return (
+        read.optional("purpose", lambda n: reader.name(n, "a purpose"), None),
+        read.optional("channel", lambda n: reader.name(n, "a channel"), None),
+    )

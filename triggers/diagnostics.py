@@ -1,0 +1,153 @@
+"""Diagnostics: what is wrong with a rule file, where, and what to type instead. Every stable code is listed here."""
+
+import difflib
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+CODES: dict[str, str] = {
+    "yaml-syntax": "the file is not YAML",
+    "yaml-ambiguous": "YAML 1.1 and YAML 1.2 read this differently",
+    "yaml-number": "a number or a constant that is not written plainly",
+    "yaml-tag": "a tag",
+    "yaml-anchor": "an anchor or an alias",
+    "yaml-duplicate-key": "a key written twice",
+    "yaml-empty": "a key without a value",
+    "yaml-key": "a key that is not text",
+    "yaml-text": "characters that a rule file must not hold",
+    "yaml-limit": "a file too large or too deeply nested",
+    "kind": "a document that is none of the five kinds",
+    "unknown-key": "a key that the language does not have",
+    "missing-key": "a key that must be written",
+    "conflict": "keys that exclude each other",
+    "not-yet": "part of the language that this version does not run",
+    "wrong-type": "a value of another shape than the key takes",
+    "invalid-name": "a name that cannot be one",
+    "invalid-duration": "not a duration",
+    "invalid-window": "not a window",
+    "invalid-percent": "not a percentage",
+    "invalid-period": "not a period",
+    "invalid-zone": "not a time zone",
+    "invalid-value": "a value outside its range",
+    "invalid-time": "not a time of a case",
+    "unknown-score": "a score that no document defines",
+    "unknown-template": "a template that does not exist",
+    "unknown-policy": "a policy that no document defines",
+    "duplicate-document": "two documents of one kind and name",
+    "duplicate-step": "two sends of one rule under one id",
+    "no-properties": "a property of an event that a crossing does not have",
+    "cel-syntax": "an expression that cannot be read",
+    "cel-name": "a name that an expression cannot use here",
+    "cel-type": "an operation that does not fit its operands",
+    "cel-limit": "an expression too long or too deeply nested",
+    "negated-optional": "a field negated without asking whether it is there",
+}
+WARNINGS = frozenset({"negated-optional"})
+"""Codes that are shown and stop nothing."""
+
+_EXCERPT_WIDTH = 120
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One rule file as text. `path` is only shown and hashed with nothing."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Diagnostic:
+    """One problem at one place; lines and columns count from 1."""
+
+    path: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str = ""
+    excerpt: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}: {self.code} {self.message}"
+
+    @property
+    def is_warning(self) -> bool:
+        """Whether the file loads all the same."""
+        return self.code in WARNINGS
+
+    def render(self) -> str:
+        """The problem, the line with a caret under the place, and the hint."""
+        parts = [str(self)]
+        if self.excerpt:
+            parts.append(self.excerpt)
+        if self.hint:
+            parts.append(f"  hint: {self.hint}")
+        return "\n".join(parts)
+
+
+class InvalidRules(ValueError):
+    """Rule files with problems: every one of them, ordered by place."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = sorted(diagnostics)
+        super().__init__("\n".join(str(d) for d in self.diagnostics))
+
+
+class Report:
+    """Gathers the problems of one file, so that all of them are told at once."""
+
+    def __init__(self, source: SourceFile) -> None:
+        self.source = source
+        self.diagnostics: list[Diagnostic] = []
+        self._starts = [0]
+        for index, char in enumerate(source.text):
+            if char == "\n":
+                self._starts.append(index + 1)
+
+    def add(self, index: int, code: str, message: str, hint: str = "") -> None:
+        """Notes one problem at a character index of the file."""
+        index = min(max(index, 0), len(self.source.text))
+        row = bisect_right(self._starts, index) - 1
+        column = index - self._starts[row]
+        self.diagnostics.append(
+            Diagnostic(
+                self.source.path, row + 1, column + 1, code, _one_line(message), hint, self._excerpt(row, column)
+            )
+        )
+
+    def _excerpt(self, row: int, column: int) -> str:
+        end = self._starts[row + 1] - 1 if row + 1 < len(self._starts) else len(self.source.text)
+        line = self.source.text[self._starts[row] : end]
+        first = max(0, column - _EXCERPT_WIDTH // 2)
+        shown = "".join(c if c.isprintable() else " " for c in line[first : first + _EXCERPT_WIDTH])
+        return f"  {shown.rstrip()}\n  {' ' * (column - first)}^"
+
+
+class Problem(Exception):
+    """One problem, raised where it is found and noted where reading can go on."""
+
+    def __init__(self, index: int, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.index = index
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint that names the known word most like `word`, or lists them all where none is close."""
+    names = sorted(known)
+    if not names:
+        return ""
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(names)}"
+
+
+def quoted(text: str, limit: int = 60) -> str:
+    """The text as a message shows it: on one line, cut, in backticks."""
+    return f"`{_one_line(text)[:limit]}{'…' if len(text) > limit else ''}`"
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

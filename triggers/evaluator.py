@@ -1,0 +1,312 @@
+"""The evaluator: applies events, profiles and outcomes to a user's state, and fires what is due.
+
+An event first updates scores, then ends what it ends, then begins what it begins. Timers due before it fire before
+it; those due at its instant wait for `fire_due`. What it begins itself is decided at once when due. Same state, same
+rules, same input, same clock: same effects.
+"""
+
+import hashlib
+from zoneinfo import ZoneInfo
+
+from schemas.decisions import Decision
+from schemas.events import Event
+from schemas.outcomes import Outcome
+from schemas.profiles import Profile
+from schemas.vocabulary import NEVER_ACCEPTED, DecisionOutcome, OutcomeKind
+from triggers import journeys, levels
+from triggers.caps import release
+from triggers.cel_runtime import as_ms, as_time
+from triggers.localtime import zone_named
+from triggers.rule import Trigger
+from triggers.ruleset import Route, RuleSet
+from triggers.state import Consent, Ending, Occurrence, OpenGoal, Reservation, StoredEvent, User, UserState
+from triggers.turn import Effects, Turn, agree, same_fields
+
+AHEAD_MS = 5 * 60_000
+"""How far ahead of the clock an event's own time may be: publishers' clocks differ by so much, not by more."""
+SEEN_IDS = 64
+SEEN_MS = 86_400_000
+MAX_ENDINGS = 16
+_NO_ROUTE = Route()
+
+
+class Evaluator:
+    """Decides by a set of rules. `paused` holds scopes: global, trigger/NAME, purpose/NAME."""
+
+    def __init__(self, rules: RuleSet, default_zone: str = "UTC", paused: frozenset[str] = frozenset()) -> None:
+        zone = zone_named(default_zone)
+        if zone is None:
+            raise ValueError(f"default_zone: {default_zone!r} is no time zone; use an IANA name, such as Europe/Berlin")
+        self.rules = rules
+        self.paused = paused
+        self._zone: ZoneInfo = zone
+
+    def turn(self, state: UserState, now_ms: int) -> Turn:
+        """A turn of this evaluator, for what seeds a state."""
+        return Turn(self.rules, state, now_ms, self._zone)
+
+    def apply_event(self, state: UserState, event: Event, now_ms: int) -> Effects:
+        """What the event does. One of the last 64 ids within 24 h changes nothing."""
+        stored = StoredEvent(event.id, event.type, as_ms(event.time), event.source, event.properties)
+        turn = self.turn(state, now_ms)
+        self._apply(turn, stored)
+        return turn.effects
+
+    def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
+        """Replaces what is known of the user. Held sends are planned anew where the zone changed."""
+        turn = self.turn(state, now_ms)
+        self._fire(turn, now_ms, inclusive=False)
+        moved = profile.zone != state.user.zone
+        state.user = User(state.user_id, profile.zone, profile.locale, profile.attributes)
+        _take_consent(state, profile)
+        digest = _digest(profile.address)
+        if digest != state.address_digest:
+            state.suppressed = False
+            state.address_digest = digest
+        if moved:
+            held = [occurrence for occurrence in state.running if occurrence.held]
+            for occurrence in held:
+                occurrence.wake = min(occurrence.wake, now_ms)
+            self._run(turn, held)
+        return turn.effects
+
+    def apply_outcome(self, state: UserState, outcome: Outcome, now_ms: int) -> Effects:
+        """What became of a command: reservations go back, consent and suppression follow, and it is an event too.
+
+        The event is `CHANNEL.KIND` with properties trigger, step, occurrence, url, machine. Where the command is no
+        longer remembered these name no rule, and `unmatched_outcome` is counted.
+        """
+        turn = self.turn(state, now_ms)
+        known = next((r for r in state.reservations if r.command_id == outcome.command_id), None)
+        if known is None:
+            turn.effects.counts["unmatched_outcome"] += 1
+        stored = _outcome_event(outcome, known)
+        if self._apply(turn, stored):
+            _follow(turn, outcome, known)
+        return turn.effects
+
+    def fire_due(self, state: UserState, now_ms: int) -> Effects:
+        """Fires every timer due by now: in order of time, crossings first, then by priority and trigger's name."""
+        turn = self.turn(state, now_ms)
+        self._fire(turn, now_ms, inclusive=True)
+        return turn.effects
+
+    # events ----------------------------------------------------------------------------------------------------------
+
+    def _apply(self, turn: Turn, event: StoredEvent) -> bool:
+        if _repeated(turn.state, event.id, turn.now_ms):
+            turn.effects.counts["duplicate"] += 1
+            return False
+        if event.time_ms > turn.now_ms + AHEAD_MS:
+            event.time_ms = turn.now_ms
+            turn.effects.counts["clamped"] += 1
+        route = self.rules.routes.get(event.type, _NO_ROUTE)
+        state = turn.state
+        if state.running or state.levels:
+            self._fire(turn, turn.now_ms, inclusive=False, fed=route.fed, event_ms=event.time_ms)
+        begun: list[Occurrence] = []
+        if route.additions:
+            for rule, at in levels.feed(turn, route, event):
+                entry = levels.crossing_event(levels.RISEN, state.scores[rule.crossing.score], at)
+                _keep(begun, journeys.begin(turn, rule.trigger, entry, at))
+        if state.running:
+            journeys.unless(turn, event)
+        _remember_endings(turn, route, event)
+        if route.goals:
+            _reach_goals(turn, event)
+        self._begin(turn, route, event, begun)
+        if begun:
+            self._run(turn, begun)
+        return True
+
+    def _begin(self, turn: Turn, route: Route, event: StoredEvent, begun: list[Occurrence]) -> None:
+        if not route.begins:
+            return
+        context = turn.context(event, None, turn.now_ms)
+        for trigger, patterns in route.begins:
+            if any(turn.holds(trigger.name, "on", pattern.where, context) for pattern in patterns):
+                _keep(begun, journeys.begin(turn, trigger, event, event.time_ms))
+
+    # timers ----------------------------------------------------------------------------------------------------------
+
+    def _fire(
+        self,
+        turn: Turn,
+        limit: int,
+        *,
+        inclusive: bool,
+        fed: frozenset[str] = frozenset(),
+        event_ms: int | None = None,
+    ) -> None:
+        """Fires what is due before `limit` (or at it); of crossings that an event feeds, those before its own time."""
+        due_before = limit + 1 if inclusive else limit
+        fed_before = due_before if event_ms is None else min(due_before, event_ms)
+        state = turn.state
+        while True:
+            crossing = min(
+                (
+                    (level.due, name)
+                    for name, level in state.levels.items()
+                    if level.due is not None and level.due < (fed_before if name in fed else due_before)
+                ),
+                default=None,
+            )
+            occurrence = min((o for o in state.running if o.wake < due_before), key=self._order, default=None)
+            if crossing is not None and (occurrence is None or crossing[0] <= occurrence.wake):
+                self._cross(turn, crossing[1])
+            elif occurrence is not None:
+                journeys.advance(turn, occurrence, self.paused)
+            else:
+                return
+
+    def _cross(self, turn: Turn, name: str) -> None:
+        level = turn.state.levels[name]
+        rule = self.rules.levels.get(name)
+        if rule is None:
+            del turn.state.levels[name]
+            return
+        entry = levels.cross(turn, rule, level)
+        if entry is not None:
+            journeys.begin(turn, rule.trigger, entry, entry.time_ms)
+
+    def _run(self, turn: Turn, occurrences: list[Occurrence]) -> None:
+        """Goes on with these occurrences as far as they are due."""
+        while True:
+            alive = {id(each) for each in turn.state.running}
+            due = [o for o in occurrences if o.wake <= turn.now_ms and id(o) in alive]
+            if not due:
+                return
+            journeys.advance(turn, min(due, key=self._order), self.paused)
+
+    def _order(self, occurrence: Occurrence) -> tuple[int, int, str, str]:
+        trigger = self.rules.triggers.get(occurrence.trigger)
+        return (occurrence.wake, -_priority(trigger), occurrence.trigger, occurrence.id)
+
+
+def _priority(trigger: Trigger | None) -> int:
+    return trigger.priority if trigger is not None else 0
+
+
+def _keep(begun: list[Occurrence], occurrence: Occurrence | None) -> None:
+    if occurrence is not None and not any(each is occurrence for each in begun):
+        begun.append(occurrence)
+
+
+def _repeated(state: UserState, event_id: str, now_ms: int) -> bool:
+    """Whether the id was seen of late; remembers it."""
+    seen = state.seen
+    at = seen.get(event_id)
+    if at is not None:
+        if now_ms - at < SEEN_MS:
+            return True
+        del seen[event_id]
+    elif len(seen) >= SEEN_IDS:
+        del seen[next(iter(seen))]
+    seen[event_id] = now_ms
+    return False
+
+
+def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
+    """Keeps `unless` events, so that an entry which comes later and is not newer finds that it is over."""
+    context = None
+    for trigger, number, pattern in route.endings:
+        if turn.now_ms - event.time_ms > trigger.max_age_ms:
+            continue
+        context = context or turn.context(event, None, turn.now_ms)
+        if pattern.where is not None and not turn.holds(trigger.name, "unless", pattern.where, context):
+            continue
+        if any(name not in event.properties for name in pattern.same):
+            continue
+        since = turn.now_ms - trigger.max_age_ms
+        kept = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
+        kept.append(Ending(event.time_ms, event.id, number, same_fields(pattern, event)))
+        turn.state.endings[trigger.name] = kept[-MAX_ENDINGS:]
+
+
+def _reach_goals(turn: Turn, event: StoredEvent) -> None:
+    """Counts each open goal that the event reaches, once, and forgets it."""
+    still: list[OpenGoal] = []
+    for goal in turn.state.goals:
+        if _reached(turn, goal, event):
+            turn.effects.decisions.append(_goal_decision(turn, goal, event))
+        elif goal.until >= turn.now_ms:
+            still.append(goal)
+    turn.state.goals = still
+
+
+def _reached(turn: Turn, goal: OpenGoal, event: StoredEvent) -> bool:
+    trigger = turn.rules.triggers.get(goal.trigger)
+    if trigger is None or trigger.goal is None or not goal.at < event.time_ms <= goal.until:
+        return False
+    pattern = trigger.goal.pattern
+    if event.type not in pattern.types or len(pattern.same) != len(goal.same):
+        return False
+    entry = StoredEvent("", "", 0, "", dict(zip(pattern.same, goal.same, strict=True)))
+    context = turn.context(event, None, turn.now_ms)
+    return agree(pattern, event, entry) and turn.holds(trigger.name, "goal", pattern.where, context)
+
+
+def _goal_decision(turn: Turn, goal: OpenGoal, event: StoredEvent) -> Decision:
+    name = journeys.decision_id(goal.trigger, turn, goal.occurrence, goal.step, DecisionOutcome.GOAL, event.id)
+    return Decision(
+        id=name,
+        trigger=goal.trigger,
+        rule_hash=goal.rule_hash,
+        user_id=turn.state.user_id,
+        occurrence=goal.occurrence,
+        step=goal.step,
+        outcome=DecisionOutcome.GOAL,
+        reason=None,
+        gates=[],
+        event_ids=[event.id],
+        inputs={"sent_at": as_time(goal.at).isoformat(), "held_out": goal.command_id is None},
+        decided_at=as_time(turn.now_ms),
+        command_id=goal.command_id,
+        repeated=0,
+    )
+
+
+# profiles and outcomes -----------------------------------------------------------------------------------------------
+
+
+def _take_consent(state: UserState, profile: Profile) -> None:
+    """The profile's word on consent, except where the user unsubscribed after it was given."""
+    known = state.consent
+    state.consent = {name: Consent(each.granted, as_ms(each.time)) for name, each in profile.consent.items()}
+    for purpose, before in known.items():
+        now = state.consent.get(purpose)
+        if not before.granted and now is not None and now.granted and before.at > now.at:
+            state.consent[purpose] = before
+
+
+def _digest(address: str | None) -> str:
+    """What a changed address is known by; the address itself is not kept."""
+    return hashlib.blake2b(address.lower().encode(), digest_size=8).hexdigest() if address else ""
+
+
+def _outcome_event(outcome: Outcome, known: Reservation | None) -> StoredEvent:
+    properties: dict[str, object] = {"machine": outcome.machine}
+    if known is not None:
+        properties |= {"trigger": known.trigger, "step": known.step, "occurrence": known.occurrence}
+    if outcome.url is not None:
+        properties["url"] = outcome.url
+    channel = known.channel if known is not None else "email"
+    return StoredEvent(outcome.id, f"{channel}.{outcome.kind.value}", as_ms(outcome.time), outcome.provider, properties)
+
+
+def _follow(turn: Turn, outcome: Outcome, known: Reservation | None) -> None:
+    """Reservations, suppression and consent after an outcome."""
+    state = turn.state
+    if outcome.kind in NEVER_ACCEPTED:
+        release(turn, outcome.command_id)
+    elif outcome.kind is OutcomeKind.COMPLAINED or _is_hard_bounce(outcome):
+        state.suppressed = True
+    elif outcome.kind is OutcomeKind.UNSUBSCRIBED and known is not None:
+        state.consent[known.purpose] = Consent(False, as_ms(outcome.time))
+
+
+def _is_hard_bounce(outcome: Outcome) -> bool:
+    """A bounce that is permanent by its reply code or enhanced code (RFC 3463: class 5)."""
+    if outcome.kind is not OutcomeKind.BOUNCED or outcome.reply is None:
+        return False
+    return outcome.reply.code >= 500 or (outcome.reply.enhanced or "").startswith("5.")

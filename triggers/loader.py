@@ -1,0 +1,120 @@
+"""Rule files into a RuleSet: every problem of every file at once, or the whole set."""
+
+from collections.abc import Mapping as AbstractMapping
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from schemas.rules import text_hash
+from triggers import reader
+from triggers.definitions import read_policy, read_score
+from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
+from triggers.parts import Parts
+from triggers.reader import References
+from triggers.rule import Policy, Score, Trigger
+from triggers.ruleset import RuleSet
+from triggers.trigger_document import read_trigger
+from triggers.yaml_tree import Mapping, Node, documents
+
+KINDS = ("trigger", "score", "policy")
+LATER_KINDS = ("metric", "segment")
+T = TypeVar("T", Trigger, Score, Policy)
+
+
+@dataclass(slots=True)
+class _Files:
+    """What all the files say together."""
+
+    templates: dict[str, str]
+    reports: list[Report] = field(default_factory=list)
+    references: list[tuple[Report, References]] = field(default_factory=list)
+    triggers: dict[str, Trigger] = field(default_factory=dict)
+    scores: dict[str, Score] = field(default_factory=dict)
+    policies: dict[str, Policy] = field(default_factory=dict)
+
+
+def load_rules(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> RuleSet:
+    """The rules of all files as one set; `templates` gives each template's hash by its name.
+
+    Raises InvalidRules with every problem of every file, ordered by place. What is doubtful and not wrong is in the
+    set's `warnings`. Whatever the texts hold, nothing else is raised.
+    """
+    found = _read(files, dict(templates))
+    diagnostics = [diagnostic for report in found.reports for diagnostic in report.diagnostics]
+    errors = [diagnostic for diagnostic in diagnostics if not diagnostic.is_warning]
+    if errors:
+        raise InvalidRules(diagnostics)
+    return RuleSet(
+        tuple(found.triggers.values()),
+        tuple(found.scores.values()),
+        tuple(found.policies.values()),
+        warnings=tuple(sorted(diagnostics)),
+    )
+
+
+def check(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> list[Diagnostic]:
+    """Every problem and every warning of the files, ordered by place."""
+    found = _read(files, dict(templates))
+    return sorted(diagnostic for report in found.reports for diagnostic in report.diagnostics)
+
+
+def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
+    found = _Files(templates)
+    for source in files:
+        report = Report(source)
+        found.reports.append(report)
+        rule_hash = text_hash(source.text.encode("utf-8", "replace").decode())
+        for node in documents(report):
+            reader.guarded(report, lambda node=node, h=rule_hash, r=report: _document(found, r, node, h), None)  # type: ignore[misc]
+    for report, references in found.references:
+        _check_references(found, report, references)
+    return found
+
+
+def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None:
+    parts = Parts(report, found.templates)
+    found.references.append((report, parts.references))
+    kind = next(iter(node.items), "") if isinstance(node, Mapping) else ""
+    if not isinstance(node, Mapping) or kind not in KINDS:
+        _not_a_kind(report, node, kind)
+        return
+    place = node.keys[kind].index
+    if kind == "trigger":
+        trigger = read_trigger(parts, node, rule_hash)
+        parts.check_crossings()
+        _define(report, place, kind, trigger, found.triggers)
+    elif kind == "score":
+        _define(report, place, kind, read_score(parts, node), found.scores)
+    else:
+        _define(report, place, kind, read_policy(parts, node), found.policies)
+
+
+def _not_a_kind(report: Report, node: Node, kind: str) -> None:
+    if kind in LATER_KINDS and isinstance(node, Mapping):
+        report.add(node.keys[kind].index, "not-yet", f"`{kind}` documents are not yet supported", "take it out for now")
+        return
+    known = (*KINDS, *LATER_KINDS)
+    later = [k for k in known if isinstance(node, Mapping) and k in node.items]
+    hint = f"put `{later[0]}` first" if later else nearest(kind, known)
+    report.add(node.index, "kind", f"the first key names the kind: {', '.join(known)}; not {quoted(kind)}", hint)
+
+
+def _define(report: Report, place: int, kind: str, thing: T, into: dict[str, T]) -> None:
+    if not thing.name:
+        return
+    if thing.name in into:
+        report.add(place, "duplicate-document", f"there is another {kind} {quoted(thing.name)}", "rename one")
+        return
+    into[thing.name] = thing
+
+
+def _check_references(found: _Files, report: Report, references: References) -> None:
+    checks: tuple[tuple[list[tuple[str, int]], AbstractMapping[str, object], str], ...] = (
+        (references.scores, found.scores, "score"),
+        (references.templates, found.templates, "template"),
+        (references.policies, found.policies, "policy"),
+    )
+    for named, known, kind in checks:
+        for name, index in named:
+            if name not in known:
+                report.add(index, f"unknown-{kind}", f"there is no {kind} {quoted(name)}", nearest(name, known))

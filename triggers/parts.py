@@ -1,0 +1,260 @@
+"""The parts that documents share: patterns, caps, quiet periods, goals, and the sends and steps of a journey."""
+
+from collections.abc import Collection
+from datetime import date, time
+from typing import cast
+
+from triggers import reader, shapes
+from triggers.cel_types import ROOTS
+from triggers.conditions import Condition
+from triggers.diagnostics import Problem, Report, nearest, quoted
+from triggers.localtime import zone_named
+from triggers.reader import Expressions, Reader, References
+from triggers.rule import Branch, Cap, CapScope, Exit, Goal, Jump, Over, Pattern, Quiet, Send, Step, Wait
+from triggers.yaml_tree import Mapping, Node, Scalar, Sequence
+
+ENTRY = ("event", "user", "score", "now")
+"""What may be named where there is no occurrence yet."""
+MAX_STEPS = 50
+MAX_DATA_FIELDS = 100
+_SCOPES = ("trigger", "key", "purpose", "channel", "all")
+_LATER_WAITS = ("every", "until")
+_LATER_STEPS = ("wait_for", "up_to", "webhook")
+
+
+class Parts:
+    """Reads the shared parts of one document."""
+
+    def __init__(self, report: Report, templates: dict[str, str]) -> None:
+        self.report = report
+        self.references = References()
+        self.expressions = Expressions(report, self.references)
+        self.templates = templates
+        self.only_crossings = False
+        """Whether everything that begins the trigger is a crossing, which has no event's properties."""
+
+    def check_crossings(self) -> None:
+        """Tells expressions that read properties of an entry event that has none; when all are read."""
+        for use in self.expressions.uses if self.only_crossings else ():
+            if use.arriving:
+                continue
+            for field, offset in use.condition.code.event_fields.items():
+                message = f"`event.{field}`: what begins this is a crossing, which has no properties"
+                hint = "event.id and event.time are there; a score is `score.NAME`"
+                self.report.add(use.node.place_of(offset), "no-properties", message, hint)
+
+    def pattern(
+        self, node: Node, what: str, roots: Collection[str], more: Collection[str] = (), *, same: bool = False
+    ) -> Pattern:
+        """An event by name, or `{event, where, same}`; `more` are further keys that the caller reads."""
+        if isinstance(node, Scalar):
+            return Pattern((reader.name(node, "an event's name"),))
+        keys = ("event", "where", *(("same",) if same else ()), *more)
+        read = Reader(self.report, node, what, keys, () if same else ("same",))
+        types = read.required("event", lambda n: self._names(n, "an event's name"), ())
+        where = read.optional("where", lambda n: self._condition(n, "where", roots), None)
+        fields = read.optional("same", lambda n: self._names(n, "a field"), ())
+        return Pattern(types, where, fields)
+
+    def _names(self, node: Node, what: str) -> tuple[str, ...]:
+        return reader.several(self.report, node, lambda item: reader.name(item, what))
+
+    def _condition(self, node: Node, what: str, roots: Collection[str]) -> Condition | None:
+        return self.expressions.compile(node, what, "truth", roots, arriving=what == "where")
+
+    def patterns(self, node: Node, what: str) -> tuple[Pattern, ...]:
+        """One pattern or several, asked of running occurrences."""
+        return reader.several(self.report, node, lambda item: self.pattern(item, what, ROOTS, same=True))
+
+    def goal(self, node: Node) -> Goal | None:
+        """A pattern with `within`."""
+        pattern = self.pattern(node, "goal", ROOTS, ("within",), same=True)
+        if not isinstance(node, Mapping) or "within" not in node.items:
+            raise Problem(node.index, "missing-key", "goal needs `within`", "as in {event: NAME, within: 7d}")
+        return Goal(pattern, reader.duration(node.items["within"], "within"))
+
+    def cap(self, node: Node, *, scope_required: bool = False) -> Cap | None:
+        """`{max, per, scope, over}`."""
+        read = Reader(self.report, node, "cap", ("max", "per", "scope", "over"))
+        scope = "trigger"
+        if "scope" in read or not scope_required:
+            scope = read.optional("scope", lambda n: reader.choice(n, "scope", _SCOPES, ("brand",)), scope)
+        else:
+            self.report.add(
+                node.index, "missing-key", "a policy's cap needs `scope`", "what is counted: all, purpose, …"
+            )
+        return Cap(
+            read.required("max", self._maximum, 1),
+            read.required("per", self._window, shapes.Rolling(1)),
+            cast(CapScope, scope),
+            self._over(read, "drop"),
+        )
+
+    def _window(self, node: Node) -> shapes.Window:
+        if isinstance(node, Scalar) and node.text == "ever":
+            raise Problem(node.index, "invalid-window", "per: `ever` is for metrics only")
+        return reader.shape(node, "per", "invalid-window", shapes.window)
+
+    def _maximum(self, node: Node) -> int | Condition:
+        if isinstance(node, Scalar) and isinstance(node.value, int) and not isinstance(node.value, bool):
+            return reader.whole(node, "max", 0, 1_000)
+        return self.expressions.compile(node, "max", "number", ROOTS)
+
+    def _over(self, read: Reader, default: Over) -> Over:
+        word = read.optional("over", lambda n: reader.choice(n, "over", ("drop", "defer")), default)
+        return "drop" if word == "drop" else "defer"
+
+    def quiet(self, node: Node) -> Quiet | None:
+        """`{from, to, days, zone, over}` or `{from, through, zone, over}`."""
+        read = Reader(self.report, node, "quiet", ("from", "to", "through", "days", "zone", "over"))
+        zone = read.optional("zone", self._zone, None)
+        over = self._over(read, "defer")
+        if "through" in read:
+            return Quiet(self._dates(node, read, zone), over)
+        start = read.required("from", lambda n: self._clock(n, "from"), None)
+        end = read.required("to", lambda n: self._clock(n, "to"), None)
+        if start is None or end is None:
+            return None
+        if start == end:
+            raise Problem(node.index, "invalid-period", "from and to are the same", "a period needs a length")
+        days = read.optional("days", lambda n: frozenset(reader.several(self.report, n, self._weekday)), None)
+        return Quiet(shapes.DailyPeriod(start, end, days, zone), over)
+
+    def _dates(self, node: Node, read: Reader, zone: str | None) -> shapes.DatePeriod:
+        first = read.required("from", lambda n: self._date(n, "from"), None)
+        last = read.required("through", lambda n: self._date(n, "through"), None)
+        for key in ("to", "days"):
+            if key in read:
+                raise Problem(read.place(key), "conflict", f"`{key}` does not go with `through`")
+        if first is None or last is None or last < first:
+            raise Problem(node.index, "invalid-period", "a period of dates goes from a date through one not before it")
+        return shapes.DatePeriod(first, last, zone)
+
+    def _clock(self, node: Node, what: str) -> time | None:
+        return reader.shape(node, what, "invalid-period", shapes.clock_time)
+
+    def _date(self, node: Node, what: str) -> date | None:
+        return reader.shape(node, what, "invalid-period", shapes.calendar_date)
+
+    def _weekday(self, node: Node) -> int:
+        return reader.shape(node, "days", "invalid-period", shapes.weekday)
+
+    def _zone(self, node: Node) -> str | None:
+        value = reader.text(node, "zone")
+        if value == "user":
+            return None
+        if zone_named(value) is None:
+            raise Problem(node.index, "invalid-zone", f"{quoted(value)} is no time zone", "an IANA name, or user")
+        return value
+
+    def holdout(self, node: Node) -> float:
+        """A percentage of users."""
+        return reader.percent(node, "holdout")
+
+    def wait(self, node: Node, what: str) -> int:
+        """A duration in milliseconds; the other waits come later."""
+        if isinstance(node, Mapping):
+            named = next((key for key in _LATER_WAITS if key in node.items), None)
+            if named:
+                raise Problem(
+                    node.keys[named].index, "not-yet", f"{what}: `{named}` is not yet supported", "a duration"
+                )
+        return reader.duration(node, what, zero=True)
+
+    # sends and steps -------------------------------------------------------------------------------------------------
+
+    def send(self, node: Node) -> Send | None:
+        """A template's name, or `{template, id, channel, to, data}`."""
+        if isinstance(node, Scalar):
+            template = reader.name(node, "a template's name")
+            self.references.templates.append((template, node.index))
+            return Send(template, template, self.templates.get(template, ""))
+        read = Reader(self.report, node, "send", ("template", "id", "channel", "to", "data"), ("webhook",))
+        if isinstance(node, Mapping) and "webhook" in node.items:
+            return None
+        template = read.required("template", lambda n: reader.name(n, "a template's name"), "")
+        if template and "template" in read:
+            self.references.templates.append((template, cast(Mapping, node).items["template"].index))
+        return Send(
+            read.optional("id", lambda n: reader.name(n, "a step's id"), template),
+            template,
+            self.templates.get(template, ""),
+            read.optional("channel", lambda n: reader.choice(n, "channel", ("email",)), "email"),
+            read.optional("to", self._address, None),
+            read.optional("data", self._data, ()),
+        )
+
+    def _address(self, node: Node) -> Condition | None:
+        return self.expressions.compile(node, "to", "text", ROOTS)
+
+    def _data(self, node: Node) -> tuple[tuple[str, Condition], ...]:
+        items = reader.mapping_items(node, "data")
+        if len(items) > MAX_DATA_FIELDS:
+            raise Problem(node.index, "invalid-value", f"data has more than {MAX_DATA_FIELDS} fields")
+        found = []
+        for key, place, value in items:
+            reader.guarded(self.report, lambda place=place: reader.identifier(place, "a field of data"), "")  # type: ignore[misc]
+            condition = reader.guarded(
+                self.report,
+                lambda key=key, value=value: self.expressions.compile(value, f"data.{key}", "value", ROOTS),  # type: ignore[misc]
+                None,
+            )
+            if condition is not None:
+                found.append((key, condition))
+        return tuple(found)
+
+    def steps(self, node: Node) -> tuple[Step, ...]:
+        """A list of steps, branches unrolled into jumps."""
+        program: list[Step] = []
+        self._sequence(node, program)
+        written = sum(not isinstance(step, Jump) for step in program)
+        if written > MAX_STEPS:
+            raise Problem(node.index, "invalid-value", f"{written} steps, more than {MAX_STEPS}", "split the rule")
+        return tuple(program)
+
+    def _sequence(self, node: Node, program: list[Step]) -> None:
+        if not isinstance(node, Sequence):
+            raise reader.wrong(node, "steps", "a list")
+        for item in node.items:
+            reader.guarded(self.report, lambda item=item: self._step(item, program), None)  # type: ignore[misc]
+
+    def _step(self, node: Node, program: list[Step]) -> None:
+        if isinstance(node, Scalar):
+            word = reader.choice(node, "step", ("exit",))
+            assert word == "exit"
+            program.append(Exit())
+            return
+        keys = ("send", "wait", "if", "then", "else")
+        read = Reader(self.report, node, "a step", keys, _LATER_STEPS)
+        kinds = [key for key in ("send", "wait", "if") if key in read]
+        if any(key in read for key in _LATER_STEPS):
+            return
+        if len(kinds) != 1:
+            raise Problem(node.index, "conflict", "a step is one of send, wait, if or exit", nearest("", kinds))
+        if kinds[0] != "if" and ("then" in read or "else" in read):
+            raise Problem(node.index, "conflict", "`then` and `else` go with `if`")
+        if kinds[0] == "send":
+            send = read.optional("send", self.send, None)
+            program.extend([send] if send else [])
+        elif kinds[0] == "wait":
+            program.append(Wait(read.optional("wait", lambda n: self.wait(n, "wait"), 0)))
+        else:
+            self._branch(read, program)
+
+    def _branch(self, read: Reader, program: list[Step]) -> None:
+        condition = read.optional("if", lambda n: self._condition(n, "if", ROOTS), None)
+        if "then" not in read:
+            raise Problem(read.node.index, "missing-key", "`if` needs `then`")
+        at = len(program)
+        program.append(Exit())
+        read.optional("then", lambda n: self._sequence(n, program), None)
+        if "else" in read:
+            jump = len(program)
+            program.append(Exit())
+            otherwise = len(program)
+            read.optional("else", lambda n: self._sequence(n, program), None)
+            program[jump] = Jump(len(program))
+        else:
+            otherwise = len(program)
+        if condition is not None:
+            program[at] = Branch(condition, otherwise)

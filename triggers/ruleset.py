@@ -1,0 +1,125 @@
+"""A set of rules, indexed for the evaluator: what each event type can touch, and each trigger with its policies."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from schemas.vocabulary import TRANSACTIONAL
+from triggers.diagnostics import Diagnostic
+from triggers.rule import Addition, Crossing, Pattern, Policy, Score, Send, Trigger
+from triggers.shapes import MS, Calendar
+
+_OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
+"""How long a send is remembered, so that its opens and clicks can name their rule, where no cap asks for longer."""
+_LONGEST_CALENDAR_MS = 32 * MS["d"]
+
+
+@dataclass(slots=True)
+class Route:
+    """What an event of one type can touch."""
+
+    additions: list[tuple[Score, Addition]] = field(default_factory=list)
+    endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
+    """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
+    begins: list[tuple[Trigger, list[Pattern]]] = field(default_factory=list)
+    goals: bool = False
+    fed: frozenset[str] = frozenset()
+    """The crossings of the scores that `additions` feed."""
+
+
+@dataclass(slots=True)
+class LevelRule:
+    """One trigger's crossing, under the id that states keep it by."""
+
+    id: str
+    trigger: Trigger
+    crossing: Crossing
+
+
+class RuleSet:
+    """Triggers, scores and policies that hold together. Immutable once made."""
+
+    def __init__(
+        self,
+        triggers: Iterable[Trigger],
+        scores: Iterable[Score],
+        policies: Iterable[Policy],
+        warnings: tuple[Diagnostic, ...] = (),
+    ) -> None:
+        self.scores = {score.name: score for score in scores}
+        self.policies = {policy.name: policy for policy in policies}
+        self.warnings = warnings
+        self.written = {trigger.name: trigger for trigger in triggers}
+        """The triggers as their files have them."""
+        self.triggers = {name: _obeying(each, self.policies.values()) for name, each in self.written.items()}
+        """The triggers with the policies that they obey."""
+        self.levels: dict[str, LevelRule] = {}
+        self.levels_of: dict[str, list[LevelRule]] = {}
+        self.routes: dict[str, Route] = {}
+        self._index()
+        self.remember_ms = max([_OUTCOMES_ARRIVE_WITHIN_MS, *self._windows()])
+
+    def only(self, trigger: Trigger, policies: Iterable[str]) -> "RuleSet":
+        """One trigger with the named policies and every score: what a case sees."""
+        return RuleSet([trigger], self.scores.values(), [self.policies[name] for name in policies])
+
+    def _windows(self) -> list[int]:
+        windows = [cap.window for trigger in self.triggers.values() for cap in trigger.caps]
+        return [_LONGEST_CALENDAR_MS if isinstance(window, Calendar) else window.ms for window in windows]
+
+    def _index(self) -> None:
+        for trigger in sorted(self.triggers.values(), key=lambda t: (-t.priority, t.name)):
+            self._index_trigger(trigger)
+        for score in self.scores.values():
+            for addition in score.additions:
+                for name in addition.pattern.types:
+                    route = self._route(name)
+                    route.additions.append((score, addition))
+                    route.fed |= {level.id for level in self.levels_of.get(score.name, [])}
+
+    def _index_trigger(self, trigger: Trigger) -> None:
+        for number, source in enumerate(trigger.sources):
+            if isinstance(source, Crossing):
+                level = LevelRule(f"{trigger.name}#{number}", trigger, source)
+                self.levels[level.id] = level
+                self.levels_of.setdefault(source.score, []).append(level)
+                continue
+            for name in source.types:
+                begins = self._route(name).begins
+                if begins and begins[-1][0] is trigger:
+                    begins[-1][1].append(source)
+                else:
+                    begins.append((trigger, [source]))
+        if any(isinstance(source, Pattern) for source in trigger.sources):
+            for number, pattern in enumerate(trigger.unless):
+                if pattern.where is None or "occurrence" not in pattern.where.code.roots:
+                    for name in pattern.types:
+                        self._route(name).endings.append((trigger, number, pattern))
+        if trigger.goal is not None:
+            for name in trigger.goal.pattern.types:
+                self._route(name).goals = True
+
+    def _route(self, event_type: str) -> Route:
+        return self.routes.setdefault(event_type, Route())
+
+
+def _obeying(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:
+    """The trigger with what its policies add: caps, quiet periods and holdouts add up, the smallest expiry holds."""
+    for policy in sorted((p for p in policies if _applies(p, trigger)), key=lambda p: p.name):
+        held = ((f"policy/{policy.name}", policy.holdout_percent),) if policy.holdout_percent else ()
+        trigger = replace(
+            trigger,
+            caps=trigger.caps + policy.caps,
+            quiet=trigger.quiet + policy.quiet,
+            holdouts=trigger.holdouts + held,
+            expires_ms=min(trigger.expires_ms, policy.expires_ms or trigger.expires_ms),
+        )
+    return trigger
+
+
+def _applies(policy: Policy, trigger: Trigger) -> bool:
+    """Whether the trigger obeys the policy; a transactional one only where the policy says so by purpose."""
+    if trigger.purpose == TRANSACTIONAL and policy.purpose != TRANSACTIONAL:
+        return False
+    channels = {step.channel for step in trigger.steps if isinstance(step, Send)}
+    purpose_fits = policy.purpose is None or policy.purpose == trigger.purpose
+    return purpose_fits and (policy.channel is None or policy.channel in channels)

@@ -1,0 +1,141 @@
+"""The shapes that rules share: durations, percentages, windows, periods of the day. Text in, numbers out."""
+
+import re
+from dataclasses import dataclass
+from datetime import date, time
+from typing import Literal, cast
+
+MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+MAX_DURATION_MS = 400 * MS["d"]
+"""The longest wait the engine promises to keep."""
+
+_DURATION = re.compile(r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%")
+_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+CalendarUnit = Literal["day", "week", "month"]
+
+
+class ShapeError(ValueError):
+    """A text that is not the shape asked for; `hint` says what is."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Rolling:
+    """(t - D, t]: open at the old end."""
+
+    ms: int
+
+    def __str__(self) -> str:
+        return duration_text(self.ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """The user's local day, ISO week (from Monday) or month."""
+
+    unit: CalendarUnit
+
+    def __str__(self) -> str:
+        return f"calendar {self.unit}"
+
+
+Window = Rolling | Calendar
+
+
+@dataclass(frozen=True, slots=True)
+class DailyPeriod:
+    """From one local time to another, half-open, over midnight where `to` is not later. `days` name its beginning."""
+
+    start: time
+    end: time
+    days: frozenset[int] | None
+    zone: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DatePeriod:
+    """Whole local days, both ends included."""
+
+    first: date
+    last: date
+    zone: str | None
+
+
+Period = DailyPeriod | DatePeriod
+
+
+def duration(text: str) -> int:
+    """`90s 15m 1h30m 3d 2w` as milliseconds; raises ShapeError."""
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ShapeError(f"`{text[:40]}` is not a duration", "as in 90s, 15m, 1h30m, 3d, 2w")
+    parts = zip(match.groups(), ("w", "d", "h", "m", "s"), strict=True)
+    return sum(int(count) * MS[unit] for count, unit in parts if count)
+
+
+def duration_text(ms: int) -> str:
+    """Milliseconds as a duration is written, the largest units first."""
+    parts = []
+    for unit in ("w", "d", "h", "m", "s"):
+        count, ms = divmod(ms, MS[unit])
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def percent(text: str) -> float:
+    """`10%` as a number from 0 to 100; raises ShapeError."""
+    match = _PERCENT.fullmatch(text)
+    value = float(match[1]) if match else -1.0
+    if not 0 <= value <= 100:
+        raise ShapeError(f"`{text[:40]}` is not a percentage", "as in 10% or 2.5%")
+    return value
+
+
+def window(text: str) -> Window:
+    """A rolling or a calendar window; raises ShapeError."""
+    unit = text.removeprefix("calendar ")
+    if unit != text:
+        if unit in ("day", "week", "month"):
+            return Calendar(cast(CalendarUnit, unit))
+        raise ShapeError(f"`{text[:40]}` is not a window", "calendar day, calendar week or calendar month")
+    try:
+        ms = duration(text)
+    except ShapeError as error:
+        hint = f"{error.hint}, or calendar day, calendar week, calendar month"
+        raise ShapeError(f"`{text[:40]}` is not a window", hint) from None
+    if ms == 0:
+        raise ShapeError("a window of no length holds nothing", "as in 1h or 3d")
+    return Rolling(ms)
+
+
+def clock_time(text: str) -> time:
+    """`"21:00"`; raises ShapeError."""
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        raise ShapeError(f"`{text[:40]}` is not a time of day", 'as in "21:00"')
+    return time(int(match[1]), int(match[2]))
+
+
+def calendar_date(text: str) -> date:
+    """`"2026-12-24"`; raises ShapeError."""
+    try:
+        if len(text) == 10:
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise ShapeError(f"`{text[:40]}` is not a date", 'as in "2026-12-24"')
+
+
+def weekday(text: str) -> int:
+    """A weekday's name, whole or by three letters, as 0 for Monday to 6; raises ShapeError."""
+    for number, name in enumerate(_WEEKDAYS):
+        if text in (name, name[:3]):
+            return number
+    raise ShapeError(f"`{text[:40]}` is not a weekday", "monday to sunday, or mon to sun")

@@ -1,0 +1,188 @@
+"""The document `trigger`."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal, cast
+
+from triggers import reader
+from triggers.cases_document import read_cases
+from triggers.cel_types import ROOTS
+from triggers.conditions import Condition
+from triggers.diagnostics import Problem, quoted
+from triggers.parts import ENTRY, Parts
+from triggers.reader import Reader
+from triggers.rule import Branch, Case, Crossing, Experiment, Jump, Mode, Send, Source, Step, Trigger, Wait
+from triggers.shapes import percent
+from triggers.yaml_tree import Mapping, Node, Scalar
+
+TRIGGER_KEYS = (
+    *("trigger", "owner", "description", "mode", "purpose", "on", "key", "overlap", "reentry", "after", "unless"),
+    *("when", "cap", "quiet", "expires", "max_age", "settle", "priority", "holdout", "experiment", "goal"),
+    *("send", "steps", "cases"),
+)
+LATER_KEYS = ("brand", "on_edit")
+_LATER_SOURCES = (
+    *("within", "sum", "distinct", "inactive", "sequence", "enters", "leaves", "every", "date", "before", "after"),
+    *("at", "yearly", "metric", "segment", "same"),
+)
+_MAX_VARIANTS = 20
+
+
+def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
+    """The document of one trigger."""
+    report = parts.report
+    read = Reader(report, node, "trigger", TRIGGER_KEYS, LATER_KEYS)
+    name = read.required("trigger", lambda n: reader.name(n, "a trigger's name"), "")
+    mode, canary = read.optional("mode", _mode, ("live", 100.0))
+    sources = read.required("on", lambda n: reader.several(report, n, lambda s: _source(parts, s)), ())
+    parts.only_crossings = bool(sources) and all(isinstance(source, Crossing) for source in sources)
+    steps = _steps(parts, read)
+    holdout = read.optional("holdout", parts.holdout, 0.0)
+    return Trigger(
+        name=name,
+        rule_hash=rule_hash,
+        path=report.source.path,
+        owner=read.optional("owner", lambda n: reader.text(n, "owner"), ""),
+        description=read.optional("description", lambda n: reader.text(n, "description"), ""),
+        mode=mode,
+        canary_percent=canary,
+        purpose=read.required("purpose", lambda n: reader.name(n, "a purpose"), ""),
+        sources=cast(tuple[Source, ...], sources),
+        steps=steps,
+        key=read.optional("key", lambda n: reader.several(report, n, lambda k: _key(parts, k)), ()),
+        overlap=cast(Literal["restart", "ignore"], read.optional("overlap", _overlap, "restart")),
+        reentry_ms=read.optional("reentry", _reentry, 0),
+        unless=read.optional("unless", lambda n: parts.patterns(n, "unless"), ()),
+        when=read.optional("when", _expression(parts, "when"), None),
+        caps=read.optional("cap", lambda n: reader.several(report, n, parts.cap), ()),
+        quiet=read.optional("quiet", lambda n: reader.several(report, n, parts.quiet), ()),
+        expires_ms=read.optional("expires", lambda n: reader.duration(n, "expires"), 86_400_000),
+        max_age_ms=read.optional("max_age", lambda n: reader.duration(n, "max_age"), 86_400_000),
+        settle_ms=read.optional("settle", lambda n: reader.duration(n, "settle", zero=True), 0),
+        priority=read.optional("priority", lambda n: reader.whole(n, "priority", 0, 100), 50),
+        holdouts=((name, holdout),) if holdout else (),
+        experiment=read.optional("experiment", lambda n: _experiment(parts, n, name), None),
+        goal=read.optional("goal", parts.goal, None),
+        cases=_cases(parts, read, steps),
+    )
+
+
+def _cases(parts: Parts, read: Reader, steps: tuple[Step, ...]) -> tuple[Case, ...]:
+    sends = frozenset(step.id for step in steps if isinstance(step, Send))
+    return read.optional("cases", lambda n: read_cases(parts, n, sends), ())
+
+
+def _expression(parts: Parts, what: str) -> Callable[[Node], Condition | None]:
+    return lambda node: parts.expressions.compile(node, what, "truth", ROOTS)
+
+
+def _mode(node: Node) -> tuple[Mode, float]:
+    value = reader.text(node, "mode")
+    if value.startswith("canary "):
+        return "canary", reader.shape(node, "mode", "invalid-percent", _canary)
+    return cast(Mode, reader.choice(node, "mode", ("off", "shadow", "canary N%", "live"))), 100.0
+
+
+def _canary(text: str) -> float:
+    return percent(text.removeprefix("canary "))
+
+
+def _overlap(node: Node) -> str:
+    return reader.choice(node, "overlap", ("restart", "ignore"), ("gather",))
+
+
+def _reentry(node: Node) -> int | None:
+    if isinstance(node, Scalar) and node.text in ("always", "never"):
+        return 0 if node.text == "always" else None
+    return reader.duration(node, "reentry")
+
+
+def _key(parts: Parts, node: Node) -> Condition | None:
+    return parts.expressions.compile(node, "key", "value", ENTRY)
+
+
+def _source(parts: Parts, node: Node) -> Source | None:
+    if isinstance(node, Mapping):
+        later = next((key for key in node.items if key in _LATER_SOURCES), None)
+        if "score" in node.items:
+            return _crossing(parts, node)
+        if later:
+            raise Problem(node.keys[later].index, "not-yet", f"`{later}` in on is not yet supported")
+        for key in ("reaches", "falls_below", "rearm"):
+            if key in node.items:
+                message = f"`{key}` on a count of events is not yet supported"
+                raise Problem(node.keys[key].index, "not-yet", message, "a score's crossing is: {score: NAME, …}")
+    return parts.pattern(node, "on", ENTRY)
+
+
+def _crossing(parts: Parts, node: Mapping) -> Source | None:
+    read = Reader(parts.report, node, "on", ("score", "reaches", "falls_below", "rearm"))
+    score = read.required("score", lambda n: reader.identifier(n, "a score's name"), "")
+    parts.references.scores.append((score, node.items["score"].index))
+    ways = [key for key in ("reaches", "falls_below") if key in read]
+    if len(ways) != 1:
+        raise Problem(node.index, "conflict", "a crossing has exactly one of reaches and falls_below")
+    line = read.required(ways[0], lambda n: reader.number(n, ways[0], 1e-9, 1e12), 1.0)
+    rearm = read.optional("rearm", lambda n: reader.number(n, "rearm", 1e-9, 1e12), line)
+    falls = ways[0] == "falls_below"
+    if rearm < line if falls else rearm > line:
+        side = "at or above" if falls else "at or below"
+        raise Problem(read.place("rearm"), "invalid-value", f"rearm must be {side} the line of {line:g}")
+    return Crossing(score, falls, line, rearm)
+
+
+def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:
+    """`send` or `steps`, behind the wait of `after`, which is counted from the entry event's time."""
+    if ("send" in read) == ("steps" in read):
+        parts.report.add(read.node.index, "conflict", "a trigger has exactly one of `send` and `steps`")
+        return ()
+    after = read.optional("after", lambda n: parts.wait(n, "after"), 0)
+    if "send" in read:
+        send = read.optional("send", parts.send, None)
+        steps: tuple[Step, ...] = (send,) if send else ()
+    else:
+        steps = read.optional("steps", parts.steps, ())
+        if not any(isinstance(step, Send) for step in steps):
+            parts.report.add(read.place("steps"), "invalid-value", "these steps send nothing", "add a send")
+    _check_ids(parts, read, steps)
+    return (Wait(after), *_moved(steps)) if after else steps
+
+
+def _moved(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps with their jump targets one further, behind one more step."""
+    moved: list[Step] = []
+    for step in steps:
+        if isinstance(step, Branch):
+            step = replace(step, otherwise=step.otherwise + 1)
+        elif isinstance(step, Jump):
+            step = Jump(step.target + 1)
+        moved.append(step)
+    return tuple(moved)
+
+
+def _check_ids(parts: Parts, read: Reader, steps: tuple[Step, ...]) -> None:
+    ids = [step.id for step in steps if isinstance(step, Send)]
+    for twice in sorted({each for each in ids if ids.count(each) > 1}):
+        message = f"two sends have the id {quoted(twice)}"
+        parts.report.add(read.place("steps"), "duplicate-step", message, "give one an `id` of its own")
+
+
+def _experiment(parts: Parts, node: Node, trigger: str) -> Experiment | None:
+    read = Reader(parts.report, node, "experiment", ("variants", "salt"))
+    weights = read.required("variants", lambda n: _weights(parts, n), ())
+    if not weights:
+        return None
+    return Experiment(read.optional("salt", lambda n: reader.text(n, "salt"), trigger), weights)
+
+
+def _weights(parts: Parts, node: Node) -> tuple[tuple[str, float], ...]:
+    items = reader.mapping_items(node, "variants")
+    weights = []
+    for key, place, value in items:
+        reader.guarded(parts.report, lambda place=place: reader.name(place, "a variant's name"), "")  # type: ignore[misc]
+        weight = reader.guarded(parts.report, lambda value=value: reader.number(value, "a weight", 0, 1e6), 1.0)  # type: ignore[misc]
+        weights.append((key, weight))
+    if not 2 <= len(weights) <= _MAX_VARIANTS or not math.fsum(w for _, w in weights) > 0:
+        raise Problem(node.index, "invalid-value", f"variants needs 2 to {_MAX_VARIANTS} names with weights, not all 0")
+    return tuple(weights)

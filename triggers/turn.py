@@ -1,0 +1,107 @@
+"""One turn of the evaluator: a user's state, the clock, and what comes of it."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from schemas.commands import SendCommand
+from schemas.decisions import Decision
+from triggers.cel_runtime import EvaluationError
+from triggers.conditions import Condition, Context
+from triggers.localtime import zone_named
+from triggers.rule import Pattern
+from triggers.ruleset import RuleSet
+from triggers.state import Occurrence, StoredEvent, UserState
+
+
+@dataclass(frozen=True, slots=True)
+class RuleProblem:
+    """An expression that failed on this input: whose, which, and why."""
+
+    trigger: str
+    place: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """An occurrence that an event ended."""
+
+    trigger: str
+    occurrence: str
+    event_type: str
+    at_ms: int
+
+
+@dataclass(slots=True)
+class Effects:
+    """What one call did besides changing the state.
+
+    `counts` holds what left no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
+    withdrawn, unmatched_outcome.
+    """
+
+    commands: list[SendCommand] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    problems: list[RuleProblem] = field(default_factory=list)
+    exits: list[Exited] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class Turn:
+    """The state, the rules and the clock of one call; expressions are asked through it."""
+
+    __slots__ = ("default_zone", "effects", "now_ms", "rules", "state")
+
+    def __init__(self, rules: RuleSet, state: UserState, now_ms: int, default_zone: ZoneInfo) -> None:
+        self.rules = rules
+        self.state = state
+        self.now_ms = now_ms
+        self.default_zone = default_zone
+        self.effects = Effects()
+
+    def zone(self) -> ZoneInfo:
+        """The user's zone, the project's where it is unknown or empty."""
+        name = self.state.user.zone
+        return (zone_named(name) if name else None) or self.default_zone
+
+    def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
+        """What an expression is asked about, with scores as of `now_ms`."""
+
+        def score(name: str) -> float:
+            known = self.state.scores.get(name)
+            return self.rules.scores[name].curve.read(known, now_ms) if known is not None else 0.0
+
+        return Context(event, self.state.user, occurrence, score, now_ms)
+
+    def problem(self, trigger: str, place: str, error: EvaluationError) -> None:
+        """Notes an expression that failed."""
+        self.effects.problems.append(RuleProblem(trigger, place, str(error)))
+
+    def holds(self, trigger: str, place: str, condition: Condition | None, context: Context) -> bool:
+        """Whether the condition is there and true or not there; one that fails is false and is noted."""
+        if condition is None:
+            return True
+        try:
+            return condition.holds(context)
+        except EvaluationError as error:
+            self.problem(trigger, place, error)
+            return False
+
+
+_MISSING = object()
+
+
+def same_fields(pattern: Pattern, event: StoredEvent) -> list[Any]:
+    """The event's values of the pattern's `same` fields."""
+    return [event.properties.get(name) for name in pattern.same]
+
+
+def agree(pattern: Pattern, one: StoredEvent, other: StoredEvent) -> bool:
+    """Whether two events carry equal values in every `same` field; a missing field equals nothing."""
+    for name in pattern.same:
+        value = one.properties.get(name, _MISSING)
+        if value is _MISSING or value != other.properties.get(name, _MISSING):
+            return False
+    return True

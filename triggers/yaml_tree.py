@@ -1,0 +1,234 @@
+"""YAML text into a tree that knows its places. Everything that could surprise is refused: see `yaml_scalars`.
+
+Built from libyaml's events, without recursion: aliases, anchors and tags are visible there, and neither an alias bomb
+nor deep nesting can hurt.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+import yaml
+
+from triggers.diagnostics import Problem, Report, quoted
+from triggers.yaml_scalars import Ambiguous, Value, offsets, resolve
+
+MAX_FILE_CHARS = 1_000_000
+MAX_DEPTH = 32
+
+_NOT_ALLOWED = re.compile(r"[\t\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+_CHARACTER_NAMES = {"\t": "a tab", "\ufeff": "a byte order mark"}
+
+
+@dataclass(slots=True)
+class Scalar:
+    """One value. `text` is as written without quotes; `value` is what it means; `style` is its quoting."""
+
+    index: int
+    text: str
+    value: Value
+    written: str
+    style: str | None
+
+    def place_of(self, offset: int) -> int:
+        """The index in the file of a character of `text`, through quoting and folding."""
+        places = offsets(self.written, self.text, self.style)
+        if offset < len(places):
+            return self.index + places[offset]
+        return self.index + (places[-1] + 1 if places else 0)
+
+
+@dataclass(slots=True)
+class Sequence:
+    """A list of nodes."""
+
+    index: int
+    items: list["Node"] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Mapping:
+    """Keys and their nodes, in the order written; a key written twice is here once."""
+
+    index: int
+    flow: bool
+    keys: dict[str, Scalar] = field(default_factory=dict)
+    items: dict[str, "Node"] = field(default_factory=dict)
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def documents(report: Report) -> list[Node]:
+    """The file's documents. Every problem found is in `report`; what follows a syntax error is not read."""
+    text = report.source.text
+    if len(text) > MAX_FILE_CHARS:
+        report.add(0, "yaml-limit", f"the file has more than {MAX_FILE_CHARS} characters", "split it")
+        return []
+    wrong = _NOT_ALLOWED.search(text)
+    if wrong:
+        name = _CHARACTER_NAMES.get(wrong[0], f"the character U+{ord(wrong[0]):04X}")
+        report.add(wrong.start(), "yaml-text", f"{name} is not allowed in a rule file", 'use spaces; in "…" write \\t')
+        return []
+    builder = _Builder(report)
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        _report_syntax(report, error)
+    except yaml.YAMLError as error:
+        report.add(0, "yaml-syntax", str(error))
+    except Problem as problem:
+        report.add(problem.index, problem.code, problem.message, problem.hint)
+    return builder.documents
+
+
+def _report_syntax(report: Report, error: yaml.MarkedYAMLError) -> None:
+    mark = error.problem_mark or error.context_mark
+    index = mark.index if mark else 0
+    line = report.source.text[: index + 1].count("\n")
+    text = report.source.text.split("\n")[line] if report.source.text else ""
+    looks_like_expression = re.search(r"[\"'?!{}\[\]&|=:]", text) is not None
+    hint = "wrap an expression in single quotes, or write it as a block after `>-`" if looks_like_expression else ""
+    report.add(index, "yaml-syntax", " ".join(filter(None, [error.problem or "not YAML", error.context])), hint)
+
+
+class _Builder:
+    """Puts events together; `_open` holds the collections that are not closed yet."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.documents: list[Node] = []
+        self._open: list[Sequence | Mapping] = []
+        self._keys: list[Scalar | None] = []
+
+    def take(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(event, "yaml-anchor", f"the alias *{event.anchor} is not allowed", "write the value out")
+            node = Scalar(_start(event), "", None, "", None)
+            if self._expects_key():
+                self._keys[-1] = node
+            else:
+                self._place(node)
+        elif isinstance(event, yaml.ScalarEvent):
+            self._check_node(event)
+            self._scalar(event)
+        elif isinstance(event, yaml.MappingStartEvent):
+            self._begin(event, Mapping(_start(event), bool(event.flow_style)))
+        elif isinstance(event, yaml.SequenceStartEvent):
+            self._begin(event, Sequence(_start(event)))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            self._open.pop()
+            self._keys.pop()
+
+    def _begin(self, event: yaml.NodeEvent, node: Sequence | Mapping) -> None:
+        self._check_node(event)
+        if len(self._open) >= MAX_DEPTH:
+            raise Problem(node.index, "yaml-limit", f"nested more than {MAX_DEPTH} deep", "flatten it")
+        if self._expects_key():
+            self.report.add(node.index, "yaml-key", "a key must be text", "quote it")
+            self._keys[-1] = Scalar(node.index, "", "", "", None)
+            self._open.append(node)
+            self._keys.append(None)
+            return
+        self._place(node)
+        self._open.append(node)
+        self._keys.append(None)
+
+    def _expects_key(self) -> bool:
+        return bool(self._open) and isinstance(self._open[-1], Mapping) and self._keys[-1] is None
+
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        index = _start(event)
+        written = self.report.source.text[index : event.end_mark.index if event.end_mark else index]
+        node = Scalar(index, event.value, event.value, written, event.style or None)
+        plain = not node.style or node.style == ":"
+        if self._expects_key():
+            self._key(node, plain)
+            return
+        if plain and not event.tag:
+            self._resolve(node)
+        self._place(node)
+
+    def _key(self, node: Scalar, plain: bool) -> None:
+        if node.text == "<<" and plain:
+            self.report.add(node.index, "yaml-anchor", "the merge key << is not allowed", "write the values out")
+        elif plain and node.text != "on":
+            self._check_key(node)
+        mapping = self._open[-1]
+        assert isinstance(mapping, Mapping)
+        if node.text in mapping.keys:
+            self.report.add(node.index, "yaml-duplicate-key", f"the key {quoted(node.text)} is written twice")
+        self._keys[-1] = node
+
+    def _check_key(self, node: Scalar) -> None:
+        if not node.text:
+            self.report.add(node.index, "yaml-key", "a key is missing before the colon", "write it")
+            return
+        try:
+            value = resolve(node.text)
+        except Ambiguous as finding:
+            self.report.add(node.index, finding.code, finding.message, finding.hint)
+            return
+        if not isinstance(value, str):
+            self.report.add(node.index, "yaml-key", f"the key {quoted(node.text)} is not text", "quote it")
+
+    def _resolve(self, node: Scalar) -> None:
+        key = self._keys[-1] if self._keys else None
+        if node.text == "":
+            self._report_empty(node, key)
+            node.value = None
+        elif key is not None and key.text == "mode" and node.text == "off":
+            return
+        else:
+            try:
+                node.value = resolve(node.text)
+            except Ambiguous as finding:
+                self.report.add(node.index, finding.code, finding.message, finding.hint)
+
+    def _report_empty(self, node: Scalar, key: Scalar | None) -> None:
+        parent = self._open[-1] if self._open else None
+        if isinstance(parent, Mapping) and parent.flow and key is not None:
+            hint = "an expression with a comma goes in single quotes, or in block style"
+            self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", hint)
+        elif key is not None:
+            self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", "write it, or drop it")
+        else:
+            self.report.add(node.index, "yaml-empty", "there is no value here", "write one, or drop the line")
+
+    def _place(self, node: Node) -> None:
+        if not self._open:
+            self.documents.append(node)
+            return
+        parent = self._open[-1]
+        if isinstance(parent, Sequence):
+            parent.items.append(node)
+            return
+        key = self._keys[-1]
+        self._keys[-1] = None
+        if key is not None and key.text not in parent.items:
+            parent.keys[key.text] = key
+            parent.items[key.text] = node
+
+    def _check_node(self, event: yaml.NodeEvent) -> None:
+        tag = getattr(event, "tag", None)
+        if event.anchor is not None:
+            self._refuse(event, "yaml-anchor", f"the anchor &{event.anchor} is not allowed", "write the value out")
+        if tag is not None:
+            hint = "an expression that begins with ! goes in single quotes"
+            self._refuse(event, "yaml-tag", f"the tag {quoted(str(tag))} is not allowed", hint)
+
+    def _refuse(self, event: yaml.NodeEvent, code: str, message: str, hint: str) -> None:
+        self.report.add(_start(event), code, message, hint)
+
+
+def _start(event: yaml.Event) -> int:
+    return int(event.start_mark.index) if event.start_mark else 0
+
+
+def plain_value(node: Node) -> object:
+    """The node as ordinary JSON values."""
+    if isinstance(node, Scalar):
+        return node.value
+    if isinstance(node, Sequence):
+        return [plain_value(item) for item in node.items]
+    return {key: plain_value(item) for key, item in node.items.items()}
