@@ -25,14 +25,10 @@ lock=$(lock_stamp)
 project=$(project_stamp)
 if has_packages && has_project && has_servers; then exit 0; fi
 
-mkdir -p "$logs"
-exec 8>.local/bootstrap.lock
-flock 8 # a second set-up of the same checkout waits for the first
-
 # ---- what the machine must have
 java_version() { java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1; }
-missing_packages() {
-  has_packages || "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
+missing_for_venv() { has_packages || "$python" -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv; }
+missing_for_servers() {
   [[ $wanted != venv ]] || return 0
   [[ $(java_version) -ge 17 ]] 2>/dev/null || echo openjdk-17-jre-headless
   [[ -f .local/kafka/installed ]] || command -v mvn >/dev/null || echo maven
@@ -49,16 +45,19 @@ install_with_apt() { # one line of apt's own as the reason
     </dev/null >"$log" 2>&1 ||
     fail "apt-get could not install $*: $(grep -m 1 -E '^(E|Err|W):' "$log" || echo 'no reason given'); check the network and the mirror, and run the same command again (all of it in $log)"
 }
-require_packages() {
-  local missing
-  mapfile -t missing < <(missing_packages)
-  if ((${#missing[@]} == 0)); then return; fi
-  if [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; then
-    fail "missing on this machine: ${missing[*]}; type: sudo apt-get install -y ${missing[*]}"
+require_root_for() { # the packages, where there are any
+  if (($# > 0)) && { [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; }; then
+    fail "missing on this machine: $*; type: sudo apt-get update && sudo apt-get install -y $*"
   fi
+}
+install_missing() { # $1 names them
+  local missing
+  mapfile -t missing < <("$1")
+  if ((${#missing[@]} == 0)); then return; fi
   install_with_apt "${missing[@]}"
-  mapfile -t missing < <(missing_packages)
-  ((${#missing[@]} == 0)) || fail "${missing[*]} was installed, but $python, java or mvn in PATH is still another that will not do: put /usr/bin first in PATH"
+  mapfile -t missing < <("$1")
+  ((${#missing[@]} == 0)) ||
+    fail "${missing[*]} was installed, yet $python, java or mvn in PATH is another that will not do: put /usr/bin first in PATH"
 }
 
 # ---- .venv. The old one stays until the new one is whole.
@@ -89,7 +88,7 @@ prepare_venv() {
   printf '%s\n' "$project" >.venv/.project-stamp
 }
 
-# ---- both at once, or neither
+# ---- all of it, side by side, or nothing
 jobs_running=()
 clear_up() {
   local status=$?
@@ -99,18 +98,24 @@ clear_up() {
     for job in "${jobs_running[@]}"; do kill -- "-$job" 2>/dev/null || true; done
     wait || true
     rm -rf .local/kafka.new .local/timescale.new
-    if ! has_packages; then
+    if [[ -e .venv.old ]]; then
+      rm -rf .venv && mv .venv.old .venv
+    elif [[ -z $had_venv ]] && ! has_packages; then
       rm -rf .venv
-      if [[ -e .venv.old ]]; then mv .venv.old .venv; fi
     fi
   fi
   exit "$status"
 }
 
 require_python
-require_packages
-if has_packages && has_project && has_servers; then exit 0; fi # made by the set-up we waited for
+mapfile -t missing < <(missing_for_venv && missing_for_servers)
+require_root_for "${missing[@]}"
+mkdir -p "$logs"
+exec 8>.local/bootstrap.lock
+flock 8 # a second set-up of the same checkout waits for the first, and finds all of it made
+if has_packages && has_project && has_servers; then exit 0; fi
 
+had_venv=$(ls -d .venv 2>/dev/null || true)
 trap clear_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
@@ -118,11 +123,13 @@ set -m # each job is a process group, so that all of it can be ended
 : >"$logs/venv.err"
 : >"$logs/servers.err"
 if ! has_packages || ! has_project; then
+  install_missing missing_for_venv
   echo "set-up: installing the Python packages into .venv (about a minute the first time)"
   prepare_venv 2>"$logs/venv.err" &
   jobs_running+=($!)
 fi
 if ! has_servers; then
+  install_missing missing_for_servers # here and not in a job: apt-get must not be ended half-way
   echo "set-up: fetching Kafka and TimescaleDB into .local"
   "$python" -m infra.local.install 2>"$logs/servers.err" &
   jobs_running+=($!)

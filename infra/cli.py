@@ -3,20 +3,16 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra import dead_letters as letters
 from infra.environment import INSTANCES, Environment
 from infra.local.engine import Engine, choose_engine
-from infra.local.problems import SetupProblem
 
 app = typer.Typer(
     name="ebbtide",
@@ -24,12 +20,14 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run_app = typer.Typer(help="Run a part in the foreground; Ctrl-C stops it cleanly.", no_args_is_help=True)
 letters_app = typer.Typer(help="Look at records that could not be read or processed.", no_args_is_help=True)
+publish_app = typer.Typer(help="Publish single facts by hand, to try things out.", no_args_is_help=True)
 app.add_typer(run_app, name="run")
+app.add_typer(publish_app, name="publish")
 app.add_typer(letters_app, name="dead-letters")
 
 console = Console(highlight=False)
@@ -259,6 +257,40 @@ def run_sink(
     run_sink_server(environment, directory or environment.home / "sink")
 
 
+@publish_app.command("event")
+def publish_event(
+    text: Annotated[str, typer.Argument(metavar="JSON", help="The event; id and time are given where left out.")],
+    ago: Annotated[str, typer.Option(help="How long ago it happened, such as 59m50s.")] = "0s",
+    instance: Instance = "main",
+) -> None:
+    """Publish an event.
+
+    Example: `ebbtide publish event '{"type": "product_viewed", "user_id": "u1"}' --ago 59m50s`
+    """
+    from infra import publish
+
+    event = publish.event_of(text, publish.now(), publish.duration(ago))
+    publish.publish_event(Environment.of(instance).kafka, event)
+    console.print(f"published {event.type} {event.id} of {event.user_id}, {event.time:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@publish_app.command("profile")
+def publish_profile(
+    text: Annotated[str, typer.Argument(metavar="JSON", help="The profile.")],
+    consent: Annotated[list[str] | None, typer.Option(help="A purpose consented to; may be repeated.")] = None,
+    instance: Instance = "main",
+) -> None:
+    """Publish a profile. It replaces the one before it whole.
+
+    Example: `ebbtide publish profile '{"user_id": "u1", "address": "u1@mail.example"}' --consent marketing`
+    """
+    from infra import publish
+
+    profile = publish.profile_of(text, publish.now(), consent or [])
+    publish.publish_profile(Environment.of(instance).kafka, profile)
+    console.print(f"published the profile of {profile.user_id}")
+
+
 @letters_app.command("list")
 def list_letters(
     instance: Instance = "main",
@@ -270,6 +302,7 @@ def list_letters(
 
     Example: `ebbtide dead-letters list --cause not_json`
     """
+    from infra import dead_letters as letters
     from schemas.vocabulary import DeadLetterCause
 
     if cause is not None and cause not in set(DeadLetterCause):
@@ -312,42 +345,64 @@ def _problem(message: str) -> NoReturn:
     raise SystemExit(EXIT_USAGE)
 
 
-@contextmanager
-def _problems_in_one_line() -> Iterator[None]:
-    """What a person can mend is said in one line with the next step; anything else is a defect and keeps its trace."""
-    import psycopg
-    from confluent_kafka import KafkaException
+MENDABLE = frozenset(
+    {
+        "builtins.FileNotFoundError",
+        "infra.apply.NothingFound",
+        "infra.demo.cdnow.DataMissing",
+        "infra.demo.run.DemoFailed",
+        "infra.demo.workers.WorkerEnded",
+        "infra.kafka.KafkaAway",
+        "infra.kafka.PublishError",
+        "infra.kafka.TopicDisagreement",
+        "infra.local.problems.SetupProblem",
+        "infra.migrate.MigrationError",
+        "infra.publish.NotAFact",
+        "infra.rules.BadLog",
+        "senders.app.StartError",
+        "senders.dkim.KeyProblem",
+        "senders.render.TemplateError",
+        "senders.smtp.RealMailRefused",
+        "streams.app.TopicsMissing",
+    }
+)
+"""What a person can mend, by name: importing every part to name its errors would cost each command a second."""
 
-    from infra.apply import NothingFound
-    from infra.demo.cdnow import DataMissing
-    from infra.demo.run import DemoFailed
-    from infra.demo.workers import WorkerEnded
-    from infra.kafka import PublishError, TopicDisagreement
-    from infra.rules import BadLog
-    from senders.app import StartError
-    from senders.dkim import KeyProblem
-    from senders.smtp import RealMailRefused
-    from streams.app import TopicsMissing
 
-    try:
-        yield
-    except (
-        SetupProblem, TopicDisagreement, TopicsMissing, PublishError, NothingFound, BadLog, DataMissing,
-        DemoFailed, WorkerEnded, StartError, KeyProblem, RealMailRefused, FileNotFoundError,
-    ) as problem:  # fmt: skip
-        _problem(str(problem))
-    except KafkaException as error:
-        _problem(f"Kafka does not answer ({error.args[0].str()}); is it up? `make status` tells, `make up` starts it")
-    except psycopg.OperationalError as error:
+def _one_line(error: Exception) -> str | None:
+    """What to say of an error that a person can mend, with the next step; None where it is a defect."""
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if names & MENDABLE:
+        return str(error)
+    if "triggers.diagnostics.InvalidRules" in names:
+        return f"the rules do not load: {str(error).splitlines()[0]}; `ebbtide check` shows every problem"
+    if "cimpl.KafkaException" in names:
+        return f"Kafka does not answer ({error.args[0].str()}); `make status` tells what runs, `make up` starts it"
+    if "psycopg.OperationalError" in names:
         first = str(error).strip().splitlines()[0]
-        _problem(f"TimescaleDB does not answer ({first}); is it up? `make status` tells, `make up` starts it")
+        return f"TimescaleDB does not answer ({first}); `make status` tells what runs, `make up` starts it"
+    if "pydantic_core._pydantic_core.ValidationError" in names and str(getattr(error, "title", "")).endswith(
+        "Settings"
+    ):
+        wrong = error.errors(include_input=False)[0]  # type: ignore[attr-defined]
+        return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
+    return None
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)  # unwinds, so that whatever was started is stopped
 
 
 def main() -> None:
     """The console script. Exit status: 0 done, 1 a check failed, 2 it could not be done, 130 interrupted."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    with _problems_in_one_line():
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
         app()
+    except Exception as error:
+        if (line := _one_line(error)) is None:
+            raise  # a defect keeps its trace
+        _problem(line)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Kafka from the operator's side: topics made and checked, records published with every failure reported."""
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from schemas.topics import TOPICS, Topic
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
+CONNECT_S = 3.0
 NOT_YET = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -40,11 +42,32 @@ class PublishError(RuntimeError):
     """Records that Kafka did not take, with the first reason."""
 
 
+class KafkaAway(RuntimeError):
+    """No broker answers at the address."""
+
+
+def client_config(kafka: str, **more: str | int | float | bool) -> dict[str, str | int | float | bool]:
+    """What every client here starts from; raises KafkaAway where nothing answers at any of the addresses.
+
+    librdkafka would retry for ever and say so on standard error twenty times a second; a person gets one line.
+    """
+    for address in kafka.split(","):
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+            break
+        except (OSError, ValueError):
+            continue
+    else:
+        raise KafkaAway(f"Kafka does not answer at {kafka}; `make status` tells what runs, `make up` starts it")
+    return {"bootstrap.servers": kafka, "log_level": 0, **more}
+
+
 def ensure_topics(
     kafka: str, user_partitions: int, replication: int = 1, topics: Iterable[Topic] = TOPICS
 ) -> list[str]:
     """Creates the topics that are missing and returns their names; raises TopicDisagreement for a wrong count."""
-    admin = AdminClient({"bootstrap.servers": kafka})
+    admin = AdminClient(client_config(kafka))
     known = admin.list_topics(timeout=TIMEOUT_S).topics
     missing = []
     for topic in topics:
@@ -69,17 +92,14 @@ class Publisher:
     """A producer that never loses a record silently: leaving the `with` block flushes, and raises PublishError."""
 
     def __init__(self, kafka: str, **config: str | int | float | bool) -> None:
-        self._producer = Producer(
-            {
-                "bootstrap.servers": kafka,
-                "partitioner": PARTITIONER,
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "compression.type": "lz4",
-                "queue.buffering.max.messages": 200_000,
-                **config,
-            }
-        )
+        settings: dict[str, str | int | float | bool] = {
+            "partitioner": PARTITIONER,
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 200_000,
+        }
+        self._producer = Producer(client_config(kafka, **(settings | config)))
         self._failed: list[str] = []
         self.sent = 0
 
@@ -177,9 +197,8 @@ class Progress:
 
     def _consumer(self, group: str) -> Consumer:
         if group not in self._consumers:
-            self._consumers[group] = Consumer(
-                {"bootstrap.servers": self._kafka, "group.id": group, "enable.auto.commit": False}
-            )
+            config: dict[str, str | bool] = {"group.id": group, "enable.auto.commit": False}
+            self._consumers[group] = Consumer(client_config(self._kafka, **config))
         return self._consumers[group]
 
 
@@ -200,15 +219,13 @@ def read_all(kafka: str, topic: str) -> Iterator[Message]:
         high = {p: end for p, end in progress.ends(topic).high.items() if end > 0}
     if not high:
         return
-    consumer = Consumer(
-        {
-            "bootstrap.servers": kafka,
-            "group.id": "ebbtide-reader",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-        }
-    )
+    config: dict[str, str | bool] = {
+        "group.id": "ebbtide-reader",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+    }
+    consumer = Consumer(client_config(kafka, **config))
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in high])
     left = set(high)
     try:

@@ -33,7 +33,8 @@ def migrate(database_url: str) -> list[str]:
                 return _upgrade(connection)
     except OperationalError as error:
         place = url.render_as_string(hide_password=True)
-        raise MigrationError(f"{place}: {error.orig}; is the server up (`ebbtide status`)?") from error
+        said = " ".join(str(error.orig).split())
+        raise MigrationError(f"{place}: {said}; is the server up (`ebbtide status`)?") from error
     finally:
         engine.dispose()
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from infra.environment import Environment
+from infra.kafka import client_config
 
 
 def run_streams_worker(environment: Environment) -> None:
@@ -13,6 +14,7 @@ def run_streams_worker(environment: Environment) -> None:
     from streams.app import configure_logging, create_app
     from streams.settings import StreamSettings
 
+    client_config(environment.kafka)
     os.environ.update(environment.variables())
     configure_logging()
     app = create_app(StreamSettings())
@@ -25,7 +27,18 @@ def run_senders_worker(environment: Environment) -> None:
     from senders.settings import SenderSettings
 
     os.environ.update(environment.variables())
+    make_dkim_key(environment)
     main(SenderSettings())
+
+
+def make_dkim_key(environment: Environment) -> None:
+    """Gives a local instance a signing key of its own; one that the settings name is the operator's to make."""
+    from senders.dkim import generate_key
+
+    key = environment.dkim_key
+    if not key.exists() and key.parent == environment.home:
+        key.parent.mkdir(parents=True, exist_ok=True)
+        generate_key(key)
 
 
 def run_sink_server(environment: Environment, directory: Path) -> None:

@@ -237,6 +237,8 @@ class Sink:
 
     def start(self) -> None:
         """Start the process and wait until it answers; raises RuntimeError where it ends or stays silent."""
+        if self._answers():
+            raise RuntimeError(f"SMTP sink on {HOST}:{self.port} did not start: another server has this port")
         self.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "infra.sink", "--port", str(self.port), "--dir", str(self.directory)]
         if self._script is not None:

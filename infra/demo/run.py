@@ -24,11 +24,12 @@ from infra.kafka import Progress, Publisher, ensure_topics, read_all
 from infra.local.engine import Engine
 from infra.migrate import migrate
 from infra.rules import run_backtest, show_backtest
+from infra.running import make_dkim_key
 from schemas.codec import decode, encode
 from schemas.outcomes import Outcome
 from schemas.topics import COMMANDS, DECISIONS, DEMO_PARTITIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import OutcomeKind
-from senders.dkim import dns_record, generate_key, load_key
+from senders.dkim import dns_record, load_key
 
 INPUTS = (EVENTS.name, PROFILES.name, OUTCOMES.name)
 GROUPS = {
@@ -104,8 +105,7 @@ class Demo:
         self.engine.up()
         migrate(self.environment.database_url)
         ensure_topics(kafka, DEMO_PARTITIONS)
-        self.environment.dkim_key.unlink(missing_ok=True)
-        generate_key(self.environment.dkim_key)
+        make_dkim_key(self.environment)
 
     def _write_log(self, purchases: list[cdnow.Purchase]) -> Path:
         log = self.environment.home.parent / "cdnow" / "cdnow.jsonl"

@@ -43,7 +43,7 @@ class NativeEngine:
     def up(self, report: Report = quiet) -> list[str]:
         """Start what does not run, side by side; the names of those started."""
         for server in self.servers:
-            if server.process() is None:
+            if server.process() is None or server.misplaced():
                 server.require_ports()  # all of them before any start: a port in use changes nothing
         started = {server.name: False for server in self.servers}
 

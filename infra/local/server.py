@@ -89,9 +89,9 @@ class NativeServer(ABC):
             if process is not None and process.port == self.port:
                 self._await_ready(process)
                 return False
+            self.require_ports()  # before it gives up the port it has
             if process is not None:
                 self._stop(process)
-            self.require_ports()
             self.install()
             self.prepare()
             process = processes.spawn(self.command(), self.log, self.port)

@@ -1,0 +1,83 @@
+"""Publishing single facts by hand, for trying things out."""
+
+import re
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import ValidationError
+
+from infra.kafka import Publisher
+from schemas.codec import encode
+from schemas.events import Event
+from schemas.profiles import Profile
+from schemas.topics import EVENTS, PROFILES
+from schemas.types import Fact
+
+F = TypeVar("F", bound=Fact)
+
+_DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+class NotAFact(ValueError):
+    """What was to be published is not what the topic carries."""
+
+
+def duration(text: str) -> timedelta:
+    """A duration as the rule language writes it, such as 59m50s; raises NotAFact."""
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise NotAFact(f"{text!r} is no duration; write it like 90s, 15m, 1h30m or 3d")
+    weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+
+
+def event_of(text: str, now: datetime, ago: timedelta = timedelta(0)) -> Event:
+    """The event in a JSON text; an id and a time are given to one that has none. Raises NotAFact."""
+    data = _object(text)
+    return _checked(Event, {"id": uuid.uuid4().hex, "time": (now - ago).isoformat(), **data})
+
+
+def profile_of(text: str, now: datetime, purposes: Iterable[str] = ()) -> Profile:
+    """The profile in a JSON text, with consent to `purposes` added; raises NotAFact."""
+    data = _object(text)
+    given = {purpose: {"granted": True, "time": now.isoformat(), "method": "by hand"} for purpose in purposes}
+    return _checked(Profile, {**data, "consent": {**data.get("consent", {}), **given}})
+
+
+def publish_event(kafka: str, event: Event) -> None:
+    """The event on its topic."""
+    with Publisher(kafka) as publisher:
+        publisher.send(EVENTS.name, None if event.user_id is None else event.user_id.encode(), encode(event))
+
+
+def publish_profile(kafka: str, profile: Profile) -> None:
+    """The profile on its topic."""
+    with Publisher(kafka) as publisher:
+        publisher.send(PROFILES.name, profile.user_id.encode(), encode(profile))
+
+
+def now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        data = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise NotAFact(f"not JSON: {error}; put the object in single quotes") from None
+    if not isinstance(data, dict):
+        raise NotAFact("not a JSON object")
+    return data
+
+
+def _checked(model: type[F], data: dict[str, Any]) -> F:
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or model.__name__.lower()
+        raise NotAFact(f"{place}: {first['msg']}") from None

@@ -1,0 +1,101 @@
+"""The command line as a person meets it: what it says, and how it exits."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running_senders import free_port
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def ebbtide(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "infra.cli", *arguments],
+        env=os.environ | {"COLUMNS": "200", "TERM": "dumb"} | variables,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "bad.yaml").write_text("trigger: bad\npurpose: marketing\non: signed_up\nafer: 1h\nsend: nowhere\n")
+    return tmp_path
+
+
+def test_check_and_test_pass_on_the_examples():
+    checked = ebbtide("check", str(EXAMPLES))
+    assert (checked.returncode, checked.stdout.splitlines()[-1]) == (
+        0,
+        "4 rule files, 3 templates: 0 problems, 0 warnings",
+    )
+    tested = ebbtide("test", str(EXAMPLES))
+    assert tested.returncode == 0
+    assert tested.stdout.splitlines()[-1].endswith(" passed, 0 failed")
+
+
+def test_check_names_every_problem_at_once_with_file_line_and_column(folder):
+    done = ebbtide("check", str(folder))
+    assert done.returncode == 1
+    assert f"{folder}/bad.yaml:4:1:" in done.stdout
+    assert f"{folder}/bad.yaml:5:7:" in done.stdout
+
+
+def test_apply_refuses_a_wrong_set_before_it_asks_for_kafka(folder):
+    done = ebbtide("apply", str(folder), EBBTIDE_KAFKA=f"127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert "bad.yaml:4:1:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [("apply", str(EXAMPLES)), ("dead-letters", "list"), ("topics",), ("run", "streams")]
+)
+def test_kafka_away_is_one_line_with_the_next_step(arguments):
+    address = f"127.0.0.1:{free_port()}"
+    done = ebbtide(*arguments, EBBTIDE_KAFKA=address)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"ebbtide: Kafka does not answer at {address}; `make status` tells what runs, `make up` starts it\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("check", "nowhere"), "ebbtide: nowhere: no such file or folder\n"),
+        (("check", "."), "ebbtide: no rule files (*.yaml) in .\n"),
+        (("publish", "event", "{oops"), "ebbtide: not JSON: "),
+        (("publish", "event", "{}"), "ebbtide: type: Field required\n"),
+        (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is no duration"),
+    ],
+)
+def test_a_beginners_mistake_is_one_line_and_exit_status_2(arguments, said, tmp_path):
+    done = ebbtide(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_broken_line_in_a_backtest_log_is_named(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"id": "1", "type": "signed_up", "user_id": "u", "time": "2026-01-01T00:00:00Z"}\n{"id": 2}\n')
+    done = ebbtide("backtest", str(EXAMPLES), "--events", str(log))
+    assert done.returncode == 2
+    assert f"ebbtide: {log}:2: not an event: " in done.stderr
+
+
+def test_schema_writes_a_file_for_every_model(tmp_path):
+    done = ebbtide("schema", str(tmp_path / "out"))
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "events.Event.json").read_text().startswith("{\n")
+    assert len(list((tmp_path / "out").glob("*.json"))) == 10
+
+
+def test_help_shows_an_example():
+    assert "ebbtide check examples" in ebbtide("check", "--help").stdout
