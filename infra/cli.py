@@ -381,12 +381,14 @@ def _one_line(error: Exception) -> str | None:
     if "psycopg.OperationalError" in names:
         first = str(error).strip().splitlines()[0]
         return f"TimescaleDB does not answer ({first}); `make status` tells what runs, `make up` starts it"
-    if "pydantic_core._pydantic_core.ValidationError" in names and str(getattr(error, "title", "")).endswith(
-        "Settings"
-    ):
-        wrong = error.errors(include_input=False)[0]  # type: ignore[attr-defined]
-        return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
-    return None
+    return _wrong_setting(error, names)
+
+
+def _wrong_setting(error: Any, names: set[str]) -> str | None:
+    if "pydantic_core._pydantic_core.ValidationError" not in names or not error.title.endswith("Settings"):
+        return None
+    wrong = error.errors(include_input=False)[0]
+    return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:

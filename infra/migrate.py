@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-ONE_AT_A_TIME = 0x65626274696465 & 0x7FFFFFFF
+ONE_AT_A_TIME = 7_306_118
 """The advisory lock that a second migrator waits for: an arbitrary number, the same in every version."""
 
 

@@ -64,6 +64,8 @@ class _Backtest:
         self.profiles = profiles
         self.on_decision = on_decision
         self.result = BacktestResult()
+        self.applied: dict[str, int] = {}
+        """Each user's clock: a timer set for an instant before it fires at it, as it would have done live."""
         triggers = evaluator.rules.triggers.values()
         self.purposes = sorted({trigger.purpose for trigger in triggers} - {TRANSACTIONAL})
 
@@ -87,12 +89,15 @@ class _Backtest:
             return
         state = self.state_of(event.user_id, now_ms)
         self.fire(state, now_ms - 1)
+        self.applied[event.user_id] = now_ms
         self.take(self.evaluator.apply_event(state, event, now_ms), now_ms)
 
     def fire(self, state: UserState, until: int) -> None:
-        """Fires each timer at its own instant."""
+        """Fires each timer at its own instant, as long as that is not past."""
+        clock = self.applied.get(state.user_id, 0)
         while (due := state.next_due()) is not None and due <= until:
-            self.take(self.evaluator.fire_due(state, due), due)
+            clock = max(due, clock)
+            self.take(self.evaluator.fire_due(state, clock), clock)
 
     def take(self, effects: Effects, at_ms: int) -> None:
         result = self.result
@@ -101,12 +106,12 @@ class _Backtest:
         if effects.problems:
             result.counts["problems"] += len(effects.problems)
             result.problems += effects.problems[: MAX_PROBLEMS - len(result.problems)]
-        for decision in effects.decisions:
-            result.decisions[decision.trigger, decision.outcome.value, decision.reason or ""] += 1
-            if decision.outcome is DecisionOutcome.SEND:
-                result.sends[decision.trigger, iso_week(at_ms)] += 1
+        for record in effects.records:
+            result.decisions[record.trigger, record.outcome.value, record.reason or ""] += 1
+            if record.outcome is DecisionOutcome.SEND:
+                result.sends[record.trigger, iso_week(at_ms)] += 1
             if self.on_decision is not None:
-                self.on_decision(decision)
+                self.on_decision(record.decision())
 
 
 def backtest(

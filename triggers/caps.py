@@ -100,7 +100,8 @@ def reserve(turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, ki
     """Counts a send from now on, and forgets what no window can hold any more."""
     state = turn.state
     since = turn.now_ms - turn.rules.remember_ms
-    state.reservations = [each for each in state.reservations if each.at > since]
+    if state.reservations and state.reservations[0].at <= since:
+        state.reservations = [each for each in state.reservations if each.at > since]
     state.reservations.append(
         Reservation(
             command_id,

@@ -49,7 +49,7 @@ class _Log:
     problems: list[str] = field(default_factory=list)
 
     def take(self, effects: Effects, at_ms: int) -> None:
-        for decision in effects.decisions:
+        for decision in effects.records:
             if decision.outcome is DecisionOutcome.SEND:
                 self.happened.append(_Happened(at_ms, "send", decision.step))
             elif decision.reason is not None:

@@ -91,17 +91,16 @@ def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
     at, what, value, whole = _at(node, "an expected line")
     line = _line(parts, node)
     if what == "send":
-        return Expected(at, "send", _one_of(value, "send of this rule", sends), line)
+        step = reader.name(value, "a step's id")
+        if step not in sends and not parts.unread_steps:
+            raise Problem(value.index, "invalid-value", f"{quoted(step)} is no send of this rule", nearest(step, sends))
+        return Expected(at, "send", step, line)
     if what == "drop":
-        return Expected(at, "drop", _one_of(value, "reason", frozenset(_DROPS)), line)
+        return Expected(at, "drop", reader.choice(value, "reason", _DROPS), line)
     if what == "exit":
         return Expected(at, "exit", reader.name(value, "an event's name"), line)
     hint = nearest(what, ("send", "drop", "exit"))
     raise Problem(whole.keys[what].index, "unknown-key", f"{quoted(what)} is nothing to expect", hint)
-
-
-def _one_of(node: Node, what: str, allowed: frozenset[str]) -> str:
-    return reader.choice(node, what, allowed)
 
 
 def _user(parts: Parts, node: Node) -> dict[str, object]:

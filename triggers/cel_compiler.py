@@ -373,7 +373,7 @@ class _Writer:
             self.line(f"{result} = {code.text}")
             self.indent -= 1
             kinds.append(code.type)
-        return Code(result, types[0] if types[0] == types[1] else "dyn")
+        return Code(result, kinds[0] if kinds[0] == kinds[1] else "dyn")
 
 
 def _literal(node: Literal) -> Code:

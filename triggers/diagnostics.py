@@ -100,14 +100,22 @@ class Report:
     def __init__(self, source: SourceFile) -> None:
         self.source = source
         self.diagnostics: list[Diagnostic] = []
+        self._not_yaml: set[int] = set()
         self._starts = [0]
         for index, char in enumerate(source.text):
             if char == "\n":
                 self._starts.append(index + 1)
 
     def add(self, index: int, code: str, message: str, hint: str = "") -> None:
-        """Notes one problem at a character index of the file."""
+        """Notes one problem at a character index of the file.
+
+        Where the YAML itself is already wrong, what follows from that is not told as well.
+        """
         index = min(max(index, 0), len(self.source.text))
+        if code.startswith("yaml-"):
+            self._not_yaml.add(index)
+        elif index in self._not_yaml:
+            return
         row = bisect_right(self._starts, index) - 1
         column = index - self._starts[row]
         self.diagnostics.append(
@@ -115,6 +123,10 @@ class Report:
                 self.source.path, row + 1, column + 1, code, _one_line(message), hint, self._excerpt(row, column)
             )
         )
+
+    def silence(self, index: int) -> None:
+        """Tells nothing more about a place whose problem is told at another."""
+        self._not_yaml.add(index)
 
     def _excerpt(self, row: int, column: int) -> str:
         end = self._starts[row + 1] - 1 if row + 1 < len(self._starts) else len(self.source.text)

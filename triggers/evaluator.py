@@ -8,7 +8,6 @@ rules, same input, same clock: same effects.
 import hashlib
 from zoneinfo import ZoneInfo
 
-from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
@@ -17,6 +16,7 @@ from triggers import journeys, levels
 from triggers.caps import release
 from triggers.cel_runtime import as_ms, as_time
 from triggers.localtime import zone_named
+from triggers.records import Record
 from triggers.rule import Trigger
 from triggers.ruleset import Route, RuleSet
 from triggers.state import Consent, Ending, Occurrence, OpenGoal, Reservation, StoredEvent, User, UserState
@@ -141,23 +141,22 @@ class Evaluator:
         """Fires what is due before `limit` (or at it); of crossings that an event feeds, those before its own time."""
         due_before = limit + 1 if inclusive else limit
         fed_before = due_before if event_ms is None else min(due_before, event_ms)
-        state = turn.state
         while True:
-            crossing = min(
-                (
-                    (level.due, name)
-                    for name, level in state.levels.items()
-                    if level.due is not None and level.due < (fed_before if name in fed else due_before)
-                ),
-                default=None,
-            )
-            occurrence = min((o for o in state.running if o.wake < due_before), key=self._order, default=None)
+            occurrence = self._first(turn.state.running, due_before)
+            crossing = _first_crossing(turn.state, due_before, fed, fed_before)
             if crossing is not None and (occurrence is None or crossing[0] <= occurrence.wake):
                 self._cross(turn, crossing[1])
             elif occurrence is not None:
                 journeys.advance(turn, occurrence, self.paused)
             else:
                 return
+
+    def _first(self, running: list[Occurrence], due_before: int) -> Occurrence | None:
+        """The occurrence that wakes first before an instant."""
+        due = [occurrence for occurrence in running if occurrence.wake < due_before]
+        if len(due) < 2:
+            return due[0] if due else None
+        return min(due, key=self._order)
 
     def _cross(self, turn: Turn, name: str) -> None:
         level = turn.state.levels[name]
@@ -181,6 +180,18 @@ class Evaluator:
     def _order(self, occurrence: Occurrence) -> tuple[int, int, str, str]:
         trigger = self.rules.triggers.get(occurrence.trigger)
         return (occurrence.wake, -_priority(trigger), occurrence.trigger, occurrence.id)
+
+
+def _first_crossing(state: UserState, due_before: int, fed: frozenset[str], fed_before: int) -> tuple[int, str] | None:
+    """The crossing that is due first: (instant, its id)."""
+    first: tuple[int, str] | None = None
+    for name, level in state.levels.items():
+        due = level.due
+        if due is None or due >= (fed_before if name in fed else due_before):
+            continue
+        if first is None or (due, name) < first:
+            first = (due, name)
+    return first
 
 
 def _priority(trigger: Trigger | None) -> int:
@@ -228,7 +239,7 @@ def _reach_goals(turn: Turn, event: StoredEvent) -> None:
     still: list[OpenGoal] = []
     for goal in turn.state.goals:
         if _reached(turn, goal, event):
-            turn.effects.decisions.append(_goal_decision(turn, goal, event))
+            turn.effects.records.append(_goal_record(turn, goal, event))
         elif goal.until >= turn.now_ms:
             still.append(goal)
     turn.state.goals = still
@@ -246,23 +257,21 @@ def _reached(turn: Turn, goal: OpenGoal, event: StoredEvent) -> bool:
     return agree(pattern, event, entry) and turn.holds(trigger.name, "goal", pattern.where, context)
 
 
-def _goal_decision(turn: Turn, goal: OpenGoal, event: StoredEvent) -> Decision:
-    name = journeys.decision_id(goal.trigger, turn, goal.occurrence, goal.step, DecisionOutcome.GOAL, event.id)
-    return Decision(
-        id=name,
-        trigger=goal.trigger,
-        rule_hash=goal.rule_hash,
-        user_id=turn.state.user_id,
-        occurrence=goal.occurrence,
-        step=goal.step,
-        outcome=DecisionOutcome.GOAL,
-        reason=None,
-        gates=[],
-        event_ids=[event.id],
+def _goal_record(turn: Turn, goal: OpenGoal, event: StoredEvent) -> Record:
+    return Record(
+        goal.trigger,
+        goal.rule_hash,
+        turn.state.user_id,
+        goal.occurrence,
+        goal.step,
+        DecisionOutcome.GOAL,
+        None,
+        turn.now_ms,
+        None,
+        [event.id],
         inputs={"sent_at": as_time(goal.at).isoformat(), "held_out": goal.command_id is None},
-        decided_at=as_time(turn.now_ms),
         command_id=goal.command_id,
-        repeated=0,
+        what=event.id,
     )
 
 

@@ -1,29 +1,19 @@
 """The life of an occurrence: it begins, waits, sends, is held, and ends."""
 
-import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from pydantic import ValidationError
 
-from schemas.commands import SendCommand, command_id
-from schemas.decisions import Decision
 from schemas.vocabulary import DecisionOutcome, Reason
-from triggers import gates
+from triggers import gates, sending
 from triggers.assignment import variant
-from triggers.caps import reserve
-from triggers.cel_runtime import EvaluationError, as_time
-from triggers.localtime import zone_named
+from triggers.cel_runtime import EvaluationError
 from triggers.rule import Branch, Exit, Jump, Send, Trigger, Wait
-from triggers.state import Occurrence, OpenGoal, StoredEvent
-from triggers.turn import Exited, Turn, agree, same_fields
+from triggers.state import Occurrence, StoredEvent
+from triggers.turn import Exited, Turn, agree
 
 MAX_RUNNING = 64
 MAX_KEYS = 256
-MAX_COMMAND_IDS = 128
-MAX_GOALS = 64
-_RECORDED = (DecisionOutcome.SEND, DecisionOutcome.SHADOW, DecisionOutcome.HELD_OUT)
 
 
 def begin(turn: Turn, trigger: Trigger, event: StoredEvent, at: int) -> Occurrence | None:
@@ -164,7 +154,7 @@ def drop_next(turn: Turn, trigger: Trigger, occurrence: Occurrence, reason: Reas
     send = next(following, None)
     if send is not None:
         verdict = gates.Verdict(DecisionOutcome.DROP, reason)
-        decide(turn, trigger, occurrence, send, verdict, None)
+        sending.note(turn, trigger, occurrence, send, verdict)
 
 
 def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
@@ -186,7 +176,7 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
         case Jump(target=target):
             occurrence.step = target
         case Send():
-            if _settles(turn, trigger, occurrence) or not _send(turn, trigger, occurrence, step, paused):
+            if _settles(turn, trigger, occurrence) or not sending.send(turn, trigger, occurrence, step, paused):
                 return
             occurrence.step += 1
         case Exit():
@@ -203,159 +193,3 @@ def _settles(turn: Turn, trigger: Trigger, occurrence: Occurrence) -> bool:
         return False
     occurrence.wake = occurrence.due + trigger.settle_ms
     return True
-
-
-def _send(turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, paused: frozenset[str]) -> bool:
-    """Asks the gates about a send; whether the journey goes on (held sends stay)."""
-    moment = max(occurrence.due, turn.now_ms - (0 if occurrence.held else trigger.settle_ms))
-    name = command_id(trigger.name, turn.state.user_id, occurrence.id, send.id)
-    verdict = gates.ask(gates.Asking(turn, trigger, occurrence, send, name, moment, paused))
-    data: dict[str, Any] = {}
-    to: str | None = None
-    if verdict.outcome in _RECORDED:
-        data, to = _content(turn, trigger, occurrence, send, moment, verdict)
-    command: SendCommand | None = None
-    if verdict.outcome is DecisionOutcome.SEND:
-        command = _command(turn, trigger, occurrence, send, Filled(name, data, to), verdict)
-    decide(turn, trigger, occurrence, send, verdict, command)
-    if verdict.outcome is DecisionOutcome.DEFER:
-        assert verdict.until is not None
-        occurrence.wake, occurrence.held = verdict.until, True
-        return False
-    if verdict.outcome in _RECORDED:
-        _count(turn, trigger, occurrence, send, verdict, name)
-    occurrence.due, occurrence.held = moment, False
-    return True
-
-
-@dataclass(slots=True)
-class Filled:
-    """A command's id and what its rule fills it with."""
-
-    id: str
-    data: dict[str, Any]
-    to: str | None
-
-
-def _content(
-    turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, moment: int, verdict: gates.Verdict
-) -> tuple[dict[str, Any], str | None]:
-    """The send's data and address; where one fails the verdict becomes a drop with its path."""
-    context = turn.context(occurrence.event, occurrence, moment)
-    data: dict[str, Any] = {}
-    place = "to"
-    try:
-        to = send.to.string(context) if send.to is not None else None
-        for field, expression in send.data:
-            place = f"data.{field}"
-            data[field] = expression.value(context)
-    except EvaluationError as error:
-        _invalid(turn, trigger, verdict, place, error)
-        return {}, None
-    return data, to
-
-
-def _invalid(turn: Turn, trigger: Trigger, verdict: gates.Verdict, place: str, error: EvaluationError) -> None:
-    turn.problem(trigger.name, place, error)
-    verdict.outcome, verdict.reason = DecisionOutcome.DROP, Reason.INVALID_DATA
-    verdict.inputs["path"] = place
-
-
-def _command(
-    turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, filled: Filled, verdict: gates.Verdict
-) -> SendCommand | None:
-    """The command, checked by its model: an address that an event brought in may be none."""
-    try:
-        command = SendCommand(
-            id=filled.id,
-            trigger=trigger.name,
-            rule_hash=trigger.rule_hash,
-            occurrence=occurrence.id,
-            step=send.id,
-            user_id=turn.state.user_id,
-            channel=send.channel,
-            to=filled.to,
-            template=send.template,
-            template_hash=send.template_hash,
-            variant=occurrence.variant,
-            purpose=trigger.purpose,
-            data=filled.data,
-            decided_at=as_time(turn.now_ms),
-            expires_at=as_time(occurrence.due + trigger.expires_ms),
-            priority=trigger.priority,
-        )
-    except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
-        _invalid(turn, trigger, verdict, place, EvaluationError(f"not valid as `{place}` of a command"))
-        return None
-    turn.effects.commands.append(command)
-    return command
-
-
-def _count(turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, verdict: gates.Verdict, name: str) -> None:
-    """Reserves in the caps, remembers the command's id, and opens the goal."""
-    state = turn.state
-    reserve(turn, trigger, occurrence, send, verdict.outcome.value, name)
-    if verdict.outcome is DecisionOutcome.SEND:
-        ids = state.sent.setdefault(trigger.name, [])
-        ids.append(name)
-        del ids[:-MAX_COMMAND_IDS]
-    if trigger.goal is not None and verdict.outcome is not DecisionOutcome.SHADOW:
-        sent = name if verdict.outcome is DecisionOutcome.SEND else None
-        state.goals = [goal for goal in state.goals if goal.until >= turn.now_ms][-MAX_GOALS + 1 :]
-        state.goals.append(
-            OpenGoal(
-                trigger.name,
-                trigger.rule_hash,
-                occurrence.id,
-                send.id,
-                sent,
-                turn.now_ms,
-                turn.now_ms + trigger.goal.within_ms,
-                same_fields(trigger.goal.pattern, occurrence.event),
-            )
-        )
-
-
-def decide(
-    turn: Turn,
-    trigger: Trigger,
-    occurrence: Occurrence,
-    send: Send,
-    verdict: gates.Verdict,
-    command: SendCommand | None,
-) -> None:
-    """Records a decision."""
-    inputs: dict[str, Any] = {"due": as_time(occurrence.due).isoformat(), "zone": turn.zone().key, **verdict.inputs}
-    given = turn.state.user.zone
-    if given is None or zone_named(given) is None:
-        inputs["zone_given"] = given or ""
-    if occurrence.variant is not None:
-        inputs["variant"] = occurrence.variant
-    began = [occurrence.began] if occurrence.began != occurrence.event.id else []
-    turn.effects.decisions.append(
-        Decision(
-            id=decision_id(trigger.name, turn, occurrence.id, send.id, verdict.outcome, verdict.reason),
-            trigger=trigger.name,
-            rule_hash=trigger.rule_hash,
-            user_id=turn.state.user_id,
-            occurrence=occurrence.id,
-            step=send.id,
-            outcome=verdict.outcome,
-            reason=verdict.reason,
-            gates=verdict.answers,
-            event_ids=[*began, occurrence.event.id],
-            inputs=inputs,
-            decided_at=as_time(turn.now_ms),
-            command_id=command.id if command is not None else None,
-            repeated=0,
-        )
-    )
-
-
-def decision_id(
-    trigger: str, turn: Turn, occurrence: str, step: str, outcome: DecisionOutcome, what: str | None
-) -> str:
-    """A decision's id: blake2b-128 of what it decides, about whom, and when. A replay gives it again."""
-    parts = [trigger, turn.state.user_id, occurrence, step, outcome, what, turn.now_ms]
-    return hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()

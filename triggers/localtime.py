@@ -133,5 +133,10 @@ def _next_outside(period: Period, zone: ZoneInfo, ms: int) -> int | None:
 
 def iso_week(ms: int) -> str:
     """The ISO week of an instant, in UTC, as in 1997-W05."""
-    year, week, _ = (EPOCH + timedelta(milliseconds=ms)).isocalendar()
+    return _iso_week_of_day(ms // 86_400_000)
+
+
+@lru_cache(maxsize=4096)
+def _iso_week_of_day(days: int) -> str:
+    year, week, _ = (EPOCH + timedelta(days=days)).isocalendar()
     return f"{year}-W{week:02d}"

@@ -32,6 +32,8 @@ class Parts:
         self.templates = templates
         self.only_crossings = False
         """Whether everything that begins the trigger is a crossing, which has no event's properties."""
+        self.unread_steps = False
+        """Whether steps were left unread, which may hold the sends that cases name."""
 
     def check_crossings(self) -> None:
         """Tells expressions that read properties of an entry event that has none; when all are read."""
@@ -68,7 +70,7 @@ class Parts:
 
     def goal(self, node: Node) -> Goal | None:
         """A pattern with `within`."""
-        pattern = self.pattern(node, "goal", ROOTS, ("within",), same=True)
+        pattern = self.pattern(node, "goal", ENTRY, ("within",), same=True)
         if not isinstance(node, Mapping) or "within" not in node.items:
             raise Problem(node.index, "missing-key", "goal needs `within`", "as in {event: NAME, within: 7d}")
         return Goal(pattern, reader.duration(node.items["within"], "within"))
@@ -228,6 +230,7 @@ class Parts:
         read = Reader(self.report, node, "a step", keys, _LATER_STEPS)
         kinds = [key for key in ("send", "wait", "if") if key in read]
         if any(key in read for key in _LATER_STEPS):
+            self.unread_steps = True
             return
         if len(kinds) != 1:
             raise Problem(node.index, "conflict", "a step is one of send, wait, if or exit", nearest("", kinds))

@@ -88,7 +88,7 @@ def guarded(report: Report, read: Callable[[], T], default: D) -> T | D:
 def wrong(node: Node, what: str, wanted: str, hint: str = "") -> Problem:
     """The problem of a value that has another shape than `wanted`."""
     kind = "a mapping" if isinstance(node, Mapping) else "a list" if isinstance(node, Sequence) else "a single value"
-    if isinstance(node, Scalar) and node.value != node.text:
+    if isinstance(node, Scalar) and node.text:
         kind = quoted(node.text)
     return Problem(node.index, "wrong-type", f"{what} takes {wanted}, not {kind}", hint)
 

@@ -57,6 +57,9 @@ class DailyPeriod:
     days: frozenset[int] | None
     zone: str | None
 
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M} to {self.end:%H:%M}"
+
 
 @dataclass(frozen=True, slots=True)
 class DatePeriod:
@@ -65,6 +68,9 @@ class DatePeriod:
     first: date
     last: date
     zone: str | None
+
+    def __str__(self) -> str:
+        return f"{self.first} through {self.last}"
 
 
 Period = DailyPeriod | DatePeriod

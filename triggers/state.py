@@ -195,7 +195,10 @@ class UserState:
 
     def next_due(self) -> int | None:
         """When the next timer is due, in milliseconds; None where nothing waits."""
-        earliest = min((occurrence.wake for occurrence in self.running), default=None)
+        earliest: int | None = None
+        for occurrence in self.running:
+            if earliest is None or occurrence.wake < earliest:
+                earliest = occurrence.wake
         for level in self.levels.values():
             if level.due is not None and (earliest is None or level.due < earliest):
                 earliest = level.due

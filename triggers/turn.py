@@ -10,6 +10,7 @@ from schemas.decisions import Decision
 from triggers.cel_runtime import EvaluationError
 from triggers.conditions import Condition, Context
 from triggers.localtime import zone_named
+from triggers.records import Record
 from triggers.rule import Pattern
 from triggers.ruleset import RuleSet
 from triggers.state import Occurrence, StoredEvent, UserState
@@ -42,11 +43,20 @@ class Effects:
     withdrawn, unmatched_outcome.
     """
 
-    commands: list[SendCommand] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     problems: list[RuleProblem] = field(default_factory=list)
     exits: list[Exited] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """The decisions, in order; made anew at each call."""
+        return [record.decision() for record in self.records]
+
+    @property
+    def commands(self) -> list[SendCommand]:
+        """The commands of the decisions that send, in order; made anew at each call."""
+        return [command for record in self.records if (command := record.command()) is not None]
 
 
 class Turn:
@@ -63,8 +73,12 @@ class Turn:
 
     def zone(self) -> ZoneInfo:
         """The user's zone, the project's where it is unknown or empty."""
+        return self.zone_given() or self.default_zone
+
+    def zone_given(self) -> ZoneInfo | None:
+        """The user's own zone, None where it is unknown or empty."""
         name = self.state.user.zone
-        return (zone_named(name) if name else None) or self.default_zone
+        return zone_named(name) if name else None
 
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
         """What an expression is asked about, with scores as of `now_ms`."""

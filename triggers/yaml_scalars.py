@@ -43,7 +43,7 @@ def resolve(text: str) -> Value:
     if old != new or (old == "int" and _octal_11(text)):
         raise Ambiguous(
             "yaml-ambiguous",
-            f"YAML 1.1 reads `{text}` as {_KIND_NAMES.get(old, old)}, YAML 1.2 as {_KIND_NAMES.get(new, new)}",
+            f"YAML 1.1 reads `{text}` as {_kind_name(old, text, 8)}, YAML 1.2 as {_kind_name(new, text, 10)}",
             _hint(text, old, new),
         )
     if new == "str":
@@ -58,6 +58,13 @@ def resolve(text: str) -> Value:
 
 
 _KIND_NAMES = {"str": "text", "int": "a number", "float": "a number", "bool": "a boolean", "timestamp": "a date"}
+
+
+def _kind_name(kind: str, text: str, base: int) -> str:
+    if kind == "int" and _octal_11(text):
+        digits = text.lstrip("+-")
+        return f"the number {int(digits, base)}" if set(digits) <= set("01234567") else "a number"
+    return _KIND_NAMES.get(kind, kind)
 
 
 def _hint(text: str, old: str, new: str) -> str:

@@ -79,7 +79,7 @@ def documents(report: Report) -> list[Node]:
         report.add(0, "yaml-syntax", str(error))
     except Problem as problem:
         report.add(problem.index, problem.code, problem.message, problem.hint)
-    return builder.documents
+    return builder.whole_documents()
 
 
 def _report_syntax(report: Report, error: yaml.MarkedYAMLError) -> None:
@@ -100,6 +100,10 @@ class _Builder:
         self.documents: list[Node] = []
         self._open: list[Sequence | Mapping] = []
         self._keys: list[Scalar | None] = []
+
+    def whole_documents(self) -> list[Node]:
+        """The documents that were read to their end."""
+        return self.documents[:-1] if self._open else self.documents
 
     def take(self, event: yaml.Event) -> None:
         if isinstance(event, yaml.AliasEvent):
@@ -187,6 +191,7 @@ class _Builder:
 
     def _report_empty(self, node: Scalar, key: Scalar | None) -> None:
         parent = self._open[-1] if self._open else None
+        self.report.silence(node.index)
         if isinstance(parent, Mapping) and parent.flow and key is not None:
             hint = "an expression with a comma goes in single quotes, or in block style"
             self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", hint)
