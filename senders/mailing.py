@@ -1,0 +1,63 @@
+"""From a command and its recipient to signed bytes: render, compose, sign. Pure but for the key."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from schemas.commands import SendCommand
+from schemas.vocabulary import TRANSACTIONAL, DeliveryReason
+from senders.dkim import Signer
+from senders.message import HeaderError, Mail, Sender, compose
+from senders.pipeline import Recipient
+from senders.render import Template, TemplateError
+
+
+@dataclass(frozen=True, slots=True)
+class Mailing:
+    """What every mail of this process has in common."""
+
+    signer: Signer
+    sender: Sender
+    unsubscribe_url: str | None = None
+
+    def make(
+        self, command: SendCommand, to: str, recipient: Recipient | None, template: Template, now: datetime
+    ) -> bytes:
+        """The signed mail; raises TemplateError with the reason why there can be none."""
+        content = template.render(command.data, user_names(command.user_id, recipient))
+        mail = Mail(
+            command_id=command.id,
+            sender=content.sender or self.sender,
+            to=to,
+            subject=content.subject,
+            html=content.html,
+            text=content.text,
+            date=now,
+            domain=self.signer.domain,
+            extra=self._extra(command),
+        )
+        try:
+            return self.signer.sign(compose(mail), now)
+        except HeaderError as error:
+            reason = DeliveryReason.ADDRESS if str(error).startswith("To:") else DeliveryReason.HEADER
+            raise TemplateError(reason, str(error)) from None
+        except UnicodeEncodeError:
+            raise TemplateError(DeliveryReason.HEADER, "text that is not Unicode (a lone surrogate)") from None
+
+    def _extra(self, command: SendCommand) -> tuple[tuple[str, str], ...]:
+        if command.purpose == TRANSACTIONAL:
+            return (("Auto-Submitted", "auto-generated"),)
+        if self.unsubscribe_url is None:
+            return ()
+        url = self.unsubscribe_url.replace("{command_id}", command.id)
+        return (
+            ("List-Unsubscribe", f"<{url}>"),
+            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+        )
+
+
+def user_names(user_id: str, recipient: Recipient | None) -> dict[str, Any]:
+    """What a template may ask of `user`: the profile's attributes, and id, zone and locale, which always win."""
+    attributes = recipient.attributes if recipient else {}
+    place = {"zone": recipient.zone, "locale": recipient.locale} if recipient else {}
+    return {**attributes, **{name: value for name, value in place.items() if value}, "id": user_id}

@@ -1,0 +1,152 @@
+"""The questions that each command is asked before a mail is made, in their order, each with a named answer. Pure.
+
+A stage looks at a `Case` and either lets it pass (None), ends it (`Stop`) or lets it wait (`Wait`). What the
+recipients view says against a command counts only where the view is at least as new as the command: a profile or a
+consent that is still on its way must not look like one that was never given.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from schemas.commands import SendCommand
+from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState, SuppressionReason
+
+EVERY_PURPOSE = "*"
+"""The scope of a suppression that withholds all mail from an address."""
+LOOK_AGAIN = timedelta(seconds=1)
+"""How soon a waiting command is asked again; the view is brought up to date about twice a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """A user as the recipients view knows them."""
+
+    user_id: str
+    address: str | None
+    zone: str | None
+    locale: str | None
+    attributes: dict[str, Any]
+    consent: dict[str, Any]
+
+    def consents(self, purpose: str) -> bool:
+        """Whether the user's last word on this purpose was yes."""
+        answer = self.consent.get(purpose)
+        return isinstance(answer, dict) and answer.get("granted") is True
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One command and all that is known about it at `now`. `view_as_of` is absent while the view was never filled."""
+
+    command: SendCommand
+    now: datetime
+    admitted_at: datetime
+    recipient: Recipient | None
+    suppressed_scopes: frozenset[str]
+    view_as_of: datetime | None
+    stale_after: timedelta
+
+    @property
+    def address(self) -> str | None:
+        """Where the mail goes: the address that the rule wrote, or else the profile's."""
+        return self.command.to or (self.recipient.address if self.recipient else None)
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether the purpose is one that users say yes or no to."""
+        return self.command.purpose != TRANSACTIONAL
+
+    @property
+    def view_is_conclusive(self) -> bool:
+        """Whether the view has reached the moment at which the command was decided."""
+        return self.view_as_of is not None and self.view_as_of >= min(self.command.decided_at, self.admitted_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No mail will be sent: the final state and why."""
+
+    state: LedgerState
+    reason: SuppressionReason | DeliveryReason | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """No mail yet: why, and when to ask again."""
+
+    reason: DeliveryReason
+    until: datetime
+
+
+Answer = Stop | Wait | None
+
+
+def expired(case: Case) -> Answer:
+    """Is it too late?"""
+    return Stop(LedgerState.EXPIRED) if case.now >= case.command.expires_at else None
+
+
+def deliverable(case: Case) -> Answer:
+    """Is it mail at all? No other channel is spoken here."""
+    if case.command.channel == "email":
+        return None
+    return Stop(LedgerState.FAILED, DeliveryReason.CHANNEL, case.command.channel)
+
+
+def view_fresh(case: Case) -> Answer:
+    """Is the view of consent and suppression fresh enough for a purpose that can be withdrawn?"""
+    fresh = case.view_as_of is not None and case.now - case.view_as_of <= case.stale_after
+    return None if fresh or not case.needs_consent else _wait(case, DeliveryReason.CONSENT_STALE)
+
+
+def recipient_known(case: Case) -> Answer:
+    """Is there an address?"""
+    if case.address is not None:
+        return None
+    return _once_conclusive(case, SuppressionReason.NO_RECIPIENT)
+
+
+def not_suppressed(case: Case) -> Answer:
+    """May the address get mail of this purpose?"""
+    if case.suppressed_scopes.isdisjoint({EVERY_PURPOSE, case.command.purpose}):
+        return None
+    return Stop(LedgerState.SUPPRESSED, SuppressionReason.SUPPRESSED)
+
+
+def consented(case: Case) -> Answer:
+    """Did the user agree to this purpose?"""
+    if not case.needs_consent or (case.recipient and case.recipient.consents(case.command.purpose)):
+        return None
+    return _once_conclusive(case, SuppressionReason.NO_CONSENT)
+
+
+STAGES: tuple[Callable[[Case], Answer], ...] = (
+    expired,
+    deliverable,
+    view_fresh,
+    recipient_known,
+    not_suppressed,
+    consented,
+)
+
+
+def judge(case: Case) -> Answer:
+    """The first answer that any stage gives; None where the mail may be made."""
+    for stage in STAGES:
+        answer = stage(case)
+        if answer is not None:
+            return answer
+    return None
+
+
+def _once_conclusive(case: Case, reason: SuppressionReason) -> Answer:
+    if case.view_is_conclusive:
+        return Stop(LedgerState.SUPPRESSED, reason)
+    return _wait(case, DeliveryReason.VIEW_BEHIND)
+
+
+def _wait(case: Case, reason: DeliveryReason) -> Wait:
+    return Wait(reason, min(case.now + LOOK_AGAIN, case.command.expires_at))

@@ -1,0 +1,171 @@
+"""Kafka to PostgreSQL in batches: the loop that intake, the recipients view and the recorder share.
+
+A batch is read, decoded, written in one transaction, and only then are its offsets committed; so a record is written
+at least once, and every write bears repetition. What cannot be decoded, or what the database cannot keep, becomes a
+dead letter and the rest goes on. One thread owns the consumer.
+"""
+
+from collections.abc import Sequence
+from threading import Event
+from typing import Any, ClassVar, Generic, TypeVar
+
+import psycopg
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from psycopg import Connection
+
+from schemas.codec import DecodeError, partition_for
+from schemas.vocabulary import DeadLetterCause
+from senders.database import Database, Halted
+from senders.deadletters import DeadLetters
+
+T = TypeVar("T")
+
+_HOPELESS = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,
+    }
+)
+"""Errors that no waiting mends."""
+
+BATCH = 500
+POLL_S = 0.1
+
+
+class BatchReader(Generic[T]):
+    """Reads topics as a member of `group` until the process halts. Subclasses say what becomes of a record."""
+
+    group: ClassVar[str]
+    topics: ClassVar[tuple[str, ...]]
+    extra_config: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        kafka: str,
+        database: Database,
+        halt: Event,
+        session_timeout_ms: int = 10_000,
+        instance: str | None = None,
+    ) -> None:
+        self.database = database
+        self.halt = halt
+        self.log = structlog.get_logger(f"senders.{type(self).__name__.lower()}")
+        self.dead_letters = DeadLetters(kafka, self.group, halt)
+        config: dict[str, Any] = {
+            "bootstrap.servers": kafka,
+            "group.id": self.group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "session.timeout.ms": session_timeout_ms,
+            "fetch.wait.max.ms": 100,
+        }
+        if instance is not None:
+            config["group.instance.id"] = f"{self.group}-{instance}"
+        self.consumer = Consumer(config | self.extra_config)
+
+    def decode(self, record: Message) -> T | None:
+        """What the record says; None where it does not matter here. Raises DecodeError."""
+        raise NotImplementedError
+
+    def write(self, connection: Connection[Any], items: Sequence[T]) -> None:
+        """Write a batch. May be called again with the same items."""
+        raise NotImplementedError
+
+    def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Told of new partitions before their first record. Returns them, with offsets where reading is to begin."""
+        return partitions
+
+    def revoked(self, partitions: list[TopicPartition]) -> None:
+        """Told of partitions that go to another reader, before they do."""
+
+    def at_end(self, topic: str, partition: int, offset: int) -> None:
+        """Told that a partition has been read to its end, where `enable.partition.eof` is on."""
+
+    def after_batch(self) -> None:
+        """Called after each batch, also an empty one."""
+
+    def run(self) -> None:
+        """Read until the process halts. Any error that is neither the record's nor the server's absence is raised."""
+        self.consumer.subscribe(
+            list(self.topics),
+            on_assign=lambda consumer, partitions: consumer.assign(self.assigned(partitions)),
+            on_revoke=lambda _, partitions: self.revoked(partitions),
+            on_lost=lambda _, partitions: self.revoked(partitions),
+        )
+        try:
+            while not self.halt.is_set():
+                self._one_batch()
+        except Halted:
+            self.log.info("halted_while_waiting", group=self.group)
+        finally:
+            self.consumer.close()
+            self.database.close()
+
+    def _one_batch(self) -> None:
+        records = [record for record in self.consumer.consume(BATCH, POLL_S) if self._sound(record)]
+        batch = [(record, item) for record in records if (item := self._decoded(record)) is not None]
+        if batch:
+            self._store(batch)
+        if records:
+            self.dead_letters.flush()
+            self._commit(records)
+        self.after_batch()
+
+    def _sound(self, record: Message) -> bool:
+        error = record.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self.at_end(record.topic() or "", record.partition() or 0, record.offset() or 0)
+        elif error.fatal() or error.code() in _HOPELESS:
+            raise KafkaException(error)
+        else:
+            # librdkafka mends these itself: it reconnects, rejoins the group, asks for metadata again.
+            self.log.warning("kafka_reader", group=self.group, error=error.name())
+        return False
+
+    def _decoded(self, record: Message) -> T | None:
+        try:
+            return self.decode(record)
+        except DecodeError as error:
+            self.dead_letters.put(record, error.cause, error.detail)
+            return None
+
+    def _store(self, batch: list[tuple[Message, T]]) -> None:
+        """Write a batch; halve it where the database cannot keep a value, until the culprit stands alone."""
+        try:
+            self.database.run(lambda connection: self.write(connection, [item for _, item in batch]))
+        except psycopg.DataError as error:
+            if len(batch) == 1:
+                detail = f"the database cannot keep it: {type(error).__name__}"
+                self.dead_letters.put(batch[0][0], DeadLetterCause.INVALID, detail)
+                return
+            middle = len(batch) // 2
+            self._store(batch[:middle])
+            self._store(batch[middle:])
+
+    def _commit(self, records: list[Message]) -> None:
+        ends = {(record.topic(), record.partition()): (record.offset() or 0) + 1 for record in records}
+        offsets = [TopicPartition(topic or "", partition or 0, end) for (topic, partition), end in ends.items()]
+        try:
+            self.consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as failure:
+            error = failure.args[0]
+            if error.fatal():
+                raise
+            # All is written; the records come once more and change nothing.
+            self.log.warning("offsets_not_committed", group=self.group, error=error.name())
+
+
+def check_routing(record: Message, user_id: str, partitions: int) -> None:
+    """Raise DecodeError where a user's record is not in the user's partition, in which nobody would look for it."""
+    key = user_id.encode()
+    if record.key() != key:
+        raise DecodeError(DeadLetterCause.MISROUTED, "the key is not the user_id")
+    belongs = partition_for(key, partitions)
+    if record.partition() != belongs:
+        raise DecodeError(DeadLetterCause.MISROUTED, f"belongs in partition {belongs}; use partitioner=murmur2_random")

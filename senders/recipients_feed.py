@@ -1,0 +1,235 @@
+"""Keeps the recipients view: profiles become recipients; complaints, unsubscribes and late bounces, suppressions.
+
+Reading begins where the database says it ended, so view and place move together; the group's offsets in Kafka are
+there for those who watch its lag. Once a second the feed asks Kafka
+for the ends of its partitions; a partition that has reached such an end is known as of the moment of asking. That
+moment, not the age of the last record, is what delivery calls the view's freshness: a quiet topic stays fresh.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from threading import Event
+from typing import Any
+
+import orjson
+from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from schemas import codec
+from schemas.outcomes import Outcome
+from schemas.profiles import Profile
+from schemas.topics import OUTCOMES
+from schemas.vocabulary import OutcomeKind
+from senders import replies
+from senders.database import Database
+from senders.pipeline import EVERY_PURPOSE
+from senders.readers import BatchReader, check_routing
+from senders.recipients import FEEDS, AddressHasher
+from senders.settings import SenderSettings
+
+LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+ASK_EVERY_S = 0.5
+"""Well under the five seconds after which marketing waits, so that one slow answer from Kafka delays nothing."""
+ASK_TIMEOUT_S = 2.0
+WITHHOLDING = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED, OutcomeKind.BOUNCED})
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+Item = Profile | Outcome | str
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far one partition has been read, and the end that it is to reach next to be known as of `asked_at`."""
+
+    position: int
+    as_of: datetime = LONG_AGO
+    end: int | None = None
+    asked_at: datetime = LONG_AGO
+
+    def reach(self, position: int) -> None:
+        self.position = max(self.position, position)
+        if self.end is not None and self.position >= self.end:
+            self.as_of, self.end = max(self.as_of, self.asked_at), None
+
+
+class RecipientsFeed(BatchReader[Item]):
+    """Writes `recipients`, `suppressions` and `recipients_progress`. A removed user is a string: the user_id."""
+
+    group = "ebbtide-recipients"
+    topics = FEEDS
+    extra_config = {"enable.partition.eof": True}  # noqa: RUF012  # overrides a ClassVar of the base
+
+    def __init__(
+        self, settings: SenderSettings, database: Database, halt: Event, partitions: int, hasher: AddressHasher
+    ) -> None:
+        super().__init__(settings.kafka, database, halt, settings.session_timeout_ms, settings.sender_instance)
+        self._partitions = partitions
+        self._hasher = hasher
+        self._admin = AdminClient({"bootstrap.servers": settings.kafka})
+        self._places: dict[tuple[str, int], _Place] = {}
+        self._ask_at = 0.0
+
+    def decode(self, record: Message) -> Item | None:
+        """A profile, a removal, or an outcome that withholds mail; None for any other outcome."""
+        place = self._places.get((record.topic() or "", record.partition() or 0))
+        if place is not None:
+            place.position = max(place.position, (record.offset() or 0) + 1)
+        if record.topic() == OUTCOMES.name:
+            return _withholding(record.value())
+        if record.value() is None:
+            return (record.key() or b"").decode("utf-8", "replace")
+        profile = codec.decode(Profile, record.value())
+        check_routing(record, profile.user_id, self._partitions)
+        return profile
+
+    def write(self, connection: Connection[Any], items: Sequence[Item]) -> None:
+        """Apply profiles and removals, last word per user, then suppressions."""
+        last: dict[str, Profile | None] = {}
+        for item in items:
+            if isinstance(item, Profile):
+                last[item.user_id] = item
+            elif isinstance(item, str):
+                last[item] = None
+        _keep(connection, [profile for profile in last.values() if profile])
+        _remove(connection, [user_id for user_id, profile in last.items() if profile is None])
+        for item in items:
+            if isinstance(item, Outcome):
+                self._suppress(connection, item)
+
+    def _suppress(self, connection: Connection[Any], outcome: Outcome) -> None:
+        """Withhold mail from the address that the command went to, or else from the user's address now."""
+        row = connection.execute(
+            """SELECT l.address_hash, l.purpose, r.address FROM (SELECT %s::text AS id, %s::text AS user_id) AS o
+               LEFT JOIN ledger l ON l.command_id = o.id AND l.user_id = o.user_id
+               LEFT JOIN recipients r ON r.user_id = o.user_id""",
+            [outcome.command_id, outcome.user_id],
+        ).fetchone()
+        address_hash, purpose, address = row or (None, None, None)
+        address_hash = address_hash or (self._hasher(address) if address else None)
+        if address_hash is None:
+            self.log.warning("suppression_without_address", command_id=outcome.command_id, kind=outcome.kind.value)
+            return
+        scope = EVERY_PURPOSE
+        if outcome.kind is OutcomeKind.UNSUBSCRIBED:
+            # Of a command no longer known nobody can tell the purpose; then the reader's no is taken widely.
+            scope = purpose or EVERY_PURPOSE
+        connection.execute(
+            """INSERT INTO suppressions (address_hash, scope, reason, since, command_id) VALUES (%s, %s, %s, %s, %s)
+               ON CONFLICT DO NOTHING""",
+            [address_hash, scope, outcome.kind.value, outcome.time, outcome.command_id],
+        )
+
+    def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Begin where the database says the view has got to."""
+        known = self.database.run(_progress)
+        for partition in partitions:
+            key = (partition.topic, partition.partition)
+            offset, as_of = known.get(key, (None, LONG_AGO))
+            self._places[key] = _Place(offset or 0, as_of)
+            partition.offset = OFFSET_BEGINNING if offset is None else offset
+        return partitions
+
+    def revoked(self, partitions: list[TopicPartition]) -> None:
+        """Forget the places; the database has them."""
+        for partition in partitions:
+            self._places.pop((partition.topic, partition.partition), None)
+
+    def at_end(self, topic: str, partition: int, offset: int) -> None:
+        """Note the end reached. It may lie behind control records, which no read returns."""
+        if place := self._places.get((topic, partition)):
+            place.position = max(place.position, offset)
+
+    def after_batch(self) -> None:
+        """Write down how far the view has got, whenever that is further than before."""
+        before = {key: place.as_of for key, place in self._places.items()}
+        if time.monotonic() >= self._ask_at:
+            self._ask_for_ends()
+            self._ask_at = time.monotonic() + ASK_EVERY_S
+        for place in self._places.values():
+            place.reach(place.position)
+        moved = [(*key, p.position, p.as_of) for key, p in self._places.items() if p.as_of > before[key]]
+        if moved:
+            self.database.run(lambda connection: _advance(connection, moved))
+
+    def _ask_for_ends(self) -> None:
+        asked_at = datetime.now(UTC)
+        waiting = [key for key, place in self._places.items() if place.end is None]
+        if not waiting:
+            return
+        answers = self._admin.list_offsets(
+            {TopicPartition(*key): LATEST for key in waiting},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=ASK_TIMEOUT_S,
+        )
+        for asked, answer in answers.items():
+            try:
+                end = answer.result().offset
+            except KafkaException as failure:
+                # No answer means that the view ages, which is what delivery has to see.
+                self.log.info("ends_unknown", topic=asked.topic, error=failure.args[0].name())
+                return
+            place = self._places[(asked.topic, asked.partition)]
+            place.end, place.asked_at = end, asked_at
+
+
+def _withholding(value: bytes | None) -> Outcome | None:
+    """The outcome if it withholds mail. One that cannot be read is left to the recorder, which reports it."""
+    try:
+        data = orjson.loads(value or b"")
+        if not isinstance(data, dict) or data.get("kind") not in WITHHOLDING:
+            return None
+        outcome = codec.decode(Outcome, value)
+    except (orjson.JSONDecodeError, codec.DecodeError):
+        return None
+    if outcome.kind is not OutcomeKind.BOUNCED:
+        return outcome
+    hard = outcome.reply is not None and replies.judge(outcome.reply, at_recipient=True).hard_bounce
+    return outcome if hard else None
+
+
+def _keep(connection: Connection[Any], profiles: Sequence[Profile]) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """INSERT INTO recipients (user_id, address, zone, locale, attributes, consent, known_at)
+               VALUES (%s, %s, %s, %s, %s, %s, now())
+               ON CONFLICT (user_id) DO UPDATE SET address = EXCLUDED.address, zone = EXCLUDED.zone,
+                   locale = EXCLUDED.locale, attributes = EXCLUDED.attributes, consent = EXCLUDED.consent,
+                   known_at = EXCLUDED.known_at""",
+            [
+                (
+                    profile.user_id,
+                    profile.address,
+                    profile.zone,
+                    profile.locale,
+                    Jsonb(profile.attributes),
+                    Jsonb({purpose: answer.model_dump(mode="json") for purpose, answer in profile.consent.items()}),
+                )
+                for profile in profiles
+            ],
+        )
+
+
+def _remove(connection: Connection[Any], users: Sequence[str]) -> None:
+    if users:
+        connection.execute("DELETE FROM recipients WHERE user_id = ANY(%s)", [list(users)])
+
+
+def _progress(connection: Connection[Any]) -> dict[tuple[str, int], tuple[int, datetime]]:
+    rows = connection.execute("SELECT topic, partition, next_offset, as_of FROM recipients_progress")
+    return {(topic, partition): (offset, as_of) for topic, partition, offset, as_of in rows}
+
+
+def _advance(connection: Connection[Any], moved: Sequence[tuple[str, int, int, datetime]]) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """INSERT INTO recipients_progress (topic, partition, next_offset, as_of) VALUES (%s, %s, %s, %s)
+               ON CONFLICT (topic, partition) DO UPDATE
+                   SET next_offset = EXCLUDED.next_offset, as_of = EXCLUDED.as_of
+                   WHERE recipients_progress.as_of <= EXCLUDED.as_of""",
+            moved,
+        )

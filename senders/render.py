@@ -1,0 +1,161 @@
+"""Liquid templates: one file becomes a subject, an HTML part and a text part, under limits on what it may cost.
+
+A template is front matter between two lines `---`, the HTML part, a line `--- text ---`, and the text part. Names in
+it: the command's `data` at top level, and `user`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from liquid import BoundTemplate, Environment, FalsyStrictUndefined
+from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
+from liquid.extra.filters.babel import Currency
+
+from schemas.vocabulary import DeliveryReason
+from senders.message import HeaderError, Sender
+
+_FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n", re.DOTALL | re.MULTILINE)
+_TEXT = re.compile(r"^--- text ---[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+_NAMED = re.compile(r"'?([A-Za-z_][\w.-]*)'? is undefined")
+_BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
+_PREHEADER = '<div style="display:none;max-height:0;overflow:hidden">{}</div>'
+
+
+class TemplateError(ValueError):
+    """A template cannot be used, or cannot be rendered with this data; `detail` never holds a user's data."""
+
+    def __init__(self, reason: DeliveryReason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = "".join(letter if letter.isprintable() else "?" for letter in detail[:200])
+
+
+class _Limited(Environment):
+    """Bounds what one rendering may take; a newsletter needs a hundredth of each."""
+
+    loop_iteration_limit = 10_000
+    output_stream_limit = 500_000
+    local_namespace_limit = 100_000
+    context_depth_limit = 20
+
+
+_PLAIN = _Limited(undefined=FalsyStrictUndefined)
+_HTML = _Limited(undefined=FalsyStrictUndefined, autoescape=True)
+for _environment in (_PLAIN, _HTML):
+    # US dollars and English unless a template assigns `currency_code` and `locale` first.
+    _environment.add_filter("currency", Currency())
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What one rendering gave."""
+
+    sender: Sender | None
+    subject: str
+    html: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A compiled template."""
+
+    sender: Sender | None
+    subject: BoundTemplate
+    preheader: BoundTemplate | None
+    html: BoundTemplate
+    text: BoundTemplate
+
+    def render(self, data: dict[str, Any], user: dict[str, Any]) -> Content:
+        """The content for one user; raises TemplateError, naming the variable where one is missing."""
+        names = {**data, "user": user}
+        html = _rendered(self.html, names)
+        if self.preheader is not None:
+            html = _with_preheader(html, _rendered(self.preheader, names))
+        subject = " ".join(_rendered(self.subject, names).split(" ")).strip()
+        return Content(self.sender, subject, html, _rendered(self.text, names))
+
+
+def parse_template(name: str, body: str) -> Template:
+    """The template in the file `templates/NAME.liquid`, whose text is `body`; raises TemplateError with the fault."""
+    try:
+        return _parse(body)
+    except TemplateError as error:
+        raise TemplateError(error.reason, f"{name}: {error.detail}") from None
+
+
+def _parse(body: str) -> Template:
+    front = _FRONT.match(body)
+    if front is None:
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no front matter between two lines `---`")
+    html, found, text = _split_text(body[front.end() :])
+    if not found:
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no line `--- text ---` before the text part")
+    fields = _front_matter(front.group(1))
+    preheader = fields.get("preheader")
+    return Template(
+        sender=_sender(fields.get("from")),
+        subject=_compiled(_PLAIN, fields["subject"], "subject"),
+        preheader=None if preheader is None else _compiled(_HTML, preheader, "preheader"),
+        html=_compiled(_HTML, html, "HTML part"),
+        text=_compiled(_PLAIN, text, "text part"),
+    )
+
+
+def _with_preheader(html: str, preheader: str) -> str:
+    """The HTML with the line that mail programs show beside the subject, first in its body and not to be seen there."""
+    body = _BODY.search(html)
+    at = body.end() if body else 0
+    return html[:at] + _PREHEADER.format(preheader) + html[at:]
+
+
+def _split_text(rest: str) -> tuple[str, bool, str]:
+    mark = _TEXT.search(rest)
+    return (rest, False, "") if mark is None else (rest[: mark.start()], True, rest[mark.end() :])
+
+
+def _front_matter(text: str) -> dict[str, str]:
+    try:
+        fields = yaml.safe_load(text)
+    except yaml.YAMLError:
+        hint = "front matter: not YAML; a value that holds `: ` or `{{` first needs quotes"
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, hint) from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("subject"), str):
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "front matter: `subject` is required, as text")
+    if wrong := [key for key, value in fields.items() if not isinstance(value, str)]:
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, f"front matter: {wrong[0]} is not text")
+    return fields
+
+
+def _sender(text: str | None) -> Sender | None:
+    try:
+        return None if text is None else Sender.parse(text)
+    except HeaderError as error:
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, f"front matter: {error}") from None
+
+
+def _compiled(environment: Environment, source: str, part: str) -> BoundTemplate:
+    try:
+        return environment.from_string(source)
+    except LiquidError as error:
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, f"{part}: {_first_line(error)}") from None
+
+
+def _rendered(template: BoundTemplate, names: dict[str, Any]) -> str:
+    try:
+        return template.render(names)
+    except UndefinedError as error:
+        message = _first_line(error)
+        named = _NAMED.search(message)
+        raise TemplateError(DeliveryReason.UNDEFINED, named.group(1) if named else message) from None
+    except (ResourceLimitError, RecursionError) as error:
+        raise TemplateError(DeliveryReason.RENDER_LIMIT, type(error).__name__) from None
+    except (LiquidError, ArithmeticError, ValueError, TypeError) as error:
+        # A filter met a value it cannot take. The message may quote that value, so only the error's kind is kept.
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, type(error).__name__) from None
+
+
+def _first_line(error: LiquidError) -> str:
+    return str(error.args[0] if error.args else type(error).__name__).split("\n", 1)[0]

@@ -1,0 +1,86 @@
+"""The settings of delivery, read from the environment with the prefix `EBBTIDE_`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, StringConstraints, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.types import Line, Name
+from schemas.vocabulary import TRANSACTIONAL
+from senders.message import Sender
+
+InDoubtPolicy = Literal["hold", "resend"]
+
+RETRY_SCHEDULE_S = (60.0, 300.0, 1800.0, 7200.0, 21600.0)
+"""After the fifth attempt every further one waits six hours, until the command expires (RFC 5321, 4.5.4.1)."""
+
+
+class SenderSettings(BaseSettings):
+    """Where delivery finds its servers, under whose name it sends, and how patient it is."""
+
+    model_config = SettingsConfigDict(env_prefix="EBBTIDE_", extra="ignore")
+
+    kafka: str = "127.0.0.1:21000"
+    database_url: str = "postgresql://postgres@127.0.0.1:21002/ebbtide"
+
+    smtp_host: str = "127.0.0.1"
+    smtp_port: Annotated[int, Field(gt=0, lt=65536)] = 21003
+    smtp_tls: Literal["never", "offered", "required"] = "offered"
+    smtp_timeout_s: PositiveFloat = 60.0
+    smtp_final_dot_timeout_s: PositiveFloat = 600.0
+    """RFC 5321, 4.5.3.2.6. A shorter wait turns slow receivers into commands in doubt."""
+    smtp_hello: Line = "localhost"
+    allow_real_mail: bool = False
+
+    connections: Annotated[int, Field(ge=1, le=500)] = 16
+    """Mails on their way at once; also the most that a crash can leave in doubt."""
+    mails_per_connection: PositiveInt = 100
+    idle_connection_s: PositiveFloat = 30.0
+
+    mail_from: Line = "Ebbtide <mail@ebbtide.example>"
+    unsubscribe_url: Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$")] | None = None
+    """Where one click unsubscribes (RFC 8058), with `{command_id}` in it. Without it the two headers are left out."""
+    dkim_domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}$")] = "ebbtide.example"
+    dkim_selector: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,63}$")] = "demo"
+    dkim_key: Path = Path(".local/dkim.pem")
+
+    suppression_key: SecretStr
+    """The secret under which suppressed addresses are hashed. Another secret means an empty suppression list."""
+
+    retry_schedule_s: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = RETRY_SCHEDULE_S
+    retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    in_doubt: dict[Name, InDoubtPolicy] = {TRANSACTIONAL: "resend"}
+    """What to do with a mail whose acceptance is unknown, by purpose; `hold` where the purpose is not named."""
+    consent_stale_s: PositiveFloat = 5.0
+    template_wait_s: PositiveFloat = 30.0
+    """A template is published before the first command that names it, so a longer absence is an error."""
+    stop_within_s: PositiveFloat = 3.0
+    """How long mails on their way are awaited when stopping or giving partitions up; then they are in doubt."""
+
+    session_timeout_ms: PositiveInt = 10_000
+    """How long Kafka waits for a silent worker before its partitions move to another."""
+    sender_instance: str | None = None
+    """A name that survives restarts gives static membership: a restart then moves no partition."""
+
+    @field_validator("suppression_key")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr) -> SecretStr:
+        if len(secret.get_secret_value()) < 16:
+            raise ValueError("needs at least 16 characters; `openssl rand -hex 32` makes one")
+        return secret
+
+    @field_validator("mail_from")
+    @classmethod
+    def _names_a_mailbox(cls, text: str) -> str:
+        Sender.parse(text)
+        return text
+
+    @property
+    def sender(self) -> Sender:
+        """Who the mail is from where its template names nobody."""
+        return Sender.parse(self.mail_from)
+
+    def policy(self, purpose: str) -> InDoubtPolicy:
+        """What to do with a mail of this purpose whose acceptance is unknown."""
+        return self.in_doubt.get(purpose, "hold")

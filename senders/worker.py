@@ -1,0 +1,357 @@
+"""The delivery worker: takes due commands of its partitions from the ledger and sees each through to an answer.
+
+The ledger is the queue. Taking, one task asks the stages of `senders.pipeline`; what passes goes to one of N lanes,
+each a task with one SMTP connection, which renders, signs, makes `started` durable, delivers and records. So a crash
+leaves at most N commands in doubt. Of two workers that hold the same command, the ledger lets one begin it.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from psycopg import AsyncConnection
+
+from schemas.vocabulary import DeliveryReason, LedgerState
+from senders import ledger, pipeline
+from senders.announcer import Announcer
+from senders.database import AsyncDatabase
+from senders.ledger import Change, Due, Start
+from senders.mailing import Mailing
+from senders.message import message_id
+from senders.outages import Outage, backoff_s
+from senders.pipeline import LOOK_AGAIN, Case, Stop, Wait
+from senders.recipients import AddressHasher, read_cases
+from senders.render import TemplateError
+from senders.replies import Verdict
+from senders.retry import next_attempt
+from senders.settings import SenderSettings
+from senders.smtp import Relay, Session, Unreachable
+from senders.templates import Shelf
+from senders.writer import LedgerWriter
+
+TAKE = 64
+"""Commands taken at once. Their recipients are read then, so more of them means an older answer at the last one."""
+LOOK_EVERY_S = 0.25
+CROWDED_S = 2.0
+"""How long a lane rests that the server had no connection for, while it serves the others."""
+FORGET_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    due: Due
+    case: Case
+
+
+@dataclass(slots=True)
+class _OnItsWay:
+    partition: int
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a worker works with. `take_database` is used by the taking task alone."""
+
+    take_database: AsyncDatabase
+    writer: LedgerWriter
+    relay: Relay
+    relay_outage: Outage
+    shelf: Shelf
+    mailing: Mailing
+    hasher: AddressHasher
+    owner: str
+
+
+class Worker:
+    """One delivery worker. All methods belong to the event loop's thread."""
+
+    def __init__(
+        self,
+        settings: SenderSettings,
+        parts: Parts,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._clock = clock
+        self._chance = chance
+        self._log = structlog.get_logger("senders.worker")
+        self._held: set[int] = set()
+        self._arriving: set[int] = set()
+        self._in_hand: set[str] = set()
+        self._on_its_way: dict[str, _OnItsWay] = {}
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
+        self._stopped = False
+        self._wake = asyncio.Event()
+        self._sessions: set[Session] = set()
+        self._relay_up = asyncio.Event()
+        self._relay_up.set()
+        self.announcer: Announcer | None = None
+
+    @property
+    def held(self) -> Collection[int]:
+        """The partitions whose commands this worker sends."""
+        return frozenset(self._held)
+
+    def wake(self) -> None:
+        """There may be something to take."""
+        self._wake.set()
+
+    def take_over(self, partitions: Collection[int]) -> None:
+        """These partitions are ours from now on. What a lost worker began there is put in doubt first."""
+        if not self._stopped:
+            self._arriving.update(partitions)
+            self._wake.set()
+
+    async def give_up(self, partitions: Collection[int]) -> None:
+        """Begin nothing more of these partitions, and wait until what is on its way has its answer, within a bound."""
+        self._held.difference_update(partitions)
+        self._arriving.difference_update(partitions)
+        if self._stopped:
+            return  # all was waited for already, as long as stopping may take
+        waits = [mail.done.wait() for mail in self._on_its_way.values() if mail.partition in partitions]
+        try:
+            await asyncio.wait_for(asyncio.gather(*waits), self._settings.stop_within_s)
+        except TimeoutError:
+            left = sum(mail.partition in partitions for mail in self._on_its_way.values())
+            self._log.warning("gave_up_with_mail_on_its_way", count=left, next_step="the next owner finds it in doubt")
+
+    async def stop(self) -> None:
+        """Give everything up, for good."""
+        await self.give_up(self._held | self._arriving)
+        self._stopped = True
+
+    async def run(self) -> None:
+        """Deliver, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._parts.writer.run())
+            tasks.create_task(self._take_for_ever())
+            for _ in range(self._settings.connections):
+                tasks.create_task(self._lane())
+
+    # taking
+
+    async def _take_for_ever(self) -> None:
+        forget_at = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            await self._adopt()
+            if loop.time() >= forget_at:
+                await self._forget()
+                forget_at = loop.time() + FORGET_EVERY_S
+            room = TAKE - self._jobs.qsize()
+            full = False
+            if room >= TAKE // 2 and self._held and self._relay_up.is_set():
+                full = await self._take(room) == room
+            if not full:
+                try:
+                    await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                except TimeoutError:
+                    continue
+
+    async def _adopt(self) -> None:
+        """Put in doubt what others began in arriving partitions, then hold these."""
+        arriving = frozenset(self._arriving)
+        if not arriving:
+            return
+        resend = [purpose for purpose, policy in self._settings.in_doubt.items() if policy == "resend"]
+        doubted = await self._parts.take_database.run(
+            lambda connection: ledger.doubt(connection, arriving, self._parts.owner, resend, self._clock())
+        )
+        if doubted:
+            self._log.warning("in_doubt", count=doubted, reason=DeliveryReason.WORKER_LOST.value)
+        ours = arriving & self._arriving
+        self._arriving -= ours
+        self._held |= ours
+        self._announce()
+
+    async def _forget(self) -> None:
+        before = self._clock() - ledger.KEPT
+        forgotten = await self._parts.take_database.run(lambda connection: ledger.forget(connection, before))
+        if forgotten:
+            self._log.info("forgotten", count=forgotten, before=before.isoformat())
+
+    async def _take(self, room: int) -> int:
+        """Take due commands, answer those that the stages stop, and hand the rest to the lanes."""
+        now = self._clock()
+        held, in_hand = sorted(self._held), list(self._in_hand)
+        stale_after = timedelta(seconds=self._settings.consent_stale_s)
+
+        async def read(connection: AsyncConnection[Any]) -> list[_Job]:
+            dues = await ledger.due(connection, held, in_hand, now, room)
+            cases = await read_cases(connection, dues, self._parts.hasher, now, stale_after) if dues else []
+            return [_Job(due, case) for due, case in zip(dues, cases, strict=True)]
+
+        jobs = await self._parts.take_database.run(read)
+        rests: list[tuple[_Job, Stop | Wait]] = []
+        for job in jobs:
+            answer = pipeline.judge(job.case)
+            if answer is None:
+                self._in_hand.add(job.due.command.id)
+                self._jobs.put_nowait(job)
+            else:
+                rests.append((job, answer))
+        await self._rest(rests)
+        return len(jobs)
+
+    async def _rest(self, rests: Collection[tuple[_Job, Stop | Wait]]) -> None:
+        """Write down what gets no mail now. What is in doubt stays so: it may have been sent."""
+        now = self._clock()
+        settled, postponed = [], []
+        for job, answer in rests:
+            due = job.due
+            if isinstance(answer, Wait):
+                postponed.append(Change(due.command.id, due.attempt, due.state, now, answer.reason, None, answer.until))
+            elif due.state is LedgerState.IN_DOUBT:
+                postponed.append(
+                    Change(due.command.id, due.attempt, due.state, now, answer.reason or answer.state, answer.detail)
+                )
+            else:
+                settled.append(Change(due.command.id, due.attempt, answer.state, now, answer.reason, answer.detail))
+        await self._parts.writer.settle(settled)
+        await self._parts.writer.postpone(postponed)
+        if settled:
+            self._announce()
+
+    # delivering
+
+    async def _lane(self) -> None:
+        session: Session | None = None
+        try:
+            while True:
+                job = await self._jobs.get()
+                if self._jobs.qsize() <= TAKE // 2:
+                    self._wake.set()
+                failure = None
+                try:
+                    session = await self._see_through(job, session)
+                except Unreachable as error:
+                    session, failure = None, error
+                finally:
+                    self._in_hand.discard(job.due.command.id)
+                if failure is not None:
+                    await self._wait_for_relay(failure)
+        finally:
+            if session is not None:
+                await self._close(session)
+
+    async def _see_through(self, job: _Job, session: Session | None) -> Session | None:
+        """Make the mail, make sure that it can go, and send it. Returns the session for the next one.
+
+        Raises Unreachable while the command is not begun yet: it stays as it is, and no attempt is counted.
+        """
+        if job.due.partition not in self._held or not self._relay_up.is_set():
+            return session
+        address = job.case.address
+        assert address is not None, "the stages let only cases with an address pass"
+        message = await self._make(job, address)
+        if message is None:
+            return session
+        if session is None or not session.usable:
+            await self._close(session)
+            session = await self._parts.relay.connect()
+            self._sessions.add(session)
+        if job.due.partition in self._held:
+            await self._send(job, address, message, session)
+        return session
+
+    async def _make(self, job: _Job, address: str) -> bytes | None:
+        """The signed mail; None where there is none, which is then written down."""
+        command, now = job.due.command, self._clock()
+        rest: Stop | Wait
+        try:
+            template = self._parts.shelf.get(command.template_hash)
+            if template is not None:
+                return self._parts.mailing.make(command, address, job.case.recipient, template, now)
+            waited = now - job.due.admitted_at
+            if waited < timedelta(seconds=self._settings.template_wait_s):
+                rest = Wait(DeliveryReason.TEMPLATE_MISSING, min(now + LOOK_AGAIN, command.expires_at))
+            else:
+                rest = Stop(LedgerState.FAILED, DeliveryReason.TEMPLATE_MISSING, command.template)
+        except TemplateError as problem:
+            rest = Stop(LedgerState.FAILED, problem.reason, problem.detail)
+        await self._rest([(job, rest)])
+        return None
+
+    async def _close(self, session: Session | None) -> None:
+        if session is not None:
+            self._sessions.discard(session)
+            await session.close()
+
+    async def _wait_for_relay(self, error: Unreachable) -> None:
+        """Hold this lane back. The first lane to find the server gone tries for all until it answers again.
+
+        While other connections live, the server only wants fewer of them. Otherwise all taking stops: what is not
+        begun is let go, and asked anew when the server is back.
+        """
+        if any(session.connected for session in self._sessions):
+            await asyncio.sleep(CROWDED_S)
+            return
+        self._parts.relay_outage.away(error)
+        if not self._relay_up.is_set():
+            await self._relay_up.wait()
+            return
+        self._relay_up.clear()
+        for wait_s in backoff_s():
+            await asyncio.sleep(wait_s)
+            with contextlib.suppress(Unreachable):
+                await (await self._parts.relay.connect()).close()
+                break
+        self._parts.relay_outage.back()
+        self._relay_up.set()
+        self._wake.set()
+
+    async def _send(self, job: _Job, address: str, message: bytes, session: Session) -> None:
+        """`started`, the mail transaction, and its answer. Between the first and the last, a crash means doubt."""
+        command, mailing = job.due.command, self._parts.mailing
+        start = Start(
+            due=job.due,
+            message_id=message_id(command.id, mailing.signer.domain),
+            address_hash=self._parts.hasher(address),
+            at=self._clock(),
+        )
+        mail = self._on_its_way[command.id] = _OnItsWay(job.due.partition)
+        try:
+            if not await self._parts.writer.begin(start):
+                self._log.info("begun_elsewhere", command_id=command.id)
+                return
+            verdict = await session.send(mailing.sender.address, address, message)
+            if not await self._parts.writer.answer(self._answer(command.id, start.attempt, job, verdict)):
+                self._log.warning("answer_too_late", command_id=command.id, state=verdict.state.value)
+            self._announce()
+        finally:
+            del self._on_its_way[command.id]
+            mail.done.set()
+
+    def _answer(self, command_id: str, attempt: int, job: _Job, verdict: Verdict) -> Change:
+        command, now = job.due.command, self._clock()
+        again = verdict.state is LedgerState.DEFERRED or (
+            verdict.state is LedgerState.IN_DOUBT and self._settings.policy(command.purpose) == "resend"
+        )
+        return Change(
+            command_id=command_id,
+            attempt=attempt,
+            state=verdict.state,
+            at=now,
+            reason=verdict.reason,
+            next_attempt_at=self._next(attempt, now, command.expires_at) if again else None,
+            reply=verdict.reply,
+            suppress=verdict.hard_bounce,
+        )
+
+    def _next(self, attempt: int, now: datetime, expires_at: datetime) -> datetime:
+        settings = self._settings
+        return next_attempt(attempt, now, expires_at, settings.retry_schedule_s, settings.retry_jitter, self._chance())
+
+    def _announce(self) -> None:
+        if self.announcer is not None:
+            self.announcer.wake()

@@ -1,0 +1,189 @@
+"""Delivery when servers go away and when it is itself killed: nothing is lost, and nothing is sent twice unlisted."""
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from real_servers import RealServers
+from running_senders import Harbour, a_command, free_port, harbour, have_topics, parsed, wait_until
+
+from infra.migrate import migrate
+from schemas.commands import SendCommand
+from schemas.topics import COMMANDS
+from schemas.vocabulary import LedgerState
+from senders.app import StartError, user_partitions
+from senders.smtp import RealMailRefused
+
+pytestmark = pytest.mark.servers
+
+DONE = (LedgerState.ACCEPTED, LedgerState.IN_DOUBT)
+
+
+@pytest.fixture
+def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
+    have_topics(servers.kafka)
+    migrate(database_url)
+    yield from harbour(servers.kafka, database_url, tmp_path)
+
+
+def publish_commands(delivery: Harbour, count: int, **changes: object) -> list[SendCommand]:
+    template = delivery.publish_template()
+    users = [delivery.publish_user() for _ in range(20)]
+    commands = [a_command(users[number % len(users)], template, **changes) for number in range(count)]
+    for command in commands:
+        delivery.publish(COMMANDS.name, command.user_id, command)
+    return commands
+
+
+def states(delivery: Harbour, commands: list[SendCommand]) -> Counter[str]:
+    ids = [command.id for command in commands]
+    return Counter(state for (state,) in delivery.rows("SELECT state FROM ledger WHERE command_id = ANY(%s)", ids))
+
+
+def all_done(delivery: Harbour, commands: list[SendCommand], timeout_s: float = 60) -> Counter[str]:
+    def done() -> Counter[str]:
+        found = states(delivery, commands)
+        return found if sum(found[state] for state in DONE) == len(commands) else Counter()
+
+    return wait_until(done, f"{len(commands)} commands done", timeout_s)
+
+
+def mails_by_command(delivery: Harbour) -> Counter[str]:
+    return Counter(str(parsed(mail.raw)["X-Ebbtide-Command"]) for mail in delivery.sink.messages())
+
+
+def some_done(delivery: Harbour, at_least: int) -> None:
+    wait_until(lambda: sum(1 for _ in delivery.sink.messages()) >= at_least, f"{at_least} mails", 60)
+
+
+def test_delivery_stops_within_five_seconds_and_leaves_nothing_begun(delivery: Harbour) -> None:
+    delivery.start()
+    commands = publish_commands(delivery, 100)
+    some_done(delivery, 10)
+    assert delivery.stop() < 5
+    assert states(delivery, commands)[LedgerState.STARTED] == 0
+    delivery.start()
+    assert all_done(delivery, commands) == {LedgerState.ACCEPTED: 100}
+    assert set(mails_by_command(delivery).values()) == {1}
+
+
+@pytest.mark.parametrize("purpose", ["marketing", "transactional"])
+def test_a_kill_in_the_middle_loses_nothing_and_doubles_only_what_is_listed(delivery: Harbour, purpose: str) -> None:
+    delivery.start_process()
+    commands = publish_commands(delivery, 300, purpose=purpose)
+    some_done(delivery, 40)
+    delivery.end_process(signal.SIGKILL)
+    begun = {id_ for (id_,) in delivery.rows("SELECT command_id FROM ledger WHERE state = 'started'")}
+    assert len(begun) <= delivery.settings["connections"]
+    delivery.start_process()
+    found = all_done(delivery, commands)
+    assert delivery.end_process(signal.SIGTERM) == 0
+
+    mailed = mails_by_command(delivery)
+    doubled = {command for command, count in mailed.items() if count > 1}
+    assert doubled <= begun
+    if purpose == "marketing":
+        assert found[LedgerState.IN_DOUBT] == len(begun)
+        assert not doubled
+    else:
+        assert found == {LedgerState.ACCEPTED: 300}
+        assert set(mailed) == {command.id for command in commands}
+    accepted = {id_ for (id_,) in delivery.rows("SELECT command_id FROM ledger WHERE state = 'accepted'")}
+    assert accepted <= set(mailed)
+
+
+def test_a_database_restart_in_the_middle_loses_nothing(
+    delivery: Harbour, servers: RealServers, capfd: pytest.CaptureFixture[str]
+) -> None:
+    delivery.start()
+    commands = publish_commands(delivery, 150)
+    some_done(delivery, 20)
+    servers.timescale_server.stop()
+    more = publish_commands(delivery, 50)
+    servers.timescale_server.start()
+    assert all_done(delivery, commands + more)[LedgerState.ACCEPTED] == 200
+    assert set(mails_by_command(delivery).values()) == {1}
+    ids = [command.id for command in commands + more]
+    query = "SELECT count(*) FROM deliveries WHERE kind = 'accepted' AND command_id = ANY(%s)"
+    wait_until(lambda: delivery.rows(query, ids)[0][0] == 200, "200 rows")
+    said = capfd.readouterr()
+    assert (said.out + said.err).count("timescale_away") == 1
+    assert (said.out + said.err).count("timescale_back") == 1
+
+
+def test_delivery_stops_in_time_also_while_the_database_is_away(delivery: Harbour, servers: RealServers) -> None:
+    delivery.start()
+    commands = publish_commands(delivery, 200)
+    some_done(delivery, 20)
+    servers.timescale_server.kill()
+    try:
+        assert delivery.stop() < 5
+    finally:
+        servers.timescale_server.start()
+    delivery.start()
+    found = all_done(delivery, commands)
+    assert found[LedgerState.IN_DOUBT] <= delivery.settings["connections"]
+    assert set(mails_by_command(delivery).values()) == {1}
+
+
+def test_marketing_waits_while_the_view_is_behind_and_goes_on_when_it_is_not(delivery: Harbour) -> None:
+    delivery.settings["consent_stale_s"] = 0.000_001
+    delivery.start()
+    [held] = publish_commands(delivery, 1)
+    [sent] = publish_commands(delivery, 1, purpose="transactional")
+    delivery.wait_for(sent, LedgerState.ACCEPTED)
+    query = "SELECT state, reason, attempt FROM ledger WHERE command_id = %s"
+    wait_until(lambda: delivery.rows(query, held.id) == [("admitted", "consent_stale", 0)], "the reason")
+    delivery.stop()
+    delivery.settings["consent_stale_s"] = 5
+    delivery.start()
+    delivery.wait_for(held, LedgerState.ACCEPTED)
+
+
+def test_while_the_smtp_server_is_away_commands_wait_unbegun_and_it_is_said_once(
+    delivery: Harbour, capfd: pytest.CaptureFixture[str]
+) -> None:
+    delivery.sink.stop()
+    delivery.start()
+    commands = publish_commands(delivery, 30)
+    wait_until(lambda: states(delivery, commands)[LedgerState.ADMITTED] == 30, "30 commands admitted")
+    wait_until(lambda: "relay_away" in capfd.readouterr().out, "the outage is said")
+    delivery.sink.start()
+    assert all_done(delivery, commands) == {LedgerState.ACCEPTED: 30}
+    attempts = delivery.rows("SELECT DISTINCT attempt FROM ledger")
+    assert attempts == [(1,)], "a refused connection counts as no attempt"
+    said = capfd.readouterr().out
+    assert "relay_away" not in said
+    assert said.count("relay_back") == 1
+
+
+def test_two_workers_share_the_partitions_and_send_each_command_once(
+    delivery: Harbour,
+) -> None:
+    delivery.start()
+    commands = publish_commands(delivery, 150)
+    some_done(delivery, 10)
+    delivery.start_process()
+
+    def two_owners() -> bool:
+        commands.extend(publish_commands(delivery, 20))
+        return len(delivery.rows("SELECT DISTINCT owner FROM ledger WHERE owner IS NOT NULL")) == 2
+
+    wait_until(two_owners, "two owners")
+    assert delivery.stop() < 5
+    assert all_done(delivery, commands) == {LedgerState.ACCEPTED: len(commands)}
+    assert set(mails_by_command(delivery).values()) == {1}
+
+
+def test_a_destination_beyond_loopback_stops_the_start(delivery: Harbour) -> None:
+    delivery.settings["smtp_host"] = "192.0.2.7"
+    delivery.start()
+    with pytest.raises(RealMailRefused, match=r"192\.0\.2\.7.*EBBTIDE_ALLOW_REAL_MAIL"):
+        delivery.stop()
+
+
+def test_without_kafka_the_start_says_so() -> None:
+    with pytest.raises(StartError, match=r"127\.0\.0\.1:\d+ does not answer"):
+        user_partitions(f"127.0.0.1:{free_port()}", timeout_s=1.0)

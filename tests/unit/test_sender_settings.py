@@ -1,0 +1,61 @@
+"""The settings: what must be set, and what is refused."""
+
+import pytest
+from pydantic import ValidationError
+
+from senders.settings import SenderSettings
+
+SECRET = "0123456789abcdef"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SenderSettings.model_fields:
+        monkeypatch.delenv(f"EBBTIDE_{name.upper()}", raising=False)
+
+
+def test_the_suppression_secret_has_no_default_and_a_least_length() -> None:
+    with pytest.raises(ValidationError, match="suppression_key"):
+        SenderSettings()
+    with pytest.raises(ValidationError, match="16 characters"):
+        SenderSettings(suppression_key="short")
+
+
+def test_real_mail_is_refused_unless_asked_for() -> None:
+    assert SenderSettings(suppression_key=SECRET).allow_real_mail is False
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EBBTIDE_SUPPRESSION_KEY", SECRET)
+    monkeypatch.setenv("EBBTIDE_RETRY_SCHEDULE_S", "[1, 2]")
+    monkeypatch.setenv("EBBTIDE_IN_DOUBT", '{"digest": "resend"}')
+    settings = SenderSettings()
+    assert settings.retry_schedule_s == (1.0, 2.0)
+    assert settings.policy("digest") == "resend"
+    assert settings.policy("marketing") == "hold"
+    assert settings.policy("transactional") == "hold"
+
+
+def test_by_default_only_transactional_mail_is_sent_again_when_in_doubt() -> None:
+    settings = SenderSettings(suppression_key=SECRET)
+    assert (settings.policy("transactional"), settings.policy("marketing")) == ("resend", "hold")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mail_from": "nobody"},
+        {"mail_from": "Shop <a@b.example>\r\nBcc: x@y.example"},
+        {"unsubscribe_url": "http://plain.example/{command_id}"},
+        {"retry_schedule_s": ()},
+        {"connections": 0},
+        {"smtp_port": 0},
+    ],
+)
+def test_what_cannot_work_is_refused_at_start(changes: dict[str, object]) -> None:
+    with pytest.raises((ValidationError, ValueError)):
+        SenderSettings(suppression_key=SECRET, **changes)
+
+
+def test_the_secret_is_not_shown() -> None:
+    assert SECRET not in repr(SenderSettings(suppression_key=SECRET))
