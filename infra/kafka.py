@@ -24,6 +24,7 @@ from schemas.topics import TOPICS, Topic
 T = TypeVar("T")
 TIMEOUT_S = 30.0
 CONNECT_S = 3.0
+SHORT_REST = 1_000
 NOT_YET = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -186,19 +187,35 @@ class Progress:
         return Ends({p: low for p, (low, _) in marks.items()}, {p: high for p, (_, high) in marks.items()})
 
     def lag(self, group: str, topics: Iterable[str]) -> int:
-        """How many offsets of `topics` the group has not committed."""
+        """How many offsets of `topics` the group has not committed.
+
+        A transaction ends with a marker that takes an offset and that no reader ever sees, so a short rest is looked
+        at: where nothing readable is left in it, the group is at the end.
+        """
         spans = {topic: self.ends(topic) for topic in topics}
         asked = [TopicPartition(topic, p) for topic, span in spans.items() for p in span.high]
         consumer = self._consumer(group)
         answer = _patiently(lambda: consumer.committed(asked, timeout=TIMEOUT_S))
-        return sum(
-            spans[tp.topic].high[tp.partition] - max(tp.offset, spans[tp.topic].low[tp.partition]) for tp in answer
-        )
+        behind = {}
+        for tp in answer:
+            span = spans[tp.topic]
+            at = max(tp.offset, span.low[tp.partition])
+            if at < span.high[tp.partition]:
+                behind[tp.topic, tp.partition] = at
+        rest = sum(spans[topic].high[p] - at for (topic, p), at in behind.items())
+        return rest if rest > SHORT_REST else sum(1 for _ in self._readable(behind))
+
+    def _readable(self, starts: dict[tuple[str, int], int]) -> Iterator[Message]:
+        """The committed records from these offsets to the ends of their partitions."""
+        if starts:
+            consumer = self._consumer("ebbtide-progress")
+            consumer.assign([TopicPartition(topic, p, at) for (topic, p), at in starts.items()])
+            yield from _to_the_ends(consumer, set(starts))
+            consumer.unassign()
 
     def _consumer(self, group: str) -> Consumer:
         if group not in self._consumers:
-            config: dict[str, str | bool] = {"group.id": group, "enable.auto.commit": False}
-            self._consumers[group] = Consumer(client_config(self._kafka, **config))
+            self._consumers[group] = Consumer(reader_config(self._kafka, group))
         return self._consumers[group]
 
 
@@ -219,25 +236,33 @@ def read_all(kafka: str, topic: str) -> Iterator[Message]:
         high = {p: end for p, end in progress.ends(topic).high.items() if end > 0}
     if not high:
         return
-    config: dict[str, str | bool] = {
-        "group.id": "ebbtide-reader",
+    consumer = Consumer(reader_config(kafka, "ebbtide-reader"))
+    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in high])
+    try:
+        yield from _to_the_ends(consumer, {(topic, p) for p in high})
+    finally:
+        consumer.close()
+
+
+def reader_config(kafka: str, group: str) -> dict[str, str | int | float | bool]:
+    """A consumer that reads committed records, says where a partition ends, and commits nothing by itself."""
+    more: dict[str, str | bool] = {
+        "group.id": group,
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
     }
-    consumer = Consumer(client_config(kafka, **config))
-    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in high])
-    left = set(high)
-    try:
-        while left:
-            for message in consumer.consume(1000, 0.2):
-                error = message.error()
-                partition = message.partition()
-                if error is not None:
-                    if error.code() != KafkaError._PARTITION_EOF:
-                        raise KafkaException(error)
-                    left.discard(partition)
-                elif partition in left:
+    return client_config(kafka, **more)
+
+
+def _to_the_ends(consumer: Consumer, left: set[tuple[str, int]]) -> Iterator[Message]:
+    while left:
+        for message in consumer.consume(1000, 0.2):
+            error, place = message.error(), (message.topic() or "", message.partition() or 0)
+            if error is None:
+                if place in left:
                     yield message
-    finally:
-        consumer.close()
+            elif error.code() == KafkaError._PARTITION_EOF:
+                left.discard(place)
+            else:
+                raise KafkaException(error)

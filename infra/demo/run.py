@@ -40,6 +40,8 @@ GROUPS = {
 }
 FEED_PER_S = 1_000
 DRAIN_TIMEOUT_S = 180.0
+SETTLE_S = 4
+"""Timers fire within a second of their instant; what they bring is on Kafka well before this has passed."""
 DOMAIN, SELECTOR = "mail.cd-harbour.example", "demo"
 
 
@@ -185,7 +187,7 @@ class Demo:
     def _drain(self, progress: Progress, last_due: datetime) -> None:
         """Waits until every timer of the run has fired and every reader stands at the end, twice in a row."""
         with self.narrator.step("waiting until all that is due is drained") as step:
-            self._wait(step, lambda: int((last_due - datetime.now(UTC)).total_seconds()) + 2, 0)
+            self._wait(step, lambda: int((last_due - datetime.now(UTC)).total_seconds()) + SETTLE_S, 0)
             settled = 0
             deadline = time.monotonic() + DRAIN_TIMEOUT_S
             while settled < 2:
