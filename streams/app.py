@@ -1,23 +1,28 @@
-"""The Faust application, from a factory: one agent over the user-keyed inputs, one table of user state, one timer.
+"""The Faust application, from a factory: the trigger core as steps of the runtime, its state in one table.
 
-Stock transport, at least once: the ids that the core gives make a repeated command or decision recognisable.
+Exactly once: state, decisions, commands, dead letters, journal and offsets of a checkpoint are one transaction.
 """
 
 import asyncio
 import logging
 import sys
-import time
-from collections.abc import Callable
-from typing import Any
+from collections import defaultdict
+from collections.abc import Mapping
 
 import faust
 import structlog
+from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
+from mode import Service
 
-from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, PROFILES
+from schemas.topics import EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
+from streams.broker import Connection
+from streams.checkpoint import Mark, Output
 from streams.evaluate import Decider, Outgoing, Record, Step, dead_letter
+from streams.journal import CheckpointJournal
 from streams.rulefeed import Published, RuleFeed
+from streams.runtime import Runtime, RuntimeSettings
 from streams.settings import StreamSettings
 from streams.timers import TimerIndex
 from triggers.evaluator import Evaluator
@@ -25,8 +30,8 @@ from triggers.state import UserState
 
 log = structlog.get_logger()
 
-TICK_S = 1.0
-INPUTS = (EVENTS, PROFILES, OUTCOMES)
+INPUTS = (PROFILES, OUTCOMES, EVENTS)
+"""In the order in which records of one append time are applied: what is known of a user before what they do."""
 
 
 class TopicsMissing(RuntimeError):
@@ -53,14 +58,9 @@ def configure_logging() -> None:
     )
 
 
-def wall_clock_ms() -> int:
-    """Now, in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
-def user_partitions(kafka: str) -> int:
+def user_partitions(connection: Connection) -> int:
     """The partition count that the inputs share; raises TopicsMissing where they do not."""
-    topics = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=30).topics
+    topics = AdminClient(connection.client()).list_topics(timeout=30).topics
     counts = {t.name: len(topics[t.name].partitions) if t.name in topics else 0 for t in INPUTS}
     if 0 in counts.values():
         absent = ", ".join(name for name, count in counts.items() if not count)
@@ -70,129 +70,144 @@ def user_partitions(kafka: str) -> int:
     return counts[EVENTS.name]
 
 
-class Worker:
-    """The state of one running worker: its table, its timers, its rules, and the step that ties them together."""
+class Deciding:
+    """The trigger core as steps: the rules in force, and by partition the table of user state and its timers."""
 
-    def __init__(self, app: faust.App, settings: StreamSettings, partitions: int, clock: Callable[[], int]) -> None:
-        self.app = app
-        self.clock = clock
-        self.timers = TimerIndex()
-        self.decider: Decider | None = None
-        self.has_rules = asyncio.Event()
-        self._default_zone = settings.default_zone
-        self._partitions = partitions
-        self._outputs = {
-            t.name: app.topic(t.name, key_serializer="raw", value_serializer="raw", partitions=partitions)
-            for t in (COMMANDS, DECISIONS, DEAD_LETTERS)
-        }
-        # Faust finds the changelog's partition by the key, as every producer here does, so that timers may write too.
-        self.table = app.Table(
-            "user-state",
-            partitions=partitions,
-            key_type=bytes,
-            value_type=bytes,
-            use_partitioner=True,
-            on_recover=self.index_timers,
-        )
+    def __init__(self, runtime: Runtime, default_zone: str) -> None:
+        self._emit = runtime.emit
+        self._partitions = runtime.settings.partitions
+        self._default_zone = default_zone
+        self._decider: Decider | None = None
+        self._versions: Mapping[str, int] = {}
+        self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
+        self._table = runtime.app.Table("user-state", partitions=self._partitions).local
 
     def adopt(self, published: Published) -> None:
-        """Switches to another set of rules, between two records."""
+        """Switches to another set of rules, between two runs; never back to an earlier one."""
+        if published.manifest < self._versions.get("manifest", 0):
+            log.warning("rules_older", manifest=published.manifest, running=self._versions["manifest"])
+            return
         evaluator = Evaluator(published.rules, default_zone=self._default_zone, paused=published.paused)
-        self.decider = Decider(evaluator, self._partitions)
-        self.has_rules.set()
+        self._decider = Decider(evaluator, self._partitions)
+        self._versions = {"manifest": published.manifest, "control": 0}
         log.info("rules_current", manifest=published.manifest, triggers=len(published.rules.triggers))
 
-    async def index_timers(self) -> None:
-        """Builds the timer index anew from the recovered table."""
-        self.timers.clear()
-        for key, raw in self.table.items():
-            self.timers.set(key, UserState.decode(key.decode(), raw).next_due())
+    # The runtime's Steps.
 
-    def apply(self, record: Record) -> None:
-        """One record, to its end: state, timers and outgoing records. No await between a change and its ack."""
-        assert self.decider is not None
-        now_ms = self.clock()
-        try:
-            step = self.decider.apply(record, self._state_of(record), now_ms)
-        except Exception as error:
-            place = f"{record.topic}[{record.partition}]@{record.offset}"
-            log.exception("record_failed", place=place)
-            detail = f"{type(error).__name__}: {error}"
-            step = Step(outgoing=[dead_letter(record, DeadLetterCause.RULE_ERROR, detail, now_ms)])
-        self._keep(step)
+    def ready(self, versions: Mapping[str, int]) -> bool:
+        """Whether there are rules, and none older than those last applied."""
+        return self._decider is not None and self._versions["manifest"] >= versions.get("manifest", 0)
 
-    def fire(self) -> int:
-        """Fires everything that is due; returns how many users it touched."""
-        if self.decider is None:
-            return 0
-        now_ms, fired = self.clock(), 0
-        while (key := self.timers.pop_due(now_ms)) is not None:
-            raw = self.table.get(key)
+    def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002 - the runtime keeps the clock
+        """Builds the partition's timer index."""
+        timers = self._timers[partition] = TimerIndex()
+        for key, raw in self._table.data(partition).items():
+            timers.set(key, UserState.decode(key.decode(), raw).next_due())
+
+    def dropped(self) -> None:
+        """Forgets the timers."""
+        self._timers.clear()
+
+    def versions(self) -> Mapping[str, int]:
+        """The rules and control in force."""
+        return self._versions
+
+    def apply(self, partition: int, record: Message, now_ms: int) -> None:
+        """Decides one record. It changes nothing before the core has answered."""
+        key = record.key()
+        state = None if key is None else self._table.get(partition, key)
+        self._keep(partition, self._current.apply(_read(record), state, now_ms))
+
+    def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:
+        """Puts the record among the dead letters."""
+        read = _read(record)
+        log.error("record_failed", place=f"{read.topic}[{read.partition}]@{read.offset}", exc_info=error)
+        letter = dead_letter(read, DeadLetterCause.RULE_ERROR, f"{type(error).__name__}: {error}", now_ms)
+        self._send(partition, letter)
+
+    def fire(self, partition: int, now_ms: int) -> int:
+        """Fires what is due, user by user in order of time."""
+        timers, fired = self._timers[partition], 0
+        while (key := timers.pop_due(now_ms)) is not None:
+            raw = self._table.get(partition, key)
             if raw is not None:
-                self._keep(self.decider.fire_due(key.decode(), raw, now_ms))
+                self._keep(partition, self._current.fire_due(key.decode(), raw, now_ms))
                 fired += 1
         return fired
 
-    def _state_of(self, record: Record) -> bytes | None:
-        return None if record.key is None else self.table.get(record.key)
+    @property
+    def _current(self) -> Decider:
+        assert self._decider is not None
+        return self._decider
 
-    def _keep(self, step: Step) -> None:
+    def _keep(self, partition: int, step: Step) -> None:
         if step.user_id is not None and step.state is not None:
             key = step.user_id.encode()
-            self.table[key] = step.state
-            self.timers.set(key, step.next_due_ms)
+            self._table.put(partition, key, step.state)
+            self._timers[partition].set(key, step.next_due_ms)
         for outgoing in step.outgoing:
-            self._send(outgoing)
+            self._send(partition, outgoing)
 
-    def _send(self, outgoing: Outgoing) -> None:
-        self._outputs[outgoing.topic].send_soon(key=outgoing.key, value=outgoing.value)
+    def _send(self, partition: int, outgoing: Outgoing) -> None:
+        self._emit(Output(outgoing.topic, outgoing.key, outgoing.value, partition))
 
 
-def create_app(settings: StreamSettings, clock: Callable[[], int] = wall_clock_ms) -> faust.App:
-    """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing."""
-    partitions = user_partitions(settings.kafka)
-    app = faust.App(
-        settings.streams_group,
-        broker=f"kafka://{settings.kafka.replace(',', ';kafka://')}",
-        store="memory://",
-        datadir=str(settings.data_dir),
-        topic_partitions=partitions,
-        topic_replication_factor=settings.replication_factor,
-        topic_disable_leader=True,
-        table_standby_replicas=0,
-        broker_commit_interval=settings.commit_interval_s,
-        stream_wait_empty=False,
-        consumer_auto_offset_reset="earliest",
-        producer_acks=-1,
-        web_bind="127.0.0.1",
-        web_host="127.0.0.1",
-        web_port=settings.web_port,
-    )
-    worker = Worker(app, settings, partitions, clock)
-    inputs = app.topic(*(t.name for t in INPUTS), key_serializer="raw", value_serializer="raw")
+def _read(record: Message) -> Record:
+    topic, partition, offset = record.topic(), record.partition(), record.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    return Record(topic, partition, offset, record.key(), record.value())
 
-    @app.task
-    async def follow_rules() -> None:
-        loop = app.loop
+
+class FollowRules(Service):
+    """Hands each complete set of rules to the event loop, from the rule feed's thread."""
+
+    def __init__(self, kafka: str, deciding: Deciding) -> None:
+        super().__init__()
+        self._kafka = kafka
+        self._deciding = deciding
+
+    async def on_start(self) -> None:
+        """Starts the feed."""
+        loop = asyncio.get_running_loop()
 
         def publish(published: Published) -> None:
-            loop.call_soon_threadsafe(worker.adopt, published)
+            loop.call_soon_threadsafe(self._deciding.adopt, published)
 
-        feed = RuleFeed(settings.kafka, publish)
-        feed.start()
-        while not app.should_stop:
-            await app.sleep(TICK_S)
-        feed.stop()
+        self._feed = RuleFeed(self._kafka, publish)
+        self._feed.start()
 
-    @app.agent(inputs)
-    async def decide(stream: Any) -> None:
-        await worker.has_rules.wait()
-        async for event in stream.events():
-            message = event.message
-            worker.apply(Record(message.topic, message.partition, message.offset, message.key, message.value))
+    async def on_stop(self) -> None:
+        """Ends the feed."""
+        await asyncio.get_running_loop().run_in_executor(None, self._feed.stop)
 
-    @app.timer(TICK_S)
-    async def fire_timers() -> None:
-        worker.fire()
 
+def create_app(settings: StreamSettings, slot: str = "0") -> faust.App:
+    """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing.
+
+    Of the workers that run at once each needs a `slot` of its own.
+    """
+    connection = Connection(settings.kafka)
+    runtime = Runtime(
+        RuntimeSettings(
+            name=settings.streams_group,
+            slot=slot,
+            connection=connection,
+            inputs=tuple(topic.name for topic in INPUTS),
+            partitions=user_partitions(connection),
+            faust={
+                "datadir": str(settings.data_dir),
+                "topic_replication_factor": settings.replication_factor,
+                "web_bind": "127.0.0.1",
+                "web_host": "127.0.0.1",
+                "web_port": settings.web_port,
+            },
+        ),
+        CheckpointJournal(),
+    )
+    deciding = Deciding(runtime, settings.default_zone)
+    runtime.decide(deciding)
+    runtime.accompany(FollowRules(settings.kafka, deciding))
+    app: faust.App = runtime.app
     return app

@@ -1,0 +1,117 @@
+"""Takes checkpoints: closes the gate, seals, stages in the event loop, commits in a thread while the loop lives.
+
+Knows neither Faust nor Kafka: a buffer, a committer, tables and a gate.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import structlog
+
+from streams.checkpoint import Buffer, Output, Sealed
+from streams.commit import Committer, Outcome
+from streams.gate import Gate
+
+log = structlog.get_logger()
+
+BEGUN_S = 60.0
+"""How long an event that was begun may keep a checkpoint waiting, before its agent must be taken for stuck."""
+
+
+class State(Protocol):
+    """What a checkpoint needs of a table."""
+
+    def drop(self) -> None: ...
+    def changes(self) -> list[Output]: ...
+
+
+class Checkpointer:
+    """One checkpoint at a time. `fatal` is called where the process must end, `lost` where the partitions are gone."""
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        committer: Committer,
+        states: Callable[[], Iterable[State]],
+        fatal: Callable[[str], object],
+        lost: Callable[[], object],
+    ) -> None:
+        self.gate = Gate()
+        self._buffer = buffer
+        self._committer = committer
+        self._states = states
+        self._fatal = fatal
+        self._lost = lost
+        self._one = asyncio.Lock()
+        self._last: set[asyncio.Future[None]] = set()
+        self._thread = ThreadPoolExecutor(1, "commit")
+
+    async def checkpoint(self) -> bool:
+        """Commits what was done since the last one; whether there was anything and it is committed."""
+        async with self._one:
+            try:
+                await self._close()
+                return await self._commit()
+            finally:
+                self.gate.open()
+
+    async def finish(self, timeout_s: float) -> bool:
+        """Commits everything and leaves the gate closed: nothing is begun any more until `resume`.
+
+        False where it is not committed in time; it is never given up, and whoever needs it done waits in `settled`.
+        """
+        last = asyncio.ensure_future(self._finish())
+        self._last.add(last)
+        last.add_done_callback(self._last.discard)
+        done, _ = await asyncio.wait({last}, timeout=timeout_s)
+        return bool(done)
+
+    async def _finish(self) -> None:
+        async with self._one:
+            await self._close()
+            await self._commit()
+
+    def resume(self) -> None:
+        """Opens the gate after `finish`."""
+        self.gate.open()
+
+    async def _close(self) -> None:
+        self.gate.shut()
+        try:
+            await asyncio.wait_for(self.gate.quiet(), BEGUN_S)
+        except TimeoutError:
+            self._fatal(f"{self.gate.begun} events were not finished within {BEGUN_S:g} s; an agent is stuck")
+            raise
+
+    async def settled(self) -> None:
+        """Waits until no transaction is in flight and no event is begun."""
+        async with self._one:
+            await self.gate.quiet()
+
+    def drop(self) -> None:
+        """Forgets all state and everything uncommitted. Never waits: a commit in flight ends by itself."""
+        self._buffer.drop()
+        for state in self._states():
+            state.drop()
+
+    async def _commit(self) -> bool:
+        sealed = self._seal()
+        if sealed is None:
+            return False
+        staged = self._committer.stage(sealed)
+        loop = asyncio.get_running_loop()
+        outcome = await loop.run_in_executor(self._thread, self._committer.commit, sealed, staged)
+        if outcome is Outcome.FATAL:
+            self._fatal("a checkpoint could not be committed; the state is recovered by the next process")
+        elif outcome is Outcome.LOST:
+            self.drop()
+            self._lost()
+        return outcome is Outcome.OK
+
+    def _seal(self) -> Sealed | None:
+        """One synchronous section: what it takes is complete, and what comes later is in the next checkpoint."""
+        if not self._buffer.owned:
+            return None
+        return self._buffer.seal([output for state in self._states() for output in state.changes()])
