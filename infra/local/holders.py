@@ -2,6 +2,7 @@
 
 import errno
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from infra.local.ports import VARIABLE
 from infra.local.problems import SetupProblem
 
 LISTEN = "0A"
+POLL_S = 0.05
 LOOPBACK = "127.0.0.1"
 
 
@@ -34,14 +36,21 @@ def answers(port: int, timeout_s: float = 1.0) -> bool:
         return False
 
 
-def require_free(port: int, purpose: str) -> None:
-    """Raise `SetupProblem` naming the port, who holds it and the remedy, unless `purpose` can have it."""
-    if is_free(port):
-        return
-    raise SetupProblem(
-        f"port {port} for {purpose} is in use by {holder(port) or 'a process of another user'}: "
-        f"stop that, or move all ports with {VARIABLE}={next_base(port)}"
-    )
+def require_free(port: int, purpose: str, patience_s: float = 5.0) -> None:
+    """Raise `SetupProblem` naming the port, who holds it and the remedy, unless `purpose` can have it.
+
+    A killed process keeps its ports until the kernel has taken it apart, and then has no files that /proc could
+    show: where nobody seems to hold the port, wait that long for it.
+    """
+    deadline = time.monotonic() + patience_s
+    while not is_free(port):
+        name = holder(port)
+        if name is not None or time.monotonic() > deadline:
+            raise SetupProblem(
+                f"port {port} for {purpose} is in use by {name or 'a process of another user'}: "
+                f"stop that, or move all ports with {VARIABLE}={next_base(port)}"
+            )
+        time.sleep(POLL_S)
 
 
 def next_base(port: int) -> int:

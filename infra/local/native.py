@@ -1,5 +1,6 @@
 """Both servers as native processes of this machine: no container, no root."""
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -69,11 +70,15 @@ class NativeEngine:
     def logs(self, lines: int = 50, follow: bool = False) -> Iterator[str]:
         """The last lines of each log, then, with `follow`, new ones as they come."""
         logs = {server.name: server.log for server in self.servers if server.log.exists()}
+        read_to: dict[str, int] = {}
+        tails: list[str] = []
         for name, log in logs.items():
-            with log.open(errors="replace") as file:
-                yield from (f"{name} | {line.rstrip()}" for line in deque(file, maxlen=lines))
+            with log.open("rb") as file:
+                tails += (f"{name} | {_text(line)}" for line in deque(file, maxlen=lines))
+                read_to[name] = file.tell()
+        yield from tails
         if follow:
-            yield from _follow(logs)
+            yield from _follow(logs, read_to)
 
     def _start(self, server: NativeServer, report: Report) -> bool:
         began = time.monotonic()
@@ -99,17 +104,19 @@ def psql_program(programs: Path | None = None) -> Path:
     return bin_directory(layout if programs is None else Layout(programs, programs)) / "psql"
 
 
-def _follow(logs: dict[str, Path]) -> Iterator[str]:
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace").rstrip()
+
+
+def _follow(logs: dict[str, Path], read_to: dict[str, int]) -> Iterator[str]:
     """New lines of the logs, without end. A log that was begun anew is read from its beginning."""
-    positions = {name: log.stat().st_size for name, log in logs.items()}
     while True:
         for name, log in logs.items():
-            size = log.stat().st_size
-            if size < positions[name]:
-                positions[name] = 0
             with log.open("rb") as file:
-                file.seek(positions[name])
+                if os.fstat(file.fileno()).st_size < read_to[name]:
+                    read_to[name] = 0
+                file.seek(read_to[name])
                 whole, newline, _ = file.read().rpartition(b"\n")
-            positions[name] += len(whole) + len(newline)
-            yield from (f"{name} | {line}" for line in whole.decode(errors="replace").splitlines())
+            read_to[name] += len(whole) + len(newline)
+            yield from (f"{name} | {_text(line)}" for line in whole.split(b"\n") if newline)
         time.sleep(FOLLOW_POLL_S)

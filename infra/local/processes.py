@@ -51,13 +51,17 @@ def boot_id() -> str:
 
 
 def start_ticks(pid: int, proc: Path = Path("/proc")) -> int | None:
-    """The process's start time in clock ticks since boot (proc(5), stat field 22); None once it has ended."""
+    """The process's start time in clock ticks since boot (proc(5), stat field 22); None once it has ended.
+
+    A zombie has ended, unless other threads of it are still on their way out: those may hold ports and files.
+    """
     try:
         stat = (proc / str(pid) / "stat").read_text()
+        threads = sum(1 for _ in (proc / str(pid) / "task").iterdir())
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rpartition(")")[2].split()  # the command name before it may hold spaces and brackets
-    return None if fields[0] in "ZX" else int(fields[19])
+    return None if fields[0] in "ZX" and threads <= 1 else int(fields[19])
 
 
 def spawn(command: Sequence[str | Path], log: Path, port: int, environment: Mapping[str, str] | None = None) -> Process:

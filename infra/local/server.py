@@ -18,7 +18,7 @@ from infra.local.ports import Ports
 from infra.local.problems import SetupProblem
 from infra.local.processes import Process
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 120.0  # a broker that was killed reads its logs again, on a busy machine for half a minute
 STOP_TIMEOUT_S = 30.0
 
 
@@ -86,8 +86,7 @@ class NativeServer(ABC):
         """Answering on return; true where it did not run, or ran on another port."""
         with self._lock():
             process = self.process()
-            if process is not None and process.port == self.port:
-                self._await_ready(process)
+            if process is not None and process.port == self.port and self._comes_up(process):
                 return False
             self.require_ports()  # before it gives up the port it has
             if process is not None:
@@ -96,7 +95,8 @@ class NativeServer(ABC):
             self.prepare()
             process = processes.spawn(self.command(), self.log, self.port)
             processes.remember(process, self.layout.record(self.name))
-            self._await_ready(process)
+            if not self._comes_up(process):
+                raise SetupProblem(f"{self.name} ended while starting ({self._last_words()}): see {self.log}")
             return True
 
     def stop(self) -> bool:
@@ -133,17 +133,18 @@ class NativeServer(ABC):
         processes.end(process, self.stop_signal, STOP_TIMEOUT_S)
         self.layout.record(self.name).unlink(missing_ok=True)
 
-    def _await_ready(self, process: Process) -> None:
+    def _comes_up(self, process: Process) -> bool:
+        """Wait until it answers; false where it ends before that, as one does that was just killed."""
         began = time.monotonic()
         while process.alive():
             if answers(self.port) and self.ready():
                 self.complete()
-                return
+                return True
             if time.monotonic() - began > START_TIMEOUT_S:
                 processes.end(process, signal.SIGKILL, STOP_TIMEOUT_S)
                 raise SetupProblem(f"{self.name} did not answer within {START_TIMEOUT_S:.0f} s: see {self.log}")
             time.sleep(processes.POLL_S)
-        raise SetupProblem(f"{self.name} ended while starting ({self._last_words()}): see {self.log}")
+        return False
 
     def _last_words(self, longest: int = 200) -> str:
         with self.log.open(errors="replace") as file:

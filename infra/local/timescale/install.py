@@ -25,7 +25,11 @@ WANTED = re.compile(r"lib|postgresql-17|postgresql-client-17$|zlib1g")
 UNWANTED = re.compile(
     r".*-perl$|.*-common$|lib(perl|llvm|z3|c-bin|c-l10n|db5|gdbm|sepol|semanage|pam-modules|proc2|ncursesw|debconf)"
 )
-DROPPED = ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/bug", "var", "etc")
+DROPPED = (  # documents, and debugger scripts in Python that our own linters would read
+    *("usr/share/" + name for name in ("doc", "man", "locale", "lintian", "bug", "gcc", "gdb")),
+    "var",
+    "etc",
+)
 
 WRAPPER = """#!/bin/sh
 # Starts the program of this name with the loader and libraries it was built for, wherever this tree lies.

@@ -1,0 +1,50 @@
+# Every target does its own set-up. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fmt up down status logs clean setup setup-lint
+
+# ENGINE=compose takes the servers from a container engine instead of native processes.
+ENGINE ?= native
+ebbtide := .venv/bin/ebbtide
+with_engine := --engine $(ENGINE)
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: setup ## Run the whole pipeline on a real purchase log, on real servers, and check its books
+	@$(ebbtide) demo $(ARGS)
+
+test: setup ## Run all tests on real servers (ARGS='-k name' goes to pytest)
+	@.venv/bin/pytest $(ARGS)
+
+lint: setup-lint ## Check style, types and import rules; needs no server and no Java
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+fmt: setup-lint ## Format the code
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+up: setup ## Start Kafka and TimescaleDB (ENGINE=compose: as containers)
+	@$(ebbtide) up $(with_engine)
+
+down: setup-lint ## Stop them; their data stays in .local
+	@$(ebbtide) down $(with_engine)
+
+status: setup-lint ## Show what runs, and where
+	@$(ebbtide) status $(with_engine)
+
+logs: setup-lint ## Show the servers' logs (ARGS=-f goes on)
+	@$(ebbtide) logs $(with_engine) $(ARGS)
+
+clean: ## Stop the servers; remove .venv, .local and with it all their data
+	@if [ -x .venv/bin/python ]; then .venv/bin/python -m infra.local.stop; fi
+	rm -rf .venv .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+setup:
+	@infra/bootstrap.sh
+
+setup-lint:
+	@infra/bootstrap.sh venv

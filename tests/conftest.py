@@ -1,0 +1,33 @@
+"""Fixtures that more than one test file uses. What stands behind them is in modules beside this one."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from real_servers import RealServers, real_servers
+
+from infra.local.problems import SetupProblem
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[RealServers]:
+    """Real Kafka and TimescaleDB on the test ports (port base + 500). For tests marked `servers`."""
+    try:
+        with real_servers() as running:
+            yield running
+    except SetupProblem as problem:
+        pytest.exit(f"the test servers cannot start: {problem}", returncode=problem.exit_status)
+
+
+@pytest.fixture
+def database_url(servers: RealServers) -> Iterator[str]:
+    """A database of the test's own: empty but for the extension timescaledb."""
+    url = servers.create_database()
+    yield url
+    servers.drop_database(url)
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A prefix that makes topic and group names the test's own."""
+    return f"test-{uuid.uuid4().hex[:12]}-"

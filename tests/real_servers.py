@@ -1,0 +1,79 @@
+"""The real Kafka and TimescaleDB that tests run against, shared by all pytest sessions of one checkout.
+
+They are native processes; with EBBTIDE_TEST_SERVERS=containers, containers of the official images.
+"""
+
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import psycopg
+from psycopg import sql
+
+from infra.local.engine import Endpoints, Engine, Server, choose_engine
+from infra.local.fetching import locked
+from infra.local.layout import Layout
+from infra.local.ports import Ports
+
+ENGINES = {"": "native", "native": "native", "containers": "compose"}
+TEMPLATE = "ebbtide_template"
+
+
+class RealServers:
+    """Where the servers answer, and how to make a database or take a server away."""
+
+    def __init__(self, engine: Engine, ports: Ports) -> None:
+        self.engine = engine
+        self.ports = ports
+        self.kafka = engine.endpoints.kafka
+        self.kafka_server: Server = engine.kafka
+        self.timescale_server: Server = engine.timescale
+
+    def database_url(self, name: str) -> str:
+        """The URL of the database called `name`, whether or not there is one."""
+        return Endpoints.on(self.ports, name).database_url
+
+    def create_database(self, name: str | None = None, template: str = TEMPLATE) -> str:
+        """The URL of a new database like `template`, by default empty but for the extension timescaledb."""
+        name = name or f"test_{uuid.uuid4().hex[:16]}"
+        self._administer("CREATE DATABASE {} TEMPLATE {}", name, template)
+        return self.database_url(name)
+
+    def drop_database(self, url: str) -> None:
+        """Remove the database, whoever is still connected to it."""
+        self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", url.rpartition("/")[2])
+
+    def make_template(self) -> None:
+        """Have the database that new ones are copied from: a copy takes a third of CREATE EXTENSION's time."""
+        with suppress(psycopg.errors.DuplicateDatabase):
+            self._administer("CREATE DATABASE {}", TEMPLATE)
+        with closing(psycopg.connect(self.database_url(TEMPLATE), autocommit=True)) as connection:
+            connection.execute("SET client_min_messages = error")
+            connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+
+    def _administer(self, statement: str, *names: str) -> None:
+        with closing(psycopg.connect(self.database_url("postgres"), autocommit=True)) as connection:
+            connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+
+
+@contextmanager
+def real_servers() -> Iterator[RealServers]:
+    """The servers, up. Whichever pytest session is the last to leave stops them, also those that a crash left."""
+    ports = Ports.from_env().for_tests()
+    home = Layout.of_project().home / "test" / str(ports.base)
+    engine = choose_engine(ENGINES[os.environ.get("EBBTIDE_TEST_SERVERS", "")], home, ports)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "users.lock").open("a") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        engine.up()
+        try:
+            servers = RealServers(engine, ports)
+            with locked(home / "run" / "template.lock"):
+                servers.make_template()
+            yield servers
+        finally:
+            with suppress(BlockingIOError):  # another session still uses them
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                engine.down()
