@@ -1,10 +1,12 @@
 """The templates: every template text on the topic `rules`, by its hash, compiled when first asked for."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from threading import Event, Lock
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas import codec
 from schemas.rules import Text, text_hash, text_key
@@ -21,6 +23,20 @@ class Shelf:
         self._texts: dict[str, Text] = {}
         self._compiled: dict[str, Template | TemplateError] = {}
         self._lock = Lock()
+        self._complete_since: datetime | None = None
+
+    def complete(self, now: datetime) -> None:
+        """Note that the topic has been read to its end; only the first time counts."""
+        if self._complete_since is None:
+            self._complete_since = now
+
+    def waited(self, since: datetime, now: datetime) -> timedelta:
+        """How long a template that is needed `since` then has been looked for in vain.
+
+        Counted from when this process knew the whole topic: after a restart, a command that was admitted long ago
+        must not fail for a template that is only still being read.
+        """
+        return timedelta(0) if self._complete_since is None else now - max(since, self._complete_since)
 
     def put(self, digest: str, text: Text) -> None:
         """Keep a template's text."""
@@ -57,8 +73,11 @@ def _compiled(text: Text) -> Template | TemplateError:
 class TemplateReader:
     """Follows the topic `rules` from its beginning and fills a shelf until the process halts."""
 
-    def __init__(self, kafka: str, shelf: Shelf, halt: Event) -> None:
+    def __init__(
+        self, kafka: str, shelf: Shelf, halt: Event, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._shelf = shelf
+        self._clock = clock
         self._halt = halt
         self._log = structlog.get_logger("senders.templates")
         self._consumer = Consumer(
@@ -66,6 +85,7 @@ class TemplateReader:
                 "bootstrap.servers": kafka,
                 "group.id": "ebbtide-templates",  # needed by the library; nothing is committed
                 "enable.auto.commit": False,
+                "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "fetch.wait.max.ms": 100,
@@ -84,6 +104,9 @@ class TemplateReader:
 
     def _take(self, record: Message) -> None:
         error = record.error()
+        if error is not None and error.code() == KafkaError._PARTITION_EOF:
+            self._shelf.complete(self._clock())
+            return
         if error is not None:
             if error.fatal():
                 raise KafkaException(error)

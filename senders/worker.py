@@ -272,7 +272,7 @@ class Worker:
             template = self._parts.shelf.get(command.template_hash)
             if template is not None:
                 return self._parts.mailing.make(command, address, job.case.recipient, template, now)
-            waited = now - job.due.admitted_at
+            waited = self._parts.shelf.waited(job.due.admitted_at, now)
             if waited < timedelta(seconds=self._settings.template_wait_s):
                 rest = Wait(DeliveryReason.TEMPLATE_MISSING, min(now + LOOK_AGAIN, command.expires_at))
             else:

@@ -125,6 +125,10 @@ class Pipeline:
         """How many commands the ledger holds in each state."""
         return Counter(dict(self.harbour.rows("SELECT state, count(*) FROM ledger GROUP BY state")))
 
+    def reasons(self) -> list[tuple[Any, ...]]:
+        """How many commands the ledger holds by state and reason, for a failure's message."""
+        return self.harbour.rows("SELECT state, reason, count(*) FROM ledger GROUP BY 1, 2 ORDER BY 3")
+
     def wait_drained(self, timeout_s: float = 120.0) -> None:
         """Waits until every reader stands at the end and nothing waits in the ledger, twice in a row."""
         settled = 0

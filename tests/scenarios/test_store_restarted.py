@@ -23,7 +23,7 @@ def test_delivery_waits_for_the_store_says_so_once_and_loses_nothing(servers, da
         log = tmp_path / "senders.log"
         servers.timescale_server.stop()
         try:
-            wait_until(lambda: b"unreachable" in log.read_bytes(), "delivery says that the store is away", 30)
+            wait_until(lambda: b"timescale_away" in log.read_bytes(), "delivery says that the store is away", 30)
             while_away = run.mailed().total()
         finally:
             servers.timescale_server.start()
@@ -37,5 +37,5 @@ def test_delivery_waits_for_the_store_says_so_once_and_loses_nothing(servers, da
         assert run.mailed() == dict.fromkeys(books.ledger, 1)
         assert books.rows["decisions"] == len(books.decisions)
         assert books.rows["deliveries"] == len({outcome.id for outcome in books.outcomes})
-        told = [line for line in log.read_text().splitlines() if "unreachable" in line]
+        told = [line for line in log.read_text().splitlines() if "timescale_away" in line]
         assert len(told) == 1, told
