@@ -64,50 +64,42 @@ class _Backtest:
         self.profiles = profiles
         self.on_decision = on_decision
         self.result = BacktestResult()
-        self.applied: dict[str, int] = {}
-        """Each user's clock: a timer set for an instant before it fires at it, as it would have done live."""
         triggers = evaluator.rules.triggers.values()
         self.purposes = sorted({trigger.purpose for trigger in triggers} - {TRANSACTIONAL})
 
+    def play(self, user_id: str, timeline: list[tuple[int, Event]], end_ms: int) -> None:
+        """One user's events, each at its clock, with timers between them and up to the end."""
+        state = self.state_of(user_id, timeline[0][0])
+        clock = 0
+        for now_ms, event in timeline:
+            self.fire(state, clock, now_ms - 1)
+            clock = now_ms
+            self.take(self.evaluator.apply_event(state, event, now_ms), now_ms)
+        self.fire(state, clock, end_ms)
+
     def state_of(self, user_id: str, now_ms: int) -> UserState:
-        state = self.result.states.get(user_id)
-        if state is None:
-            state = self.result.states[user_id] = UserState(User(user_id))
-            if self.profiles is None:
-                state.consent = {purpose: Consent(True, 0) for purpose in self.purposes}
-            elif user_id in self.profiles:
-                self.take(self.evaluator.apply_profile(state, self.profiles[user_id], now_ms), now_ms)
+        state = self.result.states[user_id] = UserState(User(user_id))
+        if self.profiles is None:
+            state.consent = {purpose: Consent(True, 0) for purpose in self.purposes}
+        elif user_id in self.profiles:
+            self.take(self.evaluator.apply_profile(state, self.profiles[user_id], now_ms), now_ms)
         return state
 
-    def apply(self, event: Event, now_ms: int) -> None:
-        result = self.result
-        result.events += 1
-        result.first_ms = now_ms if result.first_ms is None else result.first_ms
-        result.last_ms = now_ms
-        if event.user_id is None:
-            result.counts["without_user"] += 1
-            return
-        state = self.state_of(event.user_id, now_ms)
-        self.fire(state, now_ms - 1)
-        self.applied[event.user_id] = now_ms
-        self.take(self.evaluator.apply_event(state, event, now_ms), now_ms)
-
-    def fire(self, state: UserState, until: int) -> None:
-        """Fires each timer at its own instant, as long as that is not past."""
-        clock = self.applied.get(state.user_id, 0)
+    def fire(self, state: UserState, clock: int, until: int) -> None:
+        """Fires each timer at its own instant, or at the clock where it was set for one already past."""
         while (due := state.next_due()) is not None and due <= until:
             clock = max(due, clock)
             self.take(self.evaluator.fire_due(state, clock), clock)
 
     def take(self, effects: Effects, at_ms: int) -> None:
         result = self.result
-        if effects.counts:
-            result.counts.update(effects.counts)
+        for name, count in effects.counts.items():
+            result.counts[name] += count
         if effects.problems:
             result.counts["problems"] += len(effects.problems)
             result.problems += effects.problems[: MAX_PROBLEMS - len(result.problems)]
         for record in effects.records:
-            result.decisions[record.trigger, record.outcome.value, record.reason or ""] += 1
+            result.decisions[record.trigger, str(record.outcome), str(record.reason or "")] += 1
             if record.outcome is DecisionOutcome.SEND:
                 result.sends[record.trigger, iso_week(at_ms)] += 1
             if self.on_decision is not None:
@@ -127,26 +119,40 @@ def backtest(
 ) -> BacktestResult:
     """Runs the rules over the events, and each user's timers up to the last event's time.
 
-    `order`: by (time, id), or as `given`, where the clock stands at the latest time met. Without profiles everybody
-    is taken to consent to everything, which the result's notes say. `progress` is called with the number of events
-    done, every `every` events. `on_decision` sees each decision; the result only counts them.
+    `order`: by (time, id), or as `given`, where the clock stands at the latest time met so far. Users do not affect
+    each other, so one after the other is played, which keeps their states near. Without profiles everybody is taken
+    to consent to everything, which the result's notes say. `progress` is called with the number of events done, about
+    every `every` events. `on_decision` sees each decision, by user; the result only counts them.
     """
     run = _Backtest(Evaluator(rules, default_zone), profiles, on_decision)
-    ordered = (
-        sorted(((as_ms(e.time), e.id, e) for e in events), key=lambda x: x[:2])
-        if order == "event_time"
-        else ((as_ms(e.time), e.id, e) for e in events)
-    )
-    clock = 0
-    for number, (at_ms, _, event) in enumerate(ordered, 1):
-        clock = max(clock, at_ms)
-        run.apply(event, clock)
-        if progress is not None and number % every == 0:
-            progress(number)
-    for state in run.result.states.values():
-        run.fire(state, clock)
+    timelines = _timelines(events, order, run.result)
+    done = reported = 0
+    for user_id, timeline in timelines.items():
+        run.play(user_id, timeline, run.result.last_ms or 0)
+        done += len(timeline)
+        if progress is not None and done - reported >= every:
+            progress(done)
+            reported = done
     run.result.notes = _notes(run, order, default_zone)
     return run.result
+
+
+def _timelines(events: Iterable[Event], order: Order, result: BacktestResult) -> dict[str, list[tuple[int, Event]]]:
+    """Each user's events with the clock at which each is applied, in order."""
+    stamped = [(as_ms(event.time), event) for event in events]
+    if order == "event_time":
+        stamped.sort(key=lambda each: (each[0], each[1].id))
+    timelines: dict[str, list[tuple[int, Event]]] = {}
+    clock = stamped[0][0] if stamped else None
+    result.events, result.first_ms = len(stamped), clock
+    for at_ms, event in stamped:
+        clock = max(clock or at_ms, at_ms)
+        if event.user_id is None:
+            result.counts["without_user"] += 1
+        else:
+            timelines.setdefault(event.user_id, []).append((clock, event))
+    result.last_ms = clock
+    return timelines
 
 
 def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:

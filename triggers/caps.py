@@ -5,6 +5,7 @@ reservation goes when delivery says that nobody ever accepted the message.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from schemas.vocabulary import TRANSACTIONAL
@@ -50,6 +51,7 @@ def ask_caps(
     return CapAnswer(False, count, _shown(cap, maximum), until, all(each.over == "defer" for each, *_ in full))
 
 
+@lru_cache(maxsize=1024)
 def _shown(cap: Cap, maximum: int) -> str:
     return f"{maximum} per {cap.window} by {cap.scope}"
 

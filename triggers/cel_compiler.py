@@ -6,7 +6,7 @@ and the functions of `cel_runtime`. Nothing a rule's author writes becomes a Pyt
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from triggers import cel_runtime
 from triggers import cel_types as table
@@ -24,6 +24,7 @@ from triggers.cel_syntax import (
     Ternary,
     Unary,
 )
+from triggers.cel_types import Code, as_bool, event_field, has_event_field, is_whole_literal, literal
 from triggers.diagnostics import nearest
 
 _NAMESPACE: dict[str, Any] = {
@@ -35,13 +36,6 @@ _NAMESPACE: dict[str, Any] = {
         "FAILURES",
     )
 }
-
-
-class Code(NamedTuple):
-    """A Python expression and the CEL type of its value; `dyn` where only the data can say."""
-
-    text: str
-    type: str
 
 
 @dataclass(slots=True)
@@ -101,7 +95,7 @@ class _Writer:
     def code(self, node: Expr) -> Code:
         match node:
             case Literal():
-                return _literal(node)
+                return literal(node)
             case Name():
                 return self._name(node)
             case Select():
@@ -152,14 +146,14 @@ class _Writer:
     def _known_field(self, node: Select) -> Code | None:
         """A field of one of the names that an expression begins with, or None for a field of a value."""
         if self._is_entry_event(node.operand):
-            return _event_field("c.occurrence.event", node.field)
+            return event_field("c.occurrence.event", node.field)
         if not isinstance(node.operand, Name) or node.operand.name == "now":
             return None
         match self._root(node.operand):
             case "event":
                 if node.field not in table.EVENT or node.field == "properties":
                     self.event_fields.setdefault(node.field, node.offset)
-                return _event_field("c.event", node.field)
+                return event_field("c.event", node.field)
             case "user":
                 if node.field in table.USER:
                     return Code(f"c.user.{node.field}", table.USER[node.field])
@@ -250,14 +244,14 @@ class _Writer:
         if isinstance(target.operand, Name) and target.operand.name != "now":
             return self._has_root(self._root(target.operand), target)
         if self._is_entry_event(target.operand):
-            return _has_event_field("c.occurrence.event", target.field)
+            return has_event_field("c.occurrence.event", target.field)
         operand = self.code(target.operand)
         self._require(operand, ("map",), node.offset, "has()")
         return Code(f"has_field({operand.text}, {target.field!r})", "bool")
 
     def _has_root(self, root: str, target: Select) -> Code:
         if root == "event":
-            return _has_event_field("c.event", target.field)
+            return has_event_field("c.event", target.field)
         if root == "user":
             if target.field in table.USER:
                 return Code(f"(c.user.{target.field} is not None)", "bool")
@@ -269,7 +263,7 @@ class _Writer:
         operand = self.code(node.operand)
         if node.operator == "!":
             self._require(operand, ("bool",), node.offset, "!")
-            return Code(f"(not {_as_bool(operand)})", "bool")
+            return Code(f"(not {as_bool(operand)})", "bool")
         self._require(operand, ("int", "double", "duration"), node.offset, "-")
         if operand.type == "int":
             return Code(f"int_result(-{operand.text})", "int")
@@ -277,9 +271,9 @@ class _Writer:
 
     def _binary(self, node: Binary) -> Code:
         left, right = self.code(node.left), self.code(node.right)
-        if left.type == "dyn" and _is_whole_literal(node.right):
+        if left.type == "dyn" and is_whole_literal(node.right):
             right = Code(right.text, "double")
-        if right.type == "dyn" and _is_whole_literal(node.left):
+        if right.type == "dyn" and is_whole_literal(node.left):
             left = Code(left.text, "double")
         if node.operator in ("==", "!="):
             return self._equality(node, left, right)
@@ -366,7 +360,7 @@ class _Writer:
         self._require(condition, ("bool",), node.offset, "?:")
         result = self.temp()
         kinds: list[str] = []
-        for head, branch in ((f"if {_as_bool(condition)}:", node.then), ("else:", node.otherwise)):
+        for head, branch in ((f"if {as_bool(condition)}:", node.then), ("else:", node.otherwise)):
             self.line(head)
             self.indent += 1
             code = self.code(branch)
@@ -374,35 +368,3 @@ class _Writer:
             self.indent -= 1
             kinds.append(code.type)
         return Code(result, kinds[0] if kinds[0] == kinds[1] else "dyn")
-
-
-def _literal(node: Literal) -> Code:
-    kinds: dict[type, str] = {bool: "bool", int: "int", float: "double", str: "string", type(None): "null"}
-    return Code(repr(node.value), kinds[type(node.value)])
-
-
-def _event_field(event: str, name: str) -> Code:
-    if name == "time":
-        return Code(f"as_time({event}.time_ms)", "timestamp")
-    if name in table.EVENT:
-        return Code(f"{event}.{name}", table.EVENT[name])
-    return Code(f"{event}.properties[{name!r}]", "dyn")
-
-
-def _has_event_field(event: str, name: str) -> Code:
-    return Code("True", "bool") if name in table.EVENT else Code(f"({name!r} in {event}.properties)", "bool")
-
-
-def _as_bool(code: Code) -> str:
-    return code.text if code.type == "bool" else f"truth({code.text})"
-
-
-def _is_whole_literal(node: Expr) -> bool:
-    """Whether the node is a whole number as written, which reads as a double beside dynamic data."""
-    match node:
-        case Literal(value=value):
-            return isinstance(value, int) and not isinstance(value, bool)
-        case Unary(operator="-", operand=operand):
-            return _is_whole_literal(operand)
-        case _:
-            return False

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 MAX_PARTS = 256
+MAX_SCORE = 1e15
+"""The ceiling of scores that have none: beyond it doubles no longer count ones, and hostile points end nowhere."""
 _FAR_MS = 100 * 365 * 86_400_000
 """Where the search for a crossing ends: what has not faded in a century has not faded."""
 

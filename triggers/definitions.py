@@ -1,7 +1,7 @@
 """The documents `score` and `policy`."""
 
 from triggers import reader
-from triggers.decay import Curve, Exponential, Linear, Power, Step
+from triggers.decay import MAX_SCORE, Curve, Exponential, Linear, Power, Step
 from triggers.diagnostics import Problem, nearest, quoted
 from triggers.parts import Parts
 from triggers.reader import Reader
@@ -26,7 +26,7 @@ def read_score(parts: Parts, node: Node) -> Score:
     name = read.required("score", lambda n: reader.identifier(n, "a score's name"), "")
     curve = read.required("decay", lambda n: _curve(parts, n), None)
     additions = read.required("add", lambda n: reader.several(parts.report, n, lambda item: _addition(parts, item)), ())
-    ceiling = read.optional("ceiling", lambda n: reader.number(n, "ceiling", 0, 1e15), float("inf"))
+    ceiling = read.optional("ceiling", lambda n: reader.number(n, "ceiling", 0, MAX_SCORE), MAX_SCORE)
     return Score(name, curve or Exponential(1), additions, ceiling)
 
 

@@ -79,7 +79,7 @@ class Evaluator:
         turn = self.turn(state, now_ms)
         known = next((r for r in state.reservations if r.command_id == outcome.command_id), None)
         if known is None:
-            turn.effects.counts["unmatched_outcome"] += 1
+            turn.count("unmatched_outcome")
         stored = _outcome_event(outcome, known)
         if self._apply(turn, stored):
             _follow(turn, outcome, known)
@@ -95,11 +95,11 @@ class Evaluator:
 
     def _apply(self, turn: Turn, event: StoredEvent) -> bool:
         if _repeated(turn.state, event.id, turn.now_ms):
-            turn.effects.counts["duplicate"] += 1
+            turn.count("duplicate")
             return False
         if event.time_ms > turn.now_ms + AHEAD_MS:
             event.time_ms = turn.now_ms
-            turn.effects.counts["clamped"] += 1
+            turn.count("clamped")
         route = self.rules.routes.get(event.type, _NO_ROUTE)
         state = turn.state
         if state.running or state.levels:

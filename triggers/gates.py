@@ -13,7 +13,8 @@ from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome, Gate, Reason
 from triggers.assignment import in_canary, in_holdout
 from triggers.caps import ask_caps
 from triggers.cel_runtime import EvaluationError
-from triggers.localtime import first_outside, inside, reading, zone_named
+from triggers.conditions import Context
+from triggers.localtime import covers, first_outside, reading, zone_named
 from triggers.records import Answer
 from triggers.rule import Send, Trigger
 from triggers.state import Occurrence
@@ -43,6 +44,14 @@ class Asking:
     moment: int
     paused: frozenset[str]
     verdict: Verdict = field(default_factory=Verdict)
+    asked: Context | None = None
+
+    @property
+    def context(self) -> Context:
+        """What the rule's expressions are asked about."""
+        if self.asked is None:
+            self.asked = self.turn.context(self.occurrence.event, self.occurrence, self.moment)
+        return self.asked
 
     @property
     def expires_ms(self) -> int:
@@ -124,7 +133,7 @@ def _when(asking: Asking) -> Answer:
     condition = asking.trigger.when
     if condition is None:
         return _NO_WHEN
-    context = asking.turn.context(asking.occurrence.event, asking.occurrence, asking.moment)
+    context = asking.context
     if condition.code.scores:
         asking.verdict.inputs["scores"] = {n: round(context.score(n), 6) for n in sorted(condition.code.scores)}
     try:
@@ -156,13 +165,17 @@ def _quiet(asking: Asking) -> Answer:
     if not quiet:
         return _NEVER_QUIET
     now_ms, user_zone = asking.turn.now_ms, asking.turn.zone()
-    periods = [(each.period, (zone_named(each.period.zone or "") or user_zone)) for each in quiet]
-    holding = [each for each, (period, zone) in zip(quiet, periods, strict=True) if inside(period, zone, now_ms)]
     wall = reading(user_zone, now_ms)
+    zones = [zone_named(each.period.zone) if each.period.zone else None for each in quiet]
+    holding = [
+        each
+        for each, zone in zip(quiet, zones, strict=True)
+        if covers(each.period, wall if zone is None else reading(zone, now_ms))
+    ]
     local = f"{wall.hour:02d}:{wall.minute:02d} {user_zone.key}"
     if not holding:
         return Answer(Gate.QUIET, True, local)
-    until = first_outside(periods, now_ms)
+    until = first_outside([(each.period, z or user_zone) for each, z in zip(quiet, zones, strict=True)], now_ms)
     if all(each.over == "defer" for each in holding):
         asking.verdict.outcome, asking.verdict.until = DecisionOutcome.DEFER, until
     return Answer(Gate.QUIET, False, local, str(holding[0].period), None, until)
@@ -171,10 +184,9 @@ def _quiet(asking: Asking) -> Answer:
 def _cap(asking: Asking) -> Answer:
     if not asking.trigger.caps:
         return _NO_CAP
-    kind = asking.verdict.outcome.value
-    context = asking.turn.context(asking.occurrence.event, asking.occurrence, asking.moment)
+    kind = str(asking.verdict.outcome)
     try:
-        found = ask_caps(asking.turn, asking.trigger, asking.occurrence, asking.send, kind, context)
+        found = ask_caps(asking.turn, asking.trigger, asking.occurrence, asking.send, kind, asking.context)
     except EvaluationError as error:
         asking.turn.problem(asking.trigger.name, "cap.max", error)
         return Answer(Gate.CAP, False, f"error: {error}")

@@ -14,27 +14,30 @@ from triggers.turn import Exited, Turn, agree
 
 MAX_RUNNING = 64
 MAX_KEYS = 256
+MAX_KEY_CHARS = 512
 
 
 def begin(turn: Turn, trigger: Trigger, event: StoredEvent, at: int) -> Occurrence | None:
     """Begins or restarts an occurrence at an instant; None where it is too old, already over, or not let in again."""
     if turn.now_ms - at > trigger.max_age_ms:
-        turn.effects.counts["stale"] += 1
+        turn.count("stale")
         return None
     try:
         key = _key(turn, trigger, event)
+        key_text = None if key is None else orjson.dumps(key).decode()
+        if key_text is not None and len(key_text) > MAX_KEY_CHARS:
+            raise EvaluationError(f"a key of more than {MAX_KEY_CHARS} characters")
     except EvaluationError as error:
         turn.problem(trigger.name, "key", error)
         return None
-    key_text = None if key is None else orjson.dumps(key).decode()
     if _already_over(turn, trigger, event):
-        turn.effects.counts["ended_before_entry"] += 1
+        turn.count("ended_before_entry")
         return None
     running = _running_with(turn, trigger, key_text)
     if running is not None:
         return _restart(turn, trigger, running, event, at)
     if not _may_enter(turn, trigger, key_text, at):
-        turn.effects.counts["reentry"] += 1
+        turn.count("reentry")
         return None
     _make_room(turn, trigger)
     name = orjson.dumps([key, event.id] if key is not None else [event.id]).decode()
@@ -70,7 +73,7 @@ def _restart(turn: Turn, trigger: Trigger, running: Occurrence, event: StoredEve
     if trigger.overlap == "ignore":
         return None
     if at < running.entered_at:
-        turn.effects.counts["late"] += 1
+        turn.count("late")
         return None
     running.event, running.entered_at, running.rule_hash = event, at, trigger.rule_hash
     running.step, running.due, running.wake, running.held = 0, at, at, False
@@ -117,7 +120,7 @@ def _make_room(turn: Turn, trigger: Trigger) -> None:
     running = [each for each in turn.state.running if each.trigger == trigger.name]
     if len(running) >= MAX_RUNNING:
         oldest = running[0]
-        turn.effects.counts["evicted"] += 1
+        turn.count("evicted")
         drop_next(turn, trigger, oldest, Reason.EVICTED)
         end(turn, oldest)
 
@@ -161,7 +164,7 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
     """Goes on by one step of a woken occurrence: a send is asked, a wait is set, a branch taken, or it ends."""
     trigger = turn.rules.triggers.get(occurrence.trigger)
     if trigger is None:
-        turn.effects.counts["withdrawn"] += 1
+        turn.count("withdrawn")
         end(turn, occurrence)
         return
     step = trigger.steps[occurrence.step] if occurrence.step < len(trigger.steps) else Exit()

@@ -5,7 +5,7 @@ A crossing too old to begin anything is taken back when an event older than it c
 """
 
 from triggers.cel_runtime import EvaluationError
-from triggers.decay import ScoreState
+from triggers.decay import MAX_SCORE, ScoreState
 from triggers.ruleset import LevelRule, Route
 from triggers.state import Level, StoredEvent
 from triggers.turn import Turn
@@ -36,7 +36,7 @@ def feed(turn: Turn, route: Route, event: StoredEvent) -> list[tuple[LevelRule, 
         if known is None:
             known = turn.state.scores[score.name] = ScoreState(at=event.time_ms)
         before = score.curve.read(known, event.time_ms)
-        score.curve.add(known, points, event.time_ms, score.ceiling)
+        score.curve.add(known, min(points, MAX_SCORE), event.time_ms, score.ceiling)
         known.last_event = event.id
         rules = turn.rules.levels_of.get(score.name, ())
         risen += [(rule, known.at) for rule in rules if _moved(turn, rule, known, before, event.time_ms)]
@@ -87,11 +87,13 @@ def cross(turn: Turn, rule: LevelRule, level: Level) -> StoredEvent | None:
     curve = turn.rules.scores[crossing.score].curve
     if curve.read(score, at) >= crossing.line:
         plan(turn, rule, level, score)
+        if level.due is not None:
+            level.due = max(level.due, at + 1)  # whatever the curve says, a timer never fires twice at one instant
         return None
     level.armed = False
     if turn.now_ms - at > rule.trigger.max_age_ms:
         level.stale_at = at
-        turn.effects.counts["stale"] += 1
+        turn.count("stale")
         return None
     return crossing_event(FALLEN, score, at)
 

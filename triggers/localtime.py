@@ -27,7 +27,7 @@ def zone_named(name: str) -> ZoneInfo | None:
 
 def reading(zone: ZoneInfo, ms: int) -> datetime:
     """What a clock on the wall shows at an instant."""
-    return as_time(ms).astimezone(zone).replace(tzinfo=None)
+    return datetime.fromtimestamp(ms // 1000, zone).replace(tzinfo=None, microsecond=ms % 1000 * 1000)
 
 
 def instant(zone: ZoneInfo, wall: datetime, fold: int = 0) -> int:
@@ -82,9 +82,8 @@ def calendar_window(zone: ZoneInfo, ms: int, unit: CalendarUnit) -> tuple[int, i
     return start_of_day(zone, first), start_of_day(zone, following)
 
 
-def inside(period: Period, zone: ZoneInfo, ms: int) -> bool:
-    """Whether the local reading at `ms` is in the period."""
-    wall = reading(zone, ms)
+def covers(period: Period, wall: datetime) -> bool:
+    """Whether a local reading is in the period."""
     if isinstance(period, DatePeriod):
         return period.first <= wall.date() <= period.last
     now = wall.time()
@@ -98,6 +97,11 @@ def inside(period: Period, zone: ZoneInfo, ms: int) -> bool:
         return within
     day = wall.date() - timedelta(days=1) if began_yesterday else wall.date()
     return day.weekday() in period.days
+
+
+def inside(period: Period, zone: ZoneInfo, ms: int) -> bool:
+    """Whether the local reading at `ms` is in the period."""
+    return covers(period, reading(zone, ms))
 
 
 def _end_candidates(period: Period, zone: ZoneInfo, ms: int) -> list[int]:

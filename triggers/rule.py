@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from triggers.conditions import Condition
-from triggers.decay import Curve
+from triggers.decay import MAX_SCORE, Curve
 from triggers.shapes import Period, Window
 
 CapScope = Literal["trigger", "key", "purpose", "channel", "all"]
@@ -192,7 +192,7 @@ class Score:
     name: str
     curve: Curve
     additions: tuple[Addition, ...]
-    ceiling: float = float("inf")
+    ceiling: float = MAX_SCORE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """One turn of the evaluator: a user's state, the clock, and what comes of it."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -46,7 +45,7 @@ class Effects:
     records: list[Record] = field(default_factory=list)
     problems: list[RuleProblem] = field(default_factory=list)
     exits: list[Exited] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def decisions(self) -> list[Decision]:
@@ -88,6 +87,11 @@ class Turn:
             return self.rules.scores[name].curve.read(known, now_ms) if known is not None else 0.0
 
         return Context(event, self.state.user, occurrence, score, now_ms)
+
+    def count(self, name: str) -> None:
+        """Counts what leaves no decision."""
+        counts = self.effects.counts
+        counts[name] = counts.get(name, 0) + 1
 
     def problem(self, trigger: str, place: str, error: EvaluationError) -> None:
         """Notes an expression that failed."""

@@ -1,0 +1,265 @@
+"""Conditions: what they mean, what they refuse, and that nothing reaches beyond the documented names."""
+
+from typing import Any
+
+import pytest
+
+from triggers.cel_compiler import Scope
+from triggers.cel_runtime import EvaluationError
+from triggers.cel_syntax import SyntaxProblem
+from triggers.conditions import Condition, Context, compile_condition
+from triggers.state import Occurrence, StoredEvent, User
+
+EVENT = StoredEvent(
+    "e1",
+    "cart_updated",
+    1_700_000_000_000,
+    "shop",
+    {
+        "total": 50,
+        "price": 12.5,
+        "items": ["tea", "pot"],
+        "ids": [1, 2, 3],
+        "name": "Blue Train",
+        "gift": True,
+        "nothing": None,
+        "shop": {"city": "Hamburg"},
+        "id": "the shop's own",
+        "when": "2026-05-01T10:00:00Z",
+    },
+)
+USER = User("u1", "Europe/Berlin", None, {"plan": "team", "vip": False, "tags": ["a", "b"]})
+OCCURRENCE = Occurrence("t", "h", "[1]", "c1", '"c1"', "e1", EVENT, 1_700_000_000_000, "plain", 0, 0, 0)
+
+
+def context(scores: dict[str, float] | None = None) -> Context:
+    return Context(EVENT, USER, OCCURRENCE, lambda name: (scores or {}).get(name, 0.0), 1_700_000_000_000 + 3_600_000)
+
+
+def value(text: str, **scores: float) -> Any:
+    return compile_condition(text, "value").value(context(scores))
+
+
+def holds(text: str, **scores: float) -> bool:
+    return compile_condition(text, "truth").holds(context(scores))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "event.total >= 20 && size(event.items) > 0",
+        "event.total == 50",
+        "event.total == 50.0",
+        "50 == event.total",
+        "event.total != 51",
+        "event.price * 2 == 25",
+        "event.total / 100 == 0.5",
+        "1 / 2 == 0",
+        "7 % 3 == 1",
+        "-7 / 2 == -3",
+        "-7 % 3 == -1",
+        "event.name == 'Blue Train'",
+        'event.name == "Blue Train"',
+        "event.name.contains('Train') && event.name.startsWith('Blue') && event.name.endsWith('n')",
+        "event.name.size() == 10",
+        "'tea' in event.items",
+        "2 in event.ids",
+        "!('cup' in event.items)",
+        "event.name in ['Blue Train', 'Giant Steps']",
+        "'city' in event.shop",
+        "event.shop.city == 'Hamburg'",
+        "event.shop['city'] == 'Hamburg'",
+        "event.items[0] == 'tea'",
+        "event.gift",
+        "event.gift == true",
+        "event.gift != 1",
+        "event.nothing == null",
+        "event.name != null",
+        "has(event.total) && !has(event.colour) && has(event.shop.city) && !has(event.shop.street)",
+        "has(user.plan) && has(user.zone) && !has(user.locale)",
+        "user.id == 'u1' && user.zone == 'Europe/Berlin' && user.plan == 'team'",
+        "!user.vip",
+        "score.engagement >= 0.5",
+        "score.engagement == 1",
+        "event.id == 'e1' && event.properties.id == \"the shop's own\"",
+        "event.type == 'cart_updated' && event.source == 'shop'",
+        "now - event.time == hours(1)",
+        "now > event.time + hours(0.5) && now < event.time + days(1)",
+        "timestamp(event.when) > now",
+        "occurrence.key == 'c1' && occurrence.variant == 'plain' && occurrence.event.total == 50",
+        "occurrence.entered_at == event.time",
+        "event.total > 40 ? event.gift : false",
+        "event.total > 90 ? false : event.total > 40 ? true : false",
+        "int(event.total) % 2 == 0",
+        "double('2.5') == 2.5 && string(event.total) == '50' && string(2.5) == '2.5'",
+        "event.items + ['cup'] == ['tea', 'pot', 'cup']",
+        "event.name + '!' == 'Blue Train!'",
+        "'a' < 'b' && 'b' >= 'a'",
+        "event.total / 0 > 1e300",
+        "'\\u00e9' == 'é' && 'it\\'s' == \"it's\"",
+        "true || event.missing > 1 // a comment",
+    ],
+)
+def test_is_true(text: str) -> None:
+    assert holds(text, engagement=1.0) is True
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("event.missing > 1 || event.total == 50", True),
+        ("event.total == 50 || event.missing > 1", True),
+        ("event.missing > 1 && event.total == 51", False),
+        ("event.total == 51 && event.missing > 1", False),
+        ("event.missing > 1 && (event.total == 51 && event.gift)", False),
+        ("event.missing > 1 || event.other > 1 || event.gift", True),
+        ("(event.missing > 1 || event.gift) && true", True),
+    ],
+)
+def test_an_error_waits_for_an_operand_that_settles_it(text: str, expected: bool) -> None:
+    """CEL's && and || are commutative: false && error is false, true || error is true, in either order."""
+    assert holds(text) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "event.missing > 1",
+        "event.missing > 1 || event.total == 51",
+        "event.missing > 1 && event.gift",
+        "event.name > 3",
+        "event.gift > 0",
+        "event.total",
+        "event.total && event.gift",
+        "!event.total",
+        "event.shop > event.shop",
+        "event.items[2] == 'x'",
+        "event.items['a'] == 'x'",
+        "event.nothing.x == 1",
+        "event.shop.street == 'x'",
+        "size(event.total) > 0",
+        "event.total.contains('a')",
+        "event.total + event.name == 'x'",
+        "-event.name == 'x'",
+        "'a' in event.name",
+        "timestamp(event.name) > now",
+        "1 / 0 == 1",
+        "1 % 0 == 1",
+        "9223372036854775807 + 1 > 0",
+        "int(event.name) == 1",
+        "event.total ? true : false",
+        "days(event.total * 1e300) > hours(1)",
+        "now + days(9e8) > now",
+        "has(event.name.x)",
+    ],
+)
+def test_has_no_value(text: str) -> None:
+    with pytest.raises(EvaluationError):
+        holds(text)
+
+
+def test_an_error_names_the_field_and_not_its_value() -> None:
+    with pytest.raises(EvaluationError, match="no such field: missing"):
+        holds("event.missing > 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "offset"),
+    [
+        ("event.total >", "cel-syntax", 13),
+        ("event.total = 5", "cel-syntax", 12),
+        ("not event.gift", "cel-syntax", 4),
+        ("event.", "cel-syntax", 6),
+        ("'open", "cel-syntax", 0),
+        (r"'\q' == 'q'", "cel-syntax", 0),
+        ("{'a': 1}", "cel-syntax", 0),
+        ("", "cel-syntax", 0),
+        ("evnt.total > 1", "cel-name", 0),
+        ("event > 1", "cel-name", 0),
+        ("occurrence.ky == 1", "cel-name", 11),
+        ("length(event.items) > 1", "cel-name", 0),
+        ("event.name.upper() == 'X'", "cel-name", 11),
+        ("__import__('os')", "cel-name", 0),
+        ("event.__class__.__bases__ > now", "cel-type", -1),
+        ("1 + 'a' == 'x'", "cel-type", 2),
+        ("1 + 1.0 == 2.0", "cel-type", 2),
+        ("size(event.items) * 1.5 > 3.0", "cel-type", 18),
+        ("'a' > 1", "cel-type", 4),
+        ("'a' == 1", "cel-type", 4),
+        ("event.n % 2 == 0", "cel-type", 8),
+        ("event.total + 1", "cel-type", -1),
+        ("!1", "cel-type", 0),
+        ("size(1) > 0", "cel-type", 0),
+        ("has(event)", "cel-type", 0),
+        ("metric.views > 1", "not-yet", 0),
+        ("event.items.exists(x, x == 1)", "not-yet", -1),
+        ("event.name.matches('a+')", "not-yet", 11),
+        ("occurrence.events[0] == 1", "not-yet", 11),
+        ("1" * 30 + " > 0", "cel-limit", 0),
+        ("a" * 5_000, "cel-limit", 0),
+        ("[" * 40 + "]" * 40 + " == []", "cel-limit", -1),
+        (" && ".join(["true"] * 3) + " || (" * 14 + "true && true" + ")" * 14, "cel-limit", -1),
+    ],
+)
+def test_cannot_be_compiled(text: str, code: str, offset: int) -> None:
+    """-1 where the place is not the point, or where the text fails in another way that is as good."""
+    if offset == -1:
+        with pytest.raises((SyntaxProblem, EvaluationError)):
+            holds(text)
+        return
+    with pytest.raises(SyntaxProblem) as caught:
+        compile_condition(text, "truth")
+    assert (caught.value.code, caught.value.offset) == (code, offset)
+
+
+def test_python_is_out_of_reach() -> None:
+    """A field of any name is a key of a map, never an attribute; the generated code has no builtins."""
+    for name in ("__class__", "__dict__", "properties.__class__", "pack", "time_ms"):
+        with pytest.raises(EvaluationError):
+            value(f"event.{name}")
+    namespace = compile_condition("event.total > 1", "truth").code.function.__globals__
+    assert namespace["__builtins__"] == {}
+
+
+def test_text_of_a_rule_never_becomes_code() -> None:
+    for hostile in ("'); import os; ('", 'x" + __import__("os").name + "', "\\n    return True\\n"):
+        quoted = hostile.replace("'", "\\'")
+        assert value(f"'{quoted}'") == hostile.replace("\\n", "\n")
+
+
+def test_a_name_outside_its_scope_is_refused() -> None:
+    with pytest.raises(SyntaxProblem, match="cannot be used here"):
+        compile_condition("occurrence.key == 'a'", "truth", Scope(frozenset({"event", "user"})))
+
+
+def test_an_unknown_score_is_refused_where_scores_are_known() -> None:
+    scope = Scope(scores=frozenset({"engagement"}))
+    with pytest.raises(SyntaxProblem) as caught:
+        compile_condition("score.engagment > 1", "truth", scope)
+    assert (caught.value.code, caught.value.hint) == ("unknown-score", "did you mean `engagement`?")
+
+
+def test_values_are_what_json_has() -> None:
+    assert value("event.items") == ["tea", "pot"]
+    assert value("event.time") == "2023-11-14T22:13:20Z"
+    assert value("event.total") == 50
+    with pytest.raises(EvaluationError):
+        value("event.total / 0")
+
+
+def test_a_number_must_be_finite() -> None:
+    condition: Condition = compile_condition("event.total / 0", "number")
+    with pytest.raises(EvaluationError):
+        condition.number(context())
+    assert compile_condition("event.total / 10", "number").number(context()) == 5.0
+    with pytest.raises(EvaluationError):
+        compile_condition("event.gift", "number").number(context())
+
+
+def test_deep_json_does_not_exhaust_the_stack() -> None:
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+    nested = StoredEvent("e1", "x", 0, "", {"deep": deep})
+    with pytest.raises(EvaluationError):
+        compile_condition("event.deep == event.deep", "truth").holds(Context(nested, USER, None, lambda _: 0.0, 0))

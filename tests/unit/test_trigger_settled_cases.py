@@ -1,0 +1,273 @@
+"""The settled cases of the language, by number, as far as this version runs them."""
+
+import pytest
+from trigger_world import World, at, shown
+
+from schemas.vocabulary import OutcomeKind
+from triggers.assignment import in_holdout, variant
+from triggers.localtime import first_outside, zone_named
+from triggers.shapes import DailyPeriod, clock_time
+
+PING = "trigger: t\npurpose: marketing\non: ping\n"
+CART = """
+trigger: t
+purpose: marketing
+on: cart_updated
+key: event.cart
+after: 1h
+unless: {event: ordered, same: cart}
+"""
+SCORE = """
+score: s
+decay: {curve: exponential, half_life: 1d}
+add: {event: ping, points: event.n}
+---
+trigger: t
+purpose: marketing
+on: {score: s, falls_below: 0.2, rearm: 0.5}
+max_age: 10m
+send: a
+"""
+
+
+def night(end: str, zone: str, due: str) -> str:
+    """When something due at an instant leaves a quiet period from 21:00 on."""
+    period = DailyPeriod(clock_time("21:00"), clock_time(end), None, None)
+    found = zone_named(zone)
+    assert found is not None
+    until = first_outside([(period, found)], at(due))
+    assert until is not None
+    return shown(until)
+
+
+def test_1_a_cap_is_open_at_its_old_end() -> None:
+    world = World(PING + "cap: {max: 1, per: 3d}\nsend: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.event("2026-01-08 09:59:59.999", "ping")
+    world.event("2026-01-08 10:00", "ping")
+    assert [reason for _, reason in world.decided] == ["send", "drop cap", "send"]
+
+
+def test_1_a_deferring_cap_leaves_at_the_first_instant_with_room() -> None:
+    world = World(PING + "cap: {max: 1, per: 3d, over: defer}\nexpires: 5d\nsend: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.event("2026-01-08 09:59:59.999", "ping")
+    world.until("2026-01-09 00:00")
+    assert world.sent == [("2026-01-05 10:00:00", "t", "a"), ("2026-01-08 10:00:00", "t", "a")]
+
+
+def test_2_a_night_in_which_the_clocks_go_forward_is_an_hour_shorter() -> None:
+    assert night("08:00", "Europe/Berlin", "2026-03-28 22:00") == "2026-03-29 06:00:00.000"
+
+
+def test_3_a_closing_time_that_does_not_exist_is_the_jump() -> None:
+    assert night("02:30", "Europe/Berlin", "2026-03-28 22:00") == "2026-03-29 01:00:00.000"
+
+
+def test_3_a_closing_time_that_comes_twice_is_the_first_and_the_second_hour_is_quiet_again() -> None:
+    assert night("02:30", "Europe/Berlin", "2026-10-24 22:00") == "2026-10-25 00:30:00.000"
+    assert night("02:30", "Europe/Berlin", "2026-10-25 00:45") == "2026-10-25 00:45:00.000"
+    assert night("02:30", "Europe/Berlin", "2026-10-25 01:10") == "2026-10-25 01:30:00.000"
+
+
+@pytest.mark.parametrize(("expires", "expected"), [("9h", "drop expired"), ("9h1m", "defer quiet")])
+def test_5_a_deferral_must_end_before_the_expiry(expires: str, expected: str) -> None:
+    world = World(PING + f'quiet: {{from: "21:00", to: "08:00"}}\nexpires: {expires}\nsend: a\n')
+    world.event("2026-01-05 23:00", "ping")
+    assert world.decided == [("2026-01-05 23:00:00", expected)]
+    decision = world.decisions[0]
+    assert next(gate.gate for gate in decision.gates if not gate.passed) == "quiet"
+    if expires == "9h":
+        assert decision.inputs["cause"] == "quiet"
+        assert [gate.gate for gate in decision.gates if not gate.passed] == ["quiet", "expiry"]
+    world.until("2026-01-06 12:00")
+    assert len(world.sent) == (expires == "9h1m")
+
+
+def test_6_an_event_at_the_instant_of_a_timer_goes_first() -> None:
+    world = World(CART + "send: a\n")
+    world.event("2026-01-05 10:00", "cart_updated", cart="c1")
+    world.event("2026-01-05 11:00", "ordered", cart="c1")
+    world.until("2026-01-05 12:00")
+    assert world.sent == []
+    assert [exited.event_type for exited in world.exits] == ["ordered"]
+
+
+@pytest.mark.parametrize("first", ["cart_updated", "ordered"])
+def test_7_an_order_at_the_entry_s_own_instant_ends_it_in_either_order(first: str) -> None:
+    world = World(CART + "send: a\n")
+    second = "ordered" if first == "cart_updated" else "cart_updated"
+    world.event("2026-01-05 10:00", first, cart="c1")
+    world.event("2026-01-05 10:00", second, cart="c1")
+    world.until("2026-01-05 12:00")
+    assert world.sent == []
+
+
+def test_7_an_order_before_the_entry_or_of_another_cart_ends_nothing() -> None:
+    world = World(CART + "send: a\n")
+    world.event("2026-01-05 09:59", "ordered", cart="c1")
+    world.event("2026-01-05 10:00", "ordered", cart="c2")
+    world.event("2026-01-05 10:00", "cart_updated", cart="c1")
+    world.until("2026-01-05 12:00")
+    assert world.sent == [("2026-01-05 11:00:00", "t", "a")]
+
+
+def test_8_a_score_that_was_not_armed_does_not_fall() -> None:
+    world = World(SCORE)
+    world.event("2026-01-05 00:00", "ping", n=0.1)
+    world.event("2026-01-05 00:00", "ping", n=0.3)
+    world.until("2026-02-05 00:00")
+    assert world.sent == []
+
+
+def test_8_reaching_exactly_the_rearm_line_arms() -> None:
+    world = World(SCORE)
+    world.event("2026-01-05 00:00", "ping", n=0.5)
+    world.until("2026-02-05 00:00")
+    assert len(world.sent) == 1
+    world.event("2026-02-05 00:00", "ping", n=0.4)
+    world.until("2026-03-05 00:00")
+    assert len(world.sent) == 1
+
+
+def test_9_an_iso_week_in_the_user_s_zone_spans_the_year() -> None:
+    world = World(
+        PING + "cap: {max: 2, per: calendar week, over: defer}\nexpires: 7d\nsend: a\n",
+        "2026-12-28 00:00",
+        zone="Pacific/Auckland",
+    )
+    world.event("2026-12-29 00:00", "ping")
+    world.event("2026-12-31 00:00", "ping")
+    world.event("2027-01-02 00:00", "ping")
+    world.until("2027-01-10 00:00")
+    assert [moment for moment, _, _ in world.sent][2] == "2027-01-03 11:00:00"  # Monday 4 January, 00:00 in Auckland
+
+
+def test_10_a_held_send_is_planned_anew_when_the_zone_changes() -> None:
+    world = World(PING + 'quiet: {from: "21:00", to: "08:00"}\nsend: a\n', zone="Europe/Berlin")
+    world.event("2026-01-05 22:00", "ping")
+    world.profile("2026-01-06 02:00", zone="America/New_York")
+    world.until("2026-01-07 00:00")
+    assert world.sent == [("2026-01-06 13:00:00", "t", "a")]
+
+
+def test_11_consent_is_asked_at_the_send_and_a_refusal_reserves_nothing() -> None:
+    world = World(PING + "after: 1h\ncap: {max: 1, per: 3d}\nsend: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.profile("2026-01-05 10:30", consent=())
+    world.event("2026-01-05 12:00", "ping")
+    world.profile("2026-01-05 12:30", consent=("marketing",))
+    world.until("2026-01-06 00:00")
+    assert [reason for _, reason in world.decided] == ["drop no_consent", "send"]
+
+
+def test_12_what_falls_due_while_off_is_dropped_and_not_kept() -> None:
+    world = World(PING + "after: 1h\nmode: off\nsend: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.until("2026-01-06 00:00")
+    assert world.decided == [("2026-01-05 11:00:00", "drop mode")]
+
+
+@pytest.mark.parametrize(
+    ("settle", "arrives", "sent"),
+    [("", "11:00:30", True), ("settle: 1m\n", "11:00:30", False), ("settle: 1m\n", "11:01:01", True)],
+)
+def test_13_settling_lets_a_late_event_count(settle: str, arrives: str, sent: bool) -> None:
+    world = World(CART + settle + "send: a\n")
+    world.event("2026-01-05 10:00", "cart_updated", cart="c1")
+    world.event("2026-01-05 10:59:50", "ordered", arrives=f"2026-01-05 {arrives}", cart="c1")
+    world.until("2026-01-05 12:00")
+    assert (len(world.sent) == 1) is sent
+
+
+def test_14_of_two_rules_at_one_instant_the_higher_priority_takes_the_slot() -> None:
+    cap = "cap: {max: 1, per: 1d, scope: all}\n"
+    world = World(
+        f"trigger: aa\npurpose: marketing\non: ping\n{cap}send: a\n---\n"
+        f"trigger: bb\npurpose: marketing\non: ping\npriority: 60\n{cap}send: b\n---\n"
+        f"trigger: cc\npurpose: marketing\non: ping\npriority: 60\n{cap}send: c\n"
+    )
+    world.event("2026-01-05 10:00", "ping")
+    assert [trigger for _, trigger, _ in world.sent] == ["bb"]
+
+
+def test_15_a_released_reservation_wakes_nothing() -> None:
+    world = World(PING + "cap: {max: 1, per: 1d, over: defer}\nexpires: 3d\nsend: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.event("2026-01-05 11:00", "ping")
+    world.outcome("2026-01-05 12:00", OutcomeKind.REFUSED, world.commands[0].id)
+    assert len(world.sent) == 1
+    world.until("2026-01-07 00:00")
+    assert [moment for moment, _, _ in world.sent] == ["2026-01-05 10:00:00", "2026-01-06 10:00:00"]
+
+
+def test_16_a_restart_after_the_first_step_does_not_send_it_twice() -> None:
+    world = World(PING + "key: event.k\nsteps: [{send: a}, {wait: 1d}, {send: b}]\n")
+    world.event("2026-01-05 10:00", "ping", k="x")
+    world.event("2026-01-05 20:00", "ping", k="x")
+    world.until("2026-01-08 00:00")
+    assert [(moment, reason) for moment, reason in world.decided] == [
+        ("2026-01-05 10:00:00", "send"),
+        ("2026-01-05 20:00:00", "drop duplicate"),
+        ("2026-01-06 20:00:00", "send"),
+    ]
+
+
+def test_17_an_event_id_met_again_after_a_day_begins_again_under_the_same_command() -> None:
+    world = World(PING + "max_age: 3d\nsend: a\n")
+    world.event("2026-01-05 10:00", "ping", event_id="same")
+    world.event("2026-01-05 10:00", "ping", event_id="same", arrives="2026-01-06 09:59:59")
+    assert world.counts == {"duplicate": 1}
+    world.event("2026-01-05 10:00", "ping", event_id="same", arrives="2026-01-06 10:00")
+    assert [reason for _, reason in world.decided] == ["send", "drop duplicate"]
+    assert world.decisions[0].command_id == world.decisions[1].gates[1].observed
+
+
+def test_18_a_crossing_is_the_first_millisecond_below_the_line() -> None:
+    world = World(SCORE)
+    world.event("2026-01-05 00:00", "ping", n=0.8)
+    world.until("2026-02-05 00:00")
+    assert shown(int(world.decisions[0].decided_at.timestamp() * 1000)) == "2026-01-07 00:00:00.001"
+
+
+def test_18_a_step_curve_crosses_at_its_jump() -> None:
+    world = World(SCORE.replace("{curve: exponential, half_life: 1d}", "{curve: step, lifetime: 1d}"))
+    world.event("2026-01-05 00:00", "ping", n=0.8)
+    world.until("2026-02-05 00:00")
+    assert world.sent == [("2026-01-06 00:00:00", "t", "a")]
+
+
+def test_20_data_that_is_missing_drops_the_send_and_names_the_path() -> None:
+    world = World(PING + "send: {template: a, data: {total: event.total}}\n")
+    world.event("2026-01-05 10:00", "ping")
+    assert world.decided == [("2026-01-05 10:00:00", "drop invalid_data")]
+    assert world.decisions[0].inputs["path"] == "data.total"
+    assert [(p.trigger, p.place) for p in world.problems] == [("t", "data.total")]
+
+
+def test_20_a_where_that_fails_is_false_and_reported() -> None:
+    world = World("trigger: t\npurpose: marketing\non: {event: ping, where: event.n > 1}\nsend: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    assert world.decided == []
+    assert [(p.trigger, p.place) for p in world.problems] == [("t", "on")]
+
+
+@pytest.mark.parametrize("zone", [None, "", "Mars/Olympus", "../../etc/passwd", "America"])
+def test_21_an_unknown_zone_is_the_default_and_the_decision_says_so(zone: str | None) -> None:
+    world = World(PING + 'quiet: {from: "21:00", to: "08:00"}\nsend: a\n', zone=zone, default_zone="America/New_York")
+    world.event("2026-01-05 22:00", "ping")
+    decision = world.decisions[0]
+    assert (decision.outcome, decision.inputs["zone"]) == ("send", "America/New_York")
+    assert decision.inputs["zone_given"] == (zone or "")
+
+
+def test_22_a_grown_weight_moves_only_users_into_it_and_holdouts_stay() -> None:
+    users = [f"u{n}" for n in range(4_000)]
+    before = {user: variant("s", user, {"a": 50, "b": 50}) for user in users}
+    after = {user: variant("s", user, {"a": 60, "b": 40}) for user in users}
+    moved = [user for user in users if before[user] != after[user]]
+    assert {after[user] for user in moved} == {"a"}
+    assert 0.08 < len(moved) / len(users) < 0.12
+    small = {user for user in users if in_holdout("t", user, 10)}
+    assert small < {user for user in users if in_holdout("t", user, 20)}
+    assert 0.08 < len(small) / len(users) < 0.12
