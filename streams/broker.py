@@ -80,8 +80,8 @@ class Ends:
     The admin client is kept: dropped, its futures never resolve (confluent-kafka 2.16).
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._admin = AdminClient(connection.client())
+    def __init__(self, admin: AdminClient) -> None:
+        self._admin = admin
 
     def last_stable(self, places: Iterable[Place]) -> dict[Place, int]:
         """The ends as a read_committed reader sees them; a partition that does not answer is left out. Blocks."""

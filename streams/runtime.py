@@ -91,8 +91,8 @@ class Runtime:
         self.settings = settings
         self.connection = settings.connection
         self.buffer = Buffer(journal)
-        self.ends = Ends(self.connection)
         self.admin = AdminClient(self.connection.client())
+        self.ends = Ends(self.admin)
         self.producer = Producer(settings.producer())
         self.inputs = Inputs(settings.inputs, self.ends, lambda: self.intake, settings.run_records)
         self.checkpointer = Checkpointer(self.buffer, committer(self.producer), self._tables, end_process, self._lost)

@@ -1,1 +1,1 @@
-"""HTTP edges: event ingest, tracking, preferences, console. Nothing is served yet; the README lists what is not there."""
+"""HTTP edges: event ingest, tracking, preferences, console. Nothing is served yet; the README says what is missing."""
