@@ -30,7 +30,8 @@ app.add_typer(run_app, name="run")
 app.add_typer(publish_app, name="publish")
 app.add_typer(letters_app, name="dead-letters")
 
-console = Console(highlight=False)
+WIDTH_OF_A_LOG = 120
+console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_LOG)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -2,10 +2,13 @@
 
 import base64
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from email import message_from_bytes, policy
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import dkim
@@ -21,6 +24,8 @@ from schemas.decisions import Decision
 from schemas.outcomes import Outcome
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES
 from schemas.vocabulary import ENGAGEMENT, DecisionOutcome, LedgerState, OutcomeKind
+
+MANY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ def reconcile(books: Books, dns_record: bytes, selector: str, domain: str, click
     mailed = Counter(command_of(mail) for mail in books.mails)
     answers = {o.id for o in books.outcomes if o.kind not in ENGAGEMENT}
     engaged = {o.id for o in books.outcomes if o.kind in ENGAGEMENT}
-    unsigned = sum(not _verifies(mail.raw, dns_record, selector, domain) for mail in books.mails)
+    unsigned = count_unsigned([mail.raw for mail in books.mails], dns_record, selector, domain)
     decided = {d.command_id for d in sends}
     return [
         _equal("commands = decisions to send", len(ids), len(sends)),
@@ -130,6 +135,15 @@ def reconcile(books: Books, dns_record: bytes, selector: str, domain: str, click
 
 def _equal(says: str, left: int, right: int) -> Check:
     return Check(says, left == right, f"{left:,} = {right:,}" if left == right else f"{left:,} is not {right:,}")
+
+
+def count_unsigned(mails: Sequence[bytes], dns_record: bytes, selector: str, domain: str) -> int:
+    """How many of the mails have no signature that dkimpy verifies; on every core, at milliseconds each."""
+    check = partial(_verifies, dns_record=dns_record, selector=selector, domain=domain)
+    if len(mails) < MANY:
+        return sum(not signed for signed in map(check, mails))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        return sum(not signed for signed in pool.map(check, mails, chunksize=50))
 
 
 def _verifies(raw: bytes, dns_record: bytes, selector: str, domain: str) -> bool:

@@ -76,7 +76,8 @@ class Report:
 
 
 def _sorted(counter: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counter.items(), key=lambda item: (-item[1], item[0])))
+    """Largest first, with plain text for keys: JSON takes no enum there."""
+    return {str(key): n for key, n in sorted(counter.items(), key=lambda item: (-item[1], item[0]))}
 
 
 def show(console: Console, report: Report, environment: Environment) -> None:

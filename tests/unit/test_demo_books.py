@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from infra.demo.books import Books, latencies, reconcile
+from infra.demo.books import Books, count_unsigned, latencies, reconcile
 from infra.sink import Delivered
 from schemas.commands import SendCommand, command_id
 from schemas.decisions import Decision
@@ -125,3 +125,9 @@ def test_percentiles_are_of_the_nearest_rank():
     found = latencies(n / 1000 for n in range(1, 101))
     assert (found.count, found.p50_ms, found.p95_ms, found.p99_ms) == (100, 51.0, 96.0, 100.0)
     assert latencies([]).count == 0
+
+
+def test_many_mails_are_verified_as_few_are(signer):
+    mails = [a_mail(signer, f"{n:032x}").raw for n in range(210)]
+    mails[7] = mails[7].replace(b"hello", b"hullo")
+    assert count_unsigned(mails, dns_record(signer.key).encode(), "demo", "mail.example") == 1
