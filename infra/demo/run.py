@@ -38,7 +38,7 @@ GROUPS = {
     "ebbtide-recorder": (DECISIONS.name, OUTCOMES.name),
     "ebbtide-recipients": (PROFILES.name, OUTCOMES.name),
 }
-FEED_PER_S = 1_000
+FEED_PER_S = 800
 DRAIN_TIMEOUT_S = 180.0
 SETTLE_S = 4
 """Timers fire within a second of their instant; what they bring is on Kafka well before this has passed."""
