@@ -230,14 +230,18 @@ def _patiently(ask: Callable[[], T]) -> T:
             time.sleep(0.2)
 
 
-def read_all(kafka: str, topic: str) -> Iterator[Message]:
-    """Each record of the topic from its beginning to the end it had when asked, committed ones only."""
+def read_all(kafka: str, topic: str, since_ms: int | None = None) -> Iterator[Message]:
+    """Each committed record of the topic up to the end it had when asked; from its beginning, or from `since_ms`."""
     with Progress(kafka) as progress:
         high = {p: end for p, end in progress.ends(topic).high.items() if end > 0}
     if not high:
         return
     consumer = Consumer(reader_config(kafka, "ebbtide-reader"))
-    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in high])
+    starts = [TopicPartition(topic, p, OFFSET_BEGINNING) for p in high]
+    if since_ms is not None:
+        asked = [TopicPartition(topic, p, since_ms) for p in high]
+        starts = _patiently(lambda: consumer.offsets_for_times(asked, timeout=TIMEOUT_S))
+    consumer.assign(starts)
     try:
         yield from _to_the_ends(consumer, {(topic, p) for p in high})
     finally:

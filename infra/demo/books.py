@@ -59,11 +59,8 @@ def read_books(kafka: str, database_url: str, sink: Path, live_from: datetime) -
     books.outcomes = [decode(Outcome, m.value()) for m in read_all(kafka, OUTCOMES.name)]
     for message in read_all(kafka, DEAD_LETTERS.name):
         books.dead_letters[_cause(message.value())] += 1
-    since_ms = live_from.timestamp() * 1000
-    for message in read_all(kafka, EVENTS.name):
-        appended_ms = message.timestamp()[1]
-        if appended_ms >= since_ms:
-            books.appended_at[_event_id(message.value())] = appended_ms / 1000
+    for message in read_all(kafka, EVENTS.name, int(live_from.timestamp() * 1000)):
+        books.appended_at[_event_id(message.value())] = message.timestamp()[1] / 1000
     books.mails = list(read_messages(sink))
     with psycopg.connect(database_url) as connection:
         books.ledger = dict(connection.execute("SELECT command_id, state FROM ledger").fetchall())

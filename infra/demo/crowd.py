@@ -43,7 +43,7 @@ class Sizes:
     cart_second: int = 120
     cart_withdrawn: int = 40
     lapsing: int = 120
-    orders: int = 2_000
+    orders: int = 1_200
     events: int = 20_000
 
 
