@@ -250,8 +250,9 @@ def read_all(kafka: str, topic: str, since_ms: int | None = None) -> Iterator[Me
 
 def reader_config(kafka: str, group: str) -> dict[str, str | int | float | bool]:
     """A consumer that reads committed records, says where a partition ends, and commits nothing by itself."""
-    more: dict[str, str | bool] = {
+    more: dict[str, str | int | bool] = {
         "group.id": group,
+        "fetch.wait.max.ms": 50,
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",

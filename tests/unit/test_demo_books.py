@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from infra.demo.books import Books, count_unsigned, latencies, reconcile
+from infra.demo.books import Books, command_of, latencies, reconcile
 from infra.sink import Delivered
 from schemas.commands import SendCommand, command_id
 from schemas.decisions import Decision
@@ -127,7 +127,8 @@ def test_percentiles_are_of_the_nearest_rank():
     assert latencies([]).count == 0
 
 
-def test_many_mails_are_verified_as_few_are(signer):
-    mails = [a_mail(signer, f"{n:032x}").raw for n in range(210)]
-    mails[7] = mails[7].replace(b"hello", b"hullo")
-    assert count_unsigned(mails, dns_record(signer.key).encode(), "demo", "mail.example") == 1
+def test_the_command_is_read_from_the_head_and_nowhere_else(signer):
+    mail = a_mail(signer, "ab12")
+    assert command_of(mail) == "ab12"
+    elsewhere = mail.raw.replace(b"X-Ebbtide-Command: ab12\r\n", b"").replace(b"hello", b"X-Ebbtide-Command: ab12\r")
+    assert command_of(Delivered("a", "b", elsewhere, 0.0)) == ""
