@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fmt up down status logs clean setup setup-lint
+.PHONY: help demo test test-all lint fmt up down status logs clean setup setup-lint
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
@@ -14,8 +14,11 @@ help: ## List the targets
 demo: setup ## Run the whole pipeline on a real purchase log, on real servers, and check its books
 	@$(ebbtide) demo $(ARGS)
 
-test: setup ## Run all tests on real servers (ARGS='-k name' goes to pytest)
+test: setup ## Run the tests on real servers (ARGS='-k name' goes to pytest)
 	@.venv/bin/pytest $(ARGS)
+
+test-all: setup ## Run all of that and the long kills and outages of the stream runtime
+	@.venv/bin/pytest -m "slow or not slow" $(ARGS)
 
 lint: setup-lint ## Check style, types and import rules; needs no server and no Java
 	.venv/bin/ruff check .

@@ -150,7 +150,11 @@ class Acks(faust.Sensor):
     def on_message_out(self, tp: TP, offset: int, message: Any) -> None:
         """All agents have finished with the message, or skipped it."""
         begun = self._gate.finish(message)
-        if not begun or message.generation_id != self._app.consumer_generation_id:
+        if message.generation_id != self._app.consumer_generation_id:
+            consumer: Any = self._app.consumer
+            consumer.forget_ack(tp, offset)
+            return
+        if not begun:
             return
         if isinstance(message.value, Run):  # its step has recorded its offsets
             for piece in message.value.pieces:

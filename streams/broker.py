@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
@@ -22,8 +22,12 @@ NOT_YET = frozenset(
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
         KafkaError.UNSTABLE_OFFSET_COMMIT,
         KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._NOENT,  # "No leaders found": a broker that has just come up
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,
         KafkaError._WAIT_COORD,
@@ -50,9 +54,14 @@ class Connection:
     security: Mapping[str, str] = field(default_factory=dict)
 
     def client(self, **config: str | int | float | bool) -> dict[str, str | int | float | bool]:
-        """The settings of one client, `queued_min_messages` written for `queued.min.messages`."""
+        """The settings of one client, `queued_min_messages` written for `queued.min.messages`.
+
+        librdkafka's own log stays silent: it would say twenty times a second that a broker is away. Who uses the
+        client says so once.
+        """
         named = {name.replace("_", "."): value for name, value in config.items()}
-        return {"bootstrap.servers": self.servers, **self.security, **named}
+        quiet = {"log_level": 2, "reconnect.backoff.ms": 200, "reconnect.backoff.max.ms": 2_000}
+        return {"bootstrap.servers": self.servers, **quiet, **self.security, **named}
 
 
 def error_of(exception: KafkaException) -> KafkaError:
@@ -77,7 +86,9 @@ def patiently(ask: Callable[[], T], patience_s: float = PATIENCE_S, go_on: Calla
 class Ends:
     """Where partitions end, asked in one request for all of them.
 
-    The admin client is kept: dropped, its futures never resolve (confluent-kafka 2.16).
+    The admin client is kept: dropped, its futures never resolve. After an error its view of the cluster is renewed:
+    by itself it would go on with leader epochs from before a broker's restart, and be refused for ever
+    (confluent-kafka 2.16).
     """
 
     def __init__(self, admin: AdminClient) -> None:
@@ -85,25 +96,35 @@ class Ends:
 
     def last_stable(self, places: Iterable[Place]) -> dict[Place, int]:
         """The ends as a read_committed reader sees them; a partition that does not answer is left out. Blocks."""
-        ends = {}
-        for place, future in self._ask(places, IsolationLevel.READ_COMMITTED).items():
-            try:
-                ends[place] = int(future.result(2 * REQUEST_S).offset)
-            except (KafkaException, TimeoutError):  # away or electing a leader: the next question gets it
-                continue
+        ends, failed = self._ask(places, IsolationLevel.READ_COMMITTED)
+        if failed is not None:
+            with suppress(KafkaException):  # still away: the next question renews it
+                self._renew()
         return ends
 
     def high_watermarks(self, places: Iterable[Place], go_on: Callable[[], bool]) -> dict[Place, int]:
         """The ends with what open transactions wrote; all of them, patiently. Blocks; raises KafkaException."""
+        wanted = list(places)
 
         def ask() -> dict[Place, int]:
-            answers = self._ask(wanted, IsolationLevel.READ_UNCOMMITTED)
-            return {place: int(future.result(2 * REQUEST_S).offset) for place, future in answers.items()}
+            ends, failed = self._ask(wanted, IsolationLevel.READ_UNCOMMITTED)
+            if failed is not None:
+                self._renew()
+                raise failed
+            return ends
 
-        wanted = list(places)
         return patiently(ask, go_on=go_on) if wanted else {}
 
-    def _ask(self, places: Iterable[Place], level: IsolationLevel) -> dict[Place, "Future[Any]"]:
+    def _ask(self, places: Iterable[Place], level: IsolationLevel) -> tuple[dict[Place, int], KafkaException | None]:
         wanted = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
         futures = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=REQUEST_S)
-        return {Place(tp.topic, tp.partition): future for tp, future in futures.items()}
+        ends, failed = {}, None
+        for tp, future in futures.items():
+            try:
+                ends[Place(tp.topic, tp.partition)] = int(future.result(2 * REQUEST_S).offset)
+            except KafkaException as exception:
+                failed = exception
+        return ends, failed
+
+    def _renew(self) -> None:
+        self._admin.list_topics(timeout=REQUEST_S)

@@ -20,6 +20,9 @@ BEGUN_S = 60.0
 """How long an event that was begun may keep a checkpoint waiting, before its agent must be taken for stuck."""
 
 
+LOOK_S = 5.0
+
+
 class State(Protocol):
     """What a checkpoint needs of a table."""
 
@@ -102,7 +105,11 @@ class Checkpointer:
             return False
         staged = self._committer.stage(sealed)
         loop = asyncio.get_running_loop()
-        outcome = await loop.run_in_executor(self._thread, self._committer.commit, sealed, staged)
+        commit = loop.run_in_executor(self._thread, self._committer.commit, sealed, staged)
+        while not (await asyncio.wait({commit}, timeout=LOOK_S))[0]:
+            if self._committer.is_stuck():
+                self._fatal("the client library does not come back from a commit")
+        outcome = commit.result()
         if outcome is Outcome.FATAL:
             self._fatal("a checkpoint could not be committed; the state is recovered by the next process")
         elif outcome is Outcome.LOST:

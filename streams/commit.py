@@ -11,7 +11,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams import failpoints
-from streams.broker import error_of
+from streams.broker import NOT_YET, error_of
 from streams.checkpoint import Output, Sealed
 
 log = structlog.get_logger()
@@ -24,36 +24,52 @@ class Outcome(StrEnum):
     LOST = "lost"
     """The group has moved on: another member may own the partitions. Drop the state and recover."""
     FATAL = "fatal"
-    """This producer is fenced or broken. End the process."""
+    """This producer is fenced, or nothing helps. End the process."""
 
 
 LOST = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
 CALL_S = 5.0
-ABORTS = 20
-"""How many times one checkpoint is sent again after an abort before something else must be wrong with it."""
+STUCK_S = 45.0
+"""How long one call may take that was told to take CALL_S: librdkafka has been seen to wait for ever."""
+ATTEMPTS = 20
+"""How many times one checkpoint is sent before something must be wrong with it."""
 
 
 class TransactionalProducer(Protocol):
     """What the committer needs of confluent_kafka.Producer."""
 
+    def init_transactions(self, timeout: float) -> None: ...
     def begin_transaction(self) -> None: ...
     def produce(self, topic: str, value: bytes | None, key: bytes | None, **where: object) -> None: ...
     def poll(self, timeout: float) -> int: ...
     def send_offsets_to_transaction(self, offsets: list[TopicPartition], metadata: object, timeout: float) -> None: ...
     def commit_transaction(self, timeout: float) -> None: ...
-    def abort_transaction(self, timeout: float) -> None: ...
 
 
 class Committer:
-    """Writes sealed checkpoints, one at a time.
+    """Writes sealed checkpoints, one at a time, over producers that `connect` makes.
 
     `stage` belongs to the event loop's thread (elsewhere it fights the agents for the interpreter), `commit` to
     another, for it waits for the broker as long as that takes: retriable errors are tried again without end, since
     giving up would say less than is true. What must not wait for it is the loss of the partitions.
+
+    After any other error the producer is given up, not its transaction aborted: a new one under the same
+    transactional id makes the coordinator abort what the old one left, and its sequence numbers begin anew. A
+    producer whose messages timed out is refused (OUT_OF_ORDER_SEQUENCE_NUMBER), and was seen to hang in that state.
     """
 
-    def __init__(self, producer: TransactionalProducer) -> None:
-        self._producer = producer
+    def __init__(self, connect: Callable[[], TransactionalProducer]) -> None:
+        self._connect = connect
+        self._producer: TransactionalProducer
+        self._call_began_s: float | None = None
+
+    def open(self) -> None:
+        """Connects, and fences every earlier producer of this transactional id. Blocks until the broker answers.
+
+        Raises KafkaException where it refuses.
+        """
+        self._producer = self._connect()
+        self._patiently(lambda: self._producer.init_transactions(CALL_S))
 
     def stage(self, sealed: Sealed) -> KafkaException | None:
         """Begins the transaction and produces its records; returns what went wrong, for `commit` to deal with."""
@@ -66,15 +82,15 @@ class Committer:
         return None
 
     def commit(self, sealed: Sealed, staged: KafkaException | None = None) -> Outcome:
-        """Commits what was staged; after an abortable error sends the same records again. Blocks."""
+        """Commits what was staged; after an error that allows it sends the same records again. Blocks."""
         problem = staged
-        for attempt in range(ABORTS):
+        for attempt in range(ATTEMPTS):
             try:
                 if problem is not None:
                     raise problem
                 self._finish(sealed)
             except KafkaException as exception:
-                outcome = self._abort(error_of(exception))
+                outcome = self._recover(error_of(exception))
                 if outcome is not None:
                     return outcome
                 time.sleep(min(1.0, 0.05 * attempt))
@@ -82,8 +98,13 @@ class Committer:
             else:
                 failpoints.reach("after_commit")
                 return Outcome.OK
-        log.critical("checkpoint_never_commits", attempts=ABORTS, records=len(sealed.outputs))
+        log.critical("checkpoint_never_commits", attempts=ATTEMPTS, records=len(sealed.outputs))
         return Outcome.FATAL
+
+    def is_stuck(self) -> bool:
+        """Whether a call to the client library does not come back."""
+        began_s = self._call_began_s
+        return began_s is not None and time.monotonic() - began_s > STUCK_S
 
     def _produce(self, outputs: Sequence[Output]) -> None:
         produce = self._producer.produce
@@ -110,29 +131,32 @@ class Committer:
         offsets = list(sealed.offsets)
         self._patiently(lambda: self._producer.send_offsets_to_transaction(offsets, sealed.membership, CALL_S))
 
-    def _abort(self, error: KafkaError) -> Outcome | None:
-        """Ends the transaction that failed; None where it can be sent again."""
+    def _recover(self, error: KafkaError) -> Outcome | None:
+        """Has the failed transaction ended; None where its records can be sent again."""
         log.warning("checkpoint_failed", error=error.str(), code=error.name(), fatal=error.fatal())
         if error.fatal():
             return Outcome.FATAL
         try:
-            self._patiently(lambda: self._producer.abort_transaction(CALL_S))
+            self.open()
         except KafkaException as exception:
-            log.critical("abort_failed", error=error_of(exception).str())
+            log.critical("producer_refused", error=error_of(exception).str())
             return Outcome.FATAL
         return Outcome.LOST if error.code() in LOST else None
 
-    @staticmethod
-    def _patiently(call: Callable[[], None]) -> None:
+    def _patiently(self, call: Callable[[], None]) -> None:
         said = False
         while True:
+            self._call_began_s = time.monotonic()
             try:
                 return call()
             except KafkaException as exception:
                 error = error_of(exception)
-                if error.fatal() or error.txn_requires_abort() or not error.retriable():
+                again = error.retriable() or error.code() in NOT_YET
+                if error.fatal() or error.txn_requires_abort() or not again:
                     raise
                 if not said:
                     log.warning("checkpoint_waits", error=error.str())
                     said = True
-                time.sleep(0.1)
+            finally:
+                self._call_began_s = None
+            time.sleep(0.1)

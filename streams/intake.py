@@ -23,6 +23,9 @@ from streams.broker import Connection, Place
 T = TypeVar("T")
 log = structlog.get_logger()
 
+SAY_S = 30.0
+"""Between two lines about one kind of trouble: a broker that is away is noticed ten times a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class IntakeSettings:
@@ -101,6 +104,7 @@ class Intake(threading.Thread):
         self._subscribed = False
         self._stopping = False
         self._epoch = 0
+        self._said_s: dict[int, float] = {}
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Joins the group for these topics."""
@@ -287,5 +291,8 @@ class Intake(threading.Thread):
         fatal = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError._AUTO_OFFSET_RESET}
         if error.fatal() or error.code() in fatal:
             self._listener.failed(f"the consumer cannot go on: {error.str()}")
-        else:
+            return
+        now_s = time.monotonic()
+        if now_s - self._said_s.get(error.code(), -SAY_S) >= SAY_S:
+            self._said_s[error.code()] = now_s
             log.warning("consumer_waits", error=error.str())

@@ -93,9 +93,9 @@ class Runtime:
         self.buffer = Buffer(journal)
         self.admin = AdminClient(self.connection.client())
         self.ends = Ends(self.admin)
-        self.producer = Producer(settings.producer())
+        self.committer = committer(lambda: Producer(settings.producer()))
         self.inputs = Inputs(settings.inputs, self.ends, lambda: self.intake, settings.run_records)
-        self.checkpointer = Checkpointer(self.buffer, committer(self.producer), self._tables, end_process, self._lost)
+        self.checkpointer = Checkpointer(self.buffer, self.committer, self._tables, end_process, self._lost)
         self._reader = ChangelogReader(self.connection, settings.name, self.ends)
         self.companions: list[Service] = []
         self._step: BatchStep | None = None

@@ -20,7 +20,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage, RecordMetadata
 from mode import Service
 
-from streams.broker import PATIENCE_S, Place, error_of, patiently
+from streams.broker import Place, error_of, patiently
 from streams.checkpoint import Output
 from streams.clock import Run
 from streams.ending import end_process
@@ -165,7 +165,7 @@ class Consumer(FaustConsumer):
         if isinstance(record, Run):
             at_s = record.clock_ms / 1000
             run = cast(Any, record)  # Faust types a value as bytes
-            place = (tp.topic, tp.partition, record.number)
+            place = (tp.topic, tp.partition, (generation << 40) + record.number)  # unlike any of another generation
             return ConsumerMessage(*place, at_s, 1, [], None, run, None, 0, 0, tp, generation_id=generation)
         kind, at_ms = record.timestamp()
         key, value = record.key(), record.value()
@@ -225,6 +225,10 @@ class Consumer(FaustConsumer):
         self._forget_acks()
         return await self.runtime.checkpointer.checkpoint()
 
+    def forget_ack(self, tp: TP, offset: int) -> None:
+        """Undoes what Faust noted of a message of an earlier generation: the same offset is read again in this one."""
+        self._acked_index[tp].discard(offset)
+
     def _forget_acks(self) -> None:
         """Faust's own lists of acks would grow for ever; the buffer has heard of them."""
         for acked in self._acked.values():
@@ -282,12 +286,7 @@ class Producer(FaustProducer):
     async def on_start(self) -> None:
         """Fences every earlier producer of this transactional id, waiting for a broker that is away."""
         await super().on_start()
-        client = self.transport.runtime.producer
-
-        def fence() -> None:
-            patiently(lambda: client.init_transactions(10.0), PATIENCE_S)
-
-        await asyncio.get_running_loop().run_in_executor(None, fence)
+        await asyncio.get_running_loop().run_in_executor(None, self.transport.runtime.committer.open)
 
     async def create_topic(
         self,
