@@ -34,6 +34,8 @@ NOT_YET = frozenset(
     }
 )
 """What is answered while a broker starts, moves or is away, and while a transaction on an offset is open."""
+NOT_KNOWN_YET = NOT_YET | {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION}
+"""And of a topic that was made a moment ago, or whose broker has just come up."""
 
 
 class Place(NamedTuple):
@@ -78,7 +80,7 @@ def patiently(ask: Callable[[], T], patience_s: float = PATIENCE_S, go_on: Calla
         try:
             return ask()
         except KafkaException as exception:
-            if error_of(exception).code() not in NOT_YET or time.monotonic() > end or not go_on():
+            if error_of(exception).code() not in NOT_KNOWN_YET or time.monotonic() > end or not go_on():
                 raise
             time.sleep(0.1)
 
