@@ -231,11 +231,14 @@ def schema(
 
 
 @run_app.command("streams")
-def run_streams(instance: Instance = "main") -> None:
+def run_streams(
+    instance: Instance = "main",
+    slot: Annotated[int, typer.Option(min=0, max=99, help="Which of several workers: no two may have one slot.")] = 0,
+) -> None:
     """Run the Faust worker, which decides."""
     from infra.running import run_streams_worker
 
-    run_streams_worker(Environment.of(instance))
+    run_streams_worker(Environment.of(instance), slot)
 
 
 @run_app.command("senders")

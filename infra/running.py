@@ -7,8 +7,8 @@ from infra.environment import Environment
 from infra.kafka import client_config
 
 
-def run_streams_worker(environment: Environment) -> None:
-    """The Faust worker, until a signal; does not return."""
+def run_streams_worker(environment: Environment, slot: int = 0) -> None:
+    """The Faust worker of a slot, until a signal; does not return."""
     import faust
 
     from streams.app import configure_logging, create_app
@@ -17,7 +17,7 @@ def run_streams_worker(environment: Environment) -> None:
     client_config(environment.kafka)
     os.environ.update(environment.variables())
     configure_logging()
-    app = create_app(StreamSettings())
+    app = create_app(StreamSettings(), slot)
     faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
 
 

@@ -183,7 +183,7 @@ class FollowRules(Service):
         await asyncio.get_running_loop().run_in_executor(None, self._feed.stop)
 
 
-def create_app(settings: StreamSettings, slot: str = "0") -> faust.App:
+def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
     """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing.
 
     Of the workers that run at once each needs a `slot` of its own.
@@ -192,7 +192,7 @@ def create_app(settings: StreamSettings, slot: str = "0") -> faust.App:
     runtime = Runtime(
         RuntimeSettings(
             name=settings.streams_group,
-            slot=slot,
+            slot=str(slot),
             connection=connection,
             inputs=tuple(topic.name for topic in INPUTS),
             partitions=user_partitions(connection),
@@ -201,7 +201,7 @@ def create_app(settings: StreamSettings, slot: str = "0") -> faust.App:
                 "topic_replication_factor": settings.replication_factor,
                 "web_bind": "127.0.0.1",
                 "web_host": "127.0.0.1",
-                "web_port": settings.web_port,
+                "web_port": settings.web_port + slot,
             },
         ),
         CheckpointJournal(),
