@@ -7,7 +7,7 @@ import asyncio
 import logging
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import faust
 import structlog
@@ -15,19 +15,21 @@ from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 from mode import Service
 
+from schemas.plain import plain_event
 from schemas.topics import EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.broker import Connection
-from streams.checkpoint import Mark, Output
+from streams.checkpoint import Mark
 from streams.ending import end_process
-from streams.evaluate import Decider, Outgoing, Record, Step, dead_letter
+from streams.evaluate import Decider, Record, Step, dead_letter
 from streams.journal import CheckpointJournal
+from streams.keys import PartitionKeys
 from streams.rulefeed import Published, RuleFeed
 from streams.runtime import Runtime, RuntimeSettings
 from streams.settings import StreamSettings
 from streams.timers import TimerIndex
+from triggers.encoding import due_of
 from triggers.evaluator import Evaluator
-from triggers.state import UserState
 
 log = structlog.get_logger()
 
@@ -81,6 +83,7 @@ class Deciding:
         self._decider: Decider | None = None
         self._versions: Mapping[str, int] = {}
         self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
+        self._keys: dict[int, PartitionKeys] = {}
         self._table = runtime.app.Table("user-state", partitions=self._partitions).local
 
     def adopt(self, published: Published) -> None:
@@ -102,9 +105,11 @@ class Deciding:
 
     def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002 - the runtime keeps the clock
         """Builds the partition's timer index."""
+        held = self._table.data(partition)
+        self._keys[partition] = PartitionKeys(partition, self._partitions, held)
         timers = self._timers[partition] = TimerIndex()
-        for key, raw in self._table.data(partition).items():
-            timers.set(key, UserState.decode(key.decode(), raw).next_due())
+        for key, raw in held.items():
+            timers.set(key, due_of(raw))
 
     def dropped(self) -> None:
         """Forgets the timers."""
@@ -114,18 +119,36 @@ class Deciding:
         """The rules and control in force."""
         return self._versions
 
-    def apply(self, partition: int, record: Message, now_ms: int) -> None:
-        """Decides one record. It changes nothing before the core has answered."""
-        key = record.key()
-        state = None if key is None else self._table.get(partition, key)
-        self._keep(partition, self._current.apply(_read(record), state, now_ms))
+    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
+        """Decides records of one input. State is changed only after the core has answered."""
+        decider = self._current
+        get, keep = self._table.get, self._keep
 
-    def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:
+        def read(record: Message, now_ms: int) -> None:
+            key = record.key()
+            state = None if key is None else get(partition, key)
+            keep(partition, decider.apply(_read(record), state, now_ms))
+
+        if topic != EVENTS.name:
+            return read
+        known, types = self._keys[partition], decider.read_types
+
+        def read_event(record: Message, now_ms: int) -> None:
+            event = plain_event(record.value())
+            if event is None or not known.is_at_home(record.key(), event["user_id"]):
+                read(record, now_ms)
+            elif event["type"] in types:
+                state = get(partition, record.key())
+                keep(partition, decider.apply_plain(event, _read(record), state, now_ms))
+
+        return read_event
+
+    def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
         """Puts the record among the dead letters."""
         read = _read(record)
         log.error("record_failed", place=f"{read.topic}[{read.partition}]@{read.offset}", exc_info=error)
         letter = dead_letter(read, DeadLetterCause.RULE_ERROR, f"{type(error).__name__}: {error}", now_ms)
-        self._send(partition, letter)
+        self._emit(letter)
 
     def fire(self, partition: int, now_ms: int) -> int:
         """Fires what is due, user by user in order of time."""
@@ -133,7 +156,7 @@ class Deciding:
         while (key := timers.pop_due(now_ms)) is not None:
             raw = self._table.get(partition, key)
             if raw is not None:
-                self._keep(partition, self._current.fire_due(key.decode(), raw, now_ms))
+                self._keep(partition, self._current.fire_due(partition, key.decode(), raw, now_ms))
                 fired += 1
         return fired
 
@@ -143,15 +166,11 @@ class Deciding:
         return self._decider
 
     def _keep(self, partition: int, step: Step) -> None:
-        if step.user_id is not None and step.state is not None:
-            key = step.user_id.encode()
-            self._table.put(partition, key, step.state)
-            self._timers[partition].set(key, step.next_due_ms)
-        for outgoing in step.outgoing:
-            self._send(partition, outgoing)
-
-    def _send(self, partition: int, outgoing: Outgoing) -> None:
-        self._emit(Output(outgoing.topic, outgoing.key, outgoing.value, partition))
+        if step.state is not None:
+            self._table.put(partition, step.key, step.state)
+            self._timers[partition].set(step.key, step.next_due_ms)
+        for output in step.outgoing:
+            self._emit(output)
 
 
 def _reaches(versions: Mapping[str, int], others: Mapping[str, int]) -> bool:

@@ -31,11 +31,12 @@ class Steps(Protocol):
     def dropped(self) -> None:
         """All partitions are gone, and their tables with them."""
 
-    def apply(self, partition: int, record: Message, now_ms: int) -> None:
-        """Applies one record at its append time. What it raises must have changed nothing."""
+    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
+        """What applies one record of this input at its append time, in milliseconds; asked once a piece of a run.
+        What it raises must have changed nothing."""
 
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:
-        """`apply` raised: puts the record aside, so that it stops nothing. What it raises ends the process."""
+        """`reading` raised: puts the record aside, so that it stops nothing. What it raises ends the process."""
 
     def fire(self, partition: int, now_ms: int) -> int:
         """Fires all timers due at `now_ms` or before, in order of (due, id); returns how many."""
@@ -74,14 +75,15 @@ class BatchStep:
     def work(self, run: Run[Message]) -> int:
         """Applies records and timers; returns how many timers fired. Nothing may come between this and `record`."""
         partition, steps = run.partition, self._steps
-        apply, clock_ms, fired = steps.apply, self._clocks[partition], 0
+        clock_ms, fired = self._clocks[partition], 0
         for piece in run.pieces:
+            apply = steps.reading(partition, piece.topic)
             for record, now_ms in zip(piece.records, piece.times_ms, strict=True):
                 if now_ms > clock_ms:
                     fired += steps.fire(partition, now_ms - 1)
                     clock_ms = now_ms
                 try:
-                    apply(partition, record, now_ms)
+                    apply(record, now_ms)
                 except Exception as error:  # noqa: BLE001 - a poison record must not stop its partition
                     steps.failed(partition, record, error, now_ms)
         if run.is_tick:

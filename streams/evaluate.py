@@ -1,6 +1,7 @@
 """One record in, the new state and the records to write out: the trigger core as the stream sees it.
 
-Knows no Faust and no clock: whoever calls passes the record, the user's state as bytes, and the instant.
+Knows no Faust and no clock: whoever calls passes the record, the user's state as bytes, and the instant. State goes in
+and comes out as bytes, so that a record which fails has changed nothing.
 """
 
 from dataclasses import dataclass, field
@@ -10,11 +11,15 @@ from schemas.codec import DecodeError, decode, encode, partition_for
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
 from schemas.outcomes import Outcome
+from schemas.plain import PlainEvent
 from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
+from streams.checkpoint import Output
+from triggers import encoding
+from triggers.cel_runtime import as_ms
 from triggers.evaluator import Evaluator
-from triggers.state import UserState
+from triggers.state import StoredEvent, UserState
 from triggers.turn import Effects
 
 READER = "streams"
@@ -33,23 +38,14 @@ class Record:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A record to write; its partition follows from its key."""
-
-    topic: str
-    key: bytes | None
-    value: bytes
-
-
 @dataclass(slots=True)
 class Step:
     """What one step did: the user's new state (None where it did not change) and what to write."""
 
-    user_id: str | None = None
+    key: bytes = b""
     state: bytes | None = None
     next_due_ms: int | None = None
-    outgoing: list[Outgoing] = field(default_factory=list)
+    outgoing: list[Output] = field(default_factory=list)
 
 
 class Decider:
@@ -58,6 +54,8 @@ class Decider:
     def __init__(self, evaluator: Evaluator, partitions: int) -> None:
         self.evaluator = evaluator
         self.partitions = partitions
+        self.read_types = frozenset(evaluator.rules.routes)
+        """The types of the events that some rule reads; all others change nothing."""
 
     def apply(self, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
         """The step of one record. A record that cannot be read is a dead letter and changes nothing."""
@@ -67,7 +65,9 @@ class Decider:
             return Step(outgoing=[dead_letter(record, error.cause, error.detail, now_ms)])
         if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
             return Step()
-        state = UserState.decode(fact.user_id, raw_state)
+        if isinstance(fact, Event) and fact.type not in self.read_types:
+            return Step()
+        state = encoding.decode(fact.user_id, raw_state)
         match fact:
             case Event():
                 effects = self.evaluator.apply_event(state, fact, now_ms)
@@ -75,16 +75,21 @@ class Decider:
                 effects = self.evaluator.apply_profile(state, fact, now_ms)
             case Outcome():
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
-        step = _step(state, effects)
-        for problem in effects.problems:
-            detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
-            step.outgoing.append(dead_letter(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
-        return step
+        return _with_problems(_step(state, effects, record.partition), record, effects, now_ms)
 
-    def fire_due(self, user_id: str, raw_state: bytes, now_ms: int) -> Step:
+    def apply_plain(self, event: PlainEvent, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
+        """As `apply`, of an event that was found plain, and in its right partition, and of a type that is read."""
+        at_ms = as_ms(datetime.fromisoformat(event["time"]))
+        properties = event.get("properties") or {}
+        stored = StoredEvent(event["id"], event["type"], at_ms, event.get("source", ""), properties)
+        state = encoding.decode(event["user_id"], raw_state)
+        effects = self.evaluator.apply_stored(state, stored, now_ms)
+        return _with_problems(_step(state, effects, record.partition), record, effects, now_ms)
+
+    def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
         """The step of a user's timers that are due at `now_ms`."""
-        state = UserState.decode(user_id, raw_state)
-        return _step(state, self.evaluator.fire_due(state, now_ms))
+        state = encoding.decode(user_id, raw_state)
+        return _step(state, self.evaluator.fire_due(state, now_ms), partition)
 
     def _read(self, record: Record) -> Input:
         fact: Input = decode(MODELS[record.topic], record.value)
@@ -100,7 +105,7 @@ class Decider:
         return fact
 
 
-def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Outgoing:
+def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Output:
     """The record put aside, with its place, its cause and its original bytes."""
     letter = DeadLetter(
         topic=record.topic,
@@ -113,12 +118,22 @@ def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int
         key=b64(record.key),
         value=b64(record.value),
     )
-    return Outgoing(DEAD_LETTERS.name, record.key, encode(letter))
+    return Output(DEAD_LETTERS.name, record.key, encode(letter), record.partition)
 
 
-def _step(state: UserState, effects: Effects) -> Step:
+def _with_problems(step: Step, record: Record, effects: Effects, now_ms: int) -> Step:
+    for problem in effects.problems:
+        detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
+        step.outgoing.append(dead_letter(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
+    return step
+
+
+def _step(state: UserState, effects: Effects, partition: int) -> Step:
     key = state.user_id.encode()
-    step = Step(state.user_id, state.encode(), state.next_due())
-    step.outgoing.extend(Outgoing(DECISIONS.name, key, encode(decision)) for decision in effects.decisions)
-    step.outgoing.extend(Outgoing(COMMANDS.name, key, encode(command)) for command in effects.commands)
+    step = Step(key, encoding.encode(state), state.next_due())
+    records = effects.records
+    if records:
+        step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]
+        commands = [command for record in records if (command := record.command_json()) is not None]
+        step.outgoing += [Output(COMMANDS.name, key, command, partition) for command in commands]
     return step

@@ -10,7 +10,7 @@ import heapq
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import faust
@@ -114,15 +114,20 @@ class Deciding:
     def dropped(self) -> None:
         self._jobs.clear()
 
-    def apply(self, partition: int, record: Message, now_ms: int) -> None:
-        user, key = record.key().decode(), record.key()
-        weights = record.topic() == self._names.weights
-        written = self._jobs[partition].apply(weights, user, record.value(), now_ms)
-        self._table.put(partition, key, self._jobs[partition].users[user])
-        for value in written:
-            self._emit(Output(self._names.commands, key, value, partition))
-        if self._slow_s:
-            time.sleep(self._slow_s)
+    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
+        job, weights = self._jobs[partition], topic == self._names.weights
+
+        def apply(record: Message, now_ms: int) -> None:
+            key = record.key()
+            user = key.decode()
+            written = job.apply(weights, user, record.value(), now_ms)
+            self._table.put(partition, key, job.users[user])
+            for value in written:
+                self._emit(Output(self._names.commands, key, value, partition))
+            if self._slow_s:
+                time.sleep(self._slow_s)
+
+        return apply
 
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
         letter = orjson.dumps({"topic": record.topic(), "offset": record.offset(), "cause": str(error)})

@@ -46,10 +46,20 @@ class Evaluator:
         return Turn(self.rules, state, now_ms, self._zone)
 
     def apply_event(self, state: UserState, event: Event, now_ms: int) -> Effects:
-        """What the event does. One of the last 64 ids within 24 h changes nothing."""
+        """What the event does, as `apply_stored`."""
         stored = StoredEvent(event.id, event.type, as_ms(event.time), event.source, event.properties)
+        return self.apply_stored(state, stored, now_ms)
+
+    def apply_stored(self, state: UserState, stored: StoredEvent, now_ms: int) -> Effects:
+        """What the event does. One of the last 64 ids within 24 h changes nothing.
+
+        An event of a type that no rule reads changes nothing either, and its id is not remembered.
+        """
         turn = self.turn(state, now_ms)
-        self._apply(turn, stored)
+        if stored.type in self.rules.routes:
+            self._apply(turn, stored)
+        else:
+            self._fire(turn, now_ms, inclusive=False)
         return turn.effects
 
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
@@ -206,12 +216,14 @@ def _keep(begun: list[Occurrence], occurrence: Occurrence | None) -> None:
 def _repeated(state: UserState, event_id: str, now_ms: int) -> bool:
     """Whether the id was seen of late; remembers it."""
     seen = state.seen
-    at = seen.get(event_id)
-    if at is not None:
-        if now_ms - at < SEEN_MS:
-            return True
-        del seen[event_id]
-    elif len(seen) >= SEEN_IDS:
+    while seen:  # the oldest come first
+        oldest = next(iter(seen))
+        if now_ms - seen[oldest] < SEEN_MS:
+            break
+        del seen[oldest]
+    if event_id in seen:
+        return True
+    if len(seen) >= SEEN_IDS:
         del seen[next(iter(seen))]
     seen[event_id] = now_ms
     return False

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from triggers.conditions import Condition
-from triggers.decay import MAX_SCORE, Curve
+from triggers.decay import MAX_SCORE, Count, Curve
 from triggers.shapes import Period, Window
 
 CapScope = Literal["trigger", "key", "purpose", "channel", "all"]
@@ -31,7 +31,27 @@ class Crossing:
     rearm: float
 
 
-Source = Pattern | Crossing
+@dataclass(frozen=True, slots=True)
+class CountCrossing:
+    """A number of events within a rolling window that crosses `line`, otherwise as a score does."""
+
+    pattern: Pattern
+    window_ms: int
+    falls: bool
+    line: int
+    rearm: int
+
+    @property
+    def curve(self) -> Count:
+        """The count as a score's curve, each event one point."""
+        return Count(self.window_ms, max(self.line, self.rearm))
+
+    def over(self, score: str) -> Crossing:
+        """The same crossing of the score that keeps the count."""
+        return Crossing(score, self.falls, float(self.line), float(self.rearm))
+
+
+Source = Pattern | Crossing | CountCrossing
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from schemas.vocabulary import TRANSACTIONAL
+from triggers.conditions import compile_condition
 from triggers.diagnostics import Diagnostic
-from triggers.rule import Addition, Crossing, Pattern, Policy, Score, Send, Trigger
+from triggers.rule import Addition, CountCrossing, Crossing, Pattern, Policy, Score, Send, Trigger
 from triggers.shapes import MS, Calendar
 
 _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
 """How long a send is remembered, so that its opens and clicks can name their rule, where no cap asks for longer."""
 _LONGEST_CALENDAR_MS = 32 * MS["d"]
+_ONE = compile_condition("1", "number")
 
 
 @dataclass(slots=True)
 class Route:
-    """What an event of one type can touch."""
+    """What an event of one type can touch. A type without a route touches nothing."""
 
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
     endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
@@ -45,7 +47,10 @@ class RuleSet:
         policies: Iterable[Policy],
         warnings: tuple[Diagnostic, ...] = (),
     ) -> None:
-        self.scores = {score.name: score for score in scores}
+        self.written_scores = {score.name: score for score in scores}
+        """The scores as their files have them."""
+        self.scores = dict(self.written_scores)
+        """Those, and under the crossing's id the counts that triggers keep for themselves."""
         self.policies = {policy.name: policy for policy in policies}
         self.warnings = warnings
         self.written = {trigger.name: trigger for trigger in triggers}
@@ -60,7 +65,7 @@ class RuleSet:
 
     def only(self, trigger: Trigger, policies: Iterable[str]) -> "RuleSet":
         """One trigger with the named policies and every score: what a case sees."""
-        return RuleSet([trigger], self.scores.values(), [self.policies[name] for name in policies])
+        return RuleSet([trigger], self.written_scores.values(), [self.policies[name] for name in policies])
 
     def _windows(self) -> list[int]:
         windows = [cap.window for trigger in self.triggers.values() for cap in trigger.caps]
@@ -78,10 +83,8 @@ class RuleSet:
 
     def _index_trigger(self, trigger: Trigger) -> None:
         for number, source in enumerate(trigger.sources):
-            if isinstance(source, Crossing):
-                level = LevelRule(f"{trigger.name}#{number}", trigger, source)
-                self.levels[level.id] = level
-                self.levels_of.setdefault(source.score, []).append(level)
+            if not isinstance(source, Pattern):
+                self._index_crossing(f"{trigger.name}#{number}", trigger, source)
                 continue
             for name in source.types:
                 begins = self._route(name).begins
@@ -89,14 +92,23 @@ class RuleSet:
                     begins[-1][1].append(source)
                 else:
                     begins.append((trigger, [source]))
-        if any(isinstance(source, Pattern) for source in trigger.sources):
-            for number, pattern in enumerate(trigger.unless):
-                if pattern.where is None or "occurrence" not in pattern.where.code.roots:
-                    for name in pattern.types:
-                        self._route(name).endings.append((trigger, number, pattern))
+        begins_at_events = any(isinstance(source, Pattern) for source in trigger.sources)
+        for number, pattern in enumerate(trigger.unless):
+            early = begins_at_events and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
+            for name in pattern.types:
+                endings = self._route(name).endings
+                if early:
+                    endings.append((trigger, number, pattern))
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
                 self._route(name).goals = True
+
+    def _index_crossing(self, name: str, trigger: Trigger, source: Crossing | CountCrossing) -> None:
+        if isinstance(source, CountCrossing):
+            self.scores[name] = Score(name, source.curve, (Addition(source.pattern, _ONE),))
+            source = source.over(name)
+        self.levels[name] = LevelRule(name, trigger, source)
+        self.levels_of.setdefault(source.score, []).append(self.levels[name])
 
     def _route(self, event_type: str) -> Route:
         return self.routes.setdefault(event_type, Route())

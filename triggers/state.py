@@ -1,24 +1,13 @@
-"""A user's state: everything the evaluator remembers, and its compact, versioned encoding.
+"""A user's state: everything the evaluator remembers of one user.
 
-JSON arrays by position, under a version number. What is pruned and when: event ids after 64 or 24 h, reservations when
-outside every window, remembered keys after 256 a rule, command ids after 128 a rule, goals when their time is over.
+What is pruned and when: event ids after 64 or 24 h, reservations when outside every window, remembered keys after 256
+a rule, command ids after 128 a rule, goals when their time is over.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
-
-import orjson
+from typing import Any, NamedTuple
 
 from triggers.decay import ScoreState
-
-VERSION = 1
-
-
-class UnknownVersion(ValueError):
-    """State written by a newer program; run that one, or rebuild the state from the log."""
-
-    def __init__(self, user_id: str, version: object) -> None:
-        super().__init__(f"the state of user {user_id!r} has version {version!r}; this program knows {VERSION}")
 
 
 @dataclass(slots=True)
@@ -31,9 +20,6 @@ class StoredEvent:
     source: str
     properties: dict[str, Any]
 
-    def pack(self) -> list[Any]:
-        return [self.id, self.type, self.time_ms, self.source, self.properties]
-
 
 @dataclass(slots=True)
 class User:
@@ -45,8 +31,7 @@ class User:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Consent:
+class Consent(NamedTuple):
     """One purpose's consent and since when."""
 
     granted: bool
@@ -80,31 +65,8 @@ class Occurrence:
     wake: int
     held: bool = False
 
-    def pack(self) -> list[Any]:
-        return [
-            self.trigger,
-            self.rule_hash,
-            self.id,
-            self.key,
-            self.key_text,
-            self.began,
-            self.event.pack(),
-            self.entered_at,
-            self.variant,
-            self.step,
-            self.due,
-            self.wake,
-            self.held,
-        ]
 
-    @classmethod
-    def unpack(cls, packed: list[Any]) -> "Occurrence":
-        trigger, rule_hash, name, key, key_text, began, event, *rest = packed
-        return cls(trigger, rule_hash, name, key, key_text, began, StoredEvent(*event), *rest)
-
-
-@dataclass(slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """One decided send, as caps count it and as outcomes find it. `kind` is send, shadow or held_out."""
 
     command_id: str
@@ -117,22 +79,8 @@ class Reservation:
     occurrence: str
     step: str
 
-    def pack(self) -> list[Any]:
-        return [
-            self.command_id,
-            self.at,
-            self.kind,
-            self.trigger,
-            self.key_text,
-            self.purpose,
-            self.channel,
-            self.occurrence,
-            self.step,
-        ]
 
-
-@dataclass(slots=True)
-class OpenGoal:
+class OpenGoal(NamedTuple):
     """A send or holdout whose goal has not been reached yet. `same` are the entry event's values."""
 
     trigger: str
@@ -144,21 +92,8 @@ class OpenGoal:
     until: int
     same: list[Any]
 
-    def pack(self) -> list[Any]:
-        return [
-            self.trigger,
-            self.rule_hash,
-            self.occurrence,
-            self.step,
-            self.command_id,
-            self.at,
-            self.until,
-            self.same,
-        ]
 
-
-@dataclass(slots=True)
-class Ending:
+class Ending(NamedTuple):
     """An `unless` event seen before anything ran: an entry that comes late and is not newer is already over."""
 
     time_ms: int
@@ -166,13 +101,10 @@ class Ending:
     pattern: int
     same: list[Any]
 
-    def pack(self) -> list[Any]:
-        return [self.time_ms, self.event_id, self.pattern, self.same]
-
 
 @dataclass(slots=True)
 class UserState:
-    """One user's state; made empty, filled by the evaluator only."""
+    """One user's state; made empty, filled by the evaluator only. Its bytes are made by `triggers.encoding`."""
 
     user: User
     consent: dict[str, Consent] = field(default_factory=dict)
@@ -203,68 +135,3 @@ class UserState:
             if level.due is not None and (earliest is None or level.due < earliest):
                 earliest = level.due
         return earliest
-
-    def encode(self) -> bytes:
-        """The state as bytes; `decode` gives an equal state."""
-        user = self.user
-        return orjson.dumps(
-            [
-                VERSION,
-                [user.zone, user.locale, user.attributes],
-                {purpose: [consent.granted, consent.at] for purpose, consent in self.consent.items()},
-                self.suppressed,
-                self.address_digest,
-                self.seen,
-                {name: [s.value, s.at, s.last_event, s.parts] for name, s in self.scores.items()},
-                {name: [level.armed, level.due, level.stale_at] for name, level in self.levels.items()},
-                [occurrence.pack() for occurrence in self.running],
-                self.entries,
-                {trigger: [ending.pack() for ending in endings] for trigger, endings in self.endings.items()},
-                [reservation.pack() for reservation in self.reservations],
-                self.sent,
-                [goal.pack() for goal in self.goals],
-            ]
-        )
-
-    @classmethod
-    def decode(cls, user_id: str, raw: bytes | None) -> "UserState":
-        """The state of `encode`'s bytes, an empty one of None; raises UnknownVersion for a newer program's."""
-        if raw is None:
-            return cls(User(user_id))
-        packed = orjson.loads(raw)
-        if not isinstance(packed, list) or not packed or packed[0] != VERSION:
-            raise UnknownVersion(user_id, packed[0] if isinstance(packed, list) and packed else None)
-        (
-            _,
-            profile,
-            consent,
-            suppressed,
-            digest,
-            seen,
-            scores,
-            levels,
-            running,
-            entries,
-            endings,
-            reservations,
-            sent,
-            goals,
-        ) = packed
-        return cls(
-            User(user_id, *profile),
-            {purpose: Consent(*each) for purpose, each in consent.items()},
-            suppressed,
-            digest,
-            seen,
-            {
-                name: ScoreState(value, at, last, [(points, since) for points, since in parts])
-                for name, (value, at, last, parts) in scores.items()
-            },
-            {name: Level(*each) for name, each in levels.items()},
-            [Occurrence.unpack(each) for each in running],
-            entries,
-            {trigger: [Ending(*each) for each in several] for trigger, several in endings.items()},
-            [Reservation(*each) for each in reservations],
-            sent,
-            [OpenGoal(*each) for each in goals],
-        )

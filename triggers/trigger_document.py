@@ -12,7 +12,21 @@ from triggers.conditions import Condition
 from triggers.diagnostics import Problem, quoted
 from triggers.parts import ENTRY, Parts
 from triggers.reader import Reader
-from triggers.rule import Branch, Case, Crossing, Experiment, Jump, Mode, Send, Source, Step, Trigger, Wait
+from triggers.rule import (
+    Branch,
+    Case,
+    CountCrossing,
+    Crossing,
+    Experiment,
+    Jump,
+    Mode,
+    Pattern,
+    Send,
+    Source,
+    Step,
+    Trigger,
+    Wait,
+)
 from triggers.shapes import percent
 from triggers.yaml_tree import Mapping, Node, Scalar
 
@@ -23,9 +37,12 @@ TRIGGER_KEYS = (
 )
 LATER_KEYS = ("brand", "on_edit")
 _LATER_SOURCES = (
-    *("within", "sum", "distinct", "inactive", "sequence", "enters", "leaves", "every", "date", "before", "after"),
-    *("at", "yearly", "metric", "segment", "same"),
+    *("sum", "distinct", "sequence", "enters", "leaves", "every", "date", "before", "after", "at", "yearly"),
+    *("metric", "segment", "same"),
 )
+_LEVEL_KEYS = ("within", "inactive", "reaches", "falls_below", "rearm")
+_MAX_COUNT = 1_000
+"""Up to which number a count is exact: it keeps that many instants for each user."""
 _MAX_VARIANTS = 20
 
 
@@ -36,7 +53,7 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
     name = read.required("trigger", lambda n: reader.name(n, "a trigger's name"), "")
     mode, canary = read.optional("mode", _mode, ("live", 100.0))
     sources = read.required("on", lambda n: reader.several(report, n, lambda s: _source(parts, s)), ())
-    parts.only_crossings = bool(sources) and all(isinstance(source, Crossing) for source in sources)
+    parts.only_crossings = bool(sources) and not any(isinstance(s, Pattern) for s in sources)
     steps = _steps(parts, read)
     holdout = read.optional("holdout", parts.holdout, 0.0)
     return Trigger(
@@ -109,10 +126,8 @@ def _source(parts: Parts, node: Node) -> Source | None:
             return _crossing(parts, node)
         if later:
             raise Problem(node.keys[later].index, "not-yet", f"`{later}` in on is not yet supported")
-        for key in ("reaches", "falls_below", "rearm"):
-            if key in node.items:
-                message = f"`{key}` on a count of events is not yet supported"
-                raise Problem(node.keys[key].index, "not-yet", message, "a score's crossing is: {score: NAME, …}")
+        if any(key in node.items for key in _LEVEL_KEYS):
+            return _count_crossing(parts, node)
     return parts.pattern(node, "on", ENTRY)
 
 
@@ -120,16 +135,50 @@ def _crossing(parts: Parts, node: Mapping) -> Source | None:
     read = Reader(parts.report, node, "on", ("score", "reaches", "falls_below", "rearm"))
     score = read.required("score", lambda n: reader.identifier(n, "a score's name"), "")
     parts.references.scores.append((score, node.items["score"].index))
+    way = _way(read)
+    line = read.required(way, lambda n: reader.number(n, way, 1e-9, 1e12), 1.0)
+    rearm = read.optional("rearm", lambda n: reader.number(n, "rearm", 1e-9, 1e12), line)
+    _check_rearm(read, way, line, rearm)
+    return Crossing(score, way == "falls_below", line, rearm)
+
+
+def _count_crossing(parts: Parts, node: Mapping) -> Source | None:
+    """`{event, where, within, reaches or falls_below, rearm}`, or `{event, where, inactive}`."""
+    pattern = parts.pattern(node, "on", ENTRY, _LEVEL_KEYS)
+    read = Reader(parts.report, node, "on", tuple(node.items))  # what is unknown, the pattern has told
+    if "inactive" in read:
+        for key in _LEVEL_KEYS:
+            if key != "inactive" and key in read:
+                hint = "inactive: D is short for within: D, falls_below: 1"
+                raise Problem(read.place(key), "conflict", f"`{key}` does not go with `inactive`", hint)
+        window_ms = read.required("inactive", lambda n: reader.duration(n, "inactive"), 1)
+        return CountCrossing(pattern, window_ms, falls=True, line=1, rearm=1)
+    window_ms = read.required("within", _rolling, 1)
+    way = _way(read)
+    line = read.required(way, lambda n: reader.whole(n, way, 1, _MAX_COUNT), 1)
+    rearm = read.optional("rearm", lambda n: reader.whole(n, "rearm", 1, _MAX_COUNT), line)
+    _check_rearm(read, way, line, rearm)
+    return CountCrossing(pattern, window_ms, way == "falls_below", line, rearm)
+
+
+def _rolling(node: Node) -> int:
+    if isinstance(node, Scalar) and node.text.startswith("calendar "):
+        raise Problem(node.index, "not-yet", "a count over a calendar window is not yet supported", "a duration")
+    return reader.duration(node, "within")
+
+
+def _way(read: Reader) -> str:
     ways = [key for key in ("reaches", "falls_below") if key in read]
     if len(ways) != 1:
-        raise Problem(node.index, "conflict", "a crossing has exactly one of reaches and falls_below")
-    line = read.required(ways[0], lambda n: reader.number(n, ways[0], 1e-9, 1e12), 1.0)
-    rearm = read.optional("rearm", lambda n: reader.number(n, "rearm", 1e-9, 1e12), line)
-    falls = ways[0] == "falls_below"
+        raise Problem(read.node.index, "conflict", "a crossing has exactly one of reaches and falls_below")
+    return ways[0]
+
+
+def _check_rearm(read: Reader, way: str, line: float, rearm: float) -> None:
+    falls = way == "falls_below"
     if rearm < line if falls else rearm > line:
         side = "at or above" if falls else "at or below"
         raise Problem(read.place("rearm"), "invalid-value", f"rearm must be {side} the line of {line:g}")
-    return Crossing(score, falls, line, rearm)
 
 
 def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:

@@ -14,9 +14,10 @@ from triggers.cel_runtime import EvaluationError, as_ms
 from triggers.cel_syntax import SyntaxProblem
 from triggers.conditions import Condition, Context, compile_condition
 from triggers.diagnostics import CODES, Diagnostic, InvalidRules, SourceFile
+from triggers.encoding import decode, encode
 from triggers.loader import check, load_rules
 from triggers.parts import ENTRY
-from triggers.state import StoredEvent, User, UserState
+from triggers.state import StoredEvent, User
 
 RULES = """
 score: s
@@ -82,7 +83,7 @@ def play(lines: list[Happening], user_id: str = "u1", *, twice: bool = False, re
         if twice:
             world.event(now - age, name, arrives=now, event_id=event_id, k=key, n=n)
         if recode:
-            world.state = UserState.decode(user_id, world.state.encode())
+            world.state = decode(user_id, encode(world.state))
     world.until(now + 60 * 24 * HOUR)
     return world
 
@@ -100,7 +101,7 @@ def test_a_duplicate_changes_nothing(lines: list[Happening]) -> None:
 def test_encoding_and_decoding_changes_nothing(lines: list[Happening]) -> None:
     straight, recoded = play(lines), play(lines, recode=True)
     assert straight.decisions == recoded.decisions
-    assert UserState.decode("u1", straight.state.encode()) == straight.state
+    assert decode("u1", encode(straight.state)) == straight.state
 
 
 @settings(max_examples=60, deadline=None)
@@ -287,3 +288,38 @@ def test_logic_is_commutative_and_equality_is_an_equivalence(a: Any, b: Any) -> 
             assert one.holds(context)
         else:
             assert operator != "=="
+
+
+COUNTED = "trigger: %s\npurpose: marketing\non: {event: view, within: 10m, %s}\nmax_age: 400d\nsend: a\n"
+
+
+def _crossings(own: list[int], *, falls: bool, line: int, rearm: int) -> list[int]:
+    """When a count of events within 10 minutes crosses, asked anew of the whole history at every minute.
+
+    Rising, it is asked before and after each event; falling, after all events of the minute, for they go first.
+    """
+    armed, found, before = not falls, [], 0
+    for now in range(max(own, default=0) + 11):
+        kept = sum(now - 10 < t < now for t in own)
+        after = kept + own.count(now)
+        for was, value in [(before, after)] if falls else pairwise(range(kept, after + 1)):
+            armed = armed or (was >= rearm if falls else was < rearm)
+            if armed and (was >= line > value if falls else was < line <= value):
+                armed = False
+                found.append(now)
+        before = after
+    return found
+
+
+@given(st.lists(st.integers(0, 6), max_size=25), st.integers(1, 4), st.integers(1, 4), st.booleans())
+def test_a_count_crosses_when_the_whole_history_says_so(gaps: list[int], one: int, two: int, falls: bool) -> None:
+    line, rearm = (min(one, two), max(one, two)) if falls else (max(one, two), min(one, two))
+    way = f"falls_below: {line}" if falls else f"reaches: {line}"
+    world = World(COUNTED % ("t", f"{way}, rearm: {rearm}"))
+    start, minutes = world.now, [0, *gaps]
+    own = [sum(minutes[: n + 1]) for n in range(1, len(minutes))]
+    for minute in own:
+        world.event(start + minute * 60_000, "view")
+    world.until(start + 400 * 60_000)
+    sent = [(as_ms(command.decided_at) - start) // 60_000 for command in world.commands]
+    assert sent == _crossings(own, falls=falls, line=line, rearm=rearm)

@@ -77,8 +77,8 @@ def test_a_delay_waits_in_the_state_and_fires_when_it_is_due(decider):
     looked = decider.apply(record("events", event("looked")), known.state, NOW_MS)
     due_ms = int((NOW + timedelta(hours=1)).timestamp() * 1000)
     assert (looked.outgoing, looked.next_due_ms) == ([], due_ms)
-    assert decider.fire_due("u1", looked.state, due_ms - 1).outgoing == []
-    fired = decider.fire_due("u1", looked.state, due_ms)
+    assert decider.fire_due(0, "u1", looked.state, due_ms - 1).outgoing == []
+    fired = decider.fire_due(0, "u1", looked.state, due_ms)
     assert [c.trigger for c in of(fired, "commands", SendCommand)] == ["reminder"]
     assert fired.next_due_ms is None
 

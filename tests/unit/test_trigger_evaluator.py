@@ -9,8 +9,8 @@ from schemas.profiles import Consent, Profile
 from schemas.vocabulary import Gate, OutcomeKind
 from triggers.assignment import in_canary, in_holdout
 from triggers.cel_runtime import as_time
+from triggers.encoding import decode, encode
 from triggers.evaluator import Evaluator
-from triggers.state import UnknownVersion, User, UserState
 
 PING = "trigger: t\npurpose: marketing\non: ping\n"
 SCORE = "score: s\ndecay: {curve: exponential, half_life: 1d}\nadd: {event: ping, points: event.n}\n"
@@ -359,7 +359,7 @@ def test_hostile_points_do_not_break_a_score(curve: str) -> None:
     for second in range(400):
         world.event(f"2026-01-05 00:{second // 60:02d}:{second % 60:02d}", "ping", n=1.7e308)
     assert 0 < world.score("s") <= 1e15
-    assert UserState.decode("u1", world.state.encode()) == world.state
+    assert decode("u1", encode(world.state)) == world.state
 
 
 def test_a_key_of_any_length_does_not_fill_the_state() -> None:
@@ -415,7 +415,7 @@ def test_running_occurrences_are_bounded_and_the_oldest_is_evicted() -> None:
 def test_an_occurrence_of_a_rule_that_is_gone_ends() -> None:
     world = World(PING + "after: 1h\nsend: a\n---\ntrigger: u\npurpose: marketing\non: ping\nsend: b\n")
     world.event("2026-01-05 10:00", "ping")
-    state = UserState.decode("u1", world.state.encode())
+    state = decode("u1", encode(world.state))
     evaluator = Evaluator(world.evaluator.rules.only(world.evaluator.rules.triggers["u"], ()))
     effects = evaluator.fire_due(state, at("2026-01-05 11:00"))
     assert (effects.commands, effects.counts, state.running) == ([], {"withdrawn": 1}, [])
@@ -442,17 +442,99 @@ def test_an_unknown_default_zone_is_refused() -> None:
         Evaluator(World(PING + "send: a\n").evaluator.rules, "Mars/Olympus")
 
 
-def test_state_of_a_newer_program_is_refused() -> None:
-    raw = UserState(User("u1")).encode().replace(b"[1,", b"[2,", 1)
-    with pytest.raises(UnknownVersion, match="version 2"):
-        UserState.decode("u1", raw)
-    with pytest.raises(UnknownVersion):
-        UserState.decode("u1", b"{}")
-
-
-def test_an_event_that_no_rule_knows_costs_only_its_id() -> None:
+def test_an_event_that_no_rule_reads_leaves_nothing_behind() -> None:
     world = World(PING + "send: a\n")
-    before = UserState.decode("u1", world.state.encode())
+    before = decode("u1", encode(world.state))
     world.event(at("2026-01-05 10:00") + HOUR, "unheard_of")
-    before.seen = world.state.seen
     assert world.state == before
+
+
+def test_an_event_that_only_an_unless_reads_is_remembered() -> None:
+    world = World(RISE.replace("send: a", "unless: stop\nsend: a"))
+    world.event("2026-01-05 10:00", "stop")
+    assert list(world.state.seen) == ["e1"]
+
+
+def test_event_ids_are_forgotten_after_a_day() -> None:
+    world = World(PING + "send: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.event("2026-01-06 10:00", "ping")
+    assert list(world.state.seen) == ["e2"]
+
+
+THRICE = PING.replace("on: ping", "on: {event: ping, where: event.n > 0, within: 10m, reaches: 3%s}") + "send: a\n"
+FEWER = PING.replace("on: ping", "on: {event: ping, within: 10m, falls_below: 2%s}") + "max_age: 1h\nsend: a\n"
+
+
+def sent_at(world: World) -> list[str]:
+    """When each command was decided."""
+    return [f"{command.decided_at:%H:%M}" for command in world.commands]
+
+
+def test_a_count_reaches_its_line_with_the_event_that_fills_the_window() -> None:
+    world = World(THRICE % "")
+    for when in ("10:00", "10:05", "10:09", "10:09"):
+        world.event(f"2026-01-05 {when}", "ping", n=1)
+    assert sent_at(world) == ["10:09"]
+    assert world.commands[0].occurrence == '["e3"]'
+
+
+def test_a_count_leaves_out_what_is_exactly_a_window_old_and_what_where_refuses() -> None:
+    world = World(THRICE % "")
+    for when, n in (("10:00", 1), ("10:05", 1), ("10:06", 0), ("10:10", 1)):
+        world.event(f"2026-01-05 {when}", "ping", n=n)
+    assert sent_at(world) == []
+    world.event("2026-01-05 10:14", "ping", n=1)
+    assert sent_at(world) == ["10:14"]
+
+
+def test_a_count_that_has_reached_its_line_must_first_fall_below_rearm() -> None:
+    world = World(THRICE % ", rearm: 1")
+    for when in ("10:00", "10:01", "10:02", "10:11", "10:12", "10:13"):  # two, then three again, never none
+        world.event(f"2026-01-05 {when}", "ping", n=1)
+    assert sent_at(world) == ["10:02"]
+    for when in ("11:00", "11:01", "11:02"):
+        world.event(f"2026-01-05 {when}", "ping", n=1)
+    assert sent_at(world) == ["10:02", "11:02"]
+
+
+def test_without_rearm_a_count_needs_only_to_fall_below_its_line() -> None:
+    world = World(THRICE % "")
+    for when in ("10:00", "10:01", "10:02", "10:11", "10:11"):
+        world.event(f"2026-01-05 {when}", "ping", n=1)
+    assert sent_at(world) == ["10:02", "10:11"]  # of the first three, one is left when the fourth comes
+
+
+def test_a_late_event_counts_where_it_happened() -> None:
+    world = World(THRICE % "")
+    world.event("2026-01-05 10:00", "ping", n=1)
+    world.event("2026-01-05 10:08", "ping", n=1)
+    late = event("ping", at("2026-01-05 10:04"), "late", n=1)
+    effects = world.evaluator.apply_event(world.state, late, at("2026-01-05 10:08"))
+    assert [command.occurrence for command in effects.commands] == ['["late"]']
+
+
+def test_a_count_falls_below_its_line_when_an_event_leaves_the_window() -> None:
+    world = World(FEWER % "")
+    for when in ("10:00", "10:04", "10:06"):
+        world.event(f"2026-01-05 {when}", "ping")
+    assert world.state.next_due() == at("2026-01-05 10:14")  # two in the window at 10:13:59.999, one at 10:14
+    world.until("2026-01-05 12:00")
+    assert sent_at(world) == ["10:14"]
+    assert world.commands[0].occurrence == '["e3"]'
+
+
+def test_a_count_that_was_never_at_rearm_never_falls() -> None:
+    world = World(FEWER % ", rearm: 3")
+    for when in ("10:00", "10:04"):
+        world.event(f"2026-01-05 {when}", "ping")
+    world.until("2026-01-05 12:00")
+    assert sent_at(world) == []
+
+
+def test_inactive_is_short_for_a_count_that_falls_below_one() -> None:
+    world = World(PING.replace("on: ping", "on: {event: ping, inactive: 10m}") + "send: a\n")
+    for when in ("10:00", "10:04"):
+        world.event(f"2026-01-05 {when}", "ping")
+    world.until("2026-01-05 12:00")
+    assert sent_at(world) == ["10:14"]

@@ -1,0 +1,142 @@
+"""A user's state as bytes: compact, versioned, and readable by every later program.
+
+Version 2 is one byte with the version, eight with the instant at which the next timer is due (so that a million of
+states are indexed without being decoded), and a JSON array of sections by position. Empty sections at its end are left
+out, empty ones before it are 0. Version 1 was JSON throughout, and begins with `[`.
+"""
+
+import struct
+from typing import Any
+
+import orjson
+
+from triggers.decay import ScoreState
+from triggers.state import Consent, Ending, Level, Occurrence, OpenGoal, Reservation, StoredEvent, User, UserState
+
+VERSION = 2
+_HEAD = struct.Struct(">Bq")
+_NOTHING_DUE = -(2**63)
+_FIRST_VERSION = ord("[")
+_SECTIONS = 13
+
+
+class UnknownVersion(ValueError):
+    """State written by a newer program; run that one, or rebuild the state from the log."""
+
+    def __init__(self, version: object) -> None:
+        super().__init__(f"a user's state has version {version!r}; this program knows up to {VERSION}")
+
+
+def due_of(raw: bytes) -> int | None:
+    """When the next timer of encoded state is due, in milliseconds, without decoding it; None where nothing waits."""
+    if raw[0] == VERSION:
+        due: int = _HEAD.unpack_from(raw)[1]
+        return None if due == _NOTHING_DUE else due
+    return decode("", raw).next_due()
+
+
+def encode(state: UserState) -> bytes:
+    """The state as bytes; `decode` gives an equal state."""
+    user = state.user
+    sections: list[Any] = [
+        [user.zone, user.locale, user.attributes] if user.zone or user.locale or user.attributes else 0,
+        state.consent and {purpose: [*each] for purpose, each in state.consent.items()},
+        1 if state.suppressed else 0,
+        state.address_digest,
+        state.seen,
+        state.scores and {name: _pack_score(score) for name, score in state.scores.items()},
+        state.levels and {name: [each.armed, each.due, each.stale_at] for name, each in state.levels.items()},
+        [_pack_occurrence(each) for each in state.running],
+        state.entries,
+        {name: [list(each) for each in several] for name, several in state.endings.items()},
+        [list(each) for each in state.reservations],
+        state.sent,
+        [list(each) for each in state.goals],
+    ]
+    while sections and not sections[-1]:
+        sections.pop()
+    due = state.next_due()
+    body = orjson.dumps([section or 0 for section in sections])
+    return _HEAD.pack(VERSION, _NOTHING_DUE if due is None else due) + body
+
+
+def decode(user_id: str, raw: bytes | None) -> UserState:
+    """The state of `encode`'s bytes, an empty one of None; raises UnknownVersion for a newer program's."""
+    if raw is None:
+        return UserState(User(user_id))
+    if raw[0] == VERSION:
+        sections = orjson.loads(memoryview(raw)[_HEAD.size :])
+    elif raw[0] == _FIRST_VERSION:
+        sections = _upgraded(orjson.loads(raw))
+    else:
+        raise UnknownVersion(raw[0])
+    return _state(user_id, sections)
+
+
+def _state(user_id: str, sections: list[Any]) -> UserState:
+    sections += [0] * (_SECTIONS - len(sections))
+    profile, consent, suppressed, digest, seen, scores, levels, running, entries, endings, held, sent, goals = sections
+    return UserState(
+        User(user_id, *profile) if profile else User(user_id),
+        {purpose: Consent(*each) for purpose, each in consent.items()} if consent else {},
+        bool(suppressed),
+        digest or "",
+        seen or {},
+        {name: _score(each) for name, each in scores.items()} if scores else {},
+        {name: Level(*each) for name, each in levels.items()} if levels else {},
+        [_occurrence(each) for each in running] if running else [],
+        entries or {},
+        {trigger: [Ending(*each) for each in several] for trigger, several in endings.items()} if endings else {},
+        [Reservation(*each) for each in held] if held else [],
+        sent or {},
+        [OpenGoal(*each) for each in goals] if goals else [],
+    )
+
+
+def _pack_score(score: ScoreState) -> list[Any]:
+    packed: list[Any] = [score.value, score.at, score.last_event]
+    if score.parts or score.instants:
+        packed.append(score.parts)
+    if score.instants:
+        packed.append(score.instants)
+    return packed
+
+
+def _score(packed: list[Any]) -> ScoreState:
+    score = ScoreState(packed[0], packed[1], packed[2])
+    if len(packed) > 3:
+        score.parts = [(points, since) for points, since in packed[3]]
+    if len(packed) > 4:
+        score.instants = packed[4]
+    return score
+
+
+def _pack_occurrence(each: Occurrence) -> list[Any]:
+    event = each.event
+    return [
+        each.trigger,
+        each.rule_hash,
+        each.id,
+        each.key,
+        each.key_text,
+        each.began,
+        [event.id, event.type, event.time_ms, event.source, event.properties],
+        each.entered_at,
+        each.variant,
+        each.step,
+        each.due,
+        each.wake,
+        each.held,
+    ]
+
+
+def _occurrence(packed: list[Any]) -> Occurrence:
+    trigger, rule_hash, name, key, key_text, began, event, *rest = packed
+    return Occurrence(trigger, rule_hash, name, key, key_text, began, StoredEvent(*event), *rest)
+
+
+def _upgraded(packed: Any) -> list[Any]:
+    """The sections of a state of version 1: the same in the same order, behind the version."""
+    if not isinstance(packed, list) or not packed or packed[0] != 1:
+        raise UnknownVersion(packed[0] if isinstance(packed, list) and packed else None)
+    return packed[1:]
