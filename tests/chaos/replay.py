@@ -5,7 +5,8 @@ from typing import Any
 
 from slow_model.timeline import Versions, Wire, ms
 
-from streams.evaluate import Decider, Outgoing, Record, Step
+from streams.checkpoint import Output
+from streams.evaluate import Decider, Record, Step
 from streams.timers import TimerIndex
 
 Deciders = Callable[[Versions], Decider]
@@ -14,12 +15,13 @@ Deciders = Callable[[Versions], Decider]
 class CoreReplay:
     """One partition, as the journal tells it. `written` and `states` hold what comes of it."""
 
-    def __init__(self, deciders: Deciders, inputs: Mapping[str, Iterable[Wire]]) -> None:
+    def __init__(self, partition: int, deciders: Deciders, inputs: Mapping[str, Iterable[Wire]]) -> None:
+        self._partition = partition
         self._deciders = deciders
         self._inputs = {topic: {record.offset: record for record in records} for topic, records in inputs.items()}
         self._timers = TimerIndex()
         self._clock_ms = -1
-        self.written: list[Outgoing] = []
+        self.written: list[Output] = []
         self.states: dict[bytes, bytes] = {}
 
     def segment(self, entry: dict[str, Any]) -> None:
@@ -46,11 +48,10 @@ class CoreReplay:
 
     def _fire(self, decider: Decider, now_ms: int) -> None:
         while (key := self._timers.pop_due(now_ms)) is not None:
-            self._keep(decider.fire_due(key.decode(), self.states[key], now_ms))
+            self._keep(decider.fire_due(self._partition, key.decode(), self.states[key], now_ms))
 
     def _keep(self, step: Step) -> None:
-        if step.user_id is not None and step.state is not None:
-            key = step.user_id.encode()
-            self.states[key] = step.state
-            self._timers.set(key, step.next_due_ms)
+        if step.state is not None:
+            self.states[step.key] = step.state
+            self._timers.set(step.key, step.next_due_ms)
         self.written += step.outgoing

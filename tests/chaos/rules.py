@@ -10,8 +10,6 @@ from random import Random
 
 from slow_model.compare import PlainCap
 
-COUNT_WINDOWS = False
-"""Until the language has them: `on: {event, within, reaches}`."""
 TEMPLATES = ("reminder", "offer", "missed", "thanks")
 MAX_JOURNEYS = 4
 
@@ -204,22 +202,20 @@ def texts(switches: Switches, quiet: tuple[str, str]) -> dict[str, str]:
         "journey.yaml": JOURNEY.replace("JOURNEY_MAX", str(switches.journey_max)),
         "category.yaml": CATEGORY,
         "levels.yaml": LEVELS,
+        "counts.yaml": COUNTS,
         "thanks.yaml": THANKS,
     }
     if switches.trial:
         files["trial.yaml"] = TRIAL
     if switches.fresh:
         files["fresh.yaml"] = FRESH
-    if COUNT_WINDOWS:
-        files["counts.yaml"] = COUNTS
     return files
 
 
-def write_folder(folder: Path, switches: Switches, quiet: tuple[str, str]) -> Path:
+def write_folder(folder: Path, switches: Switches, quiet: tuple[str, str]) -> None:
     """The set as a folder of rules and templates."""
-    (folder / "templates").mkdir(parents=True)
+    (folder / "templates").mkdir()
     for name, text in texts(switches, quiet).items():
         (folder / name).write_text(text)
     for name in TEMPLATES:
-        (folder / "templates" / f"{name}.liquid").write_text(f"---\nsubject: {name}\n---\n<p>{name}</p>\n")
-    return folder
+        (folder / "templates" / f"{name}.liquid").write_text(f"---\nsubject: {name}\n---\n<p>{name}</p>\n--- text ---\n{name}\n")

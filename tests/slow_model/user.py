@@ -171,7 +171,9 @@ class SlowUser:
 
     def event(self, event: Seen) -> bool:
         """What the event does; false where it is a repeated one."""
-        if self.remembers(event.type) and self.past.is_repeated(event.id, self.now_ms):
+        if not event.type.startswith("email.") and not self.book.reads(event.type):
+            return True  # what no rule and no score reads changes nothing, and its id is not remembered
+        if self.past.is_repeated(event.id, self.now_ms):
             return False
         if event.time_ms > self.now_ms + AHEAD_MS:
             event = event._replace(time_ms=self.now_ms)
@@ -184,10 +186,6 @@ class SlowUser:
                 begun.append(self.begin(rule, event, event.time_ms))
         self.run_now([occurrence for occurrence in begun if occurrence is not None])
         return True
-
-    def remembers(self, event_type: str) -> bool:
-        """Ids are remembered only of what a rule or a score reads: others change nothing."""
-        return REMEMBERS_ALL or self.book.reads(event_type)
 
     def run_now(self, occurrences: list[Occurrence]) -> None:
         """Goes on with these as far as they are due."""
@@ -349,16 +347,30 @@ class SlowUser:
             rule = self.book.rules.get(occurrence.trigger)
             if rule is None or event.time_ms < occurrence.entered_ms:
                 continue
-            if any(self.ends(pattern, event, occurrence.event) for pattern in rule.unless):
-                self.end(occurrence)
+            for pattern in rule.unless:
+                if event.type in pattern.types and self.agree(pattern, event, occurrence.event):
+                    try:
+                        over = holds(pattern.where, self.roots(event))
+                    except Failed:  # nobody is mailed by mistake
+                        over = True
+                        self.drop_next(rule, occurrence, "condition_error")
+                    if over:
+                        self.end(occurrence)
+                        break
+
+    def drop_next(self, rule: Rule, occurrence: Occurrence, reason: str) -> None:
+        step = next(step for step in rule.steps[occurrence.step :] if isinstance(step, Send))
+        self.note(rule, occurrence, step, "", sends.Verdict("drop", reason, []), None)
 
     def ends(self, pattern: Pattern, event: Seen, entry: Seen) -> bool:
         """Whether `event` ends what `entry` began."""
-        agree = all(
-            name in event.properties and name in entry.properties and event.properties[name] == entry.properties[name]
-            for name in pattern.same
-        )
-        return agree and self.matches(pattern, event)
+        return self.agree(pattern, event, entry) and self.matches(pattern, event)
+
+    @staticmethod
+    def agree(pattern: Pattern, event: Seen, entry: Seen) -> bool:
+        """Whether two events carry the pattern's `same` fields, and equal."""
+        mine, theirs = event.properties, entry.properties
+        return all(name in mine and name in theirs and mine[name] == theirs[name] for name in pattern.same)
 
     def end(self, occurrence: Occurrence) -> None:
         self.running = [each for each in self.running if each is not occurrence]
@@ -521,7 +533,3 @@ class SlowUser:
         if occurrence is not None:
             roots["occurrence"] = lambda name: {"id": occurrence.id, "key": occurrence.key}[name]
         return roots
-
-
-REMEMBERS_ALL = True
-"""Until the evaluator forgets ids that nobody reads: it remembers those of every event."""
