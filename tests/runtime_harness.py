@@ -83,9 +83,7 @@ class Crew(Workers):
             "PYTHONPATH": f"{ROOT}:{APP.parent}",
             **variables,
         }
-        super().__init__(
-            folder, lambda _: [sys.executable, str(APP)], lambda slot: {**told, "RUNTIME_SLOT": str(slot)}
-        )
+        super().__init__(folder, lambda _: [sys.executable, str(APP)], lambda slot: {**told, "RUNTIME_SLOT": str(slot)})
 
 
 class Reader:

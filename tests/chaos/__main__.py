@@ -42,7 +42,7 @@ def main() -> int:
     try:
         with Chaos(plan, console) as chaos:
             report = chaos.play()
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever it was, it is no verdict
         traceback.print_exc()
         console.print(f"seed {plan.seed}  the run could not be made")
         return NOT_RUN
@@ -105,7 +105,7 @@ def _print(console: Console, report: Report) -> None:
         console.print(f"{what}: " + ", ".join(f"{found.wrong[f'{what} {kind}']:,} {kind}" for kind in kinds))
     console.print(f"caps exceeded: {found.wrong['caps exceeded']:,}")
     for kind, count in sorted(found.wrong.items()):
-        console.print(f"wrong: {kind} {count:,}, the first: {str(found.first[kind])[:1500]}", markup=False)
+        console.print(f"wrong: {kind} {count:,}, the first: {str(found.first[kind])[:600]}", markup=False)
     if not report.passed:
         console.print(f"logs: {report.folder}")
 

@@ -1,4 +1,4 @@
-"""The verdict of a chaos run: what was written, against the slow model, against the core over the journal, and by count.
+"""The verdict of a chaos run: what was written against the slow model, the core over the journal, and plain counting.
 
 Works on what a read_committed reader finds on the topics, one partition at a time.
 """
@@ -111,9 +111,7 @@ def _json(records: Iterable[Wire]) -> Iterable[dict[str, Any]]:
     return (orjson.loads(record.value) for record in records if record.value)
 
 
-def _slow_model(
-    found: Findings, partition: Partition, timeline: Timeline, shelves: Shelves, settled_ms: int
-) -> None:
+def _slow_model(found: Findings, partition: Partition, timeline: Timeline, shelves: Shelves, settled_ms: int) -> None:
     decisions, commands = [], []
     for user_id in timeline.facts:
         wanted = SlowUser(user_id, timeline, shelves.book).decide()

@@ -1,4 +1,4 @@
-"""What publishers write in a chaos run, from a seed: events late and repeated, profiles that change, records that poison.
+"""What publishers write in a chaos run, from a seed: events late and repeated, changing profiles, records that poison.
 
 Run as a program it is the publisher, in a process of its own.
 """
@@ -6,7 +6,7 @@ Run as a program it is the publisher, in a process of its own.
 import argparse
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -30,13 +30,13 @@ TYPES = {
     "complaint_filed": 1,
 }
 NEVER_LATE = {"order_completed", "complaint_filed"}
-"""What feeds a score with a ceiling: that is cut in (time, id) order, and the engine knows only the order of arrival."""
+"""What feeds a score with a ceiling, which is cut in (time, id) order: the engine knows only the order of arrival."""
 RECENT = 5_000
 
 
 @dataclass
 class Item:
-    """One record to publish. `body` is JSON to which the time is added, `lag_ms` ago; `again` repeats an earlier one."""
+    """One record to publish. `body` is JSON that gets a time, `lag_ms` ago; `again` repeats an earlier one."""
 
     topic: str = "events"
     user_id: str = ""
@@ -47,15 +47,15 @@ class Item:
     again: int = 0
 
 
-def items(seed: int, events: int, partitions: int) -> Iterator[Item]:
+def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[Item]:
     """Profiles of all users, then the events among them."""
     chance = Random(seed)
-    users = [f"u{seed}-{number}" for number in range(max(30, events // EVENTS_A_USER))]
-    for user_id in users:
+    known = [f"u{seed}-{number}" for number in range(users or max(30, events // EVENTS_A_USER))]
+    for user_id in known:
         yield Item("profiles", user_id, _profile(chance, user_id))
     kinds, weights = list(TYPES), list(TYPES.values())
     for number in range(events):
-        user_id = chance.choice(users)
+        user_id = chance.choice(known)
         dice = chance.random()
         if dice < 0.03:
             yield Item(again=chance.choice((1, 2, 5, 50, 500, RECENT)))
@@ -137,12 +137,12 @@ def stamped(item: Item, now: datetime) -> tuple[str, bytes, bytes]:
     return item.topic, key, orjson.dumps(body)
 
 
-def publish(kafka: str, seed: int, events: int, partitions: int, per_s: float) -> None:
+def publish(kafka: str, items: Iterable[Item], per_s: float) -> None:
     """Publishes everything at a rate; raises where something was not taken."""
     recent: deque[tuple[str, bytes, bytes, int | None]] = deque(maxlen=RECENT)
     began = time.monotonic()
     with Publisher(kafka, **{"message.timeout.ms": 300_000, "linger.ms": 20}) as publisher:
-        for number, item in enumerate(items(seed, events, partitions)):
+        for number, item in enumerate(items):
             while number > (time.monotonic() - began) * per_s:
                 time.sleep(0.005)
             if item.again:
@@ -163,5 +163,6 @@ if __name__ == "__main__":
     for name in ("seed", "events", "partitions"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--per-s", type=float, required=True)
+    parser.add_argument("--users", type=int, default=0)
     given = parser.parse_args()
-    publish(given.kafka, given.seed, given.events, given.partitions, given.per_s)
+    publish(given.kafka, items(given.seed, given.events, given.partitions, given.users), given.per_s)

@@ -1,4 +1,4 @@
-"""What lies on the topics of a run, read by partition; and the audit of all partitions, each in a process of its own."""
+"""What lies on the topics of a run, read by partition; and the audit of all partitions, in processes of their own."""
 
 from collections import defaultdict
 from collections.abc import Sequence

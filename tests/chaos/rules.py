@@ -218,4 +218,6 @@ def write_folder(folder: Path, switches: Switches, quiet: tuple[str, str]) -> No
     for name, text in texts(switches, quiet).items():
         (folder / name).write_text(text)
     for name in TEMPLATES:
-        (folder / "templates" / f"{name}.liquid").write_text(f"---\nsubject: {name}\n---\n<p>{name}</p>\n--- text ---\n{name}\n")
+        (folder / "templates" / f"{name}.liquid").write_text(
+            f"---\nsubject: {name}\n---\n<p>{name}</p>\n--- text ---\n{name}\n"
+        )

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Self
 
 from chaos import rules, trouble
 from chaos.reading import Written, aborted, audit
@@ -40,8 +40,12 @@ SAY_S = 10.0
 REVIVE_S = 1.0
 RECOVERED_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
-CONTROLS = {"split": "after_commit", "awaiting": "after_commit"}
-"""The mistakes that a run must report, and where its workers are made to die so that it shows."""
+CONTROLS = {"split": (1, 3, 5), "awaiting": (2, 3)}
+"""The mistakes that a run must report, and at which commits its workers are made to die so that it shows: a split
+checkpoint counts as two, and dies between them."""
+DEATHS = 4
+CONTROL_USERS = 24
+"""So few that many events of one come in each checkpoint: of more than 64 some are no longer known as repeated."""
 SCOPES = ("global", "trigger/journey", "trigger/cart", "purpose/news", "purpose/marketing")
 
 
@@ -132,10 +136,8 @@ class Chaos:
         }
 
     def start(self, slot: int) -> None:
-        """Starts a worker; in a control each is made to die where the mistake shows."""
-        at = CONTROLS.get(self.plan.control)
-        armed = {"EBBTIDE_FAILPOINT": f"{at}:{3 + (self.crew.exits.total() * 5 + slot) % 12}"} if at else {}
-        self.crew.start(slot, **armed)
+        """Starts a worker."""
+        self.crew.start(slot)
 
     def helper(self, module: str, *arguments: object) -> subprocess.Popen[bytes]:
         """Starts the publisher or the responder."""
@@ -252,8 +254,6 @@ class Chaos:
 
     def _failpoint(self, each: Trouble) -> None:
         """Starts a worker anew that ends itself at a place; waits until it has, or the place is not reached."""
-        if self.plan.control:
-            return self._kill(each)
         slot, name = self._chosen(each), each.detail.partition(":")[0]
         self.crew.kill(slot)
         process = self.crew.start(slot, EBBTIDE_FAILPOINT=each.detail)
@@ -262,7 +262,6 @@ class Chaos:
             time.sleep(0.1)
         struck = self._has_struck(slot, process, name)
         self.failpoints.append(name if struck else f"{name} was not reached")
-        return None
 
     def _has_struck(self, slot: int, process: subprocess.Popen[bytes], name: str) -> bool:
         if name == "abort_before_commit":
@@ -278,9 +277,7 @@ class Chaos:
         scope = chance.choice(sorted(self.paused)) if self.paused and chance.random() < 0.7 else chance.choice(SCOPES)
         self.paused ^= {scope}
         self.controls += 1
-        said = Control(
-            number=self.controls, scope=scope, paused=scope in self.paused, by="chaos", at=datetime.now(UTC)
-        )
+        said = Control(number=self.controls, scope=scope, paused=scope in self.paused, by="chaos", at=datetime.now(UTC))
         with Publisher(self.kafka) as publisher:
             publisher.send(CONTROL.name, scope.encode(), encode(said))
 
@@ -293,20 +290,11 @@ class Chaos:
         ensure_topics(self.kafka, plan.partitions)
         self.apply_rules()
         responder = self.helper("responder", "--partitions", plan.partitions, "--seed", plan.seed, "--kept", kept)
-        for slot in range(plan.workers):
-            self.start(slot)
-        if not plan.control:
-            self.crew.wait_until_recovered(within_s=RECOVERED_WITHIN_S)
-        feed = self.helper(
-            *("feed", "--partitions", plan.partitions, "--seed", plan.seed),
-            *("--events", plan.events, "--per-s", plan.events / plan.seconds),
-        )
         self.began_s = time.monotonic()
-        wanted = trouble.amounts(plan.minutes, control=bool(plan.control))
-        for each in trouble.schedule(plan.seed, plan.seconds, wanted):
-            self.pass_time(self.began_s + each.at_s)
-            self.happens(each)
-        self._finish_feed(feed)
+        if plan.control:
+            self._die_again_and_again()
+        else:
+            self._suffer()
         seconds["trouble"] = time.monotonic() - self.began_s
         settled_ms = self._settle(responder)
         seconds["settling"] = time.monotonic() - self.began_s - seconds["trouble"]
@@ -314,20 +302,46 @@ class Chaos:
         report.seconds = {**seconds, "audit": time.monotonic() - self.began_s - sum(seconds.values())}
         return report
 
+    def _suffer(self) -> None:
+        """The feed, and all trouble of the schedule."""
+        for slot in range(self.plan.workers):
+            self.start(slot)
+        self.crew.wait_until_recovered(within_s=RECOVERED_WITHIN_S)
+        self.began_s = time.monotonic()
+        feed = self._feed(self.plan.events / self.plan.seconds)
+        for each in trouble.schedule(self.plan.seed, self.plan.seconds, trouble.amounts(self.plan.minutes)):
+            self.pass_time(self.began_s + each.at_s)
+            self.happens(each)
+        self._finish_feed(feed)
+
+    def _die_again_and_again(self) -> None:
+        """For a control: everything lies there, and one worker after the other dies where the mistake shows."""
+        self._finish_feed(self._feed(1e9, "--users", CONTROL_USERS))
+        chance = Random(self.plan.seed)
+        for _ in range(DEATHS):
+            at = chance.choice(CONTROLS[self.plan.control])
+            process = self.crew.start(0, EBBTIDE_FAILPOINT=f"after_commit:{at}")
+            self.happened[f"ended with {process.wait(RECOVERED_WITHIN_S)}"] += 1
+            self.say(f"died at commit {at}")
+        self.start(0)
+
+    def _feed(self, per_s: float, *more: object) -> subprocess.Popen[bytes]:
+        plan = self.plan
+        told = ("--partitions", plan.partitions, "--seed", plan.seed, "--events", plan.events, "--per-s", per_s)
+        return self.helper("feed", *told, *more)
+
     def _finish_feed(self, feed: subprocess.Popen[bytes]) -> None:
         while feed.poll() is None:
             self.pass_time(time.monotonic() + 1)
         if feed.returncode:
-            raise RuntimeError(f"the feed ended with {feed.returncode}: {(self.folder / 'feed.log').read_text()[-2000:]}")
+            raise RuntimeError(
+                f"the feed ended with {feed.returncode}: {(self.folder / 'feed.log').read_text()[-2000:]}"
+            )
 
     def _settle(self, responder: subprocess.Popen[bytes]) -> int:
         """Waits until all inputs are committed and timers had their time, then stops the workers; gives the instant
         up to which every timer must have fired."""
         self.say("the feed has ended")
-        if self.plan.control:  # the last workers may live, so that the rest is decided
-            for slot in list(self.crew.processes):
-                self.crew.kill(slot)
-                self.crew.start(slot)
         self._wait_for_lag(0)
         self.pass_time(time.monotonic() + self.plan.drain_s)
         assert responder.stdin is not None

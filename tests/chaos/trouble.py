@@ -37,11 +37,8 @@ class Amounts:
     control: int
 
 
-def amounts(minutes: float, *, control: bool) -> Amounts:
-    """Enough for a run of that many minutes; at least one of each but in a control."""
-    if control:
-        count = max(4, round(6 * minutes))
-        return Amounts(kill=2, freeze=0, term=0, add=0, remove=0, broker=0, failpoint=count, rules=1, control=1)
+def amounts(minutes: float) -> Amounts:
+    """Enough for a run of that many minutes; a long one has everything, and each failpoint, at least once."""
     if minutes < 3:
         return Amounts(kill=2, freeze=1, term=1, add=0, remove=0, broker=1, failpoint=2, rules=3, control=4)
     share = minutes / 5
@@ -58,14 +55,16 @@ def amounts(minutes: float, *, control: bool) -> Amounts:
     )
 
 
-def schedule(seed: int, seconds: float, wanted: Amounts, failpoint: str = "") -> list[Trouble]:
+def schedule(seed: int, seconds: float, wanted: Amounts) -> list[Trouble]:
     """Everything that happens, by time; workers and the broker have the last seconds to come back."""
     chance = Random(f"trouble {seed}")
     last_s = max(1.0, seconds - 5)
-    names = sorted(NAMES) * 3 if not failpoint else [failpoint] * wanted.failpoint
-    if not failpoint:
-        names = chance.sample(sorted(NAMES), len(NAMES)) + names
-    hard = [name for name in ("kill", "freeze", "term", "add", "remove", "broker") for _ in range(getattr(wanted, name))]
+    names = [
+        name for _ in range(-(-wanted.failpoint // len(NAMES))) for name in chance.sample(sorted(NAMES), len(NAMES))
+    ]
+    hard = [
+        name for name in ("kill", "freeze", "term", "add", "remove", "broker") for _ in range(getattr(wanted, name))
+    ]
     hard += [f"failpoint {names[number]}" for number in range(wanted.failpoint)]
     chance.shuffle(hard)
     found = [

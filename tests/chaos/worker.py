@@ -1,7 +1,7 @@
 """The real application with a mistake in it, for the controls: what exactly-once must not survive must be reported.
 
-CHAOS_MISTAKE is `split`, offsets in a second transaction; or `awaiting`, an agent that suspends inside a batch, with the
-gate that makes it harmless taken away.
+CHAOS_MISTAKE is `split`, offsets in a second transaction; or `awaiting`, an agent that suspends inside a batch, and
+the gate that makes it harmless taken away.
 """
 
 import os
@@ -38,4 +38,4 @@ if __name__ == "__main__":
     configure_logging()
     streams.app.Runtime = MISTAKES[os.environ["CHAOS_MISTAKE"]]  # type: ignore[misc]
     app = create_app(StreamSettings(), int(sys.argv[1]))
-    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline(["worker"])
+    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()

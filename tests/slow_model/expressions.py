@@ -8,7 +8,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 
@@ -35,7 +35,7 @@ Roots = Mapping[str, Callable[[str], Any]]
 """By name (`event`, `user`, `score`, …) how one of its fields is read; raises Failed or KeyError where it is not."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parsed(text: str) -> ast.expr:
     python = re.sub(r"!(?!=)", " not ", text.replace("&&", " and ").replace("||", " or "))
     return ast.parse(re.sub(r"\s+", " ", python).strip(), mode="eval").body

@@ -106,7 +106,7 @@ class _Reading:
             self.segment(entry)
         for topic, records in self.left.items():
             for offset in records:
-                self.found.problems.append(("not applied", (topic, self.partition, offset)))
+                self.found.problems.append(("records not applied", (topic, self.partition, offset)))
         self.found.clock_ms = self.clock_ms
         return self.found
 
@@ -127,9 +127,9 @@ class _Reading:
 
     def run(self, run: dict[str, Any], versions: Versions) -> None:
         topic, first, last = run["topic"], run["first"], run["last"]
-        if first < self.next_offset[topic]:
-            self.found.problems.append(("applied twice", (topic, self.partition, first)))
-        self.next_offset[topic] = last + 1
+        for offset in range(first, min(last + 1, self.next_offset[topic])):
+            self.found.problems.append(("records applied twice", (topic, self.partition, offset)))
+        self.next_offset[topic] = max(last + 1, self.next_offset[topic])
         for offset in range(first, last + 1):
             record = self.left[topic].pop(offset, None)
             if record is not None:

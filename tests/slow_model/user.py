@@ -313,7 +313,9 @@ class SlowUser:
         key_text = None if not values else orjson.dumps(key).decode()
         if self.already_over(rule, event):
             return None
-        running = next((o for o in self.running if o.trigger == rule.name and key_text and o.key_text == key_text), None)
+        running = next(
+            (o for o in self.running if o.trigger == rule.name and key_text and o.key_text == key_text), None
+        )
         if running is not None:
             return self.restart(rule, running, event, at_ms)
         last_ms = self.past.last_entry(rule.name, key_text) if key_text and rule.reentry_ms != 0 else None
