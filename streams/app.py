@@ -129,15 +129,12 @@ class Deciding:
 
         if topic != EVENTS.name:
             return read
-        known, types = self._keys[partition], decider.read_types
+        is_at_home, types = self._keys[partition].is_at_home, decider.read_types
 
         def read_event(record: Message, now_ms: int) -> None:
             event = plain_event(record.value())
-            if event is None or not known.is_at_home(record.key(), event["user_id"]):
+            if event is None or event.type in types or not is_at_home(record.key(), event.user_id):
                 read(record, now_ms)
-            elif event["type"] in types:
-                state = get(partition, record.key())
-                keep(partition, decider.apply_plain(event, _read(record), state, now_ms))
 
         return read_event
 

@@ -11,15 +11,13 @@ from schemas.codec import DecodeError, decode, encode, partition_for
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
 from schemas.outcomes import Outcome
-from schemas.plain import PlainEvent
 from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.checkpoint import Output
 from triggers import encoding
-from triggers.cel_runtime import as_ms
 from triggers.evaluator import Evaluator
-from triggers.state import StoredEvent, UserState
+from triggers.state import UserState
 from triggers.turn import Effects
 
 READER = "streams"
@@ -75,15 +73,6 @@ class Decider:
                 effects = self.evaluator.apply_profile(state, fact, now_ms)
             case Outcome():
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
-        return _with_problems(_step(state, effects, record.partition), record, effects, now_ms)
-
-    def apply_plain(self, event: PlainEvent, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
-        """As `apply`, of an event that was found plain, and in its right partition, and of a type that is read."""
-        at_ms = as_ms(datetime.fromisoformat(event["time"]))
-        properties = event.get("properties") or {}
-        stored = StoredEvent(event["id"], event["type"], at_ms, event.get("source", ""), properties)
-        state = encoding.decode(event["user_id"], raw_state)
-        effects = self.evaluator.apply_stored(state, stored, now_ms)
         return _with_problems(_step(state, effects, record.partition), record, effects, now_ms)
 
     def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
