@@ -91,7 +91,7 @@ class Deciding:
             log.warning("rules_older", manifest=published.manifest, running=self._versions["manifest"])
             return
         evaluator = Evaluator(published.rules, default_zone=self._default_zone, paused=published.paused)
-        self._decider = Decider(evaluator, self._partitions)
+        self._decider = Decider(evaluator)
         self._versions = {"manifest": published.manifest, "control": 0}
         log.info("rules_current", manifest=published.manifest, triggers=len(published.rules.triggers))
 
@@ -120,16 +120,16 @@ class Deciding:
     def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
         """Decides records of one input. State is changed only after the core has answered."""
         decider = self._current
-        get, keep = self._table.get, self._keep
+        get, keep, keys = self._table.get, self._keep, self._keys[partition]
 
         def read(record: Message, now_ms: int) -> None:
             key = record.key()
             state = None if key is None else get(partition, key)
-            keep(partition, decider.apply(_read(record), state, now_ms))
+            keep(partition, decider.apply(_read(record), keys, state, now_ms))
 
         if topic != EVENTS.name:
             return read
-        is_at_home, types = self._keys[partition].is_at_home, decider.read_types
+        is_at_home, types = keys.is_at_home, decider.read_types
 
         def read_event(record: Message, now_ms: int) -> None:
             event = plain_event(record.value())

@@ -6,8 +6,9 @@ and comes out as bytes, so that a record which fails has changed nothing.
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from schemas.codec import DecodeError, decode, encode, partition_for
+from schemas.codec import DecodeError, decode, encode
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
 from schemas.outcomes import Outcome
@@ -15,6 +16,7 @@ from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.checkpoint import Output
+from streams.keys import PartitionKeys
 from triggers import encoding
 from triggers.evaluator import Evaluator
 from triggers.state import UserState
@@ -25,8 +27,7 @@ Input = Event | Profile | Outcome
 MODELS: dict[str, type[Input]] = {EVENTS.name: Event, PROFILES.name: Profile, OUTCOMES.name: Outcome}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A record as it was read."""
 
     topic: str
@@ -49,16 +50,15 @@ class Step:
 class Decider:
     """Applies records and due timers to user state by the current rules."""
 
-    def __init__(self, evaluator: Evaluator, partitions: int) -> None:
+    def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
-        self.partitions = partitions
         self.read_types = frozenset(evaluator.rules.routes)
         """The types of the events that some rule reads; all others change nothing."""
 
-    def apply(self, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
+    def apply(self, record: Record, keys: PartitionKeys, raw_state: bytes | None, now_ms: int) -> Step:
         """The step of one record. A record that cannot be read is a dead letter and changes nothing."""
         try:
-            fact = self._read(record)
+            fact = _read(record, keys)
         except DecodeError as error:
             return Step(outgoing=[dead_letter(record, error.cause, error.detail, now_ms)])
         if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
@@ -80,18 +80,15 @@ class Decider:
         state = encoding.decode(user_id, raw_state)
         return _step(state, self.evaluator.fire_due(state, now_ms), partition)
 
-    def _read(self, record: Record) -> Input:
-        fact: Input = decode(MODELS[record.topic], record.value)
-        if fact.user_id is None:
-            return fact
-        key = fact.user_id.encode()
-        if record.key != key:
-            raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
-        expected = partition_for(key, self.partitions)
-        if expected != record.partition:
-            detail = f"belongs in partition {expected}; publish with partitioner=murmur2_random"
-            raise DecodeError(DeadLetterCause.MISROUTED, detail)
+
+def _read(record: Record, keys: PartitionKeys) -> Input:
+    fact: Input = decode(MODELS[record.topic], record.value)
+    if fact.user_id is None or keys.is_at_home(record.key, fact.user_id):
         return fact
+    if record.key != fact.user_id.encode():
+        raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
+    detail = f"belongs in partition {keys.home_of(record.key)}; publish with partitioner=murmur2_random"
+    raise DecodeError(DeadLetterCause.MISROUTED, detail)
 
 
 def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Output:

@@ -161,9 +161,11 @@ class Intake(threading.Thread):
     def release(self, place: Place, count: int) -> None:
         """Gives back `count` records of `place`: they are applied, and no longer held."""
         with self._changed:
+            was_full = self._held >= self._settings.held_records
             self._held -= count
             self._held_by[place] -= count
-            self._changed.notify()
+            if was_full:  # else nobody waits for it
+                self._changed.notify()
 
     def starve(self, places: frozenset[Place]) -> None:
         """Says which partitions the application waits for, that others may be paused in their favour."""
