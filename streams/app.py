@@ -106,8 +106,7 @@ class Deciding:
         held = self._table.data(partition)
         self._keys[partition] = PartitionKeys(partition, self._partitions, held)
         timers = self._timers[partition] = TimerIndex()
-        for key, raw in held.items():
-            timers.set(key, due_of(raw))
+        timers.fill((key, due) for key, raw in held.items() if (due := due_of(raw)) is not None)
 
     def dropped(self) -> None:
         """Forgets the timers."""
@@ -212,6 +211,7 @@ def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
             connection=connection,
             inputs=tuple(topic.name for topic in INPUTS),
             partitions=user_partitions(connection),
+            checkpoint_s=settings.commit_interval_s,
             faust={
                 "datadir": str(settings.data_dir),
                 "topic_replication_factor": settings.replication_factor,

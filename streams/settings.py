@@ -17,4 +17,4 @@ class StreamSettings(BaseSettings):
     web_port: int = 21004
     data_dir: Path = Path(".local/faust")
     replication_factor: int = 1
-    commit_interval_s: float = Field(default=1.0, gt=0)
+    commit_interval_s: float = Field(default=0.2, gt=0, le=5)
