@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.environment import INSTANCES, Environment
+from infra import letter_commands, switch_commands
+from infra.environment import Environment
 from infra.local.engine import Engine, choose_engine
+from infra.options import EXIT_FAILED, EXIT_USAGE, AsJson, Instance, console
+from infra.options import print_json as _print_json
 
 app = typer.Typer(
     name="ebbtide",
@@ -24,30 +26,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run_app = typer.Typer(help="Run a part in the foreground; Ctrl-C stops it cleanly.", no_args_is_help=True)
-letters_app = typer.Typer(help="Look at records that could not be read or processed.", no_args_is_help=True)
 publish_app = typer.Typer(help="Publish single facts by hand, to try things out.", no_args_is_help=True)
 app.add_typer(run_app, name="run")
 app.add_typer(publish_app, name="publish")
-app.add_typer(letters_app, name="dead-letters")
+app.add_typer(letter_commands.app, name="dead-letters")
 
-WIDTH_OF_A_LOG = 120
-console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_LOG)
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-
-
-def _instance(value: str) -> str:
-    if value not in INSTANCES:
-        raise typer.BadParameter(f"no instance {value!r}; there are: {', '.join(INSTANCES)}")
-    return value
-
-
-Instance = Annotated[
-    str, typer.Option("--instance", help="Which local servers: main, or the demo's.", callback=_instance)
-]
 EngineName = Annotated[str | None, typer.Option("--engine", help="native (default) or compose.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
 
 
@@ -295,33 +279,8 @@ def publish_profile(
     console.print(f"published the profile of {profile.user_id}")
 
 
-@letters_app.command("list")
-def list_letters(
-    instance: Instance = "main",
-    cause: Annotated[str | None, typer.Option(help="Only this cause, such as not_json.")] = None,
-    topic: Annotated[str | None, typer.Option(help="Only records of this topic.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the dead letters: where each came from, why, and how it begins.
-
-    Example: `ebbtide dead-letters list --cause not_json`
-    """
-    from infra import dead_letters as letters
-    from schemas.vocabulary import DeadLetterCause
-
-    if cause is not None and cause not in set(DeadLetterCause):
-        raise typer.BadParameter(f"no cause {cause!r}; there are: {', '.join(DeadLetterCause)}", param_hint="--cause")
-    wanted = DeadLetterCause(cause) if cause else None
-    found = list(letters.list_dead_letters(Environment.of(instance).kafka, wanted, topic))
-    if as_json:
-        for letter in found:
-            _print_json(letter.model_dump(mode="json"))
-        return
-    for letter in found:
-        console.print(f"{letter.time:%Y-%m-%d %H:%M:%S}  {letter.place}  {letter.cause}", soft_wrap=True)
-        console.print(f"    {letter.detail}", markup=False, soft_wrap=True)
-        console.print(f"    {letters.excerpt(letter)}", style="dim", markup=False, soft_wrap=True)
-    console.print(f"{len(found)} dead letters")
+for switch_command in (switch_commands.pause, switch_commands.resume, switch_commands.switches):
+    app.command(rich_help_panel="Kill switch")(switch_command)
 
 
 @app.command(rich_help_panel="Try it")
@@ -340,10 +299,6 @@ def demo(
     raise typer.Exit(0 if run_demo(console, environment, chosen, seed, keep) else EXIT_FAILED)
 
 
-def _print_json(value: object) -> None:
-    sys.stdout.write(orjson.dumps(value).decode() + "\n")
-
-
 def _problem(message: str) -> NoReturn:
     sys.stderr.write(f"ebbtide: {message}\n")
     raise SystemExit(EXIT_USAGE)
@@ -353,6 +308,8 @@ MENDABLE = frozenset(
     {
         "builtins.FileNotFoundError",
         "infra.apply.NothingFound",
+        "infra.control.UnknownScope",
+        "infra.dead_letters.BadFilter",
         "infra.demo.cdnow.DataMissing",
         "infra.demo.run.DemoFailed",
         "infra.demo.workers.WorkerEnded",
@@ -363,6 +320,7 @@ MENDABLE = frozenset(
         "infra.migrate.MigrationError",
         "infra.publish.NotAFact",
         "infra.rules.BadLog",
+        "infra.sole_writer.Overtaken",
         "senders.app.StartError",
         "senders.dkim.KeyProblem",
         "senders.render.TemplateError",

@@ -20,6 +20,7 @@ from schemas.topics import EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.broker import Connection
 from streams.checkpoint import Mark
+from streams.ending import end_process
 from streams.evaluate import Decider, Record, Step, dead_letter
 from streams.journal import CheckpointJournal
 from streams.keys import PartitionKeys
@@ -86,20 +87,21 @@ class Deciding:
         self._table = runtime.app.Table("user-state", partitions=self._partitions).local
 
     def adopt(self, published: Published) -> None:
-        """Switches to another set of rules, between two runs; never back to an earlier one."""
-        if published.manifest < self._versions.get("manifest", 0):
-            log.warning("rules_older", manifest=published.manifest, running=self._versions["manifest"])
+        """Switches to other rules or switches, between two runs; never back to an earlier number of either."""
+        versions = {"manifest": published.manifest, "control": published.control}
+        if not _reaches(versions, self._versions):
+            log.warning("rules_older", **versions, running=self._versions)
             return
         evaluator = Evaluator(published.rules, default_zone=self._default_zone, paused=published.paused)
         self._decider = Decider(evaluator)
-        self._versions = {"manifest": published.manifest, "control": 0}
-        log.info("rules_current", manifest=published.manifest, triggers=len(published.rules.triggers))
+        self._versions = versions
+        log.info("rules_current", **versions, triggers=len(published.rules.triggers), paused=sorted(published.paused))
 
     # The runtime's Steps.
 
     def ready(self, versions: Mapping[str, int]) -> bool:
-        """Whether there are rules, and none older than those last applied."""
-        return self._decider is not None and self._versions["manifest"] >= versions.get("manifest", 0)
+        """Whether there are rules, and neither they nor the switches are older than those last applied."""
+        return self._decider is not None and _reaches(self._versions, versions)
 
     def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002 - the runtime keeps the clock
         """Builds the partition's timer index."""
@@ -167,6 +169,11 @@ class Deciding:
             self._emit(output)
 
 
+def _reaches(versions: Mapping[str, int], others: Mapping[str, int]) -> bool:
+    """Whether no number is below its counterpart in `others`."""
+    return all(versions.get(name, 0) >= number for name, number in others.items())
+
+
 def _read(record: Message) -> Record:
     topic, partition, offset = record.topic(), record.partition(), record.offset()
     assert topic is not None
@@ -176,11 +183,11 @@ def _read(record: Message) -> Record:
 
 
 class FollowRules(Service):
-    """Hands each complete set of rules to the event loop, from the rule feed's thread."""
+    """Hands each change of rules or switches to the event loop, from the rule feed's thread."""
 
-    def __init__(self, kafka: str, deciding: Deciding) -> None:
+    def __init__(self, connection: Connection, deciding: Deciding) -> None:
         super().__init__()
-        self._kafka = kafka
+        self._connection = connection
         self._deciding = deciding
 
     async def on_start(self) -> None:
@@ -188,10 +195,17 @@ class FollowRules(Service):
         loop = asyncio.get_running_loop()
 
         def publish(published: Published) -> None:
-            loop.call_soon_threadsafe(self._deciding.adopt, published)
+            loop.call_soon_threadsafe(self._adopt, published)
 
-        self._feed = RuleFeed(self._kafka, publish)
+        self._feed = RuleFeed(self._connection, publish)
         self._feed.start()
+
+    def _adopt(self, published: Published) -> None:
+        try:
+            self._deciding.adopt(published)
+        except Exception:
+            log.exception("rules_not_adopted", manifest=published.manifest, control=published.control)
+            end_process("rules that loaded could not be adopted; going on would decide by the ones before")
 
     async def on_stop(self) -> None:
         """Ends the feed."""
@@ -224,6 +238,6 @@ def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
     )
     deciding = Deciding(runtime, settings.default_zone)
     runtime.decide(deciding)
-    runtime.accompany(FollowRules(settings.kafka, deciding))
+    runtime.accompany(FollowRules(connection, deciding))
     app: faust.App = runtime.app
     return app

@@ -1,6 +1,7 @@
-"""The running rules: reads `rules` and `control` whole, and hands over each complete set as it becomes current.
+"""The running rules and switches: reads `rules` and `control` whole, then follows them, and hands over each change.
 
-A set that does not load never replaces the running one.
+Numbers rise over a whole topic. What comes with an older one is refused, also where a topic was made anew. A set that
+does not load never replaces the running one, and switches go on to work on that.
 """
 
 import threading
@@ -9,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.codec import DecodeError, decode
 from schemas.rules import CURRENT, Control, Manifest, Text
 from schemas.topics import CONTROL, RULES
+from streams.broker import Connection
+from streams.ending import end_process
 from triggers.diagnostics import InvalidRules, SourceFile
 from triggers.loader import load_rules
 from triggers.ruleset import RuleSet
@@ -24,41 +27,55 @@ POLL_S = 0.25
 """How long a poll waits: also the longest time that a stop waits for this thread."""
 
 
+class OlderNumber(ValueError):
+    """A manifest or switch whose number is not above the last one's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A set that loaded, with the switches in force."""
+    """A set that loaded, with the switches in force; `control` is the highest number among those ever read."""
 
     rules: RuleSet
     manifest: int
+    control: int
     paused: frozenset[str]
 
 
 @dataclass(slots=True)
 class Shelf:
-    """What has been read so far. Pure: fed with records, asked for the current set."""
+    """What has been read so far. Pure: fed with records, asked for what is in force."""
 
     texts: dict[str, Text] = field(default_factory=dict)
     controls: dict[str, Control] = field(default_factory=dict)
+    control: int = 0
     manifest: Manifest | None = None
+    _tried: Manifest | None = None
+    _loaded: tuple[RuleSet, int] | None = None
 
     def put(self, topic: str, key: str, value: bytes | None) -> None:
-        """Takes in one record; an older manifest or switch never replaces a newer one."""
+        """Takes in one record; raises DecodeError or OlderNumber, having changed nothing."""
         if topic == CONTROL.name:
-            if value is None:
-                self.controls.pop(key, None)
-                return
-            control = decode(Control, value)
-            known = self.controls.get(key)
-            if known is None or control.number >= known.number:
-                self.controls[key] = control
+            self._switch(decode(Control, value))
         elif key == CURRENT:
-            manifest = decode(Manifest, value)
-            if self.manifest is None or manifest.number >= self.manifest.number:
-                self.manifest = manifest
+            self._set(decode(Manifest, value))
         elif value is None:
             self.texts.pop(key.removeprefix("text/"), None)
         else:
             self.texts[key.removeprefix("text/")] = decode(Text, value)
+
+    def _switch(self, control: Control) -> None:
+        if control == self.controls.get(control.scope):
+            return
+        if control.number <= self.control:
+            raise OlderNumber(f"control {control.number} is not above {self.control}; {control.scope} stays as it is")
+        self.controls[control.scope] = control
+        self.control = control.number
+
+    def _set(self, manifest: Manifest) -> None:
+        known = self.manifest
+        if known is not None and manifest != known and manifest.number <= known.number:
+            raise OlderNumber(f"manifest {manifest.number} is not above {known.number}, which stays")
+        self.manifest = manifest
 
     def missing(self) -> list[str]:
         """Hashes that the manifest names and the log has not brought yet."""
@@ -69,26 +86,46 @@ class Shelf:
         return frozenset(scope for scope, control in self.controls.items() if control.paused)
 
     def load(self) -> Published | None:
-        """The current set, or None where none is complete; raises InvalidRules."""
-        if self.manifest is None or self.missing():
+        """What is in force, or None before the first set.
+
+        Raises InvalidRules once for a manifest that does not load; asked again, it gives the set before that.
+        """
+        if self.manifest is not None and self.manifest is not self._tried and not self.missing():
+            self._tried = self.manifest
+            self._loaded = self._read(self.manifest), self.manifest.number
+        if self._loaded is None:
             return None
-        named = [(digest, self.texts[digest]) for digest in self.manifest.texts]
+        rules, number = self._loaded
+        return Published(rules, number, self.control, self.paused())
+
+    def _read(self, manifest: Manifest) -> RuleSet:
+        named = [(digest, self.texts[digest]) for digest in manifest.texts]
         templates = {PurePosixPath(t.path).stem: digest for digest, t in named if t.kind == "template"}
-        files = [SourceFile(t.path, t.body) for _, t in named if t.kind == "rule"]
-        return Published(load_rules(files, templates), self.manifest.number, self.paused())
+        return load_rules([SourceFile(t.path, t.body) for _, t in named if t.kind == "rule"], templates)
 
 
 class RuleFeed(threading.Thread):
-    """Follows the two topics in a thread of its own and calls `publish` with each set that loads."""
+    """Follows the two topics in a thread of its own and calls `publish` with each change.
 
-    def __init__(self, kafka: str, publish: Callable[[Published], None]) -> None:
+    It waits for a broker that is away. Where it cannot go on it calls `failed`: a worker must not decide for ever by
+    rules and switches that nobody reads any more.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        publish: Callable[[Published], None],
+        failed: Callable[[str], object] = end_process,
+    ) -> None:
         super().__init__(name="rule-feed", daemon=True)
-        self._kafka = kafka
+        self._connection = connection
         self._publish = publish
+        self._failed = failed
         self._stopping = threading.Event()
         self._shelf = Shelf()
         self._ends_left = {RULES.name, CONTROL.name}
         self._changed = False
+        self._waits_for = ""
 
     def stop(self) -> None:
         """Ends the thread within a poll."""
@@ -97,55 +134,71 @@ class RuleFeed(threading.Thread):
 
     def run(self) -> None:
         """Reads both topics from their beginning, then follows them."""
-        consumer = Consumer(
-            {
-                "bootstrap.servers": self._kafka,
-                "group.id": "ebbtide-rule-feed",  # required by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-            }
-        )
-        consumer.assign([TopicPartition(t.name, 0, OFFSET_BEGINNING) for t in (RULES, CONTROL)])
         try:
+            self._follow()
+        except Exception as error:
+            if not self._stopping.is_set():
+                log.exception("rule_feed_failed")
+                self._failed(f"the rule feed ended ({error}); rules and switches would never change again")
+
+    def _follow(self) -> None:
+        settings = self._connection.client(
+            group_id="ebbtide-rule-feed",  # required by the client; nothing is ever committed
+            enable_auto_commit=False,
+            enable_partition_eof=True,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",  # of a topic made anew, everything is read and its numbers are looked at
+            fetch_wait_max_ms=100,
+        )
+        consumer = Consumer({**settings, "error_cb": self._wait})
+        try:
+            consumer.assign([TopicPartition(t.name, 0, OFFSET_BEGINNING) for t in (RULES, CONTROL)])
             while not self._stopping.is_set():
                 message = consumer.poll(POLL_S)
                 if message is not None:
                     self._take(message)
-                elif self._changed and not self._ends_left:
+                if self._changed and not self._ends_left and (message is None or message.error() is not None):
                     self._hand_over()
         finally:
             consumer.close()
 
     def _take(self, message: Message) -> None:
-        topic = message.topic() or ""
-        error = message.error()
-        if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF:
-                self._ends_left.discard(topic)
-                if self._changed and not self._ends_left:
-                    self._hand_over()
-            else:
-                log.warning("rule_feed_waits", topic=topic, error=error.str())
-            return
+        topic, error = message.topic() or "", message.error()
+        if error is None:
+            self._waits_for = ""
+            self._put(message, topic)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self._waits_for = ""
+            self._ends_left.discard(topic)
+        else:
+            self._wait(error)
+
+    def _wait(self, error: KafkaError) -> None:
+        if error.fatal():
+            raise KafkaException(error)
+        if error.str() != self._waits_for:
+            self._waits_for = error.str()
+            log.warning("rule_feed_waits", error=error.str())
+
+    def _put(self, message: Message, topic: str) -> None:
         key = (message.key() or b"").decode(errors="replace")
         try:
             self._shelf.put(topic, key, message.value())
-        except DecodeError as problem:
+        except (DecodeError, OlderNumber) as problem:
             place = f"{topic}[{message.partition()}]@{message.offset()}"
-            log.error("rule_record_ignored", place=place, key=key, problem=problem.detail)
+            log.error("rule_record_ignored", place=place, key=key, problem=str(problem))
             return
         self._changed = True
 
     def _hand_over(self) -> None:
+        self._changed = False
         try:
             published = self._shelf.load()
         except InvalidRules as invalid:
-            self._changed = False
             first = str(invalid.diagnostics[0])
             log.error("rules_refused", problems=len(invalid.diagnostics), first=first, running="unchanged")
-            return
-        if published is None:
-            return
-        self._changed = False
-        self._publish(published)
+            published = self._shelf.load()
+        if missing := self._shelf.missing():
+            log.warning("rules_incomplete", missing=len(missing), first=missing[0], running="unchanged")
+        if published is not None:
+            self._publish(published)

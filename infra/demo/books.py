@@ -13,14 +13,14 @@ import dkim
 import orjson
 import psycopg
 
+from infra.dead_letters import read_letters
 from infra.kafka import read_all
 from infra.sink import Delivered, read_messages
 from schemas.codec import decode
 from schemas.commands import SendCommand
-from schemas.deadletters import DeadLetter
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome
-from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES
+from schemas.topics import COMMANDS, DECISIONS, EVENTS, OUTCOMES
 from schemas.vocabulary import ENGAGEMENT, DecisionOutcome, LedgerState, OutcomeKind
 
 _COMMAND = re.compile(rb"^X-Ebbtide-Command: ([0-9a-f]+)\r$", re.MULTILINE | re.IGNORECASE)
@@ -55,8 +55,8 @@ def read_books(kafka: str, database_url: str, sink: Path, live_from: datetime) -
     books.decisions = [decode(Decision, m.value()) for m in read_all(kafka, DECISIONS.name)]
     books.commands = [decode(SendCommand, m.value()) for m in read_all(kafka, COMMANDS.name)]
     books.outcomes = [decode(Outcome, m.value()) for m in read_all(kafka, OUTCOMES.name)]
-    for message in read_all(kafka, DEAD_LETTERS.name):
-        books.dead_letters[_cause(message.value())] += 1
+    for letter in read_letters(kafka).chosen:
+        books.dead_letters[letter.cause] += 1
     for message in read_all(kafka, EVENTS.name, int(live_from.timestamp() * 1000)):
         books.appended_at[_event_id(message.value())] = message.timestamp()[1] / 1000
     books.mails = list(read_messages(sink))
@@ -66,10 +66,6 @@ def read_books(kafka: str, database_url: str, sink: Path, live_from: datetime) -
             row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - names of ours
             books.rows[table] = row[0] if row else 0
     return books
-
-
-def _cause(raw: bytes | None) -> str:
-    return decode(DeadLetter, raw).cause
 
 
 def _event_id(raw: bytes | None) -> str:

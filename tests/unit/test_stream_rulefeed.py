@@ -1,12 +1,13 @@
 """What a worker knows of the rules, record by record."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from schemas.codec import DecodeError, encode
 from schemas.rules import CURRENT, Control, Manifest, Text, text_hash, text_key
-from streams.rulefeed import Shelf
+from streams.rulefeed import OlderNumber, Shelf
 from triggers.diagnostics import InvalidRules
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -55,31 +56,65 @@ def test_a_manifest_waits_for_the_texts_it_names(shelf):
 
 def test_an_older_manifest_never_replaces_a_newer_one(shelf):
     shelf.put("rules", CURRENT, manifest(2, RULE, "template"))
-    shelf.put("rules", CURRENT, manifest(1))
+    for older in (manifest(1), manifest(2)):
+        with pytest.raises(OlderNumber, match="is not above 2"):
+            shelf.put("rules", CURRENT, older)
     assert shelf.load().manifest == 2
 
 
-def test_a_set_that_does_not_load_says_so(shelf):
+def test_a_set_that_does_not_load_says_so_once_and_the_one_before_stays_under_newer_switches(shelf):
+    shelf.put("rules", CURRENT, manifest(1, RULE, "template"))
+    before = shelf.load()
     broken = "trigger: hello\nsend: hello\n"
     shelf.put("rules", *text(broken))
-    shelf.put("rules", CURRENT, manifest(1, broken, "template"))
+    shelf.put("rules", CURRENT, manifest(2, broken, "template"))
+    shelf.put("control", "global", switch(1, "global", True))
     with pytest.raises(InvalidRules):
         shelf.load()
+    assert shelf.load() == replace(before, control=1, paused=frozenset({"global"}))
+
+
+def test_a_switch_does_not_load_the_rules_again(shelf):
+    shelf.put("rules", CURRENT, manifest(1, RULE, "template"))
+    before = shelf.load()
+    shelf.put("control", "global", switch(1, "global", True))
+    assert shelf.load().rules is before.rules
+
+
+def switch(number: int, scope: str, paused: bool) -> bytes:
+    return encode(Control(number=number, scope=scope, paused=paused, at=NOW))
 
 
 def test_a_paused_scope_is_paused_until_a_newer_switch_lifts_it(shelf):
-    def switch(number: int, paused: bool) -> bytes:
-        return encode(Control(number=number, scope="trigger/hello", paused=paused, at=NOW))
-
-    shelf.put("control", "trigger/hello", switch(1, True))
-    assert shelf.paused() == {"trigger/hello"}
-    shelf.put("control", "trigger/hello", switch(3, False))
-    shelf.put("control", "trigger/hello", switch(2, True))
-    assert shelf.paused() == frozenset()
+    shelf.put("control", "trigger/hello", switch(1, "trigger/hello", True))
+    assert (shelf.paused(), shelf.control) == ({"trigger/hello"}, 1)
+    shelf.put("control", "trigger/hello", switch(3, "trigger/hello", False))
+    assert (shelf.paused(), shelf.control) == (frozenset(), 3)
 
 
-def test_a_record_that_is_no_manifest_changes_nothing(shelf):
+def test_numbers_rise_over_all_scopes_and_an_older_switch_is_refused(shelf):
+    shelf.put("control", "global", switch(5, "global", True))
+    with pytest.raises(OlderNumber, match="control 5 is not above 5; trigger/hello stays as it is"):
+        shelf.put("control", "trigger/hello", switch(5, "trigger/hello", True))
+    with pytest.raises(OlderNumber):
+        shelf.put("control", "global", switch(4, "global", False))
+    shelf.put("control", "global", switch(5, "global", True))  # read again: nothing new
+    assert (shelf.paused(), shelf.control) == ({"global"}, 5)
+
+
+@pytest.mark.parametrize(
+    ("topic", "key", "value"),
+    [
+        ("rules", CURRENT, b"{broken"),
+        ("rules", CURRENT, None),
+        ("control", "global", b"[]"),
+        ("control", "global", None),
+    ],
+)
+def test_a_record_that_is_no_manifest_or_switch_changes_nothing(shelf, topic, key, value):
     shelf.put("rules", CURRENT, manifest(1, RULE, "template"))
+    shelf.put("control", "global", switch(2, "global", True))
+    before = shelf.load()
     with pytest.raises(DecodeError):
-        shelf.put("rules", CURRENT, b"{broken")
-    assert shelf.load().manifest == 1
+        shelf.put(topic, key, value)
+    assert shelf.load() == before
