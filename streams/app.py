@@ -101,7 +101,7 @@ class Deciding:
     def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002 - the runtime keeps the clock
         """Builds the partition's timer index."""
         timers = self._timers[partition] = TimerIndex()
-        for key, raw in self._table.data(partition).items():
+        for key, raw in self._table.raw(partition).items():
             timers.set(key, UserState.decode(key.decode(), raw).next_due())
 
     def dropped(self) -> None:
