@@ -105,7 +105,7 @@ class Deciding:
 
     def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002 - the runtime keeps the clock
         """Builds the partition's timer index."""
-        held = self._table.data(partition)
+        held = self._table.raw(partition)
         self._keys[partition] = PartitionKeys(partition, self._partitions, held)
         timers = self._timers[partition] = TimerIndex()
         timers.fill((key, due) for key, raw in held.items() if (due := due_of(raw)) is not None)

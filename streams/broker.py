@@ -6,8 +6,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 
 T = TypeVar("T")
 
@@ -130,3 +135,25 @@ class Ends:
 
     def _renew(self) -> None:
         self._admin.list_topics(timeout=REQUEST_S)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What a topic is, beside its name: made again under that name it has another id."""
+
+    id: str
+    partitions: int
+    settings: Mapping[str, str]
+
+
+def describe(admin: AdminClient, topic: str, go_on: Callable[[], bool]) -> TopicFacts:
+    """Asks the broker about a topic, patiently. Blocks; raises KafkaException."""
+
+    def ask() -> TopicFacts:
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        settings = admin.describe_configs([resource], request_timeout=REQUEST_S)[resource]
+        about = admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_S)[topic].result(2 * REQUEST_S)
+        found = {name: str(entry.value) for name, entry in settings.result(2 * REQUEST_S).items()}
+        return TopicFacts(str(about.topic_id), len(about.partitions), found)
+
+    return patiently(ask, go_on=go_on)

@@ -189,12 +189,13 @@ class Buffer:
             raise NothingOwned(f"a record for {output.topic} was sent before partitions were assigned, or after a loss")
         self.outputs.append(output)
 
-    def seal(self, changelog: Sequence[Output]) -> Sealed | None:
-        """Takes everything out as one checkpoint; None where there is nothing to write."""
+    def seal(self, changelog: Sequence[Output], proof: bool = False) -> Sealed | None:
+        """Takes everything out as one checkpoint; None where there is nothing to write, unless that is to be proven
+        by an unchanged offset."""
         if self._membership is None:
             return None
         touched = {number: p for number, p in self._partitions.items() if p.touched}
-        if not touched and not self._moved and not self.outputs and not changelog:
+        if not (touched or self._moved or self.outputs or changelog or proof):
             return None
         outputs = [*changelog, *self.outputs]
         offsets = [TopicPartition(*place, self._singles[place]) for place in self._moved]

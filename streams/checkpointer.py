@@ -6,7 +6,7 @@ Knows neither Faust nor Kafka: a buffer, a committer, tables and a gate.
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -14,6 +14,7 @@ from streams.checkpoint import Buffer, Output, Sealed
 from streams.commit import Committer, Outcome
 from streams.gate import Gate
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 BEGUN_S = 60.0
@@ -51,30 +52,33 @@ class Checkpointer:
         self._last: set[asyncio.Future[None]] = set()
         self._thread = ThreadPoolExecutor(1, "commit")
 
-    async def checkpoint(self) -> bool:
-        """Commits what was done since the last one; whether there was anything and it is committed."""
+    async def checkpoint(self, proof: bool = False) -> bool:
+        """Commits what was done since the last one; whether there was anything and it is committed.
+
+        With `proof` it commits even where nothing was done: that it can shows that the partitions are still held.
+        """
         async with self._one:
             try:
                 await self._close()
-                return await self._commit()
+                return await self._commit(proof)
             finally:
                 self.gate.open()
 
-    async def finish(self, timeout_s: float) -> bool:
+    async def finish(self, timeout_s: float, proof: bool = False) -> bool:
         """Commits everything and leaves the gate closed: nothing is begun any more until `resume`.
 
         False where it is not committed in time; it is never given up, and whoever needs it done waits in `settled`.
         """
-        last = asyncio.ensure_future(self._finish())
+        last = asyncio.ensure_future(self._finish(proof))
         self._last.add(last)
         last.add_done_callback(self._last.discard)
         done, _ = await asyncio.wait({last}, timeout=timeout_s)
         return bool(done)
 
-    async def _finish(self) -> None:
+    async def _finish(self, proof: bool) -> None:
         async with self._one:
             await self._close()
-            await self._commit()
+            await self._commit(proof)
 
     def resume(self) -> None:
         """Opens the gate after `finish`."""
@@ -93,14 +97,19 @@ class Checkpointer:
         async with self._one:
             await self.gate.quiet()
 
+    async def between(self, look: Callable[[], T]) -> T:
+        """What `look` answers while no transaction is in flight: what tables have at rest is then committed."""
+        async with self._one:
+            return look()
+
     def drop(self) -> None:
         """Forgets all state and everything uncommitted. Never waits: a commit in flight ends by itself."""
         self._buffer.drop()
         for state in self._states():
             state.drop()
 
-    async def _commit(self) -> bool:
-        sealed = self._seal()
+    async def _commit(self, proof: bool) -> bool:
+        sealed = self._seal(proof)
         if sealed is None:
             return False
         staged = self._committer.stage(sealed)
@@ -117,8 +126,8 @@ class Checkpointer:
             self._lost()
         return outcome is Outcome.OK
 
-    def _seal(self) -> Sealed | None:
+    def _seal(self, proof: bool) -> Sealed | None:
         """One synchronous section: what it takes is complete, and what comes later is in the next checkpoint."""
         if not self._buffer.owned:
             return None
-        return self._buffer.seal([output for state in self._states() for output in state.changes()])
+        return self._buffer.seal([output for state in self._states() for output in state.changes()], proof)

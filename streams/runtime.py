@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -26,6 +27,8 @@ from streams.inputs import Inputs, by_number
 from streams.intake import Intake, IntakeSettings
 from streams.recovery import ChangelogReader, Overtaken
 from streams.restoring import TableManager
+from streams.snapshot import SnapshotFolder
+from streams.snapshotter import Snapshotter
 from streams.table import Table
 from streams.transport import Transport
 
@@ -55,6 +58,8 @@ class RuntimeSettings:
     static_membership: bool = True
     session_timeout_ms: int = 10_000
     partitioner: str = "murmur2_random"
+    snapshot_s: float | None = 60.0
+    """At least this long between two local snapshots of a partition, in Faust's `tabledir`; None: none are made."""
     faust: Mapping[str, Any] = field(default_factory=dict)
     """More of Faust's own settings."""
 
@@ -96,11 +101,14 @@ class Runtime:
         self.committer = committer(lambda: Producer(settings.producer()))
         self.inputs = Inputs(settings.inputs, self.ends, lambda: self.intake, settings.run_records)
         self.checkpointer = Checkpointer(self.buffer, self.committer, self._tables, end_process, self._lost)
-        self._reader = ChangelogReader(self.connection, settings.name, self.ends)
         self.companions: list[Service] = []
         self._step: BatchStep | None = None
         self._finished = False
         self.app: Any = self._new_app()  # Faust's interfaces do not know our consumer and tables
+        folder, interval_s = SnapshotFolder(Path(self.app.conf.tabledir), settings.slot), settings.snapshot_s
+        self.snapshotter = Snapshotter(folder, self.checkpointer, self.ends, interval_s or float("inf"))
+        used = folder if interval_s else None
+        self._reader = ChangelogReader(self.connection, settings.name, self.admin, self.ends, used)
 
     def decide(self, steps: Steps) -> None:
         """Registers the agent that applies the merged inputs with `steps`."""
@@ -141,6 +149,10 @@ class Runtime:
     def drop(self) -> None:
         """Forgets all state and everything uncommitted."""
         self.checkpointer.drop()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.snapshotter.drop()
         self.inputs.drop()
         if self._step is not None:
             self._step.dropped()
@@ -150,8 +162,11 @@ class Runtime:
         if self._finished:
             return
         self._finished = True
-        if not await self.checkpointer.finish(STOP_S):
+        snapshots = await self.snapshotter.begin_last()
+        if not await self.checkpointer.finish(STOP_S, proof=snapshots is not None):
             end_process(f"the last checkpoint was not committed within {STOP_S:g} s of the stop")
+        if snapshots is not None:
+            await self.snapshotter.save(snapshots)
 
     async def recover(self, places: frozenset[Place], go_on: Callable[[], bool]) -> None:
         """Loads the state of `places` and begins to fetch where it ends; raises Overtaken where `go_on` says no."""
@@ -166,7 +181,8 @@ class Runtime:
             raise Overtaken("assignment")
         for table, partitions in entries.items():
             for number, found in partitions.items():
-                table.local.load(number, found)
+                table.local.load(number, found.entries)
+                self.snapshotter.keep(table.local.partition(number), found)
         self._begin(committed)
 
     async def _ready(self, committed: Mapping[Place, tuple[int, Mark]], go_on: Callable[[], bool]) -> None:
@@ -239,9 +255,7 @@ class Runtime:
     def _lost(self) -> None:
         """A commit found the partitions gone; the consumer hears of it next, and rejoins."""
         self.app.consumer.suspend()
-        self.inputs.drop()
-        if self._step is not None:
-            self._step.dropped()
+        self._forget()
 
     def close(self) -> None:
         """Ends what a stop leaves."""

@@ -108,7 +108,7 @@ class Deciding:
         return versions.get("manifest", 1) == 1
 
     def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002
-        users = {key.decode(): state for key, state in self._table.data(partition).items()}
+        users = {key.decode(): orjson.loads(raw) for key, raw in self._table.raw(partition).items()}
         self._jobs[partition] = Counting(users)
 
     def dropped(self) -> None:
