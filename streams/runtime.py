@@ -4,6 +4,7 @@ Serves any Faust application: it knows partitions, records, tables and time, and
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,13 +18,14 @@ from mode import Service
 
 from streams.batches import Acks, BatchStep, GatedStream, PassThrough, Steps
 from streams.broker import PATIENCE_S, REQUEST_S, Connection, Ends, Place, patiently
-from streams.checkpoint import Buffer, Journal, Mark, Output
+from streams.checkpoint import Buffer, Journal, Mark, Output, Sealed
 from streams.checkpointer import Checkpointer
 from streams.clock import Run
-from streams.commit import Committer
+from streams.commit import Committer, Outcome
 from streams.ending import end_process
 from streams.inputs import Inputs, by_number
 from streams.intake import Intake, IntakeSettings
+from streams.observer import Observer
 from streams.recovery import ChangelogReader, Overtaken
 from streams.restoring import TableManager
 from streams.table import Table
@@ -95,7 +97,10 @@ class Runtime:
         self.ends = Ends(self.admin)
         self.committer = committer(lambda: Producer(settings.producer()))
         self.inputs = Inputs(settings.inputs, self.ends, lambda: self.intake, settings.run_records)
-        self.checkpointer = Checkpointer(self.buffer, self.committer, self._tables, end_process, self._lost)
+        self.observers: list[Observer] = []
+        self.checkpointer = Checkpointer(
+            self.buffer, self.committer, self.tables, end_process, self._lost, self._checkpointed
+        )
         self._reader = ChangelogReader(self.connection, settings.name, self.ends)
         self.companions: list[Service] = []
         self._step: BatchStep | None = None
@@ -126,6 +131,10 @@ class Runtime:
         """Has `service` run beside the worker, from before the first recovery: Faust's own tasks begin after it."""
         self.companions.append(service)
 
+    def observe(self, *observers: Observer) -> None:
+        """Has them told what the worker goes through."""
+        self.observers += observers
+
     def emit(self, output: Output) -> None:
         """Writes a record with the open checkpoint."""
         self.buffer.emit(output)
@@ -141,25 +150,28 @@ class Runtime:
     def drop(self) -> None:
         """Forgets all state and everything uncommitted."""
         self.checkpointer.drop()
-        self.inputs.drop()
-        if self._step is not None:
-            self._step.dropped()
+        self._forget()
 
     async def finish(self) -> None:
         """The last checkpoint: nothing is begun after it. Ends the process where the broker does not let it end."""
         if self._finished:
             return
         self._finished = True
+        for observer in self.observers:
+            observer.stops()
         if not await self.checkpointer.finish(STOP_S):
             end_process(f"the last checkpoint was not committed within {STOP_S:g} s of the stop")
 
     async def recover(self, places: frozenset[Place], go_on: Callable[[], bool]) -> None:
         """Loads the state of `places` and begins to fetch where it ends; raises Overtaken where `go_on` says no."""
+        began_s = time.monotonic()
+        numbers = sorted(by_number(places, self.settings.inputs)) or sorted({p.partition for p in places})
+        for observer in self.observers:
+            observer.assigned(numbers)
         await self.checkpointer.settled()
         committed = await self._in_thread(lambda: self._committed(places, go_on))
-        numbers = sorted(by_number(places, self.settings.inputs)) or sorted({p.partition for p in places})
         entries = {}
-        for table in self._tables():
+        for table in self.tables():
             entries[table] = await self._in_thread(partial(self._reader.read, table.changelog, numbers, go_on))
         await self._ready(committed, go_on)
         if not go_on():
@@ -168,6 +180,8 @@ class Runtime:
             for number, found in partitions.items():
                 table.local.load(number, found)
         self._begin(committed)
+        for observer in self.observers:
+            observer.recovered(numbers, time.monotonic() - began_s)
 
     async def _ready(self, committed: Mapping[Place, tuple[int, Mark]], go_on: Callable[[], bool]) -> None:
         """Waits for what the steps need, such as rules no older than those that decided before."""
@@ -182,6 +196,8 @@ class Runtime:
             if not said:
                 log.info("not_ready", waits_for=versions or "a first version")
                 said = True
+                for observer in self.observers:
+                    observer.waits(versions)
             await asyncio.sleep(READY_S)
 
     def _begin(self, committed: Mapping[Place, tuple[int, Mark]]) -> None:
@@ -233,15 +249,25 @@ class Runtime:
     async def _in_thread(work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, work)
 
-    def _tables(self) -> list[Table]:
+    def tables(self) -> list[Table]:
+        """The tables that are recovered and checkpointed."""
         return list(self.app.tables.local())
+
+    def _checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
+        for observer in self.observers:
+            observer.checkpointed(sealed, outcome, took_s)
 
     def _lost(self) -> None:
         """A commit found the partitions gone; the consumer hears of it next, and rejoins."""
         self.app.consumer.suspend()
+        self._forget()
+
+    def _forget(self) -> None:
         self.inputs.drop()
         if self._step is not None:
             self._step.dropped()
+        for observer in self.observers:
+            observer.dropped()
 
     def close(self) -> None:
         """Ends what a stop leaves."""
