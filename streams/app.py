@@ -4,23 +4,25 @@ Exactly once: state, decisions, commands, dead letters, journal and offsets of a
 """
 
 import asyncio
-import logging
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 
 import faust
 import structlog
 from confluent_kafka import Message
-from confluent_kafka.admin import AdminClient
 from mode import Service
 
-from schemas.topics import EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.broker import Connection
 from streams.checkpoint import Mark, Output
+from streams.counts import PUT_ASIDE
 from streams.evaluate import Decider, Outgoing, Record, Step, dead_letter
+from streams.gauges import Gauges
+from streams.health import Health, Phase
 from streams.journal import CheckpointJournal
+from streams.metrics import Metrics
+from streams.pages import Pages
+from streams.partitioning import INPUTS, user_partitions
 from streams.rulefeed import Published, RuleFeed
 from streams.runtime import Runtime, RuntimeSettings
 from streams.settings import StreamSettings
@@ -30,51 +32,13 @@ from triggers.state import UserState
 
 log = structlog.get_logger()
 
-INPUTS = (PROFILES, OUTCOMES, EVENTS)
-"""In the order in which records of one append time are applied: what is known of a user before what they do."""
-
-
-class TopicsMissing(RuntimeError):
-    """The topics are not there, or disagree on their partition count."""
-
-
-def configure_logging() -> None:
-    """One JSON object a line on stderr; of Faust and its clients, warnings only.
-
-    The loggers are set, and not only their handler: Faust's worker leaves the root at DEBUG, so that several records
-    would be made for each event and thrown away.
-    """
-    for name in ("faust", "mode", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-def user_partitions(connection: Connection) -> int:
-    """The partition count that the inputs share; raises TopicsMissing where they do not."""
-    topics = AdminClient(connection.client()).list_topics(timeout=30).topics
-    counts = {t.name: len(topics[t.name].partitions) if t.name in topics else 0 for t in INPUTS}
-    if 0 in counts.values():
-        absent = ", ".join(name for name, count in counts.items() if not count)
-        raise TopicsMissing(f"no topic {absent}; run `ebbtide topics` first")
-    if len(set(counts.values())) > 1:
-        raise TopicsMissing(f"inputs disagree on their partition count {counts}; recreate them with one count")
-    return counts[EVENTS.name]
-
 
 class Deciding:
     """The trigger core as steps: the rules in force, and by partition the table of user state and its timers."""
 
     def __init__(self, runtime: Runtime, default_zone: str) -> None:
         self._emit = runtime.emit
+        self._counts = runtime.buffer.counts
         self._partitions = runtime.settings.partitions
         self._default_zone = default_zone
         self._decider: Decider | None = None
@@ -88,9 +52,13 @@ class Deciding:
             log.warning("rules_older", manifest=published.manifest, running=self._versions["manifest"])
             return
         evaluator = Evaluator(published.rules, default_zone=self._default_zone, paused=published.paused)
-        self._decider = Decider(evaluator, self._partitions)
+        self._decider = Decider(evaluator, self._partitions, self._counts)
         self._versions = {"manifest": published.manifest, "control": 0}
         log.info("rules_current", manifest=published.manifest, triggers=len(published.rules.triggers))
+
+    def pending(self) -> Mapping[int, int]:
+        """How many users have a timer pending, by partition."""
+        return {partition: len(timers) for partition, timers in self._timers.items()}
 
     # The runtime's Steps.
 
@@ -149,6 +117,8 @@ class Deciding:
             self._send(partition, outgoing)
 
     def _send(self, partition: int, outgoing: Outgoing) -> None:
+        if outgoing.cause is not None:
+            self._counts[PUT_ASIDE, outgoing.cause] += 1
         self._emit(Output(outgoing.topic, outgoing.key, outgoing.value, partition))
 
 
@@ -183,10 +153,10 @@ class FollowRules(Service):
         await asyncio.get_running_loop().run_in_executor(None, self._feed.stop)
 
 
-def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
+def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> faust.App:
     """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing.
 
-    Of the workers that run at once each needs a `slot` of its own.
+    Of the workers that run at once each needs a `slot` of its own. `restarts` is how often it was started before.
     """
     connection = Connection(settings.kafka)
     runtime = Runtime(
@@ -210,4 +180,19 @@ def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
     runtime.decide(deciding)
     runtime.accompany(FollowRules(settings.kafka, deciding))
     app: faust.App = runtime.app
+    _watch(runtime, deciding, slot, restarts)
     return app
+
+
+def _watch(runtime: Runtime, deciding: Deciding, slot: int, restarts: int) -> None:
+    health = Health(runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
+    gauges = Gauges(runtime, deciding.pending)
+    metrics = Metrics(
+        failures=lambda: runtime.committer.failures,
+        ready=lambda: health.phase is Phase.READY,
+        gauges=lambda: gauges.now,
+        restarts=restarts,
+    )
+    runtime.observe(health, gauges, metrics)
+    runtime.accompany(gauges)
+    Pages(slot, restarts, health, gauges, metrics).serve(runtime.app)

@@ -3,6 +3,7 @@
 Knows no Faust and no clock: whoever calls passes the record, the user's state as bytes, and the instant.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from schemas.outcomes import Outcome
 from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
+from streams.counts import Counts, count
 from triggers.evaluator import Evaluator
 from triggers.state import UserState
 from triggers.turn import Effects
@@ -40,6 +42,8 @@ class Outgoing:
     topic: str
     key: bytes | None
     value: bytes
+    cause: DeadLetterCause | None = None
+    """Of a dead letter."""
 
 
 @dataclass(slots=True)
@@ -55,9 +59,10 @@ class Step:
 class Decider:
     """Applies records and due timers to user state by the current rules."""
 
-    def __init__(self, evaluator: Evaluator, partitions: int) -> None:
+    def __init__(self, evaluator: Evaluator, partitions: int, counts: Counts | None = None) -> None:
         self.evaluator = evaluator
         self.partitions = partitions
+        self._counts: Counts = Counter() if counts is None else counts
 
     def apply(self, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
         """The step of one record. A record that cannot be read is a dead letter and changes nothing."""
@@ -75,6 +80,7 @@ class Decider:
                 effects = self.evaluator.apply_profile(state, fact, now_ms)
             case Outcome():
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
+        count(effects, self._counts)
         step = _step(state, effects)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
@@ -84,7 +90,9 @@ class Decider:
     def fire_due(self, user_id: str, raw_state: bytes, now_ms: int) -> Step:
         """The step of a user's timers that are due at `now_ms`."""
         state = UserState.decode(user_id, raw_state)
-        return _step(state, self.evaluator.fire_due(state, now_ms))
+        effects = self.evaluator.fire_due(state, now_ms)
+        count(effects, self._counts)
+        return _step(state, effects)
 
     def _read(self, record: Record) -> Input:
         fact: Input = decode(MODELS[record.topic], record.value)
@@ -113,7 +121,7 @@ def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int
         key=b64(record.key),
         value=b64(record.value),
     )
-    return Outgoing(DEAD_LETTERS.name, record.key, encode(letter))
+    return Outgoing(DEAD_LETTERS.name, record.key, encode(letter), cause)
 
 
 def _step(state: UserState, effects: Effects) -> Step:
