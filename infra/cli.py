@@ -1,5 +1,6 @@
 """The command line, and with it the composition root: the only place that knows every part."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -26,8 +27,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run_app = typer.Typer(help="Run a part in the foreground; Ctrl-C stops it cleanly.", no_args_is_help=True)
+streams_app = typer.Typer(help="Look at the stream workers, and restart them in turn.", no_args_is_help=True)
 publish_app = typer.Typer(help="Publish single facts by hand, to try things out.", no_args_is_help=True)
 app.add_typer(run_app, name="run")
+app.add_typer(streams_app, name="streams")
 app.add_typer(publish_app, name="publish")
 app.add_typer(letter_commands.app, name="dead-letters")
 
@@ -217,12 +220,63 @@ def schema(
 @run_app.command("streams")
 def run_streams(
     instance: Instance = "main",
-    slot: Annotated[int, typer.Option(min=0, max=99, help="Which of several workers: no two may have one slot.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=95, help="How many processes, one a core; 1 unless told.")
+    ] = None,
+    slot: Annotated[
+        int | None,
+        typer.Option(min=0, max=94, help="Run this one worker alone, unsupervised; no two may have one slot."),
+    ] = None,
 ) -> None:
-    """Run the Faust worker, which decides."""
+    """Run the Faust workers, which decide.
+
+    A supervisor starts them, and starts again what ends. Ctrl-C stops all in order, a second one kills them; SIGHUP, or
+    `ebbtide streams restart`, restarts one after the other. Where something else supervises, such as systemd, give
+    each worker its --slot instead.
+    """
+    if slot is None:
+        from infra.supervising import run_supervisor
+
+        raise typer.Exit(run_supervisor(Environment.of(instance), workers or 1))
+    if workers is not None:
+        raise typer.BadParameter("a --slot is one worker: give --workers or --slot, not both", param_hint="--slot")
     from infra.running import run_streams_worker
 
     run_streams_worker(Environment.of(instance), slot)
+
+
+@streams_app.command("status")
+def streams_status(instance: Instance = "main", as_json: AsJson = False) -> None:
+    """Show the stream workers and each partition's lag, rate, state and timers.
+
+    Exits with 1 where a worker that should run does not, or none does.
+    """
+    from infra import stream_status
+
+    found = stream_status.look(Environment.of(instance))
+    if as_json:
+        _print_json(stream_status.as_json(found))
+    else:
+        stream_status.show(console, found)
+    if not found.all_run:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@streams_app.command("restart")
+def streams_restart(instance: Instance = "main") -> None:
+    """Restart the stream workers one after the other, each when the one before is ready again.
+
+    Exits with 1 where one does not become ready; those after it are left alone.
+    """
+    from infra import stream_status
+
+    for roll in stream_status.restart(Environment.of(instance)):
+        if roll.state == "running" and roll.slot is not None:
+            console.print(f"worker {roll.slot} restarts")
+        elif roll.state == "failed":
+            console.print(roll.reason, soft_wrap=True)
+            raise typer.Exit(EXIT_FAILED)
+    console.print("all are ready again")
 
 
 @run_app.command("senders")
@@ -300,7 +354,14 @@ def demo(
 
 
 def _problem(message: str) -> NoReturn:
-    sys.stderr.write(f"ebbtide: {message}\n")
+    from infra.supervisor import SUPERVISOR
+
+    if SUPERVISOR in os.environ:  # a worker's log is JSON to its end
+        import structlog
+
+        structlog.get_logger().critical("refused", reason=message)
+    else:
+        sys.stderr.write(f"ebbtide: {message}\n")
     raise SystemExit(EXIT_USAGE)
 
 
@@ -321,11 +382,13 @@ MENDABLE = frozenset(
         "infra.publish.NotAFact",
         "infra.rules.BadLog",
         "infra.sole_writer.Overtaken",
+        "infra.stream_workers.NoSupervisor",
+        "infra.stream_workers.SupervisorRuns",
         "senders.app.StartError",
         "senders.dkim.KeyProblem",
         "senders.render.TemplateError",
         "senders.smtp.RealMailRefused",
-        "streams.app.TopicsMissing",
+        "streams.partitioning.TopicsMissing",
     }
 )
 """What a person can mend, by name: importing every part to name its errors would cost each command a second."""

@@ -4,6 +4,7 @@ Knows neither Faust nor Kafka: a buffer, a committer, tables and a gate.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
@@ -41,6 +42,7 @@ class Checkpointer:
         states: Callable[[], Iterable[State]],
         fatal: Callable[[str], object],
         lost: Callable[[], object],
+        observe: Callable[[Sealed, Outcome, float], object] = lambda *_: None,
     ) -> None:
         self.gate = Gate()
         self._buffer = buffer
@@ -48,6 +50,8 @@ class Checkpointer:
         self._states = states
         self._fatal = fatal
         self._lost = lost
+        self._observe = observe
+        self._ended_s = time.monotonic()
         self._one = asyncio.Lock()
         self._last: set[asyncio.Future[None]] = set()
         self._thread = ThreadPoolExecutor(1, "commit")
@@ -62,7 +66,12 @@ class Checkpointer:
                 await self._close()
                 return await self._commit(proof)
             finally:
+                self._ended_s = time.monotonic()
                 self.gate.open()
+
+    def since_last_s(self) -> float:
+        """How long ago the last one came to its end, whether or not there was anything to commit."""
+        return time.monotonic() - self._ended_s
 
     async def finish(self, timeout_s: float, proof: bool = False) -> bool:
         """Commits everything and leaves the gate closed: nothing is begun any more until `resume`.
@@ -112,6 +121,7 @@ class Checkpointer:
         sealed = self._seal(proof)
         if sealed is None:
             return False
+        began_s = time.monotonic()
         staged = self._committer.stage(sealed)
         loop = asyncio.get_running_loop()
         commit = loop.run_in_executor(self._thread, self._committer.commit, sealed, staged)
@@ -124,6 +134,7 @@ class Checkpointer:
         elif outcome is Outcome.LOST:
             self.drop()
             self._lost()
+        self._observe(sealed, outcome, time.monotonic() - began_s)
         return outcome is Outcome.OK
 
     def _seal(self, proof: bool) -> Sealed | None:

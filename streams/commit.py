@@ -62,6 +62,8 @@ class Committer:
         self._connect = connect
         self._producer: TransactionalProducer
         self._call_began_s: float | None = None
+        self.failures = 0
+        """Transactions that did not commit, since the start; those that were sent again and did, too."""
 
     def open(self) -> None:
         """Connects, and fences every earlier producer of this transactional id. Blocks until the broker answers.
@@ -133,6 +135,7 @@ class Committer:
 
     def _recover(self, error: KafkaError) -> Outcome | None:
         """Has the failed transaction ended; None where its records can be sent again."""
+        self.failures += 1
         log.warning("checkpoint_failed", error=error.str(), code=error.name(), fatal=error.fatal())
         if error.fatal():
             return Outcome.FATAL

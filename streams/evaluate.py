@@ -4,6 +4,7 @@ Knows no Faust and no clock: whoever calls passes the record, the user's state a
 and comes out as bytes, so that a record which fails has changed nothing.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.checkpoint import Output
+from streams.counts import PUT_ASIDE, Counts, count
 from streams.keys import PartitionKeys
 from triggers import encoding
 from triggers.evaluator import Evaluator
@@ -50,17 +52,18 @@ class Step:
 class Decider:
     """Applies records and due timers to user state by the current rules."""
 
-    def __init__(self, evaluator: Evaluator) -> None:
+    def __init__(self, evaluator: Evaluator, counts: Counts | None = None) -> None:
         self.evaluator = evaluator
         self.read_types = frozenset(evaluator.rules.routes)
         """The types of the events that some rule reads; all others change nothing."""
+        self._counts: Counts = Counter() if counts is None else counts
 
     def apply(self, record: Record, keys: PartitionKeys, raw_state: bytes | None, now_ms: int) -> Step:
         """The step of one record. A record that cannot be read is a dead letter and changes nothing."""
         try:
             fact = _read(record, keys)
         except DecodeError as error:
-            return Step(outgoing=[dead_letter(record, error.cause, error.detail, now_ms)])
+            return Step(outgoing=[self.put_aside(record, error.cause, error.detail, now_ms)])
         if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
             return Step()
         if isinstance(fact, Event) and fact.type not in self.read_types:
@@ -73,12 +76,43 @@ class Decider:
                 effects = self.evaluator.apply_profile(state, fact, now_ms)
             case Outcome():
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
-        return _with_problems(_step(state, effects, record.partition), record, effects, now_ms)
+        step = self._step(state, effects, record.partition)
+        for problem in effects.problems:
+            detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
+            step.outgoing.append(self.put_aside(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
+        return step
 
     def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
         """The step of a user's timers that are due at `now_ms`."""
         state = encoding.decode(user_id, raw_state)
-        return _step(state, self.evaluator.fire_due(state, now_ms), partition)
+        return self._step(state, self.evaluator.fire_due(state, now_ms), partition)
+
+    def put_aside(self, record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Output:
+        """The record as a dead letter, with its place, its cause and its original bytes; counted."""
+        self._counts[PUT_ASIDE, cause] += 1
+        letter = DeadLetter(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            cause=cause,
+            detail=detail[:2048],
+            reader=READER,
+            time=datetime.fromtimestamp(now_ms / 1000, UTC),
+            key=b64(record.key),
+            value=b64(record.value),
+        )
+        return Output(DEAD_LETTERS.name, record.key, encode(letter), record.partition)
+
+    def _step(self, state: UserState, effects: Effects, partition: int) -> Step:
+        count(effects, self._counts)
+        key = state.user_id.encode()
+        step = Step(key, encoding.encode(state), state.next_due())
+        records = effects.records
+        if records:
+            step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]
+            commands = [command for record in records if (command := record.command_json()) is not None]
+            step.outgoing += [Output(COMMANDS.name, key, command, partition) for command in commands]
+        return step
 
 
 def _read(record: Record, keys: PartitionKeys) -> Input:
@@ -89,37 +123,3 @@ def _read(record: Record, keys: PartitionKeys) -> Input:
         raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
     detail = f"belongs in partition {keys.home_of(record.key)}; publish with partitioner=murmur2_random"
     raise DecodeError(DeadLetterCause.MISROUTED, detail)
-
-
-def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Output:
-    """The record put aside, with its place, its cause and its original bytes."""
-    letter = DeadLetter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        cause=cause,
-        detail=detail[:2048],
-        reader=READER,
-        time=datetime.fromtimestamp(now_ms / 1000, UTC),
-        key=b64(record.key),
-        value=b64(record.value),
-    )
-    return Output(DEAD_LETTERS.name, record.key, encode(letter), record.partition)
-
-
-def _with_problems(step: Step, record: Record, effects: Effects, now_ms: int) -> Step:
-    for problem in effects.problems:
-        detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
-        step.outgoing.append(dead_letter(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
-    return step
-
-
-def _step(state: UserState, effects: Effects, partition: int) -> Step:
-    key = state.user_id.encode()
-    step = Step(key, encoding.encode(state), state.next_due())
-    records = effects.records
-    if records:
-        step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]
-        commands = [command for record in records if (command := record.command_json()) is not None]
-        step.outgoing += [Output(COMMANDS.name, key, command, partition) for command in commands]
-    return step

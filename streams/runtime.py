@@ -4,6 +4,7 @@ Serves any Faust application: it knows partitions, records, tables and time, and
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,13 +19,14 @@ from mode import Service
 
 from streams.batches import Acks, BatchStep, GatedStream, PassThrough, Steps
 from streams.broker import PATIENCE_S, REQUEST_S, Connection, Ends, Place, patiently
-from streams.checkpoint import Buffer, Journal, Mark, Output
+from streams.checkpoint import Buffer, Journal, Mark, Output, Sealed
 from streams.checkpointer import Checkpointer
 from streams.clock import Run
-from streams.commit import Committer
+from streams.commit import Committer, Outcome
 from streams.ending import end_process
 from streams.inputs import Inputs, by_number
 from streams.intake import Intake, IntakeSettings
+from streams.observer import Observer
 from streams.recovery import ChangelogReader, Overtaken
 from streams.restoring import TableManager
 from streams.snapshot import SnapshotFolder
@@ -100,7 +102,10 @@ class Runtime:
         self.ends = Ends(self.admin)
         self.committer = committer(lambda: Producer(settings.producer()))
         self.inputs = Inputs(settings.inputs, self.ends, lambda: self.intake, settings.run_records)
-        self.checkpointer = Checkpointer(self.buffer, self.committer, self._tables, end_process, self._lost)
+        self.observers: list[Observer] = []
+        self.checkpointer = Checkpointer(
+            self.buffer, self.committer, self.tables, end_process, self._lost, self._checkpointed
+        )
         self.companions: list[Service] = []
         self._step: BatchStep | None = None
         self._finished = False
@@ -134,6 +139,10 @@ class Runtime:
         """Has `service` run beside the worker, from before the first recovery: Faust's own tasks begin after it."""
         self.companions.append(service)
 
+    def observe(self, *observers: Observer) -> None:
+        """Has them told what the worker goes through."""
+        self.observers += observers
+
     def emit(self, output: Output) -> None:
         """Writes a record with the open checkpoint."""
         self.buffer.emit(output)
@@ -162,6 +171,8 @@ class Runtime:
         if self._finished:
             return
         self._finished = True
+        for observer in self.observers:
+            observer.stops()
         snapshots = await self.snapshotter.begin_last()
         if not await self.checkpointer.finish(STOP_S, proof=snapshots is not None):
             end_process(f"the last checkpoint was not committed within {STOP_S:g} s of the stop")
@@ -170,11 +181,14 @@ class Runtime:
 
     async def recover(self, places: frozenset[Place], go_on: Callable[[], bool]) -> None:
         """Loads the state of `places` and begins to fetch where it ends; raises Overtaken where `go_on` says no."""
+        began_s = time.monotonic()
+        numbers = sorted(by_number(places, self.settings.inputs)) or sorted({p.partition for p in places})
+        for observer in self.observers:
+            observer.assigned(numbers)
         await self.checkpointer.settled()
         committed = await self._in_thread(lambda: self._committed(places, go_on))
-        numbers = sorted(by_number(places, self.settings.inputs)) or sorted({p.partition for p in places})
         entries = {}
-        for table in self._tables():
+        for table in self.tables():
             entries[table] = await self._in_thread(partial(self._reader.read, table.changelog, numbers, go_on))
         await self._ready(committed, go_on)
         if not go_on():
@@ -184,6 +198,8 @@ class Runtime:
                 table.local.load(number, found.entries)
                 self.snapshotter.keep(table.local.partition(number), found)
         self._begin(committed)
+        for observer in self.observers:
+            observer.recovered(numbers, time.monotonic() - began_s)
 
     async def _ready(self, committed: Mapping[Place, tuple[int, Mark]], go_on: Callable[[], bool]) -> None:
         """Waits for what the steps need, such as rules no older than those that decided before."""
@@ -198,6 +214,8 @@ class Runtime:
             if not said:
                 log.info("not_ready", waits_for=versions or "a first version")
                 said = True
+                for observer in self.observers:
+                    observer.waits(versions)
             await asyncio.sleep(READY_S)
 
     def _begin(self, committed: Mapping[Place, tuple[int, Mark]]) -> None:
@@ -249,8 +267,13 @@ class Runtime:
     async def _in_thread(work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, work)
 
-    def _tables(self) -> list[Table]:
+    def tables(self) -> list[Table]:
+        """The tables that are recovered and checkpointed."""
         return list(self.app.tables.local())
+
+    def _checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
+        for observer in self.observers:
+            observer.checkpointed(sealed, outcome, took_s)
 
     def _lost(self) -> None:
         """A commit found the partitions gone; the consumer hears of it next, and rejoins."""

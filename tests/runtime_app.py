@@ -18,12 +18,12 @@ import orjson
 from confluent_kafka import Message, TopicPartition
 
 from streams import failpoints
-from streams.app import configure_logging
 from streams.broker import Connection
 from streams.checkpoint import Mark, Output, Sealed
 from streams.clock import Piece, Run
 from streams.commit import Committer
 from streams.journal import CheckpointJournal
+from streams.logs import configure_logging
 from streams.runtime import Runtime, RuntimeSettings
 
 HALF_LIFE_MS = 60_000
