@@ -367,6 +367,7 @@ MENDABLE = frozenset(
         "senders.dkim.KeyProblem",
         "senders.render.TemplateError",
         "senders.smtp.RealMailRefused",
+        "streams.broker.Refused",
         "streams.app.TopicsMissing",
     }
 )
@@ -392,6 +393,8 @@ def _wrong_setting(error: Any, names: set[str]) -> str | None:
     if "pydantic_core._pydantic_core.ValidationError" not in names or not error.title.endswith("Settings"):
         return None
     wrong = error.errors(include_input=False)[0]
+    if not wrong["loc"]:  # about several settings; it names them
+        return str(wrong["msg"]).removeprefix("Value error, ")
     return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
 
 

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 import faust
 import structlog
 from confluent_kafka import Message
-from confluent_kafka.admin import AdminClient
 from mode import Service
 
 from schemas.topics import EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
-from streams.broker import Connection
+from streams.broker import Connection, admitted
 from streams.checkpoint import Mark, Output
 from streams.evaluate import Decider, Outgoing, Record, Step, dead_letter
 from streams.journal import CheckpointJournal
@@ -60,7 +59,7 @@ def configure_logging() -> None:
 
 def user_partitions(connection: Connection) -> int:
     """The partition count that the inputs share; raises TopicsMissing where they do not."""
-    topics = AdminClient(connection.client()).list_topics(timeout=30).topics
+    topics = admitted(connection, 30.0).list_topics(timeout=30).topics
     counts = {t.name: len(topics[t.name].partitions) if t.name in topics else 0 for t in INPUTS}
     if 0 in counts.values():
         absent = ", ".join(name for name, count in counts.items() if not count)
@@ -163,9 +162,9 @@ def _read(record: Message) -> Record:
 class FollowRules(Service):
     """Hands each complete set of rules to the event loop, from the rule feed's thread."""
 
-    def __init__(self, kafka: str, deciding: Deciding) -> None:
+    def __init__(self, connection: Connection, deciding: Deciding) -> None:
         super().__init__()
-        self._kafka = kafka
+        self._connection = connection
         self._deciding = deciding
 
     async def on_start(self) -> None:
@@ -175,7 +174,7 @@ class FollowRules(Service):
         def publish(published: Published) -> None:
             loop.call_soon_threadsafe(self._deciding.adopt, published)
 
-        self._feed = RuleFeed(self._kafka, publish)
+        self._feed = RuleFeed(self._connection, publish)
         self._feed.start()
 
     async def on_stop(self) -> None:
@@ -188,7 +187,7 @@ def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
 
     Of the workers that run at once each needs a `slot` of its own.
     """
-    connection = Connection(settings.kafka)
+    connection = settings.connection
     runtime = Runtime(
         RuntimeSettings(
             name=settings.streams_group,
@@ -208,6 +207,6 @@ def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
     )
     deciding = Deciding(runtime, settings.default_zone)
     runtime.decide(deciding)
-    runtime.accompany(FollowRules(settings.kafka, deciding))
+    runtime.accompany(FollowRules(connection, deciding))
     app: faust.App = runtime.app
     return app

@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Top
 from schemas.codec import DecodeError, decode
 from schemas.rules import CURRENT, Control, Manifest, Text
 from schemas.topics import CONTROL, RULES
+from streams.broker import Connection
 from triggers.diagnostics import InvalidRules, SourceFile
 from triggers.loader import load_rules
 from triggers.ruleset import RuleSet
@@ -81,9 +82,9 @@ class Shelf:
 class RuleFeed(threading.Thread):
     """Follows the two topics in a thread of its own and calls `publish` with each set that loads."""
 
-    def __init__(self, kafka: str, publish: Callable[[Published], None]) -> None:
+    def __init__(self, connection: Connection, publish: Callable[[Published], None]) -> None:
         super().__init__(name="rule-feed", daemon=True)
-        self._kafka = kafka
+        self._connection = connection
         self._publish = publish
         self._stopping = threading.Event()
         self._shelf = Shelf()
@@ -98,13 +99,12 @@ class RuleFeed(threading.Thread):
     def run(self) -> None:
         """Reads both topics from their beginning, then follows them."""
         consumer = Consumer(
-            {
-                "bootstrap.servers": self._kafka,
-                "group.id": "ebbtide-rule-feed",  # required by the client; nothing is ever committed
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-            }
+            self._connection.client(
+                group_id="ebbtide-rule-feed",  # required by the client; nothing is ever committed
+                enable_auto_commit=False,
+                enable_partition_eof=True,
+                isolation_level="read_committed",
+            )
         )
         consumer.assign([TopicPartition(t.name, 0, OFFSET_BEGINNING) for t in (RULES, CONTROL)])
         try:
