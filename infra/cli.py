@@ -368,7 +368,7 @@ MENDABLE = frozenset(
         "senders.render.TemplateError",
         "senders.smtp.RealMailRefused",
         "streams.broker.Refused",
-        "streams.app.TopicsMissing",
+        "streams.topics.TopicsMissing",
     }
 )
 """What a person can mend, by name: importing every part to name its errors would cost each command a second."""

@@ -14,7 +14,7 @@ import structlog
 from confluent_kafka import Message
 from mode import Service
 
-from schemas.topics import EVENTS, OUTCOMES, PROFILES
+from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
 from schemas.vocabulary import DeadLetterCause
 from streams.broker import Connection, admitted
 from streams.checkpoint import Mark, Output
@@ -24,6 +24,7 @@ from streams.rulefeed import Published, RuleFeed
 from streams.runtime import Runtime, RuntimeSettings
 from streams.settings import StreamSettings
 from streams.timers import TimerIndex
+from streams.topics import shared_count
 from triggers.evaluator import Evaluator
 from triggers.state import UserState
 
@@ -31,10 +32,9 @@ log = structlog.get_logger()
 
 INPUTS = (PROFILES, OUTCOMES, EVENTS)
 """In the order in which records of one append time are applied: what is known of a user before what they do."""
-
-
-class TopicsMissing(RuntimeError):
-    """The topics are not there, or disagree on their partition count."""
+OUTPUTS = (COMMANDS, DECISIONS, JOURNAL, DEAD_LETTERS)
+"""Written to the partition number of what caused them."""
+CONNECT_S = 30.0
 
 
 def configure_logging() -> None:
@@ -55,18 +55,6 @@ def configure_logging() -> None:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
-
-
-def user_partitions(connection: Connection) -> int:
-    """The partition count that the inputs share; raises TopicsMissing where they do not."""
-    topics = admitted(connection, 30.0).list_topics(timeout=30).topics
-    counts = {t.name: len(topics[t.name].partitions) if t.name in topics else 0 for t in INPUTS}
-    if 0 in counts.values():
-        absent = ", ".join(name for name, count in counts.items() if not count)
-        raise TopicsMissing(f"no topic {absent}; run `ebbtide topics` first")
-    if len(set(counts.values())) > 1:
-        raise TopicsMissing(f"inputs disagree on their partition count {counts}; recreate them with one count")
-    return counts[EVENTS.name]
 
 
 class Deciding:
@@ -183,18 +171,22 @@ class FollowRules(Service):
 
 
 def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
-    """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing.
+    """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing, and
+    Refused where the broker does not let it in.
 
     Of the workers that run at once each needs a `slot` of its own.
     """
     connection = settings.connection
+    beside = tuple(topic.name for topic in (RULES, CONTROL))
+    together = tuple(topic.name for topic in (*INPUTS, *OUTPUTS))
     runtime = Runtime(
         RuntimeSettings(
             name=settings.streams_group,
             slot=str(slot),
             connection=connection,
             inputs=tuple(topic.name for topic in INPUTS),
-            partitions=user_partitions(connection),
+            partitions=shared_count(admitted(connection, CONNECT_S), together, beside),
+            beside=(*(topic.name for topic in OUTPUTS), *beside),
             faust={
                 "datadir": str(settings.data_dir),
                 "topic_replication_factor": settings.replication_factor,
