@@ -388,7 +388,8 @@ MENDABLE = frozenset(
         "senders.dkim.KeyProblem",
         "senders.render.TemplateError",
         "senders.smtp.RealMailRefused",
-        "streams.partitioning.TopicsMissing",
+        "streams.broker.Refused",
+        "streams.topics.TopicsMissing",
     }
 )
 """What a person can mend, by name: importing every part to name its errors would cost each command a second."""
@@ -413,6 +414,8 @@ def _wrong_setting(error: Any, names: set[str]) -> str | None:
     if "pydantic_core._pydantic_core.ValidationError" not in names or not error.title.endswith("Settings"):
         return None
     wrong = error.errors(include_input=False)[0]
+    if not wrong["loc"]:  # about several settings; it names them
+        return str(wrong["msg"]).removeprefix("Value error, ")
     return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
 
 

@@ -21,6 +21,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from schemas.codec import PARTITIONER
 from schemas.topics import TOPICS, Topic
+from streams.broker import Connection, admitted
+from streams.security import KafkaSecuritySettings
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
@@ -49,7 +51,8 @@ class KafkaAway(RuntimeError):
 
 
 def client_config(kafka: str, **more: str | int | float | bool) -> dict[str, str | int | float | bool]:
-    """What every client here starts from; raises KafkaAway where nothing answers at any of the addresses.
+    """What every client here starts from, TLS and SASL included; raises KafkaAway where nothing answers at any of the
+    addresses, Refused where the client is not let in.
 
     librdkafka would retry for ever and say so on standard error twenty times a second; a person gets one line.
     """
@@ -62,7 +65,10 @@ def client_config(kafka: str, **more: str | int | float | bool) -> dict[str, str
             continue
     else:
         raise KafkaAway(f"Kafka does not answer at {kafka}; `make status` tells what runs, `make up` starts it")
-    return {"bootstrap.servers": kafka, "log_level": 0, **more}
+    security = KafkaSecuritySettings().kafka_security
+    if security:
+        admitted(Connection(kafka, security), TIMEOUT_S)
+    return {"bootstrap.servers": kafka, "log_level": 0, **security, **more}
 
 
 def ensure_topics(

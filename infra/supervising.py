@@ -27,7 +27,6 @@ def run_supervisor(environment: Environment, workers: int) -> int:
     Raises SupervisorRuns, KafkaAway, TopicsMissing, a settings error or SetupProblem (a port is taken) before any is
     started, each with one line that says what to do.
     """
-    from streams.broker import Connection
     from streams.logs import configure_logging
     from streams.partitioning import user_partitions
     from streams.settings import StreamSettings
@@ -37,7 +36,7 @@ def run_supervisor(environment: Environment, workers: int) -> int:
         os.environ.update(environment.variables())
         settings = StreamSettings()
         client_config(environment.kafka)
-        partitions = user_partitions(Connection(environment.kafka))
+        partitions = user_partitions(settings.connection)
         slots = [Slot(number, settings.web_port + number) for number in range(workers)]
         _require_ports(slots)
         configure_logging()

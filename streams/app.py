@@ -17,7 +17,7 @@ from streams.health import Health, Phase
 from streams.journal import CheckpointJournal
 from streams.metrics import Metrics
 from streams.pages import Pages
-from streams.partitioning import INPUTS, user_partitions
+from streams.partitioning import BESIDE, INPUTS, OUTPUTS, user_partitions
 from streams.rulefeed import Published, RuleFeed
 from streams.runtime import Runtime, RuntimeSettings
 from streams.settings import StreamSettings
@@ -56,11 +56,12 @@ class FollowRules(Service):
 
 
 def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> faust.App:
-    """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing.
+    """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing, and
+    Refused where the broker does not let it in.
 
     Of the workers that run at once each needs a `slot` of its own. `restarts` is how often it was started before.
     """
-    connection = Connection(settings.kafka)
+    connection = settings.connection
     runtime = Runtime(
         RuntimeSettings(
             name=settings.streams_group,
@@ -69,6 +70,7 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
             inputs=tuple(topic.name for topic in INPUTS),
             partitions=user_partitions(connection),
             checkpoint_s=settings.commit_interval_s,
+            beside=tuple(topic.name for topic in (*OUTPUTS, *BESIDE)),
             faust={
                 "datadir": str(settings.data_dir),
                 "topic_replication_factor": settings.replication_factor,

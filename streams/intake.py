@@ -237,7 +237,7 @@ class Intake(threading.Thread):
             name = (message.topic(), message.partition())
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                self._on_error(error)
+                self._on_error(error, f"{name[0]}[{name[1]}]@{message.offset()}: ")
                 continue
             arrival = arrived.get(name)
             if arrival is None:
@@ -289,12 +289,12 @@ class Intake(threading.Thread):
             self._starving = frozenset()
         self._paused.clear()
 
-    def _on_error(self, error: KafkaError) -> None:
+    def _on_error(self, error: KafkaError, where: str = "") -> None:
         fatal = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError._AUTO_OFFSET_RESET}
         if error.fatal() or error.code() in fatal:
-            self._listener.failed(f"the consumer cannot go on: {error.str()}")
+            self._listener.failed(f"the consumer cannot go on: {where}{error.str()}")
             return
         now_s = time.monotonic()
         if now_s - self._said_s.get(error.code(), -SAY_S) >= SAY_S:
             self._said_s[error.code()] = now_s
-            log.warning("consumer_waits", error=error.str())
+            log.warning("consumer_waits", error=f"{where}{error.str()}")

@@ -5,7 +5,7 @@ Serves any Faust application: it knows partitions, records, tables and time, and
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from streams.checkpoint import Buffer, Journal, Mark, Output, Sealed
 from streams.checkpointer import Checkpointer
 from streams.clock import Run
 from streams.commit import Committer, Outcome
-from streams.ending import end_process
+from streams.ending import end_process, refuse
 from streams.inputs import Inputs, by_number
 from streams.intake import Intake, IntakeSettings
 from streams.observer import Observer
@@ -32,6 +32,7 @@ from streams.restoring import TableManager
 from streams.snapshot import SnapshotFolder
 from streams.snapshotter import Snapshotter
 from streams.table import Table
+from streams.topics import TopicWatch, look
 from streams.transport import Transport
 
 log = structlog.get_logger()
@@ -62,6 +63,8 @@ class RuntimeSettings:
     partitioner: str = "murmur2_random"
     snapshot_s: float | None = 60.0
     """At least this long between two local snapshots of a partition, in Faust's `tabledir`; None: none are made."""
+    beside: tuple[str, ...] = ()
+    """Other topics that must stay as they are while it runs, such as those that it writes."""
     faust: Mapping[str, Any] = field(default_factory=dict)
     """More of Faust's own settings."""
 
@@ -79,6 +82,7 @@ class RuntimeSettings:
             partitioner=self.partitioner,
             linger_ms=5,
             compression_type="lz4",
+            allow_auto_create_topics=False,  # a topic that was deleted must not come back empty, with other settings
             queue_buffering_max_messages=1_000_000,
             queue_buffering_max_kbytes=1024 * 1024,
         ) | {"delivery.report.only.error": True}
@@ -107,7 +111,10 @@ class Runtime:
             self.buffer, self.committer, self.tables, end_process, self._lost, self._checkpointed
         )
         self.companions: list[Service] = []
+        self.topic_watch = TopicWatch(self.admin, self._topics, end_process)
         self._step: BatchStep | None = None
+        self._never_committed: set[int] = set()
+        """Partition numbers of which the group knows no offset."""
         self._finished = False
         self.app: Any = self._new_app()  # Faust's interfaces do not know our consumer and tables
         folder, interval_s = SnapshotFolder(Path(self.app.conf.tabledir), settings.slot), settings.snapshot_s
@@ -155,6 +162,34 @@ class Runtime:
                 names = ", ".join(sorted(missing))
                 end_process(f"partition {number} of {names} is missing; all inputs need one partition count")
 
+    async def check_topics(self) -> None:
+        """Ends the process where what it has done and the topics do not go together: starting again would not help."""
+        await self._in_thread(lambda: patiently(self._check_topics))
+
+    def _check_topics(self) -> None:
+        found = look(self.admin, self._topics())
+        changelogs = {table.changelog for table in self._tables()}
+        for name, topic in found.items():
+            if name not in self.settings.beside and topic.partitions != self.settings.partitions:
+                refuse(f"topic {name} has {topic.partitions} partitions, not {self.settings.partitions}; recreate it")
+        missing = self._topics() - found.keys()
+        if missing - changelogs:
+            refuse(f"no topic {', '.join(sorted(missing - changelogs))}; make it first")
+        if missing and self._has_committed():
+            refuse(
+                f"changelog {', '.join(sorted(missing))} is gone, and with it the state of what group "
+                f"{self.settings.name} has applied; make it (compacted, {self.settings.partitions} partitions) with "
+                "its records, or empty where the state may begin anew"
+            )
+
+    def _topics(self) -> set[str]:
+        agents = {topic for channel in self.app.topics for topic in channel.topics}
+        return {*self.settings.inputs, *agents, *self.settings.beside, *(t.changelog for t in self._tables())}
+
+    def _has_committed(self) -> bool:
+        places = [Place(topic, number) for topic in self.settings.inputs for number in range(self.settings.partitions)]
+        return any(answer.offset >= 0 for answer in self._ask_committed(places))
+
     def drop(self) -> None:
         """Forgets all state and everything uncommitted."""
         self.checkpointer.drop()
@@ -193,6 +228,7 @@ class Runtime:
         await self._ready(committed, go_on)
         if not go_on():
             raise Overtaken("assignment")
+        self._refuse_state_alone(entries)
         for table, partitions in entries.items():
             for number, found in partitions.items():
                 table.local.load(number, found.entries)
@@ -200,6 +236,15 @@ class Runtime:
         self._begin(committed)
         for observer in self.observers:
             observer.recovered(numbers, time.monotonic() - began_s)
+
+    def _refuse_state_alone(self, entries: Mapping[Table, Mapping[int, Mapping[bytes, bytes]]]) -> None:
+        for table, partitions in entries.items():
+            for number in sorted(self._never_committed & {n for n, found in partitions.items() if found.entries}):
+                refuse(
+                    f"partition {number} of {table.changelog} holds state, and group {self.settings.name} has no "
+                    "offsets for it: they expired or were deleted, and every record would be applied twice. Set the "
+                    "group's offsets, or delete the changelog to begin anew"
+                )
 
     async def _ready(self, committed: Mapping[Place, tuple[int, Mark]], go_on: Callable[[], bool]) -> None:
         """Waits for what the steps need, such as rules no older than those that decided before."""
@@ -235,13 +280,6 @@ class Runtime:
     def _committed(self, places: frozenset[Place], go_on: Callable[[], bool]) -> dict[Place, tuple[int, Mark]]:
         """Where each partition goes on, and its mark: stable, and never before what the broker still has. Blocks."""
 
-        def ask() -> list[TopicPartition]:
-            answers = self.intake.committed(places).result(2 * REQUEST_S)
-            for answer in answers:
-                if answer.error is not None:
-                    raise KafkaException(answer.error)
-            return answers
-
         def asked(question: Callable[[], Any]) -> Any:
             try:
                 return patiently(question, PATIENCE_S, go_on)
@@ -251,14 +289,30 @@ class Runtime:
                 raise Overtaken("assignment") from None
 
         found = {}
-        for answer in asked(ask) if places else []:
+        self._never_committed = {place.partition for place in places}
+        for answer in asked(partial(self._ask_committed, places)) if places else []:
             place = Place(answer.topic, answer.partition)
-            first, _ = asked(partial(self._watermarks, place))
+            first, end = asked(partial(self._watermarks, place))
+            if answer.offset > end:
+                refuse(
+                    f"group {self.settings.name} has applied {place} up to {answer.offset}, and it ends at {end}: the "
+                    "topic was made anew, or lost records. Where it is meant, delete the group and its changelogs to "
+                    "begin anew, or set the group's offsets by hand"
+                )
             if 0 <= answer.offset < first:
                 lost = first - answer.offset
                 log.error("records_expired", place=str(place), lost=lost, next_step="keep the topic longer")
+            if answer.offset >= 0:
+                self._never_committed.discard(place.partition)
             found[place] = max(answer.offset, first, 0), Mark.decode(answer.metadata)
         return found
+
+    def _ask_committed(self, places: Iterable[Place]) -> list[TopicPartition]:
+        answers = self.intake.committed(places).result(2 * REQUEST_S)
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        return answers
 
     def _watermarks(self, place: Place) -> tuple[int, int]:
         return self.intake.watermarks(place).result(2 * REQUEST_S)

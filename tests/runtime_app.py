@@ -215,6 +215,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         inputs=(names.weights, names.events),
         partitions=int(variables["RUNTIME_PARTITIONS"]),
         session_timeout_ms=int(variables.get("RUNTIME_SESSION_MS", "6000")),
+        beside=(names.commands, names.journal, names.letters, names.receipts),
         faust={"web_enabled": False, "datadir": variables["RUNTIME_DATA"]},
     )
     kind = AwaitingRuntime if control.startswith("awaiting") else Runtime
