@@ -27,7 +27,7 @@ from streams.ending import end_process, refuse
 from streams.inputs import Inputs, by_number
 from streams.intake import Intake, IntakeSettings
 from streams.observer import Observer
-from streams.recovery import ChangelogReader, Overtaken
+from streams.recovery import ChangelogReader, Overtaken, Recovered
 from streams.restoring import TableManager
 from streams.snapshot import SnapshotFolder
 from streams.snapshotter import Snapshotter
@@ -168,7 +168,7 @@ class Runtime:
 
     def _check_topics(self) -> None:
         found = look(self.admin, self._topics())
-        changelogs = {table.changelog for table in self._tables()}
+        changelogs = {table.changelog for table in self.tables()}
         for name, topic in found.items():
             if name not in self.settings.beside and topic.partitions != self.settings.partitions:
                 refuse(f"topic {name} has {topic.partitions} partitions, not {self.settings.partitions}; recreate it")
@@ -184,7 +184,7 @@ class Runtime:
 
     def _topics(self) -> set[str]:
         agents = {topic for channel in self.app.topics for topic in channel.topics}
-        return {*self.settings.inputs, *agents, *self.settings.beside, *(t.changelog for t in self._tables())}
+        return {*self.settings.inputs, *agents, *self.settings.beside, *(t.changelog for t in self.tables())}
 
     def _has_committed(self) -> bool:
         places = [Place(topic, number) for topic in self.settings.inputs for number in range(self.settings.partitions)]
@@ -237,7 +237,7 @@ class Runtime:
         for observer in self.observers:
             observer.recovered(numbers, time.monotonic() - began_s)
 
-    def _refuse_state_alone(self, entries: Mapping[Table, Mapping[int, Mapping[bytes, bytes]]]) -> None:
+    def _refuse_state_alone(self, entries: Mapping[Table, Mapping[int, Recovered]]) -> None:
         for table, partitions in entries.items():
             for number in sorted(self._never_committed & {n for n, found in partitions.items() if found.entries}):
                 refuse(
