@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Records that could not be read or processed: look, and send again.", no_args_is_help=True)
 
+SHOWN = 50
+"""Lines of a plan that a person reads."""
+
 Cause = Annotated[str | None, typer.Option(help="Only this cause, such as not_json.")]
 SourceTopic = Annotated[str | None, typer.Option("--topic", help="Only records of this topic.")]
 Since = Annotated[str | None, typer.Option(help="Only those put aside since then: 2h (ago), or 2026-11-24T18:00:00Z.")]
@@ -146,9 +149,11 @@ def _letter_json(letter: "DeadLetter", replayed: set[str]) -> dict[str, Any]:
 
 
 def _show_plan(planned: "list[Planned]") -> None:
-    for each in planned:
+    for each in planned[:SHOWN]:
         does = "send" if each.skipped is None else f"skip: {each.skipped}"
         console.print(f"{each.letter.place}  {each.letter.cause}  {does}", markup=False, soft_wrap=True)
+    if len(planned) > SHOWN:
+        console.print(f"… and {len(planned) - SHOWN} more; --json names all")
 
 
 def _plan_json(planned: "Planned") -> dict[str, Any]:
