@@ -12,8 +12,12 @@ from infra.options import EXIT_FAILED, AsJson, Instance, console, print_json
 if TYPE_CHECKING:
     from infra.dead_letters import Selection
     from infra.replay import Planned
+    from schemas.deadletters import DeadLetter
 
 app = typer.Typer(help="Records that could not be read or processed: look, and send again.", no_args_is_help=True)
+
+SHOWN = 50
+"""Lines of a plan that a person reads."""
 
 Cause = Annotated[str | None, typer.Option(help="Only this cause, such as not_json.")]
 SourceTopic = Annotated[str | None, typer.Option("--topic", help="Only records of this topic.")]
@@ -39,7 +43,7 @@ def list_letters(
     found = dead_letters.read_letters(Environment.of(instance).kafka, _selection(cause, topic, since, until))
     if as_json:
         for letter in found.chosen:
-            print_json(letter.model_dump(mode="json") | {"replayed": letter.place in found.replayed})
+            print_json(_letter_json(letter, found.replayed))
         return
     for letter in found.chosen:
         again = "  sent again" if letter.place in found.replayed else ""
@@ -65,7 +69,7 @@ def show_letter(
     found = dead_letters.read_letters(Environment.of(instance).kafka, selection)
     for letter in found.chosen:
         if as_json:
-            print_json(letter.model_dump(mode="json") | {"replayed": place in found.replayed})
+            print_json(_letter_json(letter, found.replayed))
             continue
         again = "; sent again since" if place in found.replayed else ""
         head = f"{letter.place}  {letter.cause}  put aside by {letter.reader} {letter.time:%Y-%m-%d %H:%M:%S}{again}"
@@ -120,7 +124,7 @@ def replay_letters(
                 replay.send(writer, planned, step.at)
     skipped = len(planned) - count
     if as_json:
-        print_json({"sent": 0 if dry_run else count, "skipped": skipped, "records": [_as_json(p) for p in planned]})
+        print_json({"sent": 0 if dry_run else count, "skipped": skipped, "records": [_plan_json(p) for p in planned]})
     else:
         console.print(f"{'would send' if dry_run else 'sent'} {count} again, {skipped} skipped")
 
@@ -140,13 +144,19 @@ def _selection(
     )
 
 
+def _letter_json(letter: "DeadLetter", replayed: set[str]) -> dict[str, Any]:
+    return {"place": letter.place, "replayed": letter.place in replayed} | letter.model_dump(mode="json")
+
+
 def _show_plan(planned: "list[Planned]") -> None:
-    for each in planned:
+    for each in planned[:SHOWN]:
         does = "send" if each.skipped is None else f"skip: {each.skipped}"
         console.print(f"{each.letter.place}  {each.letter.cause}  {does}", markup=False, soft_wrap=True)
+    if len(planned) > SHOWN:
+        console.print(f"… and {len(planned) - SHOWN} more; --json names all")
 
 
-def _as_json(planned: "Planned") -> dict[str, Any]:
+def _plan_json(planned: "Planned") -> dict[str, Any]:
     return {"place": planned.letter.place, "cause": planned.letter.cause, "skipped": planned.skipped}
 
 

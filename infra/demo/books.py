@@ -100,7 +100,8 @@ def reconcile(books: Books, dns_record: bytes, selector: str, domain: str, click
     return [
         _equal("commands = decisions to send", len(ids), len(sends)),
         Check("each command is the one decided", set(ids) == decided, f"{len(set(ids) ^ decided)} differ"),
-        Check("no command id twice", len(ids) == len(set(ids)), f"{len(ids) - len(set(ids))} repeated"),
+        _once("no command id twice", ids),
+        _once("no decision id twice", [d.id for d in books.decisions]),
         Check(
             "commands = terminal + waiting + in doubt",
             len(ids) == terminal + waiting + in_doubt and set(ids) == set(books.ledger),
@@ -124,6 +125,11 @@ def reconcile(books: Books, dns_record: bytes, selector: str, domain: str, click
             f"{books.rows['engagement']:,} rows, {clicked:,} published",
         ),
     ]
+
+
+def _once(says: str, ids: list[str]) -> Check:
+    repeated = len(ids) - len(set(ids))
+    return Check(says, not repeated, f"{repeated} repeated")
 
 
 def _equal(says: str, left: int, right: int) -> Check:
