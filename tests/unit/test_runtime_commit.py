@@ -153,10 +153,12 @@ def test_a_full_queue_waits_for_room(take: Callable[[Recording], Outcome]) -> No
     assert "poll" in producer.calls
 
 
-def test_a_failpoint_names_a_place_and_a_time() -> None:
-    assert failpoints.parse("") == ("", 0)
-    assert failpoints.parse("after_produce") == ("after_produce", 1)
-    assert failpoints.parse("in_recovery:3") == ("in_recovery", 3)
-    for wrong in ("nowhere", "after_produce:x", "after_produce:-1"):
+def test_a_failpoint_names_a_place_a_time_and_an_action() -> None:
+    assert failpoints.parse("").name == ""
+    assert failpoints.parse("after_produce") == ("after_produce", 1, "kill", 0)
+    assert failpoints.parse("in_recovery:3") == ("in_recovery", 3, "kill", 0)
+    assert failpoints.parse("before_commit:2:stop") == ("before_commit", 2, "stop", 0)
+    assert failpoints.parse("before_commit:2:wait=5") == ("before_commit", 2, "wait", 5)
+    for wrong in ("nowhere", "after_produce:x", "after_produce:-1", "before_commit:1:jump", "before_commit:1:wait"):
         with pytest.raises(failpoints.UnknownFailpoint):
             failpoints.parse(wrong)
