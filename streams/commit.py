@@ -28,6 +28,8 @@ class Outcome(StrEnum):
 
 
 LOST = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
+HOPELESS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE})
+"""What the same records would meet again however often they are sent."""
 CALL_S = 5.0
 STUCK_S = 45.0
 """How long one call may take that was told to take CALL_S: librdkafka has been seen to wait for ever."""
@@ -118,6 +120,9 @@ class Committer:
                     break
                 except BufferError:
                     self._producer.poll(0.1)
+                except KafkaException:
+                    log.error("record_not_taken", topic=topic, bytes=len(value or b""))
+                    raise
 
     def _finish(self, sealed: Sealed) -> None:
         self._send_offsets(sealed)
@@ -134,7 +139,7 @@ class Committer:
     def _recover(self, error: KafkaError) -> Outcome | None:
         """Has the failed transaction ended; None where its records can be sent again."""
         log.warning("checkpoint_failed", error=error.str(), code=error.name(), fatal=error.fatal())
-        if error.fatal():
+        if error.fatal() or error.code() in HOPELESS:
             return Outcome.FATAL
         try:
             self.open()

@@ -3,7 +3,7 @@
 Knows no Faust and no clock: whoever calls passes the record, the user's state as bytes, and the instant.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from schemas.codec import DecodeError, decode, encode, partition_for
@@ -20,6 +20,18 @@ from triggers.turn import Effects
 READER = "streams"
 Input = Event | Profile | Outcome
 MODELS: dict[str, type[Input]] = {EVENTS.name: Event, PROFILES.name: Profile, OUTCOMES.name: Outcome}
+
+
+LARGEST_OUTPUT = 900_000
+"""Bytes of a record's value: a producer refuses a record of a million, and would do so in every transaction."""
+LARGEST_KEPT = 350_000
+"""Bytes of key and value that a dead letter can hold: in base64 and with the key as its own they are 2.3 times that."""
+LARGEST_STATE = 250_000
+"""Bytes of a user's state: a quarter of a record, for what a timer writes of it is not bounded by itself."""
+
+
+class TooLarge(ValueError):
+    """A record makes a step that no transaction could carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +91,7 @@ class Decider:
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
             step.outgoing.append(dead_letter(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
-        return step
+        return _within_bounds(step)
 
     def fire_due(self, user_id: str, raw_state: bytes, now_ms: int) -> Step:
         """The step of a user's timers that are due at `now_ms`."""
@@ -100,8 +112,23 @@ class Decider:
         return fact
 
 
+def _within_bounds(step: Step) -> Step:
+    """The step as it is; raises TooLarge, with nothing changed yet, where Kafka would not take what it writes."""
+    if step.state is not None and len(step.state) > LARGEST_STATE:
+        raise TooLarge(f"the user's state would have {len(step.state)} bytes, and may have {LARGEST_STATE}")
+    for outgoing in step.outgoing:
+        if len(outgoing.value) > LARGEST_OUTPUT:
+            size = len(outgoing.value)
+            raise TooLarge(f"a record for {outgoing.topic} would have {size} bytes, and may have {LARGEST_OUTPUT}")
+    return step
+
+
 def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Outgoing:
-    """The record put aside, with its place, its cause and its original bytes."""
+    """The record put aside, with its place, its cause and its original bytes, unless those are too many."""
+    size = len(record.key or b"") + len(record.value or b"")
+    if size > LARGEST_KEPT:
+        record = replace(record, key=None, value=None)
+        detail = f"{detail[:1900]}; its {size} bytes are too many for a dead letter: read them at their place"
     letter = DeadLetter(
         topic=record.topic,
         partition=record.partition,
