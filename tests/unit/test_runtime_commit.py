@@ -103,13 +103,20 @@ def test_after_an_abortable_error_the_same_records_are_sent_again(
     assert producer.calls[again:] == ONCE
 
 
-@pytest.mark.parametrize("place", ["offsets", "commit"])
-def test_a_retriable_error_is_tried_again_in_the_same_transaction(
-    take: Callable[[Recording], Outcome], place: str
+def test_a_commit_that_may_have_been_done_is_asked_for_again_and_never_sent_again(
+    take: Callable[[Recording], Outcome],
 ) -> None:
-    producer = Recording(**{place: [RETRIABLE] * 50})
+    producer = Recording(commit=[RETRIABLE] * 50)
     assert take(producer) is Outcome.OK
     assert producer.calls.count("begin") == 1
+
+
+def test_offsets_that_are_not_taken_are_sent_again_by_a_new_producer_however_long_it_takes(
+    take: Callable[[Recording], Outcome],
+) -> None:
+    producer = Recording(offsets=[RETRIABLE] * (ATTEMPTS + 5))
+    assert take(producer) is Outcome.OK
+    assert producer.calls.count("init") == ATTEMPTS + 5
 
 
 def test_a_new_producer_waits_for_a_broker_that_is_away(take: Callable[[Recording], Outcome]) -> None:
