@@ -29,6 +29,18 @@ Input = Event | Profile | Outcome
 MODELS: dict[str, type[Input]] = {EVENTS.name: Event, PROFILES.name: Profile, OUTCOMES.name: Outcome}
 
 
+LARGEST_OUTPUT = 900_000
+"""Bytes of a record's value: a producer refuses a record of a million, and would do so in every transaction."""
+LARGEST_KEPT = 350_000
+"""Bytes of key and value that a dead letter can hold: in base64 and with the key as its own they are 2.3 times that."""
+LARGEST_STATE = 250_000
+"""Bytes of a user's state: a quarter of a record, for what a timer writes of it is not bounded by itself."""
+
+
+class TooLarge(ValueError):
+    """A record makes a step that no transaction could carry."""
+
+
 class Record(NamedTuple):
     """A record as it was read."""
 
@@ -76,7 +88,9 @@ class Decider:
                 effects = self.evaluator.apply_profile(state, fact, now_ms)
             case Outcome():
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
-        step = self._step(state, effects, record.partition)
+        step = _step(state, effects, record.partition)
+        _require_bounds(step)
+        count(effects, self._counts)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
             step.outgoing.append(self.put_aside(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
@@ -85,11 +99,17 @@ class Decider:
     def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
         """The step of a user's timers that are due at `now_ms`."""
         state = encoding.decode(user_id, raw_state)
-        return self._step(state, self.evaluator.fire_due(state, now_ms), partition)
+        effects = self.evaluator.fire_due(state, now_ms)
+        count(effects, self._counts)
+        return _step(state, effects, partition)
 
     def put_aside(self, record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Output:
-        """The record as a dead letter, with its place, its cause and its original bytes; counted."""
+        """The record as a dead letter, with its place, its cause and its original bytes, unless those are too many."""
         self._counts[PUT_ASIDE, cause] += 1
+        size = len(record.key or b"") + len(record.value or b"")
+        if size > LARGEST_KEPT:
+            record = record._replace(key=None, value=None)
+            detail = f"{detail[:1900]}; its {size} bytes are too many for a dead letter: read them at their place"
         letter = DeadLetter(
             topic=record.topic,
             partition=record.partition,
@@ -103,17 +123,6 @@ class Decider:
         )
         return Output(DEAD_LETTERS.name, record.key, encode(letter), record.partition)
 
-    def _step(self, state: UserState, effects: Effects, partition: int) -> Step:
-        count(effects, self._counts)
-        key = state.user_id.encode()
-        step = Step(key, encoding.encode(state), state.next_due())
-        records = effects.records
-        if records:
-            step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]
-            commands = [command for record in records if (command := record.command_json()) is not None]
-            step.outgoing += [Output(COMMANDS.name, key, command, partition) for command in commands]
-        return step
-
 
 def _read(record: Record, keys: PartitionKeys) -> Input:
     fact: Input = decode(MODELS[record.topic], record.value)
@@ -123,3 +132,24 @@ def _read(record: Record, keys: PartitionKeys) -> Input:
         raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
     detail = f"belongs in partition {keys.home_of(record.key)}; publish with partitioner=murmur2_random"
     raise DecodeError(DeadLetterCause.MISROUTED, detail)
+
+
+def _require_bounds(step: Step) -> None:
+    """Raises TooLarge, with nothing changed yet, where Kafka would not take what the step writes."""
+    if step.state is not None and len(step.state) > LARGEST_STATE:
+        raise TooLarge(f"the user's state would have {len(step.state)} bytes, and may have {LARGEST_STATE}")
+    for output in step.outgoing:
+        size = len(output.value or b"")
+        if size > LARGEST_OUTPUT:
+            raise TooLarge(f"a record for {output.topic} would have {size} bytes, and may have {LARGEST_OUTPUT}")
+
+
+def _step(state: UserState, effects: Effects, partition: int) -> Step:
+    key = state.user_id.encode()
+    step = Step(key, encoding.encode(state), state.next_due())
+    records = effects.records
+    if records:
+        step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]
+        commands = [command for record in records if (command := record.command_json()) is not None]
+        step.outgoing += [Output(COMMANDS.name, key, command, partition) for command in commands]
+    return step

@@ -46,10 +46,10 @@ class Bench:
         """How many offsets the topic has used: records, aborted ones too, and control records."""
         return self.reader.size(topic)
 
-    def wait_done(self) -> None:
-        """Waits until all is committed and no timer is left."""
-        self.wait(lambda: self.lag() == 0, "all is committed")
-        self.wait(lambda: self._quiet() == self.users(), "every user's timer has fired")
+    def wait_done(self, within_s: float = 60.0) -> None:
+        """Waits until all is committed and no timer is left; starts workers again that ended by themselves."""
+        self.wait(lambda: self.crew.revive() or self.lag() == 0, "all is committed", within_s)
+        self.wait(lambda: self.crew.revive() or self._quiet() == self.users(), "every user's timer has fired", within_s)
 
     def _quiet(self) -> int:
         ids = [orjson.loads(m.value())["id"] for m in self.reader.all(self.names.commands)]

@@ -21,6 +21,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from confluent_kafka.admin import AdminClient, NewTopic
 from runtime_app import POINTS, Counting, Names
 
+from streams.broker import patiently
+
 APP = Path(__file__).with_name("runtime_app.py")
 ROOT = APP.parent.parent
 
@@ -153,6 +155,14 @@ class Crew:
             assert time.monotonic() < end, "\n".join(map(self.tail, self.processes))
             time.sleep(0.1)
 
+    def wait_until_stopped(self, slot: int, within_s: float = 60.0) -> None:
+        """Waits until the worker holds still at a failpoint (`:stop`)."""
+        status = Path(f"/proc/{self.processes[slot].pid}/status")
+        end = time.monotonic() + within_s
+        while "State:\tT" not in status.read_text():
+            assert time.monotonic() < end, self.tail(slot)
+            time.sleep(0.05)
+
     def revive(self) -> None:
         """Starts those again that ended by themselves, as a supervisor does."""
         for slot, process in list(self.processes.items()):
@@ -178,18 +188,21 @@ class Reader:
         left = 0
         try:
             for topic in (self._names.events, self._names.weights):
-                asked = [TopicPartition(topic, p) for p in range(self._partitions)]
-                for answer in self._group.committed(asked, 2):
-                    low, high = self._group.get_watermark_offsets(TopicPartition(topic, answer.partition), 2)
-                    left += high - max(answer.offset, low)
+                left += sum(self.left(TopicPartition(topic, p)) for p in range(self._partitions))
         except KafkaException:
             return None
         return left
 
+    def left(self, place: TopicPartition) -> int:
+        """Records of one partition not yet committed by the group."""
+        (answer,) = self._group.committed([TopicPartition(place.topic, place.partition)], 2)
+        low, high = self._group.get_watermark_offsets(place, 2)
+        return int(high - max(answer.offset, low))
+
     def size(self, topic: str) -> int:
         """Offsets used, control records and aborted ones too."""
         places = [TopicPartition(topic, p) for p in range(self._partitions)]
-        return sum(self._group.get_watermark_offsets(place, 5)[1] for place in places)
+        return sum(patiently(lambda place=place: self._group.get_watermark_offsets(place, 5)[1]) for place in places)
 
     def all(self, topic: str, level: str = "read_committed") -> list[Message]:
         """Everything in the topic, in order by partition."""
