@@ -13,6 +13,8 @@ from perf.workloads import POINTS
 from schemas.commands import command_id
 
 HALF_LIFE_MS = 14 * 86_400_000
+WEIGHTS: Mapping[str, float] = POINTS | {"page_viewed": 0.1, "product_viewed": 0.2}
+"""What the spike job adds for each event; 0.05 for what is not here."""
 TRIGGER = "keen"
 """The name of the one rule."""
 REACHES, WITHIN_MS = 3, 2_000
@@ -33,34 +35,38 @@ class Job(Protocol):
 
 
 class SpikeJob:
-    """A decayed score for every event, and a command for a few. State: [score, at_ms, events]."""
+    """A decayed score for every event, and a command for a few."""
 
-    weights: Mapping[str, float] = POINTS | {"page_viewed": 0.1, "product_viewed": 0.2}
-
-    def __init__(self, users: dict[bytes, Any] | None = None) -> None:
-        self.users: dict[bytes, Any] = {} if users is None else users
+    def __init__(self) -> None:
+        self.users: dict[bytes, Any] = {}
 
     def apply(self, key: bytes, value: bytes, now_ms: int) -> tuple[bool, list[Written]]:
         """One event."""
-        event = orjson.loads(value)
-        state = self.users.get(key)
-        if state is None:
-            state = self.users[key] = [0.0, now_ms, 0]
-        kind = event["type"]
-        state[0] = state[0] * 0.5 ** ((now_ms - state[1]) / HALF_LIFE_MS) + self.weights.get(kind, 0.05)
-        state[1] = now_ms
-        state[2] += 1
-        if kind != "checkout_started":
-            return True, []
-        command = {"id": event["id"], "user_id": event["user_id"], "trigger": "spike", "score": state[0], "at": now_ms}
-        return True, [("commands", orjson.dumps(command))]
+        state, written = score(self.users.get(key), value, now_ms)
+        self.users[key] = state
+        return True, written
+
+
+def score(state: list[Any] | None, value: bytes, now_ms: int) -> tuple[list[Any], list[Written]]:
+    """The spike job on one event: the user's state after it, [score, at_ms, events], and what to write."""
+    event = orjson.loads(value)
+    if state is None:
+        state = [0.0, now_ms, 0]
+    kind = event["type"]
+    state[0] = state[0] * 0.5 ** ((now_ms - state[1]) / HALF_LIFE_MS) + WEIGHTS.get(kind, 0.05)
+    state[1] = now_ms
+    state[2] += 1
+    if kind != "checkout_started":
+        return state, []
+    command = {"id": event["id"], "user_id": event["user_id"], "trigger": "spike", "score": state[0], "at": now_ms}
+    return state, [("commands", orjson.dumps(command))]
 
 
 class RuleJob:
     """What `rules/one/` says, by hand. State: [score, at_ms, times in the window, times of sends]."""
 
-    def __init__(self, users: dict[bytes, Any] | None = None) -> None:
-        self.users: dict[bytes, Any] = {} if users is None else users
+    def __init__(self) -> None:
+        self.users: dict[bytes, Any] = {}
         self.sends = 0
 
     def apply(self, key: bytes, value: bytes, now_ms: int) -> tuple[bool, list[Written]]:

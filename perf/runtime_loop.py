@@ -1,15 +1,16 @@
 """The stream runtime with the bare loop's job: what the runtime itself costs. A process of its own."""
 
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import faust
 import orjson
 from confluent_kafka import Message
 
-from perf.jobs import SpikeJob
-from streams.app import configure_logging
+from perf.jobs import score
 from streams.broker import Connection
 from streams.checkpoint import Mark, Output
 from streams.journal import CheckpointJournal
@@ -17,34 +18,34 @@ from streams.runtime import Runtime, RuntimeSettings
 
 
 class Scoring:
-    """The job as the runtime's steps. Its state is a table of values, written as the bare loop writes them."""
+    """The job as the runtime's steps. Its state is a table, written as the bare loop writes it."""
 
     def __init__(self, runtime: Runtime, group: str) -> None:
         self._emit = runtime.emit
         self._group = group
         codec = (lambda _, state: orjson.dumps(state), lambda _, raw: orjson.loads(raw))
         self._table = runtime.app.Table("users", partitions=runtime.settings.partitions, options={"codec": codec}).local
-        self._jobs: dict[int, SpikeJob] = {}
 
     def ready(self, versions: Mapping[str, int]) -> bool:  # noqa: ARG002 - it needs nothing
         """Always."""
         return True
 
-    def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002
-        """A job for each partition."""
-        self._jobs[partition] = SpikeJob(dict(self._table.data(partition)))
+    def loaded(self, partition: int, mark: Mark) -> None:
+        """Nothing: all its state is in the table."""
 
     def dropped(self) -> None:
-        """Forgets the jobs."""
-        self._jobs.clear()
+        """Nothing."""
+
+    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002 - it has one
+        """What applies one event."""
+        return partial(self.apply, partition)
 
     def apply(self, partition: int, record: Message, now_ms: int) -> None:
         """One event."""
         key: Any = record.key()
         value: Any = record.value()
-        job = self._jobs[partition]
-        _, written = job.apply(key, value, now_ms)
-        self._table.put(partition, key, job.users[key])
+        state, written = score(self._table.get(partition, key), value, now_ms)
+        self._table.put(partition, key, state)
         for topic, what in written:
             self._emit(Output(f"{self._group}-{topic}", key, what, partition))
 
@@ -79,6 +80,6 @@ def build(kafka: str, group: str, topic: str, partitions: int, folder: str) -> f
 
 if __name__ == "__main__":
     kafka, group, topic, partitions, folder = sys.argv[1:]
-    configure_logging()
+    logging.disable(logging.INFO)  # Faust's worker leaves the root at DEBUG: a record for each event, thrown away
     app = build(kafka, group, topic, int(partitions), folder)
     faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
