@@ -114,7 +114,7 @@ def measure(kafka: str, folder: Path, options: argparse.Namespace) -> dict[str, 
 
 def fill(settings: Mapping[str, Any], records: int) -> dict[str, Any]:
     """Writes each user once, then some again at random, in transactions of 50,000; states of 200 to 300 bytes."""
-    chance = random.Random(1)  # noqa: S311 - nothing secret: the same states each time
+    chance = random.Random(1)
     users, partitions = settings["users"], settings["partitions"]
     changelog, inputs = f"{settings['name']}-users-changelog", f"{settings['name']}-events"
     admin = AdminClient({"bootstrap.servers": settings["kafka"]})

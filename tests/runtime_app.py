@@ -164,7 +164,7 @@ class AwaitingRuntime(Runtime):
     async def apply(self, run: Run[Message]) -> None:
         step = self._step
         assert step is not None
-        halves = _halves(run)
+        halves, versions = _halves(run), step._steps.versions()
         fired = step.work(halves[0])
         if not run.is_tick and self.long_awaits > 0:
             self.long_awaits -= 1
@@ -172,7 +172,7 @@ class AwaitingRuntime(Runtime):
         if not self.buffer.owned:  # lost meanwhile: the state that this belongs to is gone
             return
         fired += sum(step.work(half) for half in halves[1:])
-        step.record(run, fired, {"manifest": 1, "control": 0})
+        step.record(run, fired, versions)
 
 
 def _halves(run: Run[Message]) -> list[Run[Message]]:

@@ -4,10 +4,7 @@ The audit knows nothing of the runtime but its contract: it replays the inputs i
 and compares commands and state byte for byte.
 """
 
-import os
 import random
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +17,7 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from runtime_app import POINTS, Counting, Names
+from worker_crew import Workers
 
 from streams.broker import patiently
 
@@ -75,16 +73,11 @@ class Feed(threading.Thread):
         )
 
 
-class Crew:
-    """Worker processes by slot. Leaving the `with` block ends all of them."""
+class Crew(Workers):
+    """Workers of `runtime_app`."""
 
     def __init__(self, kafka: str, prefix: str, partitions: int, folder: Path, **variables: str) -> None:
-        self.processes: dict[int, subprocess.Popen[bytes]] = {}
-        self.exits: Counter[int] = Counter()
-        self._begins: dict[int, int] = {}
-        self.folder = folder
-        self._variables = {
-            **os.environ,
+        told = {
             "RUNTIME_KAFKA": kafka,
             "RUNTIME_PREFIX": prefix,
             "RUNTIME_PARTITIONS": str(partitions),
@@ -92,88 +85,7 @@ class Crew:
             "PYTHONPATH": f"{ROOT}:{APP.parent}",
             **variables,
         }
-
-    def __enter__(self) -> "Crew":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for slot in list(self.processes):
-            self.kill(slot)
-
-    def log(self, slot: int) -> Path:
-        """Where the worker writes."""
-        return self.folder / f"worker-{slot}.log"
-
-    def start(self, slot: int, **variables: str) -> subprocess.Popen[bytes]:
-        """Starts the worker of `slot`."""
-        with self.log(slot).open("ab") as log:
-            self._begins[slot] = log.tell()
-            process = subprocess.Popen(
-                [sys.executable, str(APP)],
-                env={**self._variables, "RUNTIME_SLOT": str(slot), **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.processes[slot] = process
-        return process
-
-    def send(self, slot: int, what: signal.Signals) -> None:
-        """Sends a signal to a worker."""
-        os.kill(self.processes[slot].pid, what)
-
-    def kill(self, slot: int) -> None:
-        """SIGKILL, and its body taken away."""
-        process = self.processes.pop(slot)
-        process.kill()
-        process.wait()
-
-    def stop(self, slot: int, within_s: float) -> float:
-        """SIGTERM; how long it took. Fails where it takes longer than `within_s` or ends badly."""
-        began = time.monotonic()
-        process = self.processes.pop(slot)
-        process.terminate()
-        try:
-            status = process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise AssertionError(f"worker {slot} did not stop within {within_s} s\n{self.tail(slot)}") from None
-        young = status == -signal.SIGTERM and not self.has_recovered(slot)  # it had no handler yet
-        assert status == 0 or young, f"worker {slot} ended with {status}\n{self.tail(slot)}"
-        return time.monotonic() - began
-
-    def has_recovered(self, slot: int) -> bool:
-        """Whether the worker that runs now has begun to work."""
-        return b"recovered" in self.log(slot).read_bytes()[self._begins[slot] :]
-
-    def wait_until_recovered(self, *slots: int, within_s: float = 60.0) -> None:
-        """Waits until these workers have begun, or all."""
-        end = time.monotonic() + within_s
-        while not all(map(self.has_recovered, slots or self.processes)):
-            self.revive()
-            assert time.monotonic() < end, "\n".join(map(self.tail, self.processes))
-            time.sleep(0.1)
-
-    def wait_until_stopped(self, slot: int, within_s: float = 60.0) -> None:
-        """Waits until the worker holds still at a failpoint (`:stop`)."""
-        status = Path(f"/proc/{self.processes[slot].pid}/status")
-        end = time.monotonic() + within_s
-        while "State:\tT" not in status.read_text():
-            assert time.monotonic() < end, self.tail(slot)
-            time.sleep(0.05)
-
-    def revive(self) -> None:
-        """Starts those again that ended by themselves, as a supervisor does."""
-        for slot, process in list(self.processes.items()):
-            status = process.poll()
-            if status is not None:
-                self.exits[status] += 1
-                self.start(slot)
-
-    def tail(self, slot: int, lines: int = 25) -> str:
-        """The last lines that the worker wrote."""
-        return "\n".join(self.log(slot).read_text(errors="replace").splitlines()[-lines:])
+        super().__init__(folder, lambda _: [sys.executable, str(APP)], lambda slot: {**told, "RUNTIME_SLOT": str(slot)})
 
 
 class Reader:

@@ -1,0 +1,162 @@
+"""The verdict of a chaos run: what was written, against the slow model, against the core over the journal, and by count.
+
+Works on what a read_committed reader finds on the topics, one partition at a time.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from chaos.replay import CoreReplay
+from slow_model.compare import COMMAND, DECISION, Findings, PlainCap, caps_exceeded, compare
+from slow_model.past import NEVER_ACCEPTED
+from slow_model.rulebook import Book, read_book
+from slow_model.timeline import Timeline, Versions, Wire, read_timeline
+from slow_model.user import SlowUser
+
+from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
+from streams.evaluate import Decider
+from streams.rulefeed import Shelf
+from triggers.evaluator import Evaluator
+
+INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name)
+KEYED = (*INPUTS, JOURNAL.name, COMMANDS.name, DECISIONS.name, DEAD_LETTERS.name)
+CHANGELOG = "user-state-changelog"
+
+
+class Shelves:
+    """Everything that was ever published as rules and switches, to be asked by version: as the model reads it, and
+    as the core does."""
+
+    def __init__(self, rules: Sequence[Wire], controls: Sequence[Wire]) -> None:
+        self._rules, self._controls = rules, controls
+        said = [(record.key.decode(), orjson.loads(record.value)) for record in rules if record.key and record.value]
+        self._texts = {key.removeprefix("text/"): body for key, body in said if key != "current"}
+        self._manifests = {body["number"]: body["texts"] for key, body in said if key == "current"}
+        self._said = [orjson.loads(record.value) for record in controls if record.value]
+        self._books: dict[int, Book] = {}
+        self._deciders: dict[Versions, Decider] = {}
+
+    def book(self, versions: Versions) -> tuple[Book, frozenset[str]]:
+        """The model's rules and the scopes that are paused."""
+        number = versions.manifest
+        if number not in self._books:
+            self._books[number] = read_book((digest, self._texts[digest]) for digest in self._manifests[number])
+        return self._books[number], self._paused(versions.control)
+
+    def _paused(self, number: int) -> frozenset[str]:
+        last = {said["scope"]: said["paused"] for said in self._said if said["number"] <= number}
+        return frozenset(scope for scope, paused in last.items() if paused)
+
+    def decider(self, versions: Versions, partitions: int) -> Decider:
+        """The core under the same rules and switches."""
+        if versions not in self._deciders:
+            shelf = Shelf()
+            for topic, records in ((RULES.name, self._rules), (CONTROL.name, self._controls)):
+                for record in records:
+                    body = orjson.loads(record.value or b"{}")
+                    limit = versions.manifest if topic == RULES.name else versions.control
+                    if body.get("number", 0) <= limit:
+                        shelf.put(topic, (record.key or b"").decode(), record.value)
+            published = shelf.load()
+            assert published is not None, f"no set of rules {versions}"
+            self._deciders[versions] = Decider(Evaluator(published.rules, paused=published.paused), partitions)
+        return self._deciders[versions]
+
+
+@dataclass
+class Partition:
+    """What one partition number holds, by topic, in order."""
+
+    number: int
+    partitions: int
+    records: Mapping[str, list[Wire]]
+    state: Mapping[bytes, bytes] | None = None
+    """The last words of the changelog."""
+
+    @property
+    def inputs(self) -> dict[str, list[Wire]]:
+        return {topic: self.records.get(topic, []) for topic in INPUTS}
+
+    @property
+    def journal(self) -> list[dict[str, Any]]:
+        return [orjson.loads(record.value or b"") for record in self.records[JOURNAL.name]]
+
+    def written(self, topic: str) -> list[dict[str, Any]]:
+        return [orjson.loads(record.value or b"") for record in self.records.get(topic, [])]
+
+
+def audit_partition(partition: Partition, shelves: Shelves, caps: list[PlainCap], settled_ms: int = 0) -> Findings:
+    """All comparisons of one partition. `settled_ms`: up to when every timer must have fired."""
+    found = Findings()
+    timeline = read_timeline(partition.number, partition.partitions, partition.inputs, partition.journal)
+    for kind, what in timeline.problems:
+        found.note(kind, what)
+    found.compared.update(records=timeline.records, users=len(timeline.facts), checkpoints=len(partition.journal))
+    _slow_model(found, partition, timeline, shelves, settled_ms)
+    _core(found, partition, shelves)
+    _letters(found, partition, timeline)
+    given_back = {o["command_id"] for o in _json(partition.records.get(OUTCOMES.name, [])) if _gives_back(o)}
+    caps_exceeded(found, partition.written(COMMANDS.name), given_back, caps)
+    return found
+
+
+def _gives_back(outcome: dict[str, Any]) -> bool:
+    return outcome.get("kind") in NEVER_ACCEPTED
+
+
+def _json(records: Iterable[Wire]) -> Iterable[dict[str, Any]]:
+    return (orjson.loads(record.value) for record in records if record.value)
+
+
+def _slow_model(found: Findings, partition: Partition, timeline: Timeline, shelves: Shelves, settled_ms: int) -> None:
+    decisions, commands = [], []
+    for user_id in timeline.facts:
+        wanted = SlowUser(user_id, timeline, shelves.book).decide()
+        decisions += wanted.decisions
+        commands += wanted.commands
+        if wanted.next_due_ms is not None and wanted.next_due_ms < settled_ms:
+            found.note("timers overdue", {"user_id": user_id, "due_ms": wanted.next_due_ms})
+    compare(found, "decisions", decisions, partition.written(DECISIONS.name), DECISION)
+    compare(found, "commands", commands, partition.written(COMMANDS.name), COMMAND)
+    found.compared.update(f"{d['outcome']} {d['reason'] or ''}".strip() for d in decisions)
+
+
+def _core(found: Findings, partition: Partition, shelves: Shelves) -> None:
+    """The journal replayed by the core: the same bytes, and the same state."""
+    replay = CoreReplay(
+        partition.number, lambda versions: shelves.decider(versions, partition.partitions), partition.inputs
+    )
+    for entry in partition.journal:
+        replay.segment(entry)
+    wanted: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
+    for outgoing in replay.written:
+        wanted[outgoing.topic][outgoing.value] += 1
+    for topic in (DECISIONS.name, COMMANDS.name, DEAD_LETTERS.name):
+        written = Counter(record.value or b"" for record in partition.records.get(topic, []))
+        for value in (wanted[topic] - written) + (written - wanted[topic]):
+            found.note(f"{topic} unlike the replay", value)
+        found.compared[f"{topic} replayed"] += sum(wanted[topic].values())
+    if partition.state is not None:
+        compare_states(found, replay.states, partition.state)
+
+
+def compare_states(found: Findings, live: Mapping[bytes, bytes], recovered: Mapping[bytes, bytes]) -> None:
+    """The state that recovery would load, against that of a process that nothing happened to: byte for byte."""
+    for key in live.keys() | recovered.keys():
+        if live.get(key) != recovered.get(key):
+            found.note("states different", {"key": key, "live": live.get(key), "recovered": recovered.get(key)})
+    found.compared["states"] += len(live)
+
+
+def _letters(found: Findings, partition: Partition, timeline: Timeline) -> None:
+    """One letter for each record that cannot be read, and none for another; what a rule could not read is counted."""
+    letters = [letter for letter in partition.written(DEAD_LETTERS.name) if letter["cause"] != "rule_error"]
+    written = Counter((letter["topic"], letter["partition"], letter["offset"]) for letter in letters)
+    for place, times in (Counter(timeline.letters) - written).items():
+        found.note("dead letters lost", (place, times))
+    for place, times in (written - Counter(timeline.letters)).items():
+        found.note("dead letters too many", (place, times))
+    found.compared["dead letters"] += len(timeline.letters)

@@ -1,0 +1,167 @@
+"""What publishers write in a chaos run, from a seed: events late and repeated, profiles that change, records that poison.
+
+Run as a program it is the publisher, in a process of its own.
+"""
+
+import argparse
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import orjson
+
+from infra.kafka import Publisher
+from schemas.codec import partition_for
+
+EVENTS_A_USER = 100
+ZONES = ("UTC", "UTC", "UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland", "Nowhere/Land", None)
+PURPOSES = ("marketing", "news")
+TYPES = {
+    "page_viewed": 35,
+    "product_viewed": 22,
+    "cart_updated": 15,
+    "signed_in": 12,
+    "order_completed": 8,
+    "searched": 7,  # no rule reads it
+    "complaint_filed": 1,
+}
+NEVER_LATE = {"order_completed", "complaint_filed"}
+"""What feeds a score with a ceiling: that is cut in (time, id) order, and the engine knows only the order of arrival."""
+RECENT = 5_000
+
+
+@dataclass
+class Item:
+    """One record to publish. `body` is JSON to which the time is added, `lag_ms` ago; `again` repeats an earlier one."""
+
+    topic: str = "events"
+    user_id: str = ""
+    body: dict[str, Any] | bytes = field(default_factory=dict)
+    lag_ms: int = 0
+    partition: int | None = None
+    key: str | None = None
+    again: int = 0
+
+
+def items(seed: int, events: int, partitions: int) -> Iterator[Item]:
+    """Profiles of all users, then the events among them."""
+    chance = Random(seed)
+    users = [f"u{seed}-{number}" for number in range(max(30, events // EVENTS_A_USER))]
+    for user_id in users:
+        yield Item("profiles", user_id, _profile(chance, user_id))
+    kinds, weights = list(TYPES), list(TYPES.values())
+    for number in range(events):
+        user_id = chance.choice(users)
+        dice = chance.random()
+        if dice < 0.03:
+            yield Item(again=chance.choice((1, 2, 5, 50, 500, RECENT)))
+        elif dice < 0.045:
+            yield Item("profiles", user_id, _profile(chance, user_id))
+        elif dice < 0.047:
+            yield _poison(chance, f"{seed}.{number}", user_id, partitions)
+        else:
+            yield _event(chance, chance.choices(kinds, weights)[0], f"{seed}.{number}", user_id)
+
+
+def _profile(chance: Random, user_id: str) -> dict[str, Any]:
+    said = {"granted": True, "method": "form"}
+    consent = {purpose: said | {"granted": chance.random() < 0.95} for purpose in PURPOSES if chance.random() < 0.97}
+    found: dict[str, Any] = {
+        "user_id": user_id,
+        "address": f"{user_id}.{chance.randrange(3)}@example.org",
+        "zone": chance.choice(ZONES),
+        "attributes": {"plan": chance.choice(("free", "paid", "none"))},
+        "consent": consent,
+    }
+    return found
+
+
+def _event(chance: Random, kind: str, event_id: str, user_id: str) -> Item:
+    whole = chance.random() > 0.005  # else a field is missing that a rule reads
+    cart = f"{user_id}-c{chance.randrange(3)}"
+    properties: dict[str, Any] = {}
+    match kind:
+        case "page_viewed":
+            properties = {"deep": chance.random() < 0.3}
+        case "product_viewed":
+            properties = {"price": chance.randrange(1, 41), "category": chance.choice("ab"), "campaign": "x"}
+            if not whole:
+                del properties["campaign"]
+        case "cart_updated":
+            properties = {"cart_id": cart} | ({"total": chance.randrange(5, 60)} if whole else {})
+        case "order_completed":
+            properties = {"order_id": event_id, "cart_id": cart, "store": chance.choice(("s1", "s2"))}
+            properties |= {"total": chance.randrange(10, 100)} if chance.random() > 0.03 else {}
+        case "signed_in":
+            properties = {"device": chance.choice(("phone", "desk"))}
+    lag_ms = 0
+    if kind not in NEVER_LATE and chance.random() < 0.1:
+        lag_ms = chance.randrange(30_000)
+    elif kind not in NEVER_LATE and chance.random() < 0.002:
+        lag_ms = -600_000  # a publisher's clock far ahead
+    return Item("events", user_id, {"id": event_id, "type": kind, "user_id": user_id, "properties": properties}, lag_ms)
+
+
+def _poison(chance: Random, event_id: str, user_id: str, partitions: int) -> Item:
+    body = {"id": event_id, "type": "page_viewed", "user_id": user_id}
+    match chance.randrange(6):
+        case 0:
+            return Item("events", user_id, b"{no json")
+        case 1:
+            return Item("events", user_id, {name: body[name] for name in ("id", "user_id")})
+        case 2:
+            wrong = (partition_for(user_id.encode(), partitions) + 1) % partitions
+            return Item("events", user_id, body, partition=wrong)
+        case 3:
+            return Item("events", user_id, body, key=f"{user_id}x")
+        case 4:
+            return Item("profiles", user_id, b"[]")
+    return Item("events", user_id, body | {"user_id": None})
+
+
+def stamped(item: Item, now: datetime) -> tuple[str, bytes, bytes]:
+    """Topic, key and value of an item that is published now."""
+    key = (item.user_id if item.key is None else item.key).encode()
+    if isinstance(item.body, bytes):
+        return item.topic, key, item.body
+    at = (now - timedelta(milliseconds=item.lag_ms)).isoformat(timespec="milliseconds")
+    body = dict(item.body)
+    if item.topic == "profiles":
+        body["consent"] = {purpose: said | {"time": at} for purpose, said in body["consent"].items()}
+    else:
+        body["time"] = at
+    return item.topic, key, orjson.dumps(body)
+
+
+def publish(kafka: str, seed: int, events: int, partitions: int, per_s: float) -> None:
+    """Publishes everything at a rate; raises where something was not taken."""
+    recent: deque[tuple[str, bytes, bytes, int | None]] = deque(maxlen=RECENT)
+    began = time.monotonic()
+    with Publisher(kafka, **{"message.timeout.ms": 300_000, "linger.ms": 20}) as publisher:
+        for number, item in enumerate(items(seed, events, partitions)):
+            while number > (time.monotonic() - began) * per_s:
+                time.sleep(0.005)
+            if item.again:
+                if not recent:
+                    continue
+                record = recent[-min(item.again, len(recent))]
+            else:
+                record = (*stamped(item, datetime.now(UTC)), item.partition)
+            recent.append(record)
+            topic, key, value, partition = record
+            publisher.send(topic, key, value, partition)
+        publisher.flush(300)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kafka", required=True)
+    for name in ("seed", "events", "partitions"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--per-s", type=float, required=True)
+    given = parser.parse_args()
+    publish(given.kafka, given.seed, given.events, given.partitions, given.per_s)

@@ -1,0 +1,81 @@
+"""What lies on the topics of a run, read by partition; and the audit of all partitions, each in a process of its own."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+from chaos.audit import KEYED, Partition, Shelves, audit_partition
+from chaos.rules import CAPS
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from slow_model.compare import Findings
+from slow_model.timeline import Wire
+
+from infra.kafka import reader_config
+from schemas.topics import COMMANDS, CONTROL, DECISIONS, RULES
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where everything is."""
+
+    kafka: str
+    partitions: int
+    changelog: str
+    settled_ms: int
+
+
+def read(kafka: str, topics: Sequence[str], partition: int, level: str = "read_committed") -> dict[str, list[Wire]]:
+    """Every record of one partition number of some topics, in order."""
+    consumer = Consumer(reader_config(kafka, "chaos-audit") | {"isolation.level": level})
+    consumer.assign([TopicPartition(topic, partition, 0) for topic in topics])
+    left, found = set(topics), defaultdict(list)
+    while left:
+        for message in consumer.consume(10_000, 0.5):
+            topic, error = message.topic() or "", message.error()
+            if error is None:
+                wire = Wire(
+                    topic, partition, message.offset() or 0, message.key(), message.value(), message.timestamp()[1]
+                )
+                found[topic].append(wire)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                left.discard(topic)
+            else:
+                raise KafkaException(error)
+    consumer.close()
+    return dict(found)
+
+
+def aborted(written: Written) -> int:
+    """Commands and decisions that lie in aborted transactions: read_committed readers never see them."""
+    count = 0
+    topics = (COMMANDS.name, DECISIONS.name)
+    for partition in range(written.partitions):
+        for sign, level in ((1, "read_uncommitted"), (-1, "read_committed")):
+            count += sign * sum(map(len, read(written.kafka, topics, partition, level).values()))
+    return count
+
+
+def _audit(job: tuple[Written, int]) -> tuple[Findings, list[bytes]]:
+    written, number = job
+    shelves = Shelves(*(read(written.kafka, [topic.name], 0).get(topic.name, []) for topic in (RULES, CONTROL)))
+    records = read(written.kafka, [*KEYED, written.changelog], number)
+    state: dict[bytes, bytes] = {}
+    for record in records.pop(written.changelog, []):
+        if record.value is None:
+            state.pop(record.key or b"", None)
+        else:
+            state[record.key or b""] = record.value
+    partition = Partition(number, written.partitions, records, state)
+    found = audit_partition(partition, shelves, CAPS, written.settled_ms)
+    return found, [record.value or b"" for record in records.get(COMMANDS.name, [])]
+
+
+def audit(written: Written, processes: int = 2) -> tuple[Findings, list[bytes]]:
+    """What all partitions together show, and every command."""
+    found, commands = Findings(), []
+    with get_context("spawn").Pool(processes) as pool:
+        for each, sent in pool.imap_unordered(_audit, [(written, number) for number in range(written.partitions)]):
+            found.merge(each)
+            commands += sent
+    return found, commands

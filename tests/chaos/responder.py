@@ -1,0 +1,98 @@
+"""What stands behind the commands: reads them read_committed, in a process of its own, and answers with outcomes.
+
+What it answers is a function of the seed and the command's id. It keeps what it read in a file, one command a line, and
+ends when its standard input does.
+"""
+
+import argparse
+import heapq
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from infra.kafka import Publisher, reader_config
+from schemas.outcomes import outcome_id
+from schemas.topics import COMMANDS, OUTCOMES
+from schemas.vocabulary import OutcomeKind
+
+
+def answers(seed: int, command_id: str) -> list[tuple[float, OutcomeKind, dict[str, Any]]]:
+    """What becomes of a command, and how many seconds later."""
+    chance = Random(f"{seed}.{command_id}")
+    if chance.random() < 0.12:
+        kinds = (OutcomeKind.REFUSED, OutcomeKind.EXPIRED, OutcomeKind.FAILED)
+        return [(chance.uniform(0, 4), chance.choice(kinds), {})]
+    found: list[tuple[float, OutcomeKind, dict[str, Any]]] = [(0.0, OutcomeKind.ACCEPTED, {})]
+    dice, after_s = chance.random(), chance.uniform(0.2, 3)
+    if dice < 0.3:
+        found.append((after_s, OutcomeKind.CLICKED, {"url": "https://shop.example/"}))
+    elif dice < 0.33:
+        found.append((after_s, OutcomeKind.UNSUBSCRIBED, {}))
+    elif dice < 0.34:
+        found.append((after_s, OutcomeKind.COMPLAINED, {}))
+    elif dice < 0.36:
+        code = chance.choice((452, 550))
+        found.append((after_s, OutcomeKind.BOUNCED, {"reply": {"code": code, "text": "mailbox"}}))
+    return found * 2 if chance.random() < 0.05 else found  # some are reported twice
+
+
+class Responder:
+    """Commands in, outcomes out."""
+
+    def __init__(self, kafka: str, partitions: int, seed: int, kept: Path) -> None:
+        self._kafka, self._partitions, self._seed = kafka, partitions, seed
+        self._kept = kept.open("wb")
+        self._due: list[tuple[float, int, str, bytes]] = []
+        self._number = 0
+
+    def run(self, ending: threading.Event) -> None:
+        """Until `ending` is set and everything is answered."""
+        consumer = Consumer(reader_config(self._kafka, "chaos-responder") | {"enable.partition.eof": False})
+        consumer.assign([TopicPartition(COMMANDS.name, number, 0) for number in range(self._partitions)])
+        with Publisher(self._kafka, **{"message.timeout.ms": 300_000}) as publisher:
+            while not ending.is_set() or self._due:
+                for message in consumer.consume(500, 0.05):
+                    self._take(message)
+                now_s = time.monotonic()
+                while self._due and self._due[0][0] <= now_s:
+                    self._answer(publisher, *heapq.heappop(self._due)[2:])
+                self._kept.flush()
+        consumer.close()
+
+    def _take(self, message: Message) -> None:
+        error = message.error()
+        if error is not None:
+            if error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+                print(f"the responder waits: {error.str()}", file=sys.stderr)  # noqa: T201
+            return
+        value, key = message.value() or b"", message.key() or b""
+        self._kept.write(value + b"\n")
+        command_id = orjson.loads(value)["id"]
+        for after_s, kind, more in answers(self._seed, command_id):
+            self._number += 1
+            body = {"id": outcome_id(command_id, kind, 1), "command_id": command_id, "kind": kind, **more}
+            body |= {"user_id": key.decode(), "attempt": 1}
+            heapq.heappush(self._due, (time.monotonic() + after_s, self._number, key.decode(), orjson.dumps(body)))
+
+    def _answer(self, publisher: Publisher, user_id: str, body: bytes) -> None:
+        stamped = orjson.loads(body) | {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        publisher.send(OUTCOMES.name, user_id.encode(), orjson.dumps(stamped))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kafka", required=True)
+    parser.add_argument("--partitions", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--kept", type=Path, required=True)
+    given = parser.parse_args()
+    over = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
+    Responder(given.kafka, given.partitions, given.seed, given.kept).run(over)

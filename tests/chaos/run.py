@@ -1,0 +1,373 @@
+"""One chaos run: servers, rules, a feed, workers, trouble, and the verdict."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Self
+
+from chaos import rules, trouble
+from chaos.reading import Written, aborted, audit
+from chaos.trouble import Trouble
+from confluent_kafka import KafkaException
+from rich.console import Console
+from slow_model.compare import Findings
+from worker_crew import Workers
+
+from infra.apply import apply_folder, read_folder
+from infra.kafka import KafkaAway, Progress, Publisher, ensure_topics
+from infra.local.kafka.server import KafkaServer
+from infra.local.layout import PROJECT_ROOT, Layout
+from infra.local.ports import Ports
+from schemas.codec import encode
+from schemas.rules import Control
+from schemas.topics import COMMANDS, CONTROL, EVENTS, OUTCOMES, PROFILES
+from streams.settings import StreamSettings
+
+TESTS = Path(__file__).resolve().parents[1]
+INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name)
+PORT_OFFSET = 600
+MAX_WORKERS = 4
+SAY_S = 10.0
+REVIVE_S = 1.0
+RECOVERED_WITHIN_S = 120.0
+STOP_WITHIN_S = 30.0
+CONTROLS = {"split": "after_commit", "awaiting": "after_commit"}
+"""The mistakes that a run must report, and where its workers are made to die so that it shows."""
+SCOPES = ("global", "trigger/journey", "trigger/cart", "purpose/news", "purpose/marketing")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run."""
+
+    seed: int
+    events: int = 1_000_000
+    minutes: float = 5.0
+    workers: int = 3
+    partitions: int = 12
+    control: str = ""
+    drain_s: float = 60.0
+    settle_within_s: float = 600.0
+
+    @property
+    def seconds(self) -> float:
+        return self.minutes * 60
+
+
+@dataclass
+class Report:
+    """What came of it."""
+
+    findings: Findings
+    happened: Counter[str]
+    failpoints: list[str]
+    seconds: dict[str, float]
+    folder: Path
+
+    @property
+    def passed(self) -> bool:
+        return self.findings.clean
+
+
+@dataclass
+class Chaos:
+    """A run that is going on. Leaving the `with` block ends everything that it started."""
+
+    plan: Plan
+    console: Console
+    ports: Ports = field(default_factory=lambda: Ports(Ports.from_env().base + PORT_OFFSET))
+
+    def __post_init__(self) -> None:
+        layout = Layout.of_project()
+        self.folder = layout.home / "chaos" / str(self.ports.base)
+        self.broker = KafkaServer(layout.at_home(self.folder / "broker"), self.ports)
+        self.broker.stop()  # what a run that was killed left
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.kafka = f"127.0.0.1:{self.ports.kafka}"
+        self.crew = Workers(self.folder, self._program, self._variables)
+        self.happened: Counter[str] = Counter()
+        self.failpoints: list[str] = []
+        self.switches, self.sets = rules.Switches(), 0
+        self.quiet = rules.quiet_minutes(datetime.now(UTC))
+        self.paused: set[str] = set()
+        self.controls = 0
+        self.helpers: list[subprocess.Popen[bytes]] = []
+        self.began_s = self.said_s = self.revived_s = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self.broker.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.helpers:
+            process.kill()
+            process.wait()
+        self.crew.__exit__()
+        self.broker.stop()
+
+    # processes -------------------------------------------------------------------------------------------------------
+
+    def _program(self, slot: int) -> list[str]:
+        if self.plan.control:
+            return [sys.executable, str(TESTS / "chaos" / "worker.py"), str(slot)]
+        return [str(Path(sys.executable).with_name("ebbtide")), "run", "streams", "--slot", str(slot)]
+
+    def _variables(self, slot: int) -> dict[str, str]:  # noqa: ARG002 - the program is told the slot
+        return {
+            "EBBTIDE_KAFKA": self.kafka,
+            "EBBTIDE_WEB_PORT": str(self.ports.web),
+            "EBBTIDE_DATA_DIR": str(self.folder / "faust"),
+            "CHAOS_MISTAKE": self.plan.control,
+            "PYTHONPATH": f"{PROJECT_ROOT}:{TESTS}",
+        }
+
+    def start(self, slot: int) -> None:
+        """Starts a worker; in a control each is made to die where the mistake shows."""
+        at = CONTROLS.get(self.plan.control)
+        armed = {"EBBTIDE_FAILPOINT": f"{at}:{3 + (self.crew.exits.total() * 5 + slot) % 12}"} if at else {}
+        self.crew.start(slot, **armed)
+
+    def helper(self, module: str, *arguments: object) -> subprocess.Popen[bytes]:
+        """Starts the publisher or the responder."""
+        with (self.folder / f"{module}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"chaos.{module}", "--kafka", self.kafka, *map(str, arguments)],
+                env={**os.environ, "PYTHONPATH": f"{PROJECT_ROOT}:{TESTS}"},
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+        self.helpers.append(process)
+        return process
+
+    def revive(self) -> None:
+        """Starts again what ended by itself, as a supervisor does."""
+        self.revived_s = time.monotonic()
+        for slot, process in list(self.crew.processes.items()):
+            status = process.poll()
+            if status is not None:
+                self.crew.exits[status] += 1
+                self.happened[f"ended with {status}"] += 1
+                self.start(slot)
+
+    def pass_time(self, until_s: float) -> None:
+        """Lets the run go on, and says how it goes."""
+        while (now_s := time.monotonic()) < until_s:
+            if now_s - self.revived_s > REVIVE_S:
+                self.revive()
+            if now_s - self.said_s > SAY_S:
+                self.say()
+            time.sleep(0.1)
+
+    def say(self, what: str = "") -> None:
+        """One line."""
+        self.said_s = time.monotonic()
+        line = f"[{self.said_s - self.began_s:5.0f} s] "
+        self.console.print(line + (what or self._progress()), markup=False, highlight=False, soft_wrap=True)
+
+    def _progress(self) -> str:
+        try:
+            with Progress(self.kafka) as progress:
+                counts = {t: sum(progress.ends(t).high.values()) for t in (EVENTS.name, COMMANDS.name)}
+                lag = progress.lag(StreamSettings().streams_group, INPUTS)
+        except (KafkaException, KafkaAway):
+            return "the broker does not say"
+        workers = ",".join(map(str, sorted(self.crew.processes)))
+        return f"events {counts[EVENTS.name]:,}  lag {lag:,}  commands {counts[COMMANDS.name]:,}  workers {workers}"
+
+    # what happens ----------------------------------------------------------------------------------------------------
+
+    def apply_rules(self) -> None:
+        """Publishes the set as the switches are now."""
+        self.sets += 1
+        with TemporaryDirectory() as folder:  # not below .local: what is hidden is not read
+            rules.write_folder(Path(folder), self.switches, self.quiet)
+            apply_folder(self.kafka, read_folder(Path(folder)), "chaos")
+
+    def happens(self, each: Trouble) -> None:
+        """One trouble."""
+        self.happened[each.kind] += 1
+        self.say(f"{each.kind} {each.detail}".strip())
+        getattr(self, f"_{each.kind}")(each)
+
+    def _chosen(self, each: Trouble) -> int:
+        slots = sorted(self.crew.processes)
+        return slots[int(each.dice * len(slots))]
+
+    def _kill(self, each: Trouble) -> None:
+        slot = self._chosen(each)
+        self.crew.kill(slot)
+        self.start(slot)
+
+    def _freeze(self, each: Trouble) -> None:
+        slot = self._chosen(each)
+        process = self.crew.processes[slot]
+        process.send_signal(signal.SIGSTOP)
+        self.pass_time(time.monotonic() + each.seconds)
+        process.send_signal(signal.SIGCONT)
+
+    def _term(self, each: Trouble) -> None:
+        slot = self._chosen(each)
+        self._stop(slot)
+        self.start(slot)
+
+    def _add(self, each: Trouble) -> None:  # noqa: ARG002 - the lowest slot that is free
+        free = [slot for slot in range(MAX_WORKERS) if slot not in self.crew.processes]
+        if free:
+            self.start(free[0])
+
+    def _remove(self, each: Trouble) -> None:
+        if len(self.crew.processes) > 1:
+            self._stop(self._chosen(each))
+
+    def _stop(self, slot: int) -> None:
+        process = self.crew.processes.pop(slot)
+        process.terminate()
+        try:
+            status = process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            self.happened["did not stop"] += 1
+        else:
+            self.happened[f"stopped with {status}"] += 1
+
+    def _broker(self, each: Trouble) -> None:
+        if each.dice < 0.4:
+            self.broker.kill()
+        else:
+            self.broker.stop()
+        self.pass_time(time.monotonic() + each.seconds)
+        self.broker.start()
+
+    def _failpoint(self, each: Trouble) -> None:
+        """Starts a worker anew that ends itself at a place; waits until it has, or the place is not reached."""
+        if self.plan.control:
+            return self._kill(each)
+        slot, name = self._chosen(each), each.detail.partition(":")[0]
+        self.crew.kill(slot)
+        process = self.crew.start(slot, EBBTIDE_FAILPOINT=each.detail)
+        end_s = time.monotonic() + trouble.STRIKES_WITHIN_S
+        while time.monotonic() < end_s and not self._has_struck(slot, process, name):
+            time.sleep(0.1)
+        struck = self._has_struck(slot, process, name)
+        self.failpoints.append(name if struck else f"{name} was not reached")
+        return None
+
+    def _has_struck(self, slot: int, process: subprocess.Popen[bytes], name: str) -> bool:
+        if name == "abort_before_commit":
+            return b"TRANSACTION_ABORTABLE" in self.crew.log(slot).read_bytes()[-20_000:]
+        return process.poll() is not None
+
+    def _rules(self, each: Trouble) -> None:
+        self.switches = self.switches.turned(Random(each.dice))
+        self.apply_rules()
+
+    def _control(self, each: Trouble) -> None:
+        chance = Random(each.dice)
+        scope = chance.choice(sorted(self.paused)) if self.paused and chance.random() < 0.7 else chance.choice(SCOPES)
+        self.paused ^= {scope}
+        self.controls += 1
+        said = Control(number=self.controls, scope=scope, paused=scope in self.paused, by="chaos", at=datetime.now(UTC))
+        with Publisher(self.kafka) as publisher:
+            publisher.send(CONTROL.name, scope.encode(), encode(said))
+
+    # the whole -------------------------------------------------------------------------------------------------------
+
+    def play(self) -> Report:
+        """Everything, and the audit."""
+        plan, kept = self.plan, self.folder / "received.jsonl"
+        seconds: dict[str, float] = {}
+        ensure_topics(self.kafka, plan.partitions)
+        self.apply_rules()
+        responder = self.helper("responder", "--partitions", plan.partitions, "--seed", plan.seed, "--kept", kept)
+        for slot in range(plan.workers):
+            self.start(slot)
+        if not plan.control:
+            self.crew.wait_until_recovered(within_s=RECOVERED_WITHIN_S)
+        feed = self.helper(
+            *("feed", "--partitions", plan.partitions, "--seed", plan.seed),
+            *("--events", plan.events, "--per-s", plan.events / plan.seconds),
+        )
+        self.began_s = time.monotonic()
+        wanted = trouble.amounts(plan.minutes, control=bool(plan.control))
+        for each in trouble.schedule(plan.seed, plan.seconds, wanted):
+            self.pass_time(self.began_s + each.at_s)
+            self.happens(each)
+        self._finish_feed(feed)
+        seconds["trouble"] = time.monotonic() - self.began_s
+        settled_ms = self._settle(responder)
+        seconds["settling"] = time.monotonic() - self.began_s - seconds["trouble"]
+        report = self._audit(settled_ms, kept)
+        report.seconds = {**seconds, "audit": time.monotonic() - self.began_s - sum(seconds.values())}
+        return report
+
+    def _finish_feed(self, feed: subprocess.Popen[bytes]) -> None:
+        while feed.poll() is None:
+            self.pass_time(time.monotonic() + 1)
+        if feed.returncode:
+            raise RuntimeError(
+                f"the feed ended with {feed.returncode}: {(self.folder / 'feed.log').read_text()[-2000:]}"
+            )
+
+    def _settle(self, responder: subprocess.Popen[bytes]) -> int:
+        """Waits until all inputs are committed and timers had their time, then stops the workers; gives the instant
+        up to which every timer must have fired."""
+        self.say("the feed has ended")
+        if self.plan.control:  # the last workers may live, so that the rest is decided
+            for slot in list(self.crew.processes):
+                self.crew.kill(slot)
+                self.crew.start(slot)
+        self._wait_for_lag(0)
+        self.pass_time(time.monotonic() + self.plan.drain_s)
+        assert responder.stdin is not None
+        responder.stdin.close()
+        while responder.poll() is None:
+            self.pass_time(time.monotonic() + 0.5)
+        if responder.returncode:
+            raise RuntimeError(f"the responder failed: {(self.folder / 'responder.log').read_text()[-2000:]}")
+        self._wait_for_lag(0)
+        settled_ms = time.time_ns() // 1_000_000 - 5_000
+        for slot in list(self.crew.processes):
+            self._stop(slot)
+        return settled_ms
+
+    def _wait_for_lag(self, wanted: int) -> None:
+        end_s = time.monotonic() + self.plan.settle_within_s
+        while True:
+            with Progress(self.kafka) as progress:
+                lag = progress.lag(StreamSettings().streams_group, INPUTS)
+            if lag <= wanted:
+                return
+            if time.monotonic() > end_s:
+                raise RuntimeError(f"{lag} records were not committed within {self.plan.settle_within_s:g} s")
+            self.pass_time(time.monotonic() + 0.5)
+
+    def _audit(self, settled_ms: int, kept: Path) -> Report:
+        self.say("all is committed; the audit begins")
+        changelog = f"{StreamSettings().streams_group}-user-state-changelog"
+        written = Written(self.kafka, self.plan.partitions, changelog, settled_ms)
+        found, commands = audit(written)
+        received = Counter(kept.read_bytes().splitlines())
+        for value in (received - Counter(commands)) + (Counter(commands) - received):
+            found.note("received unlike the topic", value)
+        found.compared["commands received live"] += received.total()
+        self.happened["aborted records"] = aborted(written)
+        self._read_logs()
+        return Report(found, self.happened, self.failpoints, {}, self.folder)
+
+    def _read_logs(self) -> None:
+        for log in self.folder.glob("worker-*.log"):
+            text = log.read_text(errors="replace")
+            for event in ("recovered", "checkpoint_failed", "process_ends", "record_failed"):
+                self.happened[f"logged {event}"] += text.count(f'"event": "{event}"')

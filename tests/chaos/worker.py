@@ -1,0 +1,41 @@
+"""The real application with a mistake in it, for the controls: what exactly-once must not survive must be reported.
+
+CHAOS_MISTAKE is `split`, offsets in a second transaction; or `awaiting`, an agent that suspends inside a batch, with the
+gate that makes it harmless taken away.
+"""
+
+import os
+import sys
+from typing import Any
+
+import faust
+from runtime_app import AwaitingRuntime, SplitCommitter
+
+import streams.app
+from streams.app import configure_logging, create_app
+from streams.runtime import Runtime
+from streams.settings import StreamSettings
+
+
+class Split(Runtime):
+    """Commits outputs and state first, and the offsets after them."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given, committer=SplitCommitter)
+
+
+class Awaiting(AwaitingRuntime):
+    """Suspends in the middle of batches, where a checkpoint may come between."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.checkpointer.gate.begin = lambda _: None  # type: ignore[method-assign]
+
+
+MISTAKES: dict[str, type[Runtime]] = {"split": Split, "awaiting": Awaiting}
+
+if __name__ == "__main__":
+    configure_logging()
+    streams.app.Runtime = MISTAKES[os.environ["CHAOS_MISTAKE"]]  # type: ignore[misc]
+    app = create_app(StreamSettings(), int(sys.argv[1]))
+    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline(["worker"])

@@ -1,0 +1,176 @@
+"""The order of things in one partition, from its journal: each user's records, and when timers were looked at.
+
+A record is applied at its append time, or at the clock before it where that is later. Timers due before that instant
+are looked at first, with the clock a millisecond before; at a segment's end, where its clock is later than its last
+record, those due by then.
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from schemas.codec import partition_for
+
+
+class Wire(NamedTuple):
+    """A record as it was read from a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    append_ms: int
+
+
+class Versions(NamedTuple):
+    """Which rules and which switches were in force."""
+
+    manifest: int
+    control: int
+
+
+class Fact(NamedTuple):
+    """One readable record of a user: its place in the order, the clock, what it says."""
+
+    position: int
+    now_ms: int
+    versions: Versions
+    topic: str
+    body: dict[str, Any]
+
+
+class Look(NamedTuple):
+    """One look at the timers."""
+
+    now_ms: int
+    versions: Versions
+
+
+@dataclass
+class Timeline:
+    """One partition's history. `problems` says where the journal contradicts itself or the inputs."""
+
+    facts: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))
+    looks: list[Look] = field(default_factory=list)
+    look_positions: list[int] = field(default_factory=list)
+    letters: list[tuple[str, int, int]] = field(default_factory=list)
+    """Topic, partition and offset of each record that cannot be read."""
+    problems: list[tuple[str, Any]] = field(default_factory=list)
+    records: int = 0
+    clock_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self._look_times: list[int] = []
+
+    def look(self, position: int, now_ms: int, versions: Versions) -> None:
+        self.looks.append(Look(now_ms, versions))
+        self.look_positions.append(position)
+        self._look_times.append(now_ms)
+
+    def next_look(self, after_position: int, due_ms: int) -> int | None:
+        """The number of the first look after a position that comes at an instant or later."""
+        number = max(bisect_left(self.look_positions, after_position + 1), bisect_left(self._look_times, due_ms))
+        return number if number < len(self.looks) else None
+
+
+def ms(instant: str) -> int:
+    """RFC 3339 as milliseconds."""
+    moment = datetime.fromisoformat(instant)
+    return int(moment.timestamp() * 1_000_000 + 0.5) // 1000
+
+
+def read_timeline(
+    partition: int, partitions: int, inputs: Mapping[str, Iterable[Wire]], journal: Iterable[dict[str, Any]]
+) -> Timeline:
+    """The history of one partition: its inputs by topic, in the order of its journal."""
+    return _Reading(partition, partitions, inputs).all(journal)
+
+
+class _Reading:
+    def __init__(self, partition: int, partitions: int, inputs: Mapping[str, Iterable[Wire]]) -> None:
+        self.partition, self.partitions = partition, partitions
+        self.left = {topic: {record.offset: record for record in records} for topic, records in inputs.items()}
+        self.next_offset = dict.fromkeys(self.left, 0)
+        self.found = Timeline()
+        self.position = self.number = 0
+        self.clock_ms = -1
+
+    def all(self, journal: Iterable[dict[str, Any]]) -> Timeline:
+        for entry in journal:
+            self.segment(entry)
+        for topic, records in self.left.items():
+            for offset in records:
+                self.found.problems.append(("not applied", (topic, self.partition, offset)))
+        self.found.clock_ms = self.clock_ms
+        return self.found
+
+    def segment(self, entry: dict[str, Any]) -> None:
+        self.number += 1
+        if entry["number"] != self.number:
+            self.found.problems.append(("journal number", (self.partition, entry["number"], self.number)))
+            self.number = entry["number"]
+        versions = Versions(entry["manifest"], entry["control"])
+        for run in entry["applied"]:
+            self.run(run, versions)
+        clock_ms = ms(entry["clock"])
+        if clock_ms > self.clock_ms:
+            self.look(clock_ms, versions)
+            self.clock_ms = clock_ms
+        elif clock_ms < self.clock_ms and clock_ms > 0:
+            self.found.problems.append(("clock went back", (self.partition, clock_ms, self.clock_ms)))
+
+    def run(self, run: dict[str, Any], versions: Versions) -> None:
+        topic, first, last = run["topic"], run["first"], run["last"]
+        if first < self.next_offset[topic]:
+            self.found.problems.append(("applied twice", (topic, self.partition, first)))
+        self.next_offset[topic] = last + 1
+        for offset in range(first, last + 1):
+            record = self.left[topic].pop(offset, None)
+            if record is not None:
+                self.record(record, versions)
+
+    def look(self, now_ms: int, versions: Versions) -> None:
+        self.position += 1
+        self.found.look(self.position, now_ms, versions)
+
+    def record(self, record: Wire, versions: Versions) -> None:
+        now_ms = max(record.append_ms, self.clock_ms)
+        if now_ms > self.clock_ms:
+            self.look(now_ms - 1, versions)
+            self.clock_ms = now_ms
+        self.position += 1
+        self.found.records += 1
+        body = readable(record, self.partitions)
+        if body is None:
+            self.found.letters.append((record.topic, record.partition, record.offset))
+        elif body["user_id"] is not None:
+            fact = Fact(self.position, now_ms, versions, record.topic, body)
+            self.found.facts[body["user_id"]].append(fact)
+
+
+_NEEDED = {
+    "events": ("id", "type", "user_id", "time"),
+    "profiles": ("user_id",),
+    "outcomes": ("id", "command_id", "user_id", "kind", "time"),
+}
+
+
+def readable(record: Wire, partitions: int) -> dict[str, Any] | None:
+    """What the record says; None where it is not JSON, lacks a field, or lies where its user does not belong."""
+    try:
+        body = orjson.loads(record.value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(body, dict) or any(name not in body for name in _NEEDED[record.topic]):
+        return None
+    user_id = body["user_id"]
+    if user_id is None:
+        return body if record.topic == "events" else None
+    key = user_id.encode()
+    return body if record.key == key and partition_for(key, partitions) == record.partition else None
