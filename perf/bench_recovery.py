@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -30,15 +30,15 @@ from typing import Any
 
 import faust
 from confluent_kafka import Message, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 from mode import Service
 
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import Layout
 from infra.local.ports import Ports
-from streams.app import configure_logging
 from streams.broker import Connection
 from streams.checkpoint import Mark
+from streams.logs import configure_logging
 from streams.runtime import Runtime, RuntimeSettings
 
 RESULTS = Path(__file__).parent / "results" / "recovery.jsonl"
@@ -197,8 +197,8 @@ class Nothing:
     def dropped(self) -> None:
         pass
 
-    def apply(self, partition: int, record: Message, now_ms: int) -> None:
-        pass
+    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002
+        return lambda record, now_ms: None  # noqa: ARG005
 
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:
         pass

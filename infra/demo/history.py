@@ -7,29 +7,20 @@ commands, byte for byte.
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from infra.demo.books import Check
 from infra.kafka import read_all
 from schemas.codec import decode
 from schemas.journal import Applied, Checkpoint
 from schemas.topics import COMMANDS, DECISIONS, JOURNAL
-from streams.evaluate import Decider, Record, Step
-from streams.timers import TimerIndex
+from streams.evaluate import Decider
+from streams.replay import Appended, Replay
 from triggers.evaluator import Evaluator
 from triggers.ruleset import RuleSet
 
 Place = tuple[str, int]
-
-
-class Appended(NamedTuple):
-    """An input record as the broker keeps it."""
-
-    key: bytes | None
-    value: bytes | None
-    appended_ms: int
 
 
 @dataclass(slots=True)
@@ -113,53 +104,12 @@ def _covered(offsets: Sequence[int], spans: Iterable[Applied]) -> tuple[int, int
 def decide_again(history: History, rules: RuleSet) -> Counter[tuple[str, bytes]]:
     """Every decision and command that the core gives by the journal, under one set of rules and no switch."""
     partitions = 1 + max((partition for _, partition in history.inputs), default=0)
-    again: Counter[tuple[str, bytes]] = Counter()
+    decider, again = Decider(Evaluator(rules)), Counter[tuple[str, bytes]]()
     for partition, checkpoints in history.journal.items():
-        replay = _Replay(Decider(Evaluator(rules), partitions))
+        inputs = {topic: records for (topic, p), records in history.inputs.items() if p == partition}
+        replay = Replay(partition, partitions, inputs)
         for checkpoint in checkpoints:
-            replay.follow(checkpoint, {topic: of for (topic, p), of in history.inputs.items() if p == partition})
-        again.update(replay.written)
-    return again
-
-
-class _Replay:
-    """One partition: user states, their timers and the clock, as the stream worker keeps them."""
-
-    def __init__(self, decider: Decider) -> None:
-        self.written: Counter[tuple[str, bytes]] = Counter()
-        self._decider = decider
-        self._states: dict[bytes, bytes] = {}
-        self._timers = TimerIndex()
-        self._clock_ms = 0
-
-    def follow(self, checkpoint: Checkpoint, records: Mapping[str, Mapping[int, Appended]]) -> None:
-        """The checkpoint's records in order, each at its append time, timers due before it first; then its clock."""
-        for span in checkpoint.applied:
-            of_topic = records[span.topic]
-            for offset in range(span.first, span.last + 1):
-                if (record := of_topic.get(offset)) is not None:
-                    self._apply(record, span, offset)
-        clock_ms = round(checkpoint.clock.timestamp() * 1000)
-        if clock_ms > self._clock_ms:
-            self._fire(clock_ms)
-            self._clock_ms = clock_ms
-
-    def _apply(self, record: Appended, span: Applied, offset: int) -> None:
-        at_ms = max(record.appended_ms, self._clock_ms)
-        if at_ms > self._clock_ms:
-            self._fire(at_ms - 1)
-            self._clock_ms = at_ms
-        read = Record(span.topic, span.partition, offset, record.key, record.value)
-        self._keep(self._decider.apply(read, self._states.get(record.key or b""), at_ms))
-
-    def _fire(self, now_ms: int) -> None:
-        while (key := self._timers.pop_due(now_ms)) is not None:
-            self._keep(self._decider.fire_due(key.decode(), self._states[key], now_ms))
-
-    def _keep(self, step: Step) -> None:
-        if step.user_id is not None and step.state is not None:
-            key = step.user_id.encode()
-            self._states[key] = step.state
-            self._timers.set(key, step.next_due_ms)
+            replay.follow(checkpoint, decider)
         wanted = (DECISIONS.name, COMMANDS.name)
-        self.written.update((out.topic, out.value) for out in step.outgoing if out.topic in wanted)
+        again.update((out.topic, out.value or b"") for out in replay.written if out.topic in wanted)
+    return again
