@@ -232,29 +232,31 @@ class Intake(threading.Thread):
         self._paused.clear()
 
     def _hand_over(self, messages: list[Message]) -> None:
-        arrived: dict[tuple[str | None, int | None], Arrival] = {}
-        for message in messages:
-            name = (message.topic(), message.partition())
-            error = message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                self._on_error(error, f"{name[0]}[{name[1]}]@{message.offset()}: ")
-                continue
-            arrival = arrived.get(name)
-            if arrival is None:
-                arrival = arrived[name] = Arrival(Place(*name), [], 0)  # type: ignore[arg-type]
-            offset = message.offset()
-            assert offset is not None
-            if error is None:
-                arrival.records.append(message)
-                arrival.position = offset + 1
+        records: defaultdict[tuple[str | None, int | None], list[Message]] = defaultdict(list)
+        ends: dict[tuple[str | None, int | None], int] = {}
+        for message in messages:  # the hot loop of this thread: it holds the interpreter against the event loop
+            if message.error() is None:
+                records[message.topic(), message.partition()].append(message)
             else:
-                arrival.position = offset
+                self._take_event(message, ends)
+        arrivals = [Arrival(Place(*name), ms, (ms[-1].offset() or 0) + 1) for name, ms in records.items()]  # type: ignore[arg-type]
+        arrivals += [Arrival(Place(*name), [], end) for name, end in ends.items()]  # type: ignore[arg-type]
         with self._changed:
-            for arrival in arrived.values():
-                self._arrivals.append(arrival)
+            self._arrivals += arrivals
+            for arrival in arrivals:
                 self._held += len(arrival.records)
                 self._held_by[arrival.place] += len(arrival.records)
         self._listener.arrived()
+
+    def _take_event(self, message: Message, ends: dict[tuple[str | None, int | None], int]) -> None:
+        """An error, or that a partition ends here: what follows in it is behind this position in any case."""
+        error, offset = message.error(), message.offset()
+        assert error is not None
+        topic, partition = message.topic(), message.partition()
+        if error.code() == KafkaError._PARTITION_EOF:
+            ends[topic, partition] = offset or 0
+        else:
+            self._on_error(error, f"{topic}[{partition}]@{offset}: ")
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._epoch += 1
