@@ -1,13 +1,16 @@
-"""Publishing a folder of rules and templates: texts by their hash, then the manifest that makes them current."""
+"""Publishing a folder of rules and templates: texts by their hash, with the manifest that makes them current."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infra.kafka import Publisher, read_all
-from schemas.codec import decode, encode
+from infra.kafka import read_all
+from infra.numbering import publish_next
+from schemas.codec import DecodeError, decode
 from schemas.rules import CURRENT, Manifest, Text, text_hash, text_key
 from schemas.topics import RULES
+from schemas.types import Fact
 from senders.render import parse_template
 from triggers.diagnostics import SourceFile
 from triggers.loader import load_rules
@@ -64,8 +67,18 @@ def _files(path: Path) -> list[Path]:
 
 def current_manifest(kafka: str) -> Manifest | None:
     """The manifest in force, or None before the first `apply`."""
-    found = [decode(Manifest, m.value()) for m in read_all(kafka, RULES.name) if m.key() == CURRENT.encode()]
-    return max(found, key=lambda m: m.number, default=None)
+    return max(_manifests(kafka), key=lambda manifest: manifest.number, default=None)
+
+
+def _manifests(kafka: str) -> list[Manifest]:
+    found = []
+    for message in read_all(kafka, RULES.name):
+        if message.key() == CURRENT.encode():
+            try:
+                found.append(decode(Manifest, message.value()))
+            except DecodeError:  # no manifest: workers say so, and ignore it too
+                continue
+    return found
 
 
 def apply_folder(kafka: str, folder: Folder, by: str = "") -> Manifest:
@@ -73,16 +86,13 @@ def apply_folder(kafka: str, folder: Folder, by: str = "") -> Manifest:
     folder.load()
     texts = [Text(kind="rule", path=f.path, body=f.text) for f in folder.rules]
     texts += [Text(kind="template", path=f.path, body=f.text) for f in folder.templates.values()]
-    before = current_manifest(kafka)
     manifest = Manifest(
-        number=before.number + 1 if before else 1,
-        texts=[text_hash(text.body) for text in texts],
-        applied_at=datetime.now(UTC),
-        applied_by=by,
+        number=0, texts=[text_hash(text.body) for text in texts], applied_at=datetime.now(UTC), applied_by=by
     )
-    with Publisher(kafka) as publisher:
-        for text in texts:
-            publisher.send(RULES.name, text_key(text_hash(text.body)).encode(), encode(text))
-        publisher.flush()  # the texts are there before the manifest that names them
-        publisher.send(RULES.name, CURRENT.encode(), encode(manifest))
-    return manifest
+
+    def facts(number: int, _: Sequence[Manifest]) -> list[tuple[str, Fact]]:
+        named: list[tuple[str, Fact]] = [(text_key(text_hash(text.body)), text) for text in texts]
+        return [*named, (CURRENT, manifest.model_copy(update={"number": number}))]
+
+    number = publish_next(kafka, RULES, "manifest", lambda: _manifests(kafka), facts)
+    return manifest.model_copy(update={"number": number})

@@ -1,18 +1,21 @@
 """The command line, and with it the composition root: the only place that knows every part."""
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-import orjson
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.environment import INSTANCES, Environment
+from infra import letter_commands, switch_commands
+from infra.environment import Environment
 from infra.local.engine import Engine, choose_engine
+from infra.options import EXIT_FAILED, EXIT_USAGE, AsJson, Instance, console
+from infra.options import print_json as _print_json
 
 app = typer.Typer(
     name="ebbtide",
@@ -24,30 +27,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run_app = typer.Typer(help="Run a part in the foreground; Ctrl-C stops it cleanly.", no_args_is_help=True)
-letters_app = typer.Typer(help="Look at records that could not be read or processed.", no_args_is_help=True)
+streams_app = typer.Typer(help="Look at the stream workers, and restart them in turn.", no_args_is_help=True)
 publish_app = typer.Typer(help="Publish single facts by hand, to try things out.", no_args_is_help=True)
 app.add_typer(run_app, name="run")
+app.add_typer(streams_app, name="streams")
 app.add_typer(publish_app, name="publish")
-app.add_typer(letters_app, name="dead-letters")
+app.add_typer(letter_commands.app, name="dead-letters")
 
-WIDTH_OF_A_LOG = 120
-console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_LOG)
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-
-
-def _instance(value: str) -> str:
-    if value not in INSTANCES:
-        raise typer.BadParameter(f"no instance {value!r}; there are: {', '.join(INSTANCES)}")
-    return value
-
-
-Instance = Annotated[
-    str, typer.Option("--instance", help="Which local servers: main, or the demo's.", callback=_instance)
-]
 EngineName = Annotated[str | None, typer.Option("--engine", help="native (default) or compose.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
 
 
@@ -233,12 +220,63 @@ def schema(
 @run_app.command("streams")
 def run_streams(
     instance: Instance = "main",
-    slot: Annotated[int, typer.Option(min=0, max=99, help="Which of several workers: no two may have one slot.")] = 0,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=95, help="How many processes, one a core; 1 unless told.")
+    ] = None,
+    slot: Annotated[
+        int | None,
+        typer.Option(min=0, max=94, help="Run this one worker alone, unsupervised; no two may have one slot."),
+    ] = None,
 ) -> None:
-    """Run the Faust worker, which decides."""
+    """Run the Faust workers, which decide.
+
+    A supervisor starts them, and starts again what ends. Ctrl-C stops all in order, a second one kills them; SIGHUP, or
+    `ebbtide streams restart`, restarts one after the other. Where something else supervises, such as systemd, give
+    each worker its --slot instead.
+    """
+    if slot is None:
+        from infra.supervising import run_supervisor
+
+        raise typer.Exit(run_supervisor(Environment.of(instance), workers or 1))
+    if workers is not None:
+        raise typer.BadParameter("a --slot is one worker: give --workers or --slot, not both", param_hint="--slot")
     from infra.running import run_streams_worker
 
     run_streams_worker(Environment.of(instance), slot)
+
+
+@streams_app.command("status")
+def streams_status(instance: Instance = "main", as_json: AsJson = False) -> None:
+    """Show the stream workers and each partition's lag, rate, state and timers.
+
+    Exits with 1 where a worker that should run does not, or none does.
+    """
+    from infra import stream_status
+
+    found = stream_status.look(Environment.of(instance))
+    if as_json:
+        _print_json(stream_status.as_json(found))
+    else:
+        stream_status.show(console, found)
+    if not found.all_run:
+        raise typer.Exit(EXIT_FAILED)
+
+
+@streams_app.command("restart")
+def streams_restart(instance: Instance = "main") -> None:
+    """Restart the stream workers one after the other, each when the one before is ready again.
+
+    Exits with 1 where one does not become ready; those after it are left alone.
+    """
+    from infra import stream_status
+
+    for roll in stream_status.restart(Environment.of(instance)):
+        if roll.state == "running" and roll.slot is not None:
+            console.print(f"worker {roll.slot} restarts")
+        elif roll.state == "failed":
+            console.print(roll.reason, soft_wrap=True)
+            raise typer.Exit(EXIT_FAILED)
+    console.print("all are ready again")
 
 
 @run_app.command("senders")
@@ -295,33 +333,8 @@ def publish_profile(
     console.print(f"published the profile of {profile.user_id}")
 
 
-@letters_app.command("list")
-def list_letters(
-    instance: Instance = "main",
-    cause: Annotated[str | None, typer.Option(help="Only this cause, such as not_json.")] = None,
-    topic: Annotated[str | None, typer.Option(help="Only records of this topic.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the dead letters: where each came from, why, and how it begins.
-
-    Example: `ebbtide dead-letters list --cause not_json`
-    """
-    from infra import dead_letters as letters
-    from schemas.vocabulary import DeadLetterCause
-
-    if cause is not None and cause not in set(DeadLetterCause):
-        raise typer.BadParameter(f"no cause {cause!r}; there are: {', '.join(DeadLetterCause)}", param_hint="--cause")
-    wanted = DeadLetterCause(cause) if cause else None
-    found = list(letters.list_dead_letters(Environment.of(instance).kafka, wanted, topic))
-    if as_json:
-        for letter in found:
-            _print_json(letter.model_dump(mode="json"))
-        return
-    for letter in found:
-        console.print(f"{letter.time:%Y-%m-%d %H:%M:%S}  {letter.place}  {letter.cause}", soft_wrap=True)
-        console.print(f"    {letter.detail}", markup=False, soft_wrap=True)
-        console.print(f"    {letters.excerpt(letter)}", style="dim", markup=False, soft_wrap=True)
-    console.print(f"{len(found)} dead letters")
+for switch_command in (switch_commands.pause, switch_commands.resume, switch_commands.switches):
+    app.command(rich_help_panel="Kill switch")(switch_command)
 
 
 @app.command(rich_help_panel="Try it")
@@ -340,12 +353,15 @@ def demo(
     raise typer.Exit(0 if run_demo(console, environment, chosen, seed, keep) else EXIT_FAILED)
 
 
-def _print_json(value: object) -> None:
-    sys.stdout.write(orjson.dumps(value).decode() + "\n")
-
-
 def _problem(message: str) -> NoReturn:
-    sys.stderr.write(f"ebbtide: {message}\n")
+    from infra.supervisor import SUPERVISOR
+
+    if SUPERVISOR in os.environ:  # a worker's log is JSON to its end
+        import structlog
+
+        structlog.get_logger().critical("refused", reason=message)
+    else:
+        sys.stderr.write(f"ebbtide: {message}\n")
     raise SystemExit(EXIT_USAGE)
 
 
@@ -353,6 +369,8 @@ MENDABLE = frozenset(
     {
         "builtins.FileNotFoundError",
         "infra.apply.NothingFound",
+        "infra.control.UnknownScope",
+        "infra.dead_letters.BadFilter",
         "infra.demo.cdnow.DataMissing",
         "infra.demo.run.DemoFailed",
         "infra.demo.workers.WorkerEnded",
@@ -363,11 +381,15 @@ MENDABLE = frozenset(
         "infra.migrate.MigrationError",
         "infra.publish.NotAFact",
         "infra.rules.BadLog",
+        "infra.sole_writer.Overtaken",
+        "infra.stream_workers.NoSupervisor",
+        "infra.stream_workers.SupervisorRuns",
         "senders.app.StartError",
         "senders.dkim.KeyProblem",
         "senders.render.TemplateError",
         "senders.smtp.RealMailRefused",
-        "streams.app.TopicsMissing",
+        "streams.broker.Refused",
+        "streams.topics.TopicsMissing",
     }
 )
 """What a person can mend, by name: importing every part to name its errors would cost each command a second."""
@@ -392,6 +414,8 @@ def _wrong_setting(error: Any, names: set[str]) -> str | None:
     if "pydantic_core._pydantic_core.ValidationError" not in names or not error.title.endswith("Settings"):
         return None
     wrong = error.errors(include_input=False)[0]
+    if not wrong["loc"]:  # about several settings; it names them
+        return str(wrong["msg"]).removeprefix("Value error, ")
     return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
 
 

@@ -44,6 +44,16 @@ class Environment:
         """The DKIM key of this instance."""
         return Path(self._get("EBBTIDE_DKIM_KEY", str(self.home / "dkim.pem")))
 
+    @property
+    def data_dir(self) -> Path:
+        """Where stream workers keep their files."""
+        return Path(self._get("EBBTIDE_DATA_DIR", str(self.home / "faust")))
+
+    @property
+    def web_port(self) -> int:
+        """The port of stream worker 0's web pages; the others' follow."""
+        return int(self._get("EBBTIDE_WEB_PORT", str(self.ports.web)))
+
     def variables(self) -> dict[str, str]:
         """The settings that parts of this instance read, for their environment."""
         return {
@@ -52,7 +62,7 @@ class Environment:
             "EBBTIDE_SMTP_HOST": self._get("EBBTIDE_SMTP_HOST", "127.0.0.1"),
             "EBBTIDE_SMTP_PORT": self._get("EBBTIDE_SMTP_PORT", str(self.ports.smtp)),
             "EBBTIDE_WEB_PORT": self._get("EBBTIDE_WEB_PORT", str(self.ports.web)),
-            "EBBTIDE_DATA_DIR": self._get("EBBTIDE_DATA_DIR", str(self.home / "faust")),
+            "EBBTIDE_DATA_DIR": str(self.data_dir),
             "EBBTIDE_DKIM_KEY": str(self.dkim_key),
             "EBBTIDE_SUPPRESSION_KEY": os.environ.get("EBBTIDE_SUPPRESSION_KEY") or self._secret("suppression.key"),
         }

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,6 +21,8 @@ from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-def
 
 from schemas.codec import PARTITIONER
 from schemas.topics import TOPICS, Topic
+from streams.broker import Connection, admitted
+from streams.security import KafkaSecuritySettings
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
@@ -48,7 +51,8 @@ class KafkaAway(RuntimeError):
 
 
 def client_config(kafka: str, **more: str | int | float | bool) -> dict[str, str | int | float | bool]:
-    """What every client here starts from; raises KafkaAway where nothing answers at any of the addresses.
+    """What every client here starts from, TLS and SASL included; raises KafkaAway where nothing answers at any of the
+    addresses, Refused where the client is not let in.
 
     librdkafka would retry for ever and say so on standard error twenty times a second; a person gets one line.
     """
@@ -61,7 +65,10 @@ def client_config(kafka: str, **more: str | int | float | bool) -> dict[str, str
             continue
     else:
         raise KafkaAway(f"Kafka does not answer at {kafka}; `make status` tells what runs, `make up` starts it")
-    return {"bootstrap.servers": kafka, "log_level": 0, **more}
+    security = KafkaSecuritySettings().kafka_security
+    if security:
+        admitted(Connection(kafka, security), TIMEOUT_S)
+    return {"bootstrap.servers": kafka, "log_level": 0, **security, **more}
 
 
 def ensure_topics(
@@ -187,7 +194,11 @@ class Progress:
         return Ends({p: low for p, (low, _) in marks.items()}, {p: high for p, (_, high) in marks.items()})
 
     def lag(self, group: str, topics: Iterable[str]) -> int:
-        """How many offsets of `topics` the group has not committed.
+        """How many offsets of `topics` the group has not committed; see `lags`."""
+        return sum(self.lags(group, topics).values())
+
+    def lags(self, group: str, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+        """How many offsets of each partition of `topics` the group has not committed.
 
         A transaction ends with a marker that takes an offset and that no reader ever sees, so a short rest is looked
         at: where nothing readable is left in it, the group is at the end.
@@ -195,15 +206,19 @@ class Progress:
         spans = {topic: self.ends(topic) for topic in topics}
         asked = [TopicPartition(topic, p) for topic, span in spans.items() for p in span.high]
         consumer = self._consumer(group)
-        answer = _patiently(lambda: consumer.committed(asked, timeout=TIMEOUT_S))
+        answer = _patiently(lambda: consumer.committed(asked, timeout=TIMEOUT_S)) if asked else []
         behind = {}
         for tp in answer:
             span = spans[tp.topic]
             at = max(tp.offset, span.low[tp.partition])
             if at < span.high[tp.partition]:
                 behind[tp.topic, tp.partition] = at
-        rest = sum(spans[topic].high[p] - at for (topic, p), at in behind.items())
-        return rest if rest > SHORT_REST else sum(1 for _ in self._readable(behind))
+        lags = dict.fromkeys(((tp.topic, tp.partition) for tp in answer), 0)
+        rest = {(topic, p): spans[topic].high[p] - at for (topic, p), at in behind.items()}
+        if sum(rest.values()) > SHORT_REST:
+            return lags | rest
+        readable = Counter((message.topic() or "", message.partition() or 0) for message in self._readable(behind))
+        return lags | readable
 
     def _readable(self, starts: dict[tuple[str, int], int]) -> Iterator[Message]:
         """The committed records from these offsets to the ends of their partitions."""

@@ -1,24 +1,70 @@
 """Running one part in the foreground, with the settings of an instance."""
 
+import ctypes
 import os
+import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.environment import Environment
-from infra.kafka import client_config
+from infra.kafka import KafkaAway, client_config
+from infra.local.holders import require_free
+from infra.stream_workers import Records, as_process
+from infra.supervisor import BROKER_AWAY, RESTARTS, SUPERVISOR
 
-
-def run_streams_worker(environment: Environment, slot: int = 0) -> None:
-    """The Faust worker of a slot, until a signal; does not return."""
+if TYPE_CHECKING:
     import faust
 
-    from streams.app import configure_logging, create_app
+PR_SET_PDEATHSIG = 1
+
+
+def run_streams_worker(environment: Environment, slot: int) -> None:
+    """The Faust worker of a slot, until a signal; does not return. Under a supervisor it dies with it."""
+    import faust
+
+    from streams.logs import configure_logging
+
+    supervised = SUPERVISOR in os.environ
+    if supervised:
+        die_with(int(os.environ[SUPERVISOR]))
+    os.environ.update(environment.variables())
+    configure_logging(slot=slot)
+    app = _app_where_kafka_answers(environment, slot) if supervised else _app(environment, slot)
+    Records(environment.data_dir).note_worker(slot, as_process(os.getpid(), app.conf.web_port))
+    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
+    worker.spinner = None  # it writes to the terminal however quiet the worker is
+    worker.execute_from_commandline()
+
+
+def _app(environment: Environment, slot: int) -> "faust.App":
+    from streams.app import create_app
     from streams.settings import StreamSettings
 
+    settings = StreamSettings()
     client_config(environment.kafka)
-    os.environ.update(environment.variables())
-    configure_logging()
-    app = create_app(StreamSettings(), slot)
-    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
+    require_free(settings.web_port + slot, f"the web pages of stream worker {slot}")
+    return create_app(settings, slot, int(os.environ.get(RESTARTS, 0)))
+
+
+def _app_where_kafka_answers(environment: Environment, slot: int) -> "faust.App":
+    """As `_app`; ends the process with BROKER_AWAY where Kafka does not answer, which is nobody's mistake here."""
+    import structlog
+    from confluent_kafka import KafkaException
+
+    try:
+        return _app(environment, slot)
+    except (KafkaAway, KafkaException) as error:
+        structlog.get_logger().warning("kafka_away", reason=str(error))
+        raise SystemExit(BROKER_AWAY) from None
+
+
+def die_with(parent: int) -> None:
+    """Has the kernel kill this process when `parent` ends, however that ends; at once where it has ended."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:  # it ended before the kernel knew
+        raise SystemExit(128 + signal.SIGKILL)
 
 
 def run_senders_worker(environment: Environment) -> None:

@@ -27,6 +27,10 @@ class DeadLetter(Fact):
         """The record's place, as people write it: topic[partition]@offset."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
+    def original_key(self) -> bytes | None:
+        """The key as it was published."""
+        return None if self.key is None else base64.b64decode(self.key)
+
     def original_value(self) -> bytes | None:
         """The bytes as they were published."""
         return None if self.value is None else base64.b64decode(self.value)

@@ -27,6 +27,8 @@ class Topic:
     layout: Literal["user_keyed", "single", "by_partition", "source_keyed"]
     retention_ms: int | None = None
     log_append_time: bool = False
+    compacted_after_ms: int | None = None
+    """How long an overwritten record of a compacted topic can still be read."""
 
     def partitions(self, user_partitions: int) -> int:
         """How many partitions the topic has where user-keyed topics have `user_partitions`."""
@@ -37,6 +39,8 @@ class Topic:
         settings = {"message.timestamp.type": "LogAppendTime" if self.log_append_time else "CreateTime"}
         if self.kept == "compacted":
             settings["cleanup.policy"] = "compact"
+            if self.compacted_after_ms is not None:
+                settings["min.compaction.lag.ms"] = str(self.compacted_after_ms)
         else:
             settings["cleanup.policy"] = "delete"
             settings["retention.ms"] = str(self.retention_ms)
@@ -45,8 +49,9 @@ class Topic:
 
 EVENTS = Topic("events", (Event,), "deleted", "user_keyed", 30 * DAY_MS, log_append_time=True)
 PROFILES = Topic("profiles", (Profile,), "compacted", "user_keyed", log_append_time=True)
-RULES = Topic("rules", (Text, Manifest), "compacted", "single")
-CONTROL = Topic("control", (Control,), "compacted", "single")
+RULES = Topic("rules", (Text, Manifest), "compacted", "single", compacted_after_ms=7 * DAY_MS)
+CONTROL = Topic("control", (Control,), "compacted", "single", compacted_after_ms=7 * DAY_MS)
+"""Of both, what the journal names by number can be read as long as the journal is kept."""
 COMMANDS = Topic("commands", (SendCommand,), "deleted", "user_keyed", 7 * DAY_MS)
 DECISIONS = Topic("decisions", (Decision,), "deleted", "user_keyed", 7 * DAY_MS)
 OUTCOMES = Topic("outcomes", (Outcome,), "deleted", "user_keyed", 30 * DAY_MS, log_append_time=True)

@@ -4,186 +4,25 @@ Exactly once: state, decisions, commands, dead letters, journal and offsets of a
 """
 
 import asyncio
-import logging
-import sys
-from collections import defaultdict
-from collections.abc import Callable, Mapping
 
 import faust
 import structlog
-from confluent_kafka import Message
-from confluent_kafka.admin import AdminClient
 from mode import Service
 
-from schemas.plain import plain_event
-from schemas.topics import EVENTS, OUTCOMES, PROFILES
-from schemas.vocabulary import DeadLetterCause
 from streams.broker import Connection
-from streams.checkpoint import Mark
+from streams.deciding import Deciding
 from streams.ending import end_process
-from streams.evaluate import Decider, Record, Step, dead_letter
+from streams.gauges import Gauges
+from streams.health import Health, Phase
 from streams.journal import CheckpointJournal
-from streams.keys import PartitionKeys
+from streams.metrics import Metrics
+from streams.pages import Pages
+from streams.partitioning import BESIDE, INPUTS, OUTPUTS, user_partitions
 from streams.rulefeed import Published, RuleFeed
 from streams.runtime import Runtime, RuntimeSettings
 from streams.settings import StreamSettings
-from streams.timers import TimerIndex
-from triggers.encoding import due_of
-from triggers.evaluator import Evaluator
 
 log = structlog.get_logger()
-
-INPUTS = (PROFILES, OUTCOMES, EVENTS)
-"""In the order in which records of one append time are applied: what is known of a user before what they do."""
-
-
-class TopicsMissing(RuntimeError):
-    """The topics are not there, or disagree on their partition count."""
-
-
-def configure_logging() -> None:
-    """One JSON object a line on stderr; of Faust and its clients, warnings only.
-
-    The loggers are set, and not only their handler: Faust's worker leaves the root at DEBUG, so that several records
-    would be made for each event and thrown away.
-    """
-    for name in ("faust", "mode", "aiokafka"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
-def user_partitions(connection: Connection) -> int:
-    """The partition count that the inputs share; raises TopicsMissing where they do not."""
-    topics = AdminClient(connection.client()).list_topics(timeout=30).topics
-    counts = {t.name: len(topics[t.name].partitions) if t.name in topics else 0 for t in INPUTS}
-    if 0 in counts.values():
-        absent = ", ".join(name for name, count in counts.items() if not count)
-        raise TopicsMissing(f"no topic {absent}; run `ebbtide topics` first")
-    if len(set(counts.values())) > 1:
-        raise TopicsMissing(f"inputs disagree on their partition count {counts}; recreate them with one count")
-    return counts[EVENTS.name]
-
-
-class Deciding:
-    """The trigger core as steps: the rules in force, and by partition the table of user state and its timers."""
-
-    def __init__(self, runtime: Runtime, default_zone: str) -> None:
-        self._emit = runtime.emit
-        self._partitions = runtime.settings.partitions
-        self._default_zone = default_zone
-        self._decider: Decider | None = None
-        self._versions: Mapping[str, int] = {}
-        self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
-        self._keys: dict[int, PartitionKeys] = {}
-        self._table = runtime.app.Table("user-state", partitions=self._partitions).local
-
-    def adopt(self, published: Published) -> None:
-        """Switches to other rules or switches, between two runs; never back to an earlier number of either."""
-        versions = {"manifest": published.manifest, "control": published.control}
-        if not _reaches(versions, self._versions):
-            log.warning("rules_older", **versions, running=self._versions)
-            return
-        evaluator = Evaluator(published.rules, default_zone=self._default_zone, paused=published.paused)
-        self._decider = Decider(evaluator, self._partitions)
-        self._versions = versions
-        log.info("rules_current", **versions, triggers=len(published.rules.triggers), paused=sorted(published.paused))
-
-    # The runtime's Steps.
-
-    def ready(self, versions: Mapping[str, int]) -> bool:
-        """Whether there are rules, and neither they nor the switches are older than those last applied."""
-        return self._decider is not None and _reaches(self._versions, versions)
-
-    def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002 - the runtime keeps the clock
-        """Builds the partition's timer index."""
-        held = self._table.data(partition)
-        self._keys[partition] = PartitionKeys(partition, self._partitions, held)
-        timers = self._timers[partition] = TimerIndex()
-        for key, raw in held.items():
-            timers.set(key, due_of(raw))
-
-    def dropped(self) -> None:
-        """Forgets the timers."""
-        self._timers.clear()
-
-    def versions(self) -> Mapping[str, int]:
-        """The rules and control in force."""
-        return self._versions
-
-    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
-        """Decides records of one input. State is changed only after the core has answered."""
-        decider = self._current
-        get, keep = self._table.get, self._keep
-
-        def read(record: Message, now_ms: int) -> None:
-            key = record.key()
-            state = None if key is None else get(partition, key)
-            keep(partition, decider.apply(_read(record), state, now_ms))
-
-        if topic != EVENTS.name:
-            return read
-        known, types = self._keys[partition], decider.read_types
-
-        def read_event(record: Message, now_ms: int) -> None:
-            event = plain_event(record.value())
-            if event is None or not known.is_at_home(record.key(), event["user_id"]):
-                read(record, now_ms)
-            elif event["type"] in types:
-                state = get(partition, record.key())
-                keep(partition, decider.apply_plain(event, _read(record), state, now_ms))
-
-        return read_event
-
-    def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
-        """Puts the record among the dead letters."""
-        read = _read(record)
-        log.error("record_failed", place=f"{read.topic}[{read.partition}]@{read.offset}", exc_info=error)
-        letter = dead_letter(read, DeadLetterCause.RULE_ERROR, f"{type(error).__name__}: {error}", now_ms)
-        self._emit(letter)
-
-    def fire(self, partition: int, now_ms: int) -> int:
-        """Fires what is due, user by user in order of time."""
-        timers, fired = self._timers[partition], 0
-        while (key := timers.pop_due(now_ms)) is not None:
-            raw = self._table.get(partition, key)
-            if raw is not None:
-                self._keep(partition, self._current.fire_due(partition, key.decode(), raw, now_ms))
-                fired += 1
-        return fired
-
-    @property
-    def _current(self) -> Decider:
-        assert self._decider is not None
-        return self._decider
-
-    def _keep(self, partition: int, step: Step) -> None:
-        if step.state is not None:
-            self._table.put(partition, step.key, step.state)
-            self._timers[partition].set(step.key, step.next_due_ms)
-        for output in step.outgoing:
-            self._emit(output)
-
-
-def _reaches(versions: Mapping[str, int], others: Mapping[str, int]) -> bool:
-    """Whether no number is below its counterpart in `others`."""
-    return all(versions.get(name, 0) >= number for name, number in others.items())
-
-
-def _read(record: Message) -> Record:
-    topic, partition, offset = record.topic(), record.partition(), record.offset()
-    assert topic is not None
-    assert partition is not None
-    assert offset is not None
-    return Record(topic, partition, offset, record.key(), record.value())
 
 
 class FollowRules(Service):
@@ -216,12 +55,13 @@ class FollowRules(Service):
         await asyncio.get_running_loop().run_in_executor(None, self._feed.stop)
 
 
-def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
-    """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing.
+def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> faust.App:
+    """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing, and
+    Refused where the broker does not let it in.
 
-    Of the workers that run at once each needs a `slot` of its own.
+    Of the workers that run at once each needs a `slot` of its own. `restarts` is how often it was started before.
     """
-    connection = Connection(settings.kafka)
+    connection = settings.connection
     runtime = Runtime(
         RuntimeSettings(
             name=settings.streams_group,
@@ -229,6 +69,8 @@ def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
             connection=connection,
             inputs=tuple(topic.name for topic in INPUTS),
             partitions=user_partitions(connection),
+            checkpoint_s=settings.commit_interval_s,
+            beside=tuple(topic.name for topic in (*OUTPUTS, *BESIDE)),
             faust={
                 "datadir": str(settings.data_dir),
                 "topic_replication_factor": settings.replication_factor,
@@ -243,4 +85,19 @@ def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
     runtime.decide(deciding)
     runtime.accompany(FollowRules(connection, deciding))
     app: faust.App = runtime.app
+    _watch(runtime, deciding, slot, restarts)
     return app
+
+
+def _watch(runtime: Runtime, deciding: Deciding, slot: int, restarts: int) -> None:
+    health = Health(runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
+    gauges = Gauges(runtime, deciding.pending)
+    metrics = Metrics(
+        failures=lambda: runtime.committer.failures,
+        ready=lambda: health.phase is Phase.READY,
+        gauges=lambda: gauges.now,
+        restarts=restarts,
+    )
+    runtime.observe(health, gauges, metrics)
+    runtime.accompany(gauges)
+    Pages(slot, restarts, health, gauges, metrics).serve(runtime.app)

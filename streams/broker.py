@@ -4,10 +4,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AdminClient,
+    ConfigResource,
+    OffsetSpec,
+    ResourceType,
+)
 
 T = TypeVar("T")
 
@@ -38,6 +43,13 @@ NOT_KNOWN_YET = NOT_YET | {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN
 """And of a topic that was made a moment ago, or whose broker has just come up."""
 
 
+REFUSALS = {
+    KafkaError._AUTHENTICATION: "check EBBTIDE_KAFKA_SASL_USERNAME, _SASL_PASSWORD and _SASL_MECHANISM",
+    KafkaError._SSL: "check EBBTIDE_KAFKA_SECURITY_PROTOCOL and EBBTIDE_KAFKA_SSL_CA_LOCATION",
+}
+"""What a client hears where it is not let in, and what to do about it."""
+
+
 class Place(NamedTuple):
     """One partition of one topic."""
 
@@ -53,7 +65,7 @@ class Connection:
     """How to reach the broker. `security` is passed to every client as it is: librdkafka's TLS and SASL settings."""
 
     servers: str
-    security: Mapping[str, str] = field(default_factory=dict)
+    security: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def client(self, **config: str | int | float | bool) -> dict[str, str | int | float | bool]:
         """The settings of one client, `queued_min_messages` written for `queued.min.messages`.
@@ -64,6 +76,32 @@ class Connection:
         named = {name.replace("_", "."): value for name, value in config.items()}
         quiet = {"log_level": 2, "reconnect.backoff.ms": 200, "reconnect.backoff.max.ms": 2_000}
         return {"bootstrap.servers": self.servers, **quiet, **self.security, **named}
+
+
+class Refused(RuntimeError):
+    """The broker does not let this client in, or this client does not trust the broker."""
+
+
+def admitted(connection: Connection, patience_s: float) -> AdminClient:
+    """An admin client that the broker has answered. Blocks; raises Refused, or KafkaException after `patience_s`.
+
+    A client that is not let in tries again for ever, and its requests fail as if no broker were there.
+    """
+    heard: list[KafkaError] = []
+    config: dict[str, Any] = {**connection.client(), "error_cb": heard.append}
+    admin = AdminClient(config)
+    end = time.monotonic() + patience_s
+    while True:
+        try:
+            admin.list_topics(timeout=1.0)
+            return admin
+        except KafkaException:
+            admin.poll(0)
+            for error in heard:
+                if error.code() in REFUSALS:
+                    raise Refused(f"Kafka at {connection.servers}: {error.str()}; {REFUSALS[error.code()]}") from None
+            if time.monotonic() > end:
+                raise
 
 
 def error_of(exception: KafkaException) -> KafkaError:
@@ -130,3 +168,25 @@ class Ends:
 
     def _renew(self) -> None:
         self._admin.list_topics(timeout=REQUEST_S)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """What a topic is, beside its name: made again under that name it has another id."""
+
+    id: str
+    partitions: int
+    settings: Mapping[str, str]
+
+
+def describe(admin: AdminClient, topic: str, go_on: Callable[[], bool]) -> TopicFacts:
+    """Asks the broker about a topic, patiently. Blocks; raises KafkaException."""
+
+    def ask() -> TopicFacts:
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        settings = admin.describe_configs([resource], request_timeout=REQUEST_S)[resource]
+        about = admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_S)[topic].result(2 * REQUEST_S)
+        found = {name: str(entry.value) for name, entry in settings.result(2 * REQUEST_S).items()}
+        return TopicFacts(str(about.topic_id), len(about.partitions), found)
+
+    return patiently(ask, go_on=go_on)

@@ -5,6 +5,7 @@ Pure: collects what batch steps and ordinary agents did and seals it as one unit
 A partition's clock travels in the metadata of its committed offsets, as Kafka Streams keeps its partition time.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -89,6 +90,10 @@ class _Partition:
     versions: Mapping[str, int]
     segments: list[Segment] = field(default_factory=list)
     runs: int = 0
+    records: int = 0
+    """How many were applied under this ownership."""
+    uncounted: Counter[str] = field(default_factory=Counter)
+    """Records applied since the last checkpoint, by input."""
 
     @property
     def touched(self) -> bool:
@@ -102,6 +107,10 @@ class Sealed:
     outputs: Sequence[Output]
     offsets: Sequence[TopicPartition]
     membership: object
+    applied: Mapping[Place, int] = field(default_factory=dict)
+    """How many records of the merged inputs it covers."""
+    counts: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    """What the application counted in `Buffer.counts`."""
 
 
 class RunMissed(RuntimeError):
@@ -117,6 +126,8 @@ class Buffer:
 
     def __init__(self, journal: Journal | None = None) -> None:
         self.outputs: list[Output] = []
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        """The application's own, by name and labels: observed with the checkpoint, forgotten where that is lost."""
         self._journal = journal
         self._partitions: dict[int, _Partition] = {}
         self._singles: dict[Place, int] = {}
@@ -148,6 +159,7 @@ class Buffer:
         self._singles.clear()
         self._moved.clear()
         self.outputs.clear()
+        self.counts.clear()
 
     def applied(self, run: Run[Any], pieces: Iterable[Applied], fired: bool, versions: Mapping[str, int]) -> None:
         """Records that `run` has been applied to its end. `fired`: a timer did something; a tick alone touches nothing.
@@ -160,6 +172,9 @@ class Buffer:
             raise RunMissed(f"partition {run.partition}: run {run.number} came after run {partition.runs - 1}")
         silent = run.is_tick and not fired
         segment = self._segment(partition, versions, silent)
+        partition.records += len(run)
+        for taken in run.pieces:
+            partition.uncounted[taken.topic] += len(taken.records)
         for piece in pieces:
             partition.next_offsets[piece.topic] = piece.last + 1
             _extend(segment.applied, piece)
@@ -183,28 +198,36 @@ class Buffer:
             self._singles[place] = max(self._singles[place], offset + 1)
             self._moved.add(place)
 
+    def applied_so_far(self) -> dict[int, tuple[int, int]]:
+        """By partition number: how many records were applied under this ownership, and the clock."""
+        return {number: (p.records, p.clock_ms) for number, p in self._partitions.items()}
+
     def emit(self, output: Output) -> None:
         """Adds a record to the open checkpoint; raises NothingOwned where none is open."""
         if self._membership is None:
             raise NothingOwned(f"a record for {output.topic} was sent before partitions were assigned, or after a loss")
         self.outputs.append(output)
 
-    def seal(self, changelog: Sequence[Output]) -> Sealed | None:
-        """Takes everything out as one checkpoint; None where there is nothing to write."""
+    def seal(self, changelog: Sequence[Output], proof: bool = False) -> Sealed | None:
+        """Takes everything out as one checkpoint; None where there is nothing to write, unless that is to be proven
+        by an unchanged offset."""
         if self._membership is None:
             return None
         touched = {number: p for number, p in self._partitions.items() if p.touched}
-        if not touched and not self._moved and not self.outputs and not changelog:
+        if not (touched or self._moved or self.outputs or changelog or proof):
             return None
         outputs = [*changelog, *self.outputs]
+        applied = {Place(topic, n): count for n, p in touched.items() for topic, count in p.uncounted.items()}
         offsets = [TopicPartition(*place, self._singles[place]) for place in self._moved]
         for number, partition in touched.items():
             outputs.extend(self._history(number, partition))
             mark = Mark(partition.clock_ms, partition.number, partition.versions).encode()
             offsets += [TopicPartition(topic, number, at, mark) for topic, at in partition.next_offsets.items()]
+        counts = dict(self.counts)
         self.outputs.clear()
+        self.counts.clear()
         self._moved.clear()
-        return Sealed(outputs, offsets or self._any_offset(), self._membership)
+        return Sealed(outputs, offsets or self._any_offset(), self._membership, applied, counts)
 
     def _history(self, number: int, partition: _Partition) -> list[Output]:
         records = []
@@ -214,6 +237,7 @@ class Buffer:
             if self._journal is not None:
                 records.append(self._journal(number, segment))
         partition.segments.clear()
+        partition.uncounted.clear()
         return records
 
     def _any_offset(self) -> list[TopicPartition]:

@@ -4,9 +4,10 @@ Knows neither Faust nor Kafka: a buffer, a committer, tables and a gate.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -14,6 +15,7 @@ from streams.checkpoint import Buffer, Output, Sealed
 from streams.commit import Committer, Outcome
 from streams.gate import Gate
 
+T = TypeVar("T")
 log = structlog.get_logger()
 
 BEGUN_S = 60.0
@@ -40,6 +42,7 @@ class Checkpointer:
         states: Callable[[], Iterable[State]],
         fatal: Callable[[str], object],
         lost: Callable[[], object],
+        observe: Callable[[Sealed, Outcome, float], object] = lambda *_: None,
     ) -> None:
         self.gate = Gate()
         self._buffer = buffer
@@ -47,34 +50,44 @@ class Checkpointer:
         self._states = states
         self._fatal = fatal
         self._lost = lost
+        self._observe = observe
+        self._ended_s = time.monotonic()
         self._one = asyncio.Lock()
         self._last: set[asyncio.Future[None]] = set()
         self._thread = ThreadPoolExecutor(1, "commit")
 
-    async def checkpoint(self) -> bool:
-        """Commits what was done since the last one; whether there was anything and it is committed."""
+    async def checkpoint(self, proof: bool = False) -> bool:
+        """Commits what was done since the last one; whether there was anything and it is committed.
+
+        With `proof` it commits even where nothing was done: that it can shows that the partitions are still held.
+        """
         async with self._one:
             try:
                 await self._close()
-                return await self._commit()
+                return await self._commit(proof)
             finally:
+                self._ended_s = time.monotonic()
                 self.gate.open()
 
-    async def finish(self, timeout_s: float) -> bool:
+    def since_last_s(self) -> float:
+        """How long ago the last one came to its end, whether or not there was anything to commit."""
+        return time.monotonic() - self._ended_s
+
+    async def finish(self, timeout_s: float, proof: bool = False) -> bool:
         """Commits everything and leaves the gate closed: nothing is begun any more until `resume`.
 
         False where it is not committed in time; it is never given up, and whoever needs it done waits in `settled`.
         """
-        last = asyncio.ensure_future(self._finish())
+        last = asyncio.ensure_future(self._finish(proof))
         self._last.add(last)
         last.add_done_callback(self._last.discard)
         done, _ = await asyncio.wait({last}, timeout=timeout_s)
         return bool(done)
 
-    async def _finish(self) -> None:
+    async def _finish(self, proof: bool) -> None:
         async with self._one:
             await self._close()
-            await self._commit()
+            await self._commit(proof)
 
     def resume(self) -> None:
         """Opens the gate after `finish`."""
@@ -93,16 +106,22 @@ class Checkpointer:
         async with self._one:
             await self.gate.quiet()
 
+    async def between(self, look: Callable[[], T]) -> T:
+        """What `look` answers while no transaction is in flight: what tables have at rest is then committed."""
+        async with self._one:
+            return look()
+
     def drop(self) -> None:
         """Forgets all state and everything uncommitted. Never waits: a commit in flight ends by itself."""
         self._buffer.drop()
         for state in self._states():
             state.drop()
 
-    async def _commit(self) -> bool:
-        sealed = self._seal()
+    async def _commit(self, proof: bool) -> bool:
+        sealed = self._seal(proof)
         if sealed is None:
             return False
+        began_s = time.monotonic()
         staged = self._committer.stage(sealed)
         loop = asyncio.get_running_loop()
         commit = loop.run_in_executor(self._thread, self._committer.commit, sealed, staged)
@@ -115,10 +134,11 @@ class Checkpointer:
         elif outcome is Outcome.LOST:
             self.drop()
             self._lost()
+        self._observe(sealed, outcome, time.monotonic() - began_s)
         return outcome is Outcome.OK
 
-    def _seal(self) -> Sealed | None:
+    def _seal(self, proof: bool) -> Sealed | None:
         """One synchronous section: what it takes is complete, and what comes later is in the next checkpoint."""
         if not self._buffer.owned:
             return None
-        return self._buffer.seal([output for state in self._states() for output in state.changes()])
+        return self._buffer.seal([output for state in self._states() for output in state.changes()], proof)

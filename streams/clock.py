@@ -80,6 +80,10 @@ class _Lane(Generic[R]):
     complete_to_ms: int = NEVER
     known_end: int = 0
 
+    def waiting(self) -> int:
+        """Records that have arrived and are not taken."""
+        return sum(len(chunk.records) - chunk.taken for chunk in self.chunks)
+
     def head_ms(self) -> int:
         chunk = self.chunks[0]
         return chunk.times_ms[chunk.taken]
@@ -98,6 +102,7 @@ class PartitionClock(Generic[R]):
         self._ordered = list(self._lanes.values())
         self._tick_ms = NEVER
         self._runs = 0
+        self._taken = 0
 
     def push(self, topic: str, records: list[R], times_ms: list[int], position: int) -> None:
         """Takes in records of one input that follow those before; `position` is the offset after them.
@@ -147,6 +152,12 @@ class PartitionClock(Generic[R]):
             return []
         return [lane.topic for lane in self._ordered if not lane.chunks and lane.known_end > lane.position]
 
+    def behind(self, ends: Mapping[str, int], applied: int) -> int:
+        """Records before `ends` that are not applied, of which `applied` are; control records already read past
+        do not count."""
+        left = sum(max(0, ends[lane.topic] - lane.position) + lane.waiting() for lane in self._ordered)
+        return left + self._taken - applied
+
     def take(self, limit: int) -> Run[R] | None:
         """The next run, of at most `limit` records; None where nothing is ready."""
         pieces: list[Piece[R]] = []
@@ -157,6 +168,7 @@ class PartitionClock(Generic[R]):
         if not pieces and not self._ticks():
             return None
         self._runs += 1
+        self._taken += limit - left
         return Run(self.partition, self._runs, pieces, self.clock_ms)
 
     def _ticks(self) -> bool:

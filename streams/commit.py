@@ -28,9 +28,12 @@ class Outcome(StrEnum):
 
 
 LOST = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
+HOPELESS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE})
+"""What the same records would meet again however often they are sent."""
 CALL_S = 5.0
-STUCK_S = 45.0
-"""How long one call may take that was told to take CALL_S: librdkafka has been seen to wait for ever."""
+STUCK_S = 20.0
+"""How long one call may take that was told to take CALL_S: librdkafka takes twice that with a broker that has just gone
+away, and has been seen to wait for ever."""
 ATTEMPTS = 20
 """How many times one checkpoint is sent before something must be wrong with it."""
 
@@ -56,12 +59,16 @@ class Committer:
     After any other error the producer is given up, not its transaction aborted: a new one under the same
     transactional id makes the coordinator abort what the old one left, and its sequence numbers begin anew. A
     producer whose messages timed out is refused (OUT_OF_ORDER_SEQUENCE_NUMBER), and was seen to hang in that state.
+    So it was where `send_offsets_to_transaction` was tried again after a broker's death: that is given up at its first
+    error. Only a commit is asked for again, by the same producer, since it may have been done.
     """
 
     def __init__(self, connect: Callable[[], TransactionalProducer]) -> None:
         self._connect = connect
         self._producer: TransactionalProducer
         self._call_began_s: float | None = None
+        self.failures = 0
+        """Transactions that did not commit, since the start; those that were sent again and did, too."""
 
     def open(self) -> None:
         """Connects, and fences every earlier producer of this transactional id. Blocks until the broker answers.
@@ -83,17 +90,20 @@ class Committer:
 
     def commit(self, sealed: Sealed, staged: KafkaException | None = None) -> Outcome:
         """Commits what was staged; after an error that allows it sends the same records again. Blocks."""
-        problem = staged
-        for attempt in range(ATTEMPTS):
+        problem, attempt = staged, 0
+        while attempt < ATTEMPTS:
             try:
                 if problem is not None:
                     raise problem
                 self._finish(sealed)
             except KafkaException as exception:
-                outcome = self._recover(error_of(exception))
+                error = error_of(exception)
+                outcome = self._recover(error)
                 if outcome is not None:
                     return outcome
-                time.sleep(min(1.0, 0.05 * attempt))
+                if not _passes(error):
+                    attempt += 1
+                time.sleep(min(1.0, 0.05 + 0.05 * attempt))
                 problem = self.stage(sealed)
             else:
                 failpoints.reach("after_commit")
@@ -118,6 +128,9 @@ class Committer:
                     break
                 except BufferError:
                     self._producer.poll(0.1)
+                except KafkaException:
+                    log.error("record_not_taken", topic=topic, bytes=len(value or b""))
+                    raise
 
     def _finish(self, sealed: Sealed) -> None:
         self._send_offsets(sealed)
@@ -129,12 +142,13 @@ class Committer:
 
     def _send_offsets(self, sealed: Sealed) -> None:
         offsets = list(sealed.offsets)
-        self._patiently(lambda: self._producer.send_offsets_to_transaction(offsets, sealed.membership, CALL_S))
+        self._timed(lambda: self._producer.send_offsets_to_transaction(offsets, sealed.membership, CALL_S))
 
     def _recover(self, error: KafkaError) -> Outcome | None:
         """Has the failed transaction ended; None where its records can be sent again."""
+        self.failures += 1
         log.warning("checkpoint_failed", error=error.str(), code=error.name(), fatal=error.fatal())
-        if error.fatal():
+        if error.fatal() or error.code() in HOPELESS:
             return Outcome.FATAL
         try:
             self.open()
@@ -146,17 +160,25 @@ class Committer:
     def _patiently(self, call: Callable[[], None]) -> None:
         said = False
         while True:
-            self._call_began_s = time.monotonic()
             try:
-                return call()
+                return self._timed(call)
             except KafkaException as exception:
                 error = error_of(exception)
-                again = error.retriable() or error.code() in NOT_YET
-                if error.fatal() or error.txn_requires_abort() or not again:
+                if error.fatal() or error.txn_requires_abort() or not _passes(error):
                     raise
                 if not said:
                     log.warning("checkpoint_waits", error=error.str())
                     said = True
-            finally:
-                self._call_began_s = None
             time.sleep(0.1)
+
+    def _timed(self, call: Callable[[], None]) -> None:
+        self._call_began_s = time.monotonic()
+        try:
+            call()
+        finally:
+            self._call_began_s = None
+
+
+def _passes(error: KafkaError) -> bool:
+    """Whether it is the broker's absence or a moment of its life, that ends however long it takes."""
+    return error.retriable() or error.code() in NOT_YET

@@ -4,22 +4,24 @@ Knows no Faust and no clock: whoever calls passes the record, the user's state a
 and comes out as bytes, so that a record which fails has changed nothing.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from schemas.codec import DecodeError, decode, encode, partition_for
+from schemas.codec import DecodeError, decode, encode
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
 from schemas.outcomes import Outcome
-from schemas.plain import PlainEvent
 from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.checkpoint import Output
+from streams.counts import PUT_ASIDE, Counts, count
+from streams.keys import PartitionKeys
 from triggers import encoding
-from triggers.cel_runtime import as_ms
 from triggers.evaluator import Evaluator
-from triggers.state import StoredEvent, UserState
+from triggers.state import UserState
 from triggers.turn import Effects
 
 READER = "streams"
@@ -27,8 +29,19 @@ Input = Event | Profile | Outcome
 MODELS: dict[str, type[Input]] = {EVENTS.name: Event, PROFILES.name: Profile, OUTCOMES.name: Outcome}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+LARGEST_OUTPUT = 900_000
+"""Bytes of a record's value: a producer refuses a record of a million, and would do so in every transaction."""
+LARGEST_KEPT = 350_000
+"""Bytes of key and value that a dead letter can hold: in base64 and with the key as its own they are 2.3 times that."""
+LARGEST_STATE = 250_000
+"""Bytes of a user's state: a quarter of a record, for what a timer writes of it is not bounded by itself."""
+
+
+class TooLarge(ValueError):
+    """A record makes a step that no transaction could carry."""
+
+
+class Record(NamedTuple):
     """A record as it was read."""
 
     topic: str
@@ -51,18 +64,18 @@ class Step:
 class Decider:
     """Applies records and due timers to user state by the current rules."""
 
-    def __init__(self, evaluator: Evaluator, partitions: int) -> None:
+    def __init__(self, evaluator: Evaluator, counts: Counts | None = None) -> None:
         self.evaluator = evaluator
-        self.partitions = partitions
         self.read_types = frozenset(evaluator.rules.routes)
         """The types of the events that some rule reads; all others change nothing."""
+        self._counts: Counts = Counter() if counts is None else counts
 
-    def apply(self, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
+    def apply(self, record: Record, keys: PartitionKeys, raw_state: bytes | None, now_ms: int) -> Step:
         """The step of one record. A record that cannot be read is a dead letter and changes nothing."""
         try:
-            fact = self._read(record)
+            fact = _read(record, keys)
         except DecodeError as error:
-            return Step(outgoing=[dead_letter(record, error.cause, error.detail, now_ms)])
+            return Step(outgoing=[self.put_aside(record, error.cause, error.detail, now_ms)])
         if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
             return Step()
         if isinstance(fact, Event) and fact.type not in self.read_types:
@@ -75,57 +88,60 @@ class Decider:
                 effects = self.evaluator.apply_profile(state, fact, now_ms)
             case Outcome():
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
-        return _with_problems(_step(state, effects, record.partition), record, effects, now_ms)
-
-    def apply_plain(self, event: PlainEvent, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
-        """As `apply`, of an event that was found plain, and in its right partition, and of a type that is read."""
-        at_ms = as_ms(datetime.fromisoformat(event["time"]))
-        properties = event.get("properties") or {}
-        stored = StoredEvent(event["id"], event["type"], at_ms, event.get("source", ""), properties)
-        state = encoding.decode(event["user_id"], raw_state)
-        effects = self.evaluator.apply_stored(state, stored, now_ms)
-        return _with_problems(_step(state, effects, record.partition), record, effects, now_ms)
+        step = _step(state, effects, record.partition)
+        _require_bounds(step)
+        count(effects, self._counts)
+        for problem in effects.problems:
+            detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
+            step.outgoing.append(self.put_aside(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
+        return step
 
     def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
         """The step of a user's timers that are due at `now_ms`."""
         state = encoding.decode(user_id, raw_state)
-        return _step(state, self.evaluator.fire_due(state, now_ms), partition)
+        effects = self.evaluator.fire_due(state, now_ms)
+        count(effects, self._counts)
+        return _step(state, effects, partition)
 
-    def _read(self, record: Record) -> Input:
-        fact: Input = decode(MODELS[record.topic], record.value)
-        if fact.user_id is None:
-            return fact
-        key = fact.user_id.encode()
-        if record.key != key:
-            raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
-        expected = partition_for(key, self.partitions)
-        if expected != record.partition:
-            detail = f"belongs in partition {expected}; publish with partitioner=murmur2_random"
-            raise DecodeError(DeadLetterCause.MISROUTED, detail)
+    def put_aside(self, record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Output:
+        """The record as a dead letter, with its place, its cause and its original bytes, unless those are too many."""
+        self._counts[PUT_ASIDE, cause] += 1
+        size = len(record.key or b"") + len(record.value or b"")
+        if size > LARGEST_KEPT:
+            record = record._replace(key=None, value=None)
+            detail = f"{detail[:1900]}; its {size} bytes are too many for a dead letter: read them at their place"
+        letter = DeadLetter(
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            cause=cause,
+            detail=detail[:2048],
+            reader=READER,
+            time=datetime.fromtimestamp(now_ms / 1000, UTC),
+            key=b64(record.key),
+            value=b64(record.value),
+        )
+        return Output(DEAD_LETTERS.name, record.key, encode(letter), record.partition)
+
+
+def _read(record: Record, keys: PartitionKeys) -> Input:
+    fact: Input = decode(MODELS[record.topic], record.value)
+    if fact.user_id is None or keys.is_at_home(record.key, fact.user_id):
         return fact
+    if record.key != fact.user_id.encode():
+        raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
+    detail = f"belongs in partition {keys.home_of(record.key)}; publish with partitioner=murmur2_random"
+    raise DecodeError(DeadLetterCause.MISROUTED, detail)
 
 
-def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Output:
-    """The record put aside, with its place, its cause and its original bytes."""
-    letter = DeadLetter(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        cause=cause,
-        detail=detail[:2048],
-        reader=READER,
-        time=datetime.fromtimestamp(now_ms / 1000, UTC),
-        key=b64(record.key),
-        value=b64(record.value),
-    )
-    return Output(DEAD_LETTERS.name, record.key, encode(letter), record.partition)
-
-
-def _with_problems(step: Step, record: Record, effects: Effects, now_ms: int) -> Step:
-    for problem in effects.problems:
-        detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
-        step.outgoing.append(dead_letter(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
-    return step
+def _require_bounds(step: Step) -> None:
+    """Raises TooLarge, with nothing changed yet, where Kafka would not take what the step writes."""
+    if step.state is not None and len(step.state) > LARGEST_STATE:
+        raise TooLarge(f"the user's state would have {len(step.state)} bytes, and may have {LARGEST_STATE}")
+    for output in step.outgoing:
+        size = len(output.value or b"")
+        if size > LARGEST_OUTPUT:
+            raise TooLarge(f"a record for {output.topic} would have {size} bytes, and may have {LARGEST_OUTPUT}")
 
 
 def _step(state: UserState, effects: Effects, partition: int) -> Step:

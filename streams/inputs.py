@@ -63,6 +63,15 @@ class Inputs:
         """Where the partition ended when last asked; 0 where it never was."""
         return self._known_ends.get(place, 0)
 
+    def behind(self, ends: Mapping[Place, int], applied: Mapping[int, int]) -> dict[int, int]:
+        """Records not applied, by partition number, of those whose inputs' `ends` are all known; `applied` were."""
+        found = {}
+        for number, clock in self._clocks.items():
+            here = {topic: ends[Place(topic, number)] for topic in self._topics if Place(topic, number) in ends}
+            if len(here) == len(self._topics) and number in applied:
+                found[number] = clock.behind(here, applied[number])
+        return found
+
     def take(self, active: set[TP]) -> dict[TP, list[Run[Message] | Message]]:
         """What is ready, of the partitions that Faust has room for."""
         for arrival in self._intake().take():

@@ -161,9 +161,11 @@ class Intake(threading.Thread):
     def release(self, place: Place, count: int) -> None:
         """Gives back `count` records of `place`: they are applied, and no longer held."""
         with self._changed:
+            was_full = self._held >= self._settings.held_records
             self._held -= count
             self._held_by[place] -= count
-            self._changed.notify()
+            if was_full:  # else nobody waits for it
+                self._changed.notify()
 
     def starve(self, places: frozenset[Place]) -> None:
         """Says which partitions the application waits for, that others may be paused in their favour."""
@@ -230,29 +232,31 @@ class Intake(threading.Thread):
         self._paused.clear()
 
     def _hand_over(self, messages: list[Message]) -> None:
-        arrived: dict[tuple[str | None, int | None], Arrival] = {}
-        for message in messages:
-            name = (message.topic(), message.partition())
-            error = message.error()
-            if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                self._on_error(error)
-                continue
-            arrival = arrived.get(name)
-            if arrival is None:
-                arrival = arrived[name] = Arrival(Place(*name), [], 0)  # type: ignore[arg-type]
-            offset = message.offset()
-            assert offset is not None
-            if error is None:
-                arrival.records.append(message)
-                arrival.position = offset + 1
+        records: defaultdict[tuple[str | None, int | None], list[Message]] = defaultdict(list)
+        ends: dict[tuple[str | None, int | None], int] = {}
+        for message in messages:  # the hot loop of this thread: it holds the interpreter against the event loop
+            if message.error() is None:
+                records[message.topic(), message.partition()].append(message)
             else:
-                arrival.position = offset
+                self._take_event(message, ends)
+        arrivals = [Arrival(Place(*name), ms, (ms[-1].offset() or 0) + 1) for name, ms in records.items()]  # type: ignore[arg-type]
+        arrivals += [Arrival(Place(*name), [], end) for name, end in ends.items()]  # type: ignore[arg-type]
         with self._changed:
-            for arrival in arrived.values():
-                self._arrivals.append(arrival)
+            self._arrivals += arrivals
+            for arrival in arrivals:
                 self._held += len(arrival.records)
                 self._held_by[arrival.place] += len(arrival.records)
         self._listener.arrived()
+
+    def _take_event(self, message: Message, ends: dict[tuple[str | None, int | None], int]) -> None:
+        """An error, or that a partition ends here: what follows in it is behind this position in any case."""
+        error, offset = message.error(), message.offset()
+        assert error is not None
+        topic, partition = message.topic(), message.partition()
+        if error.code() == KafkaError._PARTITION_EOF:
+            ends[topic, partition] = offset or 0
+        else:
+            self._on_error(error, f"{topic}[{partition}]@{offset}: ")
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._epoch += 1
@@ -287,12 +291,12 @@ class Intake(threading.Thread):
             self._starving = frozenset()
         self._paused.clear()
 
-    def _on_error(self, error: KafkaError) -> None:
+    def _on_error(self, error: KafkaError, where: str = "") -> None:
         fatal = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError._AUTO_OFFSET_RESET}
         if error.fatal() or error.code() in fatal:
-            self._listener.failed(f"the consumer cannot go on: {error.str()}")
+            self._listener.failed(f"the consumer cannot go on: {where}{error.str()}")
             return
         now_s = time.monotonic()
         if now_s - self._said_s.get(error.code(), -SAY_S) >= SAY_S:
             self._said_s[error.code()] = now_s
-            log.warning("consumer_waits", error=error.str())
+            log.warning("consumer_waits", error=f"{where}{error.str()}")

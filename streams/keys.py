@@ -23,8 +23,12 @@ class PartitionKeys:
             return key == user_id.encode()
         return self._others.get(key) == user_id or self._ask(key, user_id)
 
+    def home_of(self, key: bytes) -> int:
+        """The partition in which the shared partitioner puts `key`."""
+        return partition_for(key, self._partitions)
+
     def _ask(self, key: bytes | None, user_id: str) -> bool:
-        if key is None or key != user_id.encode() or partition_for(key, self._partitions) != self._partition:
+        if key is None or key != user_id.encode() or self.home_of(key) != self._partition:
             return False
         if len(self._others) >= REMEMBERED:
             self._others.clear()

@@ -93,7 +93,9 @@ class TableManager(FaustTableManager):
 
     async def on_start(self) -> None:
         """Starts at once: Faust's own waits a second for tables to be declared."""
+        await self.runtime.check_topics()
         await self._update_channels()
+        await self.add_runtime_dependency(self.runtime.topic_watch)  # from here on all topics are there
         await self.recovery.start()
 
     async def _update_channels(self) -> None:

@@ -4,9 +4,11 @@ Serves any Faust application: it knows partitions, records, tables and time, and
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -17,16 +19,20 @@ from mode import Service
 
 from streams.batches import Acks, BatchStep, GatedStream, PassThrough, Steps
 from streams.broker import PATIENCE_S, REQUEST_S, Connection, Ends, Place, patiently
-from streams.checkpoint import Buffer, Journal, Mark, Output
+from streams.checkpoint import Buffer, Journal, Mark, Output, Sealed
 from streams.checkpointer import Checkpointer
 from streams.clock import Run
-from streams.commit import Committer
-from streams.ending import end_process
+from streams.commit import Committer, Outcome
+from streams.ending import end_process, refuse
 from streams.inputs import Inputs, by_number
 from streams.intake import Intake, IntakeSettings
-from streams.recovery import ChangelogReader, Overtaken
+from streams.observer import Observer
+from streams.recovery import ChangelogReader, Overtaken, Recovered
 from streams.restoring import TableManager
+from streams.snapshot import SnapshotFolder
+from streams.snapshotter import Snapshotter
 from streams.table import Table
+from streams.topics import TopicWatch, look
 from streams.transport import Transport
 
 log = structlog.get_logger()
@@ -55,6 +61,10 @@ class RuntimeSettings:
     static_membership: bool = True
     session_timeout_ms: int = 10_000
     partitioner: str = "murmur2_random"
+    snapshot_s: float | None = 60.0
+    """At least this long between two local snapshots of a partition, in Faust's `tabledir`; None: none are made."""
+    beside: tuple[str, ...] = ()
+    """Other topics that must stay as they are while it runs, such as those that it writes."""
     faust: Mapping[str, Any] = field(default_factory=dict)
     """More of Faust's own settings."""
 
@@ -72,6 +82,7 @@ class RuntimeSettings:
             partitioner=self.partitioner,
             linger_ms=5,
             compression_type="lz4",
+            allow_auto_create_topics=False,  # a topic that was deleted must not come back empty, with other settings
             queue_buffering_max_messages=1_000_000,
             queue_buffering_max_kbytes=1024 * 1024,
         ) | {"delivery.report.only.error": True}
@@ -95,12 +106,21 @@ class Runtime:
         self.ends = Ends(self.admin)
         self.committer = committer(lambda: Producer(settings.producer()))
         self.inputs = Inputs(settings.inputs, self.ends, lambda: self.intake, settings.run_records)
-        self.checkpointer = Checkpointer(self.buffer, self.committer, self._tables, end_process, self._lost)
-        self._reader = ChangelogReader(self.connection, settings.name, self.ends)
+        self.observers: list[Observer] = []
+        self.checkpointer = Checkpointer(
+            self.buffer, self.committer, self.tables, end_process, self._lost, self._checkpointed
+        )
         self.companions: list[Service] = []
+        self.topic_watch = TopicWatch(self.admin, self._topics, end_process)
         self._step: BatchStep | None = None
+        self._never_committed: set[int] = set()
+        """Partition numbers of which the group knows no offset."""
         self._finished = False
         self.app: Any = self._new_app()  # Faust's interfaces do not know our consumer and tables
+        folder, interval_s = SnapshotFolder(Path(self.app.conf.tabledir), settings.slot), settings.snapshot_s
+        self.snapshotter = Snapshotter(folder, self.checkpointer, self.ends, interval_s or float("inf"))
+        used = folder if interval_s else None
+        self._reader = ChangelogReader(self.connection, settings.name, self.admin, self.ends, used)
 
     def decide(self, steps: Steps) -> None:
         """Registers the agent that applies the merged inputs with `steps`."""
@@ -126,6 +146,10 @@ class Runtime:
         """Has `service` run beside the worker, from before the first recovery: Faust's own tasks begin after it."""
         self.companions.append(service)
 
+    def observe(self, *observers: Observer) -> None:
+        """Has them told what the worker goes through."""
+        self.observers += observers
+
     def emit(self, output: Output) -> None:
         """Writes a record with the open checkpoint."""
         self.buffer.emit(output)
@@ -138,9 +162,41 @@ class Runtime:
                 names = ", ".join(sorted(missing))
                 end_process(f"partition {number} of {names} is missing; all inputs need one partition count")
 
+    async def check_topics(self) -> None:
+        """Ends the process where what it has done and the topics do not go together: starting again would not help."""
+        await self._in_thread(lambda: patiently(self._check_topics))
+
+    def _check_topics(self) -> None:
+        found = look(self.admin, self._topics())
+        changelogs = {table.changelog for table in self.tables()}
+        for name, topic in found.items():
+            if name not in self.settings.beside and topic.partitions != self.settings.partitions:
+                refuse(f"topic {name} has {topic.partitions} partitions, not {self.settings.partitions}; recreate it")
+        missing = self._topics() - found.keys()
+        if missing - changelogs:
+            refuse(f"no topic {', '.join(sorted(missing - changelogs))}; make it first")
+        if missing and self._has_committed():
+            refuse(
+                f"changelog {', '.join(sorted(missing))} is gone, and with it the state of what group "
+                f"{self.settings.name} has applied; make it (compacted, {self.settings.partitions} partitions) with "
+                "its records, or empty where the state may begin anew"
+            )
+
+    def _topics(self) -> set[str]:
+        agents = {topic for channel in self.app.topics for topic in channel.topics}
+        return {*self.settings.inputs, *agents, *self.settings.beside, *(t.changelog for t in self.tables())}
+
+    def _has_committed(self) -> bool:
+        places = [Place(topic, number) for topic in self.settings.inputs for number in range(self.settings.partitions)]
+        return any(answer.offset >= 0 for answer in self._ask_committed(places))
+
     def drop(self) -> None:
         """Forgets all state and everything uncommitted."""
         self.checkpointer.drop()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.snapshotter.drop()
         self.inputs.drop()
         if self._step is not None:
             self._step.dropped()
@@ -150,24 +206,45 @@ class Runtime:
         if self._finished:
             return
         self._finished = True
-        if not await self.checkpointer.finish(STOP_S):
+        for observer in self.observers:
+            observer.stops()
+        snapshots = await self.snapshotter.begin_last()
+        if not await self.checkpointer.finish(STOP_S, proof=snapshots is not None):
             end_process(f"the last checkpoint was not committed within {STOP_S:g} s of the stop")
+        if snapshots is not None:
+            await self.snapshotter.save(snapshots)
 
     async def recover(self, places: frozenset[Place], go_on: Callable[[], bool]) -> None:
         """Loads the state of `places` and begins to fetch where it ends; raises Overtaken where `go_on` says no."""
+        began_s = time.monotonic()
+        numbers = sorted(by_number(places, self.settings.inputs)) or sorted({p.partition for p in places})
+        for observer in self.observers:
+            observer.assigned(numbers)
         await self.checkpointer.settled()
         committed = await self._in_thread(lambda: self._committed(places, go_on))
-        numbers = sorted(by_number(places, self.settings.inputs)) or sorted({p.partition for p in places})
         entries = {}
-        for table in self._tables():
+        for table in self.tables():
             entries[table] = await self._in_thread(partial(self._reader.read, table.changelog, numbers, go_on))
         await self._ready(committed, go_on)
         if not go_on():
             raise Overtaken("assignment")
+        self._refuse_state_alone(entries)
         for table, partitions in entries.items():
             for number, found in partitions.items():
-                table.local.load(number, found)
+                table.local.load(number, found.entries)
+                self.snapshotter.keep(table.local.partition(number), found)
         self._begin(committed)
+        for observer in self.observers:
+            observer.recovered(numbers, time.monotonic() - began_s)
+
+    def _refuse_state_alone(self, entries: Mapping[Table, Mapping[int, Recovered]]) -> None:
+        for table, partitions in entries.items():
+            for number in sorted(self._never_committed & {n for n, found in partitions.items() if found.entries}):
+                refuse(
+                    f"partition {number} of {table.changelog} holds state, and group {self.settings.name} has no "
+                    "offsets for it: they expired or were deleted, and every record would be applied twice. Set the "
+                    "group's offsets, or delete the changelog to begin anew"
+                )
 
     async def _ready(self, committed: Mapping[Place, tuple[int, Mark]], go_on: Callable[[], bool]) -> None:
         """Waits for what the steps need, such as rules no older than those that decided before."""
@@ -182,6 +259,8 @@ class Runtime:
             if not said:
                 log.info("not_ready", waits_for=versions or "a first version")
                 said = True
+                for observer in self.observers:
+                    observer.waits(versions)
             await asyncio.sleep(READY_S)
 
     def _begin(self, committed: Mapping[Place, tuple[int, Mark]]) -> None:
@@ -201,13 +280,6 @@ class Runtime:
     def _committed(self, places: frozenset[Place], go_on: Callable[[], bool]) -> dict[Place, tuple[int, Mark]]:
         """Where each partition goes on, and its mark: stable, and never before what the broker still has. Blocks."""
 
-        def ask() -> list[TopicPartition]:
-            answers = self.intake.committed(places).result(2 * REQUEST_S)
-            for answer in answers:
-                if answer.error is not None:
-                    raise KafkaException(answer.error)
-            return answers
-
         def asked(question: Callable[[], Any]) -> Any:
             try:
                 return patiently(question, PATIENCE_S, go_on)
@@ -217,14 +289,30 @@ class Runtime:
                 raise Overtaken("assignment") from None
 
         found = {}
-        for answer in asked(ask) if places else []:
+        self._never_committed = {place.partition for place in places}
+        for answer in asked(partial(self._ask_committed, places)) if places else []:
             place = Place(answer.topic, answer.partition)
-            first, _ = asked(partial(self._watermarks, place))
+            first, end = asked(partial(self._watermarks, place))
+            if answer.offset > end:
+                refuse(
+                    f"group {self.settings.name} has applied {place} up to {answer.offset}, and it ends at {end}: the "
+                    "topic was made anew, or lost records. Where it is meant, delete the group and its changelogs to "
+                    "begin anew, or set the group's offsets by hand"
+                )
             if 0 <= answer.offset < first:
                 lost = first - answer.offset
                 log.error("records_expired", place=str(place), lost=lost, next_step="keep the topic longer")
+            if answer.offset >= 0:
+                self._never_committed.discard(place.partition)
             found[place] = max(answer.offset, first, 0), Mark.decode(answer.metadata)
         return found
+
+    def _ask_committed(self, places: Iterable[Place]) -> list[TopicPartition]:
+        answers = self.intake.committed(places).result(2 * REQUEST_S)
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        return answers
 
     def _watermarks(self, place: Place) -> tuple[int, int]:
         return self.intake.watermarks(place).result(2 * REQUEST_S)
@@ -233,15 +321,18 @@ class Runtime:
     async def _in_thread(work: Callable[[], Any]) -> Any:
         return await asyncio.get_running_loop().run_in_executor(None, work)
 
-    def _tables(self) -> list[Table]:
+    def tables(self) -> list[Table]:
+        """The tables that are recovered and checkpointed."""
         return list(self.app.tables.local())
+
+    def _checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
+        for observer in self.observers:
+            observer.checkpointed(sealed, outcome, took_s)
 
     def _lost(self) -> None:
         """A commit found the partitions gone; the consumer hears of it next, and rejoins."""
         self.app.consumer.suspend()
-        self.inputs.drop()
-        if self._step is not None:
-            self._step.dropped()
+        self._forget()
 
     def close(self) -> None:
         """Ends what a stop leaves."""

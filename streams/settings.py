@@ -3,10 +3,13 @@
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from streams.broker import Connection
+from streams.security import KafkaSecuritySettings
 
 
-class StreamSettings(BaseSettings):
+class StreamSettings(KafkaSecuritySettings):
     """Where the stream worker finds Kafka, and how it presents itself."""
 
     model_config = SettingsConfigDict(env_prefix="EBBTIDE_")
@@ -17,4 +20,9 @@ class StreamSettings(BaseSettings):
     web_port: int = 21004
     data_dir: Path = Path(".local/faust")
     replication_factor: int = 1
-    commit_interval_s: float = Field(default=1.0, gt=0)
+    commit_interval_s: float = Field(default=0.2, gt=0, le=5)
+
+    @property
+    def connection(self) -> Connection:
+        """How every client of the worker reaches Kafka."""
+        return Connection(self.kafka, self.kafka_security)

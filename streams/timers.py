@@ -1,13 +1,17 @@
 """The index of pending timers: which user is due next. The timers themselves live in each user's state."""
 
-from heapq import heappop, heappush
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+
+SMALL = 1_000
+"""Of a heap no larger than this nobody minds the half that is stale."""
 
 
 class TimerIndex:
     """A heap of (due, key) in which each key counts at its latest setting only.
 
     An entry that was moved or cleared stays in the heap until it comes up, and is skipped there: both operations
-    cost O(log n), and nothing scans.
+    cost O(log n), and nothing scans. Where more than half of a heap is such entries, it is made anew.
     """
 
     def __init__(self) -> None:
@@ -17,6 +21,11 @@ class TimerIndex:
     def __len__(self) -> int:
         return len(self._due)
 
+    @property
+    def entries(self) -> int:
+        """How many entries the heap holds, stale ones too."""
+        return len(self._heap)
+
     def set(self, key: bytes, due_ms: int | None) -> None:
         """Sets or, with None, clears the instant at which `key` is next due."""
         if due_ms is None:
@@ -24,6 +33,15 @@ class TimerIndex:
         elif self._due.get(key) != due_ms:
             self._due[key] = due_ms
             heappush(self._heap, (due_ms, key))
+            if len(self._heap) > 2 * len(self._due) + SMALL:
+                self._heap = [(due_ms, key) for key, due_ms in self._due.items()]
+                heapify(self._heap)
+
+    def fill(self, due_ms_by_key: Iterable[tuple[bytes, int]]) -> None:
+        """Sets many at once, of keys that are not set: what a recovery found."""
+        self._due.update(due_ms_by_key)
+        self._heap = [(due_ms, key) for key, due_ms in self._due.items()]
+        heapify(self._heap)
 
     def clear(self) -> None:
         """Forgets everything."""

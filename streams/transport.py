@@ -110,6 +110,10 @@ class Consumer(FaustConsumer):
     async def _learn_ends(self) -> None:
         await self.runtime.inputs.learn_ends(lambda: self.should_stop, self.arrived)
 
+    @Service.task
+    async def _take_snapshots(self) -> None:
+        await self.runtime.snapshotter.run(self.sleep, lambda: self.should_stop)
+
     # Rebalances: called in the event loop by the consume thread, which waits.
 
     async def take_over(self, places: frozenset[Place], membership: object) -> None:

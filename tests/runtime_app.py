@@ -18,12 +18,12 @@ import orjson
 from confluent_kafka import Message, TopicPartition
 
 from streams import failpoints
-from streams.app import configure_logging
 from streams.broker import Connection
 from streams.checkpoint import Mark, Output, Sealed
 from streams.clock import Piece, Run
 from streams.commit import Committer
 from streams.journal import CheckpointJournal
+from streams.logs import configure_logging
 from streams.runtime import Runtime, RuntimeSettings
 
 HALF_LIFE_MS = 60_000
@@ -108,7 +108,7 @@ class Deciding:
         return versions.get("manifest", 1) == 1
 
     def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002
-        users = {key.decode(): state for key, state in self._table.data(partition).items()}
+        users = {key.decode(): orjson.loads(raw) for key, raw in self._table.raw(partition).items()}
         self._jobs[partition] = Counting(users)
 
     def dropped(self) -> None:
@@ -215,6 +215,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         inputs=(names.weights, names.events),
         partitions=int(variables["RUNTIME_PARTITIONS"]),
         session_timeout_ms=int(variables.get("RUNTIME_SESSION_MS", "6000")),
+        beside=(names.commands, names.journal, names.letters, names.receipts),
         faust={"web_enabled": False, "datadir": variables["RUNTIME_DATA"]},
     )
     kind = AwaitingRuntime if control.startswith("awaiting") else Runtime

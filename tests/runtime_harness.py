@@ -19,6 +19,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from runtime_app import POINTS, Counting, Names
 from worker_crew import Workers
 
+from streams.broker import patiently
+
 APP = Path(__file__).with_name("runtime_app.py")
 ROOT = APP.parent.parent
 
@@ -98,18 +100,21 @@ class Reader:
         left = 0
         try:
             for topic in (self._names.events, self._names.weights):
-                asked = [TopicPartition(topic, p) for p in range(self._partitions)]
-                for answer in self._group.committed(asked, 2):
-                    low, high = self._group.get_watermark_offsets(TopicPartition(topic, answer.partition), 2)
-                    left += high - max(answer.offset, low)
+                left += sum(self.left(TopicPartition(topic, p)) for p in range(self._partitions))
         except KafkaException:
             return None
         return left
 
+    def left(self, place: TopicPartition) -> int:
+        """Records of one partition not yet committed by the group."""
+        (answer,) = self._group.committed([TopicPartition(place.topic, place.partition)], 2)
+        low, high = self._group.get_watermark_offsets(place, 2)
+        return int(high - max(answer.offset, low))
+
     def size(self, topic: str) -> int:
         """Offsets used, control records and aborted ones too."""
         places = [TopicPartition(topic, p) for p in range(self._partitions)]
-        return sum(self._group.get_watermark_offsets(place, 5)[1] for place in places)
+        return sum(patiently(lambda place=place: self._group.get_watermark_offsets(place, 5)[1]) for place in places)
 
     def all(self, topic: str, level: str = "read_committed") -> list[Message]:
         """Everything in the topic, in order by partition."""

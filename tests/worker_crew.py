@@ -84,6 +84,14 @@ class Workers:
             assert time.monotonic() < end, "\n".join(map(self.tail, self.processes))
             time.sleep(0.1)
 
+    def wait_until_stopped(self, slot: int, within_s: float = 60.0) -> None:
+        """Waits until the worker holds still at a failpoint (`:stop`)."""
+        status = Path(f"/proc/{self.processes[slot].pid}/status")
+        end = time.monotonic() + within_s
+        while "State:\tT" not in status.read_text():
+            assert time.monotonic() < end, self.tail(slot)
+            time.sleep(0.05)
+
     def revive(self) -> None:
         """Starts those again that ended by themselves, as a supervisor does."""
         for slot, process in list(self.processes.items()):

@@ -6,6 +6,7 @@ A note is a few plain values. The stream writes its JSON from them, without the 
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -46,6 +47,7 @@ class Answer(NamedTuple):
         return written
 
 
+@lru_cache(maxsize=1024)
 def _instant(ms: int) -> str:
     """An instant as the models write it."""
     return f"{as_time(ms).isoformat()[:-6]}Z"

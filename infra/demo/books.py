@@ -13,14 +13,14 @@ import dkim
 import orjson
 import psycopg
 
+from infra.dead_letters import read_letters
 from infra.kafka import read_all
 from infra.sink import Delivered, read_messages
 from schemas.codec import decode
 from schemas.commands import SendCommand
-from schemas.deadletters import DeadLetter
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome
-from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES
+from schemas.topics import COMMANDS, DECISIONS, EVENTS, OUTCOMES
 from schemas.vocabulary import ENGAGEMENT, DecisionOutcome, LedgerState, OutcomeKind
 
 _COMMAND = re.compile(rb"^X-Ebbtide-Command: ([0-9a-f]+)\r$", re.MULTILINE | re.IGNORECASE)
@@ -55,8 +55,8 @@ def read_books(kafka: str, database_url: str, sink: Path, live_from: datetime) -
     books.decisions = [decode(Decision, m.value()) for m in read_all(kafka, DECISIONS.name)]
     books.commands = [decode(SendCommand, m.value()) for m in read_all(kafka, COMMANDS.name)]
     books.outcomes = [decode(Outcome, m.value()) for m in read_all(kafka, OUTCOMES.name)]
-    for message in read_all(kafka, DEAD_LETTERS.name):
-        books.dead_letters[_cause(message.value())] += 1
+    for letter in read_letters(kafka).chosen:
+        books.dead_letters[letter.cause] += 1
     for message in read_all(kafka, EVENTS.name, int(live_from.timestamp() * 1000)):
         books.appended_at[_event_id(message.value())] = message.timestamp()[1] / 1000
     books.mails = list(read_messages(sink))
@@ -66,10 +66,6 @@ def read_books(kafka: str, database_url: str, sink: Path, live_from: datetime) -
             row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - names of ours
             books.rows[table] = row[0] if row else 0
     return books
-
-
-def _cause(raw: bytes | None) -> str:
-    return decode(DeadLetter, raw).cause
 
 
 def _event_id(raw: bytes | None) -> str:
@@ -104,7 +100,8 @@ def reconcile(books: Books, dns_record: bytes, selector: str, domain: str, click
     return [
         _equal("commands = decisions to send", len(ids), len(sends)),
         Check("each command is the one decided", set(ids) == decided, f"{len(set(ids) ^ decided)} differ"),
-        Check("no command id twice", len(ids) == len(set(ids)), f"{len(ids) - len(set(ids))} repeated"),
+        _once("no command id twice", ids),
+        _once("no decision id twice", [d.id for d in books.decisions]),
         Check(
             "commands = terminal + waiting + in doubt",
             len(ids) == terminal + waiting + in_doubt and set(ids) == set(books.ledger),
@@ -128,6 +125,11 @@ def reconcile(books: Books, dns_record: bytes, selector: str, domain: str, click
             f"{books.rows['engagement']:,} rows, {clicked:,} published",
         ),
     ]
+
+
+def _once(says: str, ids: list[str]) -> Check:
+    repeated = len(ids) - len(set(ids))
+    return Check(says, not repeated, f"{repeated} repeated")
 
 
 def _equal(says: str, left: int, right: int) -> Check:

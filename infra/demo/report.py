@@ -25,6 +25,14 @@ QUERIES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The stream worker killed after so many live events, and the seconds until the next one's first checkpoint."""
+
+    after_events: int
+    recovered_s: float
+
+
 @dataclass(slots=True)
 class Report:
     """What one run of the demo brought."""
@@ -36,6 +44,7 @@ class Report:
     live_events: int
     live_s: float
     seed: int
+    kill: Kill
 
     @property
     def balanced(self) -> bool:
@@ -54,6 +63,9 @@ class Report:
                 "per_s": round(self.backfill_records / self.backfill_s),
             },
             "live_events": self.live_events,
+            "worker_killed": True,
+            "after_events": self.kill.after_events,
+            "recovered_s": round(self.kill.recovered_s, 1),
             "decisions": len(books.decisions),
             "decisions_by_outcome": _sorted(Counter(str(d.outcome) for d in books.decisions)),
             "decisions_by_reason": _sorted(Counter(str(d.reason) for d in books.decisions if d.reason)),
@@ -118,7 +130,9 @@ def _rates(console: Console, report: Report) -> None:
         f"\nThroughput   backfill {report.backfill_records:,} records at {per_s:,.0f}/s; "
         f"{report.live_events:,} live events and {len(report.books.mails):,} mails in {report.live_s:.0f} s"
         f"\nEvent → mail p50 {latency.p50_ms:,.0f} ms, p95 {latency.p95_ms:,.0f} ms, p99 {latency.p99_ms:,.0f} ms "
-        f"(thank-you, {latency.count:,} mails, from the event's append to the receiver's copy)"
+        f"(thank-you, {latency.count:,} mails, from the event's append to the receiver's copy, the kill included)"
+        f"\nKilled       the stream worker, after {report.kill.after_events:,} live events; the next one committed "
+        f"{report.kill.recovered_s:.1f} s later"
         f"\nRetried      {retried:,} attempts were deferred by the receiver and made again"
         f"\nDead letters {sum(report.books.dead_letters.values())}: "
         + ", ".join(f"{cause} {n}" for cause, n in report.books.dead_letters.items()),

@@ -1,4 +1,4 @@
-"""The demo, start to end: servers, rules, a backtest, a backfill, a live crowd, and the books."""
+"""The demo, start to end: servers, rules, a backtest, a backfill, a live crowd with a kill in it, and the books."""
 
 import os
 import random
@@ -16,8 +16,9 @@ from infra.apply import Folder, apply_folder
 from infra.demo import cdnow
 from infra.demo.books import Check, read_books, reconcile
 from infra.demo.crowd import Crowd, Sizes, gather, last_purchases, profile, shift_to_present
+from infra.demo.history import hold_against, read_history
 from infra.demo.narrator import Narrator, Step
-from infra.demo.report import Report
+from infra.demo.report import Kill, Report
 from infra.demo.workers import Workers
 from infra.environment import Environment
 from infra.kafka import Progress, Publisher, ensure_topics, read_all
@@ -95,9 +96,12 @@ class Demo:
         manifest = apply_folder(environment.kafka, self.folder, by="demo")
         narrator.say(f"[green]✓[/] rules published as manifest {manifest.number}")
         self.workers.start("sink", "run", "sink", "--instance", environment.instance, "--directory", str(self.sink))
-        self.workers.start("streams", "run", "streams", "--instance", environment.instance)
+        self._start_streams()
         self.workers.start("senders", "run", "senders", "--instance", environment.instance)
         return self._live(purchases, tested.crossings())
+
+    def _start_streams(self) -> None:
+        self.workers.start("streams", "run", "streams", "--instance", self.environment.instance)
 
     def _start_servers(self) -> None:
         home, kafka = self.environment.home, self.environment.kafka
@@ -137,7 +141,7 @@ class Demo:
             mailed_by_backfill = sum(1 for _ in read_all(kafka, COMMANDS.name))
             live_from = datetime.now(UTC)
             crowd = gather(self.seed, live_from, {c: t + shift for c, t in customers.items()}, self.sizes)
-            self._feed(crowd)
+            killed_s = self._feed(crowd)
             self._drain(progress, crowd.last_due)
             engaged = self._engage()
             self._drain(progress, crowd.last_due)
@@ -148,10 +152,18 @@ class Demo:
             checks = reconcile(books, record, SELECTOR, DOMAIN, engaged)
             found = f"{mailed_by_backfill:,} commands"
             checks.append(Check("the backfill mailed nobody", mailed_by_backfill == 0, found))
-        return Report(books, checks, total, backfill_s, len(crowd.events), live_s, self.seed)
+        with narrator.step("everything decided again by the journal, and compared"):
+            history = read_history(kafka, INPUTS)
+            checks += hold_against(history, self.folder.load())
+        kill = Kill(_half(crowd), history.first_checkpoint_after(killed_s))
+        return Report(books, checks, total, backfill_s, len(crowd.events), live_s, self.seed, kill)
 
-    def _feed(self, crowd: Crowd) -> None:
-        """Publishes the live crowd at a steady pace, two broken records among it."""
+    def _feed(self, crowd: Crowd) -> float:
+        """Publishes the live crowd at a steady pace, two broken records among it; kills the stream worker half-way.
+
+        Returns when that was, in seconds since the epoch.
+        """
+        killed_s = 0.0
         with (
             self.narrator.step("live: browsing, carts and orders", len(crowd.events)) as step,
             Publisher(self.environment.kafka) as publisher,
@@ -164,10 +176,20 @@ class Demo:
                     for changed in crowd.profiles:
                         publisher.send(PROFILES.name, changed.user_id.encode(), encode(changed))
                 publisher.send(EVENTS.name, str(event.user_id).encode(), encode(event))
+                if number == _half(crowd):
+                    killed_s = self._kill_streams(number)
                 ahead = started + number / FEED_PER_S - time.monotonic()
                 if ahead > 0.02:
                     time.sleep(ahead)
                     step.at(number)
+        return killed_s
+
+    def _kill_streams(self, after: int) -> float:
+        self.workers.kill("streams")
+        killed_s = time.time()
+        self._start_streams()
+        self.narrator.say(f"  [yellow]kill -9[/] of the stream worker after {after:,} live events; it is started again")
+        return killed_s
 
     def _engage(self) -> int:
         """Publishes opens and clicks for a seeded share of the accepted mails; returns how many."""
@@ -215,6 +237,10 @@ class Demo:
         with psycopg.connect(self.environment.database_url) as connection:
             row = connection.execute(query).fetchone()
         return int(row[0]) if row else 0
+
+
+def _half(crowd: Crowd) -> int:
+    return len(crowd.events) // 2
 
 
 def relative(path: Path) -> Path:

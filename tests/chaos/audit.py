@@ -5,19 +5,21 @@ Works on what a read_committed reader finds on the topics, one partition at a ti
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from chaos.replay import CoreReplay
 from slow_model.compare import COMMAND, DECISION, Findings, PlainCap, caps_exceeded, compare
 from slow_model.past import NEVER_ACCEPTED
 from slow_model.rulebook import Book, read_book
 from slow_model.timeline import Timeline, Versions, Wire, read_timeline
 from slow_model.user import SlowUser
 
+from schemas.codec import decode
+from schemas.journal import Checkpoint
 from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
 from streams.evaluate import Decider
+from streams.replay import Appended, Replay
 from streams.rulefeed import Shelf
 from triggers.evaluator import Evaluator
 
@@ -50,7 +52,7 @@ class Shelves:
         last = {said["scope"]: said["paused"] for said in self._said if said["number"] <= number}
         return frozenset(scope for scope, paused in last.items() if paused)
 
-    def decider(self, versions: Versions, partitions: int) -> Decider:
+    def decider(self, versions: Versions) -> Decider:
         """The core under the same rules and switches."""
         if versions not in self._deciders:
             shelf = Shelf()
@@ -62,7 +64,7 @@ class Shelves:
                         shelf.put(topic, (record.key or b"").decode(), record.value)
             published = shelf.load()
             assert published is not None, f"no set of rules {versions}"
-            self._deciders[versions] = Decider(Evaluator(published.rules, paused=published.paused), partitions)
+            self._deciders[versions] = Decider(Evaluator(published.rules, paused=published.paused))
         return self._deciders[versions]
 
 
@@ -73,8 +75,8 @@ class Partition:
     number: int
     partitions: int
     records: Mapping[str, list[Wire]]
-    state: Mapping[bytes, bytes] | None = None
-    """The last words of the changelog."""
+    states: Mapping[str, Mapping[bytes, bytes]] = field(default_factory=dict)
+    """What a recovery would load, by the way that it takes."""
 
     @property
     def inputs(self) -> dict[str, list[Wire]]:
@@ -126,11 +128,14 @@ def _slow_model(found: Findings, partition: Partition, timeline: Timeline, shelv
 
 def _core(found: Findings, partition: Partition, shelves: Shelves) -> None:
     """The journal replayed by the core: the same bytes, and the same state."""
-    replay = CoreReplay(
-        partition.number, lambda versions: shelves.decider(versions, partition.partitions), partition.inputs
-    )
-    for entry in partition.journal:
-        replay.segment(entry)
+    inputs = {
+        topic: {record.offset: Appended(record.key, record.value, record.append_ms) for record in records}
+        for topic, records in partition.inputs.items()
+    }
+    replay = Replay(partition.number, partition.partitions, inputs)
+    for record in partition.records[JOURNAL.name]:
+        checkpoint = decode(Checkpoint, record.value)
+        replay.follow(checkpoint, shelves.decider(Versions(checkpoint.manifest, checkpoint.control)))
     wanted: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
     for outgoing in replay.written:
         wanted[outgoing.topic][outgoing.value] += 1
@@ -139,16 +144,16 @@ def _core(found: Findings, partition: Partition, shelves: Shelves) -> None:
         for value in (wanted[topic] - written) + (written - wanted[topic]):
             found.note(f"{topic} unlike the replay", value)
         found.compared[f"{topic} replayed"] += sum(wanted[topic].values())
-    if partition.state is not None:
-        compare_states(found, replay.states, partition.state)
+    for way, recovered in partition.states.items():
+        compare_states(found, way, replay.states, recovered)
 
 
-def compare_states(found: Findings, live: Mapping[bytes, bytes], recovered: Mapping[bytes, bytes]) -> None:
-    """The state that recovery would load, against that of a process that nothing happened to: byte for byte."""
+def compare_states(found: Findings, way: str, live: Mapping[bytes, bytes], recovered: Mapping[bytes, bytes]) -> None:
+    """The state that a recovery would load, against that of a process that nothing happened to: byte for byte."""
     for key in live.keys() | recovered.keys():
         if live.get(key) != recovered.get(key):
-            found.note("states different", {"key": key, "live": live.get(key), "recovered": recovered.get(key)})
-    found.compared["states"] += len(live)
+            found.note(f"states by {way} different", {"key": key, "live": live.get(key), "found": recovered.get(key)})
+    found.compared[f"states by {way}"] += len(live)
 
 
 def _letters(found: Findings, partition: Partition, timeline: Timeline) -> None:

@@ -1,10 +1,12 @@
 """What lies on the topics of a run, read by partition; and the audit of all partitions, in processes of their own."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 
+import orjson
 from chaos.audit import KEYED, Partition, Shelves, audit_partition
 from chaos.rules import CAPS
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -13,6 +15,7 @@ from slow_model.timeline import Wire
 
 from infra.kafka import reader_config
 from schemas.topics import COMMANDS, CONTROL, DECISIONS, RULES
+from streams import snapshot
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class Written:
     kafka: str
     partitions: int
     changelog: str
+    snapshots: Path
     settled_ms: int
+    """When the workers were stopped, or a little before: every timer due by then must have fired."""
 
 
 def read(kafka: str, topics: Sequence[str], partition: int, level: str = "read_committed") -> dict[str, list[Wire]]:
@@ -60,15 +65,38 @@ def _audit(job: tuple[Written, int]) -> tuple[Findings, list[bytes]]:
     written, number = job
     shelves = Shelves(*(read(written.kafka, [topic.name], 0).get(topic.name, []) for topic in (RULES, CONTROL)))
     records = read(written.kafka, [*KEYED, written.changelog], number)
-    state: dict[bytes, bytes] = {}
-    for record in records.pop(written.changelog, []):
+    changelog = records.pop(written.changelog, [])
+    states = {"changelog": _last_words(changelog), **_by_snapshot(written, number, changelog)}
+    partition = Partition(number, written.partitions, records, states)
+    found = audit_partition(partition, shelves, CAPS, written.settled_ms)
+    return found, [record.value or b"" for record in records.get(COMMANDS.name, [])]
+
+
+def _last_words(changelog: Iterable[Wire], first: Mapping[bytes, bytes] | None = None) -> dict[bytes, bytes]:
+    state = dict(first or {})
+    for record in changelog:
         if record.value is None:
             state.pop(record.key or b"", None)
         else:
             state[record.key or b""] = record.value
-    partition = Partition(number, written.partitions, records, state)
-    found = audit_partition(partition, shelves, CAPS, written.settled_ms)
-    return found, [record.value or b"" for record in records.get(COMMANDS.name, [])]
+    return state
+
+
+def _by_snapshot(written: Written, number: int, changelog: list[Wire]) -> dict[str, dict[bytes, bytes]]:
+    """The state by the partition's snapshot, completed by the changelog; and, of one that was written at the stop,
+    as it is: what a live worker had."""
+    found = {}
+    for path in written.snapshots.rglob(f"{written.changelog}/{number}.snapshot"):
+        data = path.read_bytes()
+        at = len(snapshot.MAGIC) + snapshot.NUMBER.size
+        (size,) = snapshot.NUMBER.unpack_from(data, len(snapshot.MAGIC))
+        origin = snapshot.Origin(**orjson.loads(data[at : at + size])["origin"])
+        kept = snapshot.read(path, origin)
+        rest = [record for record in changelog if record.offset >= kept.offset]
+        found["snapshot and changelog"] = _last_words(rest, kept.entries)
+        if kept.asked_s * 1000 >= written.settled_ms:
+            found["snapshot of the stop"] = kept.entries
+    return found
 
 
 def audit(written: Written, processes: int = 2) -> tuple[Findings, list[bytes]]:

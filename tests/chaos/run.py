@@ -370,7 +370,7 @@ class Chaos:
     def _audit(self, settled_ms: int, kept: Path) -> Report:
         self.say("all is committed; the audit begins")
         changelog = f"{StreamSettings().streams_group}-user-state-changelog"
-        written = Written(self.kafka, self.plan.partitions, changelog, settled_ms)
+        written = Written(self.kafka, self.plan.partitions, changelog, self.folder / "faust", settled_ms)
         found, commands = audit(written)
         received = Counter(kept.read_bytes().splitlines())
         for value in (received - Counter(commands)) + (Counter(commands) - received):

@@ -3,80 +3,22 @@
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pytest
 from confluent_kafka import Producer
 from real_servers import RealServers
-from runtime_app import Names
-from runtime_harness import Audit, Crew, Feed, Reader, audit, make_topics
+from runtime_bench import EVENTS, Bench, running_bench
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
-
-PARTITIONS = 4
-EVENTS = 4_000
-
-
-@dataclass
-class Bench:
-    """The topics of one test, a crew, and an eye on both."""
-
-    kafka: str
-    names: Names
-    crew: Crew
-    reader: Reader
-
-    def feed(self, events: int = EVENTS, per_s: float = 1e9, seed: int = 1) -> None:
-        """Writes events, all at once unless told otherwise."""
-        feed = Feed(self.kafka, self.names, events, per_s, seed, users=300)
-        feed.start()
-        feed.join()
-
-    def wait(self, until: Callable[[], object], what: str, within_s: float = 60.0) -> None:
-        """Waits until something holds, with the workers' logs where it never does."""
-        end = time.monotonic() + within_s
-        while not until():
-            logs = "\n".join(map(self.crew.tail, self.crew.processes))
-            assert time.monotonic() < end, f"never: {what}\n{logs}"
-            time.sleep(0.1)
-
-    def lag(self) -> int:
-        """Records not yet committed; more than there are while the broker does not say."""
-        lag = self.reader.lag()
-        return 10**9 if lag is None else lag
-
-    def size(self, topic: str) -> int:
-        """How many offsets the topic has used: records, aborted ones too, and control records."""
-        return self.reader.size(topic)
-
-    def wait_done(self) -> None:
-        """Waits until all is committed and no timer is left."""
-        self.wait(lambda: self.lag() == 0, "all is committed")
-        self.wait(lambda: self._quiet() == self.users(), "every user's timer has fired")
-
-    def _quiet(self) -> int:
-        ids = [orjson.loads(m.value())["id"] for m in self.reader.all(self.names.commands)]
-        return len({name.split("-")[2] for name in ids if name.startswith("quiet-")})
-
-    def users(self) -> int:
-        return len({m.key() for m in self.reader.all(self.names.events) if b"poison" not in m.value()})
-
-    def audit(self) -> Audit:
-        """What the workers left, compared with what the journal says."""
-        return audit(self.reader, self.names, PARTITIONS)
 
 
 @pytest.fixture
 def bench(servers: RealServers, topic_prefix: str, tmp_path: Path) -> Iterator[Bench]:
-    names = Names(topic_prefix)
-    make_topics(servers.kafka, names, PARTITIONS)
-    reader = Reader(servers.kafka, names, PARTITIONS)
-    with Crew(servers.kafka, topic_prefix, PARTITIONS, tmp_path) as crew:
-        yield Bench(servers.kafka, names, crew, reader)
-    reader.close()
+    with running_bench(servers.kafka, topic_prefix, tmp_path) as made:
+        yield made
 
 
 @pytest.mark.parametrize("cython", ["with Cython", "without Cython"])

@@ -74,6 +74,10 @@ def _repeat_command(books: Books, _: Signer) -> None:
     books.commands[1] = books.commands[0]
 
 
+def _repeat_decision(books: Books, _: Signer) -> None:
+    books.decisions.append(books.decisions[0])
+
+
 def _forget_in_ledger(books: Books, _: Signer) -> None:
     books.ledger.popitem()
 
@@ -104,6 +108,7 @@ def _lose_row(books: Books, _: Signer) -> None:
     [
         (_drop_command, "commands = decisions to send"),
         (_repeat_command, "no command id twice"),
+        (_repeat_decision, "no decision id twice"),
         (_forget_in_ledger, "commands = terminal + waiting + in doubt"),
         (_lose_mail, "one mail for each accepted command, and no other"),
         (_send_twice, "one mail for each accepted command, and no other"),

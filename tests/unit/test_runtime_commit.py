@@ -103,13 +103,20 @@ def test_after_an_abortable_error_the_same_records_are_sent_again(
     assert producer.calls[again:] == ONCE
 
 
-@pytest.mark.parametrize("place", ["offsets", "commit"])
-def test_a_retriable_error_is_tried_again_in_the_same_transaction(
-    take: Callable[[Recording], Outcome], place: str
+def test_a_commit_that_may_have_been_done_is_asked_for_again_and_never_sent_again(
+    take: Callable[[Recording], Outcome],
 ) -> None:
-    producer = Recording(**{place: [RETRIABLE] * 50})
+    producer = Recording(commit=[RETRIABLE] * 50)
     assert take(producer) is Outcome.OK
     assert producer.calls.count("begin") == 1
+
+
+def test_offsets_that_are_not_taken_are_sent_again_by_a_new_producer_however_long_it_takes(
+    take: Callable[[Recording], Outcome],
+) -> None:
+    producer = Recording(offsets=[RETRIABLE] * (ATTEMPTS + 5))
+    assert take(producer) is Outcome.OK
+    assert producer.calls.count("init") == ATTEMPTS + 5
 
 
 def test_a_new_producer_waits_for_a_broker_that_is_away(take: Callable[[Recording], Outcome]) -> None:
@@ -153,10 +160,12 @@ def test_a_full_queue_waits_for_room(take: Callable[[Recording], Outcome]) -> No
     assert "poll" in producer.calls
 
 
-def test_a_failpoint_names_a_place_and_a_time() -> None:
-    assert failpoints.parse("") == ("", 0)
-    assert failpoints.parse("after_produce") == ("after_produce", 1)
-    assert failpoints.parse("in_recovery:3") == ("in_recovery", 3)
-    for wrong in ("nowhere", "after_produce:x", "after_produce:-1"):
+def test_a_failpoint_names_a_place_a_time_and_an_action() -> None:
+    assert failpoints.parse("").name == ""
+    assert failpoints.parse("after_produce") == ("after_produce", 1, "kill", 0)
+    assert failpoints.parse("in_recovery:3") == ("in_recovery", 3, "kill", 0)
+    assert failpoints.parse("before_commit:2:stop") == ("before_commit", 2, "stop", 0)
+    assert failpoints.parse("before_commit:2:wait=5") == ("before_commit", 2, "wait", 5)
+    for wrong in ("nowhere", "after_produce:x", "after_produce:-1", "before_commit:1:jump", "before_commit:1:wait"):
         with pytest.raises(failpoints.UnknownFailpoint):
             failpoints.parse(wrong)

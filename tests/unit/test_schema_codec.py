@@ -12,7 +12,7 @@ from schemas.commands import SendCommand, command_id
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
 from schemas.profiles import Profile
-from schemas.topics import TOPICS, USER_KEYED
+from schemas.topics import CONTROL, JOURNAL, RULES, TOPICS, USER_KEYED
 from schemas.vocabulary import DeadLetterCause, LedgerState
 
 EVENT = {"id": "e1", "type": "order_completed", "user_id": "u1", "time": "2026-11-22T10:00:00+01:00"}
@@ -139,6 +139,11 @@ def test_a_thousand_keys_fall_where_faust_puts_them():
 def test_user_keyed_topics_share_one_partition_count_and_single_ones_have_one():
     assert {t.name for t in USER_KEYED} == {"events", "profiles", "commands", "decisions", "outcomes"}
     assert {t.name: t.partitions(16) for t in TOPICS if t.layout == "single"} == {"rules": 1, "control": 1}
+
+
+def test_what_the_journal_names_by_number_is_not_compacted_before_the_journal_is_deleted():
+    for topic in (RULES, CONTROL):
+        assert topic.config()["min.compaction.lag.ms"] == JOURNAL.config()["retention.ms"]
 
 
 def test_the_inputs_of_the_clock_use_append_time():

@@ -13,6 +13,7 @@ from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DeadLetterCause, DecisionOutcome
 from streams.evaluate import Decider, Record, Step
+from streams.keys import PartitionKeys
 from triggers.diagnostics import SourceFile
 from triggers.evaluator import Evaluator
 from triggers.loader import load_rules
@@ -37,7 +38,7 @@ send: reminder
 @pytest.fixture
 def decider() -> Decider:
     rules = load_rules([SourceFile("rules.yaml", RULES)], {"thanks": "hash-1", "reminder": "hash-2"})
-    return Decider(Evaluator(rules), PARTITIONS)
+    return Decider(Evaluator(rules))
 
 
 def record(topic: str, value: bytes | None, key: bytes | None = b"u1", partition: int | None = None) -> Record:
@@ -49,12 +50,16 @@ def event(kind: str = "ordered", **properties: object) -> bytes:
     return encode(Event(id=f"e-{kind}", type=kind, user_id="u1", time=NOW, properties=properties))
 
 
+def applied(decider: Decider, read: Record, state: bytes | None, now_ms: int) -> Step:
+    return decider.apply(read, PartitionKeys(read.partition, PARTITIONS, ()), state, now_ms)
+
+
 def of(step: Step, topic: str, model: type) -> list:
     return [decode(model, out.value) for out in step.outgoing if out.topic == topic]
 
 
 def test_an_event_that_a_rule_answers_brings_state_a_decision_and_its_command(decider):
-    step = decider.apply(record("events", event(total=5, order="o1")), None, NOW_MS)
+    step = applied(decider, record("events", event(total=5, order="o1")), None, NOW_MS)
     (decision,), (command,) = of(step, "decisions", Decision), of(step, "commands", SendCommand)
     assert decision.outcome is DecisionOutcome.SEND
     assert decision.command_id == command.id
@@ -64,8 +69,8 @@ def test_an_event_that_a_rule_answers_brings_state_a_decision_and_its_command(de
 
 
 def test_the_same_event_again_changes_nothing(decider):
-    first = decider.apply(record("events", event(total=5, order="o1")), None, NOW_MS)
-    again = decider.apply(record("events", event(total=5, order="o1")), first.state, NOW_MS)
+    first = applied(decider, record("events", event(total=5, order="o1")), None, NOW_MS)
+    again = applied(decider, record("events", event(total=5, order="o1")), first.state, NOW_MS)
     assert again.outgoing == []
     assert again.state == first.state
 
@@ -73,8 +78,8 @@ def test_the_same_event_again_changes_nothing(decider):
 def test_a_delay_waits_in_the_state_and_fires_when_it_is_due(decider):
     granted = Consent(granted=True, time=NOW)
     profile = encode(Profile(user_id="u1", address="u1@mail.example", consent={"marketing": granted}))
-    known = decider.apply(record("profiles", profile), None, NOW_MS)
-    looked = decider.apply(record("events", event("looked")), known.state, NOW_MS)
+    known = applied(decider, record("profiles", profile), None, NOW_MS)
+    looked = applied(decider, record("events", event("looked")), known.state, NOW_MS)
     due_ms = int((NOW + timedelta(hours=1)).timestamp() * 1000)
     assert (looked.outgoing, looked.next_due_ms) == ([], due_ms)
     assert decider.fire_due(0, "u1", looked.state, due_ms - 1).outgoing == []
@@ -93,7 +98,7 @@ def test_a_delay_waits_in_the_state_and_fires_when_it_is_due(decider):
     ],
 )
 def test_what_cannot_be_read_is_a_dead_letter_with_its_place_and_bytes(decider, raw, cause):
-    step = decider.apply(record("events", raw), b"state as it was", NOW_MS)
+    step = applied(decider, record("events", raw), b"state as it was", NOW_MS)
     (letter,) = of(step, "dead-letters", DeadLetter)
     assert (letter.cause, letter.original_value()) == (cause, raw)
     assert letter.place == f"events[{partition_for(b'u1', PARTITIONS)}]@7"
@@ -102,19 +107,19 @@ def test_what_cannot_be_read_is_a_dead_letter_with_its_place_and_bytes(decider, 
 
 def test_a_record_in_a_wrong_partition_is_misrouted(decider):
     wrong = (partition_for(b"u1", PARTITIONS) + 1) % PARTITIONS
-    step = decider.apply(record("events", event(total=1), partition=wrong), None, NOW_MS)
+    step = applied(decider, record("events", event(total=1), partition=wrong), None, NOW_MS)
     (letter,) = of(step, "dead-letters", DeadLetter)
     assert letter.cause is DeadLetterCause.MISROUTED
     assert "murmur2_random" in letter.detail
 
 
 def test_a_record_under_another_key_is_refused(decider):
-    step = decider.apply(record("events", event(total=1), key=b"u2"), None, NOW_MS)
+    step = applied(decider, record("events", event(total=1), key=b"u2"), None, NOW_MS)
     assert [letter.cause for letter in of(step, "dead-letters", DeadLetter)] == [DeadLetterCause.INVALID]
 
 
 def test_a_record_that_makes_a_rule_fail_is_put_aside_and_still_counts_for_the_others(decider):
-    step = decider.apply(record("events", event(total="much")), None, NOW_MS)
+    step = applied(decider, record("events", event(total="much")), None, NOW_MS)
     (letter,) = of(step, "dead-letters", DeadLetter)
     assert letter.cause is DeadLetterCause.RULE_ERROR
     assert letter.detail.startswith("thanks: ")
@@ -123,4 +128,4 @@ def test_a_record_that_makes_a_rule_fail_is_put_aside_and_still_counts_for_the_o
 
 def test_an_event_without_a_user_changes_nobody(decider):
     raw = orjson.dumps({"id": "e1", "type": "restocked", "user_id": None, "time": NOW.isoformat()})
-    assert decider.apply(record("events", raw, key=None), None, NOW_MS) == Step()
+    assert applied(decider, record("events", raw, key=None), None, NOW_MS) == Step()

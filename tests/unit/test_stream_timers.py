@@ -40,3 +40,17 @@ def test_a_cleared_timer_does_not_fire():
     index.set(b"u", None)
     assert index.pop_due(99) is None
     assert len(index) == 0
+
+
+def test_keys_that_are_moved_again_and_again_do_not_fill_the_index() -> None:
+    index = TimerIndex()
+    for turn in range(100_000):
+        index.set(b"u%d" % (turn % 10), turn)
+    assert index.entries < 2_000
+    assert [index.pop_due(10**6) for _ in range(11)] == [b"u%d" % n for n in range(10)] + [None]
+
+
+def test_what_a_recovery_found_is_due_in_order() -> None:
+    index = TimerIndex()
+    index.fill((b"u%d" % n, 100 - n) for n in range(50))
+    assert [index.pop_due(53) for _ in range(4)] == [b"u49", b"u48", b"u47", None]

@@ -1,0 +1,165 @@
+"""A broker of the measurements' own: empty when asked for, loaded with events, asked for what was written."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
+
+from infra.apply import Folder, apply_folder
+from infra.kafka import client_config, ensure_topics, reader_config
+from infra.local.kafka.server import KafkaServer
+from infra.local.layout import Layout
+from infra.local.ports import Ports
+from perf.placing import Placing, on
+from perf.workloads import Workload
+from schemas.codec import PARTITIONER
+from schemas.topics import PROFILES, Topic
+from streams.broker import patiently
+
+PORT_OFFSET = 300
+WRITE_S = 120.0
+
+Report = Callable[[str], None]
+Ends = Mapping[int, int]
+"""Of each partition, the offset after its last record."""
+
+
+class Broker:
+    """One Kafka process, on its own port and in its own folder. Leaving the `with` block ends it and its data."""
+
+    def __init__(self, placing: Placing, report: Report) -> None:
+        layout = Layout.of_project()
+        self.ports = Ports(Ports.from_env().base + PORT_OFFSET)
+        self.home = layout.home / "perf" / str(self.ports.base)
+        self.placing = placing
+        self.partitions = 0
+        self._server = KafkaServer(layout.at_home(self.home), self.ports)
+        self._report = report
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+
+    def _remove(self) -> None:
+        self._server.stop()
+        for folder in (self.home / "data", self.faust):
+            if folder.exists():
+                shutil.rmtree(folder)
+
+    @property
+    def kafka(self) -> str:
+        """Its bootstrap server."""
+        return f"127.0.0.1:{self._server.port}"
+
+    @property
+    def faust(self) -> Path:
+        """Where workers keep what belongs to this broker's data: a fresh one knows nothing of it."""
+        return self.home / "faust"
+
+    def fresh(self, partitions: int) -> None:
+        """Empties it: another process, no data, and the product's topics."""
+        self._remove()
+        self.faust.mkdir(parents=True)
+        with on(self.placing.broker):
+            self._server.start()
+        self.partitions = partitions
+        ensure_topics(self.kafka, partitions)
+
+    def topic(self, name: str, like: Topic) -> str:
+        """Makes another topic with the settings of one of the product's."""
+        ensure_topics(self.kafka, self.partitions, topics=[replace(like, name=name)])
+        return name
+
+    def apply(self, rules: Folder) -> None:
+        """Makes these rules the current ones."""
+        apply_folder(self.kafka, rules, by="perf")
+
+    def load(self, topic: str, records: Iterable[tuple[bytes, bytes]]) -> Ends:
+        """Appends records, all of them, on any core, and says where they end."""
+        loader = Loader(self.kafka)
+        loader.send(topic, records)
+        return self.ends(topic)
+
+    def load_profiles(self, workload: Workload) -> Ends:
+        """Appends the profile of each user."""
+        return self.load(PROFILES.name, workload.profiles())
+
+    def ends(self, topic: str) -> Ends:
+        """Where the topic ends, with what an open transaction wrote."""
+        admin = AdminClient(client_config(self.kafka))
+        wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self.partitions)}  # type: ignore[no-untyped-call]
+
+        def ask() -> Ends:
+            asked = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED)
+            return {place.partition: int(found.result(10).offset) for place, found in asked.items()}
+
+        return patiently(ask, 30.0)
+
+    def since(self, topic: str, starts: Ends) -> list[Message]:
+        """The committed records from `starts` to the end."""
+        ends = self.ends(topic)
+        left = {p for p, end in ends.items() if end > starts[p]}
+        consumer = Consumer({**reader_config(self.kafka, "perf-reader"), "fetch.wait.max.ms": 10})
+        consumer.assign([TopicPartition(topic, p, starts[p]) for p in left])
+        found: list[Message] = []
+        while left:
+            for message in consumer.consume(10_000, 0.2):
+                error, partition = message.error(), message.partition()
+                if error is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF and partition is not None:
+                    left.discard(partition)
+                else:
+                    raise KafkaException(error)
+        consumer.close()
+        return found
+
+
+class Loader:
+    """Appends records quickly, if asked for as one transaction, so that all of them appear at one moment."""
+
+    def __init__(self, kafka: str, *, hidden: bool = False) -> None:
+        settings: dict[str, str | int | float | bool] = {
+            "partitioner": PARTITIONER,
+            "enable.idempotence": True,
+            "linger.ms": 20,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 1_000_000,
+            "queue.buffering.max.kbytes": 512 * 1024,
+            "delivery.report.only.error": True,
+        }
+        if hidden:
+            settings |= {"transactional.id": f"perf-loader-{time.time_ns()}", "transaction.timeout.ms": 600_000}
+        self._producer = Producer(client_config(kafka, **settings))
+        if hidden:
+            self._producer.init_transactions(WRITE_S)
+            self._producer.begin_transaction()
+
+    def send(self, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Appends all of them; raises KafkaException or TimeoutError where the broker did not take them."""
+        produce, failed = self._producer.produce, list[str]()
+
+        def delivered(error: object, _: Message) -> None:
+            failed.append(str(error))
+
+        for key, value in records:
+            while True:
+                try:
+                    produce(topic, value, key, on_delivery=delivered)
+                    break
+                except BufferError:
+                    self._producer.poll(0.05)
+        left = self._producer.flush(WRITE_S)
+        if left or failed:
+            raise TimeoutError(f"{left} records for {topic} were not written within {WRITE_S:g} s {failed[:1]}")
+
+    def reveal(self) -> None:
+        """Ends the transaction: what was sent is there now."""
+        self._producer.commit_transaction(WRITE_S)

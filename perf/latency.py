@@ -1,0 +1,119 @@
+"""Latency: from the append time of the event that leads to a command, to the receipt of that command elsewhere.
+
+One worker with one rule at a steady rate, a feeder, and another process that reads committed commands. The append time
+is the broker's, in whole milliseconds, and the same machine's clock as the receiver's.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import orjson
+from confluent_kafka import Producer
+
+from infra.kafka import client_config
+from perf import ebbtide
+from perf.broker import Broker, Ends, Report
+from perf.command_reader import READY
+from perf.feeding import described
+from perf.placing import on
+from perf.results import Latency
+from perf.rulesets import rules
+from perf.watching import Child, MeasurementFailed, Watch
+from perf.workloads import Workload
+from schemas.codec import PARTITIONER
+from schemas.topics import EVENTS, PROFILES
+
+WARM_S = 3.0
+"""Left out at the beginning: the worker's and the broker's first transactions."""
+READY_S = 30.0
+SLICE_S = 0.005
+"""The feeder appends what is due this often."""
+
+
+def measure(broker: Broker, workload: Workload, partitions: int, report: Report) -> Latency:
+    """The latency of the events of `workload` over its span, which is the time they are fed in."""
+    broker.fresh(partitions)
+    broker.apply(rules(1))
+    seconds = workload.span_ms / 1000
+    report(f"latency at {workload.events / seconds:,.0f} events/s for {seconds:g} s")
+    records = list(workload.records())
+    profiles = broker.load_profiles(workload)
+    file = broker.home / "logs" / "receipts.jsonl"
+    receiving = ("perf.command_reader", broker.kafka, str(partitions), str(file))
+    with ebbtide.worker(broker, 1) as worker:
+        with Watch(broker.kafka, ebbtide.group_of(1), PROFILES.name, profiles) as watch:
+            watch.until_done([worker], lambda text: report(f"profiles: {text}"))
+        with Child("commands", receiving, broker.placing.broker, broker.home / "logs") as reader:
+            _wait_until_ready(reader)
+            with on(broker.placing.broker):
+                took_s = _feed(broker, records, seconds)
+            ends = broker.ends(EVENTS.name)
+            behind = _finish(broker, ends, worker, report)
+            time.sleep(1.0)  # what was committed last is on its way
+    fed = described(broker, workload, records)
+    receipts = dict(orjson.loads(line) for line in file.read_bytes().splitlines())
+    latencies = sorted(_latencies(broker, ends, receipts))
+    if not latencies:
+        raise MeasurementFailed(f"no command was received after the first {WARM_S:g} s; feed more events")
+    return Latency(
+        events_per_s=workload.events / took_s,
+        seconds=took_s,
+        commands=len(receipts),
+        p50_ms=_at(latencies, 0.5),
+        p95_ms=_at(latencies, 0.95),
+        p99_ms=_at(latencies, 0.99),
+        max_ms=latencies[-1],
+        behind=behind,
+        problems=[f"{len(receipts)} commands instead of {fed.sends}"] if len(receipts) != fed.sends else [],
+    )
+
+
+def _wait_until_ready(reader: Child) -> None:
+    end = time.monotonic() + READY_S
+    while not reader.says(READY):
+        reader.check()
+        if time.monotonic() > end:
+            raise MeasurementFailed(f"the reader of commands is not ready; see {reader.log}")
+        time.sleep(0.05)
+
+
+def _feed(broker: Broker, records: Sequence[tuple[bytes, bytes]], seconds: float) -> float:
+    """Appends the records evenly over that time; how long it took."""
+    settings: dict[str, str | int | float | bool] = {
+        "partitioner": PARTITIONER,
+        "linger.ms": 2,
+        "compression.type": "lz4",
+    }
+    producer = Producer(client_config(broker.kafka, **settings))
+    began_s, done, total = time.monotonic(), 0, len(records)
+    while done < total:
+        due = min(total, int((time.monotonic() - began_s) / seconds * total))
+        for key, value in records[done:due]:
+            producer.produce(EVENTS.name, value, key)
+        done = due
+        producer.poll(SLICE_S)
+    if producer.flush(READY_S):
+        raise MeasurementFailed("the broker did not take the events")
+    return time.monotonic() - began_s
+
+
+def _finish(broker: Broker, ends: Ends, worker: Child, report: Report) -> int:
+    """Waits until all is committed; how many events were not when the last had been appended."""
+    with Watch(broker.kafka, ebbtide.group_of(1), EVENTS.name, ends) as watch:
+        behind = watch.total - watch.committed()
+        watch.until_done([worker], report)
+    return behind
+
+
+def _latencies(broker: Broker, ends: Ends, receipts: dict[str, float]) -> Iterator[float]:
+    first_ms: int | None = None
+    for message in broker.since(EVENTS.name, dict.fromkeys(ends, 0)):
+        at_ms, value = message.timestamp()[1], message.value() or b""
+        first_ms = at_ms if first_ms is None else min(first_ms, at_ms)
+        received = receipts.get(orjson.loads(value)["id"])
+        if received is not None and at_ms - first_ms > WARM_S * 1000:
+            yield received - at_ms
+
+
+def _at(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

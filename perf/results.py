@@ -1,0 +1,133 @@
+"""The record of a run: what was measured, on what, and which goals were met. Appended as JSON, never changed."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from infra.local.layout import PROJECT_ROOT
+
+FILE = PROJECT_ROOT / "perf" / "results" / "streams.jsonl"
+PACKAGES = ("confluent-kafka", "faust-streaming", "mode-streaming", "aiokafka", "orjson", "pydantic")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Throughput(_Model):
+    """One contender over one workload. Rates are None where all was committed at once: too few events."""
+
+    name: str
+    measured: Literal["outside", "inside"]
+    """By what its group committed, as seen from outside, or by the process itself."""
+    distribution: Literal["uniform", "zipf"]
+    events: int
+    users: int
+    partitions: int
+    rules: int = 0
+    workers: int = 1
+    seconds: float
+    events_per_s: float | None
+    cpu_us_per_event: float | None
+    peak_mib: float
+    match_share: float | None = None
+    commands: int | None = None
+    commands_expected: int | None = None
+    decisions: int | None = None
+    problems: list[str] = Field(default_factory=list)
+    """What was wrong with what it wrote."""
+
+
+class Latency(_Model):
+    """From a record's append time to the receipt of its command by another process, in milliseconds."""
+
+    events_per_s: float
+    seconds: float
+    commands: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
+    behind: int
+    """Events not yet committed when the last was appended: what a worker that cannot keep up piles up."""
+    problems: list[str] = Field(default_factory=list)
+
+
+class Goal(_Model):
+    """A goal, what was measured, and whether it was met; None where nothing was measured."""
+
+    what: str
+    wanted: str
+    measured: float | None
+    met: bool | None
+
+
+class Run(_Model):
+    """Everything of one run."""
+
+    at: datetime
+    revision: str
+    machine: dict[str, str | int]
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    throughput: list[Throughput] = Field(default_factory=list)
+    latency: list[Latency] = Field(default_factory=list)
+    scale: list[Throughput] = Field(default_factory=list)
+    sweeps: dict[str, list[Throughput]] = Field(default_factory=dict)
+    recovery: dict[str, Any] | None = None
+    goals: list[Goal] = Field(default_factory=list)
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that was wrong."""
+        measured = [*self.throughput, *self.scale, *(each for points in self.sweeps.values() for each in points)]
+        found = [f"{each.name}, {each.distribution}: {problem}" for each in measured for problem in each.problems]
+        return found + [f"latency: {problem}" for each in self.latency for problem in each.problems]
+
+
+def new_run(settings: dict[str, Any]) -> Run:
+    """A run that begins now, on this machine, of this revision."""
+    return Run(
+        at=datetime.now(UTC),
+        revision=_revision(),
+        machine={
+            "cpu": _cpu(),
+            "cores": len(os.sched_getaffinity(0)),
+            "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+            "kernel": platform.release(),
+        },
+        versions={"python": platform.python_version(), "kafka": _kafka(), **{name: version(name) for name in PACKAGES}},
+        settings=settings,
+    )
+
+
+def append(run: Run, file: Path = FILE) -> None:
+    """Adds the run to the record."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as lines:
+        lines.write(run.model_dump_json(exclude_none=True) + "\n")
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _kafka() -> str:
+    jars = (PROJECT_ROOT / ".local" / "kafka" / "libs").glob("kafka_*.jar")
+    return max((jar.stem.rpartition("-")[2] for jar in jars), default="unknown")
+
+
+def _revision() -> str:
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or "unknown"

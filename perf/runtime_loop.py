@@ -1,0 +1,85 @@
+"""The stream runtime with the bare loop's job: what the runtime itself costs. A process of its own."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import faust
+import orjson
+from confluent_kafka import Message
+
+from perf.jobs import score
+from streams.broker import Connection
+from streams.checkpoint import Mark, Output
+from streams.journal import CheckpointJournal
+from streams.runtime import Runtime, RuntimeSettings
+
+
+class Scoring:
+    """The job as the runtime's steps. Its state is a table, written as the bare loop writes it."""
+
+    def __init__(self, runtime: Runtime, group: str) -> None:
+        self._emit = runtime.emit
+        self._group = group
+        codec = (lambda _, state: orjson.dumps(state), lambda _, raw: orjson.loads(raw))
+        self._table = runtime.app.Table("users", partitions=runtime.settings.partitions, options={"codec": codec}).local
+
+    def ready(self, versions: Mapping[str, int]) -> bool:  # noqa: ARG002 - it needs nothing
+        """Always."""
+        return True
+
+    def loaded(self, partition: int, mark: Mark) -> None:
+        """Nothing: all its state is in the table."""
+
+    def dropped(self) -> None:
+        """Nothing."""
+
+    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002 - it has one
+        """What applies one event."""
+        return partial(self.apply, partition)
+
+    def apply(self, partition: int, record: Message, now_ms: int) -> None:
+        """One event."""
+        key: Any = record.key()
+        value: Any = record.value()
+        state, written = score(self._table.get(partition, key), value, now_ms)
+        self._table.put(partition, key, state)
+        for topic, what in written:
+            self._emit(Output(f"{self._group}-{topic}", key, what, partition))
+
+    def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
+        """There is no poison here: it ends the process."""
+        raise error
+
+    def fire(self, partition: int, now_ms: int) -> int:  # noqa: ARG002
+        """There are no timers."""
+        return 0
+
+    def versions(self) -> Mapping[str, int]:
+        """None."""
+        return {}
+
+
+def build(kafka: str, group: str, topic: str, partitions: int, folder: str) -> faust.App:
+    """The application."""
+    settings = RuntimeSettings(
+        name=group,
+        slot="0",
+        connection=Connection(kafka),
+        inputs=(topic,),
+        partitions=partitions,
+        faust={"web_enabled": False, "datadir": folder},
+    )
+    runtime = Runtime(settings, CheckpointJournal(f"{group}-journal"))
+    runtime.decide(Scoring(runtime, group))
+    app: faust.App = runtime.app
+    return app
+
+
+if __name__ == "__main__":
+    kafka, group, topic, partitions, folder = sys.argv[1:]
+    logging.disable(logging.INFO)  # Faust's worker leaves the root at DEBUG: a record for each event, thrown away
+    app = build(kafka, group, topic, int(partitions), folder)
+    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()

@@ -1,0 +1,51 @@
+"""Scale: one group of 1, 2 and 4 workers with one rule, on whatever cores there are, beside their broker.
+
+Workers that begin one after the other would be measured while they hand partitions over. So they all wait, in one
+settled group that knows every user, for events that are appended in one open transaction: they see them at one moment.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from perf import ebbtide
+from perf.broker import Broker, Report
+from perf.feeding import feed
+from perf.results import Throughput
+from perf.rulesets import rules
+from perf.watching import Child, MeasurementFailed, Watch
+from perf.workloads import Workload
+from schemas.topics import EVENTS, PROFILES
+
+WORKERS = (1, 2, 4)
+RECOVERED = "recovered"
+"""What a worker logs when it begins to work on the partitions that it was given."""
+JOIN_S = 60.0
+
+
+def measure(broker: Broker, workload: Workload, partitions: int, workers: int, report: Report) -> Throughput:
+    """The throughput of all workers together, and the CPU time an event of all of them."""
+    broker.fresh(partitions)
+    broker.apply(rules(1))
+    group = ebbtide.group_of(1)
+    with ExitStack() as started:
+        children = [started.enter_context(ebbtide.worker(broker, 1, slot, unpinned=True)) for slot in range(workers)]
+        _wait_until_joined(children)
+        with Watch(broker.kafka, group, PROFILES.name, broker.load_profiles(workload)) as watch:
+            watch.until_done(children, lambda text: report(f"profiles: {text}"))
+        fed, loader = feed(broker, workload, report, hidden=True)
+        output = ebbtide.Output(broker)
+        with Watch(broker.kafka, group, EVENTS.name, fed.ends) as watch:
+            loader.reveal()
+            window = watch.until_done(children, report)
+    return output.result(f"{workers} workers", fed, window, 1, workers)
+
+
+def _wait_until_joined(children: Sequence[Child]) -> None:
+    end = time.monotonic() + JOIN_S
+    while not all(child.says(RECOVERED) for child in children):
+        for child in children:
+            child.check()
+        if time.monotonic() > end:
+            raise MeasurementFailed(f"not every worker began; see {children[0].log.parent}")
+        time.sleep(0.1)

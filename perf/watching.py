@@ -1,0 +1,186 @@
+"""Processes that are measured, and what is seen of them from outside: what their group committed, CPU and memory."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+from confluent_kafka import Consumer, TopicPartition
+
+from infra.kafka import client_config
+from perf.broker import Ends, Report
+from perf.inside import MARK, peak_mib
+from perf.placing import Cores, on
+from streams.broker import patiently
+
+LOOK_S = 0.02
+SAY_S = 5.0
+STOP_S = 15.0
+STILL_S = 60.0
+"""How long nothing may be committed before a measurement is given up."""
+TICKS_S = os.sysconf("SC_CLK_TCK")
+
+
+class MeasurementFailed(RuntimeError):
+    """What was to be measured did not do its work."""
+
+
+class Child:
+    """One measured process, in a session of its own. Leaving the `with` block ends it."""
+
+    def __init__(
+        self, name: str, module: Sequence[str], cores: Cores, folder: Path, variables: Mapping[str, str] | None = None
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.log = folder / f"{name}.log"
+        with self.log.open("wb") as log, on(cores):
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *module],
+                env={**os.environ, **(variables or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C reaches the benchmark alone, which ends what it started
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """SIGTERM; SIGKILL where that is not enough."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def check(self) -> None:
+        """Raises MeasurementFailed where it has ended badly."""
+        if self._process.poll() not in (None, 0):
+            raise MeasurementFailed(f"{self.name} ended with {self._process.returncode}: {self.last_line()}")
+
+    def answer(self, within_s: float) -> dict[str, Any]:
+        """What the process says with `perf.inside` when it has done its work."""
+        end = time.monotonic() + within_s
+        while time.monotonic() < end:
+            _, mark, said = self.log.read_text(errors="replace").partition(MARK)
+            if mark and said.endswith("\n"):
+                found: dict[str, Any] = orjson.loads(said.splitlines()[0])
+                return found
+            self.check()
+            time.sleep(0.1)
+        raise MeasurementFailed(f"{self.name} did not end within {within_s:g} s; see {self.log}")
+
+    def last_line(self) -> str:
+        """What it said last."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "(nothing)"
+
+    def says(self, what: str) -> bool:
+        """Whether `what` is in its log."""
+        return what in self.log.read_text(errors="replace")
+
+    def pids(self) -> list[int]:
+        """The process and what it started."""
+        leader = self._process.pid
+        return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _session(pid) == leader]  # noqa: PTH208 - thousands of Path objects
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _session(pid: int) -> int:
+    fields = _stat(pid)
+    return int(fields[3]) if fields else -1
+
+
+def cpu_s(pids: Sequence[int]) -> float:
+    """CPU time of the processes, user and system, all threads."""
+    return sum(int(f[11]) + int(f[12]) for f in map(_stat, pids) if f) / TICKS_S
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From the first commit that was seen, which ends start-up and recovery, to the last."""
+
+    events: int
+    seconds: float
+    cpu_s: float
+    peak_mib: float
+
+    @property
+    def per_s(self) -> float | None:
+        """Events a second; None where all was committed at once."""
+        return self.events / self.seconds if self.events else None
+
+    @property
+    def cpu_us(self) -> float | None:
+        """Microseconds of CPU an event; None where all was committed at once."""
+        return self.cpu_s / self.events * 1e6 if self.events else None
+
+
+class Watch:
+    """Asks the broker every 20 ms how far a group has committed a topic, as anybody outside can."""
+
+    def __init__(self, kafka: str, group: str, topic: str, ends: Ends) -> None:
+        self._ends = ends
+        self._places = [TopicPartition(topic, partition) for partition in ends]
+        self._topic = topic
+        self.total = sum(ends.values())
+        settings: dict[str, str | int | float | bool] = {
+            "group.id": group,
+            "enable.auto.commit": False,
+            "isolation.level": "read_uncommitted",
+        }
+        self._consumer = Consumer(client_config(kafka, **settings))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def committed(self) -> int:
+        """Records of the topic that the group has committed."""
+        answers = patiently(lambda: self._consumer.committed(self._places, 5.0), 30.0)
+        return sum(max(0, min(answer.offset, self._ends[answer.partition])) for answer in answers)
+
+    def until_done(self, children: Sequence[Child], report: Report) -> Window:
+        """Waits until all is committed; raises MeasurementFailed where a process ends or nothing moves for a minute."""
+        first: tuple[float, int, float] | None = None
+        pids: list[int] = []
+        done, moved_s, said_s = -1, time.monotonic(), time.monotonic()
+        while True:
+            now_done, now_s = self.committed(), time.monotonic()
+            if now_done > max(done, 0) and first is None:
+                pids = [pid for child in children for pid in child.pids()]
+                first = now_s, now_done, cpu_s(pids)
+            if now_done == self.total and first is not None:
+                return Window(self.total - first[1], now_s - first[0], cpu_s(pids) - first[2], sum(map(peak_mib, pids)))
+            if now_done > done:
+                done, moved_s = now_done, now_s
+            elif now_s - moved_s > STILL_S:
+                names = ", ".join(str(child.log) for child in children)
+                raise MeasurementFailed(f"{self._topic} stands at {done:,} of {self.total:,}; see {names}")
+            if now_s - said_s > SAY_S:
+                said_s = now_s
+                report(f"{done:,} of {self.total:,}")
+            for child in children:
+                child.check()
+            time.sleep(LOOK_S)

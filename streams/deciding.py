@@ -1,0 +1,136 @@
+"""The trigger core as steps of the runtime: the rules in force, and by partition the users' state and its timers."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+import structlog
+from confluent_kafka import Message
+
+from schemas.plain import plain_event
+from schemas.topics import EVENTS
+from schemas.vocabulary import DeadLetterCause
+from streams.checkpoint import Mark
+from streams.evaluate import Decider, Record, Step
+from streams.keys import PartitionKeys
+from streams.rulefeed import Published
+from streams.runtime import Runtime
+from streams.timers import TimerIndex
+from triggers.encoding import due_of
+from triggers.evaluator import Evaluator
+
+log = structlog.get_logger()
+
+
+class Deciding:
+    """Built before the application starts; belongs to its event loop."""
+
+    def __init__(self, runtime: Runtime, default_zone: str) -> None:
+        self._emit = runtime.emit
+        self._counts = runtime.buffer.counts
+        self._partitions = runtime.settings.partitions
+        self._default_zone = default_zone
+        self._decider: Decider | None = None
+        self._versions: Mapping[str, int] = {}
+        self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
+        self._keys: dict[int, PartitionKeys] = {}
+        self._table = runtime.app.Table("user-state", partitions=self._partitions).local
+
+    def adopt(self, published: Published) -> None:
+        """Switches to other rules or switches, between two runs; never back to an earlier number of either."""
+        versions = {"manifest": published.manifest, "control": published.control}
+        if not _reaches(versions, self._versions):
+            log.warning("rules_older", **versions, running=self._versions)
+            return
+        evaluator = Evaluator(published.rules, default_zone=self._default_zone, paused=published.paused)
+        self._decider = Decider(evaluator, self._counts)
+        self._versions = versions
+        log.info("rules_current", **versions, triggers=len(published.rules.triggers), paused=sorted(published.paused))
+
+    def pending(self) -> Mapping[int, int]:
+        """How many users have a timer pending, by partition."""
+        return {partition: len(timers) for partition, timers in self._timers.items()}
+
+    # The runtime's Steps.
+
+    def ready(self, versions: Mapping[str, int]) -> bool:
+        """Whether there are rules, and neither they nor the switches are older than those last applied."""
+        return self._decider is not None and _reaches(self._versions, versions)
+
+    def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002 - the runtime keeps the clock
+        """Builds the partition's timer index."""
+        held = self._table.raw(partition)
+        self._keys[partition] = PartitionKeys(partition, self._partitions, held)
+        timers = self._timers[partition] = TimerIndex()
+        timers.fill((key, due) for key, raw in held.items() if (due := due_of(raw)) is not None)
+
+    def dropped(self) -> None:
+        """Forgets the timers."""
+        self._timers.clear()
+        self._keys.clear()
+
+    def versions(self) -> Mapping[str, int]:
+        """The rules and control in force."""
+        return self._versions
+
+    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
+        """Decides records of one input. State is changed only after the core has answered."""
+        decider = self._current
+        get, keep, keys = self._table.get, self._keep, self._keys[partition]
+
+        def read(record: Message, now_ms: int) -> None:
+            key = record.key()
+            state = None if key is None else get(partition, key)
+            keep(partition, decider.apply(_read(record), keys, state, now_ms))
+
+        if topic != EVENTS.name:
+            return read
+        is_at_home, types = keys.is_at_home, decider.read_types
+
+        def read_event(record: Message, now_ms: int) -> None:
+            event = plain_event(record.value())
+            if event is None or event.type in types or not is_at_home(record.key(), event.user_id):
+                read(record, now_ms)
+
+        return read_event
+
+    def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
+        """Puts the record among the dead letters."""
+        read = _read(record)
+        log.error("record_failed", place=f"{read.topic}[{read.partition}]@{read.offset}", exc_info=error)
+        detail = f"{type(error).__name__}: {error}"
+        self._emit(self._current.put_aside(read, DeadLetterCause.RULE_ERROR, detail, now_ms))
+
+    def fire(self, partition: int, now_ms: int) -> int:
+        """Fires what is due, user by user in order of time."""
+        timers, fired = self._timers[partition], 0
+        while (key := timers.pop_due(now_ms)) is not None:
+            raw = self._table.get(partition, key)
+            if raw is not None:
+                self._keep(partition, self._current.fire_due(partition, key.decode(), raw, now_ms))
+                fired += 1
+        return fired
+
+    @property
+    def _current(self) -> Decider:
+        assert self._decider is not None
+        return self._decider
+
+    def _keep(self, partition: int, step: Step) -> None:
+        if step.state is not None:
+            self._table.put(partition, step.key, step.state)
+            self._timers[partition].set(step.key, step.next_due_ms)
+        for output in step.outgoing:
+            self._emit(output)
+
+
+def _reaches(versions: Mapping[str, int], others: Mapping[str, int]) -> bool:
+    """Whether no number is below its counterpart in `others`."""
+    return all(versions.get(name, 0) >= number for name, number in others.items())
+
+
+def _read(record: Message) -> Record:
+    topic, partition, offset = record.topic(), record.partition(), record.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    return Record(topic, partition, offset, record.key(), record.value())

@@ -1,0 +1,49 @@
+"""Structured logs: one JSON object a line on standard error, from ourselves, Faust and every library alike."""
+
+import logging
+import sys
+from types import TracebackType
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+log = structlog.get_logger()
+
+
+def configure_logging(**always: Any) -> None:
+    """Has every line be one JSON object with `event`, `level`, `timestamp` and what is `always` to be there.
+
+    Of Faust and its clients, warnings only. Their loggers are set, and not only the handler: where Faust sets up its
+    own, it leaves the root at DEBUG, so that several records would be made for each event and thrown away.
+    """
+
+    def add(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        return {"event": event.pop("event"), **always, **event}
+
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        add,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    render: list[Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.JSONRenderer(),
+    ]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=render, foreign_pre_chain=shared))
+    logging.root.handlers = [handler]
+    logging.root.setLevel(logging.WARNING)
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    sys.excepthook = _crashed
+
+
+def _crashed(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    log.critical("crashed", exc_info=(kind, error, trace))

@@ -1,0 +1,152 @@
+"""A broker that lets nobody in without TLS and a password: the stream worker and the command line work over it."""
+
+import datetime as dt
+import ipaddress
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from own_broker import DISTANCE, own_broker
+from real_servers import RealServers
+from running_senders import free_port, wait_until
+from whole_pipeline import TEMPLATE, THANKS
+
+from infra.kafka import read_all
+from schemas.topics import COMMANDS
+
+pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
+
+USER, PASSWORD = "ebbtide", "open-sesame-4711"
+
+
+def authority(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate of 127.0.0.1 for clients to trust, and it with its key for the broker; both PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "the test's broker")]), dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    trusted, store = folder / "ca.pem", folder / "broker.pem"
+    trusted.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    store.write_bytes(private + trusted.read_bytes())
+    return trusted, store
+
+
+def listener(plain: int, controller: int, secured: int, store: Path) -> str:
+    """The broker's configuration: what is open today, and beside it a listener with TLS and SCRAM."""
+    return f"""
+listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{secured}
+advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{secured}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={store}
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\\
+  org.apache.kafka.common.security.scram.ScramLoginModule required;
+"""
+
+
+@dataclass
+class Secured:
+    """The command line against the secured listener; and the same broker's open one, for the test to look."""
+
+    open: str
+    variables: dict[str, str]
+    folder: Path
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """One command to its end."""
+        command = [sys.executable, "-m", "infra.cli", *arguments]
+        env = os.environ | self.variables | variables
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    def work(self, until_commands: int) -> None:
+        """A worker from its start until so many commands are committed, then to its end in good order."""
+        with (self.folder / "streams.log").open("ab") as log:
+            command = [sys.executable, "-m", "infra.cli", "run", "streams"]
+            worker = subprocess.Popen(command, env=os.environ | self.variables, stdout=log, stderr=log)
+        try:
+            wait_until(lambda: len(list(read_all(self.open, COMMANDS.name))) == until_commands, "it is decided", 60)
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(10) == 0
+        finally:
+            worker.kill()
+            worker.wait()
+
+
+@pytest.fixture
+def secured(servers: RealServers, tmp_path: Path) -> Iterator[Secured]:
+    trusted, store = authority(tmp_path)
+    plain, port = servers.ports.base + DISTANCE, free_port()
+    with own_broker(servers, tmp_path, listener(plain, plain + 1, port, store)) as broker:
+        credentials = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        wanted = UserScramCredentialUpsertion(USER, credentials, PASSWORD.encode())
+        admin = AdminClient({"bootstrap.servers": broker.address})
+        admin.alter_user_scram_credentials([wanted])[USER].result(30)
+        variables = {
+            "EBBTIDE_KAFKA": f"127.0.0.1:{port}",
+            "EBBTIDE_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "EBBTIDE_KAFKA_SASL_USERNAME": USER,
+            "EBBTIDE_KAFKA_SASL_PASSWORD": PASSWORD,
+            "EBBTIDE_KAFKA_SSL_CA_LOCATION": str(trusted),
+            "EBBTIDE_WEB_PORT": str(free_port()),
+            "EBBTIDE_DATA_DIR": str(tmp_path / "faust"),
+        }
+        yield Secured(broker.address, variables, tmp_path)
+
+
+def test_a_worker_recovers_decides_and_commits_over_tls_and_sasl(secured: Secured, tmp_path: Path) -> None:
+    (tmp_path / "rules" / "templates").mkdir(parents=True)
+    for file in (THANKS, TEMPLATE):
+        (tmp_path / "rules" / file.path).write_text(file.text)
+    said = [
+        secured.run("topics", "--partitions", "2"),
+        secured.run("apply", str(tmp_path / "rules")),
+        secured.run("publish", "profile", '{"user_id": "u1", "address": "u1@mail.example"}'),
+    ]
+    for number in (1, 2):  # the second worker recovers what the first has left
+        order = f'{{"type": "order_completed", "user_id": "u1", "properties": {{"order_id": "o{number}"}}}}'
+        said.append(secured.run("publish", "event", order))
+        secured.work(until_commands=number)
+    assert [done.returncode for done in said] == [0] * 5, said
+    everything = (tmp_path / "streams.log").read_text() + "".join(done.stdout + done.stderr for done in said)
+    assert '"records": 1' in everything, "the second worker found no state to recover"
+    assert PASSWORD not in everything
+    what_is_wrong_is_said_in_one_line(secured, tmp_path)
+
+
+def what_is_wrong_is_said_in_one_line(secured: Secured, tmp_path: Path) -> None:
+    """Of the same test: a broker costs seconds."""
+    for wrong, named in (
+        ({"EBBTIDE_KAFKA_SASL_PASSWORD": "wrong-4711"}, "_SASL_PASSWORD"),
+        ({"EBBTIDE_KAFKA_SSL_CA_LOCATION": str(stranger(tmp_path))}, "EBBTIDE_KAFKA_SSL_CA_LOCATION"),
+    ):
+        for command in (["run", "streams"], ["topics"]):
+            refused = secured.run(*command, **wrong)
+            assert refused.returncode == 2, refused
+            assert refused.stderr.count("\n") == 1, refused.stderr
+            assert named in refused.stderr
+            assert "4711" not in refused.stderr + refused.stdout
+
+
+def stranger(folder: Path) -> Path:
+    """A certificate that the broker does not have."""
+    (folder / "stranger").mkdir(exist_ok=True)
+    return authority(folder / "stranger")[0]
