@@ -44,6 +44,7 @@ def test_letters_are_sent_again_once_and_what_would_bring_nothing_or_harm_is_not
         assert set(places) == {"not_json", "rule_error", "misrouted"}
         assert commands(run) == {"thanks": ["priced"]}
 
+        look_around(run, places["not_json"])
         run.apply(THANKS, MENDED)
         planned = replay(run, "--dry-run")
         assert reasons(planned) == {
@@ -77,23 +78,15 @@ def test_letters_are_sent_again_once_and_what_would_bring_nothing_or_harm_is_not
         assert sum(record["skipped"] is None for record in once_more["records"]) == 1
 
 
-def test_a_letter_is_shown_whole_and_safely_and_a_wrong_filter_is_one_line(servers, database_url, tmp_path):
-    with pipeline(servers.kafka, database_url, tmp_path) as run:
-        run.apply(THANKS)
-        with Publisher(run.kafka) as publisher:
-            publisher.send(EVENTS.name, b"priced", b"{\x1b[31mred \xff\nnot json")
-        run.start_streams()
-        wait_applied(run)
-        place = listed(run)[0]["place"]
-        shown = ebbtide(run, "show", place)
-        assert "key    priced\nvalue  {\\x1b[31mred \\xff\nnot json\n" in shown.stdout
-        assert ebbtide(run, "show", "events[0]@999").returncode == 1
-        assert ebbtide(run, "replay", "--cause", "misrouted", "--yes").returncode == 1
-        assert ebbtide(run, "replay", "--force").returncode == 1  # nobody says yes
-        assert not listed(run)[0]["replayed"]
-        wrong = ebbtide(run, "replay", "--since", "yesterday")
-        assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-        assert wrong.stderr.startswith("ebbtide: 'yesterday' is no time; write 2h for two hours ago")
+def look_around(run: Pipeline, not_json: str) -> None:
+    """What is shown is whole and safe; what cannot be done is one line."""
+    assert "key    priced\nvalue  {\\x1b[31mred \\xff\nnot json\n" in ebbtide(run, "show", not_json).stdout
+    assert ebbtide(run, "show", "events[0]@999").returncode == 1
+    assert ebbtide(run, "replay", "--cause", "invalid", "--yes").returncode == 1
+    assert ebbtide(run, "replay", "--force").returncode == 1  # nobody says yes
+    wrong = ebbtide(run, "replay", "--since", "yesterday")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert wrong.stderr.startswith("ebbtide: 'yesterday' is no time; write 2h for two hours ago")
 
 
 def publish_the_bad_ones(run: Pipeline) -> None:
@@ -102,7 +95,7 @@ def publish_the_bad_ones(run: Pipeline) -> None:
     fails = Event(id="e1", user_id="priced", properties={"order_id": "x", "total": "a lot"}, **order)
     astray = Event(id="e2", user_id="astray", properties={"order_id": "y", "total": 1}, **order)
     with Publisher(run.kafka) as publisher:
-        publisher.send(EVENTS.name, b"priced", b"{not json")
+        publisher.send(EVENTS.name, b"priced", b"{\x1b[31mred \xff\nnot json")
         publisher.send(EVENTS.name, b"priced", encode(fails))
         publisher.send(EVENTS.name, b"astray", encode(astray), partition=WRONG)
         publisher.send(PROFILES.name, b"astray", encode(Profile(user_id="astray", zone="Asia/Tokyo")), partition=WRONG)
