@@ -78,7 +78,7 @@ class Decider:
         step = _step(state, effects)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
-            step.outgoing.append(dead_letter(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
+            step.outgoing.append(dead_letter(record, DeadLetterCause.RULE_ERROR, detail, now_ms, applied=True))
         return step
 
     def fire_due(self, user_id: str, raw_state: bytes, now_ms: int) -> Step:
@@ -100,7 +100,7 @@ class Decider:
         return fact
 
 
-def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Outgoing:
+def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int, *, applied: bool = False) -> Outgoing:
     """The record put aside, with its place, its cause and its original bytes."""
     letter = DeadLetter(
         topic=record.topic,
@@ -112,6 +112,7 @@ def dead_letter(record: Record, cause: DeadLetterCause, detail: str, now_ms: int
         time=datetime.fromtimestamp(now_ms / 1000, UTC),
         key=b64(record.key),
         value=b64(record.value),
+        applied=applied,
     )
     return Outgoing(DEAD_LETTERS.name, record.key, encode(letter))
 
