@@ -17,7 +17,6 @@ from infra.sole_writer import Entry, SoleWriter
 from schemas.codec import DecodeError, decode
 from schemas.deadletters import DeadLetter
 from schemas.topics import DEAD_LETTERS, USER_KEYED, Topic
-from schemas.vocabulary import DeadLetterCause
 from triggers.evaluator import SEEN_MS
 
 WRITER = "ebbtide-replay"
@@ -104,13 +103,15 @@ def _unreadable(letter: DeadLetter, topic: Topic) -> str | None:
 
 
 def _remembered(letter: DeadLetter) -> str | None:
-    if letter.cause is not DeadLetterCause.RULE_ERROR:
+    if not letter.applied:
         return None
     until = letter.time + timedelta(milliseconds=SEEN_MS)
     if until <= now():
         return None
     ends = f"{until:%Y-%m-%d %H:%M} UTC"
-    return f"its id is remembered until {ends} or 64 later events of its user, and would change nothing; or --force"
+    return (
+        f"all other rules applied it, and its id is remembered until {ends} or 64 later events of its user; or --force"
+    )
 
 
 class _Seen(NamedTuple):

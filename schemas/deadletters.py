@@ -21,6 +21,8 @@ class DeadLetter(Fact):
     time: Instant
     key: str | None = None
     value: str | None = None
+    applied: bool = False
+    """Whether the record took effect but for what failed: then its id is remembered, and repeating it does nothing."""
 
     @property
     def place(self) -> str:

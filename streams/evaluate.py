@@ -93,7 +93,8 @@ class Decider:
         count(effects, self._counts)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
-            step.outgoing.append(self.put_aside(record, DeadLetterCause.RULE_ERROR, detail, now_ms))
+            cause = DeadLetterCause.RULE_ERROR
+            step.outgoing.append(self.put_aside(record, cause, detail, now_ms, applied=True))
         return step
 
     def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
@@ -103,7 +104,9 @@ class Decider:
         count(effects, self._counts)
         return _step(state, effects, partition)
 
-    def put_aside(self, record: Record, cause: DeadLetterCause, detail: str, now_ms: int) -> Output:
+    def put_aside(
+        self, record: Record, cause: DeadLetterCause, detail: str, now_ms: int, *, applied: bool = False
+    ) -> Output:
         """The record as a dead letter, with its place, its cause and its original bytes, unless those are too many."""
         self._counts[PUT_ASIDE, cause] += 1
         size = len(record.key or b"") + len(record.value or b"")
@@ -120,6 +123,7 @@ class Decider:
             time=datetime.fromtimestamp(now_ms / 1000, UTC),
             key=b64(record.key),
             value=b64(record.value),
+            applied=applied,
         )
         return Output(DEAD_LETTERS.name, record.key, encode(letter), record.partition)
 

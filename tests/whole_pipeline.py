@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from running_senders import DOMAIN, Harbour, free_port, wait_until
 
@@ -22,6 +23,7 @@ from schemas.codec import encode
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, OUTCOMES, PROFILES
+from streams.broker import patiently
 from triggers.diagnostics import SourceFile
 
 INPUTS = (EVENTS.name, PROFILES.name, OUTCOMES.name)
@@ -54,11 +56,24 @@ def new_topics(kafka: str) -> None:
     """Every topic made anew: whatever an earlier scenario left is gone, with its offsets."""
     admin = AdminClient({"bootstrap.servers": kafka})
     old = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
+    stand = [committed(kafka, group, topics) for group, topics in GROUPS.items()]  # a group still loading keeps them
     if old:
         for deleted in admin.delete_topics(old).values():
             deleted.result(30)
         wait_until(lambda: not set(old) & set(admin.list_topics(timeout=10).topics), "old topics are deleted")
+        if any(stand):
+            wait_until(lambda: not any(committed(kafka, *of) for of in GROUPS.items()), "old offsets are deleted")
     ensure_topics(kafka, PARTITIONS)
+
+
+def committed(kafka: str, group: str, topics: Iterable[str]) -> bool:
+    """Whether the group has offsets in these topics."""
+    consumer = Consumer({"bootstrap.servers": kafka, "group.id": group})
+    places = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
+    try:
+        return any(place.offset >= 0 for place in patiently(lambda: consumer.committed(places, 10)))
+    finally:
+        consumer.close()
 
 
 class Pipeline:

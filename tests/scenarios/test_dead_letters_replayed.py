@@ -14,9 +14,11 @@ from whole_pipeline import INPUTS, PARTITIONS, THANKS, Pipeline, orders, pipelin
 from infra.kafka import Progress, Publisher, read_all
 from schemas.codec import decode, encode, partition_for
 from schemas.commands import SendCommand
+from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
 from schemas.profiles import Profile
-from schemas.topics import COMMANDS, EVENTS, PROFILES
+from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, PROFILES
+from schemas.vocabulary import DeadLetterCause
 from triggers.diagnostics import SourceFile
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
@@ -32,6 +34,8 @@ send: {template: thanks, data: {order_id: event.order_id}}
 )
 MENDED = SourceFile("pricey.yaml", BROKEN.text.replace("event.total > 100", 'event.total == "a lot"'))
 WRONG = (partition_for(b"astray", PARTITIONS) + 1) % PARTITIONS
+UNAPPLIED = "events[0]@700"
+"""An order at which a rule broke the worker's step: nothing of it was applied."""
 
 
 def test_letters_are_sent_again_once_and_what_would_bring_nothing_or_harm_is_not(servers, database_url, tmp_path):
@@ -40,15 +44,18 @@ def test_letters_are_sent_again_once_and_what_would_bring_nothing_or_harm_is_not
         publish_the_bad_ones(run)
         run.start_streams()
         wait_applied(run)
-        places = {letter["cause"]: letter["place"] for letter in listed(run) if letter["topic"] == EVENTS.name}
+        letters = [letter for letter in listed(run) if letter["topic"] == EVENTS.name and letter["place"] != UNAPPLIED]
+        places = {letter["cause"]: letter["place"] for letter in letters}
         assert set(places) == {"not_json", "rule_error", "misrouted"}
         assert commands(run) == {"thanks": ["priced"]}
 
+        look_around(run, places["not_json"])
         run.apply(THANKS, MENDED)
         planned = replay(run, "--dry-run")
         assert reasons(planned) == {
             places["not_json"]: "it still cannot be read (not_json); publish it anew, mended",
-            places["rule_error"]: "its id is remembered",
+            places["rule_error"]: "all other rules applied it, and its id is remembered",
+            UNAPPLIED: None,
             places["misrouted"]: None,
             f"profiles[{WRONG}]@0": "a newer record of its key is there, which it would overwrite",
         }
@@ -56,53 +63,59 @@ def test_letters_are_sent_again_once_and_what_would_bring_nothing_or_harm_is_not
         assert not any(letter["replayed"] for letter in listed(run))
 
         run.publish_events(orders(["priced"] * 64, datetime.now(UTC), "later"))
-        assert replay(run, "--yes")["sent"] == 1
+        assert replay(run, "--yes")["sent"] == 2
         assert replay(run, "--yes", "--force", "--place", places["rule_error"])["sent"] == 1
         wait_applied(run)
-        assert commands(run)["pricey"] == ["priced"]
+        assert sorted(commands(run)["pricey"]) == ["defect", "priced"]
         assert commands(run)["thanks"].count("astray") == 1
 
         again = [m for m in read_all(run.kafka, EVENTS.name) if m.headers()]
         assert {dict(m.headers())["ebbtide-replayed"].decode(): (m.key(), m.partition()) for m in again} == {
             places["misrouted"]: (b"astray", partition_for(b"astray", PARTITIONS)),
             places["rule_error"]: (b"priced", partition_for(b"priced", PARTITIONS)),
+            UNAPPLIED: (b"defect", partition_for(b"defect", PARTITIONS)),
         }
         second = replay(run, "--yes", "--force", "--topic", "events", "--cause", "misrouted")
         assert (second["sent"], second["skipped"]) == (0, 1)
         assert "sent again before" in second["records"][0]["skipped"]
         assert sorted(letter["place"] for letter in listed(run) if letter["replayed"]) == sorted(
-            [places["misrouted"], places["rule_error"]]
+            [places["misrouted"], places["rule_error"], UNAPPLIED]
         )
         once_more = replay(run, "--dry-run", "--again", "--force", "--limit", "1", "--topic", "events")
         assert sum(record["skipped"] is None for record in once_more["records"]) == 1
 
 
-def test_a_letter_is_shown_whole_and_safely_and_a_wrong_filter_is_one_line(servers, database_url, tmp_path):
-    with pipeline(servers.kafka, database_url, tmp_path) as run:
-        run.apply(THANKS)
-        with Publisher(run.kafka) as publisher:
-            publisher.send(EVENTS.name, b"priced", b"{\x1b[31mred \xff\nnot json")
-        run.start_streams()
-        wait_applied(run)
-        place = listed(run)[0]["place"]
-        shown = ebbtide(run, "show", place)
-        assert "key    priced\nvalue  {\\x1b[31mred \\xff\nnot json\n" in shown.stdout
-        assert ebbtide(run, "show", "events[0]@999").returncode == 1
-        assert ebbtide(run, "replay", "--cause", "misrouted", "--yes").returncode == 1
-        assert ebbtide(run, "replay", "--force").returncode == 1  # nobody says yes
-        assert not listed(run)[0]["replayed"]
-        wrong = ebbtide(run, "replay", "--since", "yesterday")
-        assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-        assert wrong.stderr.startswith("ebbtide: 'yesterday' is no time; write 2h for two hours ago")
+def look_around(run: Pipeline, not_json: str) -> None:
+    """What is shown is whole and safe; what cannot be done is one line."""
+    assert "key    priced\nvalue  {\\x1b[31mred \\xff\nnot json\n" in ebbtide(run, "show", not_json).stdout
+    assert ebbtide(run, "show", "events[0]@999").returncode == 1
+    assert ebbtide(run, "replay", "--cause", "invalid", "--yes").returncode == 1
+    assert ebbtide(run, "replay", "--force").returncode == 1  # nobody says yes
+    wrong = ebbtide(run, "replay", "--since", "yesterday")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert wrong.stderr.startswith("ebbtide: 'yesterday' is no time; write 2h for two hours ago")
 
 
 def publish_the_bad_ones(run: Pipeline) -> None:
-    """Of each kind one: not JSON, one that fails a rule, and an event and a profile in a wrong partition."""
+    """Of each kind one: not JSON, one that fails a rule, an event and a profile in a wrong partition; and UNAPPLIED."""
     order: dict[str, Any] = {"type": "order_completed", "time": datetime.now(UTC)}
     fails = Event(id="e1", user_id="priced", properties={"order_id": "x", "total": "a lot"}, **order)
     astray = Event(id="e2", user_id="astray", properties={"order_id": "y", "total": 1}, **order)
+    defect = Event(id="e3", user_id="defect", properties={"order_id": "z", "total": "a lot"}, **order)
+    letter = DeadLetter(
+        topic=EVENTS.name,
+        partition=0,
+        offset=700,
+        cause=DeadLetterCause.RULE_ERROR,
+        detail="TypeError: a defect",
+        reader="streams",
+        time=datetime.now(UTC),
+        key=b64(b"defect"),
+        value=b64(encode(defect)),
+    )
     with Publisher(run.kafka) as publisher:
-        publisher.send(EVENTS.name, b"priced", b"{not json")
+        publisher.send(DEAD_LETTERS.name, b"defect", encode(letter))
+        publisher.send(EVENTS.name, b"priced", b"{\x1b[31mred \xff\nnot json")
         publisher.send(EVENTS.name, b"priced", encode(fails))
         publisher.send(EVENTS.name, b"astray", encode(astray), partition=WRONG)
         publisher.send(PROFILES.name, b"astray", encode(Profile(user_id="astray", zone="Asia/Tokyo")), partition=WRONG)

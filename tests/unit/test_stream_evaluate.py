@@ -111,6 +111,7 @@ def test_a_record_in_a_wrong_partition_is_misrouted(decider):
     (letter,) = of(step, "dead-letters", DeadLetter)
     assert letter.cause is DeadLetterCause.MISROUTED
     assert "murmur2_random" in letter.detail
+    assert not letter.applied
 
 
 def test_a_record_under_another_key_is_refused(decider):
@@ -123,6 +124,7 @@ def test_a_record_that_makes_a_rule_fail_is_put_aside_and_still_counts_for_the_o
     (letter,) = of(step, "dead-letters", DeadLetter)
     assert letter.cause is DeadLetterCause.RULE_ERROR
     assert letter.detail.startswith("thanks: ")
+    assert letter.applied
     assert step.state is not None
 
 
