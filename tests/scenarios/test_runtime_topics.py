@@ -5,12 +5,21 @@ within seconds, for a supervisor to try again; a start that cannot go well says 
 offsets of one topic taken for those of another, nor a topic made again as a side effect.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 from real_servers import RealServers
 from runtime_bench import EVENTS, PARTITIONS, Bench, running_bench
 
@@ -142,3 +151,19 @@ def test_an_input_with_more_partitions_than_the_others_ends_the_worker_and_is_re
     ended(bench, STATUS, bench.names.events)
     bench.crew.start(0)
     ended(bench, REFUSED, bench.names.events, f"{PARTITIONS + 1} partitions")
+
+
+@pytest.mark.slow
+def test_an_input_with_times_of_its_publishers_is_refused(bench: Bench) -> None:
+    """A record dated an hour ahead, as brokers still take them, would take the clock there, and every timer fire."""
+    working(bench)
+    resource = ConfigResource(ResourceType.TOPIC, bench.names.events)
+    resource.add_incremental_config(
+        ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
+    )
+    admin = AdminClient({"bootstrap.servers": bench.kafka})
+    admin.incremental_alter_configs([resource])[resource].result(30)
+    producer = Producer({"bootstrap.servers": bench.kafka})
+    producer.produce(bench.names.events, b"{}", b"user-1", 0, timestamp=time.time_ns() // 10**6 + 60_000)
+    assert producer.flush(30) == 0
+    ended(bench, REFUSED, f"{bench.names.events}[0]@", "LogAppendTime")
