@@ -33,7 +33,7 @@ HOPELESS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE})
 CALL_S = 5.0
 STUCK_S = 20.0
 """How long one call may take that was told to take CALL_S: librdkafka takes twice that with a broker that has just gone
-away, and has been seen to wait for ever."""
+away, and `send_offsets` may wait for ever for a coordinator that went (its issues 5456 and 5511)."""
 ATTEMPTS = 20
 """How many times one checkpoint is sent before something must be wrong with it."""
 
@@ -66,6 +66,7 @@ class Committer:
     def __init__(self, connect: Callable[[], TransactionalProducer]) -> None:
         self._connect = connect
         self._producer: TransactionalProducer
+        self._call = ""
         self._call_began_s: float | None = None
         self.failures = 0
         """Transactions that did not commit, since the start; those that were sent again and did, too."""
@@ -76,7 +77,7 @@ class Committer:
         Raises KafkaException where it refuses.
         """
         self._producer = self._connect()
-        self._patiently(lambda: self._producer.init_transactions(CALL_S))
+        self._patiently("init_transactions", lambda: self._producer.init_transactions(CALL_S))
 
     def stage(self, sealed: Sealed) -> KafkaException | None:
         """Begins the transaction and produces its records; returns what went wrong, for `commit` to deal with."""
@@ -114,7 +115,10 @@ class Committer:
     def is_stuck(self) -> bool:
         """Whether a call to the client library does not come back."""
         began_s = self._call_began_s
-        return began_s is not None and time.monotonic() - began_s > STUCK_S
+        stuck = began_s is not None and time.monotonic() - began_s > STUCK_S
+        if stuck:
+            log.error("call_stuck", call=self._call, longest_s=STUCK_S)
+        return stuck
 
     def _produce(self, outputs: Sequence[Output]) -> None:
         produce = self._producer.produce
@@ -138,11 +142,12 @@ class Committer:
         if failpoints.strikes("abort_before_commit"):
             raise KafkaException(KafkaError(KafkaError.TRANSACTION_ABORTABLE, "failpoint", txn_requires_abort=True))
         failpoints.reach("before_commit")
-        self._patiently(lambda: self._producer.commit_transaction(CALL_S))
+        self._patiently("commit_transaction", lambda: self._producer.commit_transaction(CALL_S))
 
     def _send_offsets(self, sealed: Sealed) -> None:
         offsets = list(sealed.offsets)
-        self._timed(lambda: self._producer.send_offsets_to_transaction(offsets, sealed.membership, CALL_S))
+        membership = sealed.membership
+        self._timed("send_offsets", lambda: self._producer.send_offsets_to_transaction(offsets, membership, CALL_S))
 
     def _recover(self, error: KafkaError) -> Outcome | None:
         """Has the failed transaction ended; None where its records can be sent again."""
@@ -157,11 +162,11 @@ class Committer:
             return Outcome.FATAL
         return Outcome.LOST if error.code() in LOST else None
 
-    def _patiently(self, call: Callable[[], None]) -> None:
+    def _patiently(self, name: str, call: Callable[[], None]) -> None:
         said = False
         while True:
             try:
-                return self._timed(call)
+                return self._timed(name, call)
             except KafkaException as exception:
                 error = error_of(exception)
                 if error.fatal() or error.txn_requires_abort() or not _passes(error):
@@ -171,7 +176,8 @@ class Committer:
                     said = True
             time.sleep(0.1)
 
-    def _timed(self, call: Callable[[], None]) -> None:
+    def _timed(self, name: str, call: Callable[[], None]) -> None:
+        self._call = name
         self._call_began_s = time.monotonic()
         try:
             call()

@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
-from confluent_kafka import Message
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 from faust.types import TP
 
 from streams.broker import Ends, Place
 from streams.checkpoint import Mark
 from streams.clock import PartitionClock, Question, Run
+from streams.ending import refuse
 from streams.intake import Arrival, Intake
 
 QUESTION_S = 0.02
@@ -94,6 +95,12 @@ class Inputs:
         if place.topic not in self._topics:
             self._singles[place] += records
             return
+        for record in records[:1] + records[-1:]:
+            if record.timestamp()[0] != TIMESTAMP_LOG_APPEND_TIME:
+                refuse(
+                    f"{place}@{record.offset()} has a time of its publisher's, which cannot order inputs: set "
+                    f"message.timestamp.type=LogAppendTime on {place.topic}, and move the group behind such records"
+                )
         clock = self._clocks.get(place.partition)
         if clock is not None:
             clock.push(place.topic, records, [record.timestamp()[1] for record in records], arrival.position)

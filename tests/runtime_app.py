@@ -214,6 +214,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         connection=Connection(variables["RUNTIME_KAFKA"]),
         inputs=(names.weights, names.events),
         partitions=int(variables["RUNTIME_PARTITIONS"]),
+        transaction_timeout_ms=int(variables.get("RUNTIME_TRANSACTION_MS", "10000")),
         session_timeout_ms=int(variables.get("RUNTIME_SESSION_MS", "6000")),
         beside=(names.commands, names.journal, names.letters, names.receipts),
         faust={"web_enabled": False, "datadir": variables["RUNTIME_DATA"]},

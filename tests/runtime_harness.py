@@ -47,6 +47,7 @@ class Feed(threading.Thread):
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 10,
+                "log_level": 0,
                 "message.timeout.ms": 120_000,
                 "queue.buffering.max.messages": 1_000_000,
             }
@@ -93,7 +94,9 @@ class Reader:
 
     def __init__(self, kafka: str, names: Names, partitions: int) -> None:
         self._kafka, self._names, self._partitions = kafka, names, partitions
-        self._group = Consumer({"bootstrap.servers": kafka, "group.id": names.app, "enable.auto.commit": False})
+        self._group = Consumer(
+            {"bootstrap.servers": kafka, "group.id": names.app, "enable.auto.commit": False, "log_level": 0}
+        )
 
     def lag(self) -> int | None:
         """Records of the inputs not yet committed by the group; None while the broker does not say."""

@@ -5,15 +5,30 @@ within seconds, for a supervisor to try again; a start that cannot go well says 
 offsets of one topic taken for those of another, nor a topic made again as a side effect.
 """
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourceType,
+)
 from real_servers import RealServers
+from running_senders import wait_until
 from runtime_bench import EVENTS, PARTITIONS, Bench, running_bench
+from whole_pipeline import new_topics
 
+from schemas.topics import JOURNAL
 from streams.ending import REFUSED, STATUS
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
@@ -142,3 +157,37 @@ def test_an_input_with_more_partitions_than_the_others_ends_the_worker_and_is_re
     ended(bench, STATUS, bench.names.events)
     bench.crew.start(0)
     ended(bench, REFUSED, bench.names.events, f"{PARTITIONS + 1} partitions")
+
+
+@pytest.mark.slow
+def test_an_input_with_times_of_its_publishers_is_refused(bench: Bench) -> None:
+    """A record dated an hour ahead, as brokers still take them, would take the clock there, and every timer fire."""
+    working(bench)
+    resource = ConfigResource(ResourceType.TOPIC, bench.names.events)
+    resource.add_incremental_config(
+        ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
+    )
+    admin = AdminClient({"bootstrap.servers": bench.kafka})
+    admin.incremental_alter_configs([resource])[resource].result(30)
+    producer = Producer({"bootstrap.servers": bench.kafka})
+    producer.produce(bench.names.events, b"{}", b"user-1", 0, timestamp=time.time_ns() // 10**6 + 60_000)
+    assert producer.flush(30) == 0
+    ended(bench, REFUSED, f"{bench.names.events}[0]@", "LogAppendTime")
+
+
+def test_the_command_that_starts_a_worker_says_in_one_line_which_topic_is_missing(servers: RealServers) -> None:
+    topic = JOURNAL.name
+    new_topics(servers.kafka)
+    admin = AdminClient({"bootstrap.servers": servers.kafka})
+    admin.delete_topics([topic])[topic].result(30)
+    wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, "it is gone")
+    started = subprocess.run(
+        [sys.executable, "-m", "infra.cli", "run", "streams"],
+        env=os.environ | {"EBBTIDE_KAFKA": servers.kafka},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert started.returncode == REFUSED
+    assert started.stderr == f"ebbtide: no topic {topic}; run `ebbtide topics` first\n"

@@ -1,0 +1,74 @@
+"""The broker's disk is full: it ends, the worker waits or ends, and with space again nothing is lost or doubled."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from own_broker import OwnBroker, own_broker
+from real_servers import RealServers
+from runtime_bench import Bench, running_bench
+from runtime_harness import Feed
+
+pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
+
+EVENTS = 12_000
+DISK_MIB = 400
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system of the test's own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def broker(servers: RealServers, disk: Path) -> Iterator[OwnBroker]:
+    with own_broker(servers, disk) as made:
+        yield made
+
+
+@pytest.fixture
+def bench(broker: OwnBroker, topic_prefix: str, tmp_path: Path) -> Iterator[Bench]:
+    with running_bench(broker.address, topic_prefix, tmp_path) as made:
+        yield made
+
+
+def test_a_full_disk_stops_the_work_and_loses_nothing(bench: Bench, broker: OwnBroker, disk: Path) -> None:
+    bench.crew.start(0)
+    bench.crew.wait_until_recovered()
+    feed = Feed(bench.kafka, bench.names, EVENTS, per_s=1_500, seed=1)
+    feed.start()
+    bench.wait(lambda: bench.size(bench.names.journal) > 0, "it is at work")
+    ballast = fill(disk)
+    bench.wait(lambda: bench.crew.revive() or broker.process() is None, "the broker gives up", 120)
+    ballast.unlink()
+    broker.start()
+    feed.join()
+    bench.wait_done(within_s=120)
+    bench.crew.wait_until_recovered()
+    bench.crew.stop(0, within_s=5.0)
+    found = bench.audit()
+    assert found.clean, found
+    assert found.compared["records"] == EVENTS + EVENTS // 10
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes all the space that is left."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"\0" * 1024 * 1024)
+        except OSError:
+            os.fsync(file.fileno())
+    return ballast
