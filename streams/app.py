@@ -196,6 +196,7 @@ def create_app(settings: StreamSettings, slot: int = 0) -> faust.App:
             connection=connection,
             inputs=tuple(topic.name for topic in INPUTS),
             partitions=user_partitions(connection),
+            snapshot_s=settings.snapshot_interval_s or None,
             faust={
                 "datadir": str(settings.data_dir),
                 "topic_replication_factor": settings.replication_factor,

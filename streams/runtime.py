@@ -107,7 +107,7 @@ class Runtime:
         self.app: Any = self._new_app()  # Faust's interfaces do not know our consumer and tables
         folder, interval_s = SnapshotFolder(Path(self.app.conf.tabledir), settings.slot), settings.snapshot_s
         self.snapshotter = Snapshotter(folder, self.checkpointer, self.ends, interval_s or float("inf"))
-        used = folder if interval_s else None
+        used = None if interval_s is None else folder
         self._reader = ChangelogReader(self.connection, settings.name, self.admin, self.ends, used)
 
     def decide(self, steps: Steps) -> None:

@@ -18,3 +18,5 @@ class StreamSettings(BaseSettings):
     data_dir: Path = Path(".local/faust")
     replication_factor: int = 1
     commit_interval_s: float = Field(default=1.0, gt=0)
+    snapshot_interval_s: float = Field(default=60.0, ge=0)
+    """0: no local snapshots under data_dir."""

@@ -210,6 +210,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         inputs=(names.weights, names.events),
         partitions=int(variables["RUNTIME_PARTITIONS"]),
         session_timeout_ms=int(variables.get("RUNTIME_SESSION_MS", "6000")),
+        snapshot_s=float(variables.get("RUNTIME_SNAPSHOT_S", "60")) or None,
         faust={"web_enabled": False, "datadir": variables["RUNTIME_DATA"]},
     )
     kind = AwaitingRuntime if control.startswith("awaiting") else Runtime

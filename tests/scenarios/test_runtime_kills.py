@@ -41,7 +41,7 @@ def run(kafka: str, prefix: str, folder: Path, plan: Plan) -> Audit:
     make_topics(kafka, names, PARTITIONS)
     reader = Reader(kafka, names, PARTITIONS)
     feed = Feed(kafka, names, plan.events, plan.per_s, SEED)
-    with Crew(kafka, prefix, PARTITIONS, folder, RUNTIME_SLOW_S="0.00002") as crew:
+    with Crew(kafka, prefix, PARTITIONS, folder, RUNTIME_SLOW_S="0.00002", RUNTIME_SNAPSHOT_S="0.5") as crew:
         for slot in range(plan.workers):
             crew.start(slot)
         feed.start()
