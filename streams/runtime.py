@@ -59,7 +59,7 @@ class RuntimeSettings:
     session_timeout_ms: int = 10_000
     partitioner: str = "murmur2_random"
     snapshot_s: float | None = 60.0
-    """At least this long between two local snapshots of a partition, in Faust's `tabledir`; None: none are made."""
+    """At least this long between two local snapshots of a partition, in Faust's `tabledir`; None or 0: none."""
     faust: Mapping[str, Any] = field(default_factory=dict)
     """More of Faust's own settings."""
 
@@ -107,7 +107,7 @@ class Runtime:
         self.app: Any = self._new_app()  # Faust's interfaces do not know our consumer and tables
         folder, interval_s = SnapshotFolder(Path(self.app.conf.tabledir), settings.slot), settings.snapshot_s
         self.snapshotter = Snapshotter(folder, self.checkpointer, self.ends, interval_s or float("inf"))
-        used = None if interval_s is None else folder
+        used = folder if interval_s else None
         self._reader = ChangelogReader(self.connection, settings.name, self.admin, self.ends, used)
 
     def decide(self, steps: Steps) -> None:
