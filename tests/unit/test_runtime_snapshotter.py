@@ -127,6 +127,21 @@ async def test_the_offset_is_proven_by_a_checkpoint_even_where_nothing_was_done(
     assert [(o.topic, o.offset) for o in proof.offsets] == [("events", 0)]
 
 
+async def test_once_the_partitions_are_being_given_up_nothing_is_proven_and_nothing_begun(world: World) -> None:
+    await world.change(0, b"ann", b"1")
+    before = len(world.answers.sealed)
+    giving_up = asyncio.create_task(world.checkpointer.finish(5.0))
+    await world.turn()
+    assert await giving_up
+    assert len(world.answers.sealed) == before
+    assert world.saved(0) is None
+    entering = asyncio.create_task(world.checkpointer.gate.enter(object()))
+    await asyncio.wait({entering}, timeout=0.05)
+    assert not entering.done()
+    world.checkpointer.resume()
+    await entering
+
+
 async def test_what_changes_after_the_checkpoint_is_not_saved(world: World) -> None:
     await world.change(0, b"ann", b"1")
     begun = await world.snapshotter.begin_last()
