@@ -96,14 +96,20 @@ def measure(kafka: str, folder: Path, options: argparse.Namespace) -> dict[str, 
         "users": options.users,
         "data": str(folder / "data"),
     }
-    began = time.monotonic()
+    began, load = time.monotonic(), os.getloadavg()[0]
     changelog = fill(settings, int(options.users * options.updates))
     filled_s = time.monotonic() - began
     from_changelog = run_worker(settings, folder, "changelog")
     from_snapshot = run_worker(settings, folder, "snapshot")
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"cpus": os.cpu_count(), "model": _cpu(), "memory_mb": _memory_mb(), "system": platform.platform()},
+        "machine": {
+            "cpus": os.cpu_count(),
+            "model": _cpu(),
+            "memory_mb": _memory_mb(),
+            "system": platform.platform(),
+            "load": round(load, 1),
+        },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "settings": {"users": options.users, "partitions": options.partitions, "updates": options.updates},
         "changelog": {**changelog, "written_in_s": round(filled_s, 1)},
@@ -221,7 +227,7 @@ class Watch(Service):
     async def _watch(self) -> None:
         while self._steps.left or not len(self._table):
             await asyncio.sleep(0.01)
-        loaded, gaps = time.monotonic(), []
+        loaded, cpu_s, gaps = time.monotonic(), time.process_time(), []
         assert len(self._table) == self._users, f"{len(self._table)} users were loaded"
         while not self._written() or time.monotonic() - loaded < 1.0:  # what the recovery used is given back
             before = time.monotonic()
@@ -230,7 +236,12 @@ class Watch(Service):
         gaps.sort()
         held = {"p50": gaps[len(gaps) // 2], "p99": gaps[int(len(gaps) * 0.99)], "max": gaps[-1]}
         memory = {"rss_mb": _status_mb("VmRSS"), "peak_mb": _status_mb("VmHWM")}
-        found = {"entries": self._users, **memory, "loop_held_ms": {name: round(gap, 1) for name, gap in held.items()}}
+        found = {
+            "entries": self._users,
+            "cpu_s": round(cpu_s, 2),
+            **memory,
+            "loop_held_ms": {name: round(gap, 1) for name, gap in held.items()},
+        }
         print(json.dumps(found), flush=True)  # noqa: T201 - to the process that started this one
 
     def _written(self) -> bool:
@@ -277,11 +288,12 @@ def table(result: Mapping[str, Any]) -> str:
     """The result for people."""
     settings, changelog = result["settings"], result["changelog"]
     head = f"{settings['users']:,} users, {changelog['records']:,} records of {changelog['mean_bytes']} bytes"
-    lines = [f"{head}, {settings['partitions']} partitions"]
+    lines = [f"{head}, {settings['partitions']} partitions; load {result['machine']['load']} when it began"]
     for kind in ("from_changelog", "from_snapshot"):
         found = result[kind]
         lines.append(
             f"{kind.replace('_', ' '):<15} {found['recovery_s']:6.2f} s  {found['records_per_s']:>9,}/s  "
+            f"{found['cpu_s']:.1f} s CPU since the process began  "
             f"RSS {found['rss_mb']:.0f} MB, peak {found['peak_mb']:.0f} MB"
         )
     first = result["from_changelog"]

@@ -71,6 +71,7 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
             partitions=user_partitions(connection),
             checkpoint_s=settings.commit_interval_s,
             beside=tuple(topic.name for topic in (*OUTPUTS, *BESIDE)),
+            snapshot_s=settings.snapshot_interval_s or None,
             faust={
                 "datadir": str(settings.data_dir),
                 "topic_replication_factor": settings.replication_factor,

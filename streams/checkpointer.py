@@ -54,20 +54,23 @@ class Checkpointer:
         self._ended_s = time.monotonic()
         self._one = asyncio.Lock()
         self._last: set[asyncio.Future[None]] = set()
+        self._finishing = False
         self._thread = ThreadPoolExecutor(1, "commit")
 
     async def checkpoint(self, proof: bool = False) -> bool:
         """Commits what was done since the last one; whether there was anything and it is committed.
 
-        With `proof` it commits even where nothing was done: that it can shows that the partitions are still held.
+        With `proof` it commits even where nothing was done: that it can shows that the partitions are still held. Not
+        after `finish`: the partitions are being given up.
         """
         async with self._one:
             try:
                 await self._close()
-                return await self._commit(proof)
+                return await self._commit(proof and not self._finishing)
             finally:
                 self._ended_s = time.monotonic()
-                self.gate.open()
+                if not self._finishing:
+                    self.gate.open()
 
     def since_last_s(self) -> float:
         """How long ago the last one came to its end, whether or not there was anything to commit."""
@@ -78,6 +81,7 @@ class Checkpointer:
 
         False where it is not committed in time; it is never given up, and whoever needs it done waits in `settled`.
         """
+        self._finishing = True
         last = asyncio.ensure_future(self._finish(proof))
         self._last.add(last)
         last.add_done_callback(self._last.discard)
@@ -91,6 +95,7 @@ class Checkpointer:
 
     def resume(self) -> None:
         """Opens the gate after `finish`."""
+        self._finishing = False
         self.gate.open()
 
     async def _close(self) -> None:

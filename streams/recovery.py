@@ -62,7 +62,7 @@ class _Reading:
         """The progress line: which share of the offsets is read, and how long the rest takes at this rate."""
         took_s = time.monotonic() - self.began_s
         total = sum(part.end - part.begin for part in self.parts.values())
-        to_read = sum(self.parts[p].end - max(positions[p], self.parts[p].begin) for p in self.left)
+        to_read = sum(max(0, self.parts[p].end - max(positions[p], self.parts[p].begin)) for p in self.left)
         share = 1 - to_read / total
         left_s = round(took_s * to_read / (total - to_read), 1) if total > to_read else None
         rate = round(self.records / took_s)
@@ -91,6 +91,7 @@ class ChangelogReader:
             auto_offset_reset="earliest",
             queued_min_messages=200_000,
             queued_max_messages_kbytes=16 * 1024,  # in all; each record takes as much again outside of this count
+            fetch_queue_backoff_ms=10,  # by default a partition is left alone for a second when the queue is full
             fetch_wait_max_ms=50,
         )
         self._consumer: Consumer | None = None

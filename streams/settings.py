@@ -21,6 +21,8 @@ class StreamSettings(KafkaSecuritySettings):
     data_dir: Path = Path(".local/faust")
     replication_factor: int = 1
     commit_interval_s: float = Field(default=0.2, gt=0, le=5)
+    snapshot_interval_s: float = Field(default=60.0, ge=0)
+    """0: no local snapshots under data_dir."""
 
     @property
     def connection(self) -> Connection:

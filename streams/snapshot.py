@@ -86,8 +86,8 @@ class SnapshotFolder:
 
     def tidy(self) -> None:
         """Takes away what this worker left unfinished when it was killed."""
-        for left in self._folder.glob(f"*/*{self._suffix}"):
-            with suppress(OSError):  # in the way of nothing: it is written over
+        with suppress(OSError):  # they are in the way of nothing, and are written over
+            for left in self._folder.glob(f"*/*{self._suffix}"):
                 left.unlink()
 
     def find(self, origin: Origin, end: int, max_age_s: float) -> Snapshot | None:

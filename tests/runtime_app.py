@@ -217,6 +217,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         transaction_timeout_ms=int(variables.get("RUNTIME_TRANSACTION_MS", "10000")),
         session_timeout_ms=int(variables.get("RUNTIME_SESSION_MS", "6000")),
         beside=(names.commands, names.journal, names.letters, names.receipts),
+        snapshot_s=float(variables.get("RUNTIME_SNAPSHOT_S", "60")) or None,
         faust={"web_enabled": False, "datadir": variables["RUNTIME_DATA"]},
     )
     kind = AwaitingRuntime if control.startswith("awaiting") else Runtime

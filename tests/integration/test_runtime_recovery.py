@@ -207,6 +207,23 @@ def test_a_topic_that_was_made_again_is_read_from_its_beginning(changelog: Chang
     assert (said["snapshots"], said["unused"]) == (0, PARTITIONS)
 
 
+def test_a_recovery_says_how_far_it_is(changelog: Changelog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.recovery.PROGRESS_S", 0.0)  # at each turn
+    changelog.commit([(n % PARTITIONS, b"user-%d" % (n % 5_000), b"v" * 200) for n in range(60_000)])
+    reader = ChangelogReader(Connection(changelog.kafka), APP, changelog.admin, changelog.ends, None)
+    with capture_logs() as lines:
+        reader.read(changelog.topic, range(PARTITIONS), lambda: True)
+    reader.close()
+    said = [line for line in lines if line["event"] == "recovering"]
+    shares = [line["share"] for line in said]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] < 0.5 < shares[-1] <= 1
+    assert all((line["left_s"] is None) == (line["share"] == 0) for line in said)
+    assert said[-1]["left_s"] < 5
+    assert said[-1]["records"] > 30_000
+    assert said[-1]["per_s"] > 1_000
+
+
 def test_a_recovery_that_is_no_longer_wanted_ends_at_once(changelog: Changelog) -> None:
     changelog.commit(some(random.Random(1), 50))
     reader = ChangelogReader(Connection(changelog.kafka), APP, changelog.admin, changelog.ends, changelog.folder)
