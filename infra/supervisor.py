@@ -6,6 +6,7 @@ A worker ends itself wherever going on could lose or double something, and relie
 import asyncio
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,11 @@ log = structlog.get_logger(part="supervisor")
 
 SUPERVISOR = "EBBTIDE_SUPERVISOR"
 """Names the supervisor's process to a worker, which must not outlive it."""
+TURN = "EBBTIDE_TURN"
+"""Names a socket to a worker that is to take over: it says there that it is loaded, and waits to be told to begin.
+
+To load a worker takes seconds of a busy machine. Where that came between the end of one and the start of the next, the
+group's session could expire meanwhile, and its partitions would move away and back."""
 RESTARTS = "EBBTIDE_RESTARTS"
 """Tells a worker how often its slot was started before."""
 
@@ -57,15 +63,40 @@ def why_ended(status: int) -> str:
 
 
 @dataclass(slots=True)
+class Successor:
+    """A worker that is loaded and waits for its turn."""
+
+    process: asyncio.subprocess.Process
+    turn: socket.socket
+
+    async def loads(self) -> bool:
+        """Waits until it has; False where it ended instead."""
+        return bool(await asyncio.get_running_loop().sock_recv(self.turn, 1))
+
+    def discard(self) -> None:
+        """Has it end; it has nothing yet that could be lost."""
+        self.turn.close()
+        with suppress(ProcessLookupError):
+            self.process.kill()
+
+    def begin(self) -> asyncio.subprocess.Process:
+        """Has it begin; the process."""
+        with suppress(OSError):  # it has ended, and whoever waits for it will hear of that
+            self.turn.send(b"1")
+        self.turn.close()
+        return self.process
+
+
+@dataclass(slots=True)
 class Slot:
     """One worker's place: its number, its web port, and the process that runs in it now."""
 
     number: int
     port: int
     process: asyncio.subprocess.Process | None = None
+    successor: Successor | None = None
+    """Takes over as soon as the process has ended."""
     starts: int = 0
-    rolling: bool = False
-    """Whether it was asked to end, to be started again at once."""
     failures: int = 0
     refusals: int = 0
 
@@ -78,11 +109,16 @@ class Slot:
         self.failures += 1
         return float(pause_s)
 
+    @property
+    def running(self) -> asyncio.subprocess.Process | None:
+        """The process, while it runs."""
+        return self.process if self.process is not None and self.process.returncode is None else None
+
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to the process, if there is one."""
-        if self.process is not None and self.process.returncode is None:
+        if (process := self.running) is not None:
             with suppress(ProcessLookupError):
-                self.process.send_signal(number)
+                process.send_signal(number)
 
 
 class Supervisor:
@@ -130,8 +166,7 @@ class Supervisor:
             status = await self._run_once(slot)
             if self._ending.is_set():
                 return
-            if slot.rolling:
-                slot.rolling = False
+            if slot.successor is not None:
                 continue
             pause_s = slot.note_end(status, time.monotonic() - began_s)
             if slot.refusals >= REFUSALS:
@@ -142,18 +177,25 @@ class Supervisor:
                 await asyncio.wait_for(self._ending.wait(), pause_s)
 
     async def _run_once(self, slot: Slot) -> int:
-        slot.process = await asyncio.create_subprocess_exec(
-            *self._command,
-            str(slot.number),
-            env={**self._variables, RESTARTS: str(slot.starts)},
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops them in order
-        )
-        slot.starts += 1
+        successor, slot.successor = slot.successor, None
+        slot.process = successor.begin() if successor is not None else await self._start(slot)
         log.info("worker_started", slot=slot.number, pid=slot.process.pid)
         if self._ending.is_set():
             slot.send(signal.SIGTERM)
         return await slot.process.wait()
+
+    async def _start(self, slot: Slot, turn: socket.socket | None = None) -> asyncio.subprocess.Process:
+        passed = () if turn is None else (turn.fileno(),)
+        taking_over = {} if turn is None else {TURN: str(turn.fileno())}
+        slot.starts += 1
+        return await asyncio.create_subprocess_exec(
+            *self._command,
+            str(slot.number),
+            env={**self._variables, **taking_over, RESTARTS: str(slot.starts - 1)},
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops them in order
+            pass_fds=passed,
+        )
 
     def _give_up(self, slot: Slot) -> None:
         log.critical(
@@ -174,7 +216,7 @@ class Supervisor:
     async def _stop(self, keeping: Sequence[asyncio.Task[None]]) -> bool:
         """Whether all workers ended by themselves and in good order."""
         began_s = time.monotonic()
-        running = [slot for slot in self._slots if slot.process is not None and slot.process.returncode is None]
+        running = [slot for slot in self._slots if slot.running is not None]
         log.info("stopping", workers=len(running))
         self._send_all(signal.SIGTERM)
         _, late = await asyncio.wait(keeping, timeout=STOP_S)
@@ -184,6 +226,10 @@ class Supervisor:
             await asyncio.wait(late)
         for task in self._rolls:
             task.cancel()
+        await asyncio.gather(*self._rolls, return_exceptions=True)
+        for slot in self._slots:
+            if slot.successor is not None:
+                slot.successor.discard()
         statuses = {slot.number: slot.process.returncode for slot in running if slot.process is not None}
         log.info("stopped", statuses=statuses, took_s=round(time.monotonic() - began_s, 1))
         young = {-signal.SIGTERM, 128 + signal.SIGTERM}  # it had not begun to work
@@ -197,6 +243,8 @@ class Supervisor:
 
     def _hung_up(self) -> None:
         if self._has_terminal and not sys.stderr.isatty():  # not a wish for a restart: the terminal was closed
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stderr.fileno())
             self._interrupted()
         elif self._roll.state == "running":
             log.warning("already_restarting", slot=self._roll.slot)
@@ -209,35 +257,53 @@ class Supervisor:
         self._say(Roll(self._roll.number + 1, "running"))
         for slot in self._slots:
             self._say(replace(self._roll, slot=slot.number))
-            await self._restart(slot)
-            if not await self._becomes_ready(slot):
-                reason = f"worker {slot.number} was not ready within {READY_S:g} s; those after it were left alone"
+            reason = await self._restart(slot)
+            if reason is not None:
                 log.error("restart_failed", slot=slot.number, why=reason)
                 self._say(replace(self._roll, state="failed", reason=reason))
                 return
         log.info("restarted", workers=len(self._slots))
         self._say(replace(self._roll, state="done", slot=None))
 
-    async def _restart(self, slot: Slot) -> None:
-        process = slot.process
-        if process is None or process.returncode is not None:
-            return  # it is being started again anyway
-        log.info("worker_restarts", slot=slot.number, pid=process.pid)
-        slot.rolling = True
-        slot.send(signal.SIGTERM)
+    async def _restart(self, slot: Slot) -> str | None:
+        """Replaces the worker by a new one; why that went wrong, or None."""
+        successor = await self._load_successor(slot)
+        if successor is None:
+            return f"the new worker {slot.number} did not start; the one before it, and those after it, were left alone"
+        slot.successor = successor
+        if (process := slot.running) is not None:
+            log.info("worker_restarts", slot=slot.number, pid=process.pid)
+            slot.send(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(asyncio.shield(process.wait()), STOP_S)
+            except TimeoutError:
+                log.warning("killing", slot=slot.number, why=f"it did not stop within {STOP_S:g} s")
+                slot.send(signal.SIGKILL)
+        if not await self._becomes_ready(slot):
+            return f"worker {slot.number} was not ready within {READY_S:g} s; those after it were left alone"
+        return None
+
+    async def _load_successor(self, slot: Slot) -> Successor | None:
+        """A worker that waits for its turn; None where it ended instead, or took too long."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            successor = Successor(await self._start(slot, theirs), ours)
+        loaded = False
         try:
-            await asyncio.wait_for(asyncio.shield(process.wait()), STOP_S)
-        except TimeoutError:
-            log.warning("killing", slot=slot.number, why=f"it did not stop within {STOP_S:g} s")
-            slot.send(signal.SIGKILL)
-            await process.wait()
+            with suppress(TimeoutError):
+                loaded = await asyncio.wait_for(successor.loads(), READY_S)
+        finally:
+            if not loaded:
+                successor.discard()
+        return successor if loaded else None
 
     async def _becomes_ready(self, slot: Slot) -> bool:
         end_s = time.monotonic() + READY_S
-        while time.monotonic() < end_s and not self._ending.is_set():
+        while time.monotonic() < end_s:
             answer = await asyncio.to_thread(ask, slot.port, "/ready")
-            running = slot.process.pid if slot.process is not None and slot.process.returncode is None else None
-            if answer is not None and answer[0] == 200 and answer[1].get("pid") == running:
+            new = slot.running if slot.successor is None else None
+            if new is not None and answer is not None and answer[0] == 200 and answer[1].get("pid") == new.pid:
                 return True
             await asyncio.sleep(LOOK_S)
         return False
