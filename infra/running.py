@@ -21,9 +21,8 @@ PR_SET_PDEATHSIG = 1
 
 def run_streams_worker(environment: Environment, slot: int) -> None:
     """The Faust worker of a slot, until a signal; does not return. Under a supervisor it dies with it."""
-    import faust
-
     from streams.logs import configure_logging
+    from streams.worker import Worker
 
     supervised = SUPERVISOR in os.environ
     if supervised:
@@ -35,9 +34,7 @@ def run_streams_worker(environment: Environment, slot: int) -> None:
         _await_turn(int(os.environ[TURN]))
     require_free(app.conf.web_port, f"the web pages of stream worker {slot}")
     Records(environment.data_dir).note_worker(slot, as_process(os.getpid(), app.conf.web_port))
-    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
-    worker.spinner = None  # it writes to the terminal however quiet the worker is
-    worker.execute_from_commandline()
+    Worker(app).execute_from_commandline()
 
 
 def _app(environment: Environment, slot: int) -> "faust.App":
