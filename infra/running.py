@@ -11,7 +11,7 @@ from infra.environment import Environment
 from infra.kafka import KafkaAway, client_config
 from infra.local.holders import require_free
 from infra.stream_workers import Records, as_process
-from infra.supervisor import BROKER_AWAY, RESTARTS, SUPERVISOR, TURN
+from infra.worker_slot import BROKER_AWAY, RESTARTS, SUPERVISOR, TURN
 
 if TYPE_CHECKING:
     import faust

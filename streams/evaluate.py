@@ -80,7 +80,8 @@ class Decider:
                 effects = self.evaluator.apply_profile(state, fact, now_ms)
             case Outcome():
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
-        count(effects, self._counts)
+        if effects.records or effects.counts:
+            count(effects, self._counts)
         step = _step(state, effects)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
@@ -91,7 +92,8 @@ class Decider:
         """The step of a user's timers that are due at `now_ms`."""
         state = UserState.decode(user_id, raw_state)
         effects = self.evaluator.fire_due(state, now_ms)
-        count(effects, self._counts)
+        if effects.records or effects.counts:
+            count(effects, self._counts)
         return _step(state, effects)
 
     def _read(self, record: Record) -> Input:

@@ -137,6 +137,7 @@ def test_a_rolling_restart_while_events_flow_takes_the_workers_in_turn(
     after = streams.wait_ready(0, 1)
     assert not set(two_workers.values()) & set(after.values())
     assert {slot: streams.ready(slot)["partitions"] for slot in (0, 1)} == held, "static membership keeps them in place"
+    assert totals(streams)["rebalances_total",] == 2, "each had one of its own, when it was assigned them"
     feed.join()
     streams.wait_drained()
     assert streams.decided() == streams.each_once()
@@ -198,7 +199,8 @@ def test_what_a_beginner_may_have_forgotten_is_one_line(streams: Streams, tmp_pa
         port = str(taken.getsockname()[1])
         why = f"port {port} for the web pages of stream worker 0 is in use by"
         refused(streams, why, **elsewhere | {"EBBTIDE_WEB_PORT": port})
-    AdminClient({"bootstrap.servers": streams.kafka}).delete_topics([OUTCOMES.name])[OUTCOMES.name].result(30)
+    admin = AdminClient({"bootstrap.servers": streams.kafka})  # dropped, its futures would not resolve
+    admin.delete_topics([OUTCOMES.name])[OUTCOMES.name].result(30)
     try:
         refused(streams, "no topic outcomes; run `ebbtide topics` first", **elsewhere)
     finally:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LOGGING = [*(ROOT / "streams").glob("*.py"), *(ROOT / "infra").glob("supervis*.py"), ROOT / "infra" / "running.py"]
+INFRA = ("running", "supervising", "supervisor", "worker_slot")
+LOGGING = [*(ROOT / "streams").glob("*.py"), *(ROOT / "infra" / f"{name}.py" for name in INFRA)]
 EVENT = re.compile(
     r'(?:log|get_logger\(\))\.(?:info|warning|error|critical|exception)\(\s*(".*?"(?: if .*? else ".*?")?)'
 )

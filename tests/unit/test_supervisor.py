@@ -14,16 +14,18 @@ import pytest
 from running_senders import wait_until
 from running_streams import is_gone
 
-from infra.supervisor import LONGEST_PAUSE_S, REFUSED, STEADY_S, Slot
+from infra.worker_slot import LONGEST_PAUSE_S, REFUSED, STEADY_S, Slot
 
 PROGRAM = """
 import asyncio, os, sys
-from infra.supervisor import Slot, Supervisor
+from infra.supervisor import Supervisor
+from infra.worker_slot import Slot
 from streams.logs import configure_logging
 
 async def main():
-    slots = [Slot(number, 1) for number in range(2)]
-    return await Supervisor([sys.executable, "-c", sys.argv[1]], os.environ, slots, lambda roll: None).run()
+    command = [sys.executable, "-c", sys.argv[1]]
+    slots = [Slot(number, 1, command, os.environ) for number in range(2)]
+    return await Supervisor(slots, lambda roll: None).run()
 
 configure_logging()
 sys.exit(asyncio.run(main()))
@@ -76,7 +78,7 @@ def test_a_worker_that_ends_is_started_again_after_a_pause_that_doubles(supervis
 
 
 def test_the_pause_is_bounded_and_short_again_after_a_steady_run() -> None:
-    slot = Slot(0, 1)
+    slot = Slot(0, 1, [], {})
     assert [slot.note_end(1, 0.1) for _ in range(9)][-1] == LONGEST_PAUSE_S
     assert slot.note_end(1, STEADY_S + 1) == 0.5
 
