@@ -161,11 +161,14 @@ def watch_readiness(streams: Streams, rolled: Future[object]) -> dict[int, float
 
 @pytest.mark.usefixtures("two_workers")
 def test_ctrl_c_stops_all_within_five_seconds_and_loses_nothing_that_is_in_flight(streams: Streams) -> None:
-    streams.publish(6_000)
-    wait_until(lambda: streams.lag() < 6_000, "the work has begun")
+    before = totals(streams)["records_applied_total", "events"]
+    feed = streams.publishing(12_000, per_s=4_000)
+    wait_until(lambda: totals(streams)["records_applied_total", "events"] > before, "the work has begun")
     status, took_s = streams.stop(signal.SIGINT)
+    feed.join()
     assert status == 0, streams.tail()
     assert took_s < 5.0
+    assert 0 < streams.lag() < 12_000, "it was not in the middle of its work"
     commands, decisions = streams.decided()
     assert commands == decisions, "half of a checkpoint is visible"
     assert set(commands) == {1}
