@@ -354,7 +354,7 @@ def demo(
 
 
 def _problem(message: str) -> NoReturn:
-    from infra.supervisor import SUPERVISOR
+    from infra.worker_slot import SUPERVISOR
 
     if SUPERVISOR in os.environ:  # a worker's log is JSON to its end
         import structlog

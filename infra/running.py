@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from infra.environment import Environment
 from infra.kafka import KafkaAway, client_config
 from infra.local.holders import require_free
 from infra.stream_workers import Records, as_process
-from infra.supervisor import BROKER_AWAY, RESTARTS, SUPERVISOR
+from infra.worker_slot import BROKER_AWAY, RESTARTS, SUPERVISOR, TURN
 
 if TYPE_CHECKING:
     import faust
@@ -20,9 +21,8 @@ PR_SET_PDEATHSIG = 1
 
 def run_streams_worker(environment: Environment, slot: int) -> None:
     """The Faust worker of a slot, until a signal; does not return. Under a supervisor it dies with it."""
-    import faust
-
     from streams.logs import configure_logging
+    from streams.worker import Worker
 
     supervised = SUPERVISOR in os.environ
     if supervised:
@@ -30,10 +30,11 @@ def run_streams_worker(environment: Environment, slot: int) -> None:
     os.environ.update(environment.variables())
     configure_logging(slot=slot)
     app = _app_where_kafka_answers(environment, slot) if supervised else _app(environment, slot)
+    if TURN in os.environ:
+        _await_turn(int(os.environ[TURN]))
+    require_free(app.conf.web_port, f"the web pages of stream worker {slot}")
     Records(environment.data_dir).note_worker(slot, as_process(os.getpid(), app.conf.web_port))
-    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)
-    worker.spinner = None  # it writes to the terminal however quiet the worker is
-    worker.execute_from_commandline()
+    Worker(app).execute_from_commandline()
 
 
 def _app(environment: Environment, slot: int) -> "faust.App":
@@ -42,7 +43,6 @@ def _app(environment: Environment, slot: int) -> "faust.App":
 
     settings = StreamSettings()
     client_config(environment.kafka)
-    require_free(settings.web_port + slot, f"the web pages of stream worker {slot}")
     return create_app(settings, slot, int(os.environ.get(RESTARTS, 0)))
 
 
@@ -56,6 +56,14 @@ def _app_where_kafka_answers(environment: Environment, slot: int) -> "faust.App"
     except (KafkaAway, KafkaException) as error:
         structlog.get_logger().warning("kafka_away", reason=str(error))
         raise SystemExit(BROKER_AWAY) from None
+
+
+def _await_turn(number: int) -> None:
+    """Says on this socket that the worker is loaded, and waits to be told to begin; ends where nobody will any more."""
+    with socket.socket(fileno=number) as turn:
+        turn.send(b"1")
+        if not turn.recv(1):
+            raise SystemExit(0)
 
 
 def die_with(parent: int) -> None:

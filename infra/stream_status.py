@@ -13,9 +13,9 @@ from infra.environment import Environment
 from infra.kafka import KafkaAway, Progress
 from infra.local.processes import Process
 from infra.stream_workers import NoSupervisor, Records, Roll, Supervision, ask
+from streams.partitioning import INPUTS
+from streams.settings import StreamSettings
 
-INPUTS = ("profiles", "outcomes", "events")
-GROUP = "ebbtide-streams"
 LOOK_S = 0.2
 YOUNG_S = 20.0
 """How long a worker's page may be silent before that is worth a word: it comes with the first answer of the broker."""
@@ -65,16 +65,17 @@ def _ask_worker(slot: int, port: int, process: Process | None) -> dict[str, Any]
 
 def _ask_broker(environment: Environment, found: Status) -> None:
     """Adds the partitions that no worker has, with their lag as the group's committed offsets leave it."""
+    topics = [topic.name for topic in INPUTS]
     owned = {partition["partition"] for partition in found.partitions}
     try:
         with Progress(environment.kafka) as progress:
-            numbers = set().union(*(progress.ends(topic).high for topic in INPUTS))
-            lags = progress.lags(GROUP, INPUTS) if numbers - owned else {}
+            numbers = set().union(*(progress.ends(topic).high for topic in topics))
+            lags = progress.lags(StreamSettings().streams_group, topics) if numbers - owned else {}
     except KafkaAway as away:
         found.problem = str(away)
         return
     for number in sorted(numbers - owned):
-        lag = sum(lags.get((topic, number), 0) for topic in INPUTS)
+        lag = sum(lags.get((topic, number), 0) for topic in topics)
         found.partitions.append({"partition": number, "worker": None, "lag": lag})
     found.partitions.sort(key=lambda partition: int(partition["partition"]))
     if not found.workers:

@@ -13,7 +13,8 @@ from infra.kafka import client_config
 from infra.local.holders import is_free, require_free
 from infra.local.processes import wait_until
 from infra.stream_workers import Records, Roll, Supervision, as_process
-from infra.supervisor import Slot, Supervisor
+from infra.supervisor import Supervisor
+from infra.worker_slot import Slot
 
 PARTITIONS_A_WORKER = 4
 """Fewer, and one partition more or less is a large part of a worker's load: some idle while others cannot keep up."""
@@ -37,18 +38,18 @@ def run_supervisor(environment: Environment, workers: int) -> int:
         settings = StreamSettings()
         client_config(environment.kafka)
         partitions = user_partitions(settings.connection)
-        slots = [Slot(number, settings.web_port + number) for number in range(workers)]
+        command = [sys.executable, "-m", "infra.cli", "run", "streams", "--instance", environment.instance, "--slot"]
+        slots = [Slot(number, settings.web_port + number, command, os.environ) for number in range(workers)]
         _require_ports(slots)
         configure_logging()
         _warn(workers, partitions)
         process, ports = as_process(os.getpid()), {slot.number: slot.port for slot in slots}
-        command = [sys.executable, "-m", "infra.cli", "run", "streams", "--instance", environment.instance, "--slot"]
 
         def note(roll: Roll) -> None:
             records.note_supervision(Supervision(process, ports, roll))
 
         async def supervise() -> int:
-            return await Supervisor(command, os.environ, slots, note).run()
+            return await Supervisor(slots, note).run()
 
         return asyncio.run(supervise())
 

@@ -8,105 +8,32 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
-from infra.stream_workers import Roll, ask
+from infra.stream_workers import Roll
+from infra.worker_slot import READY_S, REFUSED, STOP_S, Slot, why_ended
 
 log = structlog.get_logger(part="supervisor")
 
-SUPERVISOR = "EBBTIDE_SUPERVISOR"
-"""Names the supervisor's process to a worker, which must not outlive it."""
-RESTARTS = "EBBTIDE_RESTARTS"
-"""Tells a worker how often its slot was started before."""
-
-PAUSE_S = 0.5
-LONGEST_PAUSE_S = 30.0
-"""The wait before a start doubles from the first of these to the second, so that a worker which cannot run costs
-little, and one that can again is back soon."""
-STEADY_S = 15.0
-"""A worker that ran this long has recovered and worked; what ends it then is a new story, and the wait short again."""
-REFUSED = 2
 REFUSALS = 3
 """How often in a row a slot may end with REFUSED, which a person must mend: starting it again will not."""
-BROKER_AWAY = 75
-"""EX_TEMPFAIL of sysexits.h: a worker of ours found no broker, and is to be started until there is one."""
-STOP_S = 8.0
-"""How long a worker may take to stop, above its promise of 5 s, before it is killed."""
-READY_S = 300.0
-"""How long a rolling restart waits for a worker, many times a recovery, before it leaves the others as they are."""
-LOOK_S = 0.2
-
-WHY = {
-    0: "it ended in good order, and nobody had asked it to",
-    1: "it crashed; its log says how",
-    REFUSED: "it refused to start; its log says what to mend",
-    70: "it ended itself, for going on could have lost or doubled something; its log says what",
-    BROKER_AWAY: "Kafka does not answer",
-}
-
-
-def why_ended(status: int) -> str:
-    """What an exit status of a worker means."""
-    if status < 0:
-        return f"it was killed by {signal.Signals(-status).name}"
-    return WHY.get(status, f"it ended with status {status}")
-
-
-@dataclass(slots=True)
-class Slot:
-    """One worker's place: its number, its web port, and the process that runs in it now."""
-
-    number: int
-    port: int
-    process: asyncio.subprocess.Process | None = None
-    starts: int = 0
-    rolling: bool = False
-    """Whether it was asked to end, to be started again at once."""
-    failures: int = 0
-    refusals: int = 0
-
-    def note_end(self, status: int, lived_s: float) -> float:
-        """How long to wait before the next start."""
-        if lived_s > STEADY_S:
-            self.failures = self.refusals = 0
-        self.refusals = self.refusals + 1 if status == REFUSED else 0
-        pause_s = min(LONGEST_PAUSE_S, PAUSE_S * 2**self.failures)
-        self.failures += 1
-        return float(pause_s)
-
-    def send(self, number: signal.Signals) -> None:
-        """Sends a signal to the process, if there is one."""
-        if self.process is not None and self.process.returncode is None:
-            with suppress(ProcessLookupError):
-                self.process.send_signal(number)
 
 
 class Supervisor:
-    """Runs `command` with a slot's number appended, one process for each of `slots`.
+    """Keeps a worker running in each of `slots`. `note` hears how a rolling restart goes."""
 
-    `note` hears how a rolling restart goes.
-    """
-
-    def __init__(
-        self,
-        command: Sequence[str],
-        variables: Mapping[str, str],
-        slots: Sequence[Slot],
-        note: Callable[[Roll], object],
-    ) -> None:
-        self._command = command
-        self._variables = {**variables, SUPERVISOR: str(os.getpid())}
+    def __init__(self, slots: Sequence[Slot], note: Callable[[Roll], object]) -> None:
         self._slots = slots
         self._note = note
         self._roll = Roll()
         self._ending = asyncio.Event()
         self._interrupts = 0
         self._gave_up = False
-        self._rolls: set[asyncio.Task[None]] = set()
+        self._rolling: asyncio.Task[None] | None = None
         self._has_terminal = sys.stderr.isatty()
 
     async def run(self) -> int:
@@ -118,7 +45,10 @@ class Supervisor:
         self._note(self._roll)
         log.info("supervising", workers=len(self._slots), pid=os.getpid())
         keeping = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
-        await self._ending.wait()
+        ending = asyncio.create_task(self._ending.wait())
+        done, _ = await asyncio.wait({ending, *keeping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task  # a defect in keeping one ends all: workers die with their supervisor
         clean = await self._stop(keeping)
         if self._gave_up:
             return REFUSED
@@ -127,11 +57,13 @@ class Supervisor:
     async def _keep(self, slot: Slot) -> None:
         while not self._ending.is_set():
             began_s = time.monotonic()
-            status = await self._run_once(slot)
+            process = await slot.begin()
+            if self._ending.is_set():
+                slot.send(signal.SIGTERM)
+            status = await process.wait()
             if self._ending.is_set():
                 return
-            if slot.rolling:
-                slot.rolling = False
+            if slot.successor is not None:
                 continue
             pause_s = slot.note_end(status, time.monotonic() - began_s)
             if slot.refusals >= REFUSALS:
@@ -141,24 +73,9 @@ class Supervisor:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ending.wait(), pause_s)
 
-    async def _run_once(self, slot: Slot) -> int:
-        slot.process = await asyncio.create_subprocess_exec(
-            *self._command,
-            str(slot.number),
-            env={**self._variables, RESTARTS: str(slot.starts)},
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops them in order
-        )
-        slot.starts += 1
-        log.info("worker_started", slot=slot.number, pid=slot.process.pid)
-        if self._ending.is_set():
-            slot.send(signal.SIGTERM)
-        return await slot.process.wait()
-
     def _give_up(self, slot: Slot) -> None:
-        log.critical(
-            "gave_up", slot=slot.number, why=f"it refused to start {REFUSALS} times in a row; mend what its log says"
-        )
+        why = f"it refused to start {REFUSALS} times in a row; mend what its log says"
+        log.critical("gave_up", slot=slot.number, why=why)
         self._gave_up = True
         self._ending.set()
 
@@ -174,16 +91,16 @@ class Supervisor:
     async def _stop(self, keeping: Sequence[asyncio.Task[None]]) -> bool:
         """Whether all workers ended by themselves and in good order."""
         began_s = time.monotonic()
-        running = [slot for slot in self._slots if slot.process is not None and slot.process.returncode is None]
+        running = [slot for slot in self._slots if slot.running is not None]
         log.info("stopping", workers=len(running))
+        if self._rolling is not None:
+            self._rolling.cancel()
         self._send_all(signal.SIGTERM)
         _, late = await asyncio.wait(keeping, timeout=STOP_S)
         if late:
             log.warning("killing", why=f"{len(late)} workers did not stop within {STOP_S:g} s")
             self._send_all(signal.SIGKILL)
-            await asyncio.wait(late)
-        for task in self._rolls:
-            task.cancel()
+        await asyncio.gather(*keeping, *(slot.drop_successor() for slot in self._slots))
         statuses = {slot.number: slot.process.returncode for slot in running if slot.process is not None}
         log.info("stopped", statuses=statuses, took_s=round(time.monotonic() - began_s, 1))
         young = {-signal.SIGTERM, 128 + signal.SIGTERM}  # it had not begun to work
@@ -197,50 +114,41 @@ class Supervisor:
 
     def _hung_up(self) -> None:
         if self._has_terminal and not sys.stderr.isatty():  # not a wish for a restart: the terminal was closed
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stderr.fileno())
             self._interrupted()
         elif self._roll.state == "running":
             log.warning("already_restarting", slot=self._roll.slot)
         else:
-            task = asyncio.create_task(self._restart_in_turn())
-            self._rolls.add(task)
-            task.add_done_callback(self._rolls.discard)
+            self._rolling = asyncio.create_task(self._restart_in_turn())
+            self._rolling.add_done_callback(self._rolled)
 
     async def _restart_in_turn(self) -> None:
         self._say(Roll(self._roll.number + 1, "running"))
         for slot in self._slots:
             self._say(replace(self._roll, slot=slot.number))
-            await self._restart(slot)
-            if not await self._becomes_ready(slot):
-                reason = f"worker {slot.number} was not ready within {READY_S:g} s; those after it were left alone"
+            reason = await self._restart(slot)
+            if reason is not None:
                 log.error("restart_failed", slot=slot.number, why=reason)
                 self._say(replace(self._roll, state="failed", reason=reason))
                 return
         log.info("restarted", workers=len(self._slots))
         self._say(replace(self._roll, state="done", slot=None))
 
-    async def _restart(self, slot: Slot) -> None:
-        process = slot.process
-        if process is None or process.returncode is not None:
-            return  # it is being started again anyway
-        log.info("worker_restarts", slot=slot.number, pid=process.pid)
-        slot.rolling = True
-        slot.send(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(asyncio.shield(process.wait()), STOP_S)
-        except TimeoutError:
-            log.warning("killing", slot=slot.number, why=f"it did not stop within {STOP_S:g} s")
-            slot.send(signal.SIGKILL)
-            await process.wait()
+    @staticmethod
+    async def _restart(slot: Slot) -> str | None:
+        """Replaces the worker by a new one; why that went wrong, or None."""
+        if not await slot.load_successor():
+            return f"the new worker {slot.number} did not start; the one before it, and those after it, were left alone"
+        await slot.end()
+        if not await slot.becomes_ready():
+            return f"worker {slot.number} was not ready within {READY_S:g} s; those after it were left alone"
+        return None
 
-    async def _becomes_ready(self, slot: Slot) -> bool:
-        end_s = time.monotonic() + READY_S
-        while time.monotonic() < end_s and not self._ending.is_set():
-            answer = await asyncio.to_thread(ask, slot.port, "/ready")
-            running = slot.process.pid if slot.process is not None and slot.process.returncode is None else None
-            if answer is not None and answer[0] == 200 and answer[1].get("pid") == running:
-                return True
-            await asyncio.sleep(LOOK_S)
-        return False
+    def _rolled(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("restart_failed", slot=self._roll.slot, why="a defect", exc_info=error)
+            self._say(replace(self._roll, state="failed", reason=f"a defect: {error!r}"))
 
     def _say(self, roll: Roll) -> None:
         self._roll = roll

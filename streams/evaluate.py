@@ -90,7 +90,8 @@ class Decider:
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
         step = _step(state, effects, record.partition)
         _require_bounds(step)
-        count(effects, self._counts)
+        if effects.records or effects.counts:
+            count(effects, self._counts)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
             cause = DeadLetterCause.RULE_ERROR
@@ -101,7 +102,8 @@ class Decider:
         """The step of a user's timers that are due at `now_ms`."""
         state = encoding.decode(user_id, raw_state)
         effects = self.evaluator.fire_due(state, now_ms)
-        count(effects, self._counts)
+        if effects.records or effects.counts:
+            count(effects, self._counts)
         return _step(state, effects, partition)
 
     def put_aside(

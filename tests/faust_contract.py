@@ -16,6 +16,7 @@ from faust.transport.consumer import Consumer, Fetcher, TransactionManager
 from faust.transport.producer import Producer
 from faust.types.tuples import ConsumerMessage
 from mode.services import ServiceTask
+from mode.worker import Worker
 
 from streams.broker import Connection
 from streams.runtime import Runtime, RuntimeSettings
@@ -60,6 +61,7 @@ METHODS: dict[type, dict[str, list[str]]] = {
         "_on_partitions_assigned": ["assigned", "generation_id"],
     },
     Conductor: {"acks_enabled_for": ["topic"]},
+    Worker: {"_sentinel_task": [], "execute_from_commandline": []},
     Stream: {"add_processor": ["processor"]},
     faust.Schema: {"compile": ["app"]},
     faust.Sensor: {"on_message_out": ["tp", "offset", "message"]},

@@ -113,7 +113,7 @@ class Pipeline:
         }
         with (self.directory / "streams.log").open("ab") as log:
             self._streams = subprocess.Popen(
-                [sys.executable, "-m", "infra.cli", "run", "streams"],
+                [sys.executable, "-m", "infra.cli", "run", "streams", "--slot", "0"],
                 env=os.environ | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
