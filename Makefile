@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint fmt up down status logs clean setup setup-lint
+.PHONY: help demo test test-all bench-streams lint fmt up down status logs clean setup setup-lint
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
@@ -9,7 +9,7 @@ ebbtide := .venv/bin/ebbtide
 with_engine := --engine $(ENGINE)
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: setup ## Run the whole pipeline on a real purchase log, on real servers, and check its books
 	@$(ebbtide) demo $(ARGS)
@@ -19,6 +19,9 @@ test: setup ## Run the tests on real servers (ARGS='-k name' goes to pytest)
 
 test-all: setup ## Run all of that and the long kills and outages of the stream runtime
 	@.venv/bin/pytest -m "slow or not slow" $(ARGS)
+
+bench-streams: setup ## Measure the stream layer on a broker of its own (ARGS='--quick', ARGS=--help)
+	@.venv/bin/python -m perf.bench_streams $(ARGS)
 
 lint: setup-lint ## Check style, types and import rules; needs no server and no Java
 	.venv/bin/ruff check .

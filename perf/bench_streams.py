@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
@@ -156,6 +157,7 @@ def main(
     ] = None,
     unpinned: Annotated[bool, typer.Option("--unpinned", help="Let the scheduler place broker and workers.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed is another crowd.")] = 1,
+    record: Annotated[Path, typer.Option("--record", help="The file that results are appended to.")] = results.FILE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON instead of tables.")] = False,
 ) -> None:
     """Measure the stream layer on a broker of its own, and append what was found to perf/results.
@@ -179,7 +181,7 @@ def main(
         sys.stderr.write(f"bench-streams: {problem}\n")
         raise SystemExit(2) from None
     if run is not None:
-        _finish(run, as_json)
+        _finish(run, record, as_json)
 
 
 def _present_parts() -> Iterator[str]:
@@ -204,14 +206,14 @@ def _measure(options: Options, profiled: int) -> Run | None:
     return bench.run
 
 
-def _finish(run: Run, as_json: bool) -> None:
+def _finish(run: Run, record: Path, as_json: bool) -> None:
     run.goals = goals(run)
     if run.sweeps:
-        file = results.FILE.with_name(f"streams-{run.at:%Y-%m-%d-%H%M}.png")
+        file = record.with_name(f"streams-{run.at:%Y-%m-%d-%H%M}.png")
         machine = f"{run.machine['cores']} cores {run.machine['cpu']}, {run.settings['placing']}"
         draw(run.sweeps, f"One worker, one changed at a time. {run.at:%Y-%m-%d}, {run.revision}, {machine}", file)
         sys.stderr.write(f"plot: {file}\n")
-    results.append(run)
+    results.append(run, record)
     if as_json:
         sys.stdout.write(run.model_dump_json() + "\n")
     else:

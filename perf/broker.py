@@ -56,7 +56,12 @@ class Broker:
     @property
     def kafka(self) -> str:
         """Its bootstrap server."""
-        return f"127.0.0.1:{self._server.port}"
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._server.port
 
     @property
     def faust(self) -> Path:

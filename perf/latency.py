@@ -26,6 +26,9 @@ from schemas.topics import EVENTS, PROFILES
 WARM_S = 3.0
 """Left out at the beginning: the worker's and the broker's first transactions."""
 READY_S = 30.0
+WRITE_S = 120.0
+LATE = 1.1
+"""A rate that is missed by more than this is another measurement."""
 SLICE_S = 0.005
 """The feeder appends what is due this often."""
 
@@ -55,6 +58,11 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
     latencies = sorted(_latencies(broker, ends, receipts))
     if not latencies:
         raise MeasurementFailed(f"no command was received after the first {WARM_S:g} s; feed more events")
+    problems = []
+    if len(receipts) != fed.sends:
+        problems.append(f"{len(receipts)} commands instead of {fed.sends}")
+    if took_s > seconds * LATE:
+        problems.append(f"the events were to be fed in {seconds:g} s and took {took_s:.1f} s: the machine is too busy")
     return Latency(
         events_per_s=workload.events / took_s,
         seconds=took_s,
@@ -64,7 +72,7 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
         p99_ms=_at(latencies, 0.99),
         max_ms=latencies[-1],
         behind=behind,
-        problems=[f"{len(receipts)} commands instead of {fed.sends}"] if len(receipts) != fed.sends else [],
+        problems=problems,
     )
 
 
@@ -92,7 +100,7 @@ def _feed(broker: Broker, records: Sequence[tuple[bytes, bytes]], seconds: float
             producer.produce(EVENTS.name, value, key)
         done = due
         producer.poll(SLICE_S)
-    if producer.flush(READY_S):
+    if producer.flush(WRITE_S):
         raise MeasurementFailed("the broker did not take the events")
     return time.monotonic() - began_s
 

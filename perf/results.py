@@ -107,11 +107,11 @@ def new_run(settings: dict[str, Any]) -> Run:
     )
 
 
-def append(run: Run, file: Path = FILE) -> None:
+def append(run: Run, file: Path) -> None:
     """Adds the run to the record."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as lines:
-        lines.write(run.model_dump_json(exclude_none=True) + "\n")
+        lines.write(run.model_dump_json() + "\n")
 
 
 def _cpu() -> str:

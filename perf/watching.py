@@ -69,7 +69,8 @@ class Child:
     def check(self) -> None:
         """Raises MeasurementFailed where it has ended badly."""
         if self._process.poll() not in (None, 0):
-            raise MeasurementFailed(f"{self.name} ended with {self._process.returncode}: {self.last_line()}")
+            said = self.last_line()[:200]
+            raise MeasurementFailed(f"{self.name} ended with {self._process.returncode}: {said} (see {self.log})")
 
     def answer(self, within_s: float) -> dict[str, Any]:
         """What the process says with `perf.inside` when it has done its work."""
