@@ -1,7 +1,7 @@
 """What stands behind the commands: reads them read_committed, in a process of its own, and answers with outcomes.
 
-What it answers is a function of the seed and the command's id. It keeps what it read in a file, one command a line, and
-ends when its standard input does.
+What it answers is a function of the seed and the command's id. It keeps what it read in a file, one command a line. A
+line on its standard input ends the answers, the end of the input ends it, once everything is read.
 """
 
 import argparse
@@ -43,6 +43,10 @@ def answers(seed: int, command_id: str) -> list[tuple[float, OutcomeKind, dict[s
     return found * 2 if chance.random() < 0.05 else found  # some are reported twice
 
 
+SILENCE_S = 3.0
+"""After so long without a command, with the workers gone, none is left."""
+
+
 class Responder:
     """Commands in, outcomes out."""
 
@@ -52,16 +56,17 @@ class Responder:
         self._due: list[tuple[float, int, str, bytes]] = []
         self._number = 0
 
-    def run(self, ending: threading.Event) -> None:
-        """Until `ending` is set and everything is answered."""
+    def run(self, quiet: threading.Event, ending: threading.Event) -> None:
+        """Answers until `quiet` is set, reads until `ending` is, and what is there then."""
         consumer = Consumer(reader_config(self._kafka, "chaos-responder") | {"enable.partition.eof": False})
         consumer.assign([TopicPartition(COMMANDS.name, number, 0) for number in range(self._partitions)])
+        heard_s = time.monotonic()
         with Publisher(self._kafka, **{"message.timeout.ms": 300_000}) as publisher:
-            while not ending.is_set() or self._due:
+            while not ending.is_set() or time.monotonic() - heard_s < SILENCE_S:
                 for message in consumer.consume(500, 0.05):
+                    heard_s = time.monotonic()
                     self._take(message)
-                now_s = time.monotonic()
-                while self._due and self._due[0][0] <= now_s:
+                while self._due and self._due[0][0] <= time.monotonic() and not quiet.is_set():
                     self._answer(publisher, *heapq.heappop(self._due)[2:])
                 self._kept.flush()
         consumer.close()
@@ -93,6 +98,13 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--kept", type=Path, required=True)
     given = parser.parse_args()
-    over = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), over.set()), daemon=True).start()
-    Responder(given.kafka, given.partitions, given.seed, given.kept).run(over)
+    said, over = threading.Event(), threading.Event()
+
+    def listen() -> None:
+        sys.stdin.readline()
+        said.set()
+        sys.stdin.read()
+        over.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    Responder(given.kafka, given.partitions, given.seed, given.kept).run(said, over)

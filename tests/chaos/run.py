@@ -342,18 +342,21 @@ class Chaos:
         """Waits until all inputs are committed and timers had their time, then stops the workers; gives the instant
         up to which every timer must have fired."""
         self.say("the feed has ended")
+        self.crew.wait_until_recovered(within_s=RECOVERED_WITHIN_S)
         self._wait_for_lag(0)
         self.pass_time(time.monotonic() + self.plan.drain_s)
         assert responder.stdin is not None
-        responder.stdin.close()
-        while responder.poll() is None:
-            self.pass_time(time.monotonic() + 0.5)
-        if responder.returncode:
-            raise RuntimeError(f"the responder failed: {(self.folder / 'responder.log').read_text()[-2000:]}")
+        responder.stdin.write(b"quiet\n")
+        responder.stdin.flush()
+        self.pass_time(time.monotonic() + 1)
+        self.crew.wait_until_recovered(within_s=RECOVERED_WITHIN_S)
         self._wait_for_lag(0)
         settled_ms = time.time_ns() // 1_000_000 - 5_000
         for slot in list(self.crew.processes):
             self._stop(slot)
+        responder.stdin.close()
+        if responder.wait(RECOVERED_WITHIN_S):
+            raise RuntimeError(f"the responder failed: {(self.folder / 'responder.log').read_text()[-2000:]}")
         return settled_ms
 
     def _wait_for_lag(self, wanted: int) -> None:

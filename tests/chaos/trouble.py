@@ -7,7 +7,7 @@ from streams.failpoints import NAMES
 
 FREEZE_S = 13.0
 """Longer than the session of 10 s: it wakes as a zombie."""
-STRIKES_WITHIN_S = 25.0
+STRIKES_WITHIN_S = 40.0
 
 
 @dataclass(frozen=True)
