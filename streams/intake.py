@@ -235,7 +235,7 @@ class Intake(threading.Thread):
             name = (message.topic(), message.partition())
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                self._on_error(error, f"{name[0]}[{name[1]}]@{message.offset()}: ")
+                self._on_error(error, "" if name[0] is None else f"{name[0]}[{name[1]}]@{message.offset()}: ")
                 continue
             arrival = arrived.get(name)
             if arrival is None:
