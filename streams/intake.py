@@ -235,7 +235,7 @@ class Intake(threading.Thread):
             name = (message.topic(), message.partition())
             error = message.error()
             if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                self._on_error(error, "" if name[0] is None else f"{name[0]}[{name[1]}]@{message.offset()}: ")
+                self._on_error(error, f"{name[0]}[{name[1]}]@{message.offset()}: ")
                 continue
             arrival = arrived.get(name)
             if arrival is None:
@@ -288,6 +288,8 @@ class Intake(threading.Thread):
         self._paused.clear()
 
     def _on_error(self, error: KafkaError, where: str = "") -> None:
+        if where.startswith("None["):  # it is of the consumer, not of a partition
+            where = ""
         fatal = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError._AUTO_OFFSET_RESET}
         if error.fatal() or error.code() in fatal:
             self._listener.failed(f"the consumer cannot go on: {where}{error.str()}")
