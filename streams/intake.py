@@ -292,6 +292,8 @@ class Intake(threading.Thread):
         self._paused.clear()
 
     def _on_error(self, error: KafkaError, where: str = "") -> None:
+        if where.startswith("None["):  # it is of the consumer, not of a partition
+            where = ""
         fatal = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError._AUTO_OFFSET_RESET}
         if error.fatal() or error.code() in fatal:
             self._listener.failed(f"the consumer cannot go on: {where}{error.str()}")
