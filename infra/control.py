@@ -65,13 +65,17 @@ def _check(kafka: str, scope: str) -> None:
     rules = None if scope == GLOBAL else _running_rules(kafka)
     if rules is None:  # an emergency waits for nothing, and without rules there is no name to get wrong
         return
-    kind = scope.partition("/")[0]
     named = {f"trigger/{name}" for name in rules.triggers} | {f"purpose/{t.purpose}" for t in rules.triggers.values()}
-    known = sorted(named | {control.scope for control in switches(kafka)})
-    if scope not in known:
-        near = get_close_matches(scope, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(k for k in known if k.startswith(kind))}"
-        raise UnknownScope(f"no {kind} {scope.partition('/')[2]!r} in the rules that are current; {hint}")
+    if scope in named:
+        return
+    known = named | {control.scope for control in switches(kafka)}  # a rule may go while it is paused
+    if scope in known:
+        return
+    kind, _, name = scope.partition("/")
+    near = get_close_matches(scope, known, 1)
+    there_are = ", ".join(sorted(other for other in known if other.startswith(f"{kind}/"))) or "none"
+    hint = f"did you mean {near[0]}?" if near else f"there are: {there_are}"
+    raise UnknownScope(f"no {kind} {name!r} in the rules that are current; {hint}")
 
 
 def _running_rules(kafka: str) -> RuleSet | None:
