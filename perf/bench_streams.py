@@ -63,9 +63,8 @@ class Options:
         return DISTRIBUTIONS[:1] if self.quick else DISTRIBUTIONS
 
     def workload(self, events: int, distribution: Distribution = "uniform", span_s: int = 10) -> Workload:
-        """Events that begin now."""
-        now_ms = time.time_ns() // 1_000_000
-        return Workload(events, self.users, distribution, self.seed, now_ms, span_s * 1000)
+        """Events to feed, with profiles from before now."""
+        return Workload(events, self.users, distribution, self.seed, span_ms=span_s * 1000).from_now()
 
 
 class Bench:
@@ -120,7 +119,7 @@ class Bench:
 
     def _scale(self) -> None:
         for workers in scale.WORKERS:
-            self._report(f"{workers} workers")
+            self._report(scale.NAMES[workers])
             workload = self._options.workload(self._options.events)
             point = scale.measure(self._broker, workload, PARTITIONS, workers, self._report)
             self._report(throughput.in_words(point))

@@ -1,6 +1,6 @@
 """Events appended to the broker, and what is known of them without Ebbtide."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,25 +34,42 @@ class Fed:
         }
 
 
+class Counted:
+    """Records on their way, counted by hand as they pass. `first` keeps the first few."""
+
+    def __init__(self, workload: Workload, keep: int = 0) -> None:
+        self._workload = workload
+        self._job = RuleJob()
+        self._matched = 0
+        self._keep = keep
+        self.first: list[tuple[bytes, bytes]] = []
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        apply, now_ms = self._job.apply, self._workload.start_ms + self._workload.span_ms
+        for key, value in self._workload.records():
+            self._matched += apply(key, value, now_ms)[0]
+            if len(self.first) < self._keep:
+                self.first.append((key, value))
+            yield key, value
+
+    def fed(self, broker: Broker) -> Fed:
+        """What was fed, when all of it has passed."""
+        workload = self._workload
+        ends = broker.ends(EVENTS.name)
+        return Fed(workload, broker.partitions, ends, self._matched / workload.events, self._job.sends)
+
+
 def feed(
     broker: Broker, workload: Workload, report: Report, *, sample: int = 0, hidden: bool = False
 ) -> tuple[Fed, Loader]:
-    """Appends the events, and the first `sample` of them to a topic of their own too.
+    """Appends the events, which begin to happen now, and the first `sample` of them to a topic of their own too.
 
     `hidden`: nobody sees them until the loader reveals them.
     """
     report(f"appending {workload.events:,} events of {workload.users:,} users, {workload.distribution}")
-    records = list(workload.records())
+    counted = Counted(workload.from_now(), sample)
     loader = Loader(broker.kafka, hidden=hidden)
-    loader.send(EVENTS.name, records)
+    loader.send(EVENTS.name, counted)
     if sample:
-        broker.load(broker.topic(SAMPLE, EVENTS), records[:sample])
-    return described(broker, workload, records), loader
-
-
-def described(broker: Broker, workload: Workload, records: Iterable[tuple[bytes, bytes]]) -> Fed:
-    """The events that were just appended, counted by hand."""
-    job, matched, now_ms = RuleJob(), 0, workload.start_ms + workload.span_ms
-    for key, value in records:
-        matched += job.apply(key, value, now_ms)[0]
-    return Fed(workload, broker.partitions, broker.ends(EVENTS.name), matched / workload.events, job.sends)
+        broker.load(broker.topic(SAMPLE, EVENTS), counted.first)
+    return counted.fed(broker), loader

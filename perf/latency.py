@@ -14,7 +14,7 @@ from infra.kafka import client_config
 from perf import ebbtide
 from perf.broker import Broker, Ends, Report
 from perf.command_reader import READY
-from perf.feeding import described
+from perf.feeding import Counted
 from perf.placing import on
 from perf.results import Latency
 from perf.rulesets import rules
@@ -39,13 +39,14 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
     broker.apply(rules(1))
     seconds = workload.span_ms / 1000
     report(f"latency at {workload.events / seconds:,.0f} events/s for {seconds:g} s")
-    records = list(workload.records())
     profiles = broker.load_profiles(workload)
     file = broker.home / "logs" / "receipts.jsonl"
     receiving = ("perf.command_reader", broker.kafka, str(partitions), str(file))
     with ebbtide.worker(broker, 1) as worker:
         with Watch(broker.kafka, ebbtide.group_of(1), PROFILES.name, profiles) as watch:
             watch.until_done([worker], lambda text: report(f"profiles: {text}"))
+        counted = Counted(workload.from_now())
+        records = list(counted)
         with Child("commands", receiving, broker.placing.broker, broker.home / "logs") as reader:
             _wait_until_ready(reader)
             with on(broker.placing.broker):
@@ -53,7 +54,7 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
             ends = broker.ends(EVENTS.name)
             behind = _finish(broker, ends, worker, report)
             time.sleep(1.0)  # what was committed last is on its way
-    fed = described(broker, workload, records)
+    fed = counted.fed(broker)
     receipts = dict(orjson.loads(line) for line in file.read_bytes().splitlines())
     latencies = sorted(_latencies(broker, ends, receipts))
     if not latencies:

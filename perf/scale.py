@@ -17,7 +17,8 @@ from perf.watching import Child, MeasurementFailed, Watch
 from perf.workloads import Workload
 from schemas.topics import EVENTS, PROFILES
 
-WORKERS = (1, 2, 4)
+NAMES = {1: "one worker", 2: "two workers", 4: "four workers"}
+WORKERS = tuple(NAMES)
 RECOVERED = "recovered"
 """What a worker logs when it begins to work on the partitions that it was given."""
 JOIN_S = 60.0
@@ -38,7 +39,7 @@ def measure(broker: Broker, workload: Workload, partitions: int, workers: int, r
         with Watch(broker.kafka, group, EVENTS.name, fed.ends) as watch:
             loader.reveal()
             window = watch.until_done(children, report)
-    return output.result(f"{workers} workers", fed, window, 1, workers)
+    return output.result(NAMES[workers], fed, window, 1, workers)
 
 
 def _wait_until_joined(children: Sequence[Child]) -> None:

@@ -1,6 +1,5 @@
 """Sweeps: throughput and memory of one worker over users, rules and partitions, one of them changed at a time."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,7 +23,7 @@ def measure(broker: Broker, base: Workload, smaller: float, report: Report) -> I
             users, rules, partitions = _point(name, value)
             in_the_middle = (users, rules, partitions) == (BASE_USERS, BASE_RULES, BASE_PARTITIONS)
             if not in_the_middle or middle is None:
-                workload = replace(base, users=max(100, round(users * smaller)), start_ms=time.time_ns() // 1_000_000)
+                workload = replace(base, users=max(100, round(users * smaller)))
                 report(f"{workload.users:,} users, {rules} rules, {partitions} partitions")
                 point = ebbtide.measure_alone(broker, workload, partitions, rules, report)
                 middle = point if in_the_middle else middle

@@ -7,8 +7,9 @@ third of them is written to, but for those who only wish and those who were writ
 
 import heapq
 import random
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any, Literal
@@ -73,6 +74,10 @@ class Workload:
     seed: int = 1
     start_ms: int = 0
     span_ms: int = SPAN_MS
+
+    def from_now(self) -> "Workload":
+        """The same events, beginning at this moment."""
+        return replace(self, start_ms=time.time_ns() // 1_000_000)
 
     def places(self, ms: int) -> int:
         """How many events happen in that time."""
