@@ -17,7 +17,7 @@ from streams.health import Health, Phase
 from streams.journal import CheckpointJournal
 from streams.metrics import Metrics
 from streams.pages import Pages
-from streams.partitioning import BESIDE, INPUTS, OUTPUTS, user_partitions
+from streams.partitioning import INPUTS, OUTPUTS, user_partitions
 from streams.rulefeed import Published, RuleFeed
 from streams.runtime import Runtime, RuntimeSettings
 from streams.settings import StreamSettings
@@ -70,7 +70,7 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
             inputs=tuple(topic.name for topic in INPUTS),
             partitions=user_partitions(connection),
             checkpoint_s=settings.commit_interval_s,
-            beside=tuple(topic.name for topic in (*OUTPUTS, *BESIDE)),
+            beside=tuple(topic.name for topic in OUTPUTS),  # of rules and switches the feed never goes back by itself
             snapshot_s=settings.snapshot_interval_s or None,
             faust={
                 "datadir": str(settings.data_dir),
