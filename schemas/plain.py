@@ -1,12 +1,11 @@
 """Events told at a glance: whether one is plainly valid, whose it is and of which type, without its model.
 
 On a stream of events most concern no rule, and the model is the larger part of what such an event costs. Sufficient,
-not necessary: what is accepted here the model accepts with the same id, type and user; whatever else there is, the
-model decides.
+not necessary: what is accepted here the model accepts with the same values; whatever else there is, the model decides.
 """
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, MsgspecError, Struct, UnsetType
@@ -16,6 +15,8 @@ _Text = Annotated[str, Meta(min_length=1, max_length=256)]
 _Map = dict[str, Any] | UnsetType
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 _KNOWN_NAMES = 10_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECONDS_Z, _MICROSECONDS_OFFSET = len("2026-11-24T10:00:00.123456Z"), len("2026-11-24T10:00:00.123456+00:00")
 
 
 class PlainEvent(Struct, gc=False):
@@ -31,7 +32,12 @@ class PlainEvent(Struct, gc=False):
     anonymous_id: _Text | None = None
 
 
+class _Moment(Struct, gc=False):
+    time: str
+
+
 _decode = Decoder(PlainEvent).decode
+_decode_moment = Decoder(_Moment).decode
 _names: set[str] = set()
 
 
@@ -50,6 +56,18 @@ def plain_event(raw: bytes | None) -> PlainEvent | None:
     ):
         return event
     return None
+
+
+def plain_ms(event: PlainEvent, raw: bytes) -> int | None:
+    """The plain event's own time in whole milliseconds, as its model would say it; None where the model must be asked.
+
+    What lies beyond microseconds is cut by the model and rounded here, so a time written more finely is not plain.
+    """
+    text = _decode_moment(raw).time
+    if len(text) > (_MICROSECONDS_Z if text[-1] in "Zz" else _MICROSECONDS_OFFSET):
+        return None
+    since = event.time - _EPOCH
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 def _is_name(text: str) -> bool:

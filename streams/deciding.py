@@ -75,11 +75,11 @@ class Deciding:
     def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
         """Decides records of one input. State is changed only after the core has answered."""
         decider = self._current
-        get, keep, keys = self._table.get, self._keep, self._keys[partition]
+        get, keep, keys = self._table.partition(partition).get, self._keep, self._keys[partition]
 
         def read(record: Message, now_ms: int) -> None:
             key = record.key()
-            state = None if key is None else get(partition, key)
+            state = None if key is None else get(key)
             keep(partition, decider.apply(_read(record), keys, state, now_ms))
 
         if topic != EVENTS.name:
@@ -88,7 +88,11 @@ class Deciding:
 
         def read_event(record: Message, now_ms: int) -> None:
             event = plain_event(record.value())
-            if event is None or event.type in types or not is_at_home(record.key(), event.user_id):
+            if event is not None and event.type in types:
+                key = record.key()
+                state = None if key is None else get(key)
+                keep(partition, decider.apply_plain(event, _read(record), keys, state, now_ms))
+            elif event is None or not is_at_home(record.key(), event.user_id):
                 read(record, now_ms)
 
         return read_event

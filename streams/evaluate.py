@@ -13,6 +13,7 @@ from schemas.codec import DecodeError, decode, encode
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
 from schemas.outcomes import Outcome
+from schemas.plain import PlainEvent, plain_ms
 from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
@@ -21,7 +22,7 @@ from streams.counts import PUT_ASIDE, Counts, count
 from streams.keys import PartitionKeys
 from triggers import encoding
 from triggers.evaluator import Evaluator
-from triggers.state import UserState
+from triggers.state import StoredEvent, UserState
 from triggers.turn import Effects
 
 READER = "streams"
@@ -88,6 +89,20 @@ class Decider:
                 effects = self.evaluator.apply_profile(state, fact, now_ms)
             case Outcome():
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
+        return self._taken(record, state, effects, now_ms)
+
+    def apply_plain(
+        self, event: PlainEvent, record: Record, keys: PartitionKeys, raw_state: bytes | None, now_ms: int
+    ) -> Step:
+        """As `apply`, of an event that was found plain and is of a type that is read; spares it its model."""
+        own_ms = plain_ms(event, record.value) if record.value and keys.is_at_home(record.key, event.user_id) else None
+        if own_ms is None:
+            return self.apply(record, keys, raw_state, now_ms)
+        stored = StoredEvent(event.id, event.type, own_ms, event.source, event.properties or {})
+        state = encoding.decode(event.user_id, raw_state)
+        return self._taken(record, state, self.evaluator.apply_stored(state, stored, now_ms), now_ms)
+
+    def _taken(self, record: Record, state: UserState, effects: Effects, now_ms: int) -> Step:
         step = _step(state, effects, record.partition)
         _require_bounds(step)
         if effects.records or effects.counts:

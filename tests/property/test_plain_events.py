@@ -10,7 +10,8 @@ from trigger_world import World, at
 
 from schemas.codec import DecodeError, decode, encode
 from schemas.events import Event
-from schemas.plain import plain_event
+from schemas.plain import plain_event, plain_ms
+from triggers.cel_runtime import as_ms
 
 TEXTS = st.one_of(
     st.text(max_size=8), st.sampled_from(["e1", "u1", "é", "a b", "a\x00b", "\u2028", "x" * 256, "x" * 257])
@@ -66,12 +67,22 @@ def test_a_plain_event_is_one_that_the_model_accepts_with_the_same_values(raw: b
     assert (event.id, event.type, event.user_id) == (plain.id, plain.type, plain.user_id)
     assert (event.source, event.anonymous_id) == (plain.source, plain.anonymous_id)
     assert event.properties == (plain.properties or {})
+    assert plain_ms(plain, raw) in (as_ms(event.time), None)
 
 
 def test_what_a_publisher_writes_is_plain() -> None:
     made = Event(id="e1", type="page_viewed", user_id="u1", time=datetime.now(UTC), properties={"a": 1}, source="web")
-    assert plain_event(encode(made)) is not None
+    plain = plain_event(encode(made))
+    assert plain is not None
+    assert plain_ms(plain, encode(made)) == as_ms(made.time)
     assert plain_event(None) is None
+
+
+def test_a_time_finer_than_microseconds_is_left_to_the_model() -> None:
+    fine = b'{"id": "e1", "type": "t", "user_id": "u1", "time": "2026-11-24T10:00:00.1229999999Z"}'
+    plain = plain_event(fine)
+    assert plain is not None
+    assert plain_ms(plain, fine) is None
 
 
 RULES = """
