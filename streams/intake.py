@@ -122,7 +122,9 @@ class Intake(threading.Thread):
 
         def do() -> None:
             self._forget()
-            self._consumer.assign([TopicPartition(p.topic, p.partition, offset) for p, offset in offsets.items()])
+            begins = [TopicPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
+            self._consumer.assign(begins)
+            self._consumer.resume(begins)  # librdkafka keeps a partition paused across assignments
 
         return self.call(do)
 
@@ -166,6 +168,16 @@ class Intake(threading.Thread):
             self._held_by[place] -= count
             if was_full:  # else nobody waits for it
                 self._changed.notify()
+
+    @property
+    def held(self) -> int:
+        """How many records were handed over and not given back."""
+        return self._held
+
+    @property
+    def paused(self) -> frozenset[Place]:
+        """The partitions of which nothing is fetched, in favour of those that are waited for."""
+        return frozenset(self._paused)
 
     def starve(self, places: frozenset[Place]) -> None:
         """Says which partitions the application waits for, that others may be paused in their favour."""

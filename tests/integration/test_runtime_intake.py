@@ -1,0 +1,86 @@
+"""The consume thread on a real broker: what was paused does not stay so."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from real_servers import RealServers
+
+from streams.broker import Connection, Place
+from streams.intake import Intake, IntakeSettings
+
+pytestmark = pytest.mark.servers
+
+RECORDS = 100
+
+
+class Waiting:
+    """A listener that notes what it hears."""
+
+    def __init__(self) -> None:
+        self.places: frozenset[Place] = frozenset()
+
+    def assigned(self, places: frozenset[Place], membership: object) -> None:  # noqa: ARG002
+        self.places = places
+
+    def revoked(self, places: frozenset[Place], lost: bool) -> None:
+        pass
+
+    def arrived(self) -> None:
+        pass
+
+    def failed(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+
+@pytest.fixture
+def full(servers: RealServers, topic_prefix: str) -> Iterator[Intake]:
+    """An intake that holds all it may of a full topic, and waits for an empty one."""
+    names = [f"{topic_prefix}{name}" for name in ("full", "empty")]
+    admin = AdminClient({"bootstrap.servers": servers.kafka})
+    for made in admin.create_topics([NewTopic(name, 1, 1) for name in names]).values():
+        made.result(30)
+    producer = Producer({"bootstrap.servers": servers.kafka})
+    for _ in range(RECORDS):
+        producer.produce(names[0], b"x")
+    producer.flush(30)
+    listener = Waiting()
+    settings = IntakeSettings(topic_prefix, held_records=20, batch=10)
+    intake = Intake(Connection(servers.kafka), settings, listener)
+    intake.start()
+    intake.subscribe(names)
+    wait(lambda: listener.places, "it is assigned")
+    intake.start_at(dict.fromkeys(listener.places, 0)).result(10)
+    wait(lambda: intake.held >= 20, "it is full")
+    intake.starve(frozenset(place for place in listener.places if place.topic == names[1]))
+    wait(lambda: intake.paused, "what is full is paused in favour of what is waited for")
+    yield intake
+    intake.stop()
+    intake.join(10)
+
+
+def wait(until: Callable[[], object], what: str, within_s: float = 20.0) -> None:
+    end = time.monotonic() + within_s
+    while not until():
+        assert time.monotonic() < end, f"never: {what}"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("way", ["begun anew", "taken away and given back"])
+def test_a_partition_that_was_paused_flows_again_in_the_next_assignment(full: Intake, way: str) -> None:
+    [place] = full.paused
+    if way == "taken away and given back":
+        full.call(lambda: full._consumer.unassign()).result(10)
+    full.start_at({place: 0}).result(10)
+    taken = 0
+
+    def flows() -> bool:
+        nonlocal taken
+        for arrival in full.take():
+            taken += len(arrival.records)
+            full.release(arrival.place, len(arrival.records))
+        return taken >= RECORDS
+
+    wait(flows, "all of it is read again")
