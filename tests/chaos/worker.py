@@ -12,7 +12,8 @@ import faust
 from runtime_app import AwaitingRuntime, SplitCommitter
 
 import streams.app
-from streams.app import configure_logging, create_app
+from streams.app import create_app
+from streams.logs import configure_logging
 from streams.runtime import Runtime
 from streams.settings import StreamSettings
 
