@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench-streams lint fmt up down status logs clean setup setup-lint
+.PHONY: help demo test test-all chaos chaos-controls bench-streams lint fmt up down status logs clean setup setup-lint
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
@@ -22,6 +22,15 @@ test-all: setup ## Run all of that and the long kills and outages of the stream 
 
 bench-streams: setup ## Measure the stream layer on a broker of its own (ARGS='--quick', ARGS=--help)
 	@.venv/bin/python -m perf.bench_streams $(ARGS)
+
+chaos: setup ## Decide a million events under random trouble, and prove it exact (ARGS='--seed 7'; ARGS=--help)
+	@PYTHONPATH=tests .venv/bin/python -m chaos $(ARGS)
+
+chaos-controls: setup ## Show that chaos reports what exactly-once must not survive
+	@for control in split awaiting; do \
+	  PYTHONPATH=tests .venv/bin/python -m chaos --control $$control --events 30000 --drain 1 $(ARGS); \
+	  test $$? -eq 1 || { echo "chaos did not report: $$control"; exit 1; }; \
+	done; echo "both mistakes were reported"
 
 lint: setup-lint ## Check style, types and import rules; needs no server and no Java
 	.venv/bin/ruff check .
