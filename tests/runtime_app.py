@@ -225,6 +225,8 @@ def build(variables: Mapping[str, str]) -> faust.App:
     runtime = kind(chosen, CheckpointJournal(names.journal), committer)
     if control == "awaiting-unguarded":
         runtime.checkpointer.gate.begin = lambda _: None  # type: ignore[method-assign]
+    if control in ("split", "awaiting-unguarded"):  # else the runtime itself refuses the state that these leave alone
+        runtime._refuse_state_alone = lambda _: None  # type: ignore[method-assign]
     runtime.decide(Deciding(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
     serve_orders(runtime.app, names, chosen.partitions)
     return runtime.app
