@@ -149,5 +149,12 @@ def _is_old(letter: DeadLetter, history: list[_Seen]) -> bool:
     own = next((seen for seen in history if seen.place == (letter.partition, letter.offset)), None)
     if own is None:
         return True
-    others = (seen for seen in history if seen.replayed != letter.place)
-    return any((seen.appended_ms, seen.place) > (own.appended_ms, own.place) for seen in others)
+    others = (seen for seen in history if seen.replayed != letter.place and seen is not own)
+    return any(_follows(other, own) for other in others)
+
+
+def _follows(other: _Seen, own: _Seen) -> bool:
+    """Whether it is newer; of one millisecond in two partitions nobody can tell, and nothing is to be overwritten."""
+    if other.place[0] == own.place[0]:
+        return other.place[1] > own.place[1]
+    return other.appended_ms >= own.appended_ms
