@@ -78,6 +78,8 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
                 "web_bind": "127.0.0.1",
                 "web_host": "127.0.0.1",
                 "web_port": settings.web_port + slot,
+                "web_tables_enabled": False,  # they would show users' state
+                "web_router_enabled": False,
             },
         ),
         CheckpointJournal(),
