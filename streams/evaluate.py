@@ -167,7 +167,8 @@ def _require_bounds(step: Step) -> None:
 
 def _step(state: UserState, effects: Effects, partition: int) -> Step:
     key = state.user_id.encode()
-    step = Step(key, encoding.encode(state), state.next_due())
+    raw = encoding.encode(state)
+    step = Step(key, raw, encoding.due_of(raw))
     records = effects.records
     if records:
         step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]
