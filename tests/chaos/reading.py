@@ -27,7 +27,9 @@ class Written:
     changelog: str
     snapshots: Path
     settled_ms: int
-    """When the workers were stopped, or a little before: every timer due by then must have fired."""
+    """Up to when every timer must have fired."""
+    stopping_ms: int
+    """When the workers were told to stop."""
 
 
 def read(kafka: str, topics: Sequence[str], partition: int, level: str = "read_committed") -> dict[str, list[Wire]]:
@@ -94,7 +96,7 @@ def _by_snapshot(written: Written, number: int, changelog: list[Wire]) -> dict[s
         kept = snapshot.read(path, origin)
         rest = [record for record in changelog if record.offset >= kept.offset]
         found["snapshot and changelog"] = _last_words(rest, kept.entries)
-        if kept.asked_s * 1000 >= written.settled_ms:
+        if kept.asked_s * 1000 >= written.stopping_ms:
             found["snapshot of the stop"] = kept.entries
     return found
 

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Self
+from typing import NamedTuple, Self
 
 from chaos import rules, trouble
 from chaos.reading import Written, aborted, audit
@@ -40,6 +41,8 @@ SAY_S = 10.0
 REVIVE_S = 1.0
 RECOVERED_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
+FIRED_WITHIN_MS = 5_000
+"""What is due so shortly before the stop need not have fired: a worker may have been in a rebalance."""
 CONTROLS = {"split": (1, 3, 5), "awaiting": (2, 3)}
 """The mistakes that a run must report, and at which commits its workers are made to die so that it shows: a split
 checkpoint counts as two, and dies between them."""
@@ -47,6 +50,13 @@ DEATHS = 4
 CONTROL_USERS = 24
 """So few that many events of one come in each checkpoint: of more than 64 some are no longer known as repeated."""
 SCOPES = ("global", "trigger/journey", "trigger/cart", "purpose/news", "purpose/marketing")
+
+
+class Settled(NamedTuple):
+    """Up to when every timer must have fired, and when the workers were told to stop."""
+
+    settled_ms: int
+    stopping_ms: int
 
 
 @dataclass(frozen=True)
@@ -296,9 +306,9 @@ class Chaos:
         else:
             self._suffer()
         seconds["trouble"] = time.monotonic() - self.began_s
-        settled_ms = self._settle(responder)
+        settled = self._settle(responder)
         seconds["settling"] = time.monotonic() - self.began_s - seconds["trouble"]
-        report = self._audit(settled_ms, kept)
+        report = self._audit(settled, kept)
         report.seconds = {**seconds, "audit": time.monotonic() - self.began_s - sum(seconds.values())}
         return report
 
@@ -338,9 +348,9 @@ class Chaos:
                 f"the feed ended with {feed.returncode}: {(self.folder / 'feed.log').read_text()[-2000:]}"
             )
 
-    def _settle(self, responder: subprocess.Popen[bytes]) -> int:
-        """Waits until all inputs are committed and timers had their time, then stops the workers; gives the instant
-        up to which every timer must have fired."""
+    def _settle(self, responder: subprocess.Popen[bytes]) -> Settled:
+        """Waits until all inputs are committed and timers had their time, then stops the workers, all at once: what a
+        snapshot holds that was begun from then on, nothing changes any more."""
         self.say("the feed has ended")
         self.crew.wait_until_recovered(within_s=RECOVERED_WITHIN_S)
         self._wait_for_lag(0)
@@ -351,13 +361,14 @@ class Chaos:
         self.pass_time(time.monotonic() + 1)
         self.crew.wait_until_recovered(within_s=RECOVERED_WITHIN_S)
         self._wait_for_lag(0)
-        settled_ms = time.time_ns() // 1_000_000 - 5_000
-        for slot in list(self.crew.processes):
-            self._stop(slot)
+        stopping_ms = time.time_ns() // 1_000_000
+        slots = list(self.crew.processes)
+        with ThreadPoolExecutor(len(slots)) as pool:
+            list(pool.map(self._stop, slots))
         responder.stdin.close()
         if responder.wait(RECOVERED_WITHIN_S):
             raise RuntimeError(f"the responder failed: {(self.folder / 'responder.log').read_text()[-2000:]}")
-        return settled_ms
+        return Settled(stopping_ms - FIRED_WITHIN_MS, stopping_ms)
 
     def _wait_for_lag(self, wanted: int) -> None:
         end_s = time.monotonic() + self.plan.settle_within_s
@@ -370,10 +381,10 @@ class Chaos:
                 raise RuntimeError(f"{lag} records were not committed within {self.plan.settle_within_s:g} s")
             self.pass_time(time.monotonic() + 0.5)
 
-    def _audit(self, settled_ms: int, kept: Path) -> Report:
+    def _audit(self, settled: Settled, kept: Path) -> Report:
         self.say("all is committed; the audit begins")
         changelog = f"{StreamSettings().streams_group}-user-state-changelog"
-        written = Written(self.kafka, self.plan.partitions, changelog, self.folder / "faust", settled_ms)
+        written = Written(self.kafka, self.plan.partitions, changelog, self.folder / "faust", *settled)
         found, commands = audit(written)
         received = Counter(kept.read_bytes().splitlines())
         for value in (received - Counter(commands)) + (Counter(commands) - received):
