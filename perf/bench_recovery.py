@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 from mode import Service
 
@@ -119,7 +119,10 @@ def measure(kafka: str, folder: Path, options: argparse.Namespace) -> dict[str, 
 
 
 def fill(settings: Mapping[str, Any], records: int) -> dict[str, Any]:
-    """Writes each user once, then some again at random, in transactions of 50,000; states of 200 to 300 bytes."""
+    """Writes each user once, then some again at random, in transactions of 50,000; states of 200 to 300 bytes.
+
+    The group's offsets are committed with them, for a worker refuses state that no offset belongs to.
+    """
     chance = random.Random(1)
     users, partitions = settings["users"], settings["partitions"]
     changelog, inputs = f"{settings['name']}-users-changelog", f"{settings['name']}-events"
@@ -148,6 +151,11 @@ def fill(settings: Mapping[str, Any], records: int) -> dict[str, Any]:
             state = chance.randbytes(chance.randrange(100, 151)).hex().encode()
             size += len(state)
             producer.produce(changelog, state, b"user-%08d" % user, partition=user % partitions)
+        if first == 0:
+            group = Consumer({"bootstrap.servers": settings["kafka"], "group.id": settings["name"]})
+            offsets = [TopicPartition(inputs, partition, 0) for partition in range(partitions)]
+            producer.send_offsets_to_transaction(offsets, group.consumer_group_metadata())
+            group.close()
         producer.commit_transaction(60)
     return {"records": records, "mean_bytes": round(size / records)}
 

@@ -8,9 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -43,7 +42,6 @@ CONTENDERS = {
     "faust": throughput.FAUST,
 }
 PARTS = (*CONTENDERS, "latency", "scale", "sweeps", "recovery")
-RECOVERY = "perf.bench_recovery"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +85,31 @@ class Bench:
 
     def measure(self) -> None:
         """All parts that were asked for."""
-        names = [CONTENDERS[part] for part in self._options.parts if part in CONTENDERS]
-        for distribution in self._options.distributions if names else ():
-            workload = self._options.workload(self._options.events, distribution)
-            self.run.throughput += throughput.measure(self._broker, workload, PARTITIONS, names, self._report)
+        if any(part in CONTENDERS for part in self._options.parts):
+            self._or_note("throughput", self._throughput)
         for part, measure in (("latency", self._latency), ("scale", self._scale), ("sweeps", self._sweeps)):
             if part in self._options.parts:
-                measure()
+                self._or_note(part, measure)
 
     def profile(self, rules: int) -> None:
         """One worker under the profiler; notes nothing."""
         workload = self._options.workload(self._options.events)
         ebbtide.measure_alone(self._broker, workload, PARTITIONS, rules, self._report, profiled=True)
+
+    def _or_note(self, part: str, measure: Callable[[], None]) -> None:
+        """What fails costs itself, and not what was measured before it."""
+        try:
+            measure()
+        except MeasurementFailed as failure:
+            self._report(f"{part} failed: {failure}")
+            self.run.failures.append(f"{part}: {failure}")
+
+    def _throughput(self) -> None:
+        names = [CONTENDERS[part] for part in self._options.parts if part in CONTENDERS]
+        for distribution in self._options.distributions:
+            workload = self._options.workload(self._options.events, distribution)
+            for each in throughput.measure(self._broker, workload, PARTITIONS, names, self._report):
+                self.run.throughput.append(each)
 
     def _latency(self) -> None:
         seconds = QUICK_LATENCY_S if self._options.quick else LATENCY_S
@@ -135,10 +146,15 @@ class Bench:
 
     def recover(self) -> None:
         """The recovery, by its own program, which has a broker of its own."""
+        self._or_note("recovery", self._recover)
+
+    def _recover(self) -> None:
         users = self._options.users * 10
         self._report(f"recovery of {users:,} users")
-        command = [sys.executable, "-m", RECOVERY, "--json", "--users", str(users)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        command = [sys.executable, "-m", "perf.bench_recovery", "--json", "--users", str(users)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+        if done.returncode:
+            raise MeasurementFailed(f"its program ended with {done.returncode}")
         self.run.recovery = orjson.loads(done.stdout.splitlines()[-1])
 
 
@@ -172,7 +188,7 @@ def main(
     if quick:
         events, users = min(events, 100_000), min(users, 10_000)
     placing = Placing() if unpinned else Placing.pinned()
-    options = Options(events, users, seed, quick, tuple(only or _present_parts()), placing)
+    options = Options(events, users, seed, quick, tuple(only or PARTS), placing)
     signal.signal(signal.SIGTERM, _interrupted)
     try:
         run = _measure(options, profiled)
@@ -181,10 +197,6 @@ def main(
         raise SystemExit(2) from None
     if run is not None:
         _finish(run, record, as_json)
-
-
-def _present_parts() -> Iterator[str]:
-    return (part for part in PARTS if part != "recovery" or find_spec(RECOVERY) is not None)
 
 
 def _measure(options: Options, profiled: int) -> Run | None:

@@ -1,6 +1,7 @@
 """Events appended to the broker, and what is known of them without Ebbtide."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from perf.workloads import Workload
 from schemas.topics import EVENTS
 
 SAMPLE = "events-sample"
+PACE = 500
+"""After so many records it is asked whether they happen already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,19 @@ def feed(
     `hidden`: nobody sees them until the loader reveals them.
     """
     report(f"appending {workload.events:,} events of {workload.users:,} users, {workload.distribution}")
-    counted = Counted(workload.from_now(), sample)
     loader = Loader(broker.kafka, hidden=hidden)
-    loader.send(EVENTS.name, counted)
+    now = workload.from_now()
+    counted = Counted(now, sample)
+    loader.send(EVENTS.name, _as_they_happen(now, counted))
     if sample:
         broker.load(broker.topic(SAMPLE, EVENTS), counted.first)
     return counted.fed(broker), loader
+
+
+def _as_they_happen(workload: Workload, records: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """The records, none before its time: one that is ahead of the clock would begin its delays there."""
+    for number, record in enumerate(records):
+        if number % PACE == 0:
+            happens_s = (workload.start_ms + workload.span_ms * number / workload.events) / 1000
+            time.sleep(max(0.0, happens_s - time.time()))
+        yield record

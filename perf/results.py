@@ -82,12 +82,15 @@ class Run(_Model):
     sweeps: dict[str, list[Throughput]] = Field(default_factory=dict)
     recovery: dict[str, Any] | None = None
     goals: list[Goal] = Field(default_factory=list)
+    failures: list[str] = Field(default_factory=list)
+    """Parts that could not be measured, and why."""
 
     @property
     def problems(self) -> list[str]:
         """Everything that was wrong."""
         measured = [*self.throughput, *self.scale, *(each for points in self.sweeps.values() for each in points)]
         found = [f"{each.name}, {each.distribution}: {problem}" for each in measured for problem in each.problems]
+        found += self.failures
         return found + [f"latency: {problem}" for each in self.latency for problem in each.problems]
 
 

@@ -6,7 +6,7 @@ recovery alike. Two cannot be seen so and time themselves, from the first record
 commits nothing, and Faust as shipped, which commits every 2.8 s, too coarse for the few events that it can do.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from perf import ebbtide
 from perf.broker import Broker, Report
@@ -34,7 +34,7 @@ INSIDE_S = 300.0
 
 def measure(
     broker: Broker, workload: Workload, partitions: int, names: Collection[str], report: Report
-) -> list[Throughput]:
+) -> Iterator[Throughput]:
     """The named contenders, in order, on a broker that is emptied for them."""
     broker.fresh(partitions)
     ours = [count for name, count in OURS.items() if name in names]
@@ -44,13 +44,12 @@ def measure(
         for count in ours:
             ebbtide.prepare(broker, count, profiles, report)
     fed, _ = feed(broker, workload, report, sample=min(FAUST_EVENTS, workload.events) if FAUST in names else 0)
-    measured = []
     for name in CONTENDERS:
         if name in names:
             report(f"{name}, {workload.distribution}")
-            measured.append(_MEASURES[name](broker, fed, report))
-            report(in_words(measured[-1]))
-    return measured
+            measured = _MEASURES[name](broker, fed, report)
+            report(in_words(measured))
+            yield measured
 
 
 def in_words(result: Throughput) -> str:

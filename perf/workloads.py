@@ -44,7 +44,7 @@ HOT_SHOPPERS = 0.2
 ZIPF_EXPONENT = 0.99
 """As in the Yahoo! Cloud Serving Benchmark."""
 SPAN_MS = 10_000
-"""What the events are spread over, by their own time: about as long as it takes to append them, so that event time and
+"""What the events are spread over, by their own time. They are appended as they happen, so that event time and
 partition clock go together and delays of seconds fall due while the run goes on."""
 GAP_MS = 100
 """The longest wait between two events of a session."""
