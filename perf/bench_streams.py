@@ -21,7 +21,7 @@ from rich.console import Console
 from infra.local.problems import SetupProblem
 from perf import ebbtide, latency, results, scale, sweeps, tables, throughput
 from perf.broker import Broker
-from perf.goals import goals
+from perf.goals import ONE_PER_S, goals
 from perf.placing import Placing
 from perf.plot import draw
 from perf.results import Run
@@ -31,7 +31,7 @@ from perf.workloads import DISTRIBUTIONS, Distribution, Workload
 PARTITIONS = 16
 SWEEP_SHARE = 0.3
 """A point of a sweep has this share of the events."""
-LATENCY_S, QUICK_LATENCY_S = 30, 8
+LATENCY_S, QUICK_LATENCY_S = 40, 15
 CONTENDERS = {
     "consume": throughput.CONSUME,
     "bare-spike": throughput.BARE_SPIKE,
@@ -113,9 +113,9 @@ class Bench:
 
     def _latency(self) -> None:
         seconds = QUICK_LATENCY_S if self._options.quick else LATENCY_S
-        events = round(self._half_load() * seconds)
-        workload = self._options.workload(events, span_s=seconds)
-        self.run.latency.append(latency.measure(self._broker, workload, PARTITIONS, self._report))
+        for rate in (ONE_PER_S / 2, self._half_load()):
+            workload = self._options.workload(round(rate * seconds), span_s=seconds)
+            self.run.latency.append(latency.measure(self._broker, workload, PARTITIONS, self._report))
 
     def _half_load(self) -> float:
         """Half of what one rule does; measured for it where it was not."""

@@ -83,6 +83,7 @@ def _as_they_happen(workload: Workload, records: Iterable[tuple[bytes, bytes]]) 
     """The records, none before its time: one that is ahead of the clock would begin its delays there."""
     for number, record in enumerate(records):
         if number % PACE == 0:
-            happens_s = (workload.start_ms + workload.span_ms * number / workload.events) / 1000
+            last = min(number + PACE, workload.events)
+            happens_s = (workload.start_ms + workload.span_ms * last / workload.events) / 1000
             time.sleep(max(0.0, happens_s - time.time()))
         yield record
