@@ -1,6 +1,7 @@
 """The goals of the stream layer, by worker process and exactly once, and whether a run met them."""
 
 from collections.abc import Iterator
+from itertools import zip_longest
 
 from perf import throughput
 from perf.results import Goal, Run, Throughput

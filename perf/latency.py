@@ -1,8 +1,8 @@
 """Latency: from the append time of the event that leads to a command, to the receipt of that command elsewhere.
 
-One worker with one rule at a steady rate, a feeder, and another process that reads committed commands. Nobody is pinned:
-on two cores a broker that shares its own with a feeder would be what is measured. The append time is the broker's, in
-whole milliseconds, and the same machine's clock as the receiver's.
+One worker with one rule at a steady rate, a feeder, and another process that reads committed commands. Nobody is
+pinned: on two cores a broker that shares its own with a feeder would be what is measured. The append time is the
+broker's, in whole milliseconds, and the same machine's clock as the receiver's.
 """
 
 import time

@@ -78,7 +78,7 @@ def test_ratios_are_taken_over_the_same_events(run: Run) -> None:
 def test_what_was_not_measured_is_neither_met_nor_missed(run: Run) -> None:
     found = by_name(goals(run))
     assert (found["twenty rules"].measured, found["twenty rules"].met) == (None, None)
-    assert found["latency p99 at half load"].met
+    assert found["latency p99 at half of the goal"].met
 
 
 @pytest.mark.parametrize(("users", "met"), [(1_000_000, True), (50_000, None)])
