@@ -6,7 +6,7 @@ and the functions of `cel_runtime`. Nothing a rule's author writes becomes a Pyt
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from triggers import cel_runtime
 from triggers import cel_types as table
@@ -27,11 +27,12 @@ from triggers.cel_syntax import (
 from triggers.cel_types import Code, as_bool, event_field, has_event_field, is_whole_literal, literal
 from triggers.diagnostics import nearest
 
+_METRIC_HINT = "name a field: .count .sum .distinct .first .last"
 _NAMESPACE: dict[str, Any] = {
     name: getattr(cel_runtime, name)
     for name in (
         *("add", "as_time", "both", "contained", "days", "div", "either", "equal", "field", "ge", "gt", "has_field"),
-        *("hours", "int_div", "int_mod", "int_result", "item", "le", "lt", "mul", "negative", "size", "sub"),
+        *("hours", "int_div", "int_mod", "int_result", "item", "le", "lt", "mul", "negative", "reading", "size", "sub"),
         *("text_contains", "text_ends", "text_starts", "to_double", "to_int", "to_string", "to_timestamp", "truth"),
         "FAILURES",
     )
@@ -46,6 +47,9 @@ class Compiled:
     type: str
     source: str
     scores: frozenset[str]
+    metrics: frozenset[tuple[str, str]]
+    """Metrics by name and field."""
+    segments: frozenset[str]
     event_fields: dict[str, int]
     roots: frozenset[str]
 
@@ -70,6 +74,8 @@ def compile_tree(tree: Expr, scope: Scope) -> Compiled:
         result.type,
         source,
         frozenset(writer.scores),
+        frozenset(writer.metrics),
+        frozenset(writer.segments),
         writer.event_fields,
         frozenset(writer.roots),
     )
@@ -80,6 +86,8 @@ class _Writer:
     scope: Scope
     lines: list[str] = field(default_factory=list)
     scores: set[str] = field(default_factory=set)
+    metrics: set[tuple[str, str]] = field(default_factory=set)
+    segments: set[str] = field(default_factory=set)
     event_fields: dict[str, int] = field(default_factory=dict)
     roots: set[str] = field(default_factory=set)
     indent: int = 1
@@ -118,8 +126,6 @@ class _Writer:
     # names -----------------------------------------------------------------------------------------------------------
 
     def _root(self, node: Name) -> str:
-        if node.name in table.LATER_ROOTS:
-            raise SyntaxProblem("not-yet", f"`{node.name}` is not yet supported", node.offset)
         if node.name not in table.ROOTS:
             raise SyntaxProblem("cel-name", f"`{node.name}` is not known", node.offset, nearest(node.name, table.ROOTS))
         if node.name not in self.scope.roots:
@@ -147,6 +153,8 @@ class _Writer:
         """A field of one of the names that an expression begins with, or None for a field of a value."""
         if self._is_entry_event(node.operand):
             return event_field("c.occurrence.event", node.field)
+        if self._is_metric(node.operand):
+            return self._metric(node)
         if not isinstance(node.operand, Name) or node.operand.name == "now":
             return None
         match self._root(node.operand):
@@ -160,6 +168,12 @@ class _Writer:
                 return Code(f"c.user.attributes[{node.field!r}]", "dyn")
             case "score":
                 return self._score(node)
+            case "segment":
+                self.segments.add(node.field)
+                return Code(f"c.segment({node.field!r})", "bool")
+            case "metric":
+                message = f"`metric.{node.field}` is no value by itself"
+                raise SyntaxProblem("cel-name", message, node.offset, _METRIC_HINT)
             case _:
                 return self._occurrence(node)
 
@@ -170,6 +184,23 @@ class _Writer:
             and isinstance(node.operand, Name)
             and self._root(node.operand) == "occurrence"
         )
+
+    def _is_metric(self, node: Expr) -> bool:
+        return isinstance(node, Select) and isinstance(node.operand, Name) and self._root(node.operand) == "metric"
+
+    def _metric(self, node: Select) -> Code:
+        read, kind = self._metric_read(node), table.METRIC[node.field]
+        text = f"reading({read}, {node.field!r})"
+        return Code(f"as_time({text})" if kind == "timestamp" else text, kind)
+
+    def _metric_read(self, node: Select) -> str:
+        """The call that gives a metric's field, or None where it has none."""
+        name = cast(Select, node.operand).field
+        if node.field not in table.METRIC:
+            hint = nearest(node.field, table.METRIC)
+            raise SyntaxProblem("cel-name", f"`metric.{name}.{node.field}` is not known", node.offset, hint)
+        self.metrics.add((name, node.field))
+        return f"c.metric({name!r}, {node.field!r})"
 
     def _score(self, node: Select) -> Code:
         if self.scope.scores is not None and node.field not in self.scope.scores:
@@ -245,6 +276,8 @@ class _Writer:
             return self._has_root(self._root(target.operand), target)
         if self._is_entry_event(target.operand):
             return has_event_field("c.occurrence.event", target.field)
+        if self._is_metric(target.operand):
+            return Code(f"({self._metric_read(target)} is not None)", "bool")
         operand = self.code(target.operand)
         self._require(operand, ("map",), node.offset, "has()")
         return Code(f"has_field({operand.text}, {target.field!r})", "bool")

@@ -34,6 +34,13 @@ def as_time(ms: int) -> datetime:
     return EPOCH + timedelta(milliseconds=ms)
 
 
+def reading(value: Any, name: str) -> Any:
+    """A metric's field that is there."""
+    if value is None:
+        raise EvaluationError(f"no such field: {name} (of a metric that has counted nothing)")
+    return value
+
+
 def as_ms(moment: datetime) -> int:
     """A timestamp as whole milliseconds since the epoch, rounded down."""
     delta = moment - EPOCH

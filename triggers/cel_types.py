@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 from triggers.cel_syntax import Expr, Literal, Unary
 
-ROOTS = ("event", "user", "score", "occurrence", "now")
-LATER_ROOTS = ("metric", "segment")
+ROOTS = ("event", "user", "score", "metric", "segment", "occurrence", "now")
 EVENT = {"id": "string", "type": "string", "source": "string", "time": "timestamp", "properties": "map"}
 USER = {"id": "string", "zone": "dyn", "locale": "dyn"}
 OCCURRENCE = {"id": "string", "key": "dyn", "entered_at": "timestamp", "variant": "dyn"}
+METRIC = {"count": "double", "sum": "double", "distinct": "double", "first": "timestamp", "last": "timestamp"}
 LATER_OCCURRENCE = ("events", "matched")
 FUNCTIONS = {
     "size": ("size", "int"),

@@ -56,15 +56,29 @@ class OccurrenceLike(Protocol):
     def event(self) -> EventLike: ...
 
 
+def _nothing_counted(_: str, field: str) -> float | None:
+    return 0.0 if field == "count" else None
+
+
+def _nobody(_: str) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Context:
-    """What an expression is asked about. `score` gives a score's value as of `now_ms`."""
+    """What an expression is asked about, as of `now_ms`.
+
+    `score` gives a score's value; `metric` a field of a metric: count, sum and distinct as numbers, first and last in
+    milliseconds, None where there is none; `segment` whether the user is in it.
+    """
 
     event: EventLike
     user: UserLike
     occurrence: OccurrenceLike | None
     score: Callable[[str], float]
     now_ms: int
+    metric: Callable[[str, str], float | None] = _nothing_counted
+    segment: Callable[[str], bool] = _nobody
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -191,7 +191,12 @@ def test_an_error_names_the_field_and_not_its_value() -> None:
         ("!1", "cel-type", 0),
         ("size(1) > 0", "cel-type", 0),
         ("has(event)", "cel-type", 0),
-        ("metric.views > 1", "not-yet", 0),
+        ("metric.views > 1", "cel-name", 7),
+        ("metric > 1", "cel-name", 0),
+        ("metric.views.cuont > 1", "cel-name", 13),
+        ("has(metric.views)", "cel-name", 11),
+        ("segment", "cel-name", 0),
+        ("segment.vips > 1", "cel-type", 13),
         ("event.items.exists(x, x == 1)", "not-yet", -1),
         ("event.name.matches('a+')", "not-yet", 11),
         ("occurrence.events[0] == 1", "not-yet", 11),
@@ -263,3 +268,22 @@ def test_deep_json_does_not_exhaust_the_stack() -> None:
     nested = StoredEvent("e1", "x", 0, "", {"deep": deep})
     with pytest.raises(EvaluationError):
         compile_condition("event.deep == event.deep", "truth").holds(Context(nested, USER, None, lambda _: 0.0, 0))
+
+
+def test_a_metric_and_a_segment_are_read_through_the_context() -> None:
+    fields = {"count": 3.0, "distinct": 2.0, "last": 1_700_000_000_000}
+    context = Context(EVENT, USER, OCCURRENCE, lambda _: 0.0, 1_700_000_000_000 + 3_600_000)
+    context.metric = lambda name, field: fields.get(field) if name == "views" else None
+    context.segment = lambda name: name == "vips"
+
+    def asked(text: str) -> bool:
+        return compile_condition(text, "truth").holds(context)
+
+    assert asked("metric.views.count == 3 && metric.views.count >= metric.views.distinct")
+    assert asked("now - metric.views.last == hours(1)")
+    assert asked("segment.vips && !segment.others")
+    assert asked("has(metric.views.last) && !has(metric.views.first)")
+    with pytest.raises(EvaluationError, match="no such field: first"):
+        asked("metric.views.first < now")
+    code = compile_condition("metric.a.count > 1 && metric.b.last < now || segment.s", "truth").code
+    assert (code.metrics, code.segments) == ({("a", "count"), ("b", "last")}, {"s"})
