@@ -13,7 +13,7 @@ from triggers.reader import Expressions, Reader, References
 from triggers.rule import Branch, Cap, CapScope, Exit, Goal, Jump, Over, Pattern, Quiet, Send, Step, Wait
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence
 
-ENTRY = ("event", "user", "score", "now")
+ENTRY = ("event", "user", "score", "metric", "segment", "now")
 """What may be named where there is no occurrence yet."""
 MAX_STEPS = 50
 MAX_DATA_FIELDS = 100
@@ -42,7 +42,7 @@ class Parts:
                 continue
             for field, offset in use.condition.code.event_fields.items():
                 message = f"`event.{field}`: what begins this is a crossing, which has no properties"
-                hint = "event.id and event.time are there; a score is `score.NAME`"
+                hint = "event.id and event.time are there; what was counted is `score.NAME` or `metric.NAME.count`"
                 self.report.add(use.node.place_of(offset), "no-properties", message, hint)
 
     def pattern(
