@@ -10,6 +10,7 @@ from triggers.evaluator import Evaluator
 from triggers.ruleset import Counted
 from triggers.state import Level, UserState
 from triggers.turn import Turn
+from triggers.windows import value_text
 
 _EVENT = "case-start"
 
@@ -40,8 +41,9 @@ def _seed_metric(turn: Turn, counted: Counted, value: Any, at: int) -> None:
     """As if its events had all come at the start: a number is a metric's sum where it has one, else their count."""
     if not isinstance(value, dict):
         value = {"sum" if counted.metric.sum is not None else "count": value}
-    distinct = int(value.get("distinct", value.get("count", 1)))
-    count = max(int(value.get("count", "sum" in value)), distinct if counted.metric.distinct is not None else 0)
-    for number in range(count):
-        amount = float(value.get("sum", 0.0)) if number == 0 else 0.0
-        counted.tally.add(metrics.kept(turn, counted), at, amount, f"'{min(number, distinct - 1)}")
+    total = float(value.get("sum", 0.0))
+    count = int(value.get("count", 1 if total else 0))
+    distinct = int(value.get("distinct", count))
+    for number in range(max(count, distinct)):
+        told_apart = value_text(min(number, distinct - 1))
+        counted.tally.add(metrics.kept(turn, counted), at, total if number == 0 else 0.0, told_apart)

@@ -1,9 +1,12 @@
 """A set of rules, indexed for the evaluator: what each event type can touch, and each trigger with its policies."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from schemas.vocabulary import TRANSACTIONAL
+from triggers.cel_runtime import FAILURES
+from triggers.conditions import Context
 from triggers.diagnostics import Diagnostic
 from triggers.rule import (
     Addition,
@@ -19,6 +22,7 @@ from triggers.rule import (
     WindowCrossing,
 )
 from triggers.shapes import MS, Calendar
+from triggers.state import StoredEvent, User
 from triggers.windows import EXACT, EXACT_EVER, Tally
 
 _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
@@ -40,10 +44,24 @@ class Counted:
     tally: Tally
 
 
+_ASKED_ALONE = frozenset({"event", "now"})
+
+
+_NOBODY = User("")
+
+
+def _no_score(name: str) -> float:
+    raise KeyError(name)
+
+
 @dataclass(slots=True)
 class Route:
     """What an event of one type can touch. A type without a route touches nothing."""
 
+    asked: list[Callable[[Any], Any]] = field(default_factory=list)
+    """The `where` of every pattern that reads the type, where all of them can be asked without the user's state."""
+    always: bool = False
+    """Whether some pattern takes every event of the type, or asks more than the event."""
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
     endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
     """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
@@ -56,6 +74,27 @@ class Route:
     """Those over windows that count the event."""
     segments: list[Segment] = field(default_factory=list)
     """Those that the event may move."""
+
+    def reads(self, pattern: Pattern) -> None:
+        """Notes that a pattern reads events of the type."""
+        where = pattern.where
+        if where is None or not where.code.roots <= _ASKED_ALONE:
+            self.always = True
+        else:
+            self.asked.append(where.code.function)
+
+    def concerns(self, event: StoredEvent, now_ms: int) -> bool:
+        """Whether the event can touch a user's state: some `where` is true of it, or fails and is to be told."""
+        if self.always:
+            return True
+        context = Context(event, _NOBODY, None, _no_score, now_ms)
+        try:
+            for ask in self.asked:
+                if ask(context) is not False:
+                    return True
+        except FAILURES:
+            return True
+        return False
 
 
 @dataclass(slots=True)
@@ -120,12 +159,12 @@ class RuleSet:
         for score in self.scores.values():
             for addition in score.additions:
                 for name in addition.pattern.types:
-                    route = self._route(name)
+                    route = self._route(name, addition.pattern)
                     route.additions.append((score, addition))
                     route.fed |= {level.id for level in self.levels_of.get(score.name, [])}
         for counted in self.metrics.values():
             for name in counted.metric.pattern.types:
-                self._route(name).metrics.append(counted)
+                self._route(name, counted.metric.pattern).metrics.append(counted)
         for route in self.routes.values():
             route.segments = [segment for segment in self.segments.values() if _may_move(route, segment)]
 
@@ -138,7 +177,7 @@ class RuleSet:
                 self._index_crossing(f"{trigger.name}#{number}", trigger, source)
                 continue
             for name in source.types:
-                begins = self._route(name).begins
+                begins = self._route(name, source).begins
                 if begins and begins[-1][0] is trigger:
                     begins[-1][1].append(source)
                 else:
@@ -147,12 +186,12 @@ class RuleSet:
         for number, pattern in enumerate(trigger.unless):
             early = begins_at_events and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
             for name in pattern.types:
-                endings = self._route(name).endings
+                endings = self._route(name, pattern).endings
                 if early:
                     endings.append((trigger, number, pattern))
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
-                self._route(name).goals = True
+                self._route(name, trigger.goal.pattern).goals = True
 
     def _index_crossing(self, name: str, trigger: Trigger, source: Crossing | WindowCrossing) -> None:
         if isinstance(source, Crossing):
@@ -166,30 +205,29 @@ class RuleSet:
         level = self.levels[name] = LevelRule(name, trigger, source, counted)
         self.counted.add(counted.key)
         for event_type in source.metric.pattern.types:
-            route = self._route(event_type)
+            route = self._route(event_type, source.metric.pattern)
             route.crossings.append(level)
             route.fed |= {name}
 
-    def _route(self, event_type: str) -> Route:
-        return self.routes.setdefault(event_type, Route())
+    def _route(self, event_type: str, pattern: Pattern) -> Route:
+        route = self.routes.setdefault(event_type, Route())
+        route.reads(pattern)
+        return route
 
 
 def _counted(metric: Metric, name: str, slack_ms: int) -> Counted:
-    key = name + ("/sum" if metric.sum else "") + ("/distinct" if metric.distinct else "")
-    most = EXACT if metric.window else EXACT_EVER
-    return Counted(
-        key, metric, Tally(metric.window, slack_ms, metric.sum is not None, metric.distinct is not None, most)
-    )
+    sums, tells = metric.sum is not None, metric.distinct is not None
+    key = name + ("/sum" if sums else "") + ("/distinct" if tells else "")
+    return Counted(key, metric, Tally(metric.window, slack_ms, sums, tells, EXACT if metric.window else EXACT_EVER))
 
 
 def _may_move(route: Route, segment: Segment) -> bool:
     """Whether an event can change what the segment says; one that names `now` is asked at each."""
     code = segment.when.code
-    fed_scores = {score.name for score, _ in route.additions}
-    fed_metrics = {counted.metric.name for counted in route.metrics}
-    return (
-        "now" in code.roots or not fed_scores.isdisjoint(code.scores) or any(m in fed_metrics for m, _ in code.metrics)
-    )
+    scores = {score.name for score, _ in route.additions}
+    metrics = {counted.metric.name for counted in route.metrics}
+    fed = not scores.isdisjoint(code.scores) or not metrics.isdisjoint(name for name, _ in code.metrics)
+    return fed or "now" in code.roots
 
 
 def _obeying(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:

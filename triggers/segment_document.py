@@ -56,9 +56,9 @@ def _score_lines(condition: Condition, node: Scalar) -> tuple[tuple[str, float],
     waiting: list[Expr] = [cel_syntax.parse(condition.text)]
     while waiting:
         tree = waiting.pop()
-        line = _line(tree)
-        if line is not None:
-            lines.add(line)
+        compared = _line(tree)
+        if compared is not None:
+            lines.add(compared)
         elif _score(tree) is not None:
             raise _unfit(f"`score.{_score(tree)}` in a segment must be compared with a number", tree, node)
         else:
@@ -77,9 +77,9 @@ def _line(tree: Expr) -> tuple[str, float] | None:
     if isinstance(score, Literal):
         score, number, operator = number, score, _MIRRORED[operator]
     name = _score(score)
-    if name is None or not isinstance(number, Literal) or number.value.__class__ not in (int, float):
+    if name is None or not isinstance(number, Literal) or not isinstance(number.value, int | float):
         return None
-    value = float(min(number.value, 2 * _MOST))  # type: ignore[type-var, arg-type] - a number, however long
+    value = float(min(number.value, 2 * _MOST))  # a whole number can be longer than a float takes
     return name, value if operator in (">=", "<") else math.nextafter(value, math.inf)
 
 
