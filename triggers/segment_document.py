@@ -56,21 +56,23 @@ def _score_lines(condition: Condition, node: Scalar) -> tuple[tuple[str, float],
     waiting: list[Expr] = [cel_syntax.parse(condition.text)]
     while waiting:
         tree = waiting.pop()
-        compared = _line(tree)
+        compared = _comparison(tree)
         if compared is not None:
-            lines.add(compared)
+            name, number, operator = compared
+            if not _LEAST <= number <= _MOST:
+                bounds = f"from {_LEAST:g} to {_MOST:g}"
+                raise _unfit(f"`score.{name}` is compared with a number {bounds}", tree, node)
+            # `>` and `<=` say whether the score is below the next number that a double can be
+            lines.add((name, float(number) if operator in (">=", "<") else math.nextafter(number, math.inf)))
         elif _score(tree) is not None:
             raise _unfit(f"`score.{_score(tree)}` in a segment must be compared with a number", tree, node)
         else:
             waiting += cel_syntax.children(tree)
-    for name, line in lines:
-        if not _LEAST <= line <= _MOST:
-            raise _unfit(f"`score.{name}` can be compared with {_LEAST:g} to {_MOST:g}, not {line:g}", None, node)
     return tuple(sorted(lines))
 
 
-def _line(tree: Expr) -> tuple[str, float] | None:
-    """The score and the line of `score.x >= 2`: what is compared is the same as whether it is below the line."""
+def _comparison(tree: Expr) -> tuple[str, float, str] | None:
+    """The score, the number and the operator of `score.x >= 2`, or of the same the other way round."""
     if not isinstance(tree, Binary) or tree.operator not in cel_types.COMPARISONS:
         return None
     score, number, operator = tree.left, tree.right, tree.operator
@@ -79,8 +81,7 @@ def _line(tree: Expr) -> tuple[str, float] | None:
     name = _score(score)
     if name is None or not isinstance(number, Literal) or not isinstance(number.value, int | float):
         return None
-    value = float(min(number.value, 2 * _MOST))  # a whole number can be longer than a float takes
-    return name, value if operator in (">=", "<") else math.nextafter(value, math.inf)
+    return name, number.value, operator
 
 
 def _score(tree: Expr) -> str | None:
@@ -90,7 +91,7 @@ def _score(tree: Expr) -> str | None:
     return None
 
 
-def _unfit(message: str, tree: Expr | None, node: Scalar) -> Problem:
-    place = node.place_of(tree.offset) if tree is not None else node.index
+def _unfit(message: str, tree: Expr, node: Scalar) -> Problem:
+    place = node.place_of(tree.offset)
     hint = "as in score.engagement >= 2; else no instant is known at which it changes"
     return Problem(place, "segment-score", f"when: {message}", hint)
