@@ -105,15 +105,20 @@ class Tally:
 
     def _forget(self, state: WindowState) -> None:
         """Drops what no window that is still read can hold."""
-        if self.window is None:
-            return
-        horizon = state.instants[-1] - self.slack_ms - self._longest_ms(self.window)
-        gone = bisect_right(state.instants, horizon)
+        gone = bisect_right(state.instants, self._horizon(state))
         if gone:
             self._drop(state, gone)
-        if state.cells:
-            state.cells = {number: cell for number, cell in state.cells.items() if cell.last > horizon}
-            state.folded = {value: at for value, at in state.folded.items() if at > horizon}
+            self._forget_folded(state)
+
+    def _forget_folded(self, state: WindowState) -> None:
+        horizon = self._horizon(state)
+        state.cells = {number: cell for number, cell in state.cells.items() if cell.last > horizon}
+        state.folded = {value: at for value, at in state.folded.items() if at > horizon}
+
+    def _horizon(self, state: WindowState) -> int:
+        if self.window is None:
+            return _ALWAYS
+        return state.instants[-1] - self.slack_ms - self._longest_ms(self.window)
 
     @staticmethod
     def _longest_ms(window: Window) -> int:
@@ -131,15 +136,16 @@ class Tally:
 
     def _fold(self, state: WindowState, index: int) -> None:
         at = state.instants[index]
-        width = 2**62 if self.window is None else -(-(self._longest_ms(self.window) + self.slack_ms) // CELLS)
         amount = state.amounts[index] if self.sums else 0.0
-        cell = state.cells.get(at // width, Cell(0, 0.0, at, at))
-        state.cells[at // width] = Cell(cell.events + 1, cell.total + amount, min(cell.first, at), max(cell.last, at))
+        width = 2**62 if self.window is None else -(-(self._longest_ms(self.window) + self.slack_ms) // CELLS)
+        number = at // width
+        if number not in state.cells:
+            self._forget_folded(state)
+        cell = state.cells.get(number, Cell(0, 0.0, at, at))
+        first, last = min(cell.first, at), max(cell.last, at)
+        state.cells[number] = Cell(cell.events + 1, cell.total + amount, first, last)
         if self.tells:
-            value = state.values[index]
-            state.folded[value] = max(at, state.folded.get(value, at))
-            if len(state.folded) > MAX_VALUES:
-                del state.folded[min(state.folded, key=lambda each: (state.folded[each], each))]
+            _fold_value(state, state.values[index], at)
 
     # reading ---------------------------------------------------------------------------------------------------------
 
@@ -218,3 +224,14 @@ def _period(window: Calendar, at: int, zone: ZoneInfo) -> tuple[int, int]:
 def _ends(cells: list[Cell]) -> Iterator[int]:
     for cell in cells:
         yield from (cell.first, cell.last)
+
+
+def _fold_value(state: WindowState, value: str, at: int) -> None:
+    """Keeps a folded event's value with its newest time; the values stay in the order of those."""
+    at = max(at, state.folded.pop(value, at))
+    late = bool(state.folded) and state.folded[next(reversed(state.folded))] > at
+    state.folded[value] = at
+    if late:
+        state.folded = dict(sorted(state.folded.items(), key=lambda item: (item[1], item[0])))
+    if len(state.folded) > MAX_VALUES:
+        del state.folded[next(iter(state.folded))]
