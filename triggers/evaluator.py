@@ -11,16 +11,15 @@ from zoneinfo import ZoneInfo
 from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
-from schemas.vocabulary import NEVER_ACCEPTED, DecisionOutcome, OutcomeKind
-from triggers import journeys, levels, metrics, segments
+from schemas.vocabulary import NEVER_ACCEPTED, OutcomeKind
+from triggers import goals, journeys, levels, metrics, segments
 from triggers.caps import release
-from triggers.cel_runtime import as_ms, as_time
+from triggers.cel_runtime import as_ms
 from triggers.localtime import zone_named
-from triggers.records import Record
 from triggers.rule import Trigger
 from triggers.ruleset import AHEAD_MS, Route, RuleSet
-from triggers.state import Consent, Ending, Occurrence, OpenGoal, Reservation, StoredEvent, User, UserState
-from triggers.turn import Effects, Turn, agree, same_fields
+from triggers.state import Consent, Ending, Occurrence, Reservation, StoredEvent, User, UserState
+from triggers.turn import Effects, Turn, same_fields
 
 SEEN_IDS = 64
 SEEN_MS = 86_400_000
@@ -131,7 +130,7 @@ class Evaluator:
             journeys.unless(turn, event)
         _remember_endings(turn, route, event)
         if route.goals:
-            _reach_goals(turn, event)
+            goals.reach(turn, event)
         begun = self._move(turn, entries)
         self._begin(turn, route, event, begun)
         if begun:
@@ -297,47 +296,6 @@ def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
         kept = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
         kept.append(Ending(event.time_ms, event.id, number, same_fields(pattern, event)))
         turn.state.endings[trigger.name] = kept[-MAX_ENDINGS:]
-
-
-def _reach_goals(turn: Turn, event: StoredEvent) -> None:
-    """Counts each open goal that the event reaches, once, and forgets it."""
-    still: list[OpenGoal] = []
-    for goal in turn.state.goals:
-        if _reached(turn, goal, event):
-            turn.effects.records.append(_goal_record(turn, goal, event))
-        elif goal.until >= turn.now_ms:
-            still.append(goal)
-    turn.state.goals = still
-
-
-def _reached(turn: Turn, goal: OpenGoal, event: StoredEvent) -> bool:
-    trigger = turn.rules.triggers.get(goal.trigger)
-    if trigger is None or trigger.goal is None or not goal.at < event.time_ms <= goal.until:
-        return False
-    pattern = trigger.goal.pattern
-    if event.type not in pattern.types or len(pattern.same) != len(goal.same):
-        return False
-    entry = StoredEvent("", "", 0, "", dict(zip(pattern.same, goal.same, strict=True)))
-    context = turn.context(event, None, turn.now_ms)
-    return agree(pattern, event, entry) and turn.holds(trigger.name, "goal", pattern.where, context)
-
-
-def _goal_record(turn: Turn, goal: OpenGoal, event: StoredEvent) -> Record:
-    return Record(
-        goal.trigger,
-        goal.rule_hash,
-        turn.state.user_id,
-        goal.occurrence,
-        goal.step,
-        DecisionOutcome.GOAL,
-        None,
-        turn.now_ms,
-        None,
-        [event.id],
-        inputs={"sent_at": as_time(goal.at).isoformat(), "held_out": goal.command_id is None},
-        command_id=goal.command_id,
-        what=event.id,
-    )
 
 
 # profiles and outcomes -----------------------------------------------------------------------------------------------
