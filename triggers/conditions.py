@@ -1,7 +1,7 @@
 """Conditions: the expressions of rules, compiled once, asked often.
 
-`compile_condition` is the only way in; what it gives answers `holds`, `number`, `text` or `value` of a Context, or
-raises EvaluationError. Nothing else escapes.
+`compile_condition` is the only way in; what it gives answers `holds`, `number`, `string`, `moment` or `value` of a
+Context, or raises EvaluationError. Nothing else escapes.
 """
 
 import math
@@ -12,17 +12,24 @@ from typing import Any, Literal, Protocol
 
 from triggers import cel_syntax
 from triggers.cel_compiler import Compiled, Scope, compile_tree
-from triggers.cel_runtime import FAILURES, EvaluationError, reason, to_string
+from triggers.cel_runtime import FAILURES, EvaluationError, as_ms, reason, to_string
 from triggers.cel_syntax import Expr, SyntaxProblem
 
-Kind = Literal["truth", "number", "text", "value"]
+Kind = Literal["truth", "number", "text", "moment", "value"]
 _TYPES: dict[str, tuple[str, ...]] = {
     "truth": ("bool",),
     "number": ("int", "double"),
     "text": ("string",),
+    "moment": ("timestamp",),
     "value": ("bool", "int", "double", "string", "null", "list", "map", "timestamp"),
 }
-_WANTED = {"truth": "true or false", "number": "a number", "text": "a text", "value": "a value that JSON has"}
+_WANTED = {
+    "truth": "true or false",
+    "number": "a number",
+    "text": "a text",
+    "moment": "a timestamp",
+    "value": "a value that JSON has",
+}
 
 
 class EventLike(Protocol):
@@ -115,6 +122,13 @@ class Condition:
         if not isinstance(value, str):
             raise EvaluationError(f"not a text: {self.text!r}")
         return value
+
+    def moment(self, context: Context) -> int:
+        """Its value, a timestamp, in milliseconds since the epoch, rounded down; raises EvaluationError."""
+        value = self._evaluate(context)
+        if not isinstance(value, datetime):
+            raise EvaluationError(f"not a timestamp: {self.text!r}")
+        return as_ms(value)
 
     def value(self, context: Context) -> Any:
         """Its value as JSON has it, timestamps as RFC 3339 texts; raises EvaluationError."""

@@ -287,3 +287,12 @@ def test_a_metric_and_a_segment_are_read_through_the_context() -> None:
         asked("metric.views.first < now")
     code = compile_condition("metric.a.count > 1 && metric.b.last < now || segment.s", "truth").code
     assert (code.metrics, code.segments) == ({("a", "count"), ("b", "last")}, {"s"})
+
+
+def test_a_moment_is_a_timestamp_in_milliseconds() -> None:
+    moment = compile_condition("timestamp(event.when) + hours(1)", "moment")
+    assert moment.moment(context()) == 1_777_633_200_000
+    with pytest.raises(EvaluationError, match="not a timestamp"):
+        compile_condition("event.when", "moment").moment(context())
+    with pytest.raises(SyntaxProblem, match="a timestamp is needed"):
+        compile_condition("hours(1)", "moment")
