@@ -3,8 +3,9 @@
 import math
 from typing import cast
 
-from triggers import cel_syntax, cel_types, reader
-from triggers.cel_syntax import Binary, Expr, Literal, Name, Select
+from triggers import cel_types, reader
+from triggers.cel_syntax import parse
+from triggers.cel_tree import Binary, Expr, Literal, Name, Select, children
 from triggers.conditions import Condition
 from triggers.diagnostics import Problem
 from triggers.level_document import read_measures, read_window
@@ -53,7 +54,7 @@ def _score_lines(condition: Condition, node: Scalar) -> tuple[tuple[str, float],
     condition changes, and none before.
     """
     lines: set[tuple[str, float]] = set()
-    waiting: list[Expr] = [cel_syntax.parse(condition.text)]
+    waiting: list[Expr] = [parse(condition.text)]
     while waiting:
         tree = waiting.pop()
         compared = _comparison(tree)
@@ -67,7 +68,7 @@ def _score_lines(condition: Condition, node: Scalar) -> tuple[tuple[str, float],
         elif _score(tree) is not None:
             raise _unfit(f"`score.{_score(tree)}` in a segment must be compared with a number", tree, node)
         else:
-            waiting += cel_syntax.children(tree)
+            waiting += children(tree)
     return tuple(sorted(lines))
 
 
