@@ -123,7 +123,7 @@ class Evaluator:
         route = self.rules.routes.get(event.type, _NO_ROUTE)
         state = turn.state
         if state.running or state.levels or state.segments:
-            self._fire(turn, turn.now_ms, inclusive=False, fed=route.fed, event_ms=event.time_ms)
+            self._fire(turn, turn.now_ms, inclusive=False, fed=levels.fed(route, event), event_ms=event.time_ms)
         self._meet(turn)
         entries = _update(turn, route, event)
         if state.running:
@@ -140,8 +140,8 @@ class Evaluator:
     def _meet(self, turn: Turn) -> None:
         """Forgets the metrics and segments that the rules no longer have, and asks the segments that are new."""
         state, rules = turn.state, self.rules
-        if not state.windows.keys() <= rules.counted:
-            state.windows = {key: window for key, window in state.windows.items() if key in rules.counted}
+        if not all(map(rules.keeps, state.windows)):
+            state.windows = {key: window for key, window in state.windows.items() if rules.keeps(key)}
         if not state.segments.keys() <= rules.segments.keys():
             state.segments = {name: each for name, each in state.segments.items() if name in rules.segments}
         segments.meet(turn)
@@ -201,7 +201,7 @@ class Evaluator:
 
     def _cross(self, turn: Turn, name: str) -> None:
         level = turn.state.levels[name]
-        rule = self.rules.levels.get(name)
+        rule = self.rules.level(name)
         if rule is None:
             del turn.state.levels[name]
             return

@@ -22,8 +22,8 @@ def read_score_crossing(parts: Parts, node: Mapping) -> Crossing:
 
 
 def read_window_crossing(parts: Parts, node: Mapping) -> WindowCrossing:
-    """`{event, where, within, sum or distinct, reaches or falls_below, rearm}`, or `{event, where, inactive}`."""
-    pattern = parts.pattern(node, "on", ENTRY, LEVEL_KEYS)
+    """`{event, where, same, within, sum or distinct, reaches or falls_below, rearm}`, or with `inactive: D`."""
+    pattern = parts.pattern(node, "on", ENTRY, LEVEL_KEYS, same=True)
     read = Reader(parts.report, node, "on", tuple(node.items))  # what is unknown, the pattern has told
     if "inactive" in read:
         for key in LEVEL_KEYS:

@@ -5,17 +5,24 @@ A crossing too old to begin anything is taken back when an event older than it c
 level falls or stays: neither points nor the amounts of a crossing are negative.
 """
 
+from typing import Any
+
+import orjson
+
 from triggers import metrics
 from triggers.cel_runtime import EvaluationError
 from triggers.decay import MAX_SCORE, ScoreState
-from triggers.rule import Crossing, WindowCrossing
-from triggers.ruleset import LevelRule, Route
+from triggers.rule import Crossing
+from triggers.ruleset import Counted, LevelRule, Route
 from triggers.shapes import Calendar
 from triggers.state import Level, StoredEvent
 from triggers.turn import Turn
 
 RISEN = "level.risen"
 FALLEN = "level.fallen"
+MAX_GROUPS = 256
+"""How many groups of events a crossing keeps for a user."""
+MAX_GROUP_CHARS = 512
 Rise = tuple[LevelRule, StoredEvent]
 """A rising crossing that an event made, and the event that stands for it."""
 
@@ -54,25 +61,71 @@ def feed_windows(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
     """Counts the event in the windows that crossings are over; returns the rising crossings that it made."""
     risen: list[Rise] = []
     context = turn.context(event, None, turn.now_ms)
-    for rule in route.crossings:
-        counted, crossing = rule.counted, rule.crossing
-        assert counted is not None
-        assert isinstance(crossing, WindowCrossing)
-        found = metrics.measured(turn, counted, rule.trigger.name, context)
+    for each in route.crossings:
+        rule = _of(each, event)
+        if rule is None or rule.counted is None:
+            continue
+        found = metrics.measured(turn, rule.counted, rule.trigger.name, context)
         if found is None:
             continue
         if found[0] < 0:
             error = EvaluationError("the sum of a crossing takes amounts of zero or more; a segment takes any")
             turn.problem(rule.trigger.name, "sum", error)
             continue
-        known = metrics.kept(turn, counted)
-        at = max(counted.tally.newest(known), event.time_ms) if known.instants else event.time_ms
-        before = _value(turn, rule, at)
-        counted.tally.add(known, event.time_ms, *found)
-        known.last_event = event.id
-        if _moved(turn, rule, before, _value(turn, rule, at), event.time_ms):
-            risen.append((rule, StoredEvent(event.id, RISEN, at, "", {})))
+        if rule.same and rule.counted.key not in turn.state.windows:
+            _make_room(turn, each, event.time_ms)
+        risen += _count(turn, rule, rule.counted, event, found)
     return risen
+
+
+def _count(turn: Turn, rule: LevelRule, counted: Counted, event: StoredEvent, found: tuple[float, str]) -> list[Rise]:
+    known = metrics.kept(turn, counted)
+    at = max(known.instants[-1], event.time_ms) if known.instants else event.time_ms
+    before = _value(turn, rule, at)
+    counted.tally.add(known, event.time_ms, *found)
+    known.last_event = event.id
+    if not _moved(turn, rule, before, _value(turn, rule, at), event.time_ms):
+        return []
+    return [(rule, StoredEvent(event.id, RISEN, at, "", rule.properties))]
+
+
+def _of(rule: LevelRule, event: StoredEvent) -> LevelRule | None:
+    """The crossing that an event counts in: of its group, where there are groups; None where it is in none.
+
+    A missing field, or one that is no text, number or boolean, equals nothing.
+    """
+    if not rule.same:
+        return rule
+    values: list[Any] = [event.properties.get(name) for name in rule.same]
+    if not all(isinstance(value, str | int | float) for value in values):
+        return None
+    group = orjson.dumps([value if isinstance(value, str | bool) else float(value) for value in values]).decode()
+    return rule.of(group) if len(group) <= MAX_GROUP_CHARS else None
+
+
+def _make_room(turn: Turn, rule: LevelRule, at: int) -> None:
+    """Before a new group: forgets those that are over, and of MAX_GROUPS the one whose last event is the oldest."""
+    assert rule.counted is not None
+    windows, zone, kept = turn.state.windows, turn.zone(), []
+    for key in [key for key in windows if key.startswith(f"{rule.counted.key}|")]:
+        name = f"{rule.id}|{key.partition('|')[2]}"
+        level = turn.state.levels.get(name)
+        over = windows[key].instants[-1] <= rule.counted.tally.since(at, zone)
+        if over and (level is None or level.due is None):
+            del windows[key]
+            turn.state.levels.pop(name, None)
+        else:
+            kept.append((windows[key].instants[-1], key, name))
+    if len(kept) >= MAX_GROUPS:
+        _, key, name = min(kept)
+        del windows[key]
+        turn.state.levels.pop(name, None)
+
+
+def fed(route: Route, event: StoredEvent) -> frozenset[str]:
+    """The ids of the crossings that the event may move."""
+    groups = [rule.id for each in route.crossings if each.same and (rule := _of(each, event)) is not None]
+    return route.fed.union(groups) if groups else route.fed
 
 
 def _moved(turn: Turn, rule: LevelRule, before: float, value: float, at: int) -> bool:
@@ -110,7 +163,7 @@ def plan_calendar(turn: Turn) -> None:
     A level never rises over its line by such a change: no event fed it.
     """
     for name, level in turn.state.levels.items():
-        rule = turn.rules.levels.get(name)
+        rule = turn.rules.level(name)
         if rule is None or rule.counted is None or not isinstance(rule.counted.metric.window, Calendar):
             continue
         plan(turn, rule, level)
@@ -160,7 +213,7 @@ def cross(turn: Turn, rule: LevelRule, level: Level) -> StoredEvent | None:
         level.stale_at = at
         turn.count("stale")
         return None
-    return StoredEvent(name, FALLEN, at, "", {})
+    return StoredEvent(name, FALLEN, at, "", rule.properties)
 
 
 def _last_event(turn: Turn, rule: LevelRule) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import orjson
+
 from schemas.vocabulary import TRANSACTIONAL
 from triggers.cel_runtime import FAILURES
 from triggers.conditions import Context
@@ -99,12 +101,30 @@ class Route:
 
 @dataclass(slots=True)
 class LevelRule:
-    """One trigger's crossing, under the id that states keep it by; `counted` where it is one over a window."""
+    """One trigger's crossing, under the id that states keep it by; `counted` where it is one over a window.
+
+    One that groups its events by `same` is a crossing for each group, its id then followed by `|` and the group's
+    values as JSON.
+    """
 
     id: str
     trigger: Trigger
     crossing: Crossing | WindowCrossing
     counted: Counted | None = None
+    properties: dict[str, Any] = field(default_factory=dict)
+    """What the events of the group have in common."""
+
+    @property
+    def same(self) -> tuple[str, ...]:
+        """The properties by which it groups its events."""
+        return self.crossing.metric.pattern.same if isinstance(self.crossing, WindowCrossing) else ()
+
+    def of(self, group: str) -> "LevelRule":
+        """The crossing of one group, by its values as JSON."""
+        assert self.counted is not None
+        counted = replace(self.counted, key=f"{self.counted.key}|{group}")
+        values = dict(zip(self.same, orjson.loads(group), strict=False))
+        return LevelRule(f"{self.id}|{group}", self.trigger, self.crossing, counted, values)
 
 
 class RuleSet:
@@ -135,7 +155,8 @@ class RuleSet:
         settle_ms = max((trigger.settle_ms for trigger in self.triggers.values()), default=0)
         self.metrics = {metric.name: _counted(metric, metric.name, settle_ms + AHEAD_MS) for metric in metrics}
         self.counted = {each.key for each in self.metrics.values()}
-        """The keys of every window that a state keeps."""
+        self.grouped: set[str] = set()
+        """The keys of the windows that a state keeps; of the grouped, what comes before the group."""
         self.routes: dict[str, Route] = {}
         self._index()
         self.remember_ms = max([_OUTCOMES_ARRIVE_WITHIN_MS, *self._windows()])
@@ -148,6 +169,18 @@ class RuleSet:
         """Other triggers and policies with the same definitions."""
         metrics = [each.metric for each in self.metrics.values()]
         return RuleSet(triggers, self.scores.values(), policies, metrics=metrics, segments=self.segments.values())
+
+    def level(self, name: str) -> LevelRule | None:
+        """The crossing, or the group's crossing, of an id that states keep; None where there is none any more."""
+        base, _, group = name.partition("|")
+        rule = self.levels.get(base)
+        if rule is None or bool(group) is not bool(rule.same):
+            return None
+        return rule.of(group) if group else rule
+
+    def keeps(self, key: str) -> bool:
+        """Whether a window is still kept under this key."""
+        return key in self.counted or key.partition("|")[0] in self.grouped
 
     def _windows(self) -> list[int]:
         windows = [cap.window for trigger in self.triggers.values() for cap in trigger.caps]
@@ -203,11 +236,12 @@ class RuleSet:
             most = int(max(source.line, source.rearm))
             counted = replace(counted, tally=replace(counted.tally, most=most, folds=False))
         level = self.levels[name] = LevelRule(name, trigger, source, counted)
-        self.counted.add(counted.key)
+        (self.grouped if source.metric.pattern.same else self.counted).add(counted.key)
         for event_type in source.metric.pattern.types:
             route = self._route(event_type, source.metric.pattern)
             route.crossings.append(level)
-            route.fed |= {name}
+            if not level.same:
+                route.fed |= {name}
 
     def _route(self, event_type: str, pattern: Pattern) -> Route:
         route = self.routes.setdefault(event_type, Route())

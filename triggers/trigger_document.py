@@ -25,6 +25,7 @@ from triggers.rule import (
     Step,
     Trigger,
     Wait,
+    WindowCrossing,
 )
 from triggers.shapes import percent
 from triggers.yaml_tree import Mapping, Node, Scalar
@@ -35,7 +36,7 @@ TRIGGER_KEYS = (
     *("send", "steps", "cases"),
 )
 LATER_KEYS = ("brand", "on_edit")
-_LATER_SOURCES = ("sequence", "every", "date", "before", "after", "at", "yearly", "same")
+_LATER_SOURCES = ("sequence", "every", "date", "before", "after", "at", "yearly")
 _MAX_VARIANTS = 20
 
 
@@ -47,6 +48,7 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
     mode, canary = read.optional("mode", _mode, ("live", 100.0))
     sources = read.required("on", lambda n: reader.several(report, n, lambda s: _source(parts, s)), ())
     parts.only_crossings = bool(sources) and not any(isinstance(s, Pattern) for s in sources)
+    parts.grouped = _grouped(cast(tuple[Source, ...], sources))
     steps = _steps(parts, read)
     holdout = read.optional("holdout", parts.holdout, 0.0)
     return Trigger(
@@ -76,6 +78,12 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
         goal=read.optional("goal", parts.goal, None),
         cases=_cases(parts, read, steps),
     )
+
+
+def _grouped(sources: tuple[Source, ...]) -> frozenset[str]:
+    """The properties that every source groups by, which what begins the trigger therefore has."""
+    fields = [s.metric.pattern.same if isinstance(s, WindowCrossing) else () for s in sources]
+    return frozenset(fields[0]).intersection(*fields) if fields else frozenset()
 
 
 def _cases(parts: Parts, read: Reader, steps: tuple[Step, ...]) -> tuple[Case, ...]:
@@ -123,6 +131,9 @@ def _source(parts: Parts, node: Node) -> Source | None:
             raise Problem(node.keys[later].index, "not-yet", f"`{later}` in on is not yet supported")
         if any(key in node.items for key in LEVEL_KEYS):
             return read_window_crossing(parts, node)
+        if "same" in node.items:
+            hint = "it groups what a crossing counts, as in {event: NAME, same: sku, within: 1d, reaches: 3}"
+            raise Problem(node.keys["same"].index, "conflict", "`same` has nothing to group here", hint)
     return parts.pattern(node, "on", ENTRY)
 
 

@@ -176,10 +176,6 @@ class Tally:
             return None
         return min(instants) if name == "first" else max(instants)
 
-    def newest(self, state: WindowState) -> int:
-        """The newest event's instant; of a state in which nothing was counted, 0."""
-        return state.instants[-1] if state.instants else 0
-
     # time ------------------------------------------------------------------------------------------------------------
 
     def next_change(self, state: WindowState, at: int, zone: ZoneInfo) -> int | None:
@@ -195,9 +191,9 @@ class Tally:
     def falls_below(self, state: WindowState, measure: Measure, line: float, zone: ZoneInfo) -> int | None:
         """The first instant at or after the newest event at which the measure is below `line`, if no event comes.
 
-        `line` is more than 0. None where the window has no end.
+        `line` is more than 0, and an event was counted. None where the window has no end.
         """
-        at = self.newest(state)
+        at = state.instants[-1]
         since = self.since(at, zone)
         if (self.read(state, measure, since, None) or 0.0) < line:
             return at

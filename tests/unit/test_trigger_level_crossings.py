@@ -11,6 +11,7 @@ from triggers.cel_runtime import as_ms
 from triggers.diagnostics import SourceFile
 from triggers.encoding import decode, encode
 from triggers.evaluator import Evaluator
+from triggers.levels import MAX_GROUPS
 from triggers.loader import check
 from triggers.localtime import calendar_window, zone_named
 
@@ -123,6 +124,69 @@ def test_a_count_is_taken_over_from_the_state_of_an_older_program() -> None:
     assert decode("u1", encode(world.state)) == world.state
 
 
+# by group ------------------------------------------------------------------------------------------------------------
+
+GROUPED = (
+    "trigger: t\npurpose: marketing\non: {event: view, same: sku, %s}\nkey: event.sku\n"
+    "unless: {event: buy, same: sku}\nsend: {template: a, data: {sku: event.sku}}\n"
+)
+
+
+def test_what_is_grouped_crosses_for_each_group_and_knows_what_it_has_in_common() -> None:
+    world = World(GROUPED % "within: 1h, reaches: 2" + "after: 1h\n")
+    for moment, sku in (("10:00", "x"), ("10:10", "y"), ("10:20", 5), ("10:30", "x"), ("10:40", 5.0)):
+        world.event(f"2026-01-05 {moment}", "view", sku=sku)
+    world.event("2026-01-05 10:50", "view")  # without the property it belongs to no group
+    world.event("2026-01-05 11:00", "buy", sku=5)
+    world.until("2026-01-06 00:00")
+    assert crossed(world) == [("2026-01-05 11:30:00.000", '["x","e4"]')]
+    assert world.commands[0].data == {"sku": "x"}
+
+
+def test_a_group_falls_below_its_line_by_itself() -> None:
+    world = World(GROUPED % "inactive: 1h")
+    for moment, sku in (("10:00", "x"), ("10:10", "y"), ("10:30", "x")):
+        world.event(f"2026-01-05 {moment}", "view", sku=sku)
+        world.state = decode("u1", encode(world.state))
+    world.until("2026-01-06 00:00")
+    assert [each.data["sku"] for each in world.commands] == ["y", "x"]
+    assert crossed(world) == [
+        ("2026-01-05 11:10:00.000", '["y","e2"]'),
+        ("2026-01-05 11:30:00.000", '["x","e3"]'),
+    ]
+
+
+def test_an_event_holds_back_the_timer_of_its_own_group_only() -> None:
+    """A view of x at 10:50 arrives at 11:30, when both groups have been due: it moves that of x."""
+    world = World(GROUPED % "inactive: 1h")
+    world.event("2026-01-05 10:00", "view", sku="x")
+    world.event("2026-01-05 10:05", "view", sku="y")
+    late = event("view", at("2026-01-05 10:50"), "late", sku="x")
+    world.now = at("2026-01-05 11:30")
+    world.take(world.evaluator.apply_event(world.state, late, world.now))
+    world.until("2026-01-06 00:00")
+    assert [each.occurrence for each in world.commands] == ['["y","e2"]', '["x","late"]']
+
+
+def test_groups_are_bounded_and_those_that_are_over_are_forgotten() -> None:
+    world = World(GROUPED % "within: 1h, reaches: 2")
+    for number in range(MAX_GROUPS + 10):
+        world.event("2026-01-05 10:00", "view", sku=f"s{number:03d}")
+    assert len(world.state.windows) == len(world.state.levels) == MAX_GROUPS
+    assert 't#0|["s000"]' not in world.state.windows
+    world.event("2026-01-05 12:00", "view", sku="new")
+    assert list(world.state.windows) == list(world.state.levels) == ['t#0|["new"]']
+
+
+def test_a_rule_that_groups_no_more_forgets_its_groups() -> None:
+    world = World(GROUPED % "within: 1h, reaches: 2")
+    world.event("2026-01-05 10:00", "view", sku="x")
+    world.evaluator = Evaluator(rules(RULE.replace("buy", "view") % "within: 1h, reaches: 2"))
+    world.event("2026-01-05 10:01", "view", sku="x")
+    assert list(world.state.windows) == ["t#0"]
+    assert world.commands == []
+
+
 @pytest.mark.parametrize(
     ("source", "code"),
     [
@@ -135,6 +199,7 @@ def test_a_count_is_taken_over_from_the_state_of_an_older_program() -> None:
         ("within: 1h, sum: event.n", "conflict"),
         ("inactive: 1d, sum: event.n", "conflict"),
         ("sum: event.n, reaches: 3", "missing-key"),
+        ("same: k", "conflict"),
     ],
 )
 def test_a_wrong_crossing_is_told(source: str, code: str) -> None:
