@@ -86,10 +86,6 @@ class Evaluator:
         _take_profile(state, profile)
         return self.turn(state, now_ms)
 
-    def begin(self, state: UserState, now_ms: int) -> None:
-        """Asks every segment of a state that `start` made, when all is seeded."""
-        self._meet(self.turn(state, now_ms))
-
     def apply_outcome(self, state: UserState, outcome: Outcome, now_ms: int) -> Effects:
         """What became of a command: reservations go back, consent and suppression follow, and it is an event too.
 
@@ -142,8 +138,8 @@ class Evaluator:
         state, rules = turn.state, self.rules
         if not all(map(rules.keeps, state.windows)):
             state.windows = {key: window for key, window in state.windows.items() if rules.keeps(key)}
-        if not state.segments.keys() <= rules.segments.keys():
-            state.segments = {name: each for name, each in state.segments.items() if name in rules.segments}
+        if not state.segments.keys() <= rules.memberships.keys():
+            state.segments = {key: each for key, each in state.segments.items() if key in rules.memberships}
         segments.meet(turn)
 
     def _move(self, turn: Turn, entries: list[segments.Move]) -> list[Occurrence]:
@@ -236,8 +232,8 @@ def _first_crossing(state: UserState, due_before: int, fed: frozenset[str], fed_
 
 
 def _first_segment(state: UserState, due_before: int) -> tuple[int, str] | None:
-    """The segment whose timer is due first: (instant, its name)."""
-    due = ((each.due, name) for name, each in state.segments.items() if each.due is not None and each.due < due_before)
+    """The segment whose timer is due first: (instant, its key)."""
+    due = ((each.due, key) for key, each in state.segments.items() if each.due is not None and each.due < due_before)
     return min(due, default=None)
 
 

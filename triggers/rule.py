@@ -229,9 +229,13 @@ class Score:
 @dataclass(frozen=True, slots=True)
 class Segment:
     """The users for whom `when` is true. `lines` are the scores that it compares, each with the line it does so with:
-    `when` asks of them only whether they are below it."""
+    `when` asks of them only whether they are below it.
+
+    `key` is what states keep it by. It changes with `when`: a segment that is edited is met anew, and moves nobody.
+    """
 
     name: str
+    key: str
     when: Condition
     lines: tuple[tuple[str, float], ...] = ()
 

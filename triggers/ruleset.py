@@ -141,6 +141,8 @@ class RuleSet:
     ) -> None:
         self.scores = {score.name: score for score in scores}
         self.segments = {segment.name: segment for segment in segments}
+        self.memberships = {segment.key: segment for segment in self.segments.values()}
+        """The segments by the keys that a state keeps them by."""
         self.policies = {policy.name: policy for policy in policies}
         self.warnings = warnings
         self.written = {trigger.name: trigger for trigger in triggers}

@@ -1,5 +1,6 @@
 """The documents `metric` and `segment`."""
 
+import hashlib
 import math
 from typing import cast
 
@@ -39,7 +40,11 @@ def read_segment(parts: Parts, node: Node) -> Segment | None:
     read = Reader(parts.report, node, "segment", SEGMENT_KEYS)
     name = read.required("segment", lambda n: reader.identifier(n, "a segment's name"), "")
     when = read.required("when", lambda n: _when(parts, n), None)
-    return Segment(name, *when) if when is not None else None
+    return Segment(name, _key(name, when[0]), *when) if when is not None else None
+
+
+def _key(name: str, condition: Condition) -> str:
+    return f"{name}#{hashlib.blake2b(condition.text.encode('utf-8', 'replace'), digest_size=4).hexdigest()}"
 
 
 def _when(parts: Parts, node: Node) -> tuple[Condition, tuple[tuple[str, float], ...]]:

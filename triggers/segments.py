@@ -30,10 +30,10 @@ def meet(turn: Turn) -> None:
     """Asks the segments that were never asked of this user; nobody enters or leaves by that."""
     known = turn.state.segments
     if len(known) < len(turn.rules.segments):
-        for name, segment in turn.rules.segments.items():
-            if name not in known:
-                known[name] = Membership(turn.ask_segment(segment, turn.now_ms))
-                known[name].due = _next_change(turn, segment, turn.now_ms)
+        for key, segment in turn.rules.memberships.items():
+            if key not in known:
+                known[key] = Membership(turn.ask_segment(segment, turn.now_ms))
+                known[key].due = _next_change(turn, segment, turn.now_ms)
 
 
 def ask(turn: Turn, segments: Iterable[Segment], event_id: str | None, at: int) -> list[Move]:
@@ -44,19 +44,19 @@ def ask(turn: Turn, segments: Iterable[Segment], event_id: str | None, at: int) 
     return moves
 
 
-def fall_due(turn: Turn, name: str) -> list[Move]:
+def fall_due(turn: Turn, key: str) -> list[Move]:
     """Asks a segment whose timer is due, as of that instant."""
-    segment = turn.rules.segments.get(name)
-    due = turn.state.segments[name].due
+    segment = turn.rules.memberships.get(key)
+    due = turn.state.segments[key].due
     if segment is None or due is None:
-        del turn.state.segments[name]
+        del turn.state.segments[key]
         return []
     return _ask(turn.as_of(due), segment, None, due)
 
 
 def _ask(turn: Turn, segment: Segment, event_id: str | None, at: int) -> list[Move]:
     """Asks as of the clock; `at` is the instant of what moved it, which also names it where no event did."""
-    known = turn.state.segments[segment.name]
+    known = turn.state.segments[segment.key]
     before, known.inside = known.inside, turn.ask_segment(segment, turn.now_ms, tell=True)
     known.due = _next_change(turn, segment, turn.now_ms)
     if known.inside is before:

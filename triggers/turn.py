@@ -114,10 +114,11 @@ class Turn:
 
     def inside(self, name: str, at_ms: int) -> bool:
         """Whether the user is in a segment: by what was last asked, or asked now for an instant before the clock."""
-        known = self.state.segments.get(name)
+        segment = self.rules.segments[name]
+        known = self.state.segments.get(segment.key)
         if known is not None and at_ms >= self.now_ms:
             return known.inside
-        return self.ask_segment(self.rules.segments[name], at_ms)
+        return self.ask_segment(segment, at_ms)
 
     def ask_segment(self, segment: Segment, at_ms: int, *, tell: bool = False) -> bool:
         """What a segment's condition says as of an instant; where it fails, false, which is noted if `tell`."""

@@ -15,12 +15,14 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from triggers.cel_runtime import EvaluationError
-from triggers.localtime import calendar_window
-from triggers.shapes import MS, Calendar, Rolling, Window
+from triggers.localtime import calendar_window, reading, start_of_day
+from triggers.shapes import MS, Calendar, CalendarUnit, Rolling, Window
 
 Measure = Literal["count", "sum", "distinct"]
 EXACT = 1_000
@@ -214,7 +216,13 @@ class Tally:
 
 
 def _period(window: Calendar, at: int, zone: ZoneInfo) -> tuple[int, int]:
-    return calendar_window(zone, max(at, _FIRST_DAY_MS), window.unit)
+    """The first instant of the local day, week or month that holds `at`, and the first after it."""
+    return _period_of(window.unit, zone, reading(zone, max(at, _FIRST_DAY_MS)).date())
+
+
+@lru_cache(maxsize=4096)
+def _period_of(unit: CalendarUnit, zone: ZoneInfo, day: date) -> tuple[int, int]:
+    return calendar_window(zone, start_of_day(zone, day), unit)
 
 
 def _ends(cells: list[Cell]) -> Iterator[int]:

@@ -264,7 +264,7 @@ def crossings(buys: list[Buy], within: str, measure: Measure, zone: str, way: tu
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     BUYS,
     WITHIN,

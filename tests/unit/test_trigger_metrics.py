@@ -347,7 +347,7 @@ def arrived(evaluator: Evaluator, views: list[View], zone: str, *, recode: bool 
     return state
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(EVENTS, WINDOWS, ZONES, MOMENTS)
 def test_a_metric_is_what_counting_again_gives_at_any_instant(
     views: list[View], within: str, zone: str, moments: list[int]
@@ -363,7 +363,7 @@ def test_a_metric_is_what_counting_again_gives_at_any_instant(
         assert metrics_of(state, evaluator, moment) == recounted(views, within, zone, moment)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(EVENTS, WINDOWS, ZONES, MOMENTS, st.randoms(use_true_random=False))
 def test_the_order_of_arrival_changes_nothing_nor_does_storing_the_state(
     views: list[View], within: str, zone: str, moments: list[int], shuffler: random.Random
