@@ -170,7 +170,7 @@ class Evaluator:
     ) -> None:
         """Fires what is due before `limit` (or at it); of crossings that an event feeds, those before its own time.
 
-        At one instant segments go first, then crossings, then occurrences: each may read those before it.
+        At one instant crossings go first, then segments, then occurrences.
         """
         due_before = limit + 1 if inclusive else limit
         fed_before = due_before if event_ms is None else min(due_before, event_ms)
@@ -178,11 +178,11 @@ class Evaluator:
             occurrence = self._first(turn.state.running, due_before)
             crossing = _first_crossing(turn.state, due_before, fed, fed_before)
             segment = _first_segment(turn.state, due_before) if turn.state.segments else None
-            next_due = min(crossing[0] if crossing else due_before, occurrence.wake if occurrence else due_before)
-            if segment is not None and segment[0] <= next_due:
-                self._move(turn, segments.fall_due(turn, segment[1]))
-            elif crossing is not None and crossing[0] <= next_due:
+            wakes = occurrence.wake if occurrence is not None else due_before
+            if crossing is not None and crossing[0] <= min(wakes, segment[0] if segment is not None else wakes):
                 self._cross(turn, crossing[1])
+            elif segment is not None and segment[0] <= wakes:
+                self._move(turn, segments.fall_due(turn, segment[1]))
             elif occurrence is not None:
                 journeys.advance(turn, occurrence, self.paused)
             else:

@@ -356,3 +356,14 @@ def test_membership_is_what_asking_again_gives_at_any_millisecond(
     for instant, value in seen[1:]:
         assert inside(lines, zone, instant) is value
         assert inside([line for line in lines if line[0] < instant], zone, instant - 1) is not value
+
+
+def test_at_one_instant_events_go_before_what_time_moves() -> None:
+    """The second order comes at the very millisecond at which the first leaves the window."""
+    world = World(segment("metric.orders.count >= 1", ORDERS % "1d"))
+    world.event("2026-01-05 10:00", "order", n=1)
+    world.event("2026-01-06 10:00", "order", n=1)
+    world.until("2026-01-06 10:00")
+    assert moves(world) == [("in", "2026-01-05 10:00:00.000")]
+    world.until("2026-01-08 00:00")
+    assert moves(world)[1:] == [("out", "2026-01-07 10:00:00.000")]
