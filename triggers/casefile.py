@@ -102,7 +102,7 @@ class _Run:
 
     def _play(self) -> None:
         begin = instant(self.zone, self.start)
-        self.evaluator.apply_profile(self.state, self._profile(begin), begin)
+        self.log.take(self.evaluator.apply_profile(self.state, self._profile(begin), begin), begin)
         self._seed_scores(begin)
         lines = sorted(((self._at(parse_at(g.at)), n, g) for n, g in enumerate(self.case.given)), key=lambda x: x[:2])
         for at_ms, number, given in lines:

@@ -1,8 +1,9 @@
 """A user's state as bytes: compact, versioned, and readable by every later program.
 
-Version 2 is one byte with the version, eight with the instant at which the next timer is due (so that a million of
+Version 3 is one byte with the version, eight with the instant at which the next timer is due (so that a million of
 states are indexed without being decoded), and a JSON array of sections by position. Empty sections at its end are left
-out, empty ones before it are 0. Version 1 was JSON throughout, and begins with `[`.
+out, empty ones before it are 0. Version 2 was the same with fewer sections. Version 1 was JSON throughout, and begins
+with `[`.
 """
 
 import struct
@@ -11,13 +12,26 @@ from typing import Any
 import orjson
 
 from triggers.decay import ScoreState
-from triggers.state import Consent, Ending, Level, Occurrence, OpenGoal, Reservation, StoredEvent, User, UserState
+from triggers.state import (
+    Consent,
+    Ending,
+    Level,
+    Link,
+    Occurrence,
+    OpenGoal,
+    Plan,
+    Reservation,
+    StoredEvent,
+    User,
+    UserState,
+)
 
-VERSION = 2
+VERSION = 3
 _HEAD = struct.Struct(">Bq")
 _NOTHING_DUE = -(2**63)
+_WITH_HEAD = (2, VERSION)
 _FIRST_VERSION = ord("[")
-_SECTIONS = 13
+_SECTIONS = 15
 
 
 class UnknownVersion(ValueError):
@@ -29,7 +43,7 @@ class UnknownVersion(ValueError):
 
 def due_of(raw: bytes) -> int | None:
     """When the next timer of encoded state is due, in milliseconds, without decoding it; None where nothing waits."""
-    if raw[0] == VERSION:
+    if raw[0] in _WITH_HEAD:
         due: int = _HEAD.unpack_from(raw)[1]
         return None if due == _NOTHING_DUE else due
     return decode("", raw).next_due()
@@ -39,7 +53,7 @@ def encode(state: UserState) -> bytes:
     """The state as bytes; `decode` gives an equal state."""
     user = state.user
     sections: list[Any] = [
-        [user.zone, user.locale, user.attributes] if user.zone or user.locale or user.attributes else 0,
+        [user.zone, user.locale, user.attributes] if state.profiled else 0,
         state.consent and {purpose: [*each] for purpose, each in state.consent.items()},
         1 if state.suppressed else 0,
         state.address_digest,
@@ -52,6 +66,8 @@ def encode(state: UserState) -> bytes:
         [list(each) for each in state.reservations],
         state.sent,
         [list(each) for each in state.goals],
+        [state.planned_by, _pack_plans(state.plans)] if state.planned_by else 0,
+        {name: [_pack_link(each) for each in several] for name, several in state.links.items()},
     ]
     while sections and not sections[-1]:
         sections.pop()
@@ -64,7 +80,7 @@ def decode(user_id: str, raw: bytes | None) -> UserState:
     """The state of `encode`'s bytes, an empty one of None; raises UnknownVersion for a newer program's."""
     if raw is None:
         return UserState(User(user_id))
-    if raw[0] == VERSION:
+    if raw[0] in _WITH_HEAD:
         sections = orjson.loads(memoryview(raw)[_HEAD.size :])
     elif raw[0] == _FIRST_VERSION:
         sections = _upgraded(orjson.loads(raw))
@@ -75,7 +91,8 @@ def decode(user_id: str, raw: bytes | None) -> UserState:
 
 def _state(user_id: str, sections: list[Any]) -> UserState:
     sections += [0] * (_SECTIONS - len(sections))
-    profile, consent, suppressed, digest, seen, scores, levels, running, entries, endings, held, sent, goals = sections
+    profile, consent, suppressed, digest, seen, scores, levels, running, entries, endings, held, sent, *more = sections
+    goals, plans, links = more
     return UserState(
         User(user_id, *profile) if profile else User(user_id),
         {purpose: Consent(*each) for purpose, each in consent.items()} if consent else {},
@@ -90,6 +107,10 @@ def _state(user_id: str, sections: list[Any]) -> UserState:
         [Reservation(*each) for each in held] if held else [],
         sent or {},
         [OpenGoal(*each) for each in goals] if goals else [],
+        bool(profile),
+        plans[0] if plans else "",
+        {name: Plan(due, day, fired) for name, (due, day, *fired) in plans[1].items()} if plans else {},
+        {name: [_link(each) for each in several] for name, several in links.items()} if links else {},
     )
 
 
@@ -111,16 +132,33 @@ def _score(packed: list[Any]) -> ScoreState:
     return score
 
 
+def _pack_plans(plans: dict[str, Plan]) -> dict[str, list[int | None]]:
+    return {name: [plan.due, plan.day, *plan.fired] for name, plan in plans.items()}
+
+
+def _pack_link(link: Link) -> list[Any]:
+    packed: list[Any] = [link.time_ms, link.id, link.numbers, link.same]
+    return packed if link.event is None else [*packed, _pack_event(link.event)]
+
+
+def _link(packed: list[Any]) -> Link:
+    time_ms, name, numbers, same, *event = packed
+    return Link(time_ms, name, numbers, same, StoredEvent(*event[0]) if event else None)
+
+
+def _pack_event(event: StoredEvent) -> list[Any]:
+    return [event.id, event.type, event.time_ms, event.source, event.properties]
+
+
 def _pack_occurrence(each: Occurrence) -> list[Any]:
-    event = each.event
-    return [
+    packed = [
         each.trigger,
         each.rule_hash,
         each.id,
         each.key,
         each.key_text,
         each.began,
-        [event.id, event.type, event.time_ms, event.source, event.properties],
+        _pack_event(each.event),
         each.entered_at,
         each.variant,
         each.step,
@@ -128,6 +166,7 @@ def _pack_occurrence(each: Occurrence) -> list[Any]:
         each.wake,
         each.held,
     ]
+    return packed if each.since is None else [*packed, each.since]
 
 
 def _occurrence(packed: list[Any]) -> Occurrence:

@@ -1,8 +1,8 @@
 """The evaluator: applies events, profiles and outcomes to a user's state, and fires what is due.
 
 An event first updates scores, then ends what it ends, then begins what it begins. Timers due before it fire before
-it; those due at its instant wait for `fire_due`. What it begins itself is decided at once when due. Same state, same
-rules, same input, same clock: same effects.
+it; those due at its instant wait for `fire_due`. What it begins itself is decided at once when due. Schedules and
+dates are timers too. Same state, same rules, same input, same clock: same effects.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
 from schemas.vocabulary import NEVER_ACCEPTED, DecisionOutcome, OutcomeKind
-from triggers import journeys, levels
+from triggers import journeys, levels, planning, sequences
 from triggers.caps import release
 from triggers.cel_runtime import as_ms, as_time
 from triggers.localtime import zone_named
@@ -63,7 +63,8 @@ class Evaluator:
         return turn.effects
 
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
-        """Replaces what is known of the user. Held sends are planned anew where the zone changed."""
+        """Replaces what is known of the user. Schedules, dates and waits are planned anew, and held sends where the
+        zone changed."""
         turn = self.turn(state, now_ms)
         self._fire(turn, now_ms, inclusive=False)
         moved = profile.zone != state.user.zone
@@ -73,11 +74,9 @@ class Evaluator:
         if digest != state.address_digest:
             state.suppressed = False
             state.address_digest = digest
-        if moved:
-            held = [occurrence for occurrence in state.running if occurrence.held]
-            for occurrence in held:
-                occurrence.wake = min(occurrence.wake, now_ms)
-            self._run(turn, held)
+        state.profiled = True
+        planning.plan(turn)
+        self._run(turn, journeys.follow(turn, moved=moved))
         return turn.effects
 
     def apply_outcome(self, state: UserState, outcome: Outcome, now_ms: int) -> Effects:
@@ -93,6 +92,17 @@ class Evaluator:
         stored = _outcome_event(outcome, known)
         if self._apply(turn, stored):
             _follow(turn, outcome, known)
+        return turn.effects
+
+    def plan(self, state: UserState, now_ms: int) -> Effects | None:
+        """Plans the schedules and dates of rules that are new to the user, as of now; None where they are not.
+
+        Whatever is applied to a state does this first. Who never hears of a user again must ask for it.
+        """
+        if not state.profiled or state.planned_by == self.rules.clockwork:
+            return None
+        turn = self.turn(state, now_ms)
+        planning.refresh(turn)
         return turn.effects
 
     def fire_due(self, state: UserState, now_ms: int) -> Effects:
@@ -112,7 +122,7 @@ class Evaluator:
             turn.count("clamped")
         route = self.rules.routes.get(event.type, _NO_ROUTE)
         state = turn.state
-        if state.running or state.levels:
+        if state.running or state.levels or state.plans or state.planned_by != self.rules.clockwork:
             self._fire(turn, turn.now_ms, inclusive=False, fed=route.fed, event_ms=event.time_ms)
         begun: list[Occurrence] = []
         if route.additions:
@@ -130,10 +140,14 @@ class Evaluator:
         return True
 
     def _begin(self, turn: Turn, route: Route, event: StoredEvent, begun: list[Occurrence]) -> None:
+        for rule, last in sequences.feed(turn, route, event) if route.sequences else ():
+            _keep(begun, journeys.begin(turn, rule.trigger, last, last.time_ms))
         if not route.begins:
             return
         context = turn.context(event, None, turn.now_ms)
         for trigger, patterns in route.begins:
+            if any(each.trigger == trigger.name and each.event is event for each in begun):
+                continue  # a sequence that it ends has begun the same
             if any(turn.holds(trigger.name, "on", pattern.where, context) for pattern in patterns):
                 _keep(begun, journeys.begin(turn, trigger, event, event.time_ms))
 
@@ -149,13 +163,17 @@ class Evaluator:
         event_ms: int | None = None,
     ) -> None:
         """Fires what is due before `limit` (or at it); of crossings that an event feeds, those before its own time."""
+        planning.refresh(turn)
         due_before = limit + 1 if inclusive else limit
         fed_before = due_before if event_ms is None else min(due_before, event_ms)
         while True:
             occurrence = self._first(turn.state.running, due_before)
             crossing = _first_crossing(turn.state, due_before, fed, fed_before)
-            if crossing is not None and (occurrence is None or crossing[0] <= occurrence.wake):
-                self._cross(turn, crossing[1])
+            moment = planning.first(turn.state, due_before)
+            if crossing is not None and (moment is None or crossing[0] <= moment[0]):
+                moment = crossing
+            if moment is not None and (occurrence is None or moment[0] <= occurrence.wake):
+                self._enter(turn, moment[1])
             elif occurrence is not None:
                 journeys.advance(turn, occurrence, self.paused)
             else:
@@ -168,15 +186,21 @@ class Evaluator:
             return due[0] if due else None
         return min(due, key=self._order)
 
-    def _cross(self, turn: Turn, name: str) -> None:
+    def _enter(self, turn: Turn, name: str) -> None:
+        """Makes the crossing, or reaches the moment of a schedule or date, that has this id: something may begin."""
+        clock = self.rules.clocks.get(name)
+        if clock is not None:
+            entry = planning.reach(turn, clock)
+            journeys.begin(turn, clock.trigger, entry, entry.time_ms)
+            return
         level = turn.state.levels[name]
         rule = self.rules.levels.get(name)
         if rule is None:
             del turn.state.levels[name]
             return
-        entry = levels.cross(turn, rule, level)
-        if entry is not None:
-            journeys.begin(turn, rule.trigger, entry, entry.time_ms)
+        crossed = levels.cross(turn, rule, level)
+        if crossed is not None:
+            journeys.begin(turn, rule.trigger, crossed, crossed.time_ms)
 
     def _run(self, turn: Turn, occurrences: list[Occurrence]) -> None:
         """Goes on with these occurrences as far as they are due."""

@@ -4,10 +4,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from schemas.vocabulary import TRANSACTIONAL
+from triggers.clockwork import ClockRule, SequenceRule, clockwork, sequence_rule
 from triggers.conditions import compile_condition
 from triggers.diagnostics import Diagnostic
-from triggers.rule import Addition, CountCrossing, Crossing, Pattern, Policy, Score, Send, Trigger
-from triggers.shapes import MS, Calendar
+from triggers.rule import (
+    Addition,
+    Anniversary,
+    CountCrossing,
+    Crossing,
+    Pattern,
+    Policy,
+    Score,
+    Send,
+    Sequence,
+    Trigger,
+)
+from triggers.shapes import MS, Calendar, Schedule
 
 _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
 """How long a send is remembered, so that its opens and clicks can name their rule, where no cap asks for longer."""
@@ -23,6 +35,7 @@ class Route:
     endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
     """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
     begins: list[tuple[Trigger, list[Pattern]]] = field(default_factory=list)
+    sequences: list[SequenceRule] = field(default_factory=list)
     goals: bool = False
     fed: frozenset[str] = frozenset()
     """The crossings of the scores that `additions` feed."""
@@ -60,7 +73,11 @@ class RuleSet:
         self.levels: dict[str, LevelRule] = {}
         self.levels_of: dict[str, list[LevelRule]] = {}
         self.routes: dict[str, Route] = {}
+        self.clocks: dict[str, ClockRule] = {}
+        self.sequences: dict[str, SequenceRule] = {}
         self._index()
+        self.clockwork = clockwork(self.clocks.values())
+        """What the schedules and dates say, under one name; empty where there are none."""
         self.remember_ms = max([_OUTCOMES_ARRIVE_WITHIN_MS, *self._windows()])
 
     def only(self, trigger: Trigger, policies: Iterable[str]) -> "RuleSet":
@@ -83,16 +100,18 @@ class RuleSet:
 
     def _index_trigger(self, trigger: Trigger) -> None:
         for number, source in enumerate(trigger.sources):
-            if not isinstance(source, Pattern):
-                self._index_crossing(f"{trigger.name}#{number}", trigger, source)
-                continue
-            for name in source.types:
-                begins = self._route(name).begins
-                if begins and begins[-1][0] is trigger:
-                    begins[-1][1].append(source)
-                else:
-                    begins.append((trigger, [source]))
-        begins_at_events = any(isinstance(source, Pattern) for source in trigger.sources)
+            name = f"{trigger.name}#{number}"
+            match source:
+                case Pattern():
+                    self._index_pattern(trigger, source)
+                case Sequence():
+                    self._index_sequence(sequence_rule(name, trigger, source))
+                case Schedule() | Anniversary():
+                    clock = ClockRule(f"{trigger.name}@{number}", trigger, source)
+                    self.clocks[clock.id] = clock
+                case _:
+                    self._index_crossing(name, trigger, source)
+        begins_at_events = any(isinstance(source, Pattern | Sequence) for source in trigger.sources)
         for number, pattern in enumerate(trigger.unless):
             early = begins_at_events and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
             for name in pattern.types:
@@ -102,6 +121,19 @@ class RuleSet:
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
                 self._route(name).goals = True
+
+    def _index_pattern(self, trigger: Trigger, source: Pattern) -> None:
+        for name in source.types:
+            begins = self._route(name).begins
+            if begins and begins[-1][0] is trigger:
+                begins[-1][1].append(source)
+            else:
+                begins.append((trigger, [source]))
+
+    def _index_sequence(self, rule: SequenceRule) -> None:
+        self.sequences[rule.id] = rule
+        for name in sorted({name for pattern in rule.sequence.patterns for name in pattern.types}):
+            self._route(name).sequences.append(rule)
 
     def _index_crossing(self, name: str, trigger: Trigger, source: Crossing | CountCrossing) -> None:
         if isinstance(source, CountCrossing):

@@ -39,7 +39,7 @@ class Effects:
     """What one call did besides changing the state.
 
     `counts` holds what left no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
-    withdrawn, unmatched_outcome.
+    withdrawn, unmatched_outcome, undated (a date source whose field the user does not have).
     """
 
     records: list[Record] = field(default_factory=list)
@@ -78,6 +78,10 @@ class Turn:
         """The user's own zone, None where it is unknown or empty."""
         name = self.state.user.zone
         return zone_named(name) if name else None
+
+    def zone_of(self, name: str | None) -> ZoneInfo:
+        """The zone that a rule names, the user's where it names none."""
+        return (zone_named(name) if name else None) or self.zone()
 
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
         """What an expression is asked about, with scores as of `now_ms`."""
