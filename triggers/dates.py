@@ -51,8 +51,7 @@ def local_date(value: object, zone: ZoneInfo) -> LocalDate | None:
         raise EvaluationError("a date is a text: YYYY-MM-DD, or RFC 3339 with an offset")
     match = _DATE.fullmatch(value)
     if match is None:
-        ms = as_ms(to_timestamp(value))
-        _require_year(to_timestamp(value).year)
+        ms = _timestamp_ms(value)
         wall = reading(zone, ms)
         return LocalDate(wall.year, wall.month, wall.day, wall.time(), ms)
     year, month, day = map(int, match.groups())
@@ -62,6 +61,15 @@ def local_date(value: object, zone: ZoneInfo) -> LocalDate | None:
     except ValueError:
         raise EvaluationError("no date of the calendar") from None
     return LocalDate(year, month, day)
+
+
+def _timestamp_ms(text: str) -> int:
+    try:
+        moment = to_timestamp(text)
+    except OverflowError:
+        raise EvaluationError("a timestamp outside of the calendar") from None
+    _require_year(moment.year)
+    return as_ms(moment)
 
 
 def _require_year(year: int) -> None:

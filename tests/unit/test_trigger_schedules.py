@@ -179,7 +179,7 @@ def slots_by_minutes(schedule: Schedule, zone: ZoneInfo, start: int, minutes: in
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(ZONES),
     st.sampled_from(DAYS),
@@ -191,7 +191,7 @@ def test_slots_are_those_that_a_clock_on_the_wall_shows_minute_by_minute(
 ) -> None:
     schedule = Schedule(clock_time(f"{minute // 60:02d}:{minute % 60:02d}"), weekdays)
     zone, start = ZoneInfo(name), at(f"{day} 00:00")
-    expected = slots_by_minutes(schedule, zone, start, 5 * 24 * 60)
+    expected = slots_by_minutes(schedule, zone, start, 4 * 24 * 60)
     if expected:
         found, now = [], expected[0][0] - 1
         while len(found) < len(expected):
@@ -201,11 +201,11 @@ def test_slots_are_those_that_a_clock_on_the_wall_shows_minute_by_minute(
 
 
 moves = st.lists(
-    st.tuples(st.integers(1, 30 * 60), st.sampled_from(ZONES + ["Pacific/Kiritimati", "Pacific/Honolulu"]))
+    st.tuples(st.integers(1, 30 * 60), st.sampled_from([*ZONES, "Pacific/Kiritimati", "Pacific/Honolulu"]))
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(moves)
 def test_wherever_a_user_moves_no_local_date_begins_twice_and_state_is_the_same_as_bytes(
     journey: list[tuple[int, str]],
