@@ -5,6 +5,9 @@ one that comes late; where several choices would complete the sequence, the earl
 Events of one time count in the listed order, however they came (settled case 7).
 """
 
+from collections.abc import Iterator
+from itertools import count
+
 import orjson
 
 from triggers.cel_runtime import EvaluationError
@@ -18,6 +21,7 @@ MAX_LINKS = 64
 MAX_LAST = 16
 """Of the events kept, how many may end the sequence: those are kept whole."""
 MAX_SAME_CHARS = 512
+MAX_ATTEMPTS = 2_000
 
 
 def feed(turn: Turn, route: Route, event: StoredEvent) -> list[tuple[SequenceRule, StoredEvent]]:
@@ -81,41 +85,47 @@ def _order(link: Link) -> tuple[int, str]:
 def earliest_chain(links: list[Link], newest: Link, sequence: Sequence) -> list[Link] | None:
     """One link for each pattern, in order and within the time; of several choices the earliest, by (time, id).
 
-    Without `newest` no choice is complete, or it would have been used. Every pattern is tried with every link that
-    is not earlier, except what was found hopeless: the same pattern, from the same time on, with the same links of
-    that time used up; and of links alike but for their id the first only.
+    Without `newest` no choice is complete, or it would have been used. Looks for the first pattern's link, then the
+    next one's, and goes back where no link is left. That happens only among links of one time that several patterns
+    share; where it takes more than 2,000 attempts, there is no sequence.
     """
     links = sorted((each for each in links if each.same == newest.same), key=_order)
-    total = len(sequence.patterns)
-    if any(all(number not in each.numbers for each in links) for number in range(total)):
-        return None
-    for link in links:
-        if 0 in link.numbers:
-            within = [each for each in links if 0 <= each.time_ms - link.time_ms < sequence.within_ms]
-            chain = _extended([within.index(link)], within, total, set())
+    attempts = count()
+    for first in links:
+        if 0 in first.numbers:
+            within = [each for each in links if 0 <= each.time_ms - first.time_ms < sequence.within_ms]
+            latest = _latest(within, len(sequence.patterns))
+            chain = _extended([first], within, latest, attempts) if latest is not None else None
             if chain is not None:
-                return [within[index] for index in chain]
+                return chain
     return None
 
 
-def _extended(
-    chain: list[int], links: list[Link], total: int, hopeless: set[tuple[int, int, frozenset[int]]]
-) -> list[int] | None:
+def _latest(links: list[Link], total: int) -> list[int] | None:
+    """By pattern the time up to which a link leaves room for those of the patterns after it; None where none does."""
+    latest: list[int] = []
+    for number in reversed(range(total)):
+        times = [each.time_ms for each in links if number in each.numbers]
+        room = max((time_ms for time_ms in times if not latest or time_ms <= latest[-1]), default=None)
+        if room is None:
+            return None
+        latest.append(room)
+    return latest[::-1]
+
+
+def _extended(chain: list[Link], links: list[Link], latest: list[int], attempts: Iterator[int]) -> list[Link] | None:
     """The chain with what completes it, or None."""
-    if len(chain) == total:
+    number = len(chain)
+    if number == len(latest):
         return chain
-    now = links[chain[-1]].time_ms
-    used = frozenset(index for index in chain if links[index].time_ms == now)
-    if (len(chain), now, used) in hopeless:
-        return None
     tried: set[tuple[int, tuple[int, ...]]] = set()
-    for index, link in enumerate(links):
-        kind = link.time_ms, tuple(link.numbers)
-        if link.time_ms < now or index in chain or len(chain) not in link.numbers or kind in tried:
+    for link in links:
+        alike = link.time_ms, tuple(link.numbers)
+        fits = number in link.numbers and chain[-1].time_ms <= link.time_ms <= latest[number]
+        if not fits or alike in tried or any(link is each for each in chain):
             continue
-        tried.add(kind)
-        found = _extended([*chain, index], links, total, hopeless)
+        tried.add(alike)
+        found = _extended([*chain, link], links, latest, attempts) if next(attempts) < MAX_ATTEMPTS else None
         if found is not None:
             return found
-    hopeless.add((len(chain), now, used))
     return None

@@ -179,7 +179,7 @@ def slots_by_minutes(schedule: Schedule, zone: ZoneInfo, start: int, minutes: in
     return found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.sampled_from(ZONES),
     st.sampled_from(DAYS),
@@ -205,7 +205,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(moves)
 def test_wherever_a_user_moves_no_local_date_begins_twice_and_state_is_the_same_as_bytes(
     journey: list[tuple[int, str]],
