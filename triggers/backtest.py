@@ -125,8 +125,8 @@ def backtest(
     `order`: by (time, id), or as `given`, where the clock stands at the latest time met so far. Users do not affect
     each other, so one after the other is played, which keeps their states near. Schedules and dates begin things for
     everybody with a profile, from the first event on. Without profiles everybody who has an event is taken to have an
-    empty one and to consent to everything, which the result's notes say. `progress` is called with the number of events done, about
-    every `every` events. `on_decision` sees each decision, by user; the result only counts them.
+    empty one and to consent to everything, which the result's notes say. `progress` is called with the number of
+    events done, about every `every` events. `on_decision` sees each decision, by user; the result only counts them.
     """
     run = _Backtest(Evaluator(rules, default_zone), profiles, on_decision)
     timelines = _timelines(events, order, run.result)
