@@ -135,7 +135,8 @@ def _when(asking: Asking) -> Answer:
         return _NO_WHEN
     context = asking.context
     if condition.code.scores:
-        asking.verdict.inputs["scores"] = {n: round(context.score(n), 6) for n in sorted(condition.code.scores)}
+        there = sorted(condition.code.scores & asking.turn.rules.scores.keys())
+        asking.verdict.inputs["scores"] = {name: round(context.score(name), 6) for name in there}
     try:
         passed: bool = condition.holds(context)
         return Answer(Gate.WHEN, passed, passed, condition.text)

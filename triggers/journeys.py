@@ -133,7 +133,7 @@ def end(turn: Turn, occurrence: Occurrence) -> None:
 def unless(turn: Turn, event: StoredEvent) -> None:
     """Ends the running occurrences that the event ends; an `unless` that fails drops the send with them."""
     for occurrence in [*turn.state.running]:
-        trigger = turn.rules.triggers.get(occurrence.trigger)
+        trigger = turn.rule_of(occurrence)
         if trigger is None or event.time_ms < occurrence.entered_at:
             continue
         for pattern in trigger.unless:
@@ -162,10 +162,9 @@ def drop_next(turn: Turn, trigger: Trigger, occurrence: Occurrence, reason: Reas
 
 def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
     """Goes on by one step of a woken occurrence: a send is asked, a wait is set, a branch taken, or it ends."""
-    trigger = turn.rules.triggers.get(occurrence.trigger)
+    trigger = turn.rule_of(occurrence)
     if trigger is None:
-        turn.count("withdrawn")
-        end(turn, occurrence)
+        _withdraw(turn, occurrence)
         return
     step = trigger.steps[occurrence.step] if occurrence.step < len(trigger.steps) else Exit()
     if isinstance(step, Send) and _settles(turn, trigger, occurrence):
@@ -199,7 +198,7 @@ def follow(turn: Turn, *, moved: bool) -> list[Occurrence]:
     """After a changed profile: sets waits anew, and wakes what is held where the zone `moved`; what may now be due."""
     touched = []
     for occurrence in [*turn.state.running]:
-        trigger = turn.rules.triggers.get(occurrence.trigger)
+        trigger = turn.rule_of(occurrence)
         if trigger is None:
             continue
         if occurrence.held and moved:
@@ -211,6 +210,16 @@ def follow(turn: Turn, *, moved: bool) -> list[Occurrence]:
             else:
                 _give_up(turn, trigger, occurrence)
     return touched
+
+
+def _withdraw(turn: Turn, occurrence: Occurrence) -> None:
+    """Ends an occurrence whose rule was removed. What it would have sent only its text knows, where that is at hand."""
+    old = turn.rules.pinned.get((occurrence.rule_hash, occurrence.trigger))
+    if old is None:
+        turn.count("withdrawn")
+    else:
+        drop_next(turn, old, occurrence, Reason.WITHDRAWN)
+    end(turn, occurrence)
 
 
 def _give_up(turn: Turn, trigger: Trigger, occurrence: Occurrence) -> None:

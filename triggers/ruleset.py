@@ -1,6 +1,6 @@
 """A set of rules, indexed for the evaluator: what each event type can touch, and each trigger with its policies."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from schemas.vocabulary import TRANSACTIONAL
@@ -25,6 +25,10 @@ _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
 """How long a send is remembered, so that its opens and clicks can name their rule, where no cap asks for longer."""
 _LONGEST_CALENDAR_MS = 32 * MS["d"]
 _ONE = compile_condition("1", "number")
+
+
+Pin = tuple[str, str]
+"""What an occurrence began with: the hash of the rule's text, and the trigger's name in it."""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ class RuleSet:
         scores: Iterable[Score],
         policies: Iterable[Policy],
         warnings: tuple[Diagnostic, ...] = (),
+        pinned: Mapping[Pin, Trigger] | None = None,
     ) -> None:
         self.written_scores = {score.name: score for score in scores}
         """The scores as their files have them."""
@@ -78,11 +83,32 @@ class RuleSet:
         self._index()
         self.clockwork = clockwork(self.clocks.values())
         """What the schedules and dates say, under one name; empty where there are none."""
+        self.pinned = dict(pinned or {})
+        """Triggers of earlier texts, as their files had them."""
+        self.kept = {pin: kept for pin in self.pinned if (kept := self._keep(pin)) is not None}
+        """Of those that are still there, what occurrences follow that began with the earlier text."""
         self.remember_ms = max([_OUTCOMES_ARRIVE_WITHIN_MS, *self._windows()])
 
     def only(self, trigger: Trigger, policies: Iterable[str]) -> "RuleSet":
         """One trigger with the named policies and every score: what a case sees."""
         return RuleSet([trigger], self.written_scores.values(), [self.policies[name] for name in policies])
+
+    def _keep(self, pin: Pin) -> Trigger | None:
+        """The current trigger with the parts that its occurrences keep; the events of its `unless` are read on."""
+        old, current = self.pinned[pin], self.triggers.get(pin[1])
+        if current is None or current.rule_hash == old.rule_hash:
+            return None
+        for pattern in old.unless:
+            for name in pattern.types:
+                self._route(name)
+        return replace(
+            current,
+            rule_hash=old.rule_hash,
+            unless=old.unless,
+            when=old.when,
+            steps=old.steps,
+            experiment=old.experiment,
+        )
 
     def _windows(self) -> list[int]:
         windows = [cap.window for trigger in self.triggers.values() for cap in trigger.caps]

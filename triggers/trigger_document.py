@@ -36,9 +36,9 @@ from triggers.yaml_tree import Mapping, Node, Scalar
 TRIGGER_KEYS = (
     *("trigger", "owner", "description", "mode", "purpose", "on", "key", "overlap", "reentry", "after", "unless"),
     *("when", "cap", "quiet", "expires", "max_age", "settle", "priority", "holdout", "experiment", "goal"),
-    *("send", "steps", "cases"),
+    *("send", "steps", "on_edit", "cases"),
 )
-LATER_KEYS = ("brand", "on_edit")
+LATER_KEYS = ("brand",)
 _LATER_SOURCES = ("sum", "distinct", "enters", "leaves", "metric", "segment", "same")
 _LEVEL_KEYS = ("within", "inactive", "reaches", "falls_below", "rearm")
 _MAX_COUNT = 1_000
@@ -55,6 +55,7 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
     sources = read.required("on", lambda n: reader.several(report, n, lambda s: _source(parts, s)), ())
     parts.only_crossings = bool(sources) and not any(isinstance(s, Pattern | Sequence) for s in sources)
     steps = _steps(parts, read)
+    read.optional("on_edit", lambda n: reader.choice(n, "on_edit", ("pin",), ("follow",)), "pin")
     holdout = read.optional("holdout", parts.holdout, 0.0)
     return Trigger(
         name=name,
