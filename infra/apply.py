@@ -1,8 +1,8 @@
 """Publishing a folder of rules and templates: texts by their hash, with the manifest that makes them current."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from infra.kafka import read_all
@@ -18,6 +18,10 @@ from triggers.ruleset import RuleSet
 
 RULE_SUFFIXES = {".yaml", ".yml"}
 TEMPLATE_SUFFIX = ".liquid"
+PINNED_FOR = timedelta(days=400)
+"""How long a replaced text is carried on: no occurrence waits longer."""
+MAX_PINNED = 1_000
+"""Replaced texts that are carried on, the newest: every worker compiles them all whenever a set is published."""
 
 
 class NothingFound(ValueError):
@@ -82,7 +86,10 @@ def _manifests(kafka: str) -> list[Manifest]:
 
 
 def apply_folder(kafka: str, folder: Folder, by: str = "") -> Manifest:
-    """Publishes the folder as one numbered set and returns its manifest; raises before anything wrong is published."""
+    """Publishes the folder as one numbered set and returns its manifest; raises before anything wrong is published.
+
+    The texts that it replaces are named on, for occurrences that began with them and keep to them.
+    """
     folder.load()
     texts = [Text(kind="rule", path=f.path, body=f.text) for f in folder.rules]
     texts += [Text(kind="template", path=f.path, body=f.text) for f in folder.templates.values()]
@@ -90,9 +97,24 @@ def apply_folder(kafka: str, folder: Folder, by: str = "") -> Manifest:
         number=0, texts=[text_hash(text.body) for text in texts], applied_at=datetime.now(UTC), applied_by=by
     )
 
-    def facts(number: int, _: Sequence[Manifest]) -> list[tuple[str, Fact]]:
-        named: list[tuple[str, Fact]] = [(text_key(text_hash(text.body)), text) for text in texts]
-        return [*named, (CURRENT, manifest.model_copy(update={"number": number}))]
+    published = manifest
 
-    number = publish_next(kafka, RULES, "manifest", lambda: _manifests(kafka), facts)
-    return manifest.model_copy(update={"number": number})
+    def facts(number: int, known: Sequence[Manifest]) -> list[tuple[str, Fact]]:
+        nonlocal published
+        before = max(known, key=lambda each: each.number, default=None)
+        pinned = carried_on(before, frozenset(manifest.texts), manifest.applied_at)
+        published = manifest.model_copy(update={"number": number, "pinned": pinned})
+        return [*((text_key(text_hash(text.body)), text) for text in texts), (CURRENT, published)]
+
+    publish_next(kafka, RULES, "manifest", lambda: _manifests(kafka), facts)
+    return published
+
+
+def carried_on(before: Manifest | None, texts: Collection[str], now: datetime) -> dict[str, datetime]:
+    """The texts that a set replaces or that were replaced before it, each with when: 400 days long, at most 1,000."""
+    if before is None:
+        return {}
+    replaced = before.pinned | dict.fromkeys(before.texts, now)
+    kept = {text: at for text, at in replaced.items() if text not in texts and now - at <= PINNED_FOR}
+    newest = sorted(kept, key=lambda text: (kept[text], text))[-MAX_PINNED:]
+    return {text: kept[text] for text in newest}

@@ -23,6 +23,8 @@ class Manifest(Fact):
     texts: list[str]
     applied_at: Instant
     applied_by: str = ""
+    pinned: dict[str, Instant] = Field(default_factory=dict)
+    """Texts of earlier sets that running occurrences may have begun with, and when each was replaced."""
 
 
 class Control(Fact):

@@ -31,6 +31,10 @@ class Steps(Protocol):
     def dropped(self) -> None:
         """All partitions are gone, and their tables with them."""
 
+    def begins(self, partition: int, clock_ms: int) -> int:
+        """A run begins while the partition's clock stands here: does what other rules ask for, before any record;
+        returns to how many users something was done."""
+
     def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
         """What applies one record of this input at its append time, in milliseconds; asked once a piece of a run.
         What it raises must have changed nothing."""
@@ -73,9 +77,11 @@ class BatchStep:
         self.record(run, self.work(run), versions)
 
     def work(self, run: Run[Message]) -> int:
-        """Applies records and timers; returns how many timers fired. Nothing may come between this and `record`."""
+        """Applies records and timers; returns how many timers fired, or were set for other rules. Nothing may come
+        between this and `record`."""
         partition, steps = run.partition, self._steps
-        clock_ms, fired = self._clocks[partition], 0
+        clock_ms = self._clocks[partition]
+        fired = steps.begins(partition, clock_ms)
         for piece in run.pieces:
             apply = steps.reading(partition, piece.topic)
             for record, now_ms in zip(piece.records, piece.times_ms, strict=True):

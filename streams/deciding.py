@@ -33,6 +33,8 @@ class Deciding:
         self._versions: Mapping[str, int] = {}
         self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
         self._keys: dict[int, PartitionKeys] = {}
+        self._planned: dict[int, str] = {}
+        """By partition the schedules and dates that all its users have timers for."""
         self._table = runtime.app.Table("user-state", partitions=self._partitions).local
 
     def adopt(self, published: Published) -> None:
@@ -56,17 +58,40 @@ class Deciding:
         """Whether there are rules, and neither they nor the switches are older than those last applied."""
         return self._decider is not None and _reaches(self._versions, versions)
 
-    def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002 - the runtime keeps the clock
-        """Builds the partition's timer index."""
+    def loaded(self, partition: int, mark: Mark) -> None:
+        """Builds the partition's timer index. Rules that were applied here have planned every user."""
         held = self._table.raw(partition)
         self._keys[partition] = PartitionKeys(partition, self._partitions, held)
         timers = self._timers[partition] = TimerIndex()
         timers.fill((key, due) for key, raw in held.items() if (due := due_of(raw)) is not None)
+        if mark.versions.get("manifest") == self._versions["manifest"]:
+            self._planned[partition] = self._current.clockwork
 
     def dropped(self) -> None:
         """Forgets the timers."""
         self._timers.clear()
         self._keys.clear()
+        self._planned.clear()
+
+    def begins(self, partition: int, clock_ms: int) -> int:
+        """Where schedules or dates are new, sets the timers of everybody at once, also of who never comes again.
+
+        Once a partition and set, and less work than their first slot, which everybody has at once too. As of the
+        clock before the first run under the set: a replay by the journal does it at the same place.
+        """
+        decider, planned = self._current, 0
+        known, self._planned[partition] = self._planned.get(partition), decider.clockwork
+        if decider.clockwork in (known, ""):
+            return planned
+        users = self._table.partition(partition)
+        for key in [*users]:
+            raw = users.get(key)
+            step = None if raw is None else decider.plan(partition, key.decode(), raw, clock_ms)
+            if step is not None:
+                self._keep(partition, step)
+                planned += 1
+        log.info("users_planned", partition=partition, users=planned)
+        return planned
 
     def versions(self) -> Mapping[str, int]:
         """The rules and control in force."""

@@ -118,6 +118,20 @@ class Decider:
             step.outgoing.append(self.put_aside(record, cause, detail, now_ms, applied=True))
         return step
 
+    @property
+    def clockwork(self) -> str:
+        """A name for the schedules and dates of the rules; empty where there are none."""
+        return self.evaluator.rules.clockwork
+
+    def plan(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step | None:
+        """The step that plans schedules and dates which are new to a user; None where they are not."""
+        state = encoding.decode(user_id, raw_state)
+        effects = self.evaluator.plan(state, now_ms)
+        if effects is None:
+            return None
+        count(effects, self._counts)
+        return _step(state, effects, partition)
+
     def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
         """The step of a user's timers that are due at `now_ms`."""
         state = encoding.decode(user_id, raw_state)

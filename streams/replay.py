@@ -2,6 +2,7 @@
 
 Records in the order that the journal gives, each at its append time or the clock before it, whichever is later; timers
 due before that first; at a segment's end, where the clock is later than its last record, all timers due by then.
+Where a segment brings other schedules or dates, everybody is planned as of the clock before it.
 """
 
 from collections.abc import Mapping
@@ -40,10 +41,13 @@ class Replay:
         self._keys = PartitionKeys(partition, partitions, self.states)
         self._timers = TimerIndex()
         self._clock_ms = -1
+        self._planned = ""
 
     def follow(self, checkpoint: Checkpoint, decider: Decider) -> None:
         """Applies one record of the journal, with the rules and switches that it names. What a topic has not kept is
         passed over."""
+        if decider.clockwork != self._planned:
+            self._plan(decider)
         for span in checkpoint.applied:
             records = self._inputs.get(span.topic, {})
             for offset in range(span.first, span.last + 1):
@@ -53,6 +57,13 @@ class Replay:
         if clock_ms > self._clock_ms:
             self._fire(decider, clock_ms)
             self._clock_ms = clock_ms
+
+    def _plan(self, decider: Decider) -> None:
+        self._planned = decider.clockwork
+        for key, raw in [*self.states.items()] if decider.clockwork else ():
+            step = decider.plan(self._partition, key.decode(), raw, self._clock_ms)
+            if step is not None:
+                self._keep(step)
 
     def _apply(self, decider: Decider, appended: Appended, span: Applied, offset: int) -> None:
         now_ms = max(appended.appended_ms, self._clock_ms)

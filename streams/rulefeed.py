@@ -5,7 +5,7 @@ does not load never replaces the running one, and switches go on to work on that
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -18,7 +18,7 @@ from schemas.topics import CONTROL, RULES
 from streams.broker import Connection
 from streams.ending import end_process
 from triggers.diagnostics import InvalidRules, SourceFile
-from triggers.loader import load_rules
+from triggers.loader import load_rules, pinned_triggers
 from triggers.ruleset import RuleSet
 
 log = structlog.get_logger()
@@ -100,8 +100,20 @@ class Shelf:
 
     def _read(self, manifest: Manifest) -> RuleSet:
         named = [(digest, self.texts[digest]) for digest in manifest.texts]
-        templates = {PurePosixPath(t.path).stem: digest for digest, t in named if t.kind == "template"}
-        return load_rules([SourceFile(t.path, t.body) for _, t in named if t.kind == "rule"], templates)
+        templates = _templates(named)
+        replaced = sorted(manifest.pinned, key=lambda digest: manifest.pinned[digest])
+        old = [(digest, self.texts[digest]) for digest in replaced if digest in self.texts]
+        pinned = pinned_triggers(_rules(old), _templates(old) | templates)
+        return load_rules(_rules(named), templates, pinned)
+
+
+def _rules(named: Iterable[tuple[str, Text]]) -> list[SourceFile]:
+    return [SourceFile(text.path, text.body) for _, text in named if text.kind == "rule"]
+
+
+def _templates(named: Iterable[tuple[str, Text]]) -> dict[str, str]:
+    """Each template's name with the hash of its text; of two with one name the later."""
+    return {PurePosixPath(text.path).stem: digest for digest, text in named if text.kind == "template"}
 
 
 class RuleFeed(threading.Thread):

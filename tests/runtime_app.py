@@ -114,6 +114,9 @@ class Deciding:
     def dropped(self) -> None:
         self._jobs.clear()
 
+    def begins(self, partition: int, clock_ms: int) -> int:  # noqa: ARG002
+        return 0
+
     def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
         job, weights = self._jobs[partition], topic == self._names.weights
 

@@ -11,7 +11,7 @@ from schemas.vocabulary import DecisionOutcome, OutcomeKind
 from triggers.cel_runtime import as_ms, as_time
 from triggers.diagnostics import SourceFile
 from triggers.evaluator import Evaluator
-from triggers.loader import load_rules
+from triggers.loader import load_rules, pinned_triggers
 from triggers.ruleset import RuleSet
 from triggers.state import User, UserState
 from triggers.turn import Effects, Exited, RuleProblem
@@ -32,9 +32,10 @@ def shown(ms: int) -> str:
     return as_time(ms).strftime("%Y-%m-%d %H:%M:%S.") + f"{ms % 1000:03d}"
 
 
-def rules(text: str) -> RuleSet:
-    """The rules of one text; templates a, b, c and d exist."""
-    return load_rules([SourceFile("rules.yaml", text)], TEMPLATES)
+def rules(text: str, *earlier: str) -> RuleSet:
+    """The rules of one text, which replaced others that are still at hand; templates a, b, c and d exist."""
+    pinned = pinned_triggers([SourceFile("rules.yaml", old) for old in earlier], TEMPLATES)
+    return load_rules([SourceFile("rules.yaml", text)], TEMPLATES, pinned)
 
 
 def event(name: str, ms: int, event_id: str, user_id: str = "u1", **properties: Any) -> Event:
@@ -95,6 +96,15 @@ class World:
         self._events += 1
         made = event(name, own, event_id or f"e{self._events}", self.state.user_id, **properties)
         return self.take(self.evaluator.apply_event(self.state, made, arrival))
+
+    def edit(self, moment: str, text: str, *earlier: str) -> None:
+        """Other rules from an instant on, with the earlier texts that are still at hand."""
+        self.until(at(moment) - 1)
+        self.now = at(moment)
+        self.evaluator.rules = rules(text, *earlier)
+        effects = self.evaluator.plan(self.state, self.now)
+        if effects is not None:
+            self.take(effects)
 
     def profile(
         self,

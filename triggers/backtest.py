@@ -67,9 +67,10 @@ class _Backtest:
         triggers = evaluator.rules.triggers.values()
         self.purposes = sorted({trigger.purpose for trigger in triggers} - {TRANSACTIONAL})
 
-    def play(self, user_id: str, timeline: list[tuple[int, Event]], end_ms: int) -> None:
-        """One user's events, each at its clock, with timers between them and up to the end."""
-        state = self.state_of(user_id, timeline[0][0])
+    def play(self, user_id: str, timeline: list[tuple[int, Event]], begin_ms: int, end_ms: int) -> None:
+        """One user's events, each at its clock, with timers between them and up to the end. Profiles are there from
+        the beginning, for schedules and dates need no event."""
+        state = self.state_of(user_id, begin_ms)
         clock = 0
         for now_ms, event in timeline:
             self.fire(state, clock, now_ms - 1)
@@ -81,8 +82,11 @@ class _Backtest:
         state = self.result.states[user_id] = UserState(User(user_id))
         if self.profiles is None:
             state.consent = {purpose: Consent(True, 0) for purpose in self.purposes}
+            state.profiled = True
+            self.evaluator.plan(state, now_ms)
         elif user_id in self.profiles:
             self.evaluator.start(state, self.profiles[user_id], now_ms)
+            self.evaluator.plan(state, now_ms)
         return state
 
     def fire(self, state: UserState, clock: int, until: int) -> None:
@@ -120,15 +124,18 @@ def backtest(
     """Runs the rules over the events, and each user's timers up to the last event's time.
 
     `order`: by (time, id), or as `given`, where the clock stands at the latest time met so far. Users do not affect
-    each other, so one after the other is played, which keeps their states near. Without profiles everybody is taken
-    to consent to everything, which the result's notes say. `progress` is called with the number of events done, about
-    every `every` events. `on_decision` sees each decision, by user; the result only counts them.
+    each other, so one after the other is played, which keeps their states near. Schedules and dates begin things for
+    everybody with a profile, from the first event on. Without profiles everybody who has an event is taken to have an
+    empty one and to consent to everything, which the result's notes say. `progress` is called with the number of
+    events done, about every `every` events. `on_decision` sees each decision, by user; the result only counts them.
     """
     run = _Backtest(Evaluator(rules, default_zone), profiles, on_decision)
     timelines = _timelines(events, order, run.result)
+    if run.evaluator.rules.clocks and timelines:
+        timelines |= {user_id: [] for user_id in profiles or () if user_id not in timelines}
     done = reported = 0
     for user_id, timeline in timelines.items():
-        run.play(user_id, timeline, run.result.last_ms or 0)
+        run.play(user_id, timeline, run.result.first_ms or 0, run.result.last_ms or 0)
         done += len(timeline)
         if progress is not None and done - reported >= every:
             progress(done)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from schemas.profiles import Profile
-from triggers import levels, metrics, segments
+from triggers import levels, metrics, planning, segments
 from triggers.decay import ScoreState
 from triggers.evaluator import Evaluator
 from triggers.ruleset import Counted
@@ -23,6 +23,7 @@ def start(evaluator: Evaluator, state: UserState, profile: Profile, given: Mappi
     for name, value in cast(dict[str, Any], given.get("metric", {})).items():
         _seed_metric(turn, turn.rules.metrics[name], value, at)
     segments.meet(turn)
+    planning.plan(turn)
 
 
 def _seed_score(turn: Turn, name: str, value: float, at: int) -> None:

@@ -18,15 +18,18 @@ _DROPS = tuple(reason.value for reason in Reason)
 _MEASURES = ("count", "sum", "distinct")
 
 
-def read_cases(parts: Parts, node: Node, sends: frozenset[str]) -> tuple[Case, ...]:
-    """Every case of a trigger whose sends have these ids."""
+def read_cases(parts: Parts, node: Node, sends: frozenset[str], *, recurs: bool = False) -> tuple[Case, ...]:
+    """Every case of a trigger whose sends have these ids; one that `recurs` by the clock needs an end."""
     if not isinstance(node, Sequence):
         raise reader.wrong(node, "cases", "a list")
-    return reader.several(parts.report, node, lambda item: _case(parts, item, sends))
+    return reader.several(parts.report, node, lambda item: _case(parts, item, sends, recurs=recurs))
 
 
-def _case(parts: Parts, node: Node, sends: frozenset[str]) -> Case:
+def _case(parts: Parts, node: Node, sends: frozenset[str], *, recurs: bool) -> Case:
     read = Reader(parts.report, node, "a case", _KEYS)
+    if recurs and "until" not in read:
+        hint = 'until: "+7d 00:00"'
+        parts.report.add(node.index, "missing-key", "a case of a rule that recurs by the clock needs `until`", hint)
     policies = read.optional("policies", lambda n: reader.several(parts.report, n, lambda p: _policy(parts, p)), ())
     return Case(
         name=read.required("name", lambda n: reader.text(n, "name"), ""),

@@ -73,6 +73,7 @@ _RULES: dict[str, Any] = {
     **_STRICT,
     **{name: getattr(cel_arithmetic, f"{name}_data") for name in ("add", "sub", "mul", "div", "negative")},
     "type_of": cel_conversions.type_of_data,
+    "to_timestamp": cel_conversions.timestamp_of_data,
 }
 """The same names; where the data's types decide, numbers are doubles."""
 

@@ -143,6 +143,13 @@ def to_timestamp(value: Any) -> Timestamp:
     raise _no("timestamp", value)
 
 
+def timestamp_of_data(value: Any) -> Timestamp:
+    """`timestamp(value)` in rules: of a text, for every number of the data is a double, which none is made of."""
+    if value.__class__ in NUMBERS:
+        raise _no("timestamp", float(value))
+    return to_timestamp(value)
+
+
 def to_duration(value: Any) -> Duration:
     """`duration(value)`: a text like 1h30m."""
     if value.__class__ is Duration:

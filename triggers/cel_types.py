@@ -73,6 +73,7 @@ FUNCTIONS: dict[tuple[str, int], Function] = {
 }
 RULE_FUNCTIONS: dict[tuple[str, int], Function] = {
     **FUNCTIONS,
+    ("timestamp", 1): Function("to_timestamp", ("string timestamp",), "timestamp"),
     ("days", 1): Function("days", (_NUMBER,), "duration"),
     ("hours", 1): Function("hours", (_NUMBER,), "duration"),
 }

@@ -27,6 +27,7 @@ CODES: dict[str, str] = {
     "invalid-window": "not a window",
     "invalid-percent": "not a percentage",
     "invalid-period": "not a period",
+    "invalid-schedule": "not a schedule",
     "invalid-zone": "not a time zone",
     "invalid-value": "a value outside its range",
     "invalid-time": "not a time of a case",

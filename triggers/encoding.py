@@ -18,9 +18,11 @@ from triggers.state import (
     Consent,
     Ending,
     Level,
+    Link,
     Membership,
     Occurrence,
     OpenGoal,
+    Plan,
     Reservation,
     StoredEvent,
     User,
@@ -29,11 +31,11 @@ from triggers.state import (
 from triggers.windows import Cell, WindowState
 
 VERSION = 3
-_VERSION_2 = 2
 _HEAD = struct.Struct(">Bq")
 _NOTHING_DUE = -(2**63)
+_WITH_HEAD = (2, VERSION)
 _FIRST_VERSION = ord("[")
-_SECTIONS = 15
+_SECTIONS = 17
 _SCORES = 5
 _COUNT = 5
 """How many parts a count of versions 1 and 2 has; a score has fewer."""
@@ -48,7 +50,7 @@ class UnknownVersion(ValueError):
 
 def due_of(raw: bytes) -> int | None:
     """When the next timer of encoded state is due, in milliseconds, without decoding it; None where nothing waits."""
-    if raw[0] in (VERSION, _VERSION_2):
+    if raw[0] in _WITH_HEAD:
         due: int = _HEAD.unpack_from(raw)[1]
         return None if due == _NOTHING_DUE else due
     return decode("", raw).next_due()
@@ -58,7 +60,7 @@ def encode(state: UserState) -> bytes:
     """The state as bytes; `decode` gives an equal state."""
     user = state.user
     sections: list[Any] = [
-        [user.zone, user.locale, user.attributes] if user.zone or user.locale or user.attributes else 0,
+        [user.zone, user.locale, user.attributes] if state.profiled else 0,
         state.consent and {purpose: [*each] for purpose, each in state.consent.items()},
         1 if state.suppressed else 0,
         state.address_digest,
@@ -73,6 +75,8 @@ def encode(state: UserState) -> bytes:
         [list(each) for each in state.goals],
         state.windows and {key: _pack_window(each) for key, each in state.windows.items()},
         state.segments and {name: _pack_membership(each) for name, each in state.segments.items()},
+        [state.planned_by, _pack_plans(state.plans)] if state.planned_by else 0,
+        state.links and {name: [_pack_link(each) for each in several] for name, several in state.links.items()},
     ]
     while sections and not sections[-1]:
         sections.pop()
@@ -85,7 +89,7 @@ def decode(user_id: str, raw: bytes | None) -> UserState:
     """The state of `encode`'s bytes, an empty one of None; raises UnknownVersion for a newer program's."""
     if raw is None:
         return UserState(User(user_id))
-    if raw[0] in (VERSION, _VERSION_2):
+    if raw[0] in _WITH_HEAD:
         sections = orjson.loads(memoryview(raw)[_HEAD.size :])
     elif raw[0] == _FIRST_VERSION:
         sections = _upgraded(orjson.loads(raw))
@@ -100,7 +104,7 @@ def decode(user_id: str, raw: bytes | None) -> UserState:
 def _state(user_id: str, sections: list[Any]) -> UserState:
     sections += [0] * (_SECTIONS - len(sections))
     profile, consent, suppressed, digest, seen, scores, levels, running, entries, endings, *rest = sections
-    held, sent, goals, windows, segments = rest
+    held, sent, goals, windows, segments, plans, links = rest
     return UserState(
         User(user_id, *profile) if profile else User(user_id),
         {purpose: Consent(*each) for purpose, each in consent.items()} if consent else {},
@@ -117,6 +121,10 @@ def _state(user_id: str, sections: list[Any]) -> UserState:
         [OpenGoal(*each) for each in goals] if goals else [],
         {key: _window(each) for key, each in windows.items()} if windows else {},
         {name: _membership(each) for name, each in segments.items()} if segments else {},
+        bool(profile),
+        plans[0] if plans else "",
+        {name: Plan(due, day, fired) for name, (due, day, *fired) in plans[1].items()} if plans else {},
+        {name: [_link(each) for each in several] for name, several in links.items()} if links else {},
     )
 
 
@@ -177,16 +185,33 @@ def _membership(packed: int | list[int]) -> Membership:
     return Membership(bool(packed[0]), packed[1]) if isinstance(packed, list) else Membership(bool(packed))
 
 
+def _pack_plans(plans: dict[str, Plan]) -> dict[str, list[int | None]]:
+    return {name: [plan.due, plan.day, *plan.fired] for name, plan in plans.items()}
+
+
+def _pack_link(link: Link) -> list[Any]:
+    packed: list[Any] = [link.time_ms, link.id, link.numbers, link.same]
+    return packed if link.event is None else [*packed, _pack_event(link.event)]
+
+
+def _link(packed: list[Any]) -> Link:
+    time_ms, name, numbers, same, *event = packed
+    return Link(time_ms, name, numbers, same, StoredEvent(*event[0]) if event else None)
+
+
+def _pack_event(event: StoredEvent) -> list[Any]:
+    return [event.id, event.type, event.time_ms, event.source, event.properties]
+
+
 def _pack_occurrence(each: Occurrence) -> list[Any]:
-    event = each.event
-    return [
+    packed = [
         each.trigger,
         each.rule_hash,
         each.id,
         each.key,
         each.key_text,
         each.began,
-        [event.id, event.type, event.time_ms, event.source, event.properties],
+        _pack_event(each.event),
         each.entered_at,
         each.variant,
         each.step,
@@ -194,6 +219,7 @@ def _pack_occurrence(each: Occurrence) -> list[Any]:
         each.wake,
         each.held,
     ]
+    return packed if each.since is None else [*packed, each.since]
 
 
 def _occurrence(packed: list[Any]) -> Occurrence:

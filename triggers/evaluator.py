@@ -2,7 +2,7 @@
 
 An event first updates scores, metrics and segments, then ends what it ends, then begins what it begins. Timers due
 before it fire before it; those due at its instant wait for `fire_due`. What it begins itself is decided at once when
-due. Same state, same rules, same input, same clock: same effects.
+due. Schedules and dates are timers too. Same state, same rules, same input, same clock: same effects.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
 from schemas.vocabulary import NEVER_ACCEPTED, OutcomeKind
-from triggers import goals, journeys, levels, metrics, segments
+from triggers import goals, journeys, levels, metrics, planning, segments, sequences
 from triggers.caps import release
 from triggers.cel_runtime import as_ms
 from triggers.localtime import zone_named
@@ -24,6 +24,8 @@ from triggers.turn import Effects, Turn, same_fields
 SEEN_IDS = 64
 SEEN_MS = 86_400_000
 MAX_ENDINGS = 16
+_CROSSING, _SEGMENT, _PLAN = range(3)
+"""At one instant they go in this order."""
 _NO_ROUTE = Route()
 
 
@@ -65,20 +67,18 @@ class Evaluator:
         return route is not None and (event.time_ms > now_ms + AHEAD_MS or route.concerns(event, now_ms))
 
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
-        """Replaces what is known of the user. Held sends are planned anew where the zone changed."""
+        """Replaces what is known of the user. Schedules, dates and waits are planned anew, and held sends where the
+        zone changed."""
         turn = self.turn(state, now_ms)
         self._fire(turn, now_ms, inclusive=False)
         self._meet(turn)
         moved = profile.zone != state.user.zone
         _take_profile(state, profile)
         begun = self._move(turn, segments.ask(turn, self.rules.segments.values(), None, now_ms))
+        planning.plan(turn)
         if moved:
             levels.plan_calendar(turn)
-            held = [occurrence for occurrence in state.running if occurrence.held]
-            for occurrence in held:
-                occurrence.wake = min(occurrence.wake, now_ms)
-            begun += held
-        self._run(turn, begun)
+        self._run(turn, begun + journeys.follow(turn, moved=moved))
         return turn.effects
 
     def start(self, state: UserState, profile: Profile, now_ms: int) -> Turn:
@@ -101,6 +101,17 @@ class Evaluator:
             _follow(turn, outcome, known)
         return turn.effects
 
+    def plan(self, state: UserState, now_ms: int) -> Effects | None:
+        """Plans the schedules and dates of rules that are new to the user, as of now; None where they are not.
+
+        Whatever is applied to a state does this first. Who never hears of a user again must ask for it.
+        """
+        if not state.profiled or state.planned_by == self.rules.clockwork:
+            return None
+        turn = self.turn(state, now_ms)
+        planning.refresh(turn)
+        return turn.effects
+
     def fire_due(self, state: UserState, now_ms: int) -> Effects:
         """Fires every timer due by now: in order of time, crossings first, then by priority and trigger's name."""
         turn = self.turn(state, now_ms)
@@ -118,7 +129,7 @@ class Evaluator:
             turn.count("clamped")
         route = self.rules.routes.get(event.type, _NO_ROUTE)
         state = turn.state
-        if state.running or state.levels or state.segments:
+        if state.running or state.levels or state.segments or state.planned_by != self.rules.clockwork:
             self._fire(turn, turn.now_ms, inclusive=False, fed=levels.fed(route, event), event_ms=event.time_ms)
         self._meet(turn)
         entries = _update(turn, route, event)
@@ -150,10 +161,14 @@ class Evaluator:
         return begun
 
     def _begin(self, turn: Turn, route: Route, event: StoredEvent, begun: list[Occurrence]) -> None:
+        for rule, last in sequences.feed(turn, route, event) if route.sequences else ():
+            _keep(begun, journeys.begin(turn, rule.trigger, last, last.time_ms))
         if not route.begins:
             return
         context = turn.context(event, None, turn.now_ms)
         for trigger, patterns in route.begins:
+            if any(each.trigger == trigger.name and each.event is event for each in begun):
+                continue  # a sequence that it ends has begun the same
             if any(turn.holds(trigger.name, "on", pattern.where, context) for pattern in patterns):
                 _keep(begun, journeys.begin(turn, trigger, event, event.time_ms))
 
@@ -170,19 +185,18 @@ class Evaluator:
     ) -> None:
         """Fires what is due before `limit` (or at it); of crossings that an event feeds, those before its own time.
 
-        At one instant crossings go first, then segments, then occurrences.
+        At one instant crossings go first, then segments, then schedules and dates, then occurrences.
         """
+        planning.refresh(turn)
         due_before = limit + 1 if inclusive else limit
         fed_before = due_before if event_ms is None else min(due_before, event_ms)
+        begin = (self._cross, self._ask_segment, self._reach)
         while True:
             occurrence = self._first(turn.state.running, due_before)
-            crossing = _first_crossing(turn.state, due_before, fed, fed_before)
-            segment = _first_segment(turn.state, due_before) if turn.state.segments else None
-            wakes = occurrence.wake if occurrence is not None else due_before
-            if crossing is not None and crossing[0] <= min(wakes, segment[0] if segment is not None else wakes):
-                self._cross(turn, crossing[1])
-            elif segment is not None and segment[0] <= wakes:
-                self._move(turn, segments.fall_due(turn, segment[1]))
+            beginning = _first_beginning(turn.state, due_before, fed, fed_before)
+            if beginning is not None and (occurrence is None or beginning[0] <= occurrence.wake):
+                _, kind, name = beginning
+                begin[kind](turn, name)
             elif occurrence is not None:
                 journeys.advance(turn, occurrence, self.paused)
             else:
@@ -201,9 +215,18 @@ class Evaluator:
         if rule is None:
             del turn.state.levels[name]
             return
-        entry = levels.cross(turn, rule, level)
-        if entry is not None:
-            journeys.begin(turn, rule.trigger, entry, entry.time_ms)
+        crossed = levels.cross(turn, rule, level)
+        if crossed is not None:
+            journeys.begin(turn, rule.trigger, crossed, crossed.time_ms)
+
+    def _ask_segment(self, turn: Turn, key: str) -> None:
+        self._move(turn, segments.fall_due(turn, key))
+
+    def _reach(self, turn: Turn, name: str) -> None:
+        """The moment of a schedule or date."""
+        clock = self.rules.clocks[name]
+        entry = planning.reach(turn, clock)
+        journeys.begin(turn, clock.trigger, entry, entry.time_ms)
 
     def _run(self, turn: Turn, occurrences: list[Occurrence]) -> None:
         """Goes on with these occurrences as far as they are due."""
@@ -231,10 +254,19 @@ def _first_crossing(state: UserState, due_before: int, fed: frozenset[str], fed_
     return first
 
 
-def _first_segment(state: UserState, due_before: int) -> tuple[int, str] | None:
-    """The segment whose timer is due first: (instant, its key)."""
-    due = ((each.due, key) for key, each in state.segments.items() if each.due is not None and each.due < due_before)
-    return min(due, default=None)
+def _first_beginning(
+    state: UserState, due_before: int, fed: frozenset[str], fed_before: int
+) -> tuple[int, int, str] | None:
+    """What time alone may begin first: its instant, whether it is a crossing, a segment or a plan, and its id."""
+    found = []
+    if (crossing := _first_crossing(state, due_before, fed, fed_before)) is not None:
+        found.append((crossing[0], _CROSSING, crossing[1]))
+    for key, membership in state.segments.items():
+        if membership.due is not None and membership.due < due_before:
+            found.append((membership.due, _SEGMENT, key))
+    if state.plans and (moment := planning.first(state, due_before)) is not None:
+        found.append((moment[0], _PLAN, moment[1]))
+    return min(found, default=None)
 
 
 def _update(turn: Turn, route: Route, event: StoredEvent) -> list[segments.Move]:
@@ -299,6 +331,7 @@ def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
 
 def _take_profile(state: UserState, profile: Profile) -> None:
     state.user = User(state.user_id, profile.zone, profile.locale, profile.attributes)
+    state.profiled = True
     _take_consent(state, profile)
     digest = _digest(profile.address)
     if digest != state.address_digest:

@@ -17,6 +17,7 @@ from triggers.conditions import Condition, Context
 from triggers.localtime import covers, first_outside, reading, zone_named
 from triggers.records import Answer
 from triggers.rule import Send, Trigger
+from triggers.ruleset import RuleSet
 from triggers.state import Occurrence
 from triggers.turn import Turn
 
@@ -134,7 +135,7 @@ def _when(asking: Asking) -> Answer:
     if condition is None:
         return _NO_WHEN
     context = asking.context
-    asking.verdict.inputs |= _inputs(condition, context)
+    asking.verdict.inputs |= _inputs(condition, asking.turn.rules, context)
     try:
         passed: bool = condition.holds(context)
         return Answer(Gate.WHEN, passed, passed, condition.text)
@@ -143,15 +144,16 @@ def _when(asking: Asking) -> Answer:
         return Answer(Gate.WHEN, False, f"error: {error}", condition.text)
 
 
-def _inputs(condition: Condition, context: Context) -> dict[str, Any]:
-    """The values that a condition reads besides the event and the user."""
+def _inputs(condition: Condition, rules: RuleSet, context: Context) -> dict[str, Any]:
+    """The values that a condition reads besides the event and the user, of those that are still defined."""
     code, found = condition.code, dict[str, Any]()
     if code.scores:
-        found["scores"] = {name: round(context.score(name), 6) for name in sorted(code.scores)}
+        found["scores"] = {name: round(context.score(name), 6) for name in sorted(code.scores & rules.scores.keys())}
     if code.metrics:
-        found["metrics"] = {f"{name}.{part}": _shown(context, name, part) for name, part in sorted(code.metrics)}
+        there = sorted((name, part) for name, part in code.metrics if name in rules.metrics)
+        found["metrics"] = {f"{name}.{part}": _shown(context, name, part) for name, part in there}
     if code.segments:
-        found["segments"] = {name: context.segment(name) for name in sorted(code.segments)}
+        found["segments"] = {name: context.segment(name) for name in sorted(code.segments & rules.segments.keys())}
     return found
 
 

@@ -5,10 +5,10 @@ from typing import Any
 import orjson
 
 from schemas.vocabulary import DecisionOutcome, Reason
-from triggers import gates, sending
+from triggers import gates, sending, waits
 from triggers.assignment import variant
 from triggers.cel_runtime import EvaluationError
-from triggers.rule import Branch, Exit, Jump, Send, Trigger, Wait
+from triggers.rule import Branch, Exit, Jump, Send, Trigger, Wait, WaitSlot, WaitUntil
 from triggers.state import Occurrence, StoredEvent
 from triggers.turn import Exited, Turn, agree
 
@@ -76,7 +76,7 @@ def _restart(turn: Turn, trigger: Trigger, running: Occurrence, event: StoredEve
         turn.count("late")
         return None
     running.event, running.entered_at, running.rule_hash = event, at, trigger.rule_hash
-    running.step, running.due, running.wake, running.held = 0, at, at, False
+    running.step, running.due, running.wake, running.held, running.since = 0, at, at, False, None
     _remember_entry(turn, trigger, running.key_text, at)
     return running
 
@@ -133,7 +133,7 @@ def end(turn: Turn, occurrence: Occurrence) -> None:
 def unless(turn: Turn, event: StoredEvent) -> None:
     """Ends the running occurrences that the event ends; an `unless` that fails drops the send with them."""
     for occurrence in [*turn.state.running]:
-        trigger = turn.rules.triggers.get(occurrence.trigger)
+        trigger = turn.rule_of(occurrence)
         if trigger is None or event.time_ms < occurrence.entered_at:
             continue
         for pattern in trigger.unless:
@@ -162,15 +162,19 @@ def drop_next(turn: Turn, trigger: Trigger, occurrence: Occurrence, reason: Reas
 
 def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
     """Goes on by one step of a woken occurrence: a send is asked, a wait is set, a branch taken, or it ends."""
-    trigger = turn.rules.triggers.get(occurrence.trigger)
+    trigger = turn.rule_of(occurrence)
     if trigger is None:
-        turn.count("withdrawn")
-        end(turn, occurrence)
+        _withdraw(turn, occurrence)
         return
     step = trigger.steps[occurrence.step] if occurrence.step < len(trigger.steps) else Exit()
+    if isinstance(step, Send) and _settles(turn, trigger, occurrence):
+        return
+    occurrence.since = None
     match step:
-        case Wait(ms=ms):
-            occurrence.due += ms
+        case Wait() | WaitSlot() | WaitUntil():
+            if not waits.begin(turn, trigger, occurrence, step):
+                _give_up(turn, trigger, occurrence)
+                return
             occurrence.step += 1
         case Branch():
             context = turn.context(occurrence.event, occurrence, occurrence.due)
@@ -179,7 +183,7 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
         case Jump(target=target):
             occurrence.step = target
         case Send():
-            if _settles(turn, trigger, occurrence) or not sending.send(turn, trigger, occurrence, step, paused):
+            if not sending.send(turn, trigger, occurrence, step, paused):
                 return
             occurrence.step += 1
         case Exit():
@@ -188,6 +192,40 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
     occurrence.wake = occurrence.due
     if occurrence.step >= len(trigger.steps):
         end(turn, occurrence)
+
+
+def follow(turn: Turn, *, moved: bool) -> list[Occurrence]:
+    """After a changed profile: sets waits anew, and wakes what is held where the zone `moved`; what may now be due."""
+    touched = []
+    for occurrence in [*turn.state.running]:
+        trigger = turn.rule_of(occurrence)
+        if trigger is None:
+            continue
+        if occurrence.held and moved:
+            occurrence.wake = min(occurrence.wake, turn.now_ms)
+            touched.append(occurrence)
+        elif occurrence.since is not None:
+            if waits.follow(turn, trigger, occurrence, moved=moved):
+                touched.append(occurrence)
+            else:
+                _give_up(turn, trigger, occurrence)
+    return touched
+
+
+def _withdraw(turn: Turn, occurrence: Occurrence) -> None:
+    """Ends an occurrence whose rule was removed. What it would have sent only its text knows, where that is at hand."""
+    old = turn.rules.pinned.get((occurrence.rule_hash, occurrence.trigger))
+    if old is None:
+        turn.count("withdrawn")
+    else:
+        drop_next(turn, old, occurrence, Reason.WITHDRAWN)
+    end(turn, occurrence)
+
+
+def _give_up(turn: Turn, trigger: Trigger, occurrence: Occurrence) -> None:
+    """Ends an occurrence that cannot know how long to wait: nobody is mailed by mistake."""
+    drop_next(turn, trigger, occurrence, Reason.CONDITION_ERROR)
+    end(turn, occurrence)
 
 
 def _settles(turn: Turn, trigger: Trigger, occurrence: Occurrence) -> bool:

@@ -11,8 +11,8 @@ from triggers.definitions import read_policy, read_score
 from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
 from triggers.parts import Parts
 from triggers.reader import References
-from triggers.rule import Metric, Policy, Score, Segment, Trigger
-from triggers.ruleset import RuleSet
+from triggers.rule import Metric, Policy, Score, Segment, Send, Trigger
+from triggers.ruleset import Pin, RuleSet
 from triggers.segment_document import read_metric, read_segment
 from triggers.trigger_document import read_trigger
 from triggers.yaml_tree import Mapping, Node, documents
@@ -35,8 +35,13 @@ class _Files:
     policies: dict[str, Policy] = field(default_factory=dict)
 
 
-def load_rules(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> RuleSet:
-    """The rules of all files as one set; `templates` gives each template's hash by its name.
+def load_rules(
+    files: Sequence[SourceFile],
+    templates: AbstractMapping[str, str],
+    pinned: AbstractMapping[Pin, Trigger] | None = None,
+) -> RuleSet:
+    """The rules of all files as one set; `templates` gives each template's hash by its name, `pinned` is what
+    `pinned_triggers` gives of earlier texts.
 
     Raises InvalidRules with every problem of every file, ordered by place. What is doubtful and not wrong is in the
     set's `warnings`. Whatever the texts hold, nothing else is raised.
@@ -53,7 +58,28 @@ def load_rules(files: Sequence[SourceFile], templates: AbstractMapping[str, str]
         warnings=tuple(sorted(diagnostics)),
         metrics=found.metrics.values(),
         segments=found.segments.values(),
+        pinned=pinned or {},
     )
+
+
+def pinned_triggers(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> dict[Pin, Trigger]:
+    """The triggers of texts that were replaced, by (hash of the text, name).
+
+    They were whole when they were published. What does not load any more, or sends what is no longer there, is left
+    out.
+    """
+    found: dict[Pin, Trigger] = {}
+    for file in files:
+        alone = _read_documents([file], dict(templates))
+        if all(diagnostic.is_warning for report in alone.reports for diagnostic in report.diagnostics):
+            found |= {
+                (each.rule_hash, name): each for name, each in alone.triggers.items() if _sends_what_is_there(each)
+            }
+    return found
+
+
+def _sends_what_is_there(trigger: Trigger) -> bool:
+    return all(step.template_hash for step in trigger.steps if isinstance(step, Send))
 
 
 def check(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> list[Diagnostic]:
@@ -63,6 +89,13 @@ def check(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> 
 
 
 def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
+    found = _read_documents(files, templates)
+    for report, references in found.references:
+        _check_references(found, report, references)
+    return found
+
+
+def _read_documents(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
     found = _Files(templates)
     for source in files:
         report = Report(source)
@@ -70,8 +103,6 @@ def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
         rule_hash = text_hash(source.text.encode("utf-8", "replace").decode())
         for node in documents(report):
             reader.guarded(report, lambda node=node, h=rule_hash, r=report: _document(found, r, node, h), None)  # type: ignore[misc]
-    for report, references in found.references:
-        _check_references(found, report, references)
     return found
 
 

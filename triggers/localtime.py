@@ -6,7 +6,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from triggers.cel_runtime import EPOCH, as_ms, as_time
-from triggers.shapes import CalendarUnit, DatePeriod, Period
+from triggers.shapes import CalendarUnit, DatePeriod, Period, Schedule
 
 _ZONE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 _HOUR_MS = 3_600_000
@@ -54,7 +54,7 @@ def _change_between(zone: ZoneInfo, low: int, high: int) -> int | None:
     return high * 1000
 
 
-def _first_reading_from(zone: ZoneInfo, wall: datetime) -> int:
+def first_reading_from(zone: ZoneInfo, wall: datetime) -> int:
     """The first instant at which the clock shows `wall` or, where it jumps over that, later than it."""
     at = instant(zone, wall)
     if reading(zone, at) == wall:
@@ -65,7 +65,28 @@ def _first_reading_from(zone: ZoneInfo, wall: datetime) -> int:
 
 def start_of_day(zone: ZoneInfo, day: date) -> int:
     """The first instant of a local day."""
-    return _first_reading_from(zone, datetime.combine(day, _MIDNIGHT))
+    return first_reading_from(zone, datetime.combine(day, _MIDNIGHT))
+
+
+def exists(zone: ZoneInfo, day: date) -> bool:
+    """Whether a local day has any instant: a zone that changes sides of the date line skips one (Apia, 2011-12-30)."""
+    return reading(zone, start_of_day(zone, day)).date() == day
+
+
+@lru_cache(maxsize=4096)
+def slot_after(schedule: Schedule, zone: ZoneInfo, ms: int) -> tuple[int, date]:
+    """The next slot strictly later than an instant, with its local date.
+
+    Of a reading that comes twice it is the first, of one that is jumped over the jump (settled case 4). A day that a
+    zone skips has no slot.
+    """
+    day = reading(zone, ms).date() - timedelta(days=1)
+    while True:
+        if schedule.falls_on(day) and exists(zone, day):
+            at = first_reading_from(zone, datetime.combine(day, schedule.at))
+            if at > ms:
+                return at, day
+        day += timedelta(days=1)
 
 
 def calendar_window(zone: ZoneInfo, ms: int, unit: CalendarUnit) -> tuple[int, int]:
@@ -111,7 +132,7 @@ def _end_candidates(period: Period, zone: ZoneInfo, ms: int) -> list[int]:
         walls = [datetime.combine(period.last + timedelta(days=1), _MIDNIGHT)]
     else:
         walls = [datetime.combine(day + timedelta(days=n), period.end) for n in range(3)]
-    found = {_first_reading_from(zone, wall) for wall in walls}
+    found = {first_reading_from(zone, wall) for wall in walls}
     found |= {instant(zone, wall, fold=1) for wall in walls}
     change = _change_between(zone, ms, max(found))
     return sorted(at for at in {*found, *([change] if change else [])} if at > ms)

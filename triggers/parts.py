@@ -7,10 +7,26 @@ from typing import cast
 from triggers import reader, shapes
 from triggers.cel_types import ROOTS
 from triggers.conditions import Condition
-from triggers.diagnostics import Problem, Report, nearest, quoted
-from triggers.localtime import zone_named
+from triggers.diagnostics import Problem, Report, nearest
 from triggers.reader import Expressions, Reader, References
-from triggers.rule import Branch, Cap, CapScope, Exit, Goal, Jump, Over, Pattern, Quiet, Send, Step, Wait
+from triggers.rule import (
+    AnyWait,
+    Branch,
+    Cap,
+    CapScope,
+    Exit,
+    Goal,
+    Jump,
+    Over,
+    Pattern,
+    Quiet,
+    Send,
+    Step,
+    Wait,
+    WaitSlot,
+    WaitUntil,
+)
+from triggers.time_shapes import moment, schedule, zone
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence
 
 ENTRY = ("event", "user", "score", "metric", "segment", "now")
@@ -18,7 +34,6 @@ ENTRY = ("event", "user", "score", "metric", "segment", "now")
 MAX_STEPS = 50
 MAX_DATA_FIELDS = 100
 _SCOPES = ("trigger", "key", "purpose", "channel", "all")
-_LATER_WAITS = ("every", "until")
 _LATER_STEPS = ("wait_for", "up_to", "webhook")
 
 
@@ -31,7 +46,7 @@ class Parts:
         self.expressions = Expressions(report, self.references)
         self.templates = templates
         self.only_crossings = False
-        """Whether everything that begins the trigger is a crossing, which has no event's properties."""
+        """Whether everything that begins the trigger is a crossing or the clock, which have no event's properties."""
         self.grouped: frozenset[str] = frozenset()
         """Those that such a crossing has after all, for it groups its events by them."""
         self.unread_steps = False
@@ -44,7 +59,7 @@ class Parts:
                 continue
             fields = use.condition.code.event_fields
             for field, offset in ((name, fields[name]) for name in fields.keys() - self.grouped):
-                message = f"`event.{field}`: what begins this is a crossing, which has no properties"
+                message = f"`event.{field}`: no event begins this, so it has no properties"
                 hint = "event.id and event.time are there; what was counted is `score.NAME` or `metric.NAME.count`"
                 self.report.add(use.node.place_of(offset), "no-properties", message, hint)
 
@@ -112,10 +127,10 @@ class Parts:
     def quiet(self, node: Node) -> Quiet | None:
         """`{from, to, days, zone, over}` or `{from, through, zone, over}`."""
         read = Reader(self.report, node, "quiet", ("from", "to", "through", "days", "zone", "over"))
-        zone = read.optional("zone", self._zone, None)
+        where = read.optional("zone", zone, None)
         over = self._over(read, "defer")
         if "through" in read:
-            return Quiet(self._dates(node, read, zone), over)
+            return Quiet(self._dates(node, read, where), over)
         start = read.required("from", lambda n: self._clock(n, "from"), None)
         end = read.required("to", lambda n: self._clock(n, "to"), None)
         if start is None or end is None:
@@ -123,7 +138,7 @@ class Parts:
         if start == end:
             raise Problem(node.index, "invalid-period", "from and to are the same", "a period needs a length")
         days = read.optional("days", lambda n: frozenset(reader.several(self.report, n, self._weekday)), None)
-        return Quiet(shapes.DailyPeriod(start, end, days, zone), over)
+        return Quiet(shapes.DailyPeriod(start, end, days, where), over)
 
     def _dates(self, node: Node, read: Reader, zone: str | None) -> shapes.DatePeriod:
         first = read.required("from", lambda n: self._date(n, "from"), None)
@@ -144,27 +159,19 @@ class Parts:
     def _weekday(self, node: Node) -> int:
         return reader.shape(node, "days", "invalid-period", shapes.weekday)
 
-    def _zone(self, node: Node) -> str | None:
-        value = reader.text(node, "zone")
-        if value == "user":
-            return None
-        if zone_named(value) is None:
-            raise Problem(node.index, "invalid-zone", f"{quoted(value)} is no time zone", "an IANA name, or user")
-        return value
-
     def holdout(self, node: Node) -> float:
         """A percentage of users."""
         return reader.percent(node, "holdout")
 
-    def wait(self, node: Node, what: str) -> int:
-        """A duration in milliseconds; the other waits come later."""
-        if isinstance(node, Mapping):
-            named = next((key for key in _LATER_WAITS if key in node.items), None)
-            if named:
-                raise Problem(
-                    node.keys[named].index, "not-yet", f"{what}: `{named}` is not yet supported", "a duration"
-                )
-        return reader.duration(node, what, zero=True)
+    def wait(self, node: Node, what: str) -> AnyWait:
+        """A duration, a schedule, or `{until: EXPR}`; the same wherever a wait stands."""
+        if not isinstance(node, Mapping):
+            return Wait(reader.duration(node, what, zero=True))
+        if "until" not in node.items:
+            return WaitSlot(schedule(self.report, node, what))
+        read = Reader(self.report, node, what, ("until",))
+        until = read.required("until", lambda n: moment(self.expressions, n, "until", ROOTS), None)
+        return Wait(0) if until is None else WaitUntil(until)
 
     # sends and steps -------------------------------------------------------------------------------------------------
 
@@ -243,7 +250,7 @@ class Parts:
             send = read.optional("send", self.send, None)
             program.extend([send] if send else [])
         elif kinds[0] == "wait":
-            program.append(Wait(read.optional("wait", lambda n: self.wait(n, "wait"), 0)))
+            program.append(read.optional("wait", lambda n: self.wait(n, "wait"), Wait(0)))
         else:
             self._branch(read, program)
 

@@ -1,11 +1,12 @@
 """Rules as they run: immutable, with every expression compiled and every duration in milliseconds."""
 
 from dataclasses import dataclass, field
+from datetime import time
 from typing import Literal
 
 from triggers.conditions import Condition
 from triggers.decay import MAX_SCORE, Curve
-from triggers.shapes import Period, Window
+from triggers.shapes import Period, Schedule, Window
 from triggers.windows import Measure
 
 CapScope = Literal["trigger", "key", "purpose", "channel", "all"]
@@ -62,7 +63,30 @@ class SegmentChange:
     enters: bool
 
 
-Source = Pattern | Crossing | WindowCrossing | SegmentChange
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Events in the listed order within a time, equal in the fields `same`; others may lie between."""
+
+    patterns: tuple[Pattern, ...]
+    within_ms: int
+    same: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Anniversary:
+    """A moment that a date of the user's profile sets: so long after it (before, where negative), once or each year.
+
+    With `at`, `offset_ms` is whole local days, counted before the clock is set; without, elapsed time.
+    """
+
+    date: Condition
+    offset_ms: int = 0
+    at: time | None = None
+    yearly: bool = False
+    zone: str | None = None
+
+
+Source = Pattern | Crossing | WindowCrossing | SegmentChange | Sequence | Schedule | Anniversary
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +127,20 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitSlot:
+    """Until the schedule's next slot, strictly later than when the wait begins."""
+
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """Until a timestamp, which is asked again whenever the profile changes; over at once where it is past."""
+
+    moment: Condition
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
     """Goes on at the next step where `condition` holds, else at the step numbered `otherwise`."""
 
@@ -122,7 +160,8 @@ class Exit:
     """Ends the occurrence."""
 
 
-Step = Send | Wait | Branch | Jump | Exit
+AnyWait = Wait | WaitSlot | WaitUntil
+Step = Send | AnyWait | Branch | Jump | Exit
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """A set of rules, indexed for the evaluator: what each event type can touch, and each trigger with its policies."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -8,10 +8,12 @@ import orjson
 
 from schemas.vocabulary import TRANSACTIONAL
 from triggers.cel_runtime import FAILURES
+from triggers.clockwork import ClockRule, SequenceRule, clockwork, sequence_rule
 from triggers.conditions import Context
 from triggers.diagnostics import Diagnostic
 from triggers.rule import (
     Addition,
+    Anniversary,
     Crossing,
     Metric,
     Pattern,
@@ -20,10 +22,11 @@ from triggers.rule import (
     Segment,
     SegmentChange,
     Send,
+    Sequence,
     Trigger,
     WindowCrossing,
 )
-from triggers.shapes import MS, Calendar
+from triggers.shapes import MS, Calendar, Schedule
 from triggers.state import StoredEvent, User
 from triggers.windows import EXACT, EXACT_EVER, Tally
 
@@ -56,6 +59,10 @@ def _no_score(name: str) -> float:
     raise KeyError(name)
 
 
+Pin = tuple[str, str]
+"""What an occurrence began with: the hash of the rule's text, and the trigger's name in it."""
+
+
 @dataclass(slots=True)
 class Route:
     """What an event of one type can touch. A type without a route touches nothing."""
@@ -68,6 +75,7 @@ class Route:
     endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
     """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
     begins: list[tuple[Trigger, list[Pattern]]] = field(default_factory=list)
+    sequences: list[SequenceRule] = field(default_factory=list)
     goals: bool = False
     fed: frozenset[str] = frozenset()
     """The crossings that the event may move."""
@@ -138,6 +146,7 @@ class RuleSet:
         warnings: tuple[Diagnostic, ...] = (),
         metrics: Iterable[Metric] = (),
         segments: Iterable[Segment] = (),
+        pinned: Mapping[Pin, Trigger] | None = None,
     ) -> None:
         self.scores = {score.name: score for score in scores}
         self.segments = {segment.name: segment for segment in segments}
@@ -160,7 +169,15 @@ class RuleSet:
         self.grouped: set[str] = set()
         """The keys of the windows that a state keeps; of the grouped, what comes before the group."""
         self.routes: dict[str, Route] = {}
+        self.clocks: dict[str, ClockRule] = {}
+        self.sequences: dict[str, SequenceRule] = {}
         self._index()
+        self.clockwork = clockwork(self.clocks.values())
+        """What the schedules and dates say, under one name; empty where there are none."""
+        self.pinned = dict(pinned or {})
+        """Triggers of earlier texts, as their files had them."""
+        self.kept = {pin: kept for pin in self.pinned if (kept := self._keep(pin)) is not None}
+        """Of those that are still there, what occurrences follow that began with the earlier text."""
         self.remember_ms = max([_OUTCOMES_ARRIVE_WITHIN_MS, *self._windows()])
 
     def only(self, trigger: Trigger, policies: Iterable[str]) -> "RuleSet":
@@ -184,6 +201,23 @@ class RuleSet:
         """Whether a window is still kept under this key."""
         return key in self.counted or key.partition("|")[0] in self.grouped
 
+    def _keep(self, pin: Pin) -> Trigger | None:
+        """The current trigger with the parts that its occurrences keep; the events of its `unless` are read on."""
+        old, current = self.pinned[pin], self.triggers.get(pin[1])
+        if current is None or current.rule_hash == old.rule_hash:
+            return None
+        for pattern in old.unless:
+            for name in pattern.types:
+                self._route(name, pattern)
+        return replace(
+            current,
+            rule_hash=old.rule_hash,
+            unless=old.unless,
+            when=old.when,
+            steps=old.steps,
+            experiment=old.experiment,
+        )
+
     def _windows(self) -> list[int]:
         windows = [cap.window for trigger in self.triggers.values() for cap in trigger.caps]
         return [_LONGEST_CALENDAR_MS if isinstance(window, Calendar) else window.ms for window in windows]
@@ -205,19 +239,20 @@ class RuleSet:
 
     def _index_trigger(self, trigger: Trigger) -> None:
         for number, source in enumerate(trigger.sources):
-            if isinstance(source, SegmentChange):
-                self.movers.setdefault((source.segment, source.enters), []).append(trigger)
-                continue
-            if not isinstance(source, Pattern):
-                self._index_crossing(f"{trigger.name}#{number}", trigger, source)
-                continue
-            for name in source.types:
-                begins = self._route(name, source).begins
-                if begins and begins[-1][0] is trigger:
-                    begins[-1][1].append(source)
-                else:
-                    begins.append((trigger, [source]))
-        begins_at_events = any(isinstance(source, Pattern) for source in trigger.sources)
+            name = f"{trigger.name}#{number}"
+            match source:
+                case Pattern():
+                    self._index_pattern(trigger, source)
+                case Sequence():
+                    self._index_sequence(sequence_rule(name, trigger, source))
+                case Schedule() | Anniversary():
+                    clock = ClockRule(f"{trigger.name}@{number}", trigger, source)
+                    self.clocks[clock.id] = clock
+                case SegmentChange():
+                    self.movers.setdefault((source.segment, source.enters), []).append(trigger)
+                case _:
+                    self._index_crossing(name, trigger, source)
+        begins_at_events = any(isinstance(source, Pattern | Sequence) for source in trigger.sources)
         for number, pattern in enumerate(trigger.unless):
             early = begins_at_events and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
             for name in pattern.types:
@@ -227,6 +262,22 @@ class RuleSet:
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
                 self._route(name, trigger.goal.pattern).goals = True
+
+    def _index_pattern(self, trigger: Trigger, source: Pattern) -> None:
+        for name in source.types:
+            begins = self._route(name, source).begins
+            if begins and begins[-1][0] is trigger:
+                begins[-1][1].append(source)
+            else:
+                begins.append((trigger, [source]))
+
+    def _index_sequence(self, rule: SequenceRule) -> None:
+        self.sequences[rule.id] = rule
+        for pattern in rule.sequence.patterns:
+            for name in pattern.types:
+                sequences = self._route(name, pattern).sequences
+                if rule not in sequences:
+                    sequences.append(rule)
 
     def _index_crossing(self, name: str, trigger: Trigger, source: Crossing | WindowCrossing) -> None:
         if isinstance(source, Crossing):

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import date, time
+from datetime import date, time, timedelta
 from typing import Literal, cast
 
 MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -74,6 +74,25 @@ class DatePeriod:
 
 
 Period = DailyPeriod | DatePeriod
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A local time of day on some days: on `weekdays` (0 is Monday) or, where these are None, once a month."""
+
+    at: time
+    weekdays: frozenset[int] | None
+    month_day: int | None = None
+    """Of the month: 1 to 28; None is its last day."""
+    zone: str | None = None
+
+    def falls_on(self, day: date) -> bool:
+        """Whether there is a slot on a day."""
+        if self.weekdays is not None:
+            return day.weekday() in self.weekdays
+        if self.month_day is not None:
+            return day.day == self.month_day
+        return (day + timedelta(days=1)).day == 1
 
 
 def duration(text: str) -> int:

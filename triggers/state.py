@@ -1,7 +1,8 @@
 """A user's state: everything the evaluator remembers of one user.
 
 What is pruned and when: event ids after 64 or 24 h, reservations when outside every window, remembered keys after 256
-a rule, command ids after 128 a rule, goals when their time is over.
+a rule, command ids after 128 a rule, goals when their time is over, events of an unfinished sequence after 64 a
+sequence or when nothing that may still arrive could finish it.
 """
 
 from dataclasses import dataclass, field
@@ -73,6 +74,8 @@ class Occurrence:
     due: int
     wake: int
     held: bool = False
+    since: int | None = None
+    """When the wait for a timestamp began that it is in, or was in last."""
 
 
 class Reservation(NamedTuple):
@@ -112,6 +115,32 @@ class Ending(NamedTuple):
 
 
 @dataclass(slots=True)
+class Plan:
+    """When a schedule or a date begins its trigger next, and the local day of that, in days since 1970-01-01.
+
+    `fired` are the last days that it began something on: none begins anything twice.
+    """
+
+    due: int | None
+    day: int
+    fired: list[int]
+
+
+@dataclass(slots=True)
+class Link:
+    """An event that no sequence has used: the numbers of the patterns it matches, and its values of `same`.
+
+    The event is whole where it may end the sequence, for what begins then is about it.
+    """
+
+    time_ms: int
+    id: str
+    numbers: list[int]
+    same: list[Any]
+    event: StoredEvent | None
+
+
+@dataclass(slots=True)
 class UserState:
     """One user's state; made empty, filled by the evaluator only. Its bytes are made by `triggers.encoding`."""
 
@@ -131,6 +160,12 @@ class UserState:
     windows: dict[str, WindowState] = field(default_factory=dict)
     """What metrics and crossings count, by the key that `ruleset.Counted` has."""
     segments: dict[str, Membership] = field(default_factory=dict)
+    profiled: bool = False
+    """Whether there was ever a profile."""
+    planned_by: str = ""
+    """The `clockwork` of the rule set that `plans` were made by."""
+    plans: dict[str, Plan] = field(default_factory=dict)
+    links: dict[str, list[Link]] = field(default_factory=dict)
 
     @property
     def user_id(self) -> str:
@@ -149,4 +184,7 @@ class UserState:
         for membership in self.segments.values():
             if membership.due is not None and (earliest is None or membership.due < earliest):
                 earliest = membership.due
+        for plan in self.plans.values():
+            if plan.due is not None and (earliest is None or plan.due < earliest):
+                earliest = plan.due
         return earliest

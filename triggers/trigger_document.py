@@ -14,6 +14,7 @@ from triggers.level_document import LEVEL_KEYS, read_score_crossing, read_segmen
 from triggers.parts import ENTRY, Parts
 from triggers.reader import Reader
 from triggers.rule import (
+    Anniversary,
     Branch,
     Case,
     Experiment,
@@ -21,22 +22,23 @@ from triggers.rule import (
     Mode,
     Pattern,
     Send,
+    Sequence,
     Source,
     Step,
     Trigger,
     Wait,
     WindowCrossing,
 )
-from triggers.shapes import percent
+from triggers.shapes import Schedule, percent
+from triggers.time_sources import TIME_SOURCES, time_source
 from triggers.yaml_tree import Mapping, Node, Scalar
 
 TRIGGER_KEYS = (
     *("trigger", "owner", "description", "mode", "purpose", "on", "key", "overlap", "reentry", "after", "unless"),
     *("when", "cap", "quiet", "expires", "max_age", "settle", "priority", "holdout", "experiment", "goal"),
-    *("send", "steps", "cases"),
+    *("send", "steps", "on_edit", "cases"),
 )
-LATER_KEYS = ("brand", "on_edit")
-_LATER_SOURCES = ("sequence", "every", "date", "before", "after", "at", "yearly")
+LATER_KEYS = ("brand",)
 _MAX_VARIANTS = 20
 
 
@@ -47,9 +49,10 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
     name = read.required("trigger", lambda n: reader.name(n, "a trigger's name"), "")
     mode, canary = read.optional("mode", _mode, ("live", 100.0))
     sources = read.required("on", lambda n: reader.several(report, n, lambda s: _source(parts, s)), ())
-    parts.only_crossings = bool(sources) and not any(isinstance(s, Pattern) for s in sources)
+    parts.only_crossings = bool(sources) and not any(isinstance(s, Pattern | Sequence) for s in sources)
     parts.grouped = _grouped(cast(tuple[Source, ...], sources))
     steps = _steps(parts, read)
+    read.optional("on_edit", lambda n: reader.choice(n, "on_edit", ("pin",), ("follow",)), "pin")
     holdout = read.optional("holdout", parts.holdout, 0.0)
     return Trigger(
         name=name,
@@ -76,7 +79,7 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
         holdouts=((name, holdout),) if holdout else (),
         experiment=read.optional("experiment", lambda n: _experiment(parts, n, name), None),
         goal=read.optional("goal", parts.goal, None),
-        cases=_cases(parts, read, steps),
+        cases=_cases(parts, read, steps, recurs=any(_recurs(source) for source in sources)),
     )
 
 
@@ -86,9 +89,14 @@ def _grouped(sources: tuple[Source, ...]) -> frozenset[str]:
     return frozenset(fields[0]).intersection(*fields) if fields else frozenset()
 
 
-def _cases(parts: Parts, read: Reader, steps: tuple[Step, ...]) -> tuple[Case, ...]:
+def _recurs(source: object) -> bool:
+    """Whether it begins something again and again by the clock alone."""
+    return isinstance(source, Schedule) or (isinstance(source, Anniversary) and source.yearly)
+
+
+def _cases(parts: Parts, read: Reader, steps: tuple[Step, ...], *, recurs: bool) -> tuple[Case, ...]:
     sends = frozenset(step.id for step in steps if isinstance(step, Send))
-    return read.optional("cases", lambda n: read_cases(parts, n, sends), ())
+    return read.optional("cases", lambda n: read_cases(parts, n, sends, recurs=recurs), ())
 
 
 def _expression(parts: Parts, what: str) -> Callable[[Node], Condition | None]:
@@ -122,13 +130,12 @@ def _key(parts: Parts, node: Node) -> Condition | None:
 
 def _source(parts: Parts, node: Node) -> Source | None:
     if isinstance(node, Mapping):
+        if any(key in node.items for key in TIME_SOURCES):
+            return time_source(parts, node)
         if "score" in node.items:
             return read_score_crossing(parts, node)
         if "enters" in node.items or "leaves" in node.items:
             return read_segment_change(parts, node)
-        later = next((key for key in node.items if key in _LATER_SOURCES), None)
-        if later:
-            raise Problem(node.keys[later].index, "not-yet", f"`{later}` in on is not yet supported")
         if any(key in node.items for key in LEVEL_KEYS):
             return read_window_crossing(parts, node)
         if "same" in node.items:
@@ -142,7 +149,7 @@ def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:
     if ("send" in read) == ("steps" in read):
         parts.report.add(read.node.index, "conflict", "a trigger has exactly one of `send` and `steps`")
         return ()
-    after = read.optional("after", lambda n: parts.wait(n, "after"), 0)
+    after = read.optional("after", lambda n: parts.wait(n, "after"), Wait(0))
     if "send" in read:
         send = read.optional("send", parts.send, None)
         steps: tuple[Step, ...] = (send,) if send else ()
@@ -151,7 +158,7 @@ def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:
         if not any(isinstance(step, Send) for step in steps):
             parts.report.add(read.place("steps"), "invalid-value", "these steps send nothing", "add a send")
     _check_ids(parts, read, steps)
-    return (Wait(after), *_moved(steps)) if after else steps
+    return steps if after == Wait(0) else (after, *_moved(steps))
 
 
 def _moved(steps: tuple[Step, ...]) -> tuple[Step, ...]:

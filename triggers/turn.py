@@ -10,7 +10,7 @@ from triggers.cel_runtime import EvaluationError
 from triggers.conditions import Condition, Context
 from triggers.localtime import zone_named
 from triggers.records import Record
-from triggers.rule import Pattern, Segment
+from triggers.rule import Pattern, Segment, Trigger
 from triggers.ruleset import RuleSet
 from triggers.state import Occurrence, StoredEvent, UserState
 from triggers.windows import WindowState
@@ -43,7 +43,8 @@ class Effects:
     """What one call did besides changing the state.
 
     `counts` holds what left no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
-    withdrawn, unmatched_outcome.
+    withdrawn, unmatched_outcome, undated (a date source whose field the user does not have), unpinned (an occurrence
+    whose text is gone).
     """
 
     records: list[Record] = field(default_factory=list)
@@ -89,10 +90,31 @@ class Turn:
         name = self.state.user.zone
         return zone_named(name) if name else None
 
+    def zone_of(self, name: str | None) -> ZoneInfo:
+        """The zone that a rule names, the user's where it names none."""
+        return (zone_named(name) if name else None) or self.zone()
+
+    def rule_of(self, occurrence: Occurrence) -> Trigger | None:
+        """The rule that a running occurrence follows; None where it was removed.
+
+        It keeps `unless`, `when`, `steps` and `experiment` of the text that it began with. Where that is not at hand
+        any more, it follows the current rule from now on, and is counted.
+        """
+        trigger = self.rules.triggers.get(occurrence.trigger)
+        if trigger is None or trigger.rule_hash == occurrence.rule_hash:
+            return trigger
+        kept = self.rules.kept.get((occurrence.rule_hash, occurrence.trigger))
+        if kept is None:
+            occurrence.rule_hash = trigger.rule_hash
+            self.count("unpinned")
+        return kept or trigger
+
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
         """What an expression is asked about, with scores, metrics and segments as of `now_ms`."""
 
         def score(name: str) -> float:
+            if name not in self.rules.scores:  # which only an earlier text can name
+                raise EvaluationError(f"there is no score {name} any more")
             known = self.state.scores.get(name)
             return self.rules.scores[name].curve.read(known, now_ms) if known is not None else 0.0
 

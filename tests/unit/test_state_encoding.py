@@ -10,9 +10,11 @@ from triggers.state import (
     Consent,
     Ending,
     Level,
+    Link,
     Membership,
     Occurrence,
     OpenGoal,
+    Plan,
     Reservation,
     StoredEvent,
     User,
@@ -44,6 +46,22 @@ STATE = UserState(
     [Reservation(COMMAND, 1767607200000, "send", "thanks", None, "marketing", "email", '["e2"]', "thanks")],
     {"thanks": [COMMAND]},
     [OpenGoal("thanks", "ff00", '["e2"]', "thanks", COMMAND, 1767607200000, 1767780000000, ["x"])],
+    profiled=True,
+)
+NEWEST = replace(
+    STATE,
+    running=[replace(STATE.running[0], since=1767607200000)],
+    planned_by="00ff00ff00ff",
+    plans={"daily@0": Plan(1767610800000, 20458, [20456, 20457]), "trial@1": Plan(None, 0, [])},
+    windows={
+        "t#0": WindowState([1767607100000, 1767607200000], last_event="e1"),
+        "spent/sum/distinct": WindowState(
+            *([10, 20, 20], [1.5, 0.0, -2.0], ["'a", "5.0", "'a"]),
+            *({3: Cell(2, 7.5, 5, 9)}, {"'b": 9}),
+        ),
+    },
+    segments={"big": Membership(True, 1767607300000), "small": Membership(False)},
+    links={"pair#0/1": [Link(5, "e1", [0], ["x"], None), Link(6, "e2", [0, 1], ["x"], ENTRY)]},
 )
 VERSION_1 = (
     b'[1,["Europe/Berlin","de",{"vip":true}],{"marketing":[true,1767600000000]},true,"0011223344556677",{"'
@@ -66,29 +84,19 @@ VERSION_2 = (
     b'000000000000000000000000000",1767607200000,1767780000000,["x"]]]]'
 )
 
-
-COUNTED = replace(
-    STATE,
-    windows={
-        "t#0": WindowState([1767607100000, 1767607200000], last_event="e1"),
-        "spent/sum/distinct": WindowState(
-            *([10, 20, 20], [1.5, 0.0, -2.0], ["'a", "5.0", "'a"]),
-            *({3: Cell(2, 7.5, 5, 9)}, {"'b": 9}),
-        ),
-    },
-    segments={"big": Membership(True, 1767607300000), "small": Membership(False)},
-)
 VERSION_3 = (
-    b'\x03\x00\x00\x01\x9b\x8d\x9a\xef\xa0[["Europe/Berlin","de",{"vip":true}],{"marketing":[true,1767600000000]},1,"0011223344556677'
-    b'",{"e1":1767607200000,"e2":1767607260000},{"s":[1.5,1767607200000,"e1"],"recent":[1.0,1767607200000,'
-    b'"e1",[[1.0,1767607200000]]]},{"t#0":[true,1767693600000,null]},[["cart","ff00","[\\"x\\",\\"e1\\"]","x",'
-    b'"\\"x\\"","e1",["e1","cart",1767607200000,"web",{"k":"x","n":2.5}],1767607200000,"a",1,1767610800000,1'
-    b'767610800000,false]],{"cart":{"\\"x\\"":1767607200000}},{"cart":[[1767607100000,"e0",0,["x"]]]},[["000'
-    b'00000000000000000000000000000",1767607200000,"send","thanks",null,"marketing","email","[\\"e2\\"]","th'
-    b'anks"]],{"thanks":["00000000000000000000000000000000"]},[["thanks","ff00","[\\"e2\\"]","thanks","00000'
-    b'000000000000000000000000000",1767607200000,1767780000000,["x"]]],{"t#0":[[1767607100000,100000],"e1"'
-    b'],"spent/sum/distinct":[[10,10,0],"",[1.5,0.0,-2.0],["\'a","5.0","\'a"],[[3,2,7.5,5,9]],{"\'b":9}]},{"b'
-    b'ig":[1,1767607300000],"small":0}]'
+    b'\x03\x00\x00\x01\x9b\x8d\x9a\xef\xa0[["Europe/Berlin","de",{"vip":true}],{"marketing":[true,1767600000000'
+    b']},1,"0011223344556677",{"e1":1767607200000,"e2":1767607260000},{"s":[1.5,1767607200000,"e1"],"recen'
+    b't":[1.0,1767607200000,"e1",[[1.0,1767607200000]]]},{"t#0":[true,1767693600000,null]},[["cart","ff00"'
+    b',"[\\"x\\",\\"e1\\"]","x","\\"x\\"","e1",["e1","cart",1767607200000,"web",{"k":"x","n":2.5}],176760720000'
+    b'0,"a",1,1767610800000,1767610800000,false,1767607200000]],{"cart":{"\\"x\\"":1767607200000}},{"cart":['
+    b'[1767607100000,"e0",0,["x"]]]},[["00000000000000000000000000000000",1767607200000,"send","thanks",nu'
+    b'll,"marketing","email","[\\"e2\\"]","thanks"]],{"thanks":["00000000000000000000000000000000"]},[["than'
+    b'ks","ff00","[\\"e2\\"]","thanks","00000000000000000000000000000000",1767607200000,1767780000000,["x"]]'
+    b'],{"t#0":[[1767607100000,100000],"e1"],"spent/sum/distinct":[[10,10,0],"",[1.5,0.0,-2.0],["\'a","5.0"'
+    b',"\'a"],[[3,2,7.5,5,9]],{"\'b":9}]},{"big":[1,1767607300000],"small":0},["00ff00ff00ff",{"daily@0":[17'
+    b'67610800000,20458,20456,20457],"trial@1":[null,0]}],{"pair#0/1":[[5,"e1",[0],["x"]],[6,"e2",[0,1],["'
+    b'x"],["e1","cart",1767607200000,"web",{"k":"x","n":2.5}]]]}]'
 )
 COUNTS_OF_VERSION_2 = (
     b'\x02\x80\x00\x00\x00\x00\x00\x00\x00[0,0,0,0,0,{"s":[1.5,20,"e1"],"t#0":[2.0,20,"e2",[],[10,20]]},'
@@ -103,9 +111,9 @@ def test_the_bytes_of_older_versions_are_read_as_the_same_state(raw: bytes) -> N
 
 
 def test_the_bytes_of_this_version_are_read_and_written_to_the_byte() -> None:
-    assert decode("u1", VERSION_3) == COUNTED
-    assert encode(COUNTED) == VERSION_3
-    assert due_of(VERSION_3) == 1767607300000
+    assert decode("u1", VERSION_3) == NEWEST
+    assert encode(NEWEST) == VERSION_3
+    assert due_of(VERSION_3) == NEWEST.next_due()
 
 
 def test_the_counts_that_version_2_kept_among_the_scores_are_windows() -> None:

@@ -54,6 +54,19 @@ def test_a_manifest_waits_for_the_texts_it_names(shelf):
     assert sorted(shelf.load().rules.triggers) == ["hello", "other"]
 
 
+def test_a_replaced_text_is_at_hand_for_what_began_with_it_with_a_template_that_is_gone(shelf):
+    changed = RULE.replace("send: hello", "send: bye")
+    shelf.put("rules", *text(changed))
+    shelf.put("rules", *text("other", "template", "templates/bye.liquid"))
+    pinned = {text_hash(RULE): NOW, text_hash("template"): NOW, "lost": NOW}
+    named = [text_hash(changed), text_hash("other")]
+    shelf.put("rules", CURRENT, encode(Manifest(number=2, texts=named, applied_at=NOW, pinned=pinned)))
+    rules = shelf.load().rules
+    [kept] = rules.kept.values()
+    assert (kept.rule_hash, kept.steps[0].template_hash) == (text_hash(RULE), text_hash("template"))
+    assert rules.triggers["hello"].steps[0].template == "bye"
+
+
 def test_an_older_manifest_never_replaces_a_newer_one(shelf):
     shelf.put("rules", CURRENT, manifest(2, RULE, "template"))
     for older in (manifest(1), manifest(2)):

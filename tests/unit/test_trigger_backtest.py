@@ -2,8 +2,9 @@
 
 from trigger_world import DAY, at, event, rules
 
-from schemas.profiles import Profile
+from schemas.profiles import Consent, Profile
 from triggers.backtest import backtest
+from triggers.cel_runtime import as_time
 
 RULES = """
 score: s
@@ -80,3 +81,20 @@ def test_events_without_a_user_are_counted_and_left_out() -> None:
     nobody = EVENTS[0].model_copy(update={"user_id": None, "id": "n"})
     result = backtest(rules(RULES), [*EVENTS, nobody])
     assert (result.events, result.counts["without_user"]) == (5, 1)
+
+
+DAILY = 'trigger: daily\npurpose: marketing\non: {every: day, at: "09:00"}\nsend: a\n'
+
+
+def test_slots_come_for_everybody_with_a_profile_from_the_first_event_to_the_last() -> None:
+    consent = {"marketing": Consent(granted=True, time=as_time(0))}
+    profiles = {user: Profile(user_id=user, consent=consent) for user in ("u1", "quiet")}
+    events = [event("ping", START, "e1", "u1"), event("ping", START + 3 * DAY, "e2", "u2")]
+    result = backtest(rules(DAILY), events, profiles)
+    assert result.decisions == {("daily", "send", ""): 6}  # three mornings of two users; u2 has no profile
+    assert set(result.states) == {"u1", "u2", "quiet"}
+
+
+def test_without_profiles_slots_come_for_everybody_who_has_an_event() -> None:
+    events = [event("ping", START, "e1", "u1"), event("ping", START + 3 * DAY, "e2", "u2")]
+    assert backtest(rules(DAILY), events).decisions == {("daily", "send", ""): 6}

@@ -1,7 +1,7 @@
 """The settled cases of the language, by number, as far as this version runs them."""
 
 import pytest
-from trigger_world import World, at, shown
+from trigger_world import DAY, World, at, shown
 
 from schemas.vocabulary import OutcomeKind
 from triggers.assignment import in_holdout, variant
@@ -68,6 +68,23 @@ def test_3_a_closing_time_that_comes_twice_is_the_first_and_the_second_hour_is_q
     assert night("02:30", "Europe/Berlin", "2026-10-24 22:00") == "2026-10-25 00:30:00.000"
     assert night("02:30", "Europe/Berlin", "2026-10-25 00:45") == "2026-10-25 00:45:00.000"
     assert night("02:30", "Europe/Berlin", "2026-10-25 01:10") == "2026-10-25 01:30:00.000"
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        ("2026-03-28 12:00", ["2026-03-29 01:00:00", "2026-03-30 00:30:00"]),
+        ("2026-10-24 12:00", ["2026-10-25 00:30:00", "2026-10-26 01:30:00"]),
+    ],
+)
+def test_4_a_slot_that_does_not_exist_is_the_jump_and_one_that_comes_twice_the_first(
+    start: str, expected: list[str]
+) -> None:
+    daily = 'trigger: t\npurpose: marketing\non: {every: day, at: "02:30"}\nsend: a\n'
+    world = World(daily, start, zone="Europe/Berlin")
+    world.until(at(start) + 2 * DAY)
+    assert [moment for moment, _, _ in world.sent] == expected
+    assert [decision.occurrence for decision in world.decisions] == [f'["{moment[:10]}"]' for moment in expected]
 
 
 @pytest.mark.parametrize(("expires", "expected"), [("9h", "drop expired"), ("9h1m", "defer quiet")])
@@ -149,6 +166,25 @@ def test_10_a_held_send_is_planned_anew_when_the_zone_changes() -> None:
     world.profile("2026-01-06 02:00", zone="America/New_York")
     world.until("2026-01-07 00:00")
     assert world.sent == [("2026-01-06 13:00:00", "t", "a")]
+
+
+def test_10_a_slot_that_fired_for_a_local_date_does_not_fire_for_it_again() -> None:
+    daily = 'trigger: t\npurpose: marketing\non: {every: day, at: "09:00"}\nsend: a\n'
+    world = World(daily, zone="Europe/Berlin")
+    world.until("2026-01-05 09:00")
+    world.profile("2026-01-05 10:00", zone="America/New_York")  # where it is 05:00 of the same Monday
+    world.until("2026-01-06 20:00")
+    assert [moment for moment, _, _ in world.sent] == ["2026-01-05 08:00:00", "2026-01-06 14:00:00"]
+
+
+def test_10_earlier_sends_count_by_their_instants_in_the_new_zone_s_weeks() -> None:
+    """Sent on Sunday 20:00 in New York, which is Monday in Auckland: of the user who moves there, this week's slot."""
+    world = World(PING + "cap: {max: 1, per: calendar week}\nsend: a\n", zone="America/New_York")
+    world.event("2026-01-12 01:00", "ping")
+    world.event("2026-01-13 12:00", "ping")
+    world.profile("2026-01-13 13:00", zone="Pacific/Auckland")
+    world.event("2026-01-13 14:00", "ping")
+    assert [reason for _, reason in world.decided] == ["send", "send", "drop cap"]
 
 
 def test_11_consent_is_asked_at_the_send_and_a_refusal_reserves_nothing() -> None:

@@ -1,0 +1,93 @@
+"""Plans: when schedules and dates begin their triggers next, for every user with a profile.
+
+A plan is made as of one instant: when the first profile comes, or when rules whose schedules or dates are others are
+first applied to the user. It is made anew whenever the profile changes, and follows from slot to slot. What begins
+is named by its local date, and no source begins anything twice for one date (settled case 10). Slots missed in an
+outage are each reached in turn, so that each is asked for its age.
+"""
+
+from datetime import date, timedelta
+
+from triggers.cel_runtime import EvaluationError
+from triggers.clockwork import ClockRule
+from triggers.dates import local_date, moment_after
+from triggers.localtime import slot_after
+from triggers.shapes import Schedule
+from triggers.state import Plan, StoredEvent, UserState
+from triggers.turn import Turn
+
+SLOT = "schedule.slot"
+DATE = "date.reached"
+_DAY_0 = date(1970, 1, 1)
+_REMEMBERED_DAYS = 3
+"""Local dates that can be the present one somewhere at one instant: zones lie at most 26 hours apart."""
+_MISSING = "no such field: "
+
+
+def refresh(turn: Turn) -> None:
+    """Plans where the plans are those of other schedules and dates, or none were made yet."""
+    state = turn.state
+    if state.planned_by != turn.rules.clockwork and state.profiled:
+        plan(turn)
+
+
+def plan(turn: Turn) -> None:
+    """Plans every schedule and date as of now.
+
+    A first slot is strictly later than now. What was due and has not been reached stays to be reached, and a date's
+    moment may be now: only what is past never comes.
+    """
+    state, known = turn.state, turn.state.plans
+    state.planned_by = turn.rules.clockwork
+    state.plans = {rule.id: _planned(turn, rule, known.get(rule.id)) for rule in turn.rules.clocks.values()}
+
+
+def _planned(turn: Turn, rule: ClockRule, known: Plan | None) -> Plan:
+    since, fired = turn.now_ms - 1, known.fired if known is not None else []
+    if known is not None and known.due is not None:
+        since = min(turn.now_ms, known.due) - 1
+    elif isinstance(rule.source, Schedule):
+        since = turn.now_ms
+    return _next(turn, rule, since, fired)
+
+
+def _next(turn: Turn, rule: ClockRule, since: int, fired: list[int]) -> Plan:
+    """What comes first after an instant on a day that is not among `fired`."""
+    found = _after(turn, rule, since)
+    while found is not None and (found[1] - _DAY_0).days in fired:
+        found = _after(turn, rule, found[0])
+    return Plan(None, 0, fired) if found is None else Plan(found[0], (found[1] - _DAY_0).days, fired)
+
+
+def _after(turn: Turn, rule: ClockRule, since: int) -> tuple[int, date] | None:
+    source = rule.source
+    zone = turn.zone_of(source.zone)
+    if isinstance(source, Schedule):
+        return slot_after(source, zone, since)
+    context = turn.context(StoredEvent("", "", turn.now_ms, "", {}), None, turn.now_ms)
+    try:
+        target = local_date(source.date.value(context), zone)
+        return None if target is None else moment_after(source, target, zone, since)
+    except EvaluationError as error:
+        if str(error).startswith(_MISSING):
+            turn.count("undated")
+        else:
+            turn.problem(rule.trigger.name, "on.date", error)
+        return None
+
+
+def first(state: UserState, due_before: int) -> tuple[int, str] | None:
+    """The plan that is due first before an instant: (instant, its id)."""
+    due = [(plan.due, name) for name, plan in state.plans.items() if plan.due is not None and plan.due < due_before]
+    return min(due, default=None)
+
+
+def reach(turn: Turn, rule: ClockRule) -> StoredEvent:
+    """Goes on to the plan's next moment; returns the event that stands for the one reached: its id is the date."""
+    known = turn.state.plans[rule.id]
+    at, day = known.due, known.day
+    assert at is not None
+    fired = sorted({*known.fired, day})[-_REMEMBERED_DAYS:]
+    turn.state.plans[rule.id] = _next(turn, rule, at, fired)
+    kind = SLOT if isinstance(rule.source, Schedule) else DATE
+    return StoredEvent((_DAY_0 + timedelta(days=day)).isoformat(), kind, at, "", {})
