@@ -165,6 +165,8 @@ class Tally:
         """
         low = bisect_right(state.instants, since)
         high = len(state.instants) if until is None else bisect_right(state.instants, until)
+        if not state.cells and name == "count":
+            return float(max(high - low, 0))
         cells = [c for c in state.cells.values() if c.last > since and (until is None or c.first <= until)]
         if name == "count":
             return float(max(high - low, 0) + sum(cell.events for cell in cells))

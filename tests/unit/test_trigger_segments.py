@@ -195,6 +195,15 @@ def test_a_case_begins_with_the_segments_value_at_its_start() -> None:
     assert [(each.name, each.diff) for each in results] == [("it", ())]
 
 
+def test_a_case_with_a_segment_that_names_now_ends_without_until() -> None:
+    text = segment("'now - timestamp(user.joined) >= days(30)'", after="---\n") + (
+        "trigger: in\npurpose: marketing\non: {enters: it}\nsend: a\ncases:\n"
+        "  - {name: it, user: {joined: '2026-01-05T10:00:00Z'}, given: [], expect: [{at: '+31d 00:00', send: a}]}\n"
+        "  - {name: not yet, user: {joined: '2026-01-05T10:00:00Z'}, given: [], expect: [], until: '+30d 23:00'}\n"
+    )
+    assert [(each.name, each.diff) for each in run_cases(rules(text))] == [("it", ()), ("not yet", ())]
+
+
 # what reads them -----------------------------------------------------------------------------------------------------
 
 
