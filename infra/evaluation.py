@@ -91,15 +91,18 @@ def _read(model: type[M], place: str | None, what: str, otherwise: dict[str, Any
 
 
 def _bytes(place: str) -> bytes:
-    return sys.stdin.buffer.read() if place == "-" else Path(place).read_bytes()
+    return b"".join(_lines(place))
 
 
 def _lines(place: str) -> Iterator[bytes]:
     if place == "-":
         yield from sys.stdin.buffer
         return
-    with Path(place).open("rb") as lines:
-        yield from lines
+    try:
+        with Path(place).open("rb") as lines:
+            yield from lines
+    except OSError as error:
+        raise BadInput(f"{place}: {error.strerror}") from None
 
 
 def answers(place: str) -> Iterator[dict[str, Any]]:
