@@ -50,12 +50,11 @@ def _function(w: Writer, node: Call, function: Function) -> Code:
     if node.function == "matches":
         return _matches(w, parts[1], codes)
     if node.function == "type" and not w.scope.strict and codes[0].type != "dyn":
-        return Code(f"type_of({codes[0].text})", "type") if codes[0].type != "double" else Code(_DOUBLE, "type")
+        return Code(f"({codes[0].text}, TYPES[{table.TYPE_NAMES[codes[0].type]!r}])[1]", "type")
     return Code(f"{function.runtime}({', '.join(map(w.paid, codes))})", function.gives, function.element)
 
 
 _CONDITION = "a macro's condition"
-_DOUBLE = "TYPES['double']"
 
 
 def _whole_enough(takes: str, code: Code) -> tuple[str, ...]:

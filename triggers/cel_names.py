@@ -5,6 +5,7 @@ from typing import cast
 from triggers import cel_types as table
 from triggers.cel_tree import Call, Expr, Name, Select, SyntaxProblem
 from triggers.cel_types import Code, event_field, has_event_field
+from triggers.cel_values import TYPES
 from triggers.cel_writer import Writer
 from triggers.diagnostics import nearest, quoted
 
@@ -70,7 +71,7 @@ def _resolved(w: Writer, node: Name | Select) -> Code | None:
     path = path.removeprefix(".")
     if w.scope.variables is not None and path in w.scope.variables:
         return Code(f"c[{path!r}]", "dyn")
-    return Code(f"TYPES[{path!r}]", "type") if path in table.TYPE_NAMES else None
+    return Code(f"TYPES[{path!r}]", "type") if path in TYPES else None
 
 
 def _root(w: Writer, node: Name) -> str:

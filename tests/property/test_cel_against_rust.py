@@ -77,7 +77,11 @@ def _ints(deeper: Deeper) -> list[st.SearchStrategy[str]]:
 
 
 def _doubles(deeper: Deeper) -> list[st.SearchStrategy[str]]:
-    return [*_arithmetic("double", "+-*/")(deeper), joined("-", deeper("double")), joined("double(", deeper("int"), ")")]
+    return [
+        *_arithmetic("double", "+-*/")(deeper),
+        joined("-", deeper("double")),
+        joined("double(", deeper("int"), ")"),
+    ]
 
 
 def _bools(deeper: Deeper) -> list[st.SearchStrategy[str]]:
@@ -100,7 +104,11 @@ def _bools(deeper: Deeper) -> list[st.SearchStrategy[str]]:
 
 def _lists(deeper: Deeper) -> list[st.SearchStrategy[str]]:
     macro = st.sampled_from([".map(x, x * 2)", ".filter(x, x > 0)", ".map(x, x > 0, x - j)"])
-    return [joined(deeper("list"), " + ", deeper("list")), joined(deeper("list"), macro), joined("[", deeper("int"), "]")]
+    return [
+        joined(deeper("list"), " + ", deeper("list")),
+        joined(deeper("list"), macro),
+        joined("[", deeper("int"), "]"),
+    ]
 
 
 BRANCHES: dict[str, Callable[[Deeper], list[st.SearchStrategy[str]]]] = {
