@@ -136,9 +136,9 @@ def test_the_cost_is_known_when_loaded() -> None:
         "event.long.all(x, x >= 0)",
         "event.some.all(x, event.some.all(y, x + y >= 0))",
         "event.some.map(x, event.wide == event.wide).size() > 0",
-        "event.some.all(x, event.words.contains('b') || true)",
+        "event.some.all(x, !event.words.contains('b'))",
         "event.some.map(x, event.some + event.some).size() > 0",
-        "event.some.all(x, x in event.long || true)",
+        "event.some.all(x, x in event.long)",
         "event.some.all(x, event.wide != [x])",
     ],
 )
@@ -157,7 +157,7 @@ def test_what_shares_memory_is_not_larger_than_it_may_be() -> None:
         asked(doubled)
     with pytest.raises(EvaluationError, match="values to compare"):
         asked(f"{doubled} == {doubled}")
-    with pytest.raises(EvaluationError, match="characters put together|too many steps"):
+    with pytest.raises(EvaluationError, match=r"characters put together|too many steps"):
         asked("event.names" + ".map(x, x + x)" * 25, names=["ab"])
 
 
