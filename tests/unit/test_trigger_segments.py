@@ -221,6 +221,15 @@ def test_expressions_read_segments_after_the_event_has_moved_them() -> None:
     assert world.decisions[0].inputs["segments"] == {"it": False}
 
 
+def test_an_event_at_the_instant_at_which_time_moves_a_segment_finds_it_moved() -> None:
+    after = "---\nmetric: pings\nevent: ping\nwithin: 1d\n" + IN_AND_OUT
+    after += "---\ntrigger: t\npurpose: marketing\non: {event: ping, where: '!segment.it'}\nsend: c\n"
+    world = World(segment("metric.orders.count >= 1", ORDERS % "1d", after))
+    world.event("2026-01-05 10:00", "order", n=1)
+    world.event("2026-01-06 10:00", "ping", event_id="ping")
+    assert [(each.trigger, each.occurrence) for each in world.commands[1:]] == [("out", '["ping"]'), ("t", '["ping"]')]
+
+
 def test_a_segment_whose_expression_fails_is_false_and_told() -> None:
     world = World(segment("user.spent > 100", ORDERS % "1d"))
     world.profile("2026-01-05 10:00", spent=200)
