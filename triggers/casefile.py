@@ -15,6 +15,7 @@ from triggers.evaluator import Evaluator
 from triggers.localtime import instant, zone_named
 from triggers.rule import Case, Expected, Experiment, Given, Trigger
 from triggers.ruleset import RuleSet
+from triggers.shapes import MAX_DURATION_MS
 from triggers.state import User, UserState
 from triggers.turn import Effects
 
@@ -106,7 +107,18 @@ class _Run:
         for at_ms, number, given in lines:
             self._fire(at_ms - 1)
             self.log.take(self._give(given, number, at_ms), at_ms)
-        self._fire(self._at(parse_at(self.case.until)) if self.case.until else None)
+        self._fire(self._end(lines[-1][0] if lines else begin))
+
+    def _end(self, last: int) -> int | None:
+        """When the case ends: None is when nothing is due any more.
+
+        A segment that names `now` is asked at every midnight there will be. Where `until` is not written, these end
+        with the longest wait that the language has.
+        """
+        if self.case.until:
+            return self._at(parse_at(self.case.until))
+        for_ever = any("now" in segment.when.code.roots for segment in self.evaluator.rules.segments.values())
+        return last + MAX_DURATION_MS if for_ever else None
 
     def _give(self, given: Given, number: int, at_ms: int) -> Effects:
         if given.type is None:

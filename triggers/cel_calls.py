@@ -7,7 +7,7 @@ from triggers.cel_tree import Call, Expr, Literal, Name, SyntaxProblem
 from triggers.cel_types import Code, Function, as_bool
 from triggers.cel_values import EvaluationError
 from triggers.cel_writer import Writer
-from triggers.diagnostics import nearest
+from triggers.diagnostics import nearest, quoted
 
 
 def call(w: Writer, node: Call) -> Code:
@@ -21,7 +21,7 @@ def call(w: Writer, node: Call) -> Code:
     function = known.get((node.function, len(node.arguments)))
     if function is None:
         if w.scope.strict:
-            return Code(f"unknown({f'function {node.function}() of these arguments'!r})", "dyn")
+            return Code(f"unknown({f'function {quoted(node.function)} of these arguments'!r})", "dyn")
         raise _unknown(node, known)
     return _function(w, node, function)
 
@@ -36,7 +36,7 @@ def _unknown(node: Call, known: dict[tuple[str, int], Function]) -> SyntaxProble
         return SyntaxProblem("cel-type", message, node.offset)
     more = ("has",) if node.receiver is None else tuple(table.MACROS)
     hint = nearest(node.function, [*dict.fromkeys(name for name, _ in known), *more])
-    return SyntaxProblem("cel-name", f"there is no function {node.function}()", node.offset, hint)
+    return SyntaxProblem("cel-name", f"there is no function {quoted(node.function)}", node.offset, hint)
 
 
 def _function(w: Writer, node: Call, function: Function) -> Code:
@@ -50,12 +50,11 @@ def _function(w: Writer, node: Call, function: Function) -> Code:
     if node.function == "matches":
         return _matches(w, parts[1], codes)
     if node.function == "type" and not w.scope.strict and codes[0].type != "dyn":
-        return Code(f"type_of({codes[0].text})", "type") if codes[0].type != "double" else Code(_DOUBLE, "type")
+        return Code(f"({codes[0].text}, TYPES[{table.TYPE_NAMES[codes[0].type]!r}])[1]", "type")
     return Code(f"{function.runtime}({', '.join(map(w.paid, codes))})", function.gives, function.element)
 
 
 _CONDITION = "a macro's condition"
-_DOUBLE = "TYPES['double']"
 
 
 def _whole_enough(takes: str, code: Code) -> tuple[str, ...]:

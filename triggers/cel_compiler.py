@@ -102,7 +102,7 @@ def compile_tree(tree: Expr, scope: Scope) -> Compiled:
     """
     cost = cel_cost.cost(tree)
     if cost > cel_cost.MAX_COST and not scope.strict:
-        message = f"may take {cost} steps, where {cel_cost.MAX_COST} are allowed"
+        message = f"may take more than {cel_cost.MAX_COST} steps"
         raise SyntaxProblem("cel-limit", message, 0, "fewer macros within each other, or shorter")
     works = cel_cost.has_macro(tree)
     writer = Writer(scope, _code, works)

@@ -5,8 +5,9 @@ from typing import cast
 from triggers import cel_types as table
 from triggers.cel_tree import Call, Expr, Name, Select, SyntaxProblem
 from triggers.cel_types import Code, event_field, has_event_field
+from triggers.cel_values import TYPES
 from triggers.cel_writer import Writer
-from triggers.diagnostics import nearest
+from triggers.diagnostics import nearest, quoted
 
 _METRIC_HINT = "name a field: .count .sum .distinct .first .last"
 
@@ -17,7 +18,7 @@ def name(w: Writer, node: Name) -> Code:
     if found is not None:
         return found
     if w.scope.strict:
-        return Code(f"unknown({f'name `{node.name}`'!r})", "dyn")
+        return Code(f"unknown({f'name {quoted(node.name)}'!r})", "dyn")
     if _root(w, node) == "now":
         return Code("moment(c.now_ms)", "timestamp")
     hint = f"name a field: {node.name}.…"
@@ -70,12 +71,14 @@ def _resolved(w: Writer, node: Name | Select) -> Code | None:
     path = path.removeprefix(".")
     if w.scope.variables is not None and path in w.scope.variables:
         return Code(f"c[{path!r}]", "dyn")
-    return Code(f"TYPES[{path!r}]", "type") if path in table.TYPE_NAMES else None
+    return Code(f"TYPES[{path!r}]", "type") if path in TYPES else None
 
 
 def _root(w: Writer, node: Name) -> str:
     if node.name not in table.ROOTS:
-        raise SyntaxProblem("cel-name", f"`{node.name}` is not known", node.offset, nearest(node.name, table.ROOTS))
+        raise SyntaxProblem(
+            "cel-name", f"{quoted(node.name)} is not known", node.offset, nearest(node.name, table.ROOTS)
+        )
     if node.name not in w.scope.roots:
         hint = f"known here: {', '.join(sorted(w.scope.roots))}"
         raise SyntaxProblem("cel-name", f"`{node.name}` cannot be used here", node.offset, hint)

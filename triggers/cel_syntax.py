@@ -167,6 +167,8 @@ class _Build(Transformer[Token, Expr]):
 
     def logic(self, *parts: Any) -> Expr:
         operator, operands = parts[1], parts[0::2]
+        if len(operands) > MAX_ITEMS:
+            raise SyntaxProblem("cel-limit", f"more than {MAX_ITEMS} operands", position(operator), "split the rule")
         return Logic(str(operator), operands, position(operator), _depth(position(operator), *operands))
 
     def ternary(self, condition: Expr, mark: Token, then: Expr, otherwise: Expr) -> Expr:

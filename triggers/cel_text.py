@@ -11,6 +11,8 @@ from triggers.cel_runtime import MAX_ITEMS, MAX_TEXT
 from triggers.cel_values import EvaluationError, Uint, kind
 
 MAX_PATTERN = 1_000
+MAX_SEARCHED = 20_000
+"""Characters of a text that a pattern is looked for in; RE2 is linear, yet a pattern can take a while at each."""
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 _OPTIONS.max_mem = 1 << 20
@@ -64,6 +66,8 @@ def pattern(text: str) -> Any:
 def found(text: Any, compiled: Any) -> bool:
     """`text.matches(pattern)`: whether the pattern is anywhere in the text."""
     _texts("matches", text)
+    if len(text) > MAX_SEARCHED:
+        raise EvaluationError(f"matches() of a text of more than {MAX_SEARCHED} characters")
     return compiled.search(text) is not None
 
 

@@ -15,7 +15,8 @@ USER = {"id": "string", "zone": "dyn", "locale": "dyn"}
 OCCURRENCE = {"id": "string", "key": "dyn", "entered_at": "timestamp", "variant": "dyn"}
 METRIC = {"count": "double", "sum": "double", "distinct": "double", "first": "timestamp", "last": "timestamp"}
 LATER_OCCURRENCE = ("events", "matched")
-TYPE_NAMES = frozenset(TYPES)
+TYPE_NAMES = {each.removeprefix("google.protobuf.").lower(): each for each in TYPES} | {"null": "null_type"}
+"""CEL's name of a type, by the word that is used here."""
 NUMBERS = frozenset({"int", "uint", "double"})
 UNORDERED = frozenset({"list", "map", "null", "type"})
 COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}

@@ -1,7 +1,7 @@
 """Conditions: the expressions of rules, compiled once, asked often.
 
-`compile_condition` is the only way in; what it gives answers `holds`, `number`, `string`, `moment` or `value` of a
-Context, or raises EvaluationError. Nothing else escapes.
+`compile_condition` is the only way in; what it gives answers `holds`, `number`, `string`, `moment`, `value`
+or `any` of a Context, or raises EvaluationError. Nothing else escapes.
 """
 
 import math
@@ -17,7 +17,7 @@ from triggers.cel_tree import Call, Expr, Name, Select, SyntaxProblem, Unary, wa
 from triggers.cel_values import Timestamp
 from triggers.cel_writer import Scope
 
-Kind = Literal["truth", "number", "text", "moment", "value"]
+Kind = Literal["truth", "number", "text", "moment", "value", "any"]
 _TYPES: dict[str, tuple[str, ...]] = {
     "truth": ("bool",),
     "number": ("int", "double"),
@@ -132,6 +132,10 @@ class Condition:
             raise EvaluationError(f"not a timestamp: {self.text!r}")
         return int(value) // 1_000_000
 
+    def any(self, context: Context) -> Any:
+        """Its value as CEL has it (`cel_values`); raises EvaluationError."""
+        return self._evaluate(context)
+
     def value(self, context: Context) -> Any:
         """Its value as JSON has it, timestamps as RFC 3339 texts; raises EvaluationError."""
         value = self._evaluate(context)
@@ -165,7 +169,7 @@ def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Cond
     """The condition; raises SyntaxProblem, and nothing else, for any text that is none."""
     tree = parse(text)
     code = compile_tree(tree, scope or Scope())
-    if code.type != "dyn" and code.type not in _TYPES[kind]:
+    if code.type != "dyn" and kind != "any" and code.type not in _TYPES[kind]:
         raise SyntaxProblem("cel-type", f"gives a {code.type} where {_WANTED[kind]} is needed", 0)
     return Condition(text, kind, code)
 

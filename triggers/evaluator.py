@@ -74,7 +74,7 @@ class Evaluator:
         self._meet(turn)
         moved = profile.zone != state.user.zone
         _take_profile(state, profile)
-        begun = self._move(turn, segments.ask(turn, self.rules.segments.values(), None, now_ms))
+        begun = self._move(turn, segments.at_profile(turn))
         planning.plan(turn)
         if moved:
             levels.plan_calendar(turn)
@@ -277,8 +277,8 @@ def _update(turn: Turn, route: Route, event: StoredEvent) -> list[segments.Move]
         metrics.feed(turn, route, event)
     if route.additions:
         risen += levels.feed_scores(turn, route, event)
-    if route.segments:
-        moves = segments.ask(turn, route.segments, event.id, event.time_ms)
+    if turn.state.segments:
+        moves = segments.at_event(turn, route, event)
     if route.crossings:
         risen += levels.feed_windows(turn, route, event)
     return [*((rule.trigger, entry) for rule, entry in risen), *moves]

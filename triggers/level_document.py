@@ -10,7 +10,8 @@ from triggers.windows import EXACT, Measure
 from triggers.yaml_tree import Mapping, Node, Scalar
 
 LEVEL_KEYS = ("within", "sum", "distinct", "inactive", "reaches", "falls_below", "rearm")
-_LEAST, _MOST = 1e-9, 1e12
+LEAST, MOST = 1e-9, 1e12
+"""The lines that a score or a sum can be compared with."""
 
 
 def read_score_crossing(parts: Parts, node: Mapping) -> Crossing:
@@ -88,4 +89,4 @@ def _lines(read: Reader, *, whole: bool) -> tuple[bool, float, float]:
 
 
 def _line(node: Node, what: str, *, whole: bool) -> float:
-    return float(reader.whole(node, what, 1, EXACT)) if whole else reader.number(node, what, _LEAST, _MOST)
+    return float(reader.whole(node, what, 1, EXACT)) if whole else reader.number(node, what, LEAST, MOST)

@@ -17,6 +17,7 @@ from triggers.ruleset import Counted, LevelRule, Route
 from triggers.shapes import Calendar
 from triggers.state import Level, StoredEvent
 from triggers.turn import Turn
+from triggers.windows import WindowState
 
 RISEN = "level.risen"
 FALLEN = "level.fallen"
@@ -61,9 +62,9 @@ def feed_windows(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
     """Counts the event in the windows that crossings are over; returns the rising crossings that it made."""
     risen: list[Rise] = []
     context = turn.context(event, None, turn.now_ms)
-    for each in route.crossings:
-        rule = _of(each, event)
-        if rule is None or rule.counted is None:
+    for rule in route.crossings:
+        group = _group(rule, event)
+        if group is None or rule.counted is None:
             continue
         found = metrics.measured(turn, rule.counted, rule.trigger.name, context)
         if found is None:
@@ -71,14 +72,17 @@ def feed_windows(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
         if found[0] < 0:
             error = EvaluationError("the sum of a crossing takes amounts of zero or more; a segment takes any")
             turn.problem(rule.trigger.name, "sum", error)
-            continue
-        if rule.same and rule.counted.key not in turn.state.windows:
-            _make_room(turn, each, event.time_ms)
-        risen += _count(turn, rule, rule.counted, event, found)
+        elif len(group) > MAX_GROUP_CHARS:
+            error = EvaluationError(f"a group of more than {MAX_GROUP_CHARS} characters")
+            turn.problem(rule.trigger.name, "same", error)
+        else:
+            risen += _count(turn, _in_group(turn, rule, group, event), event, found)
     return risen
 
 
-def _count(turn: Turn, rule: LevelRule, counted: Counted, event: StoredEvent, found: tuple[float, str]) -> list[Rise]:
+def _count(turn: Turn, rule: LevelRule, event: StoredEvent, found: tuple[float, str]) -> list[Rise]:
+    counted = rule.counted
+    assert counted is not None
     known = metrics.kept(turn, counted)
     at = max(known.instants[-1], event.time_ms) if known.instants else event.time_ms
     before = _value(turn, rule, at)
@@ -89,42 +93,54 @@ def _count(turn: Turn, rule: LevelRule, counted: Counted, event: StoredEvent, fo
     return [(rule, StoredEvent(event.id, RISEN, at, "", rule.properties))]
 
 
-def _of(rule: LevelRule, event: StoredEvent) -> LevelRule | None:
-    """The crossing that an event counts in: of its group, where there are groups; None where it is in none.
+def _group(rule: LevelRule, event: StoredEvent) -> str | None:
+    """The group that an event belongs to, empty where there are no groups; None where it belongs to none.
 
     A missing field, or one that is no text, number or boolean, equals nothing.
     """
     if not rule.same:
-        return rule
+        return ""
     values: list[Any] = [event.properties.get(name) for name in rule.same]
     if not all(isinstance(value, str | int | float) for value in values):
         return None
-    group = orjson.dumps([value if isinstance(value, str | bool) else float(value) for value in values]).decode()
-    return rule.of(group) if len(group) <= MAX_GROUP_CHARS else None
+    return orjson.dumps([value if isinstance(value, str | bool) else float(value) for value in values]).decode()
+
+
+def _in_group(turn: Turn, rule: LevelRule, group: str, event: StoredEvent) -> LevelRule:
+    """The crossing of a group. For a new one room is made."""
+    if not group:
+        return rule
+    of_group = rule.of(group)
+    if of_group.id not in turn.state.levels:
+        _make_room(turn, rule, event.time_ms)
+    return of_group
 
 
 def _make_room(turn: Turn, rule: LevelRule, at: int) -> None:
     """Before a new group: forgets those that are over, and of MAX_GROUPS the one whose last event is the oldest."""
     assert rule.counted is not None
-    windows, zone, kept = turn.state.windows, turn.zone(), []
-    for key in [key for key in windows if key.startswith(f"{rule.counted.key}|")]:
-        name = f"{rule.id}|{key.partition('|')[2]}"
-        level = turn.state.levels.get(name)
-        over = windows[key].instants[-1] <= rule.counted.tally.since(at, zone)
-        if over and (level is None or level.due is None):
-            del windows[key]
-            turn.state.levels.pop(name, None)
-        else:
-            kept.append((windows[key].instants[-1], key, name))
-    if len(kept) >= MAX_GROUPS:
-        _, key, name = min(kept)
-        del windows[key]
-        turn.state.levels.pop(name, None)
+    since = rule.counted.tally.since(at, turn.zone())
+    last: dict[str, int] = {}
+    for name in [name for name in turn.state.levels if name.startswith(f"{rule.id}|")]:
+        window = turn.state.windows.get(_key_of(rule, name), WindowState())
+        last[name] = window.instants[-1] if window.instants else since
+    over = [name for name, newest in last.items() if newest <= since and turn.state.levels[name].due is None]
+    if len(last) - len(over) >= MAX_GROUPS:
+        over.append(min(last.keys() - over, key=lambda name: (last[name], name)))
+    for name in over:
+        del turn.state.levels[name]
+        turn.state.windows.pop(_key_of(rule, name), None)
+
+
+def _key_of(rule: LevelRule, name: str) -> str:
+    """The key of the window of a group's crossing."""
+    assert rule.counted is not None
+    return f"{rule.counted.key}|{name.partition('|')[2]}"
 
 
 def fed(route: Route, event: StoredEvent) -> frozenset[str]:
     """The ids of the crossings that the event may move."""
-    groups = [rule.id for each in route.crossings if each.same and (rule := _of(each, event)) is not None]
+    groups = [f"{rule.id}|{_group(rule, event)}" for rule in route.crossings if rule.same]
     return route.fed.union(groups) if groups else route.fed
 
 
@@ -176,7 +192,7 @@ def _falls_at(turn: Turn, rule: LevelRule) -> int | None:
         score = turn.state.scores.get(crossing.score)
         return turn.rules.scores[crossing.score].curve.falls_below(score, crossing.line) if score is not None else None
     assert rule.counted is not None
-    window = metrics.kept(turn, rule.counted)
+    window = _window(turn, rule.counted)
     if not window.instants:
         return None
     return rule.counted.tally.falls_below(window, crossing.measure, crossing.line, turn.zone())
@@ -190,7 +206,7 @@ def _value(turn: Turn, rule: LevelRule, at: int) -> float:
         return turn.rules.scores[crossing.score].curve.read(score, at) if score is not None else 0.0
     assert rule.counted is not None
     tally = rule.counted.tally
-    return tally.read(metrics.kept(turn, rule.counted), crossing.measure, tally.since(at, turn.zone()), None) or 0.0
+    return tally.read(_window(turn, rule.counted), crossing.measure, tally.since(at, turn.zone()), None) or 0.0
 
 
 def cross(turn: Turn, rule: LevelRule, level: Level) -> StoredEvent | None:
@@ -201,7 +217,8 @@ def cross(turn: Turn, rule: LevelRule, level: Level) -> StoredEvent | None:
     at = level.due
     level.due = None
     name = _last_event(turn, rule)
-    if at is None or not name or not rule.crossing.falls:
+    if at is None or not name or not rule.crossing.falls:  # what it was set for is not there any more
+        del turn.state.levels[rule.id]
         return None
     if _value(turn, rule, at) >= rule.crossing.line:
         plan(turn, rule, level)
@@ -222,4 +239,8 @@ def _last_event(turn: Turn, rule: LevelRule) -> str:
         score = turn.state.scores.get(rule.crossing.score)
         return score.last_event if score is not None else ""
     assert rule.counted is not None
-    return metrics.kept(turn, rule.counted).last_event
+    return _window(turn, rule.counted).last_event
+
+
+def _window(turn: Turn, counted: Counted) -> WindowState:
+    return turn.state.windows.get(counted.key) or WindowState()

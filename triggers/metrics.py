@@ -18,7 +18,7 @@ def feed(turn: Turn, route: Route, event: StoredEvent) -> None:
 
 
 def kept(turn: Turn, counted: Counted) -> WindowState:
-    """What the state keeps of a window, empty where nothing was counted yet."""
+    """What the state keeps of a window, to add to: made where nothing was counted yet."""
     return turn.state.windows.setdefault(counted.key, WindowState())
 
 

@@ -9,7 +9,7 @@ from triggers.cel_syntax import parse
 from triggers.cel_tree import Binary, Expr, Literal, Name, Select, children
 from triggers.conditions import Condition
 from triggers.diagnostics import Problem
-from triggers.level_document import read_measures, read_window
+from triggers.level_document import LEAST, MOST, read_measures, read_window
 from triggers.parts import Parts
 from triggers.reader import Reader
 from triggers.rule import Metric, Segment
@@ -21,7 +21,6 @@ _MEASURED = ("event", "user", "now")
 """A metric is not made of scores, metrics or segments: that could have no beginning."""
 _MEMBERS = ("user", "score", "metric", "now")
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-_LEAST, _MOST = 1e-9, 1e12
 
 
 def read_metric(parts: Parts, node: Node) -> Metric:
@@ -65,8 +64,8 @@ def _score_lines(condition: Condition, node: Scalar) -> tuple[tuple[str, float],
         compared = _comparison(tree)
         if compared is not None:
             name, number, operator = compared
-            if not _LEAST <= number <= _MOST:
-                bounds = f"from {_LEAST:g} to {_MOST:g}"
+            if not LEAST <= number <= MOST:
+                bounds = f"from {LEAST:g} to {MOST:g}"
                 raise _unfit(f"`score.{name}` is compared with a number {bounds}", tree, node)
             # `>` and `<=` say whether the score is below the next number that a double can be
             lines.add((name, float(number) if operator in (">=", "<") else math.nextafter(number, math.inf)))

@@ -12,11 +12,10 @@ a segment is first asked at the next event or profile change, before it counts, 
 (settled case 19).
 """
 
-from collections.abc import Iterable
-
 from triggers.cel_runtime import as_time
 from triggers.localtime import calendar_window
 from triggers.rule import Segment, Trigger
+from triggers.ruleset import Route
 from triggers.state import Membership, StoredEvent
 from triggers.turn import Turn
 
@@ -36,12 +35,18 @@ def meet(turn: Turn) -> None:
                 known[key].due = _next_change(turn, segment, turn.now_ms)
 
 
-def ask(turn: Turn, segments: Iterable[Segment], event_id: str | None, at: int) -> list[Move]:
-    """Asks segments that something moved at the clock: an event of an instant, or (without an id) a profile change."""
-    moves: list[Move] = []
-    for segment in segments:
-        moves += _ask(turn, segment, event_id, at)
-    return moves
+def at_event(turn: Turn, route: Route, event: StoredEvent) -> list[Move]:
+    """Asks the segments that an event can move, and those that time moves at this very instant."""
+    asked = {segment.key for segment in route.segments}
+    asked |= {key for key, each in turn.state.segments.items() if each.due is not None and each.due <= turn.now_ms}
+    segments = [segment for key, segment in turn.rules.memberships.items() if key in asked]
+    return [move for segment in segments for move in _ask(turn, segment, event.id, event.time_ms)]
+
+
+def at_profile(turn: Turn) -> list[Move]:
+    """Asks every segment after a change of the profile."""
+    segments = turn.rules.segments.values()
+    return [move for segment in segments for move in _ask(turn, segment, None, turn.now_ms)]
 
 
 def fall_due(turn: Turn, key: str) -> list[Move]:

@@ -165,6 +165,8 @@ class Tally:
         """
         low = bisect_right(state.instants, since)
         high = len(state.instants) if until is None else bisect_right(state.instants, until)
+        if not state.cells and name == "count":
+            return float(max(high - low, 0))
         cells = [c for c in state.cells.values() if c.last > since and (until is None or c.first <= until)]
         if name == "count":
             return float(max(high - low, 0) + sum(cell.events for cell in cells))
@@ -182,8 +184,7 @@ class Tally:
 
     def next_change(self, state: WindowState, at: int, zone: ZoneInfo) -> int | None:
         """The first instant after `at` at which an event leaves the window; None where none ever will."""
-        since = self.since(at, zone)
-        oldest = min((time for time in self._leaving(state, since)), default=None)
+        oldest = min(self._leaving(state, self.since(at, zone), first=True), default=None)
         if self.window is None or oldest is None:
             return None
         if isinstance(self.window, Rolling):
@@ -208,9 +209,13 @@ class Tally:
         return leaving[first] + self.window.ms
 
     @staticmethod
-    def _leaving(state: WindowState, since: int) -> Iterator[int]:
-        """The times of what is in the window: when each leaves it, the window's old end is there."""
-        yield from state.instants[bisect_right(state.instants, since) :]
+    def _leaving(state: WindowState, since: int, *, first: bool = False) -> Iterator[int]:
+        """The times of what is in the window: when each leaves it, the window's old end is there.
+
+        `first` leaves out times of which one given is older.
+        """
+        low = bisect_right(state.instants, since)
+        yield from state.instants[low : low + 1 if first else None]
         yield from (cell.last for cell in state.cells.values() if cell.last > since)
         yield from (at for at in state.folded.values() if at > since)
 

@@ -11,7 +11,7 @@ from triggers.cel_runtime import as_ms
 from triggers.diagnostics import SourceFile
 from triggers.encoding import decode, encode
 from triggers.evaluator import Evaluator
-from triggers.levels import MAX_GROUPS
+from triggers.levels import MAX_GROUP_CHARS, MAX_GROUPS
 from triggers.loader import check
 from triggers.localtime import calendar_window, zone_named
 
@@ -185,6 +185,27 @@ def test_a_rule_that_groups_no_more_forgets_its_groups() -> None:
     world.event("2026-01-05 10:01", "view", sku="x")
     assert list(world.state.windows) == ["t#0"]
     assert world.commands == []
+
+
+def test_what_a_timer_was_set_for_may_be_gone_when_the_rule_counts_something_else() -> None:
+    world = World(GROUPED % "inactive: 1h")
+    world.event("2026-01-05 10:00", "view", sku="x", n=1)
+    summed = GROUPED % "within: 1h, sum: event.n, falls_below: 1"
+    world.evaluator = Evaluator(rules(summed + "---\ntrigger: u\npurpose: marketing\non: ping\nsend: a\n"))
+    world.event("2026-01-05 10:01", "ping")
+    world.commands.clear()
+    world.until("2026-01-05 12:00")
+    world.event("2026-01-05 12:00", "view", sku="y", n=1)
+    world.until("2026-01-06 00:00")
+    assert crossed(world) == [("2026-01-05 13:00:00.000", '["y","e3"]')]
+    assert list(world.state.windows) == ['t#0/sum|["y"]']
+
+
+def test_a_group_too_long_to_keep_is_told() -> None:
+    world = World(GROUPED % "within: 1h, reaches: 1")
+    world.event("2026-01-05 10:00", "view", sku="x" * MAX_GROUP_CHARS)
+    assert [(each.trigger, each.place) for each in world.problems] == [("t", "same")]
+    assert world.state.levels == {}
 
 
 @pytest.mark.parametrize(

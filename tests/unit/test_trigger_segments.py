@@ -195,6 +195,15 @@ def test_a_case_begins_with_the_segments_value_at_its_start() -> None:
     assert [(each.name, each.diff) for each in results] == [("it", ())]
 
 
+def test_a_case_with_a_segment_that_names_now_ends_without_until() -> None:
+    text = segment("'now - timestamp(user.joined) >= days(30)'", after="---\n") + (
+        "trigger: in\npurpose: marketing\non: {enters: it}\nsend: a\ncases:\n"
+        "  - {name: it, user: {joined: '2026-01-05T10:00:00Z'}, given: [], expect: [{at: '+31d 00:00', send: a}]}\n"
+        "  - {name: not yet, user: {joined: '2026-01-05T10:00:00Z'}, given: [], expect: [], until: '+30d 23:00'}\n"
+    )
+    assert [(each.name, each.diff) for each in run_cases(rules(text))] == [("it", ()), ("not yet", ())]
+
+
 # what reads them -----------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +219,15 @@ def test_expressions_read_segments_after_the_event_has_moved_them() -> None:
     assert world.sent == [("2026-01-06 17:00:00", "t", "a")]
     assert world.commands[0].data == {"in": False}
     assert world.decisions[0].inputs["segments"] == {"it": False}
+
+
+def test_an_event_at_the_instant_at_which_time_moves_a_segment_finds_it_moved() -> None:
+    after = "---\nmetric: pings\nevent: ping\nwithin: 1d\n" + IN_AND_OUT
+    after += "---\ntrigger: t\npurpose: marketing\non: {event: ping, where: '!segment.it'}\nsend: c\n"
+    world = World(segment("metric.orders.count >= 1", ORDERS % "1d", after))
+    world.event("2026-01-05 10:00", "order", n=1)
+    world.event("2026-01-06 10:00", "ping", event_id="ping")
+    assert [(each.trigger, each.occurrence) for each in world.commands[1:]] == [("out", '["ping"]'), ("t", '["ping"]')]
 
 
 def test_a_segment_whose_expression_fails_is_false_and_told() -> None:
