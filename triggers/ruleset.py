@@ -137,9 +137,10 @@ class RuleSet:
                     self.clocks[clock.id] = clock
                 case _:
                     self._index_crossing(name, trigger, source)
-        begins_at_events = any(isinstance(source, Pattern | Sequence) for source in trigger.sources)
+        remembers = (Pattern, Sequence, Schedule, Anniversary)
+        begins_late = any(isinstance(source, remembers) for source in trigger.sources)
         for number, pattern in enumerate(trigger.unless):
-            early = begins_at_events and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
+            early = begins_late and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
             for name in pattern.types:
                 endings = self._route(name).endings
                 if early:
