@@ -1,11 +1,13 @@
 """A set of rules, indexed for the evaluator: what each event type can touch, and each trigger with its policies."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from schemas.vocabulary import TRANSACTIONAL
+from triggers.cel_runtime import FAILURES
 from triggers.clockwork import ClockRule, SequenceRule, clockwork, sequence_rule
-from triggers.conditions import compile_condition
+from triggers.conditions import Context, compile_condition
 from triggers.diagnostics import Diagnostic
 from triggers.rule import (
     Addition,
@@ -20,6 +22,7 @@ from triggers.rule import (
     Trigger,
 )
 from triggers.shapes import MS, Calendar, Schedule
+from triggers.state import StoredEvent, User
 
 _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
 """How long a send is remembered, so that its opens and clicks can name their rule, where no cap asks for longer."""
@@ -30,11 +33,22 @@ _ONE = compile_condition("1", "number")
 Pin = tuple[str, str]
 """What an occurrence began with: the hash of the rule's text, and the trigger's name in it."""
 
+_ASKED_ALONE = frozenset({"event", "now"})
+_NOBODY = User("")
+
+
+def _no_score(name: str) -> float:
+    raise KeyError(name)
+
 
 @dataclass(slots=True)
 class Route:
     """What an event of one type can touch. A type without a route touches nothing."""
 
+    asked: list[Callable[[Any], Any]] = field(default_factory=list)
+    """The `where` of every pattern that reads the type, where all of them can be asked without the user's state."""
+    always: bool = False
+    """Whether some pattern takes every event of the type, or asks more than the event."""
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
     endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
     """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
@@ -43,6 +57,27 @@ class Route:
     goals: bool = False
     fed: frozenset[str] = frozenset()
     """The crossings of the scores that `additions` feed."""
+
+    def reads(self, pattern: Pattern) -> None:
+        """Notes that a pattern reads events of the type."""
+        where = pattern.where
+        if where is None or not where.code.roots <= _ASKED_ALONE:
+            self.always = True
+        else:
+            self.asked.append(where.code.function)
+
+    def concerns(self, event: StoredEvent, now_ms: int) -> bool:
+        """Whether the event can touch a user's state: some `where` is true of it, or fails and is to be told."""
+        if self.always:
+            return True
+        context = Context(event, _NOBODY, None, _no_score, now_ms)
+        try:
+            for ask in self.asked:
+                if ask(context) is not False:
+                    return True
+        except FAILURES:
+            return True
+        return False
 
 
 @dataclass(slots=True)
@@ -100,7 +135,7 @@ class RuleSet:
             return None
         for pattern in old.unless:
             for name in pattern.types:
-                self._route(name)
+                self._route(name, pattern)
         return replace(
             current,
             rule_hash=old.rule_hash,
@@ -120,7 +155,7 @@ class RuleSet:
         for score in self.scores.values():
             for addition in score.additions:
                 for name in addition.pattern.types:
-                    route = self._route(name)
+                    route = self._route(name, addition.pattern)
                     route.additions.append((score, addition))
                     route.fed |= {level.id for level in self.levels_of.get(score.name, [])}
 
@@ -142,16 +177,16 @@ class RuleSet:
         for number, pattern in enumerate(trigger.unless):
             early = begins_late and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
             for name in pattern.types:
-                endings = self._route(name).endings
+                endings = self._route(name, pattern).endings
                 if early:
                     endings.append((trigger, number, pattern))
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
-                self._route(name).goals = True
+                self._route(name, trigger.goal.pattern).goals = True
 
     def _index_pattern(self, trigger: Trigger, source: Pattern) -> None:
         for name in source.types:
-            begins = self._route(name).begins
+            begins = self._route(name, source).begins
             if begins and begins[-1][0] is trigger:
                 begins[-1][1].append(source)
             else:
@@ -159,8 +194,11 @@ class RuleSet:
 
     def _index_sequence(self, rule: SequenceRule) -> None:
         self.sequences[rule.id] = rule
-        for name in sorted({name for pattern in rule.sequence.patterns for name in pattern.types}):
-            self._route(name).sequences.append(rule)
+        for pattern in rule.sequence.patterns:
+            for name in pattern.types:
+                known = self._route(name, pattern).sequences
+                if rule not in known[-1:]:
+                    known.append(rule)
 
     def _index_crossing(self, name: str, trigger: Trigger, source: Crossing | CountCrossing) -> None:
         if isinstance(source, CountCrossing):
@@ -169,8 +207,10 @@ class RuleSet:
         self.levels[name] = LevelRule(name, trigger, source)
         self.levels_of.setdefault(source.score, []).append(self.levels[name])
 
-    def _route(self, event_type: str) -> Route:
-        return self.routes.setdefault(event_type, Route())
+    def _route(self, event_type: str, pattern: Pattern) -> Route:
+        route = self.routes.setdefault(event_type, Route())
+        route.reads(pattern)
+        return route
 
 
 def _obeying(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:
