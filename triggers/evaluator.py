@@ -259,21 +259,18 @@ def _repeated(state: UserState, event_id: str, now_ms: int) -> bool:
 
 
 def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
-    """Keeps `unless` events, so that an entry which comes later and is not newer finds that it is over.
-
-    What the clock begins is never older than the clock: an event counts that is of this instant, or ahead of it.
-    """
+    """Keeps `unless` events, so that an entry which comes later and is not newer finds that it is over."""
     context = None
     for trigger, number, pattern in route.endings:
-        oldest = turn.now_ms - (0 if trigger.by_clock else trigger.max_age_ms)
-        if event.time_ms < oldest:
+        if turn.now_ms - event.time_ms > trigger.max_age_ms:
             continue
         context = context or turn.context(event, None, turn.now_ms)
         if pattern.where is not None and not turn.holds(trigger.name, "unless", pattern.where, context):
             continue
         if any(name not in event.properties for name in pattern.same):
             continue
-        kept = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= oldest]
+        since = turn.now_ms - trigger.max_age_ms
+        kept = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
         kept.append(Ending(event.time_ms, event.id, number, same_fields(pattern, event)))
         turn.state.endings[trigger.name] = kept[-MAX_ENDINGS:]
 

@@ -235,11 +235,6 @@ class Trigger:
     goal: Goal | None = None
     cases: tuple[Case, ...] = field(default=(), compare=False)
 
-    @property
-    def by_clock(self) -> bool:
-        """Whether schedules and dates alone begin it: no event does that comes late."""
-        return all(isinstance(source, Schedule | Anniversary) for source in self.sources)
-
 
 @dataclass(frozen=True, slots=True)
 class Addition:

@@ -172,10 +172,8 @@ class RuleSet:
                     self.clocks[clock.id] = clock
                 case _:
                     self._index_crossing(name, trigger, source)
-        remembers = (Pattern, Sequence, Schedule, Anniversary)
-        begins_late = any(isinstance(source, remembers) for source in trigger.sources)
         for number, pattern in enumerate(trigger.unless):
-            early = begins_late and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
+            early = pattern.where is None or "occurrence" not in pattern.where.code.roots
             for name in pattern.types:
                 endings = self._route(name, pattern).endings
                 if early:
