@@ -80,7 +80,7 @@ class Evaluator:
             state.suppressed = False
             state.address_digest = digest
         state.profiled = True
-        planning.plan(turn)
+        planning.plan(turn, moved=moved)
         self._run(turn, journeys.follow(turn, moved=moved))
         return turn.effects
 

@@ -69,6 +69,13 @@ def test_a_first_slot_is_strictly_later_than_the_profile() -> None:
     assert world.sent == []
 
 
+def test_a_profile_that_says_the_same_again_at_its_own_instant_makes_no_slot_of_that() -> None:
+    world = World(DAILY, "2026-01-05 09:00")
+    world.profile("2026-01-05 09:00")
+    world.until("2026-01-06 08:59")
+    assert world.sent == []
+
+
 def test_a_user_without_a_profile_has_no_slots() -> None:
     evaluator, state = Evaluator(rules(DAILY)), UserState(User("u1"))
     assert evaluator.plan(state, at("2026-01-05 00:00")) is None
