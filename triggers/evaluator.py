@@ -75,7 +75,7 @@ class Evaluator:
         moved = profile.zone != state.user.zone
         _take_profile(state, profile)
         begun = self._move(turn, segments.at_profile(turn))
-        planning.plan(turn)
+        planning.plan(turn, moved=moved)
         if moved:
             levels.plan_calendar(turn)
         self._run(turn, begun + journeys.follow(turn, moved=moved))

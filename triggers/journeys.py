@@ -167,8 +167,6 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
         _withdraw(turn, occurrence)
         return
     step = trigger.steps[occurrence.step] if occurrence.step < len(trigger.steps) else Exit()
-    if isinstance(step, Send) and _settles(turn, trigger, occurrence):
-        return
     occurrence.since = None
     match step:
         case Wait() | WaitSlot() | WaitUntil():
@@ -183,7 +181,7 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
         case Jump(target=target):
             occurrence.step = target
         case Send():
-            if not sending.send(turn, trigger, occurrence, step, paused):
+            if _settles(turn, trigger, occurrence) or not sending.send(turn, trigger, occurrence, step, paused):
                 return
             occurrence.step += 1
         case Exit():

@@ -31,24 +31,25 @@ def refresh(turn: Turn) -> None:
         plan(turn)
 
 
-def plan(turn: Turn) -> None:
-    """Plans every schedule and date as of now.
+def plan(turn: Turn, *, moved: bool = False) -> None:
+    """Plans every schedule and date as of now; `moved`: the user's zone has just changed.
 
-    A first slot is strictly later than now. What was due and has not been reached stays to be reached, and a date's
-    moment may be now: only what is past never comes.
+    What was due and has not been reached stays to be reached. Otherwise a slot is strictly later than now, or where
+    the user moved not before now; and a date's moment may be now: only what is past never comes.
     """
     state, known = turn.state, turn.state.plans
     state.planned_by = turn.rules.clockwork
-    state.plans = {rule.id: _planned(turn, rule, known.get(rule.id)) for rule in turn.rules.clocks.values()}
+    state.plans = {rule.id: _planned(turn, rule, known.get(rule.id), moved) for rule in turn.rules.clocks.values()}
 
 
-def _planned(turn: Turn, rule: ClockRule, known: Plan | None) -> Plan:
-    since, fired = turn.now_ms - 1, known.fired if known is not None else []
-    if known is not None and known.due is not None:
-        since = min(turn.now_ms, known.due) - 1
-    elif isinstance(rule.source, Schedule):
-        since = turn.now_ms
-    return _next(turn, rule, since, fired)
+def _planned(turn: Turn, rule: ClockRule, known: Plan | None, moved: bool) -> Plan:
+    due = known.due if known is not None else None
+    since = turn.now_ms
+    if due is not None and due <= turn.now_ms:
+        since = due - 1
+    elif not isinstance(rule.source, Schedule) or (due is not None and moved and rule.source.zone is None):
+        since = turn.now_ms - 1
+    return _next(turn, rule, since, known.fired if known is not None else [])
 
 
 def _next(turn: Turn, rule: ClockRule, since: int, fired: list[int]) -> Plan:

@@ -49,18 +49,15 @@ class Counted:
     tally: Tally
 
 
+Pin = tuple[str, str]
+"""What an occurrence began with: the hash of the rule's text, and the trigger's name in it."""
+
 _ASKED_ALONE = frozenset({"event", "now"})
-
-
 _NOBODY = User("")
 
 
 def _no_score(name: str) -> float:
     raise KeyError(name)
-
-
-Pin = tuple[str, str]
-"""What an occurrence began with: the hash of the rule's text, and the trigger's name in it."""
 
 
 @dataclass(slots=True)
@@ -252,9 +249,8 @@ class RuleSet:
                     self.movers.setdefault((source.segment, source.enters), []).append(trigger)
                 case _:
                     self._index_crossing(name, trigger, source)
-        begins_at_events = any(isinstance(source, Pattern | Sequence) for source in trigger.sources)
         for number, pattern in enumerate(trigger.unless):
-            early = begins_at_events and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
+            early = pattern.where is None or "occurrence" not in pattern.where.code.roots
             for name in pattern.types:
                 endings = self._route(name, pattern).endings
                 if early:
@@ -275,9 +271,9 @@ class RuleSet:
         self.sequences[rule.id] = rule
         for pattern in rule.sequence.patterns:
             for name in pattern.types:
-                sequences = self._route(name, pattern).sequences
-                if rule not in sequences:
-                    sequences.append(rule)
+                known = self._route(name, pattern).sequences
+                if rule not in known[-1:]:
+                    known.append(rule)
 
     def _index_crossing(self, name: str, trigger: Trigger, source: Crossing | WindowCrossing) -> None:
         if isinstance(source, Crossing):

@@ -75,7 +75,7 @@ class Occurrence:
     wake: int
     held: bool = False
     since: int | None = None
-    """When the wait for a timestamp began that it is in, or was in last."""
+    """When the wait for a slot or a timestamp began that it is in; None in no such wait."""
 
 
 class Reservation(NamedTuple):

@@ -30,9 +30,9 @@ def follow(turn: Turn, trigger: Trigger, occurrence: Occurrence, *, moved: bool)
 
     A slot is then the next in the new zone, from now on. A wait that was over stays so.
     """
-    if occurrence.since is None or occurrence.due < turn.now_ms:
+    if occurrence.since is None:
         return True
-    wait = trigger.steps[occurrence.step - 1]
+    wait = trigger.steps[occurrence.step - 1] if occurrence.step <= len(trigger.steps) else None
     if isinstance(wait, WaitSlot) and moved and wait.schedule.zone is None:
         occurrence.due = slot_after(wait.schedule, turn.zone(), max(occurrence.since, turn.now_ms - 1))[0]
     elif isinstance(wait, WaitUntil):

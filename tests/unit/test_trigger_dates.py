@@ -74,6 +74,14 @@ def test_an_anniversary_never_comes_before_the_date_itself() -> None:
     assert found == ["2028-05-31 07:30:00", "2029-05-31 07:30:00"]
 
 
+def test_a_yearly_timestamp_is_exact_in_its_own_year_and_the_same_reading_in_others() -> None:
+    """02:00 in Berlin, the second time that night: a year later there is only one, in winter time too."""
+    found = sent(
+        "date: user.joined, yearly: true", "2028-01-01 00:00", zone="Europe/Berlin", joined="2026-10-25T01:00:00Z"
+    )
+    assert found == ["2026-10-25 01:00:00", "2027-10-25 00:00:00"]
+
+
 def test_a_yearly_date_is_named_by_each_year_s_own_day() -> None:
     world = World(BIRTHDAY, birthday="1990-06-12")
     world.until("2028-01-01 00:00")

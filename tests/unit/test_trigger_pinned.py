@@ -107,6 +107,17 @@ def test_a_wait_for_a_timestamp_of_the_old_text_follows_the_profile() -> None:
     assert world.sent == [("2026-01-07 00:00:00", "t", "b")]
 
 
+def test_a_wait_that_the_current_rule_does_not_have_stays_as_it_was_where_the_text_is_gone() -> None:
+    world = World(
+        HEAD + "steps: [{send: a}, {wait: {until: timestamp(user.x)}}, {send: b}]\n", x="2026-02-01T00:00:00Z"
+    )
+    world.event("2026-01-05 10:00", "ping", n=1)
+    world.edit("2026-01-05 11:00", HEAD + "send: c\n", NEW)
+    world.profile("2026-01-06 00:00", x="2026-01-07T00:00:00Z")
+    world.until("2026-02-02 00:00")
+    assert (len(world.sent), world.counts, world.state.running) == (1, {"unpinned": 1}, [])
+
+
 def test_an_old_text_s_score_that_is_gone_is_an_error_of_its_condition() -> None:
     score = "score: s\ndecay: {curve: step, lifetime: 1d}\nadd: {event: ping, points: 1}\n---\n"
     old = score + HEAD + "when: score.s >= 1\nsteps: [{wait: 1h}, {send: a}]\n"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from trigger_world import DAY, MINUTE, World, at, rules, shown
 
 from triggers.casefile import run_cases
-from triggers.diagnostics import InvalidRules
+from triggers.diagnostics import CODES, Diagnostic, InvalidRules
 from triggers.encoding import decode, encode
 from triggers.evaluator import Evaluator
 from triggers.localtime import slot_after
@@ -65,6 +65,13 @@ def test_slots_are_on_the_days_that_are_written(said: str, expected: list[str]) 
 
 def test_a_first_slot_is_strictly_later_than_the_profile() -> None:
     world = World(DAILY, "2026-01-05 09:00")
+    world.until("2026-01-06 08:59")
+    assert world.sent == []
+
+
+def test_a_profile_that_says_the_same_again_at_its_own_instant_makes_no_slot_of_that() -> None:
+    world = World(DAILY, "2026-01-05 09:00")
+    world.profile("2026-01-05 09:00")
     world.until("2026-01-06 08:59")
     assert world.sent == []
 
@@ -245,3 +252,40 @@ def test_a_case_of_a_schedule_needs_an_end() -> None:
 def test_an_event_s_properties_are_no_part_of_a_slot() -> None:
     with pytest.raises(InvalidRules, match=r"no-properties `event\.total`: no event begins this"):
         rules(DAILY.replace("send: a", "when: event.total > 1\nsend: a"))
+
+
+EVERYTHING = """
+trigger: t
+purpose: marketing
+on:
+  - {every: [mon, thursday], at: "09:00", zone: user}
+  - {every: month, day: last, at: "10:00", zone: Europe/Berlin}
+  - {date: timestamp(user.trial_ends), before: 3d, at: "10:00"}
+  - {date: user.birthday, yearly: true, zone: UTC}
+  - {sequence: [view, {event: [buy, take], where: event.n > 1}], within: 1h, same: [k, l]}
+after: {every: day, at: "09:00"}
+on_edit: pin
+steps: [{wait: {until: timestamp(user.x)}}, {send: a}, {wait: {every: month, at: "09:00"}}, {send: b}]
+"""
+pieces = st.sampled_from(
+    ["{", "}", "[", "]", ": ", ", ", '"', "every", "date", "0", "day", "last", "until", "- ", "\\n", "@"]
+)
+
+
+def told(text: str) -> list[Diagnostic]:
+    """What is said of a text; anything but diagnostics or rules escapes, and fails the test."""
+    try:
+        return list(rules(text).warnings)
+    except InvalidRules as invalid:
+        return invalid.diagnostics
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, len(EVERYTHING)), st.integers(0, 15), pieces | st.text(max_size=4))
+def test_a_damaged_file_gives_rules_or_diagnostics_and_nothing_else(start: int, length: int, put: str) -> None:
+    assert {each.code for each in told(EVERYTHING[:start] + put + EVERYTHING[start + length :])} <= set(CODES)
+
+
+def test_every_form_together_loads() -> None:
+    loaded = rules(EVERYTHING)
+    assert (len(loaded.clocks), len(loaded.sequences)) == (4, 1)

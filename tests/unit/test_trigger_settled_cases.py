@@ -129,6 +129,15 @@ def test_7_an_order_before_the_entry_or_of_another_cart_ends_nothing() -> None:
     assert world.sent == [("2026-01-05 11:00:00", "t", "a")]
 
 
+@pytest.mark.parametrize(("moment", "count"), [("08:59:59.999", 1), ("09:00", 0)])
+def test_7_an_order_at_a_slot_s_own_instant_ends_what_it_would_begin(moment: str, count: int) -> None:
+    daily = 'trigger: t\npurpose: marketing\non: {every: day, at: "09:00"}\nunless: ordered\nsend: a\n'
+    world = World(daily)
+    world.event(f"2026-01-05 {moment}", "ordered")
+    world.until("2026-01-05 12:00")
+    assert len(world.sent) == count
+
+
 def test_8_a_score_that_was_not_armed_does_not_fall() -> None:
     world = World(SCORE)
     world.event("2026-01-05 00:00", "ping", n=0.1)
