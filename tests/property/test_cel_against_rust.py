@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from triggers.cel_strict import evaluate
 from triggers.cel_tree import SyntaxProblem
-from triggers.cel_values import Duration, EvaluationError, Timestamp, Uint
+from triggers.cel_values import Duration, EvaluationError, Timestamp, Uint, from_key
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 BINDINGS = st.fixed_dictionaries(
@@ -87,7 +87,7 @@ def _ints(deeper: Deeper) -> list[st.SearchStrategy[str]]:
 def _doubles(deeper: Deeper) -> list[st.SearchStrategy[str]]:
     return [
         *_arithmetic("double", "+-*/")(deeper),
-        joined("-", deeper("double")),
+        joined("-(1.0 * ", deeper("double"), ")"),
         joined("double(", deeper("int"), ")"),
     ]
 
@@ -163,7 +163,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
+        return {from_key(key): plain(item) for key, item in value.items()}
     if isinstance(value, float):
         return "nan" if math.isnan(value) else ("double", value)
     if isinstance(value, Timestamp):
@@ -187,6 +187,7 @@ KNOWN = [
     ("[0, 2].all(v, 1 / v == 1)", {}, False, ERROR, "all combines by &&, which hides errors (macros)"),
     ("1 < x", {"x": math.nan}, False, ERROR, "no number is less than not-a-number (IEEE 754, as for doubles)"),
     ("[1] + {'a': 1}", {}, ERROR, [1, "a"], "lists are added to lists (list of standard definitions)"),
+    ("-true", {}, ERROR, False, "only numbers and durations are negated (list of standard definitions)"),
     ("size('é🐱')", {}, 2, 6, "a text's size counts code points (string values)"),
     ("-x", {"x": -(2**63)}, ERROR, -(2**63), "negation overflows (overflow)"),
     ("[7][dyn(0.0)]", {}, 7, ERROR, "a double that is whole is an index (conformance: lists, zero_based_double)"),
