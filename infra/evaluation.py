@@ -116,7 +116,7 @@ def answer(line: bytes) -> dict[str, Any]:
         case = orjson.loads(line)
         if not isinstance(case, dict) or not isinstance(case.get("expr"), str):
             return {"error": 'a line is {"expr": "…", "bindings": {…}}'}
-        bindings = case.get("bindings") or {}
+        bindings = case.get("bindings", {})
         if not isinstance(bindings, dict):
             return {"error": "bindings are names with their values"}
         bound = {name: from_json(value) for name, value in bindings.items()}

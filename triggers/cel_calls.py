@@ -2,7 +2,9 @@
 
 from triggers import cel_cost, cel_names
 from triggers import cel_types as table
+from triggers.cel_conversions import to_duration, to_timestamp
 from triggers.cel_text import pattern
+from triggers.cel_time import days, hours
 from triggers.cel_tree import Call, Expr, Literal, Name, SyntaxProblem
 from triggers.cel_types import Code, Function, as_bool
 from triggers.cel_values import EvaluationError
@@ -49,9 +51,27 @@ def _function(w: Writer, node: Call, function: Function) -> Code:
         return codes[0]._replace(type="dyn")
     if node.function == "matches":
         return _matches(w, parts[1], codes)
+    fixed = _fixed(w, node, parts)
+    if fixed is not None:
+        return Code(fixed, function.gives)
     if node.function == "type" and not w.scope.strict and codes[0].type != "dyn":
         return Code(f"({codes[0].text}, TYPES[{table.TYPE_NAMES[codes[0].type]!r}])[1]", "type")
     return Code(f"{function.runtime}({', '.join(map(w.paid, codes))})", function.gives, function.element)
+
+
+_FIXED = {"days": days, "hours": hours, "duration": to_duration, "timestamp": to_timestamp}
+
+
+def _fixed(w: Writer, node: Call, parts: tuple[Expr, ...]) -> str | None:
+    """A time that is written out, made once; rules are told now of one that there is not."""
+    if node.function not in _FIXED or not isinstance(parts[0], Literal):
+        return None
+    try:
+        return w.constant(_FIXED[node.function](parts[0].value))
+    except EvaluationError as error:
+        if w.scope.strict:
+            return None
+        raise SyntaxProblem("cel-syntax", str(error), parts[0].offset) from None
 
 
 _CONDITION = "a macro's condition"

@@ -238,8 +238,8 @@ def _comparison(w: Writer, node: Binary, left: Code, right: Code) -> Code:
 
 
 def _plain(w: Writer, types: set[str]) -> bool:
-    """Whether Python compares as CEL does: numbers, of one type where the types must not be mixed up."""
-    return types <= table.NUMBERS and (len(types) == 1 or not w.scope.strict)
+    """Whether Python compares as CEL does: values of one type; in rules numbers of any."""
+    return (len(types) == 1 and types <= table.DIRECT) or (types <= table.NUMBERS and not w.scope.strict)
 
 
 def _mostly_number(w: Writer, left: Code, right: Code) -> bool:
@@ -258,6 +258,9 @@ def _arithmetic(w: Writer, node: Binary, left: Code, right: Code) -> Code:
     types, operator = (left.type, right.type), node.operator
     if types == ("int", "int"):
         return Code(table.WHOLE_ARITHMETIC[operator].format(left.text, right.text), "int")
+    times = table.TIME_ARITHMETIC.get((operator, *types))
+    if times is not None:
+        return Code(times.format(left.text, right.text), table.RESULTS[operator][types])
     result = table.RESULTS[operator].get(types)
     if not w.scope.strict and result is None:
         if operator == "%":
@@ -290,7 +293,9 @@ def _logic(w: Writer, node: Logic) -> Code:
             with w.block(f"if {names[-1]} is {stop}:"):
                 w.line(f"{result} = {stop}")
                 w.line("break")
-        w.line(f"{result} = {absorb}(({', '.join(names)},))")
+        other = "True" if stop == "False" else "False"
+        plainly = " is ".join([*names, other])
+        w.line(f"{result} = {other} if {plainly} else {absorb}(({', '.join(names)},))")
         w.line("break")
     return Code(result, "bool")
 

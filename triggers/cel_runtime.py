@@ -151,6 +151,8 @@ def ge(a: Any, b: Any) -> bool:
 def contained(value: Any, container: Any) -> bool:
     """`value in container`: of a list by equality, of a map by key."""
     if container.__class__ is list:
+        if value.__class__ is str:
+            return value in container
         left = [MAX_COMPARED]
         return any(equal_within(value, each, left) for each in container)
     if container.__class__ is dict:

@@ -31,6 +31,7 @@ _PART = re.compile(r"(\d*)\.?(\d*)(ms|us|µs|μs|ns|h|m|s)")
 _UNITS = {"h": 3600 * NS, "m": 60 * NS, "s": NS, "ms": 1_000_000, "us": 1000, "µs": 1000, "μs": 1000, "ns": 1}
 _OFFSET = re.compile(r"([+-]?)(\d\d):(\d\d)", re.ASCII)
 _LONGEST = 100
+_FAR = 2**63
 
 
 def parse_timestamp(text: str) -> Timestamp:
@@ -94,7 +95,10 @@ def hours(count: Any) -> Duration:
 def _times(count: Any, unit: int) -> Duration:
     if count.__class__ not in NUMBERS:
         raise EvaluationError(f"a {kind(count)} where a number is needed")
-    return duration_result(round(count * unit))
+    ns = count * unit
+    if not -_FAR < ns < _FAR:  # nor not-a-number, which rounds to nothing
+        raise EvaluationError("a duration of more than 292 years")
+    return duration_result(round(ns))
 
 
 # parts ---------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,8 @@ LATER_OCCURRENCE = ("events", "matched")
 TYPE_NAMES = {each.removeprefix("google.protobuf.").lower(): each for each in TYPES} | {"null": "null_type"}
 """CEL's name of a type, by the word that is used here."""
 NUMBERS = frozenset({"int", "uint", "double"})
+DIRECT = NUMBERS | {"string", "bytes", "bool", "timestamp", "duration"}
+"""Types whose values Python compares as CEL does, each with its own."""
 UNORDERED = frozenset({"list", "map", "null", "type"})
 COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
 ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod"}
@@ -28,6 +30,15 @@ WHOLE_ARITHMETIC = {
     "/": "int_div({}, {})",
     "%": "int_mod({}, {})",
 }
+TIME_ARITHMETIC = {
+    ("+", "timestamp", "duration"): "timestamp_result({} + {})",
+    ("+", "duration", "timestamp"): "timestamp_result({} + {})",
+    ("+", "duration", "duration"): "duration_result({} + {})",
+    ("-", "timestamp", "timestamp"): "duration_result({} - {})",
+    ("-", "timestamp", "duration"): "timestamp_result({} - {})",
+    ("-", "duration", "duration"): "duration_result({} - {})",
+}
+"""Both are whole nanoseconds to Python."""
 _SAME = {(name, name): name for name in ("uint", "double")}
 RESULTS: dict[str, dict[tuple[str, str], str]] = {
     "+": {
