@@ -4,10 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from slow_model.documents import read_book
 from slow_model.expressions import Failed, holds, value
-from slow_model.past import NEVER_ACCEPTED, Points, count_in, faded
-from slow_model.rulebook import Quiet, read_book
-from slow_model.sends import first_loud, zone_of
+from slow_model.localtime import first_loud, zone_of
+from slow_model.past import NEVER_ACCEPTED, Points, faded, measured
+from slow_model.rulebook import Curve, Measure, Pattern, Quiet, Window
 from slow_model.timeline import Fact, Timeline, Versions, ms
 from slow_model.user import SlowUser
 
@@ -256,10 +257,12 @@ def test_inactivity_begins_when_the_last_event_leaves_the_window() -> None:
 
 
 def test_a_window_is_open_at_its_old_end_and_a_ceiling_cuts_after_each_addition() -> None:
-    assert count_in([Points(1_000, "a", 1), Points(2_000, "b", 1)], 1_000, 2_000) == 1
+    counted = [Points(1_000, "a", (0.0, None)), Points(2_000, "b", (0.0, None))]
+    assert measured(counted, Measure(Pattern(("e",)), Window(1_000)), zone_of("UTC"), 2_000).count == 1
     added = [Points(0, "a", 8.0), Points(1_000, "b", 8.0)]
-    assert faded(added, 1_000, None, 1_000) == 12.0
-    assert faded(added, 1_000, 10.0, 2_000) == 5.0
+    half = Curve("exponential", 1_000)
+    assert faded(added, half, None, 1_000) == 12.0
+    assert faded(added, half, 10.0, 2_000) == 5.0
 
 
 def test_an_expression_that_reads_a_missing_field_fails_unless_the_other_side_decides() -> None:
