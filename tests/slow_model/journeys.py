@@ -1,5 +1,7 @@
 """The life of an occurrence: it begins or restarts, is ended by `unless`, waits, branches, sends."""
 
+from typing import Any
+
 import orjson
 from slow_model import sending
 from slow_model.crossings import Entry
@@ -19,7 +21,7 @@ def begin(me: Present, entry: Entry) -> Occurrence | None:
     if me.now_ms - at_ms > rule.max_age_ms:
         return None
     try:
-        values = [value(part, roots(me, event)) for part in rule.key]
+        values = [_plain(value(part, roots(me, event))) for part in rule.key]
     except Failed:
         return None
     key = None if not values else values[0] if len(values) == 1 else values
@@ -51,6 +53,11 @@ def begin(me: Present, entry: Entry) -> Occurrence | None:
     me.running.append(occurrence)
     me.past.entries.append((rule.name, key_text, at_ms))
     return occurrence
+
+
+def _plain(part: Any) -> Any:
+    """A number of a key as JSON has it: 2.0 is 2."""
+    return int(part) if isinstance(part, float) and part.is_integer() else part
 
 
 def _restart(me: Present, rule: Rule, running: Occurrence, event: Seen, at_ms: int) -> Occurrence | None:

@@ -88,7 +88,7 @@ def ask(question: Question, past: Past) -> Verdict:
     if holding:
         until = first_loud(rule.quiet, zone, now_ms)
         stops("quiet", False, next_eligible=instant(until))
-        return _deferred("quiet", until if all(q.over == "defer" for q in holding) else None, expires_ms, answers)
+        return _held("quiet", all(q.over == "defer" for q in holding), until, expires_ms, answers)
     stops("quiet", True)
     return _caps(question, past, zone, kind, reason, answers)
 
@@ -102,12 +102,14 @@ def _mode(question: Question) -> tuple[str, str | None]:
     return ("shadow", "mode") if rule.mode == "shadow" or outside else ("send", None)
 
 
-def _deferred(reason: str, until: int | None, expires_ms: int, answers: list[dict[str, Any]]) -> Verdict:
-    if until is None:
+def _held(reason: str, defers: bool, until: int | None, expires_ms: int, answers: list[dict[str, Any]]) -> Verdict:
+    """Dropped, or put off to an instant before the expiry; what would never pass is never before it."""
+    if not defers:
         return Verdict("drop", reason, answers)
-    if until < expires_ms:
+    if until is not None and until < expires_ms:
         return Verdict("defer", reason, answers, until)
-    answers.append({"gate": "expiry", "passed": False, "limit": instant(expires_ms), "next_eligible": instant(until)})
+    late = {"gate": "expiry", "passed": False, "limit": instant(expires_ms)}
+    answers.append(late if until is None else {**late, "next_eligible": instant(until)})
     return Verdict("drop", "expired", answers, cause=reason)
 
 
@@ -126,7 +128,7 @@ def _caps(
             shown["next_eligible"] = instant(until)
         answers.append({"gate": "cap", "passed": False, **shown})
         expires_ms = question.due_ms + question.rule.expires_ms
-        return _deferred("cap", until if all(c.over == "defer" for c, _, _ in full) else None, expires_ms, answers)
+        return _held("cap", all(cap.over == "defer" for cap, _, _ in full), until, expires_ms, answers)
     if caps:
         nearest = min(range(len(caps)), key=lambda number: maxima[number] - len(counted[number]))
         more = {"observed": len(counted[nearest]), "limit": limit_text(caps[nearest], maxima[nearest])}
