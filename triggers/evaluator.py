@@ -53,14 +53,19 @@ class Evaluator:
     def apply_stored(self, state: UserState, stored: StoredEvent, now_ms: int) -> Effects:
         """What the event does. One of the last 64 ids within 24 h changes nothing.
 
-        An event of a type that no rule reads changes nothing either, and its id is not remembered.
+        An event that concerns no rule changes nothing either, and its id is not remembered.
         """
         turn = self.turn(state, now_ms)
-        if stored.type in self.rules.routes:
+        if self.concerns(stored, now_ms):
             self._apply(turn, stored)
         else:
             self._fire(turn, now_ms, inclusive=False)
         return turn.effects
+
+    def concerns(self, event: StoredEvent, now_ms: int) -> bool:
+        """Whether the event can change a user's state, asked without it; where not, it need not be decoded."""
+        route = self.rules.routes.get(event.type)
+        return route is not None and (event.time_ms > now_ms + AHEAD_MS or route.concerns(event, now_ms))
 
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
         """Replaces what is known of the user. Held sends are planned anew where the zone changed."""

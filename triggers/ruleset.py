@@ -1,13 +1,16 @@
 """A set of rules, indexed for the evaluator: what each event type can touch, and each trigger with its policies."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from schemas.vocabulary import TRANSACTIONAL
-from triggers.conditions import compile_condition
+from triggers.cel_runtime import FAILURES
+from triggers.conditions import Context, compile_condition
 from triggers.diagnostics import Diagnostic
 from triggers.rule import Addition, CountCrossing, Crossing, Pattern, Policy, Score, Send, Trigger
 from triggers.shapes import MS, Calendar
+from triggers.state import StoredEvent, User
 
 _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
 """How long a send is remembered, so that its opens and clicks can name their rule, where no cap asks for longer."""
@@ -15,10 +18,24 @@ _LONGEST_CALENDAR_MS = 32 * MS["d"]
 _ONE = compile_condition("1", "number")
 
 
+_ASKED_ALONE = frozenset({"event", "now"})
+
+
+_NOBODY = User("")
+
+
+def _no_score(name: str) -> float:
+    raise KeyError(name)
+
+
 @dataclass(slots=True)
 class Route:
     """What an event of one type can touch. A type without a route touches nothing."""
 
+    asked: list[Callable[[Any], Any]] = field(default_factory=list)
+    """The `where` of every pattern that reads the type, where all of them can be asked without the user's state."""
+    always: bool = False
+    """Whether some pattern takes every event of the type, or asks more than the event."""
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
     endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
     """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
@@ -26,6 +43,27 @@ class Route:
     goals: bool = False
     fed: frozenset[str] = frozenset()
     """The crossings of the scores that `additions` feed."""
+
+    def reads(self, pattern: Pattern) -> None:
+        """Notes that a pattern reads events of the type."""
+        where = pattern.where
+        if where is None or not where.code.roots <= _ASKED_ALONE:
+            self.always = True
+        else:
+            self.asked.append(where.code.function)
+
+    def concerns(self, event: StoredEvent, now_ms: int) -> bool:
+        """Whether the event can touch a user's state: some `where` is true of it, or fails and is to be told."""
+        if self.always:
+            return True
+        context = Context(event, _NOBODY, None, _no_score, now_ms)
+        try:
+            for ask in self.asked:
+                if ask(context) is not False:
+                    return True
+        except FAILURES:
+            return True
+        return False
 
 
 @dataclass(slots=True)
@@ -77,7 +115,7 @@ class RuleSet:
         for score in self.scores.values():
             for addition in score.additions:
                 for name in addition.pattern.types:
-                    route = self._route(name)
+                    route = self._route(name, addition.pattern)
                     route.additions.append((score, addition))
                     route.fed |= {level.id for level in self.levels_of.get(score.name, [])}
 
@@ -87,7 +125,7 @@ class RuleSet:
                 self._index_crossing(f"{trigger.name}#{number}", trigger, source)
                 continue
             for name in source.types:
-                begins = self._route(name).begins
+                begins = self._route(name, source).begins
                 if begins and begins[-1][0] is trigger:
                     begins[-1][1].append(source)
                 else:
@@ -96,12 +134,12 @@ class RuleSet:
         for number, pattern in enumerate(trigger.unless):
             early = begins_at_events and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
             for name in pattern.types:
-                endings = self._route(name).endings
+                endings = self._route(name, pattern).endings
                 if early:
                     endings.append((trigger, number, pattern))
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
-                self._route(name).goals = True
+                self._route(name, trigger.goal.pattern).goals = True
 
     def _index_crossing(self, name: str, trigger: Trigger, source: Crossing | CountCrossing) -> None:
         if isinstance(source, CountCrossing):
@@ -110,8 +148,10 @@ class RuleSet:
         self.levels[name] = LevelRule(name, trigger, source)
         self.levels_of.setdefault(source.score, []).append(self.levels[name])
 
-    def _route(self, event_type: str) -> Route:
-        return self.routes.setdefault(event_type, Route())
+    def _route(self, event_type: str, pattern: Pattern) -> Route:
+        route = self.routes.setdefault(event_type, Route())
+        route.reads(pattern)
+        return route
 
 
 def _obeying(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:

@@ -225,10 +225,6 @@ class Book:
     segments: Mapping[str, str] = field(default_factory=dict)
     """By name its condition."""
 
-    def reads(self, event_type: str) -> bool:
-        """Whether any rule or definition reads events of the type: only their ids are remembered."""
-        return event_type in self._types
-
     @cached_property
     def ranked(self) -> list[Rule]:
         """Higher priorities first, then by name."""
@@ -239,12 +235,17 @@ class Book:
         return [(rule, level) for rule in self.ranked for level in rule.levels]
 
     @cached_property
-    def _types(self) -> frozenset[str]:
+    def patterns(self) -> Mapping[str, tuple[Pattern, ...]]:
+        """By type of event, every pattern that reads it."""
         patterns = [pattern for score in self.scores.values() for pattern, _ in score.add]
         patterns += [metric.pattern for metric in self.metrics.values()]
         for rule in self.rules.values():
             patterns += _patterns(rule)
-        return frozenset(name for pattern in patterns for name in pattern.types)
+        found: dict[str, tuple[Pattern, ...]] = {}
+        for pattern in patterns:
+            for name in pattern.types:
+                found[name] = (*found.get(name, ()), pattern)
+        return found
 
 
 def _patterns(rule: Rule) -> Iterable[Pattern]:

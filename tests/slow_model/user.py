@@ -10,8 +10,9 @@ from typing import Any
 
 from slow_model import crossings, journeys, plans
 from slow_model.crossings import Entry
+from slow_model.expressions import Failed, asks_more_than_the_event, holds
 from slow_model.past import NEVER_ACCEPTED, Seen
-from slow_model.present import Occurrence, Present, Written, matches
+from slow_model.present import Occurrence, Present, Written, matches, roots
 from slow_model.rulebook import Book
 from slow_model.sending import reach_goals
 from slow_model.timeline import Fact, Timeline, Versions, ms
@@ -181,8 +182,8 @@ class SlowUser:
     def event(self, event: Seen) -> bool:
         """What the event does; false where it is a repeated one."""
         me = self.me
-        if not event.type.startswith("email.") and not me.book.reads(event.type):
-            return True  # what nothing reads changes nothing, and its id is not remembered
+        if not event.type.startswith("email.") and not self.concerns(event):
+            return True  # what concerns no rule and no definition changes nothing, and its id is not remembered
         if me.past.is_repeated(event.id, me.now_ms):
             return False
         if event.time_ms > me.now_ms + AHEAD_MS:
@@ -196,6 +197,19 @@ class SlowUser:
         begun = [journeys.begin(me, entry) for entry in [*entries, *crossings.complete(me, event)]]
         self.run_now([occurrence for occurrence in begun if occurrence is not None])
         return True
+
+    def concerns(self, event: Seen) -> bool:
+        """Whether a pattern takes the event, as far as it asks the event alone; one that asks more may take any."""
+        me = self.me
+        if event.time_ms > me.now_ms + AHEAD_MS:
+            return event.type in me.book.patterns
+        for pattern in me.book.patterns.get(event.type, ()):
+            try:
+                if asks_more_than_the_event(pattern.where) or holds(pattern.where, roots(me, event)):
+                    return True
+            except Failed:
+                return True
+        return False
 
     def run_now(self, occurrences: list[Occurrence]) -> None:
         """Goes on with these as far as they are due."""
