@@ -119,16 +119,16 @@ class Evaluator:
         state = turn.state
         if state.running or state.levels:
             self._fire(turn, turn.now_ms, inclusive=False, fed=route.fed, event_ms=event.time_ms)
-        begun: list[Occurrence] = []
-        if route.additions:
-            for rule, at in levels.feed(turn, route, event):
-                entry = levels.crossing_event(levels.RISEN, state.scores[rule.crossing.score], at)
-                _keep(begun, journeys.begin(turn, rule.trigger, entry, at))
+        risen = levels.feed(turn, route, event) if route.additions else []
         if state.running:
             journeys.unless(turn, event)
         _remember_endings(turn, route, event)
         if route.goals:
             _reach_goals(turn, event)
+        begun: list[Occurrence] = []
+        for rule, at in risen:
+            entry = levels.crossing_event(levels.RISEN, state.scores[rule.crossing.score], at)
+            _keep(begun, journeys.begin(turn, rule.trigger, entry, at))
         self._begin(turn, route, event, begun)
         if begun:
             self._run(turn, begun)
@@ -246,9 +246,20 @@ def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
         if any(name not in event.properties for name in pattern.same):
             continue
         since = turn.now_ms - trigger.max_age_ms
-        kept = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
-        kept.append(Ending(event.time_ms, event.id, number, same_fields(pattern, event)))
-        turn.state.endings[trigger.name] = kept[-MAX_ENDINGS:]
+        known = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
+        ending = Ending(event.time_ms, event.id, number, same_fields(pattern, event))
+        turn.state.endings[trigger.name] = _with_ending(known, ending)[-MAX_ENDINGS:]
+
+
+def _with_ending(known: list[Ending], new: Ending) -> list[Ending]:
+    """The endings with one more. Of those alike only the latest count: what an older one is over, a later one is."""
+
+    def alike(each: Ending) -> bool:
+        return each.pattern == new.pattern and each.same == new.same
+
+    if any(alike(each) and each.time_ms > new.time_ms for each in known):
+        return known
+    return [each for each in known if not alike(each) or each.time_ms == new.time_ms] + [new]
 
 
 def _reach_goals(turn: Turn, event: StoredEvent) -> None:

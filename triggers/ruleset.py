@@ -130,9 +130,8 @@ class RuleSet:
                     begins[-1][1].append(source)
                 else:
                     begins.append((trigger, [source]))
-        begins_at_events = any(isinstance(source, Pattern) for source in trigger.sources)
         for number, pattern in enumerate(trigger.unless):
-            early = begins_at_events and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
+            early = pattern.where is None or "occurrence" not in pattern.where.code.roots
             for name in pattern.types:
                 endings = self._route(name, pattern).endings
                 if early:
