@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import pairwise, permutations
 from typing import NamedTuple
 
@@ -220,17 +221,23 @@ def belongs(me: Present, name: str, at_ms: int) -> bool:
     return is_true(me.book.segments[name], roots(me, None, at_ms))
 
 
-def ask_segments(me: Present, at_ms: int, moved_by: str | None) -> list[Entry]:
-    """Asks every segment again; who enters or leaves. `moved_by` names the event or change, None where it is time."""
+def ask_segments(me: Present, at_ms: int, moved_by: Seen | None = None) -> list[Entry]:
+    """Asks every segment again as of an instant; who enters or leaves.
+
+    An event that `moved_by` names gives the entry its id and its instant; time and a profile give it their instant.
+    """
     entries = []
     for name in sorted(me.book.segments):
         known, now = me.segments.get(name), belongs(me, name, at_ms)
         me.segments[name] = now
         if known is None or known is now:  # true when it is first published: no crossing
             continue
-        event = Seen(moved_by or str(at_ms), "segment.entered" if now else "segment.left", at_ms, "", {})
+        how, by_time = "segment.entered" if now else "segment.left", datetime.fromtimestamp(at_ms / 1000, UTC)
+        event = Seen(by_time.isoformat(), how, at_ms, "", {})
+        if moved_by is not None:
+            event = Seen(moved_by.id, how, moved_by.time_ms, "", {})
         for rule in me.book.ranked:
-            entries += [Entry(rule, event, at_ms) for b in rule.borders if (b.segment, b.enters) == (name, now)]
+            entries += [Entry(rule, event, event.time_ms) for b in rule.borders if (b.segment, b.enters) == (name, now)]
     me.asked_ms = at_ms
     return entries
 

@@ -151,7 +151,7 @@ def advance(me: Present, occurrence: Occurrence) -> None:
         case _:
             if not isinstance(step, int):
                 occurrence.waiting = (step, occurrence.due_ms)
-            occurrence.due_ms = wait_ends(me, step, occurrence.due_ms, occurrence.due_ms)
+            occurrence.due_ms = wait_ends(me, step, occurrence.due_ms)
     occurrence.todo, occurrence.wake_ms = rest, occurrence.due_ms
     if not rest:
         end(me, occurrence)
@@ -171,7 +171,7 @@ def replan(me: Present, *, moved: bool) -> list[Occurrence]:
     for occurrence in me.running:
         if occurrence.waiting is not None:
             wait, since_ms = occurrence.waiting
-            if moved or isinstance(wait, Until):
+            if isinstance(wait, Until) or (moved and wait.zone is None):
                 occurrence.due_ms = occurrence.wake_ms = wait_ends(me, wait, since_ms, me.now_ms)
                 again.append(occurrence)
         elif occurrence.held and moved:

@@ -49,11 +49,11 @@ def _slots(me: Present) -> list[Moment]:
 
 
 def moved(me: Present) -> None:
-    """The zone has changed: slots by the user's clock are planned anew, later than now."""
+    """The zone has changed: slots by the user's clock are planned anew; one of this very instant has not passed."""
     for rule in me.book.rules.values():
         for name, schedule in rule.schedules:
             if schedule.zone is None:
-                me.slots_after[name] = me.now_ms
+                me.slots_after[name] = me.now_ms - 1
 
 
 def _dates(me: Present) -> list[Moment]:
@@ -68,7 +68,7 @@ def _dates(me: Present) -> list[Moment]:
 
 
 def _moments(me: Present, anniversary: Anniversary) -> list[tuple[int, date]]:
-    """Every moment of a date source that may still come, with the local date that it is counted from."""
+    """Every moment of a date source that may still come, with its own local date."""
     zone = ZoneInfo(anniversary.zone) if anniversary.zone else me.zone
     try:
         given = value(anniversary.date, roots(me, None))
@@ -97,16 +97,19 @@ def _in_year(day: date, year: int) -> date:
 
 def _moment(zone: ZoneInfo, anniversary: Anniversary, day: date, exact_ms: int) -> tuple[int, date]:
     if anniversary.at is None:
-        return exact_ms + anniversary.offset_ms, day
+        return exact_ms + anniversary.offset_ms, day_of(zone, exact_ms + anniversary.offset_ms)
     counted = day + timedelta(days=anniversary.offset_ms // DAY_MS)
-    return first_instant(zone, counted, time.fromisoformat(anniversary.at)), day
+    return first_instant(zone, counted, time.fromisoformat(anniversary.at)), counted
 
 
-def wait_ends(me: Present, wait: Wait, since_ms: int, now_ms: int) -> int:
-    """When a wait that began at an instant is over: one that is over already, at once."""
+def wait_ends(me: Present, wait: Wait, since_ms: int, replanned_ms: int | None = None) -> int:
+    """When a wait that began at an instant is over: a timestamp that is past, at once.
+
+    Replanned for a changed profile, it ends no earlier than then; a slot is the next from then on.
+    """
     if isinstance(wait, int):
         return since_ms + wait
     if isinstance(wait, Until):
         until: datetime = value(wait.text, roots(me, None))
-        return max(int(until.timestamp() * 1000), now_ms)
-    return max(slot_after(wait, me.zone, since_ms)[0], now_ms)
+        return max(int(until.timestamp() * 1000), since_ms, replanned_ms or 0)
+    return slot_after(wait, me.zone, since_ms if replanned_ms is None else max(since_ms, replanned_ms - 1))[0]

@@ -48,7 +48,7 @@ class SlowUser:
         me.now_ms = now_ms
         me.book, me.paused = self.books(versions)
         if any(name not in me.segments for name in me.book.segments):
-            crossings.ask_segments(me, now_ms, None)
+            crossings.ask_segments(me, now_ms)
 
     # time ------------------------------------------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class SlowUser:
                 found.append((at_ms, 0, name, lambda name=name, at_ms=at_ms: self.cross(name, at_ms)))  # type: ignore[misc]
         changes_ms = crossings.segments_change_at(me, until_ms)
         if changes_ms is not None:
-            found.append((changes_ms, 1, "", lambda: crossings.ask_segments(me, changes_ms, None)))
+            found.append((changes_ms, 1, "", lambda: crossings.ask_segments(me, changes_ms)))
         moment = plans.next_moment(me)
         if moment is not None:
             found.append((moment.at_ms, 2, "", lambda: self.come(moment)))
@@ -156,7 +156,7 @@ class SlowUser:
         if moved:
             plans.moved(me)
             crossings.moved(me)
-        begun = [journeys.begin(me, entry) for entry in crossings.ask_segments(me, me.now_ms, "profile")]
+        begun = [journeys.begin(me, entry) for entry in crossings.ask_segments(me, me.now_ms)]
         self.run_now([*journeys.replan(me, moved=moved), *(each for each in begun if each is not None)])
 
     def outcome(self, body: dict[str, Any]) -> None:
@@ -189,7 +189,7 @@ class SlowUser:
         if event.time_ms > me.now_ms + AHEAD_MS:
             event = event._replace(time_ms=me.now_ms)
         self.fire(me.now_ms - 1, (crossings.fed_by(me, event.type), event.time_ms))
-        entries = [*crossings.feed(me, event), *crossings.ask_segments(me, me.now_ms, event.id)]
+        entries = [*crossings.feed(me, event), *crossings.ask_segments(me, me.now_ms, event)]
         journeys.end_what_it_ends(me, event)
         reach_goals(me, event)
         met = (rule for rule in me.book.ranked if any(matches(me, pattern, event) for pattern in rule.patterns))
