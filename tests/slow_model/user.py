@@ -152,10 +152,11 @@ class SlowUser:
         self.fire(me.now_ms - 1)
         moved = body.get("zone") != me.past.zone()
         me.past.words.append(("profile", body))
-        me.planned_ms = me.now_ms
-        if moved:
+        if moved and me.planned_ms is not None:
             plans.moved(me)
+        if moved:
             crossings.moved(me)
+        me.planned_ms = me.now_ms
         begun = [journeys.begin(me, entry) for entry in crossings.ask_segments(me, me.now_ms)]
         self.run_now([*journeys.replan(me, moved=moved), *(each for each in begun if each is not None)])
 
