@@ -113,16 +113,13 @@ schedules = st.one_of(
     nodes(every=st.one_of(st.just("day"), some(weekdays)), at=clocks, zone=zones),
     nodes(every=st.just("month"), day=st.sampled_from([1, 28, "last"]), at=clocks, zone=zones),
 )
-dates = nodes(
-    date=st.sampled_from(["timestamp(user.trial)", "timestamp(user.born)"]),
-    before=maybe(st.sampled_from(["1h", "1d", "2d"])),
-    at=maybe(clocks, 2),
-    yearly=maybe(st.just(True)),
-    zone=zones,
-).map(lambda node: node if "before" in node else {**node, "after": "1d"})
-sequences = nodes(
-    sequence=st.lists(sources_of_events, min_size=2, max_size=3), within=lengths, same=maybe(st.just("k"))
+moments = st.sampled_from(["timestamp(user.trial)", "timestamp(user.born)"])
+dates = st.one_of(
+    nodes(date=moments, before=st.sampled_from(["1d", "2d"]), at=clocks, yearly=maybe(st.just(True)), zone=zones),
+    nodes(date=moments, after=st.sampled_from(["1h", "1d"]), yearly=maybe(st.just(True)), zone=zones),
 )
+chains = st.lists(sources_of_events, min_size=2, max_size=3)
+sequences = nodes(sequence=chains, within=lengths, same=maybe(st.just("k")))
 borders = st.one_of(
     nodes(enters=st.sampled_from(["q", "r"])),
     nodes(leaves=st.sampled_from(["q", "r"])),
@@ -203,14 +200,14 @@ def triggers(draw: st.DrawFn, name: str) -> Node:
         nodes(
             trigger=st.just(name),
             purpose=st.sampled_from(["marketing", "marketing", "news", "transactional"]),
-            mode=maybe(st.sampled_from(["shadow", "canary 50%", "off"]), 6),
+            mode=maybe(st.sampled_from(["shadow", "canary 50%", "off"]), 9),
             on=st.just(begins),
             key=maybe(keys, 2),
             overlap=maybe(st.just("ignore")),
             reentry=maybe(st.one_of(st.just("never"), lengths)),
             after=maybe(waits(), 2),
             unless=maybe(some(listened)),
-            when=maybe(conditions(has_event)),
+            when=maybe(conditions(has_event), 4),
             cap=maybe(some(caps), 2),
             quiet=maybe(some(quiets)),
             expires=maybe(st.sampled_from(["30m", "6h", "3d"]), 2),
@@ -302,7 +299,7 @@ profiles = st.builds(
     properties=st.fixed_dictionaries(
         {
             "zone": st.sampled_from(ZONES),
-            "consent": st.sampled_from([("marketing", "news"), ("marketing",), ()]),
+            "consent": st.sampled_from([*[("marketing", "news")] * 4, ("marketing",), ()]),
             "vip": st.booleans(),
             "limit": st.sampled_from([0, 1, 2]),
             "trial": st.sampled_from(["2026-01-05T06:00:00Z", "2026-03-29T01:30:00Z", "2026-10-25T01:00:00Z"]),
