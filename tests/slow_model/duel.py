@@ -132,6 +132,9 @@ class EveryInstant(Timeline):
 
     end_ms: int = 0
 
+    def horizon_ms(self, user_id: str) -> int:  # noqa: ARG002 - there is one
+        return self.end_ms
+
     def next_look(self, after_position: int, due_ms: int) -> int | None:
         following = [fact for fact in self.facts[USER] if fact.position > after_position]
         before = [fact.now_ms for fact in self.facts[USER] if fact.position <= after_position]

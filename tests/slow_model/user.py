@@ -34,7 +34,7 @@ class SlowUser:
     def decide(self) -> Written:
         """All decisions and commands up to the last look."""
         facts = self.timeline.facts[self.me.user_id]
-        self.horizon_ms = max(last.now_ms for last in [*self.timeline.looks[-1:], *facts[-1:]])
+        self.horizon_ms = self.timeline.horizon_ms(self.me.user_id)
         for fact in facts:
             self.look_until(fact.position)
             self.at(fact.position, fact.now_ms, fact.versions)
