@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra import letter_commands, switch_commands
+from infra import eval_command, letter_commands, switch_commands
 from infra.environment import Environment
 from infra.local.engine import Engine, choose_engine
 from infra.options import EXIT_FAILED, EXIT_USAGE, AsJson, Instance, console
@@ -33,6 +33,7 @@ app.add_typer(run_app, name="run")
 app.add_typer(streams_app, name="streams")
 app.add_typer(publish_app, name="publish")
 app.add_typer(letter_commands.app, name="dead-letters")
+app.command("eval", rich_help_panel="Rules")(eval_command.evaluate)
 
 EngineName = Annotated[str | None, typer.Option("--engine", help="native (default) or compose.")]
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
@@ -371,6 +372,7 @@ MENDABLE = frozenset(
         "infra.apply.NothingFound",
         "infra.control.UnknownScope",
         "infra.dead_letters.BadFilter",
+        "infra.evaluation.BadInput",
         "infra.demo.cdnow.DataMissing",
         "infra.demo.run.DemoFailed",
         "infra.demo.workers.WorkerEnded",

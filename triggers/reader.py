@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from triggers import shapes
-from triggers.cel_compiler import Scope
-from triggers.cel_syntax import SyntaxProblem
+from triggers.cel_tree import SyntaxProblem
+from triggers.cel_writer import Scope
 from triggers.conditions import Condition, Kind, compile_condition, unguarded_negations
 from triggers.diagnostics import Problem, Report, nearest, quoted
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence

@@ -1,0 +1,131 @@
+"""What `ebbtide eval` does: an expression of rules asked about an event, or many of CEL by its definition."""
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel
+
+from infra.options import console, print_json
+from schemas.codec import DecodeError, decode
+from schemas.events import Event
+from schemas.profiles import Profile
+from triggers import cel_strict
+from triggers.cel_json import from_json, to_json
+from triggers.cel_runtime import EvaluationError, as_ms
+from triggers.cel_tree import SyntaxProblem
+from triggers.cel_writer import Scope
+from triggers.conditions import Condition, Context, compile_condition
+from triggers.state import StoredEvent, User
+
+M = TypeVar("M", bound=BaseModel)
+_ROOTS = {"event": "--event FILE", "user": "--user FILE", "now": ""}
+
+
+class BadInput(ValueError):
+    """What the expression should be asked about cannot be read."""
+
+
+def show(text: str, event: str | None, user: str | None, as_json: bool) -> bool:
+    """Prints the expression's value, or why there is none; whether there is one."""
+    try:
+        condition = compile_condition(text, "any", Scope(frozenset(_ROOTS)))
+    except SyntaxProblem as problem:
+        _show_problem(text, problem, as_json)
+        return False
+    context = _context(condition, event, user)
+    try:
+        value = to_json(condition.any(context))
+    except EvaluationError as error:
+        if as_json:
+            print_json({"error": {"code": "evaluation", "message": str(error)}})
+        else:
+            console.print(f"no value: {error}", markup=False, soft_wrap=True)
+        return False
+    if as_json:
+        print_json({"value": value, "type": condition.code.type, "cost": condition.code.cost})
+    else:
+        console.print(orjson.dumps(value).decode(), markup=False, soft_wrap=True)
+        console.print(f"{condition.code.type}, at most {condition.code.cost} steps", style="dim")
+    return True
+
+
+def _show_problem(text: str, problem: SyntaxProblem, as_json: bool) -> None:
+    if as_json:
+        found = {"code": problem.code, "message": problem.message, "offset": problem.offset, "hint": problem.hint}
+        print_json({"error": found})
+        return
+    row = text.count("\n", 0, problem.offset)
+    column = problem.offset - (text.rfind("\n", 0, problem.offset) + 1)
+    line = "".join(c if c.isprintable() else " " for c in text.split("\n")[row])
+    hint = f"\n  hint: {problem.hint}" if problem.hint else ""
+    shown = f"{row + 1}:{column + 1}: {problem.code} {problem.message}\n  {line}\n  {' ' * column}^{hint}"
+    console.print(shown, markup=False, soft_wrap=True)
+
+
+def _context(condition: Condition, event: str | None, user: str | None) -> Context:
+    given = {"event": event, "user": user, "now": "now"}
+    for root in sorted(condition.code.roots):
+        if given[root] is None:
+            raise BadInput(f"the expression reads `{root}`: give one by {_ROOTS[root]}")
+    now = datetime.now(UTC)
+    found = _read(Event, event, "event", {"id": "event", "type": "event", "user_id": None, "time": now.isoformat()})
+    profile = _read(Profile, user, "user", {"user_id": "user"})
+    stored = StoredEvent(found.id, found.type, as_ms(found.time), found.source, found.properties)
+    known = User(profile.user_id, profile.zone, profile.locale, profile.attributes)
+    return Context(stored, known, None, lambda _: 0.0, as_ms(now))
+
+
+def _read(model: type[M], place: str | None, what: str, otherwise: dict[str, Any]) -> M:
+    """The fact in a file; what it need not say for this is made up. Raises BadInput."""
+    try:
+        data = orjson.loads(b"{}" if place is None else _bytes(place))
+        return decode(model, orjson.dumps({**otherwise, **data} if isinstance(data, dict) else data))
+    except orjson.JSONDecodeError as error:
+        raise BadInput(f"{place}: not JSON: {error}") from None
+    except DecodeError as error:
+        raise BadInput(f"{place}: no {what}: {error.detail}") from None
+
+
+def _bytes(place: str) -> bytes:
+    return b"".join(_lines(place))
+
+
+def _lines(place: str) -> Iterator[bytes]:
+    if place == "-":
+        yield from sys.stdin.buffer
+        return
+    try:
+        with Path(place).open("rb") as lines:
+            yield from lines
+    except OSError as error:
+        raise BadInput(f"{place}: {error.strerror}") from None
+
+
+def answers(place: str) -> Iterator[dict[str, Any]]:
+    """What each line of a file of cases brings, in order; `-` is standard input."""
+    return (answer(line) for line in _lines(place) if line.strip())
+
+
+def answer(line: bytes) -> dict[str, Any]:
+    """What one line of cases brings: {"value": …} or {"error": "…"}."""
+    try:
+        case = orjson.loads(line)
+        if not isinstance(case, dict) or not isinstance(case.get("expr"), str):
+            return {"error": 'a line is {"expr": "…", "bindings": {…}}'}
+        bindings = case.get("bindings") or {}
+        if not isinstance(bindings, dict):
+            return {"error": "bindings are names with their values"}
+        bound = {name: from_json(value) for name, value in bindings.items()}
+        return {"value": to_json(cel_strict.evaluate(case["expr"], bound))}
+    except orjson.JSONDecodeError as error:
+        return {"error": f"not JSON: {error}"}
+    except SyntaxProblem as problem:
+        return {"error": f"{problem.code} at {problem.offset}: {problem.message}"}
+    except EvaluationError as error:
+        return {"error": str(error)}
+    except RecursionError:
+        return {"error": "nested too deep"}
