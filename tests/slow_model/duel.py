@@ -4,7 +4,7 @@ Timers fire at their own instants, each by its own account of when that is; or a
 worker that is behind.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from slow_model.rulebook import Book
 from slow_model.timeline import Fact, Timeline, Versions, ms
 from slow_model.user import SlowUser
 
+from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
@@ -26,8 +27,6 @@ from triggers.state import User, UserState
 from triggers.turn import Effects
 
 USER = "u1"
-_AFTER = timedelta(days=9)
-"""How long timers are still looked at after the last thing that happened."""
 _VERSIONS = Versions(1, 0)
 Row = tuple[Any, ...]
 """Trigger, occurrence, step, outcome, reason, decided_at, until, due, event ids."""
@@ -54,26 +53,34 @@ class EngineRun:
     facts: list[Fact] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
     now_ms: int = 0
+    doubled: bool = False
+    """Whether every event comes twice."""
+    after: timedelta = timedelta(days=9)
+    """How long timers are still looked at after the last thing that happened."""
 
     def take(self, effects: Effects) -> None:
         for decision in effects.decisions:
-            gate = next((g for g in decision.gates if not g.passed), None)
-            until = gate.next_eligible if gate and decision.outcome == "defer" else None
-            self.rows.append(
-                (
-                    decision.trigger,
-                    decision.occurrence,
-                    decision.step,
-                    str(decision.outcome),
-                    None if decision.reason is None else str(decision.reason),
-                    _ms(decision.decided_at),
-                    _ms(until),
-                    _ms(decision.inputs.get("due")),
-                    tuple(decision.event_ids),
-                )
-            )
+            self.keep(decision)
         self.commands += [command.id for command in effects.commands]
         self.state = self.between(self.state)
+
+    def keep(self, decision: Decision) -> None:
+        """Keeps a decision as a row."""
+        gate = next((g for g in decision.gates if not g.passed), None)
+        until = gate.next_eligible if gate and decision.outcome == "defer" else None
+        self.rows.append(
+            (
+                decision.trigger,
+                decision.occurrence,
+                decision.step,
+                str(decision.outcome),
+                None if decision.reason is None else str(decision.reason),
+                _ms(decision.decided_at),
+                _ms(until),
+                _ms(decision.inputs.get("due")),
+                tuple(decision.event_ids),
+            )
+        )
 
     def until(self, end_ms: int) -> None:
         """Lets time pass up to an instant, that included."""
@@ -90,6 +97,12 @@ class EngineRun:
         self.now_ms = end_ms
 
     def play(self, start: datetime, happenings: list[Happening]) -> None:
+        """Plays everything, and what is due in the time after."""
+        for _ in self.playing(start, happenings):
+            pass
+
+    def playing(self, start: datetime, happenings: list[Happening]) -> Iterator[Happening]:
+        """Plays one thing after another: each is given when it and all that was due before it has been decided."""
         now_ms = ms(start.isoformat())
         for number, each in enumerate(happenings):
             now_ms += each.gap_ms
@@ -97,7 +110,11 @@ class EngineRun:
                 self.until(now_ms - 1)
                 self.now_ms = now_ms
             self.happen(each, number)
-        self.until(now_ms + int(_AFTER.total_seconds()) * 1000)
+            if self.doubled and each.kind == "event":
+                self.happen(each, number)
+            yield each
+        self.until(now_ms + int(self.after.total_seconds()) * 1000)
+        yield happenings[-1]
 
     def happen(self, each: Happening, number: int) -> None:
         now_ms = self.now_ms

@@ -202,9 +202,11 @@ class SlowUser:
     def concerns(self, event: Seen) -> bool:
         """Whether a pattern takes the event, as far as it asks the event alone; one that asks more may take any."""
         me = self.me
+        pinned = [pattern for each in me.running for pattern in each.pinned.unless if event.type in pattern.types]
+        reading = [*me.book.patterns.get(event.type, ()), *pinned]
         if event.time_ms > me.now_ms + AHEAD_MS:
-            return event.type in me.book.patterns
-        for pattern in me.book.patterns.get(event.type, ()):
+            return bool(reading)
+        for pattern in reading:
             try:
                 if asks_more_than_the_event(pattern.where) or holds(pattern.where, roots(me, event)):
                     return True
