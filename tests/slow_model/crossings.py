@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise, permutations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import orjson
 from slow_model.expressions import Failed, value
 from slow_model.localtime import midnight_after
 from slow_model.past import Points, Seen, Stage
@@ -44,9 +45,23 @@ def feed(me: Present, event: Seen) -> list[Entry]:
             _add(me, f"metric/{name}", points, [])
     for rule, level in me.book.levels:
         points = _worth(me, level.measure, event) if level.measure else None
-        if points is not None:
-            risen += _add(me, level.id, points, [(rule, level)])
+        name = group(level, event)
+        if points is not None and name is not None:
+            risen += _add(me, name, points, [(rule, level)], _own(level, event))
     return risen
+
+
+def group(level: Level, event: Seen) -> str | None:
+    """Under which name a level is kept: one for each group of its events; None where the event is in none."""
+    same = level.measure.pattern.same if level.measure else ()
+    if any(name not in event.properties for name in same):
+        return None
+    return "|".join([level.id, *(orjson.dumps(event.properties[name]).decode() for name in same)])
+
+
+def _own(level: Level, event: Seen) -> dict[str, Any]:
+    """What a crossing has of properties: those by which its events are grouped."""
+    return {name: event.properties[name] for name in level.measure.pattern.same} if level.measure else {}
 
 
 def _worth(me: Present, what: Measure, event: Seen) -> Points | None:
@@ -61,28 +76,32 @@ def _worth(me: Present, what: Measure, event: Seen) -> Points | None:
     return Points(event.time_ms, event.id, (worth, name))
 
 
-def _add(me: Present, name: str, points: Points, levels: list[tuple[Rule, Level]]) -> list[Entry]:
+def _add(
+    me: Present, name: str, points: Points, levels: list[tuple[Rule, Level]], own: dict[str, Any] | None = None
+) -> list[Entry]:
+    """Adds to a score, a metric, or a level's group of events, of which a crossing has `own` properties."""
     added = me.past.added.setdefault(name, [])
     newest_ms = max([points.time_ms, *(each.time_ms for each in added)])
-    before = [level_value(me, level, newest_ms) for _, level in levels]
+    before = [level_value(me, level, name, newest_ms) for _, level in levels]
     added.append(points)
-    return [
-        Entry(rule, crossing(me, level, "risen", newest_ms), newest_ms)
-        for (rule, level), was in zip(levels, before, strict=True)
-        if _rises(me, level, was, points.time_ms, newest_ms)
-    ]
+    risen = []
+    for (rule, level), was in zip(levels, before, strict=True):
+        kept_as = name if level.score is None else level.id
+        standing = me.levels.setdefault(kept_as, Standing(not level.falls, level.id, name, own or {}))
+        if _rises(me, level, standing, was, points.time_ms, newest_ms):
+            risen.append(Entry(rule, crossing(me, standing, "risen", newest_ms), newest_ms))
+    return risen
 
 
-def _rises(me: Present, level: Level, before: float, time_ms: int, newest_ms: int) -> bool:
+def _rises(me: Present, level: Level, standing: Standing, before: float, time_ms: int, newest_ms: int) -> bool:
     """Brings a level up to date after an addition; whether it rose over its line."""
-    standing = me.levels.setdefault(level.id, Standing(armed=not level.falls))
-    after = level_value(me, level, newest_ms)
+    after = level_value(me, level, standing.fed_by, newest_ms)
     if level.falls:
         if standing.too_old_ms is not None and time_ms < standing.too_old_ms:
             standing.armed = True
         standing.too_old_ms = None
         standing.armed = standing.armed or after >= level.rearm
-        standing.due_ms = falls_at(me, level, newest_ms) if standing.armed else None
+        standing.due_ms = falls_at(me, level, standing.fed_by, newest_ms) if standing.armed else None
         return False
     standing.armed = standing.armed or before < level.rearm
     if standing.armed and before < level.line <= after:
@@ -91,18 +110,18 @@ def _rises(me: Present, level: Level, before: float, time_ms: int, newest_ms: in
     return False
 
 
-def crossing(me: Present, level: Level, how: str, at_ms: int) -> Seen:
+def crossing(me: Present, standing: Standing, how: str, at_ms: int) -> Seen:
     """A crossing as an entry: named by the last event that fed the level."""
-    fed = me.past.added[level.score or level.id]
-    return Seen(fed[-1].event_id, f"level.{how}", at_ms, "", {})
+    fed = me.past.added[standing.fed_by]
+    return Seen(fed[-1].event_id, f"level.{how}", at_ms, "", standing.own)
 
 
-def level_value(me: Present, level: Level, at_ms: int) -> float:
-    """A level at an instant."""
+def level_value(me: Present, level: Level, name: str, at_ms: int) -> float:
+    """A level at an instant, of what was added under a name."""
     if level.score is not None:
         return score(me, level.score, at_ms)
     assert level.measure is not None
-    found = measure(me, level.id, level.measure, at_ms)
+    found = measure(me, name, level.measure, at_ms)
     return found.sum if level.measure.sum else found.distinct if level.measure.distinct else found.count
 
 
@@ -145,29 +164,30 @@ def _chains(me: Present, sequence: Sequence, last_seen: Seen) -> Iterator[tuple[
 # what moves by time ------------------------------------------------------------------------------------------------
 
 
-def fed_by(me: Present, event_type: str) -> frozenset[str]:
-    """The levels that events of a type may feed."""
-    scores = {s.name for s in me.book.scores.values() for p, _ in s.add if event_type in p.types}
-    return frozenset(
-        level.id
+def fed_by(me: Present, event: Seen) -> frozenset[str]:
+    """The levels that the event may feed, as they are kept."""
+    scores = {s.name for s in me.book.scores.values() for p, _ in s.add if event.type in p.types}
+    names = {
+        group(level, event)
         for _, level in me.book.levels
-        if level.score in scores or (level.measure is not None and event_type in level.measure.pattern.types)
-    )
+        if level.score in scores or (level.measure is not None and event.type in level.measure.pattern.types)
+    }
+    return frozenset(name for name in names if name is not None)
 
 
-def falls_at(me: Present, level: Level, since_ms: int) -> int | None:
+def falls_at(me: Present, level: Level, name: str, since_ms: int) -> int | None:
     """The first millisecond from an instant on at which a level is below its line; None where that never comes."""
 
     def below(at_ms: int) -> bool:
-        return level_value(me, level, at_ms) < level.line
+        return level_value(me, level, name, at_ms) < level.line
 
     if level.measure is not None:
-        instants = [since_ms, *_leaving(me, level.id, level.measure, since_ms, since_ms + _FAR_MS)]
+        instants = [since_ms, *_leaving(me, name, level.measure, since_ms, since_ms + _FAR_MS)]
         return next((at for at in instants if below(at)), None)
     assert level.score is not None
     curve, step_ms = me.book.scores[level.score].curve, 1
     if curve.kind == "exponential" and not below(since_ms):
-        guess_ms = since_ms + int(curve.ms * math.log2(level_value(me, level, since_ms) / level.line))
+        guess_ms = since_ms + int(curve.ms * math.log2(level_value(me, level, name, since_ms) / level.line))
         since_ms = max(guess_ms - 2, since_ms) if not below(max(guess_ms - 2, since_ms)) else since_ms
     while not below(since_ms + step_ms) and step_ms < _FAR_MS:
         step_ms *= 2
@@ -176,10 +196,11 @@ def falls_at(me: Present, level: Level, since_ms: int) -> int | None:
 
 def moved(me: Present) -> None:
     """The zone has changed, and with it the local days, weeks and months of levels that are to fall."""
-    for _, level in me.book.levels:
-        standing = me.levels.get(level.id)
-        if standing and standing.due_ms is not None and level.measure and level.measure.window.unit:
-            standing.due_ms = falls_at(me, level, me.now_ms)
+    levels = {level.id: level for _, level in me.book.levels}
+    for standing in me.levels.values():
+        level = levels.get(standing.level)
+        if standing.due_ms is not None and level and level.measure and level.measure.window.unit:
+            standing.due_ms = falls_at(me, level, standing.fed_by, me.now_ms)
 
 
 def _leaving(me: Present, name: str, what: Measure, after_ms: int, until_ms: int) -> list[int]:

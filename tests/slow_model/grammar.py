@@ -102,7 +102,8 @@ def crossings(draw: st.DrawFn) -> Node:
         return {**node, "inactive": draw(lengths)}
     if on("measured levels"):
         measure = draw(st.sampled_from([{}, {"sum": "event.n"}, {"distinct": "event.n"}, {"distinct": "event.k"}]))
-        return {**node, **measure, "within": draw(windows), **draw(ways)}
+        groups = draw(st.sampled_from([{}, {}, {"same": "k"}]))
+        return {**node, **groups, **measure, "within": draw(windows), **draw(ways)}
     return {**node, "within": draw(lengths), **draw(ways)}
 
 

@@ -134,7 +134,9 @@ def end(me: Present, occurrence: Occurrence) -> None:
 def advance(me: Present, occurrence: Occurrence) -> None:
     """One step of an occurrence that is due."""
     rule = me.book.rules.get(occurrence.trigger)
-    if rule is None or not occurrence.todo:  # withdrawn, it sends nothing; or over
+    if rule is None:
+        _drop_next(me, occurrence.pinned, occurrence, "withdrawn")
+    if rule is None or not occurrence.todo:
         end(me, occurrence)
         return
     step, rest = occurrence.todo[0], occurrence.todo[1:]

@@ -37,9 +37,13 @@ class Occurrence:
 
 @dataclass
 class Standing:
-    """Where a level stands: armed, falling when it will cross, and the last crossing that was too old."""
+    """Where a level, or one group of its events, stands: armed, and under what its events are kept; falling, when it
+    will cross, and the last crossing that was too old."""
 
     armed: bool
+    level: str
+    fed_by: str
+    own: dict[str, Any]
     due_ms: int | None = None
     too_old_ms: int | None = None
 

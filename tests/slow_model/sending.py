@@ -95,7 +95,7 @@ def note(
         {
             "id": hashlib.blake2b(orjson.dumps(what), digest_size=16).hexdigest(),
             "trigger": rule.name,
-            "rule_hash": rule.hash,
+            "rule_hash": occurrence.pinned.hash,
             "user_id": me.user_id,
             "occurrence": occurrence.id,
             "step": step.id,
@@ -118,7 +118,7 @@ def _command(
         {
             "id": command_id,
             "trigger": rule.name,
-            "rule_hash": rule.hash,
+            "rule_hash": occurrence.pinned.hash,
             "occurrence": occurrence.id,
             "step": step.id,
             "user_id": me.user_id,

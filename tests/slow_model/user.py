@@ -113,16 +113,17 @@ class SlowUser:
         return at_ms, make
 
     def cross(self, name: str, at_ms: int) -> list[Entry]:
-        found = next((each for each in self.me.book.levels if each[1].id == name), None)
+        standing = self.me.levels[name]
+        found = next((each for each in self.me.book.levels if each[1].id == standing.level), None)
         if found is None:  # its rule is there no more
             del self.me.levels[name]
             return []
-        (rule, level), standing = found, self.me.levels[name]
+        rule, _ = found
         standing.armed, standing.due_ms = False, None
         if self.me.now_ms - at_ms > rule.max_age_ms:
             standing.too_old_ms = at_ms
             return []
-        return [Entry(rule, crossings.crossing(self.me, level, "fallen", at_ms), at_ms)]
+        return [Entry(rule, crossings.crossing(self.me, standing, "fallen", at_ms), at_ms)]
 
     def come(self, moment: plans.Moment) -> list[Entry]:
         self.me.past.fired.add((moment.source, moment.day.isoformat()))
@@ -189,7 +190,7 @@ class SlowUser:
             return False
         if event.time_ms > me.now_ms + AHEAD_MS:
             event = event._replace(time_ms=me.now_ms)
-        self.fire(me.now_ms - 1, (crossings.fed_by(me, event.type), event.time_ms))
+        self.fire(me.now_ms - 1, (crossings.fed_by(me, event), event.time_ms))
         entries = [*crossings.feed(me, event), *crossings.ask_segments(me, me.now_ms, event)]
         journeys.end_what_it_ends(me, event)
         reach_goals(me, event)

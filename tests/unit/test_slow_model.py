@@ -237,12 +237,12 @@ def test_12_an_edited_rule_leaves_what_runs_its_steps_and_delay() -> None:
 
 def test_12_a_removed_rule_sends_nothing_and_one_that_is_off_drops_what_falls_due() -> None:
     other = SCORE.replace("trigger: t", "trigger: other")
-    for second, expected in ((other, []), (CART + "mode: off\n", ["01-05 11:00 drop mode"])):
+    for second, reason in ((other, "withdrawn"), (CART + "mode: off\n", "mode")):
         world = World(CART, second)
         world.event("2026-01-05 10:00", "cart_updated", cart="c1")
         world.version = 2
         world.until("2026-01-05 12:00")
-        assert world.decided() == expected
+        assert world.decided() == [f"01-05 11:00 drop {reason}"]
 
 
 def test_a_paused_scope_drops_and_one_that_goes_on_sends() -> None:
