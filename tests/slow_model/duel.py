@@ -4,13 +4,15 @@ Timers fire at their own instants, each by its own account of when that is; or a
 worker that is behind.
 """
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from slow_model.documents import read_book
-from slow_model.grammar import TEMPLATES, Happening
+from slow_model.grammar import TEMPLATES
+from slow_model.histories import Happening
 from slow_model.rulebook import Book
 from slow_model.timeline import Fact, Timeline, Versions, ms
 from slow_model.user import SlowUser
@@ -27,7 +29,6 @@ from triggers.state import User, UserState
 from triggers.turn import Effects
 
 USER = "u1"
-_VERSIONS = Versions(1, 0)
 Row = tuple[Any, ...]
 """Trigger, occurrence, step, outcome, reason, decided_at, until, due, event ids."""
 
@@ -55,6 +56,10 @@ class EngineRun:
     now_ms: int = 0
     doubled: bool = False
     """Whether every event comes twice."""
+    edited: Evaluator | None = None
+    """The engine under the rules that a happening of the kind `edit` puts in force."""
+    edited_ms: int | None = None
+    """When that was."""
     after: timedelta = timedelta(days=9)
     """How long timers are still looked at after the last thing that happened."""
 
@@ -127,6 +132,8 @@ class EngineRun:
             body = _profile(each.properties, now_ms)
             self.tell("profiles", body)
             self.take(self.evaluator.apply_profile(self.state, Profile.model_validate(body), now_ms))
+        elif each.kind == "edit" and self.edited is not None:
+            self.evaluator, self.edited_ms = self.edited, now_ms
         elif each.number < len(self.commands):
             body = {"id": f"o{number}", "command_id": self.commands[-1 - each.number], "user_id": USER}
             body |= {"kind": each.name, "time": _iso(now_ms)}
@@ -135,7 +142,11 @@ class EngineRun:
 
     def tell(self, topic: str, body: dict[str, Any]) -> None:
         self.looks.append(-1)
-        self.facts.append(Fact(len(self.looks), self.now_ms, _VERSIONS, topic, body))
+        self.facts.append(Fact(len(self.looks), self.now_ms, self.versions(self.now_ms), topic, body))
+
+    def versions(self, at_ms: int) -> Versions:
+        """Which rules were in force at an instant."""
+        return Versions(1 if self.edited_ms is None or at_ms < self.edited_ms else 2, 0)
 
 
 def _profile(properties: dict[str, Any], now_ms: int) -> dict[str, Any]:
@@ -147,7 +158,10 @@ def _profile(properties: dict[str, Any], now_ms: int) -> dict[str, Any]:
 class EveryInstant(Timeline):
     """A timeline that is looked at whenever something is due: at its own instant, or at once where that is past."""
 
-    end_ms: int = 0
+    def __init__(self, run: EngineRun) -> None:
+        super().__init__()
+        self.run, self.end_ms = run, run.now_ms
+        self.facts[USER] = run.facts
 
     def horizon_ms(self, user_id: str) -> int:  # noqa: ARG002 - there is one
         return self.end_ms
@@ -158,21 +172,14 @@ class EveryInstant(Timeline):
         at_ms = max([due_ms, *before[-1:], *(look.now_ms for look in self.looks[-1:])])
         if at_ms > (following[0].now_ms - 1 if following else self.end_ms):
             return None
-        self.look(after_position, at_ms, _VERSIONS)
+        self.look(after_position, at_ms, self.run.versions(at_ms))
         return len(self.looks) - 1
 
 
-def model_rows(book: Book, run: EngineRun) -> list[Row]:
-    """What the slow model decides of what the engine was told."""
-    timeline = EveryInstant() if run.every_ms is None else Timeline()
-    timeline.facts[USER] = run.facts
-    if isinstance(timeline, EveryInstant):
-        timeline.end_ms = run.now_ms
-    else:
-        for position, at_ms in enumerate(run.looks, start=1):
-            if at_ms >= 0:
-                timeline.look(position, at_ms, _VERSIONS)
-    written = SlowUser(USER, timeline, lambda _: (book, frozenset())).decide()
+def model_rows(run: EngineRun, *books: Book) -> list[Row]:
+    """What the slow model decides of what the engine was told, under the same rules."""
+    timeline = EveryInstant(run) if run.every_ms is None else _looked_at(run)
+    written = SlowUser(USER, timeline, lambda versions: (books[versions.manifest - 1], frozenset())).decide()
     return [
         (
             *(decision[name] for name in ("trigger", "occurrence", "step", "outcome", "reason")),
@@ -183,6 +190,23 @@ def model_rows(book: Book, run: EngineRun) -> list[Row]:
         )
         for decision in written.decisions
     ]
+
+
+def _looked_at(run: EngineRun) -> Timeline:
+    """When the engine looked at its timers."""
+    timeline = Timeline()
+    timeline.facts[USER] = run.facts
+    for position, at_ms in enumerate(run.looks, start=1):
+        if at_ms >= 0:
+            timeline.look(position, at_ms, run.versions(at_ms))
+    return timeline
+
+
+def edited_evaluator(before: str, after: str) -> Evaluator:
+    """The engine under an edited text, with what it keeps of the text before."""
+    loader = importlib.import_module("triggers.loader")
+    pinned = loader.pinned_triggers([SourceFile("r.yaml", before)], TEMPLATES)
+    return Evaluator(loader.load_rules([SourceFile("r.yaml", after)], TEMPLATES, pinned))
 
 
 def evaluator_of(text: str) -> Evaluator:

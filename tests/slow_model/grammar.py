@@ -1,16 +1,12 @@
-"""Small rule sets and small histories, drawn by hypothesis from a grammar of mixed kinds.
+"""Small rule sets, drawn by hypothesis from a grammar of mixed kinds.
 
-Durations and gaps come from one short list, so that windows, waits and events meet at equal instants and a millisecond
-beside them; beginnings lie before nights in which clocks change and before a week that spans the year.
+Durations come from the one short list that the gaps of histories come from: windows, waits and events meet.
 """
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from hypothesis import strategies as st
-from slow_model.documents import duration
 
 FEATURES = {
     "metrics": False,
@@ -25,26 +21,8 @@ FEATURES = {
 """What the engine has of the language's later parts: a kind that is off is not drawn."""
 
 TEMPLATES = {name: name * 32 for name in "abc"}
-STARTS = [
-    datetime.fromisoformat(text).replace(tzinfo=UTC)
-    for text in ("2026-01-05T00:00", "2026-03-28T18:00", "2026-10-24T18:00", "2026-12-29T22:00")
-]
-ZONES = ["UTC", "Europe/Berlin", "Pacific/Auckland", "America/New_York", "Mars/Olympus", None]
 LENGTHS = ["10m", "30m", "1h", "6h", "1d"]
-GAPS_MS = [0, 0, 1, 1_000, *(duration(length) + beside for length in LENGTHS for beside in (-1, 0, 1))]
 Node = dict[str, Any]
-
-
-@dataclass
-class Happening:
-    """One thing that happens: an event, a profile, or an outcome of the command of this number."""
-
-    gap_ms: int
-    kind: str
-    age_ms: int = 0
-    name: str = ""
-    properties: Node = field(default_factory=dict)
-    number: int = 0
 
 
 lengths = st.sampled_from(LENGTHS)
@@ -193,10 +171,9 @@ def steps(draw: st.DrawFn, has_event: bool) -> list[Any]:
 def triggers(draw: st.DrawFn, name: str) -> Node:
     """One trigger."""
     begins = draw(some(sources()))
-    has_event = any(isinstance(each, str) or set(each) <= {"event", "where"} for each in _listed(begins))
+    has_event = _has_event({"on": begins})
     same = maybe(st.just("k")) if has_event else st.none()
     keys = st.sampled_from(["event.k", ["event.k", "event.n"], "user.id"] if has_event else ["user.id"])
-    listened = st.one_of(types, nodes(event=types, where=maybe(wheres), same=same))
     node = draw(
         nodes(
             trigger=st.just(name),
@@ -206,9 +183,6 @@ def triggers(draw: st.DrawFn, name: str) -> Node:
             key=maybe(keys, 2),
             overlap=maybe(st.just("ignore")),
             reentry=maybe(st.one_of(st.just("never"), lengths)),
-            after=maybe(waits(), 2),
-            unless=maybe(some(listened)),
-            when=maybe(conditions(has_event), 4),
             cap=maybe(some(caps), 2),
             quiet=maybe(some(quiets)),
             expires=maybe(st.sampled_from(["30m", "6h", "3d"]), 2),
@@ -216,11 +190,33 @@ def triggers(draw: st.DrawFn, name: str) -> Node:
             settle=maybe(st.sampled_from(["1s", "10m"])),
             priority=maybe(st.sampled_from([40, 60])),
             holdout=maybe(st.just("50%"), 6),
-            experiment=maybe(st.just({"variants": {"p": 1, "q": 2}}), 6),
             goal=maybe(nodes(event=types, within=lengths, same=same), 4),
         )
     )
+    return node | draw(kept_parts(has_event))
+
+
+@st.composite
+def kept_parts(draw: st.DrawFn, has_event: bool) -> Node:
+    """What occurrences that run keep when their rule is edited."""
+    same = maybe(st.just("k")) if has_event else st.none()
+    listened = st.one_of(types, nodes(event=types, where=maybe(wheres), same=same))
+    node = draw(
+        nodes(
+            after=maybe(waits(), 2),
+            unless=maybe(some(listened)),
+            when=maybe(conditions(has_event), 4),
+            experiment=maybe(st.just({"variants": {"p": 1, "q": 2}}), 6),
+        )
+    )
     return node | draw(st.one_of(st.just({"send": "a"}), steps(has_event).map(lambda listed: {"steps": listed})))
+
+
+_KEPT = ("after", "unless", "when", "experiment", "send", "steps")
+
+
+def _has_event(trigger: Node) -> bool:
+    return any(isinstance(each, str) or set(each) <= {"event", "where"} for each in _listed(trigger["on"]))
 
 
 def _listed(node: Any) -> list[Any]:
@@ -277,49 +273,18 @@ def rule_sets(draw: st.DrawFn) -> str:
     documents += _segments(draw) if on("segments") else []
     documents += [draw(triggers(name)) for name in ("k", "l", "m")[: draw(st.integers(1, 3))]]
     documents += draw(st.lists(policies, max_size=2, unique_by=lambda policy: policy["policy"]))
+    return _file(documents)
+
+
+@st.composite
+def editions(draw: st.DrawFn) -> tuple[str, str]:
+    """A file of two triggers, and the same in which one is edited or was taken out."""
+    definitions, triggers_ = [draw(scores("s")), draw(scores("t"))], [draw(triggers(name)) for name in ("k", "l")]
+    edited = {key: value for key, value in triggers_[0].items() if key not in _KEPT}
+    edited |= draw(kept_parts(_has_event(triggers_[0])))
+    following = draw(st.sampled_from([[edited], [edited], [edited], []]))
+    return _file([*definitions, *triggers_]), _file([*definitions, *following, triggers_[1]])
+
+
+def _file(documents: list[Node]) -> str:
     return "\n---\n".join(orjson.dumps(document).decode() for document in documents)
-
-
-# histories -----------------------------------------------------------------------------------------------------------
-
-gaps = st.sampled_from(GAPS_MS)
-_AGES_MS = [0, 0, 0, 0, 1, 600_000, 3_600_000]
-ages = st.deferred(lambda: st.sampled_from(_AGES_MS if on("metrics") else [*_AGES_MS, -60_000, -600_000]))
-"""How old an event is when it comes. What a metric says of one ahead of its time, the language leaves open."""
-event_properties = nodes(k=st.sampled_from(["x", "x", "y", None]), n=st.sampled_from([0, 1, 2, 2, None]))
-events = st.builds(
-    Happening,
-    gaps,
-    st.just("event"),
-    ages,
-    types,
-    event_properties,
-    st.integers(0, 30),
-)
-profiles = st.builds(
-    Happening,
-    gaps,
-    st.just("profile"),
-    properties=st.fixed_dictionaries(
-        {
-            "zone": st.sampled_from(ZONES),
-            "consent": st.sampled_from([*[("marketing", "news")] * 4, ("marketing",), ()]),
-            "vip": st.booleans(),
-            "limit": st.sampled_from([0, 1, 2]),
-            "trial": st.sampled_from(["2026-01-05T06:00:00Z", "2026-03-29T01:30:00Z", "2026-10-25T01:00:00Z"]),
-            "born": st.sampled_from(["1990-01-06T00:00:00Z", "1992-02-29T12:00:00Z", "2000-03-29T00:30:00Z"]),
-        }
-    ),
-)
-outcomes = st.builds(
-    Happening,
-    gaps,
-    st.just("outcome"),
-    name=st.sampled_from(["refused", "suppressed", "accepted", "unsubscribed", "complained", "clicked"]),
-    number=st.integers(0, 3),
-)
-histories = st.tuples(
-    st.sampled_from(STARTS),
-    profiles,
-    st.lists(st.one_of(events, events, events, events, profiles, outcomes), min_size=1, max_size=14),
-)
