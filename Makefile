@@ -17,8 +17,8 @@ demo: setup ## Run the whole pipeline on a real purchase log, on real servers, a
 test: setup ## Run the tests on real servers (ARGS='-k name' goes to pytest)
 	@.venv/bin/pytest $(ARGS)
 
-test-all: setup ## Run all of that and the long kills and outages of the stream runtime
-	@.venv/bin/pytest -m "slow or not slow" $(ARGS)
+test-all: setup ## Run all of that, the long kills and outages of the stream runtime, and properties on many more examples
+	@.venv/bin/pytest -m "slow or not slow" --hypothesis-profile=thorough $(ARGS)
 
 bench-streams: setup ## Measure the stream layer on a broker of its own (ARGS='--quick', ARGS=--help)
 	@.venv/bin/python -m perf.bench_streams $(ARGS)

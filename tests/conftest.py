@@ -4,9 +4,14 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from real_servers import RealServers, real_servers
 
 from infra.local.problems import SetupProblem
+
+settings.register_profile("quick", max_examples=100, derandomize=True)
+settings.register_profile("thorough", max_examples=2_000)
+settings.load_profile("quick")  # --hypothesis-profile=thorough, which `make test-all` gives, comes later and wins
 
 
 @pytest.fixture(scope="session")

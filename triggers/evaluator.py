@@ -321,9 +321,20 @@ def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
         if any(name not in event.properties for name in pattern.same):
             continue
         since = turn.now_ms - trigger.max_age_ms
-        kept = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
-        kept.append(Ending(event.time_ms, event.id, number, same_fields(pattern, event)))
-        turn.state.endings[trigger.name] = kept[-MAX_ENDINGS:]
+        known = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
+        ending = Ending(event.time_ms, event.id, number, same_fields(pattern, event))
+        turn.state.endings[trigger.name] = _with_ending(known, ending)[-MAX_ENDINGS:]
+
+
+def _with_ending(known: list[Ending], new: Ending) -> list[Ending]:
+    """The endings with one more. Of those alike only the latest count: what an older one is over, a later one is."""
+
+    def alike(each: Ending) -> bool:
+        return each.pattern == new.pattern and each.same == new.same
+
+    if any(alike(each) and each.time_ms > new.time_ms for each in known):
+        return known
+    return [each for each in known if not alike(each) or each.time_ms == new.time_ms] + [new]
 
 
 # profiles and outcomes -----------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from triggers.yaml_scalars import Ambiguous, Value, offsets, resolve
 
 MAX_FILE_CHARS = 1_000_000
 MAX_DEPTH = 32
+MAX_NODES = 30_000
+MAX_DOCUMENTS = 5_000
+"""Of one file: a thousand rules have as many values; reading much more than these would take more than a second."""
 
 _NOT_ALLOWED = re.compile(r"[\t\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _CHARACTER_NAMES = {"\t": "a tab", "\ufeff": "a byte order mark"}
@@ -100,12 +103,14 @@ class _Builder:
         self.documents: list[Node] = []
         self._open: list[Sequence | Mapping] = []
         self._keys: list[Scalar | None] = []
+        self._nodes = 0
 
     def whole_documents(self) -> list[Node]:
         """The documents that were read to their end."""
         return self.documents[:-1] if self._open else self.documents
 
     def take(self, event: yaml.Event) -> None:
+        self._count(event)
         if isinstance(event, yaml.AliasEvent):
             self._refuse(event, "yaml-anchor", f"the alias *{event.anchor} is not allowed", "write the value out")
             node = Scalar(_start(event), "", None, "", None)
@@ -123,6 +128,14 @@ class _Builder:
         elif isinstance(event, yaml.CollectionEndEvent):
             self._open.pop()
             self._keys.pop()
+
+    def _count(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.NodeEvent):
+            self._nodes += 1
+            if self._nodes > MAX_NODES:
+                raise Problem(_start(event), "yaml-limit", f"the file has more than {MAX_NODES} values", "split it")
+        elif isinstance(event, yaml.DocumentStartEvent) and len(self.documents) >= MAX_DOCUMENTS:
+            raise Problem(_start(event), "yaml-limit", f"the file has more than {MAX_DOCUMENTS} documents", "split it")
 
     def _begin(self, event: yaml.NodeEvent, node: Sequence | Mapping) -> None:
         self._check_node(event)

@@ -10,8 +10,9 @@ from typing import Any
 
 import orjson
 from slow_model.compare import COMMAND, DECISION, Findings, PlainCap, caps_exceeded, compare
+from slow_model.documents import read_book
 from slow_model.past import NEVER_ACCEPTED
-from slow_model.rulebook import Book, read_book
+from slow_model.rulebook import Book
 from slow_model.timeline import Timeline, Versions, Wire, read_timeline
 from slow_model.user import SlowUser
 

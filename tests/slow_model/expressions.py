@@ -1,13 +1,14 @@
-"""The few shapes of expressions that the chaos rules use, evaluated by walking Python's own syntax tree.
+"""The few shapes of expressions that the rules of the tests use, evaluated by walking Python's own syntax tree.
 
 Written from the language's description alone: numbers of `event` and `user` are doubles, a missing field is an error,
-`&&` and `||` give an answer where either side decides it.
+`&&` and `||` give an answer where either side decides it, dates in JSON are texts that `timestamp` reads.
 """
 
 import ast
 import operator
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -68,8 +69,16 @@ def _walk(node: ast.expr, roots: Roots) -> Any:
             return constant
         case ast.Name(id="true" | "false" as word):
             return word == "true"
+        case ast.Name(id="now"):
+            return roots["now"]("")
         case ast.Attribute(value=ast.Name(id=root), attr=field):
             return _field(roots, root, field)
+        case ast.Attribute(value=ast.Attribute(value=ast.Name(id="metric"), attr=name), attr=field):
+            return _field(roots, "metric", f"{name}.{field}")
+        case ast.Call(func=ast.Name(id="has"), args=[ast.Attribute(value=ast.Name(id=root), attr=field)]):
+            return _has(roots, root, field)
+        case ast.Call(func=ast.Name(id=function), args=[argument]) if function in _FUNCTIONS:
+            return _safely(lambda given, _: _FUNCTIONS[function](given), _walk(argument, roots), None)
         case ast.List(elts=items):
             return [_walk(item, roots) for item in items]
         case ast.BoolOp(op=op, values=sides):
@@ -89,6 +98,29 @@ def _field(roots: Roots, root: str, field: str) -> Any:
     except KeyError:
         raise Failed(f"no {root}.{field}") from None
     return float(found) if isinstance(found, int) and not isinstance(found, bool) else found
+
+
+def _has(roots: Roots, root: str, field: str) -> bool:
+    try:
+        _field(roots, root, field)
+    except Failed:
+        return False
+    return True
+
+
+def _timestamp(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"no time zone: {text}")
+    return moment.astimezone(UTC)
+
+
+_FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "timestamp": _timestamp,
+    "days": lambda number: timedelta(days=number),
+    "hours": lambda number: timedelta(hours=number),
+    "size": len,
+}
 
 
 def _truth(found: Any) -> bool:
@@ -114,5 +146,5 @@ def _logic(wanted: bool, sides: list[ast.expr], roots: Roots) -> bool:
 def _safely(operation: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
     try:
         return operation(left, right)
-    except (TypeError, ZeroDivisionError) as error:
+    except (TypeError, ValueError, ZeroDivisionError) as error:
         raise Failed(str(error)) from None

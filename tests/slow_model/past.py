@@ -1,10 +1,14 @@
 """A user's whole past, kept as it came: what was seen, sent and given back. Questions go through all of it again."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
+from slow_model.localtime import stands_in
+from slow_model.rulebook import Curve, Measure
 from slow_model.timeline import ms
 
 DAY_MS = 86_400_000
@@ -29,7 +33,7 @@ class Seen(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """A decision that counts: kind is send, shadow or held_out."""
+    """A decision that counts: kind is send, shadow or held_out. `entry` is the entry event as of then."""
 
     number: int
     command_id: str
@@ -40,14 +44,31 @@ class Sent(NamedTuple):
     purpose: str
     occurrence: str
     step: str
+    entry: Seen
+
+
+class Ended(NamedTuple):
+    """An event that matched a rule's `unless` when it arrived."""
+
+    trigger: str
+    same: tuple[str, ...]
+    event: Seen
+
+
+class Stage(NamedTuple):
+    """An event that matched a sequence's patterns of these numbers when it arrived."""
+
+    sequence: str
+    numbers: frozenset[int]
+    event: Seen
 
 
 class Points(NamedTuple):
-    """What one event added to a score or a count."""
+    """What one event added to a score; or to what is measured, as (worth, name)."""
 
     time_ms: int
     event_id: str
-    points: float
+    points: Any
 
 
 @dataclass
@@ -55,15 +76,23 @@ class Past:
     """Everything that happened to one user."""
 
     ids: list[tuple[str, int]] = field(default_factory=list)
-    events: list[Seen] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     given_back: dict[str, int] = field(default_factory=dict)
     """By command id, how many sends there were when its outcome said that nobody accepted it."""
+    goals_reached: set[int] = field(default_factory=set)
+    """Numbers of sends."""
     entries: list[tuple[str, str | None, int]] = field(default_factory=list)
     """Trigger, key, instant of each entry, restarts too."""
     words: list[tuple[str, Any]] = field(default_factory=list)
     """Profiles and the outcomes that speak of consent and addresses, in order."""
     added: dict[str, list[Points]] = field(default_factory=dict)
+    """By score, metric or level, in the order of arrival."""
+    ended: list[Ended] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    used: set[tuple[str, str]] = field(default_factory=set)
+    """Sequence and event id of each event that a sequence has used."""
+    fired: set[tuple[str, str]] = field(default_factory=set)
+    """Source and local date of each slot and date that came."""
 
     def is_repeated(self, event_id: str, now_ms: int) -> bool:
         """Whether the id is one of the last 64 remembered within 24 h; it is remembered from now on."""
@@ -116,18 +145,43 @@ class Past:
         return next(found, None)
 
 
-def faded(added: Iterable[Points], half_life_ms: int, ceiling: float | None, at_ms: int) -> float:
-    """A score's value at an instant, from all that was added by then; a ceiling cuts after each in (time, id) order."""
+def faded(added: Iterable[Points], curve: Curve, ceiling: float | None, at_ms: int) -> float:
+    """A score's value at an instant, from all that was added by then; a ceiling cuts after each in (time, id) order.
+
+    What it cuts is what the last addition brings; what fades is what was let in.
+    """
     if ceiling is None:
-        return sum(p.points * 2.0 ** ((p.time_ms - at_ms) / half_life_ms) for p in added if p.time_ms <= at_ms)
-    total, since = 0.0, 0
-    for time_ms, _, points in sorted(added):
-        if time_ms <= at_ms:
-            total = min(total * 2.0 ** ((since - time_ms) / half_life_ms) + points, ceiling)
-            since = time_ms
-    return total * 2.0 ** ((since - at_ms) / half_life_ms)
+        return math.fsum(each.points * curve.share(at_ms - each.time_ms) for each in added if each.time_ms <= at_ms)
+    let_in: list[tuple[int, float]] = []
+    for time_ms, _, points in sorted(each for each in added if each.time_ms <= at_ms):
+        room = ceiling - _sum_of(let_in, curve, time_ms)
+        let_in.append((time_ms, min(points, room)))
+    return _sum_of(let_in, curve, at_ms)
 
 
-def count_in(added: Iterable[Points], within_ms: int, at_ms: int) -> float:
-    """How many stand in (at - within, at]."""
-    return sum(at_ms - within_ms < each.time_ms <= at_ms for each in added)
+def _sum_of(let_in: list[tuple[int, float]], curve: Curve, at_ms: int) -> float:
+    return math.fsum(points * curve.share(at_ms - time_ms) for time_ms, points in let_in)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measure says at an instant. `first` and `last` are None where nothing stands in the window."""
+
+    count: int
+    sum: float
+    distinct: int
+    first_ms: int | None
+    last_ms: int | None
+
+
+def measured(added: Iterable[Points], measure: Measure, zone: ZoneInfo, at_ms: int) -> Measured:
+    """Counts everything in the window again."""
+    inside = [each for each in added if stands_in(measure.window, zone, each.time_ms, at_ms)]
+    inside.sort(key=lambda each: (each.time_ms, each.event_id))
+    return Measured(
+        len(inside),
+        math.fsum(each.points[0] for each in inside),
+        len({each.points[1] for each in inside}),
+        inside[0].time_ms if inside else None,
+        inside[-1].time_ms if inside else None,
+    )

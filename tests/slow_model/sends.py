@@ -1,22 +1,32 @@
 """The gates of one send, asked of a user's whole past: each counts or searches again, nothing is kept up to date."""
 
 import hashlib
+import math
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import orjson
+from slow_model.localtime import first_loud, is_quiet, next_window, stands_in, zone_of
 from slow_model.past import Past, Sent, instant
-from slow_model.rulebook import Cap, Quiet, Rule
-
-MINUTE_MS = 60_000
+from slow_model.rulebook import Cap, Rule
 
 
 def share_of(*words: str) -> float:
     """Where (0, 100) the hash of these words lies: assignment is a function of names alone."""
     digest = hashlib.blake2b(orjson.dumps(words), digest_size=8).digest()
     return (int.from_bytes(digest, "big") + 0.5) / 2.0**64 * 100
+
+
+def variant(rule: Rule, user_id: str) -> str | None:
+    """The user's variant by weighted rendezvous hashing: of -weight / ln(hash in (0, 1)) the largest wins."""
+
+    def rank(each: tuple[str, float]) -> float:
+        name, weight = each
+        return -weight / math.log(share_of("variant", rule.salt, user_id, name) / 100)
+
+    weighted = sorted(each for each in rule.variants if each[1] > 0)
+    return max(weighted, key=rank)[0] if weighted else None
 
 
 @dataclass
@@ -32,7 +42,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Question:
-    """One send before its gates. `when` is its condition's answer, asked by whoever knows scores."""
+    """One send before its gates. `when` and `maxima` are the answers of expressions, asked by whoever knows scores."""
 
     rule: Rule
     user_id: str
@@ -42,6 +52,8 @@ class Question:
     now_ms: int
     paused: frozenset[str]
     when: bool
+    maxima: tuple[int, ...]
+    """Of each cap of the rule, how many it allows."""
 
 
 def ask(question: Question, past: Past) -> Verdict:
@@ -76,7 +88,7 @@ def ask(question: Question, past: Past) -> Verdict:
     if holding:
         until = first_loud(rule.quiet, zone, now_ms)
         stops("quiet", False, next_eligible=instant(until))
-        return _deferred("quiet", until if all(q.over == "defer" for q in holding) else None, expires_ms, answers)
+        return _held("quiet", all(q.over == "defer" for q in holding), until, expires_ms, answers)
     stops("quiet", True)
     return _caps(question, past, zone, kind, reason, answers)
 
@@ -90,38 +102,43 @@ def _mode(question: Question) -> tuple[str, str | None]:
     return ("shadow", "mode") if rule.mode == "shadow" or outside else ("send", None)
 
 
-def _deferred(reason: str, until: int | None, expires_ms: int, answers: list[dict[str, Any]]) -> Verdict:
-    if until is None:
+def _held(reason: str, defers: bool, until: int | None, expires_ms: int, answers: list[dict[str, Any]]) -> Verdict:
+    """Dropped, or put off to an instant before the expiry; what would never pass is never before it."""
+    if not defers:
         return Verdict("drop", reason, answers)
-    if until < expires_ms:
+    if until is not None and until < expires_ms:
         return Verdict("defer", reason, answers, until)
-    answers.append({"gate": "expiry", "passed": False, "limit": instant(expires_ms), "next_eligible": instant(until)})
+    late = {"gate": "expiry", "passed": False, "limit": instant(expires_ms)}
+    answers.append(late if until is None else {**late, "next_eligible": instant(until)})
     return Verdict("drop", "expired", answers, cause=reason)
 
 
 def _caps(
     question: Question, past: Past, zone: ZoneInfo, kind: str, reason: str | None, answers: list[dict[str, Any]]
 ) -> Verdict:
-    caps = question.rule.caps
+    caps, maxima = question.rule.caps, question.maxima
     counted = [counted_in(cap, question, past, zone, kind) for cap in caps]
-    full = [(cap, times) for cap, times in zip(caps, counted, strict=True) if len(times) >= cap.max]
+    full = [each for each in zip(caps, maxima, counted, strict=True) if len(each[2]) >= each[1]]
     if full:
-        cap, times = full[0]
-        until = max(room_at(each, seen, zone, question.now_ms) for each, seen in full)
-        shown = {"observed": len(times), "limit": limit_text(cap), "next_eligible": instant(until)}
+        cap, most, times = full[0]
+        rooms = [room_at(each, most, seen, zone, question.now_ms) for each, most, seen in full]
+        until = None if None in rooms else max(room for room in rooms if room is not None)
+        shown: dict[str, Any] = {"observed": len(times), "limit": limit_text(cap, most)}
+        if until is not None:
+            shown["next_eligible"] = instant(until)
         answers.append({"gate": "cap", "passed": False, **shown})
         expires_ms = question.due_ms + question.rule.expires_ms
-        return _deferred("cap", until if all(c.over == "defer" for c, _ in full) else None, expires_ms, answers)
+        return _held("cap", all(cap.over == "defer" for cap, _, _ in full), until, expires_ms, answers)
     if caps:
-        nearest = min(range(len(caps)), key=lambda number: caps[number].max - len(counted[number]))
-        more = {"observed": len(counted[nearest]), "limit": limit_text(caps[nearest])}
+        nearest = min(range(len(caps)), key=lambda number: maxima[number] - len(counted[number]))
+        more = {"observed": len(counted[nearest]), "limit": limit_text(caps[nearest], maxima[nearest])}
     answers.append({"gate": "cap", "passed": True, **(more if caps else {})})
     return Verdict(kind, reason, answers)
 
 
-def limit_text(cap: Cap) -> str:
+def limit_text(cap: Cap, most: int) -> str:
     """A cap as decisions show it."""
-    return f"{cap.max} per {cap.per} by {cap.scope}"
+    return f"{most} per {cap.per} by {cap.scope}"
 
 
 def counted_in(cap: Cap, question: Question, past: Past, zone: ZoneInfo, kind: str) -> list[int]:
@@ -138,71 +155,17 @@ def counted_in(cap: Cap, question: Question, past: Past, zone: ZoneInfo, kind: s
             return False
         return cap.scope != "purpose" or each.purpose == rule.purpose
 
-    def in_window(at_ms: int) -> bool:
-        if cap.rolling_ms is not None:
-            return question.now_ms - cap.rolling_ms < at_ms <= question.now_ms
-        return _calendar(cap.per, zone, at_ms) == _calendar(cap.per, zone, question.now_ms)
-
     standing = (each for each in past.sent if each.kind == kind and not past.released(each))
-    return [each.at_ms for each in standing if in_window(each.at_ms) and in_scope(each)]
+    return [
+        each.at_ms for each in standing if stands_in(cap.window, zone, each.at_ms, question.now_ms) and in_scope(each)
+    ]
 
 
-def room_at(cap: Cap, times: list[int], zone: ZoneInfo, now_ms: int) -> int:
-    """The first instant at which fewer than the maximum of those counted stand in the window."""
-    rolling_ms = cap.rolling_ms
-    if rolling_ms is None:
-        return _next_window(cap.per, zone, now_ms)
-    leaving = sorted(at_ms + rolling_ms for at_ms in times)
-    return next(at for at in leaving if sum(other > at for other in leaving) < cap.max)
-
-
-def zone_of(name: str | None) -> ZoneInfo:
-    """The user's zone, UTC where it is unknown or empty."""
-    return known_zone(name) or ZoneInfo("UTC")
-
-
-def known_zone(name: str | None) -> ZoneInfo | None:
-    """The zone of a name, None where there is none."""
-    try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError):
+def room_at(cap: Cap, most: int, times: list[int], zone: ZoneInfo, now_ms: int) -> int | None:
+    """The first instant at which fewer than so many of those counted stand in the window; None where 0 are allowed."""
+    if most <= 0:
         return None
-
-
-def _day(zone: ZoneInfo, at_ms: int) -> date:
-    return datetime.fromtimestamp(at_ms / 1000, zone).date()
-
-
-def _calendar(unit: str, zone: ZoneInfo, at_ms: int) -> tuple[int, ...]:
-    day = _day(zone, at_ms)
-    if unit == "calendar day":
-        return day.year, day.month, day.day
-    return day.isocalendar()[:2] if unit == "calendar week" else (day.year, day.month)
-
-
-def _next_window(unit: str, zone: ZoneInfo, now_ms: int) -> int:
-    """The first instant of the next local day, week or month: found day by day."""
-    day = _day(zone, now_ms)
-    while True:
-        day += timedelta(days=1)
-        midnight = datetime.combine(day, time(), zone).astimezone(UTC)
-        at_ms = int(midnight.timestamp()) * 1000
-        if _calendar(unit, zone, at_ms) != _calendar(unit, zone, now_ms):
-            return at_ms
-
-
-def is_quiet(quiet: Quiet, user_zone: ZoneInfo, at_ms: int) -> bool:
-    """Whether a local clock reads a time in the period."""
-    zone = ZoneInfo(quiet.zone) if quiet.zone else user_zone
-    reading = f"{datetime.fromtimestamp(at_ms // 1000, zone):%H:%M}"
-    if quiet.start < quiet.end:
-        return quiet.start <= reading < quiet.end
-    return reading >= quiet.start or reading < quiet.end
-
-
-def first_loud(periods: tuple[Quiet, ...], zone: ZoneInfo, now_ms: int) -> int:
-    """The first whole minute after now that is in none of the periods."""
-    at_ms = now_ms // MINUTE_MS * MINUTE_MS + MINUTE_MS
-    while any(is_quiet(each, zone, at_ms) for each in periods):
-        at_ms += MINUTE_MS
-    return at_ms
+    if cap.window.ms is None:
+        return next_window(cap.window, zone, now_ms)
+    leaving = sorted(at_ms + cap.window.ms for at_ms in times)
+    return next(at for at in leaving if sum(other > at for other in leaving) < most)

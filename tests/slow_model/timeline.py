@@ -73,6 +73,10 @@ class Timeline:
         self.look_positions.append(position)
         self._look_times.append(now_ms)
 
+    def horizon_ms(self, user_id: str) -> int:
+        """The last instant at which anything can be decided about a user."""
+        return max(last.now_ms for last in [*self.looks[-1:], *self.facts[user_id][-1:]])
+
     def next_look(self, after_position: int, due_ms: int) -> int | None:
         """The number of the first look after a position that comes at an instant or later."""
         number = max(bisect_left(self.look_positions, after_position + 1), bisect_left(self._look_times, due_ms))

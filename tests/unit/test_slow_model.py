@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from slow_model.documents import read_book
 from slow_model.expressions import Failed, holds, value
-from slow_model.past import NEVER_ACCEPTED, Points, count_in, faded
-from slow_model.rulebook import Quiet, read_book
-from slow_model.sends import first_loud, zone_of
+from slow_model.localtime import first_loud, zone_of
+from slow_model.past import NEVER_ACCEPTED, Points, faded, measured
+from slow_model.rulebook import Curve, Measure, Pattern, Quiet, Window
+from slow_model.sends import variant
 from slow_model.timeline import Fact, Timeline, Versions, ms
 from slow_model.user import SlowUser
 
@@ -39,15 +41,17 @@ def at(text: str) -> int:
     return ms(datetime.fromisoformat(text).replace(tzinfo=UTC).isoformat())
 
 
+CONSENT = {"marketing": {"granted": True, "time": "2026-01-01T00:00:00+00:00"}}
+
+
 class World:
     """A user, a clock that stops where something is said, and rules that may be replaced."""
 
-    def __init__(self, *rules: str) -> None:
+    def __init__(self, *rules: str, begin: str = "2026-01-01 00:00", zone: str | None = "UTC") -> None:
         self.timeline, self.rules, self.position, self.version = Timeline(), rules, 0, 1
         self.paused: dict[int, frozenset[str]] = {0: frozenset()}
         self.control = 0
-        consent = {"marketing": {"granted": True, "time": "2026-01-01T00:00:00+00:00"}}
-        self.profile("2026-01-01 00:00", zone="UTC", consent=consent)
+        self.profile(begin, zone=zone, consent=CONSENT)
 
     @property
     def versions(self) -> Versions:
@@ -86,13 +90,13 @@ class World:
         ]
 
     def written(self) -> Any:
-        def books(versions: Versions) -> Any:
-            templates = [(name * 32, {"kind": "template", "path": f"{name}.liquid", "body": ""}) for name in "ab"]
-            body = self.rules[versions.manifest - 1]
-            rules = [("r", {"kind": "rule", "path": "r.yaml", "body": body})]
-            return read_book([*rules, *templates]), self.paused[versions.control]
+        return SlowUser("u1", self.timeline, self.books).decide()
 
-        return SlowUser("u1", self.timeline, books).decide()
+    def books(self, versions: Versions) -> Any:
+        templates = [(name * 32, {"kind": "template", "path": f"{name}.liquid", "body": ""}) for name in "ab"]
+        body = self.rules[versions.manifest - 1]
+        rules = [("r", {"kind": "rule", "path": "r.yaml", "body": body})]
+        return read_book([*rules, *templates]), self.paused[versions.control]
 
 
 def test_1_a_cap_is_open_at_its_old_end() -> None:
@@ -114,6 +118,37 @@ def test_1_a_deferring_cap_leaves_at_the_first_instant_with_room() -> None:
 def test_2_a_night_in_which_the_clocks_go_forward_is_an_hour_shorter() -> None:
     night = Quiet("21:00", "08:00", None, "defer")
     assert first_loud((night,), zone_of("Europe/Berlin"), at("2026-03-28 22:00")) == at("2026-03-29 06:00")
+
+
+@pytest.mark.parametrize(
+    ("due", "leaves"),
+    [
+        ("2026-03-28 22:00", "2026-03-29 01:00"),  # 02:30 does not exist: 03:00 there
+        ("2026-10-24 22:00", "2026-10-25 00:30"),  # the first 02:30
+        ("2026-10-25 01:10", "2026-10-25 01:30"),  # 02:10 for the second time is quiet again by its reading
+    ],
+)
+def test_3_a_closing_time_that_does_not_exist_or_comes_twice(due: str, leaves: str) -> None:
+    night = Quiet("21:00", "02:30", None, "defer")
+    assert first_loud((night,), zone_of("Europe/Berlin"), at(due)) == at(leaves)
+
+
+DAILY = 'trigger: t\npurpose: marketing\non: {every: day, at: "02:30"}\nsend: a\n'
+
+
+@pytest.mark.parametrize(
+    ("begin", "slots"),
+    [
+        ("2026-03-28 12:00", ["03-29 01:00 send", "03-30 00:30 send"]),
+        ("2026-10-24 12:00", ["10-25 00:30 send", "10-26 01:30 send"]),
+    ],
+)
+def test_4_a_slot_that_does_not_exist_comes_at_the_jump_and_one_that_comes_twice_once(
+    begin: str, slots: list[str]
+) -> None:
+    world = World(DAILY, begin=begin, zone="Europe/Berlin")
+    world.until(f"{begin[:7]}-{int(begin[8:10]) + 2} 12:00")
+    assert world.decided() == slots
 
 
 @pytest.mark.parametrize(("expires", "expected"), [("9h", "drop expired"), ("9h1m", "defer quiet")])
@@ -151,6 +186,15 @@ def test_8_a_score_falls_only_after_it_was_armed() -> None:
     assert world.decided() == ["01-09 00:00 send"]
 
 
+def test_9_an_iso_week_in_the_user_s_zone_spans_the_year() -> None:
+    rule = PING + "cap: {max: 2, per: calendar week, over: defer}\nexpires: 7d\nsend: a\n"
+    world = World(rule, begin="2026-12-28 00:00", zone="Pacific/Auckland")
+    for day in ("2026-12-29", "2026-12-31", "2027-01-02"):
+        world.event(f"{day} 00:00", "ping")
+    world.until("2027-01-03 12:00")
+    assert world.decided()[2:] == ["01-02 00:00 defer cap", "01-03 11:00 send"]
+
+
 def test_10_a_held_send_is_planned_anew_where_the_user_moves() -> None:
     world = World(PING + 'quiet: {from: "21:00", to: "08:00"}\nsend: a\n')
     world.event("2026-01-05 23:00", "ping")
@@ -158,6 +202,14 @@ def test_10_a_held_send_is_planned_anew_where_the_user_moves() -> None:
         "2026-01-06 03:00", zone="Asia/Tokyo", consent={"marketing": {"granted": True, "time": "2026-01-05T00:00Z"}}
     )
     assert world.decided() == ["01-05 23:00 defer quiet", "01-06 03:00 send"]
+
+
+def test_10_a_slot_that_came_for_a_local_date_does_not_come_twice_for_it() -> None:
+    world = World(DAILY.replace("02:30", "09:00"), begin="2026-01-05 00:00", zone="Europe/Berlin")
+    world.until("2026-01-05 12:00")
+    world.profile("2026-01-05 12:00", zone="America/New_York", consent=CONSENT)
+    world.until("2026-01-06 15:00")
+    assert world.decided() == ["01-05 08:00 send", "01-06 14:00 send"]
 
 
 def test_11_consent_that_is_withdrawn_while_it_waits_stops_the_send() -> None:
@@ -170,14 +222,27 @@ def test_11_consent_that_is_withdrawn_while_it_waits_stops_the_send() -> None:
     assert world.decided() == ["01-05 11:00 drop no_consent"]
 
 
+def test_12_an_edited_rule_leaves_what_runs_its_steps_and_delay() -> None:
+    edited = CART.replace("after: 1h", "after: 5h").replace("send: a", "send: b").replace("unless", "# unless")
+    world = World(CART, edited)
+    world.event("2026-01-05 10:00", "cart_updated", cart="c1")
+    world.event("2026-01-05 10:00", "cart_updated", cart="c2")
+    world.version = 2
+    world.event("2026-01-05 10:30", "ordered", cart="c1")
+    world.until("2026-01-05 12:00")
+    assert [(d["step"], d["outcome"], d["decided_at"][11:16]) for d in world.written().decisions] == [
+        ("a", "send", "11:00")
+    ]
+
+
 def test_12_a_removed_rule_sends_nothing_and_one_that_is_off_drops_what_falls_due() -> None:
     other = SCORE.replace("trigger: t", "trigger: other")
-    for second, expected in ((other, []), (CART + "mode: off\n", ["01-05 11:00 drop mode"])):
+    for second, reason in ((other, "withdrawn"), (CART + "mode: off\n", "mode")):
         world = World(CART, second)
         world.event("2026-01-05 10:00", "cart_updated", cart="c1")
         world.version = 2
         world.until("2026-01-05 12:00")
-        assert world.decided() == expected
+        assert world.decided() == [f"01-05 11:00 drop {reason}"]
 
 
 def test_a_paused_scope_drops_and_one_that_goes_on_sends() -> None:
@@ -200,12 +265,30 @@ def test_13_what_is_decided_stands_when_an_earlier_event_comes_late() -> None:
     assert world.decided() == ["01-05 11:00 send"]
 
 
+@pytest.mark.parametrize(("arrives", "expected"), [("11:00:30", []), ("11:01:01", ["01-05 11:01 send"])])
+def test_13_settling_lets_a_late_event_count(arrives: str, expected: list[str]) -> None:
+    world = World(CART + "settle: 1m\n")
+    world.event("2026-01-05 10:00", "cart_updated", cart="c1")
+    world.event(f"2026-01-05 {arrives}", "ordered", own="2026-01-05 10:59:50", cart="c1")
+    world.until("2026-01-05 12:00")
+    assert world.decided() == expected
+
+
 def test_14_of_two_sends_at_one_instant_the_higher_priority_takes_the_slot() -> None:
     cap = "cap: {max: 1, per: 1d, scope: purpose}\nsend: a\n"
     second = f"trigger: u\npurpose: marketing\npriority: 60\non: ping\n{cap}"
     world = World(f"{PING}{cap}---\n{second}")
     world.event("2026-01-05 10:00", "ping")
     assert [(d["trigger"], d["outcome"]) for d in world.written().decisions] == [("u", "send"), ("t", "drop")]
+
+
+def test_15_a_released_reservation_wakes_nothing() -> None:
+    world = World(PING + "cap: {max: 1, per: 1d, over: defer}\nexpires: 3d\nsend: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.event("2026-01-05 11:00", "ping")
+    world.outcome("2026-01-05 12:00", "refused", world.written().commands[0]["id"])
+    world.until("2026-01-06 11:00")
+    assert world.decided() == ["01-05 10:00 send", "01-05 11:00 defer cap", "01-06 10:00 send"]
 
 
 def test_16_a_restart_after_the_first_step_does_not_send_it_again() -> None:
@@ -215,6 +298,128 @@ def test_16_a_restart_after_the_first_step_does_not_send_it_again() -> None:
     world.event("2026-01-05 10:30", "ping", k="x")
     world.until("2026-01-05 12:00")
     assert world.decided() == ["01-05 10:00 send", "01-05 10:30 drop duplicate", "01-05 11:30 send"]
+
+
+def test_17_an_event_id_met_again_after_a_day_begins_again_under_the_same_command() -> None:
+    world = World(PING + "max_age: 3d\nsend: a\n")
+    for moment in ("2026-01-05 10:00", "2026-01-06 09:59:59", "2026-01-06 10:00"):
+        world.event(moment, "ping", own="2026-01-05 10:00", event_id="same")
+    assert world.decided() == ["01-05 10:00 send", "01-06 10:00 drop duplicate"]
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ("{curve: exponential, half_life: 1d}", "2026-01-07T00:00:00.001000Z"),
+        ("{curve: step, lifetime: 1d}", "2026-01-06T00:00:00Z"),
+        ("{curve: linear, lifetime: 1d}", "2026-01-05T18:00:00.001000Z"),
+        ("{curve: power, scale: 1d, exponent: 1}", "2026-01-08T00:00:00.001000Z"),
+    ],
+)
+def test_18_a_crossing_is_the_first_millisecond_below_the_line(curve: str, expected: str) -> None:
+    world = World(SCORE.replace("{curve: exponential, half_life: 1d}", curve).replace("max_age: 10m", "max_age: 7d"))
+    world.event("2026-01-05 00:00", "ping", n=0.8)
+    for moment in ("2026-01-05T18:00:00.001000Z", "2026-01-06T00:00:00Z", "2026-01-07T00:00:00.001000Z"):
+        world.until(moment[:-1].replace("T", " "))
+    world.until("2026-01-08 00:00:00.001")
+    assert [d["decided_at"] for d in world.written().decisions] == [expected]
+
+
+SEGMENT = """
+segment: loyal
+when: user.vip == true
+---
+trigger: t
+purpose: marketing
+on: {enters: loyal}
+send: a
+"""
+
+
+def test_19_a_segment_or_level_that_is_true_when_its_rule_is_published_has_not_crossed() -> None:
+    world = World(PING + "send: a\n", SEGMENT)
+    world.profile("2026-01-05 10:00", zone="UTC", attributes={"vip": True}, consent=CONSENT)
+    world.version = 2
+    world.profile("2026-01-05 11:00", zone="UTC", attributes={"vip": True}, consent=CONSENT)
+    world.profile("2026-01-05 12:00", zone="UTC", attributes={"vip": False}, consent=CONSENT)
+    world.profile("2026-01-05 13:00", zone="UTC", attributes={"vip": True}, consent=CONSENT)
+    assert world.decided() == ["01-05 13:00 send"]
+
+
+def test_20_data_that_is_missing_drops_the_send_and_a_where_that_fails_is_false() -> None:
+    world = World(PING + "send: {template: a, data: {total: event.total}}\n")
+    world.event("2026-01-05 10:00", "ping")
+    assert world.decided() == ["01-05 10:00 drop invalid_data"]
+    assert world.written().decisions[0]["inputs"]["path"] == "data.total"
+    other = World("trigger: t\npurpose: marketing\non: {event: ping, where: event.n > 1}\nsend: a\n")
+    other.event("2026-01-05 10:00", "ping")
+    assert other.decided() == []
+
+
+@pytest.mark.parametrize("zone", [None, "", "Mars/Olympus"])
+def test_21_an_unknown_zone_is_the_default_and_the_decision_says_so(zone: str | None) -> None:
+    world = World(PING + "send: a\n", zone=zone)
+    world.event("2026-01-05 10:00", "ping")
+    assert (
+        world.written().decisions[0]["inputs"] | {"zone": "UTC", "zone_given": zone or ""}
+        == (world.written().decisions[0]["inputs"])
+    )
+
+
+def test_22_a_grown_weight_moves_only_users_into_it() -> None:
+    def chosen(weights: str) -> list[str]:
+        text = f"{PING}experiment: {{variants: {{{weights}}}}}\nsend: a\n"
+        rule = World(text).books(Versions(1, 0))[0].rules["t"]
+        return [variant(rule, f"u{number}") or "" for number in range(2_000)]
+
+    before, after = chosen("p: 50, q: 50"), chosen("p: 60, q: 40")
+    moved = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert set(moved) == {"p"}
+    assert 0.08 < len(moved) / len(after) < 0.12
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{sequence: [ping, buy], within: 1h}", ["01-05 10:30 send", "01-05 10:50 send"]),
+        ("{event: ping, within: calendar day, sum: event.n, reaches: 5}", ["01-05 10:20 send"]),
+        ("{event: ping, within: 1h, distinct: event.n, falls_below: 2}", ["01-05 11:00 send"]),
+        ('{date: timestamp(user.trial), before: 1d, at: "09:00"}', ["01-05 09:00 send"]),
+        ('{every: monday, at: "12:00"}', ["01-05 12:00 send"]),
+    ],
+)
+def test_what_begins_a_rule_is_reasoned_by_hand(source: str, expected: list[str]) -> None:
+    world = World(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
+    world.profile("2026-01-04 01:00", zone="UTC", consent=CONSENT, attributes={"trial": "2026-01-06T10:00:00Z"})
+    world.until("2026-01-05 09:00")
+    for minute, name, n in ((0, "ping", 2), (20, "ping", 3), (30, "buy", 0), (50, "buy", 0), (55, "buy", 0)):
+        world.until(f"2026-01-05 10:{minute:02d}")
+        world.event(f"2026-01-05 10:{minute:02d}", name, n=n)
+    world.until("2026-01-05 13:00")
+    assert world.decided() == expected
+
+
+@pytest.mark.parametrize(
+    ("wait", "sent"),
+    [('{every: day, at: "09:00"}', "01-06 09:00"), ("{until: timestamp(user.trial)}", "01-05 16:00")],
+)
+def test_waits_end_at_the_next_slot_or_at_a_timestamp_that_the_profile_moves(wait: str, sent: str) -> None:
+    world = World(f"{PING}after: {wait}\nsend: a\n")
+    world.profile("2026-01-05 09:00", zone="UTC", consent=CONSENT, attributes={"trial": "2026-01-07T10:00:00Z"})
+    world.event("2026-01-05 10:00", "ping")
+    world.profile("2026-01-05 11:00", zone="UTC", consent=CONSENT, attributes={"trial": "2026-01-05T16:00:00Z"})
+    world.until("2026-01-06 10:00")
+    assert world.decided() == [f"{sent} send"]
+
+
+def test_a_goal_is_counted_once_within_its_time_and_a_branch_is_taken_as_of_its_due_time() -> None:
+    steps = "steps:\n  - if: event.n > 1\n    then: [exit]\n  - send: a\n"
+    world = World(f"{PING}goal: {{event: buy, within: 1h}}\n{steps}")
+    world.event("2026-01-05 10:00", "ping", n=2)
+    world.event("2026-01-05 10:01", "ping", n=1)
+    world.event("2026-01-05 11:01", "buy")
+    world.event("2026-01-05 11:01", "buy")
+    assert world.decided() == ["01-05 10:01 send", "01-05 11:01 goal"]
 
 
 def test_a_repeated_event_id_changes_nothing_and_is_forgotten_behind_64_others() -> None:
@@ -256,10 +461,12 @@ def test_inactivity_begins_when_the_last_event_leaves_the_window() -> None:
 
 
 def test_a_window_is_open_at_its_old_end_and_a_ceiling_cuts_after_each_addition() -> None:
-    assert count_in([Points(1_000, "a", 1), Points(2_000, "b", 1)], 1_000, 2_000) == 1
+    counted = [Points(1_000, "a", (0.0, None)), Points(2_000, "b", (0.0, None))]
+    assert measured(counted, Measure(Pattern(("e",)), Window(1_000)), zone_of("UTC"), 2_000).count == 1
     added = [Points(0, "a", 8.0), Points(1_000, "b", 8.0)]
-    assert faded(added, 1_000, None, 1_000) == 12.0
-    assert faded(added, 1_000, 10.0, 2_000) == 5.0
+    half = Curve("exponential", 1_000)
+    assert faded(added, half, None, 1_000) == 12.0
+    assert faded(added, half, 10.0, 2_000) == 5.0
 
 
 def test_an_expression_that_reads_a_missing_field_fails_unless_the_other_side_decides() -> None:

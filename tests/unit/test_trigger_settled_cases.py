@@ -316,3 +316,31 @@ def test_22_a_grown_weight_moves_only_users_into_it_and_holdouts_stay() -> None:
     small = {user for user in users if in_holdout("t", user, 10)}
     assert small < {user for user in users if in_holdout("t", user, 20)}
     assert 0.08 < len(small) / len(users) < 0.12
+
+
+COUNTED = "trigger: t\npurpose: marketing\non: {event: ordered, within: 1h, reaches: %s}\nunless: ordered\nsend: a\n"
+
+
+def test_what_makes_a_level_rise_does_not_end_what_the_rise_begins() -> None:
+    world = World(COUNTED % 2)
+    world.event("2026-01-05 10:00", "ordered")
+    world.event("2026-01-05 10:30", "ordered")
+    assert world.sent == [("2026-01-05 10:30:00", "t", "a")]
+
+
+def test_7_an_order_at_the_instant_of_a_crossing_ends_what_it_begins() -> None:
+    world = World("trigger: t\npurpose: marketing\non: {event: view, inactive: 1h}\nunless: ordered\nsend: a\n")
+    world.event("2026-01-05 10:00", "view")
+    world.event("2026-01-05 11:00", "ordered")
+    world.event("2026-01-05 12:00", "view")
+    world.event("2026-01-05 12:59:59.999", "ordered")
+    world.until("2026-01-05 14:00")
+    assert world.sent == [("2026-01-05 13:00:00", "t", "a")]
+
+
+@pytest.mark.parametrize(("one", "other"), [(2, 2.0), (0, -0.0)])
+def test_a_key_s_number_is_the_same_however_json_writes_it(one: float, other: float) -> None:
+    world = World(PING + "key: event.n\nreentry: never\nsend: a\n")
+    world.event("2026-01-05 10:00", "ping", n=one)
+    world.event("2026-01-05 11:00", "ping", n=other)
+    assert len(world.sent) == 1

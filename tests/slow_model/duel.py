@@ -1,0 +1,225 @@
+"""One history played twice: by the engine, and by the slow model; what each decided, as the same plain rows.
+
+Timers fire at their own instants, each by its own account of when that is; or at looks a fixed time apart, as in a
+worker that is behind.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from slow_model.documents import read_book
+from slow_model.grammar import TEMPLATES
+from slow_model.histories import Happening
+from slow_model.rulebook import Book
+from slow_model.timeline import Fact, Timeline, Versions, ms
+from slow_model.user import SlowUser
+
+from schemas.decisions import Decision
+from schemas.events import Event
+from schemas.outcomes import Outcome
+from schemas.profiles import Profile
+from triggers.diagnostics import SourceFile
+from triggers.encoding import decode, encode
+from triggers.evaluator import Evaluator
+from triggers.loader import load_rules
+from triggers.state import User, UserState
+from triggers.turn import Effects
+
+USER = "u1"
+Row = tuple[Any, ...]
+"""Trigger, occurrence, step, outcome, reason, decided_at, until, due, event ids."""
+
+
+def _iso(at_ms: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)).isoformat()
+
+
+def _ms(instant: Any) -> int | None:
+    return None if instant is None else ms(instant if isinstance(instant, str) else instant.isoformat())
+
+
+@dataclass
+class EngineRun:
+    """The engine over a history; `facts` is what it was told, for the model."""
+
+    evaluator: Evaluator
+    every_ms: int | None
+    between: Callable[[UserState], UserState] = lambda state: state
+    state: UserState = field(default_factory=lambda: UserState(User(USER)))
+    rows: list[Row] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
+    facts: list[Fact] = field(default_factory=list)
+    looks: list[int] = field(default_factory=list)
+    now_ms: int = 0
+    doubled: bool = False
+    """Whether every event comes twice."""
+    edited: Evaluator | None = None
+    """The engine under the rules that a happening of the kind `edit` puts in force."""
+    edited_ms: int | None = None
+    """When that was."""
+    after: timedelta = timedelta(days=9)
+    """How long timers are still looked at after the last thing that happened."""
+
+    def take(self, effects: Effects) -> None:
+        for decision in effects.decisions:
+            self.keep(decision)
+        self.commands += [command.id for command in effects.commands]
+        self.state = self.between(self.state)
+
+    def keep(self, decision: Decision) -> None:
+        """Keeps a decision as a row."""
+        gate = next((g for g in decision.gates if not g.passed), None)
+        until = gate.next_eligible if gate and decision.outcome == "defer" else None
+        self.rows.append(
+            (
+                decision.trigger,
+                decision.occurrence,
+                decision.step,
+                str(decision.outcome),
+                None if decision.reason is None else str(decision.reason),
+                _ms(decision.decided_at),
+                _ms(until),
+                _ms(decision.inputs.get("due")),
+                tuple(decision.event_ids),
+            )
+        )
+
+    def until(self, end_ms: int) -> None:
+        """Lets time pass up to an instant, that included."""
+        if self.every_ms is not None:
+            steps = range(self.now_ms + self.every_ms, end_ms, self.every_ms) if self.now_ms else ()
+            for at_ms in [*steps, end_ms]:
+                self.looks.append(at_ms)
+                if (due := self.state.next_due()) is not None and due <= at_ms:
+                    self.take(self.evaluator.fire_due(self.state, at_ms))
+        else:
+            while (due := self.state.next_due()) is not None and due <= end_ms:
+                self.now_ms = max(due, self.now_ms)
+                self.take(self.evaluator.fire_due(self.state, self.now_ms))
+        self.now_ms = end_ms
+
+    def play(self, start: datetime, happenings: list[Happening]) -> None:
+        """Plays everything, and what is due in the time after."""
+        for _ in self.playing(start, happenings):
+            pass
+
+    def playing(self, start: datetime, happenings: list[Happening]) -> Iterator[Happening]:
+        """Plays one thing after another: each is given when it and all that was due before it has been decided."""
+        now_ms = ms(start.isoformat())
+        for number, each in enumerate(happenings):
+            now_ms += each.gap_ms
+            if now_ms > self.now_ms:
+                self.until(now_ms - 1)
+                self.now_ms = now_ms
+            self.happen(each, number)
+            if self.doubled and each.kind == "event":
+                self.happen(each, number)
+            yield each
+        self.until(now_ms + int(self.after.total_seconds()) * 1000)
+        yield happenings[-1]
+
+    def happen(self, each: Happening, number: int) -> None:
+        now_ms = self.now_ms
+        if each.kind == "event":
+            body = {"id": f"e{each.number}-{number}", "type": each.name, "user_id": USER}
+            body |= {"time": _iso(now_ms - each.age_ms), "properties": each.properties}
+            self.tell("events", body)
+            self.take(self.evaluator.apply_event(self.state, Event.model_validate(body), now_ms))
+        elif each.kind == "profile":
+            body = _profile(each.properties, now_ms)
+            self.tell("profiles", body)
+            self.take(self.evaluator.apply_profile(self.state, Profile.model_validate(body), now_ms))
+        elif each.kind == "edit" and self.edited is not None:
+            self.evaluator, self.edited_ms = self.edited, now_ms
+        elif each.number < len(self.commands):
+            body = {"id": f"o{number}", "command_id": self.commands[-1 - each.number], "user_id": USER}
+            body |= {"kind": each.name, "time": _iso(now_ms)}
+            self.tell("outcomes", body)
+            self.take(self.evaluator.apply_outcome(self.state, Outcome.model_validate(body), now_ms))
+
+    def tell(self, topic: str, body: dict[str, Any]) -> None:
+        self.looks.append(-1)
+        self.facts.append(Fact(len(self.looks), self.now_ms, self.versions(self.now_ms), topic, body))
+
+    def versions(self, at_ms: int) -> Versions:
+        """Which rules were in force at an instant."""
+        return Versions(1 if self.edited_ms is None or at_ms < self.edited_ms else 2, 0)
+
+
+def _profile(properties: dict[str, Any], now_ms: int) -> dict[str, Any]:
+    attributes = {name: value for name, value in properties.items() if name not in ("zone", "consent")}
+    consent = {name: {"granted": True, "time": _iso(now_ms)} for name in properties["consent"]}
+    return {"user_id": USER, "zone": properties["zone"], "attributes": attributes, "consent": consent}
+
+
+class EveryInstant(Timeline):
+    """A timeline that is looked at whenever something is due: at its own instant, or at once where that is past."""
+
+    def __init__(self, run: EngineRun) -> None:
+        super().__init__()
+        self.run, self.end_ms = run, run.now_ms
+        self.facts[USER] = run.facts
+
+    def horizon_ms(self, user_id: str) -> int:  # noqa: ARG002 - there is one
+        return self.end_ms
+
+    def next_look(self, after_position: int, due_ms: int) -> int | None:
+        following = [fact for fact in self.facts[USER] if fact.position > after_position]
+        before = [fact.now_ms for fact in self.facts[USER] if fact.position <= after_position]
+        at_ms = max([due_ms, *before[-1:], *(look.now_ms for look in self.looks[-1:])])
+        if at_ms > (following[0].now_ms - 1 if following else self.end_ms):
+            return None
+        self.look(after_position, at_ms, self.run.versions(at_ms))
+        return len(self.looks) - 1
+
+
+def model_rows(run: EngineRun, *books: Book) -> list[Row]:
+    """What the slow model decides of what the engine was told, under the same rules."""
+    timeline = EveryInstant(run) if run.every_ms is None else _looked_at(run)
+    written = SlowUser(USER, timeline, lambda versions: (books[versions.manifest - 1], frozenset())).decide()
+    return [
+        (
+            *(decision[name] for name in ("trigger", "occurrence", "step", "outcome", "reason")),
+            _ms(decision["decided_at"]),
+            _ms(decision["until"]),
+            _ms(decision["inputs"].get("due")),
+            tuple(decision["event_ids"]),
+        )
+        for decision in written.decisions
+    ]
+
+
+def _looked_at(run: EngineRun) -> Timeline:
+    """When the engine looked at its timers."""
+    timeline = Timeline()
+    timeline.facts[USER] = run.facts
+    for position, at_ms in enumerate(run.looks, start=1):
+        if at_ms >= 0:
+            timeline.look(position, at_ms, run.versions(at_ms))
+    return timeline
+
+
+def edited_evaluator(before: str, after: str) -> Evaluator:
+    """The engine under an edited text, with what it keeps of the text before."""
+    loader = importlib.import_module("triggers.loader")
+    pinned = loader.pinned_triggers([SourceFile("r.yaml", before)], TEMPLATES)
+    return Evaluator(loader.load_rules([SourceFile("r.yaml", after)], TEMPLATES, pinned))
+
+
+def evaluator_of(text: str) -> Evaluator:
+    """The engine under the rules of a text."""
+    return Evaluator(load_rules([SourceFile("r.yaml", text)], TEMPLATES))
+
+
+def book_of(text: str) -> Book:
+    """The model's rules of a text."""
+    templates = [(digest, {"kind": "template", "path": f"{name}.liquid"}) for name, digest in TEMPLATES.items()]
+    return read_book([("r", {"kind": "rule", "path": "r.yaml", "body": text}), *templates])
+
+
+def recoded(state: UserState) -> UserState:
+    """The state as it comes back from its bytes."""
+    return decode(USER, encode(state))

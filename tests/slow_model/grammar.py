@@ -1,0 +1,290 @@
+"""Small rule sets, drawn by hypothesis from a grammar of mixed kinds.
+
+Durations come from the one short list that the gaps of histories come from: windows, waits and events meet.
+"""
+
+from typing import Any
+
+import orjson
+from hypothesis import strategies as st
+
+FEATURES = {
+    "metrics": False,
+    "segments": False,
+    "measured levels": False,
+    "schedules": False,
+    "dates": False,
+    "waits": False,
+    "sequences": False,
+    "pin": False,
+}
+"""What the engine has of the language's later parts: a kind that is off is not drawn."""
+
+TEMPLATES = {name: name * 32 for name in "abc"}
+LENGTHS = ["10m", "30m", "1h", "6h", "1d"]
+Node = dict[str, Any]
+
+
+lengths = st.sampled_from(LENGTHS)
+types = st.sampled_from(["ping", "buy", "view"])
+lines = st.sampled_from([1, 2, 3])
+wheres = st.sampled_from(
+    ["event.n > 1", "event.n <= 1", 'event.k == "x"', "has(event.n)", 'event.n > 0 || event.k == "y"']
+)
+
+
+def on(feature: str) -> bool:
+    """Whether a kind is drawn."""
+    return FEATURES[feature]
+
+
+def maybe(strategy: st.SearchStrategy[Any], one_in: int = 3) -> st.SearchStrategy[Any]:
+    """Something, now and then; None means that the key is left out."""
+    return st.one_of(*[st.none()] * (one_in - 1), strategy)
+
+
+def nodes(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[Node]:
+    """A mapping without the keys that came out as None. `from_` is `from`."""
+    named = {key.rstrip("_"): strategy for key, strategy in keys.items()}
+    return st.fixed_dictionaries(named).map(lambda node: {k: node[k] for k in named if node[k] is not None})
+
+
+def some(strategy: st.SearchStrategy[Any], most: int = 2) -> st.SearchStrategy[Any]:
+    """One of them, or a list."""
+    return st.one_of(strategy, st.lists(strategy, min_size=1, max_size=most))
+
+
+sources_of_events = st.one_of(types, nodes(event=types, where=maybe(wheres, 2)))
+
+# what begins ---------------------------------------------------------------------------------------------------------
+
+
+def _way(line: float, rearm: float, falls: bool) -> Node:
+    low, high = min(line, rearm), max(line, rearm)
+    return {"falls_below": low, "rearm": high} if falls else {"reaches": high, "rearm": low}
+
+
+ways = st.builds(_way, lines, lines, st.booleans())
+score_ways = st.builds(_way, st.sampled_from([0.3, 0.7, 1]), st.sampled_from([0.3, 0.9, 1.1, 2.5]), st.booleans())
+windows = st.one_of(lengths, st.sampled_from(["calendar day", "calendar week", "calendar month"]))
+
+
+@st.composite
+def crossings(draw: st.DrawFn) -> Node:
+    """A count, sum or number of different values within a window, a score, or inactivity."""
+    kind = draw(st.sampled_from(["count", "score", "inactive"]))
+    if kind == "score":
+        return {"score": draw(st.sampled_from(["s", "t"])), **draw(score_ways)}
+    node: Node = draw(nodes(event=types, where=maybe(wheres)))
+    if kind == "inactive":
+        return {**node, "inactive": draw(lengths)}
+    if on("measured levels"):
+        measure = draw(st.sampled_from([{}, {"sum": "event.n"}, {"distinct": "event.n"}, {"distinct": "event.k"}]))
+        groups = draw(st.sampled_from([{}, {}, {"same": "k"}]))
+        return {**node, **groups, **measure, "within": draw(windows), **draw(ways)}
+    return {**node, "within": draw(lengths), **draw(ways)}
+
+
+zones = maybe(st.sampled_from(["UTC", "Europe/Berlin", "Australia/Lord_Howe"]))
+clocks = st.sampled_from(["00:00", "02:30", "08:00", "21:00"])
+weekdays = st.sampled_from(["mon", "sat", "sunday"])
+schedules = st.one_of(
+    nodes(every=st.one_of(st.just("day"), some(weekdays)), at=clocks, zone=zones),
+    nodes(every=st.just("month"), day=st.sampled_from([1, 28, "last"]), at=clocks, zone=zones),
+)
+moments = st.sampled_from(["timestamp(user.trial)", "timestamp(user.born)"])
+dates = st.one_of(
+    nodes(date=moments, before=st.sampled_from(["1d", "2d"]), at=clocks, yearly=maybe(st.just(True)), zone=zones),
+    nodes(date=moments, after=st.sampled_from(["1h", "1d"]), yearly=maybe(st.just(True)), zone=zones),
+)
+chains = st.lists(sources_of_events, min_size=2, max_size=3)
+sequences = nodes(sequence=chains, within=lengths, same=maybe(st.just("k")))
+borders = st.one_of(
+    nodes(enters=st.sampled_from(["q", "r"])),
+    nodes(leaves=st.sampled_from(["q", "r"])),
+)
+
+
+def sources() -> st.SearchStrategy[Any]:
+    """One source, of the kinds that are on."""
+    kinds = [sources_of_events, sources_of_events, crossings()]
+    kinds += [st for feature, st in _LATER_SOURCES if on(feature)]
+    return st.one_of(*kinds)
+
+
+_LATER_SOURCES: list[tuple[str, st.SearchStrategy[Any]]] = [
+    ("schedules", schedules),
+    ("dates", dates),
+    ("sequences", sequences),
+    ("segments", borders),
+]
+
+# the rest of a rule --------------------------------------------------------------------------------------------------
+
+quiets = st.one_of(
+    nodes(from_=clocks, to=st.sampled_from(["02:00", "03:30", "09:00"]), over=maybe(st.just("drop")), zone=zones),
+    nodes(from_=st.just("20:00"), to=st.just("07:00"), days=st.lists(weekdays, min_size=1, max_size=2, unique=True)),
+    nodes(from_=st.just("2026-03-29"), through=st.just("2026-03-30"), zone=zones),
+    nodes(from_=st.just("2026-10-25"), through=st.just("2026-10-25"), over=maybe(st.just("drop"))),
+)
+caps = nodes(
+    max=st.sampled_from([1, 1, 2, "user.limit"]),
+    per=windows,
+    scope=maybe(st.sampled_from(["trigger", "key", "purpose", "channel", "all"]), 2),
+    over=maybe(st.just("defer"), 2),
+)
+
+
+def conditions(has_event: bool) -> st.SearchStrategy[str]:
+    """Conditions of `when` and `if`; without an entry event they read none."""
+    texts = ["score.s >= 0.6", "user.vip == true", "user.limit > 1 && !(score.t < 0.3)"]
+    texts += ["event.n > 1", 'event.k != "x"', "now > event.time"] if has_event else []
+    texts += ["metric.m.count >= 2", "metric.m.sum < 3", "metric.d.distinct == 1"] if on("metrics") else []
+    texts += ["segment.q", "!segment.r"] if on("segments") else []
+    return st.sampled_from(texts)
+
+
+def waits() -> st.SearchStrategy[Any]:
+    """A wait, in the forms that are on."""
+    later = [nodes(until=st.sampled_from(["timestamp(user.trial)", "timestamp(user.trial) - hours(1)"])), schedules]
+    return st.one_of(lengths, *(later if on("waits") else []))
+
+
+@st.composite
+def steps(draw: st.DrawFn, has_event: bool) -> list[Any]:
+    """Up to three sends with waits, a branch or an end between them."""
+    found: list[Any] = [{"send": {"template": "a", "id": "one"}}]
+    for name in draw(st.sampled_from([(), ("two",), ("two", "three")])):
+        found += [{"wait": draw(waits())}] if draw(st.booleans()) else []
+        send = {"send": {"template": "b", "id": name}}
+        branch: Node = {
+            "plain": {},
+            "then": {"then": [send]},
+            "else": {"then": [send], "else": [{"wait": draw(lengths)}]},
+            "exit": {"then": ["exit"], "else": [send]},
+        }[draw(st.sampled_from(["plain", "then", "else", "exit"]))]
+        found.append({"if": draw(conditions(has_event)), **branch} if branch else send)
+    return found
+
+
+@st.composite
+def triggers(draw: st.DrawFn, name: str) -> Node:
+    """One trigger."""
+    begins = draw(some(sources()))
+    has_event = _has_event({"on": begins})
+    same = maybe(st.just("k")) if has_event else st.none()
+    keys = st.sampled_from(["event.k", ["event.k", "event.n"], "user.id"] if has_event else ["user.id"])
+    node = draw(
+        nodes(
+            trigger=st.just(name),
+            purpose=st.sampled_from(["marketing", "marketing", "news", "transactional"]),
+            mode=maybe(st.sampled_from(["shadow", "canary 50%", "off"]), 9),
+            on=st.just(begins),
+            key=maybe(keys, 2),
+            overlap=maybe(st.just("ignore")),
+            reentry=maybe(st.one_of(st.just("never"), lengths)),
+            cap=maybe(some(caps), 2),
+            quiet=maybe(some(quiets)),
+            expires=maybe(st.sampled_from(["30m", "6h", "3d"]), 2),
+            max_age=maybe(st.sampled_from(["10m", "1h", "3d"])),
+            settle=maybe(st.sampled_from(["1s", "10m"])),
+            priority=maybe(st.sampled_from([40, 60])),
+            holdout=maybe(st.just("50%"), 6),
+            goal=maybe(nodes(event=types, within=lengths, same=same), 4),
+        )
+    )
+    return node | draw(kept_parts(has_event))
+
+
+@st.composite
+def kept_parts(draw: st.DrawFn, has_event: bool) -> Node:
+    """What occurrences that run keep when their rule is edited."""
+    same = maybe(st.just("k")) if has_event else st.none()
+    listened = st.one_of(types, nodes(event=types, where=maybe(wheres), same=same))
+    node = draw(
+        nodes(
+            after=maybe(waits(), 2),
+            unless=maybe(some(listened)),
+            when=maybe(conditions(has_event), 4),
+            experiment=maybe(st.just({"variants": {"p": 1, "q": 2}}), 6),
+        )
+    )
+    return node | draw(st.one_of(st.just({"send": "a"}), steps(has_event).map(lambda listed: {"steps": listed})))
+
+
+_KEPT = ("after", "unless", "when", "experiment", "send", "steps")
+
+
+def _has_event(trigger: Node) -> bool:
+    return any(isinstance(each, str) or set(each) <= {"event", "where"} for each in _listed(trigger["on"]))
+
+
+def _listed(node: Any) -> list[Any]:
+    return node if isinstance(node, list) else [node]
+
+
+curves = st.sampled_from(
+    [
+        {"curve": "exponential", "half_life": "1h"},
+        {"curve": "linear", "lifetime": "6h"},
+        {"curve": "step", "lifetime": "1h"},
+        {"curve": "power", "scale": "1h", "exponent": 1.5},
+    ]
+)
+additions = nodes(event=types, where=maybe(wheres), points=st.sampled_from(["1", "event.n", "0.7"]))
+
+
+@st.composite
+def scores(draw: st.DrawFn, name: str) -> Node:
+    """One score."""
+    ceiling = draw(maybe(st.just(2.6)))
+    node = {"score": name, "decay": draw(curves), "add": draw(some(additions))}
+    return node if ceiling is None else {**node, "ceiling": ceiling}
+
+
+policies = nodes(
+    policy=st.sampled_from(["one", "two"]),
+    for_=st.sampled_from([{}, {"purpose": "marketing"}, {"channel": "email"}, {"purpose": "transactional"}]),
+    cap=maybe(caps.map(lambda cap: {"scope": "all", **cap}), 2),
+    quiet=maybe(quiets),
+    holdout=maybe(st.just("30%"), 6),
+    expires=st.sampled_from(["1h", "2d"]),
+)
+
+
+def _metrics(draw: st.DrawFn) -> list[Node]:
+    within = st.one_of(windows, st.just("ever"))
+    counted = draw(nodes(metric=st.just("m"), event=types, where=maybe(wheres), within=within, sum=st.just("event.n")))
+    return [counted, draw(nodes(metric=st.just("d"), event=types, within=within, distinct=st.just("event.k")))]
+
+
+def _segments(draw: st.DrawFn) -> list[Node]:
+    texts = ["user.vip == true", "score.s >= 0.6", "score.s < 0.3", "user.vip == true && score.s >= 0.6"]
+    texts += ["metric.m.count >= 2", "metric.d.distinct == 0"] if on("metrics") else []
+    texts += ["now >= timestamp(user.trial)"]
+    return [{"segment": name, "when": draw(st.sampled_from(texts))} for name in ("q", "r")]
+
+
+@st.composite
+def rule_sets(draw: st.DrawFn) -> str:
+    """A file of one to three triggers with scores and policies, and what else is on."""
+    documents = [draw(scores("s")), draw(scores("t"))]
+    documents += _metrics(draw) if on("metrics") else []
+    documents += _segments(draw) if on("segments") else []
+    documents += [draw(triggers(name)) for name in ("k", "l", "m")[: draw(st.integers(1, 3))]]
+    documents += draw(st.lists(policies, max_size=2, unique_by=lambda policy: policy["policy"]))
+    return _file(documents)
+
+
+@st.composite
+def editions(draw: st.DrawFn) -> tuple[str, str]:
+    """A file of two triggers, and the same in which one is edited or was taken out."""
+    definitions, triggers_ = [draw(scores("s")), draw(scores("t"))], [draw(triggers(name)) for name in ("k", "l")]
+    edited = {key: value for key, value in triggers_[0].items() if key not in _KEPT}
+    edited |= draw(kept_parts(_has_event(triggers_[0])))
+    following = draw(st.sampled_from([[edited], [edited], [edited], []]))
+    return _file([*definitions, *triggers_]), _file([*definitions, *following, triggers_[1]])
+
+
+def _file(documents: list[Node]) -> str:
+    return "\n---\n".join(orjson.dumps(document).decode() for document in documents)

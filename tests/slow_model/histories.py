@@ -1,0 +1,74 @@
+"""Small histories, drawn by hypothesis: events, profiles and outcomes.
+
+Gaps come from one short list, so that windows, waits and events meet at equal instants and a millisecond beside them;
+beginnings lie before nights in which clocks change and before a week that spans the year.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from hypothesis import strategies as st
+from slow_model.documents import duration
+from slow_model.grammar import LENGTHS, Node, nodes, on, types
+
+STARTS = [
+    datetime.fromisoformat(text).replace(tzinfo=UTC)
+    for text in ("2026-01-05T00:00", "2026-03-28T18:00", "2026-10-24T18:00", "2026-12-29T22:00")
+]
+ZONES = ["UTC", "Europe/Berlin", "Pacific/Auckland", "America/New_York", "Mars/Olympus", None]
+GAPS_MS = [0, 0, 1, 1_000, *(duration(length) + beside for length in LENGTHS for beside in (-1, 0, 1))]
+
+
+@dataclass
+class Happening:
+    """One thing that happens: an event, a profile, or an outcome of the command of this number."""
+
+    gap_ms: int
+    kind: str
+    age_ms: int = 0
+    name: str = ""
+    properties: Node = field(default_factory=dict)
+    number: int = 0
+
+
+gaps = st.sampled_from(GAPS_MS)
+_AGES_MS = [0, 0, 0, 0, 1, 600_000, 3_600_000]
+ages = st.deferred(lambda: st.sampled_from(_AGES_MS if on("metrics") else [*_AGES_MS, -60_000, -600_000]))
+"""How old an event is when it comes. What a metric says of one ahead of its time, the language leaves open."""
+event_properties = nodes(k=st.sampled_from(["x", "x", "y", None]), n=st.sampled_from([0, 1, 2, 2, None]))
+events = st.builds(
+    Happening,
+    gaps,
+    st.just("event"),
+    ages,
+    types,
+    event_properties,
+    st.integers(0, 30),
+)
+profiles = st.builds(
+    Happening,
+    gaps,
+    st.just("profile"),
+    properties=st.fixed_dictionaries(
+        {
+            "zone": st.sampled_from(ZONES),
+            "consent": st.sampled_from([*[("marketing", "news")] * 4, ("marketing",), ()]),
+            "vip": st.booleans(),
+            "limit": st.sampled_from([0, 1, 2]),
+            "trial": st.sampled_from(["2026-01-05T06:00:00Z", "2026-03-29T01:30:00Z", "2026-10-25T01:00:00Z"]),
+            "born": st.sampled_from(["1990-01-06T00:00:00Z", "1992-02-29T12:00:00Z", "2000-03-29T00:30:00Z"]),
+        }
+    ),
+)
+outcomes = st.builds(
+    Happening,
+    gaps,
+    st.just("outcome"),
+    name=st.sampled_from(["refused", "suppressed", "accepted", "unsubscribed", "complained", "clicked"]),
+    number=st.integers(0, 3),
+)
+histories = st.tuples(
+    st.sampled_from(STARTS),
+    profiles,
+    st.lists(st.one_of(events, events, events, events, profiles, outcomes), min_size=1, max_size=14),
+)

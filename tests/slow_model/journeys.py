@@ -1,0 +1,182 @@
+"""The life of an occurrence: it begins or restarts, is ended by `unless`, waits, branches, sends."""
+
+from typing import Any
+
+import orjson
+from slow_model import sending
+from slow_model.crossings import Entry
+from slow_model.expressions import Failed, holds, value
+from slow_model.past import Ended, Seen
+from slow_model.plans import wait_ends
+from slow_model.present import Occurrence, Present, agree, is_true, roots
+from slow_model.rulebook import Exit, If, Rule, Send, Steps, Until
+from slow_model.sends import Verdict, variant
+
+MAX_RUNNING = 64
+
+
+def begin(me: Present, entry: Entry) -> Occurrence | None:
+    """Begins or restarts at an instant; None where that is too old, already over, or not let in again."""
+    rule, event, at_ms = entry
+    if me.now_ms - at_ms > rule.max_age_ms:
+        return None
+    try:
+        values = [_plain(value(part, roots(me, event))) for part in rule.key]
+    except Failed:
+        return None
+    key = None if not values else values[0] if len(values) == 1 else values
+    key_text = None if not values else orjson.dumps(key).decode()
+    if _already_over(me, rule, event):
+        return None
+    running = next((o for o in me.running if o.trigger == rule.name and key_text and o.key_text == key_text), None)
+    if running is not None:
+        return _restart(me, rule, running, event, at_ms)
+    last_ms = me.past.last_entry(rule.name, key_text) if key_text and rule.reentry_ms != 0 else None
+    if last_ms is not None and (rule.reentry_ms == "never" or at_ms < last_ms + rule.reentry_ms):
+        return None
+    _evict(me, rule)
+    name = orjson.dumps([event.id] if key is None else [key, event.id]).decode()
+    occurrence = Occurrence(
+        trigger=rule.name,
+        id=name,
+        key=key,
+        key_text=key_text,
+        began=event.id,
+        event=event,
+        entered_ms=at_ms,
+        variant=variant(rule, me.user_id),
+        pinned=rule,
+        todo=rule.steps,
+        due_ms=at_ms,
+        wake_ms=at_ms,
+    )
+    me.running.append(occurrence)
+    me.past.entries.append((rule.name, key_text, at_ms))
+    return occurrence
+
+
+def _plain(part: Any) -> Any:
+    """A number of a key as JSON has it: 2.0 is 2."""
+    return int(part) if isinstance(part, float) and part.is_integer() else part
+
+
+def _restart(me: Present, rule: Rule, running: Occurrence, event: Seen, at_ms: int) -> Occurrence | None:
+    if rule.overlap == "ignore" or at_ms < running.entered_ms:
+        return None
+    running.event, running.entered_ms = event, at_ms
+    running.pinned, running.todo = rule, rule.steps
+    running.due_ms = running.wake_ms = at_ms
+    running.held, running.waiting = False, None
+    me.past.entries.append((rule.name, running.key_text, at_ms))
+    return running
+
+
+def _already_over(me: Present, rule: Rule, entry: Seen) -> bool:
+    """Whether an `unless` event that is not older came before the entry did."""
+    return any(
+        each.trigger == rule.name
+        and each.event.time_ms >= entry.time_ms
+        and each.event.id != entry.id
+        and agree(each.same, each.event, entry)
+        for each in me.past.ended
+    )
+
+
+def _evict(me: Present, rule: Rule) -> None:
+    mine = [each for each in me.running if each.trigger == rule.name]
+    if len(mine) >= MAX_RUNNING:
+        _drop_next(me, rule, mine[0], "evicted")
+        end(me, mine[0])
+
+
+def end_what_it_ends(me: Present, event: Seen) -> None:
+    """Ends the occurrences that the event ends, and remembers it for entries that come later and are not newer."""
+    for occurrence in [*me.running]:
+        rule = me.book.rules.get(occurrence.trigger)
+        if rule is None or event.time_ms < occurrence.entered_ms:
+            continue
+        for pattern in occurrence.pinned.unless:
+            if event.type in pattern.types and agree(pattern.same, event, occurrence.event):
+                try:
+                    over = holds(pattern.where, roots(me, event, None, occurrence))
+                except Failed:  # nobody is mailed by mistake
+                    over = True
+                    _drop_next(me, rule, occurrence, "condition_error")
+                if over:
+                    end(me, occurrence)
+                    break
+    for rule in me.book.rules.values():
+        for pattern in rule.unless:
+            if event.type in pattern.types and is_true(pattern.where, roots(me, event)):
+                me.past.ended.append(Ended(rule.name, pattern.same, event))
+
+
+def _drop_next(me: Present, rule: Rule, occurrence: Occurrence, reason: str) -> None:
+    step = _next_send(occurrence.todo)
+    if step is not None:
+        sending.note(me, rule, occurrence, step, "", Verdict("drop", reason, []), None)
+
+
+def _next_send(steps: Steps) -> Send | None:
+    for step in steps:
+        if isinstance(step, If):
+            step = _next_send((*step.then, *step.otherwise))  # type: ignore[assignment]
+        if isinstance(step, Send):
+            return step
+    return None
+
+
+def end(me: Present, occurrence: Occurrence) -> None:
+    """Forgets a running occurrence."""
+    me.running = [each for each in me.running if each is not occurrence]
+
+
+def advance(me: Present, occurrence: Occurrence) -> None:
+    """One step of an occurrence that is due."""
+    rule = me.book.rules.get(occurrence.trigger)
+    if rule is None:
+        _drop_next(me, occurrence.pinned, occurrence, "withdrawn")
+    if rule is None or not occurrence.todo:
+        end(me, occurrence)
+        return
+    step, rest = occurrence.todo[0], occurrence.todo[1:]
+    occurrence.waiting = None
+    match step:
+        case Send():
+            if _settles(me, rule, occurrence) or not sending.send(me, rule, occurrence, step):
+                return
+        case Exit():
+            rest = ()
+        case If():
+            taken = is_true(step.condition, roots(me, occurrence.event, occurrence.due_ms, occurrence))
+            rest = (*(step.then if taken else step.otherwise), *rest)
+        case _:
+            if not isinstance(step, int):
+                occurrence.waiting = (step, occurrence.due_ms)
+            occurrence.due_ms = wait_ends(me, step, occurrence.due_ms)
+    occurrence.todo, occurrence.wake_ms = rest, occurrence.due_ms
+    if not rest:
+        end(me, occurrence)
+
+
+def _settles(me: Present, rule: Rule, occurrence: Occurrence) -> bool:
+    """Puts a send off by `settle` past its due time, once."""
+    if occurrence.held or me.now_ms >= occurrence.due_ms + rule.settle_ms:
+        return False
+    occurrence.wake_ms = occurrence.due_ms + rule.settle_ms
+    return True
+
+
+def replan(me: Present, *, moved: bool) -> list[Occurrence]:
+    """After a new profile: waits for a timestamp are followed, and what is held by a local clock is asked again."""
+    again = []
+    for occurrence in me.running:
+        if occurrence.waiting is not None:
+            wait, since_ms = occurrence.waiting
+            if isinstance(wait, Until) or (moved and wait.zone is None):
+                occurrence.due_ms = occurrence.wake_ms = wait_ends(me, wait, since_ms, me.now_ms)
+                again.append(occurrence)
+        elif occurrence.held and moved:
+            occurrence.wake_ms = min(occurrence.wake_ms, me.now_ms)
+            again.append(occurrence)
+    return again

@@ -1,0 +1,115 @@
+"""What comes by the calendar: slots of schedules, and moments counted from dates in the profile."""
+
+from datetime import date, datetime, time, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from slow_model.expressions import Failed, value
+from slow_model.localtime import DAY_MS, day_of, first_instant, slot_after, wall
+from slow_model.past import Seen
+from slow_model.present import Present, roots
+from slow_model.rulebook import Anniversary, Rule, Until, Wait
+
+_YEARS = 3
+"""How far ahead yearly moments are looked for."""
+
+
+class Moment(NamedTuple):
+    """A slot or a date of a rule's source, and its local date."""
+
+    at_ms: int
+    source: str
+    day: date
+    rule: Rule
+
+    @property
+    def entry(self) -> Seen:
+        """As an entry: named by the local date."""
+        return Seen(self.day.isoformat(), "moment", self.at_ms, "", {})
+
+
+def next_moment(me: Present) -> Moment | None:
+    """The first moment that has not come; only users with a profile have any."""
+    if me.planned_ms is None:
+        return None
+    found = [*_slots(me), *_dates(me)]
+    return min(found, key=lambda moment: (moment.at_ms, -moment.rule.priority, moment.source), default=None)
+
+
+def _slots(me: Present) -> list[Moment]:
+    found = []
+    for rule in me.book.rules.values():
+        for name, schedule in rule.schedules:
+            at_ms = me.slots_after.setdefault(name, me.now_ms)
+            at_ms, day = slot_after(schedule, me.zone, at_ms)
+            while (name, day.isoformat()) in me.past.fired:
+                at_ms, day = slot_after(schedule, me.zone, at_ms)
+            found.append(Moment(at_ms, name, day, rule))
+    return found
+
+
+def moved(me: Present) -> None:
+    """The zone has changed: slots by the user's clock are planned anew; one of this very instant has not passed."""
+    for rule in me.book.rules.values():
+        for name, schedule in rule.schedules:
+            if schedule.zone is None:
+                me.slots_after[name] = me.now_ms - 1
+
+
+def _dates(me: Present) -> list[Moment]:
+    found = []
+    for rule in me.book.rules.values():
+        for name, anniversary in rule.dates:
+            for at_ms, day in _moments(me, anniversary):
+                past = me.planned_ms is None or at_ms < me.planned_ms
+                if not past and (name, day.isoformat()) not in me.past.fired:
+                    found.append(Moment(at_ms, name, day, rule))
+    return found
+
+
+def _moments(me: Present, anniversary: Anniversary) -> list[tuple[int, date]]:
+    """Every moment of a date source that may still come, with its own local date."""
+    zone = ZoneInfo(anniversary.zone) if anniversary.zone else me.zone
+    try:
+        given = value(anniversary.date, roots(me, None))
+    except Failed:
+        return []
+    exact_ms = int(given.timestamp() * 1000)
+    first = wall(zone, exact_ms)
+    if not anniversary.yearly:
+        return [_moment(zone, anniversary, first.date(), exact_ms)]
+    year = day_of(zone, me.planned_ms or 0).year
+    found = []
+    for each in range(max(first.year, year - 1), year + _YEARS):
+        day = _in_year(first.date(), each)
+        clock_ms = first_instant(zone, day, first.time().replace(second=0)) + first.second * 1000 + exact_ms % 1000
+        found.append(_moment(zone, anniversary, day, clock_ms))
+    return found
+
+
+def _in_year(day: date, year: int) -> date:
+    """The same day of another year; February 29 is the 28th where there is none."""
+    try:
+        return day.replace(year=year)
+    except ValueError:
+        return day.replace(year=year, day=28)
+
+
+def _moment(zone: ZoneInfo, anniversary: Anniversary, day: date, exact_ms: int) -> tuple[int, date]:
+    if anniversary.at is None:
+        return exact_ms + anniversary.offset_ms, day_of(zone, exact_ms + anniversary.offset_ms)
+    counted = day + timedelta(days=anniversary.offset_ms // DAY_MS)
+    return first_instant(zone, counted, time.fromisoformat(anniversary.at)), counted
+
+
+def wait_ends(me: Present, wait: Wait, since_ms: int, replanned_ms: int | None = None) -> int:
+    """When a wait that began at an instant is over: a timestamp that is past, at once.
+
+    Replanned for a changed profile, it ends no earlier than then; a slot is the next from then on.
+    """
+    if isinstance(wait, int):
+        return since_ms + wait
+    if isinstance(wait, Until):
+        until: datetime = value(wait.text, roots(me, None))
+        return max(int(until.timestamp() * 1000), since_ms, replanned_ms or 0)
+    return slot_after(wait, me.zone, since_ms if replanned_ms is None else max(since_ms, replanned_ms - 1))[0]

@@ -1,0 +1,153 @@
+"""One user as of now: the past, what runs, the rules in force. And what expressions read of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from slow_model.expressions import Failed, holds
+from slow_model.localtime import zone_of
+from slow_model.past import Measured, Past, Seen, faded, measured
+from slow_model.rulebook import Book, Measure, Pattern, Rule, Schedule, Steps, Until
+
+Roots = Mapping[str, Callable[[str], Any]]
+
+
+@dataclass
+class Occurrence:
+    """A trigger that runs. `due_ms` is when its next step is due, `wake_ms` when to look: later where it settles or is
+    held. `pinned` is the rule as it was at entry; `waiting` the wait that it is in and since when."""
+
+    trigger: str
+    id: str
+    key: Any
+    key_text: str | None
+    began: str
+    event: Seen
+    entered_ms: int
+    variant: str | None
+    pinned: Rule
+    todo: Steps
+    due_ms: int
+    wake_ms: int
+    held: bool = False
+    waiting: tuple[Until | Schedule, int] | None = None
+
+
+@dataclass
+class Standing:
+    """Where a level, or one group of its events, stands: armed, and under what its events are kept; falling, when it
+    will cross, and the last crossing that was too old."""
+
+    armed: bool
+    level: str
+    fed_by: str
+    own: dict[str, Any]
+    due_ms: int | None = None
+    too_old_ms: int | None = None
+
+
+@dataclass
+class Written:
+    """What must have been written about one user."""
+
+    decisions: list[dict[str, Any]] = field(default_factory=list)
+    commands: list[dict[str, Any]] = field(default_factory=list)
+    next_due_ms: int | None = None
+
+
+@dataclass
+class Present:
+    """One user. `planned_ms` is when the profile, and with it dates, was last heard; None before the first."""
+
+    user_id: str
+    past: Past = field(default_factory=Past)
+    running: list[Occurrence] = field(default_factory=list)
+    levels: dict[str, Standing] = field(default_factory=dict)
+    segments: dict[str, bool] = field(default_factory=dict)
+    """What each was when it was last asked."""
+    asked_ms: int = 0
+    """When that was."""
+    slots_after: dict[str, int] = field(default_factory=dict)
+    planned_ms: int | None = None
+    written: Written = field(default_factory=Written)
+    now_ms: int = 0
+    book: Book = field(default_factory=lambda: Book({}, {}))
+    paused: frozenset[str] = frozenset()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return zone_of(self.past.zone())
+
+
+def score(me: Present, name: str, at_ms: int) -> float:
+    """A score at an instant."""
+    rule = me.book.scores[name]
+    return faded(me.past.added.get(name, []), rule.curve, rule.ceiling, at_ms)
+
+
+def measure(me: Present, name: str, what: Measure, at_ms: int) -> Measured:
+    """A metric, or what a level counts, at an instant."""
+    return measured(me.past.added.get(name, []), what, me.zone, at_ms)
+
+
+def _metric(me: Present, name: str, at_ms: int) -> Any:
+    name, field_name = name.split(".")
+    found = measure(me, f"metric/{name}", me.book.metrics[name], at_ms)
+    if field_name not in ("first", "last"):
+        return getattr(found, field_name)
+    time_ms = found.first_ms if field_name == "first" else found.last_ms
+    if time_ms is None:
+        raise Failed(f"nothing stands in {name}")
+    return datetime.fromtimestamp(time_ms / 1000, UTC)
+
+
+def roots(me: Present, event: Seen | None, at_ms: int | None = None, occurrence: Occurrence | None = None) -> Roots:
+    """What expressions read, as of an instant: now, where none is given."""
+    as_of_ms = me.now_ms if at_ms is None else at_ms
+
+    def of_event(name: str) -> Any:
+        assert event is not None
+        if name == "time":
+            return datetime.fromtimestamp(event.time_ms / 1000, UTC)
+        return getattr(event, name) if name in ("id", "type", "source") else event.properties[name]
+
+    def of_user(name: str) -> Any:
+        if name == "id":
+            return me.user_id
+        profile = me.past.profile()
+        return profile.get(name) if name in ("zone", "locale") else profile.get("attributes", {})[name]
+
+    readable: dict[str, Callable[[str], Any]] = {
+        "user": of_user,
+        "score": lambda name: score(me, name, as_of_ms),
+        "metric": lambda name: _metric(me, name, as_of_ms),
+        "segment": lambda name: me.segments[name],
+        "now": lambda _: datetime.fromtimestamp(as_of_ms / 1000, UTC),
+    }
+    if event is not None:
+        readable["event"] = of_event
+    if occurrence is not None:
+        facts = {"id": occurrence.id, "key": occurrence.key, "variant": occurrence.variant}
+        readable["occurrence"] = facts.__getitem__
+    return readable
+
+
+def is_true(text: str | None, given: Roots) -> bool:
+    """An expression that fails is false."""
+    try:
+        return holds(text, given)
+    except Failed:
+        return False
+
+
+def matches(me: Present, pattern: Pattern, event: Seen) -> bool:
+    """Whether the event is one of the pattern's types with `where` true."""
+    return event.type in pattern.types and is_true(pattern.where, roots(me, event))
+
+
+def agree(same: tuple[str, ...], one: Seen, other: Seen) -> bool:
+    """Whether two events carry these fields, and equal."""
+    mine, theirs = one.properties, other.properties
+    return all(name in mine and name in theirs and mine[name] == theirs[name] for name in same)
