@@ -9,14 +9,14 @@ import orjson
 from hypothesis import strategies as st
 
 FEATURES = {
-    "metrics": False,
-    "segments": False,
-    "measured levels": False,
-    "schedules": False,
-    "dates": False,
-    "waits": False,
-    "sequences": False,
-    "pin": False,
+    "metrics": True,
+    "segments": True,
+    "measured levels": True,
+    "schedules": True,
+    "dates": True,
+    "waits": True,
+    "sequences": True,
+    "pin": True,
 }
 """What the engine has of the language's later parts: a kind that is off is not drawn."""
 
