@@ -78,6 +78,15 @@ class Template:
         return Content(self.sender, subject, html, _rendered(self.text, names))
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One compiled part of a template: its source, and where that begins in the template's text."""
+
+    template: BoundTemplate
+    source: str
+    offset: int
+
+
 def parse_template(name: str, body: str) -> Template:
     """The template in the file `templates/NAME.liquid`, whose text is `body`; raises TemplateError with the fault."""
     try:
@@ -87,13 +96,7 @@ def parse_template(name: str, body: str) -> Template:
 
 
 def _parse(body: str) -> Template:
-    front = _FRONT.match(body)
-    if front is None:
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no front matter between two lines `---`")
-    html, found, text = _split_text(body[front.end() :])
-    if not found:
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no line `--- text ---` before the text part")
-    fields = _front_matter(front.group(1))
+    fields, html, text = _split(body)
     preheader = fields.get("preheader")
     return Template(
         sender=_sender(fields.get("from")),
@@ -102,6 +105,29 @@ def _parse(body: str) -> Template:
         html=_compiled(_HTML, html, "HTML part"),
         text=_compiled(_PLAIN, text, "text part"),
     )
+
+
+def template_parts(name: str, body: str) -> list[Part]:
+    """The compiled parts of a template with their places in its text; raises TemplateError."""
+    template = parse_template(name, body)
+    fields, html, text = _split(body)
+    parts = [Part(template.subject, fields["subject"], max(0, body.find(fields["subject"])))]
+    if template.preheader is not None:
+        parts.append(Part(template.preheader, fields["preheader"], max(0, body.find(fields["preheader"]))))
+    front = _FRONT.match(body)
+    parts.append(Part(template.html, html, front.end() if front else 0))
+    return [*parts, Part(template.text, text, len(body) - len(text))]
+
+
+def _split(body: str) -> tuple[dict[str, str], str, str]:
+    """Front matter, HTML part and text part."""
+    front = _FRONT.match(body)
+    if front is None:
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no front matter between two lines `---`")
+    html, found, text = _split_text(body[front.end() :])
+    if not found:
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no line `--- text ---` before the text part")
+    return _front_matter(front.group(1)), html, text
 
 
 def _with_preheader(html: str, preheader: str) -> str:

@@ -155,16 +155,17 @@ class _Run:
     # comparison ------------------------------------------------------------------------------------------------------
 
     def diff(self) -> list[str]:
-        """What differs, or nothing."""
+        """What differs, in order of time, or nothing."""
         sends = [each for each in self.log.happened if each.kind == "send"]
         others = [each for each in self.log.happened if each.kind in ("drop", "exit")]
         missing = [e for e in self.case.expect if not self._found(e, sends if e.kind == "send" else others)]
         if not missing and not sends:
             return []
-        lines = [f"- {each.at} {each.kind} {each.name}" for each in missing]
-        lines += [f"+ {self._shown(each)}" for each in sends]
-        lines += [f"  {self._shown(each)}" for each in self.log.happened if each.kind != "send"]
-        return lines + [f"  problem: {problem}" for problem in self.log.problems]
+        lines = [(self._at(parse_at(each.at)), f"- {each.at} {each.kind} {each.name}") for each in missing]
+        lines += [(each.at_ms, f"+ {self._shown(each)}") for each in sends]
+        lines += [(each.at_ms, f"  {self._shown(each)}") for each in self.log.happened if each.kind != "send"]
+        told = [text for _, text in sorted(lines, key=lambda line: line[0])]
+        return told + [f"  problem: {problem}" for problem in self.log.problems]
 
     def _found(self, expected: Expected, happened: list[_Happened]) -> bool:
         """Takes the first thing that happened as expected out of the list; times count to the precision written."""

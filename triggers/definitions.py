@@ -59,7 +59,7 @@ def _addition(parts: Parts, node: Node) -> Addition | None:
     pattern = parts.pattern(node, "add", _POINTS, ("points",))
     if "points" not in node.items:
         raise Problem(node.index, "missing-key", "an addition needs `points`", "as in {event: NAME, points: 1}")
-    points = parts.expressions.compile(node.items["points"], "points", "number", _POINTS)
+    points = parts.expressions.compile(node.items["points"], "points", "number", _POINTS, events=pattern.types)
     return Addition(pattern, points)
 
 

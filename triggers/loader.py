@@ -7,11 +7,14 @@ from typing import TypeVar
 
 from schemas.rules import text_hash
 from triggers import reader
+from triggers.arrival import order_hint, order_note
+from triggers.catalogue import check_events, read_catalogue
 from triggers.definitions import read_policy, read_score
 from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
+from triggers.doubts import Written, find_doubts
 from triggers.parts import Parts
 from triggers.reader import References
-from triggers.rule import Policy, Score, Trigger
+from triggers.rule import Pattern, Policy, Score, Trigger
 from triggers.ruleset import RuleSet
 from triggers.trigger_document import read_trigger
 from triggers.yaml_tree import Mapping, Node, documents
@@ -19,6 +22,16 @@ from triggers.yaml_tree import Mapping, Node, documents
 KINDS = ("trigger", "score", "policy")
 LATER_KINDS = ("metric", "segment")
 T = TypeVar("T", Trigger, Score, Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What `inspect` found: problems and warnings, and notes, which are neither; each ordered by place."""
+
+    diagnostics: list[Diagnostic]
+    notes: list[Diagnostic]
+    triggers: tuple[Trigger, ...]
+    """The triggers as far as they could be read; where there is no problem, all of them."""
 
 
 @dataclass(slots=True)
@@ -31,6 +44,21 @@ class _Files:
     triggers: dict[str, Trigger] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
+    documents: list[tuple[Parts, Mapping, Trigger | None]] = field(default_factory=list)
+    """What each document says, with the trigger that it is."""
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """Everything told so far, ordered by place."""
+        return sorted(diagnostic for report in self.reports for diagnostic in report.diagnostics)
+
+    def ruleset(self) -> RuleSet:
+        """All of it as one set."""
+        return RuleSet(
+            tuple(self.triggers.values()),
+            tuple(self.scores.values()),
+            tuple(self.policies.values()),
+            warnings=tuple(self.diagnostics()),
+        )
 
 
 def load_rules(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> RuleSet:
@@ -40,22 +68,55 @@ def load_rules(files: Sequence[SourceFile], templates: AbstractMapping[str, str]
     set's `warnings`. Whatever the texts hold, nothing else is raised.
     """
     found = _read(files, dict(templates))
-    diagnostics = [diagnostic for report in found.reports for diagnostic in report.diagnostics]
-    errors = [diagnostic for diagnostic in diagnostics if not diagnostic.is_warning]
-    if errors:
+    diagnostics = found.diagnostics()
+    if not all(diagnostic.is_warning for diagnostic in diagnostics):
         raise InvalidRules(diagnostics)
-    return RuleSet(
-        tuple(found.triggers.values()),
-        tuple(found.scores.values()),
-        tuple(found.policies.values()),
-        warnings=tuple(sorted(diagnostics)),
-    )
+    return found.ruleset()
 
 
-def check(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> list[Diagnostic]:
+def check(
+    files: Sequence[SourceFile], templates: AbstractMapping[str, str], catalogue: Sequence[SourceFile] = ()
+) -> list[Diagnostic]:
     """Every problem and every warning of the files, ordered by place."""
+    return inspect(files, templates, catalogue).diagnostics
+
+
+def inspect(
+    files: Sequence[SourceFile], templates: AbstractMapping[str, str], catalogue: Sequence[SourceFile] = ()
+) -> Findings:
+    """Everything there is to say about the files, more than loading needs to know.
+
+    `catalogue` are the files that say which events there are; without one, every event is taken to exist. Rules that
+    never send and caps that are never reached are looked for once nothing is wrong.
+    """
     found = _read(files, dict(templates))
-    return sorted(diagnostic for report in found.reports for diagnostic in report.diagnostics)
+    events, reports = read_catalogue(catalogue)
+    if events is not None:
+        for parts, _, trigger in found.documents:
+            check_events(events, parts.report, parts.references, parts.expressions.uses, _entry_types(trigger))
+    found.reports += reports
+    written = [Written(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
+    if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
+        find_doubts(found.ruleset(), written)
+    return Findings(found.diagnostics(), _notes(written), tuple(found.triggers.values()))
+
+
+def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
+    """The types of event that begin a trigger; none where something else may begin it."""
+    sources = trigger.sources if trigger is not None else ()
+    if not all(isinstance(source, Pattern) for source in sources):
+        return ()
+    return tuple(name for source in sources if isinstance(source, Pattern) for name in source.types)
+
+
+def _notes(written: Sequence[Written]) -> list[Diagnostic]:
+    found = []
+    for each in written:
+        note, hint = order_note(each.trigger), order_hint(each.trigger)
+        if note:
+            message = f"{quoted(each.trigger.name)}: {note}"
+            found.append(each.report.at(each.node.index, "order-sensitive", message, hint))
+    return sorted(found)
 
 
 def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
@@ -82,8 +143,11 @@ def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None
     if kind == "trigger":
         trigger = read_trigger(parts, node, rule_hash)
         parts.check_crossings()
+        found.documents.append((parts, node, trigger))
         _define(report, place, kind, trigger, found.triggers)
-    elif kind == "score":
+        return
+    found.documents.append((parts, node, None))
+    if kind == "score":
         _define(report, place, kind, read_score(parts, node), found.scores)
     else:
         _define(report, place, kind, read_policy(parts, node), found.policies)

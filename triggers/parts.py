@@ -50,19 +50,28 @@ class Parts:
     ) -> Pattern:
         """An event by name, or `{event, where, same}`; `more` are further keys that the caller reads."""
         if isinstance(node, Scalar):
-            return Pattern((reader.name(node, "an event's name"),))
+            return Pattern((self._event(node),))
         keys = ("event", "where", *(("same",) if same else ()), *more)
         read = Reader(self.report, node, what, keys, () if same else ("same",))
-        types = read.required("event", lambda n: self._names(n, "an event's name"), ())
-        where = read.optional("where", lambda n: self._condition(n, "where", roots), None)
-        fields = read.optional("same", lambda n: self._names(n, "a field"), ())
+        types = read.required("event", lambda n: reader.several(self.report, n, self._event), ())
+        where = read.optional("where", lambda n: self._condition(n, "where", roots, types), None)
+        fields = read.optional("same", lambda n: reader.several(self.report, n, lambda f: self._same(f, types)), ())
         return Pattern(types, where, fields)
 
-    def _names(self, node: Node, what: str) -> tuple[str, ...]:
-        return reader.several(self.report, node, lambda item: reader.name(item, what))
+    def _event(self, node: Node) -> str:
+        name = reader.name(node, "an event's name")
+        self.references.events.append((name, node.index))
+        return name
 
-    def _condition(self, node: Node, what: str, roots: Collection[str]) -> Condition | None:
-        return self.expressions.compile(node, what, "truth", roots, arriving=what == "where")
+    def _same(self, node: Node, types: tuple[str, ...]) -> str:
+        name = reader.name(node, "a field")
+        self.references.same.append((types, name, node.index))
+        return name
+
+    def _condition(
+        self, node: Node, what: str, roots: Collection[str], events: tuple[str, ...] = ()
+    ) -> Condition | None:
+        return self.expressions.compile(node, what, "truth", roots, arriving=what == "where", events=events)
 
     def patterns(self, node: Node, what: str) -> tuple[Pattern, ...]:
         """One pattern or several, asked of running occurrences."""

@@ -1,0 +1,124 @@
+"""The commands of people who write rules, as the command line shows them. What they do is in modules of their own."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from infra.environment import Environment
+from infra.options import EXIT_FAILED, Format, Instance, console, print_json
+
+PANEL = "Rules"
+
+Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
+Catalogue = Annotated[
+    Path | None,
+    typer.Option("--events", help="Which events there are; events.yaml beside the rules unless told.", dir_okay=False),
+]
+
+
+def check(
+    paths: Paths,
+    events: Catalogue = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+) -> None:
+    """Check rule files and templates: every problem at once, as file:line:column.
+
+    Warnings and notes stop nothing; a problem exits with 1. With an event catalogue, events and their properties are
+    checked too.
+
+    Example: `ebbtide check examples`
+    """
+    from infra import checking
+
+    checked = checking.check_paths(paths, events)
+    checking.show(console, checked, form)
+    raise typer.Exit(EXIT_FAILED if checked.wrong else 0)
+
+
+def run_cases(
+    paths: Paths,
+    name: Annotated[str, typer.Option("-k", help="Only cases with this in their rule's or their own name.")] = "",
+    junit: Annotated[Path | None, typer.Option(help="Write the results as JUnit XML too.", dir_okay=False)] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Run again when a file changes, until Ctrl-C.")] = False,
+) -> None:
+    """Run the cases that the rule files carry, on a virtual clock.
+
+    Example: `ebbtide test examples -k cart`
+    """
+    from infra import case_runs
+
+    def run() -> bool:
+        ran = case_runs.run_paths(paths, name)
+        if junit is not None:
+            case_runs.write_junit(ran, junit)
+        return case_runs.show(console, ran)
+
+    if watch:
+        case_runs.watch(console, paths, run)
+    else:
+        raise typer.Exit(EXIT_FAILED if run() else 0)
+
+
+def backtest(
+    paths: Paths,
+    events: Annotated[
+        Path,
+        typer.Option(
+            "--events", help="Events as JSON lines; .gz too, or - for standard input.", dir_okay=False, allow_dash=True
+        ),
+    ],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each decision as a line of JSON, then a line with the summary.")
+    ] = False,
+) -> None:
+    """Run the rules over a past log of events and show what they would have sent.
+
+    Example: `ebbtide backtest examples --events log.jsonl`
+    """
+    from infra import backtesting
+    from infra.apply import read_folder
+    from infra.demo.narrator import Narrator
+    from schemas.codec import encode
+
+    folder = read_folder(*paths)
+    folder.load()  # a mistake in the rules shows before a long log is read
+    narrator = Narrator(Console(stderr=True))
+    with narrator.step(f"read {events}") as step:
+        log = list(backtesting.read_log(events, step.at))
+    with narrator.step("backtest", len(log)) as step:
+        tested = backtesting.run_backtest(
+            folder, log, step.at, (lambda made: sys.stdout.write(encode(made).decode() + "\n")) if as_json else None
+        )
+    if as_json:
+        print_json({"summary": tested.summary()})
+    else:
+        backtesting.show_backtest(console, tested)
+
+
+def apply(
+    paths: Paths,
+    events: Catalogue = None,
+    instance: Instance = "main",
+    by: Annotated[str, typer.Option(help="Who applies it, for the record.")] = "",
+) -> None:
+    """Publish rules and templates as one set, which running workers take up at once.
+
+    A set with any problem is refused whole, and what runs goes on.
+
+    Example: `ebbtide apply examples`
+    """
+    from infra import checking
+    from infra.apply import apply_folder
+
+    checked = checking.check_paths(paths, events)
+    checking.show(console, checked, Format.TEXT)
+    if checked.wrong:
+        raise typer.Exit(EXIT_FAILED)
+    manifest = apply_folder(Environment.of(instance).kafka, checked.folder, by)
+    console.print(f"manifest {manifest.number} is current: {len(manifest.texts)} texts")
+
+
+COMMANDS = {"check": check, "test": run_cases, "backtest": backtest, "apply": apply}
