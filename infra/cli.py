@@ -319,6 +319,7 @@ MENDABLE = frozenset(
         "infra.kafka.TopicDisagreement",
         "infra.local.problems.SetupProblem",
         "infra.migrate.MigrationError",
+        "infra.new_rule.CannotStart",
         "infra.publish.NotAFact",
         "infra.sole_writer.Overtaken",
         "infra.stream_workers.NoSupervisor",

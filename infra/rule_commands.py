@@ -1,14 +1,19 @@
 """The commands of people who write rules, as the command line shows them. What they do is in modules of their own."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from infra.environment import Environment
+from infra.new_rule import Like
 from infra.options import EXIT_FAILED, Format, Instance, console, print_json
+
+if TYPE_CHECKING:
+    from schemas.decisions import Decision
 
 PANEL = "Rules"
 
@@ -83,15 +88,16 @@ def backtest(
     from infra.demo.narrator import Narrator
     from schemas.codec import encode
 
+    def print_decision(decision: "Decision") -> None:
+        sys.stdout.write(encode(decision).decode() + "\n")
+
     folder = read_folder(*paths)
     folder.load()  # a mistake in the rules shows before a long log is read
     narrator = Narrator(Console(stderr=True))
     with narrator.step(f"read {events}") as step:
         log = list(backtesting.read_log(events, step.at))
     with narrator.step("backtest", len(log)) as step:
-        tested = backtesting.run_backtest(
-            folder, log, step.at, (lambda made: sys.stdout.write(encode(made).decode() + "\n")) if as_json else None
-        )
+        tested = backtesting.run_backtest(folder, log, step.at, print_decision if as_json else None)
     if as_json:
         print_json({"summary": tested.summary()})
     else:
@@ -121,4 +127,29 @@ def apply(
     console.print(f"manifest {manifest.number} is current: {len(manifest.texts)} texts")
 
 
-COMMANDS = {"check": check, "test": run_cases, "backtest": backtest, "apply": apply}
+def new(
+    name: Annotated[str, typer.Argument(help="The new rule's name.", show_default=False)],
+    like: Annotated[Like, typer.Option(help="Which kind of rule to start from.", show_default=False)],
+    folder: Annotated[Path, typer.Option("--in", help="The folder of your rules.", file_okay=False)] = Path(),
+) -> None:
+    """Start a rule: a file with comments and cases, and the templates that it sends.
+
+    What it writes passes `check` and `test` as it is. Nothing is ever overwritten.
+
+    Example: `ebbtide new left-cart --like cart-abandonment --in mine`
+    """
+    from infra.new_rule import write_rule
+
+    for file in write_rule(name, like, folder):
+        console.print(f"wrote {file}", markup=False, soft_wrap=True)
+    console.print(f"next: ebbtide check {folder} && ebbtide test {folder} -k {name}", markup=False, soft_wrap=True)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "new": new,
+    "check": check,
+    "test": run_cases,
+    "backtest": backtest,
+    "apply": apply,
+}
+"""By the name under which each is called, in the order in which help shows them."""
