@@ -144,17 +144,6 @@ for rule_name, rule_command in rule_commands.COMMANDS.items():
     app.command(rule_name, rich_help_panel=rule_commands.PANEL)(rule_command)
 
 
-@app.command(rich_help_panel="Rules")
-def schema(
-    folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path("build/schemas"),
-) -> None:
-    """Write the JSON Schema of every model on a topic."""
-    from infra.json_schema import write_schemas
-
-    for file in write_schemas(folder):
-        console.print(str(file), soft_wrap=True)
-
-
 @run_app.command("streams")
 def run_streams(
     instance: Instance = "main",

@@ -145,11 +145,39 @@ def new(
     console.print(f"next: ebbtide check {folder} && ebbtide test {folder} -k {name}", markup=False, soft_wrap=True)
 
 
+def schema(
+    what: Annotated[
+        str, typer.Argument(help="`trigger` for the schema of rule files; or a folder, for those of the topics.")
+    ] = "build/schemas",
+    out: Annotated[Path | None, typer.Option(help="Write the schema of rule files here.", dir_okay=False)] = None,
+) -> None:
+    """Write JSON Schema: of rule files, which editors use, or of every model on a topic.
+
+    Example: `ebbtide schema trigger --out rules.schema.json`
+    """
+    if what != "trigger":
+        from infra.json_schema import write_schemas
+
+        for file in write_schemas(Path(what)):
+            console.print(str(file), soft_wrap=True)
+        return
+    from infra.rule_schema import HINT, write_rule_schema
+
+    if out is None:
+        write_rule_schema(sys.stdout)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", encoding="utf-8") as file:
+        write_rule_schema(file)
+    console.print(f"begin a rule file with: {HINT}{out}", markup=False, soft_wrap=True)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "new": new,
     "check": check,
     "test": run_cases,
     "backtest": backtest,
     "apply": apply,
+    "schema": schema,
 }
 """By the name under which each is called, in the order in which help shows them."""

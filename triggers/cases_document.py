@@ -3,7 +3,7 @@
 from typing import Any
 
 from schemas.vocabulary import Reason
-from triggers import reader
+from triggers import language, reader
 from triggers.casetime import TimeError, parse_at, parse_start
 from triggers.diagnostics import Problem, nearest, quoted
 from triggers.parts import Parts
@@ -12,7 +12,7 @@ from triggers.rule import Case, Expected, Given
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence, plain_value
 
 DEFAULT_START = "2026-01-05"
-_KEYS = ("name", "start", "user", "given", "expect", "until", "policies")
+_KEYS = language.keys("CASE")
 _DROPS = tuple(reason.value for reason in Reason)
 _LATER_USER = ("metric",)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import date, time
 from typing import cast
 
-from triggers import reader, shapes
+from triggers import language, reader, shapes
 from triggers.cel_types import ROOTS
 from triggers.conditions import Condition
 from triggers.diagnostics import Problem, Report, nearest, quoted
@@ -51,7 +51,7 @@ class Parts:
         """An event by name, or `{event, where, same}`; `more` are further keys that the caller reads."""
         if isinstance(node, Scalar):
             return Pattern((self._event(node),))
-        keys = ("event", "where", *(("same",) if same else ()), *more)
+        keys = (*language.keys("EVENT", without=() if same else ("same",)), *more)
         read = Reader(self.report, node, what, keys, () if same else ("same",))
         types = read.required("event", lambda n: reader.several(self.report, n, self._event), ())
         where = read.optional("where", lambda n: self._condition(n, "where", roots, types), None)
@@ -86,7 +86,7 @@ class Parts:
 
     def cap(self, node: Node, *, scope_required: bool = False) -> Cap | None:
         """`{max, per, scope, over}`."""
-        read = Reader(self.report, node, "cap", ("max", "per", "scope", "over"))
+        read = Reader(self.report, node, "cap", language.keys("CAP"))
         scope = "trigger"
         if "scope" in read or not scope_required:
             scope = read.optional("scope", lambda n: reader.choice(n, "scope", _SCOPES, ("brand",)), scope)
@@ -117,7 +117,7 @@ class Parts:
 
     def quiet(self, node: Node) -> Quiet | None:
         """`{from, to, days, zone, over}` or `{from, through, zone, over}`."""
-        read = Reader(self.report, node, "quiet", ("from", "to", "through", "days", "zone", "over"))
+        read = Reader(self.report, node, "quiet", language.keys("DAILY", "DATES"))
         zone = read.optional("zone", self._zone, None)
         over = self._over(read, "defer")
         if "through" in read:
@@ -180,7 +180,7 @@ class Parts:
             template = reader.name(node, "a template's name")
             self.references.templates.append((template, node.index))
             return Send(template, template, self.templates.get(template, ""))
-        read = Reader(self.report, node, "send", ("template", "id", "channel", "to", "data"), ("webhook",))
+        read = Reader(self.report, node, "send", language.keys("MESSAGE"), ("webhook",))
         if isinstance(node, Mapping) and "webhook" in node.items:
             return None
         template = read.required("template", lambda n: reader.name(n, "a template's name"), "")
@@ -235,7 +235,7 @@ class Parts:
             assert word == "exit"
             program.append(Exit())
             return
-        keys = ("send", "wait", "if", "then", "else")
+        keys = language.keys("SEND_STEP", "WAIT_STEP", "IF_STEP")
         read = Reader(self.report, node, "a step", keys, _LATER_STEPS)
         kinds = [key for key in ("send", "wait", "if") if key in read]
         if any(key in read for key in _LATER_STEPS):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, cast
 
-from triggers import reader
+from triggers import language, reader
 from triggers.cases_document import read_cases
 from triggers.cel_types import ROOTS
 from triggers.conditions import Condition
@@ -30,12 +30,8 @@ from triggers.rule import (
 from triggers.shapes import percent
 from triggers.yaml_tree import Mapping, Node, Scalar
 
-TRIGGER_KEYS = (
-    *("trigger", "owner", "description", "mode", "purpose", "on", "key", "overlap", "reentry", "after", "unless"),
-    *("when", "cap", "quiet", "expires", "max_age", "settle", "priority", "holdout", "experiment", "goal"),
-    *("send", "steps", "cases"),
-)
 LATER_KEYS = ("brand", "on_edit")
+TRIGGER_KEYS = language.keys("trigger", without=LATER_KEYS)
 _LATER_SOURCES = (
     *("sum", "distinct", "sequence", "enters", "leaves", "every", "date", "before", "after", "at", "yearly"),
     *("metric", "segment", "same"),
@@ -132,7 +128,7 @@ def _source(parts: Parts, node: Node) -> Source | None:
 
 
 def _crossing(parts: Parts, node: Mapping) -> Source | None:
-    read = Reader(parts.report, node, "on", ("score", "reaches", "falls_below", "rearm"))
+    read = Reader(parts.report, node, "on", language.keys("SCORE_LEVEL"))
     score = read.required("score", lambda n: reader.identifier(n, "a score's name"), "")
     parts.references.scores.append((score, node.items["score"].index))
     way = _way(read)
@@ -218,7 +214,7 @@ def _check_ids(parts: Parts, read: Reader, steps: tuple[Step, ...]) -> None:
 
 
 def _experiment(parts: Parts, node: Node, trigger: str) -> Experiment | None:
-    read = Reader(parts.report, node, "experiment", ("variants", "salt"))
+    read = Reader(parts.report, node, "experiment", language.keys("EXPERIMENT"))
     weights = read.required("variants", lambda n: _weights(parts, n), ())
     if not weights:
         return None
