@@ -167,9 +167,28 @@ def schema(
         write_rule_schema(sys.stdout)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", encoding="utf-8") as file:
-        write_rule_schema(file)
+    with out.open("w", encoding="utf-8") as written:
+        write_rule_schema(written)
     console.print(f"begin a rule file with: {HINT}{out}", markup=False, soft_wrap=True)
+
+
+def docs(
+    only_check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where the page is stale.")] = False,
+) -> None:
+    """Write docs/triggers.md from its source and the language's declared keys, in a checkout of Ebbtide.
+
+    Example: `ebbtide docs --check`
+    """
+    from infra import language_page
+
+    if not only_check:
+        console.print(f"wrote {language_page.write_page(Path())}", soft_wrap=True)
+        return
+    try:
+        language_page.check_page(Path())
+    except language_page.StalePage as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(EXIT_FAILED) from None
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -179,5 +198,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "backtest": backtest,
     "apply": apply,
     "schema": schema,
+    "docs": docs,
 }
 """By the name under which each is called, in the order in which help shows them."""
