@@ -12,9 +12,7 @@ SOURCE = Path("docs/source/triggers.md")
 PAGE = Path("docs/triggers.md")
 _FLAG = re.compile(r"<!-- not yet: [\w-]+ -->\n")
 _FENCES = {"```events\n": "```yaml\n", "```cel\n": "```\n"}
-_HEAD = (
-    "<!-- `ebbtide docs` writes this from docs/source/triggers.md and the declared keys. Edit those. -->\n\n"
-)
+_HEAD = "<!-- `ebbtide docs` writes this from docs/source/triggers.md and the declared keys. Edit those. -->\n\n"
 
 
 class StalePage(ValueError):

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from infra.environment import Environment
 from infra.new_rule import Like
-from infra.options import EXIT_FAILED, Format, Instance, console, print_json
+from infra.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
 
 if TYPE_CHECKING:
     from schemas.decisions import Decision
@@ -191,12 +191,46 @@ def docs(
         raise typer.Exit(EXIT_FAILED) from None
 
 
+def explain(
+    user: Annotated[str, typer.Option(help="The user's id.", show_default=False)],
+    trigger: Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)] = None,
+    last: Annotated[int, typer.Option("-n", "--last", min=1, max=1000, help="How many at most.")] = 5,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Decisions as JSON lines instead of the database.", exists=True, dir_okay=False),
+    ] = None,
+    as_json: AsJson = False,
+    instance: Instance = "main",
+) -> None:
+    """Explain a user's last decisions: why a mail was sent or not, gate by gate, and whether it still computes.
+
+    Exits with 1 where there is no decision, or one does not follow from what it stored.
+
+    Example: `ebbtide explain --user u1 --trigger cart-abandoned`
+    """
+    from infra import explain as explaining
+
+    if file is not None:
+        found = explaining.from_file(file, user, trigger, last)
+    else:
+        found = explaining.from_database(Environment.of(instance).database_url, user, trigger, last)
+    if as_json:
+        print_json(explaining.as_json(found))
+    elif found:
+        explaining.show(console, found)
+    else:
+        of = f" of {trigger}" if trigger else ""
+        console.print(f"no decision{of} about {user}: nothing that concerns them reached a gate", markup=False)
+    raise typer.Exit(EXIT_FAILED if not found or any(each.differs for each in found) else 0)
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "new": new,
     "check": check,
     "test": run_cases,
     "backtest": backtest,
     "apply": apply,
+    "explain": explain,
     "schema": schema,
     "docs": docs,
 }

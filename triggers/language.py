@@ -42,7 +42,7 @@ TRIGGER = Record(
         Key(
             "overlap",
             "restart | ignore | gather",
-            "a new entry while its key runs: start over with it, drop it, or append it to `occurrence.events`.",
+            "a new entry while its key runs: start over with it, drop it, or (in a later version) gather it.",
             "restart",
         ),
         Key(
@@ -68,7 +68,7 @@ TRIGGER = Record(
         Key(
             "on_edit",
             "pin | follow",
-            "whether running occurrences keep the steps and conditions with which they began.",
+            "whether running occurrences keep the steps they began with; `follow` comes in a later version.",
             "pin",
         ),
         Key("cases", "list CASE", "examples that `ebbtide test` runs."),
@@ -199,7 +199,7 @@ SHAPES: Mapping[str, Shape] = {
             Key(
                 "scope",
                 "trigger | key | purpose | channel | brand | all",
-                "what is counted; in a policy it must be written.",
+                "what is counted; in a policy it must be written. `brand` comes in a later version.",
                 "trigger",
             ),
             Key("over", "drop | defer", "what becomes of one too many: dropped, or sent when there is room.", "drop"),
