@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from infra.apply import Folder
-from infra.chart import columns
+from infra.chart import LABEL, columns
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
 from schemas.events import Event
@@ -132,12 +132,12 @@ def _show_days(console: Console, result: BacktestResult) -> None:
         return
     first, last = result.first_ms // 86_400_000, result.last_ms // 86_400_000
     counts = [result.sends_by_day[day] for day in range(first, last + 1)]
-    lines, days_each = columns(counts, console.width - 10)
-    unit = "day" if days_each == 1 else f"{days_each} days"
-    console.print(f"Sends a {unit}, {_day(first)} to {_day(last)}" if days_each == 1 else f"Sends in {unit} a column")
+    lines, days_each = columns(counts, console.width - LABEL - 2)
+    unit = "a day" if days_each == 1 else f"in {days_each} days"
+    console.print(f"Sends {unit}, {_day(first)} to {_day(last)}")
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
-    console.print(f"{'':>8}{_day(first)} … {_day(last)}", style="dim")
+    console.print()
 
 
 def _show_weeks(console: Console, result: BacktestResult) -> None:

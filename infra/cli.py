@@ -309,6 +309,7 @@ MENDABLE = frozenset(
         "infra.local.problems.SetupProblem",
         "infra.migrate.MigrationError",
         "infra.new_rule.CannotStart",
+        "infra.preview.CannotPreview",
         "infra.publish.NotAFact",
         "infra.sole_writer.Overtaken",
         "infra.stream_workers.NoSupervisor",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from triggers import language
 from triggers.diagnostics import CODES, NOTES, WARNINGS
-from triggers.language_model import Choice, Key, Record, Scalar, Shape
+from triggers.language_model import Choice, Key, Record, Scalar
 
 SOURCE = Path("docs/source/triggers.md")
 PAGE = Path("docs/triggers.md")
@@ -45,17 +45,16 @@ def _reference() -> Iterator[str]:
     for name, shape in language.KINDS.items():
         yield from ("", f"### {name}", "", f"{shape.sentence}{_one_of(shape)}", "", *_table(shape))
     yield from ("", "### Shapes", "")
-    for name, shape in language.SHAPES.items():
-        if not isinstance(shape, Scalar):
-            yield from _section(name, shape)
+    for name, each in language.SHAPES.items():
+        if not isinstance(each, Scalar):
+            yield from _section(name, each)
     yield from ("### Values", "", "| shape | as in | what it is |", "| --- | --- | --- |")
-    for name, shape in language.SHAPES.items():
-        if isinstance(shape, Scalar):
-            yield f'| <a id="{_anchor(name)}"></a>{name} | `{shape.form}` | {shape.sentence} |'
+    for name, each in language.SHAPES.items():
+        if isinstance(each, Scalar):
+            yield f'| <a id="{_anchor(name)}"></a>{name} | `{each.form}` | {each.sentence} |'
 
 
-def _section(name: str, shape: Shape) -> Iterator[str]:
-    assert not isinstance(shape, Scalar)
+def _section(name: str, shape: Record | Choice) -> Iterator[str]:
     yield from (f"#### {_title(name)}", "")
     if isinstance(shape, Choice):
         yield from (f"{shape.sentence} {_takes(shape.takes)}.", "")

@@ -23,6 +23,17 @@ Catalogue = Annotated[
     typer.Option("--events", help="Which events there are; events.yaml beside the rules unless told.", dir_okay=False),
 ]
 
+Template = Annotated[
+    Path, typer.Argument(help="The template's file, as in mine/templates/welcome.liquid.", show_default=False)
+]
+UserFile = Annotated[
+    Path | None,
+    typer.Option("--user", help="A profile, or only its attributes, as JSON; - for standard input.", allow_dash=True),
+]
+DataFile = Annotated[
+    Path | None, typer.Option("--data", help="The data to show, as JSON; a case's unless told.", allow_dash=True)
+]
+
 
 def check(
     paths: Paths,
@@ -191,6 +202,53 @@ def docs(
         raise typer.Exit(EXIT_FAILED) from None
 
 
+def preview(
+    template: Template,
+    user: UserFile = None,
+    data: DataFile = None,
+    html: Annotated[Path | None, typer.Option(help="Write the HTML part here.", dir_okay=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Render a template for a user: subject and text.
+
+    Without --data, the data is what the first case that sends the template computes, in the rules beside it.
+
+    Example: `ebbtide preview examples/templates/thank-you.liquid --html thank-you.html`
+    """
+    from infra import preview as previewing
+
+    compiled = previewing.read_template(template)
+    sample = previewing.sample_for(template, user, data)
+    content = previewing.render(compiled, sample)
+    if as_json:
+        print_json(previewing.as_json(content))
+    else:
+        previewing.show(console, content, sample)
+    if html is not None:
+        html.write_text(content.html, encoding="utf-8")
+
+
+def send_test(
+    template: Template,
+    to: Annotated[str, typer.Option(help="Whom to send it.", show_default=False)],
+    user: UserFile = None,
+    data: DataFile = None,
+    instance: Instance = "main",
+) -> None:
+    """Render a template and really mail it, by the configured SMTP server: the local sink unless told.
+
+    A server of elsewhere is refused until EBBTIDE_ALLOW_REAL_MAIL is set. Exits with 1 where the mail is not taken.
+
+    Example: `ebbtide send-test examples/templates/thank-you.liquid --to you@shop.example`
+    """
+    from infra import preview as previewing
+
+    sample = previewing.sample_for(template, user, data)
+    place, verdict = previewing.send_test(Environment.of(instance), template, to, sample)
+    console.print(previewing.verdict_words(place, verdict), markup=False, soft_wrap=True)
+    raise typer.Exit(0 if previewing.accepted(verdict) else EXIT_FAILED)
+
+
 def explain(
     user: Annotated[str, typer.Option(help="The user's id.", show_default=False)],
     trigger: Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)] = None,
@@ -229,6 +287,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": check,
     "test": run_cases,
     "backtest": backtest,
+    "preview": preview,
+    "send-test": send_test,
     "apply": apply,
     "explain": explain,
     "schema": schema,

@@ -14,6 +14,7 @@ from triggers.decay import ScoreState
 from triggers.evaluator import Evaluator
 from triggers.levels import plan
 from triggers.localtime import instant, zone_named
+from triggers.records import Message
 from triggers.rule import Case, Expected, Experiment, Given, Trigger
 from triggers.ruleset import RuleSet
 from triggers.state import Level, User, UserState
@@ -34,6 +35,8 @@ class CaseResult:
     line: int
     passed: bool
     diff: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+    """What it sent, which is good sample data for a template."""
 
 
 @dataclass(slots=True)
@@ -47,9 +50,12 @@ class _Happened:
 class _Log:
     happened: list[_Happened] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
     def take(self, effects: Effects, at_ms: int) -> None:
         for decision in effects.records:
+            if decision.message is not None:
+                self.messages.append(decision.message)
             if decision.outcome is DecisionOutcome.SEND:
                 self.happened.append(_Happened(at_ms, "send", decision.step))
             elif decision.reason is not None:
@@ -69,7 +75,7 @@ def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "
     evaluator = Evaluator(_rules_of(rules, trigger, case), default_zone)
     run = _Run(evaluator, trigger, case, default_zone)
     diff = run.diff()
-    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff))
+    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff), tuple(run.log.messages))
 
 
 def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
