@@ -1,12 +1,15 @@
 """The names that a template cannot do without, found without rendering it."""
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from liquid import BoundTemplate
-from liquid.static_analysis import Variable
+from liquid.exceptions import LiquidError
 
-from senders.render import Part, template_parts
+from schemas.vocabulary import DeliveryReason
+from senders.render import Part, TemplateError, template_parts
 
 _DEFAULTED = re.compile(r"[\w.\-\[\]'\"]*\s*\|\s*default\b")
 _OPENING = re.compile(r"\{\{|\{%-?\s*(\w+)")
@@ -29,26 +32,39 @@ def needed_names(name: str, body: str) -> list[Needed]:
 
     A name that `if` or `unless` asks for, as in `{% if name %}`, or that is only used with a `default`, may be missing.
     """
-    uses: dict[str, list[tuple[int, bool, bool]]] = {}
+    uses: dict[str, list[_Use]] = {}
     for part in template_parts(name, body):
-        for root, variables in _globals(part.template).items():
-            uses.setdefault(root, []).extend(_use(part, variable) for variable in variables)
+        for use in _uses(name, part):
+            uses.setdefault(use.name, []).append(use)
     found = []
     for root, used in uses.items():
-        plain = [index for index, tested, defaulted in used if not defaulted]
-        if root not in GIVEN and plain and not any(tested for _, tested, _ in used):
+        plain = [use.index for use in used if not use.defaulted]
+        if root not in GIVEN and plain and not any(use.tested for use in used):
             found.append(Needed(root, min(plain)))
     return sorted(found, key=lambda each: each.index)
 
 
-def _globals(template: BoundTemplate) -> dict[str, list[Variable]]:
-    return template.analyze().globals
+class _Use(NamedTuple):
+    """One use of a name, whether a tag asks for it there, and whether it has a default there."""
+
+    name: str
+    index: int
+    tested: bool
+    defaulted: bool
 
 
-def _use(part: Part, variable: Variable) -> tuple[int, bool, bool]:
-    """Where a variable stands, whether a tag tests it there, and whether it has a default there."""
-    at = variable.span.index
-    openings = list(_OPENING.finditer(part.source, 0, at + 1))
-    in_test = bool(openings) and openings[-1].group(1) in _TESTS
-    tested = in_test and _TESTED.match(part.source, at) is not None
-    return part.offset + at, tested, _DEFAULTED.match(part.source, at) is not None
+def _uses(name: str, part: Part) -> Iterator[_Use]:
+    try:
+        found = part.template.analyze().globals
+    except LiquidError:  # only another template that it names can fail here: there is nowhere to take one from
+        detail = f"{name}: a template cannot include another"
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, detail) from None
+    openings = list(_OPENING.finditer(part.source))
+    starts = [opening.start() for opening in openings]
+    for root, variables in found.items():
+        for variable in variables:
+            at = variable.span.index
+            before = bisect_right(starts, at)
+            in_test = before > 0 and openings[before - 1].group(1) in _TESTS
+            tested = in_test and _TESTED.match(part.source, at) is not None
+            yield _Use(root, part.offset + at, tested, _DEFAULTED.match(part.source, at) is not None)

@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from infra.checking import annotation, check_paths
 from infra.cli import app
+from senders.render import TemplateError
 from senders.template_names import needed_names
 from triggers.contradictions import contradiction
 from triggers.diagnostics import Diagnostic
@@ -17,6 +20,8 @@ UNIT = Path(__file__).parent
 EXAMPLES = UNIT.parents[1] / "examples"
 BAD_TEMPLATES = UNIT / "bad_templates"
 RULE = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: {template: NAME, data: DATA}\n"
+
+PIECES = ("{{", "}}", "{%", "%}", "if ", "for ", "in ", "a", "|default:", "'", "[", "]", " ", "\n")
 
 
 @pytest.fixture
@@ -58,6 +63,32 @@ def test_a_template_that_cannot_be_used_is_told(folder: Path) -> None:
     write_rule(folder, "broken")
     assert codes(folder) == ["template-invalid"]
     assert run("check", folder)[0] == 1
+
+
+@pytest.mark.parametrize("tag", ["{% include 'x' %}", "{% render 'x' %}", "{% include x %}", "{% extends 'x' %}"])
+def test_a_template_that_wants_another_cannot_be_used(tag: str) -> None:
+    with pytest.raises(TemplateError):
+        needed_names("t", f"---\nsubject: s\n---\n{tag}\n--- text ---\nx\n")
+
+
+def test_a_long_template_is_read_in_reasonable_time() -> None:
+    names = [f"a{number}" for number in range(5_000)]
+    html = " ".join(f"{{{{ {name} }}}}" for name in names)
+    found = needed_names("t", f"---\nsubject: s\n---\n{html}\n--- text ---\nx\n")
+    assert [each.name for each in found] == names
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["{{", "}}", "{%", "%}", "if ", "for ", "in ", "a", "|default:", "'", "[", "]", " ", "\n"])
+    )
+)
+def test_whatever_a_template_holds_it_is_read_or_refused(pieces: list[str]) -> None:
+    try:
+        needed_names("t", f"---\nsubject: s\n---\n{''.join(pieces)}\n--- text ---\nx\n")
+    except TemplateError:
+        return
 
 
 def test_a_name_may_be_missing_where_the_template_asks_for_it_or_has_a_default() -> None:
