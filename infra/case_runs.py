@@ -1,5 +1,6 @@
 """`ebbtide test`: the cases that rule files carry, run, told, written as JUnit, and run again when a file changes."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,13 +9,14 @@ from xml.etree import ElementTree
 
 from rich.console import Console
 
-from infra.apply import NothingFound, read_folder
+from infra.apply import RULE_SUFFIXES, TEMPLATE_SUFFIX, NothingFound, read_folder
 from triggers.casefile import CaseResult, run_case
 from triggers.diagnostics import InvalidRules
 from triggers.loader import load_rules
 
 POLL_S = 0.3
 """How often `--watch` looks at the files: quick for a person, and no load for the machine."""
+_WATCHED = (*RULE_SUFFIXES, TEMPLATE_SUFFIX)
 _STYLES = {"-": "red", "+": "green"}
 
 
@@ -128,14 +130,15 @@ def _changes(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def _stamps(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
-    """Each file's time of change and size."""
+    """Time of change and size of each rule file and template; hidden folders are passed over, as reading does."""
     stamps = {}
     for path in paths:
-        root = path if path.is_dir() else path.parent
-        for file in root.rglob("*"):
-            try:
-                found = file.stat()
-            except FileNotFoundError:  # gone between the listing and the look
-                continue
-            stamps[file] = (found.st_mtime_ns, found.st_size)
+        for folder, below, files in os.walk(path if path.is_dir() else path.parent):
+            below[:] = [name for name in below if not name.startswith(".")]
+            for file in (Path(folder, name) for name in files if name.endswith(_WATCHED)):
+                try:
+                    found = file.stat()
+                except FileNotFoundError:  # gone between the listing and the look
+                    continue
+                stamps[file] = (found.st_mtime_ns, found.st_size)
     return stamps

@@ -36,7 +36,8 @@ class Checked:
 
     def summary(self) -> str:
         """What was looked at and how much was found, as one line."""
-        looked = f"{len(self.folder.rules)} rule files, {len(self.folder.templates)} templates"
+        rules, templates = len(self.folder.rules), len(self.folder.templates)
+        looked = f"{_counted(rules, 'rule file')}, {_counted(templates, 'template')}"
         return f"{looked}: {_counted(self.count('error'), 'problem')}, {_counted(self.count('warning'), 'warning')}"
 
 
@@ -95,9 +96,12 @@ def as_json(checked: Checked) -> dict[str, object]:
 
 
 def _show_text(console: Console, checked: Checked) -> None:
+    hints = {each.hint for each in checked.found if each.severity == "note"} - {""}
     for each in checked.found:
-        text = each.render() if each.severity != "note" else f"{each}" + (f"\n  hint: {each.hint}" if each.hint else "")
-        console.print(text, markup=False, soft_wrap=True)
+        told = str(each) if each.severity == "note" else each.render()
+        console.print(told, markup=False, soft_wrap=True)
+    for hint in sorted(hints):  # the same for many rules: once is enough
+        console.print(f"  hint: {hint}", markup=False, soft_wrap=True)
     console.print(checked.summary())
 
 

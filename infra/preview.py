@@ -4,7 +4,6 @@ Sample data comes from the rules beside the template: from the first of their ca
 """
 
 import asyncio
-import os
 import sys
 import uuid
 from collections.abc import Mapping
@@ -59,7 +58,10 @@ def read_template(file: Path) -> Template:
     """The template in a file; raises TemplateError with its fault, FileNotFoundError where there is none."""
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such template; name its file, as in mine/templates/welcome.liquid")
-    return parse_template(file.stem, file.read_text(encoding="utf-8"))
+    try:
+        return parse_template(file.stem, file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise CannotPreview(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
 
 
 def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
@@ -69,7 +71,7 @@ def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
     return Sample(
         given if data is not None else found.data if found else {},
         _user(user) if user is not None else found.user if found else _recipient("u1", {}),
-        f"{data}" if data is not None else found.origin if found else "no rule's case sends it",
+        f"data of {data}" if data is not None else found.origin if found else "no data: no case beside it sends it",
     )
 
 
@@ -87,7 +89,9 @@ def _from_cases(template: Path) -> Sample | None:
         for case in trigger.cases:
             for message in run_case(rules, trigger, case).messages:
                 if message.template == template.stem:
-                    return Sample(message.data, _case_user(case.user), f"the case “{case.name}” of {trigger.name}")
+                    return Sample(
+                        message.data, _case_user(case.user), f"data of the case “{case.name}” of {trigger.name}"
+                    )
     return None
 
 
@@ -138,7 +142,7 @@ def show(console: Console, content: Content, sample: Sample) -> None:
     if content.sender is not None:
         console.print(f"From:    {content.sender.name} <{content.sender.address}>", markup=False, soft_wrap=True)
     console.print(f"Subject: {content.subject}", markup=False, soft_wrap=True)
-    console.print(f"data of {sample.origin}; --data FILE gives other", style="dim", markup=False, soft_wrap=True)
+    console.print(f"{sample.origin}; --data FILE gives other", style="dim", markup=False, soft_wrap=True)
     console.print()
     console.print(content.text.strip(), markup=False, soft_wrap=True)
 
@@ -160,8 +164,7 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     except ValidationError:
         raise CannotPreview("--to: not a plain mail address") from None
     compiled = read_template(template)
-    os.environ.update(environment.variables())
-    settings = SenderSettings()
+    settings = SenderSettings(**_settings(environment))
     make_dkim_key(environment)
     signer = Signer(settings.dkim_domain, settings.dkim_selector, load_key(settings.dkim_key))
     now = datetime.now(UTC)
@@ -172,6 +175,11 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
         return relay.place, asyncio.run(_deliver(relay, settings.sender.address, to, mail))
     except Unreachable as error:
         raise CannotPreview(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
+
+
+def _settings(environment: Environment) -> dict[str, Any]:
+    """The instance's variables as delivery's settings; those that it does not have are ignored."""
+    return {name.removeprefix("EBBTIDE_").lower(): value for name, value in environment.variables().items()}
 
 
 def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:

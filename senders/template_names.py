@@ -38,7 +38,7 @@ def needed_names(name: str, body: str) -> list[Needed]:
             uses.setdefault(use.name, []).append(use)
     found = []
     for root, used in uses.items():
-        plain = [use.index for use in used if not use.defaulted]
+        plain = [use.place for use in used if not use.defaulted]
         if root not in GIVEN and plain and not any(use.tested for use in used):
             found.append(Needed(root, min(plain)))
     return sorted(found, key=lambda each: each.index)
@@ -48,7 +48,7 @@ class _Use(NamedTuple):
     """One use of a name, whether a tag asks for it there, and whether it has a default there."""
 
     name: str
-    index: int
+    place: int
     tested: bool
     defaulted: bool
 

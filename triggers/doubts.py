@@ -53,20 +53,16 @@ def find_doubts(rules: RuleSet, written: Sequence[Written]) -> None:
     """Notes in each rule's report what is doubtful about it, seen together with scores and policies."""
     for each in written:
         obeying = rules.triggers[each.trigger.name]
+        for index, why in _contradictions(each):
+            each.report.add(index, "never-fires", why)
         for index, why in _never(rules, each, obeying):
-            each.report.add(index, "never-fires", f"{quoted(each.trigger.name)} never sends: {why}")
+            each.report.add(index, "never-fires", f"{_never_sends(each)}: {why}")
         for index, why in _unreachable(each, obeying):
             each.report.add(index, "cap-unreachable", why, "drop it, or make it tighter")
 
 
 def _never(rules: RuleSet, each: Written, obeying: Trigger) -> Iterator[tuple[int, str]]:
-    yield from _contradictions(each)
-    for number, source in enumerate(each.trigger.sources):
-        if isinstance(source, Crossing) and source.score in rules.written_scores:
-            top = rules.written_scores[source.score].ceiling
-            needed = source.rearm if source.falls else source.line
-            if needed > top:
-                yield each.place("on", number), f"`{source.score}` has the ceiling {top:g} and cannot reach {needed:g}"
+    yield from _out_of_reach(rules, each)
     if obeying.settle_ms >= obeying.expires_ms:
         yield each.place("settle"), f"what settles for {duration_text(obeying.settle_ms)} has expired by then"
     for number, cap in enumerate(obeying.caps):
@@ -79,29 +75,52 @@ def _never(rules: RuleSet, each: Written, obeying: Trigger) -> Iterator[tuple[in
         yield each.place("quiet"), "the quiet periods leave no minute of the week"
 
 
+def _out_of_reach(rules: RuleSet, each: Written) -> Iterator[tuple[int, str]]:
+    """Scores that never come to the line; only where nothing else begins the rule."""
+    found = []
+    for number, source in enumerate(each.trigger.sources):
+        if isinstance(source, Crossing) and source.score in rules.written_scores:
+            top = rules.written_scores[source.score].ceiling
+            needed = source.rearm if source.falls else source.line
+            if needed > top:
+                why = f"`{source.score}` has the ceiling {top:g} and cannot reach {needed:g}"
+                found.append((each.place("on", number), why))
+    if len(found) == len(each.trigger.sources):
+        yield from found
+
+
 def _contradictions(each: Written) -> Iterator[tuple[int, str]]:
     """Sources that no event matches, and a `when` that never holds, alone or with what began the rule."""
-    trigger = each.trigger
     asked = {id(use.condition): use for use in each.uses}
-    when = asked.get(id(trigger.when))
+    when = asked.get(id(each.trigger.when))
     alone = contradiction([when.node.text]) if when else None
     if when and alone:
-        yield when.node.place_of(alone.offset), alone.why
+        yield when.node.place_of(alone.offset), f"{_never_sends(each)}: {alone.why}"
         return
-    beside: list[tuple[int, str]] = []
-    for source in trigger.sources:
-        pattern = _pattern(source)
-        where = asked.get(id(pattern.where)) if pattern else None
-        found = contradiction([where.node.text]) if where else None
-        if where and found:
-            yield where.node.place_of(found.offset), found.why
-        elif where and when and isinstance(source, Pattern):
-            found = contradiction([where.node.text, when.node.text], "event.")
-            if found:
-                place = (where, when)[found.text].node.place_of(found.offset)
-                beside.append((place, f"{found.why}, with the `where` of `on`"))
-    if len(beside) == len(trigger.sources):
-        yield from beside
+    dead = [_dead_source(source, asked, when) for source in each.trigger.sources]
+    whole = _never_sends(each) if all(dead) else "this never leads to a send"
+    yield from ((index, f"{whole}: {why}") for index, why in filter(None, dead))
+
+
+def _dead_source(source: Source, asked: dict[int, ExpressionUse], when: ExpressionUse | None) -> tuple[int, str] | None:
+    """Where and why what began the rule so can never lead to a send."""
+    pattern = _pattern(source)
+    where = asked.get(id(pattern.where)) if pattern else None
+    if pattern is None or where is None:
+        return None
+    fixed = [f'event.type == "{pattern.types[0]}"'] if len(pattern.types) == 1 else []
+    found = contradiction([*fixed, where.node.text])
+    if found:
+        return where.node.place_of(found.offset), found.why
+    if when is not None and isinstance(source, Pattern):
+        found = contradiction([where.node.text, when.node.text], "event.")
+        if found:
+            return (where, when)[found.text].node.place_of(found.offset), f"{found.why}, with the `where` of `on`"
+    return None
+
+
+def _never_sends(each: Written) -> str:
+    return f"{quoted(each.trigger.name)} never sends"
 
 
 def _pattern(source: Source) -> Pattern | None:
@@ -145,10 +164,15 @@ def _unreachable(each: Written, obeying: Trigger) -> Iterator[tuple[int, str]]:
 
 
 def _covers(other: Cap, cap: Cap, earlier: bool) -> bool:
-    """Whether whenever `cap` is full `other` is full as well. Of two that are alike, the earlier one decides."""
+    """Whether whenever `cap` is full `other` is full as well, and says the same or more.
+
+    Of two that are alike, the earlier one decides. One that drops says more than one that defers.
+    """
+    if cap.over == "drop" and other.over == "defer":
+        return False
     if not isinstance(other.maximum, int) or not isinstance(cap.maximum, int) or other.scope not in _WIDER[cap.scope]:
         return False
-    if (other.maximum, other.window, other.scope) == (cap.maximum, cap.window, cap.scope):
+    if (other.maximum, other.window, other.scope, other.over) == (cap.maximum, cap.window, cap.scope, cap.over):
         return earlier
     if other.maximum > cap.maximum or other.maximum == 0:
         return False

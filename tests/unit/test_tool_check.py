@@ -154,7 +154,7 @@ def test_warnings_and_notes_stop_nothing(folder: Path) -> None:
     )
     (folder / "templates" / "broken.liquid").unlink()
     code, out = run("check", folder)
-    assert (code, out.splitlines()[-1]) == (0, "1 rule files, 1 templates: 0 problems, 1 warning")
+    assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning")
 
 
 def test_each_rule_is_told_whether_the_order_of_arrival_can_change_its_answer() -> None:

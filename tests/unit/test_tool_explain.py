@@ -62,13 +62,13 @@ mode: off
 on: cart_updated
 send: t
 """
+LOADED = load_rules([SourceFile("r.yaml", RULES)], {"t": "h" * 32})
 START = datetime(2026, 1, 5, tzinfo=UTC)
 ZONES = ("Europe/Berlin", "America/New_York", "Nowhere/Land", None)
 
 
 def decided(carts: list[tuple[int, int, float]], consent: bool = True, zone: str | None = None) -> list[Decision]:
     """The decisions of one user who updates carts: (minute, which cart, its total)."""
-    rules = load_rules([SourceFile("r.yaml", RULES)], {"t": "h" * 32})
     events = [
         Event(
             id=f"e{number}",
@@ -82,7 +82,7 @@ def decided(carts: list[tuple[int, int, float]], consent: bool = True, zone: str
     granted = {"marketing": Consent(granted=consent, time=START)}
     profile = Profile(user_id="u1", address="u1@mail.example", zone=zone, consent=granted)
     found: list[Decision] = []
-    backtest(rules, events, {"u1": profile}, on_decision=found.append)
+    backtest(LOADED, events, {"u1": profile}, on_decision=found.append)
     return found
 
 

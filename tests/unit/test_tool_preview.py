@@ -1,9 +1,6 @@
 """`ebbtide preview` and `send-test`: what a template gives, from which data, and that it is really mailed."""
 
 import json
-import os
-import subprocess
-import sys
 from email import message_from_bytes, policy
 from pathlib import Path
 
@@ -100,40 +97,35 @@ def test_what_cannot_be_used_is_said(template: Path, arguments: tuple[str, ...],
     assert said in str(run("preview", template, *arguments, stdin=stdin).exception)
 
 
-def ebbtide(cwd: Path, *arguments: object, **variables: str) -> subprocess.CompletedProcess[str]:
-    """As a process, for it sets variables of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "infra.cli", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])} | variables,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A folder of its own, where a key and a secret are made."""
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch
 
 
-def test_send_test_mails_the_template_signed(template: Path, tmp_path: Path) -> None:
+def test_send_test_mails_the_template_signed(template: Path, tmp_path: Path, elsewhere: pytest.MonkeyPatch) -> None:
     with Sink(free_port(), tmp_path / "sink") as sink:
-        port = str(sink.port)
-        done = ebbtide(tmp_path, "send-test", template, "--to", "ann@mail.example", EBBTIDE_SMTP_PORT=port)
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout.startswith(f"accepted by 127.0.0.1:{port}: 250")
+        elsewhere.setenv("EBBTIDE_SMTP_PORT", str(sink.port))
+        done = run("send-test", template, "--to", "ann@mail.example")
+        assert (done.exit_code, done.stdout.split(" 250")[0]) == (0, f"accepted by 127.0.0.1:{sink.port}:")
         [mail] = list(sink.messages())
-        refused = ebbtide(tmp_path, "send-test", template, "--to", "550@mail.example", EBBTIDE_SMTP_PORT=port)
-        assert refused.returncode == 1
-        assert refused.stdout.startswith(f"refused by 127.0.0.1:{port}: 550 5.1.1")
+        refused = run("send-test", template, "--to", "550@mail.example")
+        assert (refused.exit_code, refused.stdout.split(" 550 5.1.1")[0]) == (1, f"refused by 127.0.0.1:{sink.port}:")
     parsed = message_from_bytes(mail.raw, policy=policy.default)
     assert mail.rcpt_to == "ann@mail.example"
     assert parsed["Subject"] == "$8.00 for Ann"
     assert parsed["DKIM-Signature"]
 
 
-def test_real_mail_and_a_silent_server_are_refused_in_one_line(template: Path, tmp_path: Path) -> None:
-    away = ebbtide(tmp_path, "send-test", template, "--to", "a@mail.example", EBBTIDE_SMTP_PORT=str(free_port()))
-    assert away.returncode == 2
-    assert "no mail server answers at 127.0.0.1:" in away.stderr
-    assert "`ebbtide run sink`" in away.stderr
-    real = ebbtide(tmp_path, "send-test", template, "--to", "a@mail.example", EBBTIDE_SMTP_HOST="192.0.2.1")
-    assert real.returncode == 2
-    assert "real mail is refused" in real.stderr
-    assert ebbtide(tmp_path, "send-test", template, "--to", "a b").stderr == "ebbtide: --to: not a plain mail address\n"
+def test_mail_to_a_server_elsewhere_is_refused(template: Path, elsewhere: pytest.MonkeyPatch) -> None:
+    elsewhere.setenv("EBBTIDE_SMTP_HOST", "192.0.2.1")
+    assert "real mail is refused" in str(run("send-test", template, "--to", "a@mail.example").exception)
+
+
+def test_a_silent_server_and_a_wrong_address_are_told(template: Path, elsewhere: pytest.MonkeyPatch) -> None:
+    elsewhere.setenv("EBBTIDE_SMTP_PORT", str(free_port()))
+    told = str(run("send-test", template, "--to", "a@mail.example").exception)
+    assert told.startswith("no mail server answers at 127.0.0.1:")
+    assert told.endswith("`ebbtide run sink` starts one here")
+    assert str(run("send-test", template, "--to", "a b").exception) == "--to: not a plain mail address"
