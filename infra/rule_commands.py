@@ -34,6 +34,13 @@ DataFile = Annotated[
     Path | None, typer.Option("--data", help="The data to show, as JSON; a case's unless told.", allow_dash=True)
 ]
 
+EventLog = Annotated[
+    Path,
+    typer.Option(
+        "--events", help="Events as JSON lines; .gz too, or - for standard input.", dir_okay=False, allow_dash=True
+    ),
+]
+
 
 def check(
     paths: Paths,
@@ -80,15 +87,8 @@ def run_cases(
 
 def backtest(
     paths: Paths,
-    events: Annotated[
-        Path,
-        typer.Option(
-            "--events", help="Events as JSON lines; .gz too, or - for standard input.", dir_okay=False, allow_dash=True
-        ),
-    ],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print each decision as a line of JSON, then a line with the summary.")
-    ] = False,
+    events: EventLog,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line for each decision, then the summary.")] = False,
 ) -> None:
     """Run the rules over a past log of events and show what they would have sent.
 

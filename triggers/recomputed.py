@@ -13,7 +13,9 @@ from schemas.commands import command_id
 from schemas.decisions import Decision, GateAnswer
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.assignment import in_canary, in_holdout
-from triggers.cel_runtime import as_ms
+from triggers.cel_runtime import EvaluationError, as_ms
+from triggers.cel_syntax import SyntaxProblem
+from triggers.conditions import Context, compile_condition
 from triggers.localtime import inside, reading, zone_named
 from triggers.shapes import DailyPeriod, DatePeriod, Period, ShapeError, clock_time, weekday
 
@@ -28,6 +30,7 @@ _REASONS = {
     Gate.QUIET: Reason.QUIET,
     Gate.CAP: Reason.CAP,
 }
+_NOTHING: Any = None
 _PERCENT = re.compile(r"([\d.]+)%")
 _CAP = re.compile(r"(-?\d+) per .+ by \w+")
 _DAILY = re.compile(r"(\d\d:\d\d) to (\d\d:\d\d)(?: on ([a-z, ]+))?(?: in (\S+))?")
@@ -120,8 +123,36 @@ def _consent(_decision: Decision, answer: GateAnswer) -> Iterator[str]:
     yield from _follows(answer, answer.observed in ("granted", "not needed"))
 
 
-def _when(_decision: Decision, answer: GateAnswer) -> Iterator[str]:
+def _when(decision: Decision, answer: GateAnswer) -> Iterator[str]:
     yield from _follows(answer, answer.observed is True or answer.limit is None)
+    if answer.observed in (True, False) and isinstance(answer.limit, str):
+        found = _asked_of_scores(answer.limit, decision.inputs.get("scores"))
+        if found is not None and found is not answer.observed:
+            yield f"with the scores that were stored it is {str(found).lower()}"
+
+
+def _asked_of_scores(text: str, scores: Any) -> bool | None:
+    """What a `when` that names nothing but scores says of the stored ones; None where they are not enough to tell.
+
+    Scores are stored to the millionth, so that an answer which a millionth changes is none.
+    """
+    if not isinstance(scores, dict):
+        return None
+    try:
+        condition = compile_condition(text, "truth")
+        if condition.code.roots != {"score"}:
+            return None
+        answers = {condition.holds(_with_scores(scores, by)) for by in (-1e-6, 0.0, 1e-6)}
+    except (SyntaxProblem, EvaluationError, KeyError, TypeError, ValueError):
+        return None
+    return answers.pop() if len(answers) == 1 else None
+
+
+def _with_scores(scores: Mapping[str, Any], by: float) -> Context:
+    def score(name: str) -> float:
+        return float(scores[name]) + by
+
+    return Context(_NOTHING, _NOTHING, None, score, 0)
 
 
 def _holdout(decision: Decision, answer: GateAnswer) -> Iterator[str]:

@@ -164,6 +164,12 @@ def test_each_rule_is_told_whether_the_order_of_arrival_can_change_its_answer() 
     assert notes["cart-abandoned"].hint.startswith("settle: 1m")
 
 
+def test_the_examples_fit_their_catalogue() -> None:
+    checked = check_paths([EXAMPLES])
+    assert [each.path for each in checked.folder.catalogues] == [str(EXAMPLES / "events.yaml")]
+    assert (checked.count("error"), checked.count("warning")) == (0, 0)
+
+
 def test_settling_bounds_the_order_of_arrival(folder: Path) -> None:
     write_rule(
         folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more="unless: x\nsettle: 90s\n"

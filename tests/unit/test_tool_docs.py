@@ -119,6 +119,14 @@ def test_the_page_has_every_key_shape_and_code() -> None:
     assert "not yet:" not in written
 
 
+def test_every_link_within_the_page_leads_somewhere() -> None:
+    written = page(TEXT)
+    headings = re.findall(r"^#+ (.*)$", written, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    anchors |= set(re.findall(r'<a id="([\w-]+)">', written))
+    assert set(re.findall(r"\]\(#([\w-]+)\)", written)) <= anchors
+
+
 def test_every_command_that_it_names_is_there() -> None:
     named = set(re.findall(r"ebbtide ([a-z-]+)", TEXT)) - {"pause"}
     assert named <= set(COMMANDS)

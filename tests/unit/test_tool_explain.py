@@ -50,6 +50,17 @@ quiet: {from: "2026-01-06", through: "2026-01-07", over: drop}
 after: 1d
 send: t
 ---
+score: keen
+decay: {curve: exponential, half_life: 1d}
+add: {event: cart_updated, points: event.total}
+---
+trigger: keenly
+purpose: marketing
+on: cart_updated
+after: 1d
+when: score.keen >= 4.5
+send: t
+---
 trigger: quietly
 purpose: marketing
 mode: shadow
@@ -117,6 +128,7 @@ CAPPED = some(Gate.CAP, DecisionOutcome.DROP, Reason.CAP)
 REFUSED = some(Gate.CONSENT, DecisionOutcome.DROP, Reason.NO_CONSENT)
 EXPIRED = some(Gate.EXPIRY, DecisionOutcome.DROP, Reason.EXPIRED)
 ASKED = some(Gate.WHEN, DecisionOutcome.DROP, Reason.CONDITION)
+KEEN = some(None, DecisionOutcome.SEND, trigger="keenly")
 SHADOW = some(None, DecisionOutcome.SHADOW, Reason.MODE, "quietly")
 
 
@@ -133,6 +145,7 @@ def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
         (changed(CAPPED, Gate.CAP, next_eligible=START), "cap: the room"),
         (changed(REFUSED, Gate.CONSENT, observed="granted"), "consent: it saw 'granted'"),
         (changed(ASKED, Gate.WHEN, observed=True), "when: it saw True"),
+        (changed(KEEN, Gate.WHEN, passed=False, observed=False), "when: with the scores that were stored it is true"),
         (changed(SENT, Gate.SUPPRESSION, observed=True), "suppression: it saw True"),
         (changed(SENT, Gate.MODE, observed="off"), "mode: it saw 'off'"),
         (changed(SENT, Gate.EXPIRY, limit=START.isoformat()), "expiry: it saw"),
