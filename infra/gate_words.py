@@ -76,7 +76,7 @@ def _consent(answer: GateAnswer) -> str:
 def _when(answer: GateAnswer) -> str:
     if answer.limit is None:
         return "nothing is asked"
-    seen = {True: "true", False: "false"}.get(answer.observed, str(answer.observed))
+    seen = str(answer.observed).lower() if isinstance(answer.observed, bool) else str(answer.observed)
     return f"{seen}: {answer.limit}"
 
 

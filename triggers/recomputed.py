@@ -31,8 +31,10 @@ _REASONS = {
     Gate.CAP: Reason.CAP,
 }
 _NOTHING: Any = None
-_PERCENT = re.compile(r"([\d.]+)%")
-_CAP = re.compile(r"(-?\d+) per .+ by \w+")
+_YEARS = range(1970, 9999)
+"""At the ends of the calendar, a local reading does not exist."""
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
+_CAP = re.compile(r"(-?\d{1,9}) per .+ by \w+")
 _DAILY = re.compile(r"(\d\d:\d\d) to (\d\d:\d\d)(?: on ([a-z, ]+))?(?: in (\S+))?")
 _DATES = re.compile(r"(\d{4}-\d\d-\d\d) through (\d{4}-\d\d-\d\d)(?: in (\S+))?")
 
@@ -179,7 +181,8 @@ def _expiry(decision: Decision, answer: GateAnswer) -> Iterator[str]:
 
 def _quiet(decision: Decision, answer: GateAnswer) -> Iterator[str]:
     zone = zone_named(str(decision.inputs.get("zone", "")))
-    if zone is None or answer.observed is None:
+    moments = (decision.decided_at, answer.next_eligible or decision.decided_at)
+    if zone is None or answer.observed is None or not all(moment.year in _YEARS for moment in moments):
         return
     at_ms = as_ms(decision.decided_at)
     wall = reading(zone, at_ms)

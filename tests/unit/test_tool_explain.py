@@ -2,17 +2,20 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from typer.testing import CliRunner
 
 from infra.cli import app
+from infra.explain import Explained, show
 from schemas.codec import encode
-from schemas.decisions import Decision
+from schemas.decisions import Decision, GateAnswer
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
@@ -164,6 +167,44 @@ def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
 )
 def test_what_does_not_follow_is_told(wrong: Decision, said: str) -> None:
     assert any(each.startswith(said) for each in differences(wrong)), differences(wrong)
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_the_ends_of_the_calendar_are_no_trouble(year: int) -> None:
+    edge = datetime(year, 1 if year == 1 else 12, 1 if year == 1 else 31, tzinfo=UTC)
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        at_the_edge = changed(QUIET, Gate.QUIET, next_eligible=edge).model_copy(update={"decided_at": edge})
+        assert differences(at_the_edge.model_copy(update={"inputs": {"zone": zone}})) != []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+LIMITS = st.sampled_from(["5%", "..%", "9" * 50 + " per 1d by all", "25:00 to 26:00", "21:00 to 08:00 on xyz in Mars"])
+INSTANTS = st.datetimes(timezones=st.just(UTC))
+INPUTS = st.fixed_dictionaries(
+    {}, optional={name: JSON | st.sampled_from(ZONES) for name in ("zone", "due", "scores", "cause", "path")}
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([SENT, QUIET, CAPPED, EXPIRED, ASKED]), st.data())
+def test_whatever_a_decision_holds_it_is_told(decision: Decision, data: st.DataObject) -> None:
+    gates = [
+        GateAnswer(
+            gate=data.draw(st.sampled_from([*Gate, each.gate, each.gate])),
+            passed=data.draw(st.booleans()),
+            observed=data.draw(JSON | st.just(each.observed)),
+            limit=data.draw(JSON | LIMITS | st.just(each.limit)),
+            next_eligible=data.draw(st.none() | INSTANTS),
+        )
+        for each in decision.gates
+    ]
+    changes = {"gates": gates, "decided_at": data.draw(INSTANTS), "inputs": data.draw(INPUTS)}
+    strange = decision.model_copy(update=changes)
+    show(Console(file=StringIO()), [Explained(strange, differences(strange))])
 
 
 @pytest.fixture
