@@ -174,7 +174,8 @@ def test_the_ends_of_the_calendar_are_no_trouble(year: int) -> None:
     edge = datetime(year, 1 if year == 1 else 12, 1 if year == 1 else 31, tzinfo=UTC)
     for zone in ("Asia/Tokyo", "America/New_York"):
         at_the_edge = changed(QUIET, Gate.QUIET, next_eligible=edge).model_copy(update={"decided_at": edge})
-        assert differences(at_the_edge.model_copy(update={"inputs": {"zone": zone}})) != []
+        found = differences(at_the_edge.model_copy(update={"inputs": {"zone": zone}}))
+        assert [each for each in found if each.startswith("quiet:")] == []
 
 
 JSON = st.recursive(
