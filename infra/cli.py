@@ -303,6 +303,7 @@ MENDABLE = frozenset(
         "infra.demo.cdnow.DataMissing",
         "infra.demo.run.DemoFailed",
         "infra.demo.workers.WorkerEnded",
+        "infra.explain.NothingRecorded",
         "infra.kafka.KafkaAway",
         "infra.kafka.PublishError",
         "infra.kafka.TopicDisagreement",

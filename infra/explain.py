@@ -22,6 +22,10 @@ ORDER BY time DESC, id LIMIT %(last)s
 """
 
 
+class NothingRecorded(RuntimeError):
+    """There is no table of decisions to look into."""
+
+
 @dataclass(frozen=True, slots=True)
 class Explained:
     """One decision, and what of it does not follow from what it stored."""
@@ -31,12 +35,15 @@ class Explained:
 
 
 def from_database(url: str, user: str, trigger: str | None, last: int) -> list[Explained]:
-    """The user's last decisions in the hypertable, oldest first."""
+    """The user's last decisions in the hypertable, oldest first; raises NothingRecorded where that is missing."""
     import psycopg
     from psycopg.rows import dict_row
 
-    with psycopg.connect(url, row_factory=dict_row) as connection:
-        rows = connection.execute(_QUERY, {"user": user, "trigger": trigger, "last": last}).fetchall()
+    try:
+        with psycopg.connect(url, row_factory=dict_row) as connection:
+            rows = connection.execute(_QUERY, {"user": user, "trigger": trigger, "last": last}).fetchall()
+    except psycopg.errors.UndefinedTable:
+        raise NothingRecorded("the database has no decisions yet; `ebbtide migrate` makes their table") from None
     return _explained([Decision.model_validate(row) for row in reversed(rows)])
 
 

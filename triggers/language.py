@@ -145,7 +145,7 @@ SHAPES: Mapping[str, Shape] = {
             *_WAY,
             Key("inactive", "DURATION", "no such event for this long: short for `within: D, falls_below: 1`."),
         ),
-        (("within", "inactive"),),
+        (("within", "inactive"), ("reaches", "falls_below", "inactive")),
     ),
     "SCORE_LEVEL": Record(
         "A score that crosses a line.",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from infra.explain import from_database
+from infra.explain import NothingRecorded, from_database
 from infra.migrate import migrate
 from schemas.decisions import Decision, GateAnswer
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
@@ -43,3 +43,8 @@ def test_the_last_decisions_come_back_as_they_were_recorded_oldest_first(databas
     assert [each.differs for each in found] == [[], []]
     assert [each.decision for each in from_database(database_url, "u1", None, 9)] == decisions[:4]
     assert from_database(database_url, "nobody", None, 9) == []
+
+
+def test_a_database_without_tables_says_what_to_do(database_url: str) -> None:
+    with pytest.raises(NothingRecorded, match="ebbtide migrate"):
+        from_database(database_url, "u1", None, 5)
