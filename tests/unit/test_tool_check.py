@@ -26,11 +26,13 @@ PIECES = ("{{", "}}", "{%", "%}", "if ", "for ", "in ", "a", "|default:", "'", "
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copytree(BAD_TEMPLATES, tmp_path / "templates")
+    (tmp_path / "templates").mkdir()
+    for template in BAD_TEMPLATES.glob("*.liquid"):
+        shutil.copy(template, tmp_path / "templates")
     return tmp_path
 
 
-def write_rule(folder: Path, template: str = "needs", data: str = "{}", more: str = "") -> Path:
+def write_rule(folder: Path, template: str = "template-variable", data: str = "{}", more: str = "") -> Path:
     file = folder / "rule.yaml"
     file.write_text(RULE.replace("NAME", template).replace("DATA", data) + more)
     return file
@@ -46,7 +48,7 @@ def codes(folder: Path, catalogue: Path | None = None) -> list[str]:
 
 
 def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template(folder: Path) -> None:
-    (folder / "templates" / "broken.liquid").unlink()
+    (folder / "templates" / "template-invalid.liquid").unlink()
     write_rule(folder, data="{order_id: event.id, total: event.total, missin: event.id}")
     found = check_paths([folder]).found
     assert [(each.line, each.column, each.message.split("`")[1]) for each in found] == [
@@ -59,8 +61,19 @@ def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template
     assert {each.code for each in found} == {"template-variable"}
 
 
+@pytest.mark.parametrize("code", ["template-variable", "template-invalid"])
+def test_a_wrong_template_is_told_exactly_so(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for template in BAD_TEMPLATES.glob("*.liquid"):
+        if template.stem != code:
+            (folder / "templates" / template.name).unlink()
+    write_rule(folder, code, "{order_id: event.id}")
+    monkeypatch.chdir(folder)
+    told = "".join(each.render() + "\n" for each in check_paths([Path()]).found)
+    assert told == (BAD_TEMPLATES / f"{code}.txt").read_text()
+
+
 def test_a_template_that_cannot_be_used_is_told(folder: Path) -> None:
-    write_rule(folder, "broken")
+    write_rule(folder, "template-invalid")
     assert codes(folder) == ["template-invalid"]
     assert run("check", folder)[0] == 1
 
@@ -113,7 +126,7 @@ def test_the_catalogue_beside_the_rules_is_used_and_another_can_be_given(folder:
 
 def test_a_single_file_finds_the_catalogue_and_the_templates_beside_it(folder: Path) -> None:
     file = write_rule(folder, more="unless: pang\n")
-    (folder / "templates" / "broken.liquid").unlink()
+    (folder / "templates" / "template-invalid.liquid").unlink()
     (folder / "events.yaml").write_text("events: {ping: {total: number}}\n")
     assert codes(file)[:1] == ["unknown-event"]
     assert "template-variable" in codes(file)
@@ -152,7 +165,7 @@ def test_warnings_and_notes_stop_nothing(folder: Path) -> None:
     write_rule(
         folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more="when: 1 > 2 && false\n"
     )
-    (folder / "templates" / "broken.liquid").unlink()
+    (folder / "templates" / "template-invalid.liquid").unlink()
     code, out = run("check", folder)
     assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning")
 
@@ -174,7 +187,7 @@ def test_settling_bounds_the_order_of_arrival(folder: Path) -> None:
     write_rule(
         folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more="unless: x\nsettle: 90s\n"
     )
-    (folder / "templates" / "broken.liquid").unlink()
+    (folder / "templates" / "template-invalid.liquid").unlink()
     [note] = check_paths([folder]).found
     assert note.message.startswith("`t`: any order of arrival within 1m30s gives the same answer")
 
