@@ -57,7 +57,7 @@ def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnos
         try:
             needed[name] = needed_names(name, file.text)
         except TemplateError as error:
-            reports[name].add(0, "template-invalid", error.detail, "see docs/triggers.md, Templates")
+            reports[name].add(error.index, "template-invalid", error.detail, "docs/triggers.md says how one is written")
     for trigger in triggers:
         for send in (step for step in trigger.steps if isinstance(step, Send)):
             _check_data(reports.get(send.template), needed.get(send.template, []), trigger, send)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from liquid.exceptions import LiquidError
+from liquid.static_analysis import TemplateAnalysis
 
 from schemas.vocabulary import DeliveryReason
-from senders.render import Part, TemplateError, template_parts
+from senders.render import Part, TemplateError, parse_template, split_template
 
 _DEFAULTED = re.compile(r"[\w.\-\[\]'\"]*\s*\|\s*default\b")
 _OPENING = re.compile(r"\{\{|\{%-?\s*(\w+)")
@@ -33,7 +34,8 @@ def needed_names(name: str, body: str) -> list[Needed]:
     A name that `if` or `unless` asks for, as in `{% if name %}`, or that is only used with a `default`, may be missing.
     """
     uses: dict[str, list[_Use]] = {}
-    for part in template_parts(name, body):
+    parse_template(name, body)
+    for part in split_template(body)[1]:
         for use in _uses(name, part):
             uses.setdefault(use.name, []).append(use)
     found = []
@@ -54,17 +56,28 @@ class _Use(NamedTuple):
 
 
 def _uses(name: str, part: Part) -> Iterator[_Use]:
-    try:
-        found = part.template.analyze().globals
-    except LiquidError:  # only another template that it names can fail here: there is nowhere to take one from
-        detail = f"{name}: a template cannot include another"
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, detail) from None
+    found = _analysis(name, part)
     openings = list(_OPENING.finditer(part.source))
     starts = [opening.start() for opening in openings]
-    for root, variables in found.items():
+    for root, variables in found.globals.items():
         for variable in variables:
             at = variable.span.index
             before = bisect_right(starts, at)
             in_test = before > 0 and openings[before - 1].group(1) in _TESTS
             tested = in_test and _TESTED.match(part.source, at) is not None
             yield _Use(root, part.offset + at, tested, _DEFAULTED.match(part.source, at) is not None)
+
+
+def _analysis(name: str, part: Part) -> TemplateAnalysis:
+    """What a part uses; raises TemplateError where it wants another template, or a filter that there is not."""
+    template = part.compiled()
+    try:
+        found = template.analyze()
+    except LiquidError:  # only another template that it names can fail here: there is nowhere to take one from
+        detail = f"{name}: {part.name}: a template cannot include another"
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, detail, part.offset) from None
+    for filter_name, spans in found.filters.items():
+        if filter_name not in template.env.filters:
+            detail = f"{name}: {part.name}: there is no filter `{filter_name}`"
+            raise TemplateError(DeliveryReason.TEMPLATE_INVALID, detail, part.offset + spans[0].index)
+    return found

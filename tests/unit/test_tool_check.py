@@ -78,8 +78,10 @@ def test_a_template_that_cannot_be_used_is_told(folder: Path) -> None:
     assert run("check", folder)[0] == 1
 
 
-@pytest.mark.parametrize("tag", ["{% include 'x' %}", "{% render 'x' %}", "{% include x %}", "{% extends 'x' %}"])
-def test_a_template_that_wants_another_cannot_be_used(tag: str) -> None:
+@pytest.mark.parametrize(
+    "tag", ["{% include 'x' %}", "{% render 'x' %}", "{% include x %}", "{% extends 'x' %}", "{{ a | shout }}"]
+)
+def test_a_template_that_wants_what_there_is_not_cannot_be_used(tag: str) -> None:
     with pytest.raises(TemplateError):
         needed_names("t", f"---\nsubject: s\n---\n{tag}\n--- text ---\nx\n")
 
