@@ -58,16 +58,25 @@ def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnos
             needed[name] = needed_names(name, file.text)
         except TemplateError as error:
             reports[name].add(error.index, "template-invalid", error.detail, "docs/triggers.md says how one is written")
+        for each in needed.get(name, []):
+            _check_attribute(reports[name], each)
     for trigger in triggers:
         for send in (step for step in trigger.steps if isinstance(step, Send)):
             _check_data(reports.get(send.template), needed.get(send.template, []), trigger, send)
     return [each for report in reports.values() for each in report.diagnostics]
 
 
+def _check_attribute(report: Report, each: Needed) -> None:
+    if each.name.startswith("user."):
+        hint = f'as in {{{{ {each.name} | default: "…" }}}}, or {{% if {each.name} %}}'
+        message = f"{quoted(each.name)} fails the mail of a user whose profile does not have it"
+        report.add(each.index, "template-attribute", message, hint)
+
+
 def _check_data(report: Report | None, needed: list[Needed], trigger: Trigger, send: Send) -> None:
     given = [name for name, _ in send.data]
     for each in needed:
-        if report is not None and each.name not in given:
+        if report is not None and each.name not in given and not each.name.startswith("user."):
             message = f"{quoted(each.name)} is not in the `data` of `{send.id}` of the trigger {quoted(trigger.name)}"
             close = nearest(each.name, given) if given else "the rule gives no data"
             report.add(each.index, "template-variable", message, f"{close}; or give it a `default`")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from liquid.exceptions import LiquidError
-from liquid.static_analysis import TemplateAnalysis
+from liquid.static_analysis import TemplateAnalysis, Variable
 
 from schemas.vocabulary import DeliveryReason
 from senders.render import Part, TemplateError, parse_template, split_template
@@ -16,13 +16,13 @@ _DEFAULTED = re.compile(r"[\w.\-\[\]'\"]*\s*\|\s*default\b")
 _OPENING = re.compile(r"\{\{|\{%-?\s*(\w+)")
 _TESTED = re.compile(r"[\w.\-\[\]'\"]*\s*(?:-?%\}|and\b|or\b|!=|==\s*(?:blank|empty|nil|null)\b)")
 _TESTS = frozenset({"if", "elsif", "unless"})
-GIVEN = frozenset({"user"})
+GIVEN = frozenset({"user", "user.id"})
 """Names that every rendering has beside `data`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """A name that must be in `data`, and where the template first uses it, as an index of its text."""
+    """A name of `data`, or `user.NAME`, that must be there, and where the template's text first uses it."""
 
     name: str
     index: int
@@ -30,6 +30,8 @@ class Needed:
 
 def needed_names(name: str, body: str) -> list[Needed]:
     """The names without which the template cannot be rendered, in order of place; raises TemplateError.
+
+    Of `user`, each attribute is a name of its own: a profile need not have it.
 
     A name that `if` or `unless` asks for, as in `{% if name %}`, or that is only used with a `default`, may be missing.
     """
@@ -39,10 +41,10 @@ def needed_names(name: str, body: str) -> list[Needed]:
         for use in _uses(name, part):
             uses.setdefault(use.name, []).append(use)
     found = []
-    for root, used in uses.items():
+    for used_name, used in uses.items():
         plain = [use.place for use in used if not use.defaulted]
-        if root not in GIVEN and plain and not any(use.tested for use in used):
-            found.append(Needed(root, min(plain)))
+        if used_name not in GIVEN and plain and not any(use.tested for use in used):
+            found.append(Needed(used_name, min(plain)))
     return sorted(found, key=lambda each: each.index)
 
 
@@ -59,13 +61,18 @@ def _uses(name: str, part: Part) -> Iterator[_Use]:
     found = _analysis(name, part)
     openings = list(_OPENING.finditer(part.source))
     starts = [opening.start() for opening in openings]
-    for root, variables in found.globals.items():
+    for variables in found.globals.values():
         for variable in variables:
             at = variable.span.index
             before = bisect_right(starts, at)
             in_test = before > 0 and openings[before - 1].group(1) in _TESTS
             tested = in_test and _TESTED.match(part.source, at) is not None
-            yield _Use(root, part.offset + at, tested, _DEFAULTED.match(part.source, at) is not None)
+            yield _Use(_name(variable), part.offset + at, tested, _DEFAULTED.match(part.source, at) is not None)
+
+
+def _name(variable: Variable) -> str:
+    root, *path = variable.segments
+    return f"user.{path[0]}" if root == "user" and path and isinstance(path[0], str) else str(root)
 
 
 def _analysis(name: str, part: Part) -> TemplateAnalysis:

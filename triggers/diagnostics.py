@@ -50,13 +50,21 @@ CODES: dict[str, str] = {
     "property-type": "a property compared or given as another type than the catalogue says",
     "template-invalid": "a template that cannot be used",
     "template-variable": "a variable that a template uses and `data` does not give",
+    "template-attribute": "an attribute of the user that a template shows without asking whether it is there",
 }
-WARNINGS = frozenset({"negated-optional", "never-fires", "cap-unreachable"})
+WARNINGS = frozenset({"negated-optional", "never-fires", "cap-unreachable", "template-attribute"})
 """Codes that are shown and stop nothing."""
 NOTES = frozenset({"order-sensitive"})
 """Codes that say how a rule behaves; nothing is wrong or doubtful."""
 BESIDE_RULES = frozenset(
-    {"unknown-event", "unknown-property", "property-type", "template-invalid", "template-variable"}
+    {
+        "unknown-event",
+        "unknown-property",
+        "property-type",
+        "template-invalid",
+        "template-variable",
+        "template-attribute",
+    }
 )
 """Codes of what `check` finds with an event catalogue and with templates; loading does not look for them."""
 

@@ -38,6 +38,12 @@ def write_rule(folder: Path, template: str = "template-variable", data: str = "{
     return file
 
 
+def leave_only(folder: Path, template: str) -> None:
+    for file in (folder / "templates").iterdir():
+        if file.stem != template:
+            file.unlink()
+
+
 def run(*arguments: object) -> tuple[int, str]:
     done = CliRunner().invoke(app, [str(each) for each in arguments], terminal_width=200)
     return done.exit_code, done.stdout
@@ -48,7 +54,7 @@ def codes(folder: Path, catalogue: Path | None = None) -> list[str]:
 
 
 def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template(folder: Path) -> None:
-    (folder / "templates" / "template-invalid.liquid").unlink()
+    leave_only(folder, "template-variable")
     write_rule(folder, data="{order_id: event.id, total: event.total, missin: event.id}")
     found = check_paths([folder]).found
     assert [(each.line, each.column, each.message.split("`")[1]) for each in found] == [
@@ -61,11 +67,9 @@ def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template
     assert {each.code for each in found} == {"template-variable"}
 
 
-@pytest.mark.parametrize("code", ["template-variable", "template-invalid"])
+@pytest.mark.parametrize("code", ["template-variable", "template-invalid", "template-attribute"])
 def test_a_wrong_template_is_told_exactly_so(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for template in BAD_TEMPLATES.glob("*.liquid"):
-        if template.stem != code:
-            (folder / "templates" / template.name).unlink()
+    leave_only(folder, code)
     write_rule(folder, code, "{order_id: event.id}")
     monkeypatch.chdir(folder)
     told = "".join(each.render() + "\n" for each in check_paths([Path()]).found)
@@ -73,6 +77,7 @@ def test_a_wrong_template_is_told_exactly_so(code: str, folder: Path, monkeypatc
 
 
 def test_a_template_that_cannot_be_used_is_told(folder: Path) -> None:
+    leave_only(folder, "template-invalid")
     write_rule(folder, "template-invalid")
     assert codes(folder) == ["template-invalid"]
     assert run("check", folder)[0] == 1
@@ -109,8 +114,9 @@ def test_whatever_a_template_holds_it_is_read_or_refused(pieces: list[str]) -> N
 def test_a_name_may_be_missing_where_the_template_asks_for_it_or_has_a_default() -> None:
     body = "---\nsubject: s\n---\nHTML\n--- text ---\nx\n"
     may_be_missing = ("{% if a %}{{ a }}{% endif %}", "{% unless a %}no{% else %}{{ a }}{% endunless %}")
-    for html in (*may_be_missing, "{{ a | default: 'b' }}", "{% if a != blank %}{{ a }}{% endif %}", "{{ user.a }}"):
+    for html in (*may_be_missing, "{{ a | default: 'b' }}", "{% if a != blank %}{{ a }}{% endif %}", "{{ user.id }}"):
         assert needed_names("t", body.replace("HTML", html)) == []
+    assert [each.name for each in needed_names("t", body.replace("HTML", "{{ user.a }}"))] == ["user.a"]
     for html in ("{{ a }}", "{% if a == 1 %}{{ a }}{% endif %}", "{{ a.b[0] }}", "{% for i in a %}{{ i }}{% endfor %}"):
         assert [each.name for each in needed_names("t", body.replace("HTML", html))] == ["a"]
 
@@ -128,7 +134,7 @@ def test_the_catalogue_beside_the_rules_is_used_and_another_can_be_given(folder:
 
 def test_a_single_file_finds_the_catalogue_and_the_templates_beside_it(folder: Path) -> None:
     file = write_rule(folder, more="unless: pang\n")
-    (folder / "templates" / "template-invalid.liquid").unlink()
+    leave_only(folder, "template-variable")
     (folder / "events.yaml").write_text("events: {ping: {total: number}}\n")
     assert codes(file)[:1] == ["unknown-event"]
     assert "template-variable" in codes(file)
@@ -167,7 +173,7 @@ def test_warnings_and_notes_stop_nothing(folder: Path) -> None:
     write_rule(
         folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more="when: 1 > 2 && false\n"
     )
-    (folder / "templates" / "template-invalid.liquid").unlink()
+    leave_only(folder, "template-variable")
     code, out = run("check", folder)
     assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning")
 
@@ -189,7 +195,7 @@ def test_settling_bounds_the_order_of_arrival(folder: Path) -> None:
     write_rule(
         folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more="unless: x\nsettle: 90s\n"
     )
-    (folder / "templates" / "template-invalid.liquid").unlink()
+    leave_only(folder, "template-variable")
     [note] = check_paths([folder]).found
     assert note.message.startswith("`t`: any order of arrival within 1m30s gives the same answer")
 
