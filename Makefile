@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos chaos-controls bench-streams lint fmt docs up down status logs clean setup setup-lint
+.PHONY: help demo test test-all chaos chaos-controls bench-streams bench-engine lint fmt docs up down status logs clean setup setup-lint
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
@@ -22,6 +22,9 @@ test-all: setup ## Run all of that and the long kills and outages of the stream 
 
 bench-streams: setup ## Measure the stream layer on a broker of its own (ARGS='--quick', ARGS=--help)
 	@.venv/bin/python -m perf.bench_streams $(ARGS)
+
+bench-engine: setup-lint ## Measure the trigger engine alone, on one core (ARGS='--rules 20 --profile')
+	@.venv/bin/python -m perf.bench_engine $(ARGS)
 
 chaos: setup ## Decide a million events under random trouble, and prove it exact (ARGS='--seed 7'; ARGS=--help)
 	@PYTHONPATH=tests .venv/bin/python -m chaos $(ARGS)

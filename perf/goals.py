@@ -28,18 +28,18 @@ def _throughput(run: Run) -> Iterator[Goal]:
         pairs = [(of[name], of[to] if to else 1.0) for of in rates.values() if name in of and (to is None or to in of)]
         return min((rate / base for rate, base in pairs), default=None)
 
-    yield _at_least("one rule", worst(throughput.ONE), ONE_PER_S, "events/s")
+    yield at_least("one rule", worst(throughput.ONE), ONE_PER_S, "events/s")
     for bare in (throughput.BARE_SPIKE, throughput.BARE_RULE):
-        yield _at_least(f"one rule, of {bare}", worst(throughput.ONE, bare), OF_THE_BARE_LOOP, "times")
-    yield _at_least("twenty rules", worst(throughput.TWENTY), TWENTY_PER_S, "events/s")
-    yield _at_least("one rule, of Faust as shipped", worst(throughput.ONE, throughput.FAUST), TIMES_FAUST, "times")
+        yield at_least(f"one rule, of {bare}", worst(throughput.ONE, bare), OF_THE_BARE_LOOP, "times")
+    yield at_least("twenty rules", worst(throughput.TWENTY), TWENTY_PER_S, "events/s")
+    yield at_least("one rule, of Faust as shipped", worst(throughput.ONE, throughput.FAUST), TIMES_FAUST, "times")
 
 
 def _latency(run: Run) -> Iterator[Goal]:
     """At half of the goal's load, and at half of what was reached."""
     measured = [each.p99_ms for each in run.latency]
     for what, p99_ms in zip_longest(("half of the goal", "half of what one rule does"), measured[:2]):
-        yield _at_most(f"latency p99 at {what}", p99_ms, P99_MS, "ms")
+        yield at_most(f"latency p99 at {what}", p99_ms, P99_MS, "ms")
 
 
 def _recovery(run: Run) -> Iterator[Goal]:
@@ -47,12 +47,13 @@ def _recovery(run: Run) -> Iterator[Goal]:
     users = found.get("settings", {}).get("users", 0)
     for name, key, limit in (("changelog", "from_changelog", CHANGELOG_S), ("snapshot", "from_snapshot", SNAPSHOT_S)):
         took = found.get(key, {}).get("recovery_s") if users >= 1_000_000 else None
-        yield _at_most(f"a million users from the {name}", took, limit, "s")
+        yield at_most(f"a million users from the {name}", took, limit, "s")
     resident = found.get("from_changelog", {}).get("rss_mb") if users >= 1_000_000 else None
-    yield _at_most("a million users resident", resident, RESIDENT_MIB, "MiB")
+    yield at_most("a million users resident", resident, RESIDENT_MIB, "MiB")
 
 
-def _at_least(what: str, measured: float | None, wanted: float, unit: str) -> Goal:
+def at_least(what: str, measured: float | None, wanted: float, unit: str) -> Goal:
+    """The goal of a figure that is better the higher it is."""
     return Goal(
         what=what,
         wanted=f">= {wanted:,g} {unit}",
@@ -61,7 +62,8 @@ def _at_least(what: str, measured: float | None, wanted: float, unit: str) -> Go
     )
 
 
-def _at_most(what: str, measured: float | None, wanted: float, unit: str) -> Goal:
+def at_most(what: str, measured: float | None, wanted: float, unit: str) -> Goal:
+    """The goal of a figure that is better the lower it is."""
     return Goal(
         what=what,
         wanted=f"<= {wanted:,g} {unit}",

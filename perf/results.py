@@ -98,19 +98,29 @@ def new_run(settings: dict[str, Any]) -> Run:
     """A run that begins now, on this machine, of this revision."""
     return Run(
         at=datetime.now(UTC),
-        revision=_revision(),
-        machine={
-            "cpu": _cpu(),
-            "cores": len(os.sched_getaffinity(0)),
-            "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
-            "kernel": platform.release(),
-        },
-        versions={"python": platform.python_version(), "kafka": _kafka(), **{name: version(name) for name in PACKAGES}},
+        revision=revision(),
+        machine=machine(),
+        versions={"kafka": _kafka(), **versions()},
         settings=settings,
     )
 
 
-def append(run: Run, file: Path) -> None:
+def machine() -> dict[str, str | int]:
+    """What it is measured on."""
+    return {
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_mib": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+        "kernel": platform.release(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that matter."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def append(run: BaseModel, file: Path) -> None:
     """Adds the run to the record."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as lines:
@@ -129,7 +139,8 @@ def _kafka() -> str:
     return max((jar.stem.rpartition("-")[2] for jar in jars), default="unknown")
 
 
-def _revision() -> str:
+def revision() -> str:
+    """The commit that is measured, marked where something is not committed."""
     asked = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     )

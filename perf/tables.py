@@ -7,7 +7,7 @@ from rich.table import Table
 
 from perf import throughput
 from perf.goals import ratio
-from perf.results import Latency, Run, Throughput
+from perf.results import Goal, Latency, Run, Throughput
 
 ABSENT = "–"
 
@@ -24,7 +24,7 @@ def show(console: Console, run: Run) -> None:
         _show_points(console, f"Sweep over {name}", name, points)
     for problem in run.problems:
         console.print(f"[red]wrong[/] {problem}", soft_wrap=True)
-    _show_goals(console, run)
+    show_goals(console, run.goals)
 
 
 def _show_throughput(console: Console, results: Sequence[Throughput]) -> None:
@@ -70,9 +70,10 @@ def _show_points(console: Console, title: str, name: str, points: Sequence[Throu
     console.print(table)
 
 
-def _show_goals(console: Console, run: Run) -> None:
+def show_goals(console: Console, goals: Iterable[Goal]) -> None:
+    """Each goal, and whether it was met."""
     table = _table("Goals", ("goal", "wanted"), ["measured", "met"])
-    for goal in run.goals:
+    for goal in goals:
         form = ",.0f" if (goal.measured or 0) >= 100 else ".2f"
         met = ABSENT if goal.met is None else "[green]yes[/]" if goal.met else "[red]no[/]"
         table.add_row(goal.what, goal.wanted, _number(goal.measured, form), met)

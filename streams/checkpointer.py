@@ -1,4 +1,7 @@
-"""Takes checkpoints: closes the gate, seals, stages in the event loop, commits in a thread while the loop lives.
+"""Takes checkpoints: closes the gate, seals, stages in the event loop, opens it again, commits in a thread meanwhile.
+
+What is done while a transaction is in flight belongs to the next one, which begins after it. It is no more at risk
+than what is sealed: where a transaction is lost, so is all state, and a fatal end loses the process.
 
 Knows neither Faust nor Kafka: a buffer, a committer, tables and a gate.
 """
@@ -20,8 +23,8 @@ log = structlog.get_logger()
 
 BEGUN_S = 60.0
 """How long an event that was begun may keep a checkpoint waiting, before its agent must be taken for stuck."""
-
-
+AHEAD_S = 1.0
+"""How long events are begun while a transaction is in flight. A slower one closes the gate, and so bounds memory."""
 LOOK_S = 5.0
 
 
@@ -82,6 +85,7 @@ class Checkpointer:
         False where it is not committed in time; it is never given up, and whoever needs it done waits in `settled`.
         """
         self._finishing = True
+        self.gate.shut()
         last = asyncio.ensure_future(self._finish(proof))
         self._last.add(last)
         last.add_done_callback(self._last.discard)
@@ -130,8 +134,13 @@ class Checkpointer:
         staged = self._committer.stage(sealed)
         loop = asyncio.get_running_loop()
         commit = loop.run_in_executor(self._thread, self._committer.commit, sealed, staged)
-        while not (await asyncio.wait({commit}, timeout=LOOK_S))[0]:
-            if self._committer.is_stuck():
+        if not self._finishing:
+            self.gate.open()
+        done, _ = await asyncio.wait({commit}, timeout=AHEAD_S)
+        while not done:
+            self.gate.shut()
+            done, _ = await asyncio.wait({commit}, timeout=LOOK_S)
+            if not done and self._committer.is_stuck():
                 self._fatal("the client library does not come back from a commit")
         outcome = commit.result()
         if outcome is Outcome.FATAL:

@@ -62,6 +62,9 @@ class Step:
     outgoing: list[Output] = field(default_factory=list)
 
 
+_UNCHANGED = Step()
+
+
 class Decider:
     """Applies records and due timers to user state by the current rules."""
 
@@ -99,6 +102,8 @@ class Decider:
         if own_ms is None:
             return self.apply(record, keys, raw_state, now_ms)
         stored = StoredEvent(event.id, event.type, own_ms, event.source, event.properties or {})
+        if not self.evaluator.concerns(stored, now_ms):
+            return _UNCHANGED
         state = encoding.decode(event.user_id, raw_state)
         return self._taken(record, state, self.evaluator.apply_stored(state, stored, now_ms), now_ms)
 

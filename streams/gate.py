@@ -1,7 +1,7 @@
 """The gate before each event: closed while a checkpoint is taken, so that no event is half in it.
 
-A checkpoint closes the gate, waits until every event that was begun is finished, and opens it again when the
-transaction is committed. A batch step never suspends, so nothing is ever waited for; an agent that awaits between two
+A checkpoint closes the gate, waits until every event that was begun is finished, and opens it again when all that was
+done is sealed. A batch step never suspends, so nothing is ever waited for; an agent that awaits between two
 changes of one event is waited for, and its changes stay in one transaction.
 """
 

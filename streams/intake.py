@@ -214,12 +214,13 @@ class Intake(threading.Thread):
             self._hand_over(messages)
 
     def _poll(self) -> list[Message]:
-        full = self._held >= self._settings.held_records
-        if full and self._starving:
+        full, starving = self._held >= self._settings.held_records, self._starving
+        if full and starving:
             self._pause_others()
             full = False
         elif self._paused and self._held < self._settings.held_records // 2:
-            self._resume()
+            self._resume(self._paused)
+        self._resume(self._paused & starving)  # however little is held: all others may wait for them
         if not full:
             return self._consumer.consume(self._settings.batch, self._settings.poll_s)
         with self._changed:
@@ -234,14 +235,11 @@ class Intake(threading.Thread):
         if others:
             self._consumer.pause([TopicPartition(*place) for place in others])
             self._paused |= others
-        hungry = self._paused & self._starving
-        if hungry:
-            self._consumer.resume([TopicPartition(*place) for place in hungry])
-            self._paused -= hungry
 
-    def _resume(self) -> None:
-        self._consumer.resume([TopicPartition(*place) for place in self._paused])
-        self._paused.clear()
+    def _resume(self, places: set[Place]) -> None:
+        if places:
+            self._consumer.resume([TopicPartition(*place) for place in places])
+            self._paused = self._paused - places
 
     def _hand_over(self, messages: list[Message]) -> None:
         records: defaultdict[tuple[str | None, int | None], list[Message]] = defaultdict(list)

@@ -85,7 +85,7 @@ class _Backtest:
         if self.profiles is None:
             state.consent = {purpose: Consent(True, 0) for purpose in self.purposes}
         elif user_id in self.profiles:
-            self.take(self.evaluator.apply_profile(state, self.profiles[user_id], now_ms), now_ms)
+            self.evaluator.start(state, self.profiles[user_id], now_ms)
         return state
 
     def fire(self, state: UserState, clock: int, until: int) -> None:

@@ -8,20 +8,19 @@ from zoneinfo import ZoneInfo
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DecisionOutcome
+from triggers.case_start import start
 from triggers.casetime import At, parse_at, parse_start, show
 from triggers.cel_runtime import as_time
-from triggers.decay import ScoreState
 from triggers.evaluator import Evaluator
-from triggers.levels import plan
 from triggers.localtime import instant, zone_named
 from triggers.records import Message
 from triggers.rule import Case, Expected, Experiment, Given, Trigger
 from triggers.ruleset import RuleSet
-from triggers.state import Level, User, UserState
+from triggers.state import User, UserState
 from triggers.turn import Effects
 
 _USER = "case-user"
-_NO_ATTRIBUTES = frozenset({"zone", "locale", "consent", "score", "variant", "held_out"})
+_NO_ATTRIBUTES = frozenset({"zone", "locale", "consent", "score", "metric", "variant", "held_out"})
 _MAX_TIMERS = 10_000
 
 
@@ -71,7 +70,7 @@ def run_cases(rules: RuleSet, default_zone: str = "UTC") -> list[CaseResult]:
 
 
 def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "UTC") -> CaseResult:
-    """Runs one case: its rule, live, with the scores, and only the policies that it lists."""
+    """Runs one case: its rule, live, with every definition, and only the policies that it lists."""
     evaluator = Evaluator(_rules_of(rules, trigger, case), default_zone)
     run = _Run(evaluator, trigger, case, default_zone)
     diff = run.diff()
@@ -86,7 +85,7 @@ def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
         experiment = Experiment(experiment.salt, ((str(case.user["variant"]), 1.0),))
     live = replace(trigger, mode="live", holdouts=held, experiment=experiment)
     policies = [replace(rules.policies[name], holdout_percent=0.0) for name in case.policies]
-    return RuleSet([live], rules.scores.values(), policies)
+    return rules.holding([live], policies)
 
 
 class _Run:
@@ -108,8 +107,7 @@ class _Run:
 
     def _play(self) -> None:
         begin = instant(self.zone, self.start)
-        self.evaluator.apply_profile(self.state, self._profile(begin), begin)
-        self._seed_scores(begin)
+        start(self.evaluator, self.state, self._profile(begin), self.user, begin)
         lines = sorted(((self._at(parse_at(g.at)), n, g) for n, g in enumerate(self.case.given)), key=lambda x: x[:2])
         for at_ms, number, given in lines:
             self._fire(at_ms - 1)
@@ -143,20 +141,6 @@ class _Run:
             attributes={key: value for key, value in self.user.items() if key not in _NO_ATTRIBUTES},
             consent=dict.fromkeys(cast(list[str], purposes), granted),
         )
-
-    def _seed_scores(self, begin: int) -> None:
-        """Scores as the case gives them, as if one addition at the start had made them."""
-        rules = self.evaluator.rules
-        for name, value in cast(dict[str, float], self.user.get("score", {})).items():
-            score = ScoreState(at=begin, last_event="case-start")
-            rules.scores[name].curve.add(score, float(value), begin, rules.scores[name].ceiling)
-            self.state.scores[name] = score
-            for rule in rules.levels_of.get(name, ()):
-                crossing = rule.crossing
-                armed = value >= crossing.rearm if crossing.falls else value < crossing.rearm
-                level = self.state.levels[rule.id] = Level(armed)
-                if crossing.falls:
-                    plan(self.evaluator.turn(self.state, begin), rule, level, score)
 
     # comparison ------------------------------------------------------------------------------------------------------
 

@@ -9,12 +9,13 @@ from triggers.diagnostics import Problem, nearest, quoted
 from triggers.parts import Parts
 from triggers.reader import Reader
 from triggers.rule import Case, Expected, Given
+from triggers.windows import EXACT, MAX_AMOUNT
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence, plain_value
 
 DEFAULT_START = "2026-01-05"
 _KEYS = language.keys("CASE")
 _DROPS = tuple(reason.value for reason in Reason)
-_LATER_USER = ("metric",)
+_MEASURES = ("count", "sum", "distinct")
 
 
 def read_cases(parts: Parts, node: Node, sends: frozenset[str]) -> tuple[Case, ...]:
@@ -108,11 +109,9 @@ def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
 def _user(parts: Parts, node: Node) -> dict[str, object]:
     if not isinstance(node, Mapping):
         raise reader.wrong(node, "user", "a mapping of attributes")
-    for key in _LATER_USER:
-        if key in node.items:
-            raise Problem(node.keys[key].index, "not-yet", f"`user.{key}` is not yet supported")
     checks = {
         "score": _scores,
+        "metric": _metrics,
         "consent": _consent,
         "held_out": _flag,
         "zone": _text,
@@ -129,6 +128,22 @@ def _scores(parts: Parts, node: Node, what: str) -> None:
     for key, place, value in reader.mapping_items(node, what):
         parts.references.scores.append((key, place.index))
         reader.number(value, f"score.{key}", 0, 1e12)
+
+
+def _metrics(parts: Parts, node: Node, what: str) -> None:
+    """`NAME: 3`, or `NAME: {count, sum, distinct}`."""
+    for key, place, value in reader.mapping_items(node, what):
+        whole = f"metric.{key}"
+        if not isinstance(value, Mapping):
+            number = reader.number(value, whole, -MAX_AMOUNT, MAX_AMOUNT)
+            counts = number.is_integer() and 0 <= number <= EXACT  # what is no count can only be a sum
+            parts.references.metrics.append((key, "count" if counts else "sum", place.index))
+            continue
+        read = Reader(parts.report, value, whole, _MEASURES)
+        for measure in ("count", "distinct"):
+            read.optional(measure, lambda n, w=f"{whole}.{measure}": reader.whole(n, w, 0, EXACT), 0)  # type: ignore[misc]
+        read.optional("sum", lambda n, w=whole: reader.number(n, f"{w}.sum", -MAX_AMOUNT, MAX_AMOUNT), 0.0)  # type: ignore[misc]
+        parts.references.metrics += [(key, name, read.place(name)) for name in value.items if name in _MEASURES]
 
 
 def _consent(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check

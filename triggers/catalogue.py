@@ -3,11 +3,11 @@
 A file of one document, `events: {NAME: {PROPERTY: TYPE}}`. What delivery reports is in every catalogue.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.vocabulary import OutcomeKind
-from triggers import cel_syntax, reader
+from triggers import cel_syntax, cel_tree, reader
 from triggers.cel_types import EVENT
 from triggers.diagnostics import Report, SourceFile, nearest, quoted
 from triggers.reader import ExpressionUse, Reader, References
@@ -95,8 +95,8 @@ def _check_property(catalogue: Catalogue, report: Report, types: tuple[str, ...]
 
 def _check_comparisons(catalogue: Catalogue, report: Report, use: ExpressionUse, types: tuple[str, ...]) -> None:
     """Comparisons of a property with a literal of another type, which would never hold or always fail."""
-    for node in _walk(cel_syntax.parse(use.node.text)):
-        if not isinstance(node, cel_syntax.Binary) or node.operator not in _ORDERED:
+    for node in cel_tree.walk(cel_syntax.parse(use.node.text)):
+        if not isinstance(node, cel_tree.Binary) or node.operator not in _ORDERED:
             continue
         for side, other in ((node.left, node.right), (node.right, node.left)):
             name, wanted = _property(side), _literal_type(other)
@@ -107,15 +107,15 @@ def _check_comparisons(catalogue: Catalogue, report: Report, use: ExpressionUse,
                 report.add(at, "property-type", message, "string() and double() turn one into the other")
 
 
-def _property(node: cel_syntax.Expr) -> str:
-    if isinstance(node, cel_syntax.Select) and isinstance(node.operand, cel_syntax.Name):
+def _property(node: cel_tree.Expr) -> str:
+    if isinstance(node, cel_tree.Select) and isinstance(node.operand, cel_tree.Name):
         return node.field if node.operand.name == "event" else ""
     return ""
 
 
-def _literal_type(node: cel_syntax.Expr) -> str:
+def _literal_type(node: cel_tree.Expr) -> str:
     """The catalogue's word for a literal's type, or nothing where it is none, or null."""
-    if not isinstance(node, cel_syntax.Literal):
+    if not isinstance(node, cel_tree.Literal):
         return ""
     if isinstance(node.value, bool):
         return "boolean"
@@ -153,9 +153,3 @@ def _named(types: tuple[str, ...]) -> str:
 
 def _article(types: set[str]) -> str:
     return " or ".join(f"{'an' if each[0] in 'aeiou' else 'a'} {each}" for each in sorted(types))
-
-
-def _walk(node: cel_syntax.Expr) -> Iterator[cel_syntax.Expr]:
-    yield node
-    for child in cel_syntax.children(node):
-        yield from _walk(child)

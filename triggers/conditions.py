@@ -1,28 +1,37 @@
 """Conditions: the expressions of rules, compiled once, asked often.
 
-`compile_condition` is the only way in; what it gives answers `holds`, `number`, `text` or `value` of a Context, or
-raises EvaluationError. Nothing else escapes.
+`compile_condition` is the only way in; what it gives answers `holds`, `number`, `string`, `moment` or `value` of a
+Context, or raises EvaluationError. Nothing else escapes.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
-from triggers import cel_syntax
-from triggers.cel_compiler import Compiled, Scope, compile_tree
-from triggers.cel_runtime import FAILURES, EvaluationError, reason, to_string
-from triggers.cel_syntax import Expr, SyntaxProblem
+from triggers.cel_compiler import Compiled, compile_tree
+from triggers.cel_runtime import FAILURES, EvaluationError, reason
+from triggers.cel_syntax import parse
+from triggers.cel_time import timestamp_text
+from triggers.cel_tree import Call, Expr, Name, Select, SyntaxProblem, Unary, walk
+from triggers.cel_values import Timestamp
+from triggers.cel_writer import Scope
 
-Kind = Literal["truth", "number", "text", "value"]
+Kind = Literal["truth", "number", "text", "moment", "value"]
 _TYPES: dict[str, tuple[str, ...]] = {
     "truth": ("bool",),
     "number": ("int", "double"),
     "text": ("string",),
+    "moment": ("timestamp",),
     "value": ("bool", "int", "double", "string", "null", "list", "map", "timestamp"),
 }
-_WANTED = {"truth": "true or false", "number": "a number", "text": "a text", "value": "a value that JSON has"}
+_WANTED = {
+    "truth": "true or false",
+    "number": "a number",
+    "text": "a text",
+    "moment": "a timestamp",
+    "value": "a value that JSON has",
+}
 
 
 class EventLike(Protocol):
@@ -56,15 +65,29 @@ class OccurrenceLike(Protocol):
     def event(self) -> EventLike: ...
 
 
+def _nothing_counted(_: str, field: str) -> float | None:
+    return 0.0 if field == "count" else None
+
+
+def _nobody(_: str) -> bool:
+    return False
+
+
 @dataclass(slots=True)
 class Context:
-    """What an expression is asked about. `score` gives a score's value as of `now_ms`."""
+    """What an expression is asked about, as of `now_ms`.
+
+    `score` gives a score's value; `metric` a field of a metric: count, sum and distinct as numbers, first and last in
+    milliseconds, None where there is none; `segment` whether the user is in it.
+    """
 
     event: EventLike
     user: UserLike
     occurrence: OccurrenceLike | None
     score: Callable[[str], float]
     now_ms: int
+    metric: Callable[[str, str], float | None] = _nothing_counted
+    segment: Callable[[str], bool] = _nobody
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,19 +125,45 @@ class Condition:
             raise EvaluationError(f"not a text: {self.text!r}")
         return value
 
+    def moment(self, context: Context) -> int:
+        """Its value, a timestamp, in milliseconds since the epoch, rounded down; raises EvaluationError."""
+        value = self._evaluate(context)
+        if value.__class__ is not Timestamp:
+            raise EvaluationError(f"not a timestamp: {self.text!r}")
+        return int(value) // 1_000_000
+
     def value(self, context: Context) -> Any:
         """Its value as JSON has it, timestamps as RFC 3339 texts; raises EvaluationError."""
         value = self._evaluate(context)
-        if isinstance(value, datetime):
-            return to_string(value)
-        if isinstance(value, timedelta) or (isinstance(value, float) and not math.isfinite(value)):
-            raise EvaluationError(f"no value that JSON has: {self.text!r}")
+        try:
+            return _as_json(value, [_MAX_VALUES])
+        except EvaluationError as error:
+            raise EvaluationError(f"{error} in {self.text!r}") from None
+
+
+_MAX_VALUES = 10_000
+"""Values in one result. What macros put together can be far larger than the memory it takes."""
+
+
+def _as_json(value: Any, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0:
+        raise EvaluationError(f"more than {_MAX_VALUES} values")
+    cls = value.__class__
+    if cls is list:
+        return [_as_json(item, left) for item in value]
+    if cls is dict and all(key.__class__ is str for key in value):
+        return {key: _as_json(item, left) for key, item in value.items()}
+    if cls is Timestamp:
+        return timestamp_text(value)
+    if cls is str or cls is bool or cls is int or value is None or (cls is float and math.isfinite(value)):
         return value
+    raise EvaluationError("no value that JSON has")
 
 
 def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Condition:
     """The condition; raises SyntaxProblem, and nothing else, for any text that is none."""
-    tree = cel_syntax.parse(text)
+    tree = parse(text)
     code = compile_tree(tree, scope or Scope())
     if code.type != "dyn" and code.type not in _TYPES[kind]:
         raise SyntaxProblem("cel-type", f"gives a {code.type} where {_WANTED[kind]} is needed", 0)
@@ -123,25 +172,19 @@ def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Cond
 
 def unguarded_negations(text: str) -> list[tuple[str, int]]:
     """Fields of `event` and `user` that are negated with `!` and never asked for with has(): (name, offset)."""
-    tree = cel_syntax.parse(text)
-    nodes = list(_walk(tree))
+    tree = parse(text)
+    nodes = list(walk(tree))
     asked = {
         _path(call.arguments[0])
         for call in nodes
-        if isinstance(call, cel_syntax.Call) and call.function == "has" and call.arguments
+        if isinstance(call, Call) and call.function == "has" and call.arguments
     }
-    negated = [n.operand for n in nodes if isinstance(n, cel_syntax.Unary) and n.operator == "!"]
+    negated = [n.operand for n in nodes if isinstance(n, Unary) and n.operator == "!"]
     found = ((_path(node), node.offset) for node in negated)
     return [(path, offset) for path, offset in found if path and path not in asked]
 
 
-def _walk(node: Expr) -> Iterator[Expr]:
-    yield node
-    for child in cel_syntax.children(node):
-        yield from _walk(child)
-
-
 def _path(node: Expr) -> str:
-    if isinstance(node, cel_syntax.Select) and isinstance(node.operand, cel_syntax.Name):
+    if isinstance(node, Select) and isinstance(node.operand, Name):
         return f"{node.operand.name}.{node.field}" if node.operand.name in ("event", "user") else ""
     return ""

@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from triggers.cel_syntax import Binary, Call, Expr, Literal, Logic, Name, Select, Unary, parse
+from triggers.cel_syntax import parse
+from triggers.cel_tree import Binary, Call, Expr, Literal, Logic, Name, Select, Unary
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 

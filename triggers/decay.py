@@ -1,5 +1,4 @@
-"""Decay: how scores add up and fade, and the exact millisecond at which one falls below a line. A count of events in
-a rolling window is one of the curves: each event counts whole until it leaves the window.
+"""Decay: how scores add up and fade, and the exact millisecond at which one falls below a line.
 
 Exponential scores are one number: additions commute by scaling, so an event that comes late counts exactly as if it
 had come in time (but for the ceiling, which is applied in the order of arrival). The other curves do not scale; they
@@ -10,7 +9,6 @@ Between additions every score falls or stays: points are never negative.
 """
 
 import math
-from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,8 +27,6 @@ class ScoreState:
     at: int = 0
     last_event: str = ""
     parts: list[tuple[float, int]] = field(default_factory=list)
-    instants: list[int] = field(default_factory=list)
-    """The counted events' own times that a `Count` keeps, oldest first."""
 
 
 class Curve(Protocol):
@@ -146,33 +142,3 @@ class Power(_Summed):
 
     def share(self, age_ms: int) -> float:
         return float((1.0 + age_ms / self.scale_ms) ** -self.exponent)
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many events lie in (at - window, at]. Exact up to `most`, which is the highest number anybody asks about:
-    what a count of `most` is compared with needs no more than the latest `most` instants."""
-
-    window_ms: int
-    most: int
-
-    def read(self, state: ScoreState, at: int) -> float:
-        instants = state.instants
-        return float(len(instants) - bisect_right(instants, max(at, state.at) - self.window_ms))
-
-    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> None:  # noqa: ARG002 - one is one
-        instants = state.instants
-        state.at = max(at, state.at)
-        insort(instants, at)
-        gone = max(bisect_right(instants, state.at - self.window_ms), len(instants) - self.most)
-        del instants[:gone]
-        state.value = float(len(instants))
-
-    def falls_below(self, state: ScoreState, line: float) -> int | None:
-        """When the event that is the `line`-th from the newest leaves the window."""
-        needed = math.ceil(line)
-        if needed > self.most:
-            raise ValueError(f"a count kept up to {self.most} cannot answer for a line of {line:g}")
-        if len(state.instants) < needed:
-            return state.at
-        return state.instants[-needed] + self.window_ms if needed > 0 else None

@@ -12,7 +12,7 @@ from triggers.contradictions import contradiction
 from triggers.diagnostics import Report, quoted
 from triggers.localtime import covers
 from triggers.reader import ExpressionUse
-from triggers.rule import Cap, CountCrossing, Crossing, Pattern, Quiet, Send, Source, Trigger
+from triggers.rule import Cap, Crossing, Pattern, Quiet, Send, Source, Trigger, WindowCrossing
 from triggers.ruleset import RuleSet
 from triggers.shapes import MS, Calendar, DailyPeriod, Rolling, duration_text
 from triggers.yaml_tree import Mapping
@@ -79,8 +79,8 @@ def _out_of_reach(rules: RuleSet, each: Written) -> Iterator[tuple[int, str]]:
     """Scores that never come to the line; only where nothing else begins the rule."""
     found = []
     for number, source in enumerate(each.trigger.sources):
-        if isinstance(source, Crossing) and source.score in rules.written_scores:
-            top = rules.written_scores[source.score].ceiling
+        if isinstance(source, Crossing) and source.score in rules.scores:
+            top = rules.scores[source.score].ceiling
             needed = source.rearm if source.falls else source.line
             if needed > top:
                 why = f"`{source.score}` has the ceiling {top:g} and cannot reach {needed:g}"
@@ -124,8 +124,8 @@ def _never_sends(each: Written) -> str:
 
 
 def _pattern(source: Source) -> Pattern | None:
-    if isinstance(source, CountCrossing):
-        return source.pattern
+    if isinstance(source, WindowCrossing):
+        return source.metric.pattern
     return source if isinstance(source, Pattern) else None
 
 

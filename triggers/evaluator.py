@@ -1,8 +1,8 @@
 """The evaluator: applies events, profiles and outcomes to a user's state, and fires what is due.
 
-An event first updates scores, then ends what it ends, then begins what it begins. Timers due before it fire before
-it; those due at its instant wait for `fire_due`. What it begins itself is decided at once when due. Same state, same
-rules, same input, same clock: same effects.
+An event first updates scores, metrics and segments, then ends what it ends, then begins what it begins. Timers due
+before it fire before it; those due at its instant wait for `fire_due`. What it begins itself is decided at once when
+due. Same state, same rules, same input, same clock: same effects.
 """
 
 import hashlib
@@ -11,19 +11,16 @@ from zoneinfo import ZoneInfo
 from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
-from schemas.vocabulary import NEVER_ACCEPTED, DecisionOutcome, OutcomeKind
-from triggers import journeys, levels
+from schemas.vocabulary import NEVER_ACCEPTED, OutcomeKind
+from triggers import goals, journeys, levels, metrics, segments
 from triggers.caps import release
-from triggers.cel_runtime import as_ms, as_time
+from triggers.cel_runtime import as_ms
 from triggers.localtime import zone_named
-from triggers.records import Record
 from triggers.rule import Trigger
-from triggers.ruleset import Route, RuleSet
-from triggers.state import Consent, Ending, Occurrence, OpenGoal, Reservation, StoredEvent, User, UserState
-from triggers.turn import Effects, Turn, agree, same_fields
+from triggers.ruleset import AHEAD_MS, Route, RuleSet
+from triggers.state import Consent, Ending, Occurrence, Reservation, StoredEvent, User, UserState
+from triggers.turn import Effects, Turn, same_fields
 
-AHEAD_MS = 5 * 60_000
-"""How far ahead of the clock an event's own time may be: publishers' clocks differ by so much, not by more."""
 SEEN_IDS = 64
 SEEN_MS = 86_400_000
 MAX_ENDINGS = 16
@@ -53,32 +50,41 @@ class Evaluator:
     def apply_stored(self, state: UserState, stored: StoredEvent, now_ms: int) -> Effects:
         """What the event does. One of the last 64 ids within 24 h changes nothing.
 
-        An event of a type that no rule reads changes nothing either, and its id is not remembered.
+        An event that concerns no rule changes nothing either, and its id is not remembered.
         """
         turn = self.turn(state, now_ms)
-        if stored.type in self.rules.routes:
+        if self.concerns(stored, now_ms):
             self._apply(turn, stored)
         else:
             self._fire(turn, now_ms, inclusive=False)
         return turn.effects
 
+    def concerns(self, event: StoredEvent, now_ms: int) -> bool:
+        """Whether the event can change a user's state, asked without it; where not, it need not be decoded."""
+        route = self.rules.routes.get(event.type)
+        return route is not None and (event.time_ms > now_ms + AHEAD_MS or route.concerns(event, now_ms))
+
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
         """Replaces what is known of the user. Held sends are planned anew where the zone changed."""
         turn = self.turn(state, now_ms)
         self._fire(turn, now_ms, inclusive=False)
+        self._meet(turn)
         moved = profile.zone != state.user.zone
-        state.user = User(state.user_id, profile.zone, profile.locale, profile.attributes)
-        _take_consent(state, profile)
-        digest = _digest(profile.address)
-        if digest != state.address_digest:
-            state.suppressed = False
-            state.address_digest = digest
+        _take_profile(state, profile)
+        begun = self._move(turn, segments.ask(turn, self.rules.segments.values(), None, now_ms))
         if moved:
+            levels.plan_calendar(turn)
             held = [occurrence for occurrence in state.running if occurrence.held]
             for occurrence in held:
                 occurrence.wake = min(occurrence.wake, now_ms)
-            self._run(turn, held)
+            begun += held
+        self._run(turn, begun)
         return turn.effects
+
+    def start(self, state: UserState, profile: Profile, now_ms: int) -> Turn:
+        """What is known of a user before anything happens, which moves nothing; the turn to seed the state in."""
+        _take_profile(state, profile)
+        return self.turn(state, now_ms)
 
     def apply_outcome(self, state: UserState, outcome: Outcome, now_ms: int) -> Effects:
         """What became of a command: reservations go back, consent and suppression follow, and it is an event too.
@@ -112,22 +118,36 @@ class Evaluator:
             turn.count("clamped")
         route = self.rules.routes.get(event.type, _NO_ROUTE)
         state = turn.state
-        if state.running or state.levels:
-            self._fire(turn, turn.now_ms, inclusive=False, fed=route.fed, event_ms=event.time_ms)
-        begun: list[Occurrence] = []
-        if route.additions:
-            for rule, at in levels.feed(turn, route, event):
-                entry = levels.crossing_event(levels.RISEN, state.scores[rule.crossing.score], at)
-                _keep(begun, journeys.begin(turn, rule.trigger, entry, at))
+        if state.running or state.levels or state.segments:
+            self._fire(turn, turn.now_ms, inclusive=False, fed=levels.fed(route, event), event_ms=event.time_ms)
+        self._meet(turn)
+        entries = _update(turn, route, event)
         if state.running:
             journeys.unless(turn, event)
         _remember_endings(turn, route, event)
         if route.goals:
-            _reach_goals(turn, event)
+            goals.reach(turn, event)
+        begun = self._move(turn, entries)
         self._begin(turn, route, event, begun)
         if begun:
             self._run(turn, begun)
         return True
+
+    def _meet(self, turn: Turn) -> None:
+        """Forgets the metrics and segments that the rules no longer have, and asks the segments that are new."""
+        state, rules = turn.state, self.rules
+        if not all(map(rules.keeps, state.windows)):
+            state.windows = {key: window for key, window in state.windows.items() if rules.keeps(key)}
+        if not state.segments.keys() <= rules.memberships.keys():
+            state.segments = {key: each for key, each in state.segments.items() if key in rules.memberships}
+        segments.meet(turn)
+
+    def _move(self, turn: Turn, entries: list[segments.Move]) -> list[Occurrence]:
+        """Begins what crossings and segments begin."""
+        begun: list[Occurrence] = []
+        for trigger, entry in entries:
+            _keep(begun, journeys.begin(turn, trigger, entry, entry.time_ms))
+        return begun
 
     def _begin(self, turn: Turn, route: Route, event: StoredEvent, begun: list[Occurrence]) -> None:
         if not route.begins:
@@ -148,14 +168,21 @@ class Evaluator:
         fed: frozenset[str] = frozenset(),
         event_ms: int | None = None,
     ) -> None:
-        """Fires what is due before `limit` (or at it); of crossings that an event feeds, those before its own time."""
+        """Fires what is due before `limit` (or at it); of crossings that an event feeds, those before its own time.
+
+        At one instant crossings go first, then segments, then occurrences.
+        """
         due_before = limit + 1 if inclusive else limit
         fed_before = due_before if event_ms is None else min(due_before, event_ms)
         while True:
             occurrence = self._first(turn.state.running, due_before)
             crossing = _first_crossing(turn.state, due_before, fed, fed_before)
-            if crossing is not None and (occurrence is None or crossing[0] <= occurrence.wake):
+            segment = _first_segment(turn.state, due_before) if turn.state.segments else None
+            wakes = occurrence.wake if occurrence is not None else due_before
+            if crossing is not None and crossing[0] <= min(wakes, segment[0] if segment is not None else wakes):
                 self._cross(turn, crossing[1])
+            elif segment is not None and segment[0] <= wakes:
+                self._move(turn, segments.fall_due(turn, segment[1]))
             elif occurrence is not None:
                 journeys.advance(turn, occurrence, self.paused)
             else:
@@ -170,7 +197,7 @@ class Evaluator:
 
     def _cross(self, turn: Turn, name: str) -> None:
         level = turn.state.levels[name]
-        rule = self.rules.levels.get(name)
+        rule = self.rules.level(name)
         if rule is None:
             del turn.state.levels[name]
             return
@@ -202,6 +229,27 @@ def _first_crossing(state: UserState, due_before: int, fed: frozenset[str], fed_
         if first is None or (due, name) < first:
             first = (due, name)
     return first
+
+
+def _first_segment(state: UserState, due_before: int) -> tuple[int, str] | None:
+    """The segment whose timer is due first: (instant, its key)."""
+    due = ((each.due, key) for key, each in state.segments.items() if each.due is not None and each.due < due_before)
+    return min(due, default=None)
+
+
+def _update(turn: Turn, route: Route, event: StoredEvent) -> list[segments.Move]:
+    """Scores, metrics and segments, then the crossings of windows, which may read those; what they begin."""
+    risen: list[levels.Rise] = []
+    moves: list[segments.Move] = []
+    if route.metrics:
+        metrics.feed(turn, route, event)
+    if route.additions:
+        risen += levels.feed_scores(turn, route, event)
+    if route.segments:
+        moves = segments.ask(turn, route.segments, event.id, event.time_ms)
+    if route.crossings:
+        risen += levels.feed_windows(turn, route, event)
+    return [*((rule.trigger, entry) for rule, entry in risen), *moves]
 
 
 def _priority(trigger: Trigger | None) -> int:
@@ -246,48 +294,16 @@ def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
         turn.state.endings[trigger.name] = kept[-MAX_ENDINGS:]
 
 
-def _reach_goals(turn: Turn, event: StoredEvent) -> None:
-    """Counts each open goal that the event reaches, once, and forgets it."""
-    still: list[OpenGoal] = []
-    for goal in turn.state.goals:
-        if _reached(turn, goal, event):
-            turn.effects.records.append(_goal_record(turn, goal, event))
-        elif goal.until >= turn.now_ms:
-            still.append(goal)
-    turn.state.goals = still
-
-
-def _reached(turn: Turn, goal: OpenGoal, event: StoredEvent) -> bool:
-    trigger = turn.rules.triggers.get(goal.trigger)
-    if trigger is None or trigger.goal is None or not goal.at < event.time_ms <= goal.until:
-        return False
-    pattern = trigger.goal.pattern
-    if event.type not in pattern.types or len(pattern.same) != len(goal.same):
-        return False
-    entry = StoredEvent("", "", 0, "", dict(zip(pattern.same, goal.same, strict=True)))
-    context = turn.context(event, None, turn.now_ms)
-    return agree(pattern, event, entry) and turn.holds(trigger.name, "goal", pattern.where, context)
-
-
-def _goal_record(turn: Turn, goal: OpenGoal, event: StoredEvent) -> Record:
-    return Record(
-        goal.trigger,
-        goal.rule_hash,
-        turn.state.user_id,
-        goal.occurrence,
-        goal.step,
-        DecisionOutcome.GOAL,
-        None,
-        turn.now_ms,
-        None,
-        [event.id],
-        inputs={"sent_at": as_time(goal.at).isoformat(), "held_out": goal.command_id is None},
-        command_id=goal.command_id,
-        what=event.id,
-    )
-
-
 # profiles and outcomes -----------------------------------------------------------------------------------------------
+
+
+def _take_profile(state: UserState, profile: Profile) -> None:
+    state.user = User(state.user_id, profile.zone, profile.locale, profile.attributes)
+    _take_consent(state, profile)
+    digest = _digest(profile.address)
+    if digest != state.address_digest:
+        state.suppressed = False
+        state.address_digest = digest
 
 
 def _take_consent(state: UserState, profile: Profile) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome, Gate, Reason
 from triggers.assignment import in_canary, in_holdout
 from triggers.caps import ask_caps
-from triggers.cel_runtime import EvaluationError
-from triggers.conditions import Context
+from triggers.cel_runtime import EvaluationError, as_time
+from triggers.conditions import Condition, Context
 from triggers.localtime import covers, first_outside, reading, zone_named
 from triggers.records import Answer
 from triggers.rule import Send, Trigger
@@ -134,14 +134,30 @@ def _when(asking: Asking) -> Answer:
     if condition is None:
         return _NO_WHEN
     context = asking.context
-    if condition.code.scores:
-        asking.verdict.inputs["scores"] = {n: round(context.score(n), 6) for n in sorted(condition.code.scores)}
+    asking.verdict.inputs |= _inputs(condition, context)
     try:
         passed: bool = condition.holds(context)
         return Answer(Gate.WHEN, passed, passed, condition.text)
     except EvaluationError as error:
         asking.turn.problem(asking.trigger.name, "when", error)
         return Answer(Gate.WHEN, False, f"error: {error}", condition.text)
+
+
+def _inputs(condition: Condition, context: Context) -> dict[str, Any]:
+    """The values that a condition reads besides the event and the user."""
+    code, found = condition.code, dict[str, Any]()
+    if code.scores:
+        found["scores"] = {name: round(context.score(name), 6) for name in sorted(code.scores)}
+    if code.metrics:
+        found["metrics"] = {f"{name}.{part}": _shown(context, name, part) for name, part in sorted(code.metrics)}
+    if code.segments:
+        found["segments"] = {name: context.segment(name) for name in sorted(code.segments)}
+    return found
+
+
+def _shown(context: Context, metric: str, part: str) -> float | str | None:
+    value = context.metric(metric, part)
+    return as_time(int(value)).isoformat() if value is not None and part in ("first", "last") else value
 
 
 def _holdout(asking: Asking) -> Answer:

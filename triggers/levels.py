@@ -1,25 +1,38 @@
-"""Scores and their crossings: what an event adds, and the instant at which a score will fall below a line.
+"""Levels, scores and windows, and their crossings: what an event adds, and the instant at which one falls below a line.
 
 A crossing lies between two events: one computed for an instant after the next event is moved by it, one before stands.
-A crossing too old to begin anything is taken back when an event older than it comes in after all.
+A crossing too old to begin anything is taken back when an event older than it comes in after all. Between events a
+level falls or stays: neither points nor the amounts of a crossing are negative.
 """
 
+from typing import Any
+
+import orjson
+
+from triggers import metrics
 from triggers.cel_runtime import EvaluationError
 from triggers.decay import MAX_SCORE, ScoreState
-from triggers.ruleset import LevelRule, Route
+from triggers.rule import Crossing
+from triggers.ruleset import Counted, LevelRule, Route
+from triggers.shapes import Calendar
 from triggers.state import Level, StoredEvent
 from triggers.turn import Turn
 
-RISEN = "score.risen"
-FALLEN = "score.fallen"
+RISEN = "level.risen"
+FALLEN = "level.fallen"
+MAX_GROUPS = 256
+"""How many groups of events a crossing keeps for a user."""
+MAX_GROUP_CHARS = 512
+Rise = tuple[LevelRule, StoredEvent]
+"""A rising crossing that an event made, and the event that stands for it."""
 
 
-def feed(turn: Turn, route: Route, event: StoredEvent) -> list[tuple[LevelRule, int]]:
-    """Adds what the event adds; returns the rising crossings that it made, with their instants.
+def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
+    """Adds what the event adds to scores; returns the rising crossings that it made.
 
     Several additions to one score count in the order written. Falling crossings become timers.
     """
-    risen: list[tuple[LevelRule, int]] = []
+    risen: list[Rise] = []
     context = turn.context(event, None, turn.now_ms)
     for score, addition in route.additions:
         where = f"score/{score.name}"
@@ -38,23 +51,95 @@ def feed(turn: Turn, route: Route, event: StoredEvent) -> list[tuple[LevelRule, 
         before = score.curve.read(known, event.time_ms)
         score.curve.add(known, min(points, MAX_SCORE), event.time_ms, score.ceiling)
         known.last_event = event.id
+        entry = StoredEvent(event.id, RISEN, known.at, "", {})
         rules = turn.rules.levels_of.get(score.name, ())
-        risen += [(rule, known.at) for rule in rules if _moved(turn, rule, known, before, event.time_ms)]
+        risen += [(rule, entry) for rule in rules if _moved(turn, rule, before, known.value, event.time_ms)]
     return risen
 
 
-def _moved(turn: Turn, rule: LevelRule, score: ScoreState, before: float, at: int) -> bool:
-    """Brings a crossing up to date after an addition; whether the score rose over its line."""
+def feed_windows(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
+    """Counts the event in the windows that crossings are over; returns the rising crossings that it made."""
+    risen: list[Rise] = []
+    context = turn.context(event, None, turn.now_ms)
+    for each in route.crossings:
+        rule = _of(each, event)
+        if rule is None or rule.counted is None:
+            continue
+        found = metrics.measured(turn, rule.counted, rule.trigger.name, context)
+        if found is None:
+            continue
+        if found[0] < 0:
+            error = EvaluationError("the sum of a crossing takes amounts of zero or more; a segment takes any")
+            turn.problem(rule.trigger.name, "sum", error)
+            continue
+        if rule.same and rule.counted.key not in turn.state.windows:
+            _make_room(turn, each, event.time_ms)
+        risen += _count(turn, rule, rule.counted, event, found)
+    return risen
+
+
+def _count(turn: Turn, rule: LevelRule, counted: Counted, event: StoredEvent, found: tuple[float, str]) -> list[Rise]:
+    known = metrics.kept(turn, counted)
+    at = max(known.instants[-1], event.time_ms) if known.instants else event.time_ms
+    before = _value(turn, rule, at)
+    counted.tally.add(known, event.time_ms, *found)
+    known.last_event = event.id
+    if not _moved(turn, rule, before, _value(turn, rule, at), event.time_ms):
+        return []
+    return [(rule, StoredEvent(event.id, RISEN, at, "", rule.properties))]
+
+
+def _of(rule: LevelRule, event: StoredEvent) -> LevelRule | None:
+    """The crossing that an event counts in: of its group, where there are groups; None where it is in none.
+
+    A missing field, or one that is no text, number or boolean, equals nothing.
+    """
+    if not rule.same:
+        return rule
+    values: list[Any] = [event.properties.get(name) for name in rule.same]
+    if not all(isinstance(value, str | int | float) for value in values):
+        return None
+    group = orjson.dumps([value if isinstance(value, str | bool) else float(value) for value in values]).decode()
+    return rule.of(group) if len(group) <= MAX_GROUP_CHARS else None
+
+
+def _make_room(turn: Turn, rule: LevelRule, at: int) -> None:
+    """Before a new group: forgets those that are over, and of MAX_GROUPS the one whose last event is the oldest."""
+    assert rule.counted is not None
+    windows, zone, kept = turn.state.windows, turn.zone(), []
+    for key in [key for key in windows if key.startswith(f"{rule.counted.key}|")]:
+        name = f"{rule.id}|{key.partition('|')[2]}"
+        level = turn.state.levels.get(name)
+        over = windows[key].instants[-1] <= rule.counted.tally.since(at, zone)
+        if over and (level is None or level.due is None):
+            del windows[key]
+            turn.state.levels.pop(name, None)
+        else:
+            kept.append((windows[key].instants[-1], key, name))
+    if len(kept) >= MAX_GROUPS:
+        _, key, name = min(kept)
+        del windows[key]
+        turn.state.levels.pop(name, None)
+
+
+def fed(route: Route, event: StoredEvent) -> frozenset[str]:
+    """The ids of the crossings that the event may move."""
+    groups = [rule.id for each in route.crossings if each.same and (rule := _of(each, event)) is not None]
+    return route.fed.union(groups) if groups else route.fed
+
+
+def _moved(turn: Turn, rule: LevelRule, before: float, value: float, at: int) -> bool:
+    """Brings a crossing up to date after an event of an instant; whether the level rose over its line."""
     crossing = rule.crossing
     level = turn.state.levels.get(rule.id)
-    if level is None:
-        level = turn.state.levels[rule.id] = Level(armed=not crossing.falls)
+    if level is None:  # one at its line or above when the rule is first met has not crossed it
+        level = turn.state.levels[rule.id] = Level(armed=not crossing.falls and before < crossing.line)
     if crossing.falls:
-        _arm_falling(level, crossing.rearm, score.value, at)
-        plan(turn, rule, level, score)
+        _arm_falling(level, crossing.rearm, value, at)
+        plan(turn, rule, level)
         return False
     level.armed = level.armed or before < crossing.rearm
-    if level.armed and before < crossing.line <= score.value:
+    if level.armed and before < crossing.line <= value:
         level.armed = False
         return True
     return False
@@ -67,10 +152,45 @@ def _arm_falling(level: Level, rearm: float, value: float, at: int) -> None:
     level.armed = level.armed or value >= rearm
 
 
-def plan(turn: Turn, rule: LevelRule, level: Level, score: ScoreState) -> None:
+def plan(turn: Turn, rule: LevelRule, level: Level) -> None:
     """Sets the timer of a falling crossing, or none where it is not armed."""
-    curve = turn.rules.scores[rule.crossing.score].curve
-    level.due = curve.falls_below(score, rule.crossing.line) if level.armed else None
+    level.due = _falls_at(turn, rule) if level.armed and rule.crossing.falls else None
+
+
+def plan_calendar(turn: Turn) -> None:
+    """Plans anew what a change of the user's zone moves: the falling crossings over calendar windows.
+
+    A level never rises over its line by such a change: no event fed it.
+    """
+    for name, level in turn.state.levels.items():
+        rule = turn.rules.level(name)
+        if rule is None or rule.counted is None or not isinstance(rule.counted.metric.window, Calendar):
+            continue
+        plan(turn, rule, level)
+        level.due = None if level.due is None else max(level.due, turn.now_ms)
+
+
+def _falls_at(turn: Turn, rule: LevelRule) -> int | None:
+    crossing = rule.crossing
+    if isinstance(crossing, Crossing):
+        score = turn.state.scores.get(crossing.score)
+        return turn.rules.scores[crossing.score].curve.falls_below(score, crossing.line) if score is not None else None
+    assert rule.counted is not None
+    window = metrics.kept(turn, rule.counted)
+    if not window.instants:
+        return None
+    return rule.counted.tally.falls_below(window, crossing.measure, crossing.line, turn.zone())
+
+
+def _value(turn: Turn, rule: LevelRule, at: int) -> float:
+    """The level at an instant that is not before the last event."""
+    crossing = rule.crossing
+    if isinstance(crossing, Crossing):
+        score = turn.state.scores.get(crossing.score)
+        return turn.rules.scores[crossing.score].curve.read(score, at) if score is not None else 0.0
+    assert rule.counted is not None
+    tally = rule.counted.tally
+    return tally.read(metrics.kept(turn, rule.counted), crossing.measure, tally.since(at, turn.zone()), None) or 0.0
 
 
 def cross(turn: Turn, rule: LevelRule, level: Level) -> StoredEvent | None:
@@ -79,14 +199,12 @@ def cross(turn: Turn, rule: LevelRule, level: Level) -> StoredEvent | None:
     The instant is asked again: rules may have changed since the timer was set.
     """
     at = level.due
-    crossing = rule.crossing
-    score = turn.state.scores.get(crossing.score)
     level.due = None
-    if at is None or score is None:
+    name = _last_event(turn, rule)
+    if at is None or not name or not rule.crossing.falls:
         return None
-    curve = turn.rules.scores[crossing.score].curve
-    if curve.read(score, at) >= crossing.line:
-        plan(turn, rule, level, score)
+    if _value(turn, rule, at) >= rule.crossing.line:
+        plan(turn, rule, level)
         if level.due is not None:
             level.due = max(level.due, at + 1)  # whatever the curve says, a timer never fires twice at one instant
         return None
@@ -95,9 +213,13 @@ def cross(turn: Turn, rule: LevelRule, level: Level) -> StoredEvent | None:
         level.stale_at = at
         turn.count("stale")
         return None
-    return crossing_event(FALLEN, score, at)
+    return StoredEvent(name, FALLEN, at, "", rule.properties)
 
 
-def crossing_event(kind: str, score: ScoreState, at: int) -> StoredEvent:
-    """A crossing as rules see it: named by the last event that fed the score, without properties."""
-    return StoredEvent(score.last_event, kind, at, "", {})
+def _last_event(turn: Turn, rule: LevelRule) -> str:
+    """The id of the last event that fed the level, which names its crossing; empty where none did."""
+    if isinstance(rule.crossing, Crossing):
+        score = turn.state.scores.get(rule.crossing.score)
+        return score.last_event if score is not None else ""
+    assert rule.counted is not None
+    return metrics.kept(turn, rule.counted).last_event

@@ -14,14 +14,14 @@ from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, n
 from triggers.doubts import Written, find_doubts
 from triggers.parts import Parts
 from triggers.reader import References
-from triggers.rule import Pattern, Policy, Score, Trigger
+from triggers.rule import Metric, Pattern, Policy, Score, Segment, Trigger
 from triggers.ruleset import RuleSet
+from triggers.segment_document import read_metric, read_segment
 from triggers.trigger_document import read_trigger
 from triggers.yaml_tree import Mapping, Node, documents
 
-KINDS = ("trigger", "score", "policy")
-LATER_KINDS = ("metric", "segment")
-T = TypeVar("T", Trigger, Score, Policy)
+KINDS = ("trigger", "score", "metric", "segment", "policy")
+T = TypeVar("T", Trigger, Score, Metric, Segment, Policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,8 @@ class _Files:
     references: list[tuple[Report, References]] = field(default_factory=list)
     triggers: dict[str, Trigger] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    segments: dict[str, Segment] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
     documents: list[tuple[Parts, Mapping, Trigger | None]] = field(default_factory=list)
     """What each document says, with the trigger that it is."""
@@ -58,6 +60,8 @@ class _Files:
             tuple(self.scores.values()),
             tuple(self.policies.values()),
             warnings=tuple(self.diagnostics()),
+            metrics=self.metrics.values(),
+            segments=self.segments.values(),
         )
 
 
@@ -149,18 +153,20 @@ def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None
     found.documents.append((parts, node, None))
     if kind == "score":
         _define(report, place, kind, read_score(parts, node), found.scores)
+    elif kind == "metric":
+        _define(report, place, kind, read_metric(parts, node), found.metrics)
+    elif kind == "segment":
+        segment = read_segment(parts, node)
+        if segment is not None:
+            _define(report, place, kind, segment, found.segments)
     else:
         _define(report, place, kind, read_policy(parts, node), found.policies)
 
 
 def _not_a_kind(report: Report, node: Node, kind: str) -> None:
-    if kind in LATER_KINDS and isinstance(node, Mapping):
-        report.add(node.keys[kind].index, "not-yet", f"`{kind}` documents are not yet supported", "take it out for now")
-        return
-    known = (*KINDS, *LATER_KINDS)
-    later = [k for k in known if isinstance(node, Mapping) and k in node.items]
-    hint = f"put `{later[0]}` first" if later else nearest(kind, known)
-    report.add(node.index, "kind", f"the first key names the kind: {', '.join(known)}; not {quoted(kind)}", hint)
+    later = [k for k in KINDS if isinstance(node, Mapping) and k in node.items]
+    hint = f"put `{later[0]}` first" if later else nearest(kind, KINDS)
+    report.add(node.index, "kind", f"the first key names the kind: {', '.join(KINDS)}; not {quoted(kind)}", hint)
 
 
 def _define(report: Report, place: int, kind: str, thing: T, into: dict[str, T]) -> None:
@@ -175,6 +181,8 @@ def _define(report: Report, place: int, kind: str, thing: T, into: dict[str, T])
 def _check_references(found: _Files, report: Report, references: References) -> None:
     checks: tuple[tuple[list[tuple[str, int]], AbstractMapping[str, object], str], ...] = (
         (references.scores, found.scores, "score"),
+        ([(name, index) for name, _, index in references.metrics], found.metrics, "metric"),
+        (references.segments, found.segments, "segment"),
         (references.templates, found.templates, "template"),
         (references.policies, found.policies, "policy"),
     )
@@ -182,3 +190,11 @@ def _check_references(found: _Files, report: Report, references: References) -> 
         for name, index in named:
             if name not in known:
                 report.add(index, f"unknown-{kind}", f"there is no {kind} {quoted(name)}", nearest(name, known))
+    for metric, kept, index in references.metrics:
+        if metric in found.metrics and not _keeps(found.metrics[metric], kept):
+            hint = f"give it `{kept}: EXPR`, as in {kept}: event.{'total' if kept == 'sum' else 'sku'}"
+            report.add(index, "metric-field", f"the metric {quoted(metric)} keeps no `{kept}`", hint)
+
+
+def _keeps(metric: Metric, kept: str) -> bool:
+    return {"sum": metric.sum is not None, "distinct": metric.distinct is not None}.get(kept, True)

@@ -13,7 +13,7 @@ from triggers.reader import Expressions, Reader, References
 from triggers.rule import Branch, Cap, CapScope, Exit, Goal, Jump, Over, Pattern, Quiet, Send, Step, Wait
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence
 
-ENTRY = ("event", "user", "score", "now")
+ENTRY = ("event", "user", "score", "metric", "segment", "now")
 """What may be named where there is no occurrence yet."""
 MAX_STEPS = 50
 MAX_DATA_FIELDS = 100
@@ -32,6 +32,8 @@ class Parts:
         self.templates = templates
         self.only_crossings = False
         """Whether everything that begins the trigger is a crossing, which has no event's properties."""
+        self.grouped: frozenset[str] = frozenset()
+        """Those that such a crossing has after all, for it groups its events by them."""
         self.unread_steps = False
         """Whether steps were left unread, which may hold the sends that cases name."""
 
@@ -40,9 +42,10 @@ class Parts:
         for use in self.expressions.uses if self.only_crossings else ():
             if use.arriving:
                 continue
-            for field, offset in use.condition.code.event_fields.items():
+            fields = use.condition.code.event_fields
+            for field, offset in ((name, fields[name]) for name in fields.keys() - self.grouped):
                 message = f"`event.{field}`: what begins this is a crossing, which has no properties"
-                hint = "event.id and event.time are there; a score is `score.NAME`"
+                hint = "event.id and event.time are there; what was counted is `score.NAME` or `metric.NAME.count`"
                 self.report.add(use.node.place_of(offset), "no-properties", message, hint)
 
     def pattern(

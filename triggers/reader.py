@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from triggers import shapes
-from triggers.cel_compiler import Scope
-from triggers.cel_syntax import SyntaxProblem
+from triggers.cel_tree import SyntaxProblem
+from triggers.cel_writer import Scope
 from triggers.conditions import Condition, Kind, compile_condition, unguarded_negations
 from triggers.diagnostics import Problem, Report, nearest, quoted
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence
@@ -36,6 +36,9 @@ class References:
     """What a document names and another must define: (name, index in the file)."""
 
     scores: list[tuple[str, int]] = field(default_factory=list)
+    metrics: list[tuple[str, str, int]] = field(default_factory=list)
+    """(name, field, index)."""
+    segments: list[tuple[str, int]] = field(default_factory=list)
     templates: list[tuple[str, int]] = field(default_factory=list)
     policies: list[tuple[str, int]] = field(default_factory=list)
     events: list[tuple[str, int]] = field(default_factory=list)
@@ -216,7 +219,10 @@ class Expressions:
         except SyntaxProblem as problem:
             at = node.place_of(problem.offset)
             raise Problem(at, problem.code, f"{what}: {problem.message}", problem.hint) from None
-        self.references.scores += [(score, node.index) for score in sorted(condition.code.scores)]
+        code = condition.code
+        self.references.scores += [(score, node.index) for score in sorted(code.scores)]
+        self.references.metrics += [(*metric, node.index) for metric in sorted(code.metrics)]
+        self.references.segments += [(segment, node.index) for segment in sorted(code.segments)]
         self.uses.append(ExpressionUse(condition, node, arriving, events))
         for path, offset in unguarded_negations(node.text):
             hint = f"where the field may be missing: !has({path}) || !{path}"

@@ -14,7 +14,7 @@ from schemas.decisions import Decision, GateAnswer
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.assignment import in_canary, in_holdout
 from triggers.cel_runtime import EvaluationError, as_ms
-from triggers.cel_syntax import SyntaxProblem
+from triggers.cel_tree import SyntaxProblem
 from triggers.conditions import Context, compile_condition
 from triggers.localtime import inside, reading, zone_named
 from triggers.shapes import DailyPeriod, DatePeriod, Period, ShapeError, clock_time, weekday

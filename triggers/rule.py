@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from triggers.conditions import Condition
-from triggers.decay import MAX_SCORE, Count, Curve
+from triggers.decay import MAX_SCORE, Curve
 from triggers.shapes import Period, Window
+from triggers.windows import Measure
 
 CapScope = Literal["trigger", "key", "purpose", "channel", "all"]
 Over = Literal["drop", "defer"]
@@ -32,26 +33,36 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
-class CountCrossing:
-    """A number of events within a rolling window that crosses `line`, otherwise as a score does."""
+class Metric:
+    """What the events of a pattern come to within a window; None has no end. `name` is empty in a crossing."""
 
+    name: str
     pattern: Pattern
-    window_ms: int
+    window: Window | None
+    sum: Condition | None = None
+    distinct: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowCrossing:
+    """What happens within a window, counted, summed or told apart, crosses `line`, otherwise as a score does."""
+
+    metric: Metric
+    measure: Measure
     falls: bool
-    line: int
-    rearm: int
-
-    @property
-    def curve(self) -> Count:
-        """The count as a score's curve, each event one point."""
-        return Count(self.window_ms, max(self.line, self.rearm))
-
-    def over(self, score: str) -> Crossing:
-        """The same crossing of the score that keeps the count."""
-        return Crossing(score, self.falls, float(self.line), float(self.rearm))
+    line: float
+    rearm: float
 
 
-Source = Pattern | Crossing | CountCrossing
+@dataclass(frozen=True, slots=True)
+class SegmentChange:
+    """A user enters a segment, or leaves it."""
+
+    segment: str
+    enters: bool
+
+
+Source = Pattern | Crossing | WindowCrossing | SegmentChange
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +224,20 @@ class Score:
     curve: Curve
     additions: tuple[Addition, ...]
     ceiling: float = MAX_SCORE
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The users for whom `when` is true. `lines` are the scores that it compares, each with the line it does so with:
+    `when` asks of them only whether they are below it.
+
+    `key` is what states keep it by. It changes with `when`: a segment that is edited is met anew, and moves nobody.
+    """
+
+    name: str
+    key: str
+    when: Condition
+    lines: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,134 @@
 """A set of rules, indexed for the evaluator: what each event type can touch, and each trigger with its policies."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
 
 from schemas.vocabulary import TRANSACTIONAL
-from triggers.conditions import compile_condition
+from triggers.cel_runtime import FAILURES
+from triggers.conditions import Context
 from triggers.diagnostics import Diagnostic
-from triggers.rule import Addition, CountCrossing, Crossing, Pattern, Policy, Score, Send, Trigger
+from triggers.rule import (
+    Addition,
+    Crossing,
+    Metric,
+    Pattern,
+    Policy,
+    Score,
+    Segment,
+    SegmentChange,
+    Send,
+    Trigger,
+    WindowCrossing,
+)
 from triggers.shapes import MS, Calendar
+from triggers.state import StoredEvent, User
+from triggers.windows import EXACT, EXACT_EVER, Tally
 
 _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
 """How long a send is remembered, so that its opens and clicks can name their rule, where no cap asks for longer."""
 _LONGEST_CALENDAR_MS = 32 * MS["d"]
-_ONE = compile_condition("1", "number")
+AHEAD_MS = 5 * MS["m"]
+"""How far ahead of the clock an event's own time may be: publishers' clocks differ by so much, not by more."""
+
+
+@dataclass(slots=True)
+class Counted:
+    """A metric, or what a crossing counts: how it is kept, and under which key in a state.
+
+    The key changes with what is kept, so that a metric which sums what it only counted before starts empty.
+    """
+
+    key: str
+    metric: Metric
+    tally: Tally
+
+
+_ASKED_ALONE = frozenset({"event", "now"})
+
+
+_NOBODY = User("")
+
+
+def _no_score(name: str) -> float:
+    raise KeyError(name)
 
 
 @dataclass(slots=True)
 class Route:
     """What an event of one type can touch. A type without a route touches nothing."""
 
+    asked: list[Callable[[Any], Any]] = field(default_factory=list)
+    """The `where` of every pattern that reads the type, where all of them can be asked without the user's state."""
+    always: bool = False
+    """Whether some pattern takes every event of the type, or asks more than the event."""
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
     endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
     """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
     begins: list[tuple[Trigger, list[Pattern]]] = field(default_factory=list)
     goals: bool = False
     fed: frozenset[str] = frozenset()
-    """The crossings of the scores that `additions` feed."""
+    """The crossings that the event may move."""
+    metrics: list[Counted] = field(default_factory=list)
+    crossings: list["LevelRule"] = field(default_factory=list)
+    """Those over windows that count the event."""
+    segments: list[Segment] = field(default_factory=list)
+    """Those that the event may move."""
+
+    def reads(self, pattern: Pattern) -> None:
+        """Notes that a pattern reads events of the type."""
+        where = pattern.where
+        if where is None or not where.code.roots <= _ASKED_ALONE:
+            self.always = True
+        else:
+            self.asked.append(where.code.function)
+
+    def concerns(self, event: StoredEvent, now_ms: int) -> bool:
+        """Whether the event can touch a user's state: some `where` is true of it, or fails and is to be told."""
+        if self.always:
+            return True
+        context = Context(event, _NOBODY, None, _no_score, now_ms)
+        try:
+            for ask in self.asked:
+                if ask(context) is not False:
+                    return True
+        except FAILURES:
+            return True
+        return False
 
 
 @dataclass(slots=True)
 class LevelRule:
-    """One trigger's crossing, under the id that states keep it by."""
+    """One trigger's crossing, under the id that states keep it by; `counted` where it is one over a window.
+
+    One that groups its events by `same` is a crossing for each group, its id then followed by `|` and the group's
+    values as JSON.
+    """
 
     id: str
     trigger: Trigger
-    crossing: Crossing
+    crossing: Crossing | WindowCrossing
+    counted: Counted | None = None
+    properties: dict[str, Any] = field(default_factory=dict)
+    """What the events of the group have in common."""
+
+    @property
+    def same(self) -> tuple[str, ...]:
+        """The properties by which it groups its events."""
+        return self.crossing.metric.pattern.same if isinstance(self.crossing, WindowCrossing) else ()
+
+    def of(self, group: str) -> "LevelRule":
+        """The crossing of one group, by its values as JSON."""
+        assert self.counted is not None
+        counted = replace(self.counted, key=f"{self.counted.key}|{group}")
+        values = dict(zip(self.same, orjson.loads(group), strict=False))
+        return LevelRule(f"{self.id}|{group}", self.trigger, self.crossing, counted, values)
 
 
 class RuleSet:
-    """Triggers, scores and policies that hold together. Immutable once made."""
+    """Triggers, scores, policies, metrics and segments that hold together. Immutable once made."""
 
     def __init__(
         self,
@@ -46,11 +136,13 @@ class RuleSet:
         scores: Iterable[Score],
         policies: Iterable[Policy],
         warnings: tuple[Diagnostic, ...] = (),
+        metrics: Iterable[Metric] = (),
+        segments: Iterable[Segment] = (),
     ) -> None:
-        self.written_scores = {score.name: score for score in scores}
-        """The scores as their files have them."""
-        self.scores = dict(self.written_scores)
-        """Those, and under the crossing's id the counts that triggers keep for themselves."""
+        self.scores = {score.name: score for score in scores}
+        self.segments = {segment.name: segment for segment in segments}
+        self.memberships = {segment.key: segment for segment in self.segments.values()}
+        """The segments by the keys that a state keeps them by."""
         self.policies = {policy.name: policy for policy in policies}
         self.warnings = warnings
         self.written = {trigger.name: trigger for trigger in triggers}
@@ -59,13 +151,38 @@ class RuleSet:
         """The triggers with the policies that they obey."""
         self.levels: dict[str, LevelRule] = {}
         self.levels_of: dict[str, list[LevelRule]] = {}
+        """The crossings of each score."""
+        self.movers: dict[tuple[str, bool], list[Trigger]] = {}
+        """The triggers that begin where a segment is entered (True) or left."""
+        settle_ms = max((trigger.settle_ms for trigger in self.triggers.values()), default=0)
+        self.metrics = {metric.name: _counted(metric, metric.name, settle_ms + AHEAD_MS) for metric in metrics}
+        self.counted = {each.key for each in self.metrics.values()}
+        self.grouped: set[str] = set()
+        """The keys of the windows that a state keeps; of the grouped, what comes before the group."""
         self.routes: dict[str, Route] = {}
         self._index()
         self.remember_ms = max([_OUTCOMES_ARRIVE_WITHIN_MS, *self._windows()])
 
     def only(self, trigger: Trigger, policies: Iterable[str]) -> "RuleSet":
-        """One trigger with the named policies and every score: what a case sees."""
-        return RuleSet([trigger], self.written_scores.values(), [self.policies[name] for name in policies])
+        """One trigger with the named policies and every definition: what a case sees."""
+        return self.holding([trigger], [self.policies[name] for name in policies])
+
+    def holding(self, triggers: Iterable[Trigger], policies: Iterable[Policy]) -> "RuleSet":
+        """Other triggers and policies with the same definitions."""
+        metrics = [each.metric for each in self.metrics.values()]
+        return RuleSet(triggers, self.scores.values(), policies, metrics=metrics, segments=self.segments.values())
+
+    def level(self, name: str) -> LevelRule | None:
+        """The crossing, or the group's crossing, of an id that states keep; None where there is none any more."""
+        base, _, group = name.partition("|")
+        rule = self.levels.get(base)
+        if rule is None or bool(group) is not bool(rule.same):
+            return None
+        return rule.of(group) if group else rule
+
+    def keeps(self, key: str) -> bool:
+        """Whether a window is still kept under this key."""
+        return key in self.counted or key.partition("|")[0] in self.grouped
 
     def _windows(self) -> list[int]:
         windows = [cap.window for trigger in self.triggers.values() for cap in trigger.caps]
@@ -77,17 +194,25 @@ class RuleSet:
         for score in self.scores.values():
             for addition in score.additions:
                 for name in addition.pattern.types:
-                    route = self._route(name)
+                    route = self._route(name, addition.pattern)
                     route.additions.append((score, addition))
                     route.fed |= {level.id for level in self.levels_of.get(score.name, [])}
+        for counted in self.metrics.values():
+            for name in counted.metric.pattern.types:
+                self._route(name, counted.metric.pattern).metrics.append(counted)
+        for route in self.routes.values():
+            route.segments = [segment for segment in self.segments.values() if _may_move(route, segment)]
 
     def _index_trigger(self, trigger: Trigger) -> None:
         for number, source in enumerate(trigger.sources):
+            if isinstance(source, SegmentChange):
+                self.movers.setdefault((source.segment, source.enters), []).append(trigger)
+                continue
             if not isinstance(source, Pattern):
                 self._index_crossing(f"{trigger.name}#{number}", trigger, source)
                 continue
             for name in source.types:
-                begins = self._route(name).begins
+                begins = self._route(name, source).begins
                 if begins and begins[-1][0] is trigger:
                     begins[-1][1].append(source)
                 else:
@@ -96,22 +221,49 @@ class RuleSet:
         for number, pattern in enumerate(trigger.unless):
             early = begins_at_events and (pattern.where is None or "occurrence" not in pattern.where.code.roots)
             for name in pattern.types:
-                endings = self._route(name).endings
+                endings = self._route(name, pattern).endings
                 if early:
                     endings.append((trigger, number, pattern))
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
-                self._route(name).goals = True
+                self._route(name, trigger.goal.pattern).goals = True
 
-    def _index_crossing(self, name: str, trigger: Trigger, source: Crossing | CountCrossing) -> None:
-        if isinstance(source, CountCrossing):
-            self.scores[name] = Score(name, source.curve, (Addition(source.pattern, _ONE),))
-            source = source.over(name)
-        self.levels[name] = LevelRule(name, trigger, source)
-        self.levels_of.setdefault(source.score, []).append(self.levels[name])
+    def _index_crossing(self, name: str, trigger: Trigger, source: Crossing | WindowCrossing) -> None:
+        if isinstance(source, Crossing):
+            level = self.levels[name] = LevelRule(name, trigger, source)
+            self.levels_of.setdefault(source.score, []).append(level)
+            return
+        counted = _counted(source.metric, name, 0)
+        if source.measure == "count":  # what a count is compared with needs no more of the newest events than its lines
+            most = int(max(source.line, source.rearm))
+            counted = replace(counted, tally=replace(counted.tally, most=most, folds=False))
+        level = self.levels[name] = LevelRule(name, trigger, source, counted)
+        (self.grouped if source.metric.pattern.same else self.counted).add(counted.key)
+        for event_type in source.metric.pattern.types:
+            route = self._route(event_type, source.metric.pattern)
+            route.crossings.append(level)
+            if not level.same:
+                route.fed |= {name}
 
-    def _route(self, event_type: str) -> Route:
-        return self.routes.setdefault(event_type, Route())
+    def _route(self, event_type: str, pattern: Pattern) -> Route:
+        route = self.routes.setdefault(event_type, Route())
+        route.reads(pattern)
+        return route
+
+
+def _counted(metric: Metric, name: str, slack_ms: int) -> Counted:
+    sums, tells = metric.sum is not None, metric.distinct is not None
+    key = name + ("/sum" if sums else "") + ("/distinct" if tells else "")
+    return Counted(key, metric, Tally(metric.window, slack_ms, sums, tells, EXACT if metric.window else EXACT_EVER))
+
+
+def _may_move(route: Route, segment: Segment) -> bool:
+    """Whether an event can change what the segment says; one that names `now` is asked at each."""
+    code = segment.when.code
+    scores = {score.name for score, _ in route.additions}
+    metrics = {counted.metric.name for counted in route.metrics}
+    fed = not scores.isdisjoint(code.scores) or not metrics.isdisjoint(name for name, _ in code.metrics)
+    return fed or "now" in code.roots
 
 
 def _obeying(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from triggers.decay import ScoreState
+from triggers.windows import WindowState
 
 
 @dataclass(slots=True)
@@ -45,6 +46,14 @@ class Level:
     armed: bool
     due: int | None = None
     stale_at: int | None = None
+
+
+@dataclass(slots=True)
+class Membership:
+    """Whether the user was in a segment when it was last asked, and when it is asked next without being moved."""
+
+    inside: bool
+    due: int | None = None
 
 
 @dataclass(slots=True)
@@ -119,6 +128,9 @@ class UserState:
     reservations: list[Reservation] = field(default_factory=list)
     sent: dict[str, list[str]] = field(default_factory=dict)
     goals: list[OpenGoal] = field(default_factory=list)
+    windows: dict[str, WindowState] = field(default_factory=dict)
+    """What metrics and crossings count, by the key that `ruleset.Counted` has."""
+    segments: dict[str, Membership] = field(default_factory=dict)
 
     @property
     def user_id(self) -> str:
@@ -134,4 +146,7 @@ class UserState:
         for level in self.levels.values():
             if level.due is not None and (earliest is None or level.due < earliest):
                 earliest = level.due
+        for membership in self.segments.values():
+            if membership.due is not None and (earliest is None or membership.due < earliest):
+                earliest = membership.due
         return earliest

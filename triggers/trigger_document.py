@@ -10,13 +10,12 @@ from triggers.cases_document import read_cases
 from triggers.cel_types import ROOTS
 from triggers.conditions import Condition
 from triggers.diagnostics import Problem, quoted
+from triggers.level_document import LEVEL_KEYS, read_score_crossing, read_segment_change, read_window_crossing
 from triggers.parts import ENTRY, Parts
 from triggers.reader import Reader
 from triggers.rule import (
     Branch,
     Case,
-    CountCrossing,
-    Crossing,
     Experiment,
     Jump,
     Mode,
@@ -26,19 +25,14 @@ from triggers.rule import (
     Step,
     Trigger,
     Wait,
+    WindowCrossing,
 )
 from triggers.shapes import percent
 from triggers.yaml_tree import Mapping, Node, Scalar
 
 LATER_KEYS = ("brand", "on_edit")
 TRIGGER_KEYS = language.keys("trigger", without=LATER_KEYS)
-_LATER_SOURCES = (
-    *("sum", "distinct", "sequence", "enters", "leaves", "every", "date", "before", "after", "at", "yearly"),
-    *("metric", "segment", "same"),
-)
-_LEVEL_KEYS = ("within", "inactive", "reaches", "falls_below", "rearm")
-_MAX_COUNT = 1_000
-"""Up to which number a count is exact: it keeps that many instants for each user."""
+_LATER_SOURCES = ("sequence", "every", "date", "before", "after", "at", "yearly")
 _MAX_VARIANTS = 20
 
 
@@ -50,6 +44,7 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
     mode, canary = read.optional("mode", _mode, ("live", 100.0))
     sources = read.required("on", lambda n: reader.several(report, n, lambda s: _source(parts, s)), ())
     parts.only_crossings = bool(sources) and not any(isinstance(s, Pattern) for s in sources)
+    parts.grouped = _grouped(cast(tuple[Source, ...], sources))
     steps = _steps(parts, read)
     holdout = read.optional("holdout", parts.holdout, 0.0)
     return Trigger(
@@ -79,6 +74,12 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
         goal=read.optional("goal", parts.goal, None),
         cases=_cases(parts, read, steps),
     )
+
+
+def _grouped(sources: tuple[Source, ...]) -> frozenset[str]:
+    """The properties that every source groups by, which what begins the trigger therefore has."""
+    fields = [s.metric.pattern.same if isinstance(s, WindowCrossing) else () for s in sources]
+    return frozenset(fields[0]).intersection(*fields) if fields else frozenset()
 
 
 def _cases(parts: Parts, read: Reader, steps: tuple[Step, ...]) -> tuple[Case, ...]:
@@ -117,64 +118,19 @@ def _key(parts: Parts, node: Node) -> Condition | None:
 
 def _source(parts: Parts, node: Node) -> Source | None:
     if isinstance(node, Mapping):
-        later = next((key for key in node.items if key in _LATER_SOURCES), None)
         if "score" in node.items:
-            return _crossing(parts, node)
+            return read_score_crossing(parts, node)
+        if "enters" in node.items or "leaves" in node.items:
+            return read_segment_change(parts, node)
+        later = next((key for key in node.items if key in _LATER_SOURCES), None)
         if later:
             raise Problem(node.keys[later].index, "not-yet", f"`{later}` in on is not yet supported")
-        if any(key in node.items for key in _LEVEL_KEYS):
-            return _count_crossing(parts, node)
+        if any(key in node.items for key in LEVEL_KEYS):
+            return read_window_crossing(parts, node)
+        if "same" in node.items:
+            hint = "it groups what a crossing counts, as in {event: NAME, same: sku, within: 1d, reaches: 3}"
+            raise Problem(node.keys["same"].index, "conflict", "`same` has nothing to group here", hint)
     return parts.pattern(node, "on", ENTRY)
-
-
-def _crossing(parts: Parts, node: Mapping) -> Source | None:
-    read = Reader(parts.report, node, "on", language.keys("SCORE_LEVEL"))
-    score = read.required("score", lambda n: reader.identifier(n, "a score's name"), "")
-    parts.references.scores.append((score, node.items["score"].index))
-    way = _way(read)
-    line = read.required(way, lambda n: reader.number(n, way, 1e-9, 1e12), 1.0)
-    rearm = read.optional("rearm", lambda n: reader.number(n, "rearm", 1e-9, 1e12), line)
-    _check_rearm(read, way, line, rearm)
-    return Crossing(score, way == "falls_below", line, rearm)
-
-
-def _count_crossing(parts: Parts, node: Mapping) -> Source | None:
-    """`{event, where, within, reaches or falls_below, rearm}`, or `{event, where, inactive}`."""
-    pattern = parts.pattern(node, "on", ENTRY, _LEVEL_KEYS)
-    read = Reader(parts.report, node, "on", tuple(node.items))  # what is unknown, the pattern has told
-    if "inactive" in read:
-        for key in _LEVEL_KEYS:
-            if key != "inactive" and key in read:
-                hint = "inactive: D is short for within: D, falls_below: 1"
-                raise Problem(read.place(key), "conflict", f"`{key}` does not go with `inactive`", hint)
-        window_ms = read.required("inactive", lambda n: reader.duration(n, "inactive"), 1)
-        return CountCrossing(pattern, window_ms, falls=True, line=1, rearm=1)
-    window_ms = read.required("within", _rolling, 1)
-    way = _way(read)
-    line = read.required(way, lambda n: reader.whole(n, way, 1, _MAX_COUNT), 1)
-    rearm = read.optional("rearm", lambda n: reader.whole(n, "rearm", 1, _MAX_COUNT), line)
-    _check_rearm(read, way, line, rearm)
-    return CountCrossing(pattern, window_ms, way == "falls_below", line, rearm)
-
-
-def _rolling(node: Node) -> int:
-    if isinstance(node, Scalar) and node.text.startswith("calendar "):
-        raise Problem(node.index, "not-yet", "a count over a calendar window is not yet supported", "a duration")
-    return reader.duration(node, "within")
-
-
-def _way(read: Reader) -> str:
-    ways = [key for key in ("reaches", "falls_below") if key in read]
-    if len(ways) != 1:
-        raise Problem(read.node.index, "conflict", "a crossing has exactly one of reaches and falls_below")
-    return ways[0]
-
-
-def _check_rearm(read: Reader, way: str, line: float, rearm: float) -> None:
-    falls = way == "falls_below"
-    if rearm < line if falls else rearm > line:
-        side = "at or above" if falls else "at or below"
-        raise Problem(read.place("rearm"), "invalid-value", f"rearm must be {side} the line of {line:g}")
 
 
 def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:

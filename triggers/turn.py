@@ -10,9 +10,13 @@ from triggers.cel_runtime import EvaluationError
 from triggers.conditions import Condition, Context
 from triggers.localtime import zone_named
 from triggers.records import Record
-from triggers.rule import Pattern
+from triggers.rule import Pattern, Segment
 from triggers.ruleset import RuleSet
 from triggers.state import Occurrence, StoredEvent, UserState
+from triggers.windows import WindowState
+
+_NOTHING = WindowState()
+_NO_EVENT = StoredEvent("", "", 0, "", {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,12 @@ class Turn:
         self.default_zone = default_zone
         self.effects = Effects()
 
+    def as_of(self, now_ms: int) -> "Turn":
+        """The same turn while its clock stood at an earlier instant, when a timer was due."""
+        earlier = Turn(self.rules, self.state, now_ms, self.default_zone)
+        earlier.effects = self.effects
+        return earlier
+
     def zone(self) -> ZoneInfo:
         """The user's zone, the project's where it is unknown or empty."""
         return self.zone_given() or self.default_zone
@@ -80,13 +90,44 @@ class Turn:
         return zone_named(name) if name else None
 
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
-        """What an expression is asked about, with scores as of `now_ms`."""
+        """What an expression is asked about, with scores, metrics and segments as of `now_ms`."""
 
         def score(name: str) -> float:
             known = self.state.scores.get(name)
             return self.rules.scores[name].curve.read(known, now_ms) if known is not None else 0.0
 
-        return Context(event, self.state.user, occurrence, score, now_ms)
+        def metric(name: str, field: str) -> float | None:
+            return self.metric(name, field, now_ms)
+
+        def segment(name: str) -> bool:
+            return self.inside(name, now_ms)
+
+        return Context(event, self.state.user, occurrence, score, now_ms, metric, segment)
+
+    def metric(self, name: str, field: str, at_ms: int) -> float | None:
+        """A metric's field as of an instant. At the clock, an event ahead of it counts already, as it does in scores;
+        before it, what is newer than the instant does not."""
+        counted = self.rules.metrics[name]
+        known = self.state.windows.get(counted.key, _NOTHING)
+        tally = counted.tally
+        return tally.read(known, field, tally.since(at_ms, self.zone()), at_ms if at_ms < self.now_ms else None)
+
+    def inside(self, name: str, at_ms: int) -> bool:
+        """Whether the user is in a segment: by what was last asked, or asked now for an instant before the clock."""
+        segment = self.rules.segments[name]
+        known = self.state.segments.get(segment.key)
+        if known is not None and at_ms >= self.now_ms:
+            return known.inside
+        return self.ask_segment(segment, at_ms)
+
+    def ask_segment(self, segment: Segment, at_ms: int, *, tell: bool = False) -> bool:
+        """What a segment's condition says as of an instant; where it fails, false, which is noted if `tell`."""
+        try:
+            return segment.when.holds(self.context(_NO_EVENT, None, at_ms))
+        except EvaluationError as error:
+            if tell:
+                self.problem(f"segment/{segment.name}", "when", error)
+            return False
 
     def count(self, name: str) -> None:
         """Counts what leaves no decision."""

@@ -48,19 +48,22 @@ class Item:
 
 
 def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[Item]:
-    """Profiles of all users, then the events among them."""
+    """Profiles of all users, then so many events, with further profiles among them."""
     chance = Random(seed)
     known = [f"u{seed}-{number}" for number in range(users or max(30, events // EVENTS_A_USER))]
     for user_id in known:
         yield Item("profiles", user_id, _profile(chance, user_id))
     kinds, weights = list(TYPES), list(TYPES.values())
-    for number in range(events):
+    number = 0
+    while number < events:
         user_id = chance.choice(known)
         dice = chance.random()
-        if dice < 0.03:
-            yield Item(again=chance.choice((1, 2, 5, 50, 500, RECENT)))
-        elif dice < 0.045:
+        if dice < 0.015:
             yield Item("profiles", user_id, _profile(chance, user_id))
+            continue
+        number += 1
+        if dice < 0.045:
+            yield Item(again=chance.choice((1, 2, 5, 50, 500, RECENT)))
         elif dice < 0.047:
             yield _poison(chance, f"{seed}.{number}", user_id, partitions)
         else:

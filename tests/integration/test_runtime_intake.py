@@ -84,3 +84,11 @@ def test_a_partition_that_was_paused_flows_again_in_the_next_assignment(full: In
         return taken >= RECORDS
 
     wait(flows, "all of it is read again")
+
+
+def test_a_paused_partition_that_is_waited_for_flows_also_where_nothing_is_full_any_more(full: Intake) -> None:
+    [place] = full.paused
+    full.take()
+    full.release(place, full.held - 15)  # less than it may hold, and more than the half at which all flow again
+    full.starve(frozenset({place}))
+    wait(lambda: sum(len(arrival.records) for arrival in full.take()), "more of it is read")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from trigger_world import HOUR, TEMPLATES, World, at
 
 from triggers.assignment import variant
-from triggers.cel_compiler import Scope
 from triggers.cel_runtime import EvaluationError, as_ms
-from triggers.cel_syntax import SyntaxProblem
+from triggers.cel_tree import SyntaxProblem
+from triggers.cel_writer import Scope
 from triggers.conditions import Condition, Context, compile_condition
 from triggers.diagnostics import CODES, Diagnostic, InvalidRules, SourceFile
 from triggers.encoding import decode, encode

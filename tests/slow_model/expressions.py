@@ -56,6 +56,12 @@ def holds(text: str | None, roots: Roots) -> bool:
     return found
 
 
+def asks_more_than_the_event(text: str | None) -> bool:
+    """Whether it names anything but `event` and `now`."""
+    names = {node.id for node in ast.walk(_parsed(text)) if isinstance(node, ast.Name)} if text else set()
+    return not names <= {"event", "now"}
+
+
 def _walk(node: ast.expr, roots: Roots) -> Any:
     match node:
         case ast.Constant(value=constant):

@@ -121,16 +121,17 @@ class Book:
     rules: Mapping[str, Rule]
     scores: Mapping[str, Score]
 
-    def reads(self, event_type: str) -> bool:
-        """Whether any rule or score reads events of the type: only their ids are remembered."""
-        return event_type in self._types
-
     @cached_property
-    def _types(self) -> frozenset[str]:
+    def patterns(self) -> Mapping[str, tuple[Pattern, ...]]:
+        """By type of event, every pattern that reads it."""
         patterns = [pattern for score in self.scores.values() for pattern, _ in score.add]
         for rule in self.rules.values():
             patterns += [*rule.patterns, *rule.unless, *(each.pattern for each in rule.levels if each.pattern)]
-        return frozenset(name for pattern in patterns for name in pattern.types)
+        found: dict[str, tuple[Pattern, ...]] = {}
+        for pattern in patterns:
+            for name in pattern.types:
+                found[name] = (*found.get(name, ()), pattern)
+        return found
 
 
 def duration(text: str) -> int:

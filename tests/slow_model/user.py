@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 from slow_model import sends
-from slow_model.expressions import Failed, holds, value
+from slow_model.expressions import Failed, asks_more_than_the_event, holds, value
 from slow_model.past import NEVER_ACCEPTED, Past, Points, Seen, Sent, count_in, faded, instant
 from slow_model.rulebook import Book, Level, Pattern, Rule, Send
 from slow_model.timeline import Fact, Timeline, Versions, ms
@@ -171,8 +171,8 @@ class SlowUser:
 
     def event(self, event: Seen) -> bool:
         """What the event does; false where it is a repeated one."""
-        if not event.type.startswith("email.") and not self.book.reads(event.type):
-            return True  # what no rule and no score reads changes nothing, and its id is not remembered
+        if not event.type.startswith("email.") and not self.concerns(event):
+            return True  # what concerns no rule and no score changes nothing, and its id is not remembered
         if self.past.is_repeated(event.id, self.now_ms):
             return False
         if event.time_ms > self.now_ms + AHEAD_MS:
@@ -186,6 +186,18 @@ class SlowUser:
                 begun.append(self.begin(rule, event, event.time_ms))
         self.run_now([occurrence for occurrence in begun if occurrence is not None])
         return True
+
+    def concerns(self, event: Seen) -> bool:
+        """Whether a pattern takes the event, as far as it asks the event alone; one that asks more may take any."""
+        if event.time_ms > self.now_ms + AHEAD_MS:
+            return event.type in self.book.patterns
+        for pattern in self.book.patterns.get(event.type, ()):
+            try:
+                if asks_more_than_the_event(pattern.where) or holds(pattern.where, self.roots(event)):
+                    return True
+            except Failed:
+                return True
+        return False
 
     def run_now(self, occurrences: list[Occurrence]) -> None:
         """Goes on with these as far as they are due."""

@@ -28,12 +28,7 @@ WRONG_IN_SHAPE = (
 SCHEMA = rule_schema()
 NOT_YET: dict[str, set[str]] = {
     "trigger": {"on_edit"},
-    "metric": {"metric", "event", "where", "same", "within", "sum", "distinct"},
-    "segment": {"segment", "when"},
-    "LEVEL": {"sum", "distinct", "same"},
     "SEQUENCE": {"sequence", "within", "same"},
-    "ENTERS": {"enters"},
-    "LEAVES": {"leaves"},
     "SCHEDULE": {"every", "day", "at", "zone"},
     "DATE": {"date", "before", "after", "at", "yearly", "zone"},
     "UNTIL": {"until"},
@@ -84,6 +79,9 @@ WHERE = {
     "trigger": "trigger: t\nzzz: 1\n",
     "score": "score: s\nzzz: 1\n",
     "policy": "policy: p\nzzz: 1\n",
+    "metric": "metric: m\nzzz: 1\n",
+    "segment": "segment: s\nzzz: 1\n",
+    "ENTERS LEAVES": "trigger: t\non: {enters: s, zzz: 1}\n",
     "CAP": "trigger: t\ncap: {zzz: 1}\n",
     "DAILY DATES": "trigger: t\nquiet: {zzz: 1}\n",
     "EVENT": "trigger: t\nunless: {zzz: 1}\n",

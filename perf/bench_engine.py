@@ -1,0 +1,143 @@
+"""`make bench-engine`: the pure core on one core, from the bytes of an event to the bytes of state and of outputs.
+
+No broker. Each event is parsed, the state of its user decoded where a rule asks for it, decided, encoded again, and its
+decisions and commands written as JSON; timers fire in between. Prints tables and the goals, and appends all of it to
+perf/results/engine.jsonl. Each set of rules has a process of its own, on the first core.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+from pydantic import BaseModel, Field
+from rich.console import Console
+from rich.table import Table
+
+from perf import engine_loop, results, tables
+from perf.engine_loop import Point
+from perf.goals import at_least, at_most
+from perf.results import Goal
+
+P = ParamSpec("P")
+T = TypeVar("T")
+FILE = results.FILE.with_name("engine.jsonl")
+COUNTS = (1, 20, 200, 1_000)
+PER_S = {20: 150_000, 1_000: 80_000}
+LOAD_S, STATE_BYTES, CONDITIONS_PER_S = 2.0, 300, 1_000_000
+
+
+class EngineRun(BaseModel):
+    """Everything of one run."""
+
+    at: datetime
+    revision: str
+    machine: dict[str, str | int]
+    versions: dict[str, str]
+    load: float
+    """The machine's load average when it began: a figure measured on a busy machine is too low."""
+    points: list[Point] = Field(default_factory=list)
+    conditions_per_s: float | None = None
+    goals: list[Goal] = Field(default_factory=list)
+
+
+def main(
+    events: Annotated[int, typer.Option(min=1, help="How many events each set of rules gets.")] = 500_000,
+    users: Annotated[int, typer.Option(min=1, help="Of how many users.")] = 100_000,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of both, evenly: does it work? No figures.")] = False,
+    rules: Annotated[list[int] | None, typer.Option("--rules", help="Only sets of this size; may be repeated.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Where the time goes, by function; records nothing.")
+    ] = False,
+    record: Annotated[Path, typer.Option("--record", help="The file that results are appended to.")] = FILE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON instead of tables.")] = False,
+) -> None:
+    """Measure the engine alone, on one core, with sets of 1, 20, 200 and 1,000 rules.
+
+    Example: `python -m perf.bench_engine --rules 20 --profile`
+    """
+    if quick:
+        events, users = events // 10, users // 10
+    run = _new_run()
+    for count in rules or COUNTS:
+        for zipf in (False,) if quick or profile else (False, True):
+            point = _alone(engine_loop.measure, count, zipf, events, users, profile)
+            sys.stderr.write(f"{count} rules, {point.distribution}: {point.events_per_s:,.0f} events/s\n")
+            run.points.append(point)
+    if profile:
+        return
+    run.conditions_per_s = _alone(engine_loop.conditions_per_s)
+    run.goals = _goals(run)
+    results.append(run, record)
+    if as_json:
+        sys.stdout.write(run.model_dump_json() + "\n")
+    else:
+        _show(Console(highlight=False, width=None if sys.stdout.isatty() else 120), run)
+
+
+def _alone(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """What `work` gives, in a process of its own on the first core."""
+    first = {min(os.sched_getaffinity(0))}
+    with ProcessPoolExecutor(1, get_context("spawn"), os.sched_setaffinity, (0, first)) as pool:
+        return pool.submit(work, *arguments, **named).result()
+
+
+def _new_run() -> EngineRun:
+    return EngineRun(
+        at=datetime.now(UTC),
+        revision=results.revision(),
+        machine=results.machine(),
+        versions=results.versions(),
+        load=round(os.getloadavg()[0], 2),
+    )
+
+
+def _goals(run: EngineRun) -> list[Goal]:
+    found = []
+    for count, wanted in PER_S.items():
+        rates = [point.events_per_s for point in run.points if point.rules == count]
+        found.append(at_least(f"{count:,} rules", min(rates, default=None), wanted, "events/s"))
+    loads = [point.load_s for point in run.points if point.rules == 1_000]
+    found.append(at_most("1,000 rules loaded", max(loads, default=None), LOAD_S, "s"))
+    sizes = [point.state_bytes for point in run.points if point.rules == 20]
+    found.append(at_most("a user's state with 20 rules", max(sizes, default=None), STATE_BYTES, "bytes"))
+    found.append(at_least("conditions", run.conditions_per_s, CONDITIONS_PER_S, "/s"))
+    return found
+
+
+def _show(console: Console, run: EngineRun) -> None:
+    table = Table(title="The engine on one core", title_justify="left", box=None, pad_edge=False)
+    for name in (
+        "rules",
+        "users",
+        "events/s",
+        "µs/event",
+        "changed",
+        "decided",
+        "sent",
+        "load s",
+        "state B",
+        "peak MiB",
+    ):
+        table.add_column(name, justify="right")
+    for p in run.points:
+        shares = (f"{share:.1%}" for share in (p.matched, p.decided, p.sent))
+        numbers = (
+            f"{p.events_per_s:,.0f}",
+            f"{p.us_per_event:.1f}",
+            *shares,
+            f"{p.load_s:.2f}",
+            f"{p.state_bytes:.0f}",
+        )
+        table.add_row(f"{p.rules:,}", p.distribution, *numbers, f"{p.peak_mib:,.0f}")
+    console.print(table)
+    tables.show_goals(console, run.goals)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,160 @@
+"""One partition as the stream runtime decides it, without Kafka, measured over a crowd of events."""
+
+import cProfile
+import gc
+import pstats
+import resource
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+import orjson
+from pydantic import BaseModel
+
+from perf.engine_rules import Crowd, rule_texts
+from schemas.codec import encode
+from schemas.plain import plain_event
+from schemas.profiles import Consent, Profile
+from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
+from streams.evaluate import Decider, Record, Step
+from streams.keys import PartitionKeys
+from streams.timers import TimerIndex
+from triggers.conditions import Context, compile_condition
+from triggers.evaluator import Evaluator
+from triggers.loader import load_rules
+from triggers.ruleset import RuleSet
+from triggers.state import StoredEvent, User
+
+START_MS = 1_780_000_000_000
+CONDITION = 'event.total >= 100 && event.device in ["phone", "tablet"]'
+CONDITIONS = 200_000
+HOT = 25
+"""How many functions a profile shows."""
+
+
+class Point(BaseModel):
+    """One set of rules over one crowd."""
+
+    rules: int
+    distribution: str
+    events: int
+    users: int
+    load_s: float
+    """How long reading, checking and compiling the set took."""
+    events_per_s: float
+    us_per_event: float
+    matched: float
+    """The share of events and timers that changed a user's state."""
+    decided: float
+    sent: float
+    state_bytes: float
+    """On average over the users whose state an event changed, profile included."""
+    users_changed: int
+    peak_mib: float
+
+
+class Partition:
+    """States by key, their timers, and what came of the events."""
+
+    def __init__(self, rules: RuleSet) -> None:
+        self.states: dict[bytes, bytes] = {}
+        self.changed = 0
+        self.touched: set[bytes] = set()
+        self.written: Counter[str] = Counter()
+        self._decider = Decider(Evaluator(rules, default_zone="UTC"))
+        self._timers = TimerIndex()
+        self._keys = PartitionKeys(0, 1, self.states)
+
+    def profile(self, key: bytes, value: bytes) -> None:
+        """Applies a profile."""
+        record = Record(PROFILES.name, 0, 0, key, value)
+        self._keep(self._decider.apply(record, self._keys, self.states.get(key), START_MS))
+
+    def read(self, records: list[tuple[int, bytes, bytes]]) -> None:
+        """Decides events, each at its own time, and what falls due before it."""
+        decider, types, states, pop_due = self._decider, self._decider.read_types, self.states, self._timers.pop_due
+        for at_ms, key, value in records:
+            while (due := pop_due(at_ms - 1)) is not None:
+                self._keep(decider.fire_due(0, due.decode(), states[due], at_ms - 1))
+            event = plain_event(value)
+            if event is not None and event.type in types:
+                record = Record(EVENTS.name, 0, 0, key, value)
+                self._keep(decider.apply_plain(event, record, self._keys, states.get(key), at_ms))
+
+    def _keep(self, step: Step) -> None:
+        if step.state is not None:
+            self.changed += 1
+            self.touched.add(step.key)
+            self.states[step.key] = step.state
+            self._timers.set(step.key, step.next_due_ms)
+        for output in step.outgoing:
+            self.written[output.topic] += 1
+
+
+def measure(count: int, zipf: bool, events: int, users: int, profiled: bool) -> Point:
+    """A set of `count` rules over its crowd. Every user has a profile and consent before the clock starts."""
+    began = time.perf_counter()
+    rules = load_rules(rule_texts(count), {"plain": "0" * 64})
+    load_s = time.perf_counter() - began
+    partition = Partition(rules)
+    for user in range(users):
+        partition.profile(b"user-%07d" % user, _profile(f"user-{user:07d}"))
+    records = list(Crowd(events, users, zipf, count, START_MS).records())
+    partition.changed = 0
+    partition.touched.clear()
+    partition.written.clear()
+    gc.collect()
+    gc.freeze()  # as a worker does with what it holds for long
+    profiler = cProfile.Profile()
+    began = time.perf_counter()
+    if profiled:
+        profiler.runcall(partition.read, records)
+        pstats.Stats(profiler, stream=sys.stderr).sort_stats("tottime").print_stats(HOT)
+    else:
+        partition.read(records)
+    took_s = time.perf_counter() - began
+    return Point(
+        rules=count,
+        distribution="zipf" if zipf else "uniform",
+        events=events,
+        users=users,
+        load_s=load_s,
+        events_per_s=events / took_s,
+        us_per_event=took_s / events * 1e6,
+        matched=partition.changed / events,
+        decided=partition.written[DECISIONS.name] / events,
+        sent=partition.written[COMMANDS.name] / events,
+        state_bytes=sum(len(partition.states[key]) for key in partition.touched) / max(1, len(partition.touched)),
+        users_changed=len(partition.touched),
+        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+
+
+def _profile(user: str) -> bytes:
+    given = Consent(granted=True, time=datetime.fromtimestamp(START_MS / 1000 - 86_400, UTC), method="form")
+    profile = Profile(user_id=user, address=f"{user}@mail.example", zone="Europe/Berlin", consent={"marketing": given})
+    return encode(profile)
+
+
+def conditions_per_s() -> float:
+    """Evaluations of one condition a second, each on an event of its own."""
+    condition = compile_condition(CONDITION, "truth")
+    events = [orjson.loads(value) for _, _, value in Crowd(CONDITIONS, 1_000, False, 20, START_MS).records()]
+    user = User("u")
+    contexts = [
+        Context(
+            StoredEvent(e["id"], e["type"], START_MS, e["source"], e["properties"]), user, None, _no_score, START_MS
+        )
+        for e in events
+    ]
+    gc.collect()
+    gc.freeze()
+    began = time.perf_counter()
+    for context in contexts:
+        condition.holds(context)
+    return CONDITIONS / (time.perf_counter() - began)
+
+
+def _no_score(name: str) -> float:
+    raise KeyError(name)

@@ -1,0 +1,42 @@
+"""Metrics: what an event adds to the windows that count it."""
+
+from triggers.cel_runtime import EvaluationError
+from triggers.conditions import Context
+from triggers.ruleset import Counted, Route
+from triggers.state import StoredEvent
+from triggers.turn import Turn
+from triggers.windows import MAX_AMOUNT, WindowState, value_text
+
+
+def feed(turn: Turn, route: Route, event: StoredEvent) -> None:
+    """Adds the event to every metric that counts it."""
+    context = turn.context(event, None, turn.now_ms)
+    for counted in route.metrics:
+        found = measured(turn, counted, f"metric/{counted.metric.name}", context)
+        if found is not None:
+            counted.tally.add(kept(turn, counted), event.time_ms, *found)
+
+
+def kept(turn: Turn, counted: Counted) -> WindowState:
+    """What the state keeps of a window, empty where nothing was counted yet."""
+    return turn.state.windows.setdefault(counted.key, WindowState())
+
+
+def measured(turn: Turn, counted: Counted, owner: str, context: Context) -> tuple[float, str] | None:
+    """The amount and the value that the window keeps of an event; None where it does not count it.
+
+    An event whose `sum` or `distinct` fails is not counted at all, and is noted.
+    """
+    metric = counted.metric
+    if metric.pattern.where is not None and not turn.holds(owner, "where", metric.pattern.where, context):
+        return None
+    place = "sum"
+    try:
+        amount = metric.sum.number(context) if metric.sum is not None else 0.0
+        if abs(amount) > MAX_AMOUNT:
+            raise EvaluationError(f"an amount beyond {MAX_AMOUNT:g}: {metric.sum and metric.sum.text!r}")
+        place = "distinct"
+        return amount, value_text(metric.distinct.value(context)) if metric.distinct is not None else ""
+    except EvaluationError as error:
+        turn.problem(owner, place, error)
+        return None
