@@ -79,8 +79,8 @@ def _out_of_reach(rules: RuleSet, each: Written) -> Iterator[tuple[int, str]]:
     """Scores that never come to the line; only where nothing else begins the rule."""
     found = []
     for number, source in enumerate(each.trigger.sources):
-        if isinstance(source, Crossing) and source.score in rules.written_scores:
-            top = rules.written_scores[source.score].ceiling
+        if isinstance(source, Crossing) and source.score in rules.scores:
+            top = rules.scores[source.score].ceiling
             needed = source.rearm if source.falls else source.line
             if needed > top:
                 why = f"`{source.score}` has the ceiling {top:g} and cannot reach {needed:g}"
