@@ -90,7 +90,6 @@ METRIC = Record(
         Key("metric", "IDENTIFIER", "its name: `metric.NAME.count .sum .distinct .first .last`.", required=True),
         _EVENT,
         _WHERE,
-        Key("same", "[NAME]", "count apart by these properties."),
         Key("within", "WINDOW | ever", "over how long.", required=True),
         _SUM,
         _DISTINCT,

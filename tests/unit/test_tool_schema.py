@@ -28,7 +28,7 @@ WRONG_IN_SHAPE = (
 SCHEMA = rule_schema()
 NOT_YET: dict[str, set[str]] = {
     "trigger": {"on_edit"},
-    "metric": {"metric", "event", "where", "same", "within", "sum", "distinct"},
+    "metric": {"metric", "event", "where", "within", "sum", "distinct"},
     "segment": {"segment", "when"},
     "LEVEL": {"sum", "distinct", "same"},
     "SEQUENCE": {"sequence", "within", "same"},
