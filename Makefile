@@ -1,7 +1,7 @@
 # Every target does its own set-up. `make` alone lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos chaos-controls bench-streams bench-engine lint fmt up down status logs clean setup setup-lint
+.PHONY: help demo test test-all chaos chaos-controls bench-streams bench-engine lint fmt docs up down status logs clean setup setup-lint
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
@@ -44,6 +44,9 @@ lint: setup-lint ## Check style, types and import rules; needs no server and no 
 fmt: setup-lint ## Format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+docs: setup-lint ## Check that docs/triggers.md is what its source and the language say (`ebbtide docs` writes it)
+	@$(ebbtide) docs --check
 
 up: setup ## Start Kafka and TimescaleDB (ENGINE=compose: as containers)
 	@$(ebbtide) up $(with_engine)

@@ -1,7 +1,7 @@
 """Publishing a folder of rules and templates: texts by their hash, with the manifest that makes them current."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,8 @@ PINNED_FOR = timedelta(days=400)
 """How long a replaced text is carried on: no occurrence waits longer."""
 MAX_PINNED = 1_000
 """Replaced texts that are carried on, the newest: every worker compiles them all whenever a set is published."""
+CATALOGUE = "events.yaml"
+"""The name of the file beside the rules that says which events there are."""
 
 
 class NothingFound(ValueError):
@@ -35,6 +37,7 @@ class Folder:
     root: str
     rules: list[SourceFile]
     templates: dict[str, SourceFile]
+    catalogues: list[SourceFile] = field(default_factory=list)
 
     def template_hashes(self) -> dict[str, str]:
         """Each template's name with the hash of its text."""
@@ -47,26 +50,41 @@ class Folder:
         return load_rules(self.rules, self.template_hashes())
 
 
-def read_folder(*paths: Path) -> Folder:
-    """Every rule file and template at or below `paths`; raises NothingFound or FileNotFoundError."""
+def read_folder(*paths: Path, catalogue: Path | None = None) -> Folder:
+    """Every rule file and template at or below `paths`; raises NothingFound or FileNotFoundError.
+
+    A file `events.yaml` is an event catalogue; `catalogue` names one that is used instead.
+    """
     rules, templates = [], {}
-    for file in sorted({f for path in paths for f in _files(path)}):
-        if file.suffix in RULE_SUFFIXES:
-            rules.append(SourceFile(str(file), file.read_text(encoding="utf-8")))
+    files = sorted({f for path in paths for f in _files(path)})
+    catalogues = [catalogue] if catalogue else [f for f in files if f.name == CATALOGUE]
+    for file in files:
+        if file.suffix in RULE_SUFFIXES and file.name != CATALOGUE and file != catalogue:
+            rules.append(_source(file))
         elif file.suffix == TEMPLATE_SUFFIX:
-            templates[file.stem] = SourceFile(str(file), file.read_text(encoding="utf-8"))
+            templates[file.stem] = _source(file)
     if not rules:
         named = ", ".join(map(str, paths))
         raise NothingFound(f"no rule files (*.yaml) in {named}")
-    return Folder(" ".join(map(str, paths)), rules, templates)
+    return Folder(" ".join(map(str, paths)), rules, templates, [_source(file) for file in catalogues])
+
+
+def _source(file: Path) -> SourceFile:
+    try:
+        return SourceFile(str(file), file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise NothingFound(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_file():
-        return [path, *path.parent.glob(f"templates/*{TEMPLATE_SUFFIX}")]
+        beside = path.parent / CATALOGUE
+        templates = path.parent.glob(f"templates/*{TEMPLATE_SUFFIX}")
+        return [path, *templates, *([beside] if beside.is_file() else [])]
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    return [f for f in path.rglob("*") if f.is_file() and not any(p.startswith(".") for p in f.parts)]
+    found = [f for f in path.rglob("*") if f.is_file()]
+    return [f for f in found if not any(part.startswith(".") for part in f.relative_to(path).parts)]
 
 
 def current_manifest(kafka: str) -> Manifest | None:

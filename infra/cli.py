@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from infra import eval_command, letter_commands, switch_commands
+from infra import eval_command, letter_commands, rule_commands, switch_commands
 from infra.environment import Environment
 from infra.local.engine import Engine, choose_engine
 from infra.options import EXIT_FAILED, EXIT_USAGE, AsJson, Instance, console
@@ -36,7 +35,6 @@ app.add_typer(letter_commands.app, name="dead-letters")
 app.command("eval", rich_help_panel="Rules")(eval_command.evaluate)
 
 EngineName = Annotated[str | None, typer.Option("--engine", help="native (default) or compose.")]
-Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
 
 
 def _engine(instance: str, name: str | None) -> tuple[Environment, Engine]:
@@ -143,79 +141,8 @@ def topics(
     console.print(f"made: {', '.join(made)}" if made else "all there")
 
 
-@app.command(rich_help_panel="Rules")
-def check(paths: Paths) -> None:
-    """Check rule files and templates: every problem at once, as file:line:column.
-
-    Example: `ebbtide check examples`
-    """
-    from infra.rules import check_folder
-
-    raise typer.Exit(EXIT_FAILED if check_folder(console, paths) else 0)
-
-
-@app.command(rich_help_panel="Rules")
-def test(paths: Paths) -> None:
-    """Run the cases that the rule files carry, on a virtual clock.
-
-    Example: `ebbtide test examples`
-    """
-    from infra.rules import test_folder
-
-    raise typer.Exit(EXIT_FAILED if test_folder(console, paths) else 0)
-
-
-@app.command(rich_help_panel="Rules")
-def backtest(
-    paths: Paths,
-    events: Annotated[Path, typer.Option("--events", help="Events as JSON lines.", exists=True, dir_okay=False)],
-    as_json: AsJson = False,
-) -> None:
-    """Run the rules over a past log of events and show what they would have sent.
-
-    Example: `ebbtide backtest examples --events log.jsonl`
-    """
-    from infra.apply import read_folder
-    from infra.demo.narrator import Narrator
-    from infra.rules import run_backtest, show_backtest
-
-    folder = read_folder(*paths)
-    with Narrator(Console(stderr=True)).step(f"backtest over {events}") as step:
-        tested = run_backtest(folder, events, step.at)
-    if as_json:
-        _print_json(tested.summary())
-    else:
-        show_backtest(console, tested)
-
-
-@app.command(rich_help_panel="Rules")
-def apply(
-    paths: Paths,
-    instance: Instance = "main",
-    by: Annotated[str, typer.Option(help="Who applies it, for the record.")] = "",
-) -> None:
-    """Publish rules and templates as one set, which running workers take up at once.
-
-    A set with any problem is refused whole, and what runs goes on. Example: `ebbtide apply examples`
-    """
-    from infra.apply import apply_folder, read_folder
-    from infra.rules import check_folder
-
-    if check_folder(console, paths):
-        raise typer.Exit(EXIT_FAILED)
-    manifest = apply_folder(Environment.of(instance).kafka, read_folder(*paths), by)
-    console.print(f"manifest {manifest.number} is current: {len(manifest.texts)} texts")
-
-
-@app.command(rich_help_panel="Rules")
-def schema(
-    folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = Path("build/schemas"),
-) -> None:
-    """Write the JSON Schema of every model on a topic."""
-    from infra.json_schema import write_schemas
-
-    for file in write_schemas(folder):
-        console.print(str(file), soft_wrap=True)
+for rule_name, rule_command in rule_commands.COMMANDS.items():
+    app.command(rule_name, rich_help_panel=rule_commands.PANEL)(rule_command)
 
 
 @run_app.command("streams")
@@ -370,19 +297,23 @@ MENDABLE = frozenset(
     {
         "builtins.FileNotFoundError",
         "infra.apply.NothingFound",
+        "infra.backtesting.BadLog",
+        "infra.case_runs.NoSuchCase",
         "infra.control.UnknownScope",
         "infra.dead_letters.BadFilter",
         "infra.evaluation.BadInput",
         "infra.demo.cdnow.DataMissing",
         "infra.demo.run.DemoFailed",
         "infra.demo.workers.WorkerEnded",
+        "infra.explain.NothingRecorded",
         "infra.kafka.KafkaAway",
         "infra.kafka.PublishError",
         "infra.kafka.TopicDisagreement",
         "infra.local.problems.SetupProblem",
         "infra.migrate.MigrationError",
+        "infra.new_rule.CannotStart",
+        "infra.preview.CannotPreview",
         "infra.publish.NotAFact",
-        "infra.rules.BadLog",
         "infra.sole_writer.Overtaken",
         "infra.stream_workers.NoSupervisor",
         "infra.stream_workers.SupervisorRuns",

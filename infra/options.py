@@ -1,6 +1,7 @@
 """What every command shares: its options, how it prints, and how it exits."""
 
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import orjson
@@ -14,6 +15,14 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+
+
+class Format(StrEnum):
+    """How findings are printed: for people, for programs, or as annotations of GitHub."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
 
 
 def _instance(value: str) -> str:

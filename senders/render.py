@@ -24,11 +24,15 @@ _PREHEADER = '<div style="display:none;max-height:0;overflow:hidden">{}</div>'
 
 
 class TemplateError(ValueError):
-    """A template cannot be used, or cannot be rendered with this data; `detail` never holds a user's data."""
+    """A template cannot be used, or cannot be rendered with this data; `detail` never holds a user's data.
 
-    def __init__(self, reason: DeliveryReason, detail: str) -> None:
+    `index` is where in the template's text it shows, as far as that is known.
+    """
+
+    def __init__(self, reason: DeliveryReason, detail: str, index: int = 0) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
+        self.index = index
         self.detail = "".join(letter if letter.isprintable() else "?" for letter in detail[:200])
 
 
@@ -78,30 +82,59 @@ class Template:
         return Content(self.sender, subject, html, _rendered(self.text, names))
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a template as written: its source, and where that begins in the template's text."""
+
+    name: str
+    source: str
+    offset: int
+
+    def compiled(self) -> BoundTemplate:
+        """The part, ready to be rendered; raises TemplateError with the place of the fault."""
+        environment = _HTML if self.name in ("preheader", "HTML part") else _PLAIN
+        try:
+            return environment.from_string(self.source)
+        except LiquidError as error:
+            at = error.token.start_index if error.token else 0
+            at = at if at >= 0 else len(self.source)
+            detail = f"{self.name}: {_first_line(error)}"
+            raise TemplateError(DeliveryReason.TEMPLATE_INVALID, detail, self.offset + at) from None
+
+
 def parse_template(name: str, body: str) -> Template:
     """The template in the file `templates/NAME.liquid`, whose text is `body`; raises TemplateError with the fault."""
     try:
         return _parse(body)
     except TemplateError as error:
-        raise TemplateError(error.reason, f"{name}: {error.detail}") from None
+        raise TemplateError(error.reason, f"{name}: {error.detail}", error.index) from None
 
 
 def _parse(body: str) -> Template:
+    fields, parts = split_template(body)
+    compiled = {part.name: part.compiled() for part in parts}
+    return Template(
+        sender=_sender(fields.get("from")),
+        subject=compiled["subject"],
+        preheader=compiled.get("preheader"),
+        html=compiled["HTML part"],
+        text=compiled["text part"],
+    )
+
+
+def split_template(body: str) -> tuple[dict[str, str], list[Part]]:
+    """The front matter and the parts that are rendered; raises TemplateError where they are not there."""
     front = _FRONT.match(body)
     if front is None:
         raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no front matter between two lines `---`")
     html, found, text = _split_text(body[front.end() :])
     if not found:
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no line `--- text ---` before the text part")
+        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no line `--- text ---` before the text part", len(body))
     fields = _front_matter(front.group(1))
-    preheader = fields.get("preheader")
-    return Template(
-        sender=_sender(fields.get("from")),
-        subject=_compiled(_PLAIN, fields["subject"], "subject"),
-        preheader=None if preheader is None else _compiled(_HTML, preheader, "preheader"),
-        html=_compiled(_HTML, html, "HTML part"),
-        text=_compiled(_PLAIN, text, "text part"),
-    )
+    heads = [name for name in ("subject", "preheader") if name in fields]
+    parts = [Part(name, fields[name], max(0, body.find(fields[name]))) for name in heads]
+    parts.append(Part("HTML part", html, front.end()))
+    return fields, [*parts, Part("text part", text, len(body) - len(text))]
 
 
 def _with_preheader(html: str, preheader: str) -> str:
@@ -134,13 +167,6 @@ def _sender(text: str | None) -> Sender | None:
         return None if text is None else Sender.parse(text)
     except HeaderError as error:
         raise TemplateError(DeliveryReason.TEMPLATE_INVALID, f"front matter: {error}") from None
-
-
-def _compiled(environment: Environment, source: str, part: str) -> BoundTemplate:
-    try:
-        return environment.from_string(source)
-    except LiquidError as error:
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, f"{part}: {_first_line(error)}") from None
 
 
 def _rendered(template: BoundTemplate, names: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from triggers.cel_runtime import as_ms
 from triggers.evaluator import Evaluator
 from triggers.localtime import iso_week
 from triggers.ruleset import RuleSet
+from triggers.shapes import MS
 from triggers.state import Consent, User, UserState
 from triggers.turn import Effects, RuleProblem
 
@@ -29,6 +30,8 @@ class BacktestResult:
     last_ms: int | None = None
     sends: Counter[tuple[str, str]] = field(default_factory=Counter)
     """By (trigger, week)."""
+    sends_by_day: Counter[int] = field(default_factory=Counter)
+    """By day, counted from 1970-01-01 in UTC."""
     decisions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By (trigger, outcome, reason; the reason may be empty)."""
     counts: Counter[str] = field(default_factory=Counter)
@@ -106,6 +109,7 @@ class _Backtest:
             result.decisions[record.trigger, str(record.outcome), str(record.reason or "")] += 1
             if record.outcome is DecisionOutcome.SEND:
                 result.sends[record.trigger, iso_week(at_ms)] += 1
+                result.sends_by_day[at_ms // MS["d"]] += 1
             if self.on_decision is not None:
                 self.on_decision(record.decision())
 

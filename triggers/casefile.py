@@ -13,6 +13,7 @@ from triggers.casetime import At, parse_at, parse_start, show
 from triggers.cel_runtime import as_time
 from triggers.evaluator import Evaluator
 from triggers.localtime import instant, zone_named
+from triggers.records import Message
 from triggers.rule import Case, Expected, Experiment, Given, Trigger
 from triggers.ruleset import RuleSet
 from triggers.shapes import MAX_DURATION_MS
@@ -34,6 +35,8 @@ class CaseResult:
     line: int
     passed: bool
     diff: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
+    """What it sent, which is good sample data for a template."""
 
 
 @dataclass(slots=True)
@@ -47,9 +50,12 @@ class _Happened:
 class _Log:
     happened: list[_Happened] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
     def take(self, effects: Effects, at_ms: int) -> None:
         for decision in effects.records:
+            if decision.message is not None:
+                self.messages.append(decision.message)
             if decision.outcome is DecisionOutcome.SEND:
                 self.happened.append(_Happened(at_ms, "send", decision.step))
             elif decision.reason is not None:
@@ -69,7 +75,7 @@ def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "
     evaluator = Evaluator(_rules_of(rules, trigger, case), default_zone)
     run = _Run(evaluator, trigger, case, default_zone)
     diff = run.diff()
-    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff))
+    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff), tuple(run.log.messages))
 
 
 def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
@@ -151,16 +157,17 @@ class _Run:
     # comparison ------------------------------------------------------------------------------------------------------
 
     def diff(self) -> list[str]:
-        """What differs, or nothing."""
+        """What differs, in order of time, or nothing."""
         sends = [each for each in self.log.happened if each.kind == "send"]
         others = [each for each in self.log.happened if each.kind in ("drop", "exit")]
         missing = [e for e in self.case.expect if not self._found(e, sends if e.kind == "send" else others)]
         if not missing and not sends:
             return []
-        lines = [f"- {each.at} {each.kind} {each.name}" for each in missing]
-        lines += [f"+ {self._shown(each)}" for each in sends]
-        lines += [f"  {self._shown(each)}" for each in self.log.happened if each.kind != "send"]
-        return lines + [f"  problem: {problem}" for problem in self.log.problems]
+        lines = [(self._at(parse_at(each.at)), f"- {each.at} {each.kind} {each.name}") for each in missing]
+        lines += [(each.at_ms, f"+ {self._shown(each)}") for each in sends]
+        lines += [(each.at_ms, f"  {self._shown(each)}") for each in self.log.happened if each.kind != "send"]
+        told = [text for _, text in sorted(lines, key=lambda line: line[0])]
+        return told + [f"  problem: {problem}" for problem in self.log.problems]
 
     def _found(self, expected: Expected, happened: list[_Happened]) -> bool:
         """Takes the first thing that happened as expected out of the list; times count to the precision written."""

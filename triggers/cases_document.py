@@ -3,7 +3,7 @@
 from typing import Any
 
 from schemas.vocabulary import Reason
-from triggers import reader
+from triggers import language, reader
 from triggers.casetime import TimeError, parse_at, parse_start
 from triggers.diagnostics import Problem, nearest, quoted
 from triggers.parts import Parts
@@ -13,7 +13,7 @@ from triggers.windows import EXACT, MAX_AMOUNT
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence, plain_value
 
 DEFAULT_START = "2026-01-05"
-_KEYS = ("name", "start", "user", "given", "expect", "until", "policies")
+_KEYS = language.keys("CASE")
 _DROPS = tuple(reason.value for reason in Reason)
 _MEASURES = ("count", "sum", "distinct")
 
@@ -87,7 +87,8 @@ def _given(parts: Parts, node: Node) -> Given:
     values = {key: plain_value(item) for key, item in value.items.items()}
     if what == "user":
         return Given(at, None, values, _line(parts, node))
-    reader.name(whole.keys[what], "an event's name")
+    parts.references.events.append((reader.name(whole.keys[what], "an event's name"), whole.keys[what].index))
+    parts.references.given.append((what, value))
     return Given(at, what, values, _line(parts, node))
 
 
@@ -102,7 +103,8 @@ def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
     if what == "drop":
         return Expected(at, "drop", reader.choice(value, "reason", _DROPS), line)
     if what == "exit":
-        return Expected(at, "exit", reader.name(value, "an event's name"), line)
+        parts.references.events.append((reader.name(value, "an event's name"), value.index))
+        return Expected(at, "exit", parts.references.events[-1][0], line)
     hint = nearest(what, ("send", "drop", "exit"))
     raise Problem(whole.keys[what].index, "unknown-key", f"{quoted(what)} is nothing to expect", hint)
 

@@ -1,6 +1,6 @@
 """The documents `score` and `policy`."""
 
-from triggers import reader
+from triggers import language, reader
 from triggers.decay import MAX_SCORE, Curve, Exponential, Linear, Power, Step
 from triggers.diagnostics import Problem, nearest, quoted
 from triggers.parts import Parts
@@ -8,8 +8,8 @@ from triggers.reader import Reader
 from triggers.rule import Addition, Policy, Score
 from triggers.yaml_tree import Mapping, Node
 
-SCORE_KEYS = ("score", "decay", "add", "ceiling")
-POLICY_KEYS = ("policy", "for", "cap", "quiet", "holdout", "expires")
+SCORE_KEYS = language.keys("score")
+POLICY_KEYS = language.keys("policy")
 _CURVES = {
     "exponential": ("half_life",),
     "linear": ("lifetime",),
@@ -59,7 +59,7 @@ def _addition(parts: Parts, node: Node) -> Addition | None:
     pattern = parts.pattern(node, "add", _POINTS, ("points",))
     if "points" not in node.items:
         raise Problem(node.index, "missing-key", "an addition needs `points`", "as in {event: NAME, points: 1}")
-    points = parts.expressions.compile(node.items["points"], "points", "number", _POINTS)
+    points = parts.expressions.compile(node.items["points"], "points", "number", _POINTS, events=pattern.types)
     return Addition(pattern, points)
 
 
@@ -85,7 +85,7 @@ def read_policy(parts: Parts, node: Node) -> Policy:
 
 
 def _for(parts: Parts, node: Node) -> tuple[str | None, str | None]:
-    read = Reader(parts.report, node, "for", ("purpose", "channel"), ("brand",))
+    read = Reader(parts.report, node, "for", language.keys("FOR"), ("brand",))
     return (
         read.optional("purpose", lambda n: reader.name(n, "a purpose"), None),
         read.optional("channel", lambda n: reader.name(n, "a channel"), None),

@@ -4,6 +4,7 @@ import difflib
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 CODES: dict[str, str] = {
     "yaml-syntax": "the file is not YAML",
@@ -46,9 +47,31 @@ CODES: dict[str, str] = {
     "cel-type": "an operation that does not fit its operands",
     "cel-limit": "an expression too long or too deeply nested",
     "negated-optional": "a field negated without asking whether it is there",
+    "never-fires": "a rule, or what begins it, that can never send",
+    "cap-unreachable": "a cap that can never be reached",
+    "order-sensitive": "an answer that the order of arrival can change",
+    "unknown-event": "an event that the catalogue does not have",
+    "unknown-property": "a property that the catalogue's event does not have",
+    "property-type": "a property compared or given as another type than the catalogue says",
+    "template-invalid": "a template that cannot be used",
+    "template-variable": "a variable that a template uses and `data` does not give",
+    "template-attribute": "an attribute of the user that a template shows without asking whether it is there",
 }
-WARNINGS = frozenset({"negated-optional"})
+WARNINGS = frozenset({"negated-optional", "never-fires", "cap-unreachable", "template-attribute"})
 """Codes that are shown and stop nothing."""
+NOTES = frozenset({"order-sensitive"})
+"""Codes that say how a rule behaves; nothing is wrong or doubtful."""
+BESIDE_RULES = frozenset(
+    {
+        "unknown-event",
+        "unknown-property",
+        "property-type",
+        "template-invalid",
+        "template-variable",
+        "template-attribute",
+    }
+)
+"""Codes of what `check` finds with an event catalogue and with templates; loading does not look for them."""
 
 _EXCERPT_WIDTH = 120
 
@@ -80,6 +103,11 @@ class Diagnostic:
     def is_warning(self) -> bool:
         """Whether the file loads all the same."""
         return self.code in WARNINGS
+
+    @property
+    def severity(self) -> Literal["error", "warning", "note"]:
+        """How much it matters: only an error keeps the rules from loading."""
+        return "note" if self.code in NOTES else "warning" if self.is_warning else "error"
 
     def render(self) -> str:
         """The problem, the line with a caret under the place, and the hint."""
@@ -121,13 +149,14 @@ class Report:
             self._not_yaml.add(index)
         elif index in self._not_yaml:
             return
+        self.diagnostics.append(self.at(index, code, message, hint))
+
+    def at(self, index: int, code: str, message: str, hint: str = "") -> Diagnostic:
+        """What there is to say about a character of the file, not noted."""
         row = bisect_right(self._starts, index) - 1
         column = index - self._starts[row]
-        self.diagnostics.append(
-            Diagnostic(
-                self.source.path, row + 1, column + 1, code, _one_line(message), hint, self._excerpt(row, column)
-            )
-        )
+        excerpt = self._excerpt(row, column)
+        return Diagnostic(self.source.path, row + 1, column + 1, code, _one_line(message), hint, excerpt)
 
     def silence(self, index: int) -> None:
         """Tells nothing more about a place whose problem is told at another."""

@@ -1,6 +1,6 @@
 """What crosses a line, as `on` has it: a score, or what happens within a window."""
 
-from triggers import reader, shapes
+from triggers import language, reader, shapes
 from triggers.conditions import Condition
 from triggers.diagnostics import Problem
 from triggers.parts import ENTRY, Parts
@@ -9,14 +9,14 @@ from triggers.rule import Crossing, Metric, SegmentChange, WindowCrossing
 from triggers.windows import EXACT, Measure
 from triggers.yaml_tree import Mapping, Node, Scalar
 
-LEVEL_KEYS = ("within", "sum", "distinct", "inactive", "reaches", "falls_below", "rearm")
+LEVEL_KEYS = language.keys("LEVEL", without=language.keys("EVENT"))
 LEAST, MOST = 1e-9, 1e12
 """The lines that a score or a sum can be compared with."""
 
 
 def read_score_crossing(parts: Parts, node: Mapping) -> Crossing:
     """`{score, reaches or falls_below, rearm}`."""
-    read = Reader(parts.report, node, "on", ("score", "reaches", "falls_below", "rearm"))
+    read = Reader(parts.report, node, "on", language.keys("SCORE_LEVEL"))
     score = read.required("score", lambda n: reader.identifier(n, "a score's name"), "")
     parts.references.scores.append((score, node.items["score"].index))
     return Crossing(score, *_lines(read, whole=False))
@@ -43,7 +43,7 @@ def read_window_crossing(parts: Parts, node: Mapping) -> WindowCrossing:
 
 def read_segment_change(parts: Parts, node: Mapping) -> SegmentChange:
     """`{enters: SEGMENT}` or `{leaves: SEGMENT}`."""
-    read = Reader(parts.report, node, "on", ("enters", "leaves"))
+    read = Reader(parts.report, node, "on", language.keys("ENTERS", "LEAVES"))
     if "enters" in read and "leaves" in read:
         raise Problem(read.place("leaves"), "conflict", "a source has one of `enters` and `leaves`", "list two sources")
     way = "enters" if "enters" in read else "leaves"

@@ -7,11 +7,14 @@ from typing import TypeVar
 
 from schemas.rules import text_hash
 from triggers import reader
+from triggers.arrival import order_hint, order_note
+from triggers.catalogue import check_events, read_catalogue
 from triggers.definitions import read_policy, read_score
 from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
+from triggers.doubts import Written, find_doubts
 from triggers.parts import Parts
 from triggers.reader import References
-from triggers.rule import Metric, Policy, Score, Segment, Send, Trigger
+from triggers.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
 from triggers.ruleset import Pin, RuleSet
 from triggers.segment_document import read_metric, read_segment
 from triggers.trigger_document import read_trigger
@@ -19,6 +22,16 @@ from triggers.yaml_tree import Mapping, Node, documents
 
 KINDS = ("trigger", "score", "metric", "segment", "policy")
 T = TypeVar("T", Trigger, Score, Metric, Segment, Policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What `inspect` found: problems and warnings, and notes, which are neither; each ordered by place."""
+
+    diagnostics: list[Diagnostic]
+    notes: list[Diagnostic]
+    triggers: tuple[Trigger, ...]
+    """The triggers as far as they could be read; where there is no problem, all of them."""
 
 
 @dataclass(slots=True)
@@ -33,6 +46,24 @@ class _Files:
     metrics: dict[str, Metric] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
+    documents: list[tuple[Parts, Mapping, Trigger | None]] = field(default_factory=list)
+    """What each document says, with the trigger that it is."""
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """Everything told so far, ordered by place."""
+        return sorted(diagnostic for report in self.reports for diagnostic in report.diagnostics)
+
+    def ruleset(self, pinned: AbstractMapping[Pin, Trigger] | None = None) -> RuleSet:
+        """All of it as one set, with what occurrences keep of earlier texts."""
+        return RuleSet(
+            tuple(self.triggers.values()),
+            tuple(self.scores.values()),
+            tuple(self.policies.values()),
+            warnings=tuple(self.diagnostics()),
+            metrics=self.metrics.values(),
+            segments=self.segments.values(),
+            pinned=pinned or {},
+        )
 
 
 def load_rules(
@@ -47,19 +78,10 @@ def load_rules(
     set's `warnings`. Whatever the texts hold, nothing else is raised.
     """
     found = _read(files, dict(templates))
-    diagnostics = [diagnostic for report in found.reports for diagnostic in report.diagnostics]
-    errors = [diagnostic for diagnostic in diagnostics if not diagnostic.is_warning]
-    if errors:
+    diagnostics = found.diagnostics()
+    if not all(diagnostic.is_warning for diagnostic in diagnostics):
         raise InvalidRules(diagnostics)
-    return RuleSet(
-        tuple(found.triggers.values()),
-        tuple(found.scores.values()),
-        tuple(found.policies.values()),
-        warnings=tuple(sorted(diagnostics)),
-        metrics=found.metrics.values(),
-        segments=found.segments.values(),
-        pinned=pinned or {},
-    )
+    return found.ruleset(pinned)
 
 
 def pinned_triggers(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> dict[Pin, Trigger]:
@@ -82,10 +104,49 @@ def _sends_what_is_there(trigger: Trigger) -> bool:
     return all(step.template_hash for step in trigger.steps if isinstance(step, Send))
 
 
-def check(files: Sequence[SourceFile], templates: AbstractMapping[str, str]) -> list[Diagnostic]:
+def check(
+    files: Sequence[SourceFile], templates: AbstractMapping[str, str], catalogue: Sequence[SourceFile] = ()
+) -> list[Diagnostic]:
     """Every problem and every warning of the files, ordered by place."""
+    return inspect(files, templates, catalogue).diagnostics
+
+
+def inspect(
+    files: Sequence[SourceFile], templates: AbstractMapping[str, str], catalogue: Sequence[SourceFile] = ()
+) -> Findings:
+    """Everything there is to say about the files, more than loading needs to know.
+
+    `catalogue` are the files that say which events there are; without one, every event is taken to exist. Rules that
+    never send and caps that are never reached are looked for once nothing is wrong.
+    """
     found = _read(files, dict(templates))
-    return sorted(diagnostic for report in found.reports for diagnostic in report.diagnostics)
+    events, reports = read_catalogue(catalogue)
+    if events is not None:
+        for parts, _, trigger in found.documents:
+            check_events(events, parts.report, parts.references, parts.expressions.uses, _entry_types(trigger))
+    found.reports += reports
+    written = [Written(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
+    if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
+        find_doubts(found.ruleset(), written)
+    return Findings(found.diagnostics(), _notes(written), tuple(found.triggers.values()))
+
+
+def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
+    """The types of event that begin a trigger; none where something else may begin it."""
+    sources = trigger.sources if trigger is not None else ()
+    if not all(isinstance(source, Pattern) for source in sources):
+        return ()
+    return tuple(name for source in sources if isinstance(source, Pattern) for name in source.types)
+
+
+def _notes(written: Sequence[Written]) -> list[Diagnostic]:
+    found = []
+    for each in written:
+        note, hint = order_note(each.trigger), order_hint(each.trigger)
+        if note:
+            message = f"{quoted(each.trigger.name)}: {note}"
+            found.append(each.report.at(each.node.index, "order-sensitive", message, hint))
+    return sorted(found)
 
 
 def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
@@ -117,8 +178,11 @@ def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None
     if kind == "trigger":
         trigger = read_trigger(parts, node, rule_hash)
         parts.check_crossings()
+        found.documents.append((parts, node, trigger))
         _define(report, place, kind, trigger, found.triggers)
-    elif kind == "score":
+        return
+    found.documents.append((parts, node, None))
+    if kind == "score":
         _define(report, place, kind, read_score(parts, node), found.scores)
     elif kind == "metric":
         _define(report, place, kind, read_metric(parts, node), found.metrics)

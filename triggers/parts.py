@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import date, time
 from typing import cast
 
-from triggers import reader, shapes
+from triggers import language, reader, shapes
 from triggers.cel_types import ROOTS
 from triggers.conditions import Condition
 from triggers.diagnostics import Problem, Report, nearest
@@ -68,19 +68,28 @@ class Parts:
     ) -> Pattern:
         """An event by name, or `{event, where, same}`; `more` are further keys that the caller reads."""
         if isinstance(node, Scalar):
-            return Pattern((reader.name(node, "an event's name"),))
-        keys = ("event", "where", *(("same",) if same else ()), *more)
+            return Pattern((self._event(node),))
+        keys = (*language.keys("EVENT", without=() if same else ("same",)), *more)
         read = Reader(self.report, node, what, keys, () if same else ("same",))
-        types = read.required("event", lambda n: self._names(n, "an event's name"), ())
-        where = read.optional("where", lambda n: self._condition(n, "where", roots), None)
-        fields = read.optional("same", lambda n: self._names(n, "a field"), ())
+        types = read.required("event", lambda n: reader.several(self.report, n, self._event), ())
+        where = read.optional("where", lambda n: self._condition(n, "where", roots, types), None)
+        fields = read.optional("same", lambda n: reader.several(self.report, n, lambda f: self._same(f, types)), ())
         return Pattern(types, where, fields)
 
-    def _names(self, node: Node, what: str) -> tuple[str, ...]:
-        return reader.several(self.report, node, lambda item: reader.name(item, what))
+    def _event(self, node: Node) -> str:
+        name = reader.name(node, "an event's name")
+        self.references.events.append((name, node.index))
+        return name
 
-    def _condition(self, node: Node, what: str, roots: Collection[str]) -> Condition | None:
-        return self.expressions.compile(node, what, "truth", roots, arriving=what == "where")
+    def _same(self, node: Node, types: tuple[str, ...]) -> str:
+        name = reader.name(node, "a field")
+        self.references.same.append((types, name, node.index))
+        return name
+
+    def _condition(
+        self, node: Node, what: str, roots: Collection[str], events: tuple[str, ...] = ()
+    ) -> Condition | None:
+        return self.expressions.compile(node, what, "truth", roots, arriving=what == "where", events=events)
 
     def patterns(self, node: Node, what: str) -> tuple[Pattern, ...]:
         """One pattern or several, asked of running occurrences."""
@@ -95,7 +104,7 @@ class Parts:
 
     def cap(self, node: Node, *, scope_required: bool = False) -> Cap | None:
         """`{max, per, scope, over}`."""
-        read = Reader(self.report, node, "cap", ("max", "per", "scope", "over"))
+        read = Reader(self.report, node, "cap", language.keys("CAP"))
         scope = "trigger"
         if "scope" in read or not scope_required:
             scope = read.optional("scope", lambda n: reader.choice(n, "scope", _SCOPES, ("brand",)), scope)
@@ -126,7 +135,7 @@ class Parts:
 
     def quiet(self, node: Node) -> Quiet | None:
         """`{from, to, days, zone, over}` or `{from, through, zone, over}`."""
-        read = Reader(self.report, node, "quiet", ("from", "to", "through", "days", "zone", "over"))
+        read = Reader(self.report, node, "quiet", language.keys("DAILY", "DATES"))
         where = read.optional("zone", zone, None)
         over = self._over(read, "defer")
         if "through" in read:
@@ -181,7 +190,7 @@ class Parts:
             template = reader.name(node, "a template's name")
             self.references.templates.append((template, node.index))
             return Send(template, template, self.templates.get(template, ""))
-        read = Reader(self.report, node, "send", ("template", "id", "channel", "to", "data"), ("webhook",))
+        read = Reader(self.report, node, "send", language.keys("MESSAGE"), ("webhook",))
         if isinstance(node, Mapping) and "webhook" in node.items:
             return None
         template = read.required("template", lambda n: reader.name(n, "a template's name"), "")
@@ -236,7 +245,7 @@ class Parts:
             assert word == "exit"
             program.append(Exit())
             return
-        keys = ("send", "wait", "if", "then", "else")
+        keys = language.keys("SEND_STEP", "WAIT_STEP", "IF_STEP")
         read = Reader(self.report, node, "a step", keys, _LATER_STEPS)
         kinds = [key for key in ("send", "wait", "if") if key in read]
         if any(key in read for key in _LATER_STEPS):

@@ -27,6 +27,8 @@ class ExpressionUse:
     node: Scalar
     arriving: bool
     """Whether `event` is the one that arrives, and not the one that began the occurrence."""
+    events: tuple[str, ...] = ()
+    """The types that the arriving event may have; none where `event` is the entry event."""
 
 
 @dataclass(slots=True)
@@ -39,6 +41,11 @@ class References:
     segments: list[tuple[str, int]] = field(default_factory=list)
     templates: list[tuple[str, int]] = field(default_factory=list)
     policies: list[tuple[str, int]] = field(default_factory=list)
+    events: list[tuple[str, int]] = field(default_factory=list)
+    same: list[tuple[tuple[str, ...], str, int]] = field(default_factory=list)
+    """Fields that two events share: the arriving event's types, the field, its index."""
+    given: list[tuple[str, Mapping]] = field(default_factory=list)
+    """The events of cases: type and properties as written."""
 
 
 class Reader:
@@ -195,7 +202,14 @@ class Expressions:
         self.uses: list[ExpressionUse] = []
 
     def compile(
-        self, node: Node, what: str, kind: Kind, roots: Collection[str], *, arriving: bool = False
+        self,
+        node: Node,
+        what: str,
+        kind: Kind,
+        roots: Collection[str],
+        *,
+        arriving: bool = False,
+        events: tuple[str, ...] = (),
     ) -> Condition:
         """The expression of a scalar; raises Problem at the place inside it."""
         if not isinstance(node, Scalar) or (node.style in ("'", '"') and not node.text):
@@ -209,7 +223,7 @@ class Expressions:
         self.references.scores += [(score, node.index) for score in sorted(code.scores)]
         self.references.metrics += [(*metric, node.index) for metric in sorted(code.metrics)]
         self.references.segments += [(segment, node.index) for segment in sorted(code.segments)]
-        self.uses.append(ExpressionUse(condition, node, arriving))
+        self.uses.append(ExpressionUse(condition, node, arriving, events))
         for path, offset in unguarded_negations(node.text):
             hint = f"where the field may be missing: !has({path}) || !{path}"
             message = f"{what}: without `{path}` this is an error, not true"

@@ -4,7 +4,7 @@ import hashlib
 import math
 from typing import cast
 
-from triggers import cel_types, reader
+from triggers import cel_types, language, reader
 from triggers.cel_syntax import parse
 from triggers.cel_tree import Binary, Expr, Literal, Name, Select, children
 from triggers.conditions import Condition
@@ -16,7 +16,8 @@ from triggers.rule import Metric, Segment
 from triggers.shapes import Rolling
 from triggers.yaml_tree import Mapping, Node, Scalar
 
-SEGMENT_KEYS = ("segment", "when")
+METRIC_KEYS = language.keys("metric", without=language.keys("EVENT"))
+SEGMENT_KEYS = language.keys("segment")
 _MEASURED = ("event", "user", "now")
 """A metric is not made of scores, metrics or segments: that could have no beginning."""
 _MEMBERS = ("user", "score", "metric", "now")
@@ -25,7 +26,7 @@ _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 def read_metric(parts: Parts, node: Node) -> Metric:
     """The document of one metric."""
-    pattern = parts.pattern(node, "metric", _MEASURED, ("metric", "within", "sum", "distinct"))
+    pattern = parts.pattern(node, "metric", _MEASURED, METRIC_KEYS)
     read = Reader(
         parts.report, node, "metric", tuple(cast(Mapping, node).items)
     )  # the pattern has told what is unknown

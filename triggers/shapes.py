@@ -58,7 +58,8 @@ class DailyPeriod:
     zone: str | None
 
     def __str__(self) -> str:
-        return f"{self.start:%H:%M} to {self.end:%H:%M}"
+        on = f" on {', '.join(_WEEKDAYS[day][:3] for day in sorted(self.days))}" if self.days else ""
+        return f"{self.start:%H:%M} to {self.end:%H:%M}{on}{_in(self.zone)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,11 @@ class DatePeriod:
     zone: str | None
 
     def __str__(self) -> str:
-        return f"{self.first} through {self.last}"
+        return f"{self.first} through {self.last}{_in(self.zone)}"
+
+
+def _in(zone: str | None) -> str:
+    return "" if zone is None else f" in {zone}"
 
 
 Period = DailyPeriod | DatePeriod

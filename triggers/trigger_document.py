@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, cast
 
-from triggers import reader
+from triggers import language, reader
 from triggers.cases_document import read_cases
 from triggers.cel_types import ROOTS
 from triggers.conditions import Condition
@@ -33,12 +33,8 @@ from triggers.shapes import Schedule, percent
 from triggers.time_sources import TIME_SOURCES, time_source
 from triggers.yaml_tree import Mapping, Node, Scalar
 
-TRIGGER_KEYS = (
-    *("trigger", "owner", "description", "mode", "purpose", "on", "key", "overlap", "reentry", "after", "unless"),
-    *("when", "cap", "quiet", "expires", "max_age", "settle", "priority", "holdout", "experiment", "goal"),
-    *("send", "steps", "on_edit", "cases"),
-)
 LATER_KEYS = ("brand",)
+TRIGGER_KEYS = language.keys("trigger", without=LATER_KEYS)
 _MAX_VARIANTS = 20
 
 
@@ -181,7 +177,7 @@ def _check_ids(parts: Parts, read: Reader, steps: tuple[Step, ...]) -> None:
 
 
 def _experiment(parts: Parts, node: Node, trigger: str) -> Experiment | None:
-    read = Reader(parts.report, node, "experiment", ("variants", "salt"))
+    read = Reader(parts.report, node, "experiment", language.keys("EXPERIMENT"))
     weights = read.required("variants", lambda n: _weights(parts, n), ())
     if not weights:
         return None

@@ -1,5 +1,6 @@
 """The command line as a person meets it: what it says, and how it exits."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from running_senders import free_port
+
+from infra.cli import MENDABLE
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -70,6 +73,10 @@ def test_kafka_away_is_one_line_with_the_next_step(arguments):
     [
         (("check", "nowhere"), "ebbtide: nowhere: no such file or folder\n"),
         (("check", "."), "ebbtide: no rule files (*.yaml) in .\n"),
+        (("test", str(EXAMPLES), "-k", "zzz"), "ebbtide: no case has 'zzz'"),
+        (("new", "a/b", "--like", "receipt"), "ebbtide: 'a/b' cannot name a rule"),
+        (("preview", "nowhere.liquid"), "ebbtide: nowhere.liquid: no such template"),
+        (("send-test", str(EXAMPLES / "templates" / "we-miss-you.liquid"), "--to", "x"), "ebbtide: --to: not a plain"),
         (("publish", "event", "{oops"), "ebbtide: not JSON: "),
         (("publish", "event", "{}"), "ebbtide: type: Field required\n"),
         (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is no duration"),
@@ -95,6 +102,12 @@ def test_schema_writes_a_file_for_every_model(tmp_path):
     assert done.returncode == 0
     assert (tmp_path / "out" / "events.Event.json").read_text().startswith("{\n")
     assert len(list((tmp_path / "out").glob("*.json"))) == 10
+
+
+@pytest.mark.parametrize("name", sorted(MENDABLE))
+def test_every_error_that_is_told_in_one_line_exists(name):
+    module, _, kind = name.rpartition(".")
+    assert issubclass(getattr(importlib.import_module(module), kind), Exception)
 
 
 def test_help_shows_an_example():

@@ -29,7 +29,7 @@ def test_a_case_that_holds_passes_without_a_word() -> None:
 def test_a_difference_shows_what_was_expected_what_happened_and_why() -> None:
     [result] = run('  - {name: c, given: [{at: "20:30", ping: {}}], expect: [{at: "21:30", send: a}]}\n')
     assert not result.passed
-    assert result.diff == ("- 21:30 send a", "+ +1d 08:00 send a", "  21:30 defer quiet")
+    assert result.diff == ("- 21:30 send a", "  21:30 defer quiet", "+ +1d 08:00 send a")
 
 
 def test_an_unexpected_send_fails() -> None:

@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from triggers.diagnostics import CODES, WARNINGS, InvalidRules, SourceFile
+from triggers.diagnostics import BESIDE_RULES, CODES, NOTES, WARNINGS, InvalidRules, SourceFile
 from triggers.loader import check, load_rules
 
 BAD_RULES = Path(__file__).parent / "bad_rules"
+BAD_EVENTS = Path(__file__).parent / "bad_events"
 TEMPLATES = {"thank-you": "a" * 32}
+OF_RULES = [code for code in CODES if code not in BESIDE_RULES | NOTES]
+OF_EVENTS = ("unknown-event", "unknown-property", "property-type")
 
 
 def diagnose(code: str) -> list[SourceFile]:
@@ -16,7 +19,7 @@ def diagnose(code: str) -> list[SourceFile]:
     return [SourceFile(file.name, file.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("code", OF_RULES)
 def test_a_wrong_file_is_told_exactly_so(code: str) -> None:
     found = check(diagnose(code), TEMPLATES)
     told = "".join(diagnostic.render() + "\n" for diagnostic in found)
@@ -24,19 +27,39 @@ def test_a_wrong_file_is_told_exactly_so(code: str) -> None:
     assert code in {diagnostic.code for diagnostic in found}
 
 
-@pytest.mark.parametrize("code", sorted(set(CODES) - WARNINGS))
+@pytest.mark.parametrize("code", sorted(set(OF_RULES) - WARNINGS))
 def test_a_wrong_file_does_not_load(code: str) -> None:
     with pytest.raises(InvalidRules):
         load_rules(diagnose(code), TEMPLATES)
 
 
-@pytest.mark.parametrize("code", sorted(WARNINGS))
+@pytest.mark.parametrize("code", sorted(WARNINGS - BESIDE_RULES))
 def test_a_doubtful_file_loads_with_its_warnings(code: str) -> None:
-    assert [warning.code for warning in load_rules(diagnose(code), TEMPLATES).warnings] == [code]
+    load_rules(diagnose(code), TEMPLATES)
+    assert {warning.code for warning in check(diagnose(code), TEMPLATES)} == {code}
+
+
+def test_loading_tells_the_warnings_that_need_no_look_at_the_whole() -> None:
+    assert [each.code for each in load_rules(diagnose("negated-optional"), TEMPLATES).warnings] == ["negated-optional"]
 
 
 def test_every_bad_file_belongs_to_a_code() -> None:
-    assert {file.stem for file in BAD_RULES.iterdir()} == set(CODES)
+    assert {file.stem for file in BAD_RULES.iterdir()} == set(OF_RULES)
+
+
+@pytest.mark.parametrize("code", OF_EVENTS)
+def test_a_file_that_the_catalogue_does_not_fit_is_told_exactly_so(code: str) -> None:
+    files = {name: SourceFile(name, (BAD_EVENTS / name).read_text()) for name in (f"{code}.yaml", "events.yaml")}
+    assert check([files[f"{code}.yaml"]], TEMPLATES) == []
+    found = check([files[f"{code}.yaml"]], TEMPLATES, [files["events.yaml"]])
+    assert "".join(each.render() + "\n" for each in found) == (BAD_EVENTS / f"{code}.txt").read_text()
+    assert {each.code for each in found} == {code}
+
+
+def test_a_wrong_catalogue_is_told_with_its_place() -> None:
+    catalogue = SourceFile("events.yaml", "events:\n  signed_up: {plan: string}\n  9lives: {}\nmore: {}\n")
+    found = [(e.line, e.column, e.code) for e in check(diagnose("kind")[:0], TEMPLATES, [catalogue])]
+    assert found == [(2, 21, "invalid-value"), (3, 3, "invalid-name"), (4, 1, "unknown-key")]
 
 
 def test_all_files_are_told_at_once_in_order_of_place() -> None:

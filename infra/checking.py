@@ -1,0 +1,133 @@
+"""`ebbtide check`: everything there is to say about a folder of rules and templates, as text, JSON or annotations."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from infra.apply import Folder, read_folder
+from infra.options import Format
+from senders.render import TemplateError
+from senders.template_names import Needed, needed_names
+from triggers.diagnostics import Diagnostic, Report, nearest, quoted
+from triggers.loader import inspect
+from triggers.rule import Send, Trigger
+
+_GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+class Checked:
+    """What a check found: problems and warnings in order of place, then notes."""
+
+    def __init__(self, folder: Folder, found: list[Diagnostic]) -> None:
+        self.folder = folder
+        self.found = found
+
+    def count(self, severity: str) -> int:
+        """How many findings are an error, a warning or a note."""
+        return sum(each.severity == severity for each in self.found)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether anything keeps the rules from loading or their messages from being sent."""
+        return self.count("error") > 0
+
+    def summary(self) -> str:
+        """What was looked at and how much was found, as one line."""
+        rules, templates = len(self.folder.rules), len(self.folder.templates)
+        looked = f"{_counted(rules, 'rule file')}, {_counted(templates, 'template')}"
+        return f"{looked}: {_counted(self.count('error'), 'problem')}, {_counted(self.count('warning'), 'warning')}"
+
+
+def check_paths(paths: Sequence[Path], catalogue: Path | None = None) -> Checked:
+    """Checks rules, templates, and both against the event catalogue given or lying beside them."""
+    folder = read_folder(*paths, catalogue=catalogue)
+    rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
+    diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers)])
+    return Checked(folder, [*diagnostics, *rules.notes])
+
+
+def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnostic]:
+    """Templates that cannot be used, and variables that they need and some rule's `data` does not give."""
+    reports = {name: Report(file) for name, file in folder.templates.items()}
+    needed: dict[str, list[Needed]] = {}
+    for name, file in folder.templates.items():
+        try:
+            needed[name] = needed_names(name, file.text)
+        except TemplateError as error:
+            reports[name].add(error.index, "template-invalid", error.detail, "docs/triggers.md says how one is written")
+        for each in needed.get(name, []):
+            _check_attribute(reports[name], each)
+    for trigger in triggers:
+        for send in (step for step in trigger.steps if isinstance(step, Send)):
+            _check_data(reports.get(send.template), needed.get(send.template, []), trigger, send)
+    return [each for report in reports.values() for each in report.diagnostics]
+
+
+def _check_attribute(report: Report, each: Needed) -> None:
+    if each.name.startswith("user."):
+        hint = f'as in {{{{ {each.name} | default: "…" }}}}, or {{% if {each.name} %}}'
+        message = f"{quoted(each.name)} fails the mail of a user whose profile does not have it"
+        report.add(each.index, "template-attribute", message, hint)
+
+
+def _check_data(report: Report | None, needed: list[Needed], trigger: Trigger, send: Send) -> None:
+    given = [name for name, _ in send.data]
+    for each in needed:
+        if report is not None and each.name not in given and not each.name.startswith("user."):
+            message = f"{quoted(each.name)} is not in the `data` of `{send.id}` of the trigger {quoted(trigger.name)}"
+            close = nearest(each.name, given) if given else "the rule gives no data"
+            report.add(each.index, "template-variable", message, f"{close}; or give it a `default`")
+
+
+def show(console: Console, checked: Checked, form: Format) -> None:
+    """Prints what was found, in one of the formats."""
+    if form is Format.JSON:
+        console.file.write(orjson.dumps(as_json(checked), option=orjson.OPT_INDENT_2).decode() + "\n")
+    elif form is Format.GITHUB:
+        for each in checked.found:
+            console.file.write(annotation(each) + "\n")
+    else:
+        _show_text(console, checked)
+
+
+def as_json(checked: Checked) -> dict[str, object]:
+    """Everything that was found, for programs."""
+    return {
+        "rule_files": len(checked.folder.rules),
+        "templates": len(checked.folder.templates),
+        "errors": checked.count("error"),
+        "warnings": checked.count("warning"),
+        "findings": [{**asdict(each), "severity": each.severity} for each in checked.found],
+    }
+
+
+def _show_text(console: Console, checked: Checked) -> None:
+    hints = {each.hint for each in checked.found if each.severity == "note"} - {""}
+    for each in checked.found:
+        told = str(each) if each.severity == "note" else each.render()
+        console.print(told, markup=False, soft_wrap=True)
+    for hint in sorted(hints):  # the same for many rules: once is enough
+        console.print(f"  hint: {hint}", markup=False, soft_wrap=True)
+    console.print(checked.summary())
+
+
+def annotation(found: Diagnostic) -> str:
+    """A workflow command that GitHub shows beside the line."""
+    message = f"{found.message}\n{found.hint}" if found.hint else found.message
+    place = f"file={_property(found.path)},line={found.line},col={found.column},title={_property(found.code)}"
+    return f"::{_GITHUB[found.severity]} {place}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

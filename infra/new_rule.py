@@ -1,0 +1,50 @@
+"""`ebbtide new`: a rule to start from, with comments, cases and the templates that it sends."""
+
+import re
+from enum import StrEnum
+from pathlib import Path
+
+STARTERS = Path(__file__).parent / "starters"
+"""A folder for each kind: `rule.yaml` and templates, in which NAME and IDENT stand for the new rule's name."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+class Like(StrEnum):
+    """The kinds of rule that there is a starter for."""
+
+    CART_ABANDONMENT = "cart-abandonment"
+    WELCOME_JOURNEY = "welcome-journey"
+    WIN_BACK = "win-back"
+    RECEIPT = "receipt"
+    BROWSE_ABANDONMENT = "browse-abandonment"
+    BIRTHDAY = "birthday"
+
+
+class CannotStart(ValueError):
+    """The rule cannot be written so; nothing was written."""
+
+
+def starter_files(name: str, like: Like) -> dict[Path, str]:
+    """The files of a new rule, below the folder of its rules; raises CannotStart for a name that cannot be one."""
+    if not _NAME.fullmatch(name):
+        raise CannotStart(f"{name!r} cannot name a rule and its file; a letter, then up to 63 letters, digits, _ or -")
+    files = {}
+    for source in sorted((STARTERS / like.value).iterdir()):
+        text = source.read_text(encoding="utf-8")
+        text = re.sub(r"\bNAME\b", name, text).replace("IDENT_", f"{name.replace('-', '_')}_")
+        template = Path("templates") / source.name.replace("NAME", name, 1)
+        files[Path(f"{name}.yaml") if source.name == "rule.yaml" else template] = text
+    return files
+
+
+def write_rule(name: str, like: Like, folder: Path) -> list[Path]:
+    """Writes the rule and its templates into `folder`; raises CannotStart where a file of them is there already."""
+    files = {folder / path: text for path, text in starter_files(name, like).items()}
+    there = [str(path) for path in files if path.exists()]
+    if there:
+        raise CannotStart(f"{', '.join(there)}: there already, and left as it is; choose another name")
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    return list(files)

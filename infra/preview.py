@@ -1,0 +1,220 @@
+"""`ebbtide preview` and `ebbtide send-test`: one template rendered for one user, and mailed to one address.
+
+Sample data comes from the rules beside the template: from the first of their cases that sends it.
+"""
+
+import asyncio
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+
+from infra.apply import NothingFound, read_folder
+from infra.environment import Environment
+from infra.running import make_dkim_key
+from schemas.codec import DecodeError, decode
+from schemas.commands import SendCommand
+from schemas.profiles import Profile
+from schemas.rules import text_hash
+from schemas.types import Address
+from schemas.vocabulary import TRANSACTIONAL, LedgerState
+from senders.dkim import Signer, load_key
+from senders.mailing import Mailing, user_names
+from senders.pipeline import Recipient
+from senders.render import Content, Template, parse_template
+from senders.replies import Verdict
+from senders.settings import SenderSettings
+from senders.smtp import Relay, Unreachable
+from triggers.casefile import run_case
+from triggers.diagnostics import InvalidRules
+from triggers.loader import load_rules
+from triggers.rule import Send
+
+_KNOWN_OF_CASES = ("score", "metric", "consent", "variant", "held_out", "zone", "locale")
+_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
+
+
+class CannotPreview(ValueError):
+    """What the template is to be rendered with cannot be used; the message says what to give instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a template is rendered with, and in a few words where that came from."""
+
+    data: dict[str, Any]
+    user: Recipient
+    origin: str
+
+
+def read_template(file: Path) -> Template:
+    """The template in a file; raises TemplateError with its fault, FileNotFoundError where there is none."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such template; name its file, as in mine/templates/welcome.liquid")
+    try:
+        return parse_template(file.stem, file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise CannotPreview(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+
+
+def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
+    """What to render the template with: what the files say, else what a case of the rules beside it sends."""
+    found = _from_cases(template) if data is None or user is None else None
+    given = {} if data is None else _object(data)
+    return Sample(
+        given if data is not None else found.data if found else {},
+        _user(user) if user is not None else found.user if found else _recipient("u1", {}),
+        f"data of {data}" if data is not None else found.origin if found else "no data: no case beside it sends it",
+    )
+
+
+def _from_cases(template: Path) -> Sample | None:
+    """The data of the first case that sends the template, with the case's user."""
+    parent = template.parent.parent if template.parent.name == "templates" else template.parent
+    try:
+        folder = read_folder(parent)
+        rules = load_rules(folder.rules, folder.template_hashes())
+    except (NothingFound, InvalidRules):  # a preview does not need rules; `check` tells what is wrong with them
+        return None
+    for trigger in rules.written.values():
+        if template.stem not in {step.template for step in trigger.steps if isinstance(step, Send)}:
+            continue
+        for case in trigger.cases:
+            for message in run_case(rules, trigger, case).messages:
+                if message.template == template.stem:
+                    return Sample(
+                        message.data, _case_user(case.user), f"data of the case “{case.name}” of {trigger.name}"
+                    )
+    return None
+
+
+def _case_user(user: Mapping[str, object]) -> Recipient:
+    attributes = {key: value for key, value in user.items() if key not in _KNOWN_OF_CASES}
+    zone, locale = user.get("zone"), user.get("locale")
+    return _recipient("u1", attributes, None if zone is None else str(zone), None if locale is None else str(locale))
+
+
+def _recipient(
+    user_id: str, attributes: dict[str, Any], zone: str | None = None, locale: str | None = None
+) -> Recipient:
+    return Recipient(user_id, None, zone, locale, attributes, {})
+
+
+def _user(file: Path) -> Recipient:
+    """The user in a file: a profile as it is published, or only attributes."""
+    found = _object(file)
+    if "user_id" not in found:
+        return _recipient("u1", found)
+    try:
+        profile = decode(Profile, orjson.dumps(found))
+    except DecodeError as error:
+        raise CannotPreview(f"{file}: not a profile: {error.detail}") from None
+    return _recipient(profile.user_id, profile.attributes, profile.zone, profile.locale)
+
+
+def _object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file, or on standard input for `-`."""
+    if str(file) != "-" and not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file")
+    try:
+        found = orjson.loads(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise CannotPreview(f"{file}: not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise CannotPreview(f"{file}: not a JSON object")
+    return found
+
+
+def render(template: Template, sample: Sample) -> Content:
+    """The mail's content; raises TemplateError, naming the variable that is missing."""
+    return template.render(sample.data, user_names(sample.user.user_id, sample.user))
+
+
+def show(console: Console, content: Content, sample: Sample) -> None:
+    """Prints subject and text."""
+    if content.sender is not None:
+        console.print(f"From:    {content.sender.name} <{content.sender.address}>", markup=False, soft_wrap=True)
+    console.print(f"Subject: {content.subject}", markup=False, soft_wrap=True)
+    console.print(f"{sample.origin}; --data FILE gives other", style="dim", markup=False, soft_wrap=True)
+    console.print()
+    console.print(content.text.strip(), markup=False, soft_wrap=True)
+
+
+def as_json(content: Content) -> dict[str, Any]:
+    """The content for programs."""
+    sender = None if content.sender is None else {"name": content.sender.name, "address": content.sender.address}
+    return {"from": sender, "subject": content.subject, "text": content.text, "html": content.html}
+
+
+def send_test(environment: Environment, template: Path, to: str, sample: Sample) -> tuple[str, Verdict]:
+    """Mails the template to an address through the configured server; the server's place and its verdict.
+
+    Raises RealMailRefused where the server is not this machine's own and real mail is not allowed, and CannotPreview
+    where the address is none or no server answers.
+    """
+    try:
+        _ADDRESS.validate_python(to)
+    except ValidationError:
+        raise CannotPreview("--to: not a plain mail address") from None
+    compiled = read_template(template)
+    settings = SenderSettings(**_settings(environment))
+    make_dkim_key(environment)
+    signer = Signer(settings.dkim_domain, settings.dkim_selector, load_key(settings.dkim_key))
+    now = datetime.now(UTC)
+    command = _command(template, sample, now)
+    mail = Mailing(signer, settings.sender).make(command, to, sample.user, compiled, now)
+    relay = Relay.of(settings)
+    try:
+        return relay.place, asyncio.run(_deliver(relay, settings.sender.address, to, mail))
+    except Unreachable as error:
+        raise CannotPreview(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
+
+
+def _settings(environment: Environment) -> dict[str, Any]:
+    """The instance's variables as delivery's settings; those that it does not have are ignored."""
+    return {name.removeprefix("EBBTIDE_").lower(): value for name, value in environment.variables().items()}
+
+
+def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
+    """A command that no rule decided and no ledger knows."""
+    return SendCommand(
+        id=uuid.uuid4().hex,
+        trigger="send-test",
+        rule_hash="",
+        occurrence="send-test",
+        step="send-test",
+        user_id=sample.user.user_id,
+        template=template.stem,
+        template_hash=text_hash(template.read_text(encoding="utf-8")),
+        purpose=TRANSACTIONAL,
+        data=sample.data,
+        decided_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
+
+
+async def _deliver(relay: Relay, mail_from: str, to: str, mail: bytes) -> Verdict:
+    session = await relay.connect()
+    try:
+        return await session.send(mail_from, to, mail)
+    finally:
+        await session.close()
+
+
+def verdict_words(place: str, verdict: Verdict) -> str:
+    """What the server said, on one line."""
+    reply = verdict.reply
+    said = [verdict.reason] if reply is None else [str(reply.code), reply.enhanced, reply.text]
+    return f"{verdict.state} by {place}: {' '.join(filter(None, said))}"
+
+
+def accepted(verdict: Verdict) -> bool:
+    """Whether the server took the mail."""
+    return verdict.state is LedgerState.ACCEPTED

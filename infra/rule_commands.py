@@ -1,0 +1,297 @@
+"""The commands of people who write rules, as the command line shows them. What they do is in modules of their own."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from infra.environment import Environment
+from infra.new_rule import Like
+from infra.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
+
+if TYPE_CHECKING:
+    from schemas.decisions import Decision
+
+PANEL = "Rules"
+
+Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
+Catalogue = Annotated[
+    Path | None,
+    typer.Option("--events", help="Which events there are; events.yaml beside the rules unless told.", dir_okay=False),
+]
+
+Template = Annotated[
+    Path, typer.Argument(help="The template's file, as in mine/templates/welcome.liquid.", show_default=False)
+]
+UserFile = Annotated[
+    Path | None,
+    typer.Option("--user", help="A profile, or only its attributes, as JSON; - for standard input.", allow_dash=True),
+]
+DataFile = Annotated[
+    Path | None, typer.Option("--data", help="The data to show, as JSON; a case's unless told.", allow_dash=True)
+]
+
+EventLog = Annotated[
+    Path,
+    typer.Option(
+        "--events", help="Events as JSON lines; .gz too, or - for standard input.", dir_okay=False, allow_dash=True
+    ),
+]
+
+
+def check(
+    paths: Paths,
+    events: Catalogue = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+) -> None:
+    """Check rule files and templates: every problem at once, as file:line:column.
+
+    Warnings and notes stop nothing; a problem exits with 1. With an event catalogue, events and their properties are
+    checked too.
+
+    Example: `ebbtide check examples`
+    """
+    from infra import checking
+
+    checked = checking.check_paths(paths, events)
+    checking.show(console, checked, form)
+    raise typer.Exit(EXIT_FAILED if checked.wrong else 0)
+
+
+def run_cases(
+    paths: Paths,
+    name: Annotated[str, typer.Option("-k", help="Only cases with this in their rule's or their own name.")] = "",
+    junit: Annotated[Path | None, typer.Option(help="Write the results as JUnit XML too.", dir_okay=False)] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Run again when a file changes, until Ctrl-C.")] = False,
+) -> None:
+    """Run the cases that the rule files carry, on a virtual clock.
+
+    Example: `ebbtide test examples -k cart`
+    """
+    from infra import case_runs
+
+    def run() -> bool:
+        ran = case_runs.run_paths(paths, name)
+        if junit is not None:
+            case_runs.write_junit(ran, junit)
+        return case_runs.show(console, ran)
+
+    if watch:
+        case_runs.watch(console, paths, run)
+    else:
+        raise typer.Exit(EXIT_FAILED if run() else 0)
+
+
+def backtest(
+    paths: Paths,
+    events: EventLog,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line for each decision, then the summary.")] = False,
+) -> None:
+    """Run the rules over a past log of events and show what they would have sent.
+
+    Example: `ebbtide backtest examples --events log.jsonl`
+    """
+    from infra import backtesting
+    from infra.apply import read_folder
+    from infra.demo.narrator import Narrator
+    from schemas.codec import encode
+
+    def print_decision(decision: "Decision") -> None:
+        sys.stdout.write(encode(decision).decode() + "\n")
+
+    folder = read_folder(*paths)
+    folder.load()  # a mistake in the rules shows before a long log is read
+    narrator = Narrator(Console(stderr=True))
+    with narrator.step(f"read {events}") as step:
+        log = list(backtesting.read_log(events, step.at))
+    with narrator.step("backtest", len(log)) as step:
+        tested = backtesting.run_backtest(folder, log, step.at, print_decision if as_json else None)
+    if as_json:
+        print_json({"summary": tested.summary()})
+    else:
+        backtesting.show_backtest(console, tested)
+
+
+def apply(
+    paths: Paths,
+    events: Catalogue = None,
+    instance: Instance = "main",
+    by: Annotated[str, typer.Option(help="Who applies it, for the record.")] = "",
+) -> None:
+    """Publish rules and templates as one set, which running workers take up at once.
+
+    A set with any problem is refused whole, and what runs goes on.
+
+    Example: `ebbtide apply examples`
+    """
+    from infra import checking
+    from infra.apply import apply_folder
+
+    checked = checking.check_paths(paths, events)
+    checking.show(console, checked, Format.TEXT)
+    if checked.wrong:
+        raise typer.Exit(EXIT_FAILED)
+    manifest = apply_folder(Environment.of(instance).kafka, checked.folder, by)
+    console.print(f"manifest {manifest.number} is current: {len(manifest.texts)} texts")
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="The new rule's name.", show_default=False)],
+    like: Annotated[Like, typer.Option(help="Which kind of rule to start from.", show_default=False)],
+    folder: Annotated[Path, typer.Option("--in", help="The folder of your rules.", file_okay=False)] = Path(),
+) -> None:
+    """Start a rule: a file with comments and cases, and the templates that it sends.
+
+    What it writes passes `check` and `test` as it is. Nothing is ever overwritten.
+
+    Example: `ebbtide new left-cart --like cart-abandonment --in mine`
+    """
+    from infra.new_rule import write_rule
+
+    for file in write_rule(name, like, folder):
+        console.print(f"wrote {file}", markup=False, soft_wrap=True)
+    console.print(f"next: ebbtide check {folder} && ebbtide test {folder} -k {name}", markup=False, soft_wrap=True)
+
+
+def schema(
+    what: Annotated[
+        str, typer.Argument(help="`trigger` for the schema of rule files; or a folder, for those of the topics.")
+    ] = "build/schemas",
+    out: Annotated[Path | None, typer.Option(help="Write the schema of rule files here.", dir_okay=False)] = None,
+) -> None:
+    """Write JSON Schema: of rule files, which editors use, or of every model on a topic.
+
+    Example: `ebbtide schema trigger --out rules.schema.json`
+    """
+    if what != "trigger":
+        from infra.json_schema import write_schemas
+
+        for file in write_schemas(Path(what)):
+            console.print(str(file), soft_wrap=True)
+        return
+    from infra.rule_schema import HINT, write_rule_schema
+
+    if out is None:
+        write_rule_schema(sys.stdout)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", encoding="utf-8") as written:
+        write_rule_schema(written)
+    console.print(f"begin a rule file with: {HINT}{out}", markup=False, soft_wrap=True)
+
+
+def docs(
+    only_check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where the page is stale.")] = False,
+) -> None:
+    """Write docs/triggers.md from its source and the language's declared keys, in a checkout of Ebbtide.
+
+    Example: `ebbtide docs --check`
+    """
+    from infra import language_page
+
+    if not only_check:
+        console.print(f"wrote {language_page.write_page(Path())}", soft_wrap=True)
+        return
+    try:
+        language_page.check_page(Path())
+    except language_page.StalePage as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def preview(
+    template: Template,
+    user: UserFile = None,
+    data: DataFile = None,
+    html: Annotated[Path | None, typer.Option(help="Write the HTML part here.", dir_okay=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Render a template for a user: subject and text.
+
+    Without --data, the data is what the first case that sends the template computes, in the rules beside it.
+
+    Example: `ebbtide preview examples/templates/thank-you.liquid --html thank-you.html`
+    """
+    from infra import preview as previewing
+
+    compiled = previewing.read_template(template)
+    sample = previewing.sample_for(template, user, data)
+    content = previewing.render(compiled, sample)
+    if as_json:
+        print_json(previewing.as_json(content))
+    else:
+        previewing.show(console, content, sample)
+    if html is not None:
+        html.write_text(content.html, encoding="utf-8")
+
+
+def send_test(
+    template: Template,
+    to: Annotated[str, typer.Option(help="Whom to send it.", show_default=False)],
+    user: UserFile = None,
+    data: DataFile = None,
+    instance: Instance = "main",
+) -> None:
+    """Render a template and really mail it, by the configured SMTP server: the local sink unless told.
+
+    A server of elsewhere is refused until EBBTIDE_ALLOW_REAL_MAIL is set. Exits with 1 where the mail is not taken.
+
+    Example: `ebbtide send-test examples/templates/thank-you.liquid --to you@shop.example`
+    """
+    from infra import preview as previewing
+
+    sample = previewing.sample_for(template, user, data)
+    place, verdict = previewing.send_test(Environment.of(instance), template, to, sample)
+    console.print(previewing.verdict_words(place, verdict), markup=False, soft_wrap=True)
+    raise typer.Exit(0 if previewing.accepted(verdict) else EXIT_FAILED)
+
+
+def explain(
+    user: Annotated[str, typer.Option(help="The user's id.", show_default=False)],
+    trigger: Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)] = None,
+    last: Annotated[int, typer.Option("-n", "--last", min=1, max=1000, help="How many at most.")] = 5,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Decisions as JSON lines instead of the database.", exists=True, dir_okay=False),
+    ] = None,
+    as_json: AsJson = False,
+    instance: Instance = "main",
+) -> None:
+    """Explain a user's last decisions: why a mail was sent or not, gate by gate, and whether it still computes.
+
+    Exits with 1 where there is no decision, or one does not follow from what it stored.
+
+    Example: `ebbtide explain --user u1 --trigger cart-abandoned`
+    """
+    from infra import explain as explaining
+
+    if file is not None:
+        found = explaining.from_file(file, user, trigger, last)
+    else:
+        found = explaining.from_database(Environment.of(instance).database_url, user, trigger, last)
+    if as_json:
+        print_json(explaining.as_json(found))
+    elif found:
+        explaining.show(console, found)
+    else:
+        of = f" of {trigger}" if trigger else ""
+        console.print(f"no decision{of} about {user}: nothing that concerns them reached a gate", markup=False)
+    raise typer.Exit(EXIT_FAILED if not found or any(each.differs for each in found) else 0)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "new": new,
+    "check": check,
+    "test": run_cases,
+    "backtest": backtest,
+    "preview": preview,
+    "send-test": send_test,
+    "apply": apply,
+    "explain": explain,
+    "schema": schema,
+    "docs": docs,
+}
+"""By the name under which each is called, in the order in which help shows them."""

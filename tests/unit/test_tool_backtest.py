@@ -1,0 +1,121 @@
+"""`ebbtide backtest`: any log of events, as tables, a chart and lines of JSON."""
+
+import gzip
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from infra.chart import HEIGHT, LABEL, columns
+from infra.cli import app
+from schemas.codec import decode, encode
+from schemas.decisions import Decision
+from schemas.events import Event
+
+RULE = "trigger: hello\npurpose: marketing\non: ping\nkey: user.id\ncap: {max: 1, per: 1d}\nsend: hello\n"
+START = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rule.yaml").write_text(RULE)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "hello.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    return tmp_path
+
+
+def log_of(days: list[int]) -> bytes:
+    """A log in which user N pings on day N, and twice on the last."""
+    events = [
+        Event(id=f"e{n}", type="ping", user_id=f"u{day}", time=START + timedelta(days=day, minutes=n), properties={})
+        for n, day in enumerate([*days, days[-1]])
+    ]
+    return b"\n".join(encode(event) for event in events) + b"\n\n"
+
+
+def run(folder: Path, *arguments: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, ["backtest", str(folder), *map(str, arguments)], input=stdin)
+
+
+def test_the_chart_shows_the_sends_of_each_day(folder: Path) -> None:
+    log = folder / "log.jsonl"
+    log.write_bytes(log_of([0, 0, 1, 3]))
+    done = run(folder, "--events", log)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Sends a day, 2026-01-05 to 2026-01-08"
+    assert lines[1] == "        1 ┤██ █"
+    assert lines[8] == "        0 ┤██ █"
+    assert "2026-W02" in done.stdout
+    assert "cap" in done.stdout
+
+
+def test_json_is_a_line_for_each_decision_and_a_summary(folder: Path) -> None:
+    log = folder / "log.jsonl"
+    log.write_bytes(log_of([0, 2]))
+    lines = run(folder, "--events", log, "--json").stdout.splitlines()
+    decisions = [decode(Decision, line.encode()) for line in lines[:-1]]
+    summary = json.loads(lines[-1])["summary"]
+    assert [(each.user_id, each.outcome.value, each.reason) for each in decisions] == [
+        ("u0", "send", None),
+        ("u2", "send", None),
+        ("u2", "drop", "cap"),
+    ]
+    assert summary["sends_by_day"] == {"2026-01-05": 1, "2026-01-07": 1}
+    assert sum(each["count"] for each in summary["decisions"]) == len(decisions)
+
+
+def test_a_log_may_be_gzip_or_standard_input(folder: Path) -> None:
+    raw = log_of([0, 1])
+    packed = folder / "log.jsonl.gz"
+    packed.write_bytes(gzip.compress(raw))
+    from_gzip = run(folder, "--events", packed, "--json").stdout
+    from_stdin = run(folder, "--events", "-", "--json", stdin=raw).stdout
+    assert from_gzip == from_stdin
+    assert from_gzip.count("\n") == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("log.jsonl", log_of([0]) + b"{}\n", "log.jsonl:4: not an event: id"),
+        ("log.jsonl", b"\xff\n", "log.jsonl:1: not an event: "),
+        ("log.jsonl.gz", b"plain", "log.jsonl.gz:1: not a whole gzip file"),
+        ("log.jsonl.gz", gzip.compress(log_of([0]))[:-12], "not a whole gzip file"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(folder: Path, name: str, content: bytes, said: str) -> None:
+    (folder / name).write_bytes(content)
+    assert said in str(run(folder, "--events", folder / name).exception)
+
+
+def test_a_broken_line_of_standard_input_is_named_too(folder: Path) -> None:
+    assert "<standard input>:1: not an event" in str(run(folder, "--events", "-", stdin=b"[]\n").exception)
+
+
+def test_a_log_that_is_not_there_is_named(folder: Path) -> None:
+    assert "nowhere.jsonl" in str(run(folder, "--events", "nowhere.jsonl").exception)
+
+
+def test_rules_that_do_not_load_are_told_before_the_log_is_read(folder: Path) -> None:
+    (folder / "rule.yaml").write_text("trigger: t\n")
+    assert "missing-key" in str(run(folder, "--events", "nowhere.jsonl").exception)
+
+
+def test_an_empty_log_is_no_mistake(folder: Path) -> None:
+    (folder / "log.jsonl").write_bytes(b"")
+    assert run(folder, "--events", folder / "log.jsonl").exit_code == 0
+
+
+@given(st.lists(st.integers(0, 10_000), max_size=300), st.integers(1, 100))
+def test_a_chart_fits_its_width_and_shows_whatever_is_there(values: list[int], width: int) -> None:
+    lines, each = columns(values, width)
+    assert len(lines) == HEIGHT
+    assert all(len(line) <= width + LABEL + 2 for line in lines)
+    bottom = lines[-1].split("┤")[1]
+    sums = [sum(values[start : start + each]) for start in range(0, len(values), each)]
+    assert [char != " " for char in bottom.ljust(len(sums))] == [total > 0 for total in sums]

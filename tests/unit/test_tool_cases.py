@@ -1,0 +1,114 @@
+"""`ebbtide test`: what it prints and writes, which cases it runs, and how it goes on watching."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.cli import app
+
+RULES = """trigger: late
+purpose: marketing
+on: ping
+after: 1h
+cap: {max: 1, per: 1d}
+quiet: {from: "21:00", to: "08:00"}
+send: hello
+cases:
+  - name: right
+    given: [{at: "10:00", ping: {}}]
+    expect: [{at: "11:00", send: hello}]
+  - name: "wrong <&> \\x01"
+    given: [{at: "10:00", ping: {}}, {at: "20:30", ping: {}}, {at: "+1d 12:00", ping: {}}]
+    expect: [{at: "11:30", send: hello}, {at: "21:30", drop: quiet}]
+"""
+TEMPLATE = "---\nsubject: s\n---\nx\n--- text ---\nx\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rule.yaml").write_text(RULES)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "hello.liquid").write_text(TEMPLATE)
+    return tmp_path
+
+
+def run(*arguments: object) -> tuple[int, list[str]]:
+    done = CliRunner().invoke(app, ["test", *map(str, arguments)])
+    return done.exit_code, done.stdout.splitlines()
+
+
+def test_what_differs_is_told_in_order_of_time(folder: Path) -> None:
+    code, lines = run(folder)
+    assert code == 1
+    assert lines[0] == "✓ late: right"
+    assert lines[2:10] == [
+        f"    {folder}/rule.yaml:12",
+        "    + 11:00 send hello",
+        "    - 11:30 send hello",
+        "    - 21:30 drop quiet",
+        "      21:30 defer quiet",
+        "      +1d 08:00 drop cap",
+        "    + +1d 13:00 send hello",
+        "- expected and missing   + sent and not expected   others happened too",
+    ]
+    assert lines[10] == "1 passed, 1 failed"
+
+
+def test_a_name_chooses_cases_by_rule_or_case(folder: Path) -> None:
+    assert run(folder, "-k", "RIGHT") == (0, ["✓ late: right", "1 passed, 0 failed"])
+    assert run(folder, "-k", "late: wr")[1][-1] == "0 passed, 1 failed"
+
+
+def test_a_name_that_no_case_has_is_a_usage_error(folder: Path) -> None:
+    done = CliRunner().invoke(app, ["test", str(folder), "-k", "nothing"])
+    assert "no case has 'nothing'" in str(done.exception)
+
+
+def test_junit_has_a_suite_for_each_rule_and_says_what_differed(folder: Path) -> None:
+    run(folder, "--junit", folder / "out" / "junit.xml")
+    [suite] = ElementTree.parse(folder / "out" / "junit.xml").getroot()  # noqa: S314 - our own file
+    assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == ("late", "2", "1")
+    right, wrong = suite
+    assert (right.get("name"), right.get("line"), len(right)) == ("right", "9", 0)
+    assert wrong.get("name") == "wrong <&>  "
+    assert wrong[0].get("message") == "+ 11:00 send hello"
+    assert "- 11:30 send hello" in (wrong[0].text or "")
+
+
+def line_with(process: subprocess.Popen[str], text: str) -> str:
+    assert process.stdout is not None
+    while text not in (line := process.stdout.readline()):
+        assert line, f"ended without {text!r}"
+    return line
+
+
+def test_watch_runs_again_at_each_change_and_ctrl_c_ends_it_with_0(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "infra.cli", "test", str(folder), "--watch"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"TERM": "dumb", "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        line_with(process, "1 passed, 1 failed")
+        line_with(process, "Ctrl-C ends")
+        (folder / "rule.yaml").write_text(RULES.replace("purpose", "porpoise"))
+        line_with(process, "unknown-key `porpoise`")
+        line_with(process, "Ctrl-C ends")
+        (folder / "rule.yaml").write_text(RULES[: RULES.index('  - name: "wrong')])
+        line_with(process, "1 passed, 0 failed")
+        line_with(process, "Ctrl-C ends")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

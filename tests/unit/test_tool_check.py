@@ -1,0 +1,236 @@
+"""`ebbtide check`: what it finds beside the rules' own diagnostics, and the forms in which it tells."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from infra.checking import annotation, check_paths
+from infra.cli import app
+from senders.render import TemplateError
+from senders.template_names import needed_names
+from triggers.contradictions import contradiction
+from triggers.diagnostics import Diagnostic
+
+UNIT = Path(__file__).parent
+EXAMPLES = UNIT.parents[1] / "examples"
+BAD_TEMPLATES = UNIT / "bad_templates"
+RULE = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: {template: NAME, data: DATA}\n"
+
+PIECES = ("{{", "}}", "{%", "%}", "if ", "for ", "in ", "a", "|default:", "'", "[", "]", " ", "\n")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "templates").mkdir()
+    for template in BAD_TEMPLATES.glob("*.liquid"):
+        shutil.copy(template, tmp_path / "templates")
+    return tmp_path
+
+
+def write_rule(folder: Path, template: str = "template-variable", data: str = "{}", more: str = "") -> Path:
+    file = folder / "rule.yaml"
+    file.write_text(RULE.replace("NAME", template).replace("DATA", data) + more)
+    return file
+
+
+def leave_only(folder: Path, template: str) -> None:
+    for file in (folder / "templates").iterdir():
+        if file.stem != template:
+            file.unlink()
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(each) for each in arguments], terminal_width=200)
+    return done.exit_code, done.stdout
+
+
+def codes(folder: Path, catalogue: Path | None = None) -> list[str]:
+    return [each.code for each in check_paths([folder], catalogue).found]
+
+
+def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template(folder: Path) -> None:
+    leave_only(folder, "template-variable")
+    write_rule(folder, data="{order_id: event.id, total: event.total, missin: event.id}")
+    found = check_paths([folder]).found
+    assert [(each.line, each.column, each.message.split("`")[1]) for each in found] == [
+        (3, 16, "quantity"),
+        (6, 16, "items"),
+        (8, 16, "missing"),
+    ]
+    assert found[0].excerpt.splitlines()[0].strip() == 'preheader: "{{ quantity }} things"'
+    assert found[2].hint == "did you mean `missin`?; or give it a `default`"
+    assert {each.code for each in found} == {"template-variable"}
+
+
+@pytest.mark.parametrize("code", ["template-variable", "template-invalid", "template-attribute"])
+def test_a_wrong_template_is_told_exactly_so(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_only(folder, code)
+    write_rule(folder, code, "{order_id: event.id}")
+    monkeypatch.chdir(folder)
+    told = "".join(each.render() + "\n" for each in check_paths([Path()]).found)
+    assert told == (BAD_TEMPLATES / f"{code}.txt").read_text()
+
+
+def test_a_template_that_cannot_be_used_is_told(folder: Path) -> None:
+    leave_only(folder, "template-invalid")
+    write_rule(folder, "template-invalid")
+    assert codes(folder) == ["template-invalid"]
+    assert run("check", folder)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "tag", ["{% include 'x' %}", "{% render 'x' %}", "{% include x %}", "{% extends 'x' %}", "{{ a | shout }}"]
+)
+def test_a_template_that_wants_what_there_is_not_cannot_be_used(tag: str) -> None:
+    with pytest.raises(TemplateError):
+        needed_names("t", f"---\nsubject: s\n---\n{tag}\n--- text ---\nx\n")
+
+
+def test_a_long_template_is_read_in_reasonable_time() -> None:
+    names = [f"a{number}" for number in range(5_000)]
+    html = " ".join(f"{{{{ {name} }}}}" for name in names)
+    found = needed_names("t", f"---\nsubject: s\n---\n{html}\n--- text ---\nx\n")
+    assert [each.name for each in found] == names
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["{{", "}}", "{%", "%}", "if ", "for ", "in ", "a", "|default:", "'", "[", "]", " ", "\n"])
+    )
+)
+def test_whatever_a_template_holds_it_is_read_or_refused(pieces: list[str]) -> None:
+    try:
+        needed_names("t", f"---\nsubject: s\n---\n{''.join(pieces)}\n--- text ---\nx\n")
+    except TemplateError:
+        return
+
+
+def test_a_name_may_be_missing_where_the_template_asks_for_it_or_has_a_default() -> None:
+    body = "---\nsubject: s\n---\nHTML\n--- text ---\nx\n"
+    may_be_missing = ("{% if a %}{{ a }}{% endif %}", "{% unless a %}no{% else %}{{ a }}{% endunless %}")
+    for html in (*may_be_missing, "{{ a | default: 'b' }}", "{% if a != blank %}{{ a }}{% endif %}", "{{ user.id }}"):
+        assert needed_names("t", body.replace("HTML", html)) == []
+    assert [each.name for each in needed_names("t", body.replace("HTML", "{{ user.a }}"))] == ["user.a"]
+    for html in ("{{ a }}", "{% if a == 1 %}{{ a }}{% endif %}", "{{ a.b[0] }}", "{% for i in a %}{{ i }}{% endfor %}"):
+        assert [each.name for each in needed_names("t", body.replace("HTML", html))] == ["a"]
+
+
+def test_the_catalogue_beside_the_rules_is_used_and_another_can_be_given(folder: Path) -> None:
+    write_rule(folder, "none")
+    shutil.rmtree(folder / "templates")
+    assert codes(folder) == ["unknown-template"]
+    (folder / "events.yaml").write_text("events: {pong: {total: number}}\n")
+    assert codes(folder) == ["unknown-event", "unknown-template"]
+    other = folder / "other.yaml"
+    other.write_text("events: {ping: {total: text}}\n")
+    assert codes(folder, other) == ["property-type", "unknown-template"]
+
+
+def test_a_single_file_finds_the_catalogue_and_the_templates_beside_it(folder: Path) -> None:
+    file = write_rule(folder, more="unless: pang\n")
+    leave_only(folder, "template-variable")
+    (folder / "events.yaml").write_text("events: {ping: {total: number}}\n")
+    assert codes(file)[:1] == ["unknown-event"]
+    assert "template-variable" in codes(file)
+
+
+def test_a_rule_file_that_is_not_utf_8_is_named(folder: Path) -> None:
+    (folder / "rule.yaml").write_bytes(b"trigger: \xff\n")
+    done = CliRunner().invoke(app, ["check", str(folder)])
+    assert "rule.yaml: not UTF-8 at byte 9" in str(done.exception)
+
+
+def test_json_has_every_finding_with_its_place_and_severity() -> None:
+    code, out = run("check", "--format", "json", UNIT / "bad_events" / "unknown-event.yaml")
+    told = json.loads(out)
+    assert code == 1
+    assert (told["rule_files"], told["errors"], told["warnings"]) == (1, 4, 0)
+    first = told["findings"][0]
+    assert first["path"].endswith("unknown-event.yaml")
+    assert {key: first[key] for key in ("line", "column", "code", "severity", "hint")} == {
+        "line": 3,
+        "column": 5,
+        "code": "unknown-event",
+        "severity": "error",
+        "hint": "did you mean `order_completed`?",
+    }
+
+
+def test_a_github_annotation_escapes_what_its_syntax_uses() -> None:
+    found = Diagnostic("a,b:c.yaml", 3, 7, "never-fires", "100% of\nit", "mend: it")
+    assert annotation(found) == (
+        "::warning file=a%2Cb%3Ac.yaml,line=3,col=7,title=never-fires::100%25 of%0Ait%0Amend: it"
+    )
+
+
+def test_warnings_and_notes_stop_nothing(folder: Path) -> None:
+    write_rule(
+        folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more="when: 1 > 2 && false\n"
+    )
+    leave_only(folder, "template-variable")
+    code, out = run("check", folder)
+    assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning")
+
+
+def test_each_rule_is_told_whether_the_order_of_arrival_can_change_its_answer() -> None:
+    notes = {each.message.split("`")[1]: each for each in check_paths([EXAMPLES]).found if each.severity == "note"}
+    assert set(notes) == {"cart-abandoned", "win-back"}
+    assert "`unless`" in notes["cart-abandoned"].message
+    assert notes["cart-abandoned"].hint.startswith("settle: 1m")
+
+
+def test_the_examples_fit_their_catalogue() -> None:
+    checked = check_paths([EXAMPLES])
+    assert [each.path for each in checked.folder.catalogues] == [str(EXAMPLES / "events.yaml")]
+    assert (checked.count("error"), checked.count("warning")) == (0, 0)
+
+
+def test_settling_bounds_the_order_of_arrival(folder: Path) -> None:
+    write_rule(
+        folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more="unless: x\nsettle: 90s\n"
+    )
+    leave_only(folder, "template-variable")
+    [note] = check_paths([folder]).found
+    assert note.message.startswith("`t`: any order of arrival within 1m30s gives the same answer")
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["event.a > 5 && event.a < 5"],
+        ["event.a >= 5 && event.a < 5"],
+        ["event.a > 5", "event.a == 4"],
+        ["event.a == 1 && event.a == 2"],
+        ['event.a == "x" && event.a == "y"'],
+        ["event.a == true && event.a == false"],
+        ["size(event.a) < 0"],
+        ["5 < event.a && -1 > event.a"],
+        ["(event.a > 5 && has(event.b)) && event.a < 1"],
+        ["false"],
+    ],
+)
+def test_conditions_that_exclude_each_other_are_never_true(texts: list[str]) -> None:
+    assert contradiction(texts) is not None
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["event.a > 5 && event.a < 6"],
+        ["event.a >= 5 && event.a <= 5"],
+        ["event.a > 5 || event.a < 5"],
+        ["event.a > 5 && event.b < 5"],
+        ['event.a != "x" && event.a == "x" || true'],
+        ["event.a > event.b && event.a < event.b"],
+        ["event.a[0] > 5 && event.a[1] < 5"],
+        ["true"],
+    ],
+)
+def test_conditions_that_some_value_may_fulfil_are_not_told(texts: list[str]) -> None:
+    assert contradiction(texts) is None
