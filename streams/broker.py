@@ -164,6 +164,8 @@ class Ends:
                 ends[Place(tp.topic, tp.partition)] = int(future.result(2 * REQUEST_S).offset)
             except KafkaException as exception:
                 failed = exception
+            except TimeoutError:  # a broker that is frozen, or goes in the midst of it
+                failed = KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return ends, failed
 
     def _renew(self) -> None:

@@ -5,17 +5,19 @@ does not load never replaces the running one, and switches go on to work on that
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from schemas.codec import DecodeError, decode
 from schemas.rules import CURRENT, Control, Manifest, Text
 from schemas.topics import CONTROL, RULES
-from streams.broker import Connection
+from streams.broker import Connection, Ends, Place
 from streams.ending import end_process
 from triggers.diagnostics import InvalidRules, SourceFile
 from triggers.loader import load_rules, pinned_triggers
@@ -25,6 +27,9 @@ log = structlog.get_logger()
 
 POLL_S = 0.25
 """How long a poll waits: also the longest time that a stop waits for this thread."""
+LOOK_S = 3.0
+"""Between two looks at where the topics end: a client that gave nothing in between, though there is more, is replaced.
+After a broker's restart confluent-kafka 2.16 was seen to fetch nothing any more, and to say nothing of it."""
 
 
 class OlderNumber(ValueError):
@@ -135,7 +140,9 @@ class RuleFeed(threading.Thread):
         self._failed = failed
         self._stopping = threading.Event()
         self._shelf = Shelf()
-        self._ends_left = {RULES.name, CONTROL.name}
+        self._next = {RULES.name: 0, CONTROL.name: 0}
+        """By topic, the offset after what was read."""
+        self._ends_left = {*self._next}
         self._changed = False
         self._waits_for = ""
 
@@ -154,6 +161,16 @@ class RuleFeed(threading.Thread):
                 self._failed(f"the rule feed ended ({error}); rules and switches would never change again")
 
     def _follow(self) -> None:
+        ends = Ends(AdminClient(self._connection.client()))
+        while not self._stopping.is_set():
+            consumer = self._open()
+            try:
+                self._read_on(consumer, ends)
+            finally:
+                consumer.close()
+
+    def _open(self) -> Consumer:
+        """A client that goes on where the one before it was."""
         settings = self._connection.client(
             group_id="ebbtide-rule-feed",  # required by the client; nothing is ever committed
             enable_auto_commit=False,
@@ -163,24 +180,39 @@ class RuleFeed(threading.Thread):
             fetch_wait_max_ms=100,
         )
         consumer = Consumer({**settings, "error_cb": self._wait})
-        try:
-            consumer.assign([TopicPartition(t.name, 0, OFFSET_BEGINNING) for t in (RULES, CONTROL)])
-            while not self._stopping.is_set():
-                message = consumer.poll(POLL_S)
-                if message is not None:
-                    self._take(message)
-                if self._changed and not self._ends_left and (message is None or message.error() is not None):
-                    self._hand_over()
-        finally:
-            consumer.close()
+        consumer.assign([TopicPartition(topic, 0, at or OFFSET_BEGINNING) for topic, at in self._next.items()])
+        return consumer
+
+    def _read_on(self, consumer: Consumer, ends: Ends) -> None:
+        """Until it is stopped, or the client gives nothing though there is more."""
+        looked_s, behind = time.monotonic(), dict[str, int]()
+        while not self._stopping.is_set():
+            message = consumer.poll(POLL_S)
+            if message is not None:
+                self._take(message)
+            if self._changed and not self._ends_left and (message is None or message.error() is not None):
+                self._hand_over()
+            if time.monotonic() - looked_s > LOOK_S:
+                before, behind = behind, self._behind(ends)
+                if before.items() & behind.items():
+                    log.warning("rule_feed_reopens", topics=sorted(behind))
+                    return
+                looked_s = time.monotonic()
+
+    def _behind(self, ends: Ends) -> dict[str, int]:
+        """The topics that have more than was read, and up to where that was."""
+        found = ends.last_stable(Place(topic, 0) for topic in self._next)
+        return {place.topic: self._next[place.topic] for place, end in found.items() if end > self._next[place.topic]}
 
     def _take(self, message: Message) -> None:
         topic, error = message.topic() or "", message.error()
         if error is None:
             self._waits_for = ""
+            self._next[topic] = (message.offset() or 0) + 1
             self._put(message, topic)
         elif error.code() == KafkaError._PARTITION_EOF:
             self._waits_for = ""
+            self._next[topic] = message.offset() or 0  # behind control records too
             self._ends_left.discard(topic)
         else:
             self._wait(error)

@@ -14,7 +14,7 @@ from whole_pipeline import TEMPLATE, THANKS
 from infra.apply import Folder, apply_folder, current_manifest
 from infra.control import switch, switches
 from infra.sole_writer import Entry, Overtaken, SoleWriter
-from schemas.topics import CONTROL, EVENTS
+from schemas.topics import CONTROL, EVENTS, RULES
 from streams.broker import Connection
 from streams.checkpoint import Mark
 from streams.rulefeed import Published, RuleFeed
@@ -109,6 +109,27 @@ def test_a_feed_waits_for_a_broker_that_is_away():
         assert feed.is_alive()
         feed.stop()
     assert not ended
+
+
+def test_a_feed_whose_client_fetches_nothing_any_more_takes_another(kafka):
+    apply_folder(kafka, FOLDER)
+    opened = []
+
+    class Stalling(RuleFeed):
+        def _open(self) -> Consumer:
+            opened.append(super()._open())
+            return opened[-1]
+
+    heard: list[Published] = []
+    feed = Stalling(Connection(kafka), heard.append)
+    feed.start()
+    wait_until(lambda: heard, "the rules are read")
+    opened[0].pause([TopicPartition(topic.name, 0) for topic in (RULES, CONTROL)])
+    ebbtide(kafka, "pause", "trigger/thanks")
+    wait_until(lambda: "trigger/thanks" in heard[-1].paused, "the switch is heard of by another client")
+    assert len(opened) == 2
+    feed.stop()
+    ebbtide(kafka, "resume", "trigger/thanks")
 
 
 def ebbtide(kafka: str, *arguments: str) -> subprocess.CompletedProcess[str]:
