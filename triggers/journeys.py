@@ -194,8 +194,16 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
             end(turn, occurrence)
             return
     occurrence.wake = occurrence.due
+    occurrence.step = _landed(trigger, occurrence.step)
     if occurrence.step >= len(trigger.steps):
         end(turn, occurrence)
+
+
+def _landed(trigger: Trigger, step: int) -> int:
+    """Where a step leads: what has only jumps to its end before it is over now, and no entry may restart it."""
+    while step < len(trigger.steps) and isinstance(jump := trigger.steps[step], Jump):
+        step = jump.target
+    return step
 
 
 def _settles(turn: Turn, trigger: Trigger, occurrence: Occurrence) -> bool:
