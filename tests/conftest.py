@@ -9,8 +9,8 @@ from real_servers import RealServers, real_servers
 
 from infra.local.problems import SetupProblem
 
-settings.register_profile("quick", max_examples=100, derandomize=True)
-settings.register_profile("thorough", max_examples=2_000)
+settings.register_profile("quick", max_examples=100, derandomize=True, deadline=None)
+settings.register_profile("thorough", max_examples=2_000, deadline=None)
 settings.load_profile("quick")  # --hypothesis-profile=thorough, which `make test-all` gives, comes later and wins
 
 

@@ -196,6 +196,7 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
             end(turn, occurrence)
             return
     occurrence.wake = occurrence.due
+    occurrence.step = _landed(trigger, occurrence.step)
     if occurrence.step >= len(trigger.steps):
         end(turn, occurrence)
 
@@ -232,6 +233,13 @@ def _give_up(turn: Turn, trigger: Trigger, occurrence: Occurrence) -> None:
     """Ends an occurrence that cannot know how long to wait: nobody is mailed by mistake."""
     drop_next(turn, trigger, occurrence, Reason.CONDITION_ERROR)
     end(turn, occurrence)
+
+
+def _landed(trigger: Trigger, step: int) -> int:
+    """Where a step leads: what has only jumps to its end before it is over now, and no entry may restart it."""
+    while step < len(trigger.steps) and isinstance(jump := trigger.steps[step], Jump):
+        step = jump.target
+    return step
 
 
 def _settles(turn: Turn, trigger: Trigger, occurrence: Occurrence) -> bool:

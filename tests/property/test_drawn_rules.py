@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slow_model.documents import duration
@@ -14,8 +15,14 @@ from slow_model.histories import Happening, histories
 from slow_model.localtime import stands_in, zone_of
 from slow_model.rulebook import Book, Cap, Rule
 
+from schemas.codec import decode
+from schemas.decisions import Decision
 from schemas.events import Event
+from schemas.journal import Applied, Checkpoint
 from schemas.profiles import Profile
+from schemas.topics import DECISIONS
+from streams.evaluate import Decider
+from streams.replay import Appended, Replay
 from triggers.backtest import backtest
 from triggers.state import UserState
 
@@ -123,6 +130,42 @@ def test_a_backtest_decides_what_was_decided_live(text: str, history: History) -
         on_decision=lambda decision: tried.keep(decision),
     )
     assert tried.rows == (live.rows if told else [])
+
+
+@unhurried
+@given(rule_sets(), histories, st.integers(1, 5))
+def test_a_replay_of_the_journal_decides_what_was_decided_live(text: str, history: History, each: int) -> None:
+    """Timers looked at before every record and at the end, as in a worker; the journal cut after so many records."""
+    start, profile, happenings = history
+    live = EngineRun(evaluator_of(text), every_ms=_NEVER_MS)
+    live.play(start, [profile, *happenings])
+    inputs: dict[str, dict[int, Appended]] = {"events": {}, "profiles": {}, "outcomes": {}}
+    journal, segment, facts = [], list[Applied](), iter(live.facts)
+    for look, following in zip(live.looks, [*live.looks[1:], 0], strict=True):
+        if look < 0:
+            fact = next(facts)
+            offset = len(inputs[fact.topic])
+            inputs[fact.topic][offset] = Appended(b"u1", orjson.dumps(fact.body), fact.now_ms)
+            segment.append(Applied(topic=fact.topic, partition=0, first=offset, last=offset))
+        if len(segment) == each or (look >= 0 and following >= 0):  # a look before a record needs no telling
+            journal.append(_checkpoint(segment, max(look, fact.now_ms)))
+            segment = []
+    replay, decider = Replay(0, 1, inputs), Decider(evaluator_of(text))
+    for checkpoint in journal:
+        replay.follow(checkpoint, decider)
+    again = EngineRun(decider.evaluator, None)
+    for output in replay.written:
+        if output.topic == DECISIONS.name:
+            again.keep(decode(Decision, output.value))
+    assert again.rows == live.rows
+
+
+_NEVER_MS = 10**15
+
+
+def _checkpoint(applied: list[Applied], clock_ms: int) -> Checkpoint:
+    clock = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=clock_ms)
+    return Checkpoint(partition=0, number=1, applied=applied, clock=clock, manifest=1, control=0)
 
 
 SETTLING = """

@@ -344,3 +344,16 @@ def test_a_key_s_number_is_the_same_however_json_writes_it(one: float, other: fl
     world.event("2026-01-05 10:00", "ping", n=one)
     world.event("2026-01-05 11:00", "ping", n=other)
     assert len(world.sent) == 1
+
+
+def test_an_occurrence_is_over_with_its_last_send_however_its_branches_are_written() -> None:
+    steps = "steps: [{if: user.vip == true, then: [{send: a}], else: [{wait: 1h}]}]\n"
+    world = World(
+        f"trigger: t\npurpose: marketing\non: [ping, {{event: view, inactive: 1h}}]\nkey: user.id\nafter: 30m\n{steps}",
+        vip=True,
+    )
+    world.event("2026-01-05 10:00", "view")
+    world.event("2026-01-05 10:00", "ping")
+    for moment in ("2026-01-05 12:00", "2026-01-05 13:00"):  # late: the ping's send of 10:30, the crossing of 11:00
+        world.take(world.evaluator.fire_due(world.state, at(moment)))
+    assert [each.occurrence for each in world.decisions] == ['["u1","e2"]', '["u1","e1"]']
