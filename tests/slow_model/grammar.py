@@ -268,9 +268,7 @@ def _segments(draw: st.DrawFn) -> list[Node]:
 @st.composite
 def rule_sets(draw: st.DrawFn) -> str:
     """A file of one to three triggers with scores and policies, and what else is on."""
-    documents = [draw(scores("s")), draw(scores("t"))]
-    documents += _metrics(draw) if on("metrics") else []
-    documents += _segments(draw) if on("segments") else []
+    documents = _definitions(draw)
     documents += [draw(triggers(name)) for name in ("k", "l", "m")[: draw(st.integers(1, 3))]]
     documents += draw(st.lists(policies, max_size=2, unique_by=lambda policy: policy["policy"]))
     return _file(documents)
@@ -279,11 +277,18 @@ def rule_sets(draw: st.DrawFn) -> str:
 @st.composite
 def editions(draw: st.DrawFn) -> tuple[str, str]:
     """A file of two triggers, and the same in which one is edited or was taken out."""
-    definitions, triggers_ = [draw(scores("s")), draw(scores("t"))], [draw(triggers(name)) for name in ("k", "l")]
+    definitions, triggers_ = _definitions(draw), [draw(triggers(name)) for name in ("k", "l")]
     edited = {key: value for key, value in triggers_[0].items() if key not in _KEPT}
     edited |= draw(kept_parts(_has_event(triggers_[0])))
     following = draw(st.sampled_from([[edited], [edited], [edited], []]))
     return _file([*definitions, *triggers_]), _file([*definitions, *following, triggers_[1]])
+
+
+def _definitions(draw: st.DrawFn) -> list[Node]:
+    found = [draw(scores("s")), draw(scores("t"))]
+    found += _metrics(draw) if on("metrics") else []
+    found += _segments(draw) if on("segments") else []
+    return found
 
 
 def _file(documents: list[Node]) -> str:
