@@ -1,7 +1,7 @@
 """What crosses a line, as `on` has it: a score, or what happens within a window."""
 
 from triggers import language, reader, shapes
-from triggers.conditions import Condition
+from triggers.conditions import Condition, Kind
 from triggers.diagnostics import Problem
 from triggers.parts import ENTRY, Parts
 from triggers.reader import Reader
@@ -37,7 +37,7 @@ def read_window_crossing(parts: Parts, node: Mapping) -> WindowCrossing:
         raise Problem(read.place("distinct"), "conflict", "a crossing has one of `sum` and `distinct`")
     measure: Measure = "sum" if "sum" in read else "distinct" if "distinct" in read else "count"
     window = read.required("within", lambda n: read_window(n, ever=False), shapes.Rolling(1))
-    metric = Metric("", pattern, window, *read_measures(parts, read, ENTRY))
+    metric = Metric("", pattern, window, *read_measures(parts, read, ENTRY, pattern.types))
     return WindowCrossing(metric, measure, *_lines(read, whole=measure != "sum"))
 
 
@@ -65,13 +65,16 @@ def read_window(node: Node, *, ever: bool) -> shapes.Window | None:
     return window
 
 
-def read_measures(parts: Parts, read: Reader, roots: tuple[str, ...]) -> tuple[Condition | None, Condition | None]:
-    """`sum` and `distinct`, asked of the event that arrives."""
-    compiled = parts.expressions.compile
-    return (
-        read.optional("sum", lambda n: compiled(n, "sum", "number", roots, arriving=True), None),
-        read.optional("distinct", lambda n: compiled(n, "distinct", "value", roots, arriving=True), None),
-    )
+def read_measures(
+    parts: Parts, read: Reader, roots: tuple[str, ...], types: tuple[str, ...]
+) -> tuple[Condition | None, Condition | None]:
+    """`sum` and `distinct`, asked of the event of one of `types` that arrives."""
+
+    def measure(key: str, kind: Kind) -> Condition | None:
+        compiled = parts.expressions.compile
+        return read.optional(key, lambda n: compiled(n, key, kind, roots, arriving=True, events=types), None)
+
+    return measure("sum", "number"), measure("distinct", "value")
 
 
 def _lines(read: Reader, *, whole: bool) -> tuple[bool, float, float]:

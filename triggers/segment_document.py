@@ -32,7 +32,7 @@ def read_metric(parts: Parts, node: Node) -> Metric:
     )  # the pattern has told what is unknown
     name = read.required("metric", lambda n: reader.identifier(n, "a metric's name"), "")
     window = read.required("within", lambda n: read_window(n, ever=True), Rolling(1))
-    return Metric(name, pattern, window, *read_measures(parts, read, _MEASURED))
+    return Metric(name, pattern, window, *read_measures(parts, read, _MEASURED, pattern.types))
 
 
 def read_segment(parts: Parts, node: Node) -> Segment | None:

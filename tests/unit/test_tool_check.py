@@ -234,3 +234,12 @@ def test_conditions_that_exclude_each_other_are_never_true(texts: list[str]) -> 
 )
 def test_conditions_that_some_value_may_fulfil_are_not_told(texts: list[str]) -> None:
     assert contradiction(texts) is None
+
+
+@pytest.mark.parametrize("key", ["sum", "distinct"])
+def test_what_a_metric_measures_is_looked_up_in_the_catalogue_too(folder: Path, key: str) -> None:
+    (folder / "metric.yaml").write_text(f"metric: spent\nevent: ping\nwithin: 1d\n{key}: event.totl\n")
+    (folder / "events.yaml").write_text("events:\n  ping: {total: number}\n")
+    leave_only(folder, "none")
+    found = check_paths([folder]).found
+    assert [(each.code, each.line) for each in found] == [("unknown-property", 4)]
