@@ -20,7 +20,7 @@ SHARE, MOST = 0.02, 5
 MATCHES, GOES_ON = 0.05, 0.1
 """The share of events that belong to a rule; of those, the share that ends what waits."""
 SENDS = 0.2
-"""The share of matching events that leads to a send: 1 % of all events. Three of the five kinds decide it by `when`."""
+"""The share of matching events that leads to a send: 1 % of all events. Half of the kinds decide it by `when`."""
 LARGEST = 250.0
 PER_S = 100_000
 """How many events happen in a second of their own time."""
@@ -107,6 +107,49 @@ steps:
     then: [exit]
   - send: {{template: plain, id: second}}
 """,
+    """\
+metric: spent_{n}
+event: {type}
+where: event.slot == "{n}"
+within: 7d
+sum: event.total
+---
+trigger: rule-{n}
+owner: perf
+purpose: marketing
+on: {{event: {type}, where: event.slot == "{n}"}}
+when: metric.spent_{n}.sum >= {line}
+cap: {{max: 1, per: 1h}}
+send: {{template: plain, data: {{spent: metric.spent_{n}.sum}}}}
+""",
+    """\
+metric: often_{n}
+event: {type}
+where: event.slot == "{n}"
+within: calendar day
+---
+segment: keen_{n}
+when: metric.often_{n}.count >= 2
+---
+trigger: rule-{n}
+owner: perf
+purpose: marketing
+on: {{enters: keen_{n}}}
+cap: {{max: 1, per: 1d}}
+send: plain
+""",
+    """\
+trigger: rule-{n}
+owner: perf
+purpose: marketing
+on:
+  sequence:
+    - {{event: {type}, where: event.slot == "{n}"}}
+    - {{event: {type}, where: event.slot == "{n}" && event.total >= 100}}
+  within: 1h
+cap: {{max: 1, per: 1d}}
+send: {{template: plain, data: {{total: event.total}}}}
+""",
 )
 
 
@@ -129,7 +172,8 @@ def rule_texts(rules: int) -> list[SourceFile]:
 
 
 def _decides(rule: int) -> bool:
-    return "when: event.total" in _KINDS[rule % len(_KINDS)]
+    kind = _KINDS[rule % len(_KINDS)]
+    return "when: event.total" in kind or "when: metric.spent" in kind
 
 
 @dataclass(frozen=True, slots=True)
