@@ -43,29 +43,40 @@ def answers(seed: int, command_id: str) -> list[tuple[float, OutcomeKind, dict[s
     return found * 2 if chance.random() < 0.05 else found  # some are reported twice
 
 
-SILENCE_S = 3.0
+SILENCE_S = 8.0
 """After so long without a command, with the workers gone, none is left."""
+REOPEN_S = 3.0
+"""After so long without a command another client is taken: confluent-kafka 2.16 was seen to fetch nothing any more
+after a broker's restart, and to say nothing of it."""
 
 
 class Responder:
     """Commands in, outcomes out."""
 
     def __init__(self, kafka: str, partitions: int, seed: int, kept: Path) -> None:
-        self._kafka, self._partitions, self._seed = kafka, partitions, seed
+        self._kafka, self._seed = kafka, seed
         self._kept = kept.open("wb")
         self._due: list[tuple[float, int, str, bytes]] = []
         self._number = 0
+        self._next = dict.fromkeys(range(partitions), 0)
+
+    def _open(self) -> Consumer:
+        consumer = Consumer(reader_config(self._kafka, "chaos-responder") | {"enable.partition.eof": False})
+        consumer.assign([TopicPartition(COMMANDS.name, number, offset) for number, offset in self._next.items()])
+        return consumer
 
     def run(self, quiet: threading.Event, ending: threading.Event) -> None:
         """Answers until `quiet` is set, reads until `ending` is, and what is there then."""
-        consumer = Consumer(reader_config(self._kafka, "chaos-responder") | {"enable.partition.eof": False})
-        consumer.assign([TopicPartition(COMMANDS.name, number, 0) for number in range(self._partitions)])
-        heard_s = time.monotonic()
+        consumer = self._open()
+        heard_s = opened_s = time.monotonic()
         with Publisher(self._kafka, **{"message.timeout.ms": 300_000}) as publisher:
             while not ending.is_set() or time.monotonic() - heard_s < SILENCE_S:
                 for message in consumer.consume(500, 0.05):
                     heard_s = time.monotonic()
                     self._take(message)
+                if time.monotonic() - max(heard_s, opened_s) > REOPEN_S:
+                    consumer.close()
+                    consumer, opened_s = self._open(), time.monotonic()
                 while self._due and self._due[0][0] <= time.monotonic() and not quiet.is_set():
                     self._answer(publisher, *heapq.heappop(self._due)[2:])
                 self._kept.flush()
@@ -77,6 +88,7 @@ class Responder:
             if error.code() not in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
                 print(f"the responder waits: {error.str()}", file=sys.stderr)  # noqa: T201
             return
+        self._next[message.partition() or 0] = (message.offset() or 0) + 1
         value, key = message.value() or b"", message.key() or b""
         self._kept.write(value + b"\n")
         command_id = orjson.loads(value)["id"]
