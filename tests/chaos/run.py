@@ -43,9 +43,11 @@ RECOVERED_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
 FIRED_WITHIN_MS = 5_000
 """What is due so shortly before the stop need not have fired: a worker may have been in a rebalance."""
-CONTROLS = {"split": (5, 7), "awaiting": (2, 3)}
+CONTROLS = {"split": (1, 3, 5), "awaiting": (2, 3)}
 """The mistakes that a run must report, and at which commits its workers are made to die so that it shows: a split
-checkpoint counts as two, and dies between them. Not at the first, for state without any offsets is refused."""
+checkpoint counts as two, and dies between them."""
+KNOWN_BY = 500
+"""Events that are applied before the first death."""
 DEATHS = 4
 CONTROL_USERS = 24
 """So few that many events of one come in each checkpoint: of more than 64 some are no longer known as repeated."""
@@ -325,7 +327,14 @@ class Chaos:
         self._finish_feed(feed)
 
     def _die_again_and_again(self) -> None:
-        """For a control: everything lies there, and one worker after the other dies where the mistake shows."""
+        """For a control: everything lies there, and one worker after the other dies where the mistake shows.
+
+        Before that all users are known and every partition has offsets: state without any would be refused.
+        """
+        self._finish_feed(self._feed(1e9, "--users", CONTROL_USERS, events=KNOWN_BY))
+        self.start(0)
+        self._wait_for_lag(0)
+        self._stop(0)
         self._finish_feed(self._feed(1e9, "--users", CONTROL_USERS))
         chance = Random(self.plan.seed)
         for _ in range(DEATHS):
@@ -335,9 +344,9 @@ class Chaos:
             self.say(f"died at commit {at}")
         self.start(0)
 
-    def _feed(self, per_s: float, *more: object) -> subprocess.Popen[bytes]:
-        plan = self.plan
-        told = ("--partitions", plan.partitions, "--seed", plan.seed, "--events", plan.events, "--per-s", per_s)
+    def _feed(self, per_s: float, *more: object, events: int | None = None) -> subprocess.Popen[bytes]:
+        plan, count = self.plan, events or self.plan.events
+        told = ("--partitions", plan.partitions, "--seed", plan.seed, "--events", count, "--per-s", per_s)
         return self.helper("feed", *told, *more)
 
     def _finish_feed(self, feed: subprocess.Popen[bytes]) -> None:
