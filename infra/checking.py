@@ -78,8 +78,10 @@ def _check_data(report: Report | None, needed: list[Needed], trigger: Trigger, s
     for each in needed:
         if report is not None and each.name not in given and not each.name.startswith("user."):
             message = f"{quoted(each.name)} is not in the `data` of `{send.id}` of the trigger {quoted(trigger.name)}"
-            close = nearest(each.name, given) if given else "the rule gives no data"
-            report.add(each.index, "template-variable", message, f"{close}; or give it a `default`")
+            written = f"send: {{template: {send.template}, data: {{total: event.total}}}}"
+            close = nearest(each.name, given) if given else f"the rule gives no data; it would be as in {written}"
+            hint = f"{close.removesuffix('?')}; or give it a `default`"
+            report.add(each.index, "template-variable", message, hint)
 
 
 def show(console: Console, checked: Checked, form: Format) -> None:

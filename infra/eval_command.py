@@ -16,6 +16,8 @@ def evaluate(
 ) -> None:
     r"""Evaluate an expression, as rules do: over `event`, `user` and `now`.
 
+    An event is {"type": "cart_updated", "properties": {"total": 25}}; a profile has its `attributes` likewise.
+
     Example: `ebbtide eval 'event.total >= 20' --event cart.json`
 
     With --cases, expressions of strict CEL, one a line: {"expr": "x + 1", "bindings": {"x": 1}} brings {"value": 2} or

@@ -99,7 +99,7 @@ def _about(decision: Decision) -> Iterator[str]:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} = {item}" for key, item in value.items())
-    return str(value)
+    return str(value) or "none"
 
 
 def _show_recomputed(console: Console, each: Explained) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -92,6 +93,9 @@ def backtest(
 ) -> None:
     """Run the rules over a past log of events and show what they would have sent.
 
+    An event is a line such as {"id": "1", "user_id": "u1", "type": "cart_updated", "time": "2026-05-01T10:00:00Z",
+    "properties": {"cart_id": "c1"}}.
+
     Example: `ebbtide backtest examples --events log.jsonl`
     """
     from infra import backtesting
@@ -167,6 +171,8 @@ def schema(
     Example: `ebbtide schema trigger --out rules.schema.json`
     """
     if what != "trigger":
+        if "/" not in what and get_close_matches(what, ["trigger"], cutoff=0.75):
+            raise typer.BadParameter("did you mean `trigger`? A folder of such a name is written ./NAME")
         from infra.json_schema import write_schemas
 
         for file in write_schemas(Path(what)):

@@ -1,5 +1,6 @@
 """Names in expressions: what `event.total`, `score.engagement` or a bound variable is read from."""
 
+import difflib
 from typing import cast
 
 from triggers import cel_types as table
@@ -76,14 +77,20 @@ def _resolved(w: Writer, node: Name | Select) -> Code | None:
 
 def _root(w: Writer, node: Name) -> str:
     if node.name not in table.ROOTS:
-        raise SyntaxProblem(
-            "cel-name", f"{quoted(node.name)} is not known", node.offset, nearest(node.name, table.ROOTS)
-        )
+        raise SyntaxProblem("cel-name", f"{quoted(node.name)} is not known", node.offset, _root_meant(w, node.name))
     if node.name not in w.scope.roots:
         hint = f"known here: {', '.join(sorted(w.scope.roots))}"
         raise SyntaxProblem("cel-name", f"`{node.name}` cannot be used here", node.offset, hint)
     w.reads.roots.add(node.name)
     return node.name
+
+
+def _root_meant(w: Writer, name: str) -> str:
+    """What may be meant: a root misspelt, or a field or definition whose root was left out."""
+    if difflib.get_close_matches(name, table.ROOTS, n=1, cutoff=0.75):
+        return nearest(name, table.ROOTS)
+    fields = [quoted(f"{root}.{name}") for root in ("event", "user", "score", "segment") if root in w.scope.roots]
+    return f"write whose it is: {', '.join(fields)}" if fields else nearest(name, table.ROOTS)
 
 
 def _is_root(w: Writer, node: Expr) -> bool:

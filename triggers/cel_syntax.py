@@ -226,6 +226,7 @@ _MISTAKES = {
     '"': "a text is not closed",
     "{": "there are no messages",
 }
+_SWAPPED = {"=>": "write >=", "=<": "write <="}
 _WORDS = {"and": "&&", "or": "||", "not": "!", "is": "=="}
 
 
@@ -235,7 +236,7 @@ def _unexpected(error: UnexpectedInput, text: str) -> SyntaxProblem:
         return SyntaxProblem("cel-syntax", "the expression ends too early", len(text.rstrip()))
     offset = min(error.pos_in_stream or 0, len(text) - 1)
     found = str(token) if token is not None else text[offset]
-    hint = _MISTAKES.get(found[:1], "")
+    hint = _SWAPPED.get(text[offset : offset + 2]) or _MISTAKES.get(found[:1], "")
     if found in _WORDS:
         hint = f"write {_WORDS[found]}"
     shown = "".join(c if c.isprintable() else "?" for c in found[:20])

@@ -10,6 +10,7 @@ from triggers.cel_tree import SyntaxProblem
 from triggers.cel_writer import Scope
 from triggers.conditions import Condition, Kind, compile_condition, unguarded_negations
 from triggers.diagnostics import Problem, Report, nearest, quoted
+from triggers.language import KINDS
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence
 
 T = TypeVar("T")
@@ -17,6 +18,7 @@ D = TypeVar("D")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_TEXT = 4_000
+_SEPARATOR = "a line `---` begins the next document"
 
 
 @dataclass(slots=True)
@@ -49,7 +51,7 @@ class References:
 
 
 class Reader:
-    """One mapping being read. Unknown keys are told at once, with the nearest known one."""
+    """One mapping being read. Unknown keys are told at once, with the nearest known one, which is then not missed."""
 
     def __init__(
         self, report: Report, node: Node, what: str, keys: Collection[str], later: Collection[str] = ()
@@ -59,11 +61,14 @@ class Reader:
         self.report = report
         self.node = node
         self.what = what
+        self._hints: set[str] = set()
         for key, place in node.keys.items():
             if key in later:
                 report.add(place.index, "not-yet", f"`{key}` in {what} is not yet supported", "take it out for now")
             elif key not in keys:
-                report.add(place.index, "unknown-key", f"{quoted(key)} is no key of {what}", nearest(key, keys))
+                hint = _SEPARATOR if {key, what} <= KINDS.keys() else nearest(key, keys)
+                report.add(place.index, "unknown-key", f"{quoted(key)} is no key of {what}", hint)
+                self._hints.add(hint)
 
     def __contains__(self, key: str) -> bool:
         return key in self.node.items
@@ -80,8 +85,8 @@ class Reader:
         return guarded(self.report, lambda: parse(node), default)
 
     def required(self, key: str, parse: Callable[[Node], T], default: D) -> T | D:
-        """As `optional`, but a missing key is told."""
-        if key not in self.node.items:
+        """As `optional`, but a missing key is told, unless a misspelt one was."""
+        if key not in self.node.items and nearest(key, [key]) not in self._hints:
             self.report.add(self.node.index, "missing-key", f"{self.what} needs `{key}`")
         return self.optional(key, parse, default)
 

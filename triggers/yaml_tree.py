@@ -206,7 +206,7 @@ class _Builder:
         parent = self._open[-1] if self._open else None
         self.report.silence(node.index)
         if isinstance(parent, Mapping) and parent.flow and key is not None:
-            hint = "an expression with a comma goes in single quotes, or in block style"
+            hint = "write one, {} for no properties; an expression with a comma goes in single quotes or block style"
             self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", hint)
         elif key is not None:
             self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", "write it, or drop it")

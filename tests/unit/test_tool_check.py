@@ -63,8 +63,18 @@ def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template
         (8, 16, "missing"),
     ]
     assert found[0].excerpt.splitlines()[0].strip() == 'preheader: "{{ quantity }} things"'
-    assert found[2].hint == "did you mean `missin`?; or give it a `default`"
+    assert found[2].hint == "did you mean `missin`; or give it a `default`"
     assert {each.code for each in found} == {"template-variable"}
+
+
+def test_a_rule_without_data_is_told_how_to_give_it(folder: Path) -> None:
+    leave_only(folder, "template-variable")
+    write_rule(folder)
+    hints = {each.hint for each in check_paths([folder]).found if each.code == "template-variable"}
+    assert hints == {
+        "the rule gives no data; it would be as in send: {template: template-variable, data: {total: event.total}}; "
+        "or give it a `default`"
+    }
 
 
 @pytest.mark.parametrize("code", ["template-variable", "template-invalid", "template-attribute"])

@@ -233,6 +233,12 @@ def test_each_gate_is_told_in_words(file: Path) -> None:
     assert "u2" not in out
 
 
+def test_a_profile_without_a_zone_is_told_as_none(file: Path) -> None:
+    file.write_bytes(encode(SENT.model_copy(update={"inputs": {"zone": "UTC", "zone_given": ""}})) + b"\n")
+    _, out = run("--user", "u1", "--file", file)
+    assert "zone UTC, zone_given none\n" in out
+
+
 def test_the_newest_are_last_and_only_so_many(file: Path) -> None:
     _, out = run("--user", "u1", "--file", file, "-n", 2)
     heads = [line for line in out.splitlines() if line.startswith("2026")]

@@ -115,6 +115,13 @@ def test_every_form_that_is_shown_is_one_that_its_schema_accepts() -> None:
             assert not accepts(dict(shape.schema), ""), name
 
 
+def test_a_misspelt_trigger_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["schema", "triger"])
+    assert (done.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert "did you mean `trigger`?" in done.output
+
+
 def test_the_command_writes_the_schema_to_standard_output_or_a_file(tmp_path: Path) -> None:
     printed = CliRunner().invoke(app, ["schema", "trigger"])
     assert printed.exit_code == 0
