@@ -179,17 +179,19 @@ class AwaitingRuntime(Runtime):
 
 
 def _halves(run: Run[Message]) -> list[Run[Message]]:
-    """The run in two parts, cut inside its first piece; a tick is one."""
-    if run.is_tick or len(run.pieces[0].records) < 2:
+    """The run in two parts of as many records; a tick is one."""
+    left = len(run) // 2
+    if run.is_tick or not left:
         return [run]
-    first, rest = run.pieces[0], list(run.pieces[1:])
-    cut = len(first.records) // 2
-    front = Piece(first.topic, first.records[:cut], first.times_ms[:cut])
-    back = Piece(first.topic, first.records[cut:], first.times_ms[cut:])
-    return [
-        Run(run.partition, 0, [front], front.times_ms[-1]),
-        Run(run.partition, 0, [back, *rest], run.clock_ms),
-    ]
+    front, back = [], []
+    for piece in run.pieces:
+        count = min(left, len(piece.records))
+        left -= count
+        if count:
+            front.append(Piece(piece.topic, piece.records[:count], piece.times_ms[:count]))
+        if count < len(piece.records):
+            back.append(Piece(piece.topic, piece.records[count:], piece.times_ms[count:]))
+    return [Run(run.partition, 0, front, front[-1].times_ms[-1]), Run(run.partition, 0, back, run.clock_ms)]
 
 
 def serve_orders(app: Any, names: Names, partitions: int) -> None:

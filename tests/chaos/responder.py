@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from infra.kafka import Publisher, reader_config
+from infra.kafka import KafkaAway, Publisher, reader_config
 from schemas.outcomes import outcome_id
 from schemas.topics import COMMANDS, OUTCOMES
 from schemas.vocabulary import OutcomeKind
@@ -65,6 +65,14 @@ class Responder:
         consumer.assign([TopicPartition(COMMANDS.name, number, offset) for number, offset in self._next.items()])
         return consumer
 
+    def _another(self, consumer: Consumer) -> Consumer:
+        try:
+            fresh = self._open()
+        except KafkaAway:
+            return consumer
+        consumer.close()
+        return fresh
+
     def run(self, quiet: threading.Event, ending: threading.Event) -> None:
         """Answers until `quiet` is set, reads until `ending` is, and what is there then."""
         consumer = self._open()
@@ -75,8 +83,7 @@ class Responder:
                     heard_s = time.monotonic()
                     self._take(message)
                 if time.monotonic() - max(heard_s, opened_s) > REOPEN_S:
-                    consumer.close()
-                    consumer, opened_s = self._open(), time.monotonic()
+                    consumer, opened_s = self._another(consumer), time.monotonic()
                 while self._due and self._due[0][0] <= time.monotonic() and not quiet.is_set():
                     self._answer(publisher, *heapq.heappop(self._due)[2:])
                 self._kept.flush()
