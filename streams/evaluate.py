@@ -21,7 +21,7 @@ from streams.checkpoint import Output
 from streams.counts import PUT_ASIDE, Counts, count
 from streams.keys import PartitionKeys
 from triggers import encoding
-from triggers.evaluator import Evaluator
+from triggers.evaluator import Evaluator, stored_event
 from triggers.state import StoredEvent, UserState
 from triggers.turn import Effects
 
@@ -62,9 +62,6 @@ class Step:
     outgoing: list[Output] = field(default_factory=list)
 
 
-_UNCHANGED = Step()
-
-
 class Decider:
     """Applies records and due timers to user state by the current rules."""
 
@@ -82,12 +79,10 @@ class Decider:
             return Step(outgoing=[self.put_aside(record, error.cause, error.detail, now_ms)])
         if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
             return Step()
-        if isinstance(fact, Event) and fact.type not in self.read_types:
-            return Step()
+        if isinstance(fact, Event):
+            return self._decide(stored_event(fact), fact.user_id, record, raw_state, now_ms)
         state = encoding.decode(fact.user_id, raw_state)
         match fact:
-            case Event():
-                effects = self.evaluator.apply_event(state, fact, now_ms)
             case Profile():
                 effects = self.evaluator.apply_profile(state, fact, now_ms)
             case Outcome():
@@ -102,10 +97,14 @@ class Decider:
         if own_ms is None:
             return self.apply(record, keys, raw_state, now_ms)
         stored = StoredEvent(event.id, event.type, own_ms, event.source, event.properties or {})
-        if not self.evaluator.concerns(stored, now_ms):
-            return _UNCHANGED
-        state = encoding.decode(event.user_id, raw_state)
-        return self._taken(record, state, self.evaluator.apply_stored(state, stored, now_ms), now_ms)
+        return self._decide(stored, event.user_id, record, raw_state, now_ms)
+
+    def _decide(self, event: StoredEvent, user_id: str, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
+        """The step of an event; its user's state is decoded only where it concerns a rule."""
+        if not self.evaluator.concerns(event, now_ms):
+            return Step()
+        state = encoding.decode(user_id, raw_state)
+        return self._taken(record, state, self.evaluator.apply_stored(state, event, now_ms), now_ms)
 
     def _taken(self, record: Record, state: UserState, effects: Effects, now_ms: int) -> Step:
         step = _step(state, effects, record.partition)

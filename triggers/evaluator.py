@@ -45,20 +45,21 @@ class Evaluator:
         return Turn(self.rules, state, now_ms, self._zone)
 
     def apply_event(self, state: UserState, event: Event, now_ms: int) -> Effects:
-        """What the event does, as `apply_stored`."""
-        stored = StoredEvent(event.id, event.type, as_ms(event.time), event.source, event.properties)
-        return self.apply_stored(state, stored, now_ms)
-
-    def apply_stored(self, state: UserState, stored: StoredEvent, now_ms: int) -> Effects:
         """What the event does. One of the last 64 ids within 24 h changes nothing.
 
         An event that concerns no rule changes nothing either, and its id is not remembered.
         """
-        turn = self.turn(state, now_ms)
+        stored = stored_event(event)
         if self.concerns(stored, now_ms):
-            self._apply(turn, stored)
-        else:
-            self._fire(turn, now_ms, inclusive=False)
+            return self.apply_stored(state, stored, now_ms)
+        turn = self.turn(state, now_ms)
+        self._fire(turn, now_ms, inclusive=False)
+        return turn.effects
+
+    def apply_stored(self, state: UserState, stored: StoredEvent, now_ms: int) -> Effects:
+        """As `apply_event`, of an event that concerns some rule; whether it does is asked before."""
+        turn = self.turn(state, now_ms)
+        self._apply(turn, stored)
         return turn.effects
 
     def concerns(self, event: StoredEvent, now_ms: int) -> bool:
@@ -240,6 +241,11 @@ class Evaluator:
     def _order(self, occurrence: Occurrence) -> tuple[int, int, str, str]:
         trigger = self.rules.triggers.get(occurrence.trigger)
         return (occurrence.wake, -_priority(trigger), occurrence.trigger, occurrence.id)
+
+
+def stored_event(event: Event) -> StoredEvent:
+    """The event as rules see it."""
+    return StoredEvent(event.id, event.type, as_ms(event.time), event.source, event.properties)
 
 
 def _first_crossing(state: UserState, due_before: int, fed: frozenset[str], fed_before: int) -> tuple[int, str] | None:

@@ -2,11 +2,10 @@
 
 from datetime import datetime
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slow_model.duel import EngineRun, book_of, edited_evaluator, evaluator_of, model_rows
-from slow_model.grammar import FEATURES, editions, rule_sets
+from slow_model.grammar import editions, rule_sets
 from slow_model.histories import Happening, gaps, histories
 
 History = tuple[datetime, Happening, list[Happening]]
@@ -34,7 +33,6 @@ def test_timers_that_come_late_give_what_the_slow_model_says(text: str, history:
     duel(text, history, _LOOKS_MS)
 
 
-@pytest.mark.skipif(not FEATURES["pin"], reason="the engine does not keep earlier texts yet")
 @unhurried
 @given(editions(), histories, gaps, st.integers(0, 6))
 def test_an_edited_rule_leaves_what_runs_as_the_slow_model_says(
@@ -46,7 +44,3 @@ def test_an_edited_rule_leaves_what_runs_as_the_slow_model_says(
     happenings.insert(min(number, len(happenings)), Happening(gap_ms, "edit"))
     run.play(start, [profile, *happenings])
     assert run.rows == model_rows(run, *map(book_of, texts))
-
-
-def test_what_the_engine_does_not_have_yet_is_not_drawn() -> None:
-    assert {feature for feature, is_there in FEATURES.items() if not is_there} == set()

@@ -8,18 +8,6 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-FEATURES = {
-    "metrics": True,
-    "segments": True,
-    "measured levels": True,
-    "schedules": True,
-    "dates": True,
-    "waits": True,
-    "sequences": True,
-    "pin": True,
-}
-"""What the engine has of the language's later parts: a kind that is off is not drawn."""
-
 TEMPLATES = {name: name * 32 for name in "abc"}
 LENGTHS = ["10m", "30m", "1h", "6h", "1d"]
 Node = dict[str, Any]
@@ -31,11 +19,6 @@ lines = st.sampled_from([1, 2, 3])
 wheres = st.sampled_from(
     ["event.n > 1", "event.n <= 1", 'event.k == "x"', "has(event.n)", 'event.n > 0 || event.k == "y"']
 )
-
-
-def on(feature: str) -> bool:
-    """Whether a kind is drawn."""
-    return FEATURES[feature]
 
 
 def maybe(strategy: st.SearchStrategy[Any], one_in: int = 3) -> st.SearchStrategy[Any]:
@@ -78,11 +61,9 @@ def crossings(draw: st.DrawFn) -> Node:
     node: Node = draw(nodes(event=types, where=maybe(wheres)))
     if kind == "inactive":
         return {**node, "inactive": draw(lengths)}
-    if on("measured levels"):
-        measure = draw(st.sampled_from([{}, {"sum": "event.n"}, {"distinct": "event.n"}, {"distinct": "event.k"}]))
-        groups = draw(st.sampled_from([{}, {}, {"same": "k"}]))
-        return {**node, **groups, **measure, "within": draw(windows), **draw(ways)}
-    return {**node, "within": draw(lengths), **draw(ways)}
+    measure = draw(st.sampled_from([{}, {"sum": "event.n"}, {"distinct": "event.n"}, {"distinct": "event.k"}]))
+    groups = draw(st.sampled_from([{}, {}, {"same": "k"}]))
+    return {**node, **groups, **measure, "within": draw(windows), **draw(ways)}
 
 
 zones = maybe(st.sampled_from(["UTC", "Europe/Berlin", "Australia/Lord_Howe"]))
@@ -106,18 +87,10 @@ borders = st.one_of(
 
 
 def sources() -> st.SearchStrategy[Any]:
-    """One source, of the kinds that are on."""
+    """One source of any kind."""
     kinds = [sources_of_events, sources_of_events, crossings()]
-    kinds += [st for feature, st in _LATER_SOURCES if on(feature)]
-    return st.one_of(*kinds)
+    return st.one_of(*kinds, schedules, dates, sequences, borders)
 
-
-_LATER_SOURCES: list[tuple[str, st.SearchStrategy[Any]]] = [
-    ("schedules", schedules),
-    ("dates", dates),
-    ("sequences", sequences),
-    ("segments", borders),
-]
 
 # the rest of a rule --------------------------------------------------------------------------------------------------
 
@@ -139,15 +112,15 @@ def conditions(has_event: bool) -> st.SearchStrategy[str]:
     """Conditions of `when` and `if`; without an entry event they read none."""
     texts = ["score.s >= 0.6", "user.vip == true", "user.limit > 1 && !(score.t < 0.3)"]
     texts += ["event.n > 1", 'event.k != "x"', "now > event.time"] if has_event else []
-    texts += ["metric.m.count >= 2", "metric.m.sum < 3", "metric.d.distinct == 1"] if on("metrics") else []
-    texts += ["segment.q", "!segment.r"] if on("segments") else []
+    texts += ["metric.m.count >= 2", "metric.m.sum < 3", "metric.d.distinct == 1"]
+    texts += ["segment.q", "!segment.r"]
     return st.sampled_from(texts)
 
 
 def waits() -> st.SearchStrategy[Any]:
-    """A wait, in the forms that are on."""
+    """A wait, in each of its forms."""
     later = [nodes(until=st.sampled_from(["timestamp(user.trial)", "timestamp(user.trial) - hours(1)"])), schedules]
-    return st.one_of(lengths, *(later if on("waits") else []))
+    return st.one_of(lengths, *later)
 
 
 @st.composite
@@ -260,7 +233,7 @@ def _metrics(draw: st.DrawFn) -> list[Node]:
 
 def _segments(draw: st.DrawFn) -> list[Node]:
     texts = ["user.vip == true", "score.s >= 0.6", "score.s < 0.3", "user.vip == true && score.s >= 0.6"]
-    texts += ["metric.m.count >= 2", "metric.d.distinct == 0"] if on("metrics") else []
+    texts += ["metric.m.count >= 2", "metric.d.distinct == 0"]
     texts += ["now >= timestamp(user.trial)"]
     return [{"segment": name, "when": draw(st.sampled_from(texts))} for name in ("q", "r")]
 
@@ -286,8 +259,8 @@ def editions(draw: st.DrawFn) -> tuple[str, str]:
 
 def _definitions(draw: st.DrawFn) -> list[Node]:
     found = [draw(scores("s")), draw(scores("t"))]
-    found += _metrics(draw) if on("metrics") else []
-    found += _segments(draw) if on("segments") else []
+    found += _metrics(draw)
+    found += _segments(draw)
     return found
 
 

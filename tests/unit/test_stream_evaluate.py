@@ -68,6 +68,11 @@ def test_an_event_that_a_rule_answers_brings_state_a_decision_and_its_command(de
     assert step.state is not None
 
 
+def test_an_event_that_concerns_no_rule_leaves_no_state_by_its_model_either(decider):
+    step = applied(decider, record("events", event(total=0)), None, NOW_MS)
+    assert (step.state, step.outgoing) == (None, [])
+
+
 def test_the_same_event_again_changes_nothing(decider):
     first = applied(decider, record("events", event(total=5, order="o1")), None, NOW_MS)
     again = applied(decider, record("events", event(total=5, order="o1")), first.state, NOW_MS)
