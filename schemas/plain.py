@@ -5,18 +5,22 @@ not necessary: what is accepted here the model accepts with the same values; wha
 """
 
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from msgspec import UNSET, Meta, MsgspecError, Struct, UnsetType
 from msgspec.json import Decoder
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
-_Map = dict[str, Any] | UnsetType
+_Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""A wider one is a double to the model, and a whole number of any width here."""
+_Value = _Number | float | str | bool | None
+_Values = _Value | list[_Value] | dict[str, _Value]
+_Nested = _Value | list[_Values] | dict[str, _Values]
+_Map = dict[str, _Value | list[_Nested] | dict[str, _Nested]] | UnsetType
+"""Nested as deep as events usually are; what is nested deeper is not plain."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 _KNOWN_NAMES = 10_000
-_LEAST, _MOST = -(2**63), 2**64 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_Z, _MICROSECONDS_OFFSET = len("2026-11-24T10:00:00.123456Z"), len("2026-11-24T10:00:00.123456+00:00")
 
@@ -44,10 +48,7 @@ _names: set[str] = set()
 
 
 def plain_event(raw: bytes | None) -> PlainEvent | None:
-    """The event that `raw` carries where it is plainly valid and has a user, else None.
-
-    Whether its numbers are those of the model is asked by `plain_ms`, of an event that some rule reads.
-    """
+    """The event that `raw` carries where it is plainly valid and has a user, else None."""
     try:
         event = _decode(raw)  # type: ignore[arg-type]  # None is refused as anything else is
     except (MsgspecError, TypeError, ValueError, RecursionError):
@@ -66,28 +67,13 @@ def plain_event(raw: bytes | None) -> PlainEvent | None:
 def plain_ms(event: PlainEvent, raw: bytes) -> int | None:
     """The plain event's own time in whole milliseconds, as its model would say it; None where the model must be asked.
 
-    What lies beyond microseconds is cut by the model and rounded here, so a time written more finely is not plain. Nor
-    is a whole number of more than 64 bits, which the model reads as a double.
+    What lies beyond microseconds is cut by the model and rounded here, so a time written more finely is not plain.
     """
-    if event.properties and _any_wide(event.properties.values()):
-        return None
     text = _decode_moment(raw).time
     if len(text) > (_MICROSECONDS_Z if text[-1] in "Zz" else _MICROSECONDS_OFFSET):
         return None
     since = event.time - _EPOCH
     return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
-
-
-def _any_wide(values: Iterable[Any]) -> bool:
-    """Whether there is a whole number among the values, at any depth, that 64 bits do not hold."""
-    for value in values:
-        kind = value.__class__
-        if kind is int:
-            if not _LEAST <= value <= _MOST:
-                return True
-        elif (kind is dict and _any_wide(value.values())) or (kind is list and _any_wide(value)):
-            return True
-    return False
 
 
 def _is_name(text: str) -> bool:

@@ -32,13 +32,13 @@ class SequenceRule:
 def sequence_rule(name: str, trigger: Trigger, sequence: Sequence) -> SequenceRule:
     """The sequence under its id."""
     patterns = [[each.types, each.where and each.where.text] for each in sequence.patterns]
-    return SequenceRule(f"{name}/{_digest([patterns, sequence.within_ms, sequence.same])}", trigger, sequence)
+    return SequenceRule(f"{name}/{digest([patterns, sequence.within_ms, sequence.same])}", trigger, sequence)
 
 
 def clockwork(rules: Iterable[ClockRule]) -> str:
     """A name for what these schedules and dates say: plans made under another must be made anew. Empty for none."""
     said = [[each.id, *_said(each.source)] for each in rules]
-    return _digest(said) if said else ""
+    return digest(said) if said else ""
 
 
 def _said(source: Schedule | Anniversary) -> list[Any]:
@@ -47,5 +47,6 @@ def _said(source: Schedule | Anniversary) -> list[Any]:
     return [source.date.text, source.offset_ms, source.at, source.yearly, source.zone]
 
 
-def _digest(said: list[Any]) -> str:
+def digest(said: list[Any]) -> str:
+    """A short name for what was said, given as JSON values."""
     return hashlib.blake2b(orjson.dumps(said), digest_size=6).hexdigest()

@@ -150,8 +150,6 @@ class Evaluator:
         state, rules = turn.state, self.rules
         if not all(map(rules.keeps, state.windows)):
             state.windows = {key: window for key, window in state.windows.items() if rules.keeps(key)}
-        if not state.segments.keys() <= rules.memberships.keys():
-            state.segments = {key: each for key, each in state.segments.items() if key in rules.memberships}
         segments.meet(turn)
 
     def _move(self, turn: Turn, entries: list[segments.Move]) -> list[Occurrence]:
@@ -283,7 +281,7 @@ def _update(turn: Turn, route: Route, event: StoredEvent) -> list[segments.Move]
         metrics.feed(turn, route, event)
     if route.additions:
         risen += levels.feed_scores(turn, route, event)
-    if turn.state.segments:
+    if route.segments or turn.state.segments:
         moves = segments.at_event(turn, route, event)
     if route.crossings:
         risen += levels.feed_windows(turn, route, event)

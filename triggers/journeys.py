@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import orjson
-
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers import gates, sending, waits
 from triggers.assignment import variant
 from triggers.cel_runtime import EvaluationError
 from triggers.rule import Branch, Exit, Jump, Send, Trigger, Wait, WaitSlot, WaitUntil
-from triggers.state import Occurrence, StoredEvent
+from triggers.state import Occurrence, StoredEvent, occurrence_id, text_of_key
 from triggers.turn import Exited, Turn, agree
 
 MAX_RUNNING = 64
@@ -26,7 +24,7 @@ def begin(turn: Turn, trigger: Trigger, event: StoredEvent, at: int) -> Occurren
         return None
     try:
         key = _key(turn, trigger, event)
-        key_text = None if key is None else orjson.dumps(key).decode()
+        key_text = text_of_key(key)
         if key_text is not None and len(key_text) > MAX_KEY_CHARS:
             raise EvaluationError(f"a key of more than {MAX_KEY_CHARS} characters")
     except EvaluationError as error:
@@ -42,7 +40,7 @@ def begin(turn: Turn, trigger: Trigger, event: StoredEvent, at: int) -> Occurren
         turn.count("reentry")
         return None
     _make_room(turn, trigger)
-    name = orjson.dumps([key, event.id] if key is not None else [event.id]).decode()
+    name = occurrence_id(key, event.id)
     chosen = _variant(turn, trigger)
     occurrence = Occurrence(
         trigger.name, trigger.rule_hash, name, key, key_text, event.id, event, at, chosen, 0, at, at

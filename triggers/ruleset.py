@@ -8,7 +8,7 @@ import orjson
 
 from schemas.vocabulary import TRANSACTIONAL
 from triggers.cel_runtime import FAILURES
-from triggers.clockwork import ClockRule, SequenceRule, clockwork, sequence_rule
+from triggers.clockwork import ClockRule, SequenceRule, clockwork, digest, sequence_rule
 from triggers.conditions import Context
 from triggers.diagnostics import Diagnostic
 from triggers.rule import (
@@ -149,6 +149,9 @@ class RuleSet:
         self.segments = {segment.name: segment for segment in segments}
         self.memberships = {segment.key: segment for segment in self.segments.values()}
         """The segments by the keys that a state keeps them by."""
+        self.roster = digest(sorted(self.memberships)) if self.memberships else ""
+        """A name for these segments: one who was asked them all under it was asked none that is new here."""
+        self.ranks = {key: rank for rank, key in enumerate(self.memberships)}
         self.policies = {policy.name: policy for policy in policies}
         self.warnings = warnings
         self.written = {trigger.name: trigger for trigger in triggers}

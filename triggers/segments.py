@@ -9,7 +9,8 @@ timer is the first instant at which anything that its condition reads can change
 
 So a segment that does not name `now` changes at the exact millisecond. Nothing is kept of a user whom no rule knows:
 a segment is first asked at the next event or profile change, before it counts, and what it says then moves nothing
-(settled case 19).
+(settled case 19). Nor is anything kept of a segment that the user is not in and that time does not move. So where
+the set of segments changes, all others are asked anew, which finds those that were asked before as they were.
 """
 
 from triggers.cel_runtime import as_time
@@ -27,19 +28,23 @@ Move = tuple[Trigger, StoredEvent]
 
 def meet(turn: Turn) -> None:
     """Asks the segments that were never asked of this user; nobody enters or leaves by that."""
-    known = turn.state.segments
-    if len(known) < len(turn.rules.segments):
-        for key, segment in turn.rules.memberships.items():
-            if key not in known:
-                known[key] = Membership(turn.ask_segment(segment, turn.now_ms))
-                known[key].due = _next_change(turn, segment, turn.now_ms)
+    state, rules = turn.state, turn.rules
+    if state.met_by == rules.roster:
+        return
+    state.segments = {key: each for key, each in state.segments.items() if key in rules.memberships}
+    for key, segment in rules.memberships.items():
+        if key not in state.segments:
+            _note(turn, segment, turn.ask_segment(segment, turn.now_ms))
+    state.met_by = rules.roster
 
 
 def at_event(turn: Turn, route: Route, event: StoredEvent) -> list[Move]:
     """Asks the segments that an event can move, and those that time moves at this very instant."""
-    asked = {segment.key for segment in route.segments}
-    asked |= {key for key, each in turn.state.segments.items() if each.due is not None and each.due <= turn.now_ms}
-    segments = [segment for key, segment in turn.rules.memberships.items() if key in asked]
+    segments, rules = route.segments, turn.rules
+    due = [key for key, each in turn.state.segments.items() if each.due is not None and each.due <= turn.now_ms]
+    if due:
+        asked = {*due, *(segment.key for segment in segments)}
+        segments = [rules.memberships[key] for key in sorted(asked, key=rules.ranks.__getitem__)]
     return [move for segment in segments for move in _ask(turn, segment, event.id, event.time_ms)]
 
 
@@ -61,14 +66,23 @@ def fall_due(turn: Turn, key: str) -> list[Move]:
 
 def _ask(turn: Turn, segment: Segment, event_id: str | None, at: int) -> list[Move]:
     """Asks as of the clock; `at` is the instant of what moved it, which also names it where no event did."""
-    known = turn.state.segments[segment.key]
-    before, known.inside = known.inside, turn.ask_segment(segment, turn.now_ms, tell=True)
-    known.due = _next_change(turn, segment, turn.now_ms)
-    if known.inside is before:
+    known = turn.state.segments.get(segment.key)
+    before, inside = known is not None and known.inside, turn.ask_segment(segment, turn.now_ms, tell=True)
+    _note(turn, segment, inside)
+    if inside is before:
         return []
     name = event_id or as_time(at).isoformat()
-    entry = StoredEvent(name, ENTERED if known.inside else LEFT, at, "", {})
-    return [(trigger, entry) for trigger in turn.rules.movers.get((segment.name, known.inside), ())]
+    entry = StoredEvent(name, ENTERED if inside else LEFT, at, "", {})
+    return [(trigger, entry) for trigger in turn.rules.movers.get((segment.name, inside), ())]
+
+
+def _note(turn: Turn, segment: Segment, inside: bool) -> None:
+    """Keeps what a segment says, and until when, unless the user is outside and time alone does not change that."""
+    due = _next_change(turn, segment, turn.now_ms)
+    if inside or due is not None:
+        turn.state.segments[segment.key] = Membership(inside, due)
+    else:
+        turn.state.segments.pop(segment.key, None)
 
 
 def _next_change(turn: Turn, segment: Segment, at: int) -> int | None:

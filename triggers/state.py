@@ -8,6 +8,8 @@ sequence or when nothing that may still arrive could finish it.
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import orjson
+
 from triggers.decay import ScoreState
 from triggers.windows import WindowState
 
@@ -76,6 +78,16 @@ class Occurrence:
     held: bool = False
     since: int | None = None
     """When the wait for a slot or a timestamp began that it is in; None in no such wait."""
+
+
+def occurrence_id(key: Any, began: str) -> str:
+    """What an occurrence is named by: its key, where it has one, and what it began with. JSON."""
+    return orjson.dumps([key, began] if key is not None else [began]).decode()
+
+
+def text_of_key(key: Any) -> str | None:
+    """The key as JSON, by which occurrences, caps and reentry compare it; None for none."""
+    return None if key is None else orjson.dumps(key).decode()
 
 
 class Reservation(NamedTuple):
@@ -159,7 +171,10 @@ class UserState:
     goals: list[OpenGoal] = field(default_factory=list)
     windows: dict[str, WindowState] = field(default_factory=dict)
     """What metrics and crossings count, by the key that `ruleset.Counted` has."""
+    met_by: str = ""
+    """The `roster` of the rule set whose segments were all asked."""
     segments: dict[str, Membership] = field(default_factory=dict)
+    """Of those, the ones that the user is in, or may come to be in by time alone; the user is in no other."""
     profiled: bool = False
     """Whether there was ever a profile."""
     planned_by: str = ""

@@ -137,9 +137,12 @@ class Turn:
     def inside(self, name: str, at_ms: int) -> bool:
         """Whether the user is in a segment: by what was last asked, or asked now for an instant before the clock."""
         segment = self.rules.segments[name]
-        known = self.state.segments.get(segment.key)
-        if known is not None and at_ms >= self.now_ms:
-            return known.inside
+        if at_ms >= self.now_ms:
+            known = self.state.segments.get(segment.key)
+            if known is not None:
+                return known.inside
+            if self.state.met_by == self.rules.roster:
+                return False
         return self.ask_segment(segment, at_ms)
 
     def ask_segment(self, segment: Segment, at_ms: int, *, tell: bool = False) -> bool:

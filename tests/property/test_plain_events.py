@@ -86,15 +86,13 @@ def test_a_time_finer_than_microseconds_is_left_to_the_model() -> None:
 
 
 @given(
-    st.one_of(st.integers(-(2**70), 2**70), st.sampled_from([2**63, 2**64, 2**64 - 1, -(2**63), -(2**63) - 1, 10**400])),
-    st.sampled_from(['{"n": %d}', '{"n": [1, {"m": %d}]}', '{"n": "1", "m": [[%d]]}']),
+    st.one_of(st.integers(-(2**70), 2**70), st.sampled_from([2**63, 2**63 - 1, -(2**63), -(2**63) - 1, 10**400])),
+    st.sampled_from(['{"n": %d}', '{"n": [1, {"m": %d}]}', '{"n": "1", "m": [[[%d]]]}']),
 )
 def test_a_number_of_more_than_64_bits_is_left_to_the_model(number: int, properties: str) -> None:
     body = properties % number
     raw = f'{{"id": "e1", "type": "t", "user_id": "u1", "time": "2026-11-24T10:00:00Z", "properties": {body}}}'.encode()
-    plain = plain_event(raw)
-    assert plain is not None
-    assert (plain_ms(plain, raw) is not None) is (-(2**63) <= number < 2**64)
+    assert (plain_event(raw) is not None) is (-(2**63) <= number < 2**63)
 
 
 RULES = """
