@@ -17,7 +17,7 @@ from schemas.codec import encode
 from schemas.plain import plain_event
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
-from streams.evaluate import Decider, Record, Step
+from streams.evaluate import Decider, Record, Step, plainly_stored
 from streams.keys import PartitionKeys
 from streams.timers import TimerIndex
 from triggers.conditions import Context, compile_condition
@@ -73,14 +73,20 @@ class Partition:
 
     def read(self, records: list[tuple[int, bytes, bytes]]) -> None:
         """Decides events, each at its own time, and what falls due before it."""
-        decider, types, states, pop_due = self._decider, self._decider.read_types, self.states, self._timers.pop_due
+        decider, states, pop_due = self._decider, self.states, self._timers.pop_due
+        types, concerns, is_at_home = decider.read_types, decider.concerns, self._keys.is_at_home
         for at_ms, key, value in records:
             while (due := pop_due(at_ms - 1)) is not None:
                 self._keep(decider.fire_due(0, due.decode(), states[due], at_ms - 1))
             event = plain_event(value)
-            if event is not None and event.type in types:
-                record = Record(EVENTS.name, 0, 0, key, value)
-                self._keep(decider.apply_plain(event, record, self._keys, states.get(key), at_ms))
+            assert event is not None
+            assert is_at_home(key, event.user_id)
+            if event.type in types:
+                stored = plainly_stored(event, value)
+                assert stored is not None
+                if concerns(stored, at_ms):
+                    record = Record(EVENTS.name, 0, 0, key, value)
+                    self._keep(decider.decide(stored, event.user_id, record, states.get(key), at_ms))
 
     def _keep(self, step: Step) -> None:
         if step.state is not None:

@@ -10,7 +10,7 @@ from schemas.plain import plain_event
 from schemas.topics import EVENTS
 from schemas.vocabulary import DeadLetterCause
 from streams.checkpoint import Mark
-from streams.evaluate import Decider, Record, Step
+from streams.evaluate import Decider, Record, Step, plainly_stored
 from streams.keys import PartitionKeys
 from streams.rulefeed import Published
 from streams.runtime import Runtime
@@ -109,16 +109,19 @@ class Deciding:
 
         if topic != EVENTS.name:
             return read
-        is_at_home, types = keys.is_at_home, decider.read_types
+        is_at_home, types, concerns = keys.is_at_home, decider.read_types, decider.concerns
 
         def read_event(record: Message, now_ms: int) -> None:
-            event = plain_event(record.value())
-            if event is not None and event.type in types:
-                key = record.key()
-                state = None if key is None else get(key)
-                keep(partition, decider.apply_plain(event, _read(record), keys, state, now_ms))
-            elif event is None or not is_at_home(record.key(), event.user_id):
+            key, value = record.key(), record.value()
+            event = plain_event(value)
+            if key is None or value is None or event is None or not is_at_home(key, event.user_id):
                 read(record, now_ms)
+            elif event.type in types:
+                stored = plainly_stored(event, value)
+                if stored is None:
+                    read(record, now_ms)
+                elif concerns(stored, now_ms):
+                    keep(partition, decider.decide(stored, event.user_id, _read(record), get(key), now_ms))
 
         return read_event
 

@@ -69,6 +69,7 @@ class Decider:
         self.evaluator = evaluator
         self.read_types = frozenset(evaluator.rules.routes)
         """The types of the events that some rule reads; all others change nothing."""
+        self.concerns = evaluator.concerns
         self._counts: Counts = Counter() if counts is None else counts
 
     def apply(self, record: Record, keys: PartitionKeys, raw_state: bytes | None, now_ms: int) -> Step:
@@ -80,7 +81,10 @@ class Decider:
         if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
             return Step()
         if isinstance(fact, Event):
-            return self._decide(stored_event(fact), fact.user_id, record, raw_state, now_ms)
+            event = stored_event(fact)
+            if not self.concerns(event, now_ms):
+                return Step()
+            return self.decide(event, fact.user_id, record, raw_state, now_ms)
         state = encoding.decode(fact.user_id, raw_state)
         match fact:
             case Profile():
@@ -89,20 +93,8 @@ class Decider:
                 effects = self.evaluator.apply_outcome(state, fact, now_ms)
         return self._taken(record, state, effects, now_ms)
 
-    def apply_plain(
-        self, event: PlainEvent, record: Record, keys: PartitionKeys, raw_state: bytes | None, now_ms: int
-    ) -> Step:
-        """As `apply`, of an event that was found plain and is of a type that is read; spares it its model."""
-        own_ms = plain_ms(event, record.value) if record.value and keys.is_at_home(record.key, event.user_id) else None
-        if own_ms is None:
-            return self.apply(record, keys, raw_state, now_ms)
-        stored = StoredEvent(event.id, event.type, own_ms, event.source, event.properties or {})
-        return self._decide(stored, event.user_id, record, raw_state, now_ms)
-
-    def _decide(self, event: StoredEvent, user_id: str, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
-        """The step of an event; its user's state is decoded only where it concerns a rule."""
-        if not self.evaluator.concerns(event, now_ms):
-            return Step()
+    def decide(self, event: StoredEvent, user_id: str, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
+        """The step of an event that concerns some rule; what does not concern any has no step."""
         state = encoding.decode(user_id, raw_state)
         return self._taken(record, state, self.evaluator.apply_stored(state, event, now_ms), now_ms)
 
@@ -161,6 +153,12 @@ class Decider:
             applied=applied,
         )
         return Output(DEAD_LETTERS.name, record.key, encode(letter), record.partition)
+
+
+def plainly_stored(event: PlainEvent, raw: bytes) -> StoredEvent | None:
+    """A plain event as rules see it, without its model; None where the model must be asked."""
+    own_ms = plain_ms(event, raw)
+    return None if own_ms is None else StoredEvent(event.id, event.type, own_ms, event.source, event.properties or {})
 
 
 def _read(record: Record, keys: PartitionKeys) -> Input:

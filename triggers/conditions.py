@@ -5,15 +5,16 @@ or `any` of a Context, or raises EvaluationError. Nothing else escapes.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 from triggers.cel_compiler import Compiled, compile_tree
 from triggers.cel_runtime import FAILURES, EvaluationError, reason
 from triggers.cel_syntax import parse
 from triggers.cel_time import timestamp_text
-from triggers.cel_tree import Call, Expr, Name, Select, SyntaxProblem, Unary, walk
+from triggers.cel_tree import Call, Expr, Logic, Name, Select, SyntaxProblem, Unary, walk
 from triggers.cel_values import Timestamp
 from triggers.cel_writer import Scope
 
@@ -172,6 +173,34 @@ def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Cond
     if code.type != "dyn" and kind != "any" and code.type not in _TYPES[kind]:
         raise SyntaxProblem("cel-type", f"gives a {code.type} where {_WANTED[kind]} is needed", 0)
     return Condition(text, kind, code)
+
+
+def part_over(condition: Condition, names: frozenset[str]) -> Condition | None:
+    """What a condition asks of these names alone: where this is false, so is the condition. None where it does not.
+
+    That is the condition itself, or those of the operands of its outermost `&&` which read nothing else.
+    """
+    return condition if condition.code.roots <= names else _part_over(condition.text, names)
+
+
+@lru_cache(maxsize=4096)
+def _part_over(text: str, names: frozenset[str]) -> Condition | None:
+    tree = parse(text)
+    if not isinstance(tree, Logic) or tree.operator != "&&":
+        return None
+    operands = tuple(each for each in _conjuncts(tree) if compile_tree(each, Scope()).roots <= names)
+    if not operands:
+        return None
+    part = replace(tree, operands=operands) if len(operands) > 1 else operands[0]
+    return Condition(text, "truth", compile_tree(part, Scope()))
+
+
+def _conjuncts(tree: Expr) -> Iterator[Expr]:
+    if isinstance(tree, Logic) and tree.operator == "&&":
+        for operand in tree.operands:
+            yield from _conjuncts(operand)
+    else:
+        yield tree
 
 
 def unguarded_negations(text: str) -> list[tuple[str, int]]:

@@ -9,7 +9,7 @@ import orjson
 from schemas.vocabulary import TRANSACTIONAL
 from triggers.cel_runtime import FAILURES
 from triggers.clockwork import ClockRule, SequenceRule, clockwork, digest, sequence_rule
-from triggers.conditions import Context
+from triggers.conditions import Context, part_over
 from triggers.diagnostics import Diagnostic
 from triggers.rule import (
     Addition,
@@ -65,9 +65,9 @@ class Route:
     """What an event of one type can touch. A type without a route touches nothing."""
 
     asked: list[Callable[[Any], Any]] = field(default_factory=list)
-    """The `where` of every pattern that reads the type, where all of them can be asked without the user's state."""
+    """Of the `where` of every pattern that reads the type, what asks the event alone; where it is false, so is that."""
     always: bool = False
-    """Whether some pattern takes every event of the type, or asks more than the event."""
+    """Whether some pattern takes every event of the type, or asks nothing of the event alone."""
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
     endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
     """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
@@ -84,11 +84,11 @@ class Route:
 
     def reads(self, pattern: Pattern) -> None:
         """Notes that a pattern reads events of the type."""
-        where = pattern.where
-        if where is None or not where.code.roots <= _ASKED_ALONE:
+        part = None if pattern.where is None else part_over(pattern.where, _ASKED_ALONE)
+        if part is None:
             self.always = True
         else:
-            self.asked.append(where.code.function)
+            self.asked.append(part.code.function)
 
     def concerns(self, event: StoredEvent, now_ms: int) -> bool:
         """Whether the event can touch a user's state: some `where` is true of it, or fails and is to be told."""

@@ -32,6 +32,13 @@ trigger: rich
 purpose: marketing
 on: {event: buy, where: event.n > 1 && score.s > 1}
 send: c
+---
+trigger: known
+purpose: marketing
+on: {event: view, where: 'score.s < 1 && (event.k == "x" && event.n < 3)'}
+unless: {event: buy, where: 'user.plan == "team" && event.n == 2'}
+after: 30m
+send: d
 """
 START = at("2026-01-05 00:00")
 lines = st.lists(

@@ -57,10 +57,27 @@ def holds(text: str | None, roots: Roots) -> bool:
     return found
 
 
-def asks_more_than_the_event(text: str | None) -> bool:
-    """Whether it names anything but `event` and `now`."""
-    names = {node.id for node in ast.walk(_parsed(text)) if isinstance(node, ast.Name)} if text else set()
-    return not names <= {"event", "now"}
+def may_hold(text: str | None, roots: Roots) -> bool:
+    """Whether it is not false already by those sides of its `&&` that name nothing but `event` and `now`."""
+    return text is None or all(_may_be_true(side, roots) for side in _sides(_parsed(text)) if _is_of_the_event(side))
+
+
+def _sides(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BoolOp) and isinstance(node.op, ast.And):
+        return [side for value in node.values for side in _sides(value)]
+    return [node]
+
+
+def _is_of_the_event(node: ast.expr) -> bool:
+    names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    return names <= {"event", "now", "true", "false", "has", *_FUNCTIONS}
+
+
+def _may_be_true(node: ast.expr, roots: Roots) -> bool:
+    try:
+        return _walk(node, roots) is not False
+    except Failed:
+        return True
 
 
 def _walk(node: ast.expr, roots: Roots) -> Any:

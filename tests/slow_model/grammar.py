@@ -20,6 +20,9 @@ wheres = st.sampled_from(
     ["event.n > 1", "event.n <= 1", 'event.k == "x"', "has(event.n)", 'event.n > 0 || event.k == "y"']
 )
 
+wider = st.sampled_from(["event.n > 1 && user.vip == true", 'user.limit > 1 && (event.k == "x" && event.n < 3)'])
+"""Of these only a part asks the event alone."""
+
 
 def maybe(strategy: st.SearchStrategy[Any], one_in: int = 3) -> st.SearchStrategy[Any]:
     """Something, now and then; None means that the key is left out."""
@@ -37,7 +40,7 @@ def some(strategy: st.SearchStrategy[Any], most: int = 2) -> st.SearchStrategy[A
     return st.one_of(strategy, st.lists(strategy, min_size=1, max_size=most))
 
 
-sources_of_events = st.one_of(types, nodes(event=types, where=maybe(wheres, 2)))
+sources_of_events = st.one_of(types, nodes(event=types, where=maybe(st.one_of(wheres, wider), 2)))
 
 # what begins ---------------------------------------------------------------------------------------------------------
 
@@ -173,7 +176,7 @@ def triggers(draw: st.DrawFn, name: str) -> Node:
 def kept_parts(draw: st.DrawFn, has_event: bool) -> Node:
     """What occurrences that run keep when their rule is edited."""
     same = maybe(st.just("k")) if has_event else st.none()
-    listened = st.one_of(types, nodes(event=types, where=maybe(wheres), same=same))
+    listened = st.one_of(types, nodes(event=types, where=maybe(st.one_of(wheres, wider)), same=same))
     node = draw(
         nodes(
             after=maybe(waits(), 2),

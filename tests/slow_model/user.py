@@ -10,7 +10,7 @@ from typing import Any
 
 from slow_model import crossings, journeys, plans
 from slow_model.crossings import Entry
-from slow_model.expressions import Failed, asks_more_than_the_event, holds
+from slow_model.expressions import may_hold
 from slow_model.past import NEVER_ACCEPTED, Seen
 from slow_model.present import Occurrence, Present, Written, matches, roots
 from slow_model.rulebook import Book
@@ -207,13 +207,7 @@ class SlowUser:
         reading = [*me.book.patterns.get(event.type, ()), *pinned]
         if event.time_ms > me.now_ms + AHEAD_MS:
             return bool(reading)
-        for pattern in reading:
-            try:
-                if asks_more_than_the_event(pattern.where) or holds(pattern.where, roots(me, event)):
-                    return True
-            except Failed:
-                return True
-        return False
+        return any(may_hold(pattern.where, roots(me, event)) for pattern in reading)
 
     def run_now(self, occurrences: list[Occurrence]) -> None:
         """Goes on with these as far as they are due."""

@@ -7,7 +7,7 @@ import pytest
 from triggers.cel_runtime import EvaluationError
 from triggers.cel_tree import SyntaxProblem
 from triggers.cel_writer import Scope
-from triggers.conditions import Condition, Context, compile_condition
+from triggers.conditions import Condition, Context, compile_condition, part_over
 from triggers.state import Occurrence, StoredEvent, User
 
 EVENT = StoredEvent(
@@ -293,3 +293,20 @@ def test_a_moment_is_a_timestamp_in_milliseconds() -> None:
         compile_condition("event.when", "moment").moment(context())
     with pytest.raises(SyntaxProblem, match="a timestamp is needed"):
         compile_condition("hours(1)", "moment")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("event.a > 1", "event.a > 1"),
+        ("event.a > 1 && score.s > 2", "event.a > 1"),
+        ("score.s > 2 && (event.a > 1 && (user.b && now > event.time))", "event.a > 1 && now > event.time"),
+        ("event.l.exists(x, x > 1) && user.b", "event.l.exists(x, x > 1)"),
+        ("event.a > 1 || score.s > 2", None),
+        ("score.s > 2 && !(event.a > 1 && user.b)", None),
+        ("event.a > user.b", None),
+    ],
+)
+def test_what_a_condition_asks_of_the_event_alone_are_sides_of_its_outermost_and(text: str, part: str | None) -> None:
+    found = part_over(compile_condition(text, "truth"), frozenset({"event", "now"}))
+    assert (found and found.code.source) == (part and compile_condition(part, "truth").code.source)
