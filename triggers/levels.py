@@ -34,7 +34,7 @@ def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
     Several additions to one score count in the order written. Falling crossings become timers.
     """
     risen: list[Rise] = []
-    context = turn.context(event, None, turn.now_ms)
+    context = turn.arriving(event)
     for score, addition in route.additions:
         where = f"score/{score.name}"
         if not turn.holds(where, "where", addition.pattern.where, context):
@@ -49,19 +49,20 @@ def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
         known = turn.state.scores.get(score.name)
         if known is None:
             known = turn.state.scores[score.name] = ScoreState(at=event.time_ms)
-        before = score.curve.read(known, event.time_ms)
+        rules = turn.rules.levels_of.get(score.name)
+        before = score.curve.read(known, event.time_ms) if rules else 0.0
         score.curve.add(known, min(points, MAX_SCORE), event.time_ms, score.ceiling)
         known.last_event = event.id
-        entry = StoredEvent(event.id, RISEN, known.at, "", {})
-        rules = turn.rules.levels_of.get(score.name, ())
-        risen += [(rule, entry) for rule in rules if _moved(turn, rule, before, known.value, event.time_ms)]
+        if rules:
+            entry = StoredEvent(event.id, RISEN, known.at, "", {})
+            risen += [(rule, entry) for rule in rules if _moved(turn, rule, before, known.value, event.time_ms)]
     return risen
 
 
 def feed_windows(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
     """Counts the event in the windows that crossings are over; returns the rising crossings that it made."""
     risen: list[Rise] = []
-    context = turn.context(event, None, turn.now_ms)
+    context = turn.arriving(event)
     for rule in route.crossings:
         group = _group(rule, event)
         if group is None or rule.counted is None:
