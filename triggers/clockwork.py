@@ -47,6 +47,6 @@ def _said(source: Schedule | Anniversary) -> list[Any]:
     return [source.date.text, source.offset_ms, source.at, source.yearly, source.zone]
 
 
-def digest(said: list[Any]) -> str:
-    """A short name for what was said, given as JSON values."""
-    return hashlib.blake2b(orjson.dumps(said), digest_size=6).hexdigest()
+def digest(said: list[Any], size: int = 6) -> str:
+    """A short name for what was said, given as JSON values: twice `size` characters."""
+    return hashlib.blake2b(orjson.dumps(said), digest_size=size).hexdigest()

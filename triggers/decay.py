@@ -9,8 +9,10 @@ Between additions every score falls or stays: points are never negative.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 MAX_PARTS = 256
 MAX_SCORE = 1e15
@@ -19,14 +21,13 @@ _FAR_MS = 100 * 365 * 86_400_000
 """Where the search for a crossing ends: what has not faded in a century has not faded."""
 
 
-@dataclass(slots=True)
-class ScoreState:
+class ScoreState(Struct, array_like=True):
     """A score as of `at`. `parts` are the additions that curves other than exponential keep, oldest first."""
 
     value: float = 0.0
     at: int = 0
     last_event: str = ""
-    parts: list[tuple[float, int]] = field(default_factory=list)
+    parts: list[tuple[float, int]] = []
 
 
 class Curve(Protocol):

@@ -149,7 +149,7 @@ class RuleSet:
         self.segments = {segment.name: segment for segment in segments}
         self.memberships = {segment.key: segment for segment in self.segments.values()}
         """The segments by the keys that a state keeps them by."""
-        self.roster = digest(sorted(self.memberships)) if self.memberships else ""
+        self.roster = digest(sorted(self.memberships), 4) if self.memberships else ""
         """A name for these segments: one who was asked them all under it was asked none that is new here."""
         self.ranks = {key: rank for rank, key in enumerate(self.memberships)}
         self.policies = {policy.name: policy for policy in policies}

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from triggers.decay import ScoreState
 from triggers.windows import WindowState
 
 
-@dataclass(slots=True)
-class StoredEvent:
+class StoredEvent(Struct, array_like=True):
     """An event as rules see it."""
 
     id: str
@@ -42,8 +42,7 @@ class Consent(NamedTuple):
     at: int
 
 
-@dataclass(slots=True)
-class Level:
+class Level(Struct, array_like=True):
     """Where one trigger's crossing stands: armed, when it will cross, and the last crossing that began nothing."""
 
     armed: bool
@@ -51,8 +50,7 @@ class Level:
     stale_at: int | None = None
 
 
-@dataclass(slots=True)
-class Membership:
+class Membership(Struct, array_like=True):
     """Whether the user was in a segment when it was last asked, and when it is asked next without being moved."""
 
     inside: bool
@@ -126,8 +124,7 @@ class Ending(NamedTuple):
     same: list[Any]
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct, array_like=True):
     """When a schedule or a date begins its trigger next, and the local day of that, in days since 1970-01-01.
 
     `fired` are the last days that it began something on: none begins anything twice.
@@ -138,8 +135,7 @@ class Plan:
     fired: list[int]
 
 
-@dataclass(slots=True)
-class Link:
+class Link(Struct, array_like=True):
     """An event that no sequence has used: the numbers of the patterns it matches, and its values of `same`.
 
     The event is whole where it may end the sequence, for what begins then is about it.
@@ -149,7 +145,7 @@ class Link:
     id: str
     numbers: list[int]
     same: list[Any]
-    event: StoredEvent | None
+    event: StoredEvent | None = None
 
 
 @dataclass(slots=True)

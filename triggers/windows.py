@@ -14,11 +14,13 @@ import hashlib
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from triggers.cel_runtime import EvaluationError
 from triggers.localtime import calendar_window, reading, start_of_day
@@ -50,15 +52,14 @@ class Cell(NamedTuple):
     last: int
 
 
-@dataclass(slots=True)
-class WindowState:
+class WindowState(Struct, array_like=True):
     """One user's events of a window, oldest first; `amounts` and `values` beside `instants` where they are kept."""
 
-    instants: list[int] = field(default_factory=list)
-    amounts: list[float] = field(default_factory=list)
-    values: list[str] = field(default_factory=list)
-    cells: dict[int, Cell] = field(default_factory=dict)
-    folded: dict[str, int] = field(default_factory=dict)
+    instants: list[int] = []
+    amounts: list[float] = []
+    values: list[str] = []
+    cells: dict[int, Cell] = {}
+    folded: dict[str, int] = {}
     """The values of folded events, each with its newest time."""
     last_event: str = ""
     """The id of the event that came last, where a crossing is named by it."""

@@ -99,24 +99,22 @@ VERSION_3 = (
     b'67610800000,20458,20456,20457],"trial@1":[null,0]}],{"pair#0/1":[[5,"e1",[0],["x"]],[6,"e2",[0,1],["'
     b'x"],["e1","cart",1767607200000,"web",{"k":"x","n":2.5}]]]}]'
 )
-VERSION_4 = (
-    b"\x04\x00\x00\x01\x9b\x8d\x9a\xef\xa0\xdc\x00\x11\x93\xadEurope/Berlin\xa2de\x81\xa3vip\xc3\x81\xa9marketing\x92"
-    b"\xc3\xcf\x00\x00\x01\x9b\x8d+\x8c\x00\x01\xb00011223344556677\x92\x92\xa2e1\xa2e2\x92\xcf\x00\x00\x01\x9b\x8d\x99i\x00\xcd\xea"
-    b"`\x82\xa1s\x93\xcb?\xf8\x00\x00\x00\x00\x00\x00\xcf\x00\x00\x01\x9b\x8d\x99i\x00\xa2e1\xa6recent\x94\xcb?\xf0\x00\x00\x00\x00\x00\x00\xcf\x00\x00\x01\x9b"
-    b"\x8d\x99i\x00\xa2e1\x91\x92\xcb?\xf0\x00\x00\x00\x00\x00\x00\xcf\x00\x00\x01\x9b\x8d\x99i\x00\x81\xa3t#0\x93\xc3\xcf\x00\x00\x01\x9b\x92\xbf\xc5\x00\xc0\x91\x9e\xa4c"
-    b"art\xa4ff00\xc0\xa1x\xc0\xc0\x95\xa2e1\xa4cart\xcf\x00\x00\x01\x9b\x8d\x99i\x00\xa3web\x82\xa1k\xa1x\xa1n\xcb@\x04\x00\x00\x00"
-    b'\x00\x00\x00\xc0\xa1a\x01\xcf\x00\x00\x01\x9b\x8d\xd0W\x80\xc0\xc2\xcf\x00\x00\x01\x9b\x8d\x99i\x00\x81\xa4cart\x81\xa3"x"\xcf\x00\x00\x01\x9b\x8d\x99i\x00\x81'
-    b"\xa4cart\x91\x94\xcf\x00\x00\x01\x9b\x8d\x97\xe2`\xa2e0\x00\x91\xa1x\x91\x99\xd9 000000000000000000000"
-    b"00000000000\xcf\x00\x00\x01\x9b\x8d\x99i\x00\xa4send\xa6thanks\xc0\xa9marketing\xa5emai"
-    b'l\xa6["e2"]\xa6thanks\x81\xa6thanks\x91\x00\x91\x98\xa6thanks\xa4ff00\xa6["e2"]\xa6t'
-    b"hanks\xd9 00000000000000000000000000000000\xcf\x00\x00\x01\x9b\x8d\x99i\x00"
-    b"\xcf\x00\x00\x01\x9b\x97\xe6!\x00\x91\xa1x\x82\xa3t#0\x92\x92\xcf\x00\x00\x01\x9b\x8d\x97\xe2`\xce\x00\x01\x86\xa0\xa2e1\xb2spent/sum/d"
-    b"istinct\x96\x93\n\n\x00\xa0\x93\xcb?\xf8\x00\x00\x00\x00\x00\x00\xcb\x00\x00\x00\x00\x00\x00\x00\x00\xcb\xc0\x00\x00\x00\x00\x00\x00\x00\x93\xa2'a\xa35."
-    b"0\xa2'a\x91\x95\x03\x02\xcb@\x1e\x00\x00\x00\x00\x00\x00\x05\t\x81\xa2'b\t\x92\xacaa11aa11aa11\x82\xa3big\x92\xc3\xcf\x00\x00"
-    b"\x01\x9b\x8d\x9a\xef\xa0\xa4near\x92\xc2\xcf\x00\x00\x01\x9b\x8d\x9a\xef\xa1\x92\xac00ff00ff00ff\x82\xa7daily@0\x94\xcf\x00"
-    b"\x00\x01\x9b\x8d\xd0W\x80\xcdO\xea\xcdO\xe8\xcdO\xe9\xa7trial@1\x92\xc0\x00\x81\xa8pair#0/1\x92\x94\x05\xa2e1\x91\x00\x91\xa1x"
-    b"\x95\x06\xa2e2\x92\x00\x01\x91\xa1x\x95\xa2e1\xa4cart\xcf\x00\x00\x01\x9b\x8d\x99i\x00\xa3web\x82\xa1k\xa1x\xa1n\xcb@\x04\x00\x00\x00\x00\x00"
-    b"\x00"
+VERSION_4 = bytes.fromhex(
+    "040000019b8d9aefa0dc001393ad4575726f70652f4265726c696ea2646581a3766970c381a96d61726b6574696e6792c3cf0000019b"
+    "8d2b8c00c3b03030313132323333343435353636373782a26531cf0000019b8d996900a26532cf0000019b8d9a536082a17394cb3ff8"
+    "000000000000cf0000019b8d996900a2653190a6726563656e7494cb3ff0000000000000cf0000019b8d996900a265319192cb3ff000"
+    "0000000000cf0000019b8d99690081a374233093c3cf0000019b92bfc500c0919ea463617274a466663030a17895a26531a463617274"
+    "cf0000019b8d996900a377656282a16ba178a16ecb4004000000000000a16101cf0000019b8dd05780c0c0c0c0c0c2cf0000019b8d99"
+    "690081a46361727481a3227822cf0000019b8d99690081a4636172749194cf0000019b8d97e260a265300091a1789199d92030303030"
+    "30303030303030303030303030303030303030303030303030303030cf0000019b8d996900a473656e64a67468616e6b73c0a96d6172"
+    "6b6574696e67a5656d61696ca65b226532225da67468616e6b7381a67468616e6b7391009198a67468616e6b73a466663030a65b2265"
+    "32225da67468616e6b73d9203030303030303030303030303030303030303030303030303030303030303030cf0000019b8d996900cf"
+    "0000019b97e6210091a17882a37423309692cf0000019b8d97e260cf0000019b8d99690090908080a26531b27370656e742f73756d2f"
+    "64697374696e637496930a141493cb3ff8000000000000cb0000000000000000cbc00000000000000093a22761a3352e30a227618103"
+    "9402cb401e000000000000050981a2276209a0ac61613131616131316161313182a362696792c3cf0000019b8d9aefa0a46e65617292"
+    "c2cf0000019b8d9aefa1ac30306666303066663030666682a76461696c79403093cf0000019b8dd05780cd4fea92cd4fe8cd4fe9a774"
+    "7269616c403193c0009081a87061697223302f31929505a26531910091a178c09506a2653292000191a17895a26531a463617274cf00"
+    "00019b8d996900a377656282a16ba178a16ecb4004000000000000"
 )
 COUNTS_OF_VERSION_2 = (
     b'\x02\x80\x00\x00\x00\x00\x00\x00\x00[0,0,0,0,0,{"s":[1.5,20,"e1"],"t#0":[2.0,20,"e2",[],[10,20]]},'
@@ -144,7 +142,9 @@ def test_the_bytes_of_this_version_are_read_and_written_to_the_byte() -> None:
 
 
 def test_what_does_not_follow_from_the_rest_of_an_occurrence_is_written_out() -> None:
-    restarted = replace(STATE.running[0], event=replace(ENTRY, id="e7"), held=True, wake=1767614400000)
+    restarted = replace(
+        STATE.running[0], event=StoredEvent("e7", "cart", 1767607200000, "web", {}), held=True, wake=1767614400000
+    )
     moved = replace(restarted, entered_at=1767607260000, id="named otherwise", key=["x", 2.5], key_text='["x",2.5]')
     later = replace(STATE, running=[restarted, moved, replace(moved, key=None, key_text=None)])
     assert decode("u1", encode(later)) == later
@@ -167,9 +167,9 @@ def test_what_is_written_is_the_newest_version() -> None:
     assert encode(STATE)[0] == 4
 
 
-def test_empty_sections_cost_nothing() -> None:
+def test_empty_sections_cost_a_byte_each() -> None:
     assert decode("u1", encode(UserState(User("u1")))) == UserState(User("u1"))
-    assert len(encode(UserState(User("u1")))) == 10
+    assert len(encode(UserState(User("u1")))) == 9 + 3 + 19
 
 
 def test_state_in_which_nothing_waits_is_due_never() -> None:
