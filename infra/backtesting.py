@@ -19,6 +19,7 @@ from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
 from schemas.events import Event
 from triggers.backtest import BacktestResult, backtest
+from triggers.diagnostics import counted
 
 _READ_EVERY = 10_000
 _EPOCH = date(1970, 1, 1)
@@ -116,8 +117,8 @@ def show_backtest(console: Console, tested: Tested) -> None:
     _show_decisions(console, result)
     rate = result.events / tested.took_s if tested.took_s else 0
     console.print(
-        f"{result.events:,} events of {len(result.states):,} users, {_moment(result.first_ms)[:10]} to "
-        f"{_moment(result.last_ms)[:10]}, in {tested.took_s:.1f} s ({rate:,.0f}/s)"
+        f"{counted(result.events, 'event')} of {counted(len(result.states), 'user')}, "
+        f"{_moment(result.first_ms)[:10]} to {_moment(result.last_ms)[:10]}, in {tested.took_s:.1f} s ({rate:,.0f}/s)"
     )
     for thing, number in sorted(result.counts.items()):
         console.print(f"  {thing}: {number:,}", style="dim")

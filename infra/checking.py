@@ -11,7 +11,7 @@ from infra.apply import Folder, read_folder
 from infra.options import Format
 from senders.render import TemplateError
 from senders.template_names import Needed, needed_names
-from triggers.diagnostics import Diagnostic, Report, nearest, quoted
+from triggers.diagnostics import Diagnostic, Report, counted, nearest, quoted
 from triggers.loader import inspect
 from triggers.rule import Send, Trigger
 
@@ -37,8 +37,9 @@ class Checked:
     def summary(self) -> str:
         """What was looked at and how much was found, as one line."""
         rules, templates = len(self.folder.rules), len(self.folder.templates)
-        looked = f"{_counted(rules, 'rule file')}, {_counted(templates, 'template')}"
-        return f"{looked}: {_counted(self.count('error'), 'problem')}, {_counted(self.count('warning'), 'warning')}"
+        looked = f"{counted(rules, 'rule file')}, {counted(templates, 'template')}"
+        found = (("error", "problem"), ("warning", "warning"), ("note", "note"))
+        return f"{looked}: {', '.join(counted(self.count(severity), word) for severity, word in found)}"
 
 
 def check_paths(paths: Sequence[Path], catalogue: Path | None = None) -> Checked:
@@ -102,6 +103,7 @@ def as_json(checked: Checked) -> dict[str, object]:
         "templates": len(checked.folder.templates),
         "errors": checked.count("error"),
         "warnings": checked.count("warning"),
+        "notes": checked.count("note"),
         "findings": [{**asdict(each), "severity": each.severity} for each in checked.found],
     }
 
@@ -129,7 +131,3 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -19,6 +19,7 @@ from triggers.cel_runtime import EvaluationError, as_ms
 from triggers.cel_tree import SyntaxProblem
 from triggers.cel_writer import Scope
 from triggers.conditions import Condition, Context, compile_condition
+from triggers.diagnostics import counted
 from triggers.state import StoredEvent, User
 
 M = TypeVar("M", bound=BaseModel)
@@ -49,7 +50,7 @@ def show(text: str, event: str | None, user: str | None, as_json: bool) -> bool:
         print_json({"value": value, "type": condition.code.type, "cost": condition.code.cost})
     else:
         console.print(orjson.dumps(value).decode(), markup=False, soft_wrap=True)
-        console.print(f"{condition.code.type}, at most {condition.code.cost} steps", style="dim")
+        console.print(f"{condition.code.type}, at most {counted(condition.code.cost, 'step')}", style="dim")
     return True
 
 

@@ -133,13 +133,14 @@ def apply(
     """
     from infra import checking
     from infra.apply import apply_folder
+    from triggers.diagnostics import counted
 
     checked = checking.check_paths(paths, events)
     checking.show(console, checked, Format.TEXT)
     if checked.wrong:
         raise typer.Exit(EXIT_FAILED)
     manifest = apply_folder(Environment.of(instance).kafka, checked.folder, by)
-    console.print(f"manifest {manifest.number} is current: {len(manifest.texts)} texts")
+    console.print(f"manifest {manifest.number} is current: {counted(len(manifest.texts), 'text')}")
 
 
 def new(

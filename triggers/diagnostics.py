@@ -74,6 +74,7 @@ BESIDE_RULES = frozenset(
 """Codes of what `check` finds with an event catalogue and with templates; loading does not look for them."""
 
 _EXCERPT_WIDTH = 120
+_SAID = {"error": "problem", "warning": "warning", "note": "note"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Diagnostic:
     excerpt: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {self.code} {self.message}"
+        return f"{self.path}:{self.line}:{self.column}: {_SAID[self.severity]}: {self.code} {self.message}"
 
     @property
     def is_warning(self) -> bool:
@@ -188,6 +189,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
         return ""
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(names)}"
+
+
+def counted(number: int, thing: str) -> str:
+    """How many there are of a thing, in words: `1 problem`, `2,000 problems`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def quoted(text: str, limit: int = 60) -> str:

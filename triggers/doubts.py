@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from triggers.contradictions import contradiction
-from triggers.diagnostics import Report, quoted
+from triggers.diagnostics import Report, counted, quoted
 from triggers.localtime import covers
 from triggers.reader import ExpressionUse
 from triggers.rule import Cap, Crossing, Pattern, Quiet, Send, Source, Trigger, WindowCrossing
@@ -152,7 +152,7 @@ def _unreachable(each: Written, obeying: Trigger) -> Iterator[tuple[int, str]]:
             yield (
                 each.place("cap", number),
                 f"a cap of {cap.maximum} per {cap.window} is never reached: "
-                f"`reentry` lets at most {most} earlier sends into it",
+                f"`reentry` lets at most {counted(most, 'earlier send')} into it",
             )
         elif stricter is not None:
             whose = "another cap" if stricter in obeying.caps[:own] else "a policy's cap"

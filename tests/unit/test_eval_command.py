@@ -44,6 +44,10 @@ def test_json_carries_value_type_and_cost() -> None:
     )
 
 
+def test_one_step_is_one_step() -> None:
+    assert ebbtide_eval("1").stdout == "1\nint, at most 1 step\n"
+
+
 def test_a_wrong_expression_is_shown_with_a_caret() -> None:
     done = ebbtide_eval("event.total >= 20 &&\nevnt.gift")
     assert done.exit_code == 1

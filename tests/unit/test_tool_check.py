@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -185,7 +187,27 @@ def test_warnings_and_notes_stop_nothing(folder: Path) -> None:
     )
     leave_only(folder, "template-variable")
     code, out = run("check", folder)
-    assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning")
+    assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning, 0 notes")
+
+
+def test_each_line_says_whether_it_is_a_problem_a_warning_or_a_note_and_the_last_counts_them(folder: Path) -> None:
+    leave_only(folder, "template-attribute")
+    write_rule(folder, "template-attribute", more="unless: x\nafter: 1h\n---\nscore: s\n")
+    code, out = run("check", folder)
+    said = [line.split(": ")[1] for line in out.splitlines() if line.startswith(str(folder))]
+    assert (code, said) == (1, ["problem", "problem", "warning", "note"])
+    assert out.splitlines()[-1] == "1 rule file, 1 template: 2 problems, 1 warning, 1 note"
+    told = json.loads(run("check", "--format", "json", folder)[1])
+    assert (told["errors"], told["warnings"], told["notes"]) == (2, 1, 1)
+
+
+def test_what_keeps_the_rules_from_loading_is_said_and_not_a_warning_before_it(folder: Path) -> None:
+    write_rule(folder, more="when: '!event.gift'\nafer: 1h\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.cli", "test", folder], capture_output=True, text=True, check=False
+    )
+    assert "the rules do not load: " in done.stderr
+    assert "rule.yaml:6:1: problem: unknown-key `afer`" in done.stderr
 
 
 def test_each_rule_is_told_whether_the_order_of_arrival_can_change_its_answer() -> None:

@@ -74,6 +74,6 @@ def test_all_files_are_told_at_once_in_order_of_place() -> None:
     ]
 
 
-def test_a_diagnostic_reads_as_path_line_column_code_message() -> None:
+def test_a_diagnostic_reads_as_path_line_column_severity_code_message() -> None:
     [found] = check(diagnose("unknown-key"), TEMPLATES)
-    assert str(found) == "unknown-key.yaml:4:1: unknown-key `unles` is no key of trigger"
+    assert str(found) == "unknown-key.yaml:4:1: problem: unknown-key `unles` is no key of trigger"
