@@ -97,7 +97,7 @@ def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
     line = _line(parts, node)
     if what == "send":
         step = reader.name(value, "a step's id")
-        if step not in sends and not parts.unread_steps:
+        if step not in sends and not parts.unsure_of_sends:
             raise Problem(value.index, "invalid-value", f"{quoted(step)} is no send of this rule", nearest(step, sends))
         return Expected(at, "send", step, line)
     if what == "drop":

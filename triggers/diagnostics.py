@@ -13,6 +13,7 @@ CODES: dict[str, str] = {
     "yaml-tag": "a tag",
     "yaml-anchor": "an anchor or an alias",
     "yaml-duplicate-key": "a key written twice",
+    "yaml-document": "a document that begins without a line `---`",
     "yaml-empty": "a key without a value",
     "yaml-key": "a key that is not text",
     "yaml-text": "characters that a rule file must not hold",

@@ -162,7 +162,7 @@ def _read_documents(files: Sequence[SourceFile], templates: dict[str, str]) -> _
         report = Report(source)
         found.reports.append(report)
         rule_hash = text_hash(source.text.encode("utf-8", "replace").decode())
-        for node in documents(report):
+        for node in documents(report, KINDS):
             reader.guarded(report, lambda node=node, h=rule_hash, r=report: _document(found, r, node, h), None)  # type: ignore[misc]
     return found
 

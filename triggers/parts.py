@@ -34,6 +34,7 @@ ENTRY = ("event", "user", "score", "metric", "segment", "now")
 MAX_STEPS = 50
 MAX_DATA_FIELDS = 100
 _SCOPES = ("trigger", "key", "purpose", "channel", "all")
+_STEPS = ("send", "wait", "if")
 _LATER_STEPS = ("wait_for", "up_to", "webhook")
 
 
@@ -49,8 +50,8 @@ class Parts:
         """Whether everything that begins the trigger is a crossing or the clock, which have no event's properties."""
         self.grouped: frozenset[str] = frozenset()
         """Those that such a crossing has after all, for it groups its events by them."""
-        self.unread_steps = False
-        """Whether steps were left unread, which may hold the sends that cases name."""
+        self.unsure_of_sends = False
+        """Whether steps were left unread or a template is misnamed, so that cases can name what is no send here."""
 
     def check_crossings(self) -> None:
         """Tells expressions that read properties of an entry event that has none; when all are read."""
@@ -187,15 +188,13 @@ class Parts:
     def send(self, node: Node) -> Send | None:
         """A template's name, or `{template, id, channel, to, data}`."""
         if isinstance(node, Scalar):
-            template = reader.name(node, "a template's name")
-            self.references.templates.append((template, node.index))
+            template = self._template(node)
             return Send(template, template, self.templates.get(template, ""))
         read = Reader(self.report, node, "send", language.keys("MESSAGE"), ("webhook",))
         if isinstance(node, Mapping) and "webhook" in node.items:
             return None
-        template = read.required("template", lambda n: reader.name(n, "a template's name"), "")
-        if template and "template" in read:
-            self.references.templates.append((template, cast(Mapping, node).items["template"].index))
+        self.unsure_of_sends |= "template" not in read
+        template = read.required("template", self._template, "")
         return Send(
             read.optional("id", lambda n: reader.name(n, "a step's id"), template),
             template,
@@ -204,6 +203,13 @@ class Parts:
             read.optional("to", self._address, None),
             read.optional("data", self._data, ()),
         )
+
+    def _template(self, node: Node) -> str:
+        unsure, self.unsure_of_sends = self.unsure_of_sends, True
+        template = reader.name(node, "a template's name")
+        self.references.templates.append((template, node.index))
+        self.unsure_of_sends = unsure or template not in self.templates
+        return template
 
     def _address(self, node: Node) -> Condition | None:
         return self.expressions.compile(node, "to", "text", ROOTS)
@@ -247,9 +253,9 @@ class Parts:
             return
         keys = language.keys("SEND_STEP", "WAIT_STEP", "IF_STEP")
         read = Reader(self.report, node, "a step", keys, _LATER_STEPS)
-        kinds = [key for key in ("send", "wait", "if") if key in read]
-        if any(key in read for key in _LATER_STEPS):
-            self.unread_steps = True
+        kinds = [key for key in _STEPS if key in read]
+        if any(key in read for key in _LATER_STEPS) or any(map(read.misspelt, _STEPS)):
+            self.unsure_of_sends = True
             return
         if len(kinds) != 1:
             raise Problem(node.index, "conflict", "a step is one of send, wait, if or exit", nearest("", kinds))

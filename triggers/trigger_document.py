@@ -143,7 +143,9 @@ def _source(parts: Parts, node: Node) -> Source | None:
 def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:
     """`send` or `steps`, behind the wait of `after`, which is counted from the entry event's time."""
     if ("send" in read) == ("steps" in read):
-        parts.report.add(read.node.index, "conflict", "a trigger has exactly one of `send` and `steps`")
+        parts.unsure_of_sends = True
+        if not read.misspelt("send") and not read.misspelt("steps"):
+            parts.report.add(read.node.index, "conflict", "a trigger has exactly one of `send` and `steps`")
         return ()
     after = read.optional("after", lambda n: parts.wait(n, "after"), Wait(0))
     if "send" in read:
@@ -151,7 +153,7 @@ def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:
         steps: tuple[Step, ...] = (send,) if send else ()
     else:
         steps = read.optional("steps", parts.steps, ())
-        if not any(isinstance(step, Send) for step in steps):
+        if not any(isinstance(step, Send) for step in steps) and not parts.unsure_of_sends:
             parts.report.add(read.place("steps"), "invalid-value", "these steps send nothing", "add a send")
     _check_ids(parts, read, steps)
     return steps if after == Wait(0) else (after, *_moved(steps))

@@ -77,3 +77,18 @@ def test_all_files_are_told_at_once_in_order_of_place() -> None:
 def test_a_diagnostic_reads_as_path_line_column_severity_code_message() -> None:
     [found] = check(diagnose("unknown-key"), TEMPLATES)
     assert str(found) == "unknown-key.yaml:4:1: problem: unknown-key `unles` is no key of trigger"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("send: thank-yuo", "send: {template: thank-yuo}", "send: thank you", "send: {tempalte: thank-you}"),
+        *("sned: thank-you", "stpes: [{send: thank-you}]", "steps: [{send: thank you}]", "steps: [{sned: thank-you}]"),
+        *("onn: ping\nsend: thank-you", "send: thank-you\nunles: x"),
+    ],
+)
+def test_one_mistake_is_one_finding(wrong: str) -> None:
+    on = "" if "onn" in wrong else "on: ping\n"
+    cases = 'cases:\n  - {name: n, given: [{at: "10:00", ping: {}}], expect: [{at: "10:00", send: thank-you}]}\n'
+    found = check([SourceFile("r.yaml", f"trigger: t\npurpose: marketing\n{on}{wrong}\n{cases}")], TEMPLATES)
+    assert len(found) == 1, [str(each) for each in found]
