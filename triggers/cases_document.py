@@ -87,7 +87,7 @@ def _given(parts: Parts, node: Node) -> Given:
     values = {key: plain_value(item) for key, item in value.items.items()}
     if what == "user":
         return Given(at, None, values, _line(parts, node))
-    parts.references.events.append((reader.name(whole.keys[what], "an event's name"), whole.keys[what].index))
+    parts.references.case_events.append((reader.name(whole.keys[what], "an event's name"), whole.keys[what].index))
     parts.references.given.append((what, value))
     return Given(at, what, values, _line(parts, node))
 
@@ -103,8 +103,9 @@ def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
     if what == "drop":
         return Expected(at, "drop", reader.choice(value, "reason", _DROPS), line)
     if what == "exit":
-        parts.references.events.append((reader.name(value, "an event's name"), value.index))
-        return Expected(at, "exit", parts.references.events[-1][0], line)
+        event = reader.name(value, "an event's name")
+        parts.references.case_events.append((event, value.index))
+        return Expected(at, "exit", event, line)
     hint = nearest(what, ("send", "drop", "exit"))
     raise Problem(whole.keys[what].index, "unknown-key", f"{quoted(what)} is nothing to expect", hint)
 

@@ -50,6 +50,8 @@ CODES: dict[str, str] = {
     "negated-optional": "a field negated without asking whether it is there",
     "never-fires": "a rule, or what begins it, that can never send",
     "cap-unreachable": "a cap that can never be reached",
+    "unheard-event": "an event of a case that no rule listens to, named almost as one that is listened to",
+    "nested-properties": "an event of a case with its properties under a key of their own",
     "order-sensitive": "an answer that the order of arrival can change",
     "unknown-event": "an event that the catalogue does not have",
     "unknown-property": "a property that the catalogue's event does not have",
@@ -58,7 +60,12 @@ CODES: dict[str, str] = {
     "template-variable": "a variable that a template uses and `data` does not give",
     "template-attribute": "an attribute of the user that a template shows without asking whether it is there",
 }
-WARNINGS = frozenset({"negated-optional", "never-fires", "cap-unreachable", "template-attribute"})
+WARNINGS = frozenset(
+    {
+        *("negated-optional", "never-fires", "cap-unreachable", "unheard-event", "nested-properties"),
+        "template-attribute",
+    }
+)
 """Codes that are shown and stop nothing."""
 NOTES = frozenset({"order-sensitive"})
 """Codes that say how a rule behaves; nothing is wrong or doubtful."""
@@ -188,8 +195,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if not names:
         return ""
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(names)}"
+    close = closest(word, names)
+    return f"did you mean `{close}`?" if close else f"known here: {', '.join(names)}"
+
+
+def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The known word most like `word`, if one is at least so alike, from 0 to 1; else nothing."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=likeness)), "")
 
 
 def counted(number: int, thing: str) -> str:

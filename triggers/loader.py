@@ -8,6 +8,7 @@ from typing import TypeVar
 from schemas.rules import text_hash
 from triggers import reader
 from triggers.arrival import order_hint, order_note
+from triggers.case_doubts import find_case_doubts
 from triggers.catalogue import check_events, read_catalogue
 from triggers.definitions import read_policy, read_score
 from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
@@ -116,8 +117,8 @@ def inspect(
 ) -> Findings:
     """Everything there is to say about the files, more than loading needs to know.
 
-    `catalogue` are the files that say which events there are; without one, every event is taken to exist. Rules that
-    never send and caps that are never reached are looked for once nothing is wrong.
+    `catalogue` are the files that say which events there are; without one, every event is taken to exist, and those of
+    cases are held against what rules listen to. What is only doubtful is looked for once nothing is wrong.
     """
     found = _read(files, dict(templates))
     events, reports = read_catalogue(catalogue)
@@ -128,6 +129,8 @@ def inspect(
     written = [Written(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
     if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
         find_doubts(found.ruleset(), written)
+        if events is None:
+            find_case_doubts([parts for parts, _, _ in found.documents])
     return Findings(found.diagnostics(), _notes(written), tuple(found.triggers.values()))
 
 

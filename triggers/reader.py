@@ -42,6 +42,9 @@ class References:
     templates: list[tuple[str, int]] = field(default_factory=list)
     policies: list[tuple[str, int]] = field(default_factory=list)
     events: list[tuple[str, int]] = field(default_factory=list)
+    """Events that the document listens to."""
+    case_events: list[tuple[str, int]] = field(default_factory=list)
+    """Events that its cases give or expect."""
     same: list[tuple[tuple[str, ...], str, int]] = field(default_factory=list)
     """Fields that two events share: the arriving event's types, the field, its index."""
     given: list[tuple[str, Mapping]] = field(default_factory=list)
