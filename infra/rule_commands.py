@@ -68,17 +68,17 @@ def run_cases(
     junit: Annotated[Path | None, typer.Option(help="Write the results as JUnit XML too.", dir_okay=False)] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Run again when a file changes, until Ctrl-C.")] = False,
 ) -> None:
-    """Run the cases that the rule files carry, on a virtual clock.
+    """Run the cases that the rule files carry, on a virtual clock, and render the mails that they send.
 
     Example: `ebbtide test examples -k cart`
     """
     from infra import case_runs
 
     def run() -> bool:
-        ran = case_runs.run_paths(paths, name)
+        tested = case_runs.run_paths(paths, name)
         if junit is not None:
-            case_runs.write_junit(ran, junit)
-        return case_runs.show(console, ran)
+            case_runs.write_junit(tested.cases, junit)
+        return case_runs.show(console, tested)
 
     if watch:
         case_runs.watch(console, paths, run)
