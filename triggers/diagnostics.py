@@ -52,6 +52,7 @@ CODES: dict[str, str] = {
     "cap-unreachable": "a cap that can never be reached",
     "unheard-event": "an event of a case that no rule listens to, named almost as one that is listened to",
     "nested-properties": "an event of a case with its properties under a key of their own",
+    "costly-expression": "an expression that may take more than half of the steps that one may",
     "order-sensitive": "an answer that the order of arrival can change",
     "unknown-event": "an event that the catalogue does not have",
     "unknown-property": "a property that the catalogue's event does not have",
@@ -67,7 +68,7 @@ WARNINGS = frozenset(
     }
 )
 """Codes that are shown and stop nothing."""
-NOTES = frozenset({"order-sensitive"})
+NOTES = frozenset({"order-sensitive", "costly-expression"})
 """Codes that say how a rule behaves; nothing is wrong or doubtful."""
 BESIDE_RULES = frozenset(
     {

@@ -1,7 +1,7 @@
 """Rule files into a RuleSet: every problem of every file at once, or the whole set."""
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as AbstractMapping
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -10,6 +10,7 @@ from triggers import reader
 from triggers.arrival import order_hint, order_note
 from triggers.case_doubts import find_case_doubts
 from triggers.catalogue import check_events, read_catalogue
+from triggers.costs import Cost, cost_notes, costs
 from triggers.definitions import read_policy, read_score
 from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
 from triggers.doubts import Written, find_doubts
@@ -33,6 +34,7 @@ class Findings:
     notes: list[Diagnostic]
     triggers: tuple[Trigger, ...]
     """The triggers as far as they could be read; where there is no problem, all of them."""
+    costs: list[Cost]
 
 
 @dataclass(slots=True)
@@ -131,7 +133,9 @@ def inspect(
         find_doubts(found.ruleset(), written)
         if events is None:
             find_case_doubts([parts for parts, _, _ in found.documents])
-    return Findings(found.diagnostics(), _notes(written), tuple(found.triggers.values()))
+    notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents])])
+    costly = costs([(parts, node) for parts, node, _ in found.documents])
+    return Findings(found.diagnostics(), notes, tuple(found.triggers.values()), costly)
 
 
 def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
@@ -142,14 +146,12 @@ def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
     return tuple(name for source in sources if isinstance(source, Pattern) for name in source.types)
 
 
-def _notes(written: Sequence[Written]) -> list[Diagnostic]:
-    found = []
+def _order_notes(written: Sequence[Written]) -> Iterator[Diagnostic]:
     for each in written:
         note, hint = order_note(each.trigger), order_hint(each.trigger)
         if note:
             message = f"{quoted(each.trigger.name)}: {note}"
-            found.append(each.report.at(each.node.index, "order-sensitive", message, hint))
-    return sorted(found)
+            yield each.report.at(each.node.index, "order-sensitive", message, hint)
 
 
 def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:

@@ -210,6 +210,39 @@ def test_what_keeps_the_rules_from_loading_is_said_and_not_a_warning_before_it(f
     assert "rule.yaml:6:1: problem: unknown-key `afer`" in done.stderr
 
 
+NESTED = "event.rows.all(x, event.rows.all(y, x.a + y.b + x.c + y.d > 1))"
+
+
+def test_an_expression_that_comes_near_to_what_one_may_cost_is_noted(folder: Path) -> None:
+    leave_only(folder, "none")
+    rule = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: none\n"
+    (folder / "templates" / "none.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED}'\n")
+    code, out = run("check", folder)
+    [note] = [line for line in out.splitlines() if "costly-expression" in line]
+    said = "note: costly-expression this may take 14,434 steps of the 20,000 that an expression may"
+    assert (code, note) == (0, f"{folder}/rule.yaml:5:7: {said}")
+    (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED.replace(' + x.c + y.d', '')}'\n")
+    assert codes(folder) == []
+
+
+def test_what_each_document_costs_is_told_where_it_is_asked_for(folder: Path) -> None:
+    leave_only(folder, "none")
+    rule = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: none\nkey: user.id\n"
+    score = "---\nscore: s\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
+    (folder / "rule.yaml").write_text(rule + score)
+    assert "step" not in run("check", folder)[1]
+    assert run("check", "--costs", folder)[1].splitlines()[-3:-1] == [
+        f"trigger t: at most 6 steps in 2 expressions; the dearest has 4 of 20,000, at {folder}/rule.yaml:3:26",
+        f"score s: at most 1 step in 1 expression; the dearest has 1 of 20,000, at {folder}/rule.yaml:9:28",
+    ]
+    told = json.loads(run("check", "--format", "json", folder)[1])["costs"]
+    assert told[0] == {
+        **{"document": "trigger t", "path": f"{folder}/rule.yaml", "line": 3, "column": 26},
+        **{"dearest": 4, "total": 6, "expressions": 2},
+    }
+
+
 def test_each_rule_is_told_whether_the_order_of_arrival_can_change_its_answer() -> None:
     notes = {each.message.split("`")[1]: each for each in check_paths([EXAMPLES]).found if each.severity == "note"}
     assert set(notes) == {"cart-abandoned", "win-back"}
