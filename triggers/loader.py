@@ -8,19 +8,21 @@ from typing import TypeVar
 from schemas.rules import text_hash
 from triggers import reader
 from triggers.arrival import order_hint, order_note
+from triggers.cap_doubts import find_cap_doubts
 from triggers.case_doubts import find_case_doubts
 from triggers.catalogue import check_events, read_catalogue
 from triggers.costs import Cost, cost_notes, costs
 from triggers.definitions import read_policy, read_score
 from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
-from triggers.doubts import Written, find_doubts
+from triggers.doubts import find_doubts
 from triggers.parts import Parts
 from triggers.reader import References
 from triggers.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
 from triggers.ruleset import Pin, RuleSet
 from triggers.segment_document import read_metric, read_segment
 from triggers.trigger_document import read_trigger
-from triggers.yaml_tree import Mapping, Node, documents
+from triggers.written import Written, WrittenPolicy
+from triggers.yaml_tree import Mapping, Node, Scalar, documents
 
 KINDS = ("trigger", "score", "metric", "segment", "policy")
 T = TypeVar("T", Trigger, Score, Metric, Segment, Policy)
@@ -55,6 +57,15 @@ class _Files:
     def diagnostics(self) -> list[Diagnostic]:
         """Everything told so far, ordered by place."""
         return sorted(diagnostic for report in self.reports for diagnostic in report.diagnostics)
+
+    def written_policies(self) -> list[WrittenPolicy]:
+        """The policies with where they are written."""
+        named = ((parts.report, node, node.items.get("policy")) for parts, node, _ in self.documents)
+        return [
+            WrittenPolicy(report, node, self.policies[name.text])
+            for report, node, name in named
+            if isinstance(name, Scalar) and name.text in self.policies
+        ]
 
     def ruleset(self, pinned: AbstractMapping[Pin, Trigger] | None = None) -> RuleSet:
         """All of it as one set, with what occurrences keep of earlier texts."""
@@ -130,7 +141,9 @@ def inspect(
     found.reports += reports
     written = [Written(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
     if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
-        find_doubts(found.ruleset(), written)
+        rules = found.ruleset()
+        find_doubts(rules, written)
+        find_cap_doubts(rules, written, found.written_policies())
         if events is None:
             find_case_doubts([parts for parts, _, _ in found.documents])
     notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents])])
