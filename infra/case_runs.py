@@ -83,7 +83,7 @@ def show(console: Console, tested: Tested) -> bool:
     signs = {line[0] for each in ran for line in each.result.diff}
     if legend := [words for sign, words in _LEGEND.items() if sign in signs]:
         console.print("   ".join(legend))
-    if tested.unrendered:
+    if ran and tested.unrendered:
         console.print(tested.unrendered, markup=False, soft_wrap=True)
     console.print(f"{len(ran) - failed} passed, {failed} failed" if ran else "no cases found")
     return failed > 0

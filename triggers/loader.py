@@ -25,6 +25,7 @@ from triggers.written import Written, WrittenPolicy
 from triggers.yaml_tree import Mapping, Node, Scalar, documents
 
 KINDS = ("trigger", "score", "metric", "segment", "policy")
+_HOW_TO_DEFINE = {"template": "write it beside the rules, in templates/{name}.liquid"}
 T = TypeVar("T", Trigger, Score, Metric, Segment, Policy)
 
 
@@ -213,7 +214,11 @@ def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None
 
 
 def _not_a_kind(report: Report, node: Node, kind: str) -> None:
-    later = [k for k in KINDS if isinstance(node, Mapping) and k in node.items]
+    if not isinstance(node, Mapping):
+        hint = "as in trigger: welcome, at the margin, and its other keys below"
+        report.add(node.index, "kind", "a document is a mapping that begins with its kind and name", hint)
+        return
+    later = [k for k in KINDS if k in node.items]
     hint = f"put `{later[0]}` first" if later else nearest(kind, KINDS)
     report.add(node.index, "kind", f"the first key names the kind: {', '.join(KINDS)}; not {quoted(kind)}", hint)
 
@@ -238,7 +243,9 @@ def _check_references(found: _Files, report: Report, references: References) -> 
     for named, known, kind in checks:
         for name, index in named:
             if name not in known:
-                report.add(index, f"unknown-{kind}", f"there is no {kind} {quoted(name)}", nearest(name, known))
+                hint = nearest(name, known) or _HOW_TO_DEFINE.get(kind, "a document `{kind}: {name}` makes one")
+                message = f"there is no {kind} {quoted(name)}"
+                report.add(index, f"unknown-{kind}", message, hint.format(kind=kind, name=name))
     for metric, kept, index in references.metrics:
         if metric in found.metrics and not _keeps(found.metrics[metric], kept):
             hint = f"give it `{kept}: EXPR`, as in {kept}: event.{'total' if kept == 'sum' else 'sku'}"

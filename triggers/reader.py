@@ -55,10 +55,16 @@ class Reader:
     """One mapping being read. Unknown keys are told at once, with the nearest known one, which is then not missed."""
 
     def __init__(
-        self, report: Report, node: Node, what: str, keys: Collection[str], later: Collection[str] = ()
+        self,
+        report: Report,
+        node: Node,
+        what: str,
+        keys: Collection[str],
+        later: Collection[str] = (),
+        example: str = "",
     ) -> None:
         if not isinstance(node, Mapping):
-            raise wrong(node, what, "a mapping of keys to values")
+            raise wrong(node, what, "a mapping of keys to values", example and f"as in {example}")
         self.report = report
         self.node = node
         self.what = what

@@ -21,6 +21,13 @@ MAX_DOCUMENTS = 5_000
 
 _NOT_ALLOWED = re.compile(r"[\t\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _NO_COLON = "could not find expected ':'"
+_SYNTAX_HINTS = {
+    _NO_COLON: "a colon and a blank follow a key, as in send: welcome",
+    "mapping values are not allowed in this context": (
+        "is the line indented as the one before it? An expression that holds a colon and a blank goes in single quotes"
+    ),
+    "did not find expected '-' indicator": "begin it with `- ` like the items above, or indent it like what it is of",
+}
 _CHARACTER_NAMES = {"\t": "a tab", "\ufeff": "a byte order mark"}
 
 
@@ -104,8 +111,8 @@ def _report_syntax(report: Report, error: yaml.MarkedYAMLError) -> None:
 def _syntax_hint(problem: str | None, line: str) -> str:
     if re.fullmatch(r"\s*-[- ]*-\s*", line):
         return "exactly three dashes at the margin, ---, part two documents"
-    if problem == _NO_COLON:
-        return "a colon and a blank follow a key, as in send: welcome"
+    if problem in _SYNTAX_HINTS:
+        return _SYNTAX_HINTS[problem]
     if re.search(r"[\"'?!{}\[\]&|=:]", line):
         return "wrap an expression in single quotes, or write it as a block after `>-`"
     return ""

@@ -115,3 +115,32 @@ def test_a_property_that_an_expression_looks_into_may_hold_others() -> None:
     text = "trigger: t\npurpose: marketing\non: {event: ping, where: event.data.n > 1}\nsend: thank-you\n"
     case = '{name: n, given: [{at: "10:00", ping: {data: {n: 2}}}], expect: [{at: "10:00", send: thank-you}]}'
     assert check([SourceFile("r.yaml", f"{text}cases: [{case}]\n")], TEMPLATES) == []
+
+
+BASE = "trigger: t\npurpose: marketing\non: ping\nsend: thank-you\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("hello", "as in trigger: welcome"),
+        ("score: s\ndecay: linear\nadd: {event: a, points: 1}\n", "as in {curve: exponential, half_life: 14d}"),
+        ("policy: p\nfor: all\nexpires: 1d\n", "or {} for everybody"),
+        ("trigger: t\npurpose: marketing\non: ping\nsteps: {send: thank-you}\n", "begin each step with `- `"),
+        ("trigger: t\npurpose: marketing\non: ping\nsteps: [send: thank-you, wait 2d]\n", "as in wait: 2d"),
+        ("trigger: t\npurpose: marketing\non: ping\nsteps: [{send: thank-you, wait: 2d}]\n", "of its own"),
+        (f"{BASE}when: score.keen > 1\n", "a document `score: keen` makes one"),
+        ("trigger: t\npurpose: marketing\non: ping\n", "as in send: welcome"),
+        (f"{BASE}cap: 1 per 3d\n", "as in {max: 1, per: 3d}"),
+        (f"{BASE}quiet: 21-8\n", 'as in {from: "21:00", to: "08:00"}'),
+        (f"{BASE} cap: {{max: 1, per: 3d}}\n", "is the line indented as the one before it?"),
+        (f"{BASE}unless:\n  - a\n  same: b\n", "begin it with `- ` like the items above"),
+        (f"{BASE}cases: {{name: n}}\n", "begin each case with `- `"),
+        (f"{BASE}cases: [{{name: n, given: {{}}, expect: []}}]\n", "put it into [ ]"),
+        (f'{BASE}cases: [{{name: n, given: [{{at: "10:00", event: ping}}], expect: []}}]\n', "as in ping: {}"),
+        (f"{BASE}cases: [{{name: n, given: [], expect: [{{send: a}}]}}]\n", '{at: "10:00", send: welcome}'),
+    ],
+)
+def test_a_hint_says_what_to_write(text: str, hint: str) -> None:
+    [found] = check([SourceFile("r.yaml", text)], TEMPLATES)
+    assert hint in found.hint
