@@ -1,15 +1,20 @@
 """The mails of cases: each send's template rendered with its data, so that one that would fail fails its case."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 
 from infra.apply import Folder
 from schemas.vocabulary import DeliveryReason
 from senders.mailing import user_names
+from senders.message import HeaderError, Mail, Sender, compose
 from senders.pipeline import Recipient
-from senders.render import Template, TemplateError, parse_template
+from senders.render import Content, Template, TemplateError, parse_template
 from triggers.casefile import CaseResult, Sent
 from triggers.diagnostics import quoted
+
+_SENDER = Sender("Shop", "shop@shop.example")
+_SENT_AT = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 class CaseMails:
@@ -34,17 +39,34 @@ class CaseMails:
         name, profile = sent.message.template, sent.profile
         if name not in self._files:
             return ""
+        file = self._files[name]
         recipient = Recipient(profile.user_id, None, profile.zone, profile.locale, profile.attributes, {})
         try:
-            self._compiled(name).render(sent.message.data, user_names(profile.user_id, recipient))
+            content = self._compiled(name).render(sent.message.data, user_names(profile.user_id, recipient))
+            compose(_mail(sent, content))
         except TemplateError as error:
-            file = self._files[name]
             line = file.text.count("\n", 0, error.index) + 1
             return f"{file.path}:{line}: {_words(error)}"
+        except HeaderError as error:
+            return f"{file.path}: {error}"
         return ""
 
     def _compile(self, name: str) -> Template:
         return parse_template(name, self._files[name].text)
+
+
+def _mail(sent: Sent, content: Content) -> Mail:
+    """The mail as delivery would compose it, with what it fills in made up."""
+    return Mail(
+        command_id=sent.message.command_id,
+        sender=content.sender or _SENDER,
+        to=sent.message.to or _SENDER.address,
+        subject=content.subject,
+        html=content.html,
+        text=content.text,
+        date=_SENT_AT,
+        domain="shop.example",
+    )
 
 
 def _words(error: TemplateError) -> str:

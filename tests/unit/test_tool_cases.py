@@ -130,6 +130,15 @@ def test_what_data_does_not_give_fails_the_mail(data: str, said: str, folder: Pa
     assert lines[2] == f"    ! 11:00 send hello: {folder}/templates/hello.liquid:{said}"
 
 
+def test_a_subject_or_an_address_that_no_header_can_hold_fails_the_mail(folder: Path) -> None:
+    (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("subject: s", 'subject: "{{ n }}"'))
+    mail = f"! 11:00 send hello: {folder}/templates/hello.liquid"
+    (folder / "rule.yaml").write_text(MAILS.replace("DATA", "{n: '\"a\\nb\"'}"))
+    assert run(folder, "-k", "one")[1][2].strip() == f"{mail}: Subject: control characters are not allowed"
+    (folder / "rule.yaml").write_text(MAILS.replace("DATA}", "{n: '\"a\"'}, to: '\"zoë@ë.example\"'}"))
+    assert run(folder, "-k", "one")[1][2].strip().startswith(f"{mail}: To: the address needs SMTPUTF8")
+
+
 def test_a_template_that_cannot_be_used_fails_the_cases_that_send_it(folder: Path) -> None:
     (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("---\nx\n", "---\n{% if %}\n"))
     code, lines = run(folder, "-k", "right")
