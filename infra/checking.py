@@ -113,12 +113,12 @@ def as_json(checked: Checked) -> dict[str, object]:
 
 
 def _show_text(console: Console, checked: Checked, *, costs: bool) -> None:
-    hints = {each.hint for each in checked.found if each.severity == "note"} - {""}
+    hints = {each.hint: each for each in checked.found if each.severity == "note" and each.hint}
     for each in checked.found:
         told = str(each) if each.severity == "note" else each.render()
         console.print(told, markup=False, soft_wrap=True)
-    for hint in sorted(hints):  # the same for many rules: once is enough
-        console.print(f"  hint: {hint}", markup=False, soft_wrap=True)
+        if hints.get(each.hint) is each:  # the same for many rules: once is enough, after the last of them
+            console.print(f"  hint: {each.hint}", markup=False, soft_wrap=True)
     for cost in checked.costs if costs else ():
         console.print(_cost_words(cost), markup=False, soft_wrap=True)
     console.print(checked.summary())

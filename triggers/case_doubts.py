@@ -4,7 +4,8 @@ A case that gives a misspelt event and expects nothing passes, and shows nothing
 """
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as AbstractMapping
 
 from schemas.vocabulary import OutcomeKind
 from triggers.diagnostics import closest, quoted
@@ -26,7 +27,8 @@ def find_case_doubts(documents: Sequence[Parts]) -> None:
     heard = {name for parts in documents for name, _ in parts.references.events}
     heard |= {f"email.{kind.value}" for kind in OutcomeKind}
     given = {name for parts in documents for name, _ in parts.references.case_events}
-    slips = {name: meant for name in given - heard if (meant := _meant(name, heard))}
+    letters = {_letters(name): name for name in sorted(heard)}
+    slips = {name: meant for name in given - heard if (meant := _meant(name, letters))}
     texts = [use.condition.text for parts in documents for use in parts.expressions.uses]
     for parts in documents:
         for name, index in parts.references.case_events:
@@ -41,10 +43,16 @@ def find_case_doubts(documents: Sequence[Parts]) -> None:
                 parts.report.add(index, "nested-properties", message, hint)
 
 
-def _meant(name: str, heard: Collection[str]) -> str:
-    """Which event a misspelt name means, or nothing where it may well be an event of its own."""
-    alike = {_SIGNS.sub("", each).casefold(): each for each in sorted(heard)}
-    meant = alike.get(_SIGNS.sub("", name).casefold()) or closest(name, heard, _NEAR)
+def _letters(name: str) -> str:
+    return _SIGNS.sub("", name).casefold()
+
+
+def _meant(name: str, heard: AbstractMapping[str, str]) -> str:
+    """Which event a misspelt name means, or nothing where it may well be an event of its own.
+
+    `heard` are the events that are listened to, by their letters.
+    """
+    meant = heard.get(_letters(name)) or closest(name, heard.values(), _NEAR)
     return "" if _OPPOSITES.sub("", name) == _OPPOSITES.sub("", meant) else meant
 
 
