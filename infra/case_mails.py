@@ -70,6 +70,8 @@ def _mail(sent: Sent, content: Content) -> Mail:
 
 
 def _words(error: TemplateError) -> str:
+    if error.detail.partition(".")[0] == "event":
+        return f"{quoted(error.detail)} is not there: a template sees the rule's `data` and `user`, and not the event"
     if error.reason is DeliveryReason.UNDEFINED:
         gives = "the case's `user`" if error.detail.startswith("user.") else "the rule's `data`"
         return f"{quoted(error.detail)} is missing; {gives} can give it, or the template a `default`"

@@ -85,6 +85,8 @@ def _check_data(report: Report | None, needed: list[Needed], trigger: Trigger, s
             written = f"send: {{template: {send.template}, data: {{total: event.total}}}}"
             close = nearest(each.name, given) if given else f"the rule gives no data; it would be as in {written}"
             hint = f"{close.removesuffix('?')}; or give it a `default`"
+            if each.name == "event":
+                hint = "a template sees the rule's `data` and `user`, not the event, as in data: {total: event.total}"
             report.add(each.index, "template-variable", message, hint)
 
 

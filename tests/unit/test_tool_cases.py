@@ -196,3 +196,12 @@ def test_watch_runs_again_at_each_change_and_ctrl_c_ends_it_with_0(folder: Path)
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def test_a_mail_that_shows_the_event_is_told_what_a_template_sees(folder: Path) -> None:
+    (folder / "rule.yaml").write_text(MAILS.replace("DATA", "{}"))
+    (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("---\nx", "---\n{{ event.total }}"))
+    told = run(folder, "-k", "one")[1][2]
+    assert told.endswith(
+        "hello.liquid:4: `event` is not there: a template sees the rule's `data` and `user`, and not the event"
+    )

@@ -69,6 +69,15 @@ def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template
     assert {each.code for each in found} == {"template-variable"}
 
 
+def test_a_template_that_shows_the_event_is_told_what_it_sees(folder: Path) -> None:
+    leave_only(folder, "none")
+    (folder / "templates" / "t.liquid").write_text("---\nsubject: s\n---\n{{ event.total }}\n--- text ---\nx\n")
+    write_rule(folder, "t")
+    [found] = check_paths([folder]).found
+    assert (found.code, found.line) == ("template-variable", 4)
+    assert found.hint.startswith("a template sees the rule's `data` and `user`, not the event")
+
+
 def test_a_rule_without_data_is_told_how_to_give_it(folder: Path) -> None:
     leave_only(folder, "template-variable")
     write_rule(folder)
