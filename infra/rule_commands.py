@@ -111,9 +111,11 @@ def backtest(
     folder.load()  # a mistake in the rules shows before a long log is read
     narrator = Narrator(Console(stderr=True))
     with narrator.step(f"read {events}") as step:
-        log = list(backtesting.read_log(events, step.at))
+        beside: set[str] = set()
+        log = list(backtesting.read_log(events, step.at, beside))
     with narrator.step("backtest", len(log)) as step:
         tested = backtesting.run_backtest(folder, log, step.at, print_decision if as_json else None)
+    tested.result.notes.extend(backtesting.note_beside(beside))
     if as_json:
         print_json({"summary": tested.summary()})
     else:
