@@ -110,6 +110,7 @@ def as_json(checked: Checked) -> dict[str, object]:
         "warnings": checked.count("warning"),
         "notes": checked.count("note"),
         "costs": [asdict(each) for each in checked.costs],
+        "cost_limit": MAX_COST,
         "findings": [{**asdict(each), "severity": each.severity} for each in checked.found],
     }
 

@@ -245,8 +245,9 @@ def test_what_each_document_costs_is_told_where_it_is_asked_for(folder: Path) ->
         f"trigger t: at most 6 steps in 2 expressions; the dearest has 4 of 20,000, at {folder}/rule.yaml:3:26",
         f"score s: at most 1 step in 1 expression; the dearest has 1 of 20,000, at {folder}/rule.yaml:9:28",
     ]
-    told = json.loads(run("check", "--format", "json", folder)[1])["costs"]
-    assert told[0] == {
+    told = json.loads(run("check", "--format", "json", folder)[1])
+    assert told["cost_limit"] == 20_000
+    assert told["costs"][0] == {
         **{"document": "trigger t", "path": f"{folder}/rule.yaml", "line": 3, "column": 26},
         **{"dearest": 4, "total": 6, "expressions": 2},
     }
