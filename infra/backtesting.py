@@ -3,13 +3,14 @@
 import gzip
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
 from schemas.events import Event
 from triggers.backtest import BacktestResult, backtest
+from triggers.diagnostics import counted
 
 _READ_EVERY = 10_000
 _EPOCH = date(1970, 1, 1)
@@ -77,23 +79,38 @@ def run_backtest(
     return Tested(result, (datetime.now(UTC) - began).total_seconds())
 
 
-def read_log(log: Path, progress: Callable[[int], None] | None = None) -> Iterator[Event]:
+def read_log(
+    log: Path, progress: Callable[[int], None] | None = None, beside: set[str] | None = None
+) -> Iterator[Event]:
     """The events of a log, one JSON object a line: a file, gzip where it ends in `.gz`, or `-` for standard input.
 
-    Raises BadLog with file and line.
+    Into `beside` go the fields of events without properties that are none of an event's. Raises BadLog with file and
+    line.
     """
     number = 0
     with ExitStack() as stack:
         try:
             for number, line in enumerate(_lines(log, stack), 1):
                 if line.strip():
-                    yield decode(Event, line)
+                    event = decode(Event, line)
+                    if beside is not None and not event.properties:
+                        beside |= orjson.loads(line).keys() - Event.model_fields.keys()
+                    yield event
                 if progress is not None and number % _READ_EVERY == 0:
                     progress(number)
         except DecodeError as error:
             raise BadLog(f"{_named(log)}:{number}: not an event: {error.detail}") from None
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise BadLog(f"{log}:{number + 1}: not a whole gzip file: {error}") from None
+
+
+def note_beside(beside: Collection[str]) -> list[str]:
+    """What to say of fields that stand beside an event's properties; nothing where there are none."""
+    if not beside:
+        return []
+    first = min(beside)
+    form = f'{{"properties": {{"{first}": …}}}}'
+    return [f"{', '.join(sorted(beside)[:10])}: not read beside `properties`, where an event has its fields: {form}"]
 
 
 def _lines(log: Path, stack: ExitStack) -> Iterable[bytes]:
@@ -116,8 +133,8 @@ def show_backtest(console: Console, tested: Tested) -> None:
     _show_decisions(console, result)
     rate = result.events / tested.took_s if tested.took_s else 0
     console.print(
-        f"{result.events:,} events of {len(result.states):,} users, {_moment(result.first_ms)[:10]} to "
-        f"{_moment(result.last_ms)[:10]}, in {tested.took_s:.1f} s ({rate:,.0f}/s)"
+        f"{counted(result.events, 'event')} of {counted(len(result.states), 'user')}, "
+        f"{_moment(result.first_ms)[:10]} to {_moment(result.last_ms)[:10]}, in {tested.took_s:.1f} s ({rate:,.0f}/s)"
     )
     for thing, number in sorted(result.counts.items()):
         console.print(f"  {thing}: {number:,}", style="dim")

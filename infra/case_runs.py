@@ -9,15 +9,23 @@ from xml.etree import ElementTree
 
 from rich.console import Console
 
-from infra.apply import RULE_SUFFIXES, TEMPLATE_SUFFIX, NothingFound, read_folder
+from infra.apply import RULE_SUFFIXES, TEMPLATE_SUFFIX, Folder, NothingFound, read_folder
+from infra.case_mails import CaseMails
 from triggers.casefile import CaseResult, run_case
 from triggers.diagnostics import InvalidRules
-from triggers.loader import load_rules
+from triggers.loader import inspect, load_rules
+from triggers.rule import Send
 
 POLL_S = 0.3
 """How often `--watch` looks at the files: quick for a person, and no load for the machine."""
 _WATCHED = (*RULE_SUFFIXES, TEMPLATE_SUFFIX)
-_STYLES = {"-": "red", "+": "green"}
+_STYLES = {"-": "red", "+": "green", "!": "red"}
+_LEGEND = {
+    "-": "[red]-[/] expected and missing",
+    "+": "[green]+[/] sent and not expected",
+    "!": "[red]![/] a mail that cannot be made",
+    " ": "others happened too",
+}
 
 
 class NoSuchCase(ValueError):
@@ -32,29 +40,51 @@ class Ran:
     took_s: float
 
 
-def run_paths(paths: Sequence[Path], name: str = "") -> list[Ran]:
-    """Runs every case whose rule or name holds `name`; raises InvalidRules, NothingFound, or NoSuchCase."""
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The cases that ran; `unrendered` says why their mails were not made, where they were not."""
+
+    cases: list[Ran]
+    unrendered: str
+
+
+def run_paths(paths: Sequence[Path], name: str = "") -> Tested:
+    """Runs every case whose rule or name holds `name`, and makes each mail that it sends.
+
+    Where the paths hold no template at all, none is missed. Raises InvalidRules, NothingFound, or NoSuchCase.
+    """
     folder = read_folder(*paths)
-    rules = load_rules(folder.rules, folder.template_hashes())
+    rules = load_rules(folder.rules, folder.template_hashes() or _names_of_templates(folder))
+    mails = CaseMails(folder)
     ran = []
     for trigger in rules.written.values():
         for case in trigger.cases:
             if name.casefold() in f"{trigger.name}: {case.name}".casefold():
                 began = time.perf_counter()
-                result = run_case(rules, trigger, case)
+                result = mails.rendered(run_case(rules, trigger, case))
                 ran.append(Ran(result, time.perf_counter() - began))
     if name and not ran:
         raise NoSuchCase(f"no case has {name!r} in its rule or its name; without -k all of them run")
-    return ran
+    return Tested(ran, "" if folder.templates else f"no templates in {folder.root}: the mails were not rendered")
 
 
-def show(console: Console, ran: Sequence[Ran]) -> bool:
+def _names_of_templates(folder: Folder) -> dict[str, str]:
+    """The templates that the rules name, with no text."""
+    steps = [step for trigger in inspect(folder.rules, {}).triggers for step in trigger.steps]
+    return {step.template: "" for step in steps if isinstance(step, Send)}
+
+
+def show(console: Console, tested: Tested) -> bool:
     """Prints every case, what differs under those that failed, and the count; true where one failed."""
+    ran = tested.cases
     for each in ran:
         _show_case(console, each.result)
     failed = sum(not each.result.passed for each in ran)
-    if failed:
-        console.print("[red]-[/] expected and missing   [green]+[/] sent and not expected   others happened too")
+    signs = {line[0] for each in ran for line in each.result.diff}
+    if legend := [words for sign, words in _LEGEND.items() if sign in signs]:
+        console.print("   ".join(legend))
+    if ran and tested.unrendered:
+        console.print(tested.unrendered, markup=False, soft_wrap=True)
     console.print(f"{len(ran) - failed} passed, {failed} failed" if ran else "no cases found")
     return failed > 0
 

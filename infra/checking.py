@@ -11,7 +11,9 @@ from infra.apply import Folder, read_folder
 from infra.options import Format
 from senders.render import TemplateError
 from senders.template_names import Needed, needed_names
-from triggers.diagnostics import Diagnostic, Report, nearest, quoted
+from triggers.cel_cost import MAX_COST
+from triggers.costs import Cost
+from triggers.diagnostics import Diagnostic, Report, counted, nearest, quoted
 from triggers.loader import inspect
 from triggers.rule import Send, Trigger
 
@@ -21,9 +23,10 @@ _GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
 class Checked:
     """What a check found: problems and warnings in order of place, then notes."""
 
-    def __init__(self, folder: Folder, found: list[Diagnostic]) -> None:
+    def __init__(self, folder: Folder, found: list[Diagnostic], costs: list[Cost]) -> None:
         self.folder = folder
         self.found = found
+        self.costs = costs
 
     def count(self, severity: str) -> int:
         """How many findings are an error, a warning or a note."""
@@ -37,8 +40,9 @@ class Checked:
     def summary(self) -> str:
         """What was looked at and how much was found, as one line."""
         rules, templates = len(self.folder.rules), len(self.folder.templates)
-        looked = f"{_counted(rules, 'rule file')}, {_counted(templates, 'template')}"
-        return f"{looked}: {_counted(self.count('error'), 'problem')}, {_counted(self.count('warning'), 'warning')}"
+        looked = f"{counted(rules, 'rule file')}, {counted(templates, 'template')}"
+        found = (("error", "problem"), ("warning", "warning"), ("note", "note"))
+        return f"{looked}: {', '.join(counted(self.count(severity), word) for severity, word in found)}"
 
 
 def check_paths(paths: Sequence[Path], catalogue: Path | None = None) -> Checked:
@@ -46,7 +50,7 @@ def check_paths(paths: Sequence[Path], catalogue: Path | None = None) -> Checked
     folder = read_folder(*paths, catalogue=catalogue)
     rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
     diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers)])
-    return Checked(folder, [*diagnostics, *rules.notes])
+    return Checked(folder, [*diagnostics, *rules.notes], rules.costs)
 
 
 def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnostic]:
@@ -81,18 +85,20 @@ def _check_data(report: Report | None, needed: list[Needed], trigger: Trigger, s
             written = f"send: {{template: {send.template}, data: {{total: event.total}}}}"
             close = nearest(each.name, given) if given else f"the rule gives no data; it would be as in {written}"
             hint = f"{close.removesuffix('?')}; or give it a `default`"
+            if each.name == "event":
+                hint = "a template sees the rule's `data` and `user`, not the event, as in data: {total: event.total}"
             report.add(each.index, "template-variable", message, hint)
 
 
-def show(console: Console, checked: Checked, form: Format) -> None:
-    """Prints what was found, in one of the formats."""
+def show(console: Console, checked: Checked, form: Format, *, costs: bool = False) -> None:
+    """Prints what was found, in one of the formats; as text, with what expressions cost where that is asked for."""
     if form is Format.JSON:
         console.file.write(orjson.dumps(as_json(checked), option=orjson.OPT_INDENT_2).decode() + "\n")
     elif form is Format.GITHUB:
         for each in checked.found:
             console.file.write(annotation(each) + "\n")
     else:
-        _show_text(console, checked)
+        _show_text(console, checked, costs=costs)
 
 
 def as_json(checked: Checked) -> dict[str, object]:
@@ -102,18 +108,28 @@ def as_json(checked: Checked) -> dict[str, object]:
         "templates": len(checked.folder.templates),
         "errors": checked.count("error"),
         "warnings": checked.count("warning"),
+        "notes": checked.count("note"),
+        "costs": [asdict(each) for each in checked.costs],
+        "cost_limit": MAX_COST,
         "findings": [{**asdict(each), "severity": each.severity} for each in checked.found],
     }
 
 
-def _show_text(console: Console, checked: Checked) -> None:
-    hints = {each.hint for each in checked.found if each.severity == "note"} - {""}
+def _show_text(console: Console, checked: Checked, *, costs: bool) -> None:
+    hints = {each.hint: each for each in checked.found if each.severity == "note" and each.hint}
     for each in checked.found:
         told = str(each) if each.severity == "note" else each.render()
         console.print(told, markup=False, soft_wrap=True)
-    for hint in sorted(hints):  # the same for many rules: once is enough
-        console.print(f"  hint: {hint}", markup=False, soft_wrap=True)
+        if hints.get(each.hint) is each:  # the same for many rules: once is enough, after the last of them
+            console.print(f"  hint: {each.hint}", markup=False, soft_wrap=True)
+    for cost in checked.costs if costs else ():
+        console.print(_cost_words(cost), markup=False, soft_wrap=True)
     console.print(checked.summary())
+
+
+def _cost_words(cost: Cost) -> str:
+    words = f"{cost.document}: at most {counted(cost.total, 'step')} in {counted(cost.expressions, 'expression')}"
+    return f"{words}; the dearest has {cost.dearest:,} of {MAX_COST:,}, at {cost.path}:{cost.line}:{cost.column}"
 
 
 def annotation(found: Diagnostic) -> str:
@@ -129,7 +145,3 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

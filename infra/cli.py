@@ -334,13 +334,18 @@ def _one_line(error: Exception) -> str | None:
     if names & MENDABLE:
         return str(error)
     if "triggers.diagnostics.InvalidRules" in names:
-        return f"the rules do not load: {str(error).splitlines()[0]}; `ebbtide check` shows every problem"
+        return f"the rules do not load: {_first_problem(error)}; `ebbtide check` shows every problem"
     if "cimpl.KafkaException" in names:
         return f"Kafka does not answer ({error.args[0].str()}); `make status` tells what runs, `make up` starts it"
     if "psycopg.OperationalError" in names:
         first = str(error).strip().splitlines()[0]
         return f"TimescaleDB does not answer ({first}); `make status` tells what runs, `make up` starts it"
     return _wrong_setting(error, names)
+
+
+def _first_problem(error: Any) -> str:
+    """Of rules that do not load: a warning may stand before what keeps them from loading."""
+    return str(next(each for each in error.diagnostics if not each.is_warning))
 
 
 def _wrong_setting(error: Any, names: set[str]) -> str | None:

@@ -13,15 +13,21 @@ from infra.options import console, print_json
 from schemas.codec import DecodeError, decode
 from schemas.events import Event
 from schemas.profiles import Profile
-from triggers import cel_strict
+from triggers import cel_strict, cel_tree
 from triggers.cel_json import from_json, to_json
 from triggers.cel_runtime import EvaluationError, as_ms
+from triggers.cel_syntax import parse
 from triggers.cel_tree import SyntaxProblem
 from triggers.cel_writer import Scope
 from triggers.conditions import Condition, Context, compile_condition
+from triggers.diagnostics import counted, quoted
 from triggers.state import StoredEvent, User
 
 M = TypeVar("M", bound=BaseModel)
+_FACTS: dict[str, tuple[type[BaseModel], str, str]] = {
+    "event": (Event, "an event", "properties"),
+    "user": (Profile, "a profile", "attributes"),
+}
 _ROOTS = {"event": "--event FILE", "user": "--user FILE", "now": ""}
 
 
@@ -36,21 +42,50 @@ def show(text: str, event: str | None, user: str | None, as_json: bool) -> bool:
     except SyntaxProblem as problem:
         _show_problem(text, problem, as_json)
         return False
-    context = _context(condition, event, user)
+    _check_given(condition, {"event": event, "user": user})
+    data = {"event": _json(event), "user": _json(user)}
+    context = _context(data, {"event": event, "user": user})
+    hint = "; ".join(_misplaced(text, data))
+    more = {"hint": hint} if hint else {}
     try:
         value = to_json(condition.any(context))
     except EvaluationError as error:
         if as_json:
-            print_json({"error": {"code": "evaluation", "message": str(error)}})
+            print_json({"error": {"code": "evaluation", "message": str(error), **more}})
         else:
             console.print(f"no value: {error}", markup=False, soft_wrap=True)
+            _show_hint(hint)
         return False
     if as_json:
-        print_json({"value": value, "type": condition.code.type, "cost": condition.code.cost})
+        print_json({"value": value, "type": condition.code.type, "cost": condition.code.cost, **more})
     else:
         console.print(orjson.dumps(value).decode(), markup=False, soft_wrap=True)
-        console.print(f"{condition.code.type}, at most {condition.code.cost} steps", style="dim")
+        console.print(f"{condition.code.type}, at most {counted(condition.code.cost, 'step')}", style="dim")
+        _show_hint(hint)
     return True
+
+
+def _show_hint(hint: str) -> None:
+    if hint:
+        console.print(f"  hint: {hint}", markup=False, soft_wrap=True)
+
+
+def _misplaced(text: str, data: dict[str, Any]) -> Iterator[str]:
+    """Where fields belong that the expression asks for and that stand beside those of an event or a profile."""
+    asked = {
+        (node.operand.name, node.field)
+        for node in cel_tree.walk(parse(text))
+        if isinstance(node, cel_tree.Select) and isinstance(node.operand, cel_tree.Name)
+    }
+    for root, (model, what, under) in _FACTS.items():
+        found = data[root] if isinstance(data[root], dict) else {}
+        wanted = sorted(field for name, field in asked if name == root and field not in (found.get(under) or {}))
+        for key in found.keys() - model.model_fields.keys():
+            inside = found[key] if isinstance(found[key], dict) else {}
+            field = next((field for field in wanted if field == key or field in inside), None)
+            if field is not None:
+                form = f'{{"{under}": {{"{field}": …}}}}'
+                yield f"{what} has its fields under `{under}`, as in {form}; beside it, {quoted(key)} is not read"
 
 
 def _show_problem(text: str, problem: SyntaxProblem, as_json: bool) -> None:
@@ -66,32 +101,36 @@ def _show_problem(text: str, problem: SyntaxProblem, as_json: bool) -> None:
     console.print(shown, markup=False, soft_wrap=True)
 
 
-def _context(condition: Condition, event: str | None, user: str | None) -> Context:
-    given = {"event": event, "user": user, "now": "now"}
+def _check_given(condition: Condition, places: dict[str, str | None]) -> None:
     for root in sorted(condition.code.roots):
-        if given[root] is None:
+        if root != "now" and places[root] is None:
             raise BadInput(f"the expression reads `{root}`: give one by {_ROOTS[root]}")
+
+
+def _context(data: dict[str, Any], places: dict[str, str | None]) -> Context:
     now = datetime.now(UTC)
-    found = _read(Event, event, "event", {"id": "event", "type": "event", "user_id": None, "time": now.isoformat()})
-    profile = _read(Profile, user, "user", {"user_id": "user"})
+    made_up = {"id": "event", "type": "event", "user_id": None, "time": now.isoformat()}
+    found = _read(Event, data["event"], f"{places['event']}: no event", made_up)
+    profile = _read(Profile, data["user"], f"{places['user']}: no user", {"user_id": "user"})
     stored = StoredEvent(found.id, found.type, as_ms(found.time), found.source, found.properties)
     known = User(profile.user_id, profile.zone, profile.locale, profile.attributes)
     return Context(stored, known, None, lambda _: 0.0, as_ms(now))
 
 
-def _read(model: type[M], place: str | None, what: str, otherwise: dict[str, Any]) -> M:
-    """The fact in a file; what it need not say for this is made up. Raises BadInput."""
+def _read(model: type[M], data: Any, wrong: str, otherwise: dict[str, Any]) -> M:
+    """The fact that the data is; what it need not say for this is made up. Raises BadInput."""
     try:
-        data = orjson.loads(b"{}" if place is None else _bytes(place))
         return decode(model, orjson.dumps({**otherwise, **data} if isinstance(data, dict) else data))
+    except DecodeError as error:
+        raise BadInput(f"{wrong}: {error.detail}") from None
+
+
+def _json(place: str | None) -> Any:
+    """What a file holds; an empty object where there is none."""
+    try:
+        return {} if place is None else orjson.loads(b"".join(_lines(place)))
     except orjson.JSONDecodeError as error:
         raise BadInput(f"{place}: not JSON: {error}") from None
-    except DecodeError as error:
-        raise BadInput(f"{place}: no {what}: {error.detail}") from None
-
-
-def _bytes(place: str) -> bytes:
-    return b"".join(_lines(place))
 
 
 def _lines(place: str) -> Iterator[bytes]:

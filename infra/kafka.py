@@ -135,11 +135,11 @@ class Publisher:
         """Waits until all is written; raises PublishError where something is not."""
         left = self._producer.flush(timeout_s)
         if left:
-            raise PublishError(f"{left} records were not written within {timeout_s:g} s; is Kafka up?")
+            raise PublishError(f"records not written within {timeout_s:g} s: {left}; is Kafka up?")
         if self._failed:
             count, first = len(self._failed), self._failed[0]
             self._failed.clear()
-            raise PublishError(f"{count} records were refused, the first with: {first}")
+            raise PublishError(f"records refused: {count}, the first with: {first}")
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is None:

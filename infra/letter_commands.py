@@ -106,6 +106,7 @@ def replay_letters(
     from infra import replay
     from infra.demo.narrator import Narrator
     from infra.sole_writer import SoleWriter
+    from triggers.diagnostics import counted
 
     kafka = Environment.of(instance).kafka
     wish = replay.Wish(_selection(cause, topic, since, until, place), limit, again, force)
@@ -118,7 +119,7 @@ def replay_letters(
             _show_plan(planned)
         count = sum(each.skipped is None for each in planned)
         if writer is not None and count:
-            if not yes and not typer.confirm(f"Send {count} records again?", err=True):
+            if not yes and not typer.confirm(f"Send {counted(count, 'record')} again?", err=True):
                 raise typer.Exit(EXIT_FAILED)
             with Narrator(Console(stderr=True)).step("sending again", count) as step:
                 replay.send(writer, planned, step.at)

@@ -6,7 +6,6 @@ Sample data comes from the rules beside the template: from the first of their ca
 import asyncio
 import sys
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -37,7 +36,6 @@ from triggers.diagnostics import InvalidRules
 from triggers.loader import load_rules
 from triggers.rule import Send
 
-_KNOWN_OF_CASES = ("score", "metric", "consent", "variant", "held_out", "zone", "locale")
 _ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
@@ -87,18 +85,11 @@ def _from_cases(template: Path) -> Sample | None:
         if template.stem not in {step.template for step in trigger.steps if isinstance(step, Send)}:
             continue
         for case in trigger.cases:
-            for message in run_case(rules, trigger, case).messages:
-                if message.template == template.stem:
-                    return Sample(
-                        message.data, _case_user(case.user), f"data of the case “{case.name}” of {trigger.name}"
-                    )
+            for sent in run_case(rules, trigger, case).sent:
+                if sent.message.template == template.stem:
+                    user = _recipient("u1", sent.profile.attributes, sent.profile.zone, sent.profile.locale)
+                    return Sample(sent.message.data, user, f"data of the case “{case.name}” of {trigger.name}")
     return None
-
-
-def _case_user(user: Mapping[str, object]) -> Recipient:
-    attributes = {key: value for key, value in user.items() if key not in _KNOWN_OF_CASES}
-    zone, locale = user.get("zone"), user.get("locale")
-    return _recipient("u1", attributes, None if zone is None else str(zone), None if locale is None else str(locale))
 
 
 def _recipient(

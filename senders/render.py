@@ -6,7 +6,7 @@ it: the command's `data` at top level, and `user`.
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from liquid import BoundTemplate, Environment, FalsyStrictUndefined
@@ -67,19 +67,45 @@ class Template:
     """A compiled template."""
 
     sender: Sender | None
-    subject: BoundTemplate
-    preheader: BoundTemplate | None
-    html: BoundTemplate
-    text: BoundTemplate
+    subject: "_Compiled"
+    preheader: "_Compiled | None"
+    html: "_Compiled"
+    text: "_Compiled"
 
     def render(self, data: dict[str, Any], user: dict[str, Any]) -> Content:
-        """The content for one user; raises TemplateError, naming the variable where one is missing."""
+        """The content for one user; raises TemplateError with the place, naming the variable where one is missing."""
         names = {**data, "user": user}
-        html = _rendered(self.html, names)
+        html = self.html.render(names)
         if self.preheader is not None:
-            html = _with_preheader(html, _rendered(self.preheader, names))
-        subject = " ".join(_rendered(self.subject, names).split(" ")).strip()
-        return Content(self.sender, subject, html, _rendered(self.text, names))
+            html = _with_preheader(html, self.preheader.render(names))
+        subject = " ".join(self.subject.render(names).split(" ")).strip()
+        return Content(self.sender, subject, html, self.text.render(names))
+
+
+class _Compiled(NamedTuple):
+    """One part of a template, and where it begins in the template's text."""
+
+    part: BoundTemplate
+    offset: int
+
+    def render(self, names: dict[str, Any]) -> str:
+        """The part with these names; raises TemplateError with the place of what fails."""
+        try:
+            return self.part.render(names)
+        except UndefinedError as error:
+            message = _first_line(error)
+            named = _NAMED.search(message)
+            detail = named.group(1) if named else message
+            raise TemplateError(DeliveryReason.UNDEFINED, detail, self._place(error)) from None
+        except (ResourceLimitError, RecursionError) as error:
+            raise TemplateError(DeliveryReason.RENDER_LIMIT, type(error).__name__, self._place(error)) from None
+        except (LiquidError, ArithmeticError, ValueError, TypeError) as error:
+            # A filter met a value it cannot take. The message may quote that value, so only the error's kind is kept.
+            raise TemplateError(DeliveryReason.TEMPLATE_INVALID, type(error).__name__, self._place(error)) from None
+
+    def _place(self, error: Exception) -> int:
+        token = error.token if isinstance(error, LiquidError) else None
+        return self.offset + max(0, token.start_index if token else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +138,7 @@ def parse_template(name: str, body: str) -> Template:
 
 def _parse(body: str) -> Template:
     fields, parts = split_template(body)
-    compiled = {part.name: part.compiled() for part in parts}
+    compiled = {part.name: _Compiled(part.compiled(), part.offset) for part in parts}
     return Template(
         sender=_sender(fields.get("from")),
         subject=compiled["subject"],
@@ -167,20 +193,6 @@ def _sender(text: str | None) -> Sender | None:
         return None if text is None else Sender.parse(text)
     except HeaderError as error:
         raise TemplateError(DeliveryReason.TEMPLATE_INVALID, f"front matter: {error}") from None
-
-
-def _rendered(template: BoundTemplate, names: dict[str, Any]) -> str:
-    try:
-        return template.render(names)
-    except UndefinedError as error:
-        message = _first_line(error)
-        named = _NAMED.search(message)
-        raise TemplateError(DeliveryReason.UNDEFINED, named.group(1) if named else message) from None
-    except (ResourceLimitError, RecursionError) as error:
-        raise TemplateError(DeliveryReason.RENDER_LIMIT, type(error).__name__) from None
-    except (LiquidError, ArithmeticError, ValueError, TypeError) as error:
-        # A filter met a value it cannot take. The message may quote that value, so only the error's kind is kept.
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, type(error).__name__) from None
 
 
 def _first_line(error: LiquidError) -> str:

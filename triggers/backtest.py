@@ -10,6 +10,7 @@ from schemas.events import Event
 from schemas.profiles import Profile
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
 from triggers.cel_runtime import as_ms
+from triggers.diagnostics import counted
 from triggers.evaluator import Evaluator
 from triggers.localtime import iso_week
 from triggers.ruleset import RuleSet
@@ -173,10 +174,10 @@ def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
     else:
         without = sum(user_id not in run.profiles for user_id in run.result.states)
         if without:
-            told.append(f"{without} users have no profile, and so no consent")
+            told.append(f"{counted(without, 'user')} without a profile, and so without consent")
     told.append("no outcomes: nobody opens, clicks or unsubscribes, and no reservation is given back")
     if any(trigger.settle_ms for trigger in run.evaluator.rules.triggers.values()):
         told.append("events arrive at their own time here: settling changes nothing but the instant")
     waiting = sum(state.next_due() is not None for state in run.result.states.values())
-    told.append(f"{waiting} users have timers after the last event")
+    told.append(f"{counted(waiting, 'user')} with timers after the last event")
     return told

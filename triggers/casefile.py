@@ -26,6 +26,16 @@ _MAX_TIMERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """One message that a case sent: when, as the case would write it, and the user's profile at that moment."""
+
+    at: str
+    step: str
+    message: Message
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
 class CaseResult:
     """One case and how it went. `diff` is empty where it passed: `-` was expected, `+` happened, blank explains."""
 
@@ -35,7 +45,7 @@ class CaseResult:
     line: int
     passed: bool
     diff: tuple[str, ...] = ()
-    messages: tuple[Message, ...] = ()
+    sent: tuple[Sent, ...] = ()
     """What it sent, which is good sample data for a template."""
 
 
@@ -50,12 +60,9 @@ class _Happened:
 class _Log:
     happened: list[_Happened] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    messages: list[Message] = field(default_factory=list)
 
     def take(self, effects: Effects, at_ms: int) -> None:
         for decision in effects.records:
-            if decision.message is not None:
-                self.messages.append(decision.message)
             if decision.outcome is DecisionOutcome.SEND:
                 self.happened.append(_Happened(at_ms, "send", decision.step))
             elif decision.reason is not None:
@@ -75,7 +82,7 @@ def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "
     evaluator = Evaluator(_rules_of(rules, trigger, case), default_zone)
     run = _Run(evaluator, trigger, case, default_zone)
     diff = run.diff()
-    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff), tuple(run.log.messages))
+    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff), tuple(run.sent))
 
 
 def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
@@ -101,6 +108,7 @@ class _Run:
         self.state = UserState(User(_USER))
         self.user = dict(case.user)
         self.log = _Log()
+        self.sent: list[Sent] = []
         self._play()
 
     def _at(self, at: At) -> int:
@@ -112,7 +120,7 @@ class _Run:
         lines = sorted(((self._at(parse_at(g.at)), n, g) for n, g in enumerate(self.case.given)), key=lambda x: x[:2])
         for at_ms, number, given in lines:
             self._fire(at_ms - 1)
-            self.log.take(self._give(given, number, at_ms), at_ms)
+            self._take(self._give(given, number, at_ms), at_ms)
         self._fire(self._end(lines[-1][0] if lines else begin))
 
     def _end(self, last: int) -> int | None:
@@ -135,12 +143,19 @@ class _Run:
         )
         return self.evaluator.apply_event(self.state, event, at_ms)
 
+    def _take(self, effects: Effects, at_ms: int) -> None:
+        self.log.take(effects, at_ms)
+        for decision in effects.records:
+            if decision.message is not None:
+                at = show(at_ms, self.zone, self.start)
+                self.sent.append(Sent(at, decision.step, decision.message, self._profile(at_ms)))
+
     def _fire(self, until: int | None) -> None:
         for _ in range(_MAX_TIMERS):
             due = self.state.next_due()
             if due is None or (until is not None and due > until):
                 return
-            self.log.take(self.evaluator.fire_due(self.state, due), due)
+            self._take(self.evaluator.fire_due(self.state, due), due)
         self.log.problems.append(f"more than {_MAX_TIMERS} timers fired; the case was stopped")
 
     def _profile(self, at_ms: int) -> Profile:

@@ -21,7 +21,7 @@ _MEASURES = ("count", "sum", "distinct")
 def read_cases(parts: Parts, node: Node, sends: frozenset[str], *, recurs: bool = False) -> tuple[Case, ...]:
     """Every case of a trigger whose sends have these ids; one that `recurs` by the clock needs an end."""
     if not isinstance(node, Sequence):
-        raise reader.wrong(node, "cases", "a list")
+        raise reader.wrong(node, "cases", "a list", "begin each case with `- `, as in - name: at once")
     return reader.several(parts.report, node, lambda item: _case(parts, item, sends, recurs=recurs))
 
 
@@ -35,8 +35,8 @@ def _case(parts: Parts, node: Node, sends: frozenset[str], *, recurs: bool) -> C
         name=read.required("name", lambda n: reader.text(n, "name"), ""),
         start=read.optional("start", lambda n: _time(n, start=True), DEFAULT_START),
         user=read.optional("user", lambda n: _user(parts, n), {}),
-        given=read.required("given", lambda n: _lines(parts, n, _given), ()),
-        expect=read.required("expect", lambda n: _lines(parts, n, lambda p, i: _expected(p, i, sends)), ()),
+        given=read.required("given", lambda n: _lines(parts, n, "given", _given), ()),
+        expect=read.required("expect", lambda n: _lines(parts, n, "expect", lambda p, i: _expected(p, i, sends)), ()),
         until=read.optional("until", _time, None),
         policies=policies,
         line=_line(parts, node),
@@ -53,9 +53,9 @@ def _policy(parts: Parts, node: Node) -> str:
     return policy
 
 
-def _lines(parts: Parts, node: Node, parse: Any) -> tuple[Any, ...]:
+def _lines(parts: Parts, node: Node, what: str, parse: Any) -> tuple[Any, ...]:
     if not isinstance(node, Sequence):
-        raise reader.wrong(node, "a list of lines", "a list")
+        raise reader.wrong(node, what, "a list", "put it into [ ], or begin each line with `- `")
     return reader.several(parts.report, node, lambda item: parse(parts, item)) if node.items else ()
 
 
@@ -68,43 +68,46 @@ def _time(node: Node, *, start: bool = False) -> str:
     return value
 
 
-def _at(node: Node, what: str) -> tuple[str, str, Node, Mapping]:
+def _at(node: Node, what: str, example: str) -> tuple[str, str, Node, Mapping]:
     """A line `{at, WHAT: value}` as (at, what, value, the whole)."""
     if not isinstance(node, Mapping):
         raise reader.wrong(node, what, "{at, …}")
     others = [key for key in node.items if key != "at"]
     if "at" not in node.items or len(others) != 1:
-        raise Problem(node.index, "missing-key", f"{what} has `at` and one other key", 'as in {at: "10:00", NAME: {}}')
+        raise Problem(node.index, "missing-key", f"{what} has `at` and one other key", f"as in {example}")
     return _time(node.items["at"]), others[0], node.items[others[0]], node
 
 
 def _given(parts: Parts, node: Node) -> Given:
-    at, what, value, whole = _at(node, "a given line")
+    at, what, value, whole = _at(node, "a given line", '{at: "10:00", signed_up: {}}')
     if what == "all":
         raise Problem(whole.keys[what].index, "not-yet", "events without a user are not yet supported")
     if not isinstance(value, Mapping):
-        raise reader.wrong(value, f"`{what}`", "a mapping of properties", "{} where it has none")
+        named = value.text if what in ("event", "type") and isinstance(value, Scalar) else ""
+        hint = f"the event's name is the key, as in {named}: {{}}" if named else "{} where it has none"
+        raise reader.wrong(value, f"`{what}`", "a mapping of properties", hint)
     values = {key: plain_value(item) for key, item in value.items.items()}
     if what == "user":
         return Given(at, None, values, _line(parts, node))
-    parts.references.events.append((reader.name(whole.keys[what], "an event's name"), whole.keys[what].index))
+    parts.references.case_events.append((reader.name(whole.keys[what], "an event's name"), whole.keys[what].index))
     parts.references.given.append((what, value))
     return Given(at, what, values, _line(parts, node))
 
 
 def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
-    at, what, value, whole = _at(node, "an expected line")
+    at, what, value, whole = _at(node, "an expected line", '{at: "10:00", send: welcome}')
     line = _line(parts, node)
     if what == "send":
         step = reader.name(value, "a step's id")
-        if step not in sends and not parts.unread_steps:
+        if step not in sends and not parts.unsure_of_sends:
             raise Problem(value.index, "invalid-value", f"{quoted(step)} is no send of this rule", nearest(step, sends))
         return Expected(at, "send", step, line)
     if what == "drop":
         return Expected(at, "drop", reader.choice(value, "reason", _DROPS), line)
     if what == "exit":
-        parts.references.events.append((reader.name(value, "an event's name"), value.index))
-        return Expected(at, "exit", parts.references.events[-1][0], line)
+        event = reader.name(value, "an event's name")
+        parts.references.case_events.append((event, value.index))
+        return Expected(at, "exit", event, line)
     hint = nearest(what, ("send", "drop", "exit"))
     raise Problem(whole.keys[what].index, "unknown-key", f"{quoted(what)} is nothing to expect", hint)
 

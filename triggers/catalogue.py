@@ -69,7 +69,7 @@ def check_events(
 
     `entry` are the types that begin the rule; none where it is begun by something else or the document is no rule.
     """
-    for name, index in references.events:
+    for name, index in (*references.events, *references.case_events):
         if name not in catalogue.events:
             hint = nearest(name, catalogue.events)
             report.add(index, "unknown-event", f"no event {quoted(name)} is in the catalogue", hint)

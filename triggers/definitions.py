@@ -32,7 +32,8 @@ def read_score(parts: Parts, node: Node) -> Score:
 
 def _curve(parts: Parts, node: Node) -> Curve | None:
     keys = sorted({key for names in _CURVES.values() for key in names})
-    read = Reader(parts.report, node, "decay", ("curve", *keys))
+    example = "{curve: exponential, half_life: 14d}"
+    read = Reader(parts.report, node, "decay", ("curve", *keys), example=example)
     curve = read.required("curve", lambda n: reader.choice(n, "curve", tuple(_CURVES)), "")
     if not curve:
         return None
@@ -85,7 +86,8 @@ def read_policy(parts: Parts, node: Node) -> Policy:
 
 
 def _for(parts: Parts, node: Node) -> tuple[str | None, str | None]:
-    read = Reader(parts.report, node, "for", language.keys("FOR"), ("brand",))
+    example = "{purpose: marketing}, or {} for everybody"
+    read = Reader(parts.report, node, "for", language.keys("FOR"), ("brand",), example)
     return (
         read.optional("purpose", lambda n: reader.name(n, "a purpose"), None),
         read.optional("channel", lambda n: reader.name(n, "a channel"), None),

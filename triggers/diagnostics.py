@@ -13,6 +13,7 @@ CODES: dict[str, str] = {
     "yaml-tag": "a tag",
     "yaml-anchor": "an anchor or an alias",
     "yaml-duplicate-key": "a key written twice",
+    "yaml-document": "a document that begins without a line `---`",
     "yaml-empty": "a key without a value",
     "yaml-key": "a key that is not text",
     "yaml-text": "characters that a rule file must not hold",
@@ -49,6 +50,9 @@ CODES: dict[str, str] = {
     "negated-optional": "a field negated without asking whether it is there",
     "never-fires": "a rule, or what begins it, that can never send",
     "cap-unreachable": "a cap that can never be reached",
+    "unheard-event": "an event of a case that no rule listens to, named almost as one that is listened to",
+    "nested-properties": "an event of a case with its properties under a key of their own",
+    "costly-expression": "an expression that may take more than half of the steps that one may",
     "order-sensitive": "an answer that the order of arrival can change",
     "unknown-event": "an event that the catalogue does not have",
     "unknown-property": "a property that the catalogue's event does not have",
@@ -57,9 +61,14 @@ CODES: dict[str, str] = {
     "template-variable": "a variable that a template uses and `data` does not give",
     "template-attribute": "an attribute of the user that a template shows without asking whether it is there",
 }
-WARNINGS = frozenset({"negated-optional", "never-fires", "cap-unreachable", "template-attribute"})
+WARNINGS = frozenset(
+    {
+        *("negated-optional", "never-fires", "cap-unreachable", "unheard-event", "nested-properties"),
+        "template-attribute",
+    }
+)
 """Codes that are shown and stop nothing."""
-NOTES = frozenset({"order-sensitive"})
+NOTES = frozenset({"order-sensitive", "costly-expression"})
 """Codes that say how a rule behaves; nothing is wrong or doubtful."""
 BESIDE_RULES = frozenset(
     {
@@ -74,6 +83,7 @@ BESIDE_RULES = frozenset(
 """Codes of what `check` finds with an event catalogue and with templates; loading does not look for them."""
 
 _EXCERPT_WIDTH = 120
+_SAID = {"error": "problem", "warning": "warning", "note": "note"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,7 @@ class Diagnostic:
     excerpt: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {self.code} {self.message}"
+        return f"{self.path}:{self.line}:{self.column}: {_SAID[self.severity]}: {self.code} {self.message}"
 
     @property
     def is_warning(self) -> bool:
@@ -186,8 +196,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if not names:
         return ""
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(names)}"
+    close = closest(word, names)
+    return f"did you mean `{close}`?" if close else f"known here: {', '.join(names)}"
+
+
+def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The known word most like `word`, if one is at least so alike, from 0 to 1; else nothing."""
+    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=likeness)), "")
+
+
+def counted(number: int, thing: str) -> str:
+    """How many there are of a thing, in words: `1 problem`, `2,000 problems`."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def quoted(text: str, limit: int = 60) -> str:

@@ -1,26 +1,31 @@
 """Rule files into a RuleSet: every problem of every file at once, or the whole set."""
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as AbstractMapping
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from schemas.rules import text_hash
 from triggers import reader
 from triggers.arrival import order_hint, order_note
+from triggers.cap_doubts import find_cap_doubts
+from triggers.case_doubts import find_case_doubts
 from triggers.catalogue import check_events, read_catalogue
+from triggers.costs import Cost, cost_notes, costs
 from triggers.definitions import read_policy, read_score
 from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
-from triggers.doubts import Written, find_doubts
+from triggers.doubts import find_doubts
 from triggers.parts import Parts
 from triggers.reader import References
 from triggers.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
 from triggers.ruleset import Pin, RuleSet
 from triggers.segment_document import read_metric, read_segment
 from triggers.trigger_document import read_trigger
-from triggers.yaml_tree import Mapping, Node, documents
+from triggers.written import Written, WrittenPolicy
+from triggers.yaml_tree import Mapping, Node, Scalar, documents
 
 KINDS = ("trigger", "score", "metric", "segment", "policy")
+_HOW_TO_DEFINE = {"template": "write it beside the rules, in templates/{name}.liquid"}
 T = TypeVar("T", Trigger, Score, Metric, Segment, Policy)
 
 
@@ -32,6 +37,7 @@ class Findings:
     notes: list[Diagnostic]
     triggers: tuple[Trigger, ...]
     """The triggers as far as they could be read; where there is no problem, all of them."""
+    costs: list[Cost]
 
 
 @dataclass(slots=True)
@@ -52,6 +58,15 @@ class _Files:
     def diagnostics(self) -> list[Diagnostic]:
         """Everything told so far, ordered by place."""
         return sorted(diagnostic for report in self.reports for diagnostic in report.diagnostics)
+
+    def written_policies(self) -> list[WrittenPolicy]:
+        """The policies with where they are written."""
+        named = ((parts.report, node, node.items.get("policy")) for parts, node, _ in self.documents)
+        return [
+            WrittenPolicy(report, node, self.policies[name.text])
+            for report, node, name in named
+            if isinstance(name, Scalar) and name.text in self.policies
+        ]
 
     def ruleset(self, pinned: AbstractMapping[Pin, Trigger] | None = None) -> RuleSet:
         """All of it as one set, with what occurrences keep of earlier texts."""
@@ -116,8 +131,8 @@ def inspect(
 ) -> Findings:
     """Everything there is to say about the files, more than loading needs to know.
 
-    `catalogue` are the files that say which events there are; without one, every event is taken to exist. Rules that
-    never send and caps that are never reached are looked for once nothing is wrong.
+    `catalogue` are the files that say which events there are; without one, every event is taken to exist, and those of
+    cases are held against what rules listen to. What is only doubtful is looked for once nothing is wrong.
     """
     found = _read(files, dict(templates))
     events, reports = read_catalogue(catalogue)
@@ -127,8 +142,14 @@ def inspect(
     found.reports += reports
     written = [Written(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
     if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
-        find_doubts(found.ruleset(), written)
-    return Findings(found.diagnostics(), _notes(written), tuple(found.triggers.values()))
+        rules = found.ruleset()
+        find_doubts(rules, written)
+        find_cap_doubts(rules, written, found.written_policies())
+        if events is None:
+            find_case_doubts([parts for parts, _, _ in found.documents])
+    notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents])])
+    costly = costs([(parts, node) for parts, node, _ in found.documents])
+    return Findings(found.diagnostics(), notes, tuple(found.triggers.values()), costly)
 
 
 def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
@@ -139,14 +160,12 @@ def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
     return tuple(name for source in sources if isinstance(source, Pattern) for name in source.types)
 
 
-def _notes(written: Sequence[Written]) -> list[Diagnostic]:
-    found = []
+def _order_notes(written: Sequence[Written]) -> Iterator[Diagnostic]:
     for each in written:
         note, hint = order_note(each.trigger), order_hint(each.trigger)
         if note:
             message = f"{quoted(each.trigger.name)}: {note}"
-            found.append(each.report.at(each.node.index, "order-sensitive", message, hint))
-    return sorted(found)
+            yield each.report.at(each.node.index, "order-sensitive", message, hint)
 
 
 def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
@@ -162,7 +181,7 @@ def _read_documents(files: Sequence[SourceFile], templates: dict[str, str]) -> _
         report = Report(source)
         found.reports.append(report)
         rule_hash = text_hash(source.text.encode("utf-8", "replace").decode())
-        for node in documents(report):
+        for node in documents(report, KINDS):
             reader.guarded(report, lambda node=node, h=rule_hash, r=report: _document(found, r, node, h), None)  # type: ignore[misc]
     return found
 
@@ -195,7 +214,11 @@ def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None
 
 
 def _not_a_kind(report: Report, node: Node, kind: str) -> None:
-    later = [k for k in KINDS if isinstance(node, Mapping) and k in node.items]
+    if not isinstance(node, Mapping):
+        hint = "as in trigger: welcome, at the margin, and its other keys below"
+        report.add(node.index, "kind", "a document is a mapping that begins with its kind and name", hint)
+        return
+    later = [k for k in KINDS if k in node.items]
     hint = f"put `{later[0]}` first" if later else nearest(kind, KINDS)
     report.add(node.index, "kind", f"the first key names the kind: {', '.join(KINDS)}; not {quoted(kind)}", hint)
 
@@ -220,7 +243,9 @@ def _check_references(found: _Files, report: Report, references: References) -> 
     for named, known, kind in checks:
         for name, index in named:
             if name not in known:
-                report.add(index, f"unknown-{kind}", f"there is no {kind} {quoted(name)}", nearest(name, known))
+                hint = nearest(name, known) or _HOW_TO_DEFINE.get(kind, "a document `{kind}: {name}` makes one")
+                message = f"there is no {kind} {quoted(name)}"
+                report.add(index, f"unknown-{kind}", message, hint.format(kind=kind, name=name))
     for metric, kept, index in references.metrics:
         if metric in found.metrics and not _keeps(found.metrics[metric], kept):
             hint = f"give it `{kept}: EXPR`, as in {kept}: event.{'total' if kept == 'sum' else 'sku'}"

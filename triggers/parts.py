@@ -7,7 +7,7 @@ from typing import cast
 from triggers import language, reader, shapes
 from triggers.cel_types import ROOTS
 from triggers.conditions import Condition
-from triggers.diagnostics import Problem, Report, nearest
+from triggers.diagnostics import Problem, Report, quoted
 from triggers.reader import Expressions, Reader, References
 from triggers.rule import (
     AnyWait,
@@ -34,6 +34,7 @@ ENTRY = ("event", "user", "score", "metric", "segment", "now")
 MAX_STEPS = 50
 MAX_DATA_FIELDS = 100
 _SCOPES = ("trigger", "key", "purpose", "channel", "all")
+_STEPS = ("send", "wait", "if")
 _LATER_STEPS = ("wait_for", "up_to", "webhook")
 
 
@@ -49,8 +50,8 @@ class Parts:
         """Whether everything that begins the trigger is a crossing or the clock, which have no event's properties."""
         self.grouped: frozenset[str] = frozenset()
         """Those that such a crossing has after all, for it groups its events by them."""
-        self.unread_steps = False
-        """Whether steps were left unread, which may hold the sends that cases name."""
+        self.unsure_of_sends = False
+        """Whether steps were left unread or a template is misnamed, so that cases can name what is no send here."""
 
     def check_crossings(self) -> None:
         """Tells expressions that read properties of an entry event that has none; when all are read."""
@@ -104,7 +105,7 @@ class Parts:
 
     def cap(self, node: Node, *, scope_required: bool = False) -> Cap | None:
         """`{max, per, scope, over}`."""
-        read = Reader(self.report, node, "cap", language.keys("CAP"))
+        read = Reader(self.report, node, "cap", language.keys("CAP"), example="{max: 1, per: 3d}")
         scope = "trigger"
         if "scope" in read or not scope_required:
             scope = read.optional("scope", lambda n: reader.choice(n, "scope", _SCOPES, ("brand",)), scope)
@@ -135,7 +136,8 @@ class Parts:
 
     def quiet(self, node: Node) -> Quiet | None:
         """`{from, to, days, zone, over}` or `{from, through, zone, over}`."""
-        read = Reader(self.report, node, "quiet", language.keys("DAILY", "DATES"))
+        keys = language.keys("DAILY", "DATES")
+        read = Reader(self.report, node, "quiet", keys, example='{from: "21:00", to: "08:00"}')
         where = read.optional("zone", zone, None)
         over = self._over(read, "defer")
         if "through" in read:
@@ -187,15 +189,13 @@ class Parts:
     def send(self, node: Node) -> Send | None:
         """A template's name, or `{template, id, channel, to, data}`."""
         if isinstance(node, Scalar):
-            template = reader.name(node, "a template's name")
-            self.references.templates.append((template, node.index))
+            template = self._template(node)
             return Send(template, template, self.templates.get(template, ""))
         read = Reader(self.report, node, "send", language.keys("MESSAGE"), ("webhook",))
         if isinstance(node, Mapping) and "webhook" in node.items:
             return None
-        template = read.required("template", lambda n: reader.name(n, "a template's name"), "")
-        if template and "template" in read:
-            self.references.templates.append((template, cast(Mapping, node).items["template"].index))
+        self.unsure_of_sends |= "template" not in read
+        template = read.required("template", self._template, "")
         return Send(
             read.optional("id", lambda n: reader.name(n, "a step's id"), template),
             template,
@@ -204,6 +204,13 @@ class Parts:
             read.optional("to", self._address, None),
             read.optional("data", self._data, ()),
         )
+
+    def _template(self, node: Node) -> str:
+        unsure, self.unsure_of_sends = self.unsure_of_sends, True
+        template = reader.name(node, "a template's name")
+        self.references.templates.append((template, node.index))
+        self.unsure_of_sends = unsure or template not in self.templates
+        return template
 
     def _address(self, node: Node) -> Condition | None:
         return self.expressions.compile(node, "to", "text", ROOTS)
@@ -227,32 +234,32 @@ class Parts:
     def steps(self, node: Node) -> tuple[Step, ...]:
         """A list of steps, branches unrolled into jumps."""
         program: list[Step] = []
-        self._sequence(node, program)
+        self._sequence(node, program, "steps")
         written = sum(not isinstance(step, Jump) for step in program)
         if written > MAX_STEPS:
             raise Problem(node.index, "invalid-value", f"{written} steps, more than {MAX_STEPS}", "split the rule")
         return tuple(program)
 
-    def _sequence(self, node: Node, program: list[Step]) -> None:
+    def _sequence(self, node: Node, program: list[Step], what: str) -> None:
         if not isinstance(node, Sequence):
-            raise reader.wrong(node, "steps", "a list")
+            raise reader.wrong(node, what, "a list of steps", "begin each step with `- `, as in - send: welcome")
         for item in node.items:
             reader.guarded(self.report, lambda item=item: self._step(item, program), None)  # type: ignore[misc]
 
     def _step(self, node: Node, program: list[Step]) -> None:
         if isinstance(node, Scalar):
-            word = reader.choice(node, "step", ("exit",))
-            assert word == "exit"
-            program.append(Exit())
+            program.append(self._exit(node))
             return
         keys = language.keys("SEND_STEP", "WAIT_STEP", "IF_STEP")
         read = Reader(self.report, node, "a step", keys, _LATER_STEPS)
-        kinds = [key for key in ("send", "wait", "if") if key in read]
-        if any(key in read for key in _LATER_STEPS):
-            self.unread_steps = True
+        kinds = [key for key in _STEPS if key in read]
+        if any(key in read for key in _LATER_STEPS) or any(map(read.misspelt, _STEPS)):
+            self.unsure_of_sends = True
             return
         if len(kinds) != 1:
-            raise Problem(node.index, "conflict", "a step is one of send, wait, if or exit", nearest("", kinds))
+            self.unsure_of_sends = True
+            hint = "begin each step with a `- ` of its own" if kinds else "as in - send: welcome"
+            raise Problem(node.index, "conflict", "a step is one of send, wait, if or exit", hint)
         if kinds[0] != "if" and ("then" in read or "else" in read):
             raise Problem(node.index, "conflict", "`then` and `else` go with `if`")
         if kinds[0] == "send":
@@ -263,18 +270,26 @@ class Parts:
         else:
             self._branch(read, program)
 
+    def _exit(self, node: Scalar) -> Exit:
+        word, _, rest = node.text.partition(" ")
+        if word in _STEPS:
+            hint = f"a colon and a blank follow the key, as in {word}: {rest or '…'}"
+            raise Problem(node.index, "invalid-value", f"{quoted(node.text)} is no step", hint)
+        reader.choice(node, "step", ("exit",))
+        return Exit()
+
     def _branch(self, read: Reader, program: list[Step]) -> None:
         condition = read.optional("if", lambda n: self._condition(n, "if", ROOTS), None)
         if "then" not in read:
             raise Problem(read.node.index, "missing-key", "`if` needs `then`")
         at = len(program)
         program.append(Exit())
-        read.optional("then", lambda n: self._sequence(n, program), None)
+        read.optional("then", lambda n: self._sequence(n, program, "then"), None)
         if "else" in read:
             jump = len(program)
             program.append(Exit())
             otherwise = len(program)
-            read.optional("else", lambda n: self._sequence(n, program), None)
+            read.optional("else", lambda n: self._sequence(n, program, "else"), None)
             program[jump] = Jump(len(program))
         else:
             otherwise = len(program)

@@ -10,7 +10,6 @@ from triggers.cel_tree import SyntaxProblem
 from triggers.cel_writer import Scope
 from triggers.conditions import Condition, Kind, compile_condition, unguarded_negations
 from triggers.diagnostics import Problem, Report, nearest, quoted
-from triggers.language import KINDS
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence
 
 T = TypeVar("T")
@@ -18,7 +17,6 @@ D = TypeVar("D")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_TEXT = 4_000
-_SEPARATOR = "a line `---` begins the next document"
 
 
 @dataclass(slots=True)
@@ -44,6 +42,9 @@ class References:
     templates: list[tuple[str, int]] = field(default_factory=list)
     policies: list[tuple[str, int]] = field(default_factory=list)
     events: list[tuple[str, int]] = field(default_factory=list)
+    """Events that the document listens to."""
+    case_events: list[tuple[str, int]] = field(default_factory=list)
+    """Events that its cases give or expect."""
     same: list[tuple[tuple[str, ...], str, int]] = field(default_factory=list)
     """Fields that two events share: the arriving event's types, the field, its index."""
     given: list[tuple[str, Mapping]] = field(default_factory=list)
@@ -54,10 +55,16 @@ class Reader:
     """One mapping being read. Unknown keys are told at once, with the nearest known one, which is then not missed."""
 
     def __init__(
-        self, report: Report, node: Node, what: str, keys: Collection[str], later: Collection[str] = ()
+        self,
+        report: Report,
+        node: Node,
+        what: str,
+        keys: Collection[str],
+        later: Collection[str] = (),
+        example: str = "",
     ) -> None:
         if not isinstance(node, Mapping):
-            raise wrong(node, what, "a mapping of keys to values")
+            raise wrong(node, what, "a mapping of keys to values", example and f"as in {example}")
         self.report = report
         self.node = node
         self.what = what
@@ -66,12 +73,16 @@ class Reader:
             if key in later:
                 report.add(place.index, "not-yet", f"`{key}` in {what} is not yet supported", "take it out for now")
             elif key not in keys:
-                hint = _SEPARATOR if {key, what} <= KINDS.keys() else nearest(key, keys)
+                hint = nearest(key, keys)
                 report.add(place.index, "unknown-key", f"{quoted(key)} is no key of {what}", hint)
                 self._hints.add(hint)
 
     def __contains__(self, key: str) -> bool:
         return key in self.node.items
+
+    def misspelt(self, key: str) -> bool:
+        """Whether an unknown key was told to mean this one."""
+        return nearest(key, [key]) in self._hints
 
     def place(self, key: str) -> int:
         """The index of a key that is there."""
@@ -86,7 +97,7 @@ class Reader:
 
     def required(self, key: str, parse: Callable[[Node], T], default: D) -> T | D:
         """As `optional`, but a missing key is told, unless a misspelt one was."""
-        if key not in self.node.items and nearest(key, [key]) not in self._hints:
+        if key not in self.node.items and not self.misspelt(key):
             self.report.add(self.node.index, "missing-key", f"{self.what} needs `{key}`")
         return self.optional(key, parse, default)
 

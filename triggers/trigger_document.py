@@ -32,6 +32,7 @@ from triggers.rule import (
 from triggers.shapes import Schedule, percent
 from triggers.time_sources import TIME_SOURCES, time_source
 from triggers.yaml_tree import Mapping, Node, Scalar
+from triggers.yaml_tree import Sequence as ListNode
 
 LATER_KEYS = ("brand",)
 TRIGGER_KEYS = language.keys("trigger", without=LATER_KEYS)
@@ -143,15 +144,19 @@ def _source(parts: Parts, node: Node) -> Source | None:
 def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:
     """`send` or `steps`, behind the wait of `after`, which is counted from the entry event's time."""
     if ("send" in read) == ("steps" in read):
-        parts.report.add(read.node.index, "conflict", "a trigger has exactly one of `send` and `steps`")
+        parts.unsure_of_sends = True
+        hint = "" if "send" in read else "as in send: welcome"
+        if not read.misspelt("send") and not read.misspelt("steps"):
+            parts.report.add(read.node.index, "conflict", "a trigger has exactly one of `send` and `steps`", hint)
         return ()
     after = read.optional("after", lambda n: parts.wait(n, "after"), Wait(0))
     if "send" in read:
         send = read.optional("send", parts.send, None)
         steps: tuple[Step, ...] = (send,) if send else ()
     else:
+        parts.unsure_of_sends |= not isinstance(read.node.items["steps"], ListNode)
         steps = read.optional("steps", parts.steps, ())
-        if not any(isinstance(step, Send) for step in steps):
+        if not any(isinstance(step, Send) for step in steps) and not parts.unsure_of_sends:
             parts.report.add(read.place("steps"), "invalid-value", "these steps send nothing", "add a send")
     _check_ids(parts, read, steps)
     return steps if after == Wait(0) else (after, *_moved(steps))

@@ -5,6 +5,7 @@ nor deep nesting can hurt.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import yaml
@@ -19,6 +20,14 @@ MAX_DOCUMENTS = 5_000
 """Of one file: a thousand rules have as many values; reading much more than these would take more than a second."""
 
 _NOT_ALLOWED = re.compile(r"[\t\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+_NO_COLON = "could not find expected ':'"
+_SYNTAX_HINTS = {
+    _NO_COLON: "a colon and a blank follow a key, as in send: welcome",
+    "mapping values are not allowed in this context": (
+        "is the line indented as the one before it? An expression that holds a colon and a blank goes in single quotes"
+    ),
+    "did not find expected '-' indicator": "begin it with `- ` like the items above, or indent it like what it is of",
+}
 _CHARACTER_NAMES = {"\t": "a tab", "\ufeff": "a byte order mark"}
 
 
@@ -61,8 +70,11 @@ class Mapping:
 Node = Scalar | Sequence | Mapping
 
 
-def documents(report: Report) -> list[Node]:
-    """The file's documents. Every problem found is in `report`; what follows a syntax error is not read."""
+def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
+    """The file's documents. Every problem found is in `report`; what follows a syntax error is not read.
+
+    `kinds` are keys that only the first of a document can be: another one begins a document whose `---` is missing.
+    """
     text = report.source.text
     if len(text) > MAX_FILE_CHARS:
         report.add(0, "yaml-limit", f"the file has more than {MAX_FILE_CHARS} characters", "split it")
@@ -72,7 +84,7 @@ def documents(report: Report) -> list[Node]:
         name = _CHARACTER_NAMES.get(wrong[0], f"the character U+{ord(wrong[0]):04X}")
         report.add(wrong.start(), "yaml-text", f"{name} is not allowed in a rule file", 'use spaces; in "…" write \\t')
         return []
-    builder = _Builder(report)
+    builder = _Builder(report, frozenset(kinds))
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             builder.take(event)
@@ -87,19 +99,31 @@ def documents(report: Report) -> list[Node]:
 
 def _report_syntax(report: Report, error: yaml.MarkedYAMLError) -> None:
     mark = error.problem_mark or error.context_mark
+    if error.problem == _NO_COLON and error.context_mark:  # it shows on the line after
+        mark = error.context_mark
     index = mark.index if mark else 0
     line = report.source.text[: index + 1].count("\n")
     text = report.source.text.split("\n")[line] if report.source.text else ""
-    looks_like_expression = re.search(r"[\"'?!{}\[\]&|=:]", text) is not None
-    hint = "wrap an expression in single quotes, or write it as a block after `>-`" if looks_like_expression else ""
-    report.add(index, "yaml-syntax", " ".join(filter(None, [error.problem or "not YAML", error.context])), hint)
+    message = " ".join(filter(None, [error.problem or "not YAML", error.context]))
+    report.add(index, "yaml-syntax", message, _syntax_hint(error.problem, text))
+
+
+def _syntax_hint(problem: str | None, line: str) -> str:
+    if re.fullmatch(r"\s*-[- ]*-\s*", line):
+        return "exactly three dashes at the margin, ---, part two documents"
+    if problem in _SYNTAX_HINTS:
+        return _SYNTAX_HINTS[problem]
+    if re.search(r"[\"'?!{}\[\]&|=:]", line):
+        return "wrap an expression in single quotes, or write it as a block after `>-`"
+    return ""
 
 
 class _Builder:
     """Puts events together; `_open` holds the collections that are not closed yet."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, kinds: frozenset[str]) -> None:
         self.report = report
+        self._kinds = kinds
         self.documents: list[Node] = []
         self._open: list[Sequence | Mapping] = []
         self._keys: list[Scalar | None] = []
@@ -134,8 +158,12 @@ class _Builder:
             self._nodes += 1
             if self._nodes > MAX_NODES:
                 raise Problem(_start(event), "yaml-limit", f"the file has more than {MAX_NODES} values", "split it")
-        elif isinstance(event, yaml.DocumentStartEvent) and len(self.documents) >= MAX_DOCUMENTS:
-            raise Problem(_start(event), "yaml-limit", f"the file has more than {MAX_DOCUMENTS} documents", "split it")
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self._count_document(_start(event))
+
+    def _count_document(self, index: int) -> None:
+        if len(self.documents) >= MAX_DOCUMENTS:
+            raise Problem(index, "yaml-limit", f"the file has more than {MAX_DOCUMENTS} documents", "split it")
 
     def _begin(self, event: yaml.NodeEvent, node: Sequence | Mapping) -> None:
         self._check_node(event)
@@ -173,9 +201,20 @@ class _Builder:
             self._check_key(node)
         mapping = self._open[-1]
         assert isinstance(mapping, Mapping)
-        if node.text in mapping.keys:
+        if self._begins_another(mapping, node):
+            message = f"{quoted(node.text)} begins another document, without a line `---` before it"
+            self.report.add(node.index, "yaml-document", message, "write --- on a line of its own above this one")
+            self._count_document(node.index)
+            self._open = [Mapping(node.index, flow=False)]
+            self.documents.append(self._open[0])
+        elif node.text in mapping.keys:
             self.report.add(node.index, "yaml-duplicate-key", f"the key {quoted(node.text)} is written twice")
         self._keys[-1] = node
+
+    def _begins_another(self, mapping: Mapping, key: Scalar) -> bool:
+        """Whether a key at the margin can only be the first of a document, and this document has its first."""
+        first = next(iter(mapping.keys), "")
+        return len(self._open) == 1 and not mapping.flow and {key.text, first} <= self._kinds
 
     def _check_key(self, node: Scalar) -> None:
         if not node.text:

@@ -44,6 +44,10 @@ def test_json_carries_value_type_and_cost() -> None:
     )
 
 
+def test_one_step_is_one_step() -> None:
+    assert ebbtide_eval("1").stdout == "1\nint, at most 1 step\n"
+
+
 def test_a_wrong_expression_is_shown_with_a_caret() -> None:
     done = ebbtide_eval("event.total >= 20 &&\nevnt.gift")
     assert done.exit_code == 1
@@ -60,6 +64,36 @@ def test_a_wrong_expression_is_shown_with_a_caret() -> None:
 def test_an_expression_without_a_value_says_why() -> None:
     done = ebbtide_eval("event.total > 1", "--event", "-", given="{}")
     assert (done.exit_code, done.stdout) == (1, "no value: no such field: total in 'event.total > 1'\n")
+
+
+FLAT = 'an event has its fields under `properties`, as in {"properties": {"total": …}}; beside it, `total` is not read'
+
+
+def test_a_flat_event_is_told_where_its_fields_belong() -> None:
+    flat = '{"type": "cart_updated", "total": 50, "cart_id": "c1"}'
+    done = ebbtide_eval("event.total > 1", "--event", "-", given=flat)
+    assert (done.exit_code, done.stdout) == (
+        1,
+        f"no value: no such field: total in 'event.total > 1'\n  hint: {FLAT}\n",
+    )
+    asked = ebbtide_eval("has(event.total)", "--event", "-", given=flat)
+    assert (asked.exit_code, asked.stdout) == (0, f"false\nbool, at most 3 steps\n  hint: {FLAT}\n")
+    told = json.loads(ebbtide_eval("event.total > 1", "--event", "-", "--json", given=flat).stdout)
+    assert told["error"]["hint"] == FLAT
+    told = json.loads(ebbtide_eval("has(event.total)", "--event", "-", "--json", given=flat).stdout)
+    assert (told["value"], told["hint"]) == (False, FLAT)
+
+
+def test_fields_under_another_key_and_a_flat_profile_are_told_too() -> None:
+    wrapped = ebbtide_eval("event.total > 1", "--event", "-", given='{"data": {"total": 50}}')
+    assert '{"properties": {"total": …}}; beside it, `data` is not read' in wrapped.stdout
+    user = ebbtide_eval("user.plan == 'team'", "--user", "-", given='{"plan": "team"}')
+    assert 'a profile has its fields under `attributes`, as in {"attributes": {"plan": …}}' in user.stdout
+
+
+def test_what_the_expression_does_not_ask_for_may_stand_anywhere() -> None:
+    for given in ('{"properties": {"total": 5}, "tenant": "x"}', '{"properties": {"total": 5}, "total": 6}'):
+        assert "hint" not in ebbtide_eval("event.total > 1", "--event", "-", given=given).stdout
 
 
 @pytest.mark.parametrize(

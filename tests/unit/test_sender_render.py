@@ -58,6 +58,14 @@ def test_the_missing_name_is_told(html: str, named: str) -> None:
     assert refusal(simple(html), {"cart": {}}).detail == named
 
 
+@pytest.mark.parametrize("before", ['subject: "', 'preheader: "', "<body>\n", "--- text ---\n"])
+def test_what_fails_is_told_with_its_place_in_the_file(before: str) -> None:
+    body = '---\nsubject: "s"\npreheader: "p"\n---\n<body>\nx\n--- text ---\nx\n'
+    at = body.index(before) + len(before)
+    error = refusal(f"{body[:at]}Of {{{{ cart.total }}}}{body[at:]}", {"cart": {}})
+    assert (error.detail, error.index) == ("cart.total", at + len("Of {{ "))
+
+
 @pytest.mark.parametrize(
     ("html", "reason"),
     [

@@ -119,3 +119,13 @@ def test_a_chart_fits_its_width_and_shows_whatever_is_there(values: list[int], w
     bottom = lines[-1].split("┤")[1]
     sums = [sum(values[start : start + each]) for start in range(0, len(values), each)]
     assert [char != " " for char in bottom.ljust(len(sums))] == [total > 0 for total in sums]
+
+
+def test_fields_that_stand_beside_the_properties_are_named(folder: Path) -> None:
+    event = {"id": "1", "user_id": "u1", "type": "ping", "time": "2026-01-05T12:00:00Z"}
+    lines = [event | {"total": 5, "cart_id": "c"}, event | {"id": "2", "properties": {"total": 5}, "tenant": "t"}]
+    log = "\n".join(json.dumps(line) for line in lines).encode()
+    told = run(folder, "--events", "-", stdin=log).stdout
+    said = 'cart_id, total: not read beside `properties`, where an event has its fields: {"properties": {"cart_id": …}}'
+    assert f"note: {said}" in told
+    assert "beside" not in run(folder, "--events", "-", stdin=log_of([0])).stdout

@@ -70,6 +70,90 @@ def test_a_name_that_no_case_has_is_a_usage_error(folder: Path) -> None:
     assert "no case has 'nothing'" in str(done.exception)
 
 
+MAIL = """---
+subject: "Of {{ user.city | default: 'here' }}"
+---
+<p>{{ plan }}</p>
+{% if user.city %}{{ user.street }}{% endif %}
+--- text ---
+{{ n | divided_by: m }}
+"""
+MAILS = """trigger: t
+purpose: marketing
+on: ping
+after: 1h
+send: {template: hello, data: DATA}
+cases:
+  - name: one
+    user: {street: a}
+    given: [{at: "10:00", ping: {}}, {at: "10:30", user: {city: b}}]
+    expect: [{at: "11:00", send: hello}]
+  - name: two
+    user: {city: b}
+    given: [{at: "10:00", ping: {}}]
+    expect: [{at: "12:00", send: hello}]
+"""
+
+
+def test_a_mail_that_cannot_be_made_fails_its_case_with_template_line_and_variable(folder: Path) -> None:
+    (folder / "rule.yaml").write_text(MAILS.replace("DATA", "{plan: '1', n: '4', m: '2'}"))
+    mail = folder / "templates" / "hello.liquid"
+    mail.write_text(MAIL)
+    code, lines = run(folder)
+    assert code == 1
+    assert lines == [
+        "✓ t: one",
+        "✗ t: two",
+        f"    {folder}/rule.yaml:11",
+        "    + 11:00 send hello",
+        "    - 12:00 send hello",
+        f"    ! 11:00 send hello: {mail}:5: `user.street` is missing; the case's `user` can give it, or the template "
+        "a `default`",
+        "- expected and missing   + sent and not expected   ! a mail that cannot be made",
+        "1 passed, 1 failed",
+    ]
+    assert run(folder, "--junit", folder / "junit.xml")[0] == 1
+    assert "`user.street` is missing" in (folder / "junit.xml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("{n: '4', m: '2'}", "4: `plan` is missing; the rule's `data` can give it, or the template a `default`"),
+        ("{plan: '1', n: '4', m: '0'}", "7: this cannot be rendered (FilterArgumentError)"),
+    ],
+)
+def test_what_data_does_not_give_fails_the_mail(data: str, said: str, folder: Path) -> None:
+    (folder / "rule.yaml").write_text(MAILS.replace("DATA", data))
+    (folder / "templates" / "hello.liquid").write_text(MAIL)
+    lines = run(folder, "-k", "one")[1]
+    assert lines[2] == f"    ! 11:00 send hello: {folder}/templates/hello.liquid:{said}"
+
+
+def test_a_subject_or_an_address_that_no_header_can_hold_fails_the_mail(folder: Path) -> None:
+    (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("subject: s", 'subject: "{{ n }}"'))
+    mail = f"! 11:00 send hello: {folder}/templates/hello.liquid"
+    (folder / "rule.yaml").write_text(MAILS.replace("DATA", "{n: '\"a\\nb\"'}"))
+    assert run(folder, "-k", "one")[1][2].strip() == f"{mail}: Subject: control characters are not allowed"
+    (folder / "rule.yaml").write_text(MAILS.replace("DATA}", "{n: '\"a\"'}, to: '\"zoë@ë.example\"'}"))
+    assert run(folder, "-k", "one")[1][2].strip().startswith(f"{mail}: To: the address needs SMTPUTF8")
+
+
+def test_a_template_that_cannot_be_used_fails_the_cases_that_send_it(folder: Path) -> None:
+    (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("---\nx\n", "---\n{% if %}\n"))
+    code, lines = run(folder, "-k", "right")
+    assert code == 1
+    assert "hello.liquid:4: this cannot be rendered (hello: HTML part: missing expression)" in lines[2]
+
+
+def test_without_any_template_the_cases_run_and_it_is_said_that_no_mail_was_rendered(folder: Path) -> None:
+    (folder / "templates" / "hello.liquid").unlink()
+    said = f"no templates in {folder}: the mails were not rendered"
+    assert run(folder, "-k", "right") == (0, ["✓ late: right", said, "1 passed, 0 failed"])
+    (folder / "templates" / "other.liquid").write_text(TEMPLATE)
+    assert "no template `hello`" in str(CliRunner().invoke(app, ["test", str(folder)]).exception)
+
+
 def test_junit_has_a_suite_for_each_rule_and_says_what_differed(folder: Path) -> None:
     run(folder, "--junit", folder / "out" / "junit.xml")
     [suite] = ElementTree.parse(folder / "out" / "junit.xml").getroot()  # noqa: S314 - our own file
@@ -112,3 +196,12 @@ def test_watch_runs_again_at_each_change_and_ctrl_c_ends_it_with_0(folder: Path)
         process.wait()
         assert process.stdout is not None
         process.stdout.close()
+
+
+def test_a_mail_that_shows_the_event_is_told_what_a_template_sees(folder: Path) -> None:
+    (folder / "rule.yaml").write_text(MAILS.replace("DATA", "{}"))
+    (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("---\nx", "---\n{{ event.total }}"))
+    told = run(folder, "-k", "one")[1][2]
+    assert told.endswith(
+        "hello.liquid:4: `event` is not there: a template sees the rule's `data` and `user`, and not the event"
+    )

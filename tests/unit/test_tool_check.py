@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,15 @@ def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template
     assert found[0].excerpt.splitlines()[0].strip() == 'preheader: "{{ quantity }} things"'
     assert found[2].hint == "did you mean `missin`; or give it a `default`"
     assert {each.code for each in found} == {"template-variable"}
+
+
+def test_a_template_that_shows_the_event_is_told_what_it_sees(folder: Path) -> None:
+    leave_only(folder, "none")
+    (folder / "templates" / "t.liquid").write_text("---\nsubject: s\n---\n{{ event.total }}\n--- text ---\nx\n")
+    write_rule(folder, "t")
+    [found] = check_paths([folder]).found
+    assert (found.code, found.line) == ("template-variable", 4)
+    assert found.hint.startswith("a template sees the rule's `data` and `user`, not the event")
 
 
 def test_a_rule_without_data_is_told_how_to_give_it(folder: Path) -> None:
@@ -185,7 +196,61 @@ def test_warnings_and_notes_stop_nothing(folder: Path) -> None:
     )
     leave_only(folder, "template-variable")
     code, out = run("check", folder)
-    assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning")
+    assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning, 0 notes")
+
+
+def test_each_line_says_whether_it_is_a_problem_a_warning_or_a_note_and_the_last_counts_them(folder: Path) -> None:
+    leave_only(folder, "template-attribute")
+    write_rule(folder, "template-attribute", more="unless: x\nafter: 1h\n---\nscore: s\n")
+    code, out = run("check", folder)
+    said = [line.split(": ")[1] for line in out.splitlines() if line.startswith(str(folder))]
+    assert (code, said) == (1, ["problem", "problem", "warning", "note"])
+    assert out.splitlines()[-1] == "1 rule file, 1 template: 2 problems, 1 warning, 1 note"
+    told = json.loads(run("check", "--format", "json", folder)[1])
+    assert (told["errors"], told["warnings"], told["notes"]) == (2, 1, 1)
+
+
+def test_what_keeps_the_rules_from_loading_is_said_and_not_a_warning_before_it(folder: Path) -> None:
+    write_rule(folder, more="when: '!event.gift'\nafer: 1h\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "infra.cli", "test", folder], capture_output=True, text=True, check=False
+    )
+    assert "the rules do not load: " in done.stderr
+    assert "rule.yaml:6:1: problem: unknown-key `afer`" in done.stderr
+
+
+NESTED = "event.rows.all(x, event.rows.all(y, x.a + y.b + x.c + y.d > 1))"
+
+
+def test_an_expression_that_comes_near_to_what_one_may_cost_is_noted(folder: Path) -> None:
+    leave_only(folder, "none")
+    rule = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: none\n"
+    (folder / "templates" / "none.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED}'\n")
+    code, out = run("check", folder)
+    [note] = [line for line in out.splitlines() if "costly-expression" in line]
+    said = "note: costly-expression this may take 14,434 steps of the 20,000 that an expression may"
+    assert (code, note) == (0, f"{folder}/rule.yaml:5:7: {said}")
+    (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED.replace(' + x.c + y.d', '')}'\n")
+    assert codes(folder) == []
+
+
+def test_what_each_document_costs_is_told_where_it_is_asked_for(folder: Path) -> None:
+    leave_only(folder, "none")
+    rule = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: none\nkey: user.id\n"
+    score = "---\nscore: s\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
+    (folder / "rule.yaml").write_text(rule + score)
+    assert "step" not in run("check", folder)[1]
+    assert run("check", "--costs", folder)[1].splitlines()[-3:-1] == [
+        f"trigger t: at most 6 steps in 2 expressions; the dearest has 4 of 20,000, at {folder}/rule.yaml:3:26",
+        f"score s: at most 1 step in 1 expression; the dearest has 1 of 20,000, at {folder}/rule.yaml:9:28",
+    ]
+    told = json.loads(run("check", "--format", "json", folder)[1])
+    assert told["cost_limit"] == 20_000
+    assert told["costs"][0] == {
+        **{"document": "trigger t", "path": f"{folder}/rule.yaml", "line": 3, "column": 26},
+        **{"dearest": 4, "total": 6, "expressions": 2},
+    }
 
 
 def test_each_rule_is_told_whether_the_order_of_arrival_can_change_its_answer() -> None:

@@ -17,7 +17,7 @@ def test_a_new_rule_passes_check_and_test_as_it_is(like: Like, name: str, tmp_pa
     write_rule(name, like, tmp_path)
     found = [str(each) for each in check_paths([tmp_path]).found if each.severity != "note"]
     assert found == []
-    ran = run_paths([tmp_path])
+    ran = run_paths([tmp_path]).cases
     assert len(ran) >= 3
     assert [(each.result.name, each.result.diff) for each in ran if not each.result.passed] == []
 

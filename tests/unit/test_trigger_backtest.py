@@ -48,7 +48,7 @@ def test_what_is_due_after_the_last_event_is_left_in_the_states() -> None:
     due = result.states["u1"].next_due()
     assert due is not None
     assert START + 22 * DAY < due < START + 23 * DAY
-    assert "2 users have timers after the last event" in result.notes
+    assert "2 users with timers after the last event" in result.notes
 
 
 def test_without_profiles_consent_is_assumed_and_it_says_so() -> None:
@@ -58,7 +58,7 @@ def test_without_profiles_consent_is_assumed_and_it_says_so() -> None:
 def test_with_profiles_nobody_consents_unasked() -> None:
     result = backtest(rules(RULES), EVENTS, {"u1": Profile(user_id="u1")})
     assert result.by_reason() == {"send": 4, "drop no_consent": 2}
-    assert "1 users have no profile, and so no consent" in result.notes
+    assert "1 user without a profile, and so without consent" in result.notes
 
 
 def test_order_given_keeps_the_log_s_order_under_a_clock_that_never_goes_back() -> None:

@@ -245,7 +245,7 @@ def test_a_case_of_a_schedule_needs_an_end() -> None:
     with pytest.raises(InvalidRules) as caught:
         rules(text)
     [found] = caught.value.diagnostics
-    assert str(found) == "rules.yaml:5:9: missing-key a case of a rule that recurs by the clock needs `until`"
+    assert str(found) == "rules.yaml:5:9: problem: missing-key a case of a rule that recurs by the clock needs `until`"
     assert found.hint == 'until: "+7d 00:00"'
 
 

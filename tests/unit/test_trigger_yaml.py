@@ -3,6 +3,7 @@
 import pytest
 
 from triggers.diagnostics import Report, SourceFile
+from triggers.loader import check
 from triggers.yaml_scalars import Ambiguous, resolve
 from triggers.yaml_tree import Mapping, Scalar, documents, plain_value
 
@@ -97,3 +98,31 @@ def test_a_place_in_an_expression_is_found_through_quoting_and_folding(written: 
     scalar = document.items["k"]
     assert isinstance(scalar, Scalar)
     assert scalar.place_of(scalar.text.index(needle)) == written.index(needle)
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("----", "exactly three dashes at the margin, ---, part two documents"),
+        ("-- -", "exactly three dashes at the margin, ---, part two documents"),
+        ("owner me", "a colon and a blank follow a key, as in send: welcome"),
+        ('when event.x == "a"', "a colon and a blank follow a key, as in send: welcome"),
+    ],
+)
+def test_a_line_that_is_no_key_is_told_on_that_line_and_not_on_the_next(line: str, hint: str) -> None:
+    text = f"trigger: t\npurpose: marketing\n{line}\non: ping\nsend: hello\n"
+    [found] = check([SourceFile("r.yaml", text)], {"hello": "h"})
+    assert (found.line, found.column, found.code, found.hint) == (3, 1, "yaml-syntax", hint)
+
+
+def test_a_document_whose_separator_is_missing_is_read_as_one_of_its_own() -> None:
+    rule = "trigger: NAME\npurpose: marketing\non: ping\nsend: hello\n"
+    text = rule.replace("NAME", "a") + rule.replace("NAME", "b").replace("on: ping", "onn: ping")
+    found = check([SourceFile("r.yaml", text)], {"hello": "h"})
+    assert [(each.line, each.code) for each in found] == [(5, "yaml-document"), (7, "unknown-key")]
+
+
+def test_a_kind_that_is_not_at_the_margin_or_comes_late_begins_no_document() -> None:
+    inside = "trigger: a\ngoal:\n  trigger: b\n  score: c\n"
+    for text in ("purpose: marketing\ntrigger: a\n", inside, "{trigger: a, score: b}"):
+        assert "yaml-document" not in {each.code for each in check([SourceFile("r.yaml", text)], {})}
