@@ -112,6 +112,15 @@ class MapOf:
 Expr: TypeAlias = Literal | Name | Select | Index | Call | Unary | Binary | Logic | Ternary | ListOf | MapOf
 
 
+def conjuncts(node: Expr) -> Iterator[Expr]:
+    """What all must be true where the node is: the operands of `&&`, within each other too, or the node alone."""
+    if isinstance(node, Logic) and node.operator == "&&":
+        for operand in node.operands:
+            yield from conjuncts(operand)
+    else:
+        yield node
+
+
 def children(node: Expr) -> tuple[Expr, ...]:
     """The nodes directly under this one."""
     match node:

@@ -5,7 +5,7 @@ or `any` of a Context, or raises EvaluationError. Nothing else escapes.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, Protocol
@@ -14,7 +14,7 @@ from triggers.cel_compiler import Compiled, compile_tree
 from triggers.cel_runtime import FAILURES, EvaluationError, reason
 from triggers.cel_syntax import parse
 from triggers.cel_time import timestamp_text
-from triggers.cel_tree import Call, Expr, Logic, Name, Select, SyntaxProblem, Unary, walk
+from triggers.cel_tree import Call, Expr, Logic, Name, Select, SyntaxProblem, Unary, conjuncts, walk
 from triggers.cel_values import Timestamp
 from triggers.cel_writer import Scope
 
@@ -188,19 +188,11 @@ def _part_over(text: str, names: frozenset[str]) -> Condition | None:
     tree = parse(text)
     if not isinstance(tree, Logic) or tree.operator != "&&":
         return None
-    operands = tuple(each for each in _conjuncts(tree) if compile_tree(each, Scope()).roots <= names)
+    operands = tuple(each for each in conjuncts(tree) if compile_tree(each, Scope()).roots <= names)
     if not operands:
         return None
     part = replace(tree, operands=operands) if len(operands) > 1 else operands[0]
     return Condition(text, "truth", compile_tree(part, Scope()))
-
-
-def _conjuncts(tree: Expr) -> Iterator[Expr]:
-    if isinstance(tree, Logic) and tree.operator == "&&":
-        for operand in tree.operands:
-            yield from _conjuncts(operand)
-    else:
-        yield tree
 
 
 def unguarded_negations(text: str) -> list[tuple[str, int]]:

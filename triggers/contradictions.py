@@ -5,11 +5,11 @@ contradiction. What cannot be read so narrows nothing.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from triggers.cel_syntax import parse
-from triggers.cel_tree import Binary, Call, Expr, Literal, Logic, Name, Select, Unary
+from triggers.cel_tree import Binary, Call, Expr, Literal, Name, Select, Unary, conjuncts
 
 _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
@@ -52,7 +52,7 @@ def contradiction(texts: Sequence[str], about: str = "") -> Contradiction | None
     """
     known: dict[str, _Known] = {}
     for number, text in enumerate(texts):
-        for part in _conjuncts(parse(text)):
+        for part in conjuncts(parse(text)):
             if isinstance(part, Literal) and part.value is False:
                 return Contradiction(number, part.offset, "this is never true")
             compared = _comparison(part)
@@ -79,14 +79,6 @@ def _agrees(said: _Known, operator: str, value: object) -> bool:
 
 def _fresh(path: str) -> _Known:
     return _Known(low=0.0) if path.startswith("size(") else _Known()
-
-
-def _conjuncts(node: Expr) -> Iterator[Expr]:
-    if isinstance(node, Logic) and node.operator == "&&":
-        for operand in node.operands:
-            yield from _conjuncts(operand)
-    else:
-        yield node
 
 
 def _comparison(node: Expr) -> tuple[str, str, object] | None:
