@@ -111,6 +111,10 @@ class Consumer(FaustConsumer):
         await self.runtime.inputs.learn_ends(lambda: self.should_stop, self.arrived)
 
     @Service.task
+    async def _watch_fetches(self) -> None:
+        await self.runtime.fetch_watch.run(self.sleep, lambda: self.should_stop)
+
+    @Service.task
     async def _take_snapshots(self) -> None:
         await self.runtime.snapshotter.run(self.sleep, lambda: self.should_stop)
 

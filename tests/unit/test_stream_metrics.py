@@ -88,6 +88,12 @@ def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer:
     assert watched.value("checkpoints_lost_total") == 1
 
 
+def test_partitions_that_are_fetched_afresh_are_counted_from_zero(watched: Watched) -> None:
+    assert watched.value("fetch_stalls_total") == 0
+    watched.metrics.stalled(Place("events", 3))
+    assert watched.value("fetch_stalls_total") == 1
+
+
 def test_a_partition_that_has_gone_has_no_series_any_more(watched: Watched) -> None:
     assert watched.value("lag_records", partition="3") == 7
     assert watched.value("users", partition="3") == 10
