@@ -202,6 +202,8 @@ class Runtime:
         self.inputs.drop()
         if self._step is not None:
             self._step.dropped()
+        for observer in self.observers:
+            observer.dropped()
 
     async def finish(self) -> None:
         """The last checkpoint: nothing is begun after it. Ends the process where the broker does not let it end."""
