@@ -250,6 +250,8 @@ class Consumer(FaustConsumer):
     async def on_stop(self) -> None:
         """Commits, and leaves the group."""
         await self.runtime.finish()
+        if not hasattr(self.runtime, "intake"):  # it was stopped before it began
+            return
         self.runtime.intake.stop()
         await asyncio.get_running_loop().run_in_executor(None, self.runtime.intake.join, LEAVE_S)
         self.runtime.close()

@@ -25,6 +25,7 @@ from streams.commit import Committer
 from streams.journal import CheckpointJournal
 from streams.logs import configure_logging
 from streams.runtime import Runtime, RuntimeSettings
+from streams.worker import Worker
 
 HALF_LIFE_MS = 60_000
 QUIET_MS = 1_500
@@ -251,5 +252,4 @@ def build(variables: Mapping[str, str]) -> faust.App:
 if __name__ == "__main__":
     faulthandler.register(signal.SIGPROF, all_threads=True)  # where a test finds it stuck
     configure_logging()
-    worker = faust.Worker(build(os.environ), loglevel="WARNING", redirect_stdouts=False, quiet=True)
-    worker.execute_from_commandline()
+    Worker(build(os.environ)).execute_from_commandline()
