@@ -24,8 +24,9 @@ LOOK_S = 3.0
 """Between two looks."""
 AFRESH = 5
 """After how many looks in a row that find a partition standing still before more it is fetched afresh."""
-GIVEN_UP = 15
-"""After how many the process ends: another one has another client."""
+GIVEN_UP = 25
+"""After how many the process ends: another one has another client. Longer than the minute after which librdkafka gives
+up a request on a connection that died unnoticed, and makes another by itself."""
 
 
 class FetchWatch:
