@@ -103,7 +103,7 @@ class Intake(threading.Thread):
         self._held_by: defaultdict[Place, int] = defaultdict(int)
         self._positions: dict[Place, int] = {}
         self._excused: set[Place] = set()
-        """Partitions that an error was heard of since `silent` was last asked."""
+        """Partitions that an error was heard of since `unhindered` was last asked."""
         self._withheld = False
         """Whether it did not poll in full since then, for it was full."""
         self._subscribed = False
