@@ -8,13 +8,14 @@ moment, not the age of the last record, is what delivery calls the view's freshn
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
 import orjson
-from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from psycopg import Connection
@@ -169,9 +170,13 @@ class RecipientsFeed(BatchReader[Item]):
         for asked, answer in answers.items():
             try:
                 end = answer.result().offset
+                if end < 0:  # a broker that was frozen with the question in its hands (confluent-kafka 2.16)
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
             except KafkaException as failure:
                 # No answer means that the view ages, which is what delivery has to see.
                 self.log.info("ends_unknown", topic=asked.topic, error=failure.args[0].name())
+                with suppress(KafkaException):  # by itself it goes on with what it knew before a broker's restart
+                    self._admin.list_topics(timeout=ASK_TIMEOUT_S)
                 return
             place = self._places[(asked.topic, asked.partition)]
             place.end, place.asked_at = end, asked_at

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -15,6 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its 
 )
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 REQUEST_S = 5.0
 PATIENCE_S = 120.0
@@ -123,6 +125,19 @@ def patiently(ask: Callable[[], T], patience_s: float = PATIENCE_S, go_on: Calla
             time.sleep(0.1)
 
 
+def answers(futures: Mapping[K, "Future[T]"], within_s: float) -> dict[K, "Future[T]"]:
+    """The futures, all of them done; where the client brings no answer in time, as after a worker was stopped, they
+    fail as with a broker that brings none. Blocks."""
+    wait(futures.values(), within_s)
+    return {asked: future if future.done() else _unanswered() for asked, future in futures.items()}
+
+
+def _unanswered() -> "Future[Any]":
+    future: Future[Any] = Future()
+    future.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+    return future
+
+
 class Ends:
     """Where partitions end, asked in one request for all of them.
 
@@ -159,13 +174,16 @@ class Ends:
         wanted = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
         futures = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=REQUEST_S)
         ends, failed = {}, None
-        for tp, future in futures.items():
+        for tp, answer in answers(futures, 2 * REQUEST_S).items():
             try:
-                ends[Place(tp.topic, tp.partition)] = int(future.result(2 * REQUEST_S).offset)
+                offset = int(answer.result().offset)
             except KafkaException as exception:
                 failed = exception
-            except TimeoutError:  # a broker that is frozen, or goes in the midst of it
-                failed = KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            else:
+                if offset >= 0:
+                    ends[Place(tp.topic, tp.partition)] = offset
+                else:  # a broker that was frozen with the question in its hands (confluent-kafka 2.16)
+                    failed = KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return ends, failed
 
     def _renew(self) -> None:
@@ -186,9 +204,11 @@ def describe(admin: AdminClient, topic: str, go_on: Callable[[], bool]) -> Topic
 
     def ask() -> TopicFacts:
         resource = ConfigResource(ResourceType.TOPIC, topic)
-        settings = admin.describe_configs([resource], request_timeout=REQUEST_S)[resource]
-        about = admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_S)[topic].result(2 * REQUEST_S)
-        found = {name: str(entry.value) for name, entry in settings.result(2 * REQUEST_S).items()}
+        configs = admin.describe_configs([resource], request_timeout=REQUEST_S)
+        topics = admin.describe_topics(TopicCollection([topic]), request_timeout=REQUEST_S)
+        about = answers(topics, 2 * REQUEST_S)[topic].result()
+        settings = answers(configs, 2 * REQUEST_S)[resource].result()
+        found = {name: str(entry.value) for name, entry in settings.items()}
         return TopicFacts(str(about.topic_id), len(about.partitions), found)
 
     return patiently(ask, go_on=go_on)

@@ -69,7 +69,7 @@ class Checkpointer:
         async with self._one:
             try:
                 await self._close()
-                return await self._commit(proof and not self._finishing)
+                return await self._whole(proof and not self._finishing)
             finally:
                 self._ended_s = time.monotonic()
                 if not self._finishing:
@@ -95,7 +95,7 @@ class Checkpointer:
     async def _finish(self, proof: bool) -> None:
         async with self._one:
             await self._close()
-            await self._commit(proof)
+            await self._whole(proof)
 
     def resume(self) -> None:
         """Opens the gate after `finish`."""
@@ -125,6 +125,14 @@ class Checkpointer:
         self._buffer.drop()
         for state in self._states():
             state.drop()
+
+    async def _whole(self, proof: bool) -> bool:
+        """A checkpoint that fails by a defect is the last thing that happens: what it took out is in no other."""
+        try:
+            return await self._commit(proof)
+        except Exception as error:
+            self._fatal(f"a checkpoint could not be written ({error!r}); a later one would go on without it")
+            raise
 
     async def _commit(self, proof: bool) -> bool:
         sealed = self._seal(proof)

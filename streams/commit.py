@@ -76,8 +76,11 @@ class Committer:
 
         Raises KafkaException where it refuses.
         """
-        self._producer = self._connect()
+        self._timed("connect", self._take_another)
         self._patiently("init_transactions", lambda: self._producer.init_transactions(CALL_S))
+
+    def _take_another(self) -> None:
+        self._producer = self._connect()  # the one before is destroyed here, and may hang in that
 
     def stage(self, sealed: Sealed) -> KafkaException | None:
         """Begins the transaction and produces its records; returns what went wrong, for `commit` to deal with."""

@@ -17,16 +17,17 @@ REFUSED = 2
 def end_process(reason: str) -> NoReturn:
     """Ends the process at once, without any clean-up: its open transaction must not be committed by mistake."""
     log.critical("process_ends", reason=reason, status=STATUS)
-    _exit(STATUS)
+    leave(STATUS)
 
 
 def refuse(reason: str) -> NoReturn:
     """Ends the process at once where starting it again would end the same way. `reason` says what to mend."""
     log.critical("process_refuses", reason=reason, status=REFUSED)
-    _exit(REFUSED)
+    leave(REFUSED)
 
 
-def _exit(status: int) -> NoReturn:
+def leave(status: int) -> NoReturn:
+    """Ends the process, whatever its threads wait for."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

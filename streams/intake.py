@@ -101,6 +101,11 @@ class Intake(threading.Thread):
         self._starving: frozenset[Place] = frozenset()
         self._paused: set[Place] = set()
         self._held_by: defaultdict[Place, int] = defaultdict(int)
+        self._positions: dict[Place, int] = {}
+        self._excused: set[Place] = set()
+        """Partitions that an error was heard of since `unhindered` was last asked."""
+        self._withheld = False
+        """Whether it did not poll in full since then, for it was full."""
         self._subscribed = False
         self._stopping = False
         self._epoch = 0
@@ -125,6 +130,7 @@ class Intake(threading.Thread):
             begins = [TopicPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
             self._consumer.assign(begins)
             self._consumer.resume(begins)  # librdkafka keeps a partition paused across assignments
+            self._positions.update(offsets)
 
         return self.call(do)
 
@@ -153,6 +159,33 @@ class Intake(threading.Thread):
     def watermarks(self, place: Place, timeout_s: float = 2.0) -> "Future[tuple[int, int]]":
         """The first and the next offset of a partition."""
         return self.call(lambda: self._consumer.get_watermark_offsets(TopicPartition(*place), timeout_s))
+
+    def unhindered(self) -> "Future[dict[Place, int]]":
+        """Where each partition stands of which records would have come, were there any, ever since this was last
+        asked: it is not paused, no error was heard of it, and the intake was not full."""
+
+        def do() -> dict[Place, int]:
+            hindered = self._positions.keys() if self._withheld else self._excused | self._paused
+            self._excused, self._withheld = set(), False
+            return {place: at for place, at in self._positions.items() if place not in hindered}
+
+        return self.call(do)
+
+    def fetch_afresh(self, place: Place, at: int) -> "Future[bool]":
+        """Has librdkafka fetch a partition anew from where it stands; False where that is not offset `at` any more.
+
+        All that was read before is handed over, and what waits in the client is thrown away by its seek: nothing is
+        lost or read twice. Fails with KafkaException where the client refuses.
+        """
+
+        def do() -> bool:
+            if self._positions.get(place) != at or place in self._paused:
+                return False
+            self._consumer.resume([TopicPartition(*place)])
+            self._consumer.seek(TopicPartition(*place, at))
+            return True
+
+        return self.call(do)
 
     def take(self) -> list[Arrival]:
         """What has arrived since the last time, in order by partition."""
@@ -223,6 +256,7 @@ class Intake(threading.Thread):
         self._resume(self._paused & starving)  # however little is held: all others may wait for them
         if not full:
             return self._consumer.consume(self._settings.batch, self._settings.poll_s)
+        self._withheld = True
         with self._changed:
             if self._held >= self._settings.held_records and not self._calls:
                 self._changed.wait(self._settings.poll_s)
@@ -256,6 +290,7 @@ class Intake(threading.Thread):
             for arrival in arrivals:
                 self._held += len(arrival.records)
                 self._held_by[arrival.place] += len(arrival.records)
+                self._positions[arrival.place] = max(arrival.position, self._positions.get(arrival.place, 0))
         self._listener.arrived()
 
     def _take_event(self, message: Message, ends: dict[tuple[str | None, int | None], int]) -> None:
@@ -266,6 +301,7 @@ class Intake(threading.Thread):
         if error.code() == KafkaError._PARTITION_EOF:
             ends[topic, partition] = offset or 0
         else:
+            self._excused.add(Place(topic, partition))  # type: ignore[arg-type]
             self._on_error(error, f"{topic}[{partition}]@{offset}: ")
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -300,6 +336,8 @@ class Intake(threading.Thread):
             self._held = 0
             self._starving = frozenset()
         self._paused.clear()
+        self._positions.clear()
+        self._excused, self._withheld = set(), False
 
     def _on_error(self, error: KafkaError, where: str = "") -> None:
         if where.startswith("None["):  # it is of the consumer, not of a partition

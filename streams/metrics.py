@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streams.broker import Place
 from streams.checkpoint import Sealed
 from streams.commit import Outcome
 from streams.counts import DECIDED, PUT_ASIDE, UNDECIDED
@@ -76,6 +77,12 @@ FAILURES = Named(
     "checkpoint_failures_total", "counter", (), "Transactions that did not commit, those sent again with success too."
 )
 REBALANCES = Named("rebalances_total", "counter", (), "Times that the group assigned partitions to this worker.")
+STALLS = Named(
+    "fetch_stalls_total",
+    "counter",
+    (),
+    "Times that nothing came of a partition though there was more, and it was fetched afresh.",
+)
 RECOVERY_S = Named("recovery_seconds", "histogram", (), "From an assignment to the first record processed.")
 RESTARTS = Named("restarts_total", "counter", (), "Times that the supervisor has started this slot again.")
 READY = Named("ready", "gauge", (), "1 while the worker processes its partitions, else 0.")
@@ -93,7 +100,7 @@ TIMERS = Named("timers", "gauge", ("partition",), "Users with a timer pending.")
 NAMES = (
     *(APPLIED, WRITTEN, DECISIONS, NOT_DECIDED, LETTERS),
     *(CHECKPOINT_S, CHECKPOINT_RECORDS, CHECKPOINTS_LOST, FAILURES),
-    *(REBALANCES, RECOVERY_S, RESTARTS, READY),
+    *(REBALANCES, STALLS, RECOVERY_S, RESTARTS, READY),
     *(LAG, CLOCK_LAG, USERS, STATE, TIMERS),
 )
 
@@ -121,6 +128,7 @@ class Metrics(Observer):
         self._records = CHECKPOINT_RECORDS.histogram(registry, RECORDS)
         self._lost = CHECKPOINTS_LOST.counter(registry)
         self._rebalances = REBALANCES.counter(registry)
+        self._stalls = STALLS.counter(registry)
         self._recoveries = RECOVERY_S.histogram(registry, SECONDS)
         RESTARTS.counter(registry).inc(restarts)
         registry.register(_Asked(failures, ready, gauges))
@@ -139,6 +147,11 @@ class Metrics(Observer):
         """Notes the time."""
         del partitions
         self._recoveries.observe(took_s)
+
+    def stalled(self, place: Place) -> None:
+        """Counts it; the log says of which."""
+        del place
+        self._stalls.inc()
 
     def checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
         """Counts what is committed."""

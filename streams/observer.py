@@ -5,6 +5,7 @@ Knows nothing of what is done with it; metrics.py and health.py are the observer
 
 from collections.abc import Collection, Mapping
 
+from streams.broker import Place
 from streams.checkpoint import Sealed
 from streams.commit import Outcome
 
@@ -23,6 +24,9 @@ class Observer:
 
     def dropped(self) -> None:
         """All partitions went to other workers, or were lost; what was done since the last checkpoint is undone."""
+
+    def stalled(self, place: Place) -> None:
+        """Nothing came of this partition though there was more; it is fetched afresh."""
 
     def checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
         """A checkpoint came to its end, `took_s` after it was begun to be written."""

@@ -22,6 +22,10 @@ from streams.snapshot import Origin, SnapshotFolder
 log = structlog.get_logger()
 
 PROGRESS_S = 2.0
+BATCH = 10_000
+QUIET_S = 20.0
+"""How long nothing at all may come before another client goes on: after a broker's death confluent-kafka 2.16 was seen
+to fetch nothing any more, and to say nothing of it. With a broker that is away it does no harm."""
 MIN_AGE_S = 600.0
 """A snapshot that may not be used for longer is not worth making."""
 
@@ -153,22 +157,36 @@ class ChangelogReader:
     def _read_on(self, topic: str, parts: dict[int, Recovered], go_on: Callable[[], bool]) -> int:
         """Reads what came after the snapshots; returns how many records that were."""
         reading = _Reading(topic, parts, {p for p, part in parts.items() if part.begin < part.end})
-        if self._consumer is None:
-            self._consumer = Consumer(self._config)
-        consumer = self._consumer
-        consumer.assign([TopicPartition(topic, p, parts[p].begin or OFFSET_BEGINNING) for p in reading.left])
-        try:
-            while reading.left:
-                if not go_on():
-                    raise Overtaken(topic)
-                self._turn(consumer, reading)
-        finally:
-            consumer.unassign()
+        begins = {p: parts[p].begin or OFFSET_BEGINNING for p in reading.left}
+        while reading.left:
+            begins = self._follow(reading, begins, go_on)
+            if reading.left:
+                log.warning("recovery_reopens", topic=topic, partitions=len(reading.left))
+                self.close()
         return reading.records
 
-    def _turn(self, consumer: Consumer, reading: _Reading) -> None:
+    def _follow(self, reading: _Reading, begins: Mapping[int, int], go_on: Callable[[], bool]) -> dict[int, int]:
+        """Until all is read, or nothing comes any more; returns where to go on."""
+        if self._consumer is None:
+            self._consumer = Consumer(self._config)
+        consumer, heard_s = self._consumer, time.monotonic()
+        consumer.assign([TopicPartition(reading.topic, p, begins[p]) for p in reading.left])
+        try:
+            while reading.left and time.monotonic() - heard_s < QUIET_S:
+                if not go_on():
+                    raise Overtaken(reading.topic)
+                if self._turn(consumer, reading):
+                    heard_s = time.monotonic()
+            places = consumer.position([TopicPartition(reading.topic, p) for p in reading.left])
+            return {place.partition: place.offset if place.offset >= 0 else begins[place.partition] for place in places}
+        finally:
+            consumer.unassign()
+
+    def _turn(self, consumer: Consumer, reading: _Reading) -> bool:
+        """Reads what has come; whether anything has, be it an error."""
         parts = reading.parts
-        for message in consumer.consume(10_000, 0.05):
+        messages = consumer.consume(BATCH, 0.05)
+        for message in messages:
             partition = message.partition()
             error = message.error()
             if error is not None:
@@ -189,6 +207,7 @@ class ChangelogReader:
             reading.said_s = now_s
             places = consumer.position([TopicPartition(reading.topic, p) for p in reading.left])
             reading.say({place.partition: place.offset for place in places})
+        return bool(messages)
 
     @staticmethod
     def _on_error(error: KafkaError, reading: _Reading, partition: int | None, offset: int | None) -> None:

@@ -24,6 +24,7 @@ from streams.checkpointer import Checkpointer
 from streams.clock import Run
 from streams.commit import Committer, Outcome
 from streams.ending import end_process, refuse
+from streams.fetchwatch import FetchWatch
 from streams.inputs import Inputs, by_number
 from streams.intake import Intake, IntakeSettings
 from streams.observer import Observer
@@ -111,6 +112,7 @@ class Runtime:
             self.buffer, self.committer, self.tables, end_process, self._lost, self._checkpointed
         )
         self.companions: list[Service] = []
+        self.fetch_watch = FetchWatch(lambda: self.intake, self.ends, self._stalled, end_process)
         self.topic_watch = TopicWatch(self.admin, self._topics, end_process)
         self._step: BatchStep | None = None
         self._never_committed: set[int] = set()
@@ -200,6 +202,8 @@ class Runtime:
         self.inputs.drop()
         if self._step is not None:
             self._step.dropped()
+        for observer in self.observers:
+            observer.dropped()
 
     async def finish(self) -> None:
         """The last checkpoint: nothing is begun after it. Ends the process where the broker does not let it end."""
@@ -328,6 +332,10 @@ class Runtime:
     def _checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
         for observer in self.observers:
             observer.checkpointed(sealed, outcome, took_s)
+
+    def _stalled(self, place: Place) -> None:
+        for observer in self.observers:
+            observer.stalled(place)
 
     def _lost(self) -> None:
         """A commit found the partitions gone; the consumer hears of it next, and rejoins."""

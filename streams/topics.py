@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from mode import Service
 
-from streams.broker import REQUEST_S, error_of
+from streams.broker import REQUEST_S, answers, error_of
 
 log = structlog.get_logger()
 
@@ -39,9 +39,10 @@ def look(admin: AdminClient, names: Iterable[str]) -> dict[str, Known]:
     if not wanted:
         return {}
     found = {}
-    for name, future in admin.describe_topics(TopicCollection(wanted), request_timeout=REQUEST_S).items():
+    asked = admin.describe_topics(TopicCollection(wanted), request_timeout=REQUEST_S)
+    for name, answer in answers(asked, 2 * REQUEST_S).items():
         try:
-            topic = future.result(2 * REQUEST_S)
+            topic = answer.result()
         except KafkaException as exception:
             if error_of(exception).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise

@@ -111,6 +111,10 @@ class Consumer(FaustConsumer):
         await self.runtime.inputs.learn_ends(lambda: self.should_stop, self.arrived)
 
     @Service.task
+    async def _watch_fetches(self) -> None:
+        await self.runtime.fetch_watch.run(self.sleep, lambda: self.should_stop)
+
+    @Service.task
     async def _take_snapshots(self) -> None:
         await self.runtime.snapshotter.run(self.sleep, lambda: self.should_stop)
 
@@ -246,6 +250,8 @@ class Consumer(FaustConsumer):
     async def on_stop(self) -> None:
         """Commits, and leaves the group."""
         await self.runtime.finish()
+        if not hasattr(self.runtime, "intake"):  # it was stopped before it began
+            return
         self.runtime.intake.stop()
         await asyncio.get_running_loop().run_in_executor(None, self.runtime.intake.join, LEAVE_S)
         self.runtime.close()

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,16 +29,19 @@ class OwnBroker(KafkaServer):
 
     def freeze(self) -> None:
         """It keeps its connections and answers nobody."""
-        self._signal(signal.SIGSTOP)
+        status = Path(f"/proc/{self._signal(signal.SIGSTOP)}/status")
+        while "State:\tT" not in status.read_text():
+            time.sleep(0.01)
 
     def thaw(self) -> None:
         """It goes on where it was."""
         self._signal(signal.SIGCONT)
 
-    def _signal(self, what: signal.Signals) -> None:
+    def _signal(self, what: signal.Signals) -> int:
         process = self.process()
         assert process is not None
         os.kill(process.pid, what)
+        return process.pid
 
     def _configure(self, data: Path) -> None:
         super()._configure(data)

@@ -25,6 +25,7 @@ from streams.commit import Committer
 from streams.journal import CheckpointJournal
 from streams.logs import configure_logging
 from streams.runtime import Runtime, RuntimeSettings
+from streams.worker import Worker
 
 HALF_LIFE_MS = 60_000
 QUIET_MS = 1_500
@@ -209,6 +210,16 @@ def serve_orders(app: Any, names: Names, partitions: int) -> None:
             await receipts.send(key=key, value=event.value + b" " + counts[key], partition=event.message.partition)
 
 
+def stalls_on_signal(runtime: Runtime) -> None:
+    """At SIGURG the client fetches nothing any more of all that it has, and nobody is told of it."""
+
+    def stall(*_: object) -> None:
+        consumer = runtime.intake._consumer
+        runtime.intake.call(lambda: consumer.pause(consumer.assignment()))
+
+    signal.signal(signal.SIGURG, stall)
+
+
 def build(variables: Mapping[str, str]) -> faust.App:
     """The application as the environment describes it."""
     names = Names(variables["RUNTIME_PREFIX"])
@@ -233,6 +244,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
     if control in ("split", "awaiting-unguarded"):  # else the runtime itself refuses the state that these leave alone
         runtime._refuse_state_alone = lambda _: None  # type: ignore[method-assign]
     runtime.decide(Deciding(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
+    stalls_on_signal(runtime)
     serve_orders(runtime.app, names, chosen.partitions)
     return runtime.app
 
@@ -240,5 +252,4 @@ def build(variables: Mapping[str, str]) -> faust.App:
 if __name__ == "__main__":
     faulthandler.register(signal.SIGPROF, all_threads=True)  # where a test finds it stuck
     configure_logging()
-    worker = faust.Worker(build(os.environ), loglevel="WARNING", redirect_stdouts=False, quiet=True)
-    worker.execute_from_commandline()
+    Worker(build(os.environ)).execute_from_commandline()

@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
 from real_servers import RealServers
 from structlog.testing import capture_logs
 
+from streams import recovery
 from streams.broker import Connection, Ends, Place, describe
 from streams.recovery import ChangelogReader, Entries, Overtaken
 from streams.snapshot import Origin, Snapshot, SnapshotFolder, read
@@ -288,3 +289,36 @@ def _until(holds: Callable[[], object], what: str, within_s: float = 30.0) -> No
     while not holds():
         assert time.monotonic() < end, f"never: {what}"
         time.sleep(0.1)
+
+
+class Stalling(ChangelogReader):
+    """Its first client is paused behind its back, once some records have come: so looks one that fetches no more."""
+
+    clients: tuple[Consumer, ...] = ()
+
+    def _turn(self, consumer: Consumer, reading: recovery._Reading) -> bool:
+        if consumer in self.clients:
+            return super()._turn(consumer, reading)
+        came = False
+        if not self.clients:
+            while not (came := super()._turn(consumer, reading)):
+                pass
+            consumer.pause([TopicPartition(reading.topic, p) for p in reading.parts])
+        self.clients += (consumer,)
+        return came
+
+
+def test_a_recovery_whose_client_silently_fetches_nothing_any_more_goes_on_with_another(
+    changelog: Changelog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "QUIET_S", 0.5)
+    monkeypatch.setattr(recovery, "BATCH", 10)
+    changelog.commit([(0, b"user-%d" % n, b"%d" % n) for n in range(100)])
+    changelog.commit([(0, b"user-7", None)])
+    reader = Stalling(Connection(changelog.kafka), APP, changelog.admin, changelog.ends, None)
+    with capture_logs() as lines:
+        found = reader.read(changelog.topic, range(PARTITIONS), lambda: True)
+    reader.close()
+    assert {partition: recovered.entries for partition, recovered in found.items()} == changelog.states
+    assert len(reader.clients) == 2
+    assert [line["event"] for line in lines].count("recovery_reopens") == 1

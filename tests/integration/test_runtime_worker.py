@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Producer
 from real_servers import RealServers
 from runtime_bench import EVENTS, Bench, running_bench
+from runtime_harness import Feed
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -72,6 +73,22 @@ def test_of_two_workers_in_one_slot_the_earlier_is_fenced_and_ends(bench: Bench)
     assert earlier.wait(60) == 70, bench.crew.tail(0)
     bench.wait_done()
     bench.crew.stop(0, within_s=5.0)
+    found = bench.audit()
+    assert found.clean, found
+
+
+def test_a_worker_whose_client_silently_fetches_nothing_goes_on_by_itself(bench: Bench) -> None:
+    bench.crew.start(0)
+    bench.wait(lambda: bench.crew.has_recovered(0), "it has begun")
+    feed = Feed(bench.kafka, bench.names, EVENTS, 1_000, seed=1, users=300)
+    feed.start()
+    bench.wait(lambda: bench.size(bench.names.journal) > 4, "something is committed")
+    bench.crew.send(0, signal.SIGURG)
+    feed.join()
+    bench.wait_done()
+    assert bench.crew.log(0).read_text().count("fetch_stalled") in range(1, 13), bench.crew.tail(0)
+    bench.crew.stop(0, within_s=5.0)
+    assert not bench.crew.exits
     found = bench.audit()
     assert found.clean, found
 

@@ -117,6 +117,18 @@ def test_a_broker_that_is_away_during_a_recovery_only_delays_it(bench: Bench, br
     audited(bench, feed)
 
 
+def test_a_worker_that_waits_for_a_broker_before_it_begins_stops_in_time(bench: Bench, broker: OwnBroker) -> None:
+    broker.freeze()
+    try:
+        bench.crew.start(0)
+        bench.wait(lambda: "checkpoint_waits" in bench.crew.log(0).read_text(), "it waits")
+        process = bench.crew.processes[0]
+        process.terminate()
+        assert process.wait(5.0) == 0
+    finally:
+        broker.thaw()
+
+
 def test_a_broker_that_is_away_during_a_rebalance_only_delays_it(bench: Bench, broker: OwnBroker) -> None:
     bench.crew.start(0)
     bench.crew.wait_until_recovered()

@@ -10,8 +10,9 @@ from confluent_kafka import KafkaException
 
 from streams import checkpointer as module
 from streams.checkpoint import Buffer, Mark, Output, Sealed
-from streams.checkpointer import Checkpointer
+from streams.checkpointer import Checkpointer, State
 from streams.commit import Outcome
+from streams.table import Partitions
 
 
 class Slow:
@@ -21,13 +22,18 @@ class Slow:
         self.outcome: Outcome = Outcome.OK
         self.may_end = threading.Event()
         self.sealed: list[Sealed] = []
+        self.fails = ""
 
     def stage(self, sealed: Sealed) -> KafkaException | None:
         self.sealed.append(sealed)
+        if self.fails == "stage":
+            raise TypeError("no header is an int")
         return None
 
     def commit(self, sealed: Sealed, staged: KafkaException | None = None) -> Outcome:  # noqa: ARG002
         assert self.may_end.wait(10)
+        if self.fails == "commit":
+            raise TypeError("no offset is a str")
         return self.outcome
 
     def is_stuck(self) -> bool:
@@ -44,7 +50,8 @@ class World:
         self.fatal: list[str] = []
         self.losses = 0
         committer: Any = self.committer
-        self.checkpointer = Checkpointer(self.buffer, committer, lambda: (), self.fatal.append, self._lost)
+        self.states: list[State] = []
+        self.checkpointer = Checkpointer(self.buffer, committer, lambda: self.states, self.fatal.append, self._lost)
 
     def _lost(self) -> None:
         self.losses += 1
@@ -144,3 +151,38 @@ async def test_what_was_done_beside_a_lost_transaction_is_lost_with_it(world: Wo
     assert not world.buffer.owned
     assert not await world.checkpointer.checkpoint()
     assert world.written() == [[b"first"]]
+
+
+class Table(Partitions[Any]):
+    """A table of two partitions, whose values are encoded as text."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _, value: value.encode(), lambda _, raw: raw.decode())
+        self.load(0, {})
+        self.load(1, {})
+
+    def changes(self) -> list[Output]:
+        return self.collect("changelog")
+
+
+@pytest.mark.parametrize("where", ["stage", "commit"])
+async def test_a_defect_in_writing_a_checkpoint_ends_the_process(world: World, where: str) -> None:
+    """What was sealed is in no buffer any more, and the last checkpoint of a stop would commit offsets behind it."""
+    world.committer.fails = where
+    world.committer.may_end.set()
+    world.do("first")
+    with pytest.raises(TypeError):
+        await world.checkpointer.checkpoint()
+    assert ["TypeError" in reason for reason in world.fatal] == [True]
+    assert world.written() == [[b"first"]]
+
+
+async def test_a_value_that_cannot_be_serialised_ends_the_process_before_others_are_committed(world: World) -> None:
+    table = Table()
+    world.states.append(table)
+    table.put(0, b"u", "fine")
+    table.put(1, b"v", 5)
+    with pytest.raises(AttributeError):
+        await world.checkpointer.checkpoint()
+    assert ["AttributeError" in reason for reason in world.fatal] == [True]
+    assert world.written() == []

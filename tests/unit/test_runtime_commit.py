@@ -160,6 +160,23 @@ def test_a_full_queue_waits_for_room(take: Callable[[Recording], Outcome]) -> No
     assert "poll" in producer.calls
 
 
+def test_giving_up_a_producer_is_a_call_that_may_be_stuck_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking another one destroys it, which waits for its threads: in a state in which it was seen to hang."""
+    monkeypatch.setattr("streams.commit.STUCK_S", -1.0)
+    stuck: list[bool] = []
+
+    class Dying(Recording):
+        def __del__(self) -> None:
+            stuck.append(committer.is_stuck())
+
+    committer = Committer(Dying)
+    committer.open()
+    assert not committer.is_stuck()
+    committer.open()
+    assert stuck == [True]
+    assert not committer.is_stuck()
+
+
 def test_a_failpoint_names_a_place_a_time_and_an_action() -> None:
     assert failpoints.parse("").name == ""
     assert failpoints.parse("after_produce") == ("after_produce", 1, "kill", 0)

@@ -7,7 +7,7 @@ from confluent_kafka import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.vocabulary import DecisionOutcome, Reason
-from streams.broker import Place
+from streams.broker import Connection, Place
 from streams.checkpoint import Applied, Buffer, Mark, Output, Sealed
 from streams.clock import PartitionClock, Piece, Run
 from streams.commit import Outcome
@@ -15,6 +15,7 @@ from streams.counts import DECIDED, PUT_ASIDE
 from streams.gauges import Gauge
 from streams.health import STUCK_S, Health, Phase
 from streams.metrics import Metrics, reference
+from streams.runtime import Runtime, RuntimeSettings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 
@@ -88,6 +89,12 @@ def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer:
     assert watched.value("checkpoints_lost_total") == 1
 
 
+def test_partitions_that_are_fetched_afresh_are_counted_from_zero(watched: Watched) -> None:
+    assert watched.value("fetch_stalls_total") == 0
+    watched.metrics.stalled(Place("events", 3))
+    assert watched.value("fetch_stalls_total") == 1
+
+
 def test_a_partition_that_has_gone_has_no_series_any_more(watched: Watched) -> None:
     assert watched.value("lag_records", partition="3") == 7
     assert watched.value("users", partition="3") == 10
@@ -150,6 +157,15 @@ def test_a_worker_is_ready_from_its_recovery_to_its_next_rebalance() -> None:
     health.assigned([1])
     seen.append(health.phase)
     assert seen == [Phase.STARTING, Phase.RECOVERING, Phase.READY, Phase.REBALANCING, Phase.STOPPING]
+
+
+def test_a_worker_whose_partitions_went_or_were_lost_is_not_ready_any_more() -> None:
+    runtime = Runtime(RuntimeSettings("test", "0", Connection("127.0.0.1:1"), ("events",), 1))
+    health = Health(Clock(), "rules")
+    runtime.observe(health)
+    health.recovered([1], 0.5)
+    runtime.drop()
+    assert (health.phase, health.partitions) == (Phase.REBALANCING, ())
 
 
 def test_a_worker_is_unhealthy_once_no_checkpoint_ends_for_longer_than_a_broker_may_be_away() -> None:
