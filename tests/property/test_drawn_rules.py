@@ -114,9 +114,10 @@ def _in_scope(cap: Cap, rule: Rule, other: Rule) -> bool:
 @unhurried
 @given(rule_sets(), histories)
 def test_a_backtest_decides_what_was_decided_live(text: str, history: History) -> None:
-    """Where the profile itself begins nothing: to a backtest it is known from the start."""
+    """Where the profile itself begins nothing: to a backtest it is known from the start, which is the first event."""
     start, profile, happenings = history
     events = [replace(each, age_ms=0) for each in happenings if each.kind == "event"]
+    events[:1] = [replace(each, gap_ms=0) for each in events[:1]]
     live = EngineRun(evaluator_of(text), None)
     live.after = timedelta()
     for happening in live.playing(start, [profile, *events]):
