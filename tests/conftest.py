@@ -11,7 +11,7 @@ from real_servers import RealServers, real_servers
 
 from infra.local.problems import SetupProblem
 
-# Hundreds of processes are started here: where an image of the machine forbids to keep bytecode, each compiles all anew.
+# Hundreds of processes are started here; where an image of the machine forbids bytecode, each would compile all anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
