@@ -1,5 +1,6 @@
 # Every target does its own set-up. `make` alone lists them.
 SHELL := /bin/bash
+unexport PYTHONDONTWRITEBYTECODE # where an image sets it, every process would compile all that it imports
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all chaos chaos-controls bench-streams bench-engine lint fmt docs up down status logs clean setup setup-lint
 

@@ -9,7 +9,6 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -248,11 +247,12 @@ def _patiently(ask: Callable[[], T]) -> T:
 def read_all(kafka: str, topic: str, since_ms: int | None = None) -> Iterator[Message]:
     """Each committed record of the topic up to the end it had when asked; from its beginning, or from `since_ms`."""
     with Progress(kafka) as progress:
-        high = {p: end for p, end in progress.ends(topic).high.items() if end > 0}
+        ends = progress.ends(topic)
+    high = {p: end for p, end in ends.high.items() if end > 0}
     if not high:
         return
     consumer = Consumer(reader_config(kafka, "ebbtide-reader"))
-    starts = [TopicPartition(topic, p, OFFSET_BEGINNING) for p in high]
+    starts = [TopicPartition(topic, p, ends.low[p]) for p in high]  # half a second sooner than by OFFSET_BEGINNING
     if since_ms is not None:
         asked = [TopicPartition(topic, p, since_ms) for p in high]
         starts = _patiently(lambda: consumer.offsets_for_times(asked, timeout=TIMEOUT_S))
@@ -271,13 +271,23 @@ def reader_config(kafka: str, group: str) -> dict[str, str | int | float | bool]
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",  # where the first records were deleted meanwhile
     }
     return client_config(kafka, **more)
 
 
+def arrived(consumer: Consumer, wait_s: float = 0.2) -> list[Message]:
+    """What has come by now; where that is nothing, the first that comes within `wait_s`, and what came with it.
+
+    `consume` alone waits all of its time wherever there are fewer messages than it may return.
+    """
+    first = consumer.poll(wait_s)
+    return [] if first is None else [first, *consumer.consume(1000, 0)]
+
+
 def _to_the_ends(consumer: Consumer, left: set[tuple[str, int]]) -> Iterator[Message]:
     while left:
-        for message in consumer.consume(1000, 0.2):
+        for message in arrived(consumer):
             error, place = message.error(), (message.topic() or "", message.partition() or 0)
             if error is None:
                 if place in left:

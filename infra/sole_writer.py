@@ -1,6 +1,7 @@
 """One writer at a time, for what must be read, decided upon and written with nobody in between."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -11,7 +12,14 @@ from schemas.codec import PARTITIONER
 
 TRANSACTION_MS = 5_000
 """How long what a killed writer left open can hide later records from readers, where nobody writes after it."""
-FENCED = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
+FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.INVALID_TXN_STATE,  # the other one ended the transaction while records were on their way
+    }
+)
 
 
 class Overtaken(RuntimeError):
@@ -51,7 +59,8 @@ class SoleWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._producer.flush(0)
+        with suppress(KafkaException):  # of a producer that was ended, which `write` has told as Overtaken
+            self._producer.flush(0)
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Writes all of them, or raises and none of them is ever seen."""

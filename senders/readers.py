@@ -61,6 +61,7 @@ class BatchReader(Generic[T]):
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
             "session.timeout.ms": session_timeout_ms,
+            "heartbeat.interval.ms": session_timeout_ms // 5,  # a member also hears of a rebalance no sooner
             "fetch.wait.max.ms": 100,
         }
         if instance is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from streams.broker import Connection, Place
 
@@ -108,6 +108,7 @@ class Intake(threading.Thread):
         """Whether it did not poll in full since then, for it was full."""
         self._subscribed = False
         self._stopping = False
+        self._ended = False
         self._epoch = 0
         self._said_s: dict[int, float] = {}
 
@@ -135,20 +136,25 @@ class Intake(threading.Thread):
         return self.call(do)
 
     def call(self, do: Callable[[], T]) -> "Future[T]":
-        """Runs `do` in the consume thread."""
+        """Runs `do` in the consume thread; fails with _DESTROY where that ends before it comes to it."""
         future: Future[T] = Future()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
+                if self._ended:
+                    raise KafkaException(KafkaError(KafkaError._DESTROY, "the consume thread has ended"))
                 future.set_result(do())
             except Exception as error:  # noqa: BLE001 - it belongs to whoever asked
                 future.set_exception(error)
 
         with self._changed:
-            self._calls.append(run)
-            self._changed.notify()
+            if not self._ended:
+                self._calls.append(run)
+                self._changed.notify()
+                return future
+        run()
         return future
 
     def committed(self, places: Iterable[Place], timeout_s: float = 2.0) -> "Future[list[TopicPartition]]":
@@ -233,10 +239,17 @@ class Intake(threading.Thread):
         except Exception as error:
             log.exception("intake_failed")
             self._listener.failed(f"the consume thread ended: {error}")
+        finally:
+            with self._changed:
+                self._ended = True
+            self._answer()  # whoever still waits would hold up the stop
 
-    def _turn(self) -> None:
+    def _answer(self) -> None:
         while self._calls:
             self._calls.popleft()()
+
+    def _turn(self) -> None:
+        self._answer()
         if not self._subscribed:
             with self._changed:
                 self._changed.wait(0.05)

@@ -1,5 +1,7 @@
 """Fixtures that more than one test file uses. What stands behind them is in modules beside this one."""
 
+import os
+import sys
 import uuid
 from collections.abc import Iterator
 
@@ -8,6 +10,12 @@ from hypothesis import settings
 from real_servers import RealServers, real_servers
 
 from infra.local.problems import SetupProblem
+
+# Hundreds of processes are started here; where an image of the machine forbids bytecode, each would compile all anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# And a dozen brokers, none of which lives for long: the thorough compiler costs each a second, and gives nothing back.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 settings.register_profile("quick", max_examples=100, derandomize=True, deadline=None)
 settings.register_profile("thorough", max_examples=2_000, deadline=None)

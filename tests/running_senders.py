@@ -22,7 +22,7 @@ import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 from pydantic import BaseModel
 
-from infra.kafka import Progress, TopicDisagreement, ensure_topics
+from infra.kafka import Progress, TopicDisagreement, arrived, ensure_topics
 from infra.sink import Sink
 from schemas.codec import PARTITIONER, encode
 from schemas.commands import SendCommand, command_id
@@ -85,7 +85,7 @@ class Harbour:
             "mail_from": f"Harbour <hello@{DOMAIN}>",
             "suppression_key": "a secret of the tests alone",
             "retry_schedule_s": (0.2,),
-            "session_timeout_ms": 6000,
+            "session_timeout_ms": 2000,
             "connections": 8,
         } | settings
         self._producer = Producer({"bootstrap.servers": kafka, "partitioner": PARTITIONER, "linger.ms": 1})
@@ -250,7 +250,7 @@ class Tail:
 
     def read(self) -> list[bytes]:
         """Everything that came so far."""
-        while found := self._consumer.consume(500, 0.2):
+        while found := arrived(self._consumer):
             self.values.extend(record.value() or b"" for record in found if record.error() is None)
         return self.values
 

@@ -52,19 +52,22 @@ class Streams:
         """One rule: an order is thanked for, once."""
         apply_folder(self.kafka, Folder("test", [THANKS], {Path(TEMPLATE.path).stem: TEMPLATE}))
 
-    def publish(self, count: int, per_s: float = 1e9) -> None:
-        """So many orders of a hundred users, at a pace."""
+    def publish(self, count: int, per_s: float = 1e9, over: threading.Event | None = None) -> None:
+        """So many orders of a hundred users, at a pace; fewer where it is over before that."""
         began_s = time.monotonic()
-        users = [f"user-{number % 100}" for number in range(count)]
+        users, sent = [f"user-{number % 100}" for number in range(count)], 0
         with Publisher(self.kafka) as publisher:
-            for number, event in enumerate(orders(users, datetime.now(UTC), f"order-{self.published}")):
+            for event in orders(users, datetime.now(UTC), f"order-{self.published}"):
+                if over is not None and over.is_set():
+                    break
                 publisher.send(EVENTS.name, str(event.user_id).encode(), encode(event))
-                time.sleep(max(0.0, began_s + number / per_s - time.monotonic()))
-        self.published += count
+                time.sleep(max(0.0, began_s + sent / per_s - time.monotonic()))
+                sent += 1
+        self.published += sent
 
-    def publishing(self, count: int, per_s: float) -> threading.Thread:
+    def publishing(self, count: int, per_s: float, over: threading.Event | None = None) -> threading.Thread:
         """A thread that publishes them."""
-        thread = threading.Thread(target=self.publish, args=(count, per_s))
+        thread = threading.Thread(target=self.publish, args=(count, per_s, over))
         thread.start()
         return thread
 

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from runtime_app import POINTS, Counting, Names
 from worker_crew import Workers
 
+from infra.kafka import arrived
 from streams.broker import patiently
 
 APP = Path(__file__).with_name("runtime_app.py")
@@ -133,7 +134,7 @@ class Reader:
         consumer.assign([TopicPartition(topic, p, 0) for p in range(self._partitions)])
         left, found = set(range(self._partitions)), []
         while left:
-            for message in consumer.consume(10_000, 0.2):
+            for message in arrived(consumer):
                 error = message.error()
                 if error is None:
                     found.append(message)

@@ -132,6 +132,10 @@ class Pipeline:
         if self._streams is not None:
             self.end_streams(signal.SIGKILL)
 
+    def mails(self) -> int:
+        """How many mails the sink holds."""
+        return sum(1 for _ in self.harbour.sink.messages())
+
     def mailed(self) -> Counter[str]:
         """How many mails the sink holds of each command."""
         return Counter(command_of(mail) for mail in self.harbour.sink.messages())

@@ -1,6 +1,5 @@
 """What lies on the topics of a run, read by partition; and the audit of all partitions, in processes of their own."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -13,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from slow_model.compare import Findings
 from slow_model.timeline import Wire
 
-from infra.kafka import reader_config
+from infra.kafka import arrived, reader_config
 from schemas.topics import COMMANDS, CONTROL, DECISIONS, RULES
 from streams import snapshot
 
@@ -36,9 +35,9 @@ def read(kafka: str, topics: Sequence[str], partition: int, level: str = "read_c
     """Every record of one partition number of some topics, in order."""
     consumer = Consumer(reader_config(kafka, "chaos-audit") | {"isolation.level": level})
     consumer.assign([TopicPartition(topic, partition, 0) for topic in topics])
-    left, found = set(topics), defaultdict(list)
+    left, found = set(topics), {topic: list[Wire]() for topic in topics}
     while left:
-        for message in consumer.consume(10_000, 0.5):
+        for message in arrived(consumer):
             topic, error = message.topic() or "", message.error()
             if error is None:
                 wire = Wire(
@@ -50,7 +49,7 @@ def read(kafka: str, topics: Sequence[str], partition: int, level: str = "read_c
             else:
                 raise KafkaException(error)
     consumer.close()
-    return dict(found)
+    return found
 
 
 def aborted(written: Written) -> int:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from real_servers import RealServers
 
@@ -92,3 +92,11 @@ def test_a_paused_partition_that_is_waited_for_flows_also_where_nothing_is_full_
     full.release(place, full.held - 15)  # less than it may hold, and more than the half at which all flow again
     full.starve(frozenset({place}))
     wait(lambda: sum(len(arrival.records) for arrival in full.take()), "more of it is read")
+
+
+def test_what_is_asked_of_an_intake_that_has_ended_fails_and_waits_for_nothing(full: Intake) -> None:
+    """A recovery asks while the worker is told to stop: it would hold the stop up for as long as an answer may take."""
+    full.stop()
+    full.join(10)
+    with pytest.raises(KafkaException, match="ended"):
+        full.committed([]).result(5)

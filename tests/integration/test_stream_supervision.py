@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -127,7 +128,8 @@ def test_a_rolling_restart_while_events_flow_takes_the_workers_in_turn(
     streams: Streams, two_workers: dict[int, int]
 ) -> None:
     held = {slot: streams.ready(slot)["partitions"] for slot in (0, 1)}
-    feed = streams.publishing(3_000, per_s=300)
+    over = threading.Event()
+    feed = streams.publishing(20_000, per_s=300, over=over)
     with ThreadPoolExecutor(1) as pool:
         rolled = pool.submit(streams.cli, "streams", "restart")
         longest_s = watch_readiness(streams, rolled)
@@ -139,6 +141,7 @@ def test_a_rolling_restart_while_events_flow_takes_the_workers_in_turn(
     assert not set(two_workers.values()) & set(after.values())
     assert {slot: streams.ready(slot)["partitions"] for slot in (0, 1)} == held, "static membership keeps them in place"
     assert totals(streams)["rebalances_total",] == 2, "each had one of its own, when it was assigned them"
+    over.set()
     feed.join()
     streams.wait_drained()
     assert streams.decided() == streams.each_once()

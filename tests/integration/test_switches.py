@@ -58,6 +58,19 @@ def test_a_writer_who_is_overtaken_writes_nothing(kafka):
         first.write([Entry(CONTROL.name, b"global", b"{}")])
 
 
+def test_of_many_writers_at_once_each_writes_or_is_overtaken(kafka):
+    def write(_: int) -> str:
+        try:
+            with SoleWriter(kafka, "first-come") as writer:
+                writer.write([Entry(RULES.name, b"text/none", None)])
+        except Overtaken:
+            return "overtaken"
+        return "written"
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(write, range(60))) - {"overtaken"} == {"written"}
+
+
 def test_a_switch_is_listed_with_its_number_and_who_did_it(kafka):
     apply_folder(kafka, FOLDER)
     done = ebbtide(kafka, "pause", "trigger/thanks", "--by", "ada")
@@ -111,7 +124,8 @@ def test_a_feed_waits_for_a_broker_that_is_away():
     assert not ended
 
 
-def test_a_feed_whose_client_fetches_nothing_any_more_takes_another(kafka):
+def test_a_feed_whose_client_fetches_nothing_any_more_takes_another(kafka, monkeypatch):
+    monkeypatch.setattr("streams.rulefeed.LOOK_S", 0.5)
     apply_folder(kafka, FOLDER)
     opened = []
 

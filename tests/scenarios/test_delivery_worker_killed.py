@@ -37,7 +37,7 @@ def test_nothing_is_lost_and_nothing_sent_twice_when_delivery_is_killed(servers,
         run.start_streams()
         run.harbour.start_process()
         for mails in KILLED_AT:
-            wait_until(lambda n=mails: run.mailed().total() >= n, f"{mails} mails are out", 120)
+            wait_until(lambda n=mails: run.mails() >= n, f"{mails} mails are out", 120)
             run.harbour.end_process(signal.SIGKILL)
             run.harbour.start_process()
         run.wait_drained(180)

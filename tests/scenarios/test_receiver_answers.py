@@ -37,5 +37,5 @@ def test_a_451_is_tried_again_and_a_550_is_final_and_suppresses_the_address(serv
         }
         attempts = {o.attempt for o in books.outcomes if o.kind is OutcomeKind.ACCEPTED and o.user_id[:5] == "later"}
         assert attempts == {3}
-        assert run.mailed().total() == 40
+        assert run.mails() == 40
         assert Counter(books.ledger.values()) == {"accepted": 40, "refused": 20, "suppressed": 20}
