@@ -108,6 +108,7 @@ def secured(servers: RealServers, tmp_path: Path) -> Iterator[Secured]:
             "EBBTIDE_KAFKA_SSL_CA_LOCATION": str(trusted),
             "EBBTIDE_WEB_PORT": str(free_port()),
             "EBBTIDE_DATA_DIR": str(tmp_path / "faust"),
+            "EBBTIDE_SNAPSHOT_INTERVAL_S": "0",  # what is recovered has to come from the broker
         }
         yield Secured(broker.address, variables, tmp_path)
 
