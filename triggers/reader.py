@@ -47,6 +47,8 @@ class References:
     """Events that its cases give or expect."""
     same: list[tuple[tuple[str, ...], str, int]] = field(default_factory=list)
     """Fields that two events share: the arriving event's types, the field, its index."""
+    attributes: list[tuple[str, int]] = field(default_factory=list)
+    """Attributes of the users of its cases."""
     given: list[tuple[str, Mapping]] = field(default_factory=list)
     """The events of cases: type and properties as written."""
 
@@ -68,6 +70,7 @@ class Reader:
         self.report = report
         self.node = node
         self.what = what
+        self._example = example
         self._hints: set[str] = set()
         for key, place in node.keys.items():
             if key in later:
@@ -95,10 +98,12 @@ class Reader:
             return default
         return guarded(self.report, lambda: parse(node), default)
 
-    def required(self, key: str, parse: Callable[[Node], T], default: D) -> T | D:
-        """As `optional`, but a missing key is told, unless a misspelt one was."""
+    def required(self, key: str, parse: Callable[[Node], T], default: D, example: str = "") -> T | D:
+        """As `optional`, but a missing key is told, with how it is written, unless a misspelt one was told."""
         if key not in self.node.items and not self.misspelt(key):
-            self.report.add(self.node.index, "missing-key", f"{self.what} needs `{key}`")
+            shown = example or self._example
+            hint = f"as in {shown}" if shown else ""
+            self.report.add(self.node.index, "missing-key", f"{self.what} needs `{key}`", hint)
         return self.optional(key, parse, default)
 
 

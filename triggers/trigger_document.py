@@ -59,7 +59,7 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
         description=read.optional("description", lambda n: reader.text(n, "description"), ""),
         mode=mode,
         canary_percent=canary,
-        purpose=read.required("purpose", lambda n: reader.name(n, "a purpose"), ""),
+        purpose=read.required("purpose", lambda n: reader.name(n, "a purpose"), "", "purpose: marketing"),
         sources=cast(tuple[Source, ...], sources),
         steps=steps,
         key=read.optional("key", lambda n: reader.several(report, n, lambda k: _key(parts, k)), ()),

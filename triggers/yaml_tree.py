@@ -21,13 +21,16 @@ MAX_DOCUMENTS = 5_000
 
 _NOT_ALLOWED = re.compile(r"[\t\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _NO_COLON = "could not find expected ':'"
+_NO_QUOTE = "found unexpected end of stream"
 _SYNTAX_HINTS = {
+    _NO_QUOTE: "the quote that begins here is not closed",
     _NO_COLON: "a colon and a blank follow a key, as in send: welcome",
     "mapping values are not allowed in this context": (
-        "is the line indented as the one before it? An expression that holds a colon and a blank goes in single quotes"
+        "is the line indented as the one before it? A text that holds a colon and a blank goes in quotes"
     ),
     "did not find expected '-' indicator": "begin it with `- ` like the items above, or indent it like what it is of",
 }
+_JOINED = re.compile(r"([a-z_]+):(\w+)")
 _CHARACTER_NAMES = {"\t": "a tab", "\ufeff": "a byte order mark"}
 
 
@@ -99,7 +102,7 @@ def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
 
 def _report_syntax(report: Report, error: yaml.MarkedYAMLError) -> None:
     mark = error.problem_mark or error.context_mark
-    if error.problem == _NO_COLON and error.context_mark:  # it shows on the line after
+    if error.problem in (_NO_COLON, _NO_QUOTE) and error.context_mark:  # it shows on a line after
         mark = error.context_mark
     index = mark.index if mark else 0
     line = report.source.text[: index + 1].count("\n")
@@ -246,6 +249,8 @@ class _Builder:
         self.report.silence(node.index)
         if isinstance(parent, Mapping) and parent.flow and key is not None:
             hint = "write one, {} for no properties; an expression with a comma goes in single quotes or block style"
+            if joined := _JOINED.fullmatch(key.text):
+                hint = f"a blank after the colon, as in {joined[1]}: {joined[2]}"
             self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", hint)
         elif key is not None:
             self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", "write it, or drop it")
