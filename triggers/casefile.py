@@ -11,6 +11,7 @@ from schemas.vocabulary import DecisionOutcome
 from triggers.case_start import start
 from triggers.casetime import At, parse_at, parse_start, show
 from triggers.cel_runtime import as_time
+from triggers.diagnostics import quoted
 from triggers.evaluator import Evaluator
 from triggers.localtime import instant, zone_named
 from triggers.records import Message
@@ -94,6 +95,10 @@ def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
     live = replace(trigger, mode="live", holdouts=held, experiment=experiment)
     policies = [replace(rules.policies[name], holdout_percent=0.0) for name in case.policies]
     return rules.holding([live], policies)
+
+
+def _next_step(problem: str) -> str:
+    return " (the case can give it, or the rule ask has(…) first)" if "no such field" in problem else ""
 
 
 class _Run:
@@ -182,7 +187,14 @@ class _Run:
         lines += [(each.at_ms, f"+ {self._shown(each)}") for each in sends]
         lines += [(each.at_ms, f"  {self._shown(each)}") for each in self.log.happened if each.kind != "send"]
         told = [text for _, text in sorted(lines, key=lambda line: line[0])]
-        return told + [f"  problem: {problem}" for problem in self.log.problems]
+        problems = [f"  problem: {problem}{_next_step(problem)}" for problem in dict.fromkeys(self.log.problems)]
+        return told + problems + [f"  note: {note}" for note in self._unheard()]
+
+    def _unheard(self) -> list[str]:
+        """The given events that change nothing in this case, which may be why it fails."""
+        given = dict.fromkeys(each.type for each in self.case.given if each.type is not None)
+        unheard = [quoted(name) for name in given if name not in self.evaluator.rules.routes]
+        return [f"this rule, and what it asks for, does not listen to {', '.join(unheard)}"] if unheard else []
 
     def _found(self, expected: Expected, happened: list[_Happened]) -> bool:
         """Takes the first thing that happened as expected out of the list; times count to the precision written."""
