@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection
+from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ D = TypeVar("D")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_TEXT = 4_000
+_NO_GUESSES: AbstractMapping[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -54,7 +56,10 @@ class References:
 
 
 class Reader:
-    """One mapping being read. Unknown keys are told at once, with the nearest known one, which is then not missed."""
+    """One mapping being read. Unknown keys are told at once, with the nearest known one, which is then not missed.
+
+    `guesses` are words that are often tried for a key and are not like it.
+    """
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class Reader:
         keys: Collection[str],
         later: Collection[str] = (),
         example: str = "",
+        guesses: AbstractMapping[str, str] = _NO_GUESSES,
     ) -> None:
         if not isinstance(node, Mapping):
             raise wrong(node, what, "a mapping of keys to values", example and f"as in {example}")
@@ -76,7 +82,7 @@ class Reader:
             if key in later:
                 report.add(place.index, "not-yet", f"`{key}` in {what} is not yet supported", "take it out for now")
             elif key not in keys:
-                hint = nearest(key, keys)
+                hint = nearest(guesses.get(key, key), keys)
                 report.add(place.index, "unknown-key", f"{quoted(key)} is no key of {what}", hint)
                 self._hints.add(hint)
 
