@@ -17,7 +17,7 @@ def order_note(trigger: Trigger) -> str:
     reasons = order_reasons(trigger)
     if not reasons:
         return ""
-    by = " and by ".join(reasons)
+    by = " and ".join(filter(None, [", ".join(reasons[:-1]), reasons[-1]]))
     if trigger.settle_ms:
         settled = duration_text(trigger.settle_ms)
         return f"any order of arrival within {settled} gives the same answer; beyond, it can change by {by}"

@@ -1,5 +1,7 @@
 """Cases: the examples written beside a rule, run on a virtual clock. What is printed is the command line's."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
@@ -7,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
-from schemas.vocabulary import DecisionOutcome
+from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.case_start import start
 from triggers.casetime import At, parse_at, parse_start, show
 from triggers.cel_runtime import as_time
@@ -55,6 +57,8 @@ class _Happened:
     at_ms: int
     kind: str
     name: str
+    saw: str = ""
+    """The values that a condition read which did not hold."""
 
 
 @dataclass(slots=True)
@@ -68,7 +72,8 @@ class _Log:
                 self.happened.append(_Happened(at_ms, "send", decision.step))
             elif decision.reason is not None:
                 kind = "defer" if decision.outcome is DecisionOutcome.DEFER else "drop"
-                self.happened.append(_Happened(at_ms, kind, decision.reason.value))
+                saw = _saw(decision.inputs) if decision.reason is Reason.CONDITION else ""
+                self.happened.append(_Happened(at_ms, kind, decision.reason.value, saw))
         self.happened += [_Happened(at_ms, "exit", exited.event_type) for exited in effects.exits]
         self.problems += [f"{problem.place}: {problem.detail}" for problem in effects.problems]
 
@@ -95,6 +100,17 @@ def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
     live = replace(trigger, mode="live", holdouts=held, experiment=experiment)
     policies = [replace(rules.policies[name], holdout_percent=0.0) for name in case.policies]
     return rules.holding([live], policies)
+
+
+def _saw(inputs: Mapping[str, Any]) -> str:
+    """The scores, metrics and segments that a condition read."""
+    kinds = {"score": "scores", "metric": "metrics", "segment": "segments"}
+    read = {f"{root}.{name}": value for root, kind in kinds.items() for name, value in inputs.get(kind, {}).items()}
+    return ", ".join(f"{name} was {_shown_value(value)}" for name, value in read.items())
+
+
+def _shown_value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _next_step(problem: str) -> str:
@@ -208,4 +224,5 @@ class _Run:
         return False
 
     def _shown(self, each: _Happened) -> str:
-        return f"{show(each.at_ms, self.zone, self.start)} {each.kind} {each.name}"
+        shown = f"{show(each.at_ms, self.zone, self.start)} {each.kind} {each.name}"
+        return f"{shown} ({each.saw})" if each.saw else shown
