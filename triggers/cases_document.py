@@ -132,14 +132,14 @@ def _user(parts: Parts, node: Node) -> dict[str, object]:
 
 
 def _scores(parts: Parts, node: Node, what: str) -> None:
-    for key, place, value in reader.mapping_items(node, what):
+    for key, place, value in reader.mapping_items(node, what, f"{what}: {{NAME: 3}}"):
         parts.references.scores.append((key, place.index))
         reader.number(value, f"score.{key}", 0, 1e12)
 
 
 def _metrics(parts: Parts, node: Node, what: str) -> None:
     """`NAME: 3`, or `NAME: {count, sum, distinct}`."""
-    for key, place, value in reader.mapping_items(node, what):
+    for key, place, value in reader.mapping_items(node, what, f"{what}: {{NAME: 3}}"):
         whole = f"metric.{key}"
         if not isinstance(value, Mapping):
             number = reader.number(value, whole, -MAX_AMOUNT, MAX_AMOUNT)

@@ -245,7 +245,10 @@ class Expressions:
             condition = compile_condition(node.text, kind, Scope(frozenset(roots)))
         except SyntaxProblem as problem:
             at = node.place_of(problem.offset)
-            raise Problem(at, problem.code, f"{what}: {problem.message}", problem.hint) from None
+            hint = problem.hint
+            if kind == "number" and _IDENTIFIER.fullmatch(node.text) and problem.code == "cel-name":
+                hint = f"write a number, as in 1, or whose it is, as in `event.{node.text}`"
+            raise Problem(at, problem.code, f"{what}: {problem.message}", hint) from None
         code = condition.code
         self.references.scores += [(score, node.index) for score in sorted(code.scores)]
         self.references.metrics += [(*metric, node.index) for metric in sorted(code.metrics)]
@@ -258,8 +261,8 @@ class Expressions:
         return condition
 
 
-def mapping_items(node: Node, what: str) -> list[tuple[str, Scalar, Node]]:
+def mapping_items(node: Node, what: str, example: str = "") -> list[tuple[str, Scalar, Node]]:
     """A mapping's keys, their places and their values."""
     if not isinstance(node, Mapping):
-        raise wrong(node, what, "a mapping of keys to values")
+        raise wrong(node, what, "a mapping of keys to values", example and f"as in {example}")
     return [(key, node.keys[key], value) for key, value in node.items.items()]

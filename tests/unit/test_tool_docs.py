@@ -102,6 +102,17 @@ def test_the_misspelt_rule_is_told_as_the_page_says() -> None:
     assert told.render() in TEXT
 
 
+def test_the_first_rule_checks_and_tests_as_the_page_says(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "price-drop.yaml").write_text(RULES[0].text)
+    [template] = [each for each in EXAMPLES if each.language == "liquid"]
+    (tmp_path / "templates" / "price-drop.liquid").write_text(template.text)
+    for command in ("check", "test"):
+        done = CliRunner().invoke(app, [command, str(tmp_path)])
+        assert done.exit_code == 0
+        assert f"`{done.output.splitlines()[-1]}`" in TEXT.replace("\n", " ")
+
+
 def test_the_page_is_not_stale() -> None:
     check_page(ROOT)
 

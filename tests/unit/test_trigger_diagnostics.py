@@ -162,6 +162,8 @@ BASE = "trigger: t\npurpose: marketing\non: ping\nsend: thank-you\n"
         (f"{BASE}cap: {{max: 1 per: 3d}}\n", "a comma parts what stands in { } and [ ]"),
         (f"{BASE}cases:\n    name: a\n  - name: b\n", "begin the lines above with `- ` too"),
         (f"{BASE}after: 1h\nafter: 2h\n", "drop one of the two"),
+        (f"{BASE}cases: [{{name: n, user: {{score: 3}}, given: [], expect: []}}]\n", "as in score: {NAME: 3}"),
+        (f"{BASE}cap: {{max: one, per: 3d}}\n", "write a number, as in 1, or whose it is, as in `event.one`"),
         (f"{BASE}cap: {{max: 1}}\n", "as in {max: 1, per: 3d}"),
         ("score: s\nadd: {event: a, points: 1}\n", "as in decay: {curve: exponential, half_life: 14d}"),
         ("score: s\ndecay: {half_life: 1d}\nadd: {event: a, points: 1}\n", "as in {curve: exponential"),
