@@ -344,8 +344,9 @@ def _one_line(error: Exception) -> str | None:
 
 
 def _first_problem(error: Any) -> str:
-    """Of rules that do not load: a warning may stand before what keeps them from loading."""
-    return str(next(each for each in error.diagnostics if not each.is_warning))
+    """Of rules that do not load, with its hint: a warning may stand before what keeps them from loading."""
+    first = next(each for each in error.diagnostics if not each.is_warning)
+    return f"{first} ({first.hint})" if first.hint else str(first)
 
 
 def _wrong_setting(error: Any, names: set[str]) -> str | None:

@@ -17,16 +17,17 @@ def order_note(trigger: Trigger) -> str:
     reasons = order_reasons(trigger)
     if not reasons:
         return ""
-    by = ", ".join(reasons)
+    by = " and ".join(filter(None, [", ".join(reasons[:-1]), reasons[-1]]))
     if trigger.settle_ms:
         settled = duration_text(trigger.settle_ms)
         return f"any order of arrival within {settled} gives the same answer; beyond, it can change by {by}"
-    return f"the order of arrival can change the answer, by {by}"
+    return f"an event that arrives late can change the answer, by {by}"
 
 
 def order_hint(trigger: Trigger) -> str:
     """What to write so that late events still count."""
-    return "" if trigger.settle_ms else "settle: 1m decides a minute later, and counts what arrives late within it"
+    late = "settle: 1m decides a minute later, and counts what arrives late within it"
+    return "" if trigger.settle_ms else f"{late}; without it, nothing is wrong"
 
 
 def _reasons(trigger: Trigger) -> Iterator[str]:

@@ -4,7 +4,7 @@ A case that gives a misspelt event and expects nothing passes, and shows nothing
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as AbstractMapping
 
 from schemas.vocabulary import OutcomeKind
@@ -20,27 +20,42 @@ _OPPOSITES = re.compile(r"\d+|(?<![a-z])un")
 _WRAPPERS = ("data", "properties", "payload", "attributes")
 
 
-def find_case_doubts(documents: Sequence[Parts]) -> None:
+def find_case_doubts(documents: Sequence[Parts], scores: Collection[str]) -> None:
     """Notes in each document's report what its cases give that does nothing and looks like a slip: events named almost
-    as one that is listened to, and properties under a key of their own.
+    as one that is listened to, properties under a key of their own, and attributes named as a score.
     """
-    heard = {name for parts in documents for name, _ in parts.references.events}
-    heard |= {f"email.{kind.value}" for kind in OutcomeKind}
+    listeners = {name: _place(parts, index) for parts in documents for name, index in parts.references.events}
+    heard = set(listeners) | {f"email.{kind.value}" for kind in OutcomeKind}
     given = {name for parts in documents for name, _ in parts.references.case_events}
     letters = {_letters(name): name for name in sorted(heard)}
     slips = {name: meant for name in given - heard if (meant := _meant(name, letters))}
     texts = [use.condition.text for parts in documents for use in parts.expressions.uses]
     for parts in documents:
+        places: dict[str, list[int]] = {}
         for name, index in parts.references.case_events:
             if name in slips:
-                message = f"no rule here listens to {quoted(name)}, so it does nothing in this case"
-                hint = f"did you mean {quoted(slips[name])}? If there are both, list the events in events.yaml"
-                parts.report.add(index, "unheard-event", message, hint)
+                places.setdefault(name, []).append(index)
+        for name, indexes in places.items():
+            where = "in this case" if len(indexes) == 1 else f"here and in {len(indexes) - 1} more of its places"
+            message = f"no rule here listens to {quoted(name)}, so it does nothing {where}"
+            meant = slips[name]
+            listener = f", which {listeners[meant]} listens to" if meant in listeners else ""
+            hint = f"did you mean {quoted(meant)}{listener}? If there are both, list the events in events.yaml"
+            parts.report.add(indexes[0], "unheard-event", message, hint)
+        for name, index in parts.references.attributes:
+            if name in scores and not any(f"user.{name}" in text for text in texts):
+                message = f"{quoted(name)} is an attribute of the user here, and not the score of that name"
+                parts.report.add(index, "score-as-attribute", message, f"for the score: user: {{score: {{{name}: …}}}}")
         for event, values in parts.references.given:
             for index, key, inner in _wrapped(values, texts):
                 message = f"{quoted(key)} is itself a property here: `event.NAME` does not look into it"
                 hint = f"write the properties side by side, as in {event}: {{{inner}: …}}"
                 parts.report.add(index, "nested-properties", message, hint)
+
+
+def _place(parts: Parts, index: int) -> str:
+    found = parts.report.at(index, "", "")
+    return f"{found.path}:{found.line}"
 
 
 def _letters(name: str) -> str:

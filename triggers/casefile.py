@@ -1,5 +1,7 @@
 """Cases: the examples written beside a rule, run on a virtual clock. What is printed is the command line's."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, cast
@@ -7,10 +9,11 @@ from zoneinfo import ZoneInfo
 
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
-from schemas.vocabulary import DecisionOutcome
+from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.case_start import start
 from triggers.casetime import At, parse_at, parse_start, show
 from triggers.cel_runtime import as_time
+from triggers.diagnostics import quoted
 from triggers.evaluator import Evaluator
 from triggers.localtime import instant, zone_named
 from triggers.records import Message
@@ -54,6 +57,8 @@ class _Happened:
     at_ms: int
     kind: str
     name: str
+    saw: str = ""
+    """The values that a condition read which did not hold."""
 
 
 @dataclass(slots=True)
@@ -67,7 +72,8 @@ class _Log:
                 self.happened.append(_Happened(at_ms, "send", decision.step))
             elif decision.reason is not None:
                 kind = "defer" if decision.outcome is DecisionOutcome.DEFER else "drop"
-                self.happened.append(_Happened(at_ms, kind, decision.reason.value))
+                saw = _saw(decision.inputs) if decision.reason is Reason.CONDITION else ""
+                self.happened.append(_Happened(at_ms, kind, decision.reason.value, saw))
         self.happened += [_Happened(at_ms, "exit", exited.event_type) for exited in effects.exits]
         self.problems += [f"{problem.place}: {problem.detail}" for problem in effects.problems]
 
@@ -94,6 +100,21 @@ def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
     live = replace(trigger, mode="live", holdouts=held, experiment=experiment)
     policies = [replace(rules.policies[name], holdout_percent=0.0) for name in case.policies]
     return rules.holding([live], policies)
+
+
+def _saw(inputs: Mapping[str, Any]) -> str:
+    """The scores, metrics and segments that a condition read."""
+    kinds = {"score": "scores", "metric": "metrics", "segment": "segments"}
+    read = {f"{root}.{name}": value for root, kind in kinds.items() for name, value in inputs.get(kind, {}).items()}
+    return ", ".join(f"{name} was {_shown_value(value)}" for name, value in read.items())
+
+
+def _shown_value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _next_step(problem: str) -> str:
+    return " (the case can give it, or the rule ask has(…) first)" if "no such field" in problem else ""
 
 
 class _Run:
@@ -182,7 +203,14 @@ class _Run:
         lines += [(each.at_ms, f"+ {self._shown(each)}") for each in sends]
         lines += [(each.at_ms, f"  {self._shown(each)}") for each in self.log.happened if each.kind != "send"]
         told = [text for _, text in sorted(lines, key=lambda line: line[0])]
-        return told + [f"  problem: {problem}" for problem in self.log.problems]
+        problems = [f"  problem: {problem}{_next_step(problem)}" for problem in dict.fromkeys(self.log.problems)]
+        return told + problems + [f"  note: {note}" for note in self._unheard()]
+
+    def _unheard(self) -> list[str]:
+        """The given events that change nothing in this case, which may be why it fails."""
+        given = dict.fromkeys(each.type for each in self.case.given if each.type is not None)
+        unheard = [quoted(name) for name in given if name not in self.evaluator.rules.routes]
+        return [f"this rule, and what it asks for, does not listen to {', '.join(unheard)}"] if unheard else []
 
     def _found(self, expected: Expected, happened: list[_Happened]) -> bool:
         """Takes the first thing that happened as expected out of the list; times count to the precision written."""
@@ -196,4 +224,5 @@ class _Run:
         return False
 
     def _shown(self, each: _Happened) -> str:
-        return f"{show(each.at_ms, self.zone, self.start)} {each.kind} {each.name}"
+        shown = f"{show(each.at_ms, self.zone, self.start)} {each.kind} {each.name}"
+        return f"{shown} ({each.saw})" if each.saw else shown

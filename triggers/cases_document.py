@@ -32,7 +32,7 @@ def _case(parts: Parts, node: Node, sends: frozenset[str], *, recurs: bool) -> C
         parts.report.add(node.index, "missing-key", "a case of a rule that recurs by the clock needs `until`", hint)
     policies = read.optional("policies", lambda n: reader.several(parts.report, n, lambda p: _policy(parts, p)), ())
     return Case(
-        name=read.required("name", lambda n: reader.text(n, "name"), ""),
+        name=read.required("name", lambda n: reader.text(n, "name"), "", "name: at once"),
         start=read.optional("start", lambda n: _time(n, start=True), DEFAULT_START),
         user=read.optional("user", lambda n: _user(parts, n), {}),
         given=read.required("given", lambda n: _lines(parts, n, "given", _given), ()),
@@ -71,7 +71,7 @@ def _time(node: Node, *, start: bool = False) -> str:
 def _at(node: Node, what: str, example: str) -> tuple[str, str, Node, Mapping]:
     """A line `{at, WHAT: value}` as (at, what, value, the whole)."""
     if not isinstance(node, Mapping):
-        raise reader.wrong(node, what, "{at, …}")
+        raise reader.wrong(node, what, "{at, …}", f"as in {example}")
     others = [key for key in node.items if key != "at"]
     if "at" not in node.items or len(others) != 1:
         raise Problem(node.index, "missing-key", f"{what} has `at` and one other key", f"as in {example}")
@@ -127,18 +127,19 @@ def _user(parts: Parts, node: Node) -> dict[str, object]:
     for key, check in checks.items():
         if key in node.items:
             check(parts, node.items[key], key)
+    parts.references.attributes += [(key, place.index) for key, place in node.keys.items() if key not in checks]
     return {key: plain_value(item) for key, item in node.items.items()}
 
 
 def _scores(parts: Parts, node: Node, what: str) -> None:
-    for key, place, value in reader.mapping_items(node, what):
+    for key, place, value in reader.mapping_items(node, what, f"{what}: {{NAME: 3}}"):
         parts.references.scores.append((key, place.index))
         reader.number(value, f"score.{key}", 0, 1e12)
 
 
 def _metrics(parts: Parts, node: Node, what: str) -> None:
     """`NAME: 3`, or `NAME: {count, sum, distinct}`."""
-    for key, place, value in reader.mapping_items(node, what):
+    for key, place, value in reader.mapping_items(node, what, f"{what}: {{NAME: 3}}"):
         whole = f"metric.{key}"
         if not isinstance(value, Mapping):
             number = reader.number(value, whole, -MAX_AMOUNT, MAX_AMOUNT)

@@ -12,12 +12,28 @@ _AT = re.compile(rf"(?:(?P<date>\d{{4}}-\d{{2}}-\d{{2}}) |\+(?P<days>\d{{1,3}})d
 _START = re.compile(r"(?P<date>\d{4}-\d{2}-\d{2})(?: (?P<clock>.+))?")
 
 
+_CURLY = "“”„‟‘’"
+_SHORT = re.compile(r"(?:\+?(?P<days>\d{1,3})d )?(?P<clock>\d?\d:\d\d)")
+
+
 class TimeError(ValueError):
     """A text that is no time of a case."""
 
     def __init__(self, text: str) -> None:
         super().__init__(f"`{text[:40]}` is not a time of a case")
-        self.hint = 'as in "10:00", "+3d 10:00", or "2026-03-29 01:30"'
+        self.hint = _meant(text) or 'as in "10:00", "+3d 10:00", or "2026-03-29 01:30"'
+
+
+def _meant(text: str) -> str:
+    """What a time means whose quotes are curly, or that lacks a sign or a nought; nothing where that is not sure."""
+    straight = text.strip(_CURLY)
+    if straight != text:
+        return f'write straight quotes: "{straight[:40]}"'
+    match = _SHORT.fullmatch(text)
+    if match is None:
+        return ""
+    meant = f"+{match['days']}d " * bool(match["days"]) + match["clock"].zfill(5)
+    return f'did you mean "{meant}"?' if _AT.fullmatch(meant) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ The source sees one argument, the evaluation's context, and the functions of the
 writes both rules' expressions and CEL by its definition; `Scope` says which.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -274,7 +275,12 @@ def _arithmetic(w: Writer, node: Binary, left: Code, right: Code) -> Code:
 
 
 def _mismatch(node: Binary, left: Code, right: Code) -> SyntaxProblem:
-    hint = "write double(…) around the whole number" if {left.type, right.type} == {"int", "double"} else ""
+    types = {left.type, right.type}
+    hint = "write double(…) around the whole number" if types == {"int", "double"} else ""
+    for side in (node.left, node.right):
+        if isinstance(side, Literal) and isinstance(side.value, str) and types & {"int", "double"}:
+            number = re.fullmatch(r"[0-9]+(\.[0-9]+)?", side.value)
+            hint = f"a number has no quotes, as in {node.operator} {side.value}" if number else hint
     return SyntaxProblem("cel-type", f"{left.type} {node.operator} {right.type} is no operation", node.offset, hint)
 
 

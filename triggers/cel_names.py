@@ -90,7 +90,9 @@ def _root_meant(w: Writer, name: str) -> str:
     if difflib.get_close_matches(name, table.ROOTS, n=1, cutoff=0.75):
         return nearest(name, table.ROOTS)
     fields = [quoted(f"{root}.{name}") for root in ("event", "user", "score", "segment") if root in w.scope.roots]
-    return f"write whose it is: {', '.join(fields)}" if fields else nearest(name, table.ROOTS)
+    if not fields:
+        return nearest(name, table.ROOTS)
+    return f'write whose it is: {", ".join(fields)}; a text is in quotes: "{name[:60]}"'
 
 
 def _is_root(w: Writer, node: Expr) -> bool:

@@ -146,6 +146,8 @@ class Condition:
             raise EvaluationError(f"{error} in {self.text!r}") from None
 
 
+_SHORT = 60
+"""Characters of an expression that a hint repeats."""
 _MAX_VALUES = 10_000
 """Values in one result. What macros put together can be far larger than the memory it takes."""
 
@@ -171,7 +173,9 @@ def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Cond
     tree = parse(text)
     code = compile_tree(tree, scope or Scope())
     if code.type != "dyn" and kind != "any" and code.type not in _TYPES[kind]:
-        raise SyntaxProblem("cel-type", f"gives a {code.type} where {_WANTED[kind]} is needed", 0)
+        compared = kind == "truth" and code.type in ("int", "double") and len(text) <= _SHORT
+        hint = f"compare it, as in {text.strip()} >= 1" if compared else ""
+        raise SyntaxProblem("cel-type", f"gives a {code.type} where {_WANTED[kind]} is needed", 0, hint)
     return Condition(text, kind, code)
 
 

@@ -16,6 +16,7 @@ _CURVES = {
     "step": ("lifetime",),
     "power": ("scale", "exponent"),
 }
+_CURVE = "{curve: exponential, half_life: 14d}"
 _POINTS = ("event", "user", "now")
 """A score is not made of scores: that could have no beginning."""
 
@@ -24,16 +25,15 @@ def read_score(parts: Parts, node: Node) -> Score:
     """The document of one score."""
     read = Reader(parts.report, node, "score", SCORE_KEYS)
     name = read.required("score", lambda n: reader.identifier(n, "a score's name"), "")
-    curve = read.required("decay", lambda n: _curve(parts, n), None)
-    additions = read.required("add", lambda n: reader.several(parts.report, n, lambda item: _addition(parts, item)), ())
+    curve = read.required("decay", lambda n: _curve(parts, n), None, f"decay: {_CURVE}")
+    additions = read.required("add", lambda n: _additions(parts, n), (), "add: {event: product_viewed, points: 1}")
     ceiling = read.optional("ceiling", lambda n: reader.number(n, "ceiling", 0, MAX_SCORE), MAX_SCORE)
     return Score(name, curve or Exponential(1), additions, ceiling)
 
 
 def _curve(parts: Parts, node: Node) -> Curve | None:
     keys = sorted({key for names in _CURVES.values() for key in names})
-    example = "{curve: exponential, half_life: 14d}"
-    read = Reader(parts.report, node, "decay", ("curve", *keys), example=example)
+    read = Reader(parts.report, node, "decay", ("curve", *keys), example=_CURVE)
     curve = read.required("curve", lambda n: reader.choice(n, "curve", tuple(_CURVES)), "")
     if not curve:
         return None
@@ -43,15 +43,20 @@ def _curve(parts: Parts, node: Node) -> Curve | None:
                 read.place(key), "conflict", f"a curve `{curve}` has no `{key}`", nearest(key, _CURVES[curve])
             )
     ms = {
-        key: read.required(key, lambda n, key=key: reader.duration(n, key), 1)  # type: ignore[misc]
+        key: read.required(key, lambda n, key=key: reader.duration(n, key), 1, f"{key}: 14d")  # type: ignore[misc]
         for key in _CURVES[curve]
         if key != "exponent"
     }
     if curve == "exponential":
         return Exponential(ms["half_life"])
     if curve == "power":
-        return Power(ms["scale"], read.required("exponent", lambda n: reader.number(n, "exponent", 0.01, 100), 1.0))
+        exponent = read.required("exponent", lambda n: reader.number(n, "exponent", 0.01, 100), 1.0, "exponent: 1.5")
+        return Power(ms["scale"], exponent)
     return Linear(ms["lifetime"]) if curve == "linear" else Step(ms["lifetime"])
+
+
+def _additions(parts: Parts, node: Node) -> tuple[Addition, ...]:
+    return reader.several(parts.report, node, lambda item: _addition(parts, item))
 
 
 def _addition(parts: Parts, node: Node) -> Addition | None:

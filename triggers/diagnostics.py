@@ -52,6 +52,7 @@ CODES: dict[str, str] = {
     "cap-unreachable": "a cap that can never be reached",
     "unheard-event": "an event of a case that no rule listens to, named almost as one that is listened to",
     "nested-properties": "an event of a case with its properties under a key of their own",
+    "score-as-attribute": "an attribute of a case's user that is named as a score and that no expression reads",
     "costly-expression": "an expression that may take more than half of the steps that one may",
     "order-sensitive": "an answer that the order of arrival can change",
     "unknown-event": "an event that the catalogue does not have",
@@ -64,7 +65,7 @@ CODES: dict[str, str] = {
 WARNINGS = frozenset(
     {
         *("negated-optional", "never-fires", "cap-unreachable", "unheard-event", "nested-properties"),
-        "template-attribute",
+        *("score-as-attribute", "template-attribute"),
     }
 )
 """Codes that are shown and stop nothing."""

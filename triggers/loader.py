@@ -146,7 +146,7 @@ def inspect(
         find_doubts(rules, written)
         find_cap_doubts(rules, written, found.written_policies())
         if events is None:
-            find_case_doubts([parts for parts, _, _ in found.documents])
+            find_case_doubts([parts for parts, _, _ in found.documents], found.scores)
     notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents])])
     costly = costs([(parts, node) for parts, node, _ in found.documents])
     return Findings(found.diagnostics(), notes, tuple(found.triggers.values()), costly)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection
+from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ D = TypeVar("D")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_TEXT = 4_000
+_NO_GUESSES: AbstractMapping[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -47,12 +49,17 @@ class References:
     """Events that its cases give or expect."""
     same: list[tuple[tuple[str, ...], str, int]] = field(default_factory=list)
     """Fields that two events share: the arriving event's types, the field, its index."""
+    attributes: list[tuple[str, int]] = field(default_factory=list)
+    """Attributes of the users of its cases."""
     given: list[tuple[str, Mapping]] = field(default_factory=list)
     """The events of cases: type and properties as written."""
 
 
 class Reader:
-    """One mapping being read. Unknown keys are told at once, with the nearest known one, which is then not missed."""
+    """One mapping being read. Unknown keys are told at once, with the nearest known one, which is then not missed.
+
+    `guesses` are words that are often tried for a key and are not like it.
+    """
 
     def __init__(
         self,
@@ -62,18 +69,20 @@ class Reader:
         keys: Collection[str],
         later: Collection[str] = (),
         example: str = "",
+        guesses: AbstractMapping[str, str] = _NO_GUESSES,
     ) -> None:
         if not isinstance(node, Mapping):
             raise wrong(node, what, "a mapping of keys to values", example and f"as in {example}")
         self.report = report
         self.node = node
         self.what = what
+        self._example = example
         self._hints: set[str] = set()
         for key, place in node.keys.items():
             if key in later:
                 report.add(place.index, "not-yet", f"`{key}` in {what} is not yet supported", "take it out for now")
             elif key not in keys:
-                hint = nearest(key, keys)
+                hint = nearest(guesses.get(key, key), keys)
                 report.add(place.index, "unknown-key", f"{quoted(key)} is no key of {what}", hint)
                 self._hints.add(hint)
 
@@ -95,10 +104,12 @@ class Reader:
             return default
         return guarded(self.report, lambda: parse(node), default)
 
-    def required(self, key: str, parse: Callable[[Node], T], default: D) -> T | D:
-        """As `optional`, but a missing key is told, unless a misspelt one was."""
+    def required(self, key: str, parse: Callable[[Node], T], default: D, example: str = "") -> T | D:
+        """As `optional`, but a missing key is told, with how it is written, unless a misspelt one was told."""
         if key not in self.node.items and not self.misspelt(key):
-            self.report.add(self.node.index, "missing-key", f"{self.what} needs `{key}`")
+            shown = example or self._example
+            hint = f"as in {shown}" if shown else ""
+            self.report.add(self.node.index, "missing-key", f"{self.what} needs `{key}`", hint)
         return self.optional(key, parse, default)
 
 
@@ -234,7 +245,10 @@ class Expressions:
             condition = compile_condition(node.text, kind, Scope(frozenset(roots)))
         except SyntaxProblem as problem:
             at = node.place_of(problem.offset)
-            raise Problem(at, problem.code, f"{what}: {problem.message}", problem.hint) from None
+            hint = problem.hint
+            if kind == "number" and _IDENTIFIER.fullmatch(node.text) and problem.code == "cel-name":
+                hint = f"write a number, as in 1, or whose it is, as in `event.{node.text}`"
+            raise Problem(at, problem.code, f"{what}: {problem.message}", hint) from None
         code = condition.code
         self.references.scores += [(score, node.index) for score in sorted(code.scores)]
         self.references.metrics += [(*metric, node.index) for metric in sorted(code.metrics)]
@@ -247,8 +261,8 @@ class Expressions:
         return condition
 
 
-def mapping_items(node: Node, what: str) -> list[tuple[str, Scalar, Node]]:
+def mapping_items(node: Node, what: str, example: str = "") -> list[tuple[str, Scalar, Node]]:
     """A mapping's keys, their places and their values."""
     if not isinstance(node, Mapping):
-        raise wrong(node, what, "a mapping of keys to values")
+        raise wrong(node, what, "a mapping of keys to values", example and f"as in {example}")
     return [(key, node.keys[key], value) for key, value in node.items.items()]

@@ -36,13 +36,23 @@ from triggers.yaml_tree import Sequence as ListNode
 
 LATER_KEYS = ("brand",)
 TRIGGER_KEYS = language.keys("trigger", without=LATER_KEYS)
+_GUESSES = {
+    **dict.fromkeys(("event", "source", "begins"), "on"),
+    **dict.fromkeys(("if", "where", "condition", "filter"), "when"),
+    **dict.fromkeys(("template", "mail", "email", "message"), "send"),
+    **dict.fromkeys(("wait", "delay"), "after"),
+    **dict.fromkeys(("limit", "cooldown", "frequency"), "cap"),
+    **dict.fromkeys(("tests", "examples"), "cases"),
+    **dict.fromkeys(("consent", "category"), "purpose"),
+}
+"""Words of other tools for a key."""
 _MAX_VARIANTS = 20
 
 
 def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
     """The document of one trigger."""
     report = parts.report
-    read = Reader(report, node, "trigger", TRIGGER_KEYS, LATER_KEYS)
+    read = Reader(report, node, "trigger", TRIGGER_KEYS, LATER_KEYS, guesses=_GUESSES)
     name = read.required("trigger", lambda n: reader.name(n, "a trigger's name"), "")
     mode, canary = read.optional("mode", _mode, ("live", 100.0))
     sources = read.required("on", lambda n: reader.several(report, n, lambda s: _source(parts, s)), ())
@@ -59,7 +69,7 @@ def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
         description=read.optional("description", lambda n: reader.text(n, "description"), ""),
         mode=mode,
         canary_percent=canary,
-        purpose=read.required("purpose", lambda n: reader.name(n, "a purpose"), ""),
+        purpose=read.required("purpose", lambda n: reader.name(n, "a purpose"), "", "purpose: marketing"),
         sources=cast(tuple[Source, ...], sources),
         steps=steps,
         key=read.optional("key", lambda n: reader.several(report, n, lambda k: _key(parts, k)), ()),

@@ -21,13 +21,18 @@ MAX_DOCUMENTS = 5_000
 
 _NOT_ALLOWED = re.compile(r"[\t\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
 _NO_COLON = "could not find expected ':'"
+_BRACKETS = {"did not find expected ',' or ']'": "[", "did not find expected ',' or '}'": "{"}
+_QUOTE = "wrap an expression in single quotes, or write it as a block after `>-`"
+_NO_QUOTE = "found unexpected end of stream"
 _SYNTAX_HINTS = {
+    _NO_QUOTE: "the quote that begins here is not closed",
     _NO_COLON: "a colon and a blank follow a key, as in send: welcome",
     "mapping values are not allowed in this context": (
-        "is the line indented as the one before it? An expression that holds a colon and a blank goes in single quotes"
+        "is the line indented as the one before it? A text that holds a colon and a blank goes in quotes"
     ),
     "did not find expected '-' indicator": "begin it with `- ` like the items above, or indent it like what it is of",
 }
+_JOINED = re.compile(r"([a-z_]+):(\w+)")
 _CHARACTER_NAMES = {"\t": "a tab", "\ufeff": "a byte order mark"}
 
 
@@ -99,22 +104,38 @@ def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
 
 def _report_syntax(report: Report, error: yaml.MarkedYAMLError) -> None:
     mark = error.problem_mark or error.context_mark
-    if error.problem == _NO_COLON and error.context_mark:  # it shows on the line after
+    if error.problem in (_NO_COLON, _NO_QUOTE) and error.context_mark:  # it shows on a line after
+        mark = error.context_mark
+    unclosed = _unclosed(error)
+    if unclosed:
         mark = error.context_mark
     index = mark.index if mark else 0
     line = report.source.text[: index + 1].count("\n")
     text = report.source.text.split("\n")[line] if report.source.text else ""
     message = " ".join(filter(None, [error.problem or "not YAML", error.context]))
-    report.add(index, "yaml-syntax", message, _syntax_hint(error.problem, text))
+    report.add(index, "yaml-syntax", message, unclosed or _syntax_hint(error.problem, text))
+
+
+def _unclosed(error: yaml.MarkedYAMLError) -> str:
+    """What to say where a bracket is still open on a later line; nothing of other mistakes."""
+    bracket = _BRACKETS.get(error.problem or "", "")
+    if not bracket or not error.context_mark or not error.problem_mark:
+        return ""
+    later = error.problem_mark.line > error.context_mark.line
+    return f"the `{bracket}` that begins here is not closed" if later else ""
 
 
 def _syntax_hint(problem: str | None, line: str) -> str:
     if re.fullmatch(r"\s*-[- ]*-\s*", line):
         return "exactly three dashes at the margin, ---, part two documents"
+    if problem == "did not find expected key" and line.lstrip().startswith("- "):
+        return "begin the lines above with `- ` too, or indent this one like what it is of"
+    if problem in _BRACKETS:
+        return f"a comma parts what stands in {{ }} and [ ]; {_QUOTE}"
     if problem in _SYNTAX_HINTS:
         return _SYNTAX_HINTS[problem]
     if re.search(r"[\"'?!{}\[\]&|=:]", line):
-        return "wrap an expression in single quotes, or write it as a block after `>-`"
+        return _QUOTE
     return ""
 
 
@@ -208,7 +229,9 @@ class _Builder:
             self._open = [Mapping(node.index, flow=False)]
             self.documents.append(self._open[0])
         elif node.text in mapping.keys:
-            self.report.add(node.index, "yaml-duplicate-key", f"the key {quoted(node.text)} is written twice")
+            self.report.add(
+                node.index, "yaml-duplicate-key", f"the key {quoted(node.text)} is written twice", "drop one of the two"
+            )
         self._keys[-1] = node
 
     def _begins_another(self, mapping: Mapping, key: Scalar) -> bool:
@@ -246,6 +269,8 @@ class _Builder:
         self.report.silence(node.index)
         if isinstance(parent, Mapping) and parent.flow and key is not None:
             hint = "write one, {} for no properties; an expression with a comma goes in single quotes or block style"
+            if joined := _JOINED.fullmatch(key.text):
+                hint = f"a blank after the colon, as in {joined[1]}: {joined[2]}"
             self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", hint)
         elif key is not None:
             self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", "write it, or drop it")

@@ -217,6 +217,7 @@ def test_what_keeps_the_rules_from_loading_is_said_and_not_a_warning_before_it(f
     )
     assert "the rules do not load: " in done.stderr
     assert "rule.yaml:6:1: problem: unknown-key `afer`" in done.stderr
+    assert "(did you mean `after`?)" in done.stderr
 
 
 NESTED = "event.rows.all(x, event.rows.all(y, x.a + y.b + x.c + y.d > 1))"

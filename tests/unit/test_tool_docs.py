@@ -87,7 +87,7 @@ def test_every_expression_compiles(expression: str) -> None:
 
 def test_the_template_and_the_catalogue_that_it_shows_are_right() -> None:
     [template] = [each for each in EXAMPLES if each.language == "liquid"]
-    assert needed_names("welcome", template.text) == []
+    assert needed_names("price-drop", template.text) == []
     [events] = [each for each in EXAMPLES if each.language == "events"]
     catalogue, reports = read_catalogue([SourceFile("events.yaml", events.text)])
     assert catalogue is not None
@@ -97,9 +97,20 @@ def test_the_template_and_the_catalogue_that_it_shows_are_right() -> None:
 
 def test_the_misspelt_rule_is_told_as_the_page_says() -> None:
     first = RULES[0]
-    wrong = SourceFile("mine/welcome.yaml", first.text.replace("purpose", "porpose"))
-    told = next(each for each in check([wrong], {"welcome": "h"}) if each.code == "unknown-key")
+    wrong = SourceFile("mine/price-drop.yaml", first.text.replace("purpose", "porpose"))
+    told = next(each for each in check([wrong], {"price-drop": "h"}) if each.code == "unknown-key")
     assert told.render() in TEXT
+
+
+def test_the_first_rule_checks_and_tests_as_the_page_says(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "price-drop.yaml").write_text(RULES[0].text)
+    [template] = [each for each in EXAMPLES if each.language == "liquid"]
+    (tmp_path / "templates" / "price-drop.liquid").write_text(template.text)
+    for command in ("check", "test"):
+        done = CliRunner().invoke(app, [command, str(tmp_path)])
+        assert done.exit_code == 0
+        assert f"`{done.output.splitlines()[-1]}`" in TEXT.replace("\n", " ")
 
 
 def test_the_page_is_not_stale() -> None:

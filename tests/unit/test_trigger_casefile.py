@@ -32,6 +32,31 @@ def test_a_difference_shows_what_was_expected_what_happened_and_why() -> None:
     assert result.diff == ("- 21:30 send a", "  21:30 defer quiet", "+ +1d 08:00 send a")
 
 
+def test_a_field_that_is_missing_is_told_once_with_what_to_do() -> None:
+    text = "trigger: t\npurpose: marketing\non: ping\nwhen: event.n > 1\nsend: a\ncases:\n"
+    twice = '[{at: "10:00", ping: {}}, {at: "11:00", ping: {}}]'
+    [result] = run_cases(rules(f'{text}  - {{name: c, given: {twice}, expect: [{{at: "10:00", send: a}}]}}\n'))
+    assert result.diff == (
+        "- 10:00 send a",
+        "  10:00 drop condition",
+        "  11:00 drop condition",
+        "  problem: when: no such field: n in 'event.n > 1' (the case can give it, or the rule ask has(…) first)",
+    )
+
+
+def test_a_case_that_fails_says_which_of_its_events_nothing_listens_to() -> None:
+    [result] = run('  - {name: c, given: [{at: "10:00", pong: {}}], expect: [{at: "11:00", send: a}]}\n')
+    assert result.diff == ("- 11:00 send a", "  note: this rule, and what it asks for, does not listen to `pong`")
+
+
+def test_a_condition_that_does_not_hold_shows_what_it_saw() -> None:
+    text = "score: s\ndecay: {curve: linear, lifetime: 10d}\nadd: {event: x, points: 1}\n---\n"
+    text += "trigger: t\npurpose: marketing\non: ping\nwhen: score.s > 2 && user.vip\nsend: a\ncases:\n"
+    case = '{name: c, user: {score: {s: 2}}, given: [{at: "+5d 00:00", ping: {}}], expect: [{at: "10:00", send: a}]}'
+    [result] = run_cases(rules(f"{text}  - {case}\n"))
+    assert result.diff == ("- 10:00 send a", "  +5d 00:00 drop condition (score.s was 1)")
+
+
 def test_an_unexpected_send_fails() -> None:
     [result] = run('  - {name: c, given: [{at: "10:00", ping: {}}], expect: []}\n')
     assert result.diff == ("+ 11:00 send a",)

@@ -111,6 +111,21 @@ def test_only_what_looks_like_a_slip_is_taken_for_a_misspelt_event(given: str, t
     assert [each.code for each in check([SourceFile("r.yaml", text)], TEMPLATES)] == ["unheard-event"] * told
 
 
+def test_an_event_misspelt_in_the_rule_is_one_finding_that_leaves_open_where_the_slip_is() -> None:
+    text = "trigger: t\npurpose: marketing\non: order_completd\nsend: thank-you\ncases:\n"
+    case = '  - {name: n, given: [{at: "10:00", order_completed: {}}], expect: []}\n'
+    [found] = check([SourceFile("r.yaml", text + case + case)], TEMPLATES)
+    assert found.hint.startswith("did you mean `order_completd`, which r.yaml:3 listens to?")
+    assert (found.line, "here and in 1 more of its places" in found.message) == (6, True)
+
+
+def test_an_attribute_of_a_case_that_is_named_as_a_score_is_told() -> None:
+    score = "---\nscore: keen\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
+    case = "cases: [{name: n, user: {keen: 3}, given: [], expect: []}]\n"
+    found = check([SourceFile("r.yaml", BASE + "when: score.keen > 1\n" + case + score)], TEMPLATES)[-1]
+    assert (found.code, found.hint) == ("score-as-attribute", "for the score: user: {score: {keen: …}}")
+
+
 def test_a_property_that_an_expression_looks_into_may_hold_others() -> None:
     text = "trigger: t\npurpose: marketing\non: {event: ping, where: event.data.n > 1}\nsend: thank-you\n"
     case = '{name: n, given: [{at: "10:00", ping: {data: {n: 2}}}], expect: [{at: "10:00", send: thank-you}]}'
@@ -139,6 +154,35 @@ BASE = "trigger: t\npurpose: marketing\non: ping\nsend: thank-you\n"
         (f"{BASE}cases: [{{name: n, given: {{}}, expect: []}}]\n", "put it into [ ]"),
         (f'{BASE}cases: [{{name: n, given: [{{at: "10:00", event: ping}}], expect: []}}]\n', "as in ping: {}"),
         (f"{BASE}cases: [{{name: n, given: [], expect: [{{send: a}}]}}]\n", '{at: "10:00", send: welcome}'),
+        (f"{BASE}cases: [{{name: n, given: [], expect: [welcome]}}]\n", '{at: "10:00", send: welcome}'),
+        ("trigger: t\non: ping\nsend: thank-you\n", "as in purpose: marketing"),
+        *((f"{BASE.replace('on:', 'event:')}", "`on`"), (f"{BASE.replace('send:', 'template:')}", "`send`")),
+        *((f"{BASE}if: user.vip\n", "`when`"), (f"{BASE}wait: 1h\n", "`after`"), (f"{BASE}limit: 1\n", "`cap`")),
+        (f"{BASE}unless: [a, {{event: b}}\nafter: 1h\n", "the `[` that begins here is not closed"),
+        (f"{BASE}cap: {{max: 1 per: 3d}}\n", "a comma parts what stands in { } and [ ]"),
+        (f"{BASE}cases:\n    name: a\n  - name: b\n", "begin the lines above with `- ` too"),
+        (f"{BASE}after: 1h\nafter: 2h\n", "drop one of the two"),
+        (f"{BASE}cases: [{{name: n, user: {{score: 3}}, given: [], expect: []}}]\n", "as in score: {NAME: 3}"),
+        (f"{BASE}cap: {{max: one, per: 3d}}\n", "write a number, as in 1, or whose it is, as in `event.one`"),
+        (f"{BASE}cap: {{max: 1}}\n", "as in {max: 1, per: 3d}"),
+        ("score: s\nadd: {event: a, points: 1}\n", "as in decay: {curve: exponential, half_life: 14d}"),
+        ("score: s\ndecay: {half_life: 1d}\nadd: {event: a, points: 1}\n", "as in {curve: exponential"),
+        (f"{BASE}cases: [{{given: [], expect: []}}]\n", "as in name: at once"),
+        (f"{BASE}cap: {{max:1, per: 3d}}\n", "a blank after the colon, as in max: 1"),
+        (f"{BASE}when: 'size(event.items) >= 1\n", "the quote that begins here is not closed"),
+        (f"{BASE}cases:\n  - name: case 1: keen\n", "A text that holds a colon and a blank goes in quotes"),
+        (f"{BASE}when: size(event.items) > '3'\n", "a number has no quotes, as in > 3"),
+        (f"{BASE}when: size(event.items)\n", "compare it, as in size(event.items) >= 1"),
+        (f"{BASE}when: now - event.time < 3d\n", "write days(3)"),
+        (f"{BASE}when: now - event.time < 90m\n", 'write duration("90m")'),
+        (f"{BASE}when: user.plan == team\n", 'a text is in quotes: "team"'),
+        (f"{BASE}when: user.plan == “team”\n", "straight quotes"),
+        (f"{BASE}cases: [{{name: n, given: [{{at: “10:00”, ping: {{}}}}], expect: []}}]\n", 'straight quotes: "10:00"'),
+        (f"{BASE}cases: [{{name: n, given: [{{at: '9:00', ping: {{}}}}], expect: []}}]\n", 'did you mean "09:00"?'),
+        (
+            f"{BASE}cases: [{{name: n, given: [{{at: '1d 9:00', ping: {{}}}}], expect: []}}]\n",
+            'did you mean "+1d 09:00"?',
+        ),
     ],
 )
 def test_a_hint_says_what_to_write(text: str, hint: str) -> None:
