@@ -54,7 +54,11 @@ class FetchWatch:
 
     async def look(self) -> None:
         """One look. A broker that does not answer, or an intake that was not free to read, starts the count anew."""
-        before, self._stood = self._stood, await asyncio.wrap_future(self._intake().unhindered())
+        try:
+            before, self._stood = self._stood, await asyncio.wrap_future(self._intake().unhindered())
+        except KafkaException:  # the consume thread has ended: at a stop, or for a reason that ends the process
+            self._stood, self._looks = {}, {}
+            return
         still = {place: at for place, at in self._stood.items() if before.get(place) == at}
         loop = asyncio.get_running_loop()
         ends = await loop.run_in_executor(None, self._ends.last_stable, list(still)) if still else {}

@@ -217,7 +217,17 @@ def test_a_broker_that_does_not_answer_begins_the_count_anew(
         wait_until(lambda: rows.end() == RECORDS, "it answers")
         rows.look(AFRESH - 1)
         assert not rows.stalled
-        rows.look()
-        assert rows.stalled == [rows.place]
+        # the client may say only now that the broker was away, which begins the count once more
+        wait_until(lambda: rows.look() or rows.stalled == [rows.place], "it is fetched afresh")
         wait_until(lambda: rows.takes_all(RECORDS), "all of it comes")
     assert rows.offsets == list(range(RECORDS))
+
+
+def test_a_look_at_an_intake_that_has_ended_is_none(servers: RealServers, topic_prefix: str) -> None:
+    with reading(servers.kafka, topic_prefix) as rows:
+        rows.write_and_pause()
+        rows.look(AFRESH)
+        rows.intake.stop()
+        rows.intake.join(10)
+        rows.look()
+    assert not rows.ended
