@@ -203,13 +203,10 @@ def follow(turn: Turn, *, moved: bool) -> list[Occurrence]:
     """After a changed profile: sets waits anew, and wakes what is held where the zone `moved`; what may now be due."""
     touched = []
     for occurrence in [*turn.state.running]:
-        trigger = turn.rule_of(occurrence)
-        if trigger is None:
-            continue
         if occurrence.held and moved:
             occurrence.wake = min(occurrence.wake, turn.now_ms)
             touched.append(occurrence)
-        elif occurrence.since is not None:
+        elif occurrence.since is not None and (trigger := turn.rule_of(occurrence)) is not None:
             if waits.follow(turn, trigger, occurrence, moved=moved):
                 touched.append(occurrence)
             else:

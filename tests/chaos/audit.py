@@ -5,7 +5,7 @@ Works on what a read_committed reader finds on the topics, one partition at a ti
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -46,7 +46,9 @@ class Shelves:
         """The model's rules and the scopes that are paused."""
         number = versions.manifest
         if number not in self._books:
-            self._books[number] = read_book((digest, self._texts[digest]) for digest in self._manifests[number])
+            book = read_book((digest, self._texts[digest]) for digest in self._manifests[number])
+            before = [each for each in sorted(self._manifests) if each < number]
+            self._books[number] = replace(book, earlier=tuple(self.book(Versions(each, 0))[0] for each in before))
         return self._books[number], self._paused(versions.control)
 
     def _paused(self, number: int) -> frozenset[str]:

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slow_model.duel import EngineRun, book_of, edited_evaluator, evaluator_of, model_rows
 from slow_model.grammar import editions, rule_sets
-from slow_model.histories import Happening, gaps, histories
+from slow_model.histories import STARTS, Happening, gaps, histories
 
 History = tuple[datetime, Happening, list[Happening]]
 _LOOKS_MS = 1_800_000
@@ -34,13 +35,33 @@ def test_timers_that_come_late_give_what_the_slow_model_says(text: str, history:
 
 
 @unhurried
-@given(editions(), histories, gaps, st.integers(0, 6))
+@given(editions(), histories, gaps, st.integers(0, 6), st.sampled_from([None, _LOOKS_MS]))
 def test_an_edited_rule_leaves_what_runs_as_the_slow_model_says(
-    texts: tuple[str, str], history: History, gap_ms: int, number: int
+    texts: tuple[str, str], history: History, gap_ms: int, number: int, every_ms: int | None
 ) -> None:
     start, profile, happenings = history
-    run = EngineRun(evaluator_of(texts[0]), None)
-    run.edited = edited_evaluator(*texts)
     happenings.insert(min(number, len(happenings)), Happening(gap_ms, "edit"))
+    edited(texts, (start, profile, happenings), every_ms)
+
+
+HELD = '{"trigger":"k","purpose":"marketing","on":"ping","quiet":{"from":"20:00","to":"07:00"},"send":"a"}\n---\n'
+OTHER = '{"trigger":"l","purpose":"marketing","on":"buy","send":"b"}'
+
+
+@pytest.mark.parametrize("after", [OTHER, HELD.replace("07:00", "06:00") + OTHER], ids=["removed", "edited"])
+@pytest.mark.parametrize("every_ms", [None, _LOOKS_MS])
+def test_what_an_earlier_text_holds_is_asked_again_where_the_user_moves(after: str, every_ms: int | None) -> None:
+    minutes = 60_000
+    said = {"zone": "UTC", "consent": ("marketing",), "vip": False, "limit": 0, "trial": None, "born": None}
+    moved = Happening(15 * minutes, "profile", properties={**said, "zone": "Pacific/Auckland"})
+    happenings = [Happening(minutes, "event", 0, "ping", {}), Happening(5 * minutes, "edit"), moved]
+    edited((HELD + OTHER, after), (STARTS[0], Happening(0, "profile", properties=said), happenings), every_ms)
+
+
+def edited(texts: tuple[str, str], history: History, every_ms: int | None) -> None:
+    """Plays the history, in which the second text takes the first one's place."""
+    start, profile, happenings = history
+    run = EngineRun(evaluator_of(texts[0]), every_ms)
+    run.edited = edited_evaluator(*texts)
     run.play(start, [profile, *happenings])
     assert run.rows == model_rows(run, *map(book_of, texts))

@@ -6,7 +6,7 @@ worker that is behind.
 
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -179,6 +179,7 @@ class EveryInstant(Timeline):
 def model_rows(run: EngineRun, *books: Book) -> list[Row]:
     """What the slow model decides of what the engine was told, under the same rules."""
     timeline = EveryInstant(run) if run.every_ms is None else _looked_at(run)
+    books = tuple(replace(book, earlier=books[:number]) for number, book in enumerate(books))
     written = SlowUser(USER, timeline, lambda versions: (books[versions.manifest - 1], frozenset())).decide()
     return [
         (
@@ -217,7 +218,7 @@ def evaluator_of(text: str) -> Evaluator:
 def book_of(text: str) -> Book:
     """The model's rules of a text."""
     templates = [(digest, {"kind": "template", "path": f"{name}.liquid"}) for name, digest in TEMPLATES.items()]
-    return read_book([("r", {"kind": "rule", "path": "r.yaml", "body": text}), *templates])
+    return read_book([(text, {"kind": "rule", "path": "r.yaml", "body": text}), *templates])
 
 
 def recoded(state: UserState) -> UserState:

@@ -224,6 +224,8 @@ class Book:
     metrics: Mapping[str, Measure] = field(default_factory=dict)
     segments: Mapping[str, str] = field(default_factory=dict)
     """By name its condition."""
+    earlier: tuple["Book", ...] = ()
+    """The sets that were in force before, whose texts occurrences may still follow."""
 
     @cached_property
     def ranked(self) -> list[Rule]:
@@ -241,6 +243,9 @@ class Book:
         patterns += [metric.pattern for metric in self.metrics.values()]
         for rule in self.rules.values():
             patterns += _patterns(rule)
+        for before in self.earlier:  # what ends an occurrence that began with an earlier text of a rule that is there
+            for name, rule in before.rules.items():
+                patterns += rule.unless if name in self.rules and self.rules[name].hash != rule.hash else ()
         found: dict[str, tuple[Pattern, ...]] = {}
         for pattern in patterns:
             for name in pattern.types:

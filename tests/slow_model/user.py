@@ -203,8 +203,7 @@ class SlowUser:
     def concerns(self, event: Seen) -> bool:
         """Whether a pattern takes the event, as far as it asks the event alone; one that asks more may take any."""
         me = self.me
-        pinned = [pattern for each in me.running for pattern in each.pinned.unless if event.type in pattern.types]
-        reading = [*me.book.patterns.get(event.type, ()), *pinned]
+        reading = me.book.patterns.get(event.type, ())
         if event.time_ms > me.now_ms + AHEAD_MS:
             return bool(reading)
         return any(may_hold(pattern.where, roots(me, event)) for pattern in reading)

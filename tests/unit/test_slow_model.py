@@ -1,5 +1,6 @@
 """The slow model on histories small enough to be reasoned by hand: the settled cases of the language, by number."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,9 +95,9 @@ class World:
 
     def books(self, versions: Versions) -> Any:
         templates = [(name * 32, {"kind": "template", "path": f"{name}.liquid", "body": ""}) for name in "ab"]
-        body = self.rules[versions.manifest - 1]
-        rules = [("r", {"kind": "rule", "path": "r.yaml", "body": body})]
-        return read_book([*rules, *templates]), self.paused[versions.control]
+        texts = [(f"r{n}", {"kind": "rule", "path": "r.yaml", "body": body}) for n, body in enumerate(self.rules)]
+        *earlier, book = [read_book([text, *templates]) for text in texts[: versions.manifest]]
+        return replace(book, earlier=tuple(earlier)), self.paused[versions.control]
 
 
 def test_1_a_cap_is_open_at_its_old_end() -> None:
@@ -220,6 +221,26 @@ def test_11_consent_that_is_withdrawn_while_it_waits_stops_the_send() -> None:
     )
     world.until("2026-01-05 12:00")
     assert world.decided() == ["01-05 11:00 drop no_consent"]
+
+
+@pytest.mark.parametrize(
+    ("after", "decided"),
+    [
+        ("trigger: t\npurpose: marketing\non: seen\nsend: a\n", "11:30 send"),
+        (PING.replace("trigger: t", "trigger: p") + "send: a\n", "12:00 drop withdrawn"),
+    ],
+    ids=["edited", "removed"],
+)
+def test_what_only_an_earlier_text_reads_concerns_users_as_long_as_its_rule_is_there(after: str, decided: str) -> None:
+    world = World(CART, after)
+    world.event("2026-01-05 10:00", "cart_updated", cart="c1")
+    world.version = 2
+    world.event("2026-01-05 11:30", "ordered", cart="c2")
+    for looks in (world.timeline.looks, world.timeline.look_positions, world.timeline._look_times):
+        looks.pop()  # of one instant, timers are looked at before the first event only
+    world.position += 1
+    world.timeline.look(world.position, at("2026-01-05 12:00"), world.versions)
+    assert world.decided() == [f"01-05 {decided}"]
 
 
 def test_12_an_edited_rule_leaves_what_runs_its_steps_and_delay() -> None:
