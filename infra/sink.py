@@ -85,14 +85,16 @@ def wish_of(local_part: str) -> Wish | None:
 
 
 def read_messages(directory: Path) -> Iterator[Delivered]:
-    """The mails that the sink in `directory` has taken, in order. A line half written by a killed sink is left out."""
+    """The mails that the sink in `directory` has taken, in order. A line that is half written is where they end: its
+    sink was killed, or is about to write the rest."""
     path = directory / MAILS
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
-            if line.endswith(b"\n"):
-                yield _delivered(json.loads(line))
+            if not line.endswith(b"\n"):
+                return
+            yield _delivered(json.loads(line))
 
 
 def _delivered(kept: dict[str, Any]) -> Delivered:

@@ -1,8 +1,11 @@
 """The sink: a real SMTP server in its own process, whose file survives a kill."""
 
 import smtplib
+import subprocess
+import sys
 from pathlib import Path
 
+import orjson
 import pytest
 from running_senders import free_port
 
@@ -86,3 +89,15 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, sink: Sink) -> None:
 @pytest.mark.parametrize("local_part", ["ann", "451x", "351", "drop-after", "451-", "data-", "550-1-2"])
 def test_other_local_parts_ask_for_nothing(local_part: str) -> None:
     assert wish_of(local_part) is None
+
+
+def test_who_reads_while_mails_are_being_written_reads_those_that_are_whole(tmp_path: Path) -> None:
+    line = orjson.dumps({"mail_from": "a", "rcpt_to": "b", "raw": "", "received_at": 1.0}).decode()
+    halves = f"import os\nfor _ in range(40_000): os.write(1, b'{line[:20]}'); os.write(1, b'{line[20:]}\\n')"
+    with (tmp_path / MAILS).open("wb") as file:
+        writer = subprocess.Popen([sys.executable, "-c", halves], stdout=file)
+    counts = []
+    while writer.poll() is None:
+        counts.append(sum(1 for _ in read_messages(tmp_path)))
+    assert counts == sorted(counts)
+    assert sum(1 for _ in read_messages(tmp_path)) == 40_000
