@@ -164,7 +164,7 @@ class Evaluator:
             _keep(begun, journeys.begin(turn, rule.trigger, last, last.time_ms))
         if not route.begins:
             return
-        context = turn.arriving(event)
+        context = turn.context(event, None, turn.now_ms)
         for trigger, patterns in route.begins:
             if any(each.trigger == trigger.name and each.event is event for each in begun):
                 continue  # a sequence that it ends has begun the same
@@ -315,10 +315,12 @@ def _repeated(state: UserState, event_id: str, now_ms: int) -> bool:
 
 def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
     """Keeps `unless` events, so that an entry which comes later and is not newer finds that it is over."""
+    context = None
     for trigger, number, pattern in route.endings:
         if turn.now_ms - event.time_ms > trigger.max_age_ms:
             continue
-        if pattern.where is not None and not turn.holds(trigger.name, "unless", pattern.where, turn.arriving(event)):
+        context = context or turn.context(event, None, turn.now_ms)
+        if pattern.where is not None and not turn.holds(trigger.name, "unless", pattern.where, context):
             continue
         if any(name not in event.properties for name in pattern.same):
             continue

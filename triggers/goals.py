@@ -26,7 +26,7 @@ def _reached(turn: Turn, goal: OpenGoal, event: StoredEvent) -> bool:
     if event.type not in pattern.types or len(pattern.same) != len(goal.same):
         return False
     entry = StoredEvent("", "", 0, "", dict(zip(pattern.same, goal.same, strict=True)))
-    context = turn.arriving(event)
+    context = turn.context(event, None, turn.now_ms)
     return agree(pattern, event, entry) and turn.holds(trigger.name, "goal", pattern.where, context)
 
 

@@ -34,7 +34,7 @@ def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
     Several additions to one score count in the order written. Falling crossings become timers.
     """
     risen: list[Rise] = []
-    context = turn.arriving(event)
+    context = turn.context(event, None, turn.now_ms)
     for score, addition in route.additions:
         where = f"score/{score.name}"
         if not turn.holds(where, "where", addition.pattern.where, context):
@@ -62,7 +62,7 @@ def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
 def feed_windows(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
     """Counts the event in the windows that crossings are over; returns the rising crossings that it made."""
     risen: list[Rise] = []
-    context = turn.arriving(event)
+    context = turn.context(event, None, turn.now_ms)
     for rule in route.crossings:
         group = _group(rule, event)
         if group is None or rule.counted is None:

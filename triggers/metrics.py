@@ -10,7 +10,7 @@ from triggers.windows import MAX_AMOUNT, WindowState, value_text
 
 def feed(turn: Turn, route: Route, event: StoredEvent) -> None:
     """Adds the event to every metric that counts it."""
-    context = turn.arriving(event)
+    context = turn.context(event, None, turn.now_ms)
     for counted in route.metrics:
         found = measured(turn, counted, f"metric/{counted.metric.name}", context)
         if found is not None:

@@ -27,7 +27,7 @@ MAX_ATTEMPTS = 2_000
 def feed(turn: Turn, route: Route, event: StoredEvent) -> list[tuple[SequenceRule, StoredEvent]]:
     """Takes in an event; returns the sequences that it completes, each with its last event."""
     completed = []
-    context = turn.arriving(event)
+    context = turn.context(event, None, turn.now_ms)
     for rule in route.sequences:
         numbers = [
             number

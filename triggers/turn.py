@@ -66,7 +66,7 @@ class Effects:
 class Turn:
     """The state, the rules and the clock of one call; expressions are asked through it."""
 
-    __slots__ = ("_arriving", "default_zone", "effects", "now_ms", "rules", "state")
+    __slots__ = ("default_zone", "effects", "now_ms", "rules", "state")
 
     def __init__(self, rules: RuleSet, state: UserState, now_ms: int, default_zone: ZoneInfo) -> None:
         self.rules = rules
@@ -74,7 +74,6 @@ class Turn:
         self.now_ms = now_ms
         self.default_zone = default_zone
         self.effects = Effects()
-        self._arriving: Context | None = None
 
     def as_of(self, now_ms: int) -> "Turn":
         """The same turn while its clock stood at an earlier instant, when a timer was due."""
@@ -109,13 +108,6 @@ class Turn:
             occurrence.rule_hash = trigger.rule_hash
             self.count("unpinned")
         return kept or trigger
-
-    def arriving(self, event: StoredEvent) -> Context:
-        """What expressions are asked about the event that is applied, made once for all of them."""
-        known = self._arriving
-        if known is None or known.event is not event:
-            known = self._arriving = self.context(event, None, self.now_ms)
-        return known
 
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
         """What an expression is asked about, with scores, metrics and segments as of `now_ms`."""

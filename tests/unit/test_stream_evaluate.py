@@ -1,5 +1,6 @@
 """One record in, new state and records out: what the stream does around the pure core."""
 
+import gc
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -71,6 +72,18 @@ def test_an_event_that_a_rule_answers_brings_state_a_decision_and_its_command(de
 def test_an_event_that_concerns_no_rule_leaves_no_state_by_its_model_either(decider):
     step = applied(decider, record("events", event(total=0)), None, NOW_MS)
     assert (step.state, step.outgoing) == (None, [])
+
+
+def test_what_an_event_leaves_behind_is_freed_at_once_and_not_left_to_the_collector(decider):
+    read = record("events", event(total=5, order="o1"))
+    applied(decider, read, None, NOW_MS)
+    gc.collect()
+    gc.disable()
+    try:
+        applied(decider, read, None, NOW_MS)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_the_same_event_again_changes_nothing(decider):
