@@ -1,8 +1,8 @@
 """Sets of rules of mixed kinds, of any size, and the events that they read: what the engine is measured with.
 
 Every type of event is read by the same few rules, `candidates` of them: 2 % of the set, at least one, at most five. An
-event belongs to one rule at most: it names it in `slot`, and only 5 % of events name one. So an event asks the `where`
-of all its candidates, and one in twenty of them goes further. What a rule then waits for comes as events of types of
+event belongs to one rule at most: it names it in `slot`, and only 5 % of events name one. So one event in twenty goes
+further than to ask whether one of its candidates wants it. What a rule then waits for comes as events of types of
 its own, and is part of the 5 %.
 """
 

@@ -65,7 +65,7 @@ class Evaluator:
     def concerns(self, event: StoredEvent, now_ms: int) -> bool:
         """Whether the event can change a user's state, asked without it; where not, it need not be decoded."""
         route = self.rules.routes.get(event.type)
-        return route is not None and (event.time_ms > now_ms + AHEAD_MS or route.concerns(event, now_ms))
+        return route is not None and (event.time_ms > now_ms + AHEAD_MS or route.interest.takes(event, now_ms))
 
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
         """Replaces what is known of the user. Schedules, dates and waits are planned anew, and held sends where the

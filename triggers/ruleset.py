@@ -1,16 +1,15 @@
 """A set of rules, indexed for the evaluator: what each event type can touch, and each trigger with its policies."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from schemas.vocabulary import TRANSACTIONAL
-from triggers.cel_runtime import FAILURES
 from triggers.clockwork import ClockRule, SequenceRule, clockwork, digest, sequence_rule
-from triggers.conditions import Context, part_over
 from triggers.diagnostics import Diagnostic
+from triggers.interest import Interest
 from triggers.rule import (
     Addition,
     Anniversary,
@@ -27,7 +26,6 @@ from triggers.rule import (
     WindowCrossing,
 )
 from triggers.shapes import MS, Calendar, Schedule
-from triggers.state import StoredEvent, User
 from triggers.windows import EXACT, EXACT_EVER, Tally
 
 _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
@@ -52,22 +50,13 @@ class Counted:
 Pin = tuple[str, str]
 """What an occurrence began with: the hash of the rule's text, and the trigger's name in it."""
 
-_ASKED_ALONE = frozenset({"event", "now"})
-_NOBODY = User("")
-
-
-def _no_score(name: str) -> float:
-    raise KeyError(name)
-
 
 @dataclass(slots=True)
 class Route:
     """What an event of one type can touch. A type without a route touches nothing."""
 
-    asked: list[Callable[[Any], Any]] = field(default_factory=list)
-    """Of the `where` of every pattern that reads the type, what asks the event alone; where it is false, so is that."""
-    always: bool = False
-    """Whether some pattern takes every event of the type, or asks nothing of the event alone."""
+    interest: Interest = field(default_factory=Interest)
+    """Which of the events are worth a look at the state."""
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
     endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
     """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
@@ -81,27 +70,6 @@ class Route:
     """Those over windows that count the event."""
     segments: list[Segment] = field(default_factory=list)
     """Those that the event may move."""
-
-    def reads(self, pattern: Pattern) -> None:
-        """Notes that a pattern reads events of the type."""
-        part = None if pattern.where is None else part_over(pattern.where, _ASKED_ALONE)
-        if part is None:
-            self.always = True
-        else:
-            self.asked.append(part.code.function)
-
-    def concerns(self, event: StoredEvent, now_ms: int) -> bool:
-        """Whether the event can touch a user's state: some `where` is true of it, or fails and is to be told."""
-        if self.always:
-            return True
-        context = Context(event, _NOBODY, None, _no_score, now_ms)
-        try:
-            for ask in self.asked:
-                if ask(context) is not False:
-                    return True
-        except FAILURES:
-            return True
-        return False
 
 
 @dataclass(slots=True)
@@ -297,7 +265,7 @@ class RuleSet:
 
     def _route(self, event_type: str, pattern: Pattern) -> Route:
         route = self.routes.setdefault(event_type, Route())
-        route.reads(pattern)
+        route.interest.add(pattern)
         return route
 
 

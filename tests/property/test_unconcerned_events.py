@@ -6,6 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trigger_world import HOUR, World, at
 
+from triggers.cel_runtime import EvaluationError
+from triggers.cel_writer import Scope
+from triggers.conditions import Condition, Context, compile_condition
+from triggers.interest import Interest
+from triggers.rule import Pattern
+from triggers.state import StoredEvent, User
+
 RULES = """
 score: s
 decay: {curve: exponential, half_life: 1d}
@@ -59,7 +66,7 @@ def play(happenings: list[Any], *, all_read: bool) -> tuple[list[Any], Any]:
     world = World(RULES)
     if all_read:
         for route in world.evaluator.rules.routes.values():
-            route.always = True
+            route.interest.always = True
     now = START
     for gap, age, name, key, n in happenings:
         now += gap
@@ -81,3 +88,49 @@ def test_an_event_that_no_where_takes_is_not_remembered() -> None:
     assert "same" not in world.state.seen
     world.event("2026-01-05 01:01", "cart", event_id="same", k="x", n=2)
     assert "same" in world.state.seen
+
+
+OPERANDS = [
+    'event.k == "x"',
+    '"y" == event.k',
+    'event.k in ["x", "z"]',
+    'event.other == "x"',
+    "event.k == 3",
+    'event.k != "x"',
+    "event.n > 1",
+    "has(event.k)",
+    'event.k.startsWith("x")',
+    'event.id == "x"',
+    '(event.k == "x" || event.n == 2)',
+    'event.k in ["x", 3]',
+    'user.plan == "team"',
+]
+wheres = st.lists(st.sampled_from(OPERANDS), min_size=1, max_size=3).map(" && ".join)
+texts = st.sampled_from(["x", "y", "z", 3, None, ["x"]])
+properties = st.dictionaries(st.sampled_from(["k", "other", "n"]), texts | st.integers(0, 3), max_size=3)
+
+
+def answers(where: Condition, event: StoredEvent) -> bool:
+    """Whether the condition is true of the event, or fails and is to be told."""
+    try:
+        return where.holds(Context(event, User(""), None, lambda _: 0.0, START))
+    except EvaluationError:
+        return True
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.lists(wheres, min_size=1, max_size=5), properties)
+def test_what_some_where_takes_or_fails_over_is_of_interest_and_nothing_else_is(
+    wheres: list[str], properties: dict[str, Any]
+) -> None:
+    event = StoredEvent("x", "buy", START, "shop", properties)
+    interest = Interest()
+    patterns = [Pattern(("buy",), compile_condition(where, "truth", Scope())) for where in wheres]
+    for pattern in patterns:
+        interest.add(pattern)
+    answered = [answers(pattern.where, event) for pattern in patterns if pattern.where is not None]
+    if interest.takes(event, START):
+        asks_more = any("user" in where for where in wheres)  # what asks the user is not asked yet
+        assert asks_more or any(answered)
+    else:
+        assert not any(answered)

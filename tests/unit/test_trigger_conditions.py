@@ -8,6 +8,7 @@ from triggers.cel_runtime import EvaluationError
 from triggers.cel_tree import SyntaxProblem
 from triggers.cel_writer import Scope
 from triggers.conditions import Condition, Context, compile_condition, part_over
+from triggers.interest import texts_compared
 from triggers.state import Occurrence, StoredEvent, User
 
 EVENT = StoredEvent(
@@ -310,3 +311,26 @@ def test_a_moment_is_a_timestamp_in_milliseconds() -> None:
 def test_what_a_condition_asks_of_the_event_alone_are_sides_of_its_outermost_and(text: str, part: str | None) -> None:
     found = part_over(compile_condition(text, "truth"), frozenset({"event", "now"}))
     assert (found and found.code.source) == (part and compile_condition(part, "truth").code.source)
+
+
+@pytest.mark.parametrize(
+    ("text", "compared"),
+    [
+        ('event.plan == "pro"', ("plan", {"pro"})),
+        ('"pro" == event.plan', ("plan", {"pro"})),
+        ('event.plan in ["pro", "team"]', ("plan", {"pro", "team"})),
+        ('event.total > 3 && event.plan == "pro"', ("plan", {"pro"})),
+        ('event.total > 3 && (has(event.plan) && event.plan == "pro")', ("plan", {"pro"})),
+        ('event.plan != "pro"', None),
+        ('event.plan == "pro" || event.total > 3', None),
+        ('!(event.plan == "pro")', None),
+        ('event.plan in ["pro", 3]', None),
+        ("event.plan in []", None),
+        ("event.plan == 3", None),
+        ('event.shop.city == "Hamburg"', None),
+        ('event.source == "shop"', None),
+        ('user.plan == "pro"', None),
+    ],
+)
+def test_a_condition_may_need_a_property_to_be_one_of_some_texts(text: str, compared: Any) -> None:
+    assert texts_compared(compile_condition(text, "truth")) == compared
