@@ -13,12 +13,11 @@ import orjson
 from pydantic import BaseModel
 
 from perf.engine_rules import Crowd, rule_texts
-from schemas.codec import encode
+from schemas.codec import encode, is_at_home
 from schemas.plain import plain_event
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
 from streams.evaluate import Decider, Record, Step, plainly_stored
-from streams.keys import PartitionKeys
 from streams.timers import TimerIndex
 from triggers.conditions import Context, compile_condition
 from triggers.evaluator import Evaluator
@@ -64,23 +63,22 @@ class Partition:
         self.written: Counter[str] = Counter()
         self._decider = Decider(Evaluator(rules, default_zone="UTC"))
         self._timers = TimerIndex()
-        self._keys = PartitionKeys(0, 1, self.states)
 
     def profile(self, key: bytes, value: bytes) -> None:
         """Applies a profile."""
         record = Record(PROFILES.name, 0, 0, key, value)
-        self._keep(self._decider.apply(record, self._keys, self.states.get(key), START_MS))
+        self._keep(self._decider.apply(record, 1, self.states.get(key), START_MS))
 
     def read(self, records: list[tuple[int, bytes, bytes]]) -> None:
         """Decides events, each at its own time, and what falls due before it."""
         decider, states, pop_due = self._decider, self.states, self._timers.pop_due
-        types, concerns, is_at_home = decider.read_types, decider.concerns, self._keys.is_at_home
+        types, concerns = decider.read_types, decider.concerns
         for at_ms, key, value in records:
             while (due := pop_due(at_ms - 1)) is not None:
                 self._keep(decider.fire_due(0, due.decode(), states[due], at_ms - 1))
             event = plain_event(value)
             assert event is not None
-            assert is_at_home(key, event.user_id)
+            assert is_at_home(key, event.user_id, 0, 1)
             if event.type in types:
                 stored = plainly_stored(event, value)
                 assert stored is not None

@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 import orjson
+from murmurhash2 import murmurhash2
 from pydantic import BaseModel, ValidationError
 
 from schemas.vocabulary import DeadLetterCause
@@ -11,6 +12,7 @@ M = TypeVar("M", bound=BaseModel)
 
 PARTITIONER = "murmur2_random"
 """librdkafka's name for Java's default partitioner. Its own default differs, and would break co-partitioning."""
+_SEED = 0x9747B28C
 
 
 class DecodeError(ValueError):
@@ -44,21 +46,12 @@ def decode(model: type[M], raw: bytes | None) -> M:
         raise DecodeError(DeadLetterCause.INVALID, "; ".join(problems)[:2048]) from None
 
 
-def murmur2(data: bytes) -> int:
-    """MurmurHash2 (Austin Appleby), 32 bit, as org.apache.kafka.common.utils.Utils.murmur2 computes it."""
-    m, mask = 0x5BD1E995, 0xFFFFFFFF
-    h = (0x9747B28C ^ len(data)) & mask
-    whole = len(data) & ~3
-    for i in range(0, whole, 4):
-        k = int.from_bytes(data[i : i + 4], "little") * m & mask
-        k = (k ^ k >> 24) * m & mask
-        h = (h * m & mask) ^ k
-    if whole != len(data):
-        h = (h ^ int.from_bytes(data[whole:], "little")) * m & mask
-    h = (h ^ h >> 13) * m & mask
-    return h ^ h >> 15
-
-
 def partition_for(key: bytes, partitions: int) -> int:
-    """The partition in which Java's default partitioner puts `key`."""
-    return (murmur2(key) & 0x7FFFFFFF) % partitions
+    """The partition in which Java's default partitioner puts `key`: by MurmurHash2 (Austin Appleby), 32 bit, seeded as
+    org.apache.kafka.common.utils.Utils.murmur2."""
+    return (murmurhash2(key, _SEED) & 0x7FFFFFFF) % partitions
+
+
+def is_at_home(key: bytes | None, user_id: str, partition: int, partitions: int) -> bool:
+    """Whether a record's key is its user's, and it lies where the shared partitioner puts that key."""
+    return key is not None and key == user_id.encode() and partition_for(key, partitions) == partition

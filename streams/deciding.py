@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 import structlog
 from confluent_kafka import Message
 
+from schemas.codec import is_at_home
 from schemas.plain import plain_event
 from schemas.topics import EVENTS
 from schemas.vocabulary import DeadLetterCause
 from streams.checkpoint import Mark
 from streams.evaluate import Decider, Record, Step, plainly_stored
-from streams.keys import PartitionKeys
 from streams.rulefeed import Published
 from streams.runtime import Runtime
 from streams.timers import TimerIndex
@@ -32,7 +32,6 @@ class Deciding:
         self._decider: Decider | None = None
         self._versions: Mapping[str, int] = {}
         self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
-        self._keys: dict[int, PartitionKeys] = {}
         self._planned: dict[int, str] = {}
         """By partition the schedules and dates that all its users have timers for."""
         self._table = runtime.app.Table("user-state", partitions=self._partitions).local
@@ -61,7 +60,6 @@ class Deciding:
     def loaded(self, partition: int, mark: Mark) -> None:
         """Builds the partition's timer index. Rules that were applied here have planned every user."""
         held = self._table.raw(partition)
-        self._keys[partition] = PartitionKeys(partition, self._partitions, held)
         timers = self._timers[partition] = TimerIndex()
         timers.fill((key, due) for key, raw in held.items() if (due := due_of(raw)) is not None)
         if mark.versions.get("manifest") == self._versions["manifest"]:
@@ -70,7 +68,6 @@ class Deciding:
     def dropped(self) -> None:
         """Forgets the timers."""
         self._timers.clear()
-        self._keys.clear()
         self._planned.clear()
 
     def begins(self, partition: int, clock_ms: int) -> int:
@@ -100,21 +97,21 @@ class Deciding:
     def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
         """Decides records of one input. State is changed only after the core has answered."""
         decider = self._current
-        get, keep, keys = self._table.partition(partition).get, self._keep, self._keys[partition]
+        get, keep, count = self._table.partition(partition).get, self._keep, self._partitions
 
         def read(record: Message, now_ms: int) -> None:
             key = record.key()
             state = None if key is None else get(key)
-            keep(partition, decider.apply(_read(record), keys, state, now_ms))
+            keep(partition, decider.apply(_read(record), count, state, now_ms))
 
         if topic != EVENTS.name:
             return read
-        is_at_home, types, concerns = keys.is_at_home, decider.read_types, decider.concerns
+        types, concerns = decider.read_types, decider.concerns
 
         def read_event(record: Message, now_ms: int) -> None:
             key, value = record.key(), record.value()
             event = plain_event(value)
-            if key is None or value is None or event is None or not is_at_home(key, event.user_id):
+            if key is None or value is None or event is None or not is_at_home(key, event.user_id, partition, count):
                 read(record, now_ms)
             elif event.type in types:
                 stored = plainly_stored(event, value)

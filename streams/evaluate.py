@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from schemas.codec import DecodeError, decode, encode
+from schemas.codec import PARTITIONER, DecodeError, decode, encode, is_at_home, partition_for
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
 from schemas.outcomes import Outcome
@@ -19,7 +19,6 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, 
 from schemas.vocabulary import DeadLetterCause
 from streams.checkpoint import Output
 from streams.counts import PUT_ASIDE, Counts, count
-from streams.keys import PartitionKeys
 from triggers import encoding
 from triggers.evaluator import Evaluator, stored_event
 from triggers.state import StoredEvent, UserState
@@ -72,10 +71,11 @@ class Decider:
         self.concerns = evaluator.concerns
         self._counts: Counts = Counter() if counts is None else counts
 
-    def apply(self, record: Record, keys: PartitionKeys, raw_state: bytes | None, now_ms: int) -> Step:
-        """The step of one record. A record that cannot be read is a dead letter and changes nothing."""
+    def apply(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
+        """The step of one record of a topic of `partitions`. One that cannot be read changes nothing
+        and is a dead letter."""
         try:
-            fact = _read(record, keys)
+            fact = _read(record, partitions)
         except DecodeError as error:
             return Step(outgoing=[self.put_aside(record, error.cause, error.detail, now_ms)])
         if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
@@ -161,13 +161,14 @@ def plainly_stored(event: PlainEvent, raw: bytes) -> StoredEvent | None:
     return None if own_ms is None else StoredEvent(event.id, event.type, own_ms, event.source, event.properties or {})
 
 
-def _read(record: Record, keys: PartitionKeys) -> Input:
+def _read(record: Record, partitions: int) -> Input:
     fact: Input = decode(MODELS[record.topic], record.value)
-    if fact.user_id is None or keys.is_at_home(record.key, fact.user_id):
+    if fact.user_id is None or is_at_home(record.key, fact.user_id, record.partition, partitions):
         return fact
-    if record.key != fact.user_id.encode():
+    key = fact.user_id.encode()
+    if record.key != key:
         raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
-    detail = f"belongs in partition {keys.home_of(record.key)}; publish with partitioner=murmur2_random"
+    detail = f"belongs in partition {partition_for(key, partitions)}; publish with partitioner={PARTITIONER}"
     raise DecodeError(DeadLetterCause.MISROUTED, detail)
 
 

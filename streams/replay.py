@@ -12,7 +12,6 @@ from typing import NamedTuple
 from schemas.journal import Applied, Checkpoint
 from streams.checkpoint import Output
 from streams.evaluate import Decider, Record, Step
-from streams.keys import PartitionKeys
 from streams.timers import TimerIndex
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -37,8 +36,8 @@ class Replay:
         self.written: list[Output] = []
         self.states: dict[bytes, bytes] = {}
         self._partition = partition
+        self._partitions = partitions
         self._inputs = inputs
-        self._keys = PartitionKeys(partition, partitions, self.states)
         self._timers = TimerIndex()
         self._clock_ms = -1
         self._planned = ""
@@ -72,7 +71,7 @@ class Replay:
             self._clock_ms = now_ms
         record = Record(span.topic, span.partition, offset, appended.key, appended.value)
         state = None if record.key is None else self.states.get(record.key)
-        self._keep(decider.apply(record, self._keys, state, now_ms))
+        self._keep(decider.apply(record, self._partitions, state, now_ms))
 
     def _fire(self, decider: Decider, now_ms: int) -> None:
         while (key := self._timers.pop_due(now_ms)) is not None:

@@ -14,7 +14,6 @@ from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DeadLetterCause, DecisionOutcome
 from streams.evaluate import Decider, Record, Step
-from streams.keys import PartitionKeys
 from triggers.diagnostics import SourceFile
 from triggers.evaluator import Evaluator
 from triggers.loader import load_rules
@@ -52,7 +51,7 @@ def event(kind: str = "ordered", **properties: object) -> bytes:
 
 
 def applied(decider: Decider, read: Record, state: bytes | None, now_ms: int) -> Step:
-    return decider.apply(read, PartitionKeys(read.partition, PARTITIONS, ()), state, now_ms)
+    return decider.apply(read, PARTITIONS, state, now_ms)
 
 
 def of(step: Step, topic: str, model: type) -> list:

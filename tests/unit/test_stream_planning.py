@@ -15,7 +15,6 @@ from streams.checkpoint import Mark, Output
 from streams.clock import Run
 from streams.deciding import Deciding
 from streams.evaluate import Decider, Record
-from streams.keys import PartitionKeys
 from streams.replay import Appended, Replay
 from streams.rulefeed import Published
 from streams.runtime import Runtime, RuntimeSettings
@@ -47,7 +46,7 @@ def states_before() -> dict[bytes, bytes]:
     for user_id in ZONES:
         key = user_id.encode()
         record = Record(PROFILES.name, partition_for(key, 1), 0, key, profile(user_id))
-        step = decider.apply(record, PartitionKeys(0, 1, ()), None, NOW_MS)
+        step = decider.apply(record, 1, None, NOW_MS)
         assert step.state is not None
         found[key] = step.state
     return found
