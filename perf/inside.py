@@ -54,6 +54,7 @@ def reader(kafka: str, group: str) -> Consumer:
         "enable.auto.commit": False,
         "isolation.level": "read_committed",
         "queued.min.messages": 200_000,
+        "fetch.queue.backoff.ms": 10,
     }
     return Consumer(client_config(kafka, **settings))
 

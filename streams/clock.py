@@ -114,7 +114,9 @@ class PartitionClock(Generic[R]):
         if not records:
             return
         times_ms[0] = max(times_ms[0], lane.last_ms)
-        rising = list(accumulate(times_ms, max))  # an append time below its predecessor's is a broker's clock set back
+        rising = times_ms
+        if times_ms != sorted(times_ms):  # an append time below its predecessor's is a broker's clock set back
+            rising = list(accumulate(times_ms, max))
         lane.last_ms = rising[-1]
         lane.chunks.append(_Chunk(records, rising))
 

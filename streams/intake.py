@@ -54,7 +54,8 @@ class IntakeSettings:
             session_timeout_ms=self.session_timeout_ms,
             heartbeat_interval_ms=self.session_timeout_ms // 5,
             queued_min_messages=100_000,
-            queued_max_messages_kbytes=32 * 1024,
+            queued_max_messages_kbytes=8 * 1024,
+            fetch_queue_backoff_ms=10,  # by default a partition is left alone for a second when the queue is full
             fetch_wait_max_ms=100,
             topic_metadata_refresh_interval_ms=30_000,
             **static,
