@@ -37,6 +37,7 @@ def measure(broker: Broker, workload: Workload, partitions: int, workers: int, r
         fed, loader = feed(broker, workload, report, hidden=True)
         output = ebbtide.Output(broker)
         with Watch(broker.kafka, group, EVENTS.name, fed.ends) as watch:
+            watch.begin(children)
             loader.reveal()
             window = watch.until_done(children, report)
     return output.result(NAMES[workers], fed, window, 1, workers)

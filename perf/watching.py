@@ -118,7 +118,7 @@ def cpu_s(pids: Sequence[int]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """From the first commit that was seen, which ends start-up and recovery, to the last."""
+    """From `Watch.begin`, else from the first commit that was seen, which ends start-up and recovery, to the last."""
 
     events: int
     seconds: float
@@ -150,6 +150,8 @@ class Watch:
             "isolation.level": "read_uncommitted",
         }
         self._consumer = Consumer(client_config(kafka, **settings))
+        self._first: tuple[float, int, float] | None = None
+        """When the clock was started, what was committed then, and the CPU time until then."""
 
     def __enter__(self) -> Self:
         return self
@@ -162,18 +164,25 @@ class Watch:
         answers = patiently(lambda: self._consumer.committed(self._places, 5.0), 30.0)
         return sum(max(0, min(answer.offset, self._ends[answer.partition])) for answer in answers)
 
+    def begin(self, children: Sequence[Child]) -> None:
+        """Starts the clock now, for processes that are at rest until there is something to do."""
+        self._first = self._now(self.committed(), children)
+
+    @staticmethod
+    def _now(done: int, children: Sequence[Child]) -> tuple[float, int, float]:
+        return time.monotonic(), done, cpu_s([pid for child in children for pid in child.pids()])
+
     def until_done(self, children: Sequence[Child], report: Report) -> Window:
         """Waits until all is committed; raises MeasurementFailed where a process ends or nothing moves for a minute."""
-        first: tuple[float, int, float] | None = None
-        pids: list[int] = []
         done, moved_s, said_s = -1, time.monotonic(), time.monotonic()
         while True:
             now_done, now_s = self.committed(), time.monotonic()
-            if now_done > max(done, 0) and first is None:
+            if now_done > max(done, 0) and self._first is None:
+                self._first = self._now(now_done, children)
+            if now_done == self.total and self._first is not None:
+                began_s, begun, spent_s = self._first
                 pids = [pid for child in children for pid in child.pids()]
-                first = now_s, now_done, cpu_s(pids)
-            if now_done == self.total and first is not None:
-                return Window(self.total - first[1], now_s - first[0], cpu_s(pids) - first[2], sum(map(peak_mib, pids)))
+                return Window(self.total - begun, now_s - began_s, cpu_s(pids) - spent_s, sum(map(peak_mib, pids)))
             if now_done > done:
                 done, moved_s = now_done, now_s
             elif now_s - moved_s > STILL_S:
