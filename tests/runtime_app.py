@@ -73,8 +73,9 @@ class Counting:
             state[3] = body["weight"]
             return []
         state[0] = state[0] * 0.5 ** ((now_ms - state[1]) / HALF_LIFE_MS) + POINTS[body["type"]] * state[3]
+        if not state[4]:  # else its timer, once it is due, is set anew: one a user, however many records come
+            heapq.heappush(self.timers, (now_ms + QUIET_MS, user))
         state[1], state[2], state[4] = now_ms, state[2] + 1, now_ms + QUIET_MS
-        heapq.heappush(self.timers, (state[4], user))
         return [_command(f"third-{body['id']}", user, state, now_ms)] if state[2] % 3 == 0 else []
 
     def fire(self, now_ms: int) -> list[tuple[str, bytes]]:
@@ -83,7 +84,9 @@ class Counting:
         while self.timers and self.timers[0][0] <= now_ms:
             due_ms, user = heapq.heappop(self.timers)
             state = self.users[user]
-            if state[4] == due_ms:
+            if state[4] > due_ms:
+                heapq.heappush(self.timers, (state[4], user))
+            elif state[4] == due_ms:
                 state[4] = 0
                 fired.append((user, _command(f"quiet-{user}-{due_ms}", user, state, now_ms)))
         return fired
