@@ -316,3 +316,84 @@ def test_a_crossings_state_holds_no_more_events_than_its_lines_need() -> None:
     for number in range(50):
         evaluator.apply_event(world.state, event("buy", MONDAY + number, f"e{number}"), MONDAY + number)
     assert len(world.state.windows["t#0"].instants) == 3
+
+
+# counts of events --------------------------------------------------------------------------------------------------
+
+PING = "trigger: t\npurpose: marketing\non: ping\n"
+THRICE = PING.replace("on: ping", "on: {event: ping, where: event.n > 0, within: 10m, reaches: 3%s}") + "send: a\n"
+FEWER = PING.replace("on: ping", "on: {event: ping, within: 10m, falls_below: 2%s}") + "max_age: 1h\nsend: a\n"
+
+
+def sent_at(world: World) -> list[str]:
+    """When each command was decided."""
+    return [f"{command.decided_at:%H:%M}" for command in world.commands]
+
+
+def test_a_count_reaches_its_line_with_the_event_that_fills_the_window() -> None:
+    world = World(THRICE % "")
+    for when in ("10:00", "10:05", "10:09", "10:09"):
+        world.event(f"2026-01-05 {when}", "ping", n=1)
+    assert sent_at(world) == ["10:09"]
+    assert world.commands[0].occurrence == '["e3"]'
+
+
+def test_a_count_leaves_out_what_is_exactly_a_window_old_and_what_where_refuses() -> None:
+    world = World(THRICE % "")
+    for when, n in (("10:00", 1), ("10:05", 1), ("10:06", 0), ("10:10", 1)):
+        world.event(f"2026-01-05 {when}", "ping", n=n)
+    assert sent_at(world) == []
+    world.event("2026-01-05 10:14", "ping", n=1)
+    assert sent_at(world) == ["10:14"]
+
+
+def test_a_count_that_has_reached_its_line_must_first_fall_below_rearm() -> None:
+    world = World(THRICE % ", rearm: 1")
+    for when in ("10:00", "10:01", "10:02", "10:11", "10:12", "10:13"):  # two, then three again, never none
+        world.event(f"2026-01-05 {when}", "ping", n=1)
+    assert sent_at(world) == ["10:02"]
+    for when in ("11:00", "11:01", "11:02"):
+        world.event(f"2026-01-05 {when}", "ping", n=1)
+    assert sent_at(world) == ["10:02", "11:02"]
+
+
+def test_without_rearm_a_count_needs_only_to_fall_below_its_line() -> None:
+    world = World(THRICE % "")
+    for when in ("10:00", "10:01", "10:02", "10:11", "10:11"):
+        world.event(f"2026-01-05 {when}", "ping", n=1)
+    assert sent_at(world) == ["10:02", "10:11"]  # of the first three, one is left when the fourth comes
+
+
+def test_a_late_event_counts_where_it_happened() -> None:
+    world = World(THRICE % "")
+    world.event("2026-01-05 10:00", "ping", n=1)
+    world.event("2026-01-05 10:08", "ping", n=1)
+    late = event("ping", at("2026-01-05 10:04"), "late", n=1)
+    effects = world.evaluator.apply_event(world.state, late, at("2026-01-05 10:08"))
+    assert [command.occurrence for command in effects.commands] == ['["late"]']
+
+
+def test_a_count_falls_below_its_line_when_an_event_leaves_the_window() -> None:
+    world = World(FEWER % "")
+    for when in ("10:00", "10:04", "10:06"):
+        world.event(f"2026-01-05 {when}", "ping")
+    assert world.state.next_due() == at("2026-01-05 10:14")  # two in the window at 10:13:59.999, one at 10:14
+    world.until("2026-01-05 12:00")
+    assert sent_at(world) == ["10:14"]
+    assert world.commands[0].occurrence == '["e3"]'
+
+
+def test_a_count_that_was_never_at_rearm_never_falls() -> None:
+    world = World(FEWER % ", rearm: 3")
+    for when in ("10:00", "10:04"):
+        world.event(f"2026-01-05 {when}", "ping")
+    world.until("2026-01-05 12:00")
+    assert sent_at(world) == []
+
+
+def test_inactive_is_short_for_a_count_that_falls_below_one() -> None:
+    world = World(PING.replace("on: ping", "on: {event: ping, inactive: 10m}") + "send: a\n")
+    for when in ("10:00", "10:04"):
+        world.event(f"2026-01-05 {when}", "ping")
+    world.until("2026-01-05 12:00")
+    assert sent_at(world) == ["10:14"]
