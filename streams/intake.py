@@ -37,7 +37,7 @@ class IntakeSettings:
     session_timeout_ms: int = 10_000
     poll_s: float = 0.05
     batch: int = 2_000
-    held_records: int = 40_000
+    held_records: int = 20_000
     """Records handed over and not yet given back, before no more are polled. Bounds memory, whatever waits."""
 
     def consumer(self, connection: Connection) -> dict[str, str | int | float | bool]:
@@ -54,7 +54,8 @@ class IntakeSettings:
             session_timeout_ms=self.session_timeout_ms,
             heartbeat_interval_ms=self.session_timeout_ms // 5,
             queued_min_messages=100_000,
-            queued_max_messages_kbytes=8 * 1024,
+            queued_max_messages_kbytes=4 * 1024,
+            max_partition_fetch_bytes=256 * 1024,  # compressed: of small records it is many times that
             fetch_queue_backoff_ms=10,  # by default a partition is left alone for a second when the queue is full
             fetch_wait_max_ms=100,
             topic_metadata_refresh_interval_ms=30_000,
