@@ -1,7 +1,7 @@
 """The real application with a mistake in it, for the controls: what exactly-once must not survive must be reported.
 
 CHAOS_MISTAKE is `split`, offsets in a second transaction; or `awaiting`, an agent that suspends inside a batch, and
-the gate that makes it harmless taken away.
+a gate that does not wait for it, as the real one does.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import faust
-from runtime_app import AwaitingRuntime, SplitCommitter
+from runtime_app import AwaitingRuntime, SplitCommitter, wait_for_nobody
 
 import streams.app
 from streams.app import create_app
@@ -26,11 +26,11 @@ class Split(Runtime):
 
 
 class Awaiting(AwaitingRuntime):
-    """Suspends in the middle of batches, where a checkpoint may come between."""
+    """Suspends in the middle of batches, where a checkpoint may come between, for it waits for nobody."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
-        self.checkpointer.gate.begin = lambda _: None  # type: ignore[method-assign]
+        wait_for_nobody(self)
 
 
 MISTAKES: dict[str, type[Runtime]] = {"split": Split, "awaiting": Awaiting}
