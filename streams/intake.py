@@ -258,7 +258,9 @@ class Intake(threading.Thread):
             return
         epoch = self._epoch
         messages = self._poll()
-        if messages and epoch == self._epoch:  # else a rebalance was served inside: all is read again
+        if epoch != self._epoch:  # a rebalance was served inside: all is read again, but not what ends the consumer
+            messages = [message for message in messages if message.error() is not None and message.topic() is None]
+        if messages:
             self._hand_over(messages)
 
     def _poll(self) -> list[Message]:

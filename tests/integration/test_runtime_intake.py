@@ -1,10 +1,12 @@
 """The consume thread on a real broker: what was paused does not stay so."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from real_servers import RealServers
 
@@ -100,3 +102,54 @@ def test_what_is_asked_of_an_intake_that_has_ended_fails_and_waits_for_nothing(f
     full.join(10)
     with pytest.raises(KafkaException, match="ended"):
         full.committed([]).result(5)
+
+
+class Held(Waiting):
+    """A listener that deals with a revocation for as long as the test says, and survives the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.revoking, self.go_on = threading.Event(), threading.Event()
+        self.ends: list[str] = []
+
+    def revoked(self, places: frozenset[Place], lost: bool) -> None:  # noqa: ARG002
+        self.revoking.set()
+        self.go_on.wait(30)
+
+    def failed(self, reason: str) -> None:
+        self.ends.append(reason)
+
+
+def test_a_consumer_that_is_fenced_while_it_gives_up_its_partitions_ends(
+    servers: RealServers, topic_prefix: str
+) -> None:
+    """What comes with the same poll is read again, but not what is said of the consumer: it would stand still."""
+    name = f"{topic_prefix}rows"
+    admin = AdminClient({"bootstrap.servers": servers.kafka})
+    admin.create_topics([NewTopic(name, 2, 1)])[name].result(30)
+    listener, connection = Held(), Connection(servers.kafka)
+    settings = IntakeSettings(topic_prefix, "0", session_timeout_ms=1_000, poll_s=0.5)
+    intake = Intake(connection, settings, listener)
+    intake.start()
+    intake.subscribe([name])
+    wait(lambda: listener.places, "it is assigned")
+    intake.start_at(dict.fromkeys(listener.places, 0)).result(10)
+
+    others = [Consumer(replace(settings, instance=name).consumer(connection)) for name in ("1", "0")]
+
+    def with_others(until: Callable[[], object]) -> bool:
+        for other in others:
+            other.consume(1, 0)
+        return bool(until())
+
+    others[0].subscribe([name])
+    wait(lambda: with_others(listener.revoking.is_set), "another joins, and it gives up its partitions")
+    others[1].subscribe([name])
+    wait(lambda: with_others(others[1].assignment), "a namesake takes its place")
+    listener.go_on.set()
+    wait(lambda: with_others(lambda: listener.ends), "it is told to end")
+    assert "Static consumer fenced" in listener.ends[0]
+    for other in others:
+        other.close()
+    intake.stop()
+    intake.join(10)
