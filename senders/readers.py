@@ -27,6 +27,7 @@ _HOPELESS = frozenset(
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError._AUTHENTICATION,
+        KafkaError._FATAL,  # also a consumer that another of its name has fenced; its `fatal()` is False
     }
 )
 """Errors that no waiting mends."""

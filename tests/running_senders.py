@@ -153,6 +153,11 @@ class Harbour:
                 raise self._failure
         return time.monotonic() - began
 
+    @property
+    def runs(self) -> bool:
+        """Whether the delivery of `start` has not ended."""
+        return self._thread is not None and self._thread.is_alive()
+
     def start_process(self) -> None:
         """Run delivery in a process of its own."""
         program = "from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings())"

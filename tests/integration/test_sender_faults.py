@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from confluent_kafka import KafkaException
 from real_servers import RealServers
 from running_senders import Harbour, a_command, free_port, harbour, have_topics, parsed, wait_until
 
@@ -188,3 +189,14 @@ def test_a_destination_beyond_loopback_stops_the_start(delivery: Harbour) -> Non
 def test_without_kafka_the_start_says_so() -> None:
     with pytest.raises(StartError, match=r"127\.0\.0\.1:\d+ does not answer"):
         user_partitions(f"127.0.0.1:{free_port()}", timeout_s=1.0)
+
+
+def test_of_two_deliveries_of_one_name_the_earlier_ends(delivery: Harbour) -> None:
+    delivery.settings["sender_instance"] = delivery.directory.name
+    delivery.start()
+    all_done(delivery, publish_commands(delivery, 1))
+    delivery.start_process()
+    wait_until(lambda: not delivery.runs, "the earlier has ended", 30)
+    with pytest.raises(KafkaException, match="Static consumer fenced"):
+        delivery.stop()
+    assert all_done(delivery, publish_commands(delivery, 1)) == {LedgerState.ACCEPTED: 1}
