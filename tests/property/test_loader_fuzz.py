@@ -1,13 +1,13 @@
 """Hostile files: whatever a text holds, the loader gives diagnostics, raises nothing, and takes less than a second."""
 
 import string
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from own_time import within
 
 from triggers.diagnostics import CODES, Diagnostic, SourceFile
 from triggers.loader import check
@@ -16,7 +16,6 @@ from triggers.yaml_tree import MAX_FILE_CHARS
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 TEMPLATES = {path.stem: "0" * 32 for path in (EXAMPLES[0].parent / "templates").iterdir()}
 MOST_S = 1.0
-"""Of the processor's time: other work on the machine is not the loader's."""
 
 RULE = "trigger: t\npurpose: marketing\non: ping\nsend: a\n"
 HUGE = "9" * 5_000
@@ -25,10 +24,9 @@ HUGE = "9" * 5_000
 
 def checked(text: str) -> list[Diagnostic]:
     """What is said of a text, in time."""
-    began = time.process_time()
-    found = check([SourceFile("f.yaml", text)], {"a": "0" * 32, **TEMPLATES})
-    shown = [str(diagnostic) for diagnostic in found]
-    assert time.process_time() - began < MOST_S
+    with within(MOST_S):
+        found = check([SourceFile("f.yaml", text)], {"a": "0" * 32, **TEMPLATES})
+        shown = [str(diagnostic) for diagnostic in found]
     assert {diagnostic.code for diagnostic in found} <= CODES.keys()
     assert all(diagnostic.line >= 1 and diagnostic.column >= 1 for diagnostic in found)
     assert not any("\n" in each for each in shown)

@@ -1,9 +1,9 @@
 """What rules have of CEL that its definition leaves to them: numbers of the data, the bounds, and what is refused."""
 
-from time import process_time
 from typing import Any
 
 import pytest
+from own_time import within
 
 from triggers.cel_cost import MAX_COST, MAX_STEPS
 from triggers.cel_strict import evaluate
@@ -147,10 +147,8 @@ def test_the_cost_is_known_when_loaded() -> None:
 )
 def test_macros_over_long_data_end_with_an_error(text: str) -> None:
     long, wide = [1] * (MAX_STEPS + 1), [[["a"] * 20] * 20] * 20
-    began = process_time()
-    with pytest.raises(EvaluationError, match="too many steps"):
+    with within(1), pytest.raises(EvaluationError, match="too many steps"):
         asked(text, long=long, some=[1] * 300, wide=wide, words="a" * 20_000)
-    assert process_time() - began < 1
 
 
 def test_what_shares_memory_is_not_larger_than_it_may_be() -> None:
