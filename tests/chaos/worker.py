@@ -1,7 +1,7 @@
 """The real application with a mistake in it, for the controls: what exactly-once must not survive must be reported.
 
 CHAOS_MISTAKE is `split`, offsets in a second transaction; or `awaiting`, an agent that suspends inside a batch, and
-a gate that does not wait for it, as the real one does.
+a gate that lets checkpoints come before it is finished, where the real one waits.
 """
 
 import os

@@ -1,8 +1,9 @@
-"""The consume thread on a real broker: what was paused does not stay so."""
+"""The consume thread on a real broker: what was paused does not stay so, and what ends it is heard."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -37,30 +38,39 @@ class Waiting:
         raise AssertionError(reason)
 
 
+@contextmanager
+def reading(kafka: str, settings: IntakeSettings, listener: Waiting, partitions: int, *names: str) -> Iterator[Intake]:
+    """An intake that reads new topics of these names from their beginning; `listener` has its places."""
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for made in admin.create_topics([NewTopic(name, partitions, 1) for name in names]).values():
+        made.result(30)
+    intake = Intake(Connection(kafka), settings, listener)
+    intake.start()
+    try:
+        intake.subscribe(names)
+        wait(lambda: listener.places, "it is assigned")
+        intake.start_at(dict.fromkeys(listener.places, 0)).result(10)
+        yield intake
+    finally:
+        intake.stop()
+        intake.join(10)
+
+
 @pytest.fixture
 def full(servers: RealServers, topic_prefix: str) -> Iterator[Intake]:
     """An intake that holds all it may of a full topic, and waits for an empty one."""
     names = [f"{topic_prefix}{name}" for name in ("full", "empty")]
-    admin = AdminClient({"bootstrap.servers": servers.kafka})
-    for made in admin.create_topics([NewTopic(name, 1, 1) for name in names]).values():
-        made.result(30)
-    producer = Producer({"bootstrap.servers": servers.kafka})
-    for _ in range(RECORDS):
-        producer.produce(names[0], b"x")
-    producer.flush(30)
     listener = Waiting()
     settings = IntakeSettings(topic_prefix, held_records=20, batch=10)
-    intake = Intake(Connection(servers.kafka), settings, listener)
-    intake.start()
-    intake.subscribe(names)
-    wait(lambda: listener.places, "it is assigned")
-    intake.start_at(dict.fromkeys(listener.places, 0)).result(10)
-    wait(lambda: intake.held >= 20, "it is full")
-    intake.starve(frozenset(place for place in listener.places if place.topic == names[1]))
-    wait(lambda: intake.paused, "what is full is paused in favour of what is waited for")
-    yield intake
-    intake.stop()
-    intake.join(10)
+    with reading(servers.kafka, settings, listener, 1, *names) as intake:
+        producer = Producer({"bootstrap.servers": servers.kafka})
+        for _ in range(RECORDS):
+            producer.produce(names[0], b"x")
+        producer.flush(30)
+        wait(lambda: intake.held >= 20, "it is full")
+        intake.starve(frozenset(place for place in listener.places if place.topic == names[1]))
+        wait(lambda: intake.paused, "what is full is paused in favour of what is waited for")
+        yield intake
 
 
 def wait(until: Callable[[], object], what: str, within_s: float = 20.0) -> None:
@@ -125,31 +135,27 @@ def test_a_consumer_that_is_fenced_while_it_gives_up_its_partitions_ends(
 ) -> None:
     """What comes with the same poll is read again, but not what is said of the consumer: it would stand still."""
     name = f"{topic_prefix}rows"
-    admin = AdminClient({"bootstrap.servers": servers.kafka})
-    admin.create_topics([NewTopic(name, 2, 1)])[name].result(30)
-    listener, connection = Held(), Connection(servers.kafka)
-    settings = IntakeSettings(topic_prefix, "0", session_timeout_ms=1_000, poll_s=0.5)
-    intake = Intake(connection, settings, listener)
-    intake.start()
-    intake.subscribe([name])
-    wait(lambda: listener.places, "it is assigned")
-    intake.start_at(dict.fromkeys(listener.places, 0)).result(10)
+    listener = Held()
+    settings = IntakeSettings(topic_prefix, "0", session_timeout_ms=1_000)
+    with reading(servers.kafka, settings, listener, 2, name) as intake, ExitStack() as others:
 
-    others = [Consumer(replace(settings, instance=name).consumer(connection)) for name in ("1", "0")]
+        def joins(instance: str) -> Consumer:
+            consumer = Consumer(replace(settings, instance=instance).consumer(Connection(servers.kafka)))
+            others.callback(consumer.close)
+            consumer.subscribe([name])
+            return consumer
 
-    def with_others(until: Callable[[], object]) -> bool:
-        for other in others:
-            other.consume(1, 0)
-        return bool(until())
+        def polled(*consumers: Consumer) -> bool:
+            for consumer in consumers:
+                consumer.consume(1, 0)
+            return True
 
-    others[0].subscribe([name])
-    wait(lambda: with_others(listener.revoking.is_set), "another joins, and it gives up its partitions")
-    others[1].subscribe([name])
-    wait(lambda: with_others(others[1].assignment), "a namesake takes its place")
-    listener.go_on.set()
-    wait(lambda: with_others(lambda: listener.ends), "it is told to end")
-    assert "Static consumer fenced" in listener.ends[0]
-    for other in others:
-        other.close()
-    intake.stop()
-    intake.join(10)
+        intake._settings = replace(settings, poll_s=5.0)  # one poll, longer than all of this takes
+        another = joins("1")
+        wait(lambda: polled(another) and listener.revoking.is_set(), "it gives up its partitions for another")
+        intake._settings = settings
+        namesake = joins("0")
+        wait(lambda: polled(another, namesake) and namesake.assignment(), "a namesake takes its place")
+        listener.go_on.set()
+        wait(lambda: polled(another, namesake) and listener.ends, "it is told to end")
+        assert "Static consumer fenced" in listener.ends[0]
