@@ -4,6 +4,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from infra.local.ports import VARIABLE
@@ -82,10 +83,12 @@ def _listening_inodes(port: int, proc: Path) -> Iterator[str]:
 
 def _open_files(process: Path) -> Iterator[str]:
     try:
-        for entry in (process / "fd").iterdir():
-            yield str(entry.readlink())
+        entries = list((process / "fd").iterdir())
     except OSError:  # another user's process, or one that ended while we looked
         return
+    for entry in entries:
+        with suppress(OSError):  # this descriptor was closed while we looked; the others still count
+            yield str(entry.readlink())
 
 
 def _name(process: Path) -> str:

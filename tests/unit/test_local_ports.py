@@ -4,6 +4,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -52,6 +53,21 @@ def test_a_port_that_listens_on_all_addresses_is_not_free() -> None:
         port = listener.getsockname()[1]
         assert not holders.is_free(port)
         assert holders.holder(port) is not None
+
+
+def test_a_descriptor_that_closes_during_the_look_up_does_not_hide_the_others(tmp_path: Path) -> None:
+    table = tmp_path / "net" / "tcp"
+    table.parent.mkdir()
+    table.write_text("sl local_address ...\n0: 0100007F:5208 00000000:0000 0A 0:0 0:0 0 0 0 4711\n")
+    descriptors = tmp_path / "1" / "fd"
+    descriptors.mkdir(parents=True)
+    (tmp_path / "1" / "comm").write_text("kafka\n")
+    for number in range(20):
+        (descriptors / str(number)).touch()  # no link: reading it fails as for a descriptor that was closed
+    (descriptors / "20").symlink_to("socket:[4711]")
+    for number in range(21, 40):
+        (descriptors / str(number)).touch()
+    assert holders.holder(0x5208, tmp_path) == "kafka (pid 1)"
 
 
 def test_a_port_whose_last_connection_lingers_in_time_wait_is_free() -> None:
