@@ -12,7 +12,8 @@ from rich.table import Table
 
 from infra import eval_command, letter_commands, rule_commands, switch_commands
 from infra.environment import Environment
-from infra.local.engine import Engine, choose_engine
+from infra.local.choice import choose_engine
+from infra.local.engine import Engine
 from infra.options import EXIT_FAILED, EXIT_USAGE, AsJson, Instance, console
 from infra.options import print_json as _print_json
 

@@ -12,7 +12,8 @@ from contextlib import closing, contextmanager, suppress
 import psycopg
 from psycopg import sql
 
-from infra.local.engine import Endpoints, Engine, Server, choose_engine
+from infra.local.choice import choose_engine
+from infra.local.engine import Endpoints, Engine, Server
 from infra.local.fetching import locked
 from infra.local.layout import Layout
 from infra.local.ports import Ports

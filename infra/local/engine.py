@@ -1,14 +1,11 @@
-"""The one interface behind which native processes and containers look alike, and the choice between them."""
+"""The one interface behind which native processes and containers look alike."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Literal, Protocol
 
-from infra.local.layout import Layout
 from infra.local.ports import Ports
-from infra.local.problems import SetupProblem
 
 DATABASE = "ebbtide"
 DATABASE_USER = "postgres"
@@ -99,27 +96,3 @@ class Engine(Protocol):
 
     def logs(self, lines: int = 50, follow: bool = False) -> Iterator[str]:
         """The last `lines` of each server's log, each `NAME | text`; with `follow`, what comes after, without end."""
-
-
-def choose_engine(name: str | None = None, home: Path | None = None, ports: Ports | None = None) -> Engine:
-    """The engine called `native` (also where nothing is asked for) or `compose`.
-
-    `home` is where these servers keep their data, logs and records, by default `.local` of this checkout; `ports`
-    are by default the environment's. Raises `SetupProblem` for another name, and for `compose` where no container
-    engine answers.
-    """
-    # Imported here because both build on this module; and neither needs what the other needs.
-    layout = Layout.of_project()
-    layout = layout.at_home(home) if home else layout
-    ports = ports or Ports.from_env()
-    if name in (None, "", "native"):
-        from infra.local.native import NativeEngine
-
-        return NativeEngine(ports, layout)
-    if name == "compose":
-        from infra.local.compose import ComposeEngine
-
-        engine = ComposeEngine(ports, layout.home)
-        engine.require()
-        return engine
-    raise SetupProblem(f"there is no engine {name!r}: type ENGINE=native or ENGINE=compose")

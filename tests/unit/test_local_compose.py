@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from infra.local.choice import choose_engine
 from infra.local.compose import FILE, SERVICES, ComposeEngine, parse_ps
-from infra.local.engine import choose_engine
 from infra.local.kafka.install import POM
 from infra.local.native import NativeEngine
 from infra.local.ports import Ports
