@@ -3,20 +3,15 @@
 A case that gives a misspelt event and expects nothing passes, and shows nothing. Only what looks like a slip is told.
 """
 
-import re
 from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as AbstractMapping
 
 from schemas.vocabulary import OutcomeKind
-from triggers.diagnostics import closest, quoted
+from triggers.diagnostics import quoted
+from triggers.misspelling import meant
 from triggers.parts import Parts
 from triggers.yaml_tree import Mapping
 
-_NEAR = 0.86
-"""Nearer than `signed_out` is to `signed_up`, and `order_paid` to `order_placed`, which are events of their own."""
-_SIGNS = re.compile(r"[_.:/-]")
-_OPPOSITES = re.compile(r"\d+|(?<![a-z])un")
-"""What tells apart names that are meant to be alike: `step_1` and `step_2`, `subscribed` and `unsubscribed`."""
 _WRAPPERS = ("data", "properties", "payload", "attributes")
 
 
@@ -40,12 +35,11 @@ def _slips(documents: Sequence[Parts]) -> dict[str, str]:
     listeners = {name: _place(parts, index) for parts in documents for name, index in parts.references.events}
     heard = set(listeners) | {f"email.{kind.value}" for kind in OutcomeKind}
     given = {name for parts in documents for name, _ in parts.references.case_events}
-    letters = {_letters(name): name for name in sorted(heard)}
-    slips = {name: meant for name in given - heard if (meant := _meant(name, letters))}
-    listen = {name: f", which {listeners[meant]} listens to" for name, meant in slips.items() if meant in listeners}
+    slips = {name: like for name in given - heard if (like := meant(name, heard))}
+    listen = {name: f", which {listeners[like]} listens to" for name, like in slips.items() if like in listeners}
     return {
-        name: f"did you mean {quoted(meant)}{listen.get(name, '')}? If there are both, list the events in events.yaml"
-        for name, meant in slips.items()
+        name: f"did you mean {quoted(like)}{listen.get(name, '')}? If there are both, list the events in events.yaml"
+        for name, like in slips.items()
     }
 
 
@@ -82,19 +76,6 @@ def _nested(parts: Parts, texts: Sequence[str]) -> Iterator[Doubt]:
 def _place(parts: Parts, index: int) -> str:
     found = parts.report.at(index, "", "")
     return f"{found.path}:{found.line}"
-
-
-def _letters(name: str) -> str:
-    return _SIGNS.sub("", name).casefold()
-
-
-def _meant(name: str, heard: AbstractMapping[str, str]) -> str:
-    """Which event a misspelt name means, or nothing where it may well be an event of its own.
-
-    `heard` are the events that are listened to, by their letters.
-    """
-    meant = heard.get(_letters(name)) or closest(name, heard.values(), _NEAR)
-    return "" if _OPPOSITES.sub("", name) == _OPPOSITES.sub("", meant) else meant
 
 
 def _wrapped(values: Mapping, texts: Sequence[str]) -> Iterator[tuple[int, str, str]]:

@@ -53,6 +53,11 @@ CODES: dict[str, str] = {
     "unheard-event": "an event of a case that no rule listens to, named almost as one that is listened to",
     "nested-properties": "an event of a case with its properties under a key of their own",
     "score-as-attribute": "an attribute of a case's user that is named as a score and that no expression reads",
+    "unused-policy": "a policy that no trigger obeys",
+    "unused-definition": "a score, metric or segment that nothing reads",
+    "unfed-event": "an event that a document listens to, and that no case and no other document names",
+    "misspelt-purpose": "a purpose that one trigger alone has, named almost as another",
+    "lone-purpose": "a purpose that no other trigger has",
     "costly-expression": "an expression that may take more than half of the steps that one may",
     "order-sensitive": "an answer that the order of arrival can change",
     "unknown-event": "an event that the catalogue does not have",
@@ -66,10 +71,11 @@ WARNINGS = frozenset(
     {
         *("negated-optional", "never-fires", "cap-unreachable", "unheard-event", "nested-properties"),
         *("score-as-attribute", "template-attribute"),
+        *("unused-policy", "unused-definition", "unfed-event", "misspelt-purpose"),
     }
 )
 """Codes that are shown and stop nothing."""
-NOTES = frozenset({"order-sensitive", "costly-expression"})
+NOTES = frozenset({"order-sensitive", "costly-expression", "lone-purpose"})
 """Codes that say how a rule behaves; nothing is wrong or doubtful."""
 BESIDE_RULES = frozenset(
     {

@@ -21,6 +21,7 @@ from triggers.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
 from triggers.ruleset import Pin, RuleSet
 from triggers.segment_document import read_metric, read_segment
 from triggers.trigger_document import read_trigger
+from triggers.unused import find_unfed, find_unused
 from triggers.written import Written, WrittenPolicy
 from triggers.yaml_tree import Mapping, Node, Scalar, documents
 
@@ -54,6 +55,8 @@ class _Files:
     policies: dict[str, Policy] = field(default_factory=dict)
     documents: list[tuple[Parts, Mapping, Trigger | None]] = field(default_factory=list)
     """What each document says, with the trigger that it is."""
+    places: dict[tuple[str, str], Diagnostic] = field(default_factory=dict)
+    """Where each document is, by its kind and name."""
 
     def diagnostics(self) -> list[Diagnostic]:
         """Everything told so far, ordered by place."""
@@ -141,13 +144,16 @@ def inspect(
             check_events(events, parts.report, parts.references, parts.expressions.uses, _entry_types(trigger))
     found.reports += reports
     written = [Written(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
+    purposes: list[Diagnostic] = []
     if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
         rules = found.ruleset()
         find_doubts(rules, written)
         find_cap_doubts(rules, written, found.written_policies())
+        purposes = find_unused(rules, found.documents, written, found.written_policies())
         if events is None:
             find_case_doubts([parts for parts, _, _ in found.documents], found.scores)
-    notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents])])
+            find_unfed(found.documents, written)
+    notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents]), *purposes])
     costly = costs([(parts, node) for parts, node, _ in found.documents])
     return Findings(found.diagnostics(), notes, tuple(found.triggers.values()), costly)
 
@@ -198,19 +204,19 @@ def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None
         trigger = read_trigger(parts, node, rule_hash)
         parts.check_crossings()
         found.documents.append((parts, node, trigger))
-        _define(report, place, kind, trigger, found.triggers)
+        _define(found, report, place, kind, trigger, found.triggers)
         return
     found.documents.append((parts, node, None))
     if kind == "score":
-        _define(report, place, kind, read_score(parts, node), found.scores)
+        _define(found, report, place, kind, read_score(parts, node), found.scores)
     elif kind == "metric":
-        _define(report, place, kind, read_metric(parts, node), found.metrics)
+        _define(found, report, place, kind, read_metric(parts, node), found.metrics)
     elif kind == "segment":
         segment = read_segment(parts, node)
         if segment is not None:
-            _define(report, place, kind, segment, found.segments)
+            _define(found, report, place, kind, segment, found.segments)
     else:
-        _define(report, place, kind, read_policy(parts, node), found.policies)
+        _define(found, report, place, kind, read_policy(parts, node), found.policies)
 
 
 def _not_a_kind(report: Report, node: Node, kind: str) -> None:
@@ -223,13 +229,16 @@ def _not_a_kind(report: Report, node: Node, kind: str) -> None:
     report.add(node.index, "kind", f"the first key names the kind: {', '.join(KINDS)}; not {quoted(kind)}", hint)
 
 
-def _define(report: Report, place: int, kind: str, thing: T, into: dict[str, T]) -> None:
+def _define(found: _Files, report: Report, place: int, kind: str, thing: T, into: dict[str, T]) -> None:
     if not thing.name:
         return
     if thing.name in into:
-        report.add(place, "duplicate-document", f"there is another {kind} {quoted(thing.name)}", "rename one")
+        there = found.places[kind, thing.name]
+        message = f"there is another {kind} {quoted(thing.name)}, at {there.path}:{there.line}"
+        report.add(place, "duplicate-document", message, "rename one")
         return
     into[thing.name] = thing
+    found.places[kind, thing.name] = report.at(place, "", "")
 
 
 def _check_references(found: _Files, report: Report, references: References) -> None:

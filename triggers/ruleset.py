@@ -286,7 +286,7 @@ def _may_move(route: Route, segment: Segment) -> bool:
 
 def _obeying(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:
     """The trigger with what its policies add: caps, quiet periods and holdouts add up, the smallest expiry holds."""
-    for policy in sorted((p for p in policies if _applies(p, trigger)), key=lambda p: p.name):
+    for policy in sorted((p for p in policies if obeys(trigger, p)), key=lambda p: p.name):
         held = ((f"policy/{policy.name}", policy.holdout_percent),) if policy.holdout_percent else ()
         trigger = replace(
             trigger,
@@ -298,7 +298,7 @@ def _obeying(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:
     return trigger
 
 
-def _applies(policy: Policy, trigger: Trigger) -> bool:
+def obeys(trigger: Trigger, policy: Policy) -> bool:
     """Whether the trigger obeys the policy; a transactional one only where the policy says so by purpose."""
     if trigger.purpose == TRANSACTIONAL and policy.purpose != TRANSACTIONAL:
         return False

@@ -268,9 +268,8 @@ def test_the_examples_fit_their_catalogue() -> None:
 
 
 def test_settling_bounds_the_order_of_arrival(folder: Path) -> None:
-    write_rule(
-        folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more="unless: x\nsettle: 90s\n"
-    )
+    ended = 'unless: x\nsettle: 90s\ncases: [{name: ended, given: [{at: "10:00", x: {}}], expect: []}]\n'
+    write_rule(folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more=ended)
     leave_only(folder, "template-variable")
     [note] = check_paths([folder]).found
     assert note.message.startswith("`t`: any order of arrival within 1m30s gives the same answer")

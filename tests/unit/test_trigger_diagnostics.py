@@ -50,7 +50,7 @@ def test_every_bad_file_belongs_to_a_code() -> None:
 @pytest.mark.parametrize("code", OF_EVENTS)
 def test_a_file_that_the_catalogue_does_not_fit_is_told_exactly_so(code: str) -> None:
     files = {name: SourceFile(name, (BAD_EVENTS / name).read_text()) for name in (f"{code}.yaml", "events.yaml")}
-    assert {each.code for each in check([files[f"{code}.yaml"]], TEMPLATES)} <= {"unheard-event"}
+    assert {each.code for each in check([files[f"{code}.yaml"]], TEMPLATES)} <= {"unheard-event", "unfed-event"}
     found = check([files[f"{code}.yaml"]], TEMPLATES, [files["events.yaml"]])
     assert "".join(each.render() + "\n" for each in found) == (BAD_EVENTS / f"{code}.txt").read_text()
     assert {each.code for each in found} == {code}
@@ -104,7 +104,8 @@ def test_one_mistake_is_one_finding(wrong: str) -> None:
 )
 def test_only_what_looks_like_a_slip_is_taken_for_a_misspelt_event(given: str, told: bool) -> None:
     text = (
-        "trigger: t\npurpose: marketing\non: [order_completed, signed_up, subscribed, step_1]\nsend: thank-you\n"
+        "trigger: t\npurpose: marketing\non: [order_completed, signed_up, subscribed, step_1]\n"
+        "send: thank-you\nwhen: score.keen >= 0\n"
         f'cases:\n  - {{name: n, given: [{{at: "10:00", {given}: {{}}}}], expect: []}}\n---\n'
         "score: keen\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: products_viewed, points: 1}\n"
     )
