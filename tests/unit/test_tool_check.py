@@ -276,22 +276,24 @@ def test_settling_bounds_the_order_of_arrival(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "texts",
+    ("texts", "excluding"),
     [
-        ["event.a > 5 && event.a < 5"],
-        ["event.a >= 5 && event.a < 5"],
-        ["event.a > 5", "event.a == 4"],
-        ["event.a == 1 && event.a == 2"],
-        ['event.a == "x" && event.a == "y"'],
-        ["event.a == true && event.a == false"],
-        ["size(event.a) < 0"],
-        ["5 < event.a && -1 > event.a"],
-        ["(event.a > 5 && has(event.b)) && event.a < 1"],
-        ["false"],
+        (["event.a > 5 && event.a < 5"], "< 5"),
+        (["event.a >= 5 && event.a < 5"], "< 5"),
+        (["event.a > 5", "event.a == 4"], "== 4"),
+        (["event.a == 1 && event.a == 2"], "== 2"),
+        (['event.a == "x" && event.a == "y"'], '== "y"'),
+        (["event.a == true && event.a == false"], "== false"),
+        (["size(event.a) < 0"], "< 0"),
+        (["5 < event.a && -1 > event.a"], "> event.a"),
+        (["(event.a > 5 && has(event.b)) && event.a < 1"], "< 1"),
+        (["false"], "false"),
     ],
 )
-def test_conditions_that_exclude_each_other_are_never_true(texts: list[str]) -> None:
-    assert contradiction(texts) is not None
+def test_the_comparison_that_excludes_those_before_it_is_pointed_at(texts: list[str], excluding: str) -> None:
+    found = contradiction(texts)
+    assert found is not None
+    assert texts[found.text][found.offset :].startswith(excluding)
 
 
 @pytest.mark.parametrize(
