@@ -1,6 +1,7 @@
 """Fixtures that more than one test file uses. What stands behind them is in modules beside this one."""
 
 import os
+import random
 import sys
 import uuid
 from collections.abc import Iterator
@@ -17,9 +18,21 @@ sys.dont_write_bytecode = False
 # And a dozen brokers, none of which lives for long: the thorough compiler costs each a second, and gives nothing back.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
-settings.register_profile("quick", max_examples=100, derandomize=True, deadline=None)
+settings.register_profile("quick", max_examples=100, deadline=None)
 settings.register_profile("thorough", max_examples=2_000, deadline=None)
 settings.load_profile("quick")  # --hypothesis-profile=thorough, which `make test-all` gives, comes later and wins
+
+
+@pytest.hookimpl(tryfirst=True)  # before Hypothesis reads the option
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives property tests a fresh seed at each run, unless `--hypothesis-seed` names one."""
+    if config.getoption("hypothesis_seed", None) is None:
+        config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Says how to run the same examples again."""
+    return f"property tests: repeat this run with --hypothesis-seed={config.getoption('hypothesis_seed')}"
 
 
 @pytest.fixture(scope="session")
