@@ -1,11 +1,13 @@
 """JSON on the wire by orjson, checked by the topic's model; and the partitioner that every writer shares."""
 
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import orjson
 from murmurhash2 import murmurhash2
 from pydantic import BaseModel, ValidationError
 
+from schemas.bounds import TOO_DEEP, problems
 from schemas.vocabulary import DeadLetterCause
 
 M = TypeVar("M", bound=BaseModel)
@@ -16,12 +18,14 @@ _SEED = 0x9747B28C
 
 
 class DecodeError(ValueError):
-    """A record that its topic's model does not accept; `cause` says whether it was not even JSON."""
+    """A record that its topic's model does not accept; `cause` says whether it was not even JSON, `fields` which
+    top-level fields are wrong, where the rest may be right."""
 
-    def __init__(self, cause: DeadLetterCause, detail: str) -> None:
+    def __init__(self, cause: DeadLetterCause, detail: str, fields: frozenset[str] = frozenset()) -> None:
         super().__init__(detail)
         self.cause = cause
         self.detail = detail
+        self.fields = fields
 
 
 def encode(fact: BaseModel) -> bytes:
@@ -31,19 +35,36 @@ def encode(fact: BaseModel) -> bytes:
 
 def decode(model: type[M], raw: bytes | None) -> M:
     """The fact that `raw` carries; raises DecodeError with every wrong field named and no value repeated."""
+    return validate(model, parse_json(raw))
+
+
+def parse_json(raw: bytes | None) -> Any:
+    """The JSON value of `raw`, where every reader can keep it (schemas/bounds.py); raises DecodeError."""
     if raw is None:
         raise DecodeError(DeadLetterCause.NOT_JSON, "no value")
     try:
         data = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
+        if "depth limit" in error.msg:  # orjson stops at 1024 levels
+            raise DecodeError(DeadLetterCause.INVALID, f"record: {TOO_DEEP}") from None
         raise DecodeError(DeadLetterCause.NOT_JSON, str(error)) from None
+    if found := problems(data, raw):
+        raise _invalid(found)
+    return data
+
+
+def validate(model: type[M], data: Any) -> M:
+    """The fact that a JSON value is; raises DecodeError as `decode` does."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, p['loc'])) or 'record'}: {p['msg']}" for p in error.errors(include_input=False)
-        )
-        raise DecodeError(DeadLetterCause.INVALID, "; ".join(problems)[:2048]) from None
+        found = {".".join(map(str, each["loc"])): each["msg"] for each in error.errors(include_input=False)}
+        raise _invalid({place or "record": problem for place, problem in found.items()}) from None
+
+
+def _invalid(found: Mapping[str, str]) -> DecodeError:
+    detail = "; ".join(f"{place}: {problem}" for place, problem in found.items())[:2048]
+    return DecodeError(DeadLetterCause.INVALID, detail, frozenset(place.split(".")[0] for place in found))
 
 
 def partition_for(key: bytes, partitions: int) -> int:

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.types import Fact, Id, Instant, Name, Properties
+from schemas.types import Id, Instant, Name, Properties, PublishedFact
 
 
-class Event(Fact):
+class Event(PublishedFact):
     """One thing a user did. Keyed by `user_id`; an event without a user carries null there."""
 
     id: Id

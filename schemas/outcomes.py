@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field
 
-from schemas.types import Count, Fact, Id, Instant
+from schemas.types import Count, Id, Instant, PublishedFact
 from schemas.vocabulary import OutcomeKind
 
 
-class Reply(Fact):
+class Reply(PublishedFact):
     """A server's answer: its code, its enhanced code (RFC 3463) where it gave one, and its text on one line."""
 
     code: Annotated[int, Field(ge=0, le=999)]
@@ -18,7 +18,7 @@ class Reply(Fact):
     text: Annotated[str, Field(max_length=1024)] = ""
 
 
-class Outcome(Fact):
+class Outcome(PublishedFact):
     """One thing that happened to a command. Keyed by `user_id`."""
 
     id: Id

@@ -8,8 +8,10 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from msgspec import UNSET, Meta, MsgspecError, Struct, UnsetType
+from msgspec import Meta, MsgspecError, Struct
 from msgspec.json import Decoder
+
+from schemas.bounds import may_hold_nul
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
 _Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
@@ -17,7 +19,7 @@ _Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _Value = _Number | float | str | bool | None
 _Values = _Value | list[_Value] | dict[str, _Value]
 _Nested = _Value | list[_Values] | dict[str, _Values]
-_Map = dict[str, _Value | list[_Nested] | dict[str, _Nested]] | UnsetType
+_Map = dict[str, _Value | list[_Nested] | dict[str, _Nested]] | None
 """Nested as deep as events usually are; what is nested deeper is not plain."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 _KNOWN_NAMES = 10_000
@@ -32,9 +34,9 @@ class PlainEvent(Struct, gc=False):
     type: Annotated[str, Meta(max_length=128)]
     user_id: _Text
     time: Annotated[datetime, Meta(tz=True)]
-    properties: _Map = UNSET
-    context: _Map = UNSET
-    source: Annotated[str, Meta(max_length=256)] = ""
+    properties: _Map = None
+    context: _Map = None
+    source: Annotated[str, Meta(max_length=256)] | None = None
     anonymous_id: _Text | None = None
 
 
@@ -49,8 +51,10 @@ _names: set[str] = set()
 
 def plain_event(raw: bytes | None) -> PlainEvent | None:
     """The event that `raw` carries where it is plainly valid and has a user, else None."""
+    if raw is None or may_hold_nul(raw):
+        return None
     try:
-        event = _decode(raw)  # type: ignore[arg-type]  # None is refused as anything else is
+        event = _decode(raw)
     except (MsgspecError, TypeError, ValueError, RecursionError):
         return None
     if (

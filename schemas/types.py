@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ADDRESS = re.compile(r"[^\s@<>,;:\"\\()\[\]]{1,64}@[^\s@<>,;:\"\\()\[\]]{1,253}")
@@ -53,6 +53,18 @@ class Fact(BaseModel):
     """The base of every model on a topic: immutable, and tolerant of fields that a newer writer added."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", ser_json_timedelta="float")
+
+
+class PublishedFact(Fact):
+    """The base of facts that publishers write: a field that may be absent may as well be null."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or None not in data.values():
+            return data
+        fields = cls.model_fields
+        return {k: v for k, v in data.items() if v is not None or (k in fields and fields[k].is_required())}
 
 
 Count = Annotated[int, Field(ge=0)]

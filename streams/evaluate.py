@@ -158,7 +158,11 @@ class Decider:
 def plainly_stored(event: PlainEvent, raw: bytes) -> StoredEvent | None:
     """A plain event as rules see it, without its model; None where the model must be asked."""
     own_ms = plain_ms(event, raw)
-    return None if own_ms is None else StoredEvent(event.id, event.type, own_ms, event.source, event.properties or {})
+    return (
+        None
+        if own_ms is None
+        else StoredEvent(event.id, event.type, own_ms, event.source or "", event.properties or {})
+    )
 
 
 def _read(record: Record, partitions: int) -> Input:

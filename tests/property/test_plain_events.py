@@ -11,7 +11,9 @@ from trigger_world import World, at
 from schemas.codec import DecodeError, decode, encode
 from schemas.events import Event
 from schemas.plain import plain_event, plain_ms
+from streams.evaluate import plainly_stored
 from triggers.cel_runtime import as_ms
+from triggers.evaluator import stored_event
 
 TEXTS = st.one_of(
     st.text(max_size=8), st.sampled_from(["e1", "u1", "é", "a b", "a\x00b", "\u2028", "x" * 256, "x" * 257])
@@ -65,9 +67,20 @@ def test_a_plain_event_is_one_that_the_model_accepts_with_the_same_values(raw: b
     event = of_the_model(raw)
     assert event is not None, raw
     assert (event.id, event.type, event.user_id) == (plain.id, plain.type, plain.user_id)
-    assert (event.source, event.anonymous_id) == (plain.source, plain.anonymous_id)
+    assert (event.source, event.anonymous_id) == (plain.source or "", plain.anonymous_id)
     assert event.properties == (plain.properties or {})
     assert plain_ms(plain, raw) in (as_ms(event.time), None)
+
+
+def test_an_event_with_null_for_all_that_may_be_absent_is_plain() -> None:
+    nulls = b'"properties": null, "context": null, "source": null, "anonymous_id": null}'
+    raw = b'{"id": "e1", "type": "t", "user_id": "u1", "time": "2026-11-24T10:00:00Z", ' + nulls
+    plain = plain_event(raw)
+    event = of_the_model(raw)
+    assert plain is not None
+    assert event is not None
+    assert (event.properties, event.context, event.source) == ({}, {}, "")
+    assert plainly_stored(plain, raw) == stored_event(event)
 
 
 def test_what_a_publisher_writes_is_plain() -> None:

@@ -7,10 +7,12 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner
 from pydantic import ValidationError
 
+from schemas.bounds import DEEPEST
 from schemas.codec import DecodeError, decode, encode, partition_for
 from schemas.commands import SendCommand, command_id
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
+from schemas.outcomes import Outcome
 from schemas.profiles import Profile
 from schemas.topics import CONTROL, JOURNAL, RULES, TOPICS, USER_KEYED
 from schemas.vocabulary import DeadLetterCause, LedgerState
@@ -77,6 +79,96 @@ def test_an_address_that_could_carry_more_than_a_mailbox_is_refused(address):
 def test_a_user_id_with_a_line_end_is_refused():
     with pytest.raises(ValidationError):
         Event.model_validate({**EVENT, "user_id": "u1\r\nX: y"})
+
+
+def nested(levels: int) -> bytes:
+    """An event of so many levels, itself and its properties included."""
+    tree = b"[" * (levels - 2) + b"]" * (levels - 2)
+    return orjson.dumps(EVENT)[:-1] + b', "properties": {"tree": ' + tree + b"}}"
+
+
+def test_a_fact_may_be_nested_a_hundred_levels_deep():
+    assert DEEPEST == 100
+    assert decode(Event, nested(100)) == decode(Event, encode(decode(Event, nested(100))))
+
+
+@pytest.mark.parametrize("levels", [101, 254, 255, 1024, 1025, 100_000])
+def test_a_fact_that_is_nested_deeper_is_refused_with_that_reason(levels):
+    with pytest.raises(DecodeError) as raised:
+        decode(Event, nested(levels))
+    assert raised.value.cause is DeadLetterCause.INVALID
+    assert raised.value.detail.endswith(": nested deeper than 100 levels")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("properties", {"a": "x\0"}),
+        ("properties", {"a": [{"b\0": 1}]}),
+        ("context", {"\0": None}),
+        ("source", "\0"),
+        ("of_a_newer_writer", ["\0"]),
+    ],
+)
+def test_a_fact_with_a_character_that_the_database_cannot_keep_names_the_field(field, value):
+    with pytest.raises(DecodeError) as raised:
+        decode(Event, orjson.dumps({**EVENT, field: value}))
+    assert raised.value.cause is DeadLetterCause.INVALID
+    assert raised.value.detail == f"{field}: contains U+0000, which the database cannot keep"
+    assert raised.value.fields == {field}
+
+
+def test_a_text_that_only_spells_the_escape_of_that_character_is_kept():
+    raw = orjson.dumps({**EVENT, "properties": {"a": "\\u0000"}})
+    assert b"\\u0000" in raw
+    assert decode(Event, raw).properties == {"a": "\\u0000"}
+
+
+GRANTED = {"granted": True, "time": "2026-11-22T10:00:00Z"}
+OUTCOME = {"id": "o1", "command_id": "c1", "user_id": "u1", "kind": "clicked", "time": "2026-11-22T10:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("model", "whole", "optional"),
+    [
+        (Event, EVENT, ["properties", "context", "source", "anonymous_id"]),
+        (Profile, {"user_id": "u1"}, ["address", "zone", "locale", "attributes", "consent"]),
+        (
+            Outcome,
+            OUTCOME,
+            ["provider", "reply", "classification", "classifier_hash", "attempt", "machine", "url"],
+        ),
+    ],
+)
+def test_null_is_as_absent_in_every_field_that_may_be_absent(model, whole, optional):
+    assert decode(model, orjson.dumps(whole | dict.fromkeys(optional))) == decode(model, orjson.dumps(whole))
+    required = {name for name, field in model.model_fields.items() if field.is_required()}
+    assert set(optional) <= model.model_fields.keys() - required
+
+
+def test_null_is_as_absent_in_an_answer_on_consent_and_in_a_reply():
+    profile = {
+        "user_id": "u1",
+        "consent": {"marketing": GRANTED | {"method": None, "text_version": None}, "news": None},
+    }
+    assert decode(Profile, orjson.dumps(profile)).consent.keys() == {"marketing"}
+    reply = {"code": 550, "enhanced": None, "text": None}
+    assert decode(Outcome, orjson.dumps(OUTCOME | {"reply": reply})).reply.text == ""
+
+
+def test_null_for_a_required_field_is_still_refused():
+    with pytest.raises(DecodeError, match="id: "):
+        decode(Event, orjson.dumps(EVENT | {"id": None}))
+
+
+def test_a_no_wins_over_a_yes_to_the_same_purpose_in_other_letters():
+    answers = {"Marketing": GRANTED | {"granted": False}, "marketing": GRANTED, "news": GRANTED}
+    profile = decode(Profile, orjson.dumps({"user_id": "u1", "consent": answers}))
+    assert {name: answer.granted for name, answer in profile.consent.items()} == {
+        "Marketing": False,
+        "marketing": False,
+        "news": True,
+    }
 
 
 def test_a_newer_writers_unknown_field_is_tolerated():
