@@ -10,9 +10,10 @@ import orjson
 from pydantic import BaseModel
 
 from infra.options import console, print_json
-from schemas.codec import DecodeError, decode
+from schemas.codec import DecodeError, parse_json, validate
 from schemas.events import Event
 from schemas.profiles import Profile
+from schemas.vocabulary import DeadLetterCause
 from triggers import cel_strict, cel_tree
 from triggers.cel_json import from_json, to_json
 from triggers.cel_runtime import EvaluationError, as_ms
@@ -120,7 +121,9 @@ def _context(data: dict[str, Any], places: dict[str, str | None]) -> Context:
 def _read(model: type[M], data: Any, wrong: str, otherwise: dict[str, Any]) -> M:
     """The fact that the data is; what it need not say for this is made up. Raises BadInput."""
     try:
-        return decode(model, orjson.dumps({**otherwise, **data} if isinstance(data, dict) else data))
+        known = {name for name, value in data.items() if value is not None} if isinstance(data, dict) else set()
+        made_up = {name: value for name, value in otherwise.items() if name not in known}
+        return validate(model, data | made_up if isinstance(data, dict) else data)
     except DecodeError as error:
         raise BadInput(f"{wrong}: {error.detail}") from None
 
@@ -128,9 +131,10 @@ def _read(model: type[M], data: Any, wrong: str, otherwise: dict[str, Any]) -> M
 def _json(place: str | None) -> Any:
     """What a file holds; an empty object where there is none."""
     try:
-        return {} if place is None else orjson.loads(b"".join(_lines(place)))
-    except orjson.JSONDecodeError as error:
-        raise BadInput(f"{place}: not JSON: {error}") from None
+        return {} if place is None else parse_json(b"".join(_lines(place)))
+    except DecodeError as error:
+        not_json = "not JSON: " if error.cause is DeadLetterCause.NOT_JSON else ""
+        raise BadInput(f"{place}: {not_json}{error}") from None
 
 
 def _lines(place: str) -> Iterator[bytes]:

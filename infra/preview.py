@@ -11,19 +11,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import orjson
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from infra.apply import NothingFound, read_folder
 from infra.environment import Environment
 from infra.running import make_dkim_key
-from schemas.codec import DecodeError, decode
+from schemas.codec import DecodeError, parse_json, validate
 from schemas.commands import SendCommand
 from schemas.profiles import Profile
 from schemas.rules import text_hash
 from schemas.types import Address
-from schemas.vocabulary import TRANSACTIONAL, LedgerState
+from schemas.vocabulary import TRANSACTIONAL, DeadLetterCause, LedgerState
 from senders.dkim import Signer, load_key
 from senders.mailing import Mailing, user_names
 from senders.pipeline import Recipient
@@ -104,7 +103,7 @@ def _user(file: Path) -> Recipient:
     if "user_id" not in found:
         return _recipient("u1", found)
     try:
-        profile = decode(Profile, orjson.dumps(found))
+        profile = validate(Profile, found)
     except DecodeError as error:
         raise CannotPreview(f"{file}: not a profile: {error.detail}") from None
     return _recipient(profile.user_id, profile.attributes, profile.zone, profile.locale)
@@ -115,9 +114,10 @@ def _object(file: Path) -> dict[str, Any]:
     if str(file) != "-" and not file.is_file():
         raise FileNotFoundError(f"{file}: no such file")
     try:
-        found = orjson.loads(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
-    except orjson.JSONDecodeError as error:
-        raise CannotPreview(f"{file}: not JSON: {error}") from None
+        found = parse_json(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+    except DecodeError as error:
+        not_json = "not JSON: " if error.cause is DeadLetterCause.NOT_JSON else ""
+        raise CannotPreview(f"{file}: {not_json}{error}") from None
     if not isinstance(found, dict):
         raise CannotPreview(f"{file}: not a JSON object")
     return found

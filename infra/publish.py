@@ -6,15 +6,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-import orjson
-from pydantic import ValidationError
-
 from infra.kafka import Publisher
-from schemas.codec import encode
+from schemas.codec import DecodeError, encode, parse_json, validate
 from schemas.events import Event
 from schemas.profiles import Profile
 from schemas.topics import EVENTS, PROFILES
 from schemas.types import Fact
+from schemas.vocabulary import DeadLetterCause
 
 F = TypeVar("F", bound=Fact)
 
@@ -37,14 +35,18 @@ def duration(text: str) -> timedelta:
 def event_of(text: str, now: datetime, ago: timedelta = timedelta(0)) -> Event:
     """The event in a JSON text; an id and a time are given to one that has none. Raises NotAFact."""
     data = _object(text)
-    return _checked(Event, {"id": uuid.uuid4().hex, "time": (now - ago).isoformat(), **data})
+    made_up = {"id": uuid.uuid4().hex, "time": (now - ago).isoformat()}
+    return _checked(Event, data | {name: value for name, value in made_up.items() if data.get(name) is None})
 
 
 def profile_of(text: str, now: datetime, purposes: Iterable[str] = ()) -> Profile:
     """The profile in a JSON text, with consent to `purposes` added; raises NotAFact."""
     data = _object(text)
     given = {purpose: {"granted": True, "time": now.isoformat(), "method": "by hand"} for purpose in purposes}
-    return _checked(Profile, {**data, "consent": {**data.get("consent", {}), **given}})
+    consent = {} if data.get("consent") is None else data["consent"]
+    if not isinstance(consent, dict):
+        raise NotAFact('consent: not a JSON object of purposes; write {"PURPOSE": {"granted": …, "time": …}}')
+    return _checked(Profile, data | {"consent": consent | given})
 
 
 def publish_event(kafka: str, event: Event) -> None:
@@ -66,9 +68,11 @@ def now() -> datetime:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        data = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise NotAFact(f"not JSON: {error}; put the object in single quotes") from None
+        data = parse_json(text.encode("utf-8", "surrogateescape"))
+    except DecodeError as error:
+        if error.cause is DeadLetterCause.NOT_JSON:
+            raise NotAFact(f"not JSON: {error}; put the object in single quotes") from None
+        raise NotAFact(error.detail) from None
     if not isinstance(data, dict):
         raise NotAFact("not a JSON object")
     return data
@@ -76,8 +80,6 @@ def _object(text: str) -> dict[str, Any]:
 
 def _checked(model: type[F], data: dict[str, Any]) -> F:
     try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or model.__name__.lower()
-        raise NotAFact(f"{place}: {first['msg']}") from None
+        return validate(model, data)
+    except DecodeError as error:
+        raise NotAFact(error.detail) from None

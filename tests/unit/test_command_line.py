@@ -78,7 +78,15 @@ def test_kafka_away_is_one_line_with_the_next_step(arguments):
         (("preview", "nowhere.liquid"), "ebbtide: nowhere.liquid: no such template"),
         (("send-test", str(EXAMPLES / "templates" / "we-miss-you.liquid"), "--to", "x"), "ebbtide: --to: not a plain"),
         (("publish", "event", "{oops"), "ebbtide: not JSON: "),
-        (("publish", "event", "{}"), "ebbtide: type: Field required\n"),
+        (
+            ("publish", "profile", '{"user_id": "u1", "consent": true}', "--consent", "m"),
+            "ebbtide: consent: not a JSON o",
+        ),
+        (
+            ("publish", "event", '{"user_id": "u1", "type": "t", "source": "\\u0000"}'),
+            "ebbtide: source: contains U+0000",
+        ),
+        (("publish", "event", "{}"), "ebbtide: type: Field required; user_id: Field required\n"),
         (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is no duration"),
     ],
 )
