@@ -1,9 +1,11 @@
 """Local time by looking at the clock on the wall: every question walks minute by minute or day by day."""
 
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from functools import cache, lru_cache
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
+import tzdata
 from slow_model.rulebook import WEEKDAYS, Quiet, Schedule, Window
 
 MINUTE_MS = 60_000
@@ -14,15 +16,20 @@ _BEFORE_ANY_GAP = timedelta(hours=26)
 
 def zone_of(name: str | None) -> ZoneInfo:
     """The user's zone, UTC where it is unknown or empty."""
-    return known_zone(name) or ZoneInfo("UTC")
+    zone = known_zone(name) or known_zone("UTC")
+    assert zone is not None
+    return zone
 
 
+@cache
 def known_zone(name: str | None) -> ZoneInfo | None:
-    """The zone of a name, None where there is none."""
-    try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError):
+    """The zone of a name in the package's list, None where there is none. The host's files are never asked."""
+    package = Path(tzdata.__file__).parent
+    names = {*(package / "zones").read_text().split()} - {"Factory"}
+    if name not in names:
         return None
+    with (package / "zoneinfo" / name).open("rb") as file:
+        return ZoneInfo.from_file(file, name)
 
 
 def wall(zone: ZoneInfo, at_ms: int) -> datetime:
@@ -81,7 +88,7 @@ def stands_in(window: Window, zone: ZoneInfo, time_ms: int, at_ms: int) -> bool:
 
 def slot_after(schedule: Schedule, user_zone: ZoneInfo, now_ms: int) -> tuple[int, date]:
     """The next slot strictly later than now, with its local date: found day by day."""
-    zone = ZoneInfo(schedule.zone) if schedule.zone else user_zone
+    zone = known_zone(schedule.zone) or user_zone
     day = day_of(zone, now_ms) - timedelta(days=1)
     while True:
         if has_slot(schedule, day):
@@ -103,7 +110,7 @@ def has_slot(schedule: Schedule, day: date) -> bool:
 
 def is_quiet(quiet: Quiet, user_zone: ZoneInfo, at_ms: int) -> bool:
     """Whether a local clock reads a time in the period."""
-    now = wall(ZoneInfo(quiet.zone) if quiet.zone else user_zone, at_ms)
+    now = wall(known_zone(quiet.zone) or user_zone, at_ms)
     if quiet.through is not None:
         return quiet.start <= now.date().isoformat() <= quiet.through
     reading, day = f"{now:%H:%M}", now.date()

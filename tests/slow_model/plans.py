@@ -5,7 +5,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from slow_model.expressions import Failed, value
-from slow_model.localtime import DAY_MS, day_of, first_instant, slot_after, wall
+from slow_model.localtime import DAY_MS, day_of, first_instant, known_zone, slot_after, wall
 from slow_model.past import Seen
 from slow_model.present import Present, roots
 from slow_model.rulebook import Anniversary, Rule, Until, Wait
@@ -69,7 +69,7 @@ def _dates(me: Present) -> list[Moment]:
 
 def _moments(me: Present, anniversary: Anniversary) -> list[tuple[int, date]]:
     """Every moment of a date source that may still come, with its own local date."""
-    zone = ZoneInfo(anniversary.zone) if anniversary.zone else me.zone
+    zone = known_zone(anniversary.zone) or me.zone
     try:
         given = value(anniversary.date, roots(me, None))
     except Failed:
