@@ -43,6 +43,28 @@ def _engine(instance: str, name: str | None) -> tuple[Environment, Engine]:
     return environment, choose_engine(name, environment.home, environment.ports)
 
 
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the versions of Ebbtide and its zone data.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --version: as JSON.")] = False,
+) -> None:
+    """Behavioural email triggers on an event stream."""
+    if as_json and not version:
+        raise typer.BadParameter("goes with --version; other commands take it after their name", param_hint="--json")
+    if not version:
+        return
+    if context.invoked_subcommand is not None:
+        raise typer.BadParameter("takes no command", param_hint="--version")
+    from infra.versions import versions
+
+    found = versions()
+    if as_json:
+        _print_json(found)
+    else:
+        console.print("\n".join(f"{name} {number}" for name, number in found.items()), highlight=False)
+
+
 @app.command(rich_help_panel="Local servers")
 def up(instance: Instance = "main", engine: EngineName = None) -> None:
     """Start Kafka and TimescaleDB, migrate, and make the topics. What already runs is left alone.
@@ -260,6 +282,8 @@ def publish_profile(
     profile = publish.profile_of(text, publish.now(), consent or [])
     publish.publish_profile(Environment.of(instance).kafka, profile)
     console.print(f"published the profile of {profile.user_id}")
+    for doubt in publish.doubts(profile):
+        typer.echo(f"warning: {doubt}", err=True)
 
 
 for switch_command in (switch_commands.pause, switch_commands.resume, switch_commands.switches):

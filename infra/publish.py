@@ -13,6 +13,7 @@ from schemas.profiles import Profile
 from schemas.topics import EVENTS, PROFILES
 from schemas.types import Fact
 from schemas.vocabulary import DeadLetterCause
+from schemas.zones import zone_hint, zone_named
 
 F = TypeVar("F", bound=Fact)
 
@@ -59,6 +60,14 @@ def publish_profile(kafka: str, profile: Profile) -> None:
     """The profile on its topic."""
     with Publisher(kafka) as publisher:
         publisher.send(PROFILES.name, profile.user_id.encode(), encode(profile))
+
+
+def doubts(profile: Profile) -> list[str]:
+    """What is most likely a mistake in a profile that is taken all the same, with what to write instead."""
+    if not profile.zone or zone_named(profile.zone) is not None:
+        return []
+    hint = zone_hint(profile.zone)
+    return [f"zone: {profile.zone!r} is no time zone, so the project's default_zone is taken; {hint}"]
 
 
 def now() -> datetime:

@@ -13,7 +13,7 @@ class Applied(Fact):
 
 
 class Checkpoint(Fact):
-    """What one checkpoint applied, in order, up to which clock, under which rules and control."""
+    """What one checkpoint applied, in order, up to which clock, under which rules, control and zone data."""
 
     partition: Count
     number: Count
@@ -21,3 +21,5 @@ class Checkpoint(Fact):
     clock: Instant
     manifest: Count
     control: Count
+    zones: str = ""
+    """The release of the zone data, such as 2026f; empty in records from before it was noted."""

@@ -35,7 +35,7 @@ class Mark:
     number: int = 0
     """Of its last journal record."""
     versions: Mapping[str, int] = field(default_factory=dict)
-    """Numbers of what the application applied, such as a rule manifest; they never go back."""
+    """Numbers of what the application applied, such as a rule manifest."""
 
     def encode(self) -> str:
         """As offset metadata."""

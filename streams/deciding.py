@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import structlog
 from confluent_kafka import Message
 
+from schemas import zones
 from schemas.codec import is_at_home
 from schemas.plain import plain_event
 from schemas.topics import EVENTS
@@ -40,11 +41,11 @@ class Deciding:
         """Switches to other rules or switches, between two runs; never back to an earlier number of either."""
         versions = {"manifest": published.manifest, "control": published.control}
         if not _reaches(versions, self._versions):
-            log.warning("rules_older", **versions, running=self._versions)
+            log.warning("rules_older", **versions, running={name: self._versions[name] for name in versions})
             return
         evaluator = Evaluator(published.rules, default_zone=self._default_zone, paused=published.paused)
         self._decider = Decider(evaluator, self._counts)
-        self._versions = versions
+        self._versions = {**versions, "zones": zones.RELEASE}
         log.info("rules_current", **versions, triggers=len(published.rules.triggers), paused=sorted(published.paused))
 
     def pending(self) -> Mapping[int, int]:
@@ -58,11 +59,15 @@ class Deciding:
         return self._decider is not None and _reaches(self._versions, versions)
 
     def loaded(self, partition: int, mark: Mark) -> None:
-        """Builds the partition's timer index. Rules that were applied here have planned every user."""
+        """Builds the partition's timer index. Rules that were applied here have planned every user, by the zone data
+        of then: where that was another release, this says so, and everybody is planned anew."""
         held = self._table.raw(partition)
         timers = self._timers[partition] = TimerIndex()
         timers.fill((key, due) for key, raw in held.items() if (due := due_of(raw)) is not None)
-        if mark.versions.get("manifest") == self._versions["manifest"]:
+        before = mark.versions.get("zones", zones.RELEASE)
+        if before != zones.RELEASE:
+            log.warning("zones_changed", partition=partition, before=zones.release_name(before), now=zones.VERSION)
+        elif mark.versions.get("manifest") == self._versions["manifest"]:
             self._planned[partition] = self._current.clockwork
 
     def dropped(self) -> None:
@@ -153,8 +158,8 @@ class Deciding:
 
 
 def _reaches(versions: Mapping[str, int], others: Mapping[str, int]) -> bool:
-    """Whether no number is below its counterpart in `others`."""
-    return all(versions.get(name, 0) >= number for name, number in others.items())
+    """Whether no number is below its counterpart in `others`. Zone data may go back: a downgrade of Ebbtide is one."""
+    return all(versions.get(name, 0) >= number for name, number in others.items() if name != "zones")
 
 
 def _read(record: Message) -> Record:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from schemas.codec import encode
 from schemas.journal import Applied, Checkpoint
 from schemas.topics import JOURNAL
+from schemas.zones import release_name
 from streams.checkpoint import Output, Segment
 
 
@@ -28,5 +29,6 @@ class CheckpointJournal:
             clock=datetime.fromtimestamp(max(segment.clock_ms, 0) / 1000, UTC),
             manifest=segment.versions.get("manifest", 0),
             control=segment.versions.get("control", 0),
+            zones=release_name(segment.versions.get("zones", 0)),
         )
         return Output(self._topic, str(partition).encode(), encode(record), partition)

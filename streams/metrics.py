@@ -65,7 +65,8 @@ NOT_DECIDED = Named(
     "undecided_total",
     "counter",
     ("what",),
-    "What left no decision, such as a duplicate event, one too old to begin anything (`stale`) or a clamped time.",
+    "What left no decision, such as a duplicate event, one too old to begin anything (`stale`), a clamped time or a "
+    "profile whose zone is no IANA name (`unknown_zone`).",
 )
 LETTERS = Named("dead_letters_total", "counter", ("cause",), "Records put aside as dead letters.")
 CHECKPOINT_S = Named("checkpoint_seconds", "histogram", (), "From a checkpoint's first record written to its commit.")

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from schemas import zones
 from schemas.journal import Applied, Checkpoint
 from streams.checkpoint import Output
 from streams.evaluate import Decider, Record, Step
@@ -41,10 +42,14 @@ class Replay:
         self._timers = TimerIndex()
         self._clock_ms = -1
         self._planned = ""
+        self.other_zones: set[str] = set()
+        """Releases of the zone data, other than this one's, by which some of it was decided."""
 
     def follow(self, checkpoint: Checkpoint, decider: Decider) -> None:
         """Applies one record of the journal, with the rules and switches that it names. What a topic has not kept is
         passed over."""
+        if checkpoint.zones not in ("", zones.VERSION):
+            self.other_zones.add(checkpoint.zones)
         if decider.clockwork != self._planned:
             self._plan(decider)
         for span in checkpoint.applied:

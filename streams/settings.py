@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from schemas.zones import zone_hint, zone_named
 from streams.broker import Connection
 from streams.security import KafkaSecuritySettings
 
@@ -23,6 +24,13 @@ class StreamSettings(KafkaSecuritySettings):
     commit_interval_s: float = Field(default=0.2, gt=0, le=5)
     snapshot_interval_s: float = Field(default=60.0, ge=0)
     """0: no local snapshots under data_dir."""
+
+    @field_validator("default_zone")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        if zone_named(name) is None:
+            raise ValueError(f"{name!r} is no time zone; {zone_hint(name)}")
+        return name
 
     @property
     def connection(self) -> Connection:

@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DecisionOutcome, OutcomeKind
+from schemas.zones import zone_named
 from triggers.cel_runtime import as_ms, as_time
 from triggers.diagnostics import SourceFile
 from triggers.evaluator import Evaluator
@@ -25,6 +27,13 @@ MINUTE = 60_000
 def at(text: str) -> int:
     """`2026-03-29 01:00[:00.000]`, in UTC, as milliseconds."""
     return as_ms(datetime.fromisoformat(text).replace(tzinfo=UTC))
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """The zone of a name that is one."""
+    zone = zone_named(name)
+    assert zone is not None
+    return zone
 
 
 def shown(ms: int) -> str:

@@ -9,8 +9,9 @@ from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.profiles import Profile
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
+from schemas.zones import zone_hint, zone_named
 from triggers.cel_runtime import as_ms
-from triggers.diagnostics import counted
+from triggers.diagnostics import counted, quoted
 from triggers.evaluator import Evaluator
 from triggers.localtime import iso_week
 from triggers.ruleset import RuleSet
@@ -20,6 +21,7 @@ from triggers.turn import Effects, RuleProblem
 
 Order = Literal["event_time", "given"]
 MAX_PROBLEMS = 100
+_MAX_ZONES = 5
 
 
 @dataclass(slots=True)
@@ -175,9 +177,20 @@ def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
         without = sum(user_id not in run.profiles for user_id in run.result.states)
         if without:
             told.append(f"{counted(without, 'user')} without a profile, and so without consent")
+        told += _wrong_zones(run.profiles, default_zone)
     told.append("no outcomes: nobody opens, clicks or unsubscribes, and no reservation is given back")
     if any(trigger.settle_ms for trigger in run.evaluator.rules.triggers.values()):
         told.append("events arrive at their own time here: settling changes nothing but the instant")
     waiting = sum(state.next_due() is not None for state in run.result.states.values())
     told.append(f"{counted(waiting, 'user')} with timers after the last event")
     return told
+
+
+def _wrong_zones(profiles: Mapping[str, Profile], default_zone: str) -> list[str]:
+    """The zones of profiles that are none, the most frequent first."""
+    wrong = Counter(p.zone for p in profiles.values() if p.zone and zone_named(p.zone) is None)
+    instead = f"which is none, so {default_zone} is taken"
+    return [
+        f"{counted(number, 'user')} with zone {quoted(zone)}, {instead}; {zone_hint(zone)}"
+        for zone, number in wrong.most_common(_MAX_ZONES)
+    ]

@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DecisionOutcome, Reason
+from schemas.zones import UTC_ZONE, zone_named
 from triggers.case_start import start
 from triggers.casetime import At, parse_at, parse_start, show
 from triggers.cel_runtime import as_time
 from triggers.diagnostics import quoted
 from triggers.evaluator import Evaluator
-from triggers.localtime import instant, zone_named
+from triggers.localtime import instant
 from triggers.records import Message
 from triggers.rule import Case, Expected, Experiment, Given, Trigger
 from triggers.ruleset import RuleSet
@@ -125,7 +126,7 @@ class _Run:
         self.trigger = trigger
         self.case = case
         self.start: datetime = parse_start(case.start)
-        self.zone: ZoneInfo = zone_named(str(case.user.get("zone") or default_zone)) or ZoneInfo("UTC")
+        self.zone: ZoneInfo = zone_named(str(case.user.get("zone") or default_zone)) or UTC_ZONE
         self.state = UserState(User(_USER))
         self.user = dict(case.user)
         self.log = _Log()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from schemas.vocabulary import Reason
-from triggers import language, reader
+from triggers import language, reader, time_shapes
 from triggers.casetime import TimeError, parse_at, parse_start
 from triggers.diagnostics import Problem, nearest, quoted
 from triggers.parts import Parts
@@ -88,6 +88,7 @@ def _given(parts: Parts, node: Node) -> Given:
         raise reader.wrong(value, f"`{what}`", "a mapping of properties", hint)
     values = {key: plain_value(item) for key, item in value.items.items()}
     if what == "user":
+        _check(parts, value, _OF_PROFILE)
         return Given(at, None, values, _line(parts, node))
     parts.references.case_events.append((reader.name(whole.keys[what], "an event's name"), whole.keys[what].index))
     parts.references.given.append((what, value))
@@ -115,20 +116,16 @@ def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
 def _user(parts: Parts, node: Node) -> dict[str, object]:
     if not isinstance(node, Mapping):
         raise reader.wrong(node, "user", "a mapping of attributes")
-    checks = {
-        "score": _scores,
-        "metric": _metrics,
-        "consent": _consent,
-        "held_out": _flag,
-        "zone": _text,
-        "locale": _text,
-        "variant": _text,
-    }
+    checks = {**_OF_PROFILE, "score": _scores, "metric": _metrics, "held_out": _flag, "variant": _text}
+    _check(parts, node, checks)
+    parts.references.attributes += [(key, place.index) for key, place in node.keys.items() if key not in checks]
+    return {key: plain_value(item) for key, item in node.items.items()}
+
+
+def _check(parts: Parts, node: Mapping, checks: dict[str, Any]) -> None:
     for key, check in checks.items():
         if key in node.items:
             check(parts, node.items[key], key)
-    parts.references.attributes += [(key, place.index) for key, place in node.keys.items() if key not in checks]
-    return {key: plain_value(item) for key, item in node.items.items()}
 
 
 def _scores(parts: Parts, node: Node, what: str) -> None:
@@ -167,3 +164,11 @@ def _flag(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one si
 
 def _text(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
     reader.text(node, what)
+
+
+def _zone(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
+    time_shapes.users_zone(node)
+
+
+_OF_PROFILE = {"zone": _zone, "locale": _text, "consent": _consent}
+"""What a profile has besides attributes."""

@@ -1,10 +1,11 @@
 """Calls in expressions: functions and methods by the tables of `cel_types`, and the macros that go through lists."""
 
+from schemas.zones import zone_hint
 from triggers import cel_cost, cel_names
 from triggers import cel_types as table
 from triggers.cel_conversions import to_duration, to_timestamp
 from triggers.cel_text import pattern
-from triggers.cel_time import days, hours
+from triggers.cel_time import days, hours, is_zone
 from triggers.cel_tree import Call, Expr, Literal, Name, SyntaxProblem
 from triggers.cel_types import Code, Function, as_bool
 from triggers.cel_values import EvaluationError
@@ -51,6 +52,7 @@ def _function(w: Writer, node: Call, function: Function) -> Code:
         return codes[0]._replace(type="dyn")
     if node.function == "matches":
         return _matches(w, parts[1], codes)
+    _require_zone(w, node, parts)
     fixed = _fixed(w, node, parts)
     if fixed is not None:
         return Code(fixed, function.gives)
@@ -72,6 +74,16 @@ def _fixed(w: Writer, node: Call, parts: tuple[Expr, ...]) -> str | None:
         if w.scope.strict:
             return None
         raise SyntaxProblem("cel-syntax", str(error), parts[0].offset) from None
+
+
+def _require_zone(w: Writer, node: Call, parts: tuple[Expr, ...]) -> None:
+    """A zone that is written out, in rules, must be one."""
+    written = parts[1] if node.function in table.ZONED and len(parts) > 1 else None
+    if w.scope.strict or not isinstance(written, Literal) or not isinstance(written.value, str):
+        return
+    if not is_zone(written.value):
+        name = written.value
+        raise SyntaxProblem("invalid-zone", f"{quoted(name)} is no time zone", written.offset, zone_hint(name))
 
 
 _CONDITION = "a macro's condition"

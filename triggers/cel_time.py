@@ -8,6 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
+from schemas.zones import zone_named
 from triggers.cel_values import (
     NS,
     NUMBERS,
@@ -18,7 +19,6 @@ from triggers.cel_values import (
     kind,
     timestamp_result,
 )
-from triggers.localtime import zone_named
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
@@ -116,10 +116,18 @@ def _zone(name: str) -> tzinfo:
     if match:
         offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
         return timezone(-offset if match[1] == "-" else offset)
-    zone = zone_named(name) if name else None
+    zone = zone_named(name)
     if zone is None:
         raise EvaluationError("no such time zone")
     return zone
+
+
+def is_zone(name: str) -> bool:
+    """Whether a date's parts can be asked in it: an IANA name, or an offset such as +05:30."""
+    try:
+        return _zone(name) is not None
+    except (EvaluationError, ValueError):
+        return False
 
 
 def year(value: Any, zone: Any = None) -> int:

@@ -99,6 +99,8 @@ _DATES = {
     "getDayOfYear": "day_of_year",
 }
 _TIMES = {"getHours": "hour", "getMinutes": "minute", "getSeconds": "second", "getMilliseconds": "millisecond"}
+ZONED = frozenset({*_DATES, *_TIMES})
+"""The methods that take a zone."""
 METHODS: dict[tuple[str, int], Function] = {
     ("size", 0): FUNCTIONS["size", 1],
     ("contains", 1): Function("contains", ("string", "string"), "bool"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from schemas.zones import VERSION
 from triggers.rule import Anniversary, Sequence, Trigger
 from triggers.shapes import Schedule
 
@@ -36,9 +37,10 @@ def sequence_rule(name: str, trigger: Trigger, sequence: Sequence) -> SequenceRu
 
 
 def clockwork(rules: Iterable[ClockRule]) -> str:
-    """A name for what these schedules and dates say: plans made under another must be made anew. Empty for none."""
+    """A name for what these schedules and dates say, by this zone data: plans made under another must be made anew.
+    Empty for none."""
     said = [[each.id, *_said(each.source)] for each in rules]
-    return digest(said) if said else ""
+    return digest([VERSION, *said]) if said else ""
 
 
 def _said(source: Schedule | Anniversary) -> list[Any]:

@@ -12,10 +12,10 @@ from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
 from schemas.vocabulary import NEVER_ACCEPTED, OutcomeKind
+from schemas.zones import zone_hint, zone_named
 from triggers import goals, journeys, levels, metrics, planning, segments, sequences
 from triggers.caps import release
 from triggers.cel_runtime import as_ms
-from triggers.localtime import zone_named
 from triggers.rule import Trigger
 from triggers.ruleset import AHEAD_MS, Route, RuleSet
 from triggers.state import Consent, Ending, Occurrence, Reservation, StoredEvent, User, UserState
@@ -35,7 +35,7 @@ class Evaluator:
     def __init__(self, rules: RuleSet, default_zone: str = "UTC", paused: frozenset[str] = frozenset()) -> None:
         zone = zone_named(default_zone)
         if zone is None:
-            raise ValueError(f"default_zone: {default_zone!r} is no time zone; use an IANA name, such as Europe/Berlin")
+            raise ValueError(f"default_zone: {default_zone!r} is no time zone; {zone_hint(default_zone)}")
         self.rules = rules
         self.paused = paused
         self._zone: ZoneInfo = zone
@@ -69,12 +69,14 @@ class Evaluator:
 
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
         """Replaces what is known of the user. Schedules, dates and waits are planned anew, and held sends where the
-        zone changed."""
+        zone changed. A zone that is none is counted; the project's stands in for it (settled case 21)."""
         turn = self.turn(state, now_ms)
         self._fire(turn, now_ms, inclusive=False)
         self._meet(turn)
         moved = profile.zone != state.user.zone
         _take_profile(state, profile)
+        if profile.zone and turn.zone_given() is None:
+            turn.count("unknown_zone")
         begun = self._move(turn, segments.at_profile(turn))
         planning.plan(turn, moved=moved)
         if moved:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome, Gate, Reason
+from schemas.zones import zone_named
 from triggers.assignment import in_canary, in_holdout
 from triggers.caps import ask_caps
 from triggers.cel_runtime import EvaluationError, as_time
 from triggers.conditions import Condition, Context
-from triggers.localtime import covers, first_outside, reading, zone_named
+from triggers.localtime import covers, first_outside, reading
 from triggers.records import Answer
 from triggers.rule import Send, Trigger
 from triggers.ruleset import RuleSet

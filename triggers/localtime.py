@@ -1,28 +1,15 @@
 """Local time: zones, and the instants at which local readings begin and end, exact over changes of the clock."""
 
-import re
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from triggers.cel_runtime import EPOCH, as_ms, as_time
 from triggers.shapes import CalendarUnit, DatePeriod, Period, Schedule
 
-_ZONE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 _HOUR_MS = 3_600_000
 _MIDNIGHT = time()
 _MAX_STEPS = 64
-
-
-@lru_cache(maxsize=1024)
-def zone_named(name: str) -> ZoneInfo | None:
-    """The zone of an IANA name, or None where there is none."""
-    if not _ZONE_NAME.fullmatch(name):
-        return None
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 def reading(zone: ZoneInfo, ms: int) -> datetime:

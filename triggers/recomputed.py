@@ -12,11 +12,12 @@ from typing import Any
 from schemas.commands import command_id
 from schemas.decisions import Decision, GateAnswer
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
+from schemas.zones import zone_named
 from triggers.assignment import in_canary, in_holdout
 from triggers.cel_runtime import EvaluationError, as_ms
 from triggers.cel_tree import SyntaxProblem
 from triggers.conditions import Context, compile_condition
-from triggers.localtime import inside, reading, zone_named
+from triggers.localtime import inside, reading
 from triggers.shapes import DailyPeriod, DatePeriod, Period, ShapeError, clock_time, weekday
 
 _REASONS = {

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from datetime import time
 
+from schemas.zones import zone_hint, zone_named
 from triggers import reader, shapes
 from triggers.conditions import Condition
 from triggers.diagnostics import Problem, Report, quoted
-from triggers.localtime import zone_named
 from triggers.reader import Expressions, Reader
 from triggers.shapes import Schedule
 from triggers.yaml_tree import Node, Scalar, Sequence
@@ -22,8 +22,15 @@ def zone(node: Node) -> str | None:
     if value == "user":
         return None
     if zone_named(value) is None:
-        raise Problem(node.index, "invalid-zone", f"{quoted(value)} is no time zone", "an IANA name, or user")
+        raise Problem(node.index, "invalid-zone", f"{quoted(value)} is no time zone", zone_hint(value, "or user"))
     return value
+
+
+def users_zone(node: Node) -> None:
+    """A zone as a profile has it: an IANA name, or "" for none. Raises Problem for another."""
+    value = reader.text(node, "zone")
+    if value and zone_named(value) is None:
+        raise Problem(node.index, "invalid-zone", f"{quoted(value)} is no time zone", zone_hint(value))
 
 
 def clock(node: Node) -> time:

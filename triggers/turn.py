@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 from schemas.commands import SendCommand
 from schemas.decisions import Decision
+from schemas.zones import zone_named
 from triggers.cel_runtime import EvaluationError
 from triggers.conditions import Condition, Context
-from triggers.localtime import zone_named
 from triggers.records import Record
 from triggers.rule import Pattern, Segment, Trigger
 from triggers.ruleset import RuleSet
@@ -44,7 +44,7 @@ class Effects:
 
     `counts` holds what left no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
     withdrawn, unmatched_outcome, undated (a date source whose field the user does not have), unpinned (an occurrence
-    whose text is gone).
+    whose text is gone), unknown_zone (a profile whose zone is none).
     """
 
     records: list[Record] = field(default_factory=list)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from infra.demo.books import Check
 from infra.kafka import read_all
+from schemas import zones
 from schemas.codec import decode
 from schemas.journal import Applied, Checkpoint
 from schemas.topics import COMMANDS, DECISIONS, JOURNAL
@@ -59,6 +60,7 @@ def hold_against(history: History, rules: RuleSet) -> list[Check]:
     lost, doubled = coverage(history)
     records = sum(map(len, history.inputs.values()))
     again = decide_again(history, rules)
+    others = sorted({c.zones for each in history.journal.values() for c in each} - {"", zones.VERSION})
     missing, more = (again - history.written).total(), (history.written - again).total()
     return [
         Check("the journal has no gap and no repeat", not breaks, f"{breaks} breaks"),
@@ -70,7 +72,8 @@ def hold_against(history: History, rules: RuleSet) -> list[Check]:
         Check(
             "decided again by the journal, the same decisions and commands",
             not missing and not more,
-            f"{again.total():,}, {missing:,} lost, {more:,} doubled or other",
+            f"{again.total():,}, {missing:,} lost, {more:,} doubled or other"
+            + (f"; decided with zone data {', '.join(others)}, again with {zones.VERSION}" if others else ""),
         ),
     ]
 

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trigger_world import at
 
+from schemas.zones import zone_named
 from triggers.decay import Curve, Exponential, Linear, Power, ScoreState, Step
-from triggers.localtime import calendar_window, first_outside, inside, reading, zone_named
+from triggers.localtime import calendar_window, first_outside, inside, reading
 from triggers.shapes import DailyPeriod
 
 HOUR_MS = 3_600_000

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from infra.demo.crowd import RUN, ZONES, Sizes, gather, profile, shift_to_present
-from triggers.localtime import zone_named
+from schemas.zones import zone_named
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SIZES = Sizes(

@@ -4,17 +4,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
-from schemas.codec import encode, partition_for
+from schemas import zones
+from schemas.codec import decode, encode, partition_for
 from schemas.journal import Applied, Checkpoint
 from schemas.profiles import Consent, Profile
-from schemas.topics import DECISIONS, PROFILES
+from schemas.topics import DECISIONS, JOURNAL, PROFILES
 from streams.batches import BatchStep
 from streams.broker import Connection
 from streams.checkpoint import Mark, Output
 from streams.clock import Run
 from streams.deciding import Deciding
 from streams.evaluate import Decider, Record
+from streams.journal import CheckpointJournal
 from streams.replay import Appended, Replay
 from streams.rulefeed import Published
 from streams.runtime import Runtime, RuntimeSettings
@@ -56,7 +59,9 @@ class Worker:
     """A worker that talks to nobody, with one partition whose users are there already."""
 
     def __init__(self, mark: Mark, text: str, states: dict[bytes, bytes] | None = None) -> None:
-        self.runtime = Runtime(RuntimeSettings("test", "0", Connection("127.0.0.1:1"), (PROFILES.name,), 1))
+        self.runtime = Runtime(
+            RuntimeSettings("test", "0", Connection("127.0.0.1:1"), (PROFILES.name,), 1), CheckpointJournal()
+        )
         self.deciding = Deciding(self.runtime, "UTC")
         self.step = BatchStep(self.deciding, self.runtime.buffer)
         self.deciding.adopt(Published(rules(text), 2, 0, frozenset()))
@@ -107,6 +112,41 @@ def test_a_worker_that_starts_under_rules_already_applied_plans_nobody_again() -
     assert worker.deciding.begins(0, NOW_MS) == 0
     worker = Worker(Mark(NOW_MS, 1, {"manifest": 1, "control": 0}), PLAIN)
     assert worker.deciding.begins(0, NOW_MS) == 0
+
+
+def test_a_worker_with_other_zone_data_than_the_journals_last_says_so_and_plans_everybody_anew() -> None:
+    with capture_logs() as lines:
+        worker = Worker(Mark(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE - 1}), DAILY)
+    before = zones.release_name(zones.RELEASE - 1)
+    said = [(line["log_level"], line["before"], line["now"]) for line in lines if line["event"] == "zones_changed"]
+    assert said == [("warning", before, zones.VERSION)]
+    assert worker.step.ready({"manifest": 2, "zones": zones.RELEASE + 1})  # an older Ebbtide may take over again
+    assert worker.deciding.begins(0, NOW_MS) == 3
+    with capture_logs() as lines:
+        Worker(Mark(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE}), DAILY)
+    assert not [line for line in lines if line["event"] == "zones_changed"]
+
+
+def test_the_journal_and_the_offsets_name_the_release_of_the_zone_data(worker: Worker) -> None:
+    worker.tick(NOW_MS + 1)
+    sealed = worker.runtime.buffer.seal(())
+    assert sealed is not None
+    [record] = [decode(Checkpoint, out.value) for out in sealed.outputs if out.topic == JOURNAL.name]
+    assert record.zones == zones.VERSION
+    assert {Mark.decode(offset.metadata).versions["zones"] for offset in sealed.offsets} == {zones.RELEASE}
+
+
+def test_a_journal_from_before_the_release_was_noted_is_still_read() -> None:
+    old = b'{"partition":0,"number":1,"applied":[],"clock":"2026-01-05T00:00:00Z","manifest":1,"control":0}'
+    assert decode(Checkpoint, old).zones == ""
+
+
+def test_a_replay_names_the_other_releases_that_its_journal_was_decided_by() -> None:
+    replay, decider = Replay(0, 1, {}), Decider(Evaluator(rules(PLAIN)))
+    for release in ("", zones.VERSION, "2019c"):
+        checkpoint = Checkpoint(partition=0, number=1, applied=[], clock=NOW, manifest=1, control=0, zones=release)
+        replay.follow(checkpoint, decider)
+    assert replay.other_zones == {"2019c"}
 
 
 def test_planning_is_journaled_though_its_run_had_no_records(worker: Worker) -> None:

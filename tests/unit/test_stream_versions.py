@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.zones import RELEASE
 from streams.app import Deciding
 from streams.broker import Connection
 from streams.rulefeed import Published
@@ -53,9 +54,9 @@ def test_a_worker_waits_for_rules_and_switches_no_older_than_were_applied(decidi
 def test_a_switch_is_adopted_under_the_same_rules_and_neither_number_goes_back(deciding):
     deciding.adopt(published(4, 7))
     deciding.adopt(published(4, 8, "global"))
-    assert deciding.versions() == {"manifest": 4, "control": 8}
+    assert deciding.versions() == {"manifest": 4, "control": 8, "zones": RELEASE}
     for older in (published(4, 7), published(3, 9), published(5, 7)):
         deciding.adopt(older)
-        assert deciding.versions() == {"manifest": 4, "control": 8}
+        assert deciding.versions() == {"manifest": 4, "control": 8, "zones": RELEASE}
     deciding.adopt(published(5, 8, "global"))
-    assert deciding.versions() == {"manifest": 5, "control": 8}
+    assert deciding.versions() == {"manifest": 5, "control": 8, "zones": RELEASE}

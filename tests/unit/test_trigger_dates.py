@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trigger_world import DAY, HOUR, World, at, rules, shown
+from trigger_world import DAY, HOUR, World, at, rules, shown, zone_of
 
 from triggers.casefile import run_cases
 from triggers.conditions import compile_condition
@@ -202,10 +202,10 @@ def test_moments_are_those_found_by_trying_every_year_and_minute(
     zone: str, day: date, offset: int, clock: Any, yearly: bool, start: int
 ) -> None:
     source = Anniversary(ANY, offset * DAY, clock, yearly)
-    target = local_date(day.isoformat(), ZoneInfo(zone))
+    target = local_date(day.isoformat(), zone_of(zone))
     assert target is not None
-    expected = brute_force(source, target, ZoneInfo(zone), start)
-    found = moment_after(source, target, ZoneInfo(zone), start)
+    expected = brute_force(source, target, zone_of(zone), start)
+    found = moment_after(source, target, zone_of(zone), start)
     assert (found and shown(found[0])) == (expected and shown(expected))
 
 

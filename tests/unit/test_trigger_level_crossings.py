@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trigger_world import DAY, HOUR, MINUTE, TEMPLATES, World, at, event, rules, shown
 
+from schemas.zones import zone_named
 from triggers.cel_runtime import as_ms
 from triggers.diagnostics import SourceFile
 from triggers.encoding import decode, encode
 from triggers.evaluator import Evaluator
 from triggers.levels import MAX_GROUP_CHARS, MAX_GROUPS
 from triggers.loader import check
-from triggers.localtime import calendar_window, zone_named
+from triggers.localtime import calendar_window
 
 RULE = "trigger: t\npurpose: marketing\non: {event: buy, %s}\nsend: a\n"
 FALLS = RULE % "within: calendar day, falls_below: 2"

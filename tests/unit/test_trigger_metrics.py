@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trigger_world import DAY, HOUR, MINUTE, TEMPLATES, World, at, event, rules
 
+from schemas.zones import zone_named
 from triggers.casefile import run_cases
 from triggers.diagnostics import SourceFile
 from triggers.encoding import decode, encode
 from triggers.evaluator import Evaluator
 from triggers.loader import load_rules
-from triggers.localtime import calendar_window, zone_named
+from triggers.localtime import calendar_window
 from triggers.shapes import Calendar, Rolling
 from triggers.state import User, UserState
 from triggers.windows import CELLS, EXACT, MAX_VALUES, Tally, WindowState, value_text

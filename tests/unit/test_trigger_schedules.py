@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trigger_world import DAY, MINUTE, World, at, rules, shown
+from trigger_world import DAY, MINUTE, World, at, rules, shown, zone_of
 
 from triggers.casefile import run_cases
 from triggers.diagnostics import CODES, Diagnostic, InvalidRules
@@ -23,7 +23,7 @@ def slots(schedule: Schedule, zone: str, start: str, count: int) -> list[str]:
     """The first slots after an instant, with their local dates."""
     found, now = [], at(start)
     for _ in range(count):
-        now, day = slot_after(schedule, ZoneInfo(zone), now)
+        now, day = slot_after(schedule, zone_of(zone), now)
         found.append(f"{shown(now)[:16]} {day}")
     return found
 
@@ -197,7 +197,7 @@ def test_slots_are_those_that_a_clock_on_the_wall_shows_minute_by_minute(
     name: str, day: str, minute: int, weekdays: frozenset[int]
 ) -> None:
     schedule = Schedule(clock_time(f"{minute // 60:02d}:{minute % 60:02d}"), weekdays)
-    zone, start = ZoneInfo(name), at(f"{day} 00:00")
+    zone, start = zone_of(name), at(f"{day} 00:00")
     expected = slots_by_minutes(schedule, zone, start, 4 * 24 * 60)
     if expected:
         found, now = [], expected[0][0] - 1

@@ -4,8 +4,9 @@ import pytest
 from trigger_world import DAY, World, at, shown
 
 from schemas.vocabulary import OutcomeKind
+from schemas.zones import zone_named
 from triggers.assignment import in_holdout, variant
-from triggers.localtime import first_outside, zone_named
+from triggers.localtime import first_outside
 from triggers.shapes import DailyPeriod, clock_time
 
 PING = "trigger: t\npurpose: marketing\non: ping\n"
