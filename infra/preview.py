@@ -19,6 +19,7 @@ from infra.environment import Environment
 from infra.running import make_dkim_key
 from schemas.codec import DecodeError, parse_json, validate
 from schemas.commands import SendCommand
+from schemas.numbers import whole_numbers
 from schemas.profiles import Profile
 from schemas.rules import text_hash
 from schemas.types import Address
@@ -125,7 +126,7 @@ def _object(file: Path) -> dict[str, Any]:
 
 def render(template: Template, sample: Sample) -> Content:
     """The mail's content; raises TemplateError, naming the variable that is missing."""
-    return template.render(sample.data, user_names(sample.user.user_id, sample.user))
+    return template.render(whole_numbers(sample.data), user_names(sample.user.user_id, sample.user))
 
 
 def show(console: Console, content: Content, sample: Sample) -> None:

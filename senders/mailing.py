@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas.commands import SendCommand
+from schemas.numbers import whole_numbers
 from schemas.vocabulary import TRANSACTIONAL, DeliveryReason
 from senders.dkim import Signer
 from senders.message import HeaderError, Mail, Sender, compose
@@ -24,7 +25,7 @@ class Mailing:
         self, command: SendCommand, to: str, recipient: Recipient | None, template: Template, now: datetime
     ) -> bytes:
         """The signed mail; raises TemplateError with the reason why there can be none."""
-        content = template.render(command.data, user_names(command.user_id, recipient))
+        content = template.render(whole_numbers(command.data), user_names(command.user_id, recipient))
         mail = Mail(
             command_id=command.id,
             sender=content.sender or self.sender,
@@ -57,7 +58,8 @@ class Mailing:
 
 
 def user_names(user_id: str, recipient: Recipient | None) -> dict[str, Any]:
-    """What a template may ask of `user`: the profile's attributes, and id, zone and locale, which always win."""
-    attributes = recipient.attributes if recipient else {}
+    """What a template may ask of `user`: the profile's attributes, whole numbers written whole, and id, zone and
+    locale, which always win."""
+    attributes = whole_numbers(recipient.attributes) if recipient else {}
     place = {"zone": recipient.zone, "locale": recipient.locale} if recipient else {}
     return {**attributes, **{name: value for name, value in place.items() if value}, "id": user_id}

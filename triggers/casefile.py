@@ -111,7 +111,7 @@ def _saw(inputs: Mapping[str, Any]) -> str:
 
 
 def _shown_value(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+    return f"{value:.12g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _next_step(problem: str) -> str:

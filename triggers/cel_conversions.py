@@ -1,8 +1,10 @@
 """Conversions of expressions: `int(x)`, `string(x)`, … (CEL, list of standard definitions)."""
 
+import math
 import re
 from typing import Any
 
+from schemas.numbers import whole
 from triggers.cel_time import duration_text, parse_duration, parse_timestamp, timestamp_text
 from triggers.cel_values import (
     NS,
@@ -24,6 +26,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,20}", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|infinity)|nan", re.ASCII | re.IGNORECASE)
 _TRUE = ("true", "True", "TRUE", "t", "T", "1")
 _FALSE = ("false", "False", "FALSE", "f", "F", "0")
+_NOT_FINITE = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 _LONGEST_NUMBER = 400
 _FAR = 2.0**63
 
@@ -89,7 +92,7 @@ def to_string(value: Any) -> str:
     if cls is int or cls is Uint:
         return str(int(value))
     if cls is float:
-        return str(int(value)) if abs(value) < 1e15 and value == int(value) else _double_text(value)
+        return str(whole(value)) if math.isfinite(value) else _NOT_FINITE[repr(value)]
     if cls is bytes:
         return _utf8(value)
     if cls is Timestamp:
@@ -97,11 +100,6 @@ def to_string(value: Any) -> str:
     if cls is Duration:
         return duration_text(value)
     raise _no("string", value)
-
-
-def _double_text(value: float) -> str:
-    words = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
-    return words.get(repr(value), repr(value))
 
 
 def _utf8(value: bytes) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+from schemas.numbers import whole
 from triggers.cel_compiler import Compiled, compile_tree
 from triggers.cel_runtime import FAILURES, EvaluationError, reason
 from triggers.cel_syntax import parse
@@ -138,7 +139,7 @@ class Condition:
         return self._evaluate(context)
 
     def value(self, context: Context) -> Any:
-        """Its value as JSON has it, timestamps as RFC 3339 texts; raises EvaluationError."""
+        """Its value as JSON has it, timestamps as RFC 3339 texts and whole numbers whole; raises EvaluationError."""
         value = self._evaluate(context)
         try:
             return _as_json(value, [_MAX_VALUES])
@@ -163,7 +164,9 @@ def _as_json(value: Any, left: list[int]) -> Any:
         return {key: _as_json(item, left) for key, item in value.items()}
     if cls is Timestamp:
         return timestamp_text(value)
-    if cls is str or cls is bool or cls is int or value is None or (cls is float and math.isfinite(value)):
+    if cls is float and math.isfinite(value):
+        return whole(value)
+    if cls is str or cls is bool or cls is int or value is None:
         return value
     raise EvaluationError("no value that JSON has")
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.numbers import whole
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome, Gate, Reason
 from schemas.zones import zone_named
 from triggers.assignment import in_canary, in_holdout
@@ -149,7 +150,8 @@ def _inputs(condition: Condition, rules: RuleSet, context: Context) -> dict[str,
     """The values that a condition reads besides the event and the user, of those that are still defined."""
     code, found = condition.code, dict[str, Any]()
     if code.scores:
-        found["scores"] = {name: round(context.score(name), 6) for name in sorted(code.scores & rules.scores.keys())}
+        names = sorted(code.scores & rules.scores.keys())
+        found["scores"] = {name: whole(round(context.score(name), 6)) for name in names}
     if code.metrics:
         there = sorted((name, part) for name, part in code.metrics if name in rules.metrics)
         found["metrics"] = {f"{name}.{part}": _shown(context, name, part) for name, part in there}
@@ -160,7 +162,9 @@ def _inputs(condition: Condition, rules: RuleSet, context: Context) -> dict[str,
 
 def _shown(context: Context, metric: str, part: str) -> float | str | None:
     value = context.metric(metric, part)
-    return as_time(int(value)).isoformat() if value is not None and part in ("first", "last") else value
+    if value is None:
+        return None
+    return as_time(int(value)).isoformat() if part in ("first", "last") else whole(value)
 
 
 def _holdout(asking: Asking) -> Answer:
@@ -176,7 +180,8 @@ def _holdout(asking: Asking) -> Answer:
 def _expiry(asking: Asking) -> Answer:
     """Observed is how late the send is, in seconds."""
     now_ms, expires_ms = asking.turn.now_ms, asking.expires_ms
-    return Answer(Gate.EXPIRY, now_ms < expires_ms, max(0, now_ms - asking.occurrence.due) / 1000, None, expires_ms)
+    late_s = whole(max(0, now_ms - asking.occurrence.due) / 1000)
+    return Answer(Gate.EXPIRY, now_ms < expires_ms, late_s, None, expires_ms)
 
 
 def _quiet(asking: Asking) -> Answer:

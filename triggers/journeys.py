@@ -13,8 +13,6 @@ from triggers.turn import Exited, Turn, agree
 MAX_RUNNING = 64
 MAX_KEYS = 256
 MAX_KEY_CHARS = 512
-_EXACT = 2.0**53
-"""Below it doubles hold every whole number."""
 
 
 def begin(turn: Turn, trigger: Trigger, event: StoredEvent, at: int) -> Occurrence | None:
@@ -55,16 +53,10 @@ def _key(turn: Turn, trigger: Trigger, event: StoredEvent) -> Any:
     if not trigger.key:
         return None
     context = turn.context(event, None, turn.now_ms)
-    values = [_plain(part.value(context)) for part in trigger.key]
+    values = [part.value(context) for part in trigger.key]
     if any(isinstance(value, list | dict) or value is None for value in values):
         raise EvaluationError("a key must be a text, a number or a boolean")
     return values[0] if len(values) == 1 else values
-
-
-def _plain(value: Any) -> Any:
-    """A key's number as JSON writes it shortest: 2 and 2.0 are one double, so they are one key."""
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < _EXACT
-    return int(value) if whole else value
 
 
 def _running_with(turn: Turn, trigger: Trigger, key_text: str | None) -> Occurrence | None:

@@ -1,0 +1,33 @@
+"""Numbers as people read them: what is whole is written whole, 49 and not 49.0.
+
+Every number of a rule is a double, and JSON keeps `49.0` apart from `49`. Templates, receivers of webhooks and readers
+of decisions would show the point.
+"""
+
+from typing import Any
+
+EXACT = 2**53
+"""Up to it a double holds every whole number; of larger ones it may hold only a neighbour, so they stay as they are."""
+
+
+def whole(number: float) -> int | float:
+    """The number as an int where it is whole and exact, -0.0 too; else itself."""
+    return int(number) if -EXACT <= number <= EXACT and number.is_integer() else number
+
+
+def whole_numbers(value: Any) -> Any:
+    """A value of JSON with every whole number in it written whole, in lists and maps too; the value itself is kept.
+
+    It goes by a list of its own and not by recursion, for what is given may be nested deeply.
+    """
+    top: list[Any] = [value]
+    waiting: list[list[Any] | dict[str, Any]] = [top]
+    while waiting:
+        inside = waiting.pop()
+        for place, each in [*(inside.items() if isinstance(inside, dict) else enumerate(inside))]:
+            if each.__class__ is float:
+                inside[place] = whole(each)
+            elif each.__class__ in (list, dict):
+                inside[place] = copy = each.copy()
+                waiting.append(copy)
+    return top[0]
