@@ -24,6 +24,7 @@ from schemas.profiles import Profile
 from schemas.rules import text_hash
 from schemas.types import Address
 from schemas.vocabulary import TRANSACTIONAL, DeadLetterCause, LedgerState
+from senders.carrier import Carrier
 from senders.dkim import Signer, load_key
 from senders.mailing import Mailing, user_names
 from senders.pipeline import Recipient
@@ -193,11 +194,11 @@ def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
 
 
 async def _deliver(relay: Relay, mail_from: str, to: str, mail: bytes) -> Verdict:
-    session = await relay.connect()
+    carrier = Carrier(relay)
     try:
-        return await session.send(mail_from, to, mail)
+        return await carrier.send(mail_from, to, mail)
     finally:
-        await session.close()
+        await carrier.close()
 
 
 def verdict_words(place: str, verdict: Verdict) -> str:

@@ -3,7 +3,7 @@
 Every change names the state it starts from, so that of two workers who hold the same command, the slower one changes
 nothing. Changes come in batches, and each may be made twice with the same result. Times are passed in.
 
-    admitted -> started -> accepted | deferred | refused | in_doubt
+    admitted -> started -> accepted | deferred | refused | in_doubt, or back to where it was
     admitted -> expired | suppressed | failed
 """
 
@@ -141,7 +141,8 @@ async def begin(connection: AsyncConnection[Any], starts: Sequence[Start], owner
 
 
 _CHANGE = """UPDATE ledger SET state = new.state, state_at = new.at, reason = new.reason, detail = new.detail,
-       next_attempt_at = new.next_attempt_at, reply = new.reply::jsonb, unannounced = {announced}
+       next_attempt_at = new.next_attempt_at, reply = new.reply::jsonb, unannounced = {announced},
+       attempt = ledger.attempt - {taken_back}
    FROM unnest(%(ids)s::text[], %(attempts)s::int[], %(states)s::text[], %(ats)s::timestamptz[],
                %(reasons)s::text[], %(details)s::text[], %(nexts)s::timestamptz[], %(replies)s::text[])
         AS new (id, attempt, state, at, reason, detail, next_attempt_at, reply)
@@ -150,10 +151,20 @@ _CHANGE = """UPDATE ledger SET state = new.state, state_at = new.at, reason = ne
 
 _ANSWERED = _CHANGE.format(
     announced="true",
+    taken_back=0,
     guard="owner = %(owner)s AND ledger.state IN ('started', 'in_doubt', 'deferred', new.state)",
 )
-_SETTLED = _CHANGE.format(announced="true", guard="ledger.state IN ('admitted', 'deferred', 'in_doubt', new.state)")
-_POSTPONED = _CHANGE.format(announced="unannounced", guard="ledger.state = new.state")
+_TAKEN_BACK = _CHANGE.format(
+    announced="unannounced",
+    taken_back=1,
+    guard="owner = %(owner)s AND ledger.state = 'started'",
+)
+_SETTLED = _CHANGE.format(
+    announced="true",
+    taken_back=0,
+    guard="ledger.state IN ('admitted', 'deferred', 'in_doubt', new.state)",
+)
+_POSTPONED = _CHANGE.format(announced="unannounced", taken_back=0, guard="ledger.state = new.state")
 
 
 async def answer(connection: AsyncConnection[Any], changes: Sequence[Change], owner: str) -> set[str]:
@@ -171,6 +182,14 @@ async def answer(connection: AsyncConnection[Any], changes: Sequence[Change], ow
             {"reason": DeliveryReason.HARD_BOUNCE, "ids": [change.command_id for change in condemned]},
         )
     return recorded
+
+
+async def take_back(connection: AsyncConnection[Any], changes: Sequence[Change], owner: str) -> set[str]:
+    """Undo attempts of this owner of which no server took anything: the state before, one attempt less.
+
+    Returns the ids of those undone; what another worker has put in doubt meanwhile stays in doubt.
+    """
+    return await _apply(connection, _TAKEN_BACK, changes, owner)
 
 
 async def settle(connection: AsyncConnection[Any], changes: Sequence[Change]) -> set[str]:

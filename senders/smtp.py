@@ -1,7 +1,9 @@
 """SMTP as a client: connections that carry many mails, and for each mail one verdict on what became of it.
 
 The one thing that SMTP leaves open is a connection lost after the final dot and before its reply: then the mail may
-or may not have been taken (RFC 1047), and the verdict is `in_doubt`. Lost any earlier, it is `deferred`.
+or may not have been taken (RFC 1047), and the verdict is `in_doubt`. A connection that ends any earlier, by 421, a
+close or silence, has taken nothing of the mail: `Session.send` raises ConnectionEnded, and `senders.carrier` sends
+the mail on another connection.
 """
 
 import asyncio
@@ -21,6 +23,7 @@ from schemas.vocabulary import DeliveryReason, LedgerState
 from senders import replies
 from senders.replies import Verdict
 from senders.settings import SenderSettings
+from senders.starttls import StarttlsMemory
 
 _CLOSING_TIMEOUT_S = 1.0
 _GO_AHEAD = 354
@@ -33,6 +36,17 @@ class RealMailRefused(RuntimeError):
 
 class Unreachable(ConnectionError):
     """The server cannot be reached or will not talk; nothing was sent, and no command is to blame."""
+
+
+class ConnectionEnded(ConnectionError):
+    """The server ended the connection before it took anything of the mail.
+
+    `verdict` is what the mail comes to where no other connection takes it either.
+    """
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason or "421")
+        self.verdict = verdict
 
 
 def _tls_context(mode: Literal["never", "offered", "required"]) -> ssl.SSLContext:
@@ -50,6 +64,7 @@ class Relay:
 
     settings: SenderSettings
     tls_context: ssl.SSLContext = field(repr=False)
+    starttls: StarttlsMemory = field(default_factory=StarttlsMemory, repr=False)
 
     @classmethod
     def of(cls, settings: SenderSettings) -> "Relay":
@@ -81,35 +96,73 @@ class Relay:
     async def connect(self) -> "Session":
         """A session at the first address that answers; raises Unreachable, or RealMailRefused.
 
-        The name is resolved anew each time, and the connection goes to the very address that was checked.
+        The name is resolved anew each time, and the connection goes to the very address that was checked. Where TLS
+        is `offered` and STARTTLS fails, a second connection goes without it.
         """
         failure: Exception | None = None
         for address in await self.addresses():
-            client = aiosmtplib.SMTP(
-                hostname=address,
-                port=self.settings.smtp_port,
-                start_tls=False,
-                local_hostname=self.settings.smtp_hello,
-                timeout=self.settings.smtp_timeout_s,
-            )
             try:
-                await client.connect()
-                await self._greet(client)
+                return Session(await self._open(address), self.settings)
             except (SMTPException, OSError) as error:
-                client.close()
                 failure = error
-            else:
-                return Session(client, self.settings)
         raise Unreachable(f"{self.place}: {failure}") from failure
 
-    async def _greet(self, client: aiosmtplib.SMTP) -> None:
-        await client.ehlo()
-        if self.settings.smtp_tls == "never":
-            return
-        if client.supports_extension("starttls"):
+    async def _open(self, address: str) -> aiosmtplib.SMTP:
+        """A connection over which both sides have greeted; with TLS as the settings say."""
+        mode = self.settings.smtp_tls
+        if mode == "offered" and not self.starttls.fails_at(address):
+            try:
+                return await self._greeted(address, secure=True)
+            except _StarttlsFailed as failed:
+                self.starttls.failed(address, failed.cause)
+        return await self._greeted(address, secure=mode == "required")
+
+    async def _greeted(self, address: str, *, secure: bool) -> aiosmtplib.SMTP:
+        client = aiosmtplib.SMTP(
+            hostname=address,
+            port=self.settings.smtp_port,
+            start_tls=False,
+            local_hostname=self.settings.smtp_hello,
+            timeout=self.settings.smtp_timeout_s,
+        )
+        try:
+            await client.connect()
+            await _hello(client)
+            if secure and client.supports_extension("starttls"):
+                await self._secure(client)
+                self.starttls.worked(address)
+            elif self.settings.smtp_tls == "required":
+                raise Unreachable(f"{self.place}: offers no STARTTLS, which EBBTIDE_SMTP_TLS requires")
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+    async def _secure(self, client: aiosmtplib.SMTP) -> None:
+        """STARTTLS, and EHLO again: the server has forgotten the first one (RFC 3207, 4.2)."""
+        try:
             await client.starttls(server_hostname=self.settings.smtp_host, tls_context=self.tls_context)
-        elif self.settings.smtp_tls == "required":
-            raise Unreachable(f"{self.place}: offers no STARTTLS, which EBBTIDE_SMTP_TLS requires")
+            await client.ehlo()
+        except (SMTPException, OSError) as error:
+            raise _StarttlsFailed(error) from error
+
+
+class _StarttlsFailed(ConnectionError):
+    """STARTTLS was offered and then refused, or its handshake failed."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(f"STARTTLS failed: {cause}")
+        self.cause = cause
+
+
+async def _hello(client: aiosmtplib.SMTP) -> None:
+    """EHLO, or HELO for a server that does not know EHLO (RFC 5321, 3.2)."""
+    try:
+        await client.ehlo()
+    except aiosmtplib.SMTPHeloError as refused:
+        if not 500 <= refused.code < 600:
+            raise
+        await client.helo()
 
 
 class Session:
@@ -134,18 +187,19 @@ class Session:
         return self.connected and self._mails_left > 0 and not idle
 
     async def send(self, mail_from: str, to: str, message: bytes) -> Verdict:
-        """One mail transaction. Never raises for what the server says or does not say. Lines must end in CRLF."""
+        """One mail transaction. Raises ConnectionEnded where the server took nothing. Lines must end in CRLF."""
         self._mails_left -= 1
         try:
             refusal = await self._open(mail_from, to)
-            if refusal is not None:
-                await self._reset()
-                return refusal
-            verdict = await self._hand_over(message)
         except SMTPTimeoutError:
-            verdict = self._lost(LedgerState.DEFERRED, DeliveryReason.TIMED_OUT)
+            raise self._ended(Verdict(LedgerState.DEFERRED, DeliveryReason.TIMED_OUT)) from None
         except (SMTPException, OSError):
-            verdict = self._lost(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)
+            raise self._ended(Verdict(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)) from None
+        if refusal is not None and refusal.reply is not None and refusal.reply.code == _SERVICE_ENDS:
+            raise self._ended(refusal)
+        if refusal is not None:
+            await self._reset()
+        verdict = refusal or await self._hand_over(message)
         self._used_at = time.monotonic()
         return verdict
 
@@ -165,13 +219,17 @@ class Session:
     async def _hand_over(self, message: bytes) -> Verdict:
         """The message and its final dot. From the moment they are written, silence means doubt."""
         protocol = self._client.protocol
-        if protocol is None:
-            raise SMTPServerDisconnected("connection lost")
-        protocol.write(_dots_doubled(message) + b".\r\n")
+        try:
+            if protocol is None:
+                raise SMTPServerDisconnected("connection lost")
+            protocol.write(_dots_doubled(message) + b".\r\n")
+        except SMTPServerDisconnected:
+            raise self._ended(Verdict(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)) from None
         try:
             response = await protocol.read_response(timeout=self._final_dot_timeout_s)
         except (SMTPServerDisconnected, SMTPTimeoutError, SMTPResponseException, OSError):
-            return self._lost(LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY)
+            self._client.close()
+            return Verdict(LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY)
         if response.code == _SERVICE_ENDS:
             self._client.close()
         return replies.judge(replies.parse(response.code, response.message), at_recipient=False)
@@ -185,9 +243,9 @@ class Session:
         except (SMTPException, OSError):
             self._client.close()
 
-    def _lost(self, state: LedgerState, reason: DeliveryReason) -> Verdict:
+    def _ended(self, verdict: Verdict) -> ConnectionEnded:
         self._client.close()
-        return Verdict(state, reason)
+        return ConnectionEnded(verdict)
 
     async def close(self) -> None:
         """Say goodbye, briefly."""

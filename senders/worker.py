@@ -19,6 +19,7 @@ from psycopg import AsyncConnection
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders import ledger, pipeline
 from senders.announcer import Announcer
+from senders.carrier import Carrier
 from senders.database import AsyncDatabase
 from senders.ledger import Change, Due, Start
 from senders.mailing import Mailing
@@ -30,7 +31,7 @@ from senders.render import TemplateError
 from senders.replies import Verdict
 from senders.retry import next_attempt
 from senders.settings import SenderSettings
-from senders.smtp import Relay, Session, Unreachable
+from senders.smtp import RealMailRefused, Relay, Unreachable
 from senders.templates import Shelf
 from senders.writer import LedgerWriter
 
@@ -91,7 +92,7 @@ class Worker:
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._stopped = False
         self._wake = asyncio.Event()
-        self._sessions: set[Session] = set()
+        self._carriers: set[Carrier] = set()
         self._relay_up = asyncio.Event()
         self._relay_up.set()
         self.announcer: Announcer | None = None
@@ -225,7 +226,8 @@ class Worker:
     # delivering
 
     async def _lane(self) -> None:
-        session: Session | None = None
+        carrier = Carrier(self._parts.relay)
+        self._carriers.add(carrier)
         try:
             while True:
                 job = await self._jobs.get()
@@ -233,36 +235,31 @@ class Worker:
                     self._wake.set()
                 failure = None
                 try:
-                    session = await self._see_through(job, session)
+                    await self._see_through(job, carrier)
                 except Unreachable as error:
-                    session, failure = None, error
+                    failure = error
                 finally:
                     self._in_hand.discard(job.due.command.id)
                 if failure is not None:
                     await self._wait_for_relay(failure)
         finally:
-            if session is not None:
-                await self._close(session)
+            await carrier.close()
 
-    async def _see_through(self, job: _Job, session: Session | None) -> Session | None:
-        """Make the mail, make sure that it can go, and send it. Returns the session for the next one.
+    async def _see_through(self, job: _Job, carrier: Carrier) -> None:
+        """Make the mail, make sure that it can go, and send it.
 
-        Raises Unreachable while the command is not begun yet: it stays as it is, and no attempt is counted.
+        Raises Unreachable where nothing of it was taken: the command stays as it was, and no attempt is counted.
         """
         if job.due.partition not in self._held or not self._relay_up.is_set():
-            return session
+            return
         address = job.case.address
         assert address is not None, "the stages let only cases with an address pass"
         message = await self._make(job, address)
         if message is None:
-            return session
-        if session is None or not session.usable:
-            await self._close(session)
-            session = await self._parts.relay.connect()
-            self._sessions.add(session)
+            return
+        await carrier.connect()
         if job.due.partition in self._held:
-            await self._send(job, address, message, session)
-        return session
+            await self._send(job, address, message, carrier)
 
     async def _make(self, job: _Job, address: str) -> bytes | None:
         """The signed mail; None where there is none, which is then written down."""
@@ -282,18 +279,13 @@ class Worker:
         await self._rest([(job, rest)])
         return None
 
-    async def _close(self, session: Session | None) -> None:
-        if session is not None:
-            self._sessions.discard(session)
-            await session.close()
-
     async def _wait_for_relay(self, error: Unreachable) -> None:
         """Hold this lane back. The first lane to find the server gone tries for all until it answers again.
 
         While other connections live, the server only wants fewer of them. Otherwise all taking stops: what is not
         begun is let go, and asked anew when the server is back.
         """
-        if any(session.connected for session in self._sessions):
+        if any(carrier.connected for carrier in self._carriers):
             await asyncio.sleep(CROWDED_S)
             return
         self._parts.relay_outage.away(error)
@@ -310,8 +302,12 @@ class Worker:
         self._relay_up.set()
         self._wake.set()
 
-    async def _send(self, job: _Job, address: str, message: bytes, session: Session) -> None:
-        """`started`, the mail transaction, and its answer. Between the first and the last, a crash means doubt."""
+    async def _send(self, job: _Job, address: str, message: bytes, carrier: Carrier) -> None:
+        """`started`, the mail transaction, and its answer. Between the first and the last, a crash means doubt.
+
+        Where the server ends every connection before it takes the mail and then accepts no other, the attempt is
+        taken back: the command is as it was before, and due.
+        """
         command, mailing = job.due.command, self._parts.mailing
         start = Start(
             due=job.due,
@@ -324,13 +320,21 @@ class Worker:
             if not await self._parts.writer.begin(start):
                 self._log.info("begun_elsewhere", command_id=command.id)
                 return
-            verdict = await session.send(mailing.sender.address, address, message)
+            try:
+                verdict = await carrier.send(mailing.sender.address, address, message)
+            except (Unreachable, RealMailRefused):
+                await self._parts.writer.take_back(self._as_before(job, start))
+                raise
             if not await self._parts.writer.answer(self._answer(command.id, start.attempt, job, verdict)):
                 self._log.warning("answer_too_late", command_id=command.id, state=verdict.state.value)
             self._announce()
         finally:
             del self._on_its_way[command.id]
             mail.done.set()
+
+    def _as_before(self, job: _Job, start: Start) -> Change:
+        now = self._clock()
+        return Change(job.due.command.id, start.attempt, job.due.state, now, next_attempt_at=now)
 
     def _answer(self, command_id: str, attempt: int, job: _Job, verdict: Verdict) -> Change:
         command, now = job.due.command, self._clock()

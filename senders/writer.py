@@ -14,7 +14,7 @@ from senders.ledger import Change, Start
 GATHER_S = 0.002
 """How long the first change waits for company. A transaction costs the loop about a millisecond, a mail waits twice."""
 
-_Kind = Literal["begin", "answer", "settle", "postpone"]
+_Kind = Literal["begin", "answer", "take_back", "settle", "postpone"]
 
 
 @dataclass(slots=True)
@@ -44,6 +44,10 @@ class LedgerWriter:
         """Record what a mail transaction came to."""
         return await self._write("answer", change)
 
+    async def take_back(self, change: Change) -> bool:
+        """Undo an attempt of which the server took nothing."""
+        return await self._write("take_back", change)
+
     async def settle(self, changes: Sequence[Change]) -> None:
         """Record final answers without a mail."""
         await asyncio.gather(*(self._write("settle", change) for change in changes))
@@ -71,13 +75,14 @@ class LedgerWriter:
 
     async def _apply(self, connection: AsyncConnection[Any], group: list[_Wanted]) -> dict[_Kind, set[str]]:
         starts = [wanted.row for wanted in group if isinstance(wanted.row, Start)]
-        changes: dict[_Kind, list[Change]] = {"answer": [], "settle": [], "postpone": []}
+        changes: dict[_Kind, list[Change]] = {"answer": [], "take_back": [], "settle": [], "postpone": []}
         for wanted in group:
             if isinstance(wanted.row, Change):
                 changes[wanted.kind].append(wanted.row)
         return {
             "begin": await ledger.begin(connection, starts, self._owner) if starts else set(),
             "answer": await ledger.answer(connection, changes["answer"], self._owner),
+            "take_back": await ledger.take_back(connection, changes["take_back"], self._owner),
             "settle": await ledger.settle(connection, changes["settle"]),
             "postpone": await ledger.postpone(connection, changes["postpone"]),
         }

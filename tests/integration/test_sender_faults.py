@@ -1,8 +1,11 @@
 """Delivery when servers go away and when it is itself killed: nothing is lost, and nothing is sent twice unlisted."""
 
 import signal
+import socket
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -159,6 +162,85 @@ def test_while_the_smtp_server_is_away_commands_wait_unbegun_and_it_is_said_once
     said = capfd.readouterr().out
     assert "relay_away" not in said
     assert said.count("relay_back") == 1
+
+
+class Gatekeeper:
+    """Stands before the sink: passes bytes on, and answers MAIL with 421 once a connection has carried its mails."""
+
+    def __init__(self, sink_port: int, mails_per_connection: int, port: int = 0, at_most: int = 1_000_000) -> None:
+        self._sink_port = sink_port
+        self._limit = mails_per_connection
+        self._at_most = at_most
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.port = self._listener.getsockname()[1]
+        self.connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # closed at the end of the test
+            while True:
+                client, _ = self._listener.accept()
+                self.connections += 1
+                if self.connections == self._at_most:
+                    self._listener.close()
+                threading.Thread(target=self._carry, args=(client,), daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        with client, socket.create_connection(("127.0.0.1", self._sink_port)) as sink, suppress(OSError):
+            answers, orders = sink.makefile("rb"), client.makefile("rb")
+            client.sendall(answers.readline())
+            mails = 0
+            for order in orders:
+                if order.startswith(b"MAIL") and mails == self._limit:
+                    client.sendall(b"421 4.7.0 too many messages in this session\r\n")
+                    return
+                sink.sendall(order)
+                if order.startswith(b"DATA"):
+                    mails += 1
+                    client.sendall(answers.readline())
+                    while order != b".\r\n":
+                        order = orders.readline()
+                        sink.sendall(order)
+                while (answer := answers.readline())[3:4] == b"-":
+                    client.sendall(answer)
+                client.sendall(answer)
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+def test_a_limit_of_mails_a_session_costs_no_command_an_attempt(delivery: Harbour) -> None:
+    gatekeeper = Gatekeeper(delivery.sink.port, 3)
+    delivery.settings["smtp_port"] = gatekeeper.port
+    delivery.settings["retry_schedule_s"] = (3600.0,)
+    delivery.settings["connections"] = 2
+    delivery.start()
+    try:
+        commands = publish_commands(delivery, 40)
+        assert all_done(delivery, commands) == {LedgerState.ACCEPTED: 40}
+    finally:
+        delivery.stop()
+        gatekeeper.close()
+    assert delivery.rows("SELECT DISTINCT attempt FROM ledger") == [(1,)]
+    assert set(mails_by_command(delivery).values()) == {1}
+    assert gatekeeper.connections >= 40 // 3
+
+
+def test_a_server_that_goes_away_at_mail_takes_nothing_and_the_command_waits_unbegun(delivery: Harbour) -> None:
+    gatekeeper = Gatekeeper(delivery.sink.port, 0, at_most=1)
+    delivery.settings["smtp_port"] = gatekeeper.port
+    delivery.settings["retry_schedule_s"] = (3600.0,)
+    delivery.settings["connections"] = 1
+    delivery.start()
+    [command] = publish_commands(delivery, 1)
+    wait_until(lambda: gatekeeper.connections == 1, "the connection that ends at MAIL")
+    query = "SELECT state, attempt FROM ledger WHERE command_id = %s AND started_at IS NOT NULL"
+    wait_until(lambda: delivery.rows(query, command.id) == [("admitted", 0)], "the attempt is taken back")
+    restarted = Gatekeeper(delivery.sink.port, 100, port=gatekeeper.port)
+    delivery.wait_for(command, LedgerState.ACCEPTED)
+    delivery.stop()
+    restarted.close()
+    assert delivery.rows("SELECT attempt FROM ledger") == [(1,)]
 
 
 def test_two_workers_share_the_partitions_and_send_each_command_once(

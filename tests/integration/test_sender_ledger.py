@@ -168,6 +168,35 @@ async def test_a_hard_bounce_suppresses_the_address_in_the_same_transaction(
     assert await cursor.fetchall() == [(b"\x01" * 32, "*", "hard_bounce", due.command.id)]
 
 
+@pytest.mark.parametrize("before", [LedgerState.ADMITTED, LedgerState.DEFERRED])
+async def test_an_attempt_of_which_no_server_took_anything_is_taken_back(
+    connection: AsyncConnection[Any], database_url: str, before: LedgerState
+) -> None:
+    due = await begun(connection, database_url)
+    if before is LedgerState.DEFERRED:
+        await ledger.answer(connection, [change(due, before, next_attempt_at=NOW)], MINE)
+        await ledger.announced(connection, await ledger.unannounced(connection, [0], 10))
+        [due] = await take(connection)
+        assert await ledger.begin(connection, [start(due)], MINE) == {due.command.id}
+    back = change(due, before, attempt=due.attempt + 1, next_attempt_at=LATER)
+    assert await ledger.take_back(connection, [back], OTHER) == set()
+    assert await ledger.take_back(connection, [back], MINE) == {due.command.id}
+    assert await ledger.take_back(connection, [back], MINE) == set(), "a repeated one changes nothing"
+    assert await row(connection, due.command) == (before, due.attempt, MINE, False, LATER)
+    [again] = await take(connection, now=LATER)
+    assert (again.state, again.attempt) == (before, due.attempt)
+
+
+async def test_what_was_put_in_doubt_meanwhile_is_not_taken_back(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    due = await begun(connection, database_url)
+    await ledger.doubt(connection, [0], OTHER, [], LATER)
+    back = change(due, LedgerState.ADMITTED, next_attempt_at=LATER)
+    assert await ledger.take_back(connection, [back], MINE) == set()
+    assert (await row(connection, due.command))[0] == "in_doubt"
+
+
 async def test_waiting_keeps_the_state_and_says_why(connection: AsyncConnection[Any], database_url: str) -> None:
     admit(database_url, a_command("u1", "h"))
     [due] = await take(connection)

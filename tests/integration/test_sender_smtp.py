@@ -11,6 +11,7 @@ from running_senders import free_port
 
 from infra.sink import Sink
 from schemas.vocabulary import DeliveryReason, LedgerState
+from senders.carrier import Carrier
 from senders.replies import Verdict
 from senders.settings import SenderSettings
 from senders.smtp import RealMailRefused, Relay, Unreachable
@@ -24,11 +25,11 @@ def relay(port: int, **changes: Any) -> Relay:
 
 
 async def send(relay: Relay, to: str) -> Verdict:
-    session = await relay.connect()
+    carrier = Carrier(relay)
     try:
-        return await session.send("hello@harbour.example", to, MAIL)
+        return await carrier.send("hello@harbour.example", to, MAIL)
     finally:
-        await session.close()
+        await carrier.close()
 
 
 @pytest.fixture

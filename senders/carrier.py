@@ -1,0 +1,47 @@
+"""One connection to the relay after the other: a mail whose connection ends before the mail was taken gets the next."""
+
+from typing import Final
+
+from senders.replies import Verdict
+from senders.smtp import ConnectionEnded, Relay, Session
+
+TRIES: Final = 3
+"""Connections that one mail may use up. A mail at which the server ends that many is deferred, as that mail's answer:
+one limit a session costs one of them, and a server that hangs up at a certain recipient does it each time."""
+
+
+class Carrier:
+    """Holds at most one session and replaces it where the server ended it. Used by one task."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._session: Session | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the server holds its end of a session."""
+        return self._session is not None and self._session.connected
+
+    async def connect(self) -> None:
+        """Have a session that takes another mail; raises Unreachable, or RealMailRefused."""
+        if self._session is None or not self._session.usable:
+            await self.close()
+            self._session = await self._relay.connect()
+
+    async def send(self, mail_from: str, to: str, message: bytes) -> Verdict:
+        """One mail. Raises Unreachable, or RealMailRefused, where nothing of it was taken and no server answers."""
+        for _ in range(TRIES):
+            await self.connect()
+            assert self._session is not None, "connect raises where there is none"
+            try:
+                return await self._session.send(mail_from, to, message)
+            except ConnectionEnded as ended:
+                verdict = ended.verdict
+                self._session = None
+        return verdict
+
+    async def close(self) -> None:
+        """Say goodbye, briefly."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
