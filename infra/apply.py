@@ -7,27 +7,20 @@ from pathlib import Path
 
 from infra.kafka import read_all
 from infra.numbering import publish_next
+from infra.rule_files import CATALOGUES, TEMPLATE_SUFFIX, NothingFound, find_files, is_rule
 from schemas.codec import DecodeError, decode
 from schemas.rules import CURRENT, Manifest, Text, text_hash, text_key
 from schemas.topics import RULES
 from schemas.types import Fact
 from senders.render import parse_template
-from triggers.diagnostics import SourceFile
+from triggers.diagnostics import Diagnostic, InvalidRules, SourceFile, quoted
 from triggers.loader import load_rules
 from triggers.ruleset import RuleSet
 
-RULE_SUFFIXES = {".yaml", ".yml"}
-TEMPLATE_SUFFIX = ".liquid"
 PINNED_FOR = timedelta(days=400)
 """How long a replaced text is carried on: no occurrence waits longer."""
 MAX_PINNED = 1_000
 """Replaced texts that are carried on, the newest: every worker compiles them all whenever a set is published."""
-CATALOGUE = "events.yaml"
-"""The name of the file beside the rules that says which events there are."""
-
-
-class NothingFound(ValueError):
-    """The paths hold no rule file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +31,12 @@ class Folder:
     rules: list[SourceFile]
     templates: dict[str, SourceFile]
     catalogues: list[SourceFile] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
+    """Templates whose name another one has too: which of them would be sent, nobody could tell."""
+    passed_over: list[Diagnostic] = field(default_factory=list)
+    """A warning for each file that looks like a rule or a template and is not read."""
+    beside: frozenset[str] = frozenset()
+    """The templates that were not named, and lie beside a rule file that was."""
 
     def template_hashes(self) -> dict[str, str]:
         """Each template's name with the hash of its text."""
@@ -45,9 +44,15 @@ class Folder:
 
     def load(self) -> RuleSet:
         """The rules, checked with the templates they name; raises InvalidRules or TemplateError."""
+        self.refuse_problems()
         for name, file in self.templates.items():
             parse_template(name, file.text)
         return load_rules(self.rules, self.template_hashes())
+
+    def refuse_problems(self) -> None:
+        """Raises InvalidRules where a template's name is not its alone."""
+        if self.problems:
+            raise InvalidRules(self.problems)
 
 
 def read_folder(*paths: Path, catalogue: Path | None = None) -> Folder:
@@ -55,18 +60,39 @@ def read_folder(*paths: Path, catalogue: Path | None = None) -> Folder:
 
     A file `events.yaml` is an event catalogue; `catalogue` names one that is used instead.
     """
-    rules, templates = [], {}
-    files = sorted({f for path in paths for f in _files(path)})
-    catalogues = [catalogue] if catalogue else [f for f in files if f.name == CATALOGUE]
-    for file in files:
-        if file.suffix in RULE_SUFFIXES and file.name != CATALOGUE and file != catalogue:
-            rules.append(_source(file))
-        elif file.suffix == TEMPLATE_SUFFIX:
-            templates[file.stem] = _source(file)
+    found = find_files(*paths)
+    catalogues = [catalogue] if catalogue else [file for file in found.files if file.name in CATALOGUES]
+    rules = [file for file in found.files if is_rule(file) and file != catalogue]
     if not rules:
         named = ", ".join(map(str, paths))
-        raise NothingFound(f"no rule files (*.yaml) in {named}")
-    return Folder(" ".join(map(str, paths)), rules, templates, [_source(file) for file in catalogues])
+        passed = f"; {found.passed_over[0].path} is not read" if found.passed_over else ""
+        raise NothingFound(f"no rule files (*.yaml) in {named}{passed}")
+    templates, problems = _templates([file for file in found.files if file.suffix == TEMPLATE_SUFFIX])
+    beside = frozenset(file.stem for file in found.beside if file.suffix == TEMPLATE_SUFFIX)
+    return Folder(
+        " ".join(map(str, paths)),
+        [_source(file) for file in rules],
+        templates,
+        [_source(file) for file in catalogues],
+        problems,
+        found.passed_over,
+        beside,
+    )
+
+
+def _templates(files: Sequence[Path]) -> tuple[dict[str, SourceFile], list[Diagnostic]]:
+    """The templates by name, and a problem for each whose name another has, however it is written."""
+    templates: dict[str, SourceFile] = {}
+    known: dict[str, Path] = {}
+    problems = []
+    for file in files:
+        other = known.setdefault(file.stem.casefold(), file)
+        if other is not file:
+            message = f"there is another template {quoted(other.stem)}, {other}"
+            hint = "rename one: a template is found by its file's name alone, whatever folder it is in"
+            problems.append(Diagnostic(str(file), 1, 1, "duplicate-template", message, hint))
+        templates.setdefault(file.stem, _source(file))
+    return templates, problems
 
 
 def _source(file: Path) -> SourceFile:
@@ -74,17 +100,8 @@ def _source(file: Path) -> SourceFile:
         return SourceFile(str(file), file.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise NothingFound(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        beside = path.parent / CATALOGUE
-        templates = path.parent.glob(f"templates/*{TEMPLATE_SUFFIX}")
-        return [path, *templates, *([beside] if beside.is_file() else [])]
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
-    found = [f for f in path.rglob("*") if f.is_file()]
-    return [f for f in found if not any(part.startswith(".") for part in f.relative_to(path).parts)]
+    except OSError as error:
+        raise NothingFound(f"{file}: cannot be read: {error.strerror}") from None
 
 
 def current_manifest(kafka: str) -> Manifest | None:

@@ -9,10 +9,11 @@ from xml.etree import ElementTree
 
 from rich.console import Console
 
-from infra.apply import RULE_SUFFIXES, TEMPLATE_SUFFIX, Folder, NothingFound, read_folder
+from infra.apply import Folder, read_folder
 from infra.case_mails import CaseMails
+from infra.rule_files import RULE_SUFFIXES, TEMPLATE_SUFFIX, NothingFound
 from triggers.casefile import CaseResult, run_case
-from triggers.diagnostics import InvalidRules
+from triggers.diagnostics import Diagnostic, InvalidRules
 from triggers.loader import inspect, load_rules
 from triggers.rule import Send
 
@@ -46,6 +47,8 @@ class Tested:
 
     cases: list[Ran]
     unrendered: str
+    passed_over: Sequence[Diagnostic] = ()
+    """A warning for each file that looks like a rule or a template and was not read."""
 
 
 def run_paths(paths: Sequence[Path], name: str = "") -> Tested:
@@ -54,6 +57,7 @@ def run_paths(paths: Sequence[Path], name: str = "") -> Tested:
     Where the paths hold no template at all, none is missed. Raises InvalidRules, NothingFound, or NoSuchCase.
     """
     folder = read_folder(*paths)
+    folder.refuse_problems()
     rules = load_rules(folder.rules, folder.template_hashes() or _names_of_templates(folder))
     mails = CaseMails(folder)
     ran = []
@@ -65,7 +69,8 @@ def run_paths(paths: Sequence[Path], name: str = "") -> Tested:
                 ran.append(Ran(result, time.perf_counter() - began))
     if name and not ran:
         raise NoSuchCase(f"no case has {name!r} in its rule or its name; without -k all of them run")
-    return Tested(ran, "" if folder.templates else f"no templates in {folder.root}: the mails were not rendered")
+    unrendered = "" if folder.templates else f"no templates in {folder.root}: the mails were not rendered"
+    return Tested(ran, unrendered, folder.passed_over)
 
 
 def _names_of_templates(folder: Folder) -> dict[str, str]:
@@ -83,6 +88,8 @@ def show(console: Console, tested: Tested) -> bool:
     signs = {line[0] for each in ran for line in each.result.diff}
     if legend := [words for sign, words in _LEGEND.items() if sign in signs]:
         console.print("   ".join(legend))
+    for warning in tested.passed_over:
+        console.print(str(warning), markup=False, soft_wrap=True)
     if ran and tested.unrendered:
         console.print(tested.unrendered, markup=False, soft_wrap=True)
     console.print(f"{len(ran) - failed} passed, {failed} failed" if ran else "no cases found")

@@ -1,6 +1,6 @@
 """`ebbtide check`: everything there is to say about a folder of rules and templates, as text, JSON or annotations."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from senders.template_names import Needed, needed_names
 from triggers.cel_cost import MAX_COST
 from triggers.costs import Cost
 from triggers.diagnostics import Diagnostic, Report, counted, nearest, quoted
-from triggers.loader import inspect
+from triggers.loader import Findings, inspect
 from triggers.rule import Send, Trigger
 
 _GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
@@ -49,8 +49,19 @@ def check_paths(paths: Sequence[Path], catalogue: Path | None = None) -> Checked
     """Checks rules, templates, and both against the event catalogue given or lying beside them."""
     folder = read_folder(*paths, catalogue=catalogue)
     rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
-    diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers)])
+    files = [*folder.problems, *folder.passed_over, *_unused_templates(folder, rules)]
+    diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers), *files])
     return Checked(folder, [*diagnostics, *rules.notes], rules.costs)
+
+
+def _unused_templates(folder: Folder, rules: Findings) -> Iterator[Diagnostic]:
+    """Templates that no rule sends, of folders with rules that could all be read."""
+    if not rules.triggers or not all(each.is_warning for each in rules.diagnostics):
+        return
+    sent = {step.template for trigger in rules.triggers for step in trigger.steps if isinstance(step, Send)}
+    for name, file in folder.templates.items():
+        if name not in sent and name not in folder.beside:
+            yield Diagnostic(file.path, 1, 1, "unused-template", f"no rule sends the template {quoted(name)}")
 
 
 def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnostic]:

@@ -321,7 +321,7 @@ def _problem(message: str) -> NoReturn:
 MENDABLE = frozenset(
     {
         "builtins.FileNotFoundError",
-        "infra.apply.NothingFound",
+        "infra.rule_files.NothingFound",
         "infra.backtesting.BadLog",
         "infra.case_runs.NoSuchCase",
         "infra.control.UnknownScope",

@@ -14,8 +14,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
-from infra.apply import NothingFound, read_folder
+from infra.apply import read_folder
 from infra.environment import Environment
+from infra.rule_files import NothingFound
 from infra.running import make_dkim_key
 from schemas.codec import DecodeError, parse_json, validate
 from schemas.commands import SendCommand

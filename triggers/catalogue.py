@@ -39,23 +39,29 @@ def read_catalogue(files: Sequence[SourceFile]) -> tuple[Catalogue | None, list[
     if not files:
         return None, []
     events: dict[str, Mapping[str, str]] = {f"email.{kind.value}": _OUTCOME for kind in OutcomeKind}
+    places: dict[str, str] = {}
     reports = [Report(source) for source in files]
     for report in reports:
         for node in documents(report):
-            reader.guarded(report, lambda node=node, r=report: _document(r, node, events), None)  # type: ignore[misc]
+            reader.guarded(report, lambda node=node, r=report: _document(r, node, events, places), None)  # type: ignore[misc]
     return Catalogue(events), reports
 
 
-def _document(report: Report, node: Node, events: dict[str, Mapping[str, str]]) -> None:
+def _document(report: Report, node: Node, events: dict[str, Mapping[str, str]], places: dict[str, str]) -> None:
     read = Reader(report, node, "an event catalogue", ("events",))
     items = read.required("events", lambda n: reader.mapping_items(n, "events"), [])
     for name, place, value in items:
         reader.guarded(report, lambda place=place: reader.name(place, "an event's name"), "")  # type: ignore[misc]
         properties = reader.guarded(report, lambda value=value: reader.mapping_items(value, "an event"), [])  # type: ignore[misc]
-        events[name] = {
+        described = {
             key: reader.guarded(report, lambda n=kind: reader.choice(n, "type", TYPES), "any")  # type: ignore[misc]
             for key, _, kind in properties
         }
+        if name in places and described != events[name]:
+            message = f"the event {quoted(name)} has other properties at {places[name]}"
+            report.add(place.index, "duplicate-event", message, "describe it once, with all that it carries")
+        here = report.at(place.index, "", "")
+        events[name], places[name] = described, f"{here.path}:{here.line}"
 
 
 def check_events(

@@ -53,6 +53,7 @@ CODES: dict[str, str] = {
     "unheard-event": "an event of a case that no rule listens to, named almost as one that is listened to",
     "nested-properties": "an event of a case with its properties under a key of their own",
     "score-as-attribute": "an attribute of a case's user that is named as a score and that no expression reads",
+    "empty-file": "a rule file without a document",
     "unused-policy": "a policy that no trigger obeys",
     "unused-definition": "a score, metric or segment that nothing reads",
     "unfed-event": "an event that a document listens to, and that no case and no other document names",
@@ -63,6 +64,10 @@ CODES: dict[str, str] = {
     "unknown-event": "an event that the catalogue does not have",
     "unknown-property": "a property that the catalogue's event does not have",
     "property-type": "a property compared or given as another type than the catalogue says",
+    "duplicate-event": "an event that two catalogues describe differently",
+    "not-read": "a file that looks like a rule or a template, and is not read",
+    "duplicate-template": "two templates of one name, in whatever folders",
+    "unused-template": "a template that no rule sends",
     "template-invalid": "a template that cannot be used",
     "template-variable": "a variable that a template uses and `data` does not give",
     "template-attribute": "an attribute of the user that a template shows without asking whether it is there",
@@ -71,7 +76,8 @@ WARNINGS = frozenset(
     {
         *("negated-optional", "never-fires", "cap-unreachable", "unheard-event", "nested-properties"),
         *("score-as-attribute", "template-attribute"),
-        *("unused-policy", "unused-definition", "unfed-event", "misspelt-purpose"),
+        *("unused-policy", "unused-definition", "unfed-event", "misspelt-purpose", "empty-file"),
+        *("not-read", "unused-template"),
     }
 )
 """Codes that are shown and stop nothing."""
@@ -82,6 +88,10 @@ BESIDE_RULES = frozenset(
         "unknown-event",
         "unknown-property",
         "property-type",
+        "duplicate-event",
+        "not-read",
+        "duplicate-template",
+        "unused-template",
         "template-invalid",
         "template-variable",
         "template-attribute",

@@ -187,7 +187,10 @@ def _read_documents(files: Sequence[SourceFile], templates: dict[str, str]) -> _
         report = Report(source)
         found.reports.append(report)
         rule_hash = text_hash(source.text.encode("utf-8", "replace").decode())
-        for node in documents(report, KINDS):
+        nodes = documents(report, KINDS)
+        if not nodes and not report.diagnostics:
+            report.add(0, "empty-file", "there is no document in this file", "as in trigger: welcome; or remove it")
+        for node in nodes:
             reader.guarded(report, lambda node=node, h=rule_hash, r=report: _document(found, r, node, h), None)  # type: ignore[misc]
     return found
 
