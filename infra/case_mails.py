@@ -6,8 +6,9 @@ from functools import cache
 
 from infra.apply import Folder
 from schemas.vocabulary import DeliveryReason
+from senders.headers import HeaderError
 from senders.mailing import user_names
-from senders.message import HeaderError, Mail, Sender, compose
+from senders.message import Mail, Sender, compose
 from senders.pipeline import Recipient
 from senders.render import Content, Template, TemplateError, parse_template
 from triggers.casefile import CaseResult, Sent

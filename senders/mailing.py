@@ -8,7 +8,8 @@ from schemas.commands import SendCommand
 from schemas.numbers import whole_numbers
 from schemas.vocabulary import TRANSACTIONAL, DeliveryReason
 from senders.dkim import Signer
-from senders.message import HeaderError, Mail, Sender, compose
+from senders.headers import HeaderError
+from senders.message import Mail, Sender, compose
 from senders.pipeline import Recipient
 from senders.render import Template, TemplateError
 

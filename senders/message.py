@@ -1,29 +1,21 @@
 """One mail as bytes: headers and a multipart/alternative body, ready to be signed.
 
 The bytes are written here rather than by the standard library's `email` package, which takes ten times as long. Two
-rules make that safe: no header value may hold a control character, and quoted-printable parts can never hold the
+rules make that safe: no control character of a value reaches a header, and quoted-printable parts can never hold the
 boundary, since it contains "=_" (RFC 2045, 6.7).
 """
 
-import binascii
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.header import Header
-from email.utils import format_datetime, formataddr, getaddresses
+from email.utils import format_datetime, getaddresses
 
 from pydantic import TypeAdapter
 
 from schemas.types import Address
+from senders import headers, quoted_printable
+from senders.headers import HeaderError
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
-_LONGEST_PLAIN = 200
-"""An ASCII value up to this length stays as it is, on one line; RFC 5322 (2.1.1) allows 998."""
 _ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
-
-
-class HeaderError(ValueError):
-    """A header's value cannot be written safely; the message names the header and never the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +28,7 @@ class Sender:
     @classmethod
     def parse(cls, text: str) -> "Sender":
         """The one mailbox that `text` names, as `Name <address>` or `address`; raises HeaderError otherwise."""
-        mailboxes = getaddresses([_checked("From", text)])
+        mailboxes = getaddresses([headers.one_line(text)])
         try:
             [(name, address)] = mailboxes
             _ADDRESS.validate_python(address)
@@ -71,20 +63,23 @@ def message_id(command_id: str, domain: str) -> str:
 
 
 def compose(mail: Mail) -> bytes:
-    """The mail as bytes with CRLF line ends, at most 998 bytes a line; raises HeaderError."""
+    """The mail as bytes with CRLF line ends; raises HeaderError.
+
+    Lines have at most 78 bytes. An address or a URL, which no fold may part, can make one longer, up to 998.
+    """
     boundary = f"=_{mail.command_id}"
-    headers = [
-        ("From", _mailbox(mail.sender)),
-        ("To", ascii_address(mail.to, "To")),
-        ("Subject", _unstructured("Subject", mail.subject)),
-        ("Date", format_datetime(mail.date)),
-        ("Message-ID", mail.message_id),
-        *((name, _checked(name, value)) for name, value in mail.extra),
-        ("X-Ebbtide-Command", mail.command_id),
-        ("MIME-Version", "1.0"),
-        ("Content-Type", f'multipart/alternative; boundary="{boundary}"'),
+    fields = [
+        headers.mailbox_field("From", mail.sender.name, mail.sender.address),
+        headers.mailbox_field("To", "", mail.to),
+        headers.text_field("Subject", mail.subject),
+        headers.field("Date", format_datetime(mail.date)),
+        headers.field("Message-ID", mail.message_id),
+        *(headers.field(name, value) for name, value in mail.extra),
+        headers.field("X-Ebbtide-Command", mail.command_id),
+        headers.field("MIME-Version", "1.0"),
+        f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n',
     ]
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers).encode("ascii")
+    head = "".join(fields).encode("ascii")
     delimiter = b"--" + boundary.encode("ascii")
     parts = (_part(b"text/plain", mail.text), _part(b"text/html", mail.html))
     return head + b"\r\n" + b"".join(delimiter + b"\r\n" + part for part in parts) + delimiter + b"--\r\n"
@@ -94,31 +89,13 @@ def ascii_address(address: str, header: str) -> str:
     """The address if plain SMTP can carry it (no SMTPUTF8, RFC 6531); raises HeaderError otherwise."""
     if not address.isascii():
         raise HeaderError(f"{header}: the address needs SMTPUTF8, which delivery does not speak")
-    return _checked(header, address)
-
-
-def _mailbox(sender: Sender) -> str:
-    return formataddr((_checked("From", sender.name), sender.address))
-
-
-def _unstructured(name: str, value: str) -> str:
-    _checked(name, value)
-    if value.isascii() and len(value) <= _LONGEST_PLAIN and "=?" not in value and value == value.strip():
-        return value
-    return Header(value, "utf-8", header_name=name, maxlinelen=76).encode(linesep="\r\n")
-
-
-def _checked(name: str, value: str) -> str:
-    if _CONTROL.search(value):
-        raise HeaderError(f"{name}: control characters are not allowed")
-    return value
+    return headers.checked(header, address)
 
 
 def _part(media_type: bytes, body: str) -> bytes:
-    lines = body.encode().replace(b"\r\n", b"\n").replace(b"\r", b"\n").rstrip(b"\n") + b"\n"
     return (
         b"Content-Type: " + media_type + b'; charset="utf-8"\r\n'
         b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
-        + binascii.b2a_qp(lines.replace(b"\n", b"\r\n"))
+        + quoted_printable.encode(body.encode().rstrip(b"\r\n") + b"\n")
         + b"\r\n"
     )

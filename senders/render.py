@@ -14,7 +14,8 @@ from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
 from liquid.extra.filters.babel import Currency
 
 from schemas.vocabulary import DeliveryReason
-from senders.message import HeaderError, Sender
+from senders.headers import HeaderError, one_line
+from senders.message import Sender
 
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n", re.DOTALL | re.MULTILINE)
 _TEXT = re.compile(r"^--- text ---[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
@@ -78,8 +79,7 @@ class Template:
         html = self.html.render(names)
         if self.preheader is not None:
             html = _with_preheader(html, self.preheader.render(names))
-        subject = " ".join(self.subject.render(names).split(" ")).strip()
-        return Content(self.sender, subject, html, self.text.render(names))
+        return Content(self.sender, one_line(self.subject.render(names)), html, self.text.render(names))
 
 
 class _Compiled(NamedTuple):

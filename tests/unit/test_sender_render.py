@@ -39,6 +39,11 @@ def test_a_template_gives_sender_subject_html_and_text() -> None:
     assert "Ann &lt;b&gt;" in content.html
 
 
+def test_white_space_in_a_subject_is_one_blank_as_mail_programs_show_it() -> None:
+    body = simple("x").replace("subject: s", 'subject: " {{ title }}\\n is back"')
+    assert parse_template("t", body).render({"title": "Kind of Blue\r\n\tLP"}, {}).subject == "Kind of Blue LP is back"
+
+
 def test_the_preheader_stands_first_in_the_body() -> None:
     html = parse_template("t", FULL).render({"n": 3}, {"id": "u1"}).html
     assert '<body class="x"><div' in html

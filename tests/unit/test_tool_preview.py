@@ -54,7 +54,7 @@ def test_sample_data_and_the_user_come_from_the_case_that_sends_it(template: Pat
         "Subject: $8.00 for Ann",
         "data of the case “one” of thanks; --data FILE gives other",
         "",
-        "8.0 in Europe/Berlin",
+        "8 in Europe/Berlin",
     ]
 
 
@@ -70,12 +70,12 @@ def test_files_and_standard_input_give_other_data_and_another_user(template: Pat
 
 def test_html_is_written_and_json_has_all_parts(template: Path, tmp_path: Path) -> None:
     done = run("preview", template, "--json", "--html", tmp_path / "out.html")
-    assert (tmp_path / "out.html").read_text() == "<p>8.0 in Europe/Berlin</p>\n"
+    assert (tmp_path / "out.html").read_text() == "<p>8 in Europe/Berlin</p>\n"
     assert json.loads(done.stdout) == {
         "from": {"name": "Shop", "address": "shop@harbour.example"},
         "subject": "$8.00 for Ann",
-        "text": "8.0 in Europe/Berlin\n",
-        "html": "<p>8.0 in Europe/Berlin</p>\n",
+        "text": "8 in Europe/Berlin\n",
+        "html": "<p>8 in Europe/Berlin</p>\n",
     }
 
 

@@ -1,0 +1,116 @@
+"""Header fields in ASCII: white space as mail programs show it, lines folded at 78, other letters in encoded-words.
+
+RFC 5322, 2.1.1 and 2.2.3 (lines and folding); RFC 2047, 2 and 5 (encoded-words).
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+
+LONGEST_LINE = 78
+"""What a line should not exceed, without its CRLF. It must not exceed 998, which only an address or a URL can near."""
+_LONGEST_ENCODED = 64
+"""Of one encoded-word. RFC 2047 allows 75; the field's name goes before the first of them on one line of 76."""
+
+_INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
+_WHITE = re.compile(r"[ \t\n\x0b\x0c\r\x1c-\x1f\x85\u2028\u2029]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
+_PRINTABLE = re.compile(r"[ -~]*")
+_SAFE_IN_Q = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
+"""RFC 2047, 5 (3): what may stand for itself also where an encoded-word is part of a display name."""
+
+
+class HeaderError(ValueError):
+    """A header's value cannot be written safely; the message names the header and never the value."""
+
+
+def one_line(text: str) -> str:
+    """The text as mail programs show it in a list: each run of white space is one blank, controls are left out."""
+    return _WHITE.sub(" ", _INVISIBLE.sub("", text)).strip(" ")
+
+
+def checked(name: str, value: str) -> str:
+    """A value that is written as it is; raises HeaderError where a control character could end its line."""
+    if _CONTROL.search(value):
+        raise HeaderError(f"{name}: control characters are not allowed")
+    return value
+
+
+def text_field(name: str, value: str) -> str:
+    """A field of free text such as Subject, with its CRLF."""
+    value = one_line(value)
+    words = value.split(" ")
+    plain = _PRINTABLE.fullmatch(value) and "=?" not in value and _fit(name, words)
+    return _folded(name, words if plain else _encoded_words(value))
+
+
+def mailbox_field(name: str, display: str, address: str) -> str:
+    """A field with one mailbox, such as From, with its CRLF; raises HeaderError where the address cannot be written."""
+    if not address.isascii():
+        raise HeaderError(f"{name}: the address needs SMTPUTF8, which delivery does not speak")
+    checked(name, address)
+    words = _phrase(name, one_line(display))
+    return _folded(name, [*words, f"<{address}>"] if words else [address])
+
+
+def field(name: str, value: str) -> str:
+    """A field whose value is written as it is, with its CRLF; raises HeaderError."""
+    return f"{name}: {checked(name, value)}\r\n"
+
+
+def _phrase(name: str, display: str) -> list[str]:
+    """A display name as words that a fold may part (RFC 5322, 3.2.5)."""
+    if not display:
+        return []
+    written = display
+    if not _ATOMS.fullmatch(display):
+        written = '"' + re.sub(r'([\\"])', r"\\\1", display) + '"'
+    words = written.split(" ")
+    plain = _PRINTABLE.fullmatch(display) and "=?" not in display and _fit(name, words)
+    return words if plain else _encoded_words(display)
+
+
+def _fit(name: str, words: list[str]) -> bool:
+    return max(map(len, words)) <= LONGEST_LINE - len(name) - 2
+
+
+def _folded(name: str, words: list[str]) -> str:
+    lines = [f"{name}: {words[0]}"]
+    for word in words[1:]:
+        if len(lines[-1]) + 1 + len(word) <= LONGEST_LINE:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f" {word}")
+    return "\r\n".join(lines) + "\r\n"
+
+
+def _encoded_words(text: str) -> list[str]:
+    """The text in encoded-words, by the shorter of the two encodings; no character is parted (RFC 2047, 5)."""
+    raw = text.encode()
+    as_q = sum(map(_length_in_q, raw))
+    if as_q <= -(-len(raw) // 3) * 4:
+        return [f"=?utf-8?q?{_q(part)}?=" for part in _parts(text, lambda raw: sum(map(_length_in_q, raw)))]
+    encoded = _parts(text, lambda raw: -(-len(raw) // 3) * 4)
+    return [f"=?utf-8?b?{base64.b64encode(part).decode()}?=" for part in encoded]
+
+
+def _parts(text: str, length: Callable[[bytes], int]) -> Iterator[bytes]:
+    """The text's bytes in parts of whole characters, each of which fits one encoded-word once it is encoded."""
+    room = _LONGEST_ENCODED - len("=?utf-8?q??=")
+    part = b""
+    for letter in text:
+        longer = part + letter.encode()
+        if length(longer) > room:
+            yield part
+            longer = letter.encode()
+        part = longer
+    yield part
+
+
+def _length_in_q(byte: int) -> int:
+    return 1 if byte in _SAFE_IN_Q or byte == 0x20 else 3
+
+
+def _q(part: bytes) -> str:
+    return "".join(chr(byte) if byte in _SAFE_IN_Q else "_" if byte == 0x20 else f"={byte:02X}" for byte in part)
