@@ -76,7 +76,7 @@ schedules = st.one_of(
     nodes(every=st.one_of(st.just("day"), some(weekdays)), at=clocks, zone=zones),
     nodes(every=st.just("month"), day=st.sampled_from([1, 28, "last"]), at=clocks, zone=zones),
 )
-moments = st.sampled_from(["timestamp(user.trial)", "timestamp(user.born)"])
+moments = st.sampled_from(["timestamp(user.trial)", "timestamp(user.born)", "user.born", "user.trial"])
 dates = st.one_of(
     nodes(date=moments, before=st.sampled_from(["1d", "2d"]), at=clocks, yearly=maybe(st.just(True)), zone=zones),
     nodes(date=moments, after=st.sampled_from(["1h", "1d"]), yearly=maybe(st.just(True)), zone=zones),
@@ -122,8 +122,8 @@ def conditions(has_event: bool) -> st.SearchStrategy[str]:
 
 def waits() -> st.SearchStrategy[Any]:
     """A wait, in each of its forms."""
-    later = [nodes(until=st.sampled_from(["timestamp(user.trial)", "timestamp(user.trial) - hours(1)"])), schedules]
-    return st.one_of(lengths, *later)
+    ends = ["timestamp(user.trial)", "user.trial", "timestamp(user.trial) - hours(1)"]
+    return st.one_of(lengths, nodes(until=st.sampled_from(ends)), schedules)
 
 
 @st.composite

@@ -16,6 +16,9 @@ STARTS = [
     for text in ("2026-01-05T00:00", "2026-03-28T18:00", "2026-10-24T18:00", "2026-12-29T22:00")
 ]
 ZONES = ["UTC", "Europe/Berlin", "Pacific/Auckland", "America/New_York", "Mars/Olympus", None]
+BORN: list[str | int | bool | None] = ["1990-01-06T00:00:00Z", "1992-02-29T12:00:00Z", "2000-03-29T00:30:00Z"]
+BORN += ["1990-01-06", "1992-02-29", "2000-03-29T00:00:00+02:00", 631_584_000, 954_289_800, "6.1.1990", True, None, ""]
+"""Days and instants as publishers write them, readable or not."""
 GAPS_MS = [0, 0, 1, 1_000, *(duration(length) + beside for length in LENGTHS for beside in (-1, 0, 1))]
 
 
@@ -56,7 +59,7 @@ profiles = st.builds(
             "vip": st.booleans(),
             "limit": st.sampled_from([0, 1, 2]),
             "trial": st.sampled_from(["2026-01-05T06:00:00Z", "2026-03-29T01:30:00Z", "2026-10-25T01:00:00Z"]),
-            "born": st.sampled_from(["1990-01-06T00:00:00Z", "1992-02-29T12:00:00Z", "2000-03-29T00:30:00Z"]),
+            "born": st.sampled_from(BORN),
         }
     ),
 )

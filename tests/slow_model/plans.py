@@ -1,6 +1,7 @@
 """What comes by the calendar: slots of schedules, and moments counted from dates in the profile."""
 
-from datetime import date, datetime, time, timedelta
+import re
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -71,11 +72,9 @@ def _moments(me: Present, anniversary: Anniversary) -> list[tuple[int, date]]:
     """Every moment of a date source that may still come, with its own local date."""
     zone = known_zone(anniversary.zone) or me.zone
     try:
-        given = value(anniversary.date, roots(me, None))
+        first, exact_ms = _dated(me, anniversary.date, zone, whole_days=anniversary.at is not None)
     except Failed:
         return []
-    exact_ms = int(given.timestamp() * 1000)
-    first = wall(zone, exact_ms)
     if not anniversary.yearly:
         return [_moment(zone, anniversary, first.date(), exact_ms)]
     year = day_of(zone, me.planned_ms or 0).year
@@ -85,6 +84,46 @@ def _moments(me: Present, anniversary: Anniversary) -> list[tuple[int, date]]:
         clock_ms = first_instant(zone, day, first.time().replace(second=0)) + first.second * 1000 + exact_ms % 1000
         found.append(_moment(zone, anniversary, day, clock_ms))
     return found
+
+
+def _dated(me: Present, text: str, zone: ZoneInfo, *, whole_days: bool) -> tuple[datetime, int]:
+    """What a date reads on the local clock, and its instant; raises Failed where it is none.
+
+    A plain date is a local day, from its first instant on. A timestamp is an instant; where whole days are counted and
+    it is written as midnight, it is the day that it is written as. A number is seconds since 1970, in UTC.
+    """
+    written = re.fullmatch(r"timestamp\(([^()]*)\)", text)
+    given = value(written[1] if written else text, roots(me, None))
+    if isinstance(given, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", given):
+        return _local_day(zone, given)
+    if isinstance(given, str):
+        given = _timestamp(given)
+    elif isinstance(given, float):
+        given = datetime.fromtimestamp(given, UTC)
+    if not isinstance(given, datetime):
+        raise Failed("no date")
+    if whole_days and given.time() == time():
+        return _local_day(zone, given.date().isoformat())
+    exact_ms = int(given.timestamp() * 1000)
+    return wall(zone, exact_ms), exact_ms
+
+
+def _timestamp(text: str) -> datetime:
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise Failed("no date") from None
+    if given.tzinfo is None:
+        raise Failed("no offset")
+    return given
+
+
+def _local_day(zone: ZoneInfo, text: str) -> tuple[datetime, int]:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise Failed("no day of the calendar") from None
+    return datetime.combine(day, time()), first_instant(zone, day, time())
 
 
 def _in_year(day: date, year: int) -> date:
@@ -110,6 +149,6 @@ def wait_ends(me: Present, wait: Wait, since_ms: int, replanned_ms: int | None =
     if isinstance(wait, int):
         return since_ms + wait
     if isinstance(wait, Until):
-        until: datetime = value(wait.text, roots(me, None))
-        return max(int(until.timestamp() * 1000), since_ms, replanned_ms or 0)
+        _, until_ms = _dated(me, wait.text, me.zone, whole_days=False)
+        return max(until_ms, since_ms, replanned_ms or 0)
     return slot_after(wait, me.zone, since_ms if replanned_ms is None else max(since_ms, replanned_ms - 1))[0]

@@ -420,6 +420,22 @@ def test_what_begins_a_rule_is_reasoned_by_hand(source: str, expected: list[str]
     assert world.decided() == expected
 
 
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Europe/Berlin", "Pacific/Kiritimati", "Pacific/Niue"])
+@pytest.mark.parametrize("date", ["user.born", "timestamp(user.born)"])
+@pytest.mark.parametrize(
+    "born", ["1990-01-06", "1990-01-06T00:00:00Z", "1990-01-06T00:00:00+05:00", 631_584_000, "6.1.1990", True, None]
+)
+def test_a_plain_date_is_the_local_day_and_what_is_written_as_midnight_is_one(born: Any, date: str, zone: str) -> None:
+    source = f'{{date: {date}, yearly: true, at: "09:00"}}'
+    world = World(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
+    world.profile("2026-01-04 01:00", zone=zone, consent=CONSENT, attributes={"born": born})
+    world.until("2026-01-08 00:00")
+    local = {"America/Los_Angeles": "01-06 17:00", "Europe/Berlin": "01-06 08:00"}
+    local |= {"Pacific/Kiritimati": "01-05 19:00", "Pacific/Niue": "01-06 20:00"}
+    readable = born not in ("6.1.1990", True, None)
+    assert world.decided() == ([f"{local[zone]} send"] if readable else [])
+
+
 @pytest.mark.parametrize(
     ("wait", "sent"),
     [('{every: day, at: "09:00"}', "01-06 09:00"), ("{until: timestamp(user.trial)}", "01-05 16:00")],
