@@ -101,6 +101,8 @@ def _show_case(console: Console, result: CaseResult) -> None:
     console.print(f"{mark} {result.trigger}: ", end="")
     console.print(result.name, markup=False, soft_wrap=True)
     if result.passed:
+        for unread in result.unread:
+            console.print(f"    problem: {unread}", style="yellow", markup=False, soft_wrap=True)
         return
     console.print(f"    {result.path}:{result.line}", style="dim", markup=False, soft_wrap=True)
     for line in result.diff:

@@ -63,6 +63,16 @@ class OutcomeKind(StrEnum):
     UNSUBSCRIBED = "unsubscribed"
 
 
+class ProblemCause(StrEnum):
+    """Why an expression of a rule gave nothing that the rule could use."""
+
+    EXPRESSION = "expression"
+    NOT_A_DATE = "not_a_date"
+    NO_SUCH_DAY = "no_such_day"
+    YEAR_OUT_OF_RANGE = "year_out_of_range"
+    NUMBER_OUT_OF_RANGE = "number_out_of_range"
+
+
 class LedgerState(StrEnum):
     """Where a command stands in the delivery ledger."""
 

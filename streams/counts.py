@@ -4,8 +4,9 @@ from collections import Counter
 
 from triggers.turn import Effects
 
-DECIDED, UNDECIDED, PUT_ASIDE = "decided", "undecided", "put_aside"
-"""Decisions by outcome and reason; what left no decision, by what it was; dead letters by cause."""
+DECIDED, UNDECIDED, PUT_ASIDE, FAILED = "decided", "undecided", "put_aside", "failed"
+"""Decisions by outcome and reason; what left no decision, by what it was; dead letters by cause; expressions that
+failed, by rule, place and cause."""
 
 Counts = Counter[tuple[str, ...]]
 
@@ -16,3 +17,5 @@ def count(effects: Effects, counts: Counts) -> None:
         counts[DECIDED, record.outcome, record.reason or ""] += 1
     for what, times in effects.counts.items():
         counts[UNDECIDED, what] += times
+    for problem in effects.problems:
+        counts[FAILED, problem.trigger, problem.place, problem.cause] += 1

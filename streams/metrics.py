@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from streams.broker import Place
 from streams.checkpoint import Sealed
 from streams.commit import Outcome
-from streams.counts import DECIDED, PUT_ASIDE, UNDECIDED
+from streams.counts import DECIDED, FAILED, PUT_ASIDE, UNDECIDED
 from streams.gauges import Gauge
 from streams.observer import Observer
 
@@ -68,6 +68,13 @@ NOT_DECIDED = Named(
     "What left no decision, such as a duplicate event, one too old to begin anything (`stale`), a clamped time or a "
     "profile whose zone is no IANA name (`unknown_zone`).",
 )
+PROBLEMS = Named(
+    "rule_problems_total",
+    "counter",
+    ("rule", "place", "cause"),
+    "Expressions that failed, by rule, place and cause: a field that is missing (`expression`), or of `on.date` and "
+    "`until` a value that is no date (`not_a_date`, `no_such_day`, `year_out_of_range`, `number_out_of_range`).",
+)
 LETTERS = Named("dead_letters_total", "counter", ("cause",), "Records put aside as dead letters.")
 CHECKPOINT_S = Named("checkpoint_seconds", "histogram", (), "From a checkpoint's first record written to its commit.")
 CHECKPOINT_RECORDS = Named("checkpoint_records", "histogram", (), "Records that a checkpoint wrote.")
@@ -99,7 +106,7 @@ STATE = Named("state_bytes", "gauge", ("partition",), "Keys and values of that s
 TIMERS = Named("timers", "gauge", ("partition",), "Users with a timer pending.")
 
 NAMES = (
-    *(APPLIED, WRITTEN, DECISIONS, NOT_DECIDED, LETTERS),
+    *(APPLIED, WRITTEN, DECISIONS, NOT_DECIDED, PROBLEMS, LETTERS),
     *(CHECKPOINT_S, CHECKPOINT_RECORDS, CHECKPOINTS_LOST, FAILURES),
     *(REBALANCES, STALLS, RECOVERY_S, RESTARTS, READY),
     *(LAG, CLOCK_LAG, USERS, STATE, TIMERS),
@@ -124,6 +131,7 @@ class Metrics(Observer):
             DECIDED: DECISIONS.counter(registry),
             UNDECIDED: NOT_DECIDED.counter(registry),
             PUT_ASIDE: LETTERS.counter(registry),
+            FAILED: PROBLEMS.counter(registry),
         }
         self._seconds = CHECKPOINT_S.histogram(registry, SECONDS)
         self._records = CHECKPOINT_RECORDS.histogram(registry, RECORDS)

@@ -17,11 +17,11 @@ from triggers.localtime import iso_week
 from triggers.ruleset import RuleSet
 from triggers.shapes import MS
 from triggers.state import Consent, User, UserState
-from triggers.turn import Effects, RuleProblem
+from triggers.turn import DATE_PLACES, Effects, RuleProblem
 
 Order = Literal["event_time", "given"]
 MAX_PROBLEMS = 100
-_MAX_ZONES = 5
+_MAX_TOLD = 10
 
 
 @dataclass(slots=True)
@@ -40,6 +40,8 @@ class BacktestResult:
     counts: Counter[str] = field(default_factory=Counter)
     """What left no decision: stale, duplicate, clamped, late, reentry, without_user, …"""
     problems: list[RuleProblem] = field(default_factory=list)
+    unread: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Dates that could not be read, by (trigger, place, why)."""
     notes: list[str] = field(default_factory=list)
     states: dict[str, UserState] = field(default_factory=dict)
     """Each user's state at the end, whose timers are still to come."""
@@ -89,10 +91,10 @@ class _Backtest:
         if self.profiles is None:
             state.consent = {purpose: Consent(True, 0) for purpose in self.purposes}
             state.profiled = True
-            self.evaluator.plan(state, now_ms)
         elif user_id in self.profiles:
             self.evaluator.start(state, self.profiles[user_id], now_ms)
-            self.evaluator.plan(state, now_ms)
+        if (planned := self.evaluator.plan(state, now_ms)) is not None:
+            self.take(planned, now_ms)
         return state
 
     def fire(self, state: UserState, clock: int, until: int) -> None:
@@ -107,6 +109,8 @@ class _Backtest:
             result.counts[name] += count
         if effects.problems:
             result.counts["problems"] += len(effects.problems)
+            dates = (problem for problem in effects.problems if problem.place in DATE_PLACES)
+            result.unread.update((problem.trigger, problem.place, problem.detail) for problem in dates)
             result.problems += effects.problems[: MAX_PROBLEMS - len(result.problems)]
         for record in effects.records:
             result.decisions[record.trigger, str(record.outcome), str(record.reason or "")] += 1
@@ -181,6 +185,8 @@ def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
     told.append("no outcomes: nobody opens, clicks or unsubscribes, and no reservation is given back")
     if any(trigger.settle_ms for trigger in run.evaluator.rules.triggers.values()):
         told.append("events arrive at their own time here: settling changes nothing but the instant")
+    for (trigger, place, why), number in run.result.unread.most_common(_MAX_TOLD):
+        told.append(f"{trigger}: {counted(number, 'date')} of `{place}` could not be read: {why}")
     waiting = sum(state.next_due() is not None for state in run.result.states.values())
     told.append(f"{counted(waiting, 'user')} with timers after the last event")
     return told
@@ -192,5 +198,5 @@ def _wrong_zones(profiles: Mapping[str, Profile], default_zone: str) -> list[str
     instead = f"which is none, so {default_zone} is taken"
     return [
         f"{counted(number, 'user')} with zone {quoted(zone)}, {instead}; {zone_hint(zone)}"
-        for zone, number in wrong.most_common(_MAX_ZONES)
+        for zone, number in wrong.most_common(_MAX_TOLD)
     ]

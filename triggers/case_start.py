@@ -9,14 +9,14 @@ from triggers.decay import ScoreState
 from triggers.evaluator import Evaluator
 from triggers.ruleset import Counted
 from triggers.state import Level, UserState
-from triggers.turn import Turn
+from triggers.turn import Effects, Turn
 from triggers.windows import value_text
 
 _EVENT = "case-start"
 
 
-def start(evaluator: Evaluator, state: UserState, profile: Profile, given: Mapping[str, object], at: int) -> None:
-    """Makes the state of a case's user at its start, where segments have the value that follows."""
+def start(evaluator: Evaluator, state: UserState, profile: Profile, given: Mapping[str, object], at: int) -> Effects:
+    """Makes the state of a case's user at its start, where segments have the value that follows; what came of it."""
     turn = evaluator.start(state, profile, at)
     for name, value in cast(dict[str, float], given.get("score", {})).items():
         _seed_score(turn, name, float(value), at)
@@ -24,6 +24,7 @@ def start(evaluator: Evaluator, state: UserState, profile: Profile, given: Mappi
         _seed_metric(turn, turn.rules.metrics[name], value, at)
     segments.meet(turn)
     planning.plan(turn)
+    return turn.effects
 
 
 def _seed_score(turn: Turn, name: str, value: float, at: int) -> None:

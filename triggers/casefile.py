@@ -22,7 +22,7 @@ from triggers.rule import Case, Expected, Experiment, Given, Trigger
 from triggers.ruleset import RuleSet
 from triggers.shapes import MAX_DURATION_MS
 from triggers.state import User, UserState
-from triggers.turn import Effects
+from triggers.turn import DATE_PLACES, Effects
 
 _USER = "case-user"
 _NO_ATTRIBUTES = frozenset({"zone", "locale", "consent", "score", "metric", "variant", "held_out"})
@@ -51,6 +51,8 @@ class CaseResult:
     diff: tuple[str, ...] = ()
     sent: tuple[Sent, ...] = ()
     """What it sent, which is good sample data for a template."""
+    unread: tuple[str, ...] = ()
+    """The dates that could not be read, each in words: told also where the case passed."""
 
 
 @dataclass(slots=True)
@@ -66,6 +68,7 @@ class _Happened:
 class _Log:
     happened: list[_Happened] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
     def take(self, effects: Effects, at_ms: int) -> None:
         for decision in effects.records:
@@ -77,6 +80,8 @@ class _Log:
                 self.happened.append(_Happened(at_ms, kind, decision.reason.value, saw))
         self.happened += [_Happened(at_ms, "exit", exited.event_type) for exited in effects.exits]
         self.problems += [f"{problem.place}: {problem.detail}" for problem in effects.problems]
+        dates = (problem for problem in effects.problems if problem.place in DATE_PLACES)
+        self.unread += [f"{problem.place}: {problem.detail}" for problem in dates]
 
 
 def run_cases(rules: RuleSet, default_zone: str = "UTC") -> list[CaseResult]:
@@ -89,7 +94,8 @@ def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "
     evaluator = Evaluator(_rules_of(rules, trigger, case), default_zone)
     run = _Run(evaluator, trigger, case, default_zone)
     diff = run.diff()
-    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff), tuple(run.sent))
+    unread = tuple(dict.fromkeys(run.log.unread))
+    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff), tuple(run.sent), unread)
 
 
 def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
@@ -138,7 +144,7 @@ class _Run:
 
     def _play(self) -> None:
         begin = instant(self.zone, self.start)
-        start(self.evaluator, self.state, self._profile(begin), self.user, begin)
+        self.log.take(start(self.evaluator, self.state, self._profile(begin), self.user, begin), begin)
         lines = sorted(((self._at(parse_at(g.at)), n, g) for n, g in enumerate(self.case.given)), key=lambda x: x[:2])
         for at_ms, number, given in lines:
             self._fire(at_ms - 1)

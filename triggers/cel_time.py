@@ -24,6 +24,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 )
+_PLAIN_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DURATION = re.compile(
     r"[+-]?(?:\d+\.?\d*|\.\d+)(?:h|m|s|ms|us|µs|μs|ns)(?:(?:\d+\.?\d*|\.\d+)(?:h|m|s|ms|us|µs|μs|ns))*"
 )
@@ -37,6 +38,8 @@ _FAR = 2**63
 def parse_timestamp(text: str) -> Timestamp:
     """An RFC 3339 text with its offset; raises EvaluationError."""
     match = _RFC3339.fullmatch(text) if len(text) <= _LONGEST else None
+    if match is None and _PLAIN_DATE.fullmatch(text):
+        raise EvaluationError("timestamp() of a plain date, which has no instant: `date` and `until` take it as it is")
     if match is None:
         raise EvaluationError("timestamp() needs an RFC 3339 text with an offset, as in 2026-05-01T10:00:00Z")
     *fields, fraction, sign, hours, minutes = match.groups()

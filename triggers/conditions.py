@@ -15,7 +15,7 @@ from triggers.cel_compiler import Compiled, compile_tree
 from triggers.cel_runtime import FAILURES, EvaluationError, reason
 from triggers.cel_syntax import parse
 from triggers.cel_time import timestamp_text
-from triggers.cel_tree import Call, Expr, Logic, Name, Select, SyntaxProblem, Unary, conjuncts, walk
+from triggers.cel_tree import Call, Expr, Logic, Name, Select, SyntaxProblem, Ternary, Unary, conjuncts, walk
 from triggers.cel_values import Timestamp
 from triggers.cel_writer import Scope
 
@@ -180,6 +180,27 @@ def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Cond
         hint = f"compare it, as in {text.strip()} >= 1" if compared else ""
         raise SyntaxProblem("cel-type", f"gives a {code.type} where {_WANTED[kind]} is needed", 0, hint)
     return Condition(text, kind, code)
+
+
+def written_moments(condition: Condition) -> Condition:
+    """The condition where its value is a date: `timestamp(x)` as the value, or as a branch of `? :`, is x as written.
+
+    A plain date in x has no instant that `timestamp` could give, and a timestamp would lose its offset.
+    """
+    tree = parse(condition.text)
+    plain = _without_timestamp(tree)
+    return condition if plain is tree else Condition(condition.text, condition.kind, compile_tree(plain, Scope()))
+
+
+def _without_timestamp(node: Expr) -> Expr:
+    match node:
+        case Call(function="timestamp", receiver=None, arguments=(written,)):
+            return written
+        case Ternary(then=then, otherwise=otherwise):
+            parts = _without_timestamp(then), _without_timestamp(otherwise)
+            return node if parts == (then, otherwise) else replace(node, then=parts[0], otherwise=parts[1])
+        case _:
+            return node
 
 
 def part_over(condition: Condition, names: frozenset[str]) -> Condition | None:

@@ -2,20 +2,28 @@
 
 import re
 from datetime import date, datetime, time, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from zoneinfo import ZoneInfo
 
+from schemas.vocabulary import ProblemCause
 from triggers.cel_runtime import EvaluationError, as_time
-from triggers.cel_time import parse_timestamp
+from triggers.cel_time import parse_timestamp, timestamp_text
+from triggers.cel_values import Timestamp
 from triggers.localtime import first_reading_from, reading
 from triggers.rule import Anniversary
 from triggers.shapes import MS
 
 YEARS = (1900, 2200)
 """What a date may lie between: beyond, it is a mistake, and clocks have no calendar."""
-_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})")
+_DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
+_MIDNIGHT = re.compile(r"(\d{4})-(\d{2})-(\d{2})[Tt]00:00:00(?:\.0+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _A_LEAP_YEAR = 2000
 _NS_A_MS = 1_000_000
+_DAY_S = 86_400
+_NEAREST_S = 1_000_000
+"""Up to 12 January 1970: a year, an age or a number of days."""
+_FARTHEST_S = 10_000_000_000
+"""The year 2286; 1990 in milliseconds is sixty times that."""
 _REACH_YEARS = 2
 """Over how many new years an offset of at most 400 days can reach."""
 
@@ -42,38 +50,93 @@ class LocalDate(NamedTuple):
         return first_reading_from(zone, datetime.combine(self.in_year(year), self.clock))
 
 
-def local_date(value: object, zone: ZoneInfo) -> LocalDate | None:
-    """A value as JSON has it as a local date: `2026-06-12`, or an RFC 3339 text with an offset; None for null and "".
+class UnreadableDate(EvaluationError):
+    """A value that is no date; `cause` is counted, the message says what to write."""
 
-    29 February may be written of any year, for that is how birthdays are stored. Raises EvaluationError.
+    def __init__(self, cause: ProblemCause, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+def local_date(value: object, zone: ZoneInfo, *, whole_days: bool = False) -> LocalDate | None:
+    """A value as JSON has it as a local date; None for null and "".
+
+    `2026-06-12` is that day wherever the user is; its 29 February may be of any year, for that is how birthdays are
+    stored. An RFC 3339 text with an offset is an instant, and a number is one too: seconds since 1970-01-01 in UTC.
+    Where `whole_days` are counted, an instant that is written as midnight is the day it is written as: that is how
+    programs without a type for dates write them, and read as an instant it is the day before, west of there. Raises
+    UnreadableDate.
     """
     if value is None or value == "":
         return None
-    if not isinstance(value, str):
-        raise EvaluationError("a date is a text: YYYY-MM-DD, or RFC 3339 with an offset")
-    match = _DATE.fullmatch(value)
-    if match is None:
-        ms = _timestamp_ms(value)
-        wall = reading(zone, ms)
-        return LocalDate(wall.year, wall.month, wall.day, wall.time(), ms)
-    year, month, day = map(int, match.groups())
+    if value.__class__ in (int, float):
+        text = timestamp_text(_seconds(cast(float, value)))
+    elif isinstance(value, str):
+        text = value
+    else:
+        raise _not_a_date()
+    if (match := _DATE.fullmatch(text)) is not None:
+        return _day(*map(int, match.groups()))
+    if whole_days and (match := _MIDNIGHT.fullmatch(text)) is not None:
+        _ = _timestamp_ms(text)
+        return _day(*map(int, match.groups()))
+    ms = _timestamp_ms(text)
+    wall = reading(zone, ms)
+    return LocalDate(wall.year, wall.month, wall.day, wall.time(), ms)
+
+
+def _day(year: int, month: int, day: int) -> LocalDate:
     _require_year(year)
     try:
         _ = date(_A_LEAP_YEAR if (month, day) == (2, 29) else year, month, day)
     except ValueError:
-        raise EvaluationError("no date of the calendar") from None
+        raise UnreadableDate(ProblemCause.NO_SUCH_DAY, "a date that no calendar has") from None
     return LocalDate(year, month, day)
 
 
 def _timestamp_ms(text: str) -> int:
-    ms = parse_timestamp(text) // _NS_A_MS
+    try:
+        ms = parse_timestamp(text) // _NS_A_MS
+    except EvaluationError:
+        raise _not_a_date() from None
     _require_year(as_time(ms).year)
     return ms
 
 
+def _not_a_date() -> UnreadableDate:
+    return UnreadableDate(
+        ProblemCause.NOT_A_DATE,
+        "not a date: write 1990-05-03, or a time with its offset as in 1990-05-03T08:00:00Z, or seconds since 1970",
+    )
+
+
+def _seconds(number: float) -> Timestamp:
+    """Seconds since the epoch. What is more likely milliseconds, a year, a count of days or digits that spell a date
+    is refused: read as seconds it is a date that nobody means."""
+    far = not abs(number) < _FARTHEST_S  # nor not-a-number
+    doubtful = number == 0 or (number % _DAY_S and (abs(number) < _NEAREST_S or _spells_a_day(number)))
+    if far or doubtful:
+        raise UnreadableDate(
+            ProblemCause.NUMBER_OUT_OF_RANGE,
+            "a number that is hardly seconds since 1970: divide milliseconds by 1000, write others as 1990-05-03",
+        )
+    return Timestamp(round(number * 1000) * _NS_A_MS)
+
+
+def _spells_a_day(number: float) -> bool:
+    """Whether the digits are a date's, as in 19900503."""
+    year, month_day = divmod(int(number), 10_000)
+    if not YEARS[0] <= year <= YEARS[1]:
+        return False
+    try:
+        return bool(date(year, *divmod(month_day, 100)))
+    except ValueError:
+        return False
+
+
 def _require_year(year: int) -> None:
     if not YEARS[0] <= year <= YEARS[1]:
-        raise EvaluationError(f"a date outside of the years {YEARS[0]} to {YEARS[1]}")
+        raise UnreadableDate(ProblemCause.YEAR_OUT_OF_RANGE, f"a date outside of the years {YEARS[0]} to {YEARS[1]}")
 
 
 def moment_after(source: Anniversary, target: LocalDate, zone: ZoneInfo, ms: int) -> tuple[int, date] | None:

@@ -177,7 +177,12 @@ SHAPES: Mapping[str, Shape] = {
     "DATE": Record(
         "A date that the profile gives. Planned anew when that changes; one already past begins nothing.",
         (
-            Key("date", "EXPR", "the date, over `user`.", required=True),
+            Key(
+                "date",
+                "EXPR",
+                "over `user`: a plain date, a timestamp, or seconds since 1970.",
+                required=True,
+            ),
             Key("before", "DURATION", "this long before it."),
             Key("after", "DURATION", "this long after it."),
             Key("at", "CLOCK", "then at this local time, and whole local days are counted."),
@@ -188,7 +193,7 @@ SHAPES: Mapping[str, Shape] = {
     "WAIT": Choice("A time to wait, the next slot, or a moment that the profile gives.", "DURATION | SCHEDULE | UNTIL"),
     "UNTIL": Record(
         "A moment, followed when the profile changes; due at once where it is past.",
-        (Key("until", "EXPR", "a timestamp.", required=True),),
+        (Key("until", "EXPR", "a date or a timestamp.", required=True),),
     ),
     "CAP": Record(
         "At most so many sends in a window. A send counts from the instant when it is decided.",

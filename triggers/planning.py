@@ -67,7 +67,9 @@ def _after(turn: Turn, rule: ClockRule, since: int) -> tuple[int, date] | None:
         return slot_after(source, zone, since)
     context = turn.context(StoredEvent("", "", turn.now_ms, "", {}), None, turn.now_ms)
     try:
-        target = local_date(source.date.value(context), zone)
+        target = local_date(source.date.value(context), zone, whole_days=source.at is not None)
+        if target is None:
+            turn.count("undated")
         return None if target is None else moment_after(source, target, zone, since)
     except EvaluationError as error:
         if str(error).startswith(_MISSING):

@@ -5,7 +5,7 @@ from datetime import time
 
 from schemas.zones import zone_hint, zone_named
 from triggers import reader, shapes
-from triggers.conditions import Condition
+from triggers.conditions import Condition, written_moments
 from triggers.diagnostics import Problem, Report, quoted
 from triggers.reader import Expressions, Reader
 from triggers.shapes import Schedule
@@ -13,7 +13,7 @@ from triggers.yaml_tree import Node, Scalar, Sequence
 
 _EVERY_DAY = frozenset(range(7))
 _LAST_SURE_DAY = 28
-_MOMENTS = ("timestamp", "string", "null", "dyn")
+_MOMENTS = ("timestamp", "string", "int", "double", "null", "dyn")
 
 
 def zone(node: Node) -> str | None:
@@ -81,9 +81,9 @@ def _month_day(node: Node) -> int | None:
 
 
 def moment(expressions: Expressions, node: Node, what: str, roots: Collection[str]) -> Condition:
-    """An expression that gives a timestamp, or a date as JSON has it."""
+    """An expression that gives a timestamp, or a date as JSON has it: a text, or seconds as a number."""
     condition = expressions.compile(node, what, "value", roots)
     if condition.code.type not in _MOMENTS:
-        hint = "a timestamp, or a text as in 2026-06-12"
+        hint = "a timestamp, a text as in 2026-06-12, or seconds since 1970"
         raise Problem(node.index, "cel-type", f"{what}: gives a {condition.code.type}, which is no date", hint)
-    return condition
+    return written_moments(condition)

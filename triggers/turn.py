@@ -6,9 +6,11 @@ from zoneinfo import ZoneInfo
 
 from schemas.commands import SendCommand
 from schemas.decisions import Decision
+from schemas.vocabulary import ProblemCause
 from schemas.zones import zone_named
 from triggers.cel_runtime import EvaluationError
 from triggers.conditions import Condition, Context
+from triggers.dates import UnreadableDate
 from triggers.records import Record
 from triggers.rule import Pattern, Segment, Trigger
 from triggers.ruleset import RuleSet
@@ -19,13 +21,18 @@ _NOTHING = WindowState()
 _NO_EVENT = StoredEvent("", "", 0, "", {})
 
 
+DATE_PLACES = ("on.date", "until")
+"""The places of expressions that give dates. One that fails there means that nothing comes, which no send shows."""
+
+
 @dataclass(frozen=True, slots=True)
 class RuleProblem:
-    """An expression that failed on this input: whose, which, and why."""
+    """An expression that failed on this input: whose, which, and why. `cause` is the reason by name, for counting."""
 
     trigger: str
     place: str
     detail: str
+    cause: ProblemCause = ProblemCause.EXPRESSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +50,8 @@ class Effects:
     """What one call did besides changing the state.
 
     `counts` holds what left no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
-    withdrawn, unmatched_outcome, undated (a date source whose field the user does not have), unpinned (an occurrence
-    whose text is gone), unknown_zone (a profile whose zone is none).
+    withdrawn, unmatched_outcome, undated (a date source whose field the user does not have, or has empty), unpinned
+    (an occurrence whose text is gone), unknown_zone (a profile whose zone is none).
     """
 
     records: list[Record] = field(default_factory=list)
@@ -161,7 +168,8 @@ class Turn:
 
     def problem(self, trigger: str, place: str, error: EvaluationError) -> None:
         """Notes an expression that failed."""
-        self.effects.problems.append(RuleProblem(trigger, place, str(error)))
+        cause = error.cause if isinstance(error, UnreadableDate) else ProblemCause.EXPRESSION
+        self.effects.problems.append(RuleProblem(trigger, place, str(error), cause))
 
     def holds(self, trigger: str, place: str, condition: Condition | None, context: Context) -> bool:
         """Whether the condition is there and true or not there; one that fails is false and is noted."""

@@ -1,5 +1,6 @@
 """Schedules of a set that is first published: every resident user has a timer, and a replay decides the same."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -8,13 +9,15 @@ from structlog.testing import capture_logs
 
 from schemas import zones
 from schemas.codec import decode, encode, partition_for
+from schemas.deadletters import DeadLetter
 from schemas.journal import Applied, Checkpoint
 from schemas.profiles import Consent, Profile
-from schemas.topics import DECISIONS, JOURNAL, PROFILES
+from schemas.topics import DEAD_LETTERS, DECISIONS, JOURNAL, PROFILES
 from streams.batches import BatchStep
 from streams.broker import Connection
 from streams.checkpoint import Mark, Output
 from streams.clock import Run
+from streams.counts import FAILED, Counts
 from streams.deciding import Deciding
 from streams.evaluate import Decider, Record
 from streams.journal import CheckpointJournal
@@ -147,6 +150,29 @@ def test_a_replay_names_the_other_releases_that_its_journal_was_decided_by() -> 
         checkpoint = Checkpoint(partition=0, number=1, applied=[], clock=NOW, manifest=1, control=0, zones=release)
         replay.follow(checkpoint, decider)
     assert replay.other_zones == {"2019c"}
+
+
+BIRTHDAY = PLAIN + (
+    '---\ntrigger: birthday\npurpose: marketing\non: {date: user.birthday, at: "09:00", yearly: true}\nsend: hello\n'
+)
+
+
+def test_a_date_that_cannot_be_read_is_counted_by_rule_and_cause_at_a_profile_and_at_new_rules() -> None:
+    counts: Counts = Counter()
+    before, decider = Decider(Evaluator(rules(PLAIN)), counts), Decider(Evaluator(rules(BIRTHDAY)), counts)
+    profile = encode(Profile(user_id="u1", attributes={"birthday": "3.5.1990"}))
+    record = Record(PROFILES.name, 0, 0, b"u1", profile)
+    state = before.apply(record, 1, None, NOW_MS).state
+    assert state is not None
+    assert counts[FAILED, "birthday", "on.date", "not_a_date"] == 0
+    planned = decider.plan(0, "u1", state, NOW_MS)
+    assert planned is not None
+    assert counts[FAILED, "birthday", "on.date", "not_a_date"] == 1
+    letters = [
+        out for out in decider.apply(record, 1, planned.state, NOW_MS).outgoing if out.topic == DEAD_LETTERS.name
+    ]
+    assert counts[FAILED, "birthday", "on.date", "not_a_date"] == 2
+    assert "birthday: on.date: not a date" in decode(DeadLetter, letters[0].value).detail
 
 
 def test_planning_is_journaled_though_its_run_had_no_records(worker: Worker) -> None:

@@ -1,5 +1,6 @@
 """Dates of profiles as sources: before, on and after them, once or every year."""
 
+import io
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -7,11 +8,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trigger_world import DAY, HOUR, World, at, rules, shown, zone_of
+from rich.console import Console
+from trigger_world import DAY, HOUR, World, at, event, rules, shown, zone_of
 
+from infra import case_runs
+from schemas.profiles import Profile
+from schemas.vocabulary import ProblemCause
+from schemas.zones import zone_names
+from triggers.backtest import backtest
 from triggers.casefile import run_cases
 from triggers.conditions import compile_condition
-from triggers.dates import LocalDate, local_date, moment_after
+from triggers.dates import LocalDate, UnreadableDate, local_date, moment_after
 from triggers.diagnostics import InvalidRules
 from triggers.encoding import decode, encode
 from triggers.rule import Anniversary
@@ -120,6 +127,135 @@ def test_a_date_moved_after_it_fired_fires_again_on_another_day_only() -> None:
     assert [d.occurrence for d in world.decisions] == ['["2026-01-29"]', '["2026-02-26"]']
 
 
+PLACES = {
+    "America/Los_Angeles": "2026-05-03 17:00:00",
+    "Europe/Berlin": "2026-05-03 08:00:00",
+    "Pacific/Kiritimati": "2026-05-02 20:00:00",
+    "Pacific/Niue": "2026-05-03 21:00:00",
+}
+"""Ten in the morning of 3 May, in UTC."""
+
+
+@pytest.mark.parametrize(("zone", "expected"), PLACES.items())
+@pytest.mark.parametrize(
+    "date", ["user.birthday", "timestamp(user.birthday)", "has(user.x) ? timestamp(user.x) : timestamp(user.birthday)"]
+)
+@pytest.mark.parametrize(
+    "birthday",
+    [
+        "1990-05-03",
+        "1990-05-03T00:00:00Z",
+        "1990-05-03T00:00:00.000Z",
+        "1990-05-03T00:00:00+00:00",
+        "1990-05-03T00:00:00+03:00",
+        641_692_800,
+        641_692_800.0,
+    ],
+)
+def test_a_birthday_is_that_day_at_ten_wherever_the_user_is(birthday: Any, date: str, zone: str, expected: str) -> None:
+    said = f'date: "{date}", yearly: true, at: "10:00"'
+    found = sent(said, "2026-06-01 00:00", "2026-04-01 00:00", zone=zone, birthday=birthday)
+    assert found == [expected]
+
+
+@pytest.mark.parametrize("moment", ["2026-05-03T02:00:00Z", 1_777_773_600])
+def test_an_instant_with_a_time_counts_by_its_local_day(moment: Any) -> None:
+    said = 'date: timestamp(user.x), at: "10:00"'
+    assert sent(said, "2026-06-01 00:00", zone="America/Los_Angeles", x=moment) == ["2026-05-02 17:00:00"]
+    assert sent(said, "2026-06-01 00:00", zone="Europe/Berlin", x=moment) == ["2026-05-03 08:00:00"]
+
+
+@pytest.mark.parametrize("date", ["user.x", "timestamp(user.x)"])
+def test_without_a_clock_a_midnight_is_an_instant_and_a_plain_date_a_local_midnight(date: str) -> None:
+    zone = "America/Los_Angeles"
+    assert sent(f"date: {date}", zone=zone, x="2026-05-03T00:00:00Z") == ["2026-05-03 00:00:00"]
+    assert sent(f"date: {date}", zone=zone, x="2026-05-03") == ["2026-05-03 07:00:00"]
+
+
+def test_milliseconds_are_divided_by_a_thousand() -> None:
+    assert sent("date: user.x / 1000", x=1_777_773_600_000) == ["2026-05-03 02:00:00"]
+
+
+@pytest.mark.parametrize(
+    ("value", "cause"),
+    [
+        ("3.5.1990", "not_a_date"),
+        ("05/03/1990", "not_a_date"),
+        ("1990-05-03T10:00:00", "not_a_date"),
+        (True, "not_a_date"),
+        (["1990-05-03"], "not_a_date"),
+        ({"year": 1990}, "not_a_date"),
+        ("1990-02-30", "no_such_day"),
+        ("1990-13-01", "no_such_day"),
+        ("0000-05-03", "year_out_of_range"),
+        ("1026-01-01T00:00:00Z", "year_out_of_range"),
+        ("1026-01-01T08:00:00Z", "year_out_of_range"),
+        (0, "number_out_of_range"),
+        (1990, "number_out_of_range"),
+        (32_996, "number_out_of_range"),
+        (19_900_503, "number_out_of_range"),
+        (641_692_800_000, "number_out_of_range"),
+        (-1e300, "number_out_of_range"),
+        (9_999_999_999, "year_out_of_range"),
+    ],
+)
+@pytest.mark.parametrize("date", ["user.birthday", "timestamp(user.birthday)"])
+def test_a_date_that_cannot_be_read_is_a_problem_with_its_cause(value: Any, cause: str, date: str) -> None:
+    world = World(BIRTHDAY.replace("user.birthday", date), birthday=value)
+    assert world.state.next_due() is None
+    assert [(p.trigger, p.place, p.cause) for p in world.problems] == [("t", "on.date", cause)]
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=12), st.lists))
+def test_any_value_is_a_date_or_none_or_a_problem(value: Any) -> None:
+    for whole_days in (True, False):
+        try:
+            found = local_date(value, zone_of("Europe/Berlin"), whole_days=whole_days)
+        except UnreadableDate as error:
+            causes = {error.cause}
+        else:
+            causes = set[ProblemCause]()
+            assert (found is None) == (value in (None, ""))
+        assert causes <= {*ProblemCause}
+
+
+@given(st.dates(date(1900, 1, 1), date(2199, 12, 31)), st.sampled_from(sorted(zone_names())))
+def test_the_ways_to_write_a_day_are_the_same_local_day_in_every_zone(day: date, name: str) -> None:
+    seconds = (day - date(1970, 1, 1)).days * 86_400
+    ways = [day.isoformat(), f"{day}T00:00:00Z", f"{day}T00:00:00.000-08:00", *([seconds] if seconds else [])]
+    found = {local_date(way, zone_of(name), whole_days=True) for way in ways}
+    assert found == {LocalDate(day.year, day.month, day.day)}
+
+
+UNREADABLE = BIRTHDAY + (
+    "cases:\n  - name: c\n    user: {birthday: '3.5.1990'}\n    given: []\n    until: '+400d 00:00'\n    expect: []\n"
+)
+
+
+def test_a_case_says_that_its_date_cannot_be_read_also_where_it_passes() -> None:
+    [result] = run_cases(rules(UNREADABLE))
+    assert result.passed
+    assert [told.startswith("on.date: not a date: write 1990-05-03") for told in result.unread] == [True]
+    out = io.StringIO()
+    case_runs.show(Console(file=out), case_runs.Tested([case_runs.Ran(result, 0.0)], ""))
+    assert "problem: on.date: not a date: write 1990-05-03" in out.getvalue()
+
+
+def test_a_backtest_counts_the_dates_that_cannot_be_read_and_says_why() -> None:
+    profiles = {
+        name: Profile(user_id=name, attributes={"birthday": value})
+        for name, value in {"u1": "3.5.1990", "u2": True, "u3": "1990-02-30", "u4": "1990-05-03", "u5": ""}.items()
+    }
+    found = backtest(rules(BIRTHDAY), [event("x", 0, "e1")], profiles)
+    said = [note.split(":", 2)[:2] for note in found.notes if "could not be read" in note]
+    assert said == [
+        ["t", " 2 dates of `on.date` could not be read"],
+        ["t", " 1 date of `on.date` could not be read"],
+    ]
+    assert found.counts["problems"] == 3
+    assert found.counts["undated"] == 1
+
+
 @pytest.mark.parametrize(
     "value", ["soon", "2026-13-01", "1990-02-30", "1026-01-01", "9999-12-31T23:59:59-12:00", 5, True, [], "2026-1-1"]
 )
@@ -159,7 +295,7 @@ def test_a_case_gives_the_date_in_its_profile() -> None:
         ("date: user.x, before: 1d, after: 1d", "3:32: conflict a date has one of `before` and `after`, or neither"),
         ('date: user.x, before: 36h, at: "09:00"', "3:20: invalid-duration with `at`, before counts whole days"),
         ("date: user.x, yearly: often", "3:28: wrong-type yearly takes true or false, not `often`"),
-        ("date: size(user.x)", "3:12: cel-type date: gives a int, which is no date"),
+        ("date: has(user.x)", "3:12: cel-type date: gives a bool, which is no date"),
         ("date: event.x", "3:12: cel-name date: `event`"),
         ("date: user.x, every: day", "3:20: unknown-key `every` is no key of on"),
         ('date: user.x, at: "9:00"', "3:24: invalid-schedule at: `9:00` is not a time of day"),

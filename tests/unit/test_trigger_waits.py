@@ -116,6 +116,23 @@ def test_a_branch_around_a_wait_is_not_taken_for_the_wait() -> None:
     assert world.sent == [("2026-01-05 11:01:00", "t", "b")]
 
 
+@pytest.mark.parametrize(
+    ("moment", "ends", "sent"),
+    [
+        ("timestamp(user.x)", "2026-01-10", "2026-01-10 08:00:00"),
+        ("user.x", "2026-01-10", "2026-01-10 08:00:00"),
+        ("user.x", "2026-01-10T00:00:00Z", "2026-01-10 00:00:00"),
+        ("user.x / 1000", 1_768_003_200_000, "2026-01-10 00:00:00"),
+    ],
+)
+def test_a_wait_until_a_plain_date_ends_when_that_day_begins_for_the_user(moment: str, ends: Any, sent: str) -> None:
+    rule = RULE + f"steps: [{{wait: {{until: {moment}}}}}, {{send: b}}]\n"
+    world = World(rule, zone="America/Los_Angeles", x=ends)
+    world.event("2026-01-05 10:00", "ping")
+    world.until("2026-01-20 00:00")
+    assert world.sent == [(sent, "t", "b")]
+
+
 @pytest.mark.parametrize("value", [None, "soon", "2028-06-01T00:00:00Z", 7])
 def test_a_wait_without_a_timestamp_ends_the_journey_and_mails_nobody(value: Any) -> None:
     attributes = {} if value is None else {"trial_ends": value}
