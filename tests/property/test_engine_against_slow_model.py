@@ -6,12 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slow_model.duel import EngineRun, book_of, edited_evaluator, evaluator_of, model_rows
-from slow_model.grammar import editions, rule_sets
+from slow_model.grammar import editions, mixed_quiets, rule_sets, shared_caps
 from slow_model.histories import STARTS, Happening, gaps, histories
 
 History = tuple[datetime, Happening, list[Happening]]
 _LOOKS_MS = 1_800_000
 half = settings().max_examples // 2  # of what the profile says: each example is a whole history
+late = st.sampled_from([None, _LOOKS_MS])
 unhurried = settings(deadline=None, max_examples=half, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -35,7 +36,19 @@ def test_timers_that_come_late_give_what_the_slow_model_says(text: str, history:
 
 
 @unhurried
-@given(editions(), histories, gaps, st.integers(0, 6), st.sampled_from([None, _LOOKS_MS]))
+@given(shared_caps(), histories, late)
+def test_what_is_only_recorded_is_capped_as_if_it_were_sent(text: str, history: History, every_ms: int | None) -> None:
+    duel(text, history, every_ms)
+
+
+@unhurried
+@given(mixed_quiets(), histories, late)
+def test_periods_that_defer_and_periods_that_drop_meet(text: str, history: History, every_ms: int | None) -> None:
+    duel(text, history, every_ms)
+
+
+@unhurried
+@given(editions(), histories, gaps, st.integers(0, 6), late)
 def test_an_edited_rule_leaves_what_runs_as_the_slow_model_says(
     texts: tuple[str, str], history: History, gap_ms: int, number: int, every_ms: int | None
 ) -> None:

@@ -260,6 +260,66 @@ def editions(draw: st.DrawFn) -> tuple[str, str]:
     return _file([*definitions, *triggers_]), _file([*definitions, *following, triggers_[1]])
 
 
+# drawn close together ------------------------------------------------------------------------------------------------
+
+cap_scopes = st.sampled_from(["trigger", "key", "purpose", "channel", "all"])
+modes = st.sampled_from(["live", "live", "shadow", "canary 50%"])
+
+
+@st.composite
+def shared_caps(draw: st.DrawFn) -> str:
+    """Rules that send, and rules that only record, under one cap of a policy and caps of their own."""
+    tight = nodes(
+        max=st.sampled_from([1, 1, 2]),
+        per=st.sampled_from(["1h", "1d", "calendar day", "calendar week"]),
+        scope=cap_scopes,
+        over=maybe(st.just("defer"), 2),
+    )
+    documents: list[Node] = [
+        draw(nodes(policy=st.just("one"), for_=st.just({}), cap=tight, holdout=maybe(st.just("30%"))))
+    ]
+    for name in ("k", "l", "m"):
+        rule = nodes(
+            trigger=st.just(name),
+            purpose=st.sampled_from(["marketing", "marketing", "news"]),
+            mode=modes,
+            on=types,
+            key=maybe(st.just("event.k"), 2),
+            after=maybe(lengths),
+            cap=maybe(tight),
+            holdout=maybe(st.just("50%")),
+            quiet=maybe(nodes(from_=st.just("21:00"), to=st.just("08:00"))),
+            expires=maybe(st.just("3d"), 2),
+            steps=st.sampled_from([[{"send": "a"}], [{"send": "a"}, {"wait": "1h"}, {"send": "b"}]]),
+        )
+        documents.append(draw(rule))
+    return _file(documents)
+
+
+@st.composite
+def mixed_quiets(draw: st.DrawFn) -> str:
+    """One rule with quiet periods that defer and quiet periods that drop, by the user's clock and by fixed ones.
+
+    The daily ones are so short that they never fill a day.
+    """
+    over = maybe(st.just("drop"), 2)
+    begins_ends = st.sampled_from([("22:00", "03:00"), ("00:00", "02:30"), ("02:30", "03:30"), ("12:00", "16:00")])
+    daily = begins_ends.flatmap(lambda two: nodes(from_=st.just(two[0]), to=st.just(two[1]), over=over, zone=zones))
+    days = st.sampled_from(["2026-01-05", "2026-01-06", "2026-03-29", "2026-10-25", "2026-12-30", "2027-01-01"])
+    dated = days.flatmap(lambda day: nodes(from_=st.just(day), through=st.just(day), over=over, zone=zones))
+    rule = nodes(
+        trigger=st.just("k"),
+        purpose=st.just("marketing"),
+        on=st.just(["ping", "buy", "view"]),
+        quiet=st.lists(st.one_of(daily, daily, dated), min_size=2, max_size=4),
+        cap=maybe(nodes(max=st.just(1), per=lengths, over=maybe(st.just("defer"), 2)), 2),
+        expires=st.sampled_from(["6h", "3d", "9d"]),
+        after=maybe(lengths),
+        send=st.just("a"),
+    )
+    return _file([draw(rule)])
+
+
 def _definitions(draw: st.DrawFn) -> list[Node]:
     found = [draw(scores("s")), draw(scores("t"))]
     found += _metrics(draw)

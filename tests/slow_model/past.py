@@ -107,7 +107,8 @@ class Past:
 
     def sent_as(self, command_id: str) -> Sent | None:
         """The send of a command whose reservation stands."""
-        return next((each for each in self.sent if each.command_id == command_id and not self.released(each)), None)
+        standing = [each for each in self.sent if each.command_id == command_id and not self.released(each)]
+        return next((each for each in standing if each.kind == "send"), standing[0] if standing else None)
 
     def profile(self) -> dict[str, Any]:
         """The last profile."""

@@ -68,8 +68,11 @@ def ask(question: Question, past: Past) -> Verdict:
 
     if stops("mode", kind != "off"):
         return Verdict("drop", "mode", answers)
-    sent_before = any(each.command_id == question.command_id and each.kind == "send" for each in past.sent)
-    if stops("dedupe", not sent_before):
+    held_out = kind == "send" and _is_held_out(question)
+    own = "held_out" if held_out else kind
+    if stops(
+        "dedupe", not any(each.command_id == question.command_id and each.kind in ("send", own) for each in past.sent)
+    ):
         return Verdict("drop", "duplicate", answers)
     if stops("suppression", not past.suppressed()):
         return Verdict("drop", "suppressed", answers)
@@ -77,7 +80,7 @@ def ask(question: Question, past: Past) -> Verdict:
         return Verdict("drop", "no_consent", answers)
     if stops("when", question.when):
         return Verdict("drop", "condition", answers)
-    if any(share_of("holdout", name, question.user_id) < percent for name, percent in rule.holdouts) and kind == "send":
+    if held_out:
         kind, reason = "held_out", "holdout"
     stops("holdout", True)
     expires_ms = question.due_ms + rule.expires_ms
@@ -86,9 +89,11 @@ def ask(question: Question, past: Past) -> Verdict:
     zone = zone_of(past.zone())
     holding = [each for each in rule.quiet if is_quiet(each, zone, now_ms)]
     if holding:
-        until = first_loud(rule.quiet, zone, now_ms)
+        defers = all(each.over == "defer" for each in holding)
+        asked = tuple(each for each in rule.quiet if each.over == "defer") if defers else rule.quiet
+        until = first_loud(asked, zone, now_ms)
         stops("quiet", False, next_eligible=instant(until))
-        return _held("quiet", all(q.over == "defer" for q in holding), until, expires_ms, answers)
+        return _held("quiet", defers, until, expires_ms, answers)
     stops("quiet", True)
     return _caps(question, past, zone, kind, reason, answers)
 
@@ -100,6 +105,10 @@ def _mode(question: Question) -> tuple[str, str | None]:
         return "off", None
     outside = rule.mode == "canary" and share_of("canary", rule.name, question.user_id) >= rule.percent
     return ("shadow", "mode") if rule.mode == "shadow" or outside else ("send", None)
+
+
+def _is_held_out(question: Question) -> bool:
+    return any(share_of("holdout", name, question.user_id) < percent for name, percent in question.rule.holdouts)
 
 
 def _held(reason: str, defers: bool, until: int | None, expires_ms: int, answers: list[dict[str, Any]]) -> Verdict:
@@ -142,7 +151,8 @@ def limit_text(cap: Cap, most: int) -> str:
 
 
 def counted_in(cap: Cap, question: Question, past: Past, zone: ZoneInfo, kind: str) -> list[int]:
-    """The instants of the sends of this kind that stand in the cap's window and scope."""
+    """The instants of the sends that stand in the cap's window and scope: real ones, and for a send that is only
+    recorded those of its own kind too. What was recorded first and really sent later counts as sent."""
     rule = question.rule
 
     def in_scope(each: Sent) -> bool:
@@ -155,7 +165,11 @@ def counted_in(cap: Cap, question: Question, past: Past, zone: ZoneInfo, kind: s
             return False
         return cap.scope != "purpose" or each.purpose == rule.purpose
 
-    standing = (each for each in past.sent if each.kind == kind and not past.released(each))
+    really = {each.command_id for each in past.sent if each.kind == "send"}
+    counting = (
+        each for each in past.sent if each.kind == "send" or (each.kind == kind and each.command_id not in really)
+    )
+    standing = (each for each in counting if not past.released(each))
     return [
         each.at_ms for each in standing if stands_in(cap.window, zone, each.at_ms, question.now_ms) and in_scope(each)
     ]
