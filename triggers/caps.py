@@ -1,14 +1,15 @@
 """Frequency caps: how many sends stand in a window, and when there will be room.
 
 Counted by the instants of decision. A send that its cap counts is reserved there, in every scope at once; the
-reservation goes when delivery says that nobody ever accepted the message.
+reservation goes when delivery says that nobody ever accepted the message. What is only recorded (shadow, outside a
+canary, held out) counts real sends and what was recorded for the same cause; real sends count only each other.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from schemas.vocabulary import TRANSACTIONAL
+from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
 from triggers.conditions import Condition, Context
 from triggers.localtime import calendar_window
 from triggers.rule import Cap, Send, Trigger
@@ -63,7 +64,8 @@ def _maximum(cap: Cap, context: Context) -> int:
 def _counted(
     turn: Turn, cap: Cap, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, zone: ZoneInfo
 ) -> list[int]:
-    """The instants of the reservations that stand in the cap's window, oldest first."""
+    """The instants of the reservations that stand in the cap's window, oldest first: those of real sends, and for a
+    send that is only recorded those of its own kind too."""
     if isinstance(cap.window, Rolling):
         since = turn.now_ms - cap.window.ms + 1
     else:
@@ -71,7 +73,9 @@ def _counted(
     return sorted(
         each.at
         for each in turn.state.reservations
-        if each.at >= since and each.kind == kind and _in_scope(cap, each, trigger, occurrence, send)
+        if each.at >= since
+        and each.kind in (DecisionOutcome.SEND, kind)
+        and _in_scope(cap, each, trigger, occurrence, send)
     )
 
 
@@ -99,8 +103,13 @@ def _room_at(cap: Cap, counted: list[int], maximum: int, now_ms: int, zone: Zone
 
 
 def reserve(turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, command_id: str) -> None:
-    """Counts a send from now on, and forgets what no window can hold any more."""
+    """Counts a send from now on, and forgets what no window can hold any more.
+
+    A real send takes the place of the same command's earlier record, so that nobody counts it twice.
+    """
     state = turn.state
+    if any(each.command_id == command_id for each in state.reservations):
+        release(turn, command_id)
     since = turn.now_ms - turn.rules.remember_ms
     if state.reservations and state.reservations[0].at <= since:
         state.reservations = [each for each in state.reservations if each.at > since]

@@ -1,8 +1,8 @@
 """The gates of a send, in order: mode, dedupe, suppression, consent, when, holdout, expiry, quiet, cap.
 
 Each gives one recorded answer. The first that does not pass decides; a deferral that would not end before the expiry
-is a drop now, with both answers visible. Members of a holdout and users outside a canary pass on, against
-reservations of their own, and are recorded instead of sent.
+is a drop now, with both answers visible. In shadow, outside a canary and in a holdout the remaining gates are asked
+against the real sends and, on top of these, what was recorded for the same cause; what passes is recorded, not sent.
 """
 
 from collections.abc import Callable
@@ -115,8 +115,29 @@ def _mode(asking: Asking) -> Answer:
 
 
 def _dedupe(asking: Asking) -> Answer:
-    repeated = asking.command_id in asking.turn.state.sent.get(asking.trigger.name, ())
+    sent = asking.turn.state.sent
+    repeated = asking.command_id in sent.get(asking.trigger.name, ())
+    kind = _recorded_as(asking)
+    if kind is not None and not repeated:
+        repeated = asking.command_id in sent.get(recorded_key(kind, asking.trigger.name), ())
     return Answer(Gate.DEDUPE, False, asking.command_id) if repeated else _FIRST
+
+
+def recorded_key(kind: DecisionOutcome, trigger: str) -> str:
+    """Under which key a state remembers commands that were only recorded; no trigger's name has a space."""
+    return f"{kind} {trigger}"
+
+
+def _recorded_as(asking: Asking) -> DecisionOutcome | None:
+    """What the send is recorded as if it passes; None where it is really sent. The holdout is asked further down."""
+    if asking.verdict.outcome is DecisionOutcome.SHADOW:
+        return DecisionOutcome.SHADOW
+    return DecisionOutcome.HELD_OUT if _held_out_by(asking) is not None else None
+
+
+def _held_out_by(asking: Asking) -> tuple[str, float] | None:
+    user_id = asking.turn.state.user_id
+    return next((each for each in asking.trigger.holdouts if in_holdout(each[0], user_id, each[1])), None)
 
 
 def _suppression(asking: Asking) -> Answer:
@@ -168,13 +189,13 @@ def _shown(context: Context, metric: str, part: str) -> float | str | None:
 
 
 def _holdout(asking: Asking) -> Answer:
-    user_id = asking.turn.state.user_id
-    for name, percent in asking.trigger.holdouts:
-        if in_holdout(name, user_id, percent):
-            if asking.verdict.outcome is DecisionOutcome.SEND:
-                asking.verdict.outcome, asking.verdict.reason = DecisionOutcome.HELD_OUT, Reason.HOLDOUT
-            return Answer(Gate.HOLDOUT, True, f"held out by {name}", f"{percent:g}%")
-    return _NOT_HELD_OUT
+    found = _held_out_by(asking)
+    if found is None:
+        return _NOT_HELD_OUT
+    if asking.verdict.outcome is DecisionOutcome.SEND:
+        asking.verdict.outcome, asking.verdict.reason = DecisionOutcome.HELD_OUT, Reason.HOLDOUT
+    name, percent = found
+    return Answer(Gate.HOLDOUT, True, f"held out by {name}", f"{percent:g}%")
 
 
 def _expiry(asking: Asking) -> Answer:
@@ -185,24 +206,26 @@ def _expiry(asking: Asking) -> Answer:
 
 
 def _quiet(asking: Asking) -> Answer:
+    """A deferral ends outside all periods that defer: what drops is asked there again (settled case 25)."""
     quiet = asking.trigger.quiet
     if not quiet:
         return _NEVER_QUIET
     now_ms, user_zone = asking.turn.now_ms, asking.turn.zone()
     wall = reading(user_zone, now_ms)
     zones = [zone_named(each.period.zone) if each.period.zone else None for each in quiet]
+    placed = [(each, zone or user_zone) for each, zone in zip(quiet, zones, strict=True)]
     holding = [
-        each
-        for each, zone in zip(quiet, zones, strict=True)
-        if covers(each.period, wall if zone is None else reading(zone, now_ms))
+        each for each, zone in placed if covers(each.period, wall if zone is user_zone else reading(zone, now_ms))
     ]
     local = f"{wall.hour:02d}:{wall.minute:02d} {user_zone.key}"
     if not holding:
         return Answer(Gate.QUIET, True, local)
-    until = first_outside([(each.period, z or user_zone) for each, z in zip(quiet, zones, strict=True)], now_ms)
-    if all(each.over == "defer" for each in holding):
+    drops = [each for each in holding if each.over == "drop"]
+    ending = [(each.period, zone) for each, zone in placed if drops or each.over == "defer"]
+    until = first_outside(ending, now_ms)
+    if not drops:
         asking.verdict.outcome, asking.verdict.until = DecisionOutcome.DEFER, until
-    return Answer(Gate.QUIET, False, local, str(holding[0].period), None, until)
+    return Answer(Gate.QUIET, False, local, str((drops or holding)[0].period), None, until)
 
 
 def _cap(asking: Asking) -> Answer:

@@ -94,10 +94,10 @@ def _count(
     """Reserves in the caps, remembers the command's id, and opens the goal."""
     state = turn.state
     reserve(turn, trigger, occurrence, step, str(outcome), name)
-    if outcome is DecisionOutcome.SEND:
-        ids = state.sent.setdefault(trigger.name, [])
-        ids.append(name)
-        del ids[:-MAX_COMMAND_IDS]
+    sent = outcome is DecisionOutcome.SEND
+    ids = state.sent.setdefault(trigger.name if sent else gates.recorded_key(outcome, trigger.name), [])
+    ids.append(name)
+    del ids[:-MAX_COMMAND_IDS]
     if trigger.goal is not None and outcome is not DecisionOutcome.SHADOW:
         state.goals = [goal for goal in state.goals if goal.until >= turn.now_ms][-MAX_GOALS + 1 :]
         state.goals.append(

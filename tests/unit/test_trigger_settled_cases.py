@@ -358,3 +358,55 @@ def test_an_occurrence_is_over_with_its_last_send_however_its_branches_are_writt
     for moment in ("2026-01-05 12:00", "2026-01-05 13:00"):  # late: the ping's send of 10:30, the crossing of 11:00
         world.take(world.evaluator.fire_due(world.state, at(moment)))
     assert [each.occurrence for each in world.decisions] == ['["u1","e2"]', '["u1","e1"]']
+
+
+NIGHT_AND_HOLIDAYS = """
+trigger: t
+purpose: marketing
+on: ping
+expires: 5d
+quiet: [{from: "21:00", to: "08:00"}, {from: "2026-12-24", through: "2026-12-26", over: drop}]
+send: a
+"""
+
+
+@pytest.mark.parametrize(
+    ("zone", "due", "eight"),
+    [
+        ("UTC", "2026-12-23 22:00", "2026-12-24 08:00:00"),
+        ("America/New_York", "2026-12-24 03:00", "2026-12-24 13:00:00"),
+    ],
+)
+def test_25_what_a_night_holds_is_dropped_in_the_holidays_that_it_ends_in(zone: str, due: str, eight: str) -> None:
+    world = World(NIGHT_AND_HOLIDAYS, zone=zone)
+    world.event(due, "ping")
+    world.until("2026-12-30 00:00")
+    decided = [(f"{each.decided_at:%Y-%m-%d %H:%M:%S}", each.outcome, each.reason) for each in world.decisions]
+    assert decided == [(f"{due}:00", "defer", "quiet"), (eight, "drop", "quiet")]
+    assert world.decisions[1].gates[-1].limit == "2026-12-24 through 2026-12-26"
+
+
+def test_25_holidays_that_hold_end_in_a_night_that_drops() -> None:
+    text = NIGHT_AND_HOLIDAYS.replace(", over: drop}]", "}]").replace('to: "08:00"}', 'to: "08:00", over: drop}')
+    world = World(text)
+    world.event("2026-12-24 10:00", "ping")
+    world.until("2026-12-30 00:00")
+    decided = [(f"{each.decided_at:%m-%d %H:%M}", each.outcome, each.reason) for each in world.decisions]
+    assert decided == [("12-24 10:00", "defer", "quiet"), ("12-27 00:00", "drop", "quiet")]
+
+
+def test_25_a_cap_s_deferral_ends_in_a_period_that_drops() -> None:
+    quiet = "quiet: {from: '11:00', to: '12:00', over: drop}"
+    world = World(f"{PING}cap: {{max: 1, per: 1h, over: defer}}\n{quiet}\nsend: a\n")
+    world.event("2026-01-05 10:10", "ping")
+    world.event("2026-01-05 10:20", "ping")
+    world.until("2026-01-06 00:00")
+    assert [reason for _, reason in world.decided] == ["send", "defer cap", "drop quiet"]
+
+
+def test_25_a_drop_says_when_no_period_would_hold_the_send() -> None:
+    world = World(NIGHT_AND_HOLIDAYS)
+    world.event("2026-12-26 10:00", "ping")
+    eligible = world.decisions[0].gates[-1].next_eligible
+    assert eligible is not None
+    assert f"{eligible:%m-%d %H:%M}" == "12-27 08:00"
