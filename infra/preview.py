@@ -11,19 +11,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 
 from infra.apply import read_folder
 from infra.environment import Environment
 from infra.rule_files import NothingFound
 from infra.running import make_dkim_key
+from schemas.addresses import plain_address
 from schemas.codec import DecodeError, parse_json, validate
 from schemas.commands import SendCommand
 from schemas.numbers import whole_numbers
 from schemas.profiles import Profile
 from schemas.rules import text_hash
-from schemas.types import Address
 from schemas.vocabulary import TRANSACTIONAL, DeadLetterCause, LedgerState
 from senders.carrier import Carrier
 from senders.dkim import Signer, load_key
@@ -37,8 +36,6 @@ from triggers.casefile import run_case
 from triggers.diagnostics import InvalidRules
 from triggers.loader import load_rules
 from triggers.rule import Send
-
-_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
 class CannotPreview(ValueError):
@@ -154,9 +151,9 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     where the address is none or no server answers.
     """
     try:
-        _ADDRESS.validate_python(to)
-    except ValidationError:
-        raise CannotPreview("--to: not a plain mail address") from None
+        to = plain_address(to)
+    except ValueError as error:
+        raise CannotPreview(f"--to: {error}") from None
     compiled = read_template(template)
     settings = SenderSettings(**_settings(environment))
     make_dkim_key(environment)

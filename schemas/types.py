@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from schemas.addresses import plain_address
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ADDRESS = re.compile(r"[^\s@<>,;:\"\\()\[\]]{1,64}@[^\s@<>,;:\"\\()\[\]]{1,253}")
 
 
 def _utc(moment: datetime) -> datetime:
@@ -23,14 +24,6 @@ def _no_control(text: str) -> str:
     return text
 
 
-def _address(text: str) -> str:
-    """One plain mailbox. Anything that could end a line or name a second mailbox is refused, never cleaned."""
-    _no_control(text)
-    if len(text) > 254 or not _ADDRESS.fullmatch(text):
-        raise ValueError("not a plain mail address")
-    return text
-
-
 Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
 """A moment, always with an offset on the wire and always UTC in memory."""
 
@@ -43,7 +36,8 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValida
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$")]
 """A name that people write: triggers, templates, purposes, event types."""
 
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(plain_address)]
+"""One plain mailbox that SMTP can carry, its domain in ASCII (A-labels): see `schemas.addresses`."""
 
 Properties = dict[str, Any]
 """Free JSON of a publisher."""

@@ -46,9 +46,7 @@ def text_field(name: str, value: str) -> str:
 
 
 def mailbox_field(name: str, display: str, address: str) -> str:
-    """A field with one mailbox, such as From, with its CRLF; raises HeaderError where the address cannot be written."""
-    if not address.isascii():
-        raise HeaderError(f"{name}: the address needs SMTPUTF8, which delivery does not speak")
+    """A field with one mailbox, such as From, with its CRLF; raises HeaderError where the address could end it."""
     checked(name, address)
     words = _phrase(name, one_line(display))
     return _folded(name, [*words, f"<{address}>"] if words else [address])

@@ -9,13 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime, getaddresses
 
-from pydantic import TypeAdapter
-
-from schemas.types import Address
+from schemas.addresses import plain_address
 from senders import headers, quoted_printable
 from senders.headers import HeaderError
-
-_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +22,15 @@ class Sender:
     address: str
 
     @classmethod
-    def parse(cls, text: str) -> "Sender":
-        """The one mailbox that `text` names, as `Name <address>` or `address`; raises HeaderError otherwise."""
-        mailboxes = getaddresses([headers.one_line(text)])
+    def parse(cls, text: str, field: str = "From") -> "Sender":
+        """The one mailbox of `Name <address>` or `address`; raises HeaderError, which names `field`."""
         try:
-            [(name, address)] = mailboxes
-            _ADDRESS.validate_python(address)
-        except ValueError:  # ValidationError is one too
-            raise HeaderError("From: not one mailbox such as `Shop <mail@shop.example>`") from None
-        return cls(name, ascii_address(address, "From"))
+            [(name, address)] = getaddresses([headers.one_line(text)])
+        except ValueError:
+            raise HeaderError(f"{field}: not one mailbox such as `Shop <mail@shop.example>`") from None
+        if not address:
+            raise HeaderError(f"{field}: not one mailbox such as `Shop <mail@shop.example>`")
+        return cls(name, ascii_address(address, field))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +66,7 @@ def compose(mail: Mail) -> bytes:
     boundary = f"=_{mail.command_id}"
     fields = [
         headers.mailbox_field("From", mail.sender.name, mail.sender.address),
-        headers.mailbox_field("To", "", mail.to),
+        headers.mailbox_field("To", "", ascii_address(mail.to, "To")),
         headers.text_field("Subject", mail.subject),
         headers.field("Date", format_datetime(mail.date)),
         headers.field("Message-ID", mail.message_id),
@@ -85,11 +81,12 @@ def compose(mail: Mail) -> bytes:
     return head + b"\r\n" + b"".join(delimiter + b"\r\n" + part for part in parts) + delimiter + b"--\r\n"
 
 
-def ascii_address(address: str, header: str) -> str:
-    """The address if plain SMTP can carry it (no SMTPUTF8, RFC 6531); raises HeaderError otherwise."""
-    if not address.isascii():
-        raise HeaderError(f"{header}: the address needs SMTPUTF8, which delivery does not speak")
-    return headers.checked(header, address)
+def ascii_address(address: str, field: str) -> str:
+    """The address as plain SMTP carries it, its domain in A-labels; raises HeaderError with the reason otherwise."""
+    try:
+        return plain_address(address)
+    except ValueError as error:
+        raise HeaderError(f"{field}: {error}") from None
 
 
 def _part(media_type: bytes, body: str) -> bytes:

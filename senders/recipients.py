@@ -6,12 +6,14 @@
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection
 
+from schemas.addresses import address_key, plain_address
 from schemas.topics import OUTCOMES, PROFILES
 from senders.ledger import Due
 from senders.pipeline import Case, Recipient
@@ -22,13 +24,13 @@ FEEDS = (PROFILES.name, OUTCOMES.name)
 
 @dataclass(frozen=True, slots=True)
 class AddressHasher:
-    """Turns an address into the key of its suppressions: HMAC-SHA256 of its lower-case form."""
+    """Turns an address into the key of its suppressions: HMAC-SHA256 of the one form of all its spellings."""
 
     secret: bytes
 
     def __call__(self, address: str) -> bytes:
-        """The same for every spelling in upper and lower case; nothing about the address without the secret."""
-        return hmac.new(self.secret, address.lower().encode(), hashlib.sha256).digest()
+        """The same for upper and lower case, U-labels and A-labels; nothing about the address without the secret."""
+        return hmac.new(self.secret, address_key(address).encode(), hashlib.sha256).digest()
 
 
 async def read_cases(
@@ -70,7 +72,14 @@ async def _recipients(connection: AsyncConnection[Any], users: Iterable[str]) ->
         "SELECT user_id, address, zone, locale, attributes, consent FROM recipients WHERE user_id = ANY(%s)",
         [list(users)],
     )
-    return {row[0]: Recipient(*row) async for row in cursor}
+    return {user_id: Recipient(user_id, _plain(address), *rest) async for user_id, address, *rest in cursor}
+
+
+def _plain(address: str | None) -> str | None:
+    """The address with its domain in ASCII, also where it was kept before domains were. What cannot be, stays."""
+    with suppress(ValueError):
+        return address and plain_address(address)
+    return address
 
 
 async def _as_of(connection: AsyncConnection[Any], partitions: Iterable[int]) -> dict[int, datetime]:

@@ -79,7 +79,10 @@ class Template:
         html = self.html.render(names)
         if self.preheader is not None:
             html = _with_preheader(html, self.preheader.render(names))
-        return Content(self.sender, one_line(self.subject.render(names)), html, self.text.render(names))
+        subject = one_line(self.subject.render(names))
+        if not subject:
+            raise TemplateError(DeliveryReason.HEADER, "Subject: blank with this data", self.subject.offset)
+        return Content(self.sender, subject, html, self.text.render(names))
 
 
 class _Compiled(NamedTuple):

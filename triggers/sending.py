@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from schemas.addresses import plain_address
 from schemas.commands import command_id
-from schemas.types import Address
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers import gates
 from triggers.caps import reserve
@@ -18,7 +16,6 @@ from triggers.turn import Turn, same_fields
 MAX_COMMAND_IDS = 128
 MAX_GOALS = 64
 _RECORDED = frozenset({DecisionOutcome.SEND, DecisionOutcome.SHADOW, DecisionOutcome.HELD_OUT})
-_ADDRESS: TypeAdapter[str] = TypeAdapter(Address)
 
 
 def send(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, paused: frozenset[str]) -> bool:
@@ -68,9 +65,9 @@ def _fill(asking: gates.Asking) -> _Filled | None:
 
 def _address(text: str) -> str:
     try:
-        return _ADDRESS.validate_python(text)
-    except ValidationError:
-        raise EvaluationError("not a plain mail address") from None
+        return plain_address(text)
+    except ValueError as error:
+        raise EvaluationError(str(error)) from None
 
 
 def _message(trigger: Trigger, occurrence: Occurrence, step: Send, name: str, filled: _Filled) -> Message:

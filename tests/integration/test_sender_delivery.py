@@ -137,6 +137,30 @@ def test_transactional_mail_needs_no_consent_and_an_address_of_the_rule_wins(del
     assert parsed(raw)["Auto-Submitted"] == "auto-generated"
 
 
+def test_a_line_break_in_a_subject_becomes_a_blank(delivery: Harbour) -> None:
+    template = delivery.publish_template("---\nsubject: '{{ word }}'\n---\nx\n--- text ---\nx\n")
+    command = send(delivery, a_command(delivery.publish_user(), template, data={"word": "a\r\nBcc: x@example.net"}))
+    delivery.wait_for(command, LedgerState.ACCEPTED)
+    [raw] = delivery.mails(command)
+    assert (parsed(raw)["Subject"], parsed(raw)["Bcc"]) == ("a Bcc: x@example.net", None)
+
+
+def test_an_address_at_a_domain_with_other_letters_gets_mail_and_is_suppressed_in_every_spelling(
+    delivery: Harbour, template: str
+) -> None:
+    user = delivery.publish_user(address="ann@bücher.example")
+    first = send(delivery, a_command(user, template))
+    delivery.wait_for(first, LedgerState.ACCEPTED)
+    [raw] = delivery.mails(first)
+    assert parsed(raw)["To"] == "ann@xn--bcher-kva.example"
+    said = Outcome(id="b1", command_id=first.id, user_id=user, kind=OutcomeKind.COMPLAINED, time=datetime.now(UTC))
+    delivery.publish(OUTCOMES.name, user, said)
+    wait_until(lambda: delivery.rows("SELECT 1 FROM suppressions WHERE command_id = %s", first.id), "a suppression")
+    again = delivery.publish_user(address="Ann@XN--BCHER-KVA.example")
+    withheld = send(delivery, a_command(again, template))
+    assert delivery.wait_for(withheld, LedgerState.SUPPRESSED, LedgerState.ACCEPTED) == LedgerState.SUPPRESSED
+
+
 def test_a_profile_published_at_the_same_moment_as_the_command_is_waited_for(delivery: Harbour, template: str) -> None:
     commands = []
     for _ in range(10):
@@ -210,13 +234,12 @@ def test_an_expired_command_is_not_sent(delivery: Harbour, template: str) -> Non
 def test_a_mail_that_cannot_be_made_fails_with_the_reason(delivery: Harbour, template: str) -> None:
     user = delivery.publish_user()
     broken = delivery.publish_template("---\nsubject: s\n---\n{% if %}\n--- text ---\n")
-    header = delivery.publish_template("---\nsubject: '{{ word }}'\n---\nx\n--- text ---\nx\n")
+    header = delivery.publish_template("---\nsubject: '{% if none %}x{% endif %}'\n---\nx\n--- text ---\nx\n")
     cases = [
         (a_command(user, template, data={}), "undefined", "word"),
         (a_command(user, "0" * 32), "template_missing", "hello"),
         (a_command(user, broken), "template_invalid", None),
-        (a_command(user, header, data={"word": "a\r\nBcc: x@example.net"}), "header", None),
-        (a_command(delivery.publish_user(address="zoë@example.net"), template), "address", None),
+        (a_command(user, header), "header", None),
         (a_command(user, template, channel="sms"), "channel", "sms"),
     ]
     for command, expected, detail in cases:

@@ -1,5 +1,6 @@
 """Mails as bytes: what a standard parser reads back, and what is refused."""
 
+import re
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.header import decode_header, make_header
@@ -128,9 +129,28 @@ def test_no_body_line_has_more_than_76_bytes_where_a_blank_ends_it() -> None:
     assert not [row for row in rows if row.endswith((b" ", b"\t")) or row == b"."]
 
 
-def test_an_address_beyond_ascii_is_refused_because_smtputf8_is_not_spoken() -> None:
-    with pytest.raises(HeaderError, match="SMTPUTF8"):
+def test_a_local_part_beyond_ascii_is_refused_because_smtputf8_is_not_spoken() -> None:
+    with pytest.raises(HeaderError, match=r"To: .* SMTPUTF8"):
         compose(mail(to="zoë@example.net"))
+
+
+def test_a_domain_with_other_letters_is_written_in_a_labels() -> None:
+    composed = compose(mail(to="ann@bücher.example", sender=Sender.parse("Läden <shop@läden.example>")))
+    assert b"\r\nTo: ann@xn--bcher-kva.example\r\n" in composed
+    assert parsed(composed)["From"].addresses[0].addr_spec == "shop@xn--lden-loa.example"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Shop <zoë@shop.example>", "Reply-To: the part before the @ must be ASCII"),
+        ("Shop <a\u200b@shop.example>", "U+200B (ZERO WIDTH SPACE)"),
+        ("Shop <a@shop..example>", "an empty part"),
+    ],
+)
+def test_a_mailbox_that_cannot_be_written_is_refused_with_the_reason(text: str, told: str) -> None:
+    with pytest.raises(HeaderError, match=re.escape(told)):
+        Sender.parse(text, "Reply-To")
 
 
 @pytest.mark.parametrize("text", ["", "not an address", "a@b@c", "Shop <>", "one@x.example, two@x.example"])

@@ -110,6 +110,8 @@ def test_send_test_mails_the_template_signed(template: Path, tmp_path: Path, els
         done = run("send-test", template, "--to", "ann@mail.example")
         assert (done.exit_code, done.stdout.split(" 250")[0]) == (0, f"accepted by 127.0.0.1:{sink.port}:")
         [mail] = list(sink.messages())
+        assert run("send-test", template, "--to", "ann@BÜCHER.example").exit_code == 0
+        assert [each.rcpt_to for each in sink.messages()] == ["ann@mail.example", "ann@xn--bcher-kva.example"]
         refused = run("send-test", template, "--to", "550@mail.example")
         assert (refused.exit_code, refused.stdout.split(" 550 5.1.1")[0]) == (1, f"refused by 127.0.0.1:{sink.port}:")
     parsed = message_from_bytes(mail.raw, policy=policy.default)
@@ -129,3 +131,5 @@ def test_a_silent_server_and_a_wrong_address_are_told(template: Path, elsewhere:
     assert told.startswith("no mail server answers at 127.0.0.1:")
     assert told.endswith("`ebbtide run sink` starts one here")
     assert str(run("send-test", template, "--to", "a b").exception) == "--to: not a plain mail address"
+    told = str(run("send-test", template, "--to", "zoë@mail.example").exception)
+    assert told == "--to: the part before the @ must be ASCII; anything else needs SMTPUTF8, which delivery lacks"
