@@ -1,7 +1,7 @@
 """`ebbtide check`: everything there is to say about a folder of rules and templates, as text, JSON or annotations."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import orjson
@@ -17,6 +17,9 @@ from triggers.diagnostics import Diagnostic, Report, counted, nearest, quoted
 from triggers.loader import Findings, inspect
 from triggers.rule import Send, Trigger
 
+MAX_NAMES = 40
+"""Rules that one note names."""
+_OF_MANY = "order-sensitive"
 _GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
 
 
@@ -106,7 +109,7 @@ def show(console: Console, checked: Checked, form: Format, *, costs: bool = Fals
     if form is Format.JSON:
         console.file.write(orjson.dumps(as_json(checked), option=orjson.OPT_INDENT_2).decode() + "\n")
     elif form is Format.GITHUB:
-        for each in checked.found:
+        for each in summarised(checked.found):
             console.file.write(annotation(each) + "\n")
     else:
         _show_text(console, checked, costs=costs)
@@ -126,9 +129,30 @@ def as_json(checked: Checked) -> dict[str, object]:
     }
 
 
+def summarised(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The findings as people read them: what is noted of many rules alike is one note that names them."""
+    told: list[Diagnostic] = []
+    by_hint: dict[str, list[Diagnostic]] = {}
+    for each in found:
+        if each.code == _OF_MANY:
+            by_hint.setdefault(each.hint, []).append(each)
+        else:
+            told.append(each)
+    return told + [notes[0] if len(notes) == 1 else _one_note(notes) for notes in by_hint.values()]
+
+
+def _one_note(notes: Sequence[Diagnostic]) -> Diagnostic:
+    names = [each.message.partition("`: ")[0].removeprefix("`") for each in notes]
+    more = f" and {len(names) - MAX_NAMES} more, which --format json names" if len(names) > MAX_NAMES else ""
+    settled = "beyond their `settle`, " if not notes[0].hint else ""
+    message = f"{counted(len(names), 'rule')}: {settled}an event that arrives late can change the answer: "
+    return replace(notes[0], message=f"{message}{', '.join(names[:MAX_NAMES])}{more}")
+
+
 def _show_text(console: Console, checked: Checked, *, costs: bool) -> None:
-    hints = {each.hint: each for each in checked.found if each.severity == "note" and each.hint}
-    for each in checked.found:
+    found = summarised(checked.found)
+    hints = {each.hint: each for each in found if each.severity == "note" and each.hint}
+    for each in found:
         told = str(each) if each.severity == "note" else each.render()
         console.print(told, markup=False, soft_wrap=True)
         if hints.get(each.hint) is each:  # the same for many rules: once is enough, after the last of them

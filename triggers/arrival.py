@@ -27,7 +27,8 @@ def order_note(trigger: Trigger) -> str:
 def order_hint(trigger: Trigger) -> str:
     """What to write so that late events still count."""
     late = "settle: 1m decides a minute later, and counts what arrives late within it"
-    return "" if trigger.settle_ms else f"{late}; without it, nothing is wrong"
+    known = "without it, nothing is wrong: a comment `# ebbtide: allow order-sensitive` in the rule says so"
+    return "" if trigger.settle_ms else f"{late}; {known}"
 
 
 def _reasons(trigger: Trigger) -> Iterator[str]:

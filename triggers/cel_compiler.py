@@ -170,6 +170,7 @@ def _map(w: Writer, node: MapOf) -> Code:
 
 
 def _index(w: Writer, node: Index) -> Code:
+    cel_names.refuse_field_in_brackets(w, node)
     operand, index = w.code(node.operand), w.code(node.index)
     w.require(operand, ("list", "map"), node.offset, "[]")
     keys = ("int", "uint", "double", "string", "bool") if operand.type != "list" else ("int", "uint", "double")

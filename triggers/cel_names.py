@@ -3,8 +3,9 @@
 import difflib
 from typing import cast
 
+from triggers import cel_hints
 from triggers import cel_types as table
-from triggers.cel_tree import Call, Expr, Name, Select, SyntaxProblem
+from triggers.cel_tree import Call, Expr, Index, Literal, Name, Select, SyntaxProblem
 from triggers.cel_types import Code, event_field, has_event_field
 from triggers.cel_values import TYPES
 from triggers.cel_writer import Writer
@@ -34,6 +35,17 @@ def select(w: Writer, node: Select) -> Code:
     operand = w.code(node.operand)
     w.require(operand, ("map",), node.offset, f".{node.field}")
     return Code(f"field({operand.text}, {node.field!r})", "dyn")
+
+
+def refuse_field_in_brackets(w: Writer, node: Index) -> None:
+    """Raises SyntaxProblem for `event["total"]`: fields of rules' names stand behind a dot."""
+    if w.scope.strict or not _is_root(w, node.operand):
+        return
+    root = _root(w, cast(Name, node.operand))
+    field = node.index.value if isinstance(node.index, Literal) else None
+    plain = field if isinstance(field, str) and field.isidentifier() and field.isascii() else ""
+    hint = f"write {root}.{plain}" if plain else f"a field of {root} is named behind a dot, as in {root}.plan"
+    raise SyntaxProblem("cel-name", f"`{root}[…]`: fields of `{root}` stand behind a dot", node.operand.offset, hint)
 
 
 def has(w: Writer, node: Call) -> Code:
@@ -86,7 +98,9 @@ def _root(w: Writer, node: Name) -> str:
 
 
 def _root_meant(w: Writer, name: str) -> str:
-    """What may be meant: a root misspelt, or a field or definition whose root was left out."""
+    """What may be meant: another language's constant, a root misspelt, or a field whose root was left out."""
+    if constant := cel_hints.constant(name):
+        return constant
     if difflib.get_close_matches(name, table.ROOTS, n=1, cutoff=0.75):
         return nearest(name, table.ROOTS)
     fields = [quoted(f"{root}.{name}") for root in ("event", "user", "score", "segment") if root in w.scope.roots]

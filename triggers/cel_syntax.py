@@ -4,13 +4,12 @@ An LALR grammar by lark; nodes are built as the parser reduces, so no depth of i
 bounds below are met while reading. Left out of CEL: messages (`M{…}`).
 """
 
-import re
 from typing import Any, cast
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.exceptions import LarkError
 
-from triggers import cel_literals
+from triggers import cel_hints, cel_literals
 from triggers.cel_literals import position
 from triggers.cel_tree import (
     Binary,
@@ -219,32 +218,11 @@ def _over(value: object) -> bool:
     return value.__class__ is int and value == 2**63
 
 
-_MISTAKES = {
-    "=": "compare with ==",
-    "&": "write &&",
-    "|": "write ||",
-    "'": "a text is not closed",
-    '"': "a text is not closed",
-    "{": "there are no messages",
-}
-_SWAPPED = {"=>": "write >=", "=<": "write <="}
-_CURLY = dict.fromkeys("“”‘’„", "write straight quotes")
-_DURATION = re.compile(r"(?<![\w.])([0-9]+)([dhms])(?!\w)")
-_UNITS = {"d": "days", "h": "hours"}
-_WORDS = {"and": "&&", "or": "||", "not": "!", "is": "=="}
-
-
 def _unexpected(error: UnexpectedInput, text: str) -> SyntaxProblem:
     token = getattr(error, "token", None)
     if token is not None and token.type == "$END":
         return SyntaxProblem("cel-syntax", "the expression ends too early", len(text.rstrip()))
     offset = min(error.pos_in_stream or 0, len(text) - 1)
     found = str(token) if token is not None else text[offset]
-    hint = _SWAPPED.get(text[offset : offset + 2]) or (_MISTAKES | _CURLY).get(found[:1], "")
-    if found in _WORDS:
-        hint = f"write {_WORDS[found]}"
-    if amount := _DURATION.search(text[: offset + 2]):
-        number, unit = amount[1], amount[2]
-        hint = f"write {_UNITS[unit]}({number})" if unit in _UNITS else f'write duration("{number}{unit}")'
-    shown = "".join(c if c.isprintable() else "?" for c in found[:20])
-    return SyntaxProblem("cel-syntax", f"`{shown}` is not expected here", offset, hint)
+    message = f"{cel_hints.shown(text, offset, found)} is not expected here"
+    return SyntaxProblem("cel-syntax", message, offset, cel_hints.hint_at(text, offset, found))

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 
 from schemas.numbers import whole
 from triggers.cel_compiler import Compiled, compile_tree
+from triggers.cel_hints import foreign
 from triggers.cel_runtime import FAILURES, EvaluationError, reason
 from triggers.cel_syntax import parse
 from triggers.cel_time import timestamp_text
@@ -173,7 +174,10 @@ def _as_json(value: Any, left: list[int]) -> Any:
 
 def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Condition:
     """The condition; raises SyntaxProblem, and nothing else, for any text that is none."""
-    tree = parse(text)
+    try:
+        tree = parse(text)
+    except SyntaxProblem as problem:
+        raise foreign(text, kind, problem) from None
     code = compile_tree(tree, scope or Scope())
     if code.type != "dyn" and kind != "any" and code.type not in _TYPES[kind]:
         compared = kind == "truth" and code.type in ("int", "double") and len(text) <= _SHORT

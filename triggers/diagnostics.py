@@ -4,6 +4,7 @@ import difflib
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 CODES: dict[str, str] = {
@@ -61,6 +62,7 @@ CODES: dict[str, str] = {
     "lone-purpose": "a purpose that no other trigger has",
     "costly-expression": "an expression that may take more than half of the steps that one may",
     "order-sensitive": "an answer that the order of arrival can change",
+    "allow": "a comment `# ebbtide: allow CODE` that names no warning and no note",
     "unknown-event": "an event that the catalogue does not have",
     "unknown-property": "a property that the catalogue's event does not have",
     "property-type": "a property compared or given as another type than the catalogue says",
@@ -75,7 +77,7 @@ CODES: dict[str, str] = {
 WARNINGS = frozenset(
     {
         *("negated-optional", "never-fires", "cap-unreachable", "unheard-event", "nested-properties"),
-        *("score-as-attribute", "template-attribute"),
+        *("score-as-attribute", "template-attribute", "allow"),
         *("unused-policy", "unused-definition", "unfed-event", "misspelt-purpose", "empty-file"),
         *("not-read", "unused-template"),
     }
@@ -188,6 +190,15 @@ class Report:
     def silence(self, index: int) -> None:
         """Tells nothing more about a place whose problem is told at another."""
         self._not_yaml.add(index)
+
+    def document(self, line: int) -> int:
+        """The number of the document that a line is in, where lines `---` part them."""
+        return bisect_right(self._borders, line)
+
+    @cached_property
+    def _borders(self) -> list[int]:
+        lines = self.source.text.split("\n")
+        return [number for number, line in enumerate(lines, 1) if line == "---" or line.startswith(("--- ", "---\t"))]
 
     def _excerpt(self, row: int, column: int) -> str:
         end = self._starts[row + 1] - 1 if row + 1 < len(self._starts) else len(self.source.text)

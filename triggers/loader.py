@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from schemas.rules import text_hash
 from triggers import reader
+from triggers.allowances import Allowances, without_allowed
 from triggers.arrival import order_hint, order_note
 from triggers.cap_doubts import find_cap_doubts
 from triggers.case_doubts import find_case_doubts
@@ -135,9 +136,11 @@ def inspect(
     """Everything there is to say about the files, more than loading needs to know.
 
     `catalogue` are the files that say which events there are; without one, every event is taken to exist, and those of
-    cases are held against what rules listen to. What is only doubtful is looked for once nothing is wrong.
+    cases are held against what rules listen to. What is only doubtful is looked for once nothing is wrong; a
+    rule that is wrong has no notes. What a document's comments allow is left out.
     """
     found = _read(files, dict(templates))
+    allowed = {report.source.path: Allowances(report) for report in found.reports}
     events, reports = read_catalogue(catalogue)
     if events is not None:
         for parts, _, trigger in found.documents:
@@ -154,8 +157,12 @@ def inspect(
             find_case_doubts([parts for parts, _, _ in found.documents], found.scores)
             find_unfed(found.documents, written)
     notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents]), *purposes])
-    costly = costs([(parts, node) for parts, node, _ in found.documents])
-    return Findings(found.diagnostics(), notes, tuple(found.triggers.values()), costly)
+    return Findings(
+        without_allowed(found.diagnostics(), allowed),
+        without_allowed(notes, allowed),
+        tuple(found.triggers.values()),
+        costs([(parts, node) for parts, node, _ in found.documents]),
+    )
 
 
 def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
@@ -167,11 +174,19 @@ def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
 
 
 def _order_notes(written: Sequence[Written]) -> Iterator[Diagnostic]:
+    reports = {each.report.source.path: each.report for each in written}
+    wrong = {
+        (path, report.document(found.line))
+        for path, report in reports.items()
+        for found in report.diagnostics
+        if found.severity == "error"
+    }
     for each in written:
         note, hint = order_note(each.trigger), order_hint(each.trigger)
-        if note:
-            message = f"{quoted(each.trigger.name)}: {note}"
-            yield each.report.at(each.node.index, "order-sensitive", message, hint)
+        message = f"{quoted(each.trigger.name)}: {note}"
+        found = each.report.at(each.node.index, "order-sensitive", message, hint)
+        if note and (found.path, each.report.document(found.line)) not in wrong:
+            yield found
 
 
 def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
@@ -255,13 +270,23 @@ def _check_references(found: _Files, report: Report, references: References) -> 
     for named, known, kind in checks:
         for name, index in named:
             if name not in known:
-                hint = nearest(name, known) or _HOW_TO_DEFINE.get(kind, "a document `{kind}: {name}` makes one")
+                hint = _nearest_name(kind, name, known) or _HOW_TO_DEFINE.get(
+                    kind, "a document `{kind}: {name}` makes one"
+                )
                 message = f"there is no {kind} {quoted(name)}"
                 report.add(index, f"unknown-{kind}", message, hint.format(kind=kind, name=name))
     for metric, kept, index in references.metrics:
         if metric in found.metrics and not _keeps(found.metrics[metric], kept):
             hint = f"give it `{kept}: EXPR`, as in {kept}: event.{'total' if kept == 'sum' else 'sku'}"
             report.add(index, "metric-field", f"the metric {quoted(metric)} keeps no `{kept}`", hint)
+
+
+def _nearest_name(kind: str, name: str, known: AbstractMapping[str, object]) -> str:
+    """The hint for a name that nothing has; a template's is tried without its folder and its ending."""
+    stem = name.rpartition("/")[2].partition(".")[0]
+    if kind == "template" and stem in known:
+        return f"write {stem}: a template is named without its folder and its ending"
+    return nearest(name, known)
 
 
 def _keeps(metric: Metric, kept: str) -> bool:

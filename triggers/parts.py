@@ -105,7 +105,8 @@ class Parts:
 
     def cap(self, node: Node, *, scope_required: bool = False) -> Cap | None:
         """`{max, per, scope, over}`."""
-        read = Reader(self.report, node, "cap", language.keys("CAP"), example="{max: 1, per: 3d}")
+        meant = shapes.cap_meant(node.text) if isinstance(node, Scalar) else ""
+        read = Reader(self.report, node, "cap", language.keys("CAP"), example=meant or "{max: 1, per: 3d}")
         scope = "trigger"
         if "scope" in read or not scope_required:
             scope = read.optional("scope", lambda n: reader.choice(n, "scope", _SCOPES, ("brand",)), scope)
@@ -126,7 +127,7 @@ class Parts:
         return reader.shape(node, "per", "invalid-window", shapes.window)
 
     def _maximum(self, node: Node) -> int | Condition:
-        if isinstance(node, Scalar) and isinstance(node.value, int) and not isinstance(node.value, bool):
+        if isinstance(node, Scalar) and node.value.__class__ in (int, float):
             return reader.whole(node, "max", 0, 1_000)
         return self.expressions.compile(node, "max", "number", ROOTS)
 
@@ -141,7 +142,8 @@ class Parts:
         where = read.optional("zone", zone, None)
         over = self._over(read, "defer")
         if "through" in read:
-            return Quiet(self._dates(node, read, where), over)
+            dates = self._dates(node, read, where)
+            return None if dates is None else Quiet(dates, over)
         start = read.required("from", lambda n: self._clock(n, "from"), None)
         end = read.required("to", lambda n: self._clock(n, "to"), None)
         if start is None or end is None:
@@ -151,13 +153,15 @@ class Parts:
         days = read.optional("days", lambda n: frozenset(reader.several(self.report, n, self._weekday)), None)
         return Quiet(shapes.DailyPeriod(start, end, days, where), over)
 
-    def _dates(self, node: Node, read: Reader, zone: str | None) -> shapes.DatePeriod:
+    def _dates(self, node: Node, read: Reader, zone: str | None) -> shapes.DatePeriod | None:
         first = read.required("from", lambda n: self._date(n, "from"), None)
         last = read.required("through", lambda n: self._date(n, "through"), None)
         for key in ("to", "days"):
             if key in read:
                 raise Problem(read.place(key), "conflict", f"`{key}` does not go with `through`")
-        if first is None or last is None or last < first:
+        if first is None or last is None:
+            return None
+        if last < first:
             raise Problem(node.index, "invalid-period", "a period of dates goes from a date through one not before it")
         return shapes.DatePeriod(first, last, zone)
 
@@ -191,6 +195,8 @@ class Parts:
         if isinstance(node, Scalar):
             template = self._template(node)
             return Send(template, template, self.templates.get(template, ""))
+        if isinstance(node, Sequence):
+            raise reader.wrong(node, "send", "one message", "write several as steps, as in steps: [send: welcome]")
         read = Reader(self.report, node, "send", language.keys("MESSAGE"), ("webhook",))
         if isinstance(node, Mapping) and "webhook" in node.items:
             return None
@@ -237,6 +243,7 @@ class Parts:
         self._sequence(node, program, "steps")
         written = sum(not isinstance(step, Jump) for step in program)
         if written > MAX_STEPS:
+            self.unsure_of_sends = True
             raise Problem(node.index, "invalid-value", f"{written} steps, more than {MAX_STEPS}", "split the rule")
         return tuple(program)
 
@@ -253,7 +260,7 @@ class Parts:
         keys = language.keys("SEND_STEP", "WAIT_STEP", "IF_STEP")
         read = Reader(self.report, node, "a step", keys, _LATER_STEPS)
         kinds = [key for key in _STEPS if key in read]
-        if any(key in read for key in _LATER_STEPS) or any(map(read.misspelt, _STEPS)):
+        if any(key in read for key in _LATER_STEPS) or any(map(read.misspelt, _STEPS)) or read.unread:
             self.unsure_of_sends = True
             return
         if len(kinds) != 1:
@@ -272,6 +279,7 @@ class Parts:
 
     def _exit(self, node: Scalar) -> Exit:
         word, _, rest = node.text.partition(" ")
+        self.unsure_of_sends |= node.text != "exit"
         if word in _STEPS:
             hint = f"a colon and a blank follow the key, as in {word}: {rest or '…'}"
             raise Problem(node.index, "invalid-value", f"{quoted(node.text)} is no step", hint)

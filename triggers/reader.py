@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Callable, Collection
-from collections.abc import Mapping as AbstractMapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from triggers import shapes
 from triggers.cel_tree import SyntaxProblem
 from triggers.cel_writer import Scope
+from triggers.characters import look_alike, named, retype
 from triggers.conditions import Condition, Kind, compile_condition, unguarded_negations
 from triggers.diagnostics import Problem, Report, nearest, quoted
+from triggers.foreign_keys import key_hint
 from triggers.yaml_tree import Mapping, Node, Scalar, Sequence
 
 T = TypeVar("T")
@@ -18,7 +19,6 @@ D = TypeVar("D")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_TEXT = 4_000
-_NO_GUESSES: AbstractMapping[str, str] = {}
 
 
 @dataclass(slots=True)
@@ -56,10 +56,7 @@ class References:
 
 
 class Reader:
-    """One mapping being read. Unknown keys are told at once, with the nearest known one, which is then not missed.
-
-    `guesses` are words that are often tried for a key and are not like it.
-    """
+    """One mapping being read. Unknown keys are told at once, with the nearest known one, which is then not missed."""
 
     def __init__(
         self,
@@ -69,7 +66,6 @@ class Reader:
         keys: Collection[str],
         later: Collection[str] = (),
         example: str = "",
-        guesses: AbstractMapping[str, str] = _NO_GUESSES,
     ) -> None:
         if not isinstance(node, Mapping):
             raise wrong(node, what, "a mapping of keys to values", example and f"as in {example}")
@@ -78,11 +74,13 @@ class Reader:
         self.what = what
         self._example = example
         self._hints: set[str] = set()
+        self.unread = not (set(keys) | set(later)).intersection(node.items)
+        """Whether it has no key that is known, so that what is missing is what the unknown ones were meant to say."""
         for key, place in node.keys.items():
             if key in later:
                 report.add(place.index, "not-yet", f"`{key}` in {what} is not yet supported", "take it out for now")
             elif key not in keys:
-                hint = nearest(guesses.get(key, key), keys)
+                hint = key_hint(what, key, keys)
                 report.add(place.index, "unknown-key", f"{quoted(key)} is no key of {what}", hint)
                 self._hints.add(hint)
 
@@ -105,8 +103,8 @@ class Reader:
         return guarded(self.report, lambda: parse(node), default)
 
     def required(self, key: str, parse: Callable[[Node], T], default: D, example: str = "") -> T | D:
-        """As `optional`, but a missing key is told, with how it is written, unless a misspelt one was told."""
-        if key not in self.node.items and not self.misspelt(key):
+        """As `optional`, but a missing key is told, with how it is written, unless a key in its place was told."""
+        if key not in self.node.items and not self.misspelt(key) and not (self.unread and self._hints):
             shown = example or self._example
             hint = f"as in {shown}" if shown else ""
             self.report.add(self.node.index, "missing-key", f"{self.what} needs `{key}`", hint)
@@ -130,6 +128,12 @@ def wrong(node: Node, what: str, wanted: str, hint: str = "") -> Problem:
     return Problem(node.index, "wrong-type", f"{what} takes {wanted}, not {kind}", hint)
 
 
+def plain_hint(value: str, hint: str) -> str:
+    """The hint; or, where a look-alike stands in the value, which one and what to type instead."""
+    at = look_alike(value)
+    return hint if at is None else f"{named(value[at])} stands in it: {retype(value[at])}"
+
+
 def text(node: Node, what: str) -> str:
     """A text of bounded length."""
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
@@ -143,16 +147,24 @@ def name(node: Node, what: str) -> str:
     """A name of a thing on the wire: a letter, then letters, digits and _ . : / -"""
     value = text(node, what)
     if not _NAME.fullmatch(value):
-        hint = "a letter, then up to 127 letters, digits, or _ . : / -"
+        hint = plain_hint(value, _name_hint(value))
         raise Problem(node.index, "invalid-name", f"{quoted(value)} cannot be {what}", hint)
     return value
+
+
+def _name_hint(value: str) -> str:
+    form = "a letter, then up to 127 letters, digits, or _ . : / -"
+    parts = [part for part in re.split(r"\s*,\s*|\s+(?:or|OR)\s+|\s*\|+\s*", value) if part]
+    if len(parts) > 1 and all(map(_NAME.fullmatch, parts)):
+        return f"several are a list, as in [{', '.join(parts)}]"
+    return f"{form}; no blanks" if " " in value.strip() else form
 
 
 def identifier(node: Node, what: str) -> str:
     """A name that expressions use: letters, digits and underscores."""
     value = text(node, what)
     if not _IDENTIFIER.fullmatch(value):
-        hint = "letters, digits and underscores, not beginning with a digit"
+        hint = plain_hint(value, "letters, digits and underscores, not beginning with a digit")
         raise Problem(node.index, "invalid-name", f"{quoted(value)} cannot be {what}", hint)
     return value
 
@@ -163,7 +175,8 @@ def choice(node: Node, what: str, allowed: Collection[str], later: Collection[st
     if value in later:
         raise Problem(node.index, "not-yet", f"{what} `{value}` is not yet supported", nearest("", allowed))
     if value not in allowed:
-        raise Problem(node.index, "invalid-value", f"{quoted(value)} is no {what}", nearest(value, allowed))
+        hint = plain_hint(value, nearest(value, allowed))
+        raise Problem(node.index, "invalid-value", f"{quoted(value)} is no {what}", hint)
     return value
 
 
@@ -193,7 +206,7 @@ def shape(node: Node, what: str, code: str, parse: Callable[[str], T]) -> T:
     try:
         return parse(node.text)
     except shapes.ShapeError as error:
-        raise Problem(node.index, code, f"{what}: {error}", error.hint) from None
+        raise Problem(node.index, code, f"{what}: {error}", plain_hint(node.text, error.hint)) from None
 
 
 def duration(node: Node, what: str, *, zero: bool = False) -> int:
@@ -218,6 +231,16 @@ def several(report: Report, node: Node, parse: Callable[[Node], T | None]) -> tu
         report.add(node.index, "invalid-value", "an empty list says nothing", "drop the key")
     found: list[T | None] = [guarded(report, lambda item=item: parse(item), None) for item in items]  # type: ignore[misc]
     return tuple(value for value in found if value is not None)
+
+
+def _expression_hint(node: Scalar, problem: SyntaxProblem) -> str:
+    """The problem's hint, as it fits into the quoting of the value."""
+    twice = f"""'"{node.text}"'"""
+    if twice in problem.hint:
+        return problem.hint
+    if _IDENTIFIER.fullmatch(node.text):  # quotes alone would be YAML's, and say nothing
+        return problem.hint.replace(f'"{node.text}"', twice)
+    return problem.hint.replace('"', "'") if node.style == '"' else problem.hint
 
 
 class Expressions:
@@ -245,7 +268,7 @@ class Expressions:
             condition = compile_condition(node.text, kind, Scope(frozenset(roots)))
         except SyntaxProblem as problem:
             at = node.place_of(problem.offset)
-            hint = problem.hint
+            hint = _expression_hint(node, problem)
             if kind == "number" and _IDENTIFIER.fullmatch(node.text) and problem.code == "cel-name":
                 hint = f"write a number, as in 1, or whose it is, as in `event.{node.text}`"
             raise Problem(at, problem.code, f"{what}: {problem.message}", hint) from None

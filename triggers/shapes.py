@@ -1,6 +1,7 @@
 """The shapes that rules share: durations, percentages, windows, periods of the day. Text in, numbers out."""
 
 import re
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from typing import Literal, cast
@@ -11,8 +12,26 @@ MAX_DURATION_MS = 400 * MS["d"]
 
 _DURATION = re.compile(r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+_UNIT_WORDS = (
+    (("s", "sec", "secs", "second", "seconds"), "s"),
+    (("m", "min", "mins", "minute", "minutes"), "m"),
+    (("h", "hr", "hrs", "hour", "hours"), "h"),
+    (("d", "day", "days"), "d"),
+    (("w", "wk", "wks", "week", "weeks"), "w"),
+)
+_UNITS = {word: unit for words, unit in _UNIT_WORDS for word in words}
+_AMOUNT = re.compile(r"(\d{1,9}|\d{1,6}[.,]\d|an?|one)?\s*([a-zA-Z]+)(?:\s*,|\s+and\b)?\s*")
+_ISO_DURATION = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
+_MONTHS = ("mo", "month", "months", "y", "yr", "year", "years")
+_HOW_OFTEN = re.compile(r"(\d{1,4}|once|one|an?|twice)?\s*(?:x|times?)?\s*(?:/|per|every|each|in|within|an?)?\s*(.+)")
+_LONGEST_GUESS = 40
+"""Characters of a text that is looked at for what it may mean."""
+_TIMES = {"twice": "2"}
+_DURATION_FORM = "as in 90s, 15m, 1h30m, 3d, 2w"
 
 CalendarUnit = Literal["day", "week", "month"]
 
@@ -104,9 +123,51 @@ def duration(text: str) -> int:
     """`90s 15m 1h30m 3d 2w` as milliseconds; raises ShapeError."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        raise ShapeError(f"`{text[:40]}` is not a duration", "as in 90s, 15m, 1h30m, 3d, 2w")
+        raise ShapeError(f"`{text[:40]}` is not a duration", _duration_hint(text))
     parts = zip(match.groups(), ("w", "d", "h", "m", "s"), strict=True)
     return sum(int(count) * MS[unit] for count, unit in parts if count)
+
+
+def _duration_hint(text: str) -> str:
+    """What to write instead: the duration that is meant, where that is plain."""
+    plain = text.strip().lower()[: _LONGEST_GUESS + 1]
+    if plain.isdecimal():
+        return f"write its unit, as in {plain}s or {plain}m" if len(plain) < 10 else _DURATION_FORM
+    if plain.split()[-1:] and plain.split()[-1].lstrip("0123456789") in _MONTHS:
+        return "a duration has no months or years, which differ in length: write days, as in 30d"
+    if plain.lstrip("0123456789 ") in ("ms", "milliseconds"):
+        return "the shortest is a second, as in 1s"
+    if plain.startswith("-"):
+        return f"a duration is not negative; {_DURATION_FORM}"
+    meant = duration_meant(text)
+    return f"write {meant}" if meant else _DURATION_FORM
+
+
+def duration_meant(text: str) -> str:
+    """The duration that `3 days`, `1.5h`, `1 day and 2 hours` or `P3D` mean; nothing of other texts."""
+    if len(text) > _LONGEST_GUESS:
+        return ""
+    if (iso := _ISO_DURATION.fullmatch(text.strip())) and any(iso.groups()):
+        return "".join(f"{n}{unit}" for n, unit in zip(iso.groups(), "wdhms", strict=True) if n)
+    rest, ms = text.strip(), 0.0
+    while rest:
+        part = _AMOUNT.match(rest)
+        if part is None or part[2].lower() not in _UNITS:
+            return ""
+        amount = (part[1] or "1").replace(",", ".")
+        ms += (1 if amount in ("a", "an", "one") else float(amount)) * MS[_UNITS[part[2].lower()]]
+        rest = rest[part.end() :]
+    return duration_text(round(ms)) if 0 < ms <= MAX_DURATION_MS and not ms % 1000 else ""
+
+
+def cap_meant(text: str) -> str:
+    """The cap that `1/day`, `2 per 3d` or `once a week` mean; nothing of other texts."""
+    often = _HOW_OFTEN.fullmatch(text.strip().lower()) if len(text) <= _LONGEST_GUESS else None
+    meant = duration_meant(often[2]) if often else ""
+    if often is None or not meant:
+        return ""
+    times = often[1] or "1"
+    return f"{{max: {times if times.isdecimal() else _TIMES.get(times, '1')}, per: {meant}}}"
 
 
 def duration_text(ms: int) -> str:
@@ -139,6 +200,9 @@ def window(text: str) -> Window:
         ms = duration(text)
     except ShapeError as error:
         hint = f"{error.hint}, or calendar day, calendar week, calendar month"
+        if text in ("day", "week", "month"):
+            short = "" if text == "month" else f", or 1{text[0]} for any {MS[text[0]] // MS['h']} hours"
+            hint = f"write calendar {text}{short}"
         raise ShapeError(f"`{text[:40]}` is not a window", hint) from None
     if ms == 0:
         raise ShapeError("a window of no length holds nothing", "as in 1h or 3d")
@@ -153,6 +217,15 @@ def clock_time(text: str) -> time:
     return time(int(match[1]), int(match[2]))
 
 
+def _no_date(text: str) -> tuple[str, str]:
+    """What is wrong with a text that is no date, and what to write."""
+    parts = [int(part) for part in text.split("-")] if _DATE.fullmatch(text) else []
+    if parts and 1 <= parts[1] <= 12 and parts[0]:
+        last = monthrange(parts[0], parts[1])[1]
+        return f"there is no day `{text}`", f'the last day of that month is "{text[:8]}{last}"'
+    return f"`{text[:40]}` is not a date", 'as in "2026-12-24": year, month, day'
+
+
 def calendar_date(text: str) -> date:
     """`"2026-12-24"`; raises ShapeError."""
     try:
@@ -160,7 +233,7 @@ def calendar_date(text: str) -> date:
             return date.fromisoformat(text)
     except ValueError:
         pass
-    raise ShapeError(f"`{text[:40]}` is not a date", 'as in "2026-12-24"')
+    raise ShapeError(*_no_date(text))
 
 
 def weekday(text: str) -> int:

@@ -67,7 +67,19 @@ def _weekday_number(text: str) -> int:
     try:
         return shapes.weekday(text)
     except shapes.ShapeError as error:
-        raise shapes.ShapeError(f"`{text[:40]}` is no day", "day, month, or weekdays, as in mon or monday") from error
+        raise shapes.ShapeError(f"`{text[:40]}` is no day", _every_hint(text.strip().lower())) from error
+
+
+def _every_hint(text: str) -> str:
+    if text in ("daily", "days") or shapes.duration_meant(text) == "1d":
+        return "write every: day"
+    if text in ("monthly", "1 month", "months"):
+        return "write every: month"
+    if text in ("weekly", "week") or shapes.duration_meant(text) == "1w":
+        return "name the weekday, as in every: monday"
+    if text in ("hourly", "hour", "minute") or shapes.duration_meant(text):
+        return "a schedule has one time on a day: day, month, or weekdays, as in mon or monday"
+    return "day, month, or weekdays, as in mon or monday"
 
 
 def _month_day(node: Node) -> int | None:

@@ -36,23 +36,13 @@ from triggers.yaml_tree import Sequence as ListNode
 
 LATER_KEYS = ("brand",)
 TRIGGER_KEYS = language.keys("trigger", without=LATER_KEYS)
-_GUESSES = {
-    **dict.fromkeys(("event", "source", "begins"), "on"),
-    **dict.fromkeys(("if", "where", "condition", "filter"), "when"),
-    **dict.fromkeys(("template", "mail", "email", "message"), "send"),
-    **dict.fromkeys(("wait", "delay"), "after"),
-    **dict.fromkeys(("limit", "cooldown", "frequency"), "cap"),
-    **dict.fromkeys(("tests", "examples"), "cases"),
-    **dict.fromkeys(("consent", "category"), "purpose"),
-}
-"""Words of other tools for a key."""
 _MAX_VARIANTS = 20
 
 
 def read_trigger(parts: Parts, node: Node, rule_hash: str) -> Trigger:
     """The document of one trigger."""
     report = parts.report
-    read = Reader(report, node, "trigger", TRIGGER_KEYS, LATER_KEYS, guesses=_GUESSES)
+    read = Reader(report, node, "trigger", TRIGGER_KEYS, LATER_KEYS)
     name = read.required("trigger", lambda n: reader.name(n, "a trigger's name"), "")
     mode, canary = read.optional("mode", _mode, ("live", 100.0))
     sources = read.required("on", lambda n: reader.several(report, n, lambda s: _source(parts, s)), ())
@@ -155,7 +145,7 @@ def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:
     """`send` or `steps`, behind the wait of `after`, which is counted from the entry event's time."""
     if ("send" in read) == ("steps" in read):
         parts.unsure_of_sends = True
-        hint = "" if "send" in read else "as in send: welcome"
+        hint = "put the message into the steps, as in - send: welcome" if "send" in read else "as in send: welcome"
         if not read.misspelt("send") and not read.misspelt("steps"):
             parts.report.add(read.node.index, "conflict", "a trigger has exactly one of `send` and `steps`", hint)
         return ()

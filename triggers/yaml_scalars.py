@@ -19,7 +19,9 @@ _CORE_12: tuple[tuple[str, re.Pattern[str]], ...] = (
         re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"),
     ),
 )
-_PLAIN_INT = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+MAX_WHOLE = 10**18 - 1
+"""The largest whole number that a case's property may have."""
+_PLAIN_INT = re.compile(r"-?(0|[1-9][0-9]{0,99})")
 _PLAIN_FLOAT = re.compile(r"-?(0|[1-9][0-9]{0,17})\.[0-9]{1,30}")
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?(\.[0-9]+)?")
 _CONSTANTS: dict[str, Value] = {"true": True, "false": False, "null": None}

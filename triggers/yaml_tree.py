@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from triggers.characters import invisible, look_alike, named, plainly, retype
 from triggers.diagnostics import Problem, Report, quoted
-from triggers.yaml_scalars import Ambiguous, Value, offsets, resolve
+from triggers.yaml_scalars import MAX_WHOLE, Ambiguous, Value, offsets, resolve
 
 MAX_FILE_CHARS = 1_000_000
 MAX_DEPTH = 32
@@ -32,8 +33,10 @@ _SYNTAX_HINTS = {
     ),
     "did not find expected '-' indicator": "begin it with `- ` like the items above, or indent it like what it is of",
 }
+_SHOWN = 120
+"""Characters of a line that a hint repeats."""
 _JOINED = re.compile(r"([a-z_]+):(\w+)")
-_CHARACTER_NAMES = {"\t": "a tab", "\ufeff": "a byte order mark"}
+_SAVE_AS_UTF_8 = "save the file as UTF-8"
 
 
 @dataclass(slots=True)
@@ -86,8 +89,9 @@ def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
         return []
     wrong = _NOT_ALLOWED.search(text)
     if wrong:
-        name = _CHARACTER_NAMES.get(wrong[0], f"the character U+{ord(wrong[0]):04X}")
-        report.add(wrong.start(), "yaml-text", f"{name} is not allowed in a rule file", 'use spaces; in "…" write \\t')
+        name = "a tab" if wrong[0] == "\t" else named(wrong[0])
+        message = f"{name} is not allowed in a rule file"
+        report.add(wrong.start(), "yaml-text", message, _text_hint(text, wrong.start()))
         return []
     builder = _Builder(report, frozenset(kinds))
     try:
@@ -102,7 +106,28 @@ def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
     return builder.whole_documents()
 
 
+def _text_hint(text: str, index: int) -> str:
+    """How to get rid of a character that a rule file must not hold."""
+    char = text[index]
+    if char == "\t":
+        return 'use spaces; in "…" write \\t'
+    if char == "\ufeff":
+        return f"{_SAVE_AS_UTF_8} without a byte order mark (BOM)" if index == 0 else "delete it: it shows nothing"
+    if char == "\0":
+        half = text.count("\0") * 3 > len(text)
+        return f"{_SAVE_AS_UTF_8}: it is UTF-16" if half else "delete it; a rule file is text"
+    if char in "\u2028\u2029\x85":
+        return "write an ordinary line break"
+    if "\x80" <= char <= "\x9f":
+        return f"delete it, or {_SAVE_AS_UTF_8}: it may be of another encoding"
+    return "delete it; a rule file is text"
+
+
 def _report_syntax(report: Report, error: yaml.MarkedYAMLError) -> None:
+    if (place := _look_alike_that_breaks(report.source.text, error)) is not None:
+        char = report.source.text[place]
+        report.add(place, "yaml-text", f"{named(char)} does not mean here what it looks like", retype(char))
+        return
     mark = error.problem_mark or error.context_mark
     if error.problem in (_NO_COLON, _NO_QUOTE) and error.context_mark:  # it shows on a line after
         mark = error.context_mark
@@ -114,6 +139,32 @@ def _report_syntax(report: Report, error: yaml.MarkedYAMLError) -> None:
     text = report.source.text.split("\n")[line] if report.source.text else ""
     message = " ".join(filter(None, [error.problem or "not YAML", error.context]))
     report.add(index, "yaml-syntax", message, unclosed or _syntax_hint(error.problem, text))
+
+
+def _look_alike_that_breaks(text: str, error: yaml.MarkedYAMLError) -> int | None:
+    """Where a look-alike stands without which the file could be read further; None where that is not the cause."""
+    marks = [mark for mark in (error.context_mark, error.problem_mark) if mark is not None]
+    lines = text.split("\n")
+    for row in sorted({mark.line for mark in marks if mark.line < len(lines)}):
+        column = look_alike(lines[row])
+        if column is None:
+            continue
+        mended = "\n".join([*lines[:row], plainly(lines[row]), *lines[row + 1 :]])
+        if _reads_to(mended) > max(mark.line for mark in marks):
+            return sum(len(line) + 1 for line in lines[:row]) + column
+    return None
+
+
+def _reads_to(text: str) -> int:
+    """The line up to which a text is YAML."""
+    try:
+        for _ in yaml.parse(text, Loader=yaml.CSafeLoader):
+            pass
+    except yaml.MarkedYAMLError as error:
+        return error.problem_mark.line if error.problem_mark else 0
+    except yaml.YAMLError:
+        return 0
+    return len(text)
 
 
 def _unclosed(error: yaml.MarkedYAMLError) -> str:
@@ -130,6 +181,8 @@ def _syntax_hint(problem: str | None, line: str) -> str:
         return "exactly three dashes at the margin, ---, part two documents"
     if problem == "did not find expected key" and line.lstrip().startswith("- "):
         return "begin the lines above with `- ` too, or indent this one like what it is of"
+    if re.search(r"\{%|\{\{", line):
+        return "an expression is CEL, without the braces of templates"
     if problem in _BRACKETS:
         return f"a comma parts what stands in {{ }} and [ ]; {_QUOTE}"
     if problem in _SYNTAX_HINTS:
@@ -191,6 +244,7 @@ class _Builder:
         if len(self._open) >= MAX_DEPTH:
             raise Problem(node.index, "yaml-limit", f"nested more than {MAX_DEPTH} deep", "flatten it")
         if self._expects_key():
+            self._refuse_braces(node)
             self.report.add(node.index, "yaml-key", "a key must be text", "quote it")
             self._keys[-1] = Scalar(node.index, "", "", "", None)
             self._open.append(node)
@@ -200,6 +254,15 @@ class _Builder:
         self._open.append(node)
         self._keys.append(None)
 
+    def _refuse_braces(self, node: Node) -> None:
+        """Raises Problem for a mapping as the key of one, as templates' `{{ … }}` is read."""
+        text = self.report.source.text
+        if text[node.index - 1 : node.index + 1] == "{{":
+            line = text[node.index - 1 : node.index + _SHOWN].partition("\n")[0]
+            written = re.sub(r"\{\{([^{}]*)\}\}", lambda braces: braces[1].strip(" -"), line).strip()
+            message = "`{{ … }}` belongs in a template, not in a rule file"
+            raise Problem(node.index - 1, "yaml-syntax", message, f"an expression is CEL, without braces: {written}")
+
     def _expects_key(self) -> bool:
         return bool(self._open) and isinstance(self._open[-1], Mapping) and self._keys[-1] is None
 
@@ -208,12 +271,27 @@ class _Builder:
         written = self.report.source.text[index : event.end_mark.index if event.end_mark else index]
         node = Scalar(index, event.value, event.value, written, event.style or None)
         plain = not node.style or node.style == ":"
+        if plain and not node.text.isascii():
+            self._check_look_alikes(node, key=self._expects_key())
         if self._expects_key():
             self._key(node, plain)
             return
         if plain and not event.tag:
             self._resolve(node)
         self._place(node)
+
+    def _check_look_alikes(self, node: Scalar, *, key: bool) -> None:
+        """Refuses look-alikes in a key, and what shows nothing around a value: no quotes say that they are meant."""
+        at = look_alike(node.text) if key else self._invisible_end(node.text)
+        if at is not None:
+            where = f"stands in the key {quoted(node.text)}" if key else "stands around a value without quotes"
+            message = f"{named(node.text[at])} {where}"
+            self.report.add(node.place_of(at), "yaml-text", message, retype(node.text[at]))
+            self.report.silence(node.index)
+
+    @staticmethod
+    def _invisible_end(text: str) -> int | None:
+        return next((at for at in (0, len(text) - 1) if invisible(text[at])), None)
 
     def _key(self, node: Scalar, plain: bool) -> None:
         if node.text == "<<" and plain:
@@ -308,8 +386,11 @@ def _start(event: yaml.Event) -> int:
 
 
 def plain_value(node: Node) -> object:
-    """The node as ordinary JSON values."""
+    """The node as ordinary JSON values; raises Problem for a number that JSON readers do not keep exactly."""
     if isinstance(node, Scalar):
+        if node.value.__class__ is int and abs(int(str(node.value))) > MAX_WHOLE:
+            hint = "quote it, where it is a name and not a number"
+            raise Problem(node.index, "yaml-number", f"{quoted(node.text)} has more than 18 digits", hint)
         return node.value
     if isinstance(node, Sequence):
         return [plain_value(item) for item in node.items]

@@ -320,3 +320,15 @@ def test_what_a_metric_measures_is_looked_up_in_the_catalogue_too(folder: Path, 
     leave_only(folder, "none")
     found = check_paths([folder]).found
     assert [(each.code, each.line) for each in found] == [("unknown-property", 4)]
+
+
+def test_rules_that_are_order_sensitive_are_named_once_together(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "t.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    rule = "trigger: {}\npurpose: marketing\non: ping\nsend: t\ncap: {{max: 1, per: 1d}}\n"
+    (tmp_path / "rules.yaml").write_text("---\n".join(rule.format(name) for name in ("a", "b", "c")))
+    for form in ("text", "github"):
+        told = run("check", tmp_path, "--format", form)[1]
+        assert told.count("order-sensitive") <= 3, told  # the note, its title or its hint
+        assert told.count("can change the answer: a, b, c") == 1, told
+    assert run("check", tmp_path)[1].splitlines()[-1] == "1 rule file, 1 template: 0 problems, 0 warnings, 3 notes"

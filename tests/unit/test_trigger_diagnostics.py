@@ -5,46 +5,90 @@ from pathlib import Path
 import pytest
 
 from triggers.diagnostics import BESIDE_RULES, CODES, NOTES, WARNINGS, InvalidRules, SourceFile
-from triggers.loader import check, load_rules
+from triggers.loader import check, inspect, load_rules
 
 BAD_RULES = Path(__file__).parent / "bad_rules"
 BAD_EVENTS = Path(__file__).parent / "bad_events"
 TEMPLATES = {"thank-you": "a" * 32}
-OF_RULES = [code for code in CODES if code not in BESIDE_RULES | NOTES]
+OF_CODES = [code for code in CODES if code not in BESIDE_RULES | NOTES]
+OF_RULES = sorted(file.stem for file in BAD_RULES.glob("*.yaml"))
 OF_EVENTS = ("unknown-event", "unknown-property", "property-type")
 
 
-def diagnose(code: str) -> list[SourceFile]:
-    file = BAD_RULES / f"{code}.yaml"
+def code_of(name: str) -> str:
+    """The code of a bad file: `CODE.yaml`, or `CODE--WHAT.yaml` for one mistake that brings it."""
+    return name.partition("--")[0]
+
+
+def diagnose(name: str) -> list[SourceFile]:
+    file = BAD_RULES / f"{name}.yaml"
     return [SourceFile(file.name, file.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("code", OF_RULES)
-def test_a_wrong_file_is_told_exactly_so(code: str) -> None:
-    found = check(diagnose(code), TEMPLATES)
+@pytest.mark.parametrize("name", OF_RULES)
+def test_a_wrong_file_is_told_exactly_so(name: str) -> None:
+    found = check(diagnose(name), TEMPLATES)
     told = "".join(diagnostic.render() + "\n" for diagnostic in found)
-    assert told == (BAD_RULES / f"{code}.txt").read_text(encoding="utf-8")
-    assert code in {diagnostic.code for diagnostic in found}
+    assert told == (BAD_RULES / f"{name}.txt").read_text(encoding="utf-8")
+    assert code_of(name) in {diagnostic.code for diagnostic in found}
 
 
-@pytest.mark.parametrize("code", sorted(set(OF_RULES) - WARNINGS))
-def test_a_wrong_file_does_not_load(code: str) -> None:
+@pytest.mark.parametrize("name", [name for name in OF_RULES if "--" in name])
+def test_a_file_with_one_mistake_has_one_finding(name: str) -> None:
+    assert [each.code for each in check(diagnose(name), TEMPLATES)] == [code_of(name)]
+
+
+@pytest.mark.parametrize("name", [name for name in OF_RULES if code_of(name) not in WARNINGS])
+def test_a_wrong_file_does_not_load(name: str) -> None:
     with pytest.raises(InvalidRules):
-        load_rules(diagnose(code), TEMPLATES)
+        load_rules(diagnose(name), TEMPLATES)
 
 
-@pytest.mark.parametrize("code", sorted(WARNINGS - BESIDE_RULES))
-def test_a_doubtful_file_loads_with_its_warnings(code: str) -> None:
-    load_rules(diagnose(code), TEMPLATES)
-    assert {warning.code for warning in check(diagnose(code), TEMPLATES)} == {code}
+@pytest.mark.parametrize("name", [name for name in OF_RULES if code_of(name) in WARNINGS])
+def test_a_doubtful_file_loads_with_its_warnings(name: str) -> None:
+    load_rules(diagnose(name), TEMPLATES)
+    assert {warning.code for warning in check(diagnose(name), TEMPLATES)} == {code_of(name)}
 
 
 def test_loading_tells_the_warnings_that_need_no_look_at_the_whole() -> None:
     assert [each.code for each in load_rules(diagnose("negated-optional"), TEMPLATES).warnings] == ["negated-optional"]
 
 
-def test_every_bad_file_belongs_to_a_code() -> None:
-    assert {file.stem for file in BAD_RULES.iterdir()} == set(OF_RULES)
+def test_every_bad_file_belongs_to_a_code_and_every_code_has_one() -> None:
+    assert {code_of(file.stem) for file in BAD_RULES.iterdir()} == set(OF_CODES)
+
+
+def test_a_second_document_of_one_name_is_told_with_the_place_of_the_first() -> None:
+    [found] = check([SourceFile("a.yaml", BASE), SourceFile("b.yaml", BASE)], TEMPLATES)
+    assert str(found) == "b.yaml:1:1: problem: duplicate-document there is another trigger `t`, at a.yaml:1"
+
+
+def notes_of(*texts: str) -> list[tuple[str, str]]:
+    files = [SourceFile(f"{number}.yaml", text) for number, text in enumerate(texts)]
+    return [(note.code, note.path) for note in inspect(files, TEMPLATES).notes]
+
+
+def test_a_rule_that_is_wrong_has_no_notes_beside_its_problem() -> None:
+    capped = BASE + "cap: {max: 1, per: 1d}\n"
+    assert notes_of(capped) == [("order-sensitive", "0.yaml")]
+    assert notes_of(capped + "afer: 1h\n") == []
+
+
+def test_a_comment_allows_a_note_for_the_document_it_stands_in_and_for_no_other() -> None:
+    capped = BASE + "cap: {max: 1, per: 1d}\n"
+    other = capped.replace("trigger: t", "trigger: u")
+    allow = "# ebbtide: allow order-sensitive\n"
+    assert notes_of(allow + capped) == notes_of(capped + allow) == []
+    assert notes_of(capped.replace("1d}", "1d}  # ebbtide: allow order-sensitive")) == []
+    assert notes_of(f"{capped}---\n{allow}{other}") == [("order-sensitive", "0.yaml")]
+    assert notes_of(f"{allow}{capped}", other) == [("order-sensitive", "1.yaml")]
+
+
+def test_a_comment_allows_a_warning() -> None:
+    negated = BASE + "when: '!event.vip'\n"
+    assert [each.code for each in check([SourceFile("r.yaml", negated)], TEMPLATES)] == ["negated-optional"]
+    allowed = negated + "# ebbtide: allow negated-optional\n"
+    assert check([SourceFile("r.yaml", allowed)], TEMPLATES) == []
 
 
 @pytest.mark.parametrize("code", OF_EVENTS)
