@@ -39,7 +39,7 @@ def answers(seed: int, command_id: str) -> list[tuple[float, OutcomeKind, dict[s
         found.append((after_s, OutcomeKind.COMPLAINED, {}))
     elif dice < 0.36:
         code = chance.choice((452, 550))
-        found.append((after_s, OutcomeKind.BOUNCED, {"reply": {"code": code, "text": "mailbox"}}))
+        found.append((after_s, OutcomeKind.BOUNCED, {"reply": {"code": code, "text": "mailbox"}, "hard": code == 550}))
     return found * 2 if chance.random() < 0.05 else found  # some are reported twice
 
 

@@ -137,6 +137,7 @@ class EngineRun:
         elif each.number < len(self.commands):
             body = {"id": f"o{number}", "command_id": self.commands[-1 - each.number], "user_id": USER}
             body |= {"kind": each.name, "time": _iso(now_ms)}
+            body |= {"hard": each.properties.get("hard", False)} if each.name in ("refused", "bounced") else {}
             self.tell("outcomes", body)
             self.take(self.evaluator.apply_outcome(self.state, Outcome.model_validate(body), now_ms))
 

@@ -67,7 +67,8 @@ outcomes = st.builds(
     Happening,
     gaps,
     st.just("outcome"),
-    name=st.sampled_from(["refused", "suppressed", "accepted", "unsubscribed", "complained", "clicked"]),
+    name=st.sampled_from(["refused", "suppressed", "accepted", "unsubscribed", "complained", "clicked", "bounced"]),
+    properties=st.fixed_dictionaries({}, optional={"hard": st.booleans()}),
     number=st.integers(0, 3),
 )
 histories = st.tuples(

@@ -132,7 +132,7 @@ class Past:
         return granted
 
     def suppressed(self) -> bool:
-        """Whether a complaint or a permanent bounce was the last word on the present address."""
+        """Whether a complaint or a hard refusal or bounce was the last word on the present address."""
         suppressed, address = False, ""
         for kind, said in self.words:
             if kind == "profile" and (said.get("address") or "").lower() != address:

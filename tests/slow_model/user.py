@@ -172,11 +172,9 @@ class SlowUser:
         seen = Seen(body["id"], f"email.{kind}", ms(body["time"]), body.get("provider", ""), properties)
         if not self.event(seen):
             return
-        reply = body.get("reply") or {}
-        permanent = reply.get("code", 0) >= 500 or (reply.get("enhanced") or "").startswith("5.")
         if kind in NEVER_ACCEPTED:
             past.given_back[command_id] = len(past.sent)
-        elif kind == "complained" or (kind == "bounced" and permanent):
+        if kind == "complained" or body.get("hard"):
             past.words.append(("suppress", None))
         elif kind == "unsubscribed" and sent is not None:
             past.words.append(("unsubscribed", (sent.purpose, seen.time_ms)))
