@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field
 
+from schemas.replies import Answered, judge
 from schemas.types import Count, Id, Instant, PublishedFact
 from schemas.vocabulary import OutcomeKind
 
@@ -19,7 +20,11 @@ class Reply(PublishedFact):
 
 
 class Outcome(PublishedFact):
-    """One thing that happened to a command. Keyed by `user_id`."""
+    """One thing that happened to a command. Keyed by `user_id`.
+
+    Delivery judges a reply once: `classification` is its class (`ReplyClass`) or delivery's own reason, and `hard`
+    says whether the address is to get no mail any more. Readers ask `is_hard` and judge nothing themselves.
+    """
 
     id: Id
     command_id: Id
@@ -29,10 +34,24 @@ class Outcome(PublishedFact):
     provider: Annotated[str, Field(max_length=128)] = ""
     reply: Reply | None = None
     classification: str | None = None
+    hard: bool | None = None
     classifier_hash: str | None = None
     attempt: Count = 0
     machine: bool | Literal["unknown"] = "unknown"
     url: Annotated[str, Field(max_length=2048)] | None = None
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether the address is to get no mail any more.
+
+        Of a bounce whose publisher does not say, as before `hard` was there, its reply is judged as one to RCPT.
+        """
+        if self.hard is not None:
+            return self.hard
+        if self.kind is not OutcomeKind.BOUNCED or self.reply is None:
+            return False
+        judgment = judge(self.reply.code, self.reply.enhanced, self.reply.text, Answered.RCPT)
+        return judgment is not None and judgment.hard
 
 
 def outcome_id(command: str, kind: OutcomeKind, attempt: int) -> str:

@@ -127,6 +127,41 @@ class DeliveryReason(StrEnum):
     WORKER_LOST = "worker_lost"
 
 
+class ReplyClass(StrEnum):
+    """What an SMTP reply of 4xx or 5xx is about."""
+
+    BAD_MAILBOX = "bad_mailbox"
+    BAD_DOMAIN = "bad_domain"
+    MOVED = "moved"
+    CLOSED = "closed"
+    NO_MAIL = "no_mail"
+    UNAVAILABLE = "unavailable"
+    FULL = "full"
+    LISTED = "listed"
+    AUTHENTICATION = "authentication"
+    RELAYING = "relaying"
+    SENDER = "sender"
+    RATE = "rate"
+    CONTENT = "content"
+    POLICY = "policy"
+    ROUTING = "routing"
+    SYSTEM = "system"
+    PROTOCOL = "protocol"
+    UNCLASSIFIED = "unclassified"
+
+
+HARD = frozenset(
+    {
+        ReplyClass.BAD_MAILBOX,
+        ReplyClass.BAD_DOMAIN,
+        ReplyClass.MOVED,
+        ReplyClass.CLOSED,
+        ReplyClass.NO_MAIL,
+    }
+)
+"""The address or its domain does not exist, has moved, or never takes mail. No other class condemns an address."""
+
+
 class DeadLetterCause(StrEnum):
     """Why a record could not be read or processed."""
 

@@ -59,7 +59,10 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A command's new state. `attempt` is the one that it belongs to; `next_attempt_at` is absent where it rests."""
+    """A command's new state. `attempt` is the one that it belongs to; `next_attempt_at` is absent where it rests.
+
+    `hard` where the reply condemns the address, which is then suppressed with the answer.
+    """
 
     command_id: str
     attempt: int
@@ -69,7 +72,7 @@ class Change:
     detail: str | None = None
     next_attempt_at: datetime | None = None
     reply: Reply | None = None
-    suppress: bool = False
+    hard: bool = False
 
 
 def admit(connection: Connection[Any], admissions: Sequence[Admission], at: datetime) -> int:
@@ -142,10 +145,11 @@ async def begin(connection: AsyncConnection[Any], starts: Sequence[Start], owner
 
 _CHANGE = """UPDATE ledger SET state = new.state, state_at = new.at, reason = new.reason, detail = new.detail,
        next_attempt_at = new.next_attempt_at, reply = new.reply::jsonb, unannounced = {announced},
-       attempt = ledger.attempt - {taken_back}
+       attempt = ledger.attempt - {taken_back}, hard = new.hard
    FROM unnest(%(ids)s::text[], %(attempts)s::int[], %(states)s::text[], %(ats)s::timestamptz[],
-               %(reasons)s::text[], %(details)s::text[], %(nexts)s::timestamptz[], %(replies)s::text[])
-        AS new (id, attempt, state, at, reason, detail, next_attempt_at, reply)
+               %(reasons)s::text[], %(details)s::text[], %(nexts)s::timestamptz[], %(replies)s::text[],
+               %(hards)s::boolean[])
+        AS new (id, attempt, state, at, reason, detail, next_attempt_at, reply, hard)
    WHERE command_id = new.id AND ledger.attempt = new.attempt AND {guard}
    RETURNING command_id"""
 
@@ -174,7 +178,7 @@ async def answer(connection: AsyncConnection[Any], changes: Sequence[Change], ow
     Returns the ids recorded.
     """
     recorded = await _apply(connection, _ANSWERED, changes, owner)
-    if condemned := [change for change in changes if change.suppress and change.command_id in recorded]:
+    if condemned := [change for change in changes if change.hard and change.command_id in recorded]:
         await connection.execute(
             """INSERT INTO suppressions (address_hash, scope, reason, since, command_id)
                SELECT address_hash, '*', %(reason)s, state_at, command_id FROM ledger
@@ -219,6 +223,7 @@ async def _apply(
             "details": [change.detail for change in changes],
             "nexts": [change.next_attempt_at for change in changes],
             "replies": [_reply_json(change.reply) for change in changes],
+            "hards": [change.hard for change in changes],
         },
     )
     return {row[0] async for row in cursor}
@@ -262,7 +267,7 @@ class Announcement:
 async def unannounced(connection: AsyncConnection[Any], partitions: Collection[int], limit: int) -> list[Announcement]:
     """What is still to be announced, oldest first. Asked again, it gives the same outcomes with the same ids."""
     cursor = await connection.execute(
-        """SELECT command_id, user_id, state, state_at, attempt, reason, detail, reply FROM ledger
+        """SELECT command_id, user_id, state, state_at, attempt, reason, detail, reply, hard FROM ledger
            WHERE unannounced AND partition = ANY(%s) ORDER BY state_at LIMIT %s""",
         [list(partitions), limit],
     )
@@ -278,6 +283,7 @@ def _announcement(
     reason: str | None,
     detail: str | None,
     reply: dict[str, Any] | None,
+    hard: bool,
 ) -> Announcement:
     kind = OutcomeKind(state)
     outcome = Outcome(
@@ -289,6 +295,7 @@ def _announcement(
         provider="smtp" if reply else "",
         reply=None if reply is None else Reply.model_validate(reply),
         classification=f"{reason}: {detail}" if reason and detail else reason,
+        hard=hard,
         attempt=attempt,
     )
     return Announcement(outcome, LedgerState(state))

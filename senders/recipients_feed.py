@@ -26,7 +26,6 @@ from schemas.outcomes import Outcome
 from schemas.profiles import Profile
 from schemas.topics import OUTCOMES
 from schemas.vocabulary import OutcomeKind
-from senders import replies
 from senders.database import Database
 from senders.pipeline import EVERY_PURPOSE
 from senders.readers import BatchReader, check_routing
@@ -37,7 +36,8 @@ LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 ASK_EVERY_S = 0.5
 """Well under the five seconds after which marketing waits, so that one slow answer from Kafka delays nothing."""
 ASK_TIMEOUT_S = 2.0
-WITHHOLDING = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED, OutcomeKind.BOUNCED})
+WITHHOLDING = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED})
+MAY_WITHHOLD = frozenset({*WITHHOLDING, OutcomeKind.BOUNCED})
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 Item = Profile | Outcome | str
@@ -119,10 +119,20 @@ class RecipientsFeed(BatchReader[Item]):
         if outcome.kind is OutcomeKind.UNSUBSCRIBED:
             # Of a command no longer known nobody can tell the purpose; then the reader's no is taken widely.
             scope = purpose or EVERY_PURPOSE
+        # An outcome that is read a second time must not bring back what a person has lifted since.
         connection.execute(
-            """INSERT INTO suppressions (address_hash, scope, reason, since, command_id) VALUES (%s, %s, %s, %s, %s)
+            """INSERT INTO suppressions (address_hash, scope, reason, since, command_id)
+               SELECT %(hash)s, %(scope)s, %(reason)s, %(since)s, %(command)s
+               WHERE NOT EXISTS (SELECT FROM suppression_audit WHERE action = 'lift' AND at >= %(since)s
+                                 AND address_hash = %(hash)s AND scope = %(scope)s)
                ON CONFLICT DO NOTHING""",
-            [address_hash, scope, outcome.kind.value, outcome.time, outcome.command_id],
+            {
+                "hash": address_hash,
+                "scope": scope,
+                "reason": outcome.kind.value,
+                "since": outcome.time,
+                "command": outcome.command_id,
+            },
         )
 
     def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
@@ -183,18 +193,18 @@ class RecipientsFeed(BatchReader[Item]):
 
 
 def _withholding(value: bytes | None) -> Outcome | None:
-    """The outcome if it withholds mail. One that cannot be read is left to the recorder, which reports it."""
+    """The outcome if it withholds mail, by its kind or because it is hard.
+
+    One that cannot be read is left to the recorder, which reports it.
+    """
     try:
         data = orjson.loads(value or b"")
-        if not isinstance(data, dict) or data.get("kind") not in WITHHOLDING:
+        if not isinstance(data, dict) or not (data.get("kind") in MAY_WITHHOLD or data.get("hard")):
             return None
         outcome = codec.decode(Outcome, value)
     except (orjson.JSONDecodeError, codec.DecodeError):
         return None
-    if outcome.kind is not OutcomeKind.BOUNCED:
-        return outcome
-    hard = outcome.reply is not None and replies.judge(outcome.reply, at_recipient=True).hard_bounce
-    return outcome if hard else None
+    return outcome if outcome.kind in WITHHOLDING or outcome.is_hard else None
 
 
 def _keep(connection: Connection[Any], profiles: Sequence[Profile]) -> None:

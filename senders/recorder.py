@@ -22,26 +22,26 @@ _STAGING = """
 CREATE TEMP TABLE IF NOT EXISTS new_decisions (LIKE decisions);
 CREATE TEMP TABLE IF NOT EXISTS new_outcomes (
     id text, time timestamptz, command_id text, user_id text, kind text, provider text, code integer, enhanced text,
-    reply text, classification text, classifier_hash text, attempt bigint, machine boolean, url text
+    reply text, classification text, hard boolean, classifier_hash text, attempt bigint, machine boolean, url text
 );
 TRUNCATE new_decisions, new_outcomes;
 """
 _COPY_DECISIONS = """COPY new_decisions (id, time, trigger, rule_hash, user_id, occurrence, step, outcome, reason,
     command_id, repeated, event_ids, gates, inputs) FROM STDIN"""
 _COPY_OUTCOMES = """COPY new_outcomes (id, time, command_id, user_id, kind, provider, code, enhanced, reply,
-    classification, classifier_hash, attempt, machine, url) FROM STDIN"""
+    classification, hard, classifier_hash, attempt, machine, url) FROM STDIN"""
 _KEEP_DECISIONS = "INSERT INTO decisions SELECT * FROM new_decisions ON CONFLICT DO NOTHING"
 _KEEP_DELIVERIES = """
 INSERT INTO deliveries (id, time, command_id, user_id, trigger, purpose, kind, provider, code, enhanced, reply,
-                        classification, classifier_hash, attempt)
+                        classification, hard, classifier_hash, attempt)
 SELECT o.id, o.time, o.command_id, o.user_id, l.trigger, l.purpose, o.kind, o.provider, o.code, o.enhanced, o.reply,
-       o.classification, o.classifier_hash, o.attempt
+       o.classification, o.hard, o.classifier_hash, o.attempt
 FROM new_outcomes o LEFT JOIN ledger l USING (command_id) WHERE o.kind <> ALL(%s) ON CONFLICT DO NOTHING"""
 _KEEP_ENGAGEMENT = """
 INSERT INTO engagement (id, time, command_id, user_id, trigger, purpose, kind, provider, code, enhanced, reply,
-                        classification, classifier_hash, machine, url)
+                        classification, hard, classifier_hash, machine, url)
 SELECT o.id, o.time, o.command_id, o.user_id, l.trigger, l.purpose, o.kind, o.provider, o.code, o.enhanced, o.reply,
-       o.classification, o.classifier_hash, o.machine, o.url
+       o.classification, o.hard, o.classifier_hash, o.machine, o.url
 FROM new_outcomes o LEFT JOIN ledger l USING (command_id) WHERE o.kind = ANY(%s) ON CONFLICT DO NOTHING"""
 
 Recorded = Decision | Outcome
@@ -112,6 +112,7 @@ def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
         reply.enhanced if reply else None,
         reply.text if reply else None,
         outcome.classification,
+        outcome.is_hard,
         outcome.classifier_hash,
         outcome.attempt,
         None if outcome.machine == "unknown" else outcome.machine,

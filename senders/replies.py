@@ -1,32 +1,30 @@
-"""What an SMTP reply means for the command and for the address. Pure."""
+"""What an SMTP reply means for the command and for the address. Pure; what the text says, `schemas.replies` judges."""
 
 import re
 from dataclasses import dataclass
 
 from schemas.outcomes import Reply
-from schemas.vocabulary import DeliveryReason, LedgerState
+from schemas.replies import Answered
+from schemas.replies import judge as judge_text
+from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 
-_ENHANCED = re.compile(r"^([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+_ENHANCED = re.compile(r"^#?([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 
-BAD_RECIPIENT = frozenset({"5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.4", "5.1.6", "5.1.10"})
-"""Enhanced codes (RFC 3463 and IANA's registry) that condemn the recipient's address. 5.1.7 to 5.1.9 are about ours."""
 LONGEST_READ = 4096
 _UNPRINTABLE = re.compile(r"[^\n -~]")
-SAYS_NOTHING = frozenset({None, "5.0.0"})
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one mail transaction. `reply` is absent where the server gave none."""
+    """What became of one mail transaction. `reply` is absent where the server gave none.
+
+    `reason` of a reply of 4xx or 5xx is its class. `hard_bounce` where the address is to get no mail any more.
+    """
 
     state: LedgerState
-    reason: DeliveryReason | None = None
+    reason: DeliveryReason | ReplyClass | None = None
     reply: Reply | None = None
-
-    @property
-    def hard_bounce(self) -> bool:
-        """Whether the address is to get no mail at all any more."""
-        return self.reason is DeliveryReason.HARD_BOUNCE
+    hard_bounce: bool = False
 
 
 def parse(code: int, text: str) -> Reply:
@@ -42,17 +40,17 @@ def parse(code: int, text: str) -> Reply:
     )
 
 
-def judge(reply: Reply, *, at_recipient: bool) -> Verdict:
-    """The verdict that a reply gives; `at_recipient` where it answered RCPT TO.
+def judge(reply: Reply, *, at_recipient: bool, at_sender: bool = False) -> Verdict:
+    """The verdict that a reply gives: `at_recipient` where it answered RCPT, `at_sender` where it answered MAIL.
 
     Anything that is neither 2xx nor 5xx may be tried again: 4xx says so, and a reply outside the standard proves
-    nothing. A policy refusal (5.7.x) is final for this mail but says nothing about the address.
+    nothing. A 5xx is final for this mail; whether for the address too, its text and enhanced code say.
     """
     if 200 <= reply.code < 300:
         return Verdict(LedgerState.ACCEPTED, None, reply)
+    answered = Answered.MAIL if at_sender else Answered.RCPT if at_recipient else Answered.DATA
+    judgment = judge_text(reply.code, reply.enhanced, reply.text, answered)
+    reply_class = judgment.reply_class if judgment else None
     if not 500 <= reply.code < 600:
-        return Verdict(LedgerState.DEFERRED, None, reply)
-    condemned = reply.enhanced in BAD_RECIPIENT or (
-        at_recipient and reply.code == 550 and reply.enhanced in SAYS_NOTHING
-    )
-    return Verdict(LedgerState.REFUSED, DeliveryReason.HARD_BOUNCE if condemned else None, reply)
+        return Verdict(LedgerState.DEFERRED, reply_class, reply)
+    return Verdict(LedgerState.REFUSED, reply_class, reply, judgment is not None and judgment.hard)

@@ -210,7 +210,7 @@ class Session:
             response = await self._client.execute_command(verb, argument.encode("ascii"))
             if not 200 <= response.code < 300:
                 reply = replies.parse(response.code, response.message)
-                return replies.judge(reply, at_recipient=verb == b"RCPT")
+                return replies.judge(reply, at_recipient=verb == b"RCPT", at_sender=verb == b"MAIL")
         response = await self._client.execute_command(b"DATA")
         if response.code != _GO_AHEAD:
             return _unless_accepted(replies.parse(response.code, response.message))

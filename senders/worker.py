@@ -349,7 +349,7 @@ class Worker:
             reason=verdict.reason,
             next_attempt_at=self._next(attempt, now, command.expires_at) if again else None,
             reply=verdict.reply,
-            suppress=verdict.hard_bounce,
+            hard=verdict.hard_bounce,
         )
 
     def _next(self, attempt: int, now: datetime, expires_at: datetime) -> datetime:

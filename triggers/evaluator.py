@@ -386,14 +386,7 @@ def _follow(turn: Turn, outcome: Outcome, known: Reservation | None) -> None:
     state = turn.state
     if outcome.kind in NEVER_ACCEPTED:
         release(turn, outcome.command_id)
-    elif outcome.kind is OutcomeKind.COMPLAINED or _is_hard_bounce(outcome):
+    if outcome.kind is OutcomeKind.COMPLAINED or outcome.is_hard:
         state.suppressed = True
     elif outcome.kind is OutcomeKind.UNSUBSCRIBED and known is not None:
         state.consent[known.purpose] = Consent(False, as_ms(outcome.time))
-
-
-def _is_hard_bounce(outcome: Outcome) -> bool:
-    """A bounce that is permanent by its reply code or enhanced code (RFC 3463: class 5)."""
-    if outcome.kind is not OutcomeKind.BOUNCED or outcome.reply is None:
-        return False
-    return outcome.reply.code >= 500 or (outcome.reply.enhanced or "").startswith("5.")

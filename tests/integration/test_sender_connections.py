@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
-from schemas.vocabulary import DeliveryReason, LedgerState
+from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 from senders.carrier import TRIES, Carrier
 from senders.settings import SenderSettings
 from senders.smtp import Relay, Unreachable
@@ -177,9 +177,11 @@ async def test_a_session_that_falls_silent_is_replaced() -> None:
     assert verdict.state is LedgerState.ACCEPTED
 
 
-@pytest.mark.parametrize(("reply", "reason"), [(b"421 4.7.0 not this one", None), (None, DeliveryReason.DISCONNECTED)])
+@pytest.mark.parametrize(
+    ("reply", "reason"), [(b"421 4.7.0 not this one", ReplyClass.POLICY), (None, DeliveryReason.DISCONNECTED)]
+)
 async def test_a_mail_at_which_the_server_always_hangs_up_is_deferred_after_a_few_connections(
-    reply: bytes | None, reason: DeliveryReason | None
+    reply: bytes | None, reason: DeliveryReason | ReplyClass
 ) -> None:
     async with running(Receiver(answers={"RCPT": lambda _: reply})) as receiver:
         [verdict] = await send_all(relay(receiver), 1)

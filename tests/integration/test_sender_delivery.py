@@ -189,7 +189,7 @@ def test_550_is_refused_and_the_address_gets_no_mail_of_any_purpose_any_more(del
     user = delivery.publish_user("550")
     refused = send(delivery, a_command(user, template))
     delivery.wait_for(refused, LedgerState.REFUSED)
-    assert reason(delivery, refused)[0] == "hard_bounce"
+    assert reason(delivery, refused)[0] == "bad_mailbox"
     later = send(delivery, a_command(user, template, purpose="transactional"))
     delivery.wait_for(later, LedgerState.SUPPRESSED)
     assert reason(delivery, later)[0] == "suppressed"

@@ -12,7 +12,7 @@ from running_senders import a_command
 from infra.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.outcomes import Reply
-from schemas.vocabulary import DeliveryReason, LedgerState, OutcomeKind
+from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass
 from senders import ledger
 from senders.ledger import Admission, Change, Due, Start
 
@@ -151,7 +151,7 @@ async def test_a_late_answer_changes_nothing_once_the_command_was_begun_anew(
     await ledger.announced(connection, await ledger.unannounced(connection, [0], 10))
     [again] = await take(connection, now=LATER)
     assert await ledger.begin(connection, [start(again)], OTHER) == {due.command.id}
-    assert await ledger.answer(connection, [change(due, LedgerState.REFUSED, suppress=True)], MINE) == set()
+    assert await ledger.answer(connection, [change(due, LedgerState.REFUSED, hard=True)], MINE) == set()
     assert (await row(connection, due.command))[:3] == ("started", 2, OTHER)
     cursor = await connection.execute("SELECT count(*) FROM suppressions")
     assert await cursor.fetchone() == (0,)
@@ -161,11 +161,13 @@ async def test_a_hard_bounce_suppresses_the_address_in_the_same_transaction(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
     due = await begun(connection, database_url)
-    bounced = change(due, LedgerState.REFUSED, reason=DeliveryReason.HARD_BOUNCE, suppress=True)
+    bounced = change(due, LedgerState.REFUSED, reason=ReplyClass.BAD_MAILBOX, hard=True)
     for _ in range(2):
         await ledger.answer(connection, [bounced], MINE)
     cursor = await connection.execute("SELECT address_hash, scope, reason, command_id FROM suppressions")
     assert await cursor.fetchall() == [(b"\x01" * 32, "*", "hard_bounce", due.command.id)]
+    [told] = await ledger.unannounced(connection, [0], 10)
+    assert (told.outcome.classification, told.outcome.hard) == ("bad_mailbox", True)
 
 
 @pytest.mark.parametrize("before", [LedgerState.ADMITTED, LedgerState.DEFERRED])

@@ -7,6 +7,7 @@ import pytest
 
 from infra.migrate import MigrationError, migrate
 
+REVISIONS = ["0001_delivery", "0002_hypertables", "0003_views", "0004_suppressions"]
 VIEWS = {
     "v_sends_by_day",
     "v_decisions_by_reason",
@@ -18,7 +19,7 @@ VIEWS = {
 
 @pytest.mark.servers
 def test_migrations_run_in_order_once_and_can_be_run_again(database_url: str) -> None:
-    assert migrate(database_url) == ["0001_delivery", "0002_hypertables", "0003_views"]
+    assert migrate(database_url) == REVISIONS
     assert migrate(database_url) == []
 
 
@@ -26,7 +27,7 @@ def test_migrations_run_in_order_once_and_can_be_run_again(database_url: str) ->
 def test_two_migrators_at_once_do_the_work_once(database_url: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         done = [revisions for revisions in pool.map(migrate, [database_url] * 2) if revisions]
-    assert done == [["0001_delivery", "0002_hypertables", "0003_views"]]
+    assert done == [REVISIONS]
 
 
 @pytest.mark.servers

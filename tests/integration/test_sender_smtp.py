@@ -10,7 +10,7 @@ import pytest
 from running_senders import free_port
 
 from infra.sink import Sink
-from schemas.vocabulary import DeliveryReason, LedgerState
+from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 from senders.carrier import Carrier
 from senders.replies import Verdict
 from senders.settings import SenderSettings
@@ -80,12 +80,14 @@ async def test_one_connection_carries_many_mails_also_after_refusals(sink: Sink)
     [
         ("drop-after-dot@example.net", LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY),
         ("drop-at-rcpt@example.net", LedgerState.DEFERRED, DeliveryReason.DISCONNECTED),
-        ("550@example.net", LedgerState.REFUSED, DeliveryReason.HARD_BOUNCE),
-        ("554@example.net", LedgerState.REFUSED, None),
-        ("421@example.net", LedgerState.DEFERRED, None),
+        ("550@example.net", LedgerState.REFUSED, ReplyClass.BAD_MAILBOX),
+        ("554@example.net", LedgerState.REFUSED, ReplyClass.POLICY),
+        ("421@example.net", LedgerState.DEFERRED, ReplyClass.SYSTEM),
     ],
 )
-async def test_each_end_has_its_verdict(sink: Sink, to: str, state: LedgerState, reason: DeliveryReason | None) -> None:
+async def test_each_end_has_its_verdict(
+    sink: Sink, to: str, state: LedgerState, reason: DeliveryReason | ReplyClass | None
+) -> None:
     verdict = await send(relay(sink.port), to)
     assert (verdict.state, verdict.reason) == (state, reason)
 
@@ -101,12 +103,12 @@ EHLO = b"250 test"
         ((EHLO, b"250 ok", b"250 ok", b"354 go", None), LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY),
         ((EHLO, b"250 ok", b"250 ok", b"354 go", b"gibberish"), LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY),
         ((EHLO, b"250 ok", b"250 ok", b"250 ok", b"250 ok"), LedgerState.DEFERRED, None),
-        ((EHLO, b"250 ok", b"250 ok", b"354 go", b"421 closing"), LedgerState.DEFERRED, None),
-        ((EHLO, b"553 5.1.8 bad sender", b"250 ok"), LedgerState.REFUSED, None),
+        ((EHLO, b"250 ok", b"250 ok", b"354 go", b"421 closing"), LedgerState.DEFERRED, ReplyClass.SYSTEM),
+        ((EHLO, b"553 5.1.8 bad sender", b"250 ok"), LedgerState.REFUSED, ReplyClass.SENDER),
     ],
 )
 async def test_a_server_that_breaks_off_leaves_doubt_only_after_the_final_dot(
-    replies: tuple[bytes | None, ...], state: LedgerState, reason: DeliveryReason | None
+    replies: tuple[bytes | None, ...], state: LedgerState, reason: DeliveryReason | ReplyClass | None
 ) -> None:
     async with server(*replies) as port:
         verdict = await send(relay(port), "ann@example.net")

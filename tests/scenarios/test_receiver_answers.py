@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from whole_pipeline import THANKS, orders, pipeline
 
-from schemas.vocabulary import OutcomeKind
+from schemas.vocabulary import DecisionOutcome, OutcomeKind, Reason
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
@@ -33,9 +33,12 @@ def test_a_451_is_tried_again_and_a_550_is_final_and_suppresses_the_address(serv
             ("later", OutcomeKind.DEFERRED): 40,
             ("later", OutcomeKind.ACCEPTED): 20,
             ("gone", OutcomeKind.REFUSED): 20,
-            ("gone", OutcomeKind.SUPPRESSED): 20,
         }
         attempts = {o.attempt for o in books.outcomes if o.kind is OutcomeKind.ACCEPTED and o.user_id[:5] == "later"}
         assert attempts == {3}
         assert run.mails() == 40
-        assert Counter(books.ledger.values()) == {"accepted": 40, "refused": 20, "suppressed": 20}
+        assert Counter(books.ledger.values()) == {"accepted": 40, "refused": 20}
+        dropped = Counter(
+            (d.user_id.split("-")[0], d.reason) for d in books.decisions if d.outcome is DecisionOutcome.DROP
+        )
+        assert dropped == {("gone", Reason.SUPPRESSED): 20}

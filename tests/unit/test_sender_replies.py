@@ -29,7 +29,10 @@ def test_the_code_decides_the_state(code: int, text: str, state: LedgerState) ->
     [
         (550, "5.1.1 unknown user", True, True),
         (550, "unknown user", True, True),
-        (550, "5.0.0 no", True, True),
+        (550, "5.0.0 no", True, False),
+        (550, "Blocked: 192.0.2.1 is listed at dnsbl.example", True, False),
+        (550, "relay not permitted", True, False),
+        (550, "mailbox full", True, False),
         (554, "5.1.10 null MX", False, True),
         (550, "message refused", False, False),
         (550, "5.7.1 policy", True, False),

@@ -1,5 +1,7 @@
 """The evaluator: gates and their answers, journeys, backfills, outcomes, goals, and what is bounded."""
 
+from typing import Any
+
 import pytest
 from trigger_world import HOUR, World, at, event
 
@@ -110,8 +112,8 @@ def test_a_holdout_member_is_recorded_instead_of_sent(inside: bool) -> None:
 
 
 def test_a_complaint_and_a_hard_bounce_suppress_and_a_new_address_starts_afresh() -> None:
-    hard = {"reply": Reply(code=550, enhanced="5.1.1")}
-    for kind, more in ((OutcomeKind.COMPLAINED, {}), (OutcomeKind.BOUNCED, hard)):
+    hard: dict[str, Any] = {"hard": True}
+    for kind, more in ((OutcomeKind.COMPLAINED, {}), (OutcomeKind.BOUNCED, hard), (OutcomeKind.REFUSED, hard)):
         world = World(PING + "send: a\n")
         world.event("2026-01-05 10:00", "ping")
         world.outcome("2026-01-05 10:05", kind, world.commands[0].id, **more)
@@ -121,14 +123,36 @@ def test_a_complaint_and_a_hard_bounce_suppress_and_a_new_address_starts_afresh(
         assert [reason for _, reason in world.decided] == ["send", "drop suppressed", "send"]
 
 
-def test_a_soft_bounce_suppresses_nothing() -> None:
+@pytest.mark.parametrize("kind", [OutcomeKind.BOUNCED, OutcomeKind.REFUSED])
+@pytest.mark.parametrize("reply", [Reply(code=550, enhanced="5.1.1"), Reply(code=550, enhanced="5.7.1"), None])
+def test_what_delivery_does_not_call_hard_suppresses_nothing_whatever_the_reply(
+    kind: OutcomeKind, reply: Reply | None
+) -> None:
     world = World(PING + "send: a\n")
     world.event("2026-01-05 10:00", "ping")
-    world.outcome(
-        "2026-01-05 10:05", OutcomeKind.BOUNCED, world.commands[0].id, reply=Reply(code=452, enhanced="4.2.2")
-    )
+    world.outcome("2026-01-05 10:05", kind, world.commands[0].id, reply=reply, hard=False)
     world.event("2026-01-05 11:00", "ping")
     assert len(world.commands) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "suppresses"),
+    [
+        (Reply(code=550, enhanced="5.1.1"), True),
+        (Reply(code=550, text="No such user here"), True),
+        (Reply(code=554, enhanced="5.7.1", text="blocked using zen.spamhaus.org"), False),
+        (Reply(code=550, text="rejected by local policy"), False),
+        (Reply(code=550, enhanced="5.2.2", text="mailbox full"), False),
+        (Reply(code=452, enhanced="4.2.2"), False),
+        (None, False),
+    ],
+)
+def test_a_bounce_whose_publisher_does_not_say_is_judged_by_its_reply(reply: Reply | None, suppresses: bool) -> None:
+    world = World(PING + "send: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.outcome("2026-01-05 10:05", OutcomeKind.BOUNCED, world.commands[0].id, reply=reply)
+    world.event("2026-01-05 11:00", "ping")
+    assert len(world.commands) == (1 if suppresses else 2)
 
 
 def test_an_unsubscribe_takes_back_its_purpose_until_consent_is_given_again() -> None:
