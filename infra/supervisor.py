@@ -9,13 +9,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 import structlog
 
 from infra.stream_workers import Roll
 from infra.worker_slot import READY_S, REFUSED, STOP_S, Slot, why_ended
+from schemas.waiting import event_within
 
 log = structlog.get_logger(part="supervisor")
 
@@ -70,8 +70,7 @@ class Supervisor:
                 self._give_up(slot)
                 return
             log.warning("worker_ended", slot=slot.number, status=status, why=why_ended(status), again_in_s=pause_s)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), pause_s)
+            await event_within(self._ending, pause_s)
 
     def _give_up(self, slot: Slot) -> None:
         why = f"it refused to start {REFUSALS} times in a row; mend what its log says"

@@ -69,7 +69,8 @@ class Successor:
     async def loads(self) -> bool:
         """Waits until it has; False where it ended instead, or takes too long."""
         with suppress(TimeoutError):
-            return bool(await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.turn, 1), READY_S))
+            async with asyncio.timeout(READY_S):
+                return bool(await asyncio.get_running_loop().sock_recv(self.turn, 1))
         return False
 
     def begin(self) -> asyncio.subprocess.Process:
@@ -172,7 +173,8 @@ class Slot:
         log.info("worker_restarts", slot=self.number, pid=process.pid)
         self.send(signal.SIGTERM)
         try:
-            await asyncio.wait_for(asyncio.shield(process.wait()), STOP_S)
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
         except TimeoutError:
             log.warning("killing", slot=self.number, why=f"it did not stop within {STOP_S:g} s")
             with suppress(ProcessLookupError):

@@ -117,6 +117,8 @@ class DeliveryReason(StrEnum):
     TEMPLATE_INVALID = "template_invalid"
     UNDEFINED = "undefined"
     RENDER_LIMIT = "render_limit"
+    RENDER_ERROR = "render_error"
+    DELIVERY_ERROR = "delivery_error"
     HEADER = "header"
     ADDRESS = "address"
     CHANNEL = "channel"
@@ -169,6 +171,7 @@ class DeadLetterCause(StrEnum):
     INVALID = "invalid"
     MISROUTED = "misrouted"
     RULE_ERROR = "rule_error"
+    READER_ERROR = "reader_error"
 
 
 ENGAGEMENT = frozenset(

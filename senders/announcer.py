@@ -6,17 +6,20 @@ is announced from memory: at start the announcer goes on with what the ledger sa
 
 import asyncio
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from itertools import groupby
 
 import structlog
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import codec
 from schemas.topics import OUTCOMES
+from schemas.waiting import event_within
 from senders import ledger
 from senders.database import AsyncDatabase
-from senders.ledger import Announcement
+from senders.faults import Fault, describe, fault_of_kafka, kafka_error
+from senders.ledger import Announcement, Unannounced
+from senders.tasks import run_in_thread
+from senders.watchdog import Watchdog
 
 BATCH = 500
 LOOK_EVERY_S = 1.0
@@ -33,11 +36,15 @@ class Announcer:
         database: AsyncDatabase,
         partitions: Callable[[], Collection[int]],
         announced: Callable[[], None],
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._database = database
         self._partitions = partitions
         self._announced = announced
+        self._watchdog = Watchdog() if watchdog is None else watchdog
         self._wake = asyncio.Event()
+        self._given_up: set[str] = set()
+        """Commands whose outcome cannot be announced; looked at again by the next process."""
         self._log = structlog.get_logger("senders.announcer")
         self._producer = Producer(
             {
@@ -56,42 +63,61 @@ class Announcer:
     async def run(self) -> None:
         """Announce what comes, for ever."""
         while True:
+            self._watchdog.beat()
             self._wake.clear()
             if await self.announce_batch() < BATCH:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
+                await event_within(self._wake, LOOK_EVERY_S)
                 await asyncio.sleep(GATHER_S)
 
     async def announce_batch(self) -> int:
-        """Announce up to a batch of what is waiting. Returns how many were found."""
+        """Announce up to a batch of what is waiting. Returns how many were."""
         partitions = sorted(self._partitions())
         if not partitions:
             return 0
-        batch = await self._database.run(lambda connection: ledger.unannounced(connection, partitions, BATCH))
-        if batch:
-            told = await self._produce(batch)
-            await self._database.run(lambda connection: ledger.announced(connection, told))
-            self._announced()
-        return len(batch)
+        without = sorted(self._given_up)
+        batch = await self._database.run(lambda connection: ledger.unannounced(connection, partitions, BATCH, without))
+        if not batch:
+            return 0
+        told = await self._produce(batch)
+        await self._database.run(lambda connection: ledger.announced(connection, told))
+        self._announced()
+        return len(told)
 
-    async def _produce(self, batch: list[Announcement]) -> list[Announcement]:
+    async def _produce(self, batch: list[Unannounced]) -> list[Announcement]:
         """Those that Kafka has for certain. Waits while Kafka is away."""
         told: list[Announcement] = []
         refused: list[KafkaError] = []
-        for announcement in batch:
-
-            def delivered(error: KafkaError | None, _: Message, announcement: Announcement = announcement) -> None:
-                if error is None:
-                    told.append(announcement)
-                else:
-                    refused.append(error)
-
-            outcome = announcement.outcome
-            self._producer.produce(
-                OUTCOMES.name, codec.encode(outcome), outcome.user_id.encode(), on_delivery=delivered
-            )
-        while await asyncio.to_thread(self._producer.flush, 0.5):
-            pass
+        for row in batch:
+            self._announce(row, told, refused)
+        while await run_in_thread("announcer-flush", lambda: self._producer.flush(0.5)):
+            self._watchdog.beat()
+        for error in refused:
+            if fault_of_kafka(error) is Fault.PROCESS:
+                raise KafkaException(error)
         for name, same in groupby(sorted(error.name() for error in refused)):
             self._log.error("outcomes_refused", error=name, count=len(list(same)), next_step="they are tried again")
         return told
+
+    def _announce(self, row: Unannounced, told: list[Announcement], refused: list[KafkaError]) -> None:
+        """Hand one outcome to the producer: without what others have said where that fails, and else not at all."""
+        for made in (row.announcement, row.bare_announcement):
+            try:
+                self._hand_over(made(), told, refused)
+                return
+            except Exception as error:  # noqa: BLE001  # one outcome must not hold up the others
+                kafka = kafka_error(error)
+                if kafka is not None and fault_of_kafka(kafka) is not Fault.ITEM:
+                    refused.append(kafka)
+                    return
+                self._log.error("outcome_not_announced", command_id=row.command_id, error=describe(error))
+        self._given_up.add(row.command_id)
+
+    def _hand_over(self, announcement: Announcement, told: list[Announcement], refused: list[KafkaError]) -> None:
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is None:
+                told.append(announcement)
+            else:
+                refused.append(error)
+
+        outcome = announcement.outcome
+        self._producer.produce(OUTCOMES.name, codec.encode(outcome), outcome.user_id.encode(), on_delivery=delivered)

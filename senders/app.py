@@ -7,14 +7,13 @@ mends; in both cases what is on its way gets its answer first, within `stop_with
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 import uuid
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from threading import Event
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import structlog
@@ -25,6 +24,7 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES
 from senders import dkim
 from senders.announcer import Announcer
 from senders.database import AsyncDatabase, Database
+from senders.ending import CRASHED, OVERDUE, Deadline, block_signals, leave, stop_when_signalled
 from senders.intake import Intake
 from senders.mailing import Mailing
 from senders.outages import Outage
@@ -32,14 +32,20 @@ from senders.recipients import AddressHasher
 from senders.recipients_feed import RecipientsFeed
 from senders.recorder import Recorder
 from senders.settings import SenderSettings
-from senders.smtp import Relay, Unreachable
+from senders.smtp import RealMailRefused, Relay, Unreachable
+from senders.tasks import StillRunning, end_tasks, run_in_thread
 from senders.templates import Shelf, TemplateReader
+from senders.watchdog import Watchdog, where
 from senders.worker import Parts, Worker
 from senders.writer import LedgerWriter
 
 NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, DEAD_LETTERS)
 KAFKA_TIMEOUT_S = 10.0
 READERS_STOP_WITHIN_S = 5.0
+END_WITHIN_S = READERS_STOP_WITHIN_S + 1.5
+"""How long after the mails on their way everything else may take to end; with their 3 s it is less than 10 s."""
+LOOP_ANSWERS_S = 30.0
+"""How long intake's thread waits for an event loop that has no time; a second is common on a loaded machine."""
 
 
 class StartError(RuntimeError):
@@ -61,33 +67,65 @@ def configure_logging() -> None:
 
 
 def main(settings: SenderSettings) -> None:
-    """Run delivery until SIGTERM or SIGINT. Raises StartError, RealMailRefused or KeyProblem where it cannot start."""
+    """Run delivery until SIGTERM or SIGINT; then the process ends, whatever its threads wait for.
 
-    async def until_signalled() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(name, stop.set)
-        await run(settings, stop)
-
+    Returns never. Raises StartError, RealMailRefused or KeyProblem where it cannot start.
+    """
+    block_signals()
     configure_logging()
-    asyncio.run(until_signalled())
+    deadline = Deadline(settings.stop_within_s + END_WITHIN_S)
+    try:
+        asyncio.run(_until_signalled(settings, deadline))
+    finally:
+        deadline.arm()  # what a person can mend goes to the command line, and its way there must come to an end too
 
 
-async def run(settings: SenderSettings, stop: asyncio.Event) -> None:
-    """Run delivery until `stop` is set. Raises StartError, RealMailRefused or KeyProblem where it cannot start."""
+async def _until_signalled(settings: SenderSettings, deadline: Deadline) -> None:
+    """Ends the process from within the loop, for what `asyncio.run` waits for at its end has no bound."""
+    stop = asyncio.Event()
+    stop_when_signalled(stop, deadline)
+    try:
+        await run(settings, stop, deadline.arm)
+    except (StartError, RealMailRefused, dkim.KeyProblem):
+        raise
+    except Exception as error:  # noqa: BLE001  # it is said, and ends the process
+        structlog.get_logger("senders.app").critical("crashed", exc_info=error)
+        leave(OVERDUE if isinstance(error, StillRunning) and error.__cause__ is None else CRASHED)
+    leave(0)
+
+
+async def run(settings: SenderSettings, stop: asyncio.Event, ending: Callable[[], None] = lambda: None) -> None:
+    """Run delivery until `stop` is set. `ending` is called, in any thread, as soon as it is to end.
+
+    Raises StartError, RealMailRefused or KeyProblem where it cannot start, the error of a part that fails, and
+    StillRunning where a part does not end.
+    """
     log = structlog.get_logger("senders.app")
+    stopping = asyncio.create_task(stop.wait())
+    starting = asyncio.create_task(_start(settings, ending))
+    try:
+        await asyncio.wait({stopping, starting}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            log.info("stopped_while_starting")
+            return
+        process = starting.result()
+        log.info("senders_started", owner=process.owner, relay=process.relay.place)
+        try:
+            await process.run(stop)
+        finally:
+            log.info("senders_stopped", owner=process.owner)
+    finally:
+        stopping.cancel()
+        starting.cancel()
+
+
+async def _start(settings: SenderSettings, ending: Callable[[], None]) -> "_Process":
     signer = dkim.Signer(settings.dkim_domain, settings.dkim_selector, dkim.load_key(settings.dkim_key))
     relay = Relay.of(settings)
     with suppress(Unreachable):  # a name that does not resolve yet is waited for, like a server that is away
         await relay.addresses()
-    partitions = await asyncio.to_thread(user_partitions, settings.kafka)
-    process = _Process(settings, partitions, signer, relay)
-    log.info("senders_started", owner=process.owner, partitions=partitions, relay=relay.place)
-    try:
-        await process.run(stop)
-    finally:
-        log.info("senders_stopped", owner=process.owner)
+    partitions = await run_in_thread("ask-topics", lambda: user_partitions(settings.kafka))
+    return _Process(settings, partitions, signer, relay, ending)
 
 
 def user_partitions(kafka: str, timeout_s: float = KAFKA_TIMEOUT_S) -> int:
@@ -110,30 +148,46 @@ def user_partitions(kafka: str, timeout_s: float = KAFKA_TIMEOUT_S) -> int:
 class _Process:
     """The parts of one process and their life."""
 
-    def __init__(self, settings: SenderSettings, partitions: int, signer: dkim.Signer, relay: Relay) -> None:
+    def __init__(
+        self,
+        settings: SenderSettings,
+        partitions: int,
+        signer: dkim.Signer,
+        relay: Relay,
+        ending: Callable[[], None],
+    ) -> None:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.relay = relay
         self._settings = settings
+        self._ending = ending
+        self._watchdog = Watchdog()
+        self._databases: list[Database] = []
         self._loop = asyncio.get_running_loop()
         self._halt = Event()
         self._timescale = Outage("timescale")
         hasher = AddressHasher(settings.suppression_key.get_secret_value().encode())
         shelf = Shelf()
-        self._async_databases = [AsyncDatabase(settings.database_url, self._timescale) for _ in range(3)]
+        self._async_databases = [
+            AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(3)
+        ]
         take, write, announce = self._async_databases
         self._worker = Worker(
             settings,
             Parts(
                 take_database=take,
-                writer=LedgerWriter(write, self.owner),
+                writer=LedgerWriter(write, self.owner, self._watchdog),
                 relay=relay,
                 relay_outage=Outage("relay"),
                 shelf=shelf,
                 mailing=Mailing(signer, settings.sender, settings.unsubscribe_url),
                 hasher=hasher,
                 owner=self.owner,
+                watchdog=self._watchdog,
             ),
         )
-        self._announcer = Announcer(settings.kafka, announce, lambda: self._worker.held, self._worker.wake)
+        self._announcer = Announcer(
+            settings.kafka, announce, lambda: self._worker.held, self._worker.wake, self._watchdog
+        )
         self._worker.announcer = self._announcer
         intake = Intake(
             settings,
@@ -144,17 +198,19 @@ class _Process:
             give_up=self._give_up,
             admitted=lambda: self._call(self._worker.wake),
         )
-        self._readers: list[Callable[[], None]] = [
-            intake.run,
-            RecipientsFeed(settings, self._database(), self._halt, partitions, hasher).run,
-            Recorder(
+        self._readers: dict[str, Callable[[], None]] = {
+            "intake": intake.run,
+            "recipients-feed": RecipientsFeed(settings, self._database(), self._halt, partitions, hasher).run,
+            "recorder": Recorder(
                 settings.kafka, self._database(), self._halt, settings.session_timeout_ms, settings.sender_instance
             ).run,
-            TemplateReader(settings.kafka, shelf, self._halt).run,
-        ]
+            "template-reader": TemplateReader(settings.kafka, shelf, self._halt, beat=self._watchdog.beat).run,
+        }
 
     def _database(self) -> Database:
-        return Database(self._settings.database_url, self._timescale, self._halt)
+        database = Database(self._settings.database_url, self._timescale, self._halt, self._watchdog.beat)
+        self._databases.append(database)
+        return database
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         """From a reader's thread to the loop's."""
@@ -163,27 +219,64 @@ class _Process:
     def _give_up(self, partitions: list[int]) -> None:
         """From intake's thread: wait until the worker has let the partitions go."""
         future = asyncio.run_coroutine_threadsafe(self._worker.give_up(frozenset(partitions)), self._loop)
-        future.result(self._settings.stop_within_s + 1)
+        future.result(self._settings.stop_within_s + LOOP_ANSWERS_S)
+
+    def _reading(self, reader: Callable[[], None]) -> Callable[[], None]:
+        """A reader whose error is heard of even where the event loop stands still."""
+
+        def read() -> None:
+            try:
+                reader()
+            except BaseException:
+                self._ending()
+                raise
+
+        return read
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until told to stop, or until a part fails, whose error is then raised."""
-        pool = ThreadPoolExecutor(len(self._readers), thread_name_prefix="reader")
-        readers = [self._loop.run_in_executor(pool, reader) for reader in self._readers]
-        tasks = [asyncio.create_task(part) for part in (self._worker.run(), self._announcer.run())]
+        """Run until told to stop, or until a part ends. Raises the first error, StillRunning where a part does not
+        end."""
+        readers = {name: run_in_thread(name, self._reading(reader)) for name, reader in self._readers.items()}
+        coroutines = {"worker": self._worker.run(), "announcer": self._announcer.run()}
+        tasks = {name: asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()}
         stopping = asyncio.create_task(stop.wait())
-        everything: set[asyncio.Future[Any]] = {stopping, *readers, *tasks}
+        ended = Event()
+        run_in_thread("watchdog", lambda: self._watchdog.run(ended))
+        first: set[asyncio.Future[Any]] = set()
         try:
-            await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
-            await self._worker.stop()
+            everything: set[asyncio.Future[Any]] = {stopping, *readers.values(), *tasks.values()}
+            first, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._ending()
+            stopping.cancel()
+            if not tasks["worker"].done():
+                await self._worker.stop()
             self._halt.set()
-            await asyncio.wait(readers, timeout=READERS_STOP_WITHIN_S)
-            for task in (stopping, *tasks):
-                task.cancel()
-            ends = await asyncio.gather(*tasks, *readers, return_exceptions=True)
-            pool.shutdown(wait=False)
+            late, _ = await asyncio.gather(self._end_readers(readers), end_tasks(tasks.values()))
+            late |= {name for name, task in tasks.items() if not task.done()}
             for database in self._async_databases:
                 await database.close()
-        for end in ends:
-            if isinstance(end, Exception):
-                raise end
+            ended.set()
+        _raise([*first, *readers.values(), *tasks.values()], late)
+
+    async def _end_readers(self, readers: Mapping[str, "asyncio.Future[None]"]) -> set[str]:
+        """Wait until the readers have ended, which were told to. Returns the names of those that have not."""
+        await asyncio.wait(readers.values(), timeout=READERS_STOP_WITHIN_S / 2)
+        for database in self._databases:
+            database.interrupt()
+        await asyncio.wait(readers.values(), timeout=READERS_STOP_WITHIN_S / 2)
+        late = {name for name, reader in readers.items() if not reader.done()}
+        for thread in enumerate_threads():
+            if thread.name in late:
+                structlog.get_logger("senders.app").error("stop_overdue", part=thread.name, where=where(thread))
+        return late
+
+
+def _raise(parts: Sequence["asyncio.Future[Any]"], late: Collection[str]) -> None:
+    """Raise the first error of these parts, and where some are late, StillRunning from it."""
+    ended = [part for part in parts if part.done() and not part.cancelled()]
+    errors = [error for part in ended if (error := part.exception()) is not None]
+    if late:
+        raise StillRunning(f"did not end when told to: {', '.join(sorted(late))}") from next(iter(errors), None)
+    if errors:
+        raise errors[0]

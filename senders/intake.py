@@ -17,6 +17,20 @@ from senders.ledger import Admission
 from senders.readers import BatchReader, check_routing
 from senders.settings import SenderSettings
 
+SAMPLE = SendCommand(
+    id="0" * 32,
+    trigger="sample",
+    rule_hash="",
+    occurrence="",
+    step="sample",
+    user_id="sample",
+    template="sample",
+    template_hash="",
+    purpose="sample",
+    decided_at=datetime(1970, 1, 1, tzinfo=UTC),
+    expires_at=datetime(1970, 1, 1, tzinfo=UTC),
+)
+
 
 class Intake(BatchReader[Admission]):
     """Admits commands, and tells the worker of new ones and of partitions that come and go.
@@ -56,6 +70,10 @@ class Intake(BatchReader[Admission]):
         new = ledger.admit(connection, items, datetime.now(UTC))
         if new < len(items):
             self.log.info("commands_known_already", count=len(items) - new)
+
+    def samples(self) -> Sequence[Admission]:
+        """A command that nobody decided."""
+        return [Admission(0, SAMPLE)]
 
     def after_batch(self) -> None:
         """Wake the worker; it looks for itself whether there is anything to do."""

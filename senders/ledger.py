@@ -3,7 +3,7 @@
 Every change names the state it starts from, so that of two workers who hold the same command, the slower one changes
 nothing. Changes come in batches, and each may be made twice with the same result. Times are passed in.
 
-    admitted -> started -> accepted | deferred | refused | in_doubt, or back to where it was
+    admitted -> started -> accepted | deferred | refused | in_doubt | failed, or back to where it was
     admitted -> expired | suppressed | failed
 """
 
@@ -32,6 +32,15 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Where a command stands, in which no value of a publisher appears. `attempt` counts the transactions begun."""
+
+    command_id: str
+    state: LedgerState
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """A command whose turn it is. `attempt` counts the mail transactions begun so far."""
 
@@ -40,6 +49,11 @@ class Due:
     state: LedgerState
     attempt: int
     admitted_at: datetime
+
+    @property
+    def position(self) -> Position:
+        """Where it stands."""
+        return Position(self.command.id, self.state, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +112,30 @@ async def due(
     in_hand: Collection[str],
     now: datetime,
     limit: int,
-) -> list[Due]:
-    """The commands of these partitions whose turn it is, the longest waiting first, without those in hand.
+) -> list[Position]:
+    """Where those commands of these partitions stand whose turn it is, the longest waiting first, without those in
+    hand.
 
     A command whose last answer is not announced yet has to wait for that: the next attempt would overwrite it.
     """
     cursor = await connection.execute(
-        """SELECT command, partition, state, attempt, admitted_at FROM ledger
+        """SELECT command_id, state, attempt FROM ledger
            WHERE next_attempt_at <= %(now)s AND partition = ANY(%(partitions)s) AND NOT unannounced
              AND command_id <> ALL(%(in_hand)s)
            ORDER BY next_attempt_at LIMIT %(limit)s""",
         {"now": now, "partitions": list(partitions), "in_hand": list(in_hand), "limit": limit},
+    )
+    return [Position(command_id, LedgerState(state), attempt) async for command_id, state, attempt in cursor]
+
+
+async def read_due(connection: AsyncConnection[Any], positions: Sequence[Position]) -> list[Due]:
+    """The commands that stand there, whole, in this order of attempts; those that have gone on are left out."""
+    cursor = await connection.execute(
+        """SELECT command, partition, state, ledger.attempt, admitted_at
+           FROM ledger JOIN unnest(%(ids)s::text[], %(attempts)s::int[]) WITH ORDINALITY AS asked (id, attempt, place)
+             ON command_id = asked.id AND ledger.attempt = asked.attempt
+           ORDER BY asked.place""",
+        {"ids": [at.command_id for at in positions], "attempts": [at.attempt for at in positions]},
     )
     return [
         Due(SendCommand.model_validate(command), partition, LedgerState(state), attempt, admitted_at)
@@ -178,7 +205,8 @@ async def answer(connection: AsyncConnection[Any], changes: Sequence[Change], ow
     Returns the ids recorded.
     """
     recorded = await _apply(connection, _ANSWERED, changes, owner)
-    if condemned := [change for change in changes if change.hard and change.command_id in recorded]:
+    condemned = [change for change in changes if change.hard and change.command_id in recorded]
+    if condemned or not changes:
         await connection.execute(
             """INSERT INTO suppressions (address_hash, scope, reason, since, command_id)
                SELECT address_hash, '*', %(reason)s, state_at, command_id FROM ledger
@@ -209,8 +237,6 @@ async def postpone(connection: AsyncConnection[Any], changes: Sequence[Change]) 
 async def _apply(
     connection: AsyncConnection[Any], statement: str, changes: Sequence[Change], owner: str | None = None
 ) -> set[str]:
-    if not changes:
-        return set()
     cursor = await connection.execute(
         statement,
         {
@@ -264,41 +290,57 @@ class Announcement:
     state: LedgerState
 
 
-async def unannounced(connection: AsyncConnection[Any], partitions: Collection[int], limit: int) -> list[Announcement]:
-    """What is still to be announced, oldest first. Asked again, it gives the same outcomes with the same ids."""
+@dataclass(frozen=True, slots=True)
+class Unannounced:
+    """A row of the ledger that is to be announced, as it was read."""
+
+    command_id: str
+    user_id: str
+    state: str
+    at: datetime
+    attempt: int
+    reason: str | None
+    detail: str | None
+    reply: str | None
+    hard: bool
+
+    def announcement(self) -> Announcement:
+        """The outcome that the row says. Asked again, it is the same with the same id."""
+        return self._announcement(
+            provider="smtp" if self.reply else "",
+            reply=None if self.reply is None else Reply.model_validate_json(self.reply),
+            classification=f"{self.reason}: {self.detail}" if self.reason and self.detail else self.reason,
+        )
+
+    def bare_announcement(self) -> Announcement:
+        """The same outcome with nothing in it that somebody else has written."""
+        return self._announcement(classification=self.reason)
+
+    def _announcement(self, **said: Any) -> Announcement:
+        kind = OutcomeKind(self.state)
+        outcome = Outcome(
+            id=outcome_id(self.command_id, kind, self.attempt),
+            command_id=self.command_id,
+            user_id=self.user_id,
+            kind=kind,
+            time=self.at,
+            hard=self.hard,
+            attempt=self.attempt,
+            **said,
+        )
+        return Announcement(outcome, LedgerState(self.state))
+
+
+async def unannounced(
+    connection: AsyncConnection[Any], partitions: Collection[int], limit: int, without: Collection[str] = ()
+) -> list[Unannounced]:
+    """What is still to be announced, oldest first, but for the commands `without`."""
     cursor = await connection.execute(
-        """SELECT command_id, user_id, state, state_at, attempt, reason, detail, reply, hard FROM ledger
-           WHERE unannounced AND partition = ANY(%s) ORDER BY state_at LIMIT %s""",
-        [list(partitions), limit],
+        """SELECT command_id, user_id, state, state_at, attempt, reason, detail, reply::text, hard FROM ledger
+           WHERE unannounced AND partition = ANY(%s) AND command_id <> ALL(%s) ORDER BY state_at LIMIT %s""",
+        [list(partitions), list(without), limit],
     )
-    return [_announcement(*row) async for row in cursor]
-
-
-def _announcement(
-    command_id: str,
-    user_id: str,
-    state: str,
-    at: datetime,
-    attempt: int,
-    reason: str | None,
-    detail: str | None,
-    reply: dict[str, Any] | None,
-    hard: bool,
-) -> Announcement:
-    kind = OutcomeKind(state)
-    outcome = Outcome(
-        id=outcome_id(command_id, kind, attempt),
-        command_id=command_id,
-        user_id=user_id,
-        kind=kind,
-        time=at,
-        provider="smtp" if reply else "",
-        reply=None if reply is None else Reply.model_validate(reply),
-        classification=f"{reason}: {detail}" if reason and detail else reason,
-        hard=hard,
-        attempt=attempt,
-    )
-    return Announcement(outcome, LedgerState(state))
+    return [Unannounced(*row) async for row in cursor]
 
 
 async def announced(connection: AsyncConnection[Any], announcements: Sequence[Announcement]) -> None:
@@ -315,11 +357,12 @@ async def announced(connection: AsyncConnection[Any], announcements: Sequence[An
     )
 
 
-async def forget(connection: AsyncConnection[Any], before: datetime) -> int:
-    """Remove what has been settled and announced since before then. Returns how many."""
+async def forget(connection: AsyncConnection[Any], before: datetime, limit: int) -> int:
+    """Remove what has been settled and announced since before then, at most `limit`. Returns how many."""
     cursor = await connection.execute(
-        """DELETE FROM ledger WHERE state_at < %s AND NOT unannounced AND next_attempt_at IS NULL
-             AND state NOT IN ('started', 'in_doubt')""",
-        [before],
+        """DELETE FROM ledger WHERE command_id IN (
+             SELECT command_id FROM ledger WHERE state_at < %s AND NOT unannounced AND next_attempt_at IS NULL
+               AND state NOT IN ('started', 'in_doubt') LIMIT %s)""",
+        [before, limit],
     )
     return cursor.rowcount

@@ -1,7 +1,7 @@
 """Kafka to PostgreSQL in batches: the loop that intake, the recipients view and the recorder share.
 
 A batch is read, decoded, written in one transaction, and only then are its offsets committed; so a record is written
-at least once, and every write bears repetition. What cannot be decoded, or what the database cannot keep, becomes a
+at least once, and every write bears repetition. A record that makes any step fail, whatever the exception, becomes a
 dead letter and the rest goes on. One thread owns the consumer.
 """
 
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Any, ClassVar, Generic, TypeVar
 
-import psycopg
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from psycopg import Connection
@@ -18,19 +17,9 @@ from schemas.codec import DecodeError, partition_for
 from schemas.vocabulary import DeadLetterCause
 from senders.database import Database, Halted
 from senders.deadletters import DeadLetters
+from senders.faults import Fault, describe, fault_of, fault_of_kafka
 
 T = TypeVar("T")
-
-_HOPELESS = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,
-        KafkaError._FATAL,  # also a consumer that another of its name has fenced; its `fatal()` is False
-    }
-)
-"""Errors that no waiting mends."""
 
 BATCH = 500
 POLL_S = 0.1
@@ -54,7 +43,7 @@ class BatchReader(Generic[T]):
         self.database = database
         self.halt = halt
         self.log = structlog.get_logger(f"senders.{type(self).__name__.lower()}")
-        self.dead_letters = DeadLetters(kafka, self.group, halt)
+        self.dead_letters = DeadLetters(kafka, self.group, halt, database.beat)
         config: dict[str, Any] = {
             "bootstrap.servers": kafka,
             "group.id": self.group,
@@ -75,6 +64,11 @@ class BatchReader(Generic[T]):
 
     def write(self, connection: Connection[Any], items: Sequence[T]) -> None:
         """Write a batch. May be called again with the same items."""
+        raise NotImplementedError
+
+    def samples(self) -> Sequence[T]:
+        """Items that `write` takes for certain and that use each of its statements. They are written as a test that
+        is rolled back, to tell a record's fault from one of the process."""
         raise NotImplementedError
 
     def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
@@ -100,6 +94,7 @@ class BatchReader(Generic[T]):
         )
         try:
             while not self.halt.is_set():
+                self.database.beat()
                 self._one_batch()
         except Halted:
             self.log.info("halted_while_waiting", group=self.group)
@@ -123,7 +118,7 @@ class BatchReader(Generic[T]):
             return True
         if error.code() == KafkaError._PARTITION_EOF:
             self.at_end(record.topic() or "", record.partition() or 0, record.offset() or 0)
-        elif error.fatal() or error.code() in _HOPELESS:
+        elif fault_of_kafka(error) is Fault.PROCESS:
             raise KafkaException(error)
         else:
             # librdkafka mends these itself: it reconnects, rejoins the group, asks for metadata again.
@@ -135,20 +130,49 @@ class BatchReader(Generic[T]):
             return self.decode(record)
         except DecodeError as error:
             self.dead_letters.put(record, error.cause, error.detail)
-            return None
+        except Exception as error:  # noqa: BLE001  # a decoder that fails on one record must not stop the others
+            self.dead_letters.put(record, DeadLetterCause.READER_ERROR, f"it cannot be read: {describe(error)}")
+        return None
 
     def _store(self, batch: list[tuple[Message, T]]) -> None:
-        """Write a batch; halve it where the database cannot keep a value, until the culprit stands alone."""
+        """Write a batch; halve it where that fails, until the culprit stands alone."""
         try:
-            self.database.run(lambda connection: self.write(connection, [item for _, item in batch]))
-        except psycopg.DataError as error:
+            self._write([item for _, item in batch])
+        except Exception as error:  # noqa: BLE001  # `_refuse` raises what is not the record's fault
             if len(batch) == 1:
-                detail = f"the database cannot keep it: {type(error).__name__}"
-                self.dead_letters.put(batch[0][0], DeadLetterCause.INVALID, detail)
+                self._refuse(*batch[0], error)
                 return
             middle = len(batch) // 2
             self._store(batch[:middle])
             self._store(batch[middle:])
+
+    def _write(self, items: Sequence[T]) -> None:
+        self.database.run(lambda connection: self.write(connection, items))
+
+    def _refuse(self, record: Message, item: T, error: Exception) -> None:
+        """Put a record aside that cannot be written even alone. Raises `error` where the record is not at fault."""
+        cause, fault = DeadLetterCause.INVALID, fault_of(error)
+        if fault is Fault.UNCLEAR:
+            try:
+                self._write([item])  # what was cancelled by a time-out may pass
+                return
+            except Exception as again:  # noqa: BLE001
+                error = again
+            self._prove(error)
+            cause = DeadLetterCause.READER_ERROR
+        self.dead_letters.put(record, cause, f"the database cannot keep it: {describe(error)}")
+
+    def _prove(self, error: Exception) -> None:
+        """Raise `error` unless samples can be written: then it is not the record's but the process's."""
+
+        def write(connection: Connection[Any]) -> None:
+            with connection.transaction(force_rollback=True):
+                self.write(connection, self.samples())
+
+        try:
+            self.database.run(write)
+        except Exception as failure:
+            raise error from failure
 
     def _commit(self, records: list[Message]) -> None:
         ends = {(record.topic(), record.partition()): (record.offset() or 0) + 1 for record in records}
@@ -157,7 +181,7 @@ class BatchReader(Generic[T]):
             self.consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as failure:
             error = failure.args[0]
-            if error.fatal():
+            if fault_of_kafka(error) is Fault.PROCESS:
                 raise
             # All is written; the records come once more and change nothing.
             self.log.warning("offsets_not_committed", group=self.group, error=error.name())

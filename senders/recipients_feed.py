@@ -7,6 +7,7 @@ moment, not the age of the last record, is what delivery calls the view's freshn
 """
 
 import time
+import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -102,6 +103,13 @@ class RecipientsFeed(BatchReader[Item]):
             if isinstance(item, Outcome):
                 self._suppress(connection, item)
 
+    def samples(self) -> Sequence[Item]:
+        """A user who does not exist, the complaint of that user, and the user's removal."""
+        now, user_id = datetime.now(UTC), f"sample-{uuid.uuid4()}"
+        profile = Profile(user_id=user_id, address="sample@example.invalid")
+        complaint = Outcome(id=user_id, command_id="sample", user_id=user_id, kind=OutcomeKind.COMPLAINED, time=now)
+        return [profile, complaint, f"{user_id}-removed"]
+
     def _suppress(self, connection: Connection[Any], outcome: Outcome) -> None:
         """Withhold mail from the address that the command went to, or else from the user's address now."""
         row = connection.execute(
@@ -179,17 +187,21 @@ class RecipientsFeed(BatchReader[Item]):
         )
         for asked, answer in answers.items():
             try:
-                end = answer.result().offset
+                end = answer.result(ASK_TIMEOUT_S + 1).offset
                 if end < 0:  # a broker that was frozen with the question in its hands (confluent-kafka 2.16)
                     raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            except KafkaException as failure:
+            except (KafkaException, TimeoutError) as failure:
                 # No answer means that the view ages, which is what delivery has to see.
-                self.log.info("ends_unknown", topic=asked.topic, error=failure.args[0].name())
+                self.log.info("ends_unknown", topic=asked.topic, error=_name_of(failure))
                 with suppress(KafkaException):  # by itself it goes on with what it knew before a broker's restart
                     self._admin.list_topics(timeout=ASK_TIMEOUT_S)
                 return
             place = self._places[(asked.topic, asked.partition)]
             place.end, place.asked_at = end, asked_at
+
+
+def _name_of(failure: KafkaException | TimeoutError) -> str:
+    return str(failure.args[0].name()) if isinstance(failure, KafkaException) else "the client library did not answer"
 
 
 def _withholding(value: bytes | None) -> Outcome | None:

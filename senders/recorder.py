@@ -5,6 +5,7 @@ outcome gets its command's trigger and purpose from the ledger, so that analysts
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import Message
@@ -15,7 +16,7 @@ from schemas import codec
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome
 from schemas.topics import DECISIONS, OUTCOMES
-from schemas.vocabulary import ENGAGEMENT
+from schemas.vocabulary import ENGAGEMENT, DecisionOutcome, OutcomeKind
 from senders.readers import BatchReader
 
 _STAGING = """
@@ -72,6 +73,22 @@ class Recorder(BatchReader[Recorded]):
             _copy(connection, _COPY_OUTCOMES, map(_outcome_row, outcomes))
             connection.execute(_KEEP_DELIVERIES, [engagement])
             connection.execute(_KEEP_ENGAGEMENT, [engagement])
+
+    def samples(self) -> Sequence[Recorded]:
+        """A decision, an answer of delivery and an engagement that nobody made."""
+        at = datetime.now(UTC)  # the hypertables then need no chunk of long ago
+        decision = Decision(
+            id="sample",
+            trigger="sample",
+            rule_hash="",
+            user_id="sample",
+            occurrence="",
+            step="sample",
+            outcome=DecisionOutcome.SEND,
+            decided_at=at,
+        )
+        kinds = (OutcomeKind.ACCEPTED, OutcomeKind.CLICKED)
+        return [decision, *(Outcome(id="sample", command_id="0", user_id="sample", kind=k, time=at) for k in kinds)]
 
 
 def _copy(connection: Connection[Any], statement: str, rows: "map[tuple[Any, ...]]") -> None:

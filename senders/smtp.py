@@ -174,6 +174,8 @@ class Session:
         self._mails_left = settings.mails_per_connection
         self._idle_s = settings.idle_connection_s
         self._used_at = time.monotonic()
+        self.handed_over = False
+        """Whether the server may have the last mail."""
 
     @property
     def connected(self) -> bool:
@@ -189,6 +191,7 @@ class Session:
     async def send(self, mail_from: str, to: str, message: bytes) -> Verdict:
         """One mail transaction. Raises ConnectionEnded where the server took nothing. Lines must end in CRLF."""
         self._mails_left -= 1
+        self.handed_over = False
         try:
             refusal = await self._open(mail_from, to)
         except SMTPTimeoutError:
@@ -222,7 +225,9 @@ class Session:
         try:
             if protocol is None:
                 raise SMTPServerDisconnected("connection lost")
-            protocol.write(_dots_doubled(message) + b".\r\n")
+            data = _dots_doubled(message) + b".\r\n"
+            self.handed_over = True
+            protocol.write(data)
         except SMTPServerDisconnected:
             raise self._ended(Verdict(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)) from None
         try:

@@ -74,8 +74,14 @@ class TemplateReader:
     """Follows the topic `rules` from its beginning and fills a shelf until the process halts."""
 
     def __init__(
-        self, kafka: str, shelf: Shelf, halt: Event, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        kafka: str,
+        shelf: Shelf,
+        halt: Event,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        self._beat = beat
         self._shelf = shelf
         self._clock = clock
         self._halt = halt
@@ -97,6 +103,7 @@ class TemplateReader:
         self._consumer.assign([TopicPartition(RULES.name, 0, OFFSET_BEGINNING)])
         try:
             while not self._halt.is_set():
+                self._beat()
                 for record in self._consumer.consume(100, 0.1):
                     self._take(record)
         finally:

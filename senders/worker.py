@@ -8,20 +8,23 @@ leaves at most N commands in doubt. Of two workers that hold the same command, t
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 from psycopg import AsyncConnection
+from psycopg.errors import QueryCanceled
 
 from schemas.vocabulary import DeliveryReason, LedgerState
+from schemas.waiting import event_within
 from senders import ledger, pipeline
 from senders.announcer import Announcer
 from senders.carrier import Carrier
 from senders.database import AsyncDatabase
-from senders.ledger import Change, Due, Start
+from senders.faults import describe
+from senders.ledger import Change, Due, Position, Start
 from senders.mailing import Mailing
 from senders.message import message_id
 from senders.outages import Outage, backoff_s
@@ -32,8 +35,10 @@ from senders.replies import Verdict
 from senders.retry import next_attempt
 from senders.settings import SenderSettings
 from senders.smtp import RealMailRefused, Relay, Unreachable
+from senders.tasks import run_together
 from senders.templates import Shelf
-from senders.writer import LedgerWriter
+from senders.watchdog import STANDS_STILL_S, Watchdog
+from senders.writer import LedgerWriter, RowRefused
 
 TAKE = 64
 """Commands taken at once. Their recipients are read then, so more of them means an older answer at the last one."""
@@ -41,12 +46,22 @@ LOOK_EVERY_S = 0.25
 CROWDED_S = 2.0
 """How long a lane rests that the server had no connection for, while it serves the others."""
 FORGET_EVERY_S = 3600.0
+FORGET_AT_ONCE = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Job:
     due: Due
     case: Case
+    begun: bool = False
+    """Whether its row says `started`."""
+    handed_over: bool = False
+    """Whether the receiver may have the mail."""
+
+
+def _unforeseen(reason: DeliveryReason, error: Exception) -> Stop:
+    """The outcome of a command that raised what nobody foresaw. Says the exception's type, and none of its text."""
+    return Stop(LedgerState.FAILED, reason, describe(error))
 
 
 @dataclass(slots=True)
@@ -67,6 +82,7 @@ class Parts:
     mailing: Mailing
     hasher: AddressHasher
     owner: str
+    watchdog: Watchdog = field(default_factory=Watchdog)
 
 
 class Worker:
@@ -88,6 +104,9 @@ class Worker:
         self._held: set[int] = set()
         self._arriving: set[int] = set()
         self._in_hand: set[str] = set()
+        self._set_aside: set[str] = set()
+        """Commands whose row in the ledger cannot be written; left alone until another process takes them up."""
+        self._forget_at_s = 0.0
         self._on_its_way: dict[str, _OnItsWay] = {}
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._stopped = False
@@ -96,6 +115,11 @@ class Worker:
         self._relay_up = asyncio.Event()
         self._relay_up.set()
         self.announcer: Announcer | None = None
+
+    @property
+    def _longest_mail_s(self) -> float:
+        """More than a mail takes for which the server uses up each time-out."""
+        return 10 * self._settings.smtp_timeout_s + self._settings.smtp_final_dot_timeout_s + STANDS_STILL_S
 
     @property
     def held(self) -> Collection[int]:
@@ -118,11 +142,13 @@ class Worker:
         self._arriving.difference_update(partitions)
         if self._stopped:
             return  # all was waited for already, as long as stopping may take
-        waits = [mail.done.wait() for mail in self._on_its_way.values() if mail.partition in partitions]
+        mails = [mail for mail in self._on_its_way.values() if mail.partition in partitions]
         try:
-            await asyncio.wait_for(asyncio.gather(*waits), self._settings.stop_within_s)
+            async with asyncio.timeout(self._settings.stop_within_s):
+                for mail in mails:
+                    await mail.done.wait()
         except TimeoutError:
-            left = sum(mail.partition in partitions for mail in self._on_its_way.values())
+            left = sum(not mail.done.is_set() for mail in mails)
             self._log.warning("gave_up_with_mail_on_its_way", count=left, next_step="the next owner finds it in doubt")
 
     async def stop(self) -> None:
@@ -132,32 +158,32 @@ class Worker:
 
     async def run(self) -> None:
         """Deliver, for ever."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._parts.writer.run())
-            tasks.create_task(self._take_for_ever())
-            for _ in range(self._settings.connections):
-                tasks.create_task(self._lane())
+        parts = {"ledger-writer": self._parts.writer.run(), "taker": self._take_for_ever()}
+        lanes = {f"lane-{number}": self._lane() for number in range(self._settings.connections)}
+        await run_together(parts | lanes)
 
     # taking
 
     async def _take_for_ever(self) -> None:
-        forget_at = 0.0
-        loop = asyncio.get_running_loop()
         while True:
+            self._parts.watchdog.beat()
             self._wake.clear()
+            if not await self._turn():
+                await event_within(self._wake, LOOK_EVERY_S)
+
+    async def _turn(self) -> bool:
+        """Take what is due. Returns whether there may be more."""
+        try:
             await self._adopt()
-            if loop.time() >= forget_at:
-                await self._forget()
-                forget_at = loop.time() + FORGET_EVERY_S
+            await self._forget()
             room = TAKE - self._jobs.qsize()
-            full = False
-            if room >= TAKE // 2 and self._held and self._relay_up.is_set():
-                full = await self._take(room) == room
-            if not full:
-                try:
-                    await asyncio.wait_for(self._wake.wait(), LOOK_EVERY_S)
-                except TimeoutError:
-                    continue
+            if room < TAKE // 2 or not self._held or not self._relay_up.is_set():
+                return False
+            return await self._take(room) == room
+        except QueryCanceled as error:
+            # Our own time-out, of a statement that waits for nobody: the next one may be quicker.
+            self._log.warning("statement_timed_out", error=describe(error), next_step="tried again")
+            return False
 
     async def _adopt(self) -> None:
         """Put in doubt what others began in arriving partitions, then hold these."""
@@ -176,50 +202,90 @@ class Worker:
         self._announce()
 
     async def _forget(self) -> None:
+        """Once an hour, remove what is old; in pieces, for each of which mail waits."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._forget_at_s:
+            return
         before = self._clock() - ledger.KEPT
-        forgotten = await self._parts.take_database.run(lambda connection: ledger.forget(connection, before))
+        self._forget_at_s = now_s + FORGET_EVERY_S
+        forgotten = await self._parts.take_database.run(
+            lambda connection: ledger.forget(connection, before, FORGET_AT_ONCE)
+        )
+        if forgotten == FORGET_AT_ONCE:
+            self._forget_at_s = now_s
         if forgotten:
             self._log.info("forgotten", count=forgotten, before=before.isoformat())
 
     async def _take(self, room: int) -> int:
         """Take due commands, answer those that the stages stop, and hand the rest to the lanes."""
         now = self._clock()
-        held, in_hand = sorted(self._held), list(self._in_hand)
-        stale_after = timedelta(seconds=self._settings.consent_stale_s)
-
-        async def read(connection: AsyncConnection[Any]) -> list[_Job]:
-            dues = await ledger.due(connection, held, in_hand, now, room)
-            cases = await read_cases(connection, dues, self._parts.hasher, now, stale_after) if dues else []
-            return [_Job(due, case) for due, case in zip(dues, cases, strict=True)]
-
-        jobs = await self._parts.take_database.run(read)
-        rests: list[tuple[_Job, Stop | Wait]] = []
-        for job in jobs:
-            answer = pipeline.judge(job.case)
+        held, away = sorted(self._held), [*self._in_hand, *self._set_aside]
+        due = await self._parts.take_database.run(lambda connection: ledger.due(connection, held, away, now, room))
+        if not due:
+            return 0
+        rests: list[tuple[Position, Stop | Wait]] = []
+        for job in await self._read(due, now):
+            answer = self._judge(job)
             if answer is None:
                 self._in_hand.add(job.due.command.id)
                 self._jobs.put_nowait(job)
             else:
-                rests.append((job, answer))
+                rests.append((job.due.position, answer))
         await self._rest(rests)
-        return len(jobs)
+        return len(due)
 
-    async def _rest(self, rests: Collection[tuple[_Job, Stop | Wait]]) -> None:
+    async def _read(self, positions: Sequence[Position], now: datetime) -> list[_Job]:
+        """What is known of due commands. One that cannot be read, though others can, has failed."""
+        stale_after = timedelta(seconds=self._settings.consent_stale_s)
+
+        async def read(asked: Sequence[Position]) -> list[_Job]:
+            async def work(connection: AsyncConnection[Any]) -> list[_Job]:
+                dues = await ledger.read_due(connection, asked)
+                cases = await read_cases(connection, dues, self._parts.hasher, now, stale_after)
+                return [_Job(due, case) for due, case in zip(dues, cases, strict=True)]
+
+            return await self._parts.take_database.run(work)
+
+        try:
+            return await read(positions)
+        except QueryCanceled:
+            raise
+        except Exception as error:  # noqa: BLE001  # raised below unless it is one command's
+            try:
+                await read([])
+            except Exception as failure:
+                raise error from failure  # the statements fail whatever is asked
+        jobs: list[_Job] = []
+        for position in positions:
+            try:
+                jobs += await read([position])
+            except QueryCanceled:
+                raise
+            except Exception as error:  # noqa: BLE001  # the statements are sound, so it is this command's fault
+                await self._rest([(position, _unforeseen(DeliveryReason.DELIVERY_ERROR, error))])
+        return jobs
+
+    @staticmethod
+    def _judge(job: _Job) -> Stop | Wait | None:
+        try:
+            return pipeline.judge(job.case)
+        except Exception as error:  # noqa: BLE001  # this command's fault, whatever it is
+            return _unforeseen(DeliveryReason.DELIVERY_ERROR, error)
+
+    async def _rest(self, rests: Collection[tuple[Position, Stop | Wait]]) -> None:
         """Write down what gets no mail now. What is in doubt stays so: it may have been sent."""
         now = self._clock()
         settled, postponed = [], []
-        for job, answer in rests:
-            due = job.due
+        for at, answer in rests:
             if isinstance(answer, Wait):
-                postponed.append(Change(due.command.id, due.attempt, due.state, now, answer.reason, None, answer.until))
-            elif due.state is LedgerState.IN_DOUBT:
-                postponed.append(
-                    Change(due.command.id, due.attempt, due.state, now, answer.reason or answer.state, answer.detail)
-                )
+                postponed.append(Change(at.command_id, at.attempt, at.state, now, answer.reason, None, answer.until))
+            elif at.state is LedgerState.IN_DOUBT:
+                reason = answer.reason or answer.state
+                postponed.append(Change(at.command_id, at.attempt, at.state, now, reason, answer.detail))
             else:
-                settled.append(Change(due.command.id, due.attempt, answer.state, now, answer.reason, answer.detail))
-        await self._parts.writer.settle(settled)
-        await self._parts.writer.postpone(postponed)
+                settled.append(Change(at.command_id, at.attempt, answer.state, now, answer.reason, answer.detail))
+        self._set_aside |= await self._parts.writer.settle(settled)
+        self._set_aside |= await self._parts.writer.postpone(postponed)
         if settled:
             self._announce()
 
@@ -230,20 +296,48 @@ class Worker:
         self._carriers.add(carrier)
         try:
             while True:
-                job = await self._jobs.get()
+                with self._parts.watchdog.rest():
+                    job = await self._jobs.get()
+                self._parts.watchdog.beat(self._longest_mail_s)
                 if self._jobs.qsize() <= TAKE // 2:
                     self._wake.set()
-                failure = None
-                try:
-                    await self._see_through(job, carrier)
-                except Unreachable as error:
-                    failure = error
-                finally:
-                    self._in_hand.discard(job.due.command.id)
-                if failure is not None:
-                    await self._wait_for_relay(failure)
+                await self._work(job, carrier)
         finally:
             await carrier.close()
+
+    async def _work(self, job: _Job, carrier: Carrier) -> None:
+        """Bring one command to its answer, whatever it raises."""
+        failure = None
+        try:
+            await self._see_through(job, carrier)
+        except Unreachable as error:
+            failure = error
+        except RealMailRefused:
+            raise
+        except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
+            await carrier.close()
+            await self._fail(job, error)
+        finally:
+            self._in_hand.discard(job.due.command.id)
+        if failure is not None:
+            with self._parts.watchdog.rest():
+                await self._wait_for_relay(failure)
+
+    async def _fail(self, job: _Job, error: Exception) -> None:
+        """Write down that a mail raised what nobody foresaw: it failed, or is in doubt where it was handed over."""
+        stop = _unforeseen(DeliveryReason.DELIVERY_ERROR, error)
+        command_id = job.due.command.id
+        self._log.error("mail_failed", command_id=command_id, state=stop.state.value, error=stop.detail)
+        if not job.begun:
+            await self._rest([(job.due.position, stop)])
+            return
+        state = LedgerState.IN_DOUBT if job.handed_over else stop.state
+        change = Change(command_id, job.due.attempt + 1, state, self._clock(), stop.reason, stop.detail)
+        try:
+            await self._parts.writer.answer(change)
+        except RowRefused:
+            self._set_aside.add(command_id)  # its row says `started`: the next owner finds it in doubt
+        self._announce()
 
     async def _see_through(self, job: _Job, carrier: Carrier) -> None:
         """Make the mail, make sure that it can go, and send it.
@@ -276,7 +370,9 @@ class Worker:
                 rest = Stop(LedgerState.FAILED, DeliveryReason.TEMPLATE_MISSING, command.template)
         except TemplateError as problem:
             rest = Stop(LedgerState.FAILED, problem.reason, problem.detail)
-        await self._rest([(job, rest)])
+        except Exception as error:  # noqa: BLE001  # templates and profiles are not ours: this mail's fault
+            rest = _unforeseen(DeliveryReason.RENDER_ERROR, error)
+        await self._rest([(job.due.position, rest)])
         return None
 
     async def _wait_for_relay(self, error: Unreachable) -> None:
@@ -296,7 +392,9 @@ class Worker:
         for wait_s in backoff_s():
             await asyncio.sleep(wait_s)
             with contextlib.suppress(Unreachable):
-                await (await self._parts.relay.connect()).close()
+                trial = Carrier(self._parts.relay)
+                await trial.connect()
+                await trial.close()
                 break
         self._parts.relay_outage.back()
         self._relay_up.set()
@@ -320,11 +418,14 @@ class Worker:
             if not await self._parts.writer.begin(start):
                 self._log.info("begun_elsewhere", command_id=command.id)
                 return
+            job.begun = True
             try:
                 verdict = await carrier.send(mailing.sender.address, address, message)
             except (Unreachable, RealMailRefused):
                 await self._parts.writer.take_back(self._as_before(job, start))
                 raise
+            finally:
+                job.handed_over = carrier.handed_over
             if not await self._parts.writer.answer(self._answer(command.id, start.attempt, job, verdict)):
                 self._log.warning("answer_too_late", command_id=command.id, state=verdict.state.value)
             self._announce()

@@ -105,7 +105,8 @@ class Checkpointer:
     async def _close(self) -> None:
         self.gate.shut()
         try:
-            await asyncio.wait_for(self.gate.quiet(), BEGUN_S)
+            async with asyncio.timeout(BEGUN_S):
+                await self.gate.quiet()
         except TimeoutError:
             self._fatal(f"{self.gate.begun} events were not finished within {BEGUN_S:g} s; an agent is stuck")
             raise

@@ -112,7 +112,8 @@ class Snapshotter:
         """
         self._end_s = time.monotonic() + STOP_S
         try:
-            return await asyncio.wait_for(self._begin(0.0), ASK_S)
+            async with asyncio.timeout(ASK_S):
+                return await self._begin(0.0)
         except TimeoutError:
             return None
 

@@ -20,6 +20,7 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage, RecordMetadata
 from mode import Service
 
+from schemas.waiting import event_within
 from streams.broker import Place, error_of, patiently
 from streams.checkpoint import Output
 from streams.clock import Run
@@ -161,9 +162,7 @@ class Consumer(FaustConsumer):
             self.arrived.clear()
             records = self.runtime.inputs.take(active)  # what came before the clear
         if not records:
-            try:
-                await asyncio.wait_for(self.arrived.wait(), min(timeout, 0.25))
-            except TimeoutError:
+            if not await event_within(self.arrived, min(timeout, 0.25)):
                 return {}
             records = self.runtime.inputs.take(active)
         return records

@@ -1,21 +1,27 @@
 """Delivery when servers go away and when it is itself killed: nothing is lost, and nothing is sent twice unlisted."""
 
+import json
 import signal
 import socket
+import socketserver
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaException
 from real_servers import RealServers
-from running_senders import Harbour, a_command, free_port, harbour, have_topics, parsed, wait_until
+from running_senders import Harbour, Tail, a_command, free_port, harbour, have_topics, parsed, wait_until
 
 from infra.migrate import migrate
+from schemas.codec import decode
 from schemas.commands import SendCommand
-from schemas.topics import COMMANDS
+from schemas.deadletters import DeadLetter
+from schemas.topics import COMMANDS, DEAD_LETTERS, PROFILES
 from schemas.vocabulary import LedgerState
 from senders.app import StartError, user_partitions
 from senders.smtp import RealMailRefused
@@ -56,6 +62,35 @@ def all_done(delivery: Harbour, commands: list[SendCommand], ends: Sequence[Ledg
 
 def mails_by_command(delivery: Harbour) -> Counter[str]:
     return Counter(str(parsed(mail.raw)["X-Ebbtide-Command"]) for mail in delivery.sink.messages())
+
+
+@contextmanager
+def one_reply(port: int, to_final_dot: bytes) -> Iterator[None]:
+    """A mail server that takes every command, and gives this reply to every message."""
+
+    class Server(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 ready\r\n")
+            while line := self.rfile.readline():
+                if line.upper().startswith(b"DATA"):
+                    self.wfile.write(b"354 go on\r\n")
+                    while self.rfile.readline() not in (b".\r\n", b""):
+                        pass
+                    self.wfile.write(to_final_dot)
+                else:
+                    self.wfile.write(b"250 ok\r\n")
+
+    class Threads(socketserver.ThreadingTCPServer):
+        allow_reuse_address = daemon_threads = True
+
+    with Threads(("127.0.0.1", port), Server) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def some_done(delivery: Harbour, at_least: int) -> None:
@@ -131,6 +166,48 @@ def test_delivery_stops_in_time_also_while_the_database_is_away(delivery: Harbou
     found = all_done(delivery, commands)
     assert found[LedgerState.IN_DOUBT] <= delivery.settings["connections"]
     assert set(mails_by_command(delivery).values()) == {1}
+
+
+def nested(levels: int) -> list[Any]:
+    tree: list[Any] = []
+    for _ in range(levels):
+        tree = [tree]
+    return tree
+
+
+@pytest.mark.parametrize("attributes", [{"tree": nested(300)}, {"text": "\x00"}])
+def test_a_profile_that_cannot_be_kept_is_a_dead_letter_and_stops_nobody(
+    delivery: Harbour, attributes: dict[str, Any]
+) -> None:
+    user_id = f"deep-{uuid.uuid4()}"
+    letters = Tail(delivery.kafka, DEAD_LETTERS.name)
+    profile = {"user_id": user_id, "address": "deep@example.net", "attributes": attributes}
+    delivery.publish(PROFILES.name, user_id, json.dumps(profile).encode())
+    commands = publish_commands(delivery, 5)
+    delivery.start()
+    assert all_done(delivery, commands) == {LedgerState.ACCEPTED: 5}
+
+    def of_the_user() -> list[DeadLetter]:
+        found = [decode(DeadLetter, value) for value in letters.read()]
+        return [letter for letter in found if letter.original_key() == user_id.encode()]
+
+    [letter] = wait_until(of_the_user, "a dead letter")
+    letters.close()
+    assert letter.reader == "ebbtide-recipients"
+    assert delivery.rows("SELECT * FROM recipients WHERE user_id = %s", user_id) == []
+    delivery.stop()
+
+
+def test_a_reply_that_the_database_cannot_keep_is_recorded_without_its_text(delivery: Harbour) -> None:
+    delivery.start()
+    delivery.sink.stop()
+    with one_reply(delivery.sink.port, b"250 taken \x00 as it is\r\n"):
+        [command] = publish_commands(delivery, 1)
+        delivery.wait_for(command, LedgerState.ACCEPTED)
+    [(reply,)] = delivery.rows("SELECT reply FROM ledger WHERE command_id = %s", command.id)
+    assert reply["code"] == 250
+    delivery.sink.start()
+    assert all_done(delivery, publish_commands(delivery, 3)) == {LedgerState.ACCEPTED: 3}
 
 
 def test_marketing_waits_while_the_view_is_behind_and_goes_on_when_it_is_not(delivery: Harbour) -> None:
@@ -264,6 +341,7 @@ def test_two_workers_share_the_partitions_and_send_each_command_once(
 def test_a_destination_beyond_loopback_stops_the_start(delivery: Harbour) -> None:
     delivery.settings["smtp_host"] = "192.0.2.7"
     delivery.start()
+    wait_until(lambda: not delivery.runs, "delivery has ended")
     with pytest.raises(RealMailRefused, match=r"192\.0\.2\.7.*EBBTIDE_ALLOW_REAL_MAIL"):
         delivery.stop()
 

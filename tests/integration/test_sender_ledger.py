@@ -14,7 +14,7 @@ from schemas.commands import SendCommand
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass
 from senders import ledger
-from senders.ledger import Admission, Change, Due, Start
+from senders.ledger import Admission, Announcement, Change, Due, Start
 
 pytestmark = pytest.mark.servers
 
@@ -37,7 +37,15 @@ def admit(database_url: str, *commands: SendCommand, partition: int = 0) -> int:
 
 async def take(connection: AsyncConnection[Any], now: datetime = NOW, **changes: Any) -> list[Due]:
     arguments: dict[str, Any] = {"partitions": [0], "in_hand": [], "now": now, "limit": 10}
-    return await ledger.due(connection, **(arguments | changes))
+    return await ledger.read_due(connection, await ledger.due(connection, **(arguments | changes)))
+
+
+async def waiting_to_be_announced(connection: AsyncConnection[Any]) -> list[Announcement]:
+    return [row.announcement() for row in await ledger.unannounced(connection, [0], 10)]
+
+
+async def announce(connection: AsyncConnection[Any]) -> None:
+    await ledger.announced(connection, await waiting_to_be_announced(connection))
 
 
 def start(due: Due) -> Start:
@@ -101,13 +109,13 @@ async def test_an_answer_ends_the_attempt_and_waits_to_be_announced(
     due = await begun(connection, database_url)
     answer = change(due, LedgerState.ACCEPTED, reply=Reply(code=250, text="ok"))
     assert await ledger.answer(connection, [answer], MINE) == {due.command.id}
-    [told] = await ledger.unannounced(connection, [0], 10)
+    [told] = await waiting_to_be_announced(connection)
     assert (told.outcome.kind, told.outcome.attempt, told.outcome.time) == (OutcomeKind.ACCEPTED, 1, LATER)
     assert told.outcome.reply == Reply(code=250, text="ok")
-    [again] = await ledger.unannounced(connection, [0], 10)
+    [again] = await waiting_to_be_announced(connection)
     assert again == told, "asked again, the same outcome with the same id"
     await ledger.announced(connection, [told])
-    assert await ledger.unannounced(connection, [0], 10) == []
+    assert await waiting_to_be_announced(connection) == []
 
 
 async def test_a_deferred_command_is_taken_again_only_after_its_answer_is_announced(
@@ -116,7 +124,7 @@ async def test_a_deferred_command_is_taken_again_only_after_its_answer_is_announ
     due = await begun(connection, database_url)
     await ledger.answer(connection, [change(due, LedgerState.DEFERRED, next_attempt_at=LATER)], MINE)
     assert await take(connection, now=LATER) == []
-    await ledger.announced(connection, await ledger.unannounced(connection, [0], 10))
+    await announce(connection)
     assert await take(connection, now=NOW) == []
     [again] = await take(connection, now=LATER)
     assert (again.state, again.attempt) == (LedgerState.DEFERRED, 1)
@@ -148,7 +156,7 @@ async def test_a_late_answer_changes_nothing_once_the_command_was_begun_anew(
 ) -> None:
     due = await begun(connection, database_url)
     await ledger.doubt(connection, [0], OTHER, ["marketing"], LATER)
-    await ledger.announced(connection, await ledger.unannounced(connection, [0], 10))
+    await announce(connection)
     [again] = await take(connection, now=LATER)
     assert await ledger.begin(connection, [start(again)], OTHER) == {due.command.id}
     assert await ledger.answer(connection, [change(due, LedgerState.REFUSED, hard=True)], MINE) == set()
@@ -166,7 +174,7 @@ async def test_a_hard_bounce_suppresses_the_address_in_the_same_transaction(
         await ledger.answer(connection, [bounced], MINE)
     cursor = await connection.execute("SELECT address_hash, scope, reason, command_id FROM suppressions")
     assert await cursor.fetchall() == [(b"\x01" * 32, "*", "hard_bounce", due.command.id)]
-    [told] = await ledger.unannounced(connection, [0], 10)
+    [told] = await waiting_to_be_announced(connection)
     assert (told.outcome.classification, told.outcome.hard) == ("bad_mailbox", True)
 
 
@@ -177,7 +185,7 @@ async def test_an_attempt_of_which_no_server_took_anything_is_taken_back(
     due = await begun(connection, database_url)
     if before is LedgerState.DEFERRED:
         await ledger.answer(connection, [change(due, before, next_attempt_at=NOW)], MINE)
-        await ledger.announced(connection, await ledger.unannounced(connection, [0], 10))
+        await announce(connection)
         [due] = await take(connection)
         assert await ledger.begin(connection, [start(due)], MINE) == {due.command.id}
     back = change(due, before, attempt=due.attempt + 1, next_attempt_at=LATER)
@@ -227,10 +235,10 @@ async def test_the_ledger_forgets_only_what_is_settled_and_announced(
     [due] = [due for due in await take(connection) if due.command.id == settled.id]
     await ledger.settle(connection, [Change(settled.id, 0, LedgerState.EXPIRED, NOW)])
     far = NOW + ledger.KEPT
-    assert await ledger.forget(connection, far) == 0, "not announced yet"
-    await ledger.announced(connection, await ledger.unannounced(connection, [0], 10))
-    assert await ledger.forget(connection, NOW) == 0, "not old enough"
-    assert await ledger.forget(connection, far) == 1
+    assert await ledger.forget(connection, far, 10) == 0, "not announced yet"
+    await announce(connection)
+    assert await ledger.forget(connection, NOW, 10) == 0, "not old enough"
+    assert await ledger.forget(connection, far, 10) == 1
     assert (await row(connection, held.command))[0] == "started"
     assert (await row(connection, waiting.command))[0] == "admitted"
     assert due.command.id == settled.id

@@ -66,7 +66,8 @@ class World:
     async def open_for(self, seconds: float) -> bool:
         """Whether an event may be begun within that time."""
         try:
-            await asyncio.wait_for(self.checkpointer.gate.enter(object()), seconds)
+            async with asyncio.timeout(seconds):
+                await self.checkpointer.gate.enter(object())
         except TimeoutError:
             return False
         return True

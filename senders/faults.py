@@ -1,0 +1,97 @@
+"""Whose fault an error is: the one place where errors of PostgreSQL, Kafka and our own code are told apart.
+
+A server's fault is waited out, whatever its error class says. One item's (a record's or a mail's) is that item's
+outcome. A fault of the process ends it. Many errors do not say: a missing column and a value that no adapter knows are
+both a ProgrammingError. These are UNCLEAR, and whoever handles a batch finds out by evidence: the item is at fault if
+it fails alone while the same work succeeds without it.
+
+SQLSTATE classes: PostgreSQL documentation, appendix A.
+"""
+
+import traceback
+from enum import StrEnum
+from pathlib import Path
+
+import psycopg
+from confluent_kafka import KafkaError, KafkaException
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Fault(StrEnum):
+    """Whose fault an error is."""
+
+    SERVER = "server"
+    ITEM = "item"
+    PROCESS = "process"
+    UNCLEAR = "unclear"
+
+
+_SERVER_CLASSES = frozenset({"08", "40", "53", "57", "58"})
+"""Connection, rollback to be tried again, resources such as a full disk, operator intervention, system error."""
+_SERVER_STATES = frozenset({"25006", "55006", "55P03", "XX001", "XX002"})
+"""A read-only standby, an object in use, a lock not granted in time, corrupted data or index."""
+_ITEM_CLASSES = frozenset({"22", "23", "54"})
+"""A value, a constraint, or a limit of the program such as the largest index row. The last is an OperationalError."""
+_STATEMENT_CANCELLED = "57014"
+"""Our own statement time-out, most often: it says nothing of the server as a whole."""
+
+HOPELESS = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,
+        KafkaError._FATAL,  # also a consumer that another of its name has fenced; its `fatal()` is False
+    }
+)
+"""Errors of Kafka that no waiting mends."""
+_TOO_MUCH = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.RECORD_LIST_TOO_LARGE})
+
+
+def fault_of(error: BaseException) -> Fault:
+    """Whose fault an error is, as far as the error itself says."""
+    match error:
+        case psycopg.Error():
+            return _of_postgres(error)
+        case KafkaException():
+            return fault_of_kafka(error.args[0])
+        case _:
+            return Fault.UNCLEAR
+
+
+def fault_of_kafka(error: KafkaError) -> Fault:
+    """The same for Kafka's own error values."""
+    if error.fatal() or error.code() in HOPELESS:
+        return Fault.PROCESS
+    return Fault.ITEM if error.code() in _TOO_MUCH else Fault.SERVER
+
+
+def kafka_error(error: Exception) -> KafkaError | None:
+    """The error that a producer's call raised, also where its queue was full; None where it was not Kafka's."""
+    if isinstance(error, BufferError):
+        return KafkaError(KafkaError._QUEUE_FULL)
+    return error.args[0] if isinstance(error, KafkaException) else None
+
+
+def _of_postgres(error: psycopg.Error) -> Fault:
+    state = error.sqlstate
+    if state is None:
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return Fault.SERVER  # the connection: refused, lost, closed
+        return Fault.ITEM if isinstance(error, psycopg.DataError) else Fault.UNCLEAR
+    if state == _STATEMENT_CANCELLED:
+        return Fault.UNCLEAR
+    if state in _SERVER_STATES or state[:2] in _SERVER_CLASSES:
+        return Fault.SERVER
+    return Fault.ITEM if state[:2] in _ITEM_CLASSES else Fault.UNCLEAR
+
+
+def describe(error: BaseException) -> str:
+    """The exception's type and where it was raised, without its message, which may repeat personal data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT / "senders")]
+    if not frames:
+        return type(error).__name__
+    frame = (ours or frames)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno} ({frame.name})"
