@@ -14,7 +14,7 @@ from slow_model.documents import read_book
 from slow_model.grammar import TEMPLATES
 from slow_model.histories import Happening
 from slow_model.rulebook import Book
-from slow_model.timeline import Fact, Timeline, Versions, ms
+from slow_model.timeline import REMOVED, UNREADABLE, Fact, Timeline, Versions, ms
 from slow_model.user import SlowUser
 
 from schemas.decisions import Decision
@@ -132,6 +132,13 @@ class EngineRun:
             body = _profile(each.properties, now_ms)
             self.tell("profiles", body)
             self.take(self.evaluator.apply_profile(self.state, Profile.model_validate(body), now_ms))
+        elif each.kind == "unreadable":
+            refused = dict.fromkeys(each.properties["refused"], now_ms - each.age_ms)
+            self.tell(UNREADABLE, refused)
+            self.take(self.evaluator.withdraw(self.state, refused, now_ms))
+        elif each.kind == "removed":
+            self.tell(REMOVED, {})
+            self.state = UserState(User(USER))
         elif each.kind == "edit" and self.edited is not None:
             self.evaluator, self.edited_ms = self.edited, now_ms
         elif each.number < len(self.commands):

@@ -24,7 +24,8 @@ GAPS_MS = [0, 0, 1, 1_000, *(duration(length) + beside for length in LENGTHS for
 
 @dataclass
 class Happening:
-    """One thing that happens: an event, a profile, or an outcome of the command of this number."""
+    """One thing that happens: an event, a profile, one that cannot be read and refuses purposes as of `age_ms` ago, the
+    removal of the user, or an outcome of the command of this number."""
 
     gap_ms: int
     kind: str
@@ -71,8 +72,17 @@ outcomes = st.builds(
     properties=st.fixed_dictionaries({}, optional={"hard": st.booleans()}),
     number=st.integers(0, 3),
 )
+unreadable = st.builds(
+    Happening,
+    gaps,
+    st.just("unreadable"),
+    ages,
+    properties=st.sampled_from([{"refused": ()}, {"refused": ("marketing",)}, {"refused": ("news", "marketing")}]),
+)
+removals = st.builds(Happening, gaps, st.just("removed"))
+kinds = [*[events] * 8, *[profiles] * 2, *[outcomes] * 2, unreadable, removals]
 histories = st.tuples(
     st.sampled_from(STARTS),
     profiles,
-    st.lists(st.one_of(events, events, events, events, profiles, outcomes), min_size=1, max_size=14),
+    st.lists(st.one_of(kinds), min_size=1, max_size=14),
 )

@@ -84,7 +84,7 @@ class Past:
     entries: list[tuple[str, str | None, int]] = field(default_factory=list)
     """Trigger, key, instant of each entry, restarts too."""
     words: list[tuple[str, Any]] = field(default_factory=list)
-    """Profiles and the outcomes that speak of consent and addresses, in order."""
+    """Profiles, those that cannot be read too, and the outcomes that speak of consent and addresses, in order."""
     added: dict[str, list[Points]] = field(default_factory=dict)
     """By score, metric or level, in the order of arrival."""
     ended: list[Ended] = field(default_factory=list)
@@ -111,14 +111,18 @@ class Past:
         return next((each for each in standing if each.kind == "send"), standing[0] if standing else None)
 
     def profile(self) -> dict[str, Any]:
-        """The last profile."""
+        """The last profile that could be read."""
         return next((said for kind, said in reversed(self.words) if kind == "profile"), {})
 
     def zone(self) -> str | None:
         return self.profile().get("zone")
 
     def consents_to(self, purpose: str) -> bool:
-        """The last word on consent; a profile's does not stand where it is older than an unsubscription."""
+        """The last word on consent; a profile's does not stand where it is older than an unsubscription.
+
+        A profile that cannot be read takes every yes back; of its own answers only the noes are heard. Where nobody
+        can tell which command the user unsubscribed from, it is from all.
+        """
         granted, at_ms = False, -1
         for kind, said in self.words:
             if kind == "profile":
@@ -127,7 +131,10 @@ class Past:
                     granted, at_ms = False, -1
                 elif not (told["granted"] and not granted and at_ms > ms(told["time"])):
                     granted, at_ms = told["granted"], ms(told["time"])
-            elif kind == "unsubscribed" and said[0] == purpose:
+            elif kind == "unreadable":
+                at_ms = max(-1 if granted else at_ms, said.get(purpose, -1))
+                granted = False
+            elif kind == "unsubscribed" and (said[0] == purpose or (said[0] is None and granted)):
                 granted, at_ms = False, said[1]
         return granted
 

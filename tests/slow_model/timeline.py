@@ -35,8 +35,13 @@ class Versions(NamedTuple):
     control: int
 
 
+REMOVED, UNREADABLE = "removed", "unreadable"
+"""Instead of the topic, of a profile without value, which ends the user; and of one that cannot be read, whose body is
+when each purpose that it refuses was refused."""
+
+
 class Fact(NamedTuple):
-    """One readable record of a user: its place in the order, the clock, what it says."""
+    """One record of a user: its place in the order, the clock, what it says."""
 
     position: int
     now_ms: int
@@ -150,12 +155,53 @@ class _Reading:
             self.clock_ms = now_ms
         self.position += 1
         self.found.records += 1
+        if record.topic == "profiles" and self.profile(record, now_ms, versions):
+            return
         body = readable(record, self.partitions)
         if body is None:
             self.found.letters.append((record.topic, record.partition, record.offset))
         elif body["user_id"] is not None:
             fact = Fact(self.position, now_ms, versions, record.topic, body)
             self.found.facts[body["user_id"]].append(fact)
+
+    def profile(self, record: Wire, now_ms: int, versions: Versions) -> bool:
+        """Takes a record that is the end of its user; and notes one that says nothing but noes. Whether it was the
+        end."""
+        user_id = at_home(record, self.partitions)
+        if user_id is None:
+            return False
+        if record.value is None:
+            self.found.facts[user_id].append(Fact(self.position, now_ms, versions, REMOVED, {}))
+            return True
+        if readable(record, self.partitions) is None:
+            noes = refused(record.value, now_ms)
+            self.found.facts[user_id].append(Fact(self.position, now_ms, versions, UNREADABLE, noes))
+        return False
+
+
+def at_home(record: Wire, partitions: int) -> str | None:
+    """The user that the record's key names, where the record lies in that user's partition."""
+    try:
+        user_id = (record.key or b"").decode()
+    except UnicodeDecodeError:
+        return None
+    return user_id if user_id and partition_for(user_id.encode(), partitions) == record.partition else None
+
+
+def refused(value: bytes, now_ms: int) -> dict[str, int]:
+    """By purpose, when it was refused in a profile that cannot be read; now, where that cannot be read either."""
+    try:
+        said = orjson.loads(value)["consent"].items()
+    except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
+        return {}
+    noes = {purpose: answer for purpose, answer in said if isinstance(answer, dict) and answer.get("granted") is False}
+    found = {}
+    for purpose, answer in noes.items():
+        try:
+            found[purpose] = ms(answer["time"])
+        except (KeyError, TypeError, ValueError):
+            found[purpose] = now_ms
+    return found
 
 
 _NEEDED = {

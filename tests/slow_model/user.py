@@ -15,7 +15,7 @@ from slow_model.past import NEVER_ACCEPTED, Seen
 from slow_model.present import Occurrence, Present, Written, matches, roots
 from slow_model.rulebook import Book
 from slow_model.sending import reach_goals
-from slow_model.timeline import Fact, Timeline, Versions, ms
+from slow_model.timeline import REMOVED, UNREADABLE, Fact, Timeline, Versions, ms
 
 AHEAD_MS = 5 * 60_000
 Books = Callable[[Versions], tuple[Book, frozenset[str]]]
@@ -140,6 +140,11 @@ class SlowUser:
     def apply(self, fact: Fact) -> None:
         if fact.topic == "profiles":
             self.profile(fact.body)
+        elif fact.topic == REMOVED:
+            self.me = Present(self.me.user_id, written=self.me.written)
+        elif fact.topic == UNREADABLE:
+            self.fire(self.me.now_ms - 1)
+            self.me.past.words.append(("unreadable", fact.body))
         elif fact.topic == "outcomes":
             self.outcome(fact.body)
         else:
@@ -176,8 +181,8 @@ class SlowUser:
             past.given_back[command_id] = len(past.sent)
         if kind == "complained" or body.get("hard"):
             past.words.append(("suppress", None))
-        elif kind == "unsubscribed" and sent is not None:
-            past.words.append(("unsubscribed", (sent.purpose, seen.time_ms)))
+        elif kind == "unsubscribed":
+            past.words.append(("unsubscribed", (sent and sent.purpose, seen.time_ms)))
 
     def event(self, event: Seen) -> bool:
         """What the event does; false where it is a repeated one."""
