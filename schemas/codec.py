@@ -76,3 +76,15 @@ def partition_for(key: bytes, partitions: int) -> int:
 def is_at_home(key: bytes | None, user_id: str, partition: int, partitions: int) -> bool:
     """Whether a record's key is its user's, and it lies where the shared partitioner puts that key."""
     return key is not None and key == user_id.encode() and partition_for(key, partitions) == partition
+
+
+def require_home(key: bytes | None, user_id: str, partition: int, partitions: int) -> None:
+    """Raises DecodeError where a user's record is not at home, for nobody would look for it there."""
+    if is_at_home(key, user_id, partition, partitions):
+        return
+    if key != user_id.encode():
+        raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
+    belongs = partition_for(key, partitions)
+    raise DecodeError(
+        DeadLetterCause.MISROUTED, f"belongs in partition {belongs}; publish with partitioner={PARTITIONER}"
+    )

@@ -1,0 +1,133 @@
+"""A record of `profiles`: what is a profile, what ends a user, and what is heard of one that cannot be read."""
+
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
+from schemas.codec import partition_for
+from schemas.profile_records import LARGEST, ProfileRemoval, UnreadableProfile, read_profile
+from schemas.profiles import Profile
+from schemas.vocabulary import DeadLetterCause
+
+PARTITIONS = 16
+TIME = "2026-11-22T10:00:00Z"
+INSTANT = datetime(2026, 11, 22, 10, tzinfo=UTC)
+YES, NO = {"granted": True, "time": TIME}, {"granted": False, "time": TIME}
+WHOLE = {"user_id": "u1", "address": "u1@mail.example", "consent": {"marketing": NO, "news": YES}}
+
+
+def read(value: object, key: bytes | None = b"u1", partition: int | None = None):
+    raw = value if value is None or isinstance(value, bytes) else orjson.dumps(value)
+    return read_profile(key, raw, partition_for(b"u1", PARTITIONS) if partition is None else partition, PARTITIONS)
+
+
+def unread(value: object, **where) -> UnreadableProfile:
+    said = read(value, **where)
+    assert isinstance(said, UnreadableProfile)
+    return said
+
+
+def test_a_whole_profile_is_one():
+    assert isinstance(read(WHOLE), Profile)
+
+
+def test_a_record_without_value_is_the_removal_of_its_user():
+    assert read(None) == ProfileRemoval("u1")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"address": ""},
+        {"address": "u1@mail.example "},
+        {"address": '"a b"@mail.example'},
+        {"attributes": []},
+        {"attributes": {"a": "\0"}},
+        {"locale": "x" * 36},
+        {"zone": 5},
+        {"user_id": None},
+        {"user_id": 7},
+        {"consent": WHOLE["consent"] | {" other": YES}},
+        {"consent": WHOLE["consent"] | {"other": {"granted": True}}},
+    ],
+)
+def test_of_a_profile_with_a_wrong_field_its_noes_are_heard_and_its_yeses_are_not(wrong):
+    said = unread(WHOLE | wrong)
+    assert (said.users, said.home, said.refused) == (("u1",), "u1", {"marketing": INSTANT})
+    assert said.error.cause is DeadLetterCause.INVALID
+
+
+@pytest.mark.parametrize(
+    ("answer", "since"),
+    [
+        ({"granted": False, "time": "2026-11-22T10:00:00"}, None),
+        ({"granted": False, "time": "yesterday"}, None),
+        ({"granted": False}, None),
+        ({"granted": "false", "time": TIME, "method": 5}, INSTANT),
+        ({"granted": "No ", "time": TIME}, INSTANT),
+        ({"granted": 0}, None),
+        (False, None),
+        ("no", None),
+    ],
+)
+def test_a_no_is_heard_in_any_form_that_can_be_told(answer, since):
+    assert unread({"user_id": "u1", "consent": {" marketing ": answer, "news": {}}}).refused == {"marketing": since}
+
+
+@pytest.mark.parametrize(
+    "consent", [{"marketing": {"granted": None}}, {"marketing": True}, [{"purpose": "marketing"}], "no", 0, {"": False}]
+)
+def test_consent_that_says_nothing_certain_leaves_no_yes(consent):
+    said = unread({"user_id": "u1", "consent": consent})
+    assert (said.home, said.refused) == ("u1", {})
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"null", b"\xff", orjson.dumps(WHOLE)[:-30], b"[" * 2000, b"\xef\xbb\xbf{}"]
+)
+def test_the_key_names_the_user_of_what_is_no_profile_at_all(raw):
+    said = unread(raw)
+    assert (said.users, said.home, said.says_address) == (("u1",), "u1", False)
+
+
+@pytest.mark.parametrize("key", [None, b"", b"\xff", b"a\nb", b"x" * 257])
+def test_a_key_that_cannot_be_a_users_names_nobody(key):
+    assert unread(b"{", key=key).users == ()
+    assert unread(WHOLE, key=key).users == ("u1",)
+    assert unread(None, key=key).home is None
+
+
+def test_a_record_under_another_users_key_takes_consent_from_both():
+    said = unread(WHOLE | {"user_id": "u2"})
+    assert (said.users, said.home, said.says_address) == (("u1", "u2"), "u1", False)
+
+
+@pytest.mark.parametrize("value", [WHOLE, None, b"{"])
+def test_a_record_in_a_wrong_partition_is_nobodys_at_home_and_still_names_its_user(value):
+    said = unread(value, partition=partition_for(b"u1", PARTITIONS) ^ 1)
+    assert (said.users, said.home, said.says_address) == (("u1",), None, False)
+    if value != b"{":
+        assert said.error.cause is DeadLetterCause.MISROUTED
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ({"address": "new@mail.example"}, (True, "new@mail.example")),
+        ({"address": None}, (True, None)),
+        ({"address": " "}, (True, None)),
+        ({"address": "not an address"}, (False, None)),
+        ({"address": ["new@mail.example"]}, (False, None)),
+        ({}, (False, None)),
+    ],
+)
+def test_the_address_is_heard_where_the_record_says_it(said, heard):
+    found = unread({"user_id": "u1", "locale": "x" * 36} | said)
+    assert (found.says_address, found.address) == heard
+
+
+def test_a_profile_that_a_stream_worker_could_not_keep_is_refused_for_its_size():
+    said = unread(WHOLE | {"attributes": {"a": "x" * LARGEST}})
+    assert said.error.detail.endswith(f"bytes, and may have {LARGEST}")
+    assert said.refused == {"marketing": INSTANT}
