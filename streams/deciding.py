@@ -130,7 +130,7 @@ class Deciding:
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
         """Puts the record among the dead letters."""
         read = _read(record)
-        log.error("record_failed", place=f"{read.topic}[{read.partition}]@{read.offset}", exc_info=error)
+        log.error("record_failed", place=read.place, exc_info=error)
         detail = f"{type(error).__name__}: {error}"
         self._emit(self._current.put_aside(read, DeadLetterCause.RULE_ERROR, detail, now_ms))
 
@@ -153,6 +153,9 @@ class Deciding:
         if step.state is not None:
             self._table.put(partition, step.key, step.state)
             self._timers[partition].set(step.key, step.next_due_ms)
+        elif step.removed:
+            self._table.remove(partition, step.key)
+            self._timers[partition].set(step.key, None)
         for output in step.outgoing:
             self._emit(output)
 

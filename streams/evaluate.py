@@ -9,25 +9,27 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from schemas.codec import PARTITIONER, DecodeError, decode, encode, is_at_home, partition_for
+import structlog
+
+from schemas.codec import DecodeError, decode, encode, require_home
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
-from schemas.outcomes import Outcome
+from schemas.outcome_records import read_outcome
 from schemas.plain import PlainEvent, plain_ms
+from schemas.profile_records import ProfileRemoval, UnreadableProfile, read_profile, unreadable_profile
 from schemas.profiles import Profile
-from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, OUTCOMES, PROFILES
+from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.checkpoint import Output
-from streams.counts import PUT_ASIDE, Counts, count
+from streams.counts import PUT_ASIDE, UNDECIDED, Counts, count
 from triggers import encoding
+from triggers.cel_runtime import as_ms
 from triggers.evaluator import Evaluator, stored_event
 from triggers.state import StoredEvent, UserState
 from triggers.turn import Effects
 
 READER = "streams"
-Input = Event | Profile | Outcome
-MODELS: dict[str, type[Input]] = {EVENTS.name: Event, PROFILES.name: Profile, OUTCOMES.name: Outcome}
-
+log = structlog.get_logger()
 
 LARGEST_OUTPUT = 900_000
 """Bytes of a record's value: a producer refuses a record of a million, and would do so in every transaction."""
@@ -50,13 +52,19 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
 
+    @property
+    def place(self) -> str:
+        """Where it lies: topic[partition]@offset."""
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
 
 @dataclass(slots=True)
 class Step:
-    """What one step did: the user's new state (None where it did not change) and what to write."""
+    """What one step did: the user's new state (None where it did not change) or its removal, and what to write."""
 
     key: bytes = b""
     state: bytes | None = None
+    removed: bool = False
     next_due_ms: int | None = None
     outgoing: list[Output] = field(default_factory=list)
 
@@ -72,26 +80,74 @@ class Decider:
         self._counts: Counts = Counter() if counts is None else counts
 
     def apply(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
-        """The step of one record of a topic of `partitions`. One that cannot be read changes nothing
-        and is a dead letter."""
+        """The step of one record of a topic of `partitions`. One that cannot be read is a dead letter; of the user it
+        changes no more than what is heard of a no."""
         try:
-            fact = _read(record, partitions)
+            match record.topic:
+                case PROFILES.name:
+                    return self._apply_profile(record, partitions, raw_state, now_ms)
+                case OUTCOMES.name:
+                    return self._apply_outcome(record, partitions, raw_state, now_ms)
+                case _:
+                    return self._apply_event(record, partitions, raw_state, now_ms)
         except DecodeError as error:
             return Step(outgoing=[self.put_aside(record, error.cause, error.detail, now_ms)])
+
+    def _apply_event(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
+        fact = decode(Event, record.value)
         if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
             return Step()
-        if isinstance(fact, Event):
-            event = stored_event(fact)
-            if not self.concerns(event, now_ms):
-                return Step()
-            return self.decide(event, fact.user_id, record, raw_state, now_ms)
-        state = encoding.decode(fact.user_id, raw_state)
-        match fact:
-            case Profile():
-                effects = self.evaluator.apply_profile(state, fact, now_ms)
-            case Outcome():
-                effects = self.evaluator.apply_outcome(state, fact, now_ms)
-        return self._taken(record, state, effects, now_ms)
+        require_home(record.key, fact.user_id, record.partition, partitions)
+        event = stored_event(fact)
+        if not self.concerns(event, now_ms):
+            return Step()
+        return self.decide(event, fact.user_id, record, raw_state, now_ms)
+
+    def _apply_profile(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
+        """A profile; a record without value, which ends the user; or one that cannot be read, which ends consent."""
+        place = (record.key, record.value, record.partition, partitions)
+        said = read_profile(*place)
+        if isinstance(said, ProfileRemoval):
+            self._counts[UNDECIDED, "user_removed"] += 1
+            return Step(said.user_id.encode(), removed=True)
+        if isinstance(said, Profile):
+            state = encoding.decode(said.user_id, raw_state)
+            try:
+                return self._taken(record, state, self.evaluator.apply_profile(state, said, now_ms), now_ms)
+            except Exception as error:  # whatever it is: an older yes must not outlive a newer profile
+                log.error("record_failed", place=record.place, exc_info=error)
+                failure = DecodeError(DeadLetterCause.RULE_ERROR, f"{type(error).__name__}: {error}")
+                said = unreadable_profile(failure, *place)
+        return self._withdraw(said, record, raw_state, now_ms)
+
+    def _withdraw(self, said: UnreadableProfile, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
+        letter = self.put_aside(record, said.error.cause, said.error.detail, now_ms)
+        refused = {purpose: now_ms if at is None else as_ms(at) for purpose, at in said.refused.items()}
+        if said.home is None or (raw_state is None and not refused):
+            return Step(outgoing=[letter])
+        try:
+            step = self._without_consent(said.home, refused, record, raw_state, now_ms)
+        except TooLarge:  # by the noes alone; what matters is that no yes is left
+            step = self._without_consent(said.home, {}, record, raw_state, now_ms)
+        step.outgoing.append(letter)
+        return step
+
+    def _without_consent(
+        self, user_id: str, refused: dict[str, int], record: Record, raw_state: bytes | None, now_ms: int
+    ) -> Step:
+        state = encoding.decode(user_id, raw_state)
+        return self._taken(record, state, self.evaluator.withdraw(state, refused, now_ms), now_ms)
+
+    def _apply_outcome(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
+        at = datetime.fromtimestamp(now_ms / 1000, UTC)
+        outcome, error, at_home = read_outcome(record.key, record.value, record.partition, partitions, at)
+        step = Step()
+        if at_home:
+            state = encoding.decode(outcome.user_id, raw_state)
+            step = self._taken(record, state, self.evaluator.apply_outcome(state, outcome, now_ms), now_ms)
+        if error is not None:
+            step.outgoing.append(self.put_aside(record, error.cause, error.detail, now_ms, applied=at_home))
+        return step
 
     def decide(self, event: StoredEvent, user_id: str, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
         """The step of an event that concerns some rule; what does not concern any has no step."""
@@ -165,17 +221,6 @@ def plainly_stored(event: PlainEvent, raw: bytes) -> StoredEvent | None:
     )
 
 
-def _read(record: Record, partitions: int) -> Input:
-    fact: Input = decode(MODELS[record.topic], record.value)
-    if fact.user_id is None or is_at_home(record.key, fact.user_id, record.partition, partitions):
-        return fact
-    key = fact.user_id.encode()
-    if record.key != key:
-        raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
-    detail = f"belongs in partition {partition_for(key, partitions)}; publish with partitioner={PARTITIONER}"
-    raise DecodeError(DeadLetterCause.MISROUTED, detail)
-
-
 def _require_bounds(step: Step) -> None:
     """Raises TooLarge, with nothing changed yet, where Kafka would not take what the step writes."""
     if step.state is not None and len(step.state) > LARGEST_STATE:
@@ -189,7 +234,7 @@ def _require_bounds(step: Step) -> None:
 def _step(state: UserState, effects: Effects, partition: int) -> Step:
     key = state.user_id.encode()
     raw = encoding.encode(state)
-    step = Step(key, raw, encoding.due_of(raw))
+    step = Step(key, raw, next_due_ms=encoding.due_of(raw))
     records = effects.records
     if records:
         step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]

@@ -86,4 +86,7 @@ class Replay:
         if step.state is not None:
             self.states[step.key] = step.state
             self._timers.set(step.key, step.next_due_ms)
+        elif step.removed:
+            self.states.pop(step.key, None)
+            self._timers.set(step.key, None)
         self.written += step.outgoing

@@ -6,6 +6,7 @@ due. Schedules and dates are timers too. Same state, same rules, same input, sam
 """
 
 import hashlib
+from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
 from schemas.events import Event
@@ -82,6 +83,17 @@ class Evaluator:
         if moved:
             levels.plan_calendar(turn)
         self._run(turn, begun + journeys.follow(turn, moved=moved))
+        return turn.effects
+
+    def withdraw(self, state: UserState, refused: Mapping[str, int], now_ms: int) -> Effects:
+        """A profile that cannot be read: no consent stands until one can. `refused` are the purposes to which it says
+        no, each with the instant in milliseconds."""
+        turn = self.turn(state, now_ms)
+        self._fire(turn, now_ms, inclusive=False)
+        state.consent = {purpose: answer for purpose, answer in state.consent.items() if not answer.granted}
+        for purpose, at in refused.items():
+            before = state.consent.get(purpose)
+            state.consent[purpose] = Consent(False, at if before is None else max(at, before.at))
         return turn.effects
 
     def start(self, state: UserState, profile: Profile, now_ms: int) -> Turn:
@@ -388,5 +400,7 @@ def _follow(turn: Turn, outcome: Outcome, known: Reservation | None) -> None:
         release(turn, outcome.command_id)
     if outcome.kind is OutcomeKind.COMPLAINED or outcome.is_hard:
         state.suppressed = True
-    elif outcome.kind is OutcomeKind.UNSUBSCRIBED and known is not None:
-        state.consent[known.purpose] = Consent(False, as_ms(outcome.time))
+    elif outcome.kind is OutcomeKind.UNSUBSCRIBED:
+        # Of a command no longer remembered nobody can tell the purpose: the user's no is to all of them.
+        purposes = [known.purpose] if known is not None else [p for p, each in state.consent.items() if each.granted]
+        state.consent |= dict.fromkeys(purposes, Consent(False, as_ms(outcome.time)))

@@ -14,6 +14,7 @@ from slow_model.grammar import rule_sets
 from slow_model.histories import Happening, histories
 from slow_model.localtime import stands_in, zone_of
 from slow_model.rulebook import Book, Cap, Rule
+from slow_model.timeline import REMOVED, UNREADABLE, Fact
 
 from schemas.codec import decode
 from schemas.decisions import Decision
@@ -147,9 +148,10 @@ def test_a_replay_of_the_journal_decides_what_was_decided_live(text: str, histor
     for look, following in zip(live.looks, [*live.looks[1:], 0], strict=True):
         if look < 0:
             fact = next(facts)
-            offset = len(inputs[fact.topic])
-            inputs[fact.topic][offset] = Appended(b"u1", orjson.dumps(fact.body), fact.now_ms)
-            segment.append(Applied(topic=fact.topic, partition=0, first=offset, last=offset))
+            topic = fact.topic if fact.topic in inputs else "profiles"
+            offset = len(inputs[topic])
+            inputs[topic][offset] = Appended(b"u1", _value(fact), fact.now_ms)
+            segment.append(Applied(topic=topic, partition=0, first=offset, last=offset))
         if len(segment) == each or (look >= 0 and following >= 0):  # a look before a record needs no telling
             journal.append(_checkpoint(segment, max(look, fact.now_ms)))
             segment = []
@@ -164,6 +166,17 @@ def test_a_replay_of_the_journal_decides_what_was_decided_live(text: str, histor
 
 
 _NEVER_MS = 10**15
+
+
+def _value(fact: Fact) -> bytes | None:
+    """The record's value that says the fact."""
+    if fact.topic == REMOVED:
+        return None
+    if fact.topic == UNREADABLE:
+        epoch = datetime.fromtimestamp(0, UTC)
+        noes = {name: {"granted": False, "time": epoch + timedelta(milliseconds=at)} for name, at in fact.body.items()}
+        return orjson.dumps({"user_id": "u1", "locale": "x" * 36, "consent": noes})
+    return orjson.dumps(fact.body)
 
 
 def _checkpoint(applied: list[Applied], clock_ms: int) -> Checkpoint:

@@ -145,6 +145,105 @@ def test_a_record_that_makes_a_rule_fail_is_put_aside_and_still_counts_for_the_o
     assert step.state is not None
 
 
+def profile(granted: bool = True, **fields: object) -> bytes:
+    consent = {"marketing": {"granted": granted, "time": NOW.isoformat()}}
+    return orjson.dumps({"user_id": "u1", "address": "u1@mail.example", "consent": consent} | fields)
+
+
+def marketing_outcomes(decider: Decider, state: bytes | None) -> list[DecisionOutcome]:
+    """What is decided of a marketing send, an hour after the event that asks for it."""
+    later = NOW_MS + 3_600_000
+    looked = applied(decider, record("events", event("looked")), state, NOW_MS)
+    fired = decider.fire_due(0, "u1", looked.state, later)
+    return [decision.outcome for decision in of(fired, "decisions", Decision)]
+
+
+UNREADABLE = [
+    profile(False, address=""),
+    profile(True, address="u1@mail.example "),
+    profile(True, attributes={"a": "\0"}),
+    profile(False, locale="x" * 36),
+    profile(True, user_id="u2"),
+    orjson.dumps({"user_id": "u1", "consent": {"marketing": False}}),
+    orjson.dumps({"user_id": "u1", "consent": ["marketing"]}),
+    profile()[:-20],
+    b"",
+    b"[" * 300 + b"]" * 300,
+]
+
+
+@pytest.mark.parametrize("raw", UNREADABLE)
+def test_a_newer_profile_that_cannot_be_read_withdraws_marketing_until_one_can(decider, raw):
+    known = applied(decider, record("profiles", profile()), None, NOW_MS)
+    assert marketing_outcomes(decider, known.state) == [DecisionOutcome.SEND]
+    unread = applied(decider, record("profiles", raw), known.state, NOW_MS)
+    (letter,) = of(unread, "dead-letters", DeadLetter)
+    assert letter.original_value() == raw
+    assert marketing_outcomes(decider, unread.state) == [DecisionOutcome.DROP]
+    mended = applied(decider, record("profiles", profile(locale="de")), unread.state, NOW_MS)
+    assert marketing_outcomes(decider, mended.state) == [DecisionOutcome.SEND]
+
+
+def test_an_older_yes_does_not_undo_a_no_that_was_heard_of_an_unreadable_profile(decider):
+    known = applied(decider, record("profiles", profile()), None, NOW_MS)
+    newer = {"marketing": {"granted": False, "time": (NOW + timedelta(minutes=1)).isoformat()}}
+    unread = applied(decider, record("profiles", profile(locale="x" * 36, consent=newer)), known.state, NOW_MS)
+    again = applied(decider, record("profiles", profile()), unread.state, NOW_MS)
+    assert marketing_outcomes(decider, again.state) == [DecisionOutcome.DROP]
+
+
+def test_an_unreadable_profile_does_not_stop_transactional_mail(decider):
+    known = applied(decider, record("profiles", profile()), None, NOW_MS)
+    unread = applied(decider, record("profiles", b"{"), known.state, NOW_MS)
+    step = applied(decider, record("events", event(total=5, order="o1")), unread.state, NOW_MS)
+    assert [decision.outcome for decision in of(step, "decisions", Decision)] == [DecisionOutcome.SEND]
+
+
+def test_an_unreadable_profile_of_a_user_never_seen_leaves_no_state(decider):
+    assert applied(decider, record("profiles", b"{"), None, NOW_MS).state is None
+
+
+def test_a_profile_that_makes_the_core_fail_withdraws_marketing_too(decider):
+    known = applied(decider, record("profiles", profile()), None, NOW_MS)
+    attributes = {"a": [0.5] * 45_000}  # under the bound of a profile, and above that of a state
+    step = applied(decider, record("profiles", profile(attributes=attributes)), known.state, NOW_MS)
+    (letter,) = of(step, "dead-letters", DeadLetter)
+    assert letter.cause is DeadLetterCause.RULE_ERROR
+    assert marketing_outcomes(decider, step.state) == [DecisionOutcome.DROP]
+
+
+def test_a_misrouted_profile_changes_no_state_here(decider):
+    wrong = (partition_for(b"u1", PARTITIONS) + 1) % PARTITIONS
+    step = applied(decider, record("profiles", profile(False), partition=wrong), None, NOW_MS)
+    assert step.state is None
+    assert [letter.cause for letter in of(step, "dead-letters", DeadLetter)] == [DeadLetterCause.MISROUTED]
+
+
+def test_a_profile_without_value_is_the_end_of_the_user_and_no_dead_letter(decider):
+    known = applied(decider, record("profiles", profile()), None, NOW_MS)
+    looked = applied(decider, record("events", event("looked")), known.state, NOW_MS)
+    gone = applied(decider, record("profiles", None), looked.state, NOW_MS)
+    assert gone == Step(b"u1", removed=True)
+
+
+@pytest.mark.parametrize("wrong", [{"time": "yesterday"}, {"url": "x" * 3000}, {"command_id": None}])
+@pytest.mark.parametrize("kind", ["unsubscribed", "complained"])
+def test_an_outcome_that_says_no_is_heard_where_the_rest_cannot_be_read(decider, kind, wrong):
+    known = applied(decider, record("profiles", profile()), None, NOW_MS)
+    said = {"id": "o1", "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
+    step = applied(decider, record("outcomes", orjson.dumps(said | wrong)), known.state, NOW_MS)
+    (letter,) = of(step, "dead-letters", DeadLetter)
+    assert (letter.cause, letter.applied) == (DeadLetterCause.INVALID, True)
+    assert marketing_outcomes(decider, step.state) == [DecisionOutcome.DROP]
+
+
+def test_an_unsubscription_of_a_command_no_longer_known_is_from_every_purpose(decider):
+    known = applied(decider, record("profiles", profile()), None, NOW_MS)
+    said = {"id": "o1", "command_id": "long-ago", "user_id": "u1", "kind": "unsubscribed", "time": NOW.isoformat()}
+    step = applied(decider, record("outcomes", orjson.dumps(said)), known.state, NOW_MS)
+    assert marketing_outcomes(decider, step.state) == [DecisionOutcome.DROP]
+
+
 def test_an_event_without_a_user_changes_nobody(decider):
     raw = orjson.dumps({"id": "e1", "type": "restocked", "user_id": None, "time": NOW.isoformat()})
     assert applied(decider, record("events", raw, key=None), None, NOW_MS) == Step()
