@@ -11,8 +11,8 @@ from schemas.codec import DecodeError, decode, is_at_home, require_home, validat
 from schemas.outcomes import Outcome
 from schemas.vocabulary import OutcomeKind
 
-WITHHOLDING = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED, OutcomeKind.BOUNCED})
-"""The kinds after which an address, or a purpose of it, gets no more mail."""
+MAY_WITHHOLD = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED, OutcomeKind.BOUNCED})
+"""The kinds after which an address, or a purpose of it, may get no more mail."""
 _FIELD = re.compile(rb'"(kind|command_id|user_id)"\s*:\s*"([^"\\]{1,256})"')
 _UNKNOWN = "unknown"
 
@@ -46,7 +46,7 @@ def _heard(key: bytes | None, value: bytes, at: datetime) -> Outcome | None:
     """The outcome with what is wrong left out, or replaced where it must be there; None where it withholds nothing."""
     data = _fields(value)
     kind = str(data.get("kind")).strip().lower()
-    if kind not in WITHHOLDING:
+    if kind not in MAY_WITHHOLD:
         return None
     digest = hashlib.blake2b(value, digest_size=16).hexdigest()
     user_id = (key or b"").decode("utf-8", "replace")

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
-import orjson
 from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
@@ -23,13 +22,15 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from schemas import codec
+from schemas.outcome_records import read_outcome
 from schemas.outcomes import Outcome
+from schemas.profile_records import ProfileRecord, ProfileRemoval, UnreadableProfile, read_profile
 from schemas.profiles import Profile
 from schemas.topics import OUTCOMES
 from schemas.vocabulary import OutcomeKind
 from senders.database import Database
 from senders.pipeline import EVERY_PURPOSE
-from senders.readers import BatchReader, check_routing
+from senders.readers import BatchReader
 from senders.recipients import FEEDS, AddressHasher
 from senders.settings import SenderSettings
 
@@ -38,10 +39,9 @@ ASK_EVERY_S = 0.5
 """Well under the five seconds after which marketing waits, so that one slow answer from Kafka delays nothing."""
 ASK_TIMEOUT_S = 2.0
 WITHHOLDING = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED})
-MAY_WITHHOLD = frozenset({*WITHHOLDING, OutcomeKind.BOUNCED})
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
-Item = Profile | Outcome | str
+Item = Profile | ProfileRemoval | UnreadableProfile | Outcome
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class _Place:
 
 
 class RecipientsFeed(BatchReader[Item]):
-    """Writes `recipients`, `suppressions` and `recipients_progress`. A removed user is a string: the user_id."""
+    """Writes `recipients`, `suppressions` and `recipients_progress`."""
 
     group = "ebbtide-recipients"
     topics = FEEDS
@@ -77,28 +77,22 @@ class RecipientsFeed(BatchReader[Item]):
         self._ask_at = 0.0
 
     def decode(self, record: Message) -> Item | None:
-        """A profile, a removal, or an outcome that withholds mail; None for any other outcome."""
-        place = self._places.get((record.topic() or "", record.partition() or 0))
+        """What a record of `profiles` says, one that cannot be read too; or an outcome that withholds mail, None for
+        any other outcome."""
+        topic, partition = record.topic() or "", record.partition() or 0
+        place = self._places.get((topic, partition))
         if place is not None:
             place.position = max(place.position, (record.offset() or 0) + 1)
-        if record.topic() == OUTCOMES.name:
-            return _withholding(record.value())
-        if record.value() is None:
-            return (record.key() or b"").decode("utf-8", "replace")
-        profile = codec.decode(Profile, record.value())
-        check_routing(record, profile.user_id, self._partitions)
-        return profile
+        if topic == OUTCOMES.name:
+            return _withholding(record, self._partitions)
+        said = read_profile(record.key(), record.value(), partition, self._partitions)
+        if isinstance(said, UnreadableProfile):
+            self.dead_letters.put(record, said.error.cause, said.error.detail)
+        return said
 
     def write(self, connection: Connection[Any], items: Sequence[Item]) -> None:
         """Apply profiles and removals, last word per user, then suppressions."""
-        last: dict[str, Profile | None] = {}
-        for item in items:
-            if isinstance(item, Profile):
-                last[item.user_id] = item
-            elif isinstance(item, str):
-                last[item] = None
-        _keep(connection, [profile for profile in last.values() if profile])
-        _remove(connection, [user_id for user_id, profile in last.items() if profile is None])
+        keep_profiles(connection, [item for item in items if not isinstance(item, Outcome)])
         for item in items:
             if isinstance(item, Outcome):
                 self._suppress(connection, item)
@@ -204,19 +198,33 @@ def _name_of(failure: KafkaException | TimeoutError) -> str:
     return str(failure.args[0].name()) if isinstance(failure, KafkaException) else "the client library did not answer"
 
 
-def _withholding(value: bytes | None) -> Outcome | None:
-    """The outcome if it withholds mail, by its kind or because it is hard.
-
-    One that cannot be read is left to the recorder, which reports it.
-    """
+def _withholding(record: Message, partitions: int) -> Outcome | None:
+    """The outcome if it withholds mail, by its kind or because it is hard; also where the rest of it cannot be read,
+    which the recorder reports."""
+    at = datetime.fromtimestamp(record.timestamp()[1] / 1000, UTC)
     try:
-        data = orjson.loads(value or b"")
-        if not isinstance(data, dict) or not (data.get("kind") in MAY_WITHHOLD or data.get("hard")):
-            return None
-        outcome = codec.decode(Outcome, value)
-    except (orjson.JSONDecodeError, codec.DecodeError):
+        said = read_outcome(record.key(), record.value(), record.partition() or 0, partitions, at)
+    except codec.DecodeError:
         return None
+    outcome = said.outcome
     return outcome if outcome.kind in WITHHOLDING or outcome.is_hard else None
+
+
+def keep_profiles(connection: Connection[Any], records: Sequence[ProfileRecord]) -> None:
+    """Bring the view up to date with records in their order. Of a user the last word counts; one that cannot be read
+    takes consent from whom it names, and leaves the rest as it was."""
+    last: dict[str, Profile | None] = {}
+    unreadable: dict[str, list[UnreadableProfile]] = {}
+    for record in records:
+        if isinstance(record, UnreadableProfile):
+            for user_id in record.users:
+                unreadable.setdefault(user_id, []).append(record)
+        else:
+            last[record.user_id] = record if isinstance(record, Profile) else None
+            unreadable.pop(record.user_id, None)
+    _keep(connection, [profile for profile in last.values() if profile])
+    _remove(connection, [user_id for user_id, profile in last.items() if profile is None])
+    _withdraw(connection, [(user_id, record) for user_id, several in unreadable.items() for record in several])
 
 
 def _keep(connection: Connection[Any], profiles: Sequence[Profile]) -> None:
@@ -237,6 +245,26 @@ def _keep(connection: Connection[Any], profiles: Sequence[Profile]) -> None:
                     Jsonb({purpose: answer.model_dump(mode="json") for purpose, answer in profile.consent.items()}),
                 )
                 for profile in profiles
+            ],
+        )
+
+
+def _withdraw(connection: Connection[Any], unreadable: Sequence[tuple[str, UnreadableProfile]]) -> None:
+    """Noes stand and are added to; no yes is left."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            """UPDATE recipients SET known_at = now(), address = CASE WHEN %s THEN %s ELSE address END, consent = %s ||
+                   (SELECT coalesce(jsonb_object_agg(key, value), '{}') FROM jsonb_each(consent)
+                    WHERE value -> 'granted' IS DISTINCT FROM 'true')
+               WHERE user_id = %s""",
+            [
+                (
+                    record.says_address and user_id == record.home,
+                    record.address,
+                    Jsonb({purpose: {"granted": False, "time": since} for purpose, since in record.refused.items()}),
+                    user_id,
+                )
+                for user_id, record in unreadable
             ],
         )
 
