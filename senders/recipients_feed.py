@@ -22,12 +22,12 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from schemas import codec
-from schemas.outcome_records import read_outcome
+from schemas.outcome_records import MAY_WITHHOLD, read_outcome
 from schemas.outcomes import Outcome
 from schemas.profile_records import ProfileRecord, ProfileRemoval, UnreadableProfile, read_profile
 from schemas.profiles import Profile
 from schemas.topics import OUTCOMES
-from schemas.vocabulary import OutcomeKind
+from schemas.vocabulary import DeadLetterCause, OutcomeKind
 from senders.database import Database
 from senders.pipeline import EVERY_PURPOSE
 from senders.readers import BatchReader
@@ -98,11 +98,12 @@ class RecipientsFeed(BatchReader[Item]):
                 self._suppress(connection, item)
 
     def samples(self) -> Sequence[Item]:
-        """A user who does not exist, the complaint of that user, and the user's removal."""
+        """A user who does not exist, the complaint of that user, an unreadable profile, and another user's removal."""
         now, user_id = datetime.now(UTC), f"sample-{uuid.uuid4()}"
         profile = Profile(user_id=user_id, address="sample@example.invalid")
         complaint = Outcome(id=user_id, command_id="sample", user_id=user_id, kind=OutcomeKind.COMPLAINED, time=now)
-        return [profile, complaint, f"{user_id}-removed"]
+        unreadable = UnreadableProfile(codec.DecodeError(DeadLetterCause.INVALID, "sample"), (user_id,), user_id)
+        return [profile, complaint, unreadable, ProfileRemoval(f"{user_id}-removed")]
 
     def _suppress(self, connection: Connection[Any], outcome: Outcome) -> None:
         """Withhold mail from the address that the command went to, or else from the user's address now."""
@@ -207,6 +208,8 @@ def _withholding(record: Message, partitions: int) -> Outcome | None:
     except codec.DecodeError:
         return None
     outcome = said.outcome
+    if outcome.kind not in MAY_WITHHOLD:
+        return None
     return outcome if outcome.kind in WITHHOLDING or outcome.is_hard else None
 
 
