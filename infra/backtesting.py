@@ -1,41 +1,37 @@
 """`ebbtide backtest`: rules over a past log of events, told as tables, a chart and figures."""
 
-import gzip
-import sys
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import orjson
 from rich.console import Console
-from rich.table import Table
 
 from infra.apply import Folder
-from infra.chart import LABEL, columns
-from schemas.codec import DecodeError, decode
+from infra.chart import LABEL, bar, columns, line
+from infra.columns import aligned
+from infra.event_log import Skipped
 from schemas.decisions import Decision
 from schemas.events import Event
 from triggers.backtest import BacktestResult, backtest
 from triggers.diagnostics import counted
 
-_READ_EVERY = 10_000
+_WEEKS_WIDTH = 26
+"""Characters of the little chart beside each rule: half a year of weeks."""
+_BAR_WIDTH = 40
+_MANY_PROBLEMS = 10
+"""Problems that are told; of more, one line says how many."""
 _EPOCH = date(1970, 1, 1)
-
-
-class BadLog(ValueError):
-    """An event log cannot be read; the message names the file and the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tested:
-    """A backtest and how long it took."""
+    """A backtest, how long it took, and the lines of the log that were no events."""
 
     result: BacktestResult
     took_s: float
+    skipped: list[Skipped] = field(default_factory=list)
 
     def crossings(self) -> list[datetime]:
         """The instants after the last event at which some user's score will cross a rule's line."""
@@ -62,6 +58,7 @@ class Tested:
             ],
             "counts": dict(result.counts),
             "problems": [{"trigger": p.trigger, "place": p.place, "detail": p.detail} for p in result.problems],
+            "skipped": [asdict(each) for each in self.skipped],
             "notes": result.notes,
         }
 
@@ -79,31 +76,6 @@ def run_backtest(
     return Tested(result, (datetime.now(UTC) - began).total_seconds())
 
 
-def read_log(
-    log: Path, progress: Callable[[int], None] | None = None, beside: set[str] | None = None
-) -> Iterator[Event]:
-    """The events of a log, one JSON object a line: a file, gzip where it ends in `.gz`, or `-` for standard input.
-
-    Into `beside` go the fields of events without properties that are none of an event's. Raises BadLog with file and
-    line.
-    """
-    number = 0
-    with ExitStack() as stack:
-        try:
-            for number, line in enumerate(_lines(log, stack), 1):
-                if line.strip():
-                    event = decode(Event, line)
-                    if beside is not None and not event.properties:
-                        beside |= orjson.loads(line).keys() - Event.model_fields.keys()
-                    yield event
-                if progress is not None and number % _READ_EVERY == 0:
-                    progress(number)
-        except DecodeError as error:
-            raise BadLog(f"{_named(log)}:{number}: not an event: {error.detail}") from None
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise BadLog(f"{log}:{number + 1}: not a whole gzip file: {error}") from None
-
-
 def note_beside(beside: Collection[str]) -> list[str]:
     """What to say of fields that stand beside an event's properties; nothing where there are none."""
     if not beside:
@@ -111,18 +83,6 @@ def note_beside(beside: Collection[str]) -> list[str]:
     first = min(beside)
     form = f'{{"properties": {{"{first}": …}}}}'
     return [f"{', '.join(sorted(beside)[:10])}: not read beside `properties`, where an event has its fields: {form}"]
-
-
-def _lines(log: Path, stack: ExitStack) -> Iterable[bytes]:
-    if str(log) == "-":
-        return sys.stdin.buffer
-    if log.suffix == ".gz":
-        return stack.enter_context(gzip.open(log, "rb"))
-    return stack.enter_context(log.open("rb"))
-
-
-def _named(log: Path) -> str:
-    return "<standard input>" if str(log) == "-" else str(log)
 
 
 def show_backtest(console: Console, tested: Tested) -> None:
@@ -138,8 +98,9 @@ def show_backtest(console: Console, tested: Tested) -> None:
     )
     for thing, number in sorted(result.counts.items()):
         console.print(f"  {thing}: {number:,}", style="dim")
-    for problem in dict.fromkeys(f"{p.trigger} {p.place}: {p.detail}" for p in result.problems):
-        console.print(f"  problem: {problem}", style="dim", markup=False, soft_wrap=True)
+    for skipped in tested.skipped:
+        console.print(f"  {skipped}", markup=False, soft_wrap=True)
+    _show_problems(console, result)
     for note in result.notes:
         console.print(f"  note: {note}", style="dim", markup=False, soft_wrap=True)
 
@@ -152,36 +113,48 @@ def _show_days(console: Console, result: BacktestResult) -> None:
     lines, days_each = columns(counts, console.width - LABEL - 2)
     unit = "a day" if days_each == 1 else f"in {days_each} days"
     console.print(f"Sends {unit}, {_day(first)} to {_day(last)}")
-    for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
-    console.print()
+    _print(console, lines)
 
 
 def _show_weeks(console: Console, result: BacktestResult) -> None:
-    triggers = sorted(result.sends_by_trigger())
-    weeks = sorted({week for _, week in result.sends})
-    table = Table(title="Sends by rule and ISO week", title_justify="left")
-    table.add_column("week")
-    for trigger in triggers:
-        table.add_column(trigger, justify="right")
-    table.add_column("")
-    most = max((sum(result.sends[t, w] for t in triggers) for w in weeks), default=1)
-    for week in weeks:
-        counts = [result.sends[trigger, week] for trigger in triggers]
-        table.add_row(week, *(f"{n:,}" if n else "" for n in counts), "█" * round(30 * sum(counts) / most))
-    table.add_section()
-    table.add_row("all", *(f"{result.sends_by_trigger()[t]:,}" for t in triggers), "")
-    console.print(table)
+    by_week: Counter[str] = Counter()
+    for (_, week), number in result.sends.items():
+        by_week[week] += number
+    weeks = sorted(by_week)
+    most = max(by_week.values(), default=1)
+    console.print("Sends by ISO week")
+    rows = [(week, f"{by_week[week]:,}", bar(by_week[week], most, _BAR_WIDTH)) for week in weeks]
+    _print(console, aligned([*rows, ("all", f"{sum(by_week.values()):,}", "")], right=(1,)))
+    first_to_last = f", {weeks[0]} to {weeks[-1]}" if weeks else ""
+    console.print(f"Sends by rule{first_to_last}; --json has each week's")
+    rows = [
+        (f"{number:,}", line([result.sends[rule, week] for week in weeks], _WEEKS_WIDTH), rule)
+        for rule, number in sorted(result.sends_by_trigger().items())
+    ]
+    _print(console, aligned([("sends", "weeks", "rule"), *rows], right=(0,)))
 
 
 def _show_decisions(console: Console, result: BacktestResult) -> None:
-    decided = Table(title="Decisions", title_justify="left")
-    for column in ("rule", "outcome", "reason"):
-        decided.add_column(column)
-    decided.add_column("count", justify="right")
-    for (trigger, outcome, reason), count in sorted(result.decisions.items()):
-        decided.add_row(trigger, outcome, reason, f"{count:,}")
-    console.print(decided)
+    rows = [
+        (f"{count:,}", outcome, reason, rule) for (rule, outcome, reason), count in sorted(result.decisions.items())
+    ]
+    console.print("Decisions")
+    _print(console, aligned([("count", "outcome", "reason", "rule"), *rows], right=(0,)))
+
+
+def _show_problems(console: Console, result: BacktestResult) -> None:
+    told = Counter(f"{p.trigger} {p.place}: {p.detail}" for p in result.problems)
+    for problem, count in list(told.items())[:_MANY_PROBLEMS]:
+        times = f" ({counted(count, 'time')})" if count > 1 else ""
+        console.print(f"  problem: {problem}{times}", style="dim", markup=False, soft_wrap=True)
+    if len(told) > _MANY_PROBLEMS:
+        console.print(f"  and {len(told) - _MANY_PROBLEMS} more kinds of problem, which --json names", style="dim")
+
+
+def _print(console: Console, lines: Iterable[str]) -> None:
+    for each in lines:
+        console.print(each, markup=False, soft_wrap=True)
+    console.print()
 
 
 def _day(number: int) -> date:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.table import Table
 
 from infra import eval_command, letter_commands, rule_commands, switch_commands
+from infra.columns import aligned
 from infra.environment import Environment
 from infra.local.choice import choose_engine
 from infra.local.engine import Engine
@@ -104,12 +104,9 @@ def status(instance: Instance = "main", engine: EngineName = None, as_json: AsJs
 
 
 def _print_status(environment: Environment, engine: Engine) -> None:
-    table = Table(box=None, pad_edge=False)
-    for column in ("server", "state", "address", "pid", ""):
-        table.add_column(column)
-    for server in engine.status():
-        table.add_row(server.name, server.state, server.address, str(server.pid or ""), server.detail)
-    console.print(table)
+    rows = [(s.name, s.state, s.address, str(s.pid or ""), s.detail) for s in engine.status()]
+    for line in aligned([("server", "state", "address", "pid", ""), *rows]):
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"files  {environment.home}", style="dim", soft_wrap=True)
 
 
@@ -322,7 +319,7 @@ MENDABLE = frozenset(
     {
         "builtins.FileNotFoundError",
         "infra.rule_files.NothingFound",
-        "infra.backtesting.BadLog",
+        "infra.event_log.BadLog",
         "infra.case_runs.NoSuchCase",
         "infra.control.UnknownScope",
         "infra.dead_letters.BadFilter",

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from infra.backtesting import BadLog
+from infra.event_log import BadLog
 from infra.gate_words import gate_words, headline
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision

@@ -1,5 +1,6 @@
 """What every command shares: its options, how it prints, and how it exits."""
 
+import os
 import sys
 from enum import StrEnum
 from typing import Annotated
@@ -11,7 +12,7 @@ from rich.console import Console
 from infra.environment import INSTANCES
 
 WIDTH_OF_A_LOG = 120
-console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH_OF_A_LOG)
+console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OF_A_LOG)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

@@ -91,17 +91,20 @@ def backtest(
     paths: Paths,
     events: EventLog,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line for each decision, then the summary.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End at the first line that is not an event.")] = False,
 ) -> None:
     """Run the rules over a past log of events and show what they would have sent.
 
     An event is a line such as {"id": "1", "user_id": "u1", "type": "cart_updated", "time": "2026-05-01T10:00:00Z",
-    "properties": {"cart_id": "c1"}}.
+    "properties": {"cart_id": "c1"}}. A line that is not an event is skipped and counted, by its kind and with the place
+    of the first; where none is, or with --strict, it exits with 2.
 
     Example: `ebbtide backtest examples --events log.jsonl`
     """
     from infra import backtesting
     from infra.apply import read_folder
     from infra.demo.narrator import Narrator
+    from infra.event_log import LogReader
     from schemas.codec import encode
 
     def print_decision(decision: "Decision") -> None:
@@ -111,11 +114,12 @@ def backtest(
     folder.load()  # a mistake in the rules shows before a long log is read
     narrator = Narrator(Console(stderr=True))
     with narrator.step(f"read {events}") as step:
-        beside: set[str] = set()
-        log = list(backtesting.read_log(events, step.at, beside))
+        reader = LogReader(events, strict)
+        log = list(reader.events(step.at))
     with narrator.step("backtest", len(log)) as step:
         tested = backtesting.run_backtest(folder, log, step.at, print_decision if as_json else None)
-    tested.result.notes.extend(backtesting.note_beside(beside))
+    tested.result.notes.extend(backtesting.note_beside(reader.beside))
+    tested.skipped.extend(reader.skipped.values())
     if as_json:
         print_json({"summary": tested.summary()})
     else:

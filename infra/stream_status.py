@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
+from infra.columns import aligned
 from infra.environment import Environment
 from infra.kafka import KafkaAway, Progress
 from infra.local.processes import Process
@@ -90,58 +90,61 @@ def as_json(status: Status) -> dict[str, Any]:
 def show(console: Console, status: Status) -> None:
     """For people."""
     if status.workers:
-        console.print(_workers(status))
+        _print(console, _workers(status))
         console.print()
     if status.partitions:
-        console.print(_partitions(status))
+        _print(console, _partitions(status))
     if status.problem:
         console.print(status.problem, soft_wrap=True)
 
 
-def _workers(status: Status) -> Table:
-    table = _table("worker", "pid", "state", "up", "memory", "restarts", "partitions", "")
+def _print(console: Console, lines: list[str]) -> None:
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _workers(status: Status) -> list[str]:
+    rows = [("worker", "pid", "state", "up", "memory", "restarts", "partitions", "")]
     for worker in status.workers:
         held = sum(1 for partition in status.partitions if partition["worker"] == worker["slot"])
         up_s, memory = worker.get("uptime_s"), worker.get("memory_bytes")
-        table.add_row(
-            str(worker["slot"]),
-            _text(worker["pid"]),
-            worker["state"],
-            _text(up_s and duration(up_s)),
-            _text(memory and f"{memory / MIB:,.0f} MiB"),
-            _text(worker.get("restarts")),
-            str(held),
-            worker.get("reason") or "",
+        rows.append(
+            (
+                str(worker["slot"]),
+                _text(worker["pid"]),
+                worker["state"],
+                _text(up_s and duration(up_s)),
+                _text(memory and f"{memory / MIB:,.0f} MiB"),
+                _text(worker.get("restarts")),
+                str(held),
+                worker.get("reason") or "",
+            )
         )
-    return table
+    return aligned(rows, right=(0, 1, 3, 4, 5, 6))
 
 
-def _partitions(status: Status) -> Table:
-    table = _table("partition", "worker", "lag", "records/s", "users", "timers", "state", "clock behind")
+def _partitions(status: Status) -> list[str]:
+    rows = [("partition", "worker", "lag", "records/s", "users", "timers", "state", "behind")]
     for partition in status.partitions:
         size, clock_lag_s = partition.get("state_bytes"), partition.get("clock_lag_s")
-        table.add_row(
-            str(partition["partition"]),
-            _text(partition["worker"]),
-            _number(partition["lag"]),
-            _number(partition.get("rate")),
-            _number(partition.get("entries")),
-            _number(partition.get("timers")),
-            "-" if size is None else f"{size / MIB:,.1f} MiB",
-            "-" if clock_lag_s is None else f"{clock_lag_s:,.1f} s",
+        rows.append(
+            (
+                str(partition["partition"]),
+                _text(partition["worker"]),
+                _number(partition["lag"]),
+                _number(partition.get("rate")),
+                _number(partition.get("entries")),
+                _number(partition.get("timers")),
+                "-" if size is None else f"{size / MIB:,.1f} MiB",
+                "-" if clock_lag_s is None else f"{clock_lag_s:,.1f} s",
+            )
         )
-    table.add_section()
-    totals = (sum(p.get(name) or 0 for p in status.partitions) for name in ("lag", "rate", "entries", "timers"))
+    lag, rate, entries, timers = (
+        _number(sum(p.get(name) or 0 for p in status.partitions)) for name in ("lag", "rate", "entries", "timers")
+    )
     size = sum(p.get("state_bytes") or 0 for p in status.partitions)
-    table.add_row("all", "", *map(_number, totals), f"{size / MIB:,.1f} MiB", "")
-    return table
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("state", "") else "right")
-    return table
+    rows.append(("all", "", lag, rate, entries, timers, f"{size / MIB:,.1f} MiB", ""))
+    return aligned(rows, right=range(8))
 
 
 def _text(value: object) -> str:

@@ -7,6 +7,9 @@ from zoneinfo import ZoneInfo
 
 from triggers.localtime import instant, reading
 
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""The years of events in cases and logs: with the longest waits on both sides they are years that a calendar has."""
+
 _CLOCK = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d)(?:\.(?P<milli>\d{3}))?)?"
 _AT = re.compile(rf"(?:(?P<date>\d{{4}}-\d{{2}}-\d{{2}}) |\+(?P<days>\d{{1,3}})d )?{_CLOCK}")
 _START = re.compile(r"(?P<date>\d{4}-\d{2}-\d{2})(?: (?P<clock>.+))?")
@@ -19,9 +22,9 @@ _SHORT = re.compile(r"(?:\+?(?P<days>\d{1,3})d )?(?P<clock>\d?\d:\d\d)")
 class TimeError(ValueError):
     """A text that is no time of a case."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, hint: str = "") -> None:
         super().__init__(f"`{text[:40]}` is not a time of a case")
-        self.hint = _meant(text) or 'as in "10:00", "+3d 10:00", or "2026-03-29 01:30"'
+        self.hint = hint or _meant(text) or 'as in "10:00", "+3d 10:00", or "2026-03-29 01:30"'
 
 
 def _meant(text: str) -> str:
@@ -86,6 +89,6 @@ def _date(written: str, text: str) -> date:
         day = date.fromisoformat(written)
     except ValueError:
         raise TimeError(text) from None
-    if not 1970 <= day.year <= 2200:
-        raise TimeError(text)
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise TimeError(text, f"write a year from {FIRST_YEAR} to {LAST_YEAR}")
     return day

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 from infra.apply import Folder, apply_folder
-from infra.backtesting import read_log, run_backtest, show_backtest
+from infra.backtesting import run_backtest, show_backtest
 from infra.demo import cdnow
 from infra.demo.books import Check, read_books, reconcile
 from infra.demo.crowd import Crowd, Sizes, gather, last_purchases, profile, shift_to_present
@@ -22,6 +22,7 @@ from infra.demo.narrator import Narrator, Step
 from infra.demo.report import Kill, Report
 from infra.demo.workers import Workers
 from infra.environment import Environment
+from infra.event_log import LogReader
 from infra.kafka import Progress, Publisher, ensure_topics, read_all
 from infra.local.engine import Engine
 from infra.migrate import migrate
@@ -89,7 +90,7 @@ class Demo:
             log = self._write_log(purchases)
             narrator.say(f"[bold]ebbtide backtest {self.folder.root} --events {relative(log)}[/]")
             with narrator.step("backtest over the whole log, on event time", len(purchases)) as step:
-                tested = run_backtest(self.folder, read_log(log), step.at)
+                tested = run_backtest(self.folder, LogReader(log).events(), step.at)
             show_backtest(narrator.console, tested)
             with narrator.step("Kafka and TimescaleDB up, migrated, topics made"):
                 starting.result()
