@@ -66,7 +66,7 @@ def _restart(me: Present, rule: Rule, running: Occurrence, event: Seen, at_ms: i
     running.event, running.entered_ms = event, at_ms
     running.pinned, running.todo = rule, rule.steps
     running.due_ms = running.wake_ms = at_ms
-    running.held, running.waiting = False, None
+    running.held, running.waiting, running.unknown_ms = False, None, None
     me.past.entries.append((rule.name, running.key_text, at_ms))
     return running
 
@@ -168,7 +168,8 @@ def _settles(me: Present, rule: Rule, occurrence: Occurrence) -> bool:
 
 
 def replan(me: Present, *, moved: bool) -> list[Occurrence]:
-    """After a new profile: waits for a timestamp are followed, and what is held by a local clock is asked again."""
+    """After a new profile: waits for a timestamp are followed, and what is held by a local clock, or because there was
+    no profile, is asked again."""
     again = []
     for occurrence in me.running:
         if occurrence.waiting is not None:
@@ -176,7 +177,7 @@ def replan(me: Present, *, moved: bool) -> list[Occurrence]:
             if isinstance(wait, Until) or (moved and wait.zone is None):
                 occurrence.due_ms = occurrence.wake_ms = wait_ends(me, wait, since_ms, me.now_ms)
                 again.append(occurrence)
-        elif occurrence.held and moved:
+        elif occurrence.held and (moved or occurrence.unknown_ms is not None):
             occurrence.wake_ms = min(occurrence.wake_ms, me.now_ms)
             again.append(occurrence)
     return again

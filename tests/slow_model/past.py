@@ -117,6 +117,10 @@ class Past:
     def zone(self) -> str | None:
         return self.profile().get("zone")
 
+    def knows_of(self, purpose: str) -> bool:
+        """Whether anything was ever said of consent to a purpose: by a profile, or by an unsubscription."""
+        return any(kind == "profile" or (kind == "unsubscribed" and said[0] == purpose) for kind, said in self.words)
+
     def consents_to(self, purpose: str) -> bool:
         """The last word on consent; a profile's does not stand where it is older than an unsubscription.
 

@@ -33,6 +33,8 @@ class Occurrence:
     wake_ms: int
     held: bool = False
     waiting: tuple[Until | Schedule, int] | None = None
+    unknown_ms: int | None = None
+    """Since when its send has waited for the user's first profile."""
 
 
 @dataclass

@@ -28,6 +28,7 @@ def send(me: Present, rule: Rule, occurrence: Occurrence, step: Send) -> bool:
         me.paused,
         is_true(occurrence.pinned.when, given),
         tuple(int(value(cap.max, given)) for cap in rule.caps),
+        occurrence.unknown_ms,
     )
     verdict = sends.ask(question, me.past)
     data: dict[str, Any] = {}
@@ -43,12 +44,14 @@ def send(me: Present, rule: Rule, occurrence: Occurrence, step: Send) -> bool:
     if verdict.kind == "defer":
         assert verdict.until is not None
         occurrence.wake_ms, occurrence.held = verdict.until, True
+        first_ms = me.now_ms if occurrence.unknown_ms is None else occurrence.unknown_ms
+        occurrence.unknown_ms = first_ms if verdict.reason == "profile_unknown" else None
         return False
     if verdict.kind != "drop":
         _count(me, rule, occurrence, step, command_id, verdict.kind)
     if verdict.kind == "send":
         _command(me, rule, occurrence, step, command_id, data)
-    occurrence.due_ms, occurrence.held = moment_ms, False
+    occurrence.due_ms, occurrence.held, occurrence.unknown_ms = moment_ms, False, None
     return True
 
 

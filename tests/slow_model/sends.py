@@ -11,6 +11,8 @@ from slow_model.localtime import first_loud, is_quiet, next_window, stands_in, z
 from slow_model.past import Past, Sent, instant
 from slow_model.rulebook import Cap, Rule
 
+PROFILE_WAIT_MS = 30_000
+
 
 def share_of(*words: str) -> float:
     """Where (0, 100) the hash of these words lies: assignment is a function of names alone."""
@@ -54,6 +56,8 @@ class Question:
     when: bool
     maxima: tuple[int, ...]
     """Of each cap of the rule, how many it allows."""
+    unknown_since_ms: int | None = None
+    """Since when the send has waited for the user's first profile."""
 
 
 def ask(question: Question, past: Past) -> Verdict:
@@ -76,6 +80,8 @@ def ask(question: Question, past: Past) -> Verdict:
         return Verdict("drop", "duplicate", answers)
     if stops("suppression", not past.suppressed()):
         return Verdict("drop", "suppressed", answers)
+    if rule.purpose != "transactional" and not past.knows_of(rule.purpose):
+        return _unknown(question, answers)
     if stops("consent", rule.purpose == "transactional" or past.consents_to(rule.purpose)):
         return Verdict("drop", "no_consent", answers)
     if stops("when", question.when):
@@ -96,6 +102,22 @@ def ask(question: Question, past: Past) -> Verdict:
         return _held("quiet", defers, until, expires_ms, answers)
     stops("quiet", True)
     return _caps(question, past, zone, kind, reason, answers)
+
+
+def _unknown(question: Question, answers: list[dict[str, Any]]) -> Verdict:
+    """No profile was ever seen, which is not a no: it is waited for, half a minute at most, and up to the expiry."""
+    since_ms = question.now_ms if question.unknown_since_ms is None else question.unknown_since_ms
+    ends_ms, expires_ms = since_ms + PROFILE_WAIT_MS, question.due_ms + question.rule.expires_ms
+    answer = {"gate": "consent", "passed": False}
+    answers.append(answer)
+    if question.now_ms < min(ends_ms, expires_ms):
+        until = min(ends_ms, expires_ms)
+        answer["next_eligible"] = instant(until)
+        return Verdict("defer", "profile_unknown", answers, until)
+    if ends_ms < expires_ms:
+        return Verdict("drop", "profile_unknown", answers)
+    answers.append({"gate": "expiry", "passed": False, "limit": instant(expires_ms)})
+    return Verdict("drop", "expired", answers, cause="profile_unknown")
 
 
 def _mode(question: Question) -> tuple[str, str | None]:

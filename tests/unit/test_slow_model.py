@@ -48,11 +48,14 @@ CONSENT = {"marketing": {"granted": True, "time": "2026-01-01T00:00:00+00:00"}}
 class World:
     """A user, a clock that stops where something is said, and rules that may be replaced."""
 
-    def __init__(self, *rules: str, begin: str = "2026-01-01 00:00", zone: str | None = "UTC") -> None:
+    def __init__(
+        self, *rules: str, begin: str = "2026-01-01 00:00", zone: str | None = "UTC", known: bool = True
+    ) -> None:
         self.timeline, self.rules, self.position, self.version = Timeline(), rules, 0, 1
         self.paused: dict[int, frozenset[str]] = {0: frozenset()}
         self.control = 0
-        self.profile(begin, zone=zone, consent=CONSENT)
+        if known:
+            self.profile(begin, zone=zone, consent=CONSENT)
 
     @property
     def versions(self) -> Versions:
@@ -221,6 +224,30 @@ def test_11_consent_that_is_withdrawn_while_it_waits_stops_the_send() -> None:
     )
     world.until("2026-01-05 12:00")
     assert world.decided() == ["01-05 11:00 drop no_consent"]
+
+
+WELCOME = "trigger: t\npurpose: marketing\non: ping\nsend: a\n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "profile", "decided"),
+    [
+        (WELCOME, "10:00:01", ["10:00 defer profile_unknown", "10:00 send"]),
+        (WELCOME, "10:00:31", ["10:00 defer profile_unknown", "10:00 drop profile_unknown"]),
+        (WELCOME + "expires: 10s\n", "10:00:09", ["10:00 defer profile_unknown", "10:00 send"]),
+        (WELCOME + "expires: 10s\n", "10:00:15", ["10:00 defer profile_unknown", "10:00 drop expired"]),
+        (WELCOME.replace("marketing", "transactional"), "10:00:01", ["10:00 send"]),
+    ],
+)
+def test_27_a_send_waits_half_a_minute_for_the_first_profile(rule: str, profile: str, decided: list[str]) -> None:
+    world = World(rule, known=False)
+    world.event("2026-01-05 10:00", "ping")
+    for second in range(1, int(profile[-2:])):
+        world.position += 1
+        world.timeline.look(world.position, at("2026-01-05 10:00") + second * 1000, world.versions)
+    world.profile(f"2026-01-05 {profile}", zone="UTC", consent=CONSENT)
+    world.until("2026-01-05 10:05")
+    assert world.decided() == [f"01-05 {each}" for each in decided]
 
 
 @pytest.mark.parametrize(
