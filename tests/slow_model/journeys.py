@@ -174,6 +174,8 @@ def replan(me: Present, *, moved: bool) -> list[Occurrence]:
     for occurrence in me.running:
         if occurrence.waiting is not None:
             wait, since_ms = occurrence.waiting
+            if occurrence.trigger not in me.book.rules:  # it is withdrawn when its wait ends, and follows nothing
+                continue
             if isinstance(wait, Until) or (moved and wait.zone is None):
                 occurrence.due_ms = occurrence.wake_ms = wait_ends(me, wait, since_ms, me.now_ms)
                 again.append(occurrence)
