@@ -19,7 +19,7 @@ ZONES = ["UTC", "Europe/Berlin", "Pacific/Auckland", "America/New_York", "Mars/O
 BORN: list[str | int | bool | None] = ["1990-01-06T00:00:00Z", "1992-02-29T12:00:00Z", "2000-03-29T00:30:00Z"]
 BORN += ["1990-01-06", "1992-02-29", "2000-03-29T00:00:00+02:00", 631_584_000, 954_289_800, "6.1.1990", True, None, ""]
 """Days and instants as publishers write them, readable or not."""
-GAPS_MS = [0, 0, 1, 1_000, *(duration(length) + beside for length in LENGTHS for beside in (-1, 0, 1))]
+GAPS_MS = [0, 0, 1, 1_000, 29_999, 30_000, *(duration(length) + beside for length in LENGTHS for beside in (-1, 0, 1))]
 
 
 @dataclass

@@ -153,7 +153,11 @@ def advance(me: Present, occurrence: Occurrence) -> None:
         case _:
             if not isinstance(step, int):
                 occurrence.waiting = (step, occurrence.due_ms)
-            occurrence.due_ms = wait_ends(me, step, occurrence.due_ms)
+            try:
+                occurrence.due_ms = wait_ends(me, step, occurrence.due_ms)
+            except Failed:  # nobody can say until when: nobody is mailed by mistake
+                _drop_next(me, rule, occurrence, "condition_error")
+                rest = ()
     occurrence.todo, occurrence.wake_ms = rest, occurrence.due_ms
     if not rest:
         end(me, occurrence)

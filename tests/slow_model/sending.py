@@ -8,7 +8,7 @@ from slow_model import sends
 from slow_model.expressions import Failed, value
 from slow_model.localtime import known_zone, zone_of
 from slow_model.past import Seen, Sent, instant
-from slow_model.present import Occurrence, Present, agree, is_true, matches, roots
+from slow_model.present import Occurrence, Present, Roots, agree, is_true, matches, roots
 from slow_model.rulebook import Rule, Send
 
 
@@ -27,7 +27,7 @@ def send(me: Present, rule: Rule, occurrence: Occurrence, step: Send) -> bool:
         me.now_ms,
         me.paused,
         is_true(occurrence.pinned.when, given),
-        tuple(int(value(cap.max, given)) for cap in rule.caps),
+        _maxima(rule, given),
         occurrence.unknown_ms,
     )
     verdict = sends.ask(question, me.past)
@@ -53,6 +53,13 @@ def send(me: Present, rule: Rule, occurrence: Occurrence, step: Send) -> bool:
         _command(me, rule, occurrence, step, command_id, data)
     occurrence.due_ms, occurrence.held, occurrence.unknown_ms = moment_ms, False, None
     return True
+
+
+def _maxima(rule: Rule, given: Roots) -> tuple[int, ...] | None:
+    try:
+        return tuple(int(value(cap.max, given)) for cap in rule.caps)
+    except Failed:
+        return None
 
 
 def _count(me: Present, rule: Rule, occurrence: Occurrence, step: Send, command_id: str, kind: str) -> None:

@@ -54,8 +54,8 @@ class Question:
     now_ms: int
     paused: frozenset[str]
     when: bool
-    maxima: tuple[int, ...]
-    """Of each cap of the rule, how many it allows."""
+    maxima: tuple[int, ...] | None
+    """Of each cap of the rule, how many it allows; None where one fails."""
     unknown_since_ms: int | None = None
     """Since when the send has waited for the user's first profile."""
 
@@ -148,6 +148,9 @@ def _caps(
     question: Question, past: Past, zone: ZoneInfo, kind: str, reason: str | None, answers: list[dict[str, Any]]
 ) -> Verdict:
     caps, maxima = question.rule.caps, question.maxima
+    if maxima is None:
+        answers.append({"gate": "cap", "passed": False})
+        return Verdict("drop", "cap", answers)
     counted = [counted_in(cap, question, past, zone, kind) for cap in caps]
     full = [each for each in zip(caps, maxima, counted, strict=True) if len(each[2]) >= each[1]]
     if full:
