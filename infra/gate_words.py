@@ -20,6 +20,7 @@ _WHY = {
     Reason.DUPLICATE: "this very send was made before",
     Reason.SUPPRESSED: "the address is suppressed",
     Reason.NO_CONSENT: "the user has not consented",
+    Reason.PROFILE_UNKNOWN: "no profile of the user has come",
     Reason.CONDITION: "`when` was not true",
     Reason.CONDITION_ERROR: "an expression of `unless` failed, and nobody is mailed by mistake",
     Reason.HOLDOUT: "the user is held out, for comparison",
@@ -37,7 +38,8 @@ def headline(decision: Decision) -> str:
     done = _DONE[decision.outcome]
     why = f": {_WHY[decision.reason]}" if decision.reason else ""
     cause, path = decision.inputs.get("cause"), decision.inputs.get("path")
-    more = f" ({cause} would have held it past its expiry)" if cause else f" ({path})" if path else ""
+    held = "no profile came" if cause == Reason.PROFILE_UNKNOWN else f"{cause} would have held it past its expiry"
+    more = f" ({held})" if cause else f" ({path})" if path else ""
     return f"{_time(decision.decided_at)}  {decision.trigger}, {decision.step}: {done}{why}{more}"
 
 
@@ -70,6 +72,9 @@ def _suppression(answer: GateAnswer) -> str:
 def _consent(answer: GateAnswer) -> str:
     if answer.observed == "not needed":
         return "transactional: needs none"
+    if answer.observed == "no profile":
+        waits = f"; waits for one until {_time(answer.next_eligible)}" if answer.next_eligible else ""
+        return f"no profile of the user yet, so no word on {answer.limit}{waits}"
     return f"{answer.observed} for {answer.limit}"
 
 

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     SUPPRESSED = "suppressed"
     NO_CONSENT = "no_consent"
+    PROFILE_UNKNOWN = "profile_unknown"
     CONDITION = "condition"
     CONDITION_ERROR = "condition_error"
     HOLDOUT = "holdout"

@@ -84,7 +84,7 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
         ),
         CheckpointJournal(),
     )
-    deciding = Deciding(runtime, settings.default_zone)
+    deciding = Deciding(runtime, settings.default_zone, round(settings.profile_wait_s * 1000))
     runtime.decide(deciding)
     runtime.accompany(FollowRules(connection, deciding))
     app: faust.App = runtime.app

@@ -17,7 +17,7 @@ from streams.rulefeed import Published
 from streams.runtime import Runtime
 from streams.timers import TimerIndex
 from triggers.encoding import due_of
-from triggers.evaluator import Evaluator
+from triggers.evaluator import PROFILE_WAIT_MS, Evaluator
 
 log = structlog.get_logger()
 
@@ -25,11 +25,12 @@ log = structlog.get_logger()
 class Deciding:
     """Built before the application starts; belongs to its event loop."""
 
-    def __init__(self, runtime: Runtime, default_zone: str) -> None:
+    def __init__(self, runtime: Runtime, default_zone: str, profile_wait_ms: int = PROFILE_WAIT_MS) -> None:
         self._emit = runtime.emit
         self._counts = runtime.buffer.counts
         self._partitions = runtime.settings.partitions
         self._default_zone = default_zone
+        self._profile_wait_ms = profile_wait_ms
         self._decider: Decider | None = None
         self._versions: Mapping[str, int] = {}
         self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
@@ -43,7 +44,7 @@ class Deciding:
         if not _reaches(versions, self._versions):
             log.warning("rules_older", **versions, running={name: self._versions[name] for name in versions})
             return
-        evaluator = Evaluator(published.rules, default_zone=self._default_zone, paused=published.paused)
+        evaluator = Evaluator(published.rules, self._default_zone, published.paused, self._profile_wait_ms)
         self._decider = Decider(evaluator, self._counts)
         self._versions = {**versions, "zones": zones.RELEASE}
         log.info("rules_current", **versions, triggers=len(published.rules.triggers), paused=sorted(published.paused))

@@ -18,6 +18,8 @@ class StreamSettings(KafkaSecuritySettings):
     kafka: str = "127.0.0.1:21000"
     streams_group: str = "ebbtide-streams"
     default_zone: str = "UTC"
+    profile_wait_s: float = Field(default=30.0, ge=0, le=3600)
+    """How long a send that needs consent waits for the first profile of a user never seen."""
     web_port: int = 21004
     data_dir: Path = Path(".local/faust")
     replication_factor: int = 1

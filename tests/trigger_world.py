@@ -65,6 +65,7 @@ class World:
         user_id: str = "u1",
         paused: frozenset[str] = frozenset(),
         default_zone: str = "UTC",
+        known: bool = True,
         **attributes: Any,
     ) -> None:
         self.evaluator = Evaluator(rules(rules_text), default_zone, paused)
@@ -76,7 +77,8 @@ class World:
         self.exits: list[Exited] = []
         self.counts: dict[str, int] = {}
         self._events = 0
-        self.profile(zone=zone, consent=consent, **attributes)
+        if known:
+            self.profile(zone=zone, consent=consent, **attributes)
 
     def take(self, effects: Effects) -> Effects:
         self.decisions += effects.decisions

@@ -12,7 +12,7 @@ from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
 from schemas.zones import zone_hint, zone_named
 from triggers.cel_runtime import as_ms
 from triggers.diagnostics import counted, quoted
-from triggers.evaluator import Evaluator
+from triggers.evaluator import PROFILE_WAIT_MS, Evaluator
 from triggers.localtime import iso_week
 from triggers.ruleset import RuleSet
 from triggers.shapes import MS
@@ -180,7 +180,10 @@ def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
     else:
         without = sum(user_id not in run.profiles for user_id in run.result.states)
         if without:
-            told.append(f"{counted(without, 'user')} without a profile, and so without consent")
+            told.append(
+                f"{counted(without, 'user')} without a profile: what needs consent waits for one "
+                f"({PROFILE_WAIT_MS // MS['s']} s), then drops with profile_unknown"
+            )
         told += _wrong_zones(run.profiles, default_zone)
     told.append("no outcomes: nobody opens, clicks or unsubscribes, and no reservation is given back")
     if any(trigger.settle_ms for trigger in run.evaluator.rules.triggers.values()):

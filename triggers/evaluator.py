@@ -22,6 +22,8 @@ from triggers.ruleset import AHEAD_MS, Route, RuleSet
 from triggers.state import Consent, Ending, Occurrence, Reservation, StoredEvent, User, UserState
 from triggers.turn import Effects, Turn, same_fields
 
+PROFILE_WAIT_MS = 30_000
+"""Publishers send a profile and an event together, and Kafka gives no order over two topics."""
 SEEN_IDS = 64
 SEEN_MS = 86_400_000
 MAX_ENDINGS = 16
@@ -31,19 +33,29 @@ _NO_ROUTE = Route()
 
 
 class Evaluator:
-    """Decides by a set of rules. `paused` holds scopes: global, trigger/NAME, purpose/NAME."""
+    """Decides by a set of rules. `paused` holds scopes: global, trigger/NAME, purpose/NAME.
 
-    def __init__(self, rules: RuleSet, default_zone: str = "UTC", paused: frozenset[str] = frozenset()) -> None:
+    `profile_wait_ms` is how long a send that needs consent waits for the user's first profile.
+    """
+
+    def __init__(
+        self,
+        rules: RuleSet,
+        default_zone: str = "UTC",
+        paused: frozenset[str] = frozenset(),
+        profile_wait_ms: int = PROFILE_WAIT_MS,
+    ) -> None:
         zone = zone_named(default_zone)
         if zone is None:
             raise ValueError(f"default_zone: {default_zone!r} is no time zone; {zone_hint(default_zone)}")
         self.rules = rules
         self.paused = paused
         self._zone: ZoneInfo = zone
+        self._profile_wait_ms = profile_wait_ms
 
     def turn(self, state: UserState, now_ms: int) -> Turn:
         """A turn of this evaluator, for what seeds a state."""
-        return Turn(self.rules, state, now_ms, self._zone)
+        return Turn(self.rules, state, now_ms, self._zone, self._profile_wait_ms)
 
     def apply_event(self, state: UserState, event: Event, now_ms: int) -> Effects:
         """What the event does. One of the last 64 ids within 24 h changes nothing.
@@ -70,7 +82,8 @@ class Evaluator:
 
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
         """Replaces what is known of the user. Schedules, dates and waits are planned anew, and held sends where the
-        zone changed. A zone that is none is counted; the project's stands in for it (settled case 21)."""
+        zone changed or no profile was known. A zone that is none is counted; the project's stands in for it (settled
+        case 21)."""
         turn = self.turn(state, now_ms)
         self._fire(turn, now_ms, inclusive=False)
         self._meet(turn)

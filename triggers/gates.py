@@ -72,7 +72,7 @@ def ask(asking: Asking) -> Verdict:
         if not answer.passed:
             if verdict.outcome is not DecisionOutcome.DEFER:
                 verdict.outcome = DecisionOutcome.DROP
-            verdict.reason = reason
+            verdict.reason = Reason.PROFILE_UNKNOWN if answer.observed == NO_PROFILE else reason
             break
     if verdict.outcome is DecisionOutcome.DEFER:
         _defer(asking)
@@ -81,13 +81,15 @@ def ask(asking: Asking) -> Verdict:
 
 def _defer(asking: Asking) -> None:
     verdict, until = asking.verdict, asking.verdict.until
-    if until is not None and until < asking.expires_ms:
+    if until is not None and (until < asking.expires_ms or verdict.reason is Reason.PROFILE_UNKNOWN):
         return
     verdict.answers.append(Answer(Gate.EXPIRY, False, None, None, asking.expires_ms, until))
     verdict.inputs["cause"] = verdict.reason
     verdict.outcome, verdict.reason, verdict.until = DecisionOutcome.DROP, Reason.EXPIRED, None
 
 
+NO_PROFILE = "no profile"
+"""What the consent gate sees of a user of whom no profile was ever read."""
 _LIVE = Answer(Gate.MODE, True, "live")
 _FIRST = Answer(Gate.DEDUPE, True)
 _NOT_SUPPRESSED = Answer(Gate.SUPPRESSION, True, False)
@@ -149,8 +151,25 @@ def _consent(asking: Asking) -> Answer:
     if purpose == TRANSACTIONAL:
         return _NO_CONSENT_NEEDED
     consent = asking.turn.state.consent.get(purpose)
+    if consent is None and not asking.turn.state.profiled:
+        return _no_profile(asking)
     observed = "unknown" if consent is None else "granted" if consent.granted else "refused"
     return Answer(Gate.CONSENT, consent is not None and consent.granted, observed, purpose)
+
+
+def _no_profile(asking: Asking) -> Answer:
+    """A user never seen has not said no: the send waits for the first profile, which asks again at once.
+
+    It waits from when it is first asked, and up to the expiry where that comes first; `_defer` names both then.
+    """
+    turn, occurrence, verdict = asking.turn, asking.occurrence, asking.verdict
+    since = turn.now_ms if occurrence.since is None else occurrence.since
+    ends = since + turn.profile_wait_ms
+    until = min(ends, asking.expires_ms)
+    waits = turn.now_ms < until
+    if waits or asking.expires_ms <= ends:
+        verdict.outcome, verdict.until = DecisionOutcome.DEFER, until if waits else None
+    return Answer(Gate.CONSENT, False, NO_PROFILE, asking.trigger.purpose, None, verdict.until)
 
 
 def _when(asking: Asking) -> Answer:

@@ -165,7 +165,8 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
         _withdraw(turn, occurrence)
         return
     step = trigger.steps[occurrence.step] if occurrence.step < len(trigger.steps) else Exit()
-    occurrence.since = None
+    if not occurrence.held:
+        occurrence.since = None
     match step:
         case Wait() | WaitSlot() | WaitUntil():
             if not waits.begin(turn, trigger, occurrence, step):
@@ -192,12 +193,14 @@ def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
 
 
 def follow(turn: Turn, *, moved: bool) -> list[Occurrence]:
-    """After a changed profile: sets waits anew, and wakes what is held where the zone `moved`; what may now be due."""
+    """After a changed profile: sets waits anew, and wakes what is held for a profile or, where the zone `moved`, by a
+    clock; what may now be due."""
     touched = []
     for occurrence in [*turn.state.running]:
-        if occurrence.held and moved:
-            occurrence.wake = min(occurrence.wake, turn.now_ms)
-            touched.append(occurrence)
+        if occurrence.held:
+            if moved or occurrence.since is not None:
+                occurrence.wake = min(occurrence.wake, turn.now_ms)
+                touched.append(occurrence)
         elif occurrence.since is not None and (trigger := turn.rule_of(occurrence)) is not None:
             if waits.follow(turn, trigger, occurrence, moved=moved):
                 touched.append(occurrence)

@@ -17,6 +17,7 @@ from triggers.assignment import in_canary, in_holdout
 from triggers.cel_runtime import EvaluationError, as_ms
 from triggers.cel_tree import SyntaxProblem
 from triggers.conditions import Context, compile_condition
+from triggers.gates import NO_PROFILE
 from triggers.localtime import inside, reading
 from triggers.shapes import DailyPeriod, DatePeriod, Period, ShapeError, clock_time, weekday
 
@@ -31,6 +32,7 @@ _REASONS = {
     Gate.QUIET: Reason.QUIET,
     Gate.CAP: Reason.CAP,
 }
+_DEFERRING = (Gate.CONSENT, Gate.QUIET, Gate.CAP)
 _NOTHING: Any = None
 _YEARS = range(1970, 9999)
 """At the ends of the calendar, a local reading does not exist."""
@@ -53,7 +55,7 @@ def differences(decision: Decision) -> list[str]:
 def _order(decision: Decision) -> Iterator[str]:
     """Gates are asked in order, to the first that does not pass; an expiry after a deferral stands behind it."""
     asked = [answer.gate for answer in decision.gates]
-    deferred = len(asked) > 1 and asked[-1] is Gate.EXPIRY and asked[-2] in (Gate.QUIET, Gate.CAP)
+    deferred = len(asked) > 1 and asked[-1] is Gate.EXPIRY and asked[-2] in _DEFERRING
     first = asked[:-1] if deferred else asked
     if first != list(Gate)[: len(first)]:
         yield "the gates are not in their order"
@@ -67,9 +69,10 @@ def _outcome(decision: Decision) -> Iterator[str]:
     reason = decision.reason
     if not last.passed:
         wanted = {DecisionOutcome.DROP}
-        if last.gate in (Gate.QUIET, Gate.CAP) and last.next_eligible is not None:
+        if last.gate in _DEFERRING and last.next_eligible is not None:
             wanted.add(DecisionOutcome.DEFER)
-        if decision.outcome not in wanted or reason is not _REASONS[last.gate]:
+        due_to = Reason.PROFILE_UNKNOWN if last.observed == NO_PROFILE else _REASONS[last.gate]
+        if decision.outcome not in wanted or reason is not due_to:
             yield f"the gate {last.gate} did not pass, but the decision is {_said(decision)}"
     elif decision.outcome is DecisionOutcome.DROP and reason is Reason.INVALID_DATA:
         return

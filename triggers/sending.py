@@ -29,13 +29,15 @@ def send(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, pause
     if verdict.outcome is DecisionOutcome.DEFER:
         assert verdict.until is not None
         occurrence.wake, occurrence.held = verdict.until, True
+        waits_for_profile = verdict.reason is Reason.PROFILE_UNKNOWN
+        occurrence.since = (occurrence.since or turn.now_ms) if waits_for_profile else None
         return False
     if filled is not None:
         if verdict.outcome is DecisionOutcome.SEND:
             record.message = _message(trigger, occurrence, step, name, filled)
             record.command_id = name
         _count(turn, trigger, occurrence, step, verdict.outcome, name)
-    occurrence.due, occurrence.held = moment, False
+    occurrence.due, occurrence.held, occurrence.since = moment, False, None
     return True
 
 

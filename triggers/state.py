@@ -75,7 +75,7 @@ class Occurrence:
     wake: int
     held: bool = False
     since: int | None = None
-    """When the wait for a slot or a timestamp began that it is in; None in no such wait."""
+    """When the wait for a slot, a timestamp or, where it is held, a first profile began; None in no such wait."""
 
 
 def occurrence_id(key: Any, began: str) -> str:

@@ -73,18 +73,21 @@ class Effects:
 class Turn:
     """The state, the rules and the clock of one call; expressions are asked through it."""
 
-    __slots__ = ("default_zone", "effects", "now_ms", "rules", "state")
+    __slots__ = ("default_zone", "effects", "now_ms", "profile_wait_ms", "rules", "state")
 
-    def __init__(self, rules: RuleSet, state: UserState, now_ms: int, default_zone: ZoneInfo) -> None:
+    def __init__(
+        self, rules: RuleSet, state: UserState, now_ms: int, default_zone: ZoneInfo, profile_wait_ms: int
+    ) -> None:
         self.rules = rules
         self.state = state
         self.now_ms = now_ms
         self.default_zone = default_zone
+        self.profile_wait_ms = profile_wait_ms
         self.effects = Effects()
 
     def as_of(self, now_ms: int) -> "Turn":
         """The same turn while its clock stood at an earlier instant, when a timer was due."""
-        earlier = Turn(self.rules, self.state, now_ms, self.default_zone)
+        earlier = Turn(self.rules, self.state, now_ms, self.default_zone, self.profile_wait_ms)
         earlier.effects = self.effects
         return earlier
 

@@ -18,6 +18,8 @@ from infra.kafka import Publisher
 from schemas.codec import partition_for
 
 EVENTS_A_USER = 100
+UNSEEN = 0.15
+"""The share of users whose first event comes before any profile."""
 ZONES = ("UTC", "UTC", "UTC", "Europe/Berlin", "America/New_York", "Pacific/Auckland", "Nowhere/Land", None)
 PURPOSES = ("marketing", "news")
 TYPES = {
@@ -48,11 +50,16 @@ class Item:
 
 
 def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[Item]:
-    """Profiles of all users, then so many events, with further profiles among them."""
+    """Profiles of most users, then so many events, with further profiles among them.
+
+    Of the others the profile comes right after the first event, as of somebody who signs up, or much later, or never.
+    """
     chance = Random(seed)
     known = [f"u{seed}-{number}" for number in range(users or max(30, events // EVENTS_A_USER))]
+    unseen = {user_id for user_id in known if chance.random() < UNSEEN}
     for user_id in known:
-        yield Item("profiles", user_id, _profile(chance, user_id))
+        if user_id not in unseen:
+            yield Item("profiles", user_id, _profile(chance, user_id))
     kinds, weights = list(TYPES), list(TYPES.values())
     number = 0
     while number < events:
@@ -68,6 +75,9 @@ def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[I
             yield _poison(chance, f"{seed}.{number}", user_id, partitions)
         else:
             yield _event(chance, chance.choices(kinds, weights)[0], f"{seed}.{number}", user_id)
+            if user_id in unseen and chance.random() < 0.5:
+                yield Item("profiles", user_id, _profile(chance, user_id))
+            unseen.discard(user_id)
 
 
 def _profile(chance: Random, user_id: str) -> dict[str, Any]:

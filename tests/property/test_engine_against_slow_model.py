@@ -48,6 +48,17 @@ def test_periods_that_defer_and_periods_that_drop_meet(text: str, history: Histo
 
 
 @unhurried
+@given(rule_sets(), histories, st.integers(1, 6), st.sampled_from([None, _LOOKS_MS, 10_000]))
+def test_events_before_the_first_profile_give_what_the_slow_model_says(
+    text: str, history: History, number: int, every_ms: int | None
+) -> None:
+    start, profile, happenings = history
+    run = EngineRun(evaluator_of(text), every_ms)
+    run.play(start, [*happenings[:number], profile, *happenings[number:]])
+    assert run.rows == model_rows(run, book_of(text))
+
+
+@unhurried
 @given(editions(), histories, gaps, st.integers(0, 6), late)
 def test_an_edited_rule_leaves_what_runs_as_the_slow_model_says(
     texts: tuple[str, str], history: History, gap_ms: int, number: int, every_ms: int | None
@@ -69,6 +80,15 @@ def test_what_an_earlier_text_holds_is_asked_again_where_the_user_moves(after: s
     moved = Happening(15 * minutes, "profile", properties={**said, "zone": "Pacific/Auckland"})
     happenings = [Happening(minutes, "event", 0, "ping", {}), Happening(5 * minutes, "edit"), moved]
     edited((HELD + OTHER, after), (STARTS[0], Happening(0, "profile", properties=said), happenings), every_ms)
+
+
+@pytest.mark.parametrize("every_ms", [None, _LOOKS_MS])
+def test_a_wait_of_a_rule_that_was_taken_away_follows_no_profile(every_ms: int | None) -> None:
+    waiting = '{"trigger":"k","purpose":"marketing","on":"ping","after":{"every":"day","at":"00:00"},"send":"a"}\n---\n'
+    said = {"zone": "UTC", "consent": ("marketing",), "vip": False, "limit": 0, "trial": None, "born": None}
+    moved = Happening(0, "profile", properties={**said, "zone": "Europe/Berlin"})
+    happenings = [Happening(0, "event", 0, "ping", {}), Happening(0, "edit"), moved]
+    edited((waiting + OTHER, OTHER), (STARTS[0], Happening(0, "profile", properties=said), happenings), every_ms)
 
 
 def edited(texts: tuple[str, str], history: History, every_ms: int | None) -> None:

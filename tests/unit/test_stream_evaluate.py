@@ -68,6 +68,19 @@ def test_an_event_that_a_rule_answers_brings_state_a_decision_and_its_command(de
     assert step.state is not None
 
 
+def test_an_event_read_before_its_profile_brings_its_command_with_the_profile(decider):
+    hour = timedelta(hours=1)
+    looked = encode(Event(id="e1", type="looked", user_id="u1", time=NOW - hour))
+    waits = applied(decider, record("events", looked), None, NOW_MS)
+    assert [(d.outcome, d.reason) for d in of(waits, "decisions", Decision)] == [("defer", "profile_unknown")]
+    assert waits.next_due_ms == NOW_MS + 30_000
+    consent = {"marketing": Consent(granted=True, time=NOW)}
+    profile = record("profiles", encode(Profile(user_id="u1", consent=consent)))
+    sent = applied(decider, profile, waits.state, NOW_MS + 4)
+    assert [command.trigger for command in of(sent, "commands", SendCommand)] == ["reminder"]
+    assert sent.next_due_ms is None
+
+
 def test_an_event_that_concerns_no_rule_leaves_no_state_by_its_model_either(decider):
     step = applied(decider, record("events", event(total=0)), None, NOW_MS)
     assert (step.state, step.outgoing) == (None, [])

@@ -57,8 +57,14 @@ def test_without_profiles_consent_is_assumed_and_it_says_so() -> None:
 
 def test_with_profiles_nobody_consents_unasked() -> None:
     result = backtest(rules(RULES), EVENTS, {"u1": Profile(user_id="u1")})
-    assert result.by_reason() == {"send": 4, "drop no_consent": 2}
-    assert "1 user without a profile, and so without consent" in result.notes
+    assert result.by_reason() == {
+        "send": 4,
+        "drop no_consent": 1,
+        "defer profile_unknown": 1,
+        "drop profile_unknown": 1,
+    }
+    note = "1 user without a profile: what needs consent waits for one (30 s), then drops with profile_unknown"
+    assert note in result.notes
 
 
 def test_order_given_keeps_the_log_s_order_under_a_clock_that_never_goes_back() -> None:
