@@ -4,6 +4,7 @@ A user's no is heard wherever it can be read, and apart from the rest. A newer p
 yes back until one can be, for nobody knows what it says; the noes that it does say stand. None of its yeses count.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,8 @@ T = TypeVar("T")
 
 LARGEST = 200_000
 """Bytes of a profile: what a stream worker can keep of one user is little more (streams/evaluate.py)."""
+MOST_REFUSED = 100
+"""Noes that are kept of a record that cannot be read, for the state of a user has its bounds too."""
 _ID, _NAME, _ADDRESS = TypeAdapter[str](Id), TypeAdapter[str](Name), TypeAdapter[str](Address)
 _INSTANT, _BOOL = TypeAdapter[datetime](Instant), TypeAdapter(bool)
 
@@ -51,6 +54,10 @@ class UnreadableProfile:
 ProfileRecord = Profile | ProfileRemoval | UnreadableProfile
 
 
+class _Pairs(list[tuple[str, Any]]):
+    """The pairs of a JSON object, with names that stand in it twice."""
+
+
 def read_profile(key: bytes | None, value: bytes | None, partition: int, partitions: int) -> ProfileRecord:
     """What a record says that was read from `partition` of `partitions`."""
     try:
@@ -61,6 +68,7 @@ def read_profile(key: bytes | None, value: bytes | None, partition: int, partiti
         if len(value) > LARGEST:
             raise DecodeError(DeadLetterCause.INVALID, f"record: {len(value)} bytes, and may have {LARGEST}")
         profile = decode(Profile, value)
+        _require_one_answer(profile, value)
         require_home(key, profile.user_id, partition, partitions)
     except DecodeError as error:
         return unreadable_profile(error, key, value, partition, partitions)
@@ -79,6 +87,18 @@ def unreadable_profile(
     return UnreadableProfile(error, users, home, _refused(data.get("consent")), says_address, address)
 
 
+def _require_one_answer(profile: Profile, value: bytes) -> None:
+    """Raises DecodeError where consent is said twice under one name: a JSON reader keeps the last, maybe not the no."""
+    if value.count(b'"consent"') < 2 and value.count(b'"granted"') <= len(profile.consent):
+        return  # there is nothing to be found, which is cheaper to tell
+    whole = json.loads(value, object_pairs_hook=_Pairs)
+    consents = [said for name, said in whole if name == "consent"]
+    objects = [each for each in consents if isinstance(each, _Pairs)]
+    objects += [answer for consent in objects for _, answer in consent if isinstance(answer, _Pairs)]
+    if len(consents) > 1 or any(len({name for name, _ in each}) < len(each) for each in objects):
+        raise DecodeError(DeadLetterCause.INVALID, "consent: a name stands in it twice")
+
+
 def _address(data: Mapping[str, Any]) -> tuple[bool, str | None]:
     """Whether a record says what the address is, and the address; null or blank is none."""
     said = data.get("address", ...)
@@ -92,6 +112,8 @@ def _refused(consent: Any) -> dict[str, datetime | None]:
     """A no is one in any form that can be told: an answer without more than yes or no, a name with blanks beside it."""
     found: dict[str, datetime | None] = {}
     for name, answer in consent.items() if isinstance(consent, dict) else ():
+        if len(found) == MOST_REFUSED:
+            break
         whole = isinstance(answer, dict)
         granted = answer.get("granted") if whole else answer
         purpose = _read(_NAME, name.strip())

@@ -127,6 +127,29 @@ def test_the_address_is_heard_where_the_record_says_it(said, heard):
     assert (found.says_address, found.address) == heard
 
 
+SAID = '{"granted": %s, "time": "2026-11-22T10:00:00Z"}'
+
+
+@pytest.mark.parametrize(
+    "consent",
+    [
+        '"consent": {"m": NO, "m": YES}',
+        '"consent": {"m": NO}, "consent": {"m": YES}',
+        '"consent": {"m": NO}, "consent": null',
+        '"consent": {"m": {"granted": false, "granted": true, "time": "2026-11-22T10:00:00Z"}}',
+    ],
+)
+def test_a_no_that_stands_beside_a_yes_under_the_same_name_is_not_lost(consent):
+    body = consent.replace("YES", SAID % "true").replace("NO", SAID % "false")
+    said = unread(f'{{"user_id": "u1", {body}}}'.encode())
+    assert said.error.detail == "consent: a name stands in it twice"
+
+
+def test_names_of_consent_that_stand_elsewhere_too_are_no_contradiction():
+    attributes = {"consent": 1, "granted": [{"granted": 2}, {"granted": 3}]}
+    assert isinstance(read(WHOLE | {"attributes": attributes}), Profile)
+
+
 def test_a_profile_that_a_stream_worker_could_not_keep_is_refused_for_its_size():
     said = unread(WHOLE | {"attributes": {"a": "x" * LARGEST}})
     assert said.error.detail.endswith(f"bytes, and may have {LARGEST}")
