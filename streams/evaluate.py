@@ -14,7 +14,7 @@ import structlog
 from schemas.codec import DecodeError, decode, encode, require_home
 from schemas.deadletters import DeadLetter, b64
 from schemas.events import Event
-from schemas.outcome_records import read_outcome
+from schemas.outcome_records import MAY_WITHHOLD, read_outcome
 from schemas.plain import PlainEvent, plain_ms
 from schemas.profile_records import ProfileRemoval, UnreadableProfile, read_profile, unreadable_profile
 from schemas.profiles import Profile
@@ -125,18 +125,10 @@ class Decider:
         refused = {purpose: now_ms if at is None else as_ms(at) for purpose, at in said.refused.items()}
         if said.home is None or (raw_state is None and not refused):
             return Step(outgoing=[letter])
-        try:
-            step = self._without_consent(said.home, refused, record, raw_state, now_ms)
-        except TooLarge:  # by the noes alone; what matters is that no yes is left
-            step = self._without_consent(said.home, {}, record, raw_state, now_ms)
+        state = encoding.decode(said.home, raw_state)
+        step = _step(state, self.evaluator.withdraw(state, refused, now_ms), record.partition)
         step.outgoing.append(letter)
         return step
-
-    def _without_consent(
-        self, user_id: str, refused: dict[str, int], record: Record, raw_state: bytes | None, now_ms: int
-    ) -> Step:
-        state = encoding.decode(user_id, raw_state)
-        return self._taken(record, state, self.evaluator.withdraw(state, refused, now_ms), now_ms)
 
     def _apply_outcome(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
         at = datetime.fromtimestamp(now_ms / 1000, UTC)
@@ -144,7 +136,15 @@ class Decider:
         step = Step()
         if at_home:
             state = encoding.decode(outcome.user_id, raw_state)
-            step = self._taken(record, state, self.evaluator.apply_outcome(state, outcome, now_ms), now_ms)
+            try:
+                step = self._taken(record, state, self.evaluator.apply_outcome(state, outcome, now_ms), now_ms)
+            except Exception as failure:  # whatever it is: the user's no must be heard
+                if outcome.kind not in MAY_WITHHOLD:
+                    raise
+                log.error("record_failed", place=record.place, exc_info=failure)
+                state = encoding.decode(outcome.user_id, raw_state)
+                step = _step(state, self.evaluator.heed(state, outcome, now_ms), record.partition)
+                error = DecodeError(DeadLetterCause.RULE_ERROR, f"{type(failure).__name__}: {failure}")
         if error is not None:
             step.outgoing.append(self.put_aside(record, error.cause, error.detail, now_ms, applied=at_home))
         return step

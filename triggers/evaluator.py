@@ -129,6 +129,12 @@ class Evaluator:
             _follow(turn, outcome, known)
         return turn.effects
 
+    def heed(self, state: UserState, outcome: Outcome, now_ms: int) -> Effects:
+        """What an outcome says of consent and suppression alone, without what it is as an event."""
+        turn = self.turn(state, now_ms)
+        _follow(turn, outcome, next((r for r in state.reservations if r.command_id == outcome.command_id), None))
+        return turn.effects
+
     def plan(self, state: UserState, now_ms: int) -> Effects | None:
         """Plans the schedules and dates of rules that are new to the user, as of now; None where they are not.
 

@@ -13,10 +13,12 @@ from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DeadLetterCause, DecisionOutcome
-from streams.evaluate import Decider, Record, Step
+from streams.evaluate import LARGEST_STATE, Decider, Record, Step
+from triggers import encoding
 from triggers.diagnostics import SourceFile
 from triggers.evaluator import Evaluator
 from triggers.loader import load_rules
+from triggers.state import UserState
 
 PARTITIONS = 16
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -255,6 +257,38 @@ def test_an_unsubscription_of_a_command_no_longer_known_is_from_every_purpose(de
     said = {"id": "o1", "command_id": "long-ago", "user_id": "u1", "kind": "unsubscribed", "time": NOW.isoformat()}
     step = applied(decider, record("outcomes", orjson.dumps(said)), known.state, NOW_MS)
     assert marketing_outcomes(decider, step.state) == [DecisionOutcome.DROP]
+
+
+def full_state(decider: Decider, spare: int) -> bytes:
+    """A state that has consent to marketing, and so many bytes left."""
+    lean = applied(decider, record("profiles", profile(attributes={"a": ""})), None, NOW_MS).state
+    assert lean is not None
+    text = "x" * (LARGEST_STATE - len(lean) - spare)
+    return encoding.encode(replaced(encoding.decode("u1", lean), text))
+
+
+def replaced(state: UserState, text: str) -> UserState:
+    state.user.attributes["a"] = text
+    return state
+
+
+@pytest.mark.parametrize("kind", ["unsubscribed", "complained"])
+def test_a_no_is_heard_where_the_state_has_no_room_for_its_event(decider, kind):
+    full = full_state(decider, 20)
+    said = {"id": "o" * 200, "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
+    step = applied(decider, record("outcomes", orjson.dumps(said)), full, NOW_MS)
+    assert [letter.cause for letter in of(step, "dead-letters", DeadLetter)] == [DeadLetterCause.RULE_ERROR]
+    state = encoding.decode("u1", step.state)
+    assert state.suppressed or not state.consent["marketing"].granted
+
+
+def test_noes_of_an_unreadable_profile_are_kept_where_the_state_is_full(decider):
+    noes = {f"purpose-{number}": False for number in range(50)}
+    raw = orjson.dumps({"user_id": "u1", "consent": noes})
+    step = applied(decider, record("profiles", raw), full_state(decider, 20), NOW_MS)
+    state = encoding.decode("u1", step.state)
+    assert {purpose for purpose, answer in state.consent.items() if not answer.granted} == set(noes)
+    assert len(state.consent) == len(noes)
 
 
 def test_an_event_without_a_user_changes_nobody(decider):
