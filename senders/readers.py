@@ -71,6 +71,10 @@ class BatchReader(Generic[T]):
         is rolled back, to tell a record's fault from one of the process."""
         raise NotImplementedError
 
+    def instead(self, item: T) -> T | None:  # noqa: ARG002  # for subclasses
+        """What to write of an item that cannot be written and is put aside; None for nothing."""
+        return None
+
     def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Told of new partitions before their first record. Returns them, with offsets where reading is to begin."""
         return partitions
@@ -161,6 +165,8 @@ class BatchReader(Generic[T]):
             self._prove(error)
             cause = DeadLetterCause.READER_ERROR
         self.dead_letters.put(record, cause, f"the database cannot keep it: {describe(error)}")
+        if (instead := self.instead(item)) is not None:
+            self._write([instead])
 
     def _prove(self, error: Exception) -> None:
         """Raise `error` unless samples can be written: then it is not the record's but the process's."""

@@ -97,6 +97,14 @@ class RecipientsFeed(BatchReader[Item]):
             if isinstance(item, Outcome):
                 self._suppress(connection, item)
 
+    def instead(self, item: Item) -> Item | None:
+        """Of a profile that cannot be kept, that nothing is known of its user's consent any more."""
+        if not isinstance(item, Profile):
+            return None
+        refused = {purpose: answer.time for purpose, answer in item.consent.items() if not answer.granted}
+        error = codec.DecodeError(DeadLetterCause.INVALID, "the database cannot keep it")
+        return UnreadableProfile(error, (item.user_id,), item.user_id, refused)
+
     def samples(self) -> Sequence[Item]:
         """A user who does not exist, the complaint of that user, an unreadable profile, and another user's removal."""
         now, user_id = datetime.now(UTC), f"sample-{uuid.uuid4()}"
