@@ -7,7 +7,7 @@ from functools import cache
 from infra.apply import Folder
 from schemas.vocabulary import DeliveryReason
 from senders.headers import HeaderError
-from senders.mailing import user_names
+from senders.mailing import content_of
 from senders.message import Mail, Sender, compose
 from senders.pipeline import Recipient
 from senders.render import Content, Template, TemplateError, parse_template
@@ -43,7 +43,7 @@ class CaseMails:
         file = self._files[name]
         recipient = Recipient(profile.user_id, None, profile.zone, profile.locale, profile.attributes, {})
         try:
-            content = self._compiled(name).render(sent.message.data, user_names(profile.user_id, recipient))
+            content = content_of(self._compiled(name), sent.message.data, profile.user_id, recipient, _SENT_AT)
             compose(_mail(sent, content))
         except TemplateError as error:
             line = file.text.count("\n", 0, error.index) + 1
@@ -61,6 +61,7 @@ def _mail(sent: Sent, content: Content) -> Mail:
     return Mail(
         command_id=sent.message.command_id,
         sender=content.sender or _SENDER,
+        reply_to=content.reply_to,
         to=sent.message.to or _SENDER.address,
         subject=content.subject,
         html=content.html,

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from infra.apply import Folder, read_folder
 from infra.options import Format
-from senders.render import TemplateError
+from senders.render import template_faults
 from senders.template_names import Needed, needed_names
 from triggers.cel_cost import MAX_COST
 from triggers.costs import Cost
@@ -72,10 +72,10 @@ def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnos
     reports = {name: Report(file) for name, file in folder.templates.items()}
     needed: dict[str, list[Needed]] = {}
     for name, file in folder.templates.items():
-        try:
-            needed[name] = needed_names(name, file.text)
-        except TemplateError as error:
-            reports[name].add(error.index, "template-invalid", error.detail, "docs/triggers.md says how one is written")
+        faults = template_faults(name, file.text)
+        needed[name] = [] if faults else needed_names(name, file.text)
+        for fault in faults:
+            reports[name].add(fault.index, "template-invalid", fault.detail, "docs/triggers.md says how one is written")
         for each in needed.get(name, []):
             _check_attribute(reports[name], each)
     for trigger in triggers:

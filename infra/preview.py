@@ -6,7 +6,7 @@ Sample data comes from the rules beside the template: from the first of their ca
 import asyncio
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,12 @@ from infra.running import make_dkim_key
 from schemas.addresses import plain_address
 from schemas.codec import DecodeError, parse_json, validate
 from schemas.commands import SendCommand
-from schemas.numbers import whole_numbers
 from schemas.profiles import Profile
 from schemas.rules import text_hash
 from schemas.vocabulary import TRANSACTIONAL, DeadLetterCause, LedgerState
 from senders.carrier import Carrier
 from senders.dkim import Signer, load_key
-from senders.mailing import Mailing, user_names
+from senders.mailing import Mailing, content_of
 from senders.pipeline import Recipient
 from senders.render import Content, Template, parse_template
 from senders.replies import Verdict
@@ -125,14 +124,16 @@ def _object(file: Path) -> dict[str, Any]:
 
 def render(template: Template, sample: Sample) -> Content:
     """The mail's content; raises TemplateError, naming the variable that is missing."""
-    return template.render(whole_numbers(sample.data), user_names(sample.user.user_id, sample.user))
+    return content_of(template, sample.data, sample.user.user_id, sample.user, datetime.now(UTC))
 
 
 def show(console: Console, content: Content, sample: Sample) -> None:
-    """Prints subject and text."""
+    """Prints who it is from, subject and text."""
     if content.sender is not None:
-        console.print(f"From:    {content.sender.name} <{content.sender.address}>", markup=False, soft_wrap=True)
-    console.print(f"Subject: {content.subject}", markup=False, soft_wrap=True)
+        console.print(f"From:     {content.sender.shown}", markup=False, soft_wrap=True)
+    if content.reply_to is not None:
+        console.print(f"Reply-To: {content.reply_to.shown}", markup=False, soft_wrap=True)
+    console.print(f"Subject:  {content.subject}", markup=False, soft_wrap=True)
     console.print(f"{sample.origin}; --data FILE gives other", style="dim", markup=False, soft_wrap=True)
     console.print()
     console.print(content.text.strip(), markup=False, soft_wrap=True)
@@ -140,8 +141,9 @@ def show(console: Console, content: Content, sample: Sample) -> None:
 
 def as_json(content: Content) -> dict[str, Any]:
     """The content for programs."""
-    sender = None if content.sender is None else {"name": content.sender.name, "address": content.sender.address}
-    return {"from": sender, "subject": content.subject, "text": content.text, "html": content.html}
+    mailboxes = {"from": content.sender, "reply_to": content.reply_to}
+    heads = {key: asdict(each) if each else None for key, each in mailboxes.items()}
+    return {**heads, "subject": content.subject, "text": content.text, "html": content.html}
 
 
 def send_test(environment: Environment, template: Path, to: str, sample: Sample) -> tuple[str, Verdict]:

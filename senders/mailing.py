@@ -11,7 +11,7 @@ from senders.dkim import Signer
 from senders.headers import HeaderError
 from senders.message import Mail, Sender, compose
 from senders.pipeline import Recipient
-from senders.render import Template, TemplateError
+from senders.render import Content, Template, TemplateError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,11 @@ class Mailing:
         self, command: SendCommand, to: str, recipient: Recipient | None, template: Template, now: datetime
     ) -> bytes:
         """The signed mail; raises TemplateError with the reason why there can be none."""
-        content = template.render(whole_numbers(command.data), user_names(command.user_id, recipient))
+        content = content_of(template, command.data, command.user_id, recipient, now)
         mail = Mail(
             command_id=command.id,
             sender=content.sender or self.sender,
+            reply_to=content.reply_to,
             to=to,
             subject=content.subject,
             html=content.html,
@@ -56,6 +57,13 @@ class Mailing:
             ("List-Unsubscribe", f"<{url}>"),
             ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
         )
+
+
+def content_of(
+    template: Template, data: dict[str, Any], user_id: str, recipient: Recipient | None, now: datetime
+) -> Content:
+    """What the mail says: the same for a preview, a test mail, a case and delivery. Raises TemplateError."""
+    return template.render(whole_numbers(data), whole_numbers(user_names(user_id, recipient)), now)
 
 
 def user_names(user_id: str, recipient: Recipient | None) -> dict[str, Any]:

@@ -21,6 +21,11 @@ class Sender:
     name: str
     address: str
 
+    @property
+    def shown(self) -> str:
+        """The mailbox as mail programs show it."""
+        return f"{self.name} <{self.address}>" if self.name else self.address
+
     @classmethod
     def parse(cls, text: str, field: str = "From") -> "Sender":
         """The one mailbox of `Name <address>` or `address`; raises HeaderError, which names `field`."""
@@ -30,7 +35,12 @@ class Sender:
             raise HeaderError(f"{field}: not one mailbox such as `Shop <mail@shop.example>`") from None
         if not address:
             raise HeaderError(f"{field}: not one mailbox such as `Shop <mail@shop.example>`")
-        return cls(name, ascii_address(address, field))
+        return cls.of(name, address, field)
+
+    @classmethod
+    def of(cls, name: str, address: str, field: str = "From") -> "Sender":
+        """The mailbox of a display name and an address, as mail programs show them; raises HeaderError."""
+        return cls(headers.one_line(name), ascii_address(headers.one_line(address), field))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class Mail:
     text: str
     date: datetime
     domain: str
+    reply_to: Sender | None = None
     extra: tuple[tuple[str, str], ...] = field(default=())
 
     @property
@@ -66,6 +77,7 @@ def compose(mail: Mail) -> bytes:
     boundary = f"=_{mail.command_id}"
     fields = [
         headers.mailbox_field("From", mail.sender.name, mail.sender.address),
+        *_reply_to(mail.reply_to),
         headers.mailbox_field("To", "", ascii_address(mail.to, "To")),
         headers.text_field("Subject", mail.subject),
         headers.field("Date", format_datetime(mail.date)),
@@ -79,6 +91,10 @@ def compose(mail: Mail) -> bytes:
     delimiter = b"--" + boundary.encode("ascii")
     parts = (_part(b"text/plain", mail.text), _part(b"text/html", mail.html))
     return head + b"\r\n" + b"".join(delimiter + b"\r\n" + part for part in parts) + delimiter + b"--\r\n"
+
+
+def _reply_to(mailbox: Sender | None) -> list[str]:
+    return [] if mailbox is None else [headers.mailbox_field("Reply-To", mailbox.name, mailbox.address)]
 
 
 def ascii_address(address: str, field: str) -> str:

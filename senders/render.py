@@ -1,27 +1,34 @@
-"""Liquid templates: one file becomes a subject, an HTML part and a text part, under limits on what it may cost.
+"""Templates: one file becomes subject, sender, an HTML part and a text part, under limits on what it may cost.
 
 A template is front matter between two lines `---`, the HTML part, a line `--- text ---`, and the text part. Names in
-it: the command's `data` at top level, and `user`.
+it: the command's `data` at top level, and `user`. What is null or blank among them is as missing (`senders.blanks`).
 """
 
+import difflib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
-import yaml
-from liquid import BoundTemplate, Environment, FalsyStrictUndefined
+from liquid import BoundTemplate
 from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
-from liquid.extra.filters.babel import Currency
+from liquid.static_analysis import TemplateAnalysis
 
 from schemas.vocabulary import DeliveryReason
+from senders import front_matter
+from senders.blanks import without_blanks
+from senders.filters import NOW
+from senders.front_matter import MAILBOXES, FrontMatter
 from senders.headers import HeaderError, one_line
+from senders.liquid_dialect import compile_part
 from senders.message import Sender
 
-_FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n", re.DOTALL | re.MULTILINE)
 _TEXT = re.compile(r"^--- text ---[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
-_NAMED = re.compile(r"'?([A-Za-z_][\w.-]*)'? is undefined")
+_NAMED = re.compile(r"'?([A-Za-z_][\w.\-\[\]]*)'? is undefined")
 _BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
 _PREHEADER = '<div style="display:none;max-height:0;overflow:hidden">{}</div>'
+_AS_HTML = frozenset({"preheader", "HTML part"})
 
 
 class TemplateError(ValueError):
@@ -37,27 +44,12 @@ class TemplateError(ValueError):
         self.detail = "".join(letter if letter.isprintable() else "?" for letter in detail[:200])
 
 
-class _Limited(Environment):
-    """Bounds what one rendering may take; a newsletter needs a hundredth of each."""
-
-    loop_iteration_limit = 10_000
-    output_stream_limit = 500_000
-    local_namespace_limit = 100_000
-    context_depth_limit = 20
-
-
-_PLAIN = _Limited(undefined=FalsyStrictUndefined)
-_HTML = _Limited(undefined=FalsyStrictUndefined, autoescape=True)
-for _environment in (_PLAIN, _HTML):
-    # US dollars and English unless a template assigns `currency_code` and `locale` first.
-    _environment.add_filter("currency", Currency())
-
-
 @dataclass(frozen=True, slots=True)
 class Content:
     """What one rendering gave."""
 
     sender: Sender | None
+    reply_to: Sender | None
     subject: str
     html: str
     text: str
@@ -65,24 +57,40 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A compiled template."""
+    """A compiled template: its parts by name."""
 
-    sender: Sender | None
-    subject: "_Compiled"
-    preheader: "_Compiled | None"
-    html: "_Compiled"
-    text: "_Compiled"
+    parts: "Mapping[str, _Compiled]"
 
-    def render(self, data: dict[str, Any], user: dict[str, Any]) -> Content:
-        """The content for one user; raises TemplateError with the place, naming the variable where one is missing."""
-        names = {**data, "user": user}
-        html = self.html.render(names)
-        if self.preheader is not None:
-            html = _with_preheader(html, self.preheader.render(names))
-        subject = one_line(self.subject.render(names))
-        if not subject:
-            raise TemplateError(DeliveryReason.HEADER, "Subject: blank with this data", self.subject.offset)
-        return Content(self.sender, subject, html, self.text.render(names))
+    def render(self, data: dict[str, Any], user: dict[str, Any], now: datetime) -> Content:
+        """The content for one user at `now`; raises TemplateError with the place, naming the variable that is missing.
+
+        The sender and the address for replies are those of the front matter, None where it names none.
+        """
+        try:
+            names = without_blanks({"now": now, "today": now.date(), **data, "user": user}) | {NOW: now}
+        except RecursionError:
+            raise TemplateError(DeliveryReason.RENDER_LIMIT, "data nested too deeply") from None
+        html = self.parts["HTML part"].render(names)
+        if preheader := self._optional("preheader", names):
+            html = _with_preheader(html, preheader)
+        subject = self.parts["subject"]
+        shown = one_line(subject.render(names))
+        if not shown:
+            raise TemplateError(DeliveryReason.HEADER, "Subject: blank with this data", subject.offset)
+        sender, reply_to = (self._mailbox(key, names) for key in MAILBOXES)
+        return Content(sender, reply_to, shown, html, self.parts["text part"].render(names))
+
+    def _optional(self, name: str, names: dict[str, Any]) -> str:
+        return self.parts[name].render(names).strip() if name in self.parts else ""
+
+    def _mailbox(self, key: str, names: dict[str, Any]) -> Sender | None:
+        if key not in self.parts:
+            return None
+        address = self.parts[key]
+        try:
+            return Sender.of(self._optional(f"{key} name", names), address.render(names), MAILBOXES[key])
+        except HeaderError as error:
+            raise TemplateError(DeliveryReason.HEADER, str(error), address.offset) from None
 
 
 class _Compiled(NamedTuple):
@@ -121,49 +129,73 @@ class Part:
 
     def compiled(self) -> BoundTemplate:
         """The part, ready to be rendered; raises TemplateError with the place of the fault."""
-        environment = _HTML if self.name in ("preheader", "HTML part") else _PLAIN
         try:
-            return environment.from_string(self.source)
+            return compile_part(self.source, as_html=self.name in _AS_HTML)
         except LiquidError as error:
             at = error.token.start_index if error.token else 0
             at = at if at >= 0 else len(self.source)
-            detail = f"{self.name}: {_first_line(error)}"
-            raise TemplateError(DeliveryReason.TEMPLATE_INVALID, detail, self.offset + at) from None
+            raise self._fault(_first_line(error), at) from None
+
+    def analysis(self) -> TemplateAnalysis:
+        """What the part uses; raises TemplateError also where it wants another template, or an unknown filter."""
+        template = self.compiled()
+        try:
+            found = template.analyze()
+        except LiquidError:  # only another template that it names can fail here: there is nowhere to take one from
+            raise self._fault("a template cannot include another", 0) from None
+        for filter_name, spans in found.filters.items():
+            if filter_name not in template.env.filters:
+                close = difflib.get_close_matches(filter_name, template.env.filters, n=1)
+                hint = f"; did you mean `{close[0]}`?" if close else ""
+                raise self._fault(f"there is no filter `{filter_name}`{hint}", spans[0].index)
+        return found
+
+    def _fault(self, detail: str, at: int) -> TemplateError:
+        return TemplateError(DeliveryReason.TEMPLATE_INVALID, f"{self.name}: {detail}", self.offset + at)
 
 
 def parse_template(name: str, body: str) -> Template:
     """The template in the file `templates/NAME.liquid`, whose text is `body`; raises TemplateError with the fault."""
-    try:
-        return _parse(body)
-    except TemplateError as error:
-        raise TemplateError(error.reason, f"{name}: {error.detail}", error.index) from None
+    faults = template_faults(name, body)
+    if faults:
+        raise faults[0]
+    return Template({part.name: _Compiled(part.compiled(), part.offset) for part in template_parts(body)})
 
 
-def _parse(body: str) -> Template:
-    fields, parts = split_template(body)
-    compiled = {part.name: _Compiled(part.compiled(), part.offset) for part in parts}
-    return Template(
-        sender=_sender(fields.get("from")),
-        subject=compiled["subject"],
-        preheader=compiled.get("preheader"),
-        html=compiled["HTML part"],
-        text=compiled["text part"],
-    )
+def template_faults(name: str, body: str) -> list[TemplateError]:
+    """Everything that is wrong with the template, each with its place."""
+    front, parts = _split(body)
+    wrong = [(fault.detail, fault.index) for fault in front.faults]
+    if front.end and not any(part.name == "text part" for part in parts):
+        wrong.append(("no line `--- text ---` before the text part", len(body)))
+    for part in parts:
+        try:
+            part.analysis()
+        except TemplateError as error:
+            wrong.append((error.detail, error.index))
+    return [TemplateError(DeliveryReason.TEMPLATE_INVALID, f"{name}: {detail}", index) for detail, index in wrong]
 
 
-def split_template(body: str) -> tuple[dict[str, str], list[Part]]:
-    """The front matter and the parts that are rendered; raises TemplateError where they are not there."""
-    front = _FRONT.match(body)
-    if front is None:
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no front matter between two lines `---`")
-    html, found, text = _split_text(body[front.end() :])
-    if not found:
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "no line `--- text ---` before the text part", len(body))
-    fields = _front_matter(front.group(1))
-    heads = [name for name in ("subject", "preheader") if name in fields]
-    parts = [Part(name, fields[name], max(0, body.find(fields[name]))) for name in heads]
-    parts.append(Part("HTML part", html, front.end()))
-    return fields, [*parts, Part("text part", text, len(body) - len(text))]
+def template_parts(body: str) -> list[Part]:
+    """The parts of a template that are rendered, those of its front matter first."""
+    return _split(body)[1]
+
+
+def _split(body: str) -> tuple[FrontMatter, list[Part]]:
+    front = front_matter.read(body)
+    parts = []
+    for key in front.values:
+        if key in MAILBOXES:
+            name, address = front.mailbox(key)
+            parts += [Part(f"{key} name", name.text, name.index), Part(key, address.text, address.index)]
+        else:
+            parts.append(Part(key, front.values[key].text, front.values[key].index))
+    mark = _TEXT.search(body, front.end)
+    if front.end:
+        parts.append(Part("HTML part", body[front.end : mark.start() if mark else len(body)], front.end))
+    if front.end and mark:
+        parts.append(Part("text part", body[mark.end() :], mark.end()))
+    return front, parts
 
 
 def _with_preheader(html: str, preheader: str) -> str:
@@ -171,31 +203,6 @@ def _with_preheader(html: str, preheader: str) -> str:
     body = _BODY.search(html)
     at = body.end() if body else 0
     return html[:at] + _PREHEADER.format(preheader) + html[at:]
-
-
-def _split_text(rest: str) -> tuple[str, bool, str]:
-    mark = _TEXT.search(rest)
-    return (rest, False, "") if mark is None else (rest[: mark.start()], True, rest[mark.end() :])
-
-
-def _front_matter(text: str) -> dict[str, str]:
-    try:
-        fields = yaml.safe_load(text)
-    except yaml.YAMLError:
-        hint = "front matter: not YAML; a value that holds `: ` or `{{` first needs quotes"
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, hint) from None
-    if not isinstance(fields, dict) or not isinstance(fields.get("subject"), str):
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, "front matter: `subject` is required, as text")
-    if wrong := [key for key, value in fields.items() if not isinstance(value, str)]:
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, f"front matter: {wrong[0]} is not text")
-    return fields
-
-
-def _sender(text: str | None) -> Sender | None:
-    try:
-        return None if text is None else Sender.parse(text)
-    except HeaderError as error:
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, f"front matter: {error}") from None
 
 
 def _first_line(error: LiquidError) -> str:

@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from liquid.exceptions import LiquidError
-from liquid.static_analysis import TemplateAnalysis, Variable
+from liquid.static_analysis import Variable
 
-from schemas.vocabulary import DeliveryReason
-from senders.render import Part, TemplateError, parse_template, split_template
+from senders.render import Part, template_faults, template_parts
 
 _DEFAULTED = re.compile(r"[\w.\-\[\]'\"]*\s*\|\s*default\b")
 _OPENING = re.compile(r"\{\{|\{%-?\s*(\w+)")
-_TESTED = re.compile(r"[\w.\-\[\]'\"]*\s*(?:-?%\}|and\b|or\b|!=|==\s*(?:blank|empty|nil|null)\b)")
+_TESTED = re.compile(r"[\w.\-\[\]'\"]*\s*(?:-?%\}|and\b|or\b|!=|==\s*(?:(?:blank|empty|nil|null)\b|\"\"|''))")
 _TESTS = frozenset({"if", "elsif", "unless"})
 GIVEN = frozenset({"user", "user.id"})
 """Names that every rendering has beside `data`."""
@@ -35,10 +33,12 @@ def needed_names(name: str, body: str) -> list[Needed]:
 
     A name that `if` or `unless` asks for, as in `{% if name %}`, or that is only used with a `default`, may be missing.
     """
+    faults = template_faults(name, body)
+    if faults:
+        raise faults[0]
     uses: dict[str, list[_Use]] = {}
-    parse_template(name, body)
-    for part in split_template(body)[1]:
-        for use in _uses(name, part):
+    for part in template_parts(body):
+        for use in _uses(part):
             uses.setdefault(use.name, []).append(use)
     found = []
     for used_name, used in uses.items():
@@ -57,8 +57,8 @@ class _Use(NamedTuple):
     defaulted: bool
 
 
-def _uses(name: str, part: Part) -> Iterator[_Use]:
-    found = _analysis(name, part)
+def _uses(part: Part) -> Iterator[_Use]:
+    found = part.analysis()
     openings = list(_OPENING.finditer(part.source))
     starts = [opening.start() for opening in openings]
     for variables in found.globals.values():
@@ -73,18 +73,3 @@ def _uses(name: str, part: Part) -> Iterator[_Use]:
 def _name(variable: Variable) -> str:
     root, *path = variable.segments
     return f"user.{path[0]}" if root == "user" and path and isinstance(path[0], str) else str(root)
-
-
-def _analysis(name: str, part: Part) -> TemplateAnalysis:
-    """What a part uses; raises TemplateError where it wants another template, or a filter that there is not."""
-    template = part.compiled()
-    try:
-        found = template.analyze()
-    except LiquidError:  # only another template that it names can fail here: there is nowhere to take one from
-        detail = f"{name}: {part.name}: a template cannot include another"
-        raise TemplateError(DeliveryReason.TEMPLATE_INVALID, detail, part.offset) from None
-    for filter_name, spans in found.filters.items():
-        if filter_name not in template.env.filters:
-            detail = f"{name}: {part.name}: there is no filter `{filter_name}`"
-            raise TemplateError(DeliveryReason.TEMPLATE_INVALID, detail, part.offset + spans[0].index)
-    return found

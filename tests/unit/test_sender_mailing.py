@@ -50,7 +50,7 @@ PLAIN = "---\nsubject: '{{ word }}'\n---\nx\n--- text ---\nx\n"
         ("ann\u200b@example.net", "x", DeliveryReason.ADDRESS),
         ("ann@example.net\r\nBcc: all@example.net", "x", DeliveryReason.ADDRESS),
         ("ann@example.net", "\ud800", DeliveryReason.TEMPLATE_INVALID),
-        ("ann@example.net", "\x00", DeliveryReason.HEADER),
+        ("ann@example.net", "\x00", DeliveryReason.UNDEFINED),
     ],
 )
 def test_a_mail_that_cannot_be_written_fails_with_the_reason(to: str, word: str, reason: DeliveryReason) -> None:

@@ -88,7 +88,7 @@ def test_a_rule_without_data_is_told_how_to_give_it(folder: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("code", ["template-variable", "template-invalid", "template-attribute"])
+@pytest.mark.parametrize("code", ["template-variable", "template-invalid", "template-attribute", "front-matter"])
 def test_a_wrong_template_is_told_exactly_so(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_only(folder, code)
     write_rule(folder, code, "{order_id: event.id}")

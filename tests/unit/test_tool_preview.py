@@ -50,8 +50,8 @@ def run(*arguments: object, stdin: str | None = None) -> Result:
 def test_sample_data_and_the_user_come_from_the_case_that_sends_it(template: Path) -> None:
     lines = run("preview", template).stdout.splitlines()
     assert lines == [
-        "From:    Shop <shop@harbour.example>",
-        "Subject: $8.00 for Ann",
+        "From:     Shop <shop@harbour.example>",
+        "Subject:  $8.00 for Ann",
         "data of the case “one” of thanks; --data FILE gives other",
         "",
         "8 in Europe/Berlin",
@@ -62,10 +62,10 @@ def test_files_and_standard_input_give_other_data_and_another_user(template: Pat
     user = tmp_path / "user.json"
     user.write_text('{"user_id": "u7", "zone": "Asia/Tokyo", "attributes": {"name": "Ken"}}')
     done = run("preview", template, "--user", user, "--data", "-", stdin='{"total": 3}')
-    assert "Subject: $3.00 for Ken" in done.stdout
+    assert "Subject:  $3.00 for Ken" in done.stdout
     assert "3 in Asia/Tokyo" in done.stdout
     user.write_text('{"name": "Bo"}')
-    assert "Subject: $8.00 for Bo" in run("preview", template, "--user", user).stdout
+    assert "Subject:  $8.00 for Bo" in run("preview", template, "--user", user).stdout
 
 
 def test_html_is_written_and_json_has_all_parts(template: Path, tmp_path: Path) -> None:
@@ -73,6 +73,7 @@ def test_html_is_written_and_json_has_all_parts(template: Path, tmp_path: Path) 
     assert (tmp_path / "out.html").read_text() == "<p>8 in Europe/Berlin</p>\n"
     assert json.loads(done.stdout) == {
         "from": {"name": "Shop", "address": "shop@harbour.example"},
+        "reply_to": None,
         "subject": "$8.00 for Ann",
         "text": "8 in Europe/Berlin\n",
         "html": "<p>8 in Europe/Berlin</p>\n",
