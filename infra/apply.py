@@ -1,19 +1,21 @@
-"""Publishing a folder of rules and templates: texts by their hash, with the manifest that makes them current."""
+"""Publishing rules: what a folder or an earlier manifest changes, and the numbered manifest that makes it current.
 
-from collections.abc import Collection, Sequence
+Rules are published by named sets. Who applies one set replaces its files and leaves those of all other sets; workers
+load them together, so they are checked together, and a name belongs to one set.
+"""
+
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-from infra.kafka import read_all
 from infra.numbering import publish_next
-from infra.rule_files import CATALOGUES, TEMPLATE_SUFFIX, NothingFound, find_files, is_rule
-from schemas.codec import DecodeError, decode
-from schemas.rules import CURRENT, Manifest, Text, text_hash, text_key
+from infra.rule_changes import Change, changes, items
+from infra.rule_folder import Folder as Folder
+from infra.rule_folder import read_folder as read_folder
+from infra.rule_log import RuleLog, read_rules
+from schemas.rules import CURRENT, DEFAULT_SET, Manifest, SetFile, Text, text_hash, text_key
 from schemas.topics import RULES
 from schemas.types import Fact
-from senders.render import parse_template
-from triggers.diagnostics import Diagnostic, InvalidRules, SourceFile, quoted
 from triggers.loader import load_rules
 from triggers.ruleset import RuleSet
 
@@ -21,128 +23,134 @@ PINNED_FOR = timedelta(days=400)
 """How long a replaced text is carried on: no occurrence waits longer."""
 MAX_PINNED = 1_000
 """Replaced texts that are carried on, the newest: every worker compiles them all whenever a set is published."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Superseded(RuntimeError):
+    """Somebody published a manifest after the one that a plan was made for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
-    """Rule files and templates as they were read from disk."""
+class Plan:
+    """What would be current, and what is different then. Made for the manifest `number`."""
 
-    root: str
-    rules: list[SourceFile]
-    templates: dict[str, SourceFile]
-    catalogues: list[SourceFile] = field(default_factory=list)
-    problems: list[Diagnostic] = field(default_factory=list)
-    """Templates whose name another one has too: which of them would be sent, nobody could tell."""
-    passed_over: list[Diagnostic] = field(default_factory=list)
-    """A warning for each file that looks like a rule or a template and is not read."""
-    beside: frozenset[str] = frozenset()
-    """The templates that were not named, and lie beside a rule file that was."""
+    number: int
+    files: list[SetFile]
+    """Those of every set. What is new says `since` 0 until it is published."""
+    changes: list[Change]
+    texts: dict[str, Text]
+    """The texts of the files, by their hash."""
+    new_texts: list[Text] = field(default_factory=list)
+    restores: int | None = None
+    same: bool = False
+    """Whether every file is as it is: then there is nothing to publish."""
 
-    def template_hashes(self) -> dict[str, str]:
-        """Each template's name with the hash of its text."""
-        return {name: text_hash(file.text) for name, file in self.templates.items()}
+    @property
+    def removes(self) -> bool:
+        """Whether it removes something, or ends occurrences that run."""
+        return any(change.what == "removed" or change.ends for change in self.changes)
 
     def load(self) -> RuleSet:
-        """The rules, checked with the templates they name; raises InvalidRules or TemplateError."""
-        self.refuse_problems()
-        for name, file in self.templates.items():
-            parse_template(name, file.text)
-        return load_rules(self.rules, self.template_hashes())
-
-    def refuse_problems(self) -> None:
-        """Raises InvalidRules where a template's name is not its alone."""
-        if self.problems:
-            raise InvalidRules(self.problems)
+        """The rules as workers will load them; raises InvalidRules."""
+        log = RuleLog(self.texts)
+        templates = {file.name: file.text for file in self.files if file.kind == "template"}
+        return load_rules(log.sources(self.files, "rule"), templates)
 
 
-def read_folder(*paths: Path, catalogue: Path | None = None) -> Folder:
-    """Every rule file and template at or below `paths`; raises NothingFound or FileNotFoundError.
+def plan_folder(log: RuleLog, folder: Folder, name: str = DEFAULT_SET, take_from: str | None = None) -> Plan:
+    """What publishing a folder as the set `name` changes.
 
-    A file `events.yaml` is an event catalogue; `catalogue` names one that is used instead.
+    Files of the set `take_from` leave it where the folder has all that they define.
     """
-    found = find_files(*paths)
-    catalogues = [catalogue] if catalogue else [file for file in found.files if file.name in CATALOGUES]
-    rules = [file for file in found.files if is_rule(file) and file != catalogue]
-    if not rules:
-        named = ", ".join(map(str, paths))
-        passed = f"; {found.passed_over[0].path} is not read" if found.passed_over else ""
-        raise NothingFound(f"no rule files (*.yaml) in {named}{passed}")
-    templates, problems = _templates([file for file in found.files if file.suffix == TEMPLATE_SUFFIX])
-    beside = frozenset(file.stem for file in found.beside if file.suffix == TEMPLATE_SUFFIX)
-    return Folder(
-        " ".join(map(str, paths)),
-        [_source(file) for file in rules],
-        templates,
-        [_source(file) for file in catalogues],
-        problems,
-        found.passed_over,
-        beside,
+    texts = [Text(kind="rule", path=file.path, body=file.text) for file in folder.rules]
+    texts += [Text(kind="template", path=file.path, body=file.text) for file in folder.templates.values()]
+    own = [SetFile(set=name, kind=t.kind, path=t.path, text=text_hash(t.body), since=0, at=_EPOCH) for t in texts]
+    known = RuleLog(log.texts | {text_hash(text.body): text for text in texts}, log.manifests)
+    others = [file for file in log.files() if file.set != name]
+    if take_from is not None:
+        taken = items(known, own).keys()
+        others = [f for f in others if f.set != take_from or not items(known, [f]).keys() <= taken]
+    return _plan(known, [*others, *own], texts)
+
+
+def plan_return(log: RuleLog, number: int, name: str | None = None) -> Plan:
+    """What going back to the manifest of a number changes, of one set or of all; raises NoSuchManifest."""
+    earlier = [file for file in log.files(log.manifest(number)) if name in (None, file.set)]
+    others = [file for file in log.files() if name is not None and file.set != name]
+    return _plan(log, [*others, *earlier], [], number)
+
+
+def _plan(log: RuleLog, files: list[SetFile], new: list[Text], restores: int | None = None) -> Plan:
+    before = {_identity(file): file for file in log.files()}
+    kept = [before.get(_identity(file), file.model_copy(update={"since": 0})) for file in files]
+    found = changes(items(log, log.files()), items(log, files))
+    same = bool(log.manifests) and {_identity(file) for file in files} == before.keys()
+    texts = {file.text: log.texts[file.text] for file in files}
+    return Plan(log.number, kept, found, texts, new, restores, same)
+
+
+def _identity(file: SetFile) -> tuple[str, str, str, str]:
+    """What makes a file another one: a rule file may move, a template is known by its name."""
+    return file.set, file.kind, file.text, file.name if file.kind == "template" else ""
+
+
+def apply_folder(kafka: str, folder: Folder, by: str = "", name: str = DEFAULT_SET) -> Manifest:
+    """Publishes the folder as a set and returns the manifest; raises before anything wrong is published.
+
+    The texts that it replaces are named on, for occurrences that began with them and keep to them.
+    """
+    folder.refuse_problems()
+    folder.parse_templates()
+    return publish(kafka, lambda log: plan_folder(log, folder, name), by)
+
+
+def publish(kafka: str, make: Callable[[RuleLog], Plan], by: str, number: int | None = None) -> Manifest:
+    """Publishes what `make` plans for the current manifest; raises InvalidRules where that does not load.
+
+    With `number`, raises Superseded where another manifest than that one is current by now.
+    """
+    log, published = RuleLog(), list[Manifest]()
+
+    def read() -> Sequence[Manifest]:
+        nonlocal log
+        log = read_rules(kafka)
+        return log.manifests
+
+    def facts(next_number: int, _: Sequence[Manifest]) -> list[tuple[str, Fact]]:
+        if number not in (None, log.number):
+            who = f" by {log.current.applied_by}" if log.current and log.current.applied_by else ""
+            raise Superseded(
+                f"manifest {log.number} was published{who} in between; look at the changes and run it again"
+            )
+        plan = make(log)
+        plan.load()
+        manifest = _manifest(plan, next_number, by, log.current)
+        published.append(manifest)
+        return [*((text_key(text_hash(text.body)), text) for text in plan.new_texts), (CURRENT, manifest)]
+
+    publish_next(kafka, RULES, "manifest", read, facts)
+    return published[-1]
+
+
+def _manifest(plan: Plan, number: int, by: str, before: Manifest | None) -> Manifest:
+    now = datetime.now(UTC)
+    new = {"since": number, "at": now, "by": by}
+    files = [file if file.since else file.model_copy(update=new) for file in plan.files]
+    texts = list(dict.fromkeys(file.text for file in files))
+    return Manifest(
+        number=number,
+        texts=texts,
+        applied_at=now,
+        applied_by=by,
+        files=files,
+        restores=plan.restores,
+        pinned=carried_on(before, texts, now),
     )
-
-
-def _templates(files: Sequence[Path]) -> tuple[dict[str, SourceFile], list[Diagnostic]]:
-    """The templates by name, and a problem for each whose name another has, however it is written."""
-    templates: dict[str, SourceFile] = {}
-    known: dict[str, Path] = {}
-    problems = []
-    for file in files:
-        other = known.setdefault(file.stem.casefold(), file)
-        if other is not file:
-            message = f"there is another template {quoted(other.stem)}, {other}"
-            hint = "rename one: a template is found by its file's name alone, whatever folder it is in"
-            problems.append(Diagnostic(str(file), 1, 1, "duplicate-template", message, hint))
-        templates.setdefault(file.stem, _source(file))
-    return templates, problems
-
-
-def _source(file: Path) -> SourceFile:
-    try:
-        return SourceFile(str(file), file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise NothingFound(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except OSError as error:
-        raise NothingFound(f"{file}: cannot be read: {error.strerror}") from None
 
 
 def current_manifest(kafka: str) -> Manifest | None:
     """The manifest in force, or None before the first `apply`."""
-    return max(_manifests(kafka), key=lambda manifest: manifest.number, default=None)
-
-
-def _manifests(kafka: str) -> list[Manifest]:
-    found = []
-    for message in read_all(kafka, RULES.name):
-        if message.key() == CURRENT.encode():
-            try:
-                found.append(decode(Manifest, message.value()))
-            except DecodeError:  # no manifest: workers say so, and ignore it too
-                continue
-    return found
-
-
-def apply_folder(kafka: str, folder: Folder, by: str = "") -> Manifest:
-    """Publishes the folder as one numbered set and returns its manifest; raises before anything wrong is published.
-
-    The texts that it replaces are named on, for occurrences that began with them and keep to them.
-    """
-    folder.load()
-    texts = [Text(kind="rule", path=f.path, body=f.text) for f in folder.rules]
-    texts += [Text(kind="template", path=f.path, body=f.text) for f in folder.templates.values()]
-    manifest = Manifest(
-        number=0, texts=[text_hash(text.body) for text in texts], applied_at=datetime.now(UTC), applied_by=by
-    )
-
-    published = manifest
-
-    def facts(number: int, known: Sequence[Manifest]) -> list[tuple[str, Fact]]:
-        nonlocal published
-        before = max(known, key=lambda each: each.number, default=None)
-        pinned = carried_on(before, frozenset(manifest.texts), manifest.applied_at)
-        published = manifest.model_copy(update={"number": number, "pinned": pinned})
-        return [*((text_key(text_hash(text.body)), text) for text in texts), (CURRENT, published)]
-
-    publish_next(kafka, RULES, "manifest", lambda: _manifests(kafka), facts)
-    return published
+    return read_rules(kafka).current
 
 
 def carried_on(before: Manifest | None, texts: Collection[str], now: datetime) -> dict[str, datetime]:

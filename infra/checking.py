@@ -48,16 +48,16 @@ class Checked:
         return f"{looked}: {', '.join(counted(self.count(severity), word) for severity, word in found)}"
 
 
-def check_paths(paths: Sequence[Path], catalogue: Path | None = None) -> Checked:
+def check_paths(paths: Sequence[Path], catalogue: Path | None = None, *, may_be_empty: bool = False) -> Checked:
     """Checks rules, templates, and both against the event catalogue given or lying beside them."""
-    folder = read_folder(*paths, catalogue=catalogue)
+    folder = read_folder(*paths, catalogue=catalogue, may_be_empty=may_be_empty)
     rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
-    files = [*folder.problems, *folder.passed_over, *_unused_templates(folder, rules)]
+    files = [*folder.problems, *folder.passed_over, *unused_templates(folder, rules)]
     diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers), *files])
     return Checked(folder, [*diagnostics, *rules.notes], rules.costs)
 
 
-def _unused_templates(folder: Folder, rules: Findings) -> Iterator[Diagnostic]:
+def unused_templates(folder: Folder, rules: Findings) -> Iterator[Diagnostic]:
     """Templates that no rule sends, of folders with rules that could all be read."""
     if not rules.triggers or not all(each.is_warning for each in rules.diagnostics):
         return

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from infra import eval_command, letter_commands, rule_commands, switch_commands
+from infra import eval_command, letter_commands, manifest_commands, rule_commands, switch_commands
 from infra.columns import aligned
 from infra.environment import Environment
 from infra.local.choice import choose_engine
@@ -33,6 +33,7 @@ app.add_typer(run_app, name="run")
 app.add_typer(streams_app, name="streams")
 app.add_typer(publish_app, name="publish")
 app.add_typer(letter_commands.app, name="dead-letters")
+app.add_typer(manifest_commands.rules_app, name="rules", rich_help_panel="Rules")
 app.command("eval", rich_help_panel="Rules")(eval_command.evaluate)
 
 EngineName = Annotated[str | None, typer.Option("--engine", help="native (default) or compose.")]
@@ -319,6 +320,7 @@ MENDABLE = frozenset(
     {
         "builtins.FileNotFoundError",
         "infra.rule_files.NothingFound",
+        "infra.apply.Superseded",
         "infra.event_log.BadLog",
         "infra.case_runs.NoSuchCase",
         "infra.control.UnknownScope",
@@ -332,10 +334,14 @@ MENDABLE = frozenset(
         "infra.kafka.PublishError",
         "infra.kafka.TopicDisagreement",
         "infra.local.problems.SetupProblem",
+        "infra.manifest_commands.NoSuchRule",
         "infra.migrate.MigrationError",
         "infra.new_rule.CannotStart",
+        "infra.plan_words.NotConfirmed",
         "infra.preview.CannotPreview",
         "infra.publish.NotAFact",
+        "infra.rule_log.NoSuchManifest",
+        "infra.rule_log.NoSuchSet",
         "infra.sole_writer.Overtaken",
         "infra.stream_workers.NoSupervisor",
         "infra.stream_workers.SupervisorRuns",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from infra import apply_commands
 from infra.environment import Environment
 from infra.new_rule import Like
 from infra.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
@@ -124,30 +125,6 @@ def backtest(
         print_json({"summary": tested.summary()})
     else:
         backtesting.show_backtest(console, tested)
-
-
-def apply(
-    paths: Paths,
-    events: Catalogue = None,
-    instance: Instance = "main",
-    by: Annotated[str, typer.Option(help="Who applies it, for the record.")] = "",
-) -> None:
-    """Publish rules and templates as one set, which running workers take up at once.
-
-    A set with any problem is refused whole, and what runs goes on.
-
-    Example: `ebbtide apply examples`
-    """
-    from infra import checking
-    from infra.apply import apply_folder
-    from triggers.diagnostics import counted
-
-    checked = checking.check_paths(paths, events)
-    checking.show(console, checked, Format.TEXT)
-    if checked.wrong:
-        raise typer.Exit(EXIT_FAILED)
-    manifest = apply_folder(Environment.of(instance).kafka, checked.folder, by)
-    console.print(f"manifest {manifest.number} is current: {counted(len(manifest.texts), 'text')}")
 
 
 def new(
@@ -303,7 +280,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "backtest": backtest,
     "preview": preview,
     "send-test": send_test,
-    "apply": apply,
+    **apply_commands.COMMANDS,
     "explain": explain,
     "schema": schema,
     "docs": docs,

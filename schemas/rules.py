@@ -1,6 +1,7 @@
 """What `rules` and `control` carry: texts by their hash, the manifest that names a whole set, and the switches."""
 
 import hashlib
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -16,13 +17,39 @@ class Text(Fact):
     body: str
 
 
+DEFAULT_SET = "default"
+"""The set of who names none."""
+
+
+class SetFile(Fact):
+    """One file of a named set, and since which manifest its text is what it is."""
+
+    set: Name = DEFAULT_SET
+    kind: Literal["rule", "template"]
+    path: Annotated[str, Field(max_length=512)]
+    text: str
+    """The hash of the text. Two templates with one text are two files."""
+    since: Count
+    at: Instant
+    by: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folders and its suffix: a template's name."""
+        return PurePosixPath(self.path).stem
+
+
 class Manifest(Fact):
-    """The running set: everything named here becomes current at once. Kept under the key `current`."""
+    """The running rules: everything named here becomes current at once. Kept under the key `current`."""
 
     number: Count
     texts: list[str]
     applied_at: Instant
     applied_by: str = ""
+    files: list[SetFile] = Field(default_factory=list)
+    """The files of every set; empty in a manifest of an older program, which knew the texts alone."""
+    restores: Count | None = None
+    """The number of the earlier manifest that this one goes back to."""
     pinned: dict[str, Instant] = Field(default_factory=dict)
     """Texts of earlier sets that running occurrences may have begun with, and when each was replaced."""
 

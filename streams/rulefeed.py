@@ -6,16 +6,17 @@ does not load never replaces the running one, and switches go on to work on that
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import Any
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from schemas.codec import DecodeError, decode
-from schemas.rules import CURRENT, Control, Manifest, Text
+from schemas.rules import CURRENT, Control, Manifest, SetFile, Text
 from schemas.topics import CONTROL, RULES
 from streams.broker import Connection, Ends, Place
 from streams.ending import end_process
@@ -104,21 +105,31 @@ class Shelf:
         return Published(rules, number, self.control, self.paused())
 
     def _read(self, manifest: Manifest) -> RuleSet:
-        named = [(digest, self.texts[digest]) for digest in manifest.texts]
+        named = [(file.text, file) for file in manifest_files(manifest, self.texts)]
+        rules = [SourceFile(file.path, self.texts[digest].body) for digest, file in named if file.kind == "rule"]
         templates = _templates(named)
         replaced = sorted(manifest.pinned, key=lambda digest: manifest.pinned[digest])
         old = [(digest, self.texts[digest]) for digest in replaced if digest in self.texts]
         pinned = pinned_triggers(_rules(old), _templates(old) | templates)
-        return load_rules(_rules(named), templates, pinned)
+        return load_rules(rules, templates, pinned)
+
+
+def manifest_files(manifest: Manifest, texts: Mapping[str, Text]) -> list[SetFile]:
+    """The files that a manifest names; where an older program wrote it, as their texts say."""
+    if manifest.files:
+        return manifest.files
+    since: dict[str, Any] = {"since": manifest.number, "at": manifest.applied_at, "by": manifest.applied_by}
+    known = [(digest, texts[digest]) for digest in manifest.texts if digest in texts]
+    return [SetFile(kind=text.kind, path=text.path, text=digest, **since) for digest, text in known]
 
 
 def _rules(named: Iterable[tuple[str, Text]]) -> list[SourceFile]:
     return [SourceFile(text.path, text.body) for _, text in named if text.kind == "rule"]
 
 
-def _templates(named: Iterable[tuple[str, Text]]) -> dict[str, str]:
+def _templates(named: Iterable[tuple[str, Text | SetFile]]) -> dict[str, str]:
     """Each template's name with the hash of its text; of two with one name the later."""
-    return {PurePosixPath(text.path).stem: digest for digest, text in named if text.kind == "template"}
+    return {PurePosixPath(file.path).stem: digest for digest, file in named if file.kind == "template"}
 
 
 class RuleFeed(threading.Thread):
