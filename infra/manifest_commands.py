@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infra.columns import aligned
 from infra.environment import Environment
 from infra.options import AsJson, Instance, console, print_json
 from infra.plan_words import By, DryRun, Yes, go_on, login, moment, set_name, tell_published
@@ -161,10 +162,6 @@ def _item_json(item: "Item") -> dict[str, Any]:
 
 
 def _print_rows(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """A table that is never cut: each column as wide as its widest cell."""
-    if not rows:
-        return
-    widths = [max(len(row[n]) for row in (heads, *rows)) for n in range(len(heads))]
-    for row in (heads, *rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        console.print(line, style="bold" if row is heads else None, markup=False, soft_wrap=True)
+    if rows:
+        for number, line in enumerate(aligned([heads, *rows])):
+            console.print(line, style="bold" if number == 0 else None, markup=False, soft_wrap=True)
