@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slow_model.duel import EngineRun, book_of, edited_evaluator, evaluator_of, model_rows
-from slow_model.grammar import editions, mixed_quiets, rule_sets, shared_caps
-from slow_model.histories import STARTS, Happening, gaps, histories
+from slow_model.grammar import coincidences, editions, mixed_quiets, rule_sets, shared_caps
+from slow_model.histories import STARTS, Happening, gaps, histories, strokes
 
 History = tuple[datetime, Happening, list[Happening]]
 _LOOKS_MS = 1_800_000
@@ -56,6 +56,14 @@ def test_events_before_the_first_profile_give_what_the_slow_model_says(
     run = EngineRun(evaluator_of(text), every_ms)
     run.play(start, [*happenings[:number], profile, *happenings[number:]])
     assert run.rows == model_rows(run, book_of(text))
+
+
+@unhurried
+@given(coincidences(), strokes, late)
+def test_a_level_has_not_dipped_where_an_event_leaves_as_another_comes(
+    text: str, history: History, every_ms: int | None
+) -> None:
+    duel(text, history, every_ms)
 
 
 @unhurried

@@ -79,15 +79,22 @@ def _worth(me: Present, what: Measure, event: Seen) -> Points | None:
 def _add(
     me: Present, name: str, points: Points, levels: list[tuple[Rule, Level]], own: dict[str, Any] | None = None
 ) -> list[Entry]:
-    """Adds to a score, a metric, or a level's group of events, of which a crossing has `own` properties."""
+    """Adds to a score, a metric, or a level's group of events, of which a crossing has `own` properties.
+
+    A level is a function of time: what it was before the first event of an instant it was a millisecond earlier. What
+    leaves at the instant itself, or is asked between two events of one instant, is no dip.
+    """
     added = me.past.added.setdefault(name, [])
     newest_ms = max([points.time_ms, *(each.time_ms for each in added)])
-    before = [level_value(me, level, name, newest_ms) for _, level in levels]
+    time_passed = all(each.time_ms < points.time_ms for each in added)
+    before = [level_value(me, level, name, newest_ms - time_passed) for _, level in levels]
     added.append(points)
     risen = []
     for (rule, level), was in zip(levels, before, strict=True):
         kept_as = name if level.score is None else level.id
         standing = me.levels.setdefault(kept_as, Standing(not level.falls, level.id, name, own or {}))
+        if time_passed and not level.falls:
+            standing.armed = standing.armed or was < level.rearm
         if _rises(me, level, standing, was, points.time_ms, newest_ms):
             risen.append(Entry(rule, crossing(me, standing, "risen", newest_ms), newest_ms))
     return risen
@@ -103,7 +110,6 @@ def _rises(me: Present, level: Level, standing: Standing, before: float, time_ms
         standing.armed = standing.armed or after >= level.rearm
         standing.due_ms = falls_at(me, level, standing.fed_by, newest_ms) if standing.armed else None
         return False
-    standing.armed = standing.armed or before < level.rearm
     if standing.armed and before < level.line <= after:
         standing.armed = False
         return True

@@ -320,6 +320,28 @@ def mixed_quiets(draw: st.DrawFn) -> str:
     return _file([draw(rule)])
 
 
+@st.composite
+def coincidences(draw: st.DrawFn) -> str:
+    """Rules over levels whose events come on the stroke of an hour, so that one leaves as another comes."""
+    documents: list[Node] = []
+    for name in ("s", "t"):
+        curve = draw(st.sampled_from([{"curve": "step", "lifetime": "1h"}, {"curve": "linear", "lifetime": "2h"}]))
+        add = draw(nodes(event=st.sampled_from(["ping", "buy"]), points=st.sampled_from(["1", "event.n"])))
+        documents.append({"score": name, "decay": curve, "add": add})
+    strokes = st.sampled_from(["30m", "1h", "2h", "calendar day"])
+    measures = st.sampled_from([{}, {}, {"sum": "event.n"}, {"distinct": "event.k"}])
+    for number, name in enumerate(("k", "l", "m")):
+        kind = draw(st.sampled_from(["window", "window", "score", "inactive"]))
+        if kind == "score":
+            source = {"score": draw(st.sampled_from(["s", "t"])), **draw(ways)}
+        elif kind == "inactive":
+            source = {"event": "ping", "inactive": draw(st.sampled_from(["30m", "1h"]))}
+        else:
+            source = {"event": "ping", **draw(measures), "within": draw(strokes), **draw(ways)}
+        documents.append({"trigger": name, "purpose": "marketing", "on": source, "send": "abc"[number]})
+    return _file(documents)
+
+
 def _definitions(draw: st.DrawFn) -> list[Node]:
     found = [draw(scores("s")), draw(scores("t"))]
     found += _metrics(draw)

@@ -86,3 +86,24 @@ histories = st.tuples(
     profiles,
     st.lists(st.one_of(kinds), min_size=1, max_size=14),
 )
+
+strokes = st.tuples(
+    st.sampled_from(
+        [datetime.fromisoformat(f"{day}T21:00+00:00") for day in ("2026-01-05", "2026-03-28", "2026-10-24")]
+    ),
+    profiles,
+    st.lists(
+        st.builds(
+            Happening,
+            st.sampled_from([duration(length) for length in ("30m", "1h", "1h", "2h")] + [0, 0, 1]),
+            st.just("event"),
+            st.sampled_from([0, 0, 0, 0, 1, duration("30m"), duration("1h")]),
+            st.sampled_from(["ping", "ping", "buy"]),
+            event_properties,
+            st.integers(0, 30),
+        ),
+        min_size=2,
+        max_size=14,
+    ),
+)
+"""Events on the stroke of half an hour, several at one instant, over midnights and changes of the clock."""
