@@ -1,5 +1,9 @@
 """Levels, scores and windows, and their crossings: what an event adds, and the instant at which one falls below a line.
 
+A level is a function of time, to the millisecond, and of no event: what it was before an event is what it was a
+millisecond earlier. So where one event leaves a window at the instant at which another comes, the level has not
+dipped; and between two events of one instant it has no value (settled case 23).
+
 A crossing lies between two events: one computed for an instant after the next event is moved by it, one before stands.
 A crossing too old to begin anything is taken back when an event older than it comes in after all. Between events a
 level falls or stays: neither points nor the amounts of a crossing are negative.
@@ -46,16 +50,18 @@ def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
         except EvaluationError as error:
             turn.problem(where, "points", error)
             continue
-        known = turn.state.scores.get(score.name)
+        rules = turn.rules.levels_of.get(score.name)
+        known, passed, before = turn.state.scores.get(score.name), True, 0.0
         if known is None:
             known = turn.state.scores[score.name] = ScoreState(at=event.time_ms)
-        rules = turn.rules.levels_of.get(score.name)
-        before = score.curve.read(known, event.time_ms) if rules else 0.0
+        elif rules:
+            passed = known.at < event.time_ms
+            before = score.curve.read(known, event.time_ms - passed)
         score.curve.add(known, min(points, MAX_SCORE), event.time_ms, score.ceiling)
         known.last_event = event.id
         if rules:
             entry = StoredEvent(event.id, RISEN, known.at, "", {})
-            risen += [(rule, entry) for rule in rules if _moved(turn, rule, before, known.value, event.time_ms)]
+            risen += [(rule, entry) for rule in rules if _moved(turn, rule, before, known.value, event.time_ms, passed)]
     return risen
 
 
@@ -85,11 +91,12 @@ def _count(turn: Turn, rule: LevelRule, event: StoredEvent, found: tuple[float, 
     counted = rule.counted
     assert counted is not None
     known = metrics.kept(turn, counted)
-    at = max(known.instants[-1], event.time_ms) if known.instants else event.time_ms
-    before = _value(turn, rule, at)
+    passed = not known.instants or known.instants[-1] < event.time_ms
+    at = event.time_ms if passed else known.instants[-1]
+    before = _value(turn, rule, at - passed)
     counted.tally.add(known, event.time_ms, *found)
     known.last_event = event.id
-    if not _moved(turn, rule, before, _value(turn, rule, at), event.time_ms):
+    if not _moved(turn, rule, before, _value(turn, rule, at), event.time_ms, passed):
         return []
     return [(rule, StoredEvent(event.id, RISEN, at, "", rule.properties))]
 
@@ -145,8 +152,12 @@ def fed(route: Route, event: StoredEvent) -> frozenset[str]:
     return route.fed.union(groups) if groups else route.fed
 
 
-def _moved(turn: Turn, rule: LevelRule, before: float, value: float, at: int) -> bool:
-    """Brings a crossing up to date after an event of an instant; whether the level rose over its line."""
+def _moved(turn: Turn, rule: LevelRule, before: float, value: float, at: int, passed: bool) -> bool:
+    """Brings a crossing up to date after an event of an instant; whether the level rose over its line.
+
+    `passed`: the event is newer than all before, and `before` is the level a millisecond earlier. Only then has the
+    level stood at `before` for a time, and a rule is armed again by that.
+    """
     crossing = rule.crossing
     level = turn.state.levels.get(rule.id)
     if level is None:  # one at its line or above when the rule is first met has not crossed it
@@ -155,7 +166,7 @@ def _moved(turn: Turn, rule: LevelRule, before: float, value: float, at: int) ->
         _arm_falling(level, crossing.rearm, value, at)
         plan(turn, rule, level)
         return False
-    level.armed = level.armed or before < crossing.rearm
+    level.armed = level.armed or (passed and before < crossing.rearm)
     if level.armed and before < crossing.line <= value:
         level.armed = False
         return True

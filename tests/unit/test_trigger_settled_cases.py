@@ -410,3 +410,70 @@ def test_25_a_drop_says_when_no_period_would_hold_the_send() -> None:
     eligible = world.decisions[0].gates[-1].next_eligible
     assert eligible is not None
     assert f"{eligible:%m-%d %H:%M}" == "12-27 08:00"
+
+
+LEVEL = "trigger: t\npurpose: marketing\non: {%s}\nsend: a\n"
+STEPS = "score: s\ndecay: {curve: step, lifetime: 2d}\nadd: {event: ping, points: 1}\n---\n"
+
+
+def daily(text: str, clock: str = "02:00", days: int = 6, each: int = 1) -> World:
+    """A batch at the same time every day, and what comes after it."""
+    world = World(text, zone="UTC")
+    for day in range(days):
+        for number in range(each):
+            world.event(f"2026-01-{5 + day:02d} {clock}", "ping", n=1, k=f"{day}/{number}")
+    world.until("2026-01-20 00:00")
+    return world
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        (LEVEL % "event: ping, within: 2d, reaches: 2", ["2026-01-06 02:00:00"]),
+        (LEVEL % "event: ping, within: 2d, reaches: 2, sum: event.n", ["2026-01-06 02:00:00"]),
+        (LEVEL % "event: ping, within: 2d, reaches: 2, distinct: event.k", ["2026-01-06 02:00:00"]),
+        (LEVEL % "event: ping, within: 2d, reaches: 2, rearm: 1", ["2026-01-06 02:00:00"]),
+        (LEVEL % "event: ping, within: 1d, reaches: 1", ["2026-01-05 02:00:00"]),
+        (LEVEL % "event: ping, within: 2d, falls_below: 2", ["2026-01-11 02:00:00"]),
+        (LEVEL % "event: ping, inactive: 1d", ["2026-01-11 02:00:00"]),
+        (STEPS + LEVEL % "score: s, reaches: 2", ["2026-01-06 02:00:00"]),
+        (STEPS + LEVEL % "score: s, falls_below: 2", ["2026-01-11 02:00:00"]),
+    ],
+)
+def test_23_a_daily_batch_crosses_its_line_once(text: str, sent: list[str]) -> None:
+    assert [at for at, *_ in daily(text).sent] == sent
+
+
+def test_23_events_at_every_midnight_keep_a_calendar_day_at_one() -> None:
+    world = daily(LEVEL % "event: ping, within: calendar day, reaches: 1", "00:00")
+    assert [at for at, *_ in world.sent] == ["2026-01-05 00:00:00"]
+
+
+@pytest.mark.parametrize("source", ["event: ping, within: 2d, reaches: 3", "score: s, reaches: 3"])
+def test_23_several_events_of_one_instant_cross_once_and_none_of_them_is_a_dip(source: str) -> None:
+    world = daily(STEPS + LEVEL % source, each=4)
+    assert [at for at, *_ in world.sent] == ["2026-01-05 02:00:00"]
+
+
+def test_23_a_level_that_is_low_for_a_millisecond_has_dipped() -> None:
+    world = World(LEVEL % "event: ping, within: 1h, reaches: 1")
+    world.event("2026-01-05 10:00", "ping")
+    world.event("2026-01-05 11:00:00.001", "ping")
+    assert len(world.sent) == 2
+
+
+def test_23_one_of_a_batch_that_comes_late_does_not_cross_again() -> None:
+    world = World(LEVEL % "event: ping, within: 1d, reaches: 2")
+    for number in (1, 2):
+        world.event("2026-01-05 02:00", "ping")
+        world.event("2026-01-06 02:00" if number == 2 else "2026-01-05 02:00", "ping")
+    world.event("2026-01-06 02:00", "ping", arrives="2026-01-06 02:05")
+    assert [at for at, *_ in world.sent] == ["2026-01-05 02:00:00"]
+
+
+def test_23_a_segment_sees_no_dip_either() -> None:
+    metric = "metric: m\nevent: ping\nwithin: 2d\n---\nsegment: keen\nwhen: metric.m.count >= 2\n---\n"
+    world = daily(
+        metric + LEVEL % "enters: keen" + "---\n" + (LEVEL % "leaves: keen").replace("trigger: t", "trigger: l")
+    )
+    assert [(at, name) for at, name, _ in world.sent] == [("2026-01-06 02:00:00", "t"), ("2026-01-11 02:00:00", "l")]
