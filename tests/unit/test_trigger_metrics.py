@@ -339,7 +339,7 @@ def metrics_of(state: UserState, evaluator: Evaluator, moment: int) -> list[floa
 
 def arrived(evaluator: Evaluator, views: list[View], zone: str, *, recode: bool = False) -> UserState:
     """The state after these arrived at once, after the last of them happened."""
-    state = UserState(User("u1", zone))
+    state = UserState(User("u1", zone), profiled=True)
     now = MONDAY + 3 * DAY
     for number, (time, n, k) in enumerate(views):
         evaluator.apply_event(state, event("view", time, f"e{number}-{time}", n=n, k=k), now)
@@ -384,7 +384,7 @@ def test_the_order_of_arrival_changes_nothing_nor_does_storing_the_state(
 def test_users_do_not_affect_each_other(views: list[View], others: list[View], within: str) -> None:
     evaluator = Evaluator(rules(VIEWS % within))
     alone = encode(arrived(evaluator, views, "UTC"))
-    state, other = UserState(User("u1", "UTC")), UserState(User("u2", "UTC"))
+    state, other = (UserState(User(user, "UTC"), profiled=True) for user in ("u1", "u2"))
     now = MONDAY + 3 * DAY
     for number in range(max(len(views), len(others))):
         for each, lines in ((other, others), (state, views)):
