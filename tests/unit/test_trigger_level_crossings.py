@@ -265,7 +265,8 @@ def crossings(buys: list[Buy], within: str, measure: Measure, zone: str, way: tu
     armed, found = not falls, []
     for number, (now, _, _) in enumerate(buys):
         seen = buys[: number + 1]
-        before, after = (level(each, within, measure, zone, now) for each in (seen[:-1], seen))
+        passed = number == 0 or buys[number - 1][0] < now  # then the level was `before` a millisecond earlier
+        before, after = level(seen[:-1], within, measure, zone, now - passed), level(seen, within, measure, zone, now)
         if falls:
             armed = armed or after >= rearm
             following = buys[number + 1][0] if number + 1 < len(buys) else MONDAY + 14 * DAY
@@ -279,7 +280,7 @@ def crossings(buys: list[Buy], within: str, measure: Measure, zone: str, way: tu
                 armed = False
                 found.append((instant, number))
         else:
-            armed = armed or before < rearm
+            armed = armed or (passed and before < rearm)
             if armed and before < line <= after:
                 armed = False
                 found.append((now, number))
