@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from schemas.decisions import Decision, GateAnswer
+from schemas.numbers import number_text
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 
 _DONE = {
@@ -93,7 +94,7 @@ def _expiry(answer: GateAnswer) -> str:
     limit = _time(answer.limit)
     if answer.next_eligible is not None:
         return f"it could have left {_time(answer.next_eligible)}, which is not before {limit}"
-    late = f"{answer.observed:g} s after it was due" if isinstance(answer.observed, int | float) else "asked"
+    late = f"{number_text(answer.observed)} s after it was due" if isinstance(answer.observed, int | float) else "asked"
     return f"{late}; too late from {limit}" if answer.passed else f"{late}; too late since {limit}"
 
 

@@ -12,7 +12,13 @@ EXACT = 2**53
 
 def whole(number: float) -> int | float:
     """The number as an int where it is whole and exact, -0.0 too; else itself."""
-    return int(number) if -EXACT <= number <= EXACT and number.is_integer() else number
+    return int(number) if -EXACT <= number <= EXACT and number % 1 == 0 else number
+
+
+def number_text(number: float) -> str:
+    """The number as a message shows it: a million is 1000000 and not 1e+06, a third 0.333333333333."""
+    written = whole(number)
+    return str(written) if isinstance(written, int) else f"{written:.12g}"
 
 
 def whole_numbers(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from schemas.events import Event
+from schemas.numbers import number_text
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DecisionOutcome, Reason
 from schemas.zones import UTC_ZONE, zone_named
@@ -117,7 +118,7 @@ def _saw(inputs: Mapping[str, Any]) -> str:
 
 
 def _shown_value(value: object) -> str:
-    return f"{value:.12g}" if isinstance(value, float) else json.dumps(value)
+    return number_text(value) if isinstance(value, float) else json.dumps(value)
 
 
 def _next_step(problem: str) -> str:

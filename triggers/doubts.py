@@ -6,6 +6,7 @@ Only what is certain is told. Whatever these checks cannot read, they take for p
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 
+from schemas.numbers import number_text
 from triggers.contradictions import contradiction
 from triggers.diagnostics import quoted
 from triggers.localtime import covers
@@ -50,7 +51,7 @@ def _out_of_reach(rules: RuleSet, each: Written) -> Iterator[tuple[int, str]]:
             top = rules.scores[source.score].ceiling
             needed = source.rearm if source.falls else source.line
             if needed > top:
-                why = f"`{source.score}` has the ceiling {top:g} and cannot reach {needed:g}"
+                why = f"`{source.score}` has the ceiling {number_text(top)} and cannot reach {number_text(needed)}"
                 found.append((each.place("on", number), why))
     if len(found) == len(each.trigger.sources):
         yield from found

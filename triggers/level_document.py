@@ -1,5 +1,6 @@
 """What crosses a line, as `on` has it: a score, or what happens within a window."""
 
+from schemas.numbers import number_text
 from triggers import language, reader, shapes
 from triggers.conditions import Condition, Kind
 from triggers.diagnostics import Problem
@@ -87,7 +88,7 @@ def _lines(read: Reader, *, whole: bool) -> tuple[bool, float, float]:
     rearm = read.optional("rearm", lambda n: _line(n, "rearm", whole=whole), line)
     if rearm < line if falls else rearm > line:
         side = "at or above" if falls else "at or below"
-        raise Problem(read.place("rearm"), "invalid-value", f"rearm must be {side} the line of {line:g}")
+        raise Problem(read.place("rearm"), "invalid-value", f"rearm must be {side} the line of {number_text(line)}")
     return falls, line, rearm
 
 

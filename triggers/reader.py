@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from schemas.numbers import number_text
 from triggers import shapes
 from triggers.cel_tree import SyntaxProblem
 from triggers.cel_writer import Scope
@@ -186,7 +187,7 @@ def number(node: Node, what: str, low: float, high: float) -> float:
         raise wrong(node, what, "a number")
     value = float(node.value)
     if not low <= value <= high:
-        bounds = f"from {low:g} to {high:g}" if high < 1e12 else f"{low:g} or more"
+        bounds = f"from {number_text(low)} to {number_text(high)}" if high < 1e12 else f"{number_text(low)} or more"
         raise Problem(node.index, "invalid-value", f"{what} must be {bounds}")
     return value
 

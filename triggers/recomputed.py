@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.commands import command_id
 from schemas.decisions import Decision, GateAnswer
+from schemas.numbers import number_text
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from schemas.zones import zone_named
 from triggers.assignment import in_canary, in_holdout
@@ -180,7 +181,7 @@ def _expiry(decision: Decision, answer: GateAnswer) -> Iterator[str]:
     if due is not None and isinstance(answer.observed, int | float):
         late = max(0.0, (decision.decided_at - due).total_seconds())
         if abs(late - answer.observed) > 0.0005:
-            yield f"it was {late:g} s after due, and not {answer.observed:g} s"
+            yield f"it was {number_text(late)} s after due, and not {number_text(answer.observed)} s"
 
 
 def _quiet(decision: Decision, answer: GateAnswer) -> Iterator[str]:

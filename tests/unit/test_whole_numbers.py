@@ -13,9 +13,13 @@ from trigger_world import World, at, event
 from typer.testing import CliRunner
 
 from infra.cli import app
-from schemas.numbers import EXACT, whole, whole_numbers
+from infra.gate_words import gate_words
+from schemas.decisions import GateAnswer
+from schemas.numbers import EXACT, number_text, whole, whole_numbers
+from schemas.vocabulary import Gate
 from senders.mailing import user_names
 from senders.pipeline import Recipient
+from triggers.cel_runtime import as_time
 from triggers.conditions import Context, compile_condition
 from triggers.evaluator import stored_event
 from triggers.state import User
@@ -111,6 +115,19 @@ def test_preview_shows_the_subject_that_the_mail_will_have(tmp_path: Path) -> No
     (tmp_path / "data.json").write_text('{"n": 3.0, "spent": 0.5}')
     args = ["preview", str(tmp_path / "templates" / "num.liquid"), "--data", str(tmp_path / "data.json")]
     assert "3 orders, 0.5 spent, 7 points" in CliRunner().invoke(app, args).output
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(1_036_800.0, "1036800"), (1e6, "1000000"), (5, "5"), (-0.0, "0"), (0.25, "0.25"), (1e300, "1e+300")],
+)
+def test_a_message_shows_a_number_with_all_its_digits(number: float, text: str) -> None:
+    assert number_text(number) == text
+
+
+def test_explain_says_how_late_a_send_is_without_an_exponent() -> None:
+    answer = GateAnswer(gate=Gate.EXPIRY, passed=False, observed=1_036_800.0, limit=as_time(0))
+    assert gate_words(answer).startswith("1036800 s after it was due")
 
 
 NUMBERS = st.floats() | st.integers() | st.booleans() | st.text(max_size=3) | st.none()
