@@ -13,7 +13,7 @@ from slow_model.compare import COMMAND, DECISION, Findings, PlainCap, caps_excee
 from slow_model.documents import read_book
 from slow_model.past import NEVER_ACCEPTED
 from slow_model.rulebook import Book
-from slow_model.timeline import Timeline, Versions, Wire, read_timeline
+from slow_model.timeline import REMOVED, Timeline, Versions, Wire, read_timeline
 from slow_model.user import SlowUser
 
 from schemas.codec import decode
@@ -104,7 +104,9 @@ def audit_partition(partition: Partition, shelves: Shelves, caps: list[PlainCap]
     _core(found, partition, shelves)
     _letters(found, partition, timeline)
     given_back = {o["command_id"] for o in _json(partition.records.get(OUTCOMES.name, [])) if _gives_back(o)}
-    caps_exceeded(found, partition.written(COMMANDS.name), given_back, caps)
+    removed = {user_id for user_id, facts in timeline.facts.items() if any(fact.topic == REMOVED for fact in facts)}
+    remembered = [each for each in partition.written(COMMANDS.name) if each["user_id"] not in removed]
+    caps_exceeded(found, remembered, given_back, caps)  # a tombstone makes caps begin anew
     return found
 
 

@@ -38,11 +38,12 @@ RECENT = 5_000
 
 @dataclass
 class Item:
-    """One record to publish. `body` is JSON that gets a time, `lag_ms` ago; `again` repeats an earlier one."""
+    """One record to publish. `body` is JSON that gets a time, `lag_ms` ago, or None for a tombstone; `again` repeats
+    an earlier one."""
 
     topic: str = "events"
     user_id: str = ""
-    body: dict[str, Any] | bytes = field(default_factory=dict)
+    body: dict[str, Any] | bytes | None = field(default_factory=dict)
     lag_ms: int = 0
     partition: int | None = None
     key: str | None = None
@@ -71,7 +72,9 @@ def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[I
         number += 1
         if dice < 0.045:
             yield Item(again=chance.choice((1, 2, 5, 50, 500, RECENT)))
-        elif dice < 0.047:
+        elif dice < 0.0455:
+            yield Item("profiles", user_id, None)
+        elif dice < 0.0475:
             yield _poison(chance, f"{seed}.{number}", user_id, partitions)
         else:
             yield _event(chance, chance.choices(kinds, weights)[0], f"{seed}.{number}", user_id)
@@ -121,7 +124,7 @@ def _event(chance: Random, kind: str, event_id: str, user_id: str) -> Item:
 
 def _poison(chance: Random, event_id: str, user_id: str, partitions: int) -> Item:
     body = {"id": event_id, "type": "page_viewed", "user_id": user_id}
-    match chance.randrange(6):
+    match chance.randrange(7):
         case 0:
             return Item("events", user_id, b"{no json")
         case 1:
@@ -133,13 +136,15 @@ def _poison(chance: Random, event_id: str, user_id: str, partitions: int) -> Ite
             return Item("events", user_id, body, key=f"{user_id}x")
         case 4:
             return Item("profiles", user_id, b"[]")
+        case 5:  # says no, and lacks a field
+            return Item("profiles", user_id, {"consent": {chance.choice(PURPOSES): {"granted": False}}})
     return Item("events", user_id, body | {"user_id": None})
 
 
-def stamped(item: Item, now: datetime) -> tuple[str, bytes, bytes]:
+def stamped(item: Item, now: datetime) -> tuple[str, bytes, bytes | None]:
     """Topic, key and value of an item that is published now."""
     key = (item.user_id if item.key is None else item.key).encode()
-    if isinstance(item.body, bytes):
+    if not isinstance(item.body, dict):
         return item.topic, key, item.body
     at = (now - timedelta(milliseconds=item.lag_ms)).isoformat(timespec="milliseconds")
     body = dict(item.body)
@@ -152,7 +157,7 @@ def stamped(item: Item, now: datetime) -> tuple[str, bytes, bytes]:
 
 def publish(kafka: str, items: Iterable[Item], per_s: float) -> None:
     """Publishes everything at a rate; raises where something was not taken."""
-    recent: deque[tuple[str, bytes, bytes, int | None]] = deque(maxlen=RECENT)
+    recent: deque[tuple[str, bytes, bytes | None, int | None]] = deque(maxlen=RECENT)
     began = time.monotonic()
     with Publisher(kafka, **{"message.timeout.ms": 300_000, "linger.ms": 20}) as publisher:
         for number, item in enumerate(items):
