@@ -85,6 +85,8 @@ def _why_not(letter: DeadLetter, replayed: set[str], overwritten: set[str], forc
         return "it was sent again before; --again sends it once more"
     if letter.place in overwritten:
         return "a newer record of its key is there, which it would overwrite"
+    if letter.value is None:  # of a profile that would be a tombstone
+        return "the letter has no value to send; publish it anew"
     if force:
         return None
     return _unreadable(letter, topic) or _remembered(letter)
