@@ -118,8 +118,14 @@ class Past:
         return self.profile().get("zone")
 
     def knows_of(self, purpose: str) -> bool:
-        """Whether anything was ever said of consent to a purpose: by a profile, or by an unsubscription."""
-        return any(kind == "profile" or (kind == "unsubscribed" and said[0] == purpose) for kind, said in self.words)
+        """Whether anything was ever said of consent to a purpose: by a profile, by an unsubscription, or by the no of a
+        profile that cannot be read."""
+        return any(
+            kind == "profile"
+            or (kind == "unsubscribed" and said[0] == purpose)
+            or (kind == "unreadable" and purpose in said)
+            for kind, said in self.words
+        )
 
     def consents_to(self, purpose: str) -> bool:
         """The last word on consent; a profile's does not stand where it is older than an unsubscription.
