@@ -260,10 +260,13 @@ def publish_event(
     Example: `ebbtide publish event '{"type": "product_viewed", "user_id": "u1"}' --ago 59m50s`
     """
     from infra import publish
+    from schemas.events import Event
 
     event = publish.event_of(text, publish.now(), publish.duration(ago))
     publish.publish_event(Environment.of(instance).kafka, event)
     console.print(f"published {event.type} {event.id} of {event.user_id}, {event.time:%Y-%m-%d %H:%M:%S} UTC")
+    for unknown in publish.unknown_fields(text, Event):
+        typer.echo(f"warning: {unknown}", err=True)
 
 
 @publish_app.command("profile")
@@ -277,11 +280,12 @@ def publish_profile(
     Example: `ebbtide publish profile '{"user_id": "u1", "address": "u1@mail.example"}' --consent marketing`
     """
     from infra import publish
+    from schemas.profiles import Profile
 
     profile = publish.profile_of(text, publish.now(), consent or [])
     publish.publish_profile(Environment.of(instance).kafka, profile)
     console.print(f"published the profile of {profile.user_id}")
-    for doubt in publish.doubts(profile):
+    for doubt in (*publish.unknown_fields(text, Profile), *publish.doubts(profile)):
         typer.echo(f"warning: {doubt}", err=True)
 
 

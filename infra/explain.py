@@ -1,14 +1,15 @@
 """`ebbtide explain`: a user's last decisions of a rule in plain words, and whether each follows from what it stored."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from infra.delivery_answers import Delivery, Sent, delivery_lines, read_deliveries, read_sends
 from infra.event_log import BadLog
-from infra.gate_words import gate_words, headline
+from infra.gate_words import gate_words, headline, time_words
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
 from triggers.recomputed import differences
@@ -32,6 +33,10 @@ class Explained:
 
     decision: Decision
     differs: list[str]
+    delivery: Delivery | None = None
+    """What became of its command; None where it has none, or the decision came from a file."""
+    sends: Mapping[str, Sent] = field(default_factory=dict)
+    """The sends that its cap counted, by command, as far as they are recorded."""
 
 
 def from_database(url: str, user: str, trigger: str | None, last: int) -> list[Explained]:
@@ -42,9 +47,15 @@ def from_database(url: str, user: str, trigger: str | None, last: int) -> list[E
     try:
         with psycopg.connect(url, row_factory=dict_row) as connection:
             rows = connection.execute(_QUERY, {"user": user, "trigger": trigger, "last": last}).fetchall()
+            decisions = [Decision.model_validate(row) for row in reversed(rows)]
+            deliveries = read_deliveries(connection, {each.command_id for each in decisions if each.command_id})
+            sends = read_sends(connection, user, {command for each in decisions for command in _counted(each)})
     except psycopg.errors.UndefinedTable:
         raise NothingRecorded("the database has no decisions yet; `ebbtide migrate` makes their table") from None
-    return _explained([Decision.model_validate(row) for row in reversed(rows)])
+    return [
+        replace(each, delivery=deliveries.get(each.decision.command_id or ""), sends=sends)
+        for each in _explained(decisions)
+    ]
 
 
 def from_file(file: Path, user: str, trigger: str | None, last: int) -> list[Explained]:
@@ -75,25 +86,42 @@ def show(console: Console, explained: list[Explained]) -> None:
     """Prints each decision: what it did and why, each gate's answer, and the recomputation."""
     for each in explained:
         decision = each.decision
-        console.print(headline(decision), markup=False, soft_wrap=True, style="bold")
+        delivered = each.delivery.headline if each.delivery else ""
+        console.print(headline(decision, delivered), markup=False, soft_wrap=True, style="bold")
         for line in _about(decision):
             console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
         for answer in decision.gates:
             mark = "[green]✓[/]" if answer.passed else "[red]✗[/]"
             console.print(f"  {mark} {answer.gate:<12}", end="")
             console.print(gate_words(answer), markup=False, soft_wrap=True)
+        for line in _counted_lines(each):
+            console.print(f"    counted     {line}", style="dim", markup=False, soft_wrap=True)
+        for line in delivery_lines(each.delivery) if each.delivery else ():
+            console.print(f"  delivery      {line}", markup=False, soft_wrap=True)
         _show_recomputed(console, each)
 
 
 def _about(decision: Decision) -> Iterator[str]:
     yield f"occurrence {decision.occurrence}, begun by {', '.join(decision.event_ids) or 'no event'}"
-    told = {key: value for key, value in decision.inputs.items() if key not in ("due", "cause", "path")}
+    told = {key: value for key, value in decision.inputs.items() if key not in ("due", "cause", "path", "counted")}
     if told:
         yield ", ".join(f"{key} {_value(value)}" for key, value in told.items())
     if decision.command_id:
         yield f"command {decision.command_id}"
     if decision.repeated:
         yield f"and {decision.repeated} more like it within the hour"
+
+
+def _counted(decision: Decision) -> list[str]:
+    """The commands of the sends that the cap counted."""
+    counted = decision.inputs.get("counted")
+    return [each for each in counted if isinstance(each, str)] if isinstance(counted, list) else []
+
+
+def _counted_lines(each: Explained) -> Iterator[str]:
+    for command in _counted(each.decision):
+        sent = each.sends.get(command)
+        yield f"{time_words(sent.at)}  {sent.trigger}, {sent.step}" if sent else f"command {command}"
 
 
 def _value(value: Any) -> str:
@@ -113,8 +141,19 @@ def _show_recomputed(console: Console, each: Explained) -> None:
 
 
 def as_json(explained: list[Explained]) -> list[dict[str, Any]]:
-    """The decisions as they were stored, with what differs."""
+    """The decisions as they were stored, with what differs, what delivery answered and what the cap counted."""
     return [
-        {**each.decision.model_dump(mode="json", exclude_none=True), "recomputed": each.differs or "the same"}
+        {
+            **each.decision.model_dump(mode="json", exclude_none=True),
+            "recomputed": each.differs or "the same",
+            **({"delivery": asdict(each.delivery)} if each.delivery else {}),
+            **({"counted": [_counted_json(each, command) for command in counted]} if counted else {}),
+        }
         for each in explained
+        for counted in [_counted(each.decision)]
     ]
+
+
+def _counted_json(each: Explained, command: str) -> dict[str, Any]:
+    sent = each.sends.get(command)
+    return {"command_id": command, **(asdict(sent) if sent else {})}

@@ -34,21 +34,21 @@ _WHY = {
 }
 
 
-def headline(decision: Decision) -> str:
-    """When, what, and why, on one line."""
-    done = _DONE[decision.outcome]
+def headline(decision: Decision, delivered: str = "") -> str:
+    """When, what, and why, on one line; of a send what `delivered` says, where it is known."""
+    done = delivered or _DONE[decision.outcome]
     why = f": {_WHY[decision.reason]}" if decision.reason else ""
     cause, path = decision.inputs.get("cause"), decision.inputs.get("path")
     held = "no profile came" if cause == Reason.PROFILE_UNKNOWN else f"{cause} would have held it past its expiry"
     more = f" ({held})" if cause else f" ({path})" if path else ""
-    return f"{_time(decision.decided_at)}  {decision.trigger}, {decision.step}: {done}{why}{more}"
+    return f"{time_words(decision.decided_at)}  {decision.trigger}, {decision.step}: {done}{why}{more}"
 
 
 def gate_words(answer: GateAnswer) -> str:
     """What one gate saw, what it allows, and when it would pass."""
     words = _WORDS[answer.gate](answer)
     waits = answer.gate in (Gate.QUIET, Gate.CAP) and answer.next_eligible
-    return f"{words}; free again {_time(answer.next_eligible)}" if waits else words
+    return f"{words}; free again {time_words(answer.next_eligible)}" if waits else words
 
 
 def _mode(answer: GateAnswer) -> str:
@@ -74,7 +74,7 @@ def _consent(answer: GateAnswer) -> str:
     if answer.observed == "not needed":
         return "transactional: needs none"
     if answer.observed == "no profile":
-        waits = f"; waits for one until {_time(answer.next_eligible)}" if answer.next_eligible else ""
+        waits = f"; waits for one until {time_words(answer.next_eligible)}" if answer.next_eligible else ""
         return f"no profile of the user yet, so no word on {answer.limit}{waits}"
     return f"{answer.observed} for {answer.limit}"
 
@@ -91,9 +91,9 @@ def _holdout(answer: GateAnswer) -> str:
 
 
 def _expiry(answer: GateAnswer) -> str:
-    limit = _time(answer.limit)
+    limit = time_words(answer.limit)
     if answer.next_eligible is not None:
-        return f"it could have left {_time(answer.next_eligible)}, which is not before {limit}"
+        return f"it could have left {time_words(answer.next_eligible)}, which is not before {limit}"
     late = f"{number_text(answer.observed)} s after it was due" if isinstance(answer.observed, int | float) else "asked"
     return f"{late}; too late from {limit}" if answer.passed else f"{late}; too late since {limit}"
 
@@ -123,7 +123,7 @@ _WORDS: Mapping[Gate, Callable[[GateAnswer], str]] = {
 }
 
 
-def _time(value: Any) -> str:
+def time_words(value: Any) -> str:
     """An instant to the second, in UTC."""
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value

@@ -14,9 +14,21 @@ from schemas.topics import EVENTS, PROFILES
 from schemas.types import Fact
 from schemas.vocabulary import DeadLetterCause
 from schemas.zones import zone_hint, zone_named
+from triggers.diagnostics import closest
 
 F = TypeVar("F", bound=Fact)
 
+_OTHER_NAMES = {
+    **dict.fromkeys(("email", "mail", "e-mail", "email_address", "emailaddress"), "address"),
+    **dict.fromkeys(("timezone", "time_zone", "tz", "zoneinfo"), "zone"),
+    **dict.fromkeys(("language", "lang"), "locale"),
+    **dict.fromkeys(("user", "userid", "uid", "customer_id"), "user_id"),
+    **dict.fromkeys(("consents", "permissions"), "consent"),
+    **dict.fromkeys(("event", "name", "event_type"), "type"),
+    **dict.fromkeys(("timestamp", "at", "occurred_at"), "time"),
+    **dict.fromkeys(("data", "payload", "props"), "properties"),
+}
+"""What other systems call a field."""
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -68,6 +80,27 @@ def doubts(profile: Profile) -> list[str]:
         return []
     hint = zone_hint(profile.zone)
     return [f"zone: {profile.zone!r} is no time zone, so the project's default_zone is taken; {hint}"]
+
+
+def unknown_fields(text: str, model: type[Event] | type[Profile]) -> list[str]:
+    """Fields that nobody reads in what was published: a newer publisher may have them, a person mistook them."""
+    inside = "attributes" if model is Profile else "properties"
+    return [
+        f"unknown field `{key}`; {_meant_field(key, model, inside)}"
+        for key in _object(text)
+        if key not in model.model_fields
+    ]
+
+
+def _meant_field(key: str, model: type[Event] | type[Profile], inside: str) -> str:
+    like = _OTHER_NAMES.get(key.casefold(), "")
+    if like not in model.model_fields:
+        like = closest(key.casefold(), model.model_fields, 0.75)
+    return (
+        f"did you mean `{like}`?"
+        if like
+        else f'what rules read belongs in `{inside}`, as in "{inside}": {{"{key}": …}}'
+    )
 
 
 def now() -> datetime:

@@ -251,7 +251,7 @@ def explain(
     as_json: AsJson = False,
     instance: Instance = "main",
 ) -> None:
-    """Explain a user's last decisions: why a mail was sent or not, gate by gate, and whether it still computes.
+    """Explain a user's last decisions gate by gate, what delivery answered, and whether each still computes.
 
     Exits with 1 where there is no decision, or one does not follow from what it stored.
 

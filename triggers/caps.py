@@ -17,6 +17,9 @@ from triggers.shapes import Rolling
 from triggers.state import Occurrence, Reservation
 from triggers.turn import Turn
 
+MOST_NAMED = 20
+"""How many of the sends that filled a cap a decision names: enough to read, and a cap may allow a thousand."""
+
 
 @dataclass(slots=True)
 class CapAnswer:
@@ -27,6 +30,8 @@ class CapAnswer:
     limit: str | None
     until: int | None = None
     defer: bool = False
+    counted: tuple[str, ...] = ()
+    """The commands that the full cap counted, oldest first; of many the newest."""
 
 
 def ask_caps(
@@ -34,22 +39,24 @@ def ask_caps(
 ) -> CapAnswer:
     """Asks every cap of the trigger about one more send of a kind; raises EvaluationError where a `max` fails."""
     zone = turn.zone()
-    full: list[tuple[Cap, int, int, int | None]] = []
+    full: list[tuple[Cap, list[Reservation], int, int | None]] = []
     tightest: tuple[int, int, Cap] | None = None
     for cap in trigger.caps:
         maximum = _maximum(cap, context)
         counted = _counted(turn, cap, trigger, occurrence, send, kind, zone)
         if len(counted) >= maximum:
-            full.append((cap, len(counted), maximum, _room_at(cap, counted, maximum, turn.now_ms, zone)))
+            full.append((cap, counted, maximum, _room_at(cap, counted, maximum, turn.now_ms, zone)))
         elif tightest is None or maximum - len(counted) < tightest[1] - tightest[0]:
             tightest = (len(counted), maximum, cap)
     if not full:
         assert tightest is not None
         return CapAnswer(True, tightest[0], _shown(tightest[2], tightest[1]))
-    cap, count, maximum, _ = full[0]
+    cap, counted, maximum, _ = full[0]
+    named = tuple(each.command_id for each in counted[-MOST_NAMED:])
     instants = [room for _, _, _, room in full]
     until = None if None in instants else max(room for room in instants if room is not None)
-    return CapAnswer(False, count, _shown(cap, maximum), until, all(each.over == "defer" for each, *_ in full))
+    defers = all(each.over == "defer" for each, *_ in full)
+    return CapAnswer(False, len(counted), _shown(cap, maximum), until, defers, named)
 
 
 @lru_cache(maxsize=1024)
@@ -63,20 +70,21 @@ def _maximum(cap: Cap, context: Context) -> int:
 
 def _counted(
     turn: Turn, cap: Cap, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, zone: ZoneInfo
-) -> list[int]:
-    """The instants of the reservations that stand in the cap's window, oldest first: those of real sends, and for a
+) -> list[Reservation]:
+    """The reservations that stand in the cap's window, oldest first: those of real sends, and for a
     send that is only recorded those of its own kind too."""
     if isinstance(cap.window, Rolling):
         since = turn.now_ms - cap.window.ms + 1
     else:
         since, _ = calendar_window(zone, turn.now_ms, cap.window.unit)
-    return sorted(
-        each.at
+    standing = [
+        each
         for each in turn.state.reservations
         if each.at >= since
         and each.kind in (DecisionOutcome.SEND, kind)
         and _in_scope(cap, each, trigger, occurrence, send)
-    )
+    ]
+    return sorted(standing, key=lambda each: each.at)
 
 
 def _in_scope(cap: Cap, each: Reservation, trigger: Trigger, occurrence: Occurrence, send: Send) -> bool:
@@ -93,12 +101,12 @@ def _in_scope(cap: Cap, each: Reservation, trigger: Trigger, occurrence: Occurre
     return cap.scope == "all" or each.channel == send.channel
 
 
-def _room_at(cap: Cap, counted: list[int], maximum: int, now_ms: int, zone: ZoneInfo) -> int | None:
+def _room_at(cap: Cap, counted: list[Reservation], maximum: int, now_ms: int, zone: ZoneInfo) -> int | None:
     """The first instant at which fewer than `maximum` of those counted stand in the window; None for a cap of 0."""
     if maximum <= 0:
         return None
     if isinstance(cap.window, Rolling):
-        return counted[len(counted) - maximum] + cap.window.ms
+        return counted[len(counted) - maximum].at + cap.window.ms
     return calendar_window(zone, now_ms, cap.window.unit)[1]
 
 

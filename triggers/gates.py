@@ -258,6 +258,8 @@ def _cap(asking: Asking) -> Answer:
         return Answer(Gate.CAP, False, f"error: {error}")
     if found.passed:
         return Answer(Gate.CAP, True, found.observed, found.limit)
+    if found.counted:
+        asking.verdict.inputs["counted"] = list(found.counted)
     if found.defer:
         asking.verdict.outcome, asking.verdict.until = DecisionOutcome.DEFER, found.until
     return Answer(Gate.CAP, False, found.observed, found.limit, None, found.until)

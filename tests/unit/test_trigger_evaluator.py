@@ -486,3 +486,24 @@ def test_event_ids_are_forgotten_after_a_day() -> None:
     world.event("2026-01-05 10:00", "ping")
     world.event("2026-01-06 10:00", "ping")
     assert list(world.state.seen) == ["e2"]
+
+
+def test_a_full_cap_names_the_sends_that_it_counted_oldest_first_and_of_many_the_newest() -> None:
+    world = World(PING + "cap: {max: 2, per: 1d}\nsend: a\n")
+    for hour in range(10, 14):
+        world.event(f"2026-01-05 {hour}:00", "ping")
+    sent = [command.id for command in world.commands]
+    assert [decision.inputs.get("counted") for decision in world.decisions] == [None, None, sent, sent]
+    world = World(PING + "cap: {max: 30, per: 1d}\nsend: a\n")
+    for minute in range(31):
+        world.event(f"2026-01-05 10:{minute:02d}", "ping")
+    assert world.decisions[-1].inputs["counted"] == [command.id for command in world.commands[10:]]
+    assert world.decisions[-1].gates[-1].observed == 30
+
+
+def test_a_full_cap_names_sends_of_other_rules_that_its_scope_counts() -> None:
+    both = PING.replace("trigger: t", "trigger: first") + "priority: 90\nsend: a\n---\n" + PING
+    world = World(both + "cap: {max: 1, per: 1d, scope: purpose}\nsend: b\n")
+    world.event("2026-01-05 10:00", "ping")
+    [command] = world.commands
+    assert (command.trigger, world.decisions[-1].inputs["counted"]) == ("first", [command.id])
