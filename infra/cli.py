@@ -387,9 +387,10 @@ def _wrong_setting(error: Any, names: set[str]) -> str | None:
     if "pydantic_core._pydantic_core.ValidationError" not in names or not error.title.endswith("Settings"):
         return None
     wrong = error.errors(include_input=False)[0]
+    message = str(wrong["msg"]).removeprefix("Value error, ")
     if not wrong["loc"]:  # about several settings; it names them
-        return str(wrong["msg"]).removeprefix("Value error, ")
-    return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}"
+        return message
+    return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {message}"
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:

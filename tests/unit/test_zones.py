@@ -236,6 +236,15 @@ def test_a_wrong_default_zone_is_refused_with_the_nearest_right_one() -> None:
         StreamSettings(default_zone="berlin")
 
 
+def test_a_worker_refuses_a_wrong_default_zone_and_names_the_setting() -> None:
+    program = str(Path(sys.executable).with_name("ebbtide"))
+    variables = {**os.environ, "EBBTIDE_DEFAULT_ZONE": "berlin", "EBBTIDE_KAFKA": "127.0.0.1:1"}
+    asked = [program, "run", "streams", "--slot", "0"]
+    done = subprocess.run(asked, capture_output=True, text=True, env=variables, timeout=60, check=False)
+    told = "ebbtide: setting EBBTIDE_DEFAULT_ZONE: 'berlin' is no time zone; did you mean `Europe/Berlin`?\n"
+    assert (done.returncode, done.stderr) == (2, told)
+
+
 def test_a_dates_parts_are_those_of_the_pinned_release() -> None:
     asked = compile_condition('timestamp("2026-11-27T16:00:00Z").getHours("America/Vancouver") == 9', "truth")
     assert asked.holds(None)  # type: ignore[arg-type]
