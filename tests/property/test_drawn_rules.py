@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from slow_model.documents import duration
 from slow_model.duel import EngineRun, Row, book_of, evaluator_of, recoded
-from slow_model.grammar import rule_sets
+from slow_model.grammar import beside, rule_sets, segment_rules
 from slow_model.histories import Happening, histories
 from slow_model.localtime import stands_in, zone_of
 from slow_model.rulebook import Book, Cap, Rule
@@ -75,6 +75,12 @@ def test_users_do_not_affect_each_other(text: str, one: History, other: History)
     while plays:
         plays = [each for each in plays if next(each, None) is not None]
     assert [run.rows for run in together] == [played(text, history).rows for history in (one, other)]
+
+
+@unhurried
+@given(segment_rules(), histories)
+def test_other_rules_never_change_the_answer_of_a_segment(text: str, history: History) -> None:
+    assert played(beside(text), history).rows == played(text, history).rows
 
 
 @unhurried

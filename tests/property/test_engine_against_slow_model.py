@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from slow_model.duel import EngineRun, book_of, edited_evaluator, evaluator_of, model_rows
-from slow_model.grammar import coincidences, editions, mixed_quiets, rule_sets, shared_caps
+from slow_model.grammar import coincidences, editions, mixed_quiets, rule_sets, segment_rules, shared_caps
 from slow_model.histories import STARTS, Happening, gaps, histories, strokes
 
 History = tuple[datetime, Happening, list[Happening]]
@@ -63,6 +63,12 @@ def test_events_before_the_first_profile_give_what_the_slow_model_says(
 def test_a_level_has_not_dipped_where_an_event_leaves_as_another_comes(
     text: str, history: History, every_ms: int | None
 ) -> None:
+    duel(text, history, every_ms)
+
+
+@unhurried
+@given(segment_rules(), st.one_of(histories, strokes), late)
+def test_segments_move_when_what_they_read_moves(text: str, history: History, every_ms: int | None) -> None:
     duel(text, history, every_ms)
 
 

@@ -1,7 +1,8 @@
 """What an event moves: scores, metrics, levels, sequences, segments. And what moves by time alone, and when."""
 
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise, permutations
 from typing import Any, NamedTuple
@@ -10,8 +11,8 @@ import orjson
 from slow_model.expressions import Failed, value
 from slow_model.localtime import midnight_after
 from slow_model.past import Points, Seen, Stage
-from slow_model.present import Present, Standing, agree, is_true, matches, measure, roots, score
-from slow_model.rulebook import Level, Measure, Rule, Sequence
+from slow_model.present import Present, Standing, agree, belongs, matches, measure, roots, score
+from slow_model.rulebook import Level, Measure, Pattern, Rule, Sequence
 
 _FAR_MS = 100 * 365 * 86_400_000
 
@@ -243,21 +244,47 @@ def _first(true_at: Callable[[int], bool], low: int, high: int) -> int | None:
 # segments ----------------------------------------------------------------------------------------------------------
 
 
-def belongs(me: Present, name: str, at_ms: int) -> bool:
-    """Whether the user is in a segment as of an instant."""
-    return is_true(me.book.segments[name], roots(me, None, at_ms))
+def meet(me: Present, names: Iterable[str]) -> None:
+    """Asks these segments where they were never asked; nobody enters or leaves by that."""
+    for name in names:
+        if name not in me.segments:
+            me.segments[name], me.asked_ms[name] = belongs(me, name, me.now_ms), me.now_ms
 
 
-def ask_segments(me: Present, at_ms: int, moved_by: Seen | None = None) -> list[Entry]:
-    """Asks every segment again as of an instant; who enters or leaves.
+def fed_segments(me: Present, event: Seen) -> list[str]:
+    """The segments that read a score or a metric to which the event adds something."""
+    names = [f"score.{s.name}" for s in me.book.scores.values() if any(_scores(me, p, w, event) for p, w in s.add)]
+    names += [f"metric.{name}." for name, metric in me.book.metrics.items() if _worth(me, metric, event) is not None]
+    return [name for name, text in me.book.segments.items() if any(each in text for each in names)]
+
+
+def _scores(me: Present, pattern: Pattern, points: str, event: Seen) -> bool:
+    try:
+        return matches(me, pattern, event) and float(value(points, roots(me, event))) >= 0
+    except Failed:
+        return False
+
+
+def profile_segments(me: Present, *, changed: bool, moved: bool) -> list[str]:
+    """The segments that a profile moves: those that read the user, and local days where the zone has changed."""
+    calendar = [f"metric.{name}." for name, metric in me.book.metrics.items() if moved and metric.window.unit]
+    return [
+        name
+        for name, text in me.book.segments.items()
+        if (changed and "user." in text) or any(each in text for each in calendar)
+    ]
+
+
+def ask_segments(me: Present, names: Iterable[str], at_ms: int, moved_by: Seen | None = None) -> list[Entry]:
+    """Asks these segments again as of an instant; who enters or leaves.
 
     An event that `moved_by` names gives the entry its id and its instant; time and a profile give it their instant.
     """
     entries = []
-    for name in sorted(me.book.segments):
-        known, now = me.segments.get(name), belongs(me, name, at_ms)
-        me.segments[name] = now
-        if known is None or known is now:  # true when it is first published: no crossing
+    for name in sorted(names):
+        known, now = me.segments.get(name, False), belongs(me, name, at_ms)
+        me.segments[name], me.asked_ms[name] = now, at_ms
+        if known is now:
             continue
         how, by_time = "segment.entered" if now else "segment.left", datetime.fromtimestamp(at_ms / 1000, UTC)
         event = Seen(by_time.isoformat(), how, at_ms, "", {})
@@ -265,8 +292,12 @@ def ask_segments(me: Present, at_ms: int, moved_by: Seen | None = None) -> list[
             event = Seen(moved_by.id, how, moved_by.time_ms, "", {})
         for rule in me.book.ranked:
             entries += [Entry(rule, event, event.time_ms) for b in rule.borders if (b.segment, b.enters) == (name, now)]
-    me.asked_ms = at_ms
     return entries
+
+
+def ask_segments_due(me: Present, at_ms: int) -> list[Entry]:
+    """Asks the segments that change at an instant by time alone."""
+    return ask_segments(me, [name for name in me.segments if _changes_at(me, name, at_ms) == at_ms], at_ms)
 
 
 def segments_change_at(me: Present, until_ms: int) -> int | None:
@@ -276,7 +307,7 @@ def segments_change_at(me: Present, until_ms: int) -> int | None:
 
 
 def _changes_at(me: Present, name: str, until_ms: int) -> int | None:
-    text, known, before_ms = me.book.segments[name], me.segments[name], me.asked_ms
+    text, known, before_ms = me.book.segments[name], me.segments[name], me.asked_ms[name]
 
     def differs(at_ms: int) -> bool:
         return belongs(me, name, at_ms) is not known
@@ -288,7 +319,7 @@ def _changes_at(me: Present, name: str, until_ms: int) -> int | None:
         for at in _leaving(me, f"metric/{metric}", what, before_ms, until_ms)
     }
     if "now" in text:
-        instants |= set(_midnights(me, before_ms, until_ms))
+        instants |= set(_midnights(me, before_ms, until_ms)) | _scores_fall(me, text, before_ms, until_ms)
     elif until_ms > before_ms:
         instants.add(until_ms)
     for at_ms in sorted(instants):
@@ -296,3 +327,16 @@ def _changes_at(me: Present, name: str, until_ms: int) -> int | None:
             return at_ms if "now" in text else _first(differs, before_ms + 1, at_ms)
         before_ms = at_ms
     return None
+
+
+def _scores_fall(me: Present, text: str, before_ms: int, until_ms: int) -> set[int]:
+    """When the scores that a text compares with lines fall below these, within (before, until]."""
+    found = set()
+    for name, line in re.findall(r"score\.(\w+) (?:>=|<) ([\d.]+)", text):
+
+        def below(at_ms: int, name: str = name, line: float = float(line)) -> bool:
+            return score(me, name, at_ms) < line
+
+        falls_ms = None if below(before_ms) or until_ms <= before_ms else _first(below, before_ms, until_ms)
+        found |= set() if falls_ms is None else {falls_ms}
+    return found

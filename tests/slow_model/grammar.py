@@ -237,7 +237,7 @@ def _metrics(draw: st.DrawFn) -> list[Node]:
 def _segments(draw: st.DrawFn) -> list[Node]:
     texts = ["user.vip == true", "score.s >= 0.6", "score.s < 0.3", "user.vip == true && score.s >= 0.6"]
     texts += ["metric.m.count >= 2", "metric.d.distinct == 0"]
-    texts += ["now >= timestamp(user.trial)"]
+    texts += ["now >= timestamp(user.trial)", "now - metric.m.last > hours(9)", "score.s < 0.5 && now > metric.d.last"]
     return [{"segment": name, "when": draw(st.sampled_from(texts))} for name in ("q", "r")]
 
 
@@ -340,6 +340,29 @@ def coincidences(draw: st.DrawFn) -> str:
             source = {"event": "ping", **draw(measures), "within": draw(strokes), **draw(ways)}
         documents.append({"trigger": name, "purpose": "marketing", "on": source, "send": "abc"[number]})
     return _file(documents)
+
+
+@st.composite
+def segment_rules(draw: st.DrawFn) -> str:
+    """Segments of all kinds, with rules that begin where they are entered and left."""
+    documents = _definitions(draw)
+    for name, segment in (("k", "q"), ("l", "r")):
+        sources = [{"enters": segment}, {"leaves": segment}]
+        documents.append({"trigger": name, "purpose": "marketing", "on": sources, "send": "a"})
+    return _file(documents)
+
+
+UNRELATED = [
+    {"trigger": "off", "purpose": "marketing", "mode": "off", "on": ["ping", "buy", "view"], "send": "a"},
+    {"trigger": "ends", "purpose": "marketing", "on": "nothing", "unless": ["ping", "buy", "view"], "send": "a"},
+    {"metric": "other", "event": ["ping", "buy", "view"], "within": "1h"},
+    {"segment": "others", "when": 'metric.other.count >= 1 && now > timestamp("2026-01-05T06:00:00Z")'},
+]
+
+
+def beside(text: str) -> str:
+    """The rules of a text with others that hear every event and send nothing."""
+    return "\n---\n".join([text, *(orjson.dumps(each).decode() for each in UNRELATED)])
 
 
 def _definitions(draw: st.DrawFn) -> list[Node]:

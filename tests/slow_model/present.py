@@ -69,7 +69,7 @@ class Present:
     levels: dict[str, Standing] = field(default_factory=dict)
     segments: dict[str, bool] = field(default_factory=dict)
     """What each was when it was last asked."""
-    asked_ms: int = 0
+    asked_ms: dict[str, int] = field(default_factory=dict)
     """When that was."""
     slots_after: dict[str, int] = field(default_factory=dict)
     planned_ms: int | None = None
@@ -125,7 +125,7 @@ def roots(me: Present, event: Seen | None, at_ms: int | None = None, occurrence:
         "user": of_user,
         "score": lambda name: score(me, name, as_of_ms),
         "metric": lambda name: _metric(me, name, as_of_ms),
-        "segment": lambda name: me.segments[name],
+        "segment": lambda name: belongs_now(me, name, as_of_ms),
         "now": lambda _: datetime.fromtimestamp(as_of_ms / 1000, UTC),
     }
     if event is not None:
@@ -134,6 +134,18 @@ def roots(me: Present, event: Seen | None, at_ms: int | None = None, occurrence:
         facts = {"id": occurrence.id, "key": occurrence.key, "variant": occurrence.variant}
         readable["occurrence"] = facts.__getitem__
     return readable
+
+
+def belongs(me: Present, name: str, at_ms: int) -> bool:
+    """Whether the user is in a segment as of an instant."""
+    return is_true(me.book.segments[name], roots(me, None, at_ms))
+
+
+def belongs_now(me: Present, name: str, at_ms: int) -> bool:
+    """What a condition reads of a segment: one that names `now` says what it said when it was last asked."""
+    if name in me.segments and "now" in me.book.segments[name]:
+        return me.segments[name]
+    return belongs(me, name, at_ms)
 
 
 def is_true(text: str | None, given: Roots) -> bool:

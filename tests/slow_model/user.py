@@ -47,8 +47,6 @@ class SlowUser:
         me, self.position = self.me, position
         me.now_ms = now_ms
         me.book, me.paused = self.books(versions)
-        if any(name not in me.segments for name in me.book.segments):
-            crossings.ask_segments(me, now_ms)
 
     # time ------------------------------------------------------------------------------------------------------------
 
@@ -102,7 +100,7 @@ class SlowUser:
                 found.append((at_ms, 0, name, lambda name=name, at_ms=at_ms: self.cross(name, at_ms)))  # type: ignore[misc]
         changes_ms = crossings.segments_change_at(me, until_ms)
         if changes_ms is not None:
-            found.append((changes_ms, 1, "", lambda: crossings.ask_segments(me, changes_ms)))
+            found.append((changes_ms, 1, "", lambda: crossings.ask_segments_due(me, changes_ms)))
         moment = plans.next_moment(me)
         if moment is not None:
             found.append((moment.at_ms, 2, "", lambda: self.come(moment)))
@@ -156,14 +154,20 @@ class SlowUser:
     def profile(self, body: dict[str, Any]) -> None:
         me = self.me
         self.fire(me.now_ms - 1)
-        moved = body.get("zone") != me.past.zone()
+        crossings.meet(me, me.book.segments)
+        before, moved = me.past.profile(), body.get("zone") != me.past.zone()
         me.past.words.append(("profile", body))
         if moved and me.planned_ms is not None:
             plans.moved(me)
         if moved:
             crossings.moved(me)
         me.planned_ms = me.now_ms
-        begun = [journeys.begin(me, entry) for entry in crossings.ask_segments(me, me.now_ms)]
+        told = ("zone", "locale", "attributes")
+        changed = not before or any(body.get(name) != before.get(name) for name in told)
+        moving = crossings.profile_segments(me, changed=changed, moved=moved)
+        if moved:  # local midnights come by the new zone from now on
+            me.asked_ms.update(dict.fromkeys(me.segments, me.now_ms))
+        begun = [journeys.begin(me, entry) for entry in crossings.ask_segments(me, moving, me.now_ms)]
         self.run_now([*journeys.replan(me, moved=moved), *(each for each in begun if each is not None)])
 
     def outcome(self, body: dict[str, Any]) -> None:
@@ -194,7 +198,9 @@ class SlowUser:
         if event.time_ms > me.now_ms + AHEAD_MS:
             event = event._replace(time_ms=me.now_ms)
         self.fire(me.now_ms - 1, (crossings.fed_by(me, event), event.time_ms))
-        entries = [*crossings.feed(me, event), *crossings.ask_segments(me, me.now_ms, event)]
+        moving = crossings.fed_segments(me, event)
+        crossings.meet(me, moving)
+        entries = [*crossings.feed(me, event), *crossings.ask_segments(me, moving, me.now_ms, event)]
         journeys.end_what_it_ends(me, event)
         reach_goals(me, event)
         met = (rule for rule in me.book.ranked if any(matches(me, pattern, event) for pattern in rule.patterns))
