@@ -80,7 +80,8 @@ def test_users_do_not_affect_each_other(text: str, one: History, other: History)
 @unhurried
 @given(segment_rules(), histories)
 def test_other_rules_never_change_the_answer_of_a_segment(text: str, history: History) -> None:
-    assert played(beside(text), history).rows == played(text, history).rows
+    rows = [row for row in played(beside(text), history).rows if row[0] in ("k", "l")]
+    assert rows == played(text, history).rows
 
 
 @unhurried

@@ -345,8 +345,18 @@ def coincidences(draw: st.DrawFn) -> str:
 @st.composite
 def segment_rules(draw: st.DrawFn) -> str:
     """Segments of all kinds, with rules that begin where they are entered and left."""
-    documents = _definitions(draw)
+    documents = [draw(scores("s"))]
+    for name, within in (("m", "ever"), ("d", "1d")):
+        documents.append(draw(nodes(metric=st.just(name), event=types, where=maybe(wheres), within=st.just(within))))
+    texts = ["now - metric.m.last > hours(1)", "now - metric.m.first > hours(20)", "now >= timestamp(user.trial)"]
+    texts += [
+        "score.s < 0.5 && now > metric.m.last",
+        "metric.d.count >= 2",
+        "metric.d.count == 0 && metric.m.count > 0",
+    ]
+    texts += ["user.vip == true && now - metric.m.last > hours(1)", "score.s >= 0.6"]
     for name, segment in (("k", "q"), ("l", "r")):
+        documents.append({"segment": segment, "when": draw(st.sampled_from(texts))})
         sources = [{"enters": segment}, {"leaves": segment}]
         documents.append({"trigger": name, "purpose": "marketing", "on": sources, "send": "a"})
     return _file(documents)
