@@ -10,6 +10,7 @@ from schemas.events import Event
 from schemas.profiles import Profile
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
 from schemas.zones import zone_hint, zone_named
+from triggers import segments
 from triggers.cel_runtime import as_ms
 from triggers.diagnostics import counted, quoted
 from triggers.evaluator import PROFILE_WAIT_MS, Evaluator
@@ -93,6 +94,8 @@ class _Backtest:
             state.profiled = True
         elif user_id in self.profiles:
             self.evaluator.start(state, self.profiles[user_id], now_ms)
+        if state.profiled:
+            segments.meet(self.evaluator.turn(state, now_ms))
         if (planned := self.evaluator.plan(state, now_ms)) is not None:
             self.take(planned, now_ms)
         return state
@@ -135,14 +138,15 @@ def backtest(
     """Runs the rules over the events, and each user's timers up to the last event's time.
 
     `order`: by (time, id), or as `given`, where the clock stands at the latest time met so far. Users do not affect
-    each other, so one after the other is played, which keeps their states near. Schedules and dates begin things for
-    everybody with a profile, from the first event on. Without profiles everybody who has an event is taken to have an
-    empty one and to consent to everything, which the result's notes say. `progress` is called with the number of
-    events done, about every `every` events. `on_decision` sees each decision, by user; the result only counts them.
+    each other, so one after the other is played, which keeps their states near. Schedules, dates and segments begin
+    things for everybody with a profile, from the first event on. Without profiles everybody who has an event is taken
+    to have an empty one and to consent to everything, which the result's notes say. `progress` is called with the
+    number of events done, about every `every` events. `on_decision` sees each decision, by user; the result only counts
+    them.
     """
     run = _Backtest(Evaluator(rules, default_zone), profiles, on_decision)
     timelines = _timelines(events, order, run.result)
-    if run.evaluator.rules.clocks and timelines:
+    if timelines and (run.evaluator.rules.clocks or run.evaluator.rules.movers):
         timelines |= {user_id: [] for user_id in profiles or () if user_id not in timelines}
     done = reported = 0
     for user_id, timeline in timelines.items():

@@ -86,12 +86,14 @@ class Evaluator:
         case 21)."""
         turn = self.turn(state, now_ms)
         self._fire(turn, now_ms, inclusive=False)
-        self._meet(turn)
-        moved = profile.zone != state.user.zone
+        self._forget(state)
+        segments.meet(turn)
+        before, known = state.user, state.profiled
+        moved = profile.zone != before.zone
         _take_profile(state, profile)
         if profile.zone and turn.zone_given() is None:
             turn.count("unknown_zone")
-        begun = self._move(turn, segments.at_profile(turn))
+        begun = self._move(turn, segments.at_profile(turn, changed=not known or state.user != before, moved=moved))
         planning.plan(turn, moved=moved)
         if moved:
             levels.plan_calendar(turn)
@@ -165,7 +167,7 @@ class Evaluator:
         state = turn.state
         if state.running or state.levels or state.segments or state.planned_by != self.rules.clockwork:
             self._fire(turn, turn.now_ms, inclusive=False, fed=levels.fed(route, event), event_ms=event.time_ms)
-        self._meet(turn)
+        self._forget(state)
         entries = _update(turn, route, event)
         if state.running:
             journeys.unless(turn, event)
@@ -178,12 +180,10 @@ class Evaluator:
             self._run(turn, begun)
         return True
 
-    def _meet(self, turn: Turn) -> None:
-        """Forgets the metrics and segments that the rules no longer have, and asks the segments that are new."""
-        state, rules = turn.state, self.rules
-        if not all(map(rules.keeps, state.windows)):
-            state.windows = {key: window for key, window in state.windows.items() if rules.keeps(key)}
-        segments.meet(turn)
+    def _forget(self, state: UserState) -> None:
+        """Forgets the metrics that the rules no longer have."""
+        if not all(map(self.rules.keeps, state.windows)):
+            state.windows = {key: window for key, window in state.windows.items() if self.rules.keeps(key)}
 
     def _move(self, turn: Turn, entries: list[segments.Move]) -> list[Occurrence]:
         """Begins what crossings and segments begin."""
@@ -310,12 +310,13 @@ def _update(turn: Turn, route: Route, event: StoredEvent) -> list[segments.Move]
     """Scores, metrics and segments, then the crossings of windows, which may read those; what they begin."""
     risen: list[levels.Rise] = []
     moves: list[segments.Move] = []
-    if route.metrics:
-        metrics.feed(turn, route, event)
+    before = segments.unmet(turn, route) if route.segments else {}
+    fed = metrics.feed(turn, route, event) if route.metrics else []
     if route.additions:
-        risen += levels.feed_scores(turn, route, event)
-    if route.segments or turn.state.segments:
-        moves = segments.at_event(turn, route, event)
+        risen, scores = levels.feed_scores(turn, route, event)
+        fed += scores
+    if route.segments and fed:
+        moves = segments.at_event(turn, route, event, frozenset(fed), before)
     if route.crossings:
         risen += levels.feed_windows(turn, route, event)
     return [*((rule.trigger, entry) for rule, entry in risen), *moves]

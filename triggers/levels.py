@@ -32,12 +32,13 @@ Rise = tuple[LevelRule, StoredEvent]
 """A rising crossing that an event made, and the event that stands for it."""
 
 
-def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
-    """Adds what the event adds to scores; returns the rising crossings that it made.
+def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> tuple[list[Rise], list[str]]:
+    """Adds what the event adds to scores; returns the rising crossings that it made, and the scores as `score/NAME`.
 
     Several additions to one score count in the order written. Falling crossings become timers.
     """
     risen: list[Rise] = []
+    fed: list[str] = []
     context = turn.context(event, None, turn.now_ms)
     for score, addition in route.additions:
         where = f"score/{score.name}"
@@ -59,10 +60,11 @@ def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
             before = score.curve.read(known, event.time_ms - passed)
         score.curve.add(known, min(points, MAX_SCORE), event.time_ms, score.ceiling)
         known.last_event = event.id
+        fed.append(where)
         if rules:
             entry = StoredEvent(event.id, RISEN, known.at, "", {})
             risen += [(rule, entry) for rule in rules if _moved(turn, rule, before, known.value, event.time_ms, passed)]
-    return risen
+    return risen, fed
 
 
 def feed_windows(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:

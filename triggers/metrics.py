@@ -8,13 +8,16 @@ from triggers.turn import Turn
 from triggers.windows import MAX_AMOUNT, WindowState, value_text
 
 
-def feed(turn: Turn, route: Route, event: StoredEvent) -> None:
-    """Adds the event to every metric that counts it."""
+def feed(turn: Turn, route: Route, event: StoredEvent) -> list[str]:
+    """Adds the event to every metric that counts it; their names as `metric/NAME`."""
+    fed = []
     context = turn.context(event, None, turn.now_ms)
     for counted in route.metrics:
         found = measured(turn, counted, f"metric/{counted.metric.name}", context)
         if found is not None:
             counted.tally.add(kept(turn, counted), event.time_ms, *found)
+            fed.append(f"metric/{counted.metric.name}")
+    return fed
 
 
 def kept(turn: Turn, counted: Counted) -> WindowState:

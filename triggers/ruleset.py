@@ -119,7 +119,8 @@ class RuleSet:
         """The segments by the keys that a state keeps them by."""
         self.roster = digest(sorted(self.memberships), 4) if self.memberships else ""
         """A name for these segments: one who was asked them all under it was asked none that is new here."""
-        self.ranks = {key: rank for rank, key in enumerate(self.memberships)}
+        self.feeds = {key: _feeds(segment) for key, segment in self.memberships.items()}
+        """By a segment's key, what adds to it: `score/NAME` and `metric/NAME`."""
         self.policies = {policy.name: policy for policy in policies}
         self.warnings = warnings
         self.written = {trigger.name: trigger for trigger in triggers}
@@ -203,7 +204,7 @@ class RuleSet:
             for name in counted.metric.pattern.types:
                 self._route(name, counted.metric.pattern).metrics.append(counted)
         for route in self.routes.values():
-            route.segments = [segment for segment in self.segments.values() if _may_move(route, segment)]
+            route.segments = [s for s in self.segments.values() if not self.feeds[s.key].isdisjoint(_adds(route))]
 
     def _index_trigger(self, trigger: Trigger) -> None:
         for number, source in enumerate(trigger.sources):
@@ -275,13 +276,16 @@ def _counted(metric: Metric, name: str, slack_ms: int) -> Counted:
     return Counted(key, metric, Tally(metric.window, slack_ms, sums, tells, EXACT if metric.window else EXACT_EVER))
 
 
-def _may_move(route: Route, segment: Segment) -> bool:
-    """Whether an event can change what the segment says; one that names `now` is asked at each."""
+def _adds(route: Route) -> set[str]:
+    """The scores and metrics to which an event may add."""
+    scores = {f"score/{score.name}" for score, _ in route.additions}
+    return scores | {f"metric/{counted.metric.name}" for counted in route.metrics}
+
+
+def _feeds(segment: Segment) -> frozenset[str]:
+    """The scores and metrics that the segment reads."""
     code = segment.when.code
-    scores = {score.name for score, _ in route.additions}
-    metrics = {counted.metric.name for counted in route.metrics}
-    fed = not scores.isdisjoint(code.scores) or not metrics.isdisjoint(name for name, _ in code.metrics)
-    return fed or "now" in code.roots
+    return frozenset({*(f"score/{name}" for name in code.scores), *(f"metric/{name}" for name, _ in code.metrics)})
 
 
 def _obeying(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:

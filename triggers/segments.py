@@ -1,22 +1,27 @@
 """Segments: whether a user is in each, and the instants at which that may change by time alone.
 
-A segment is asked again after every event that can move it, at every profile change, and when its timer is due. The
-timer is the first instant at which anything that its condition reads can change by itself:
+A segment depends on what it reads and on nothing else, whatever other rules hear (settled case 24). It is asked again
+after an event that adds to a score or a metric that it reads, after a changed profile where it reads the user or a
+calendar metric counts other days now, and when its timer is due. The timer is the first instant at which anything that
+its condition reads can change by itself:
 
 - a metric, when the next event leaves its window, at the end of the local day, week or month where that is calendar;
 - a score, when it falls below a line that the condition compares it with: the loader refuses every other use of one;
 - `now`, at each local midnight, as the language says.
 
-So a segment that does not name `now` changes at the exact millisecond. Nothing is kept of a user whom no rule knows:
-a segment is first asked at the next event or profile change, before it counts, and what it says then moves nothing
-(settled case 19). Nor is anything kept of a segment that the user is not in and that time does not move. So where
-the set of segments changes, all others are asked anew, which finds those that were asked before as they were.
+So a segment that does not name `now` changes at the exact millisecond. It is first asked before the first event that
+feeds it, or before the first profile, and what it says then moves nothing (settled case 19). Nothing is kept of a
+segment that the user is not in and that time does not move: before a profile, or where the set of segments changed,
+such a segment is asked once more before an event feeds it, which finds it as it was.
 """
+
+from collections.abc import Mapping
 
 from triggers.cel_runtime import as_time
 from triggers.localtime import calendar_window
 from triggers.rule import Segment, Trigger
 from triggers.ruleset import Route
+from triggers.shapes import Calendar
 from triggers.state import Membership, StoredEvent
 from triggers.turn import Turn
 
@@ -38,20 +43,44 @@ def meet(turn: Turn) -> None:
     state.met_by = rules.roster
 
 
-def at_event(turn: Turn, route: Route, event: StoredEvent) -> list[Move]:
-    """Asks the segments that an event can move, and those that time moves at this very instant."""
-    segments, rules = route.segments, turn.rules
-    due = [key for key, each in turn.state.segments.items() if each.due is not None and each.due <= turn.now_ms]
-    if due:
-        asked = {*due, *(segment.key for segment in segments)}
-        segments = [rules.memberships[key] for key in sorted(asked, key=rules.ranks.__getitem__)]
-    return [move for segment in segments for move in _ask(turn, segment, event.id, event.time_ms)]
+def unmet(turn: Turn, route: Route) -> dict[str, bool]:
+    """What the segments that an event may feed say before it, where they may never have been asked; by their keys."""
+    if turn.state.met_by == turn.rules.roster:
+        return {}
+    known = turn.state.segments
+    return {each.key: turn.ask_segment(each, turn.now_ms) for each in route.segments if each.key not in known}
 
 
-def at_profile(turn: Turn) -> list[Move]:
-    """Asks every segment after a change of the profile."""
-    segments = turn.rules.segments.values()
-    return [move for segment in segments for move in _ask(turn, segment, None, turn.now_ms)]
+def at_event(
+    turn: Turn, route: Route, event: StoredEvent, fed: frozenset[str], before: Mapping[str, bool]
+) -> list[Move]:
+    """Asks the segments that read a score or a metric, by name in `fed`, to which the event has added.
+
+    `before` is what `unmet` said before it.
+    """
+    asked = [segment for segment in route.segments if not fed.isdisjoint(turn.rules.feeds[segment.key])]
+    return [
+        move
+        for segment in asked
+        for move in _ask(turn, segment, event.id, event.time_ms, before.get(segment.key, False))
+    ]
+
+
+def at_profile(turn: Turn, *, changed: bool, moved: bool) -> list[Move]:
+    """Asks the segments that read the user after a `changed` profile, and where the zone `moved` those over calendar
+    windows; the timers of the others follow the new zone."""
+    moves: list[Move] = []
+    for segment in turn.rules.segments.values():
+        if (changed and "user" in segment.when.code.roots) or (moved and _by_calendar(turn, segment)):
+            moves += _ask(turn, segment, None, turn.now_ms)
+        elif moved and (known := turn.state.segments.get(segment.key)) is not None:
+            _note(turn, segment, known.inside)
+    return moves
+
+
+def _by_calendar(turn: Turn, segment: Segment) -> bool:
+    metrics = (turn.rules.metrics[name].metric for name, _ in segment.when.code.metrics)
+    return any(isinstance(metric.window, Calendar) for metric in metrics)
 
 
 def fall_due(turn: Turn, key: str) -> list[Move]:
@@ -64,10 +93,13 @@ def fall_due(turn: Turn, key: str) -> list[Move]:
     return _ask(turn.as_of(due), segment, None, due)
 
 
-def _ask(turn: Turn, segment: Segment, event_id: str | None, at: int) -> list[Move]:
-    """Asks as of the clock; `at` is the instant of what moved it, which also names it where no event did."""
+def _ask(turn: Turn, segment: Segment, event_id: str | None, at: int, before: bool = False) -> list[Move]:
+    """Asks as of the clock; `at` is the instant of what moved it, which also names it where no event did.
+
+    `before` is what it said before, where nothing is kept of it.
+    """
     known = turn.state.segments.get(segment.key)
-    before, inside = known is not None and known.inside, turn.ask_segment(segment, turn.now_ms, tell=True)
+    before, inside = known.inside if known is not None else before, turn.ask_segment(segment, turn.now_ms, tell=True)
     _note(turn, segment, inside)
     if inside is before:
         return []

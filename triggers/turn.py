@@ -145,14 +145,16 @@ class Turn:
         return tally.read(known, field, tally.since(at_ms, self.zone()), at_ms if at_ms < self.now_ms else None)
 
     def inside(self, name: str, at_ms: int) -> bool:
-        """Whether the user is in a segment: by what was last asked, or asked now for an instant before the clock."""
+        """Whether the user is in a segment. One that names `now` is what it was when it was last asked; any other is
+        asked for an instant before the clock, and where its timer is due but has not fired."""
         segment = self.rules.segments[name]
-        if at_ms >= self.now_ms:
-            known = self.state.segments.get(segment.key)
-            if known is not None:
+        known = self.state.segments.get(segment.key)
+        if known is not None:
+            pending = known.due is not None and known.due <= at_ms
+            if "now" in segment.when.code.roots or (at_ms >= self.now_ms and not pending):
                 return known.inside
-            if self.state.met_by == self.rules.roster:
-                return False
+        elif at_ms >= self.now_ms and self.state.met_by == self.rules.roster:
+            return False
         return self.ask_segment(segment, at_ms)
 
     def ask_segment(self, segment: Segment, at_ms: int, *, tell: bool = False) -> bool:

@@ -477,3 +477,55 @@ def test_23_a_segment_sees_no_dip_either() -> None:
         metric + LEVEL % "enters: keen" + "---\n" + (LEVEL % "leaves: keen").replace("trigger: t", "trigger: l")
     )
     assert [(at, name) for at, name, _ in world.sent] == [("2026-01-06 02:00:00", "t"), ("2026-01-11 02:00:00", "l")]
+
+
+LAPSED = """
+metric: orders
+event: ordered
+within: ever
+---
+segment: lapsed
+when: metric.orders.count > 0 && now - metric.orders.last > days(10)
+---
+trigger: t
+purpose: marketing
+on: {enters: lapsed}
+send: a
+"""
+OTHERS = [
+    "---\ntrigger: other\npurpose: marketing\nmode: off\non: ping\nsend: a\n",
+    "---\ntrigger: other\npurpose: marketing\non: nothing\nunless: ping\nsend: a\n",
+    "---\nmetric: pings\nevent: ping\nwithin: 1d\n---\nsegment: keen\nwhen: metric.pings.count >= 1\n",
+    "---\ntrigger: other\npurpose: marketing\nmode: off\non: {event: ordered, where: event.n == 2}\nsend: a\n",
+]
+
+
+@pytest.mark.parametrize("other", ["", *OTHERS])
+def test_24_a_segment_over_now_is_entered_at_midnight_whatever_other_rules_hear(other: str) -> None:
+    text = LAPSED.replace("event: ordered", "event: ordered\nwhere: event.n == 1") + other
+    world = World(text)
+    world.event("2026-02-25 12:00", "ordered", n=1)
+    world.event("2026-03-07 15:00", "ping", n=2)
+    world.event("2026-03-07 16:00", "ordered", n=2)
+    world.profile("2026-03-07 17:00", plan="team")
+    world.until("2026-03-10 00:00")
+    assert world.sent == [("2026-03-08 00:00:00", "t", "a")]
+    assert [each.occurrence for each in world.commands] == ['["2026-03-08T00:00:00+00:00"]']
+
+
+def test_24_an_event_that_only_others_hear_at_the_very_midnight_does_not_name_the_move() -> None:
+    world = World(LAPSED + OTHERS[0])
+    world.event("2026-02-25 12:00", "ordered")
+    world.event("2026-03-08 00:00", "ping")
+    world.until("2026-03-10 00:00")
+    assert [each.occurrence for each in world.commands] == ['["2026-03-08T00:00:00+00:00"]']
+
+
+def test_24_the_same_profile_again_moves_no_segment_and_a_changed_one_those_that_read_the_user() -> None:
+    text = LAPSED.replace("days(10)", "days(10) && user.vip == true")
+    world = World(text, vip=True)
+    world.event("2026-02-25 12:00", "ordered")
+    world.profile("2026-03-07 15:00", vip=True)
+    assert world.decisions == []
+    world.profile("2026-03-07 16:00", vip=True, plan="team")
+    assert [at for at, *_ in world.sent] == ["2026-03-07 16:00:00"]
