@@ -47,7 +47,7 @@ class CaseMails:
             compose(_mail(sent, content))
         except TemplateError as error:
             line = file.text.count("\n", 0, error.index) + 1
-            return f"{file.path}:{line}: {_words(error)}"
+            return f"{file.path}:{line}: {fault_words(error)}"
         except HeaderError as error:
             return f"{file.path}: {error}"
         return ""
@@ -71,12 +71,13 @@ def _mail(sent: Sent, content: Content) -> Mail:
     )
 
 
-def _words(error: TemplateError) -> str:
+def fault_words(error: TemplateError, user: str = "the case's `user`") -> str:
+    """Why a mail cannot be made, and what gives it what it lacks; `user` is what gives a user's attributes."""
     if error.detail.partition(".")[0] == "event":
         return f"{quoted(error.detail)} is not there: a template sees the rule's `data` and `user`, and not the event"
     if error.reason is DeliveryReason.UNDEFINED:
-        gives = "the case's `user`" if error.detail.startswith("user.") else "the rule's `data`"
-        return f"{quoted(error.detail)} is missing; {gives} can give it, or the template a `default`"
+        gives = user if error.detail.startswith("user.") else "the rule's `data`"
+        return f"{quoted(error.detail)} is missing or blank; {gives} can give it, or the template a `default`"
     if error.reason is DeliveryReason.RENDER_LIMIT:
         return f"this takes more than a mail may ({error.detail})"
     return f"this cannot be rendered ({error.detail})"

@@ -6,6 +6,9 @@ Sample data comes from the rules beside the template: from the first of their ca
 import asyncio
 import sys
 import uuid
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from infra.apply import read_folder
+from infra.case_mails import fault_words
 from infra.environment import Environment
 from infra.rule_files import NothingFound
 from infra.running import make_dkim_key
@@ -27,7 +31,7 @@ from senders.carrier import Carrier
 from senders.dkim import Signer, load_key
 from senders.mailing import Mailing, content_of
 from senders.pipeline import Recipient
-from senders.render import Content, Template, parse_template
+from senders.render import Content, Template, TemplateError, parse_template
 from senders.replies import Verdict
 from senders.settings import SenderSettings
 from senders.smtp import Relay, Unreachable
@@ -51,13 +55,28 @@ class Sample:
 
 
 def read_template(file: Path) -> Template:
-    """The template in a file; raises TemplateError with its fault, FileNotFoundError where there is none."""
+    """The template in a file; raises CannotPreview with its fault, FileNotFoundError where there is none."""
+    with _faults_of(file):
+        return parse_template(file.stem, _text(file))
+
+
+def _text(file: Path) -> str:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such template; name its file, as in mine/templates/welcome.liquid")
     try:
-        return parse_template(file.stem, file.read_text(encoding="utf-8"))
+        return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise CannotPreview(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+
+
+@contextmanager
+def _faults_of(file: Path) -> Iterator[None]:
+    """Within, a fault of the template raises CannotPreview with its line."""
+    try:
+        yield
+    except TemplateError as error:
+        line = _text(file).count("\n", 0, error.index) + 1
+        raise CannotPreview(f"{file}:{line}: {fault_words(error, '--user')}") from None
 
 
 def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
@@ -113,7 +132,8 @@ def _object(file: Path) -> dict[str, Any]:
     if str(file) != "-" and not file.is_file():
         raise FileNotFoundError(f"{file}: no such file")
     try:
-        found = parse_json(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        found = parse_json(raw.removeprefix(BOM_UTF8))
     except DecodeError as error:
         not_json = "not JSON: " if error.cause is DeadLetterCause.NOT_JSON else ""
         raise CannotPreview(f"{file}: {not_json}{error}") from None
@@ -122,9 +142,11 @@ def _object(file: Path) -> dict[str, Any]:
     return found
 
 
-def render(template: Template, sample: Sample) -> Content:
-    """The mail's content; raises TemplateError, naming the variable that is missing."""
-    return content_of(template, sample.data, sample.user.user_id, sample.user, datetime.now(UTC))
+def render(file: Path, sample: Sample) -> Content:
+    """The content of the mail of the template in a file; raises CannotPreview with the place of what is missing."""
+    template = read_template(file)
+    with _faults_of(file):
+        return content_of(template, sample.data, sample.user.user_id, sample.user, datetime.now(UTC))
 
 
 def show(console: Console, content: Content, sample: Sample) -> None:
@@ -162,7 +184,8 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     signer = Signer(settings.dkim_domain, settings.dkim_selector, load_key(settings.dkim_key))
     now = datetime.now(UTC)
     command = _command(template, sample, now)
-    mail = Mailing(signer, settings.sender).make(command, to, sample.user, compiled, now)
+    with _faults_of(template):
+        mail = Mailing(signer, settings.sender).make(command, to, sample.user, compiled, now)
     relay = Relay.of(settings)
     try:
         return relay.place, asyncio.run(_deliver(relay, settings.sender.address, to, mail))
@@ -185,7 +208,7 @@ def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
         step="send-test",
         user_id=sample.user.user_id,
         template=template.stem,
-        template_hash=text_hash(template.read_text(encoding="utf-8")),
+        template_hash=text_hash(_text(template)),
         purpose=TRANSACTIONAL,
         data=sample.data,
         decided_at=now,

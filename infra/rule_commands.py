@@ -208,9 +208,8 @@ def preview(
     """
     from infra import preview as previewing
 
-    compiled = previewing.read_template(template)
     sample = previewing.sample_for(template, user, data)
-    content = previewing.render(compiled, sample)
+    content = previewing.render(template, sample)
     if as_json:
         print_json(previewing.as_json(content))
     else:

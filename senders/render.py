@@ -70,14 +70,15 @@ class Template:
             names = without_blanks({"now": now, "today": now.date(), **data, "user": user}) | {NOW: now}
         except RecursionError:
             raise TemplateError(DeliveryReason.RENDER_LIMIT, "data nested too deeply") from None
-        html = self.parts["HTML part"].render(names)
-        if preheader := self._optional("preheader", names):
-            html = _with_preheader(html, preheader)
         subject = self.parts["subject"]
         shown = one_line(subject.render(names))
         if not shown:
             raise TemplateError(DeliveryReason.HEADER, "Subject: blank with this data", subject.offset)
         sender, reply_to = (self._mailbox(key, names) for key in MAILBOXES)
+        preheader = self._optional("preheader", names)
+        html = self.parts["HTML part"].render(names)
+        if preheader:
+            html = _with_preheader(html, preheader)
         return Content(sender, reply_to, shown, html, self.parts["text part"].render(names))
 
     def _optional(self, name: str, names: dict[str, Any]) -> str:
@@ -135,6 +136,8 @@ class Part:
             at = error.token.start_index if error.token else 0
             at = at if at >= 0 else len(self.source)
             raise self._fault(_first_line(error), at) from None
+        except RecursionError:
+            raise self._fault("nested too deeply", 0) from None
 
     def analysis(self) -> TemplateAnalysis:
         """What the part uses; raises TemplateError also where it wants another template, or an unknown filter."""
@@ -143,6 +146,8 @@ class Part:
             found = template.analyze()
         except LiquidError:  # only another template that it names can fail here: there is nowhere to take one from
             raise self._fault("a template cannot include another", 0) from None
+        except RecursionError:
+            raise self._fault("nested too deeply", 0) from None
         for filter_name, spans in found.filters.items():
             if filter_name not in template.env.filters:
                 close = difflib.get_close_matches(filter_name, template.env.filters, n=1)

@@ -39,8 +39,9 @@ class SenderSettings(BaseSettings):
     idle_connection_s: PositiveFloat = 30.0
 
     mail_from: Line = "Ebbtide <mail@ebbtide.example>"
-    unsubscribe_url: Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$")] | None = None
-    """Where one click unsubscribes (RFC 8058), with `{command_id}` in it. Without it the two headers are left out."""
+    unsubscribe_url: Annotated[str, StringConstraints(pattern=r"^https://[!-~]+$", max_length=900)] | None = None
+    """Where one click unsubscribes (RFC 8058), with `{command_id}` in it, on one line of at most 998 (RFC 5322, 2.1.1).
+    Without it the two headers are left out."""
     dkim_domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}$")] = "ebbtide.example"
     dkim_selector: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,63}$")] = "demo"
     dkim_key: Path = Path(".local/dkim.pem")

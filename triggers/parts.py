@@ -4,7 +4,10 @@ from collections.abc import Collection
 from datetime import date, time
 from typing import cast
 
+from schemas.addresses import plain_address
 from triggers import language, reader, shapes
+from triggers.cel_syntax import parse
+from triggers.cel_tree import Literal
 from triggers.cel_types import ROOTS
 from triggers.conditions import Condition
 from triggers.diagnostics import Problem, Report, quoted
@@ -219,7 +222,14 @@ class Parts:
         return template
 
     def _address(self, node: Node) -> Condition | None:
-        return self.expressions.compile(node, "to", "text", ROOTS)
+        condition = self.expressions.compile(node, "to", "text", ROOTS)
+        tree = parse(condition.text) if condition is not None else None
+        if isinstance(tree, Literal) and isinstance(tree.value, str):
+            try:
+                plain_address(tree.value)
+            except ValueError as error:
+                raise Problem(node.index, "invalid-value", f"no mail can be sent `to` this: {error}") from None
+        return condition
 
     def _data(self, node: Node) -> tuple[tuple[str, Condition], ...]:
         items = reader.mapping_items(node, "data")

@@ -82,7 +82,31 @@ def test_html_is_written_and_json_has_all_parts(template: Path, tmp_path: Path) 
 
 def test_without_rules_the_missing_variable_is_named(template: Path, tmp_path: Path) -> None:
     (tmp_path / "rule.yaml").unlink()
-    assert "undefined: total" in str(run("preview", template).exception)
+    told = f"{template}:2: `total` is missing or blank; the rule's `data` can give it, or the template a `default`"
+    assert str(run("preview", template).exception) == told
+    assert str(run("send-test", template, "--to", "a@mail.example").exception) == told
+
+
+@pytest.mark.parametrize("user", ['{"name": ""}', '{"name": null}', '{"name": " "}', "{}"])
+def test_a_blank_name_is_as_missing(user: str, template: Path) -> None:
+    body = "---\nsubject: 'Good news{% if user.name %}, {{ user.name }}{% endif %}'\n---\nx\n--- text ---\nx\n"
+    template.write_text(body)
+    assert "Subject:  Good news\n" in run("preview", template, "--user", "-", stdin=user).stdout
+    template.write_text(body.replace("if user.name", "if true"))
+    told = f"{template}:2: `user.name` is missing or blank; --user can give it, or the template a `default`"
+    assert str(run("preview", template, "--user", "-", stdin=user).exception) == told
+
+
+def test_a_fault_of_the_template_is_told_with_its_line(template: Path) -> None:
+    template.write_text("---\nsubject: x\nfrom: nobody\n---\nx\n--- text ---\nx\n")
+    told = f"{template}:3: this cannot be rendered (thanks: front matter: From: not a plain mail address)"
+    assert str(run("preview", template).exception) == told
+
+
+def test_files_with_a_byte_order_mark_are_read(template: Path) -> None:
+    template.write_text("\ufeff" + template.read_text())
+    done = run("preview", template, "--data", "-", stdin='\ufeff{"total": 3}')
+    assert "Subject:  $3.00 for" in done.stdout
 
 
 @pytest.mark.parametrize(
