@@ -26,16 +26,16 @@ def problems(data: Any, raw: bytes) -> dict[str, str]:
     if not may_hold_nul(raw) and raw.count(b"[") + raw.count(b"{") <= DEEPEST:
         return {}
     if not isinstance(data, dict):
-        problem = _problem(data, 1)
+        problem = problem_of(data, 1)
         return {"record": problem} if problem else {}
-    found = {name: problem for name, value in data.items() if (problem := _problem(value, 2))}
+    found = {name: problem for name, value in data.items() if (problem := problem_of(value, 2))}
     if any("\0" in name for name in data):
         found = {name: problem for name, problem in found.items() if "\0" not in name} | {"record": HAS_NUL}
     return found
 
 
-def _problem(value: Any, level: int) -> str | None:
-    """What is wrong with a value that stands at a level of nesting; without recursion, for it may be deep."""
+def problem_of(value: Any, level: int) -> str | None:
+    """Why a JSON value that stands at a level of nesting cannot be kept; None where it can. It may be of any depth."""
     waiting = [(value, level)]
     while waiting:
         value, level = waiting.pop()

@@ -30,9 +30,10 @@ _INSTANT, _BOOL = TypeAdapter[datetime](Instant), TypeAdapter(bool)
 
 @dataclass(frozen=True, slots=True)
 class ProfileRemoval:
-    """A record without value: the end of its user."""
+    """A record without value: the end of its user. `at` is when it was appended, where the reader says that."""
 
     user_id: str
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

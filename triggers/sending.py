@@ -3,6 +3,7 @@
 from typing import Any
 
 from schemas.addresses import plain_address
+from schemas.bounds import problem_of
 from schemas.commands import command_id
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers import gates
@@ -41,6 +42,8 @@ def send(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, pause
     return True
 
 
+_LEVEL_OF_DATA = 3
+"""A field of the data stands in the command's object, in its `data`."""
 _Filled = tuple[dict[str, Any], str | None]
 
 
@@ -56,13 +59,20 @@ def _fill(asking: gates.Asking) -> _Filled | None:
         to = None if step.to is None else _address(step.to.string(context))
         for field, expression in step.data:
             place = f"data.{field}"
-            data[field] = expression.value(context)
+            data[field] = _keepable(expression.value(context))
     except EvaluationError as error:
         asking.turn.problem(asking.trigger.name, place, error)
         verdict.outcome, verdict.reason = DecisionOutcome.DROP, Reason.INVALID_DATA
         verdict.inputs["path"] = place
         return None
     return data, to
+
+
+def _keepable(value: Any) -> Any:
+    """The value, where delivery can keep it: an expression may nest what an event brought, or write U+0000."""
+    if (problem := problem_of(value, _LEVEL_OF_DATA)) is not None:
+        raise EvaluationError(problem)
+    return value
 
 
 def _address(text: str) -> str:
