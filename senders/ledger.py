@@ -7,7 +7,7 @@ nothing. Changes come in batches, and each may be made twice with the same resul
     admitted -> expired | suppressed | failed
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from schemas.commands import SendCommand
 from schemas.outcomes import Outcome, Reply, outcome_id
-from schemas.vocabulary import DeliveryReason, LedgerState, OutcomeKind
+from schemas.vocabulary import DeliveryReason, LedgerState, OutcomeKind, SuppressionReason
 
 KEPT = timedelta(days=35)
 """Longer than any topic that can be replayed, so that a command replayed is always known."""
@@ -104,6 +104,24 @@ def admit(connection: Connection[Any], admissions: Sequence[Admission], at: date
         },
     )
     return cursor.rowcount
+
+
+def withhold(connection: Connection[Any], removed: Mapping[str, datetime]) -> None:
+    """End what waits for users who were removed, each as of an instant: also what would go to an address of the rule's.
+    Of what was decided later nothing changes."""
+    connection.execute(
+        """UPDATE ledger SET state = %s, reason = %s, state_at = now(), next_attempt_at = NULL, unannounced = true
+           FROM unnest(%s::text[], %s::timestamptz[]) AS gone (user_id, at)
+           WHERE ledger.user_id = gone.user_id AND ledger.state = ANY(%s)
+               AND (ledger.command ->> 'decided_at')::timestamptz <= gone.at""",
+        [
+            LedgerState.SUPPRESSED,
+            SuppressionReason.NO_RECIPIENT,
+            list(removed),
+            list(removed.values()),
+            [LedgerState.ADMITTED, LedgerState.DEFERRED],
+        ],
+    )
 
 
 async def due(

@@ -28,6 +28,7 @@ from schemas.profile_records import ProfileRecord, ProfileRemoval, UnreadablePro
 from schemas.profiles import Profile
 from schemas.topics import OUTCOMES
 from schemas.vocabulary import DeadLetterCause, OutcomeKind
+from senders import ledger
 from senders.database import Database
 from senders.pipeline import EVERY_PURPOSE
 from senders.readers import BatchReader
@@ -88,6 +89,8 @@ class RecipientsFeed(BatchReader[Item]):
         said = read_profile(record.key(), record.value(), partition, self._partitions)
         if isinstance(said, UnreadableProfile):
             self.dead_letters.put(record, said.error.cause, said.error.detail)
+        if isinstance(said, ProfileRemoval):
+            return ProfileRemoval(said.user_id, _appended_at(record))
         return said
 
     def write(self, connection: Connection[Any], items: Sequence[Item]) -> None:
@@ -210,15 +213,19 @@ def _name_of(failure: KafkaException | TimeoutError) -> str:
 def _withholding(record: Message, partitions: int) -> Outcome | None:
     """The outcome if it withholds mail, by its kind or because it is hard; also where the rest of it cannot be read,
     which the recorder reports."""
-    at = datetime.fromtimestamp(record.timestamp()[1] / 1000, UTC)
     try:
-        said = read_outcome(record.key(), record.value(), record.partition() or 0, partitions, at)
+        place = (record.partition() or 0, partitions)
+        said = read_outcome(record.key(), record.value(), *place, _appended_at(record))
     except codec.DecodeError:
         return None
     outcome = said.outcome
     if outcome.kind not in MAY_WITHHOLD:
         return None
     return outcome if outcome.kind in WITHHOLDING or outcome.is_hard else None
+
+
+def _appended_at(record: Message) -> datetime:
+    return datetime.fromtimestamp(record.timestamp()[1] / 1000, UTC)
 
 
 def keep_profiles(connection: Connection[Any], records: Sequence[ProfileRecord]) -> None:
@@ -235,6 +242,8 @@ def keep_profiles(connection: Connection[Any], records: Sequence[ProfileRecord])
             unreadable.pop(record.user_id, None)
     _keep(connection, [profile for profile in last.values() if profile])
     _remove(connection, [user_id for user_id, profile in last.items() if profile is None])
+    removed = [record for record in records if isinstance(record, ProfileRemoval)]
+    ledger.withhold(connection, {record.user_id: record.at for record in removed if record.at is not None})
     _withdraw(connection, [(user_id, record) for user_id, several in unreadable.items() for record in several])
 
 

@@ -162,3 +162,23 @@ def test_a_no_is_heard_of_an_outcome_that_cannot_be_read_whole(
     asked = "SELECT scope FROM suppressions WHERE command_id = %s"
     assert wait_until(lambda: delivery.rows(asked, command.id), "a suppression") == [(scope,)]
     assert answer(delivery, user, template)[:2] == (LedgerState.SUPPRESSED, "suppressed")
+
+
+def test_what_waits_for_a_removed_user_ends_also_where_the_rule_wrote_the_address(delivery: Harbour) -> None:
+    user = delivery.publish_user()
+    waiting = a_command(user, "0" * 32, purpose=TRANSACTIONAL, to="other@example.net")  # of a template that never comes
+    delivery.publish(COMMANDS.name, user, waiting)
+    delivery.wait_for(waiting, LedgerState.ADMITTED)
+    published(delivery, user, None)
+    delivery.wait_for(waiting, LedgerState.SUPPRESSED)
+    asked = "SELECT reason, next_attempt_at, unannounced FROM ledger WHERE command_id = %s"
+    wait_until(lambda: delivery.rows(asked, waiting.id) == [("no_recipient", None, False)], "the outcome")
+    assert delivery.rows("SELECT 1 FROM recipients WHERE user_id = %s", user) == []
+
+
+def test_what_is_decided_after_the_removal_of_a_user_is_another_users(delivery: Harbour, template: str) -> None:
+    user = delivery.publish_user()
+    published(delivery, user, None)
+    wait_until(lambda: not delivery.rows("SELECT 1 FROM recipients WHERE user_id = %s", user), "the removal")
+    state, _, mails = answer(delivery, user, template, purpose=TRANSACTIONAL, to="other@example.net")
+    assert (state, mails) == (LedgerState.ACCEPTED, ["other@example.net"])
