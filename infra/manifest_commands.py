@@ -37,21 +37,26 @@ def rules(
     """
     if context.invoked_subcommand is not None:
         return
+    from infra.control import switches
     from infra.rule_changes import items
     from infra.rule_log import read_rules
 
-    log = read_rules(Environment.of(instance).kafka)
+    kafka = Environment.of(instance).kafka
+    log = read_rules(kafka)
     if name is not None:
         log.require_set(name, log.files())
+    paused = {switch.scope for switch in switches(kafka) if switch.paused}
     found = [each for each in items(log, log.files()).values() if name in (None, each.set)]
     found.sort(key=lambda each: (each.set, each.kind != "trigger", each.kind, each.name))
     if as_json:
-        print_json({"manifest": log.number or None, "rules": [_item_json(each) for each in found]})
+        print_json(
+            {
+                "manifest": log.number or None,
+                "rules": [{**_item_json(each), "paused": _paused(each, paused)} for each in found],
+            }
+        )
         return
-    rows = [
-        (e.set, e.kind, e.name, e.value("owner"), e.mode, str(e.file.since), moment(e.file.at), e.file.by)
-        for e in found
-    ]
+    rows = [_row(each, _paused(each, paused)) for each in found]
     _print_rows(("set", "kind", "name", "owner", "mode", "since", "at", "by"), rows)
     console.print(f"manifest {log.number} is current" if log.number else "nothing was applied yet", soft_wrap=True)
 
@@ -153,6 +158,19 @@ def rollback(
         return
     manifest = publish(kafka, lambda now: plan_return(now, number, name), by or login(), log.number)
     tell_published(plan, manifest.number, as_json)
+
+
+def _row(item: "Item", paused: list[str]) -> tuple[str, ...]:
+    mode = f"{item.mode}, paused {' and '.join(paused)}" if paused else item.mode
+    since = str(item.file.since), moment(item.file.at), item.file.by
+    return item.set, item.kind, item.name, item.value("owner"), mode, *since
+
+
+def _paused(item: "Item", paused: set[str]) -> list[str]:
+    """The scopes by which a trigger is paused."""
+    if item.kind != "trigger":
+        return []
+    return [each for each in ("global", f"trigger/{item.name}", f"purpose/{item.value('purpose')}") if each in paused]
 
 
 def _item_json(item: "Item") -> dict[str, Any]:

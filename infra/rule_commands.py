@@ -112,6 +112,8 @@ def backtest(
         sys.stdout.write(encode(decision).decode() + "\n")
 
     folder = read_folder(*paths)
+    for warning in folder.passed_over:
+        typer.echo(str(warning), err=True)
     folder.load()  # a mistake in the rules shows before a long log is read
     narrator = Narrator(Console(stderr=True))
     with narrator.step(f"read {events}") as step:

@@ -208,6 +208,16 @@ def test_rules_lists_what_is_current_with_owner_mode_and_who_applied_it_when(kaf
     assert ebbtide(kafka, "rules", "--set", "shp").stderr == "ebbtide: there is no set 'shp'; did you mean `shop`?\n"
 
 
+def test_a_paused_rule_is_listed_as_paused(kafka: str, mine: Path) -> None:
+    ebbtide(kafka, "apply", mine)
+    ebbtide(kafka, "pause", "trigger/a")
+    listed = {each["name"]: each["paused"] for each in as_json(kafka, "rules")["rules"]}
+    assert listed == {"a": ["trigger/a"], "b": [], "hello": []}
+    assert "live, paused trigger/a" in ebbtide(kafka, "rules").stdout
+    ebbtide(kafka, "pause", "purpose/marketing")
+    assert "live, paused trigger/a and purpose/marketing" in ebbtide(kafka, "rules").stdout
+
+
 def test_history_says_what_each_manifest_changed_and_rollback_goes_back(kafka: str, mine: Path) -> None:
     ebbtide(kafka, "apply", mine, "--by", "bob")
     (mine / "hello1.yaml").unlink()

@@ -161,3 +161,10 @@ def test_test_says_which_files_it_did_not_read(folder: Path) -> None:
     write(folder, "other.yaml.bak", RULE.format("b"))
     done = CliRunner().invoke(app, ["test", str(folder)])
     assert f"{folder}/other.yaml.bak:1:1: warning: not-read this is not read" in done.stdout
+
+
+def test_a_backtest_says_which_files_it_did_not_read(folder: Path) -> None:
+    write(folder, "other.yaml.bak", RULE.format("b"))
+    log = write(folder, "log.jsonl", '{"id": "1", "type": "x", "user_id": "u", "time": "2026-01-01T00:00:00Z"}\n')
+    done = CliRunner().invoke(app, ["backtest", str(folder), "--events", str(log)])
+    assert (done.exit_code, "other.yaml.bak:1:1: warning: not-read" in done.stderr) == (0, True)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.codec import DecodeError, encode
-from schemas.rules import CURRENT, Control, Manifest, Text, text_hash, text_key
+from schemas.rules import CURRENT, Control, Manifest, SetFile, Text, text_hash, text_key
 from streams.rulefeed import OlderNumber, Shelf
 from triggers.diagnostics import InvalidRules
 
@@ -44,6 +44,17 @@ def test_a_manifest_makes_its_texts_current_and_templates_are_known_by_their_fil
     published = shelf.load()
     assert published.manifest == 1
     assert list(published.rules.triggers) == ["hello"]
+
+
+def test_two_templates_with_one_text_are_two_where_the_manifest_names_its_files(shelf):
+    both = RULE + "---\n" + RULE.replace("hello", "bye")
+    shelf.put("rules", *text(both))
+    shelf.put("rules", *text("template", "template", "templates/bye.liquid"))
+    named = [("rule", "r.yaml", both), *(("template", f"t/{name}.liquid", "template") for name in ("hello", "bye"))]
+    files = [SetFile(kind=kind, path=path, text=text_hash(body), since=1, at=NOW) for kind, path, body in named]
+    texts = [text_hash(both), text_hash("template")]
+    shelf.put("rules", CURRENT, encode(Manifest(number=1, texts=texts, applied_at=NOW, files=files)))
+    assert sorted(shelf.load().rules.triggers) == ["bye", "hello"]
 
 
 def test_a_manifest_waits_for_the_texts_it_names(shelf):
