@@ -9,7 +9,15 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from infra import eval_command, letter_commands, manifest_commands, rule_commands, sink_commands, switch_commands
+from infra import (
+    eval_command,
+    letter_commands,
+    manifest_commands,
+    rule_commands,
+    sink_commands,
+    suppression_commands,
+    switch_commands,
+)
 from infra.columns import aligned
 from infra.environment import Environment
 from infra.local.choice import choose_engine
@@ -35,6 +43,7 @@ app.add_typer(publish_app, name="publish")
 app.add_typer(letter_commands.app, name="dead-letters")
 app.add_typer(manifest_commands.rules_app, name="rules", rich_help_panel="Rules")
 app.add_typer(sink_commands.app, name="sink")
+app.add_typer(suppression_commands.app, name="suppressions")
 app.command("eval", rich_help_panel="Rules")(eval_command.evaluate)
 
 EngineName = Annotated[str | None, typer.Option("--engine", help="native (default) or compose.")]
@@ -351,6 +360,7 @@ MENDABLE = frozenset(
         "infra.sole_writer.Overtaken",
         "infra.stream_workers.NoSupervisor",
         "infra.stream_workers.SupervisorRuns",
+        "infra.suppression_commands.CannotChange",
         "senders.app.StartError",
         "senders.dkim.KeyProblem",
         "senders.render.TemplateError",

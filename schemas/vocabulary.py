@@ -62,6 +62,8 @@ class OutcomeKind(StrEnum):
     CLICKED = "clicked"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
+    REINSTATED = "reinstated"
+    """A person lifted the suppression of the user's address."""
 
 
 class ProblemCause(StrEnum):

@@ -187,6 +187,24 @@ class Harbour:
 
     # what became of it
 
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """The command line, on the servers and with the key of this delivery."""
+        variables = {
+            "EBBTIDE_KAFKA": self.kafka,
+            "EBBTIDE_DATABASE_URL": self.database_url,
+            "EBBTIDE_SUPPRESSION_KEY": self.settings["suppression_key"],
+            "COLUMNS": "200",
+            "TERM": "dumb",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "infra.cli", *arguments],
+            env=os.environ | variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         """What the database answers."""
         with psycopg.connect(self.database_url, connect_timeout=5) as connection:

@@ -104,6 +104,10 @@ class Pipeline:
             for event in events:
                 publisher.send(EVENTS.name, str(event.user_id).encode(), encode(event))
 
+    def lift_suppression(self, address: str) -> "subprocess.CompletedProcess[str]":
+        """`ebbtide suppressions lift`, on this pipeline's servers."""
+        return self.harbour.command("suppressions", "lift", address, "--reason", "a test", "--by", "ada")
+
     def start_streams(self) -> None:
         """The Faust worker as a process of its own."""
         variables = {

@@ -420,6 +420,8 @@ def _follow(turn: Turn, outcome: Outcome, known: Reservation | None) -> None:
         release(turn, outcome.command_id)
     if outcome.kind is OutcomeKind.COMPLAINED or outcome.is_hard:
         state.suppressed = True
+    elif outcome.kind is OutcomeKind.REINSTATED:
+        state.suppressed = False
     elif outcome.kind is OutcomeKind.UNSUBSCRIBED:
         # Of a command no longer remembered nobody can tell the purpose: the user's no is to all of them.
         purposes = [known.purpose] if known is not None else [p for p, each in state.consent.items() if each.granted]

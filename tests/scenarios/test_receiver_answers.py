@@ -11,7 +11,9 @@ from schemas.vocabulary import DecisionOutcome, OutcomeKind, Reason
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
 
-def test_a_451_is_tried_again_and_a_550_is_final_and_suppresses_the_address(servers, database_url, tmp_path):
+def test_a_451_is_tried_again_and_a_550_is_final_and_suppresses_the_address_until_it_is_lifted(
+    servers, database_url, tmp_path
+):
     users = {kind: [f"{kind}-{n}" for n in range(20)] for kind in ("plain", "later", "gone")}
     with pipeline(servers.kafka, database_url, tmp_path) as run:
         run.apply(THANKS)
@@ -26,18 +28,24 @@ def test_a_451_is_tried_again_and_a_550_is_final_and_suppresses_the_address(serv
         run.publish_events(orders(users["gone"], datetime.now(UTC), "second"))
         run.wait_drained()
 
+        first = run.lift_suppression("550+gone-0@mail.example")
+        assert first.returncode == 0, first.stderr
+        run.publish_events(orders(["gone-0"], datetime.now(UTC), "third"))
+        run.wait_drained()
+
         books = run.books()
         kinds = Counter((outcome.user_id.split("-")[0], outcome.kind) for outcome in books.outcomes)
         assert kinds == {
             ("plain", OutcomeKind.ACCEPTED): 20,
             ("later", OutcomeKind.DEFERRED): 40,
             ("later", OutcomeKind.ACCEPTED): 20,
-            ("gone", OutcomeKind.REFUSED): 20,
+            ("gone", OutcomeKind.REFUSED): 21,
+            ("gone", OutcomeKind.REINSTATED): 1,
         }
         attempts = {o.attempt for o in books.outcomes if o.kind is OutcomeKind.ACCEPTED and o.user_id[:5] == "later"}
         assert attempts == {3}
         assert run.mails() == 40
-        assert Counter(books.ledger.values()) == {"accepted": 40, "refused": 20}
+        assert Counter(books.ledger.values()) == {"accepted": 40, "refused": 21}
         dropped = Counter(
             (d.user_id.split("-")[0], d.reason) for d in books.decisions if d.outcome is DecisionOutcome.DROP
         )

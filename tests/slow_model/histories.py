@@ -68,7 +68,9 @@ outcomes = st.builds(
     Happening,
     gaps,
     st.just("outcome"),
-    name=st.sampled_from(["refused", "suppressed", "accepted", "unsubscribed", "complained", "clicked", "bounced"]),
+    name=st.sampled_from(
+        ["refused", "suppressed", "accepted", "unsubscribed", "complained", "clicked", "bounced", "reinstated"]
+    ),
     properties=st.fixed_dictionaries({}, optional={"hard": st.booleans()}),
     number=st.integers(0, 3),
 )

@@ -154,8 +154,8 @@ class Past:
         for kind, said in self.words:
             if kind == "profile" and (said.get("address") or "").lower() != address:
                 suppressed, address = False, (said.get("address") or "").lower()
-            elif kind == "suppress":
-                suppressed = True
+            elif kind in ("suppress", "reinstate"):
+                suppressed = kind == "suppress"
         return suppressed
 
     def last_entry(self, trigger: str, key_text: str | None) -> int | None:

@@ -185,6 +185,8 @@ class SlowUser:
             past.given_back[command_id] = len(past.sent)
         if kind == "complained" or body.get("hard"):
             past.words.append(("suppress", None))
+        elif kind == "reinstated":
+            past.words.append(("reinstate", None))
         elif kind == "unsubscribed":
             past.words.append(("unsubscribed", (sent and sent.purpose, seen.time_ms)))
 

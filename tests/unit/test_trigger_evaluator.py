@@ -123,6 +123,16 @@ def test_a_complaint_and_a_hard_bounce_suppress_and_a_new_address_starts_afresh(
         assert [reason for _, reason in world.decided] == ["send", "drop suppressed", "send"]
 
 
+def test_a_suppression_that_a_person_lifts_is_lifted_here_too() -> None:
+    world = World(PING + "send: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.outcome("2026-01-05 10:05", OutcomeKind.COMPLAINED, world.commands[0].id)
+    world.event("2026-01-05 11:00", "ping")
+    world.outcome("2026-01-05 11:30", OutcomeKind.REINSTATED, "suppression-audit-1")
+    world.event("2026-01-05 12:00", "ping")
+    assert [reason for _, reason in world.decided] == ["send", "drop suppressed", "send"]
+
+
 @pytest.mark.parametrize("kind", [OutcomeKind.BOUNCED, OutcomeKind.REFUSED])
 @pytest.mark.parametrize("reply", [Reply(code=550, enhanced="5.1.1"), Reply(code=550, enhanced="5.7.1"), None])
 def test_what_delivery_does_not_call_hard_suppresses_nothing_whatever_the_reply(
