@@ -138,6 +138,15 @@ def test_every_composed_mail_verifies(subject: str, html: str, text: str) -> Non
     assert verifies(signer().sign(compose(mail(subject, html, text)), NOW))
 
 
+@given(ANY, ANY)
+def test_a_relay_that_folds_headers_anew_leaves_the_signature_whole(subject: str, name: str) -> None:
+    sender = Sender(name, "hello@harbour.example")
+    composed = compose(Mail("ab" * 16, sender, "ann@example.net", subject, "x", "x", NOW, "harbour.example"))
+    head, _, body = signer().sign(composed, NOW).partition(b"\r\n\r\n")
+    assert verifies(head.replace(b"\r\n ", b" ") + b"\r\n\r\n" + body)
+    assert verifies(head.replace(b"\r\n ", b"\r\n\t ") + b"\r\n\r\n" + body)
+
+
 RAW_LINE = st.binary(max_size=60).map(lambda raw: raw.replace(b"\r", b"").replace(b"\n", b""))
 VALUE = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40)
 HEADERS = st.lists(
