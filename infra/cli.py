@@ -1,5 +1,6 @@
 """The command line, and with it the composition root: the only place that knows every part."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -143,8 +144,10 @@ def psql(
     Example: `ebbtide psql -- -c 'SELECT count(*) FROM deliveries'`
     """
     from infra.local.native import psql_program
+    from infra.migrate import require_database
 
     environment = Environment.of(instance)
+    require_database(environment.database_url)
     program = psql_program(Path(".local").absolute())
     done = subprocess.run([program, environment.database_url, *(arguments or [])], check=False)
     raise typer.Exit(done.returncode)
@@ -240,10 +243,18 @@ def streams_restart(instance: Instance = "main") -> None:
 
 @run_app.command("senders")
 def run_senders(instance: Instance = "main") -> None:
-    """Run the delivery worker, which sends and records."""
+    """Run the delivery worker, which sends and records.
+
+    Exits with 1 where no broker of Kafka answers when it starts: starting it again later helps.
+    """
+    from infra.kafka import KafkaAway
     from infra.running import run_senders_worker
 
-    run_senders_worker(Environment.of(instance))
+    try:
+        run_senders_worker(Environment.of(instance))
+    except KafkaAway as away:
+        sys.stderr.write(f"ebbtide: {away}\n")
+        raise typer.Exit(EXIT_FAILED) from None
 
 
 @run_app.command("sink")
@@ -330,9 +341,9 @@ def _problem(message: str) -> NoReturn:
     raise SystemExit(EXIT_USAGE)
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 MENDABLE = frozenset(
     {
-        "builtins.FileNotFoundError",
         "infra.rule_files.NothingFound",
         "infra.apply.Superseded",
         "infra.event_log.BadLog",
@@ -359,6 +370,7 @@ MENDABLE = frozenset(
         "infra.sink_commands.NoMail",
         "infra.sole_writer.Overtaken",
         "infra.stream_workers.NoSupervisor",
+        "infra.texts.Unreadable",
         "infra.stream_workers.SupervisorRuns",
         "infra.suppression_commands.CannotChange",
         "senders.app.StartError",
@@ -372,11 +384,15 @@ MENDABLE = frozenset(
 """What a person can mend, by name: importing every part to name its errors would cost each command a second."""
 
 
-def _one_line(error: Exception) -> str | None:
+def one_line(error: Exception) -> str | None:
     """What to say of an error that a person can mend, with the next step; None where it is a defect."""
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
-    if names & MENDABLE:
+    if names & MENDABLE or (isinstance(error, FileNotFoundError) and error.filename is None):
         return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; give another path, or mend this one"
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return f"{str(error.strerror).lower()}: nothing more can be written here"
     if "triggers.diagnostics.InvalidRules" in names:
         return f"the rules do not load: {_first_problem(error)}; `ebbtide check` shows every problem"
     if "cimpl.KafkaException" in names:
@@ -414,7 +430,7 @@ def main() -> None:
     try:
         app()
     except Exception as error:
-        if (line := _one_line(error)) is None:
+        if (line := one_line(error)) is None:
             raise  # a defect keeps its trace
         _problem(line)
 

@@ -10,10 +10,10 @@ import orjson
 from pydantic import BaseModel
 
 from infra.options import console, print_json
-from schemas.codec import DecodeError, parse_json, validate
+from infra.texts import Unreadable, read_json
+from schemas.codec import DecodeError, validate
 from schemas.events import Event
 from schemas.profiles import Profile
-from schemas.vocabulary import DeadLetterCause
 from triggers import cel_strict, cel_tree
 from triggers.cel_json import from_json, to_json
 from triggers.cel_runtime import EvaluationError, as_ms
@@ -131,10 +131,9 @@ def _read(model: type[M], data: Any, wrong: str, otherwise: dict[str, Any]) -> M
 def _json(place: str | None) -> Any:
     """What a file holds; an empty object where there is none."""
     try:
-        return {} if place is None else parse_json(b"".join(_lines(place)))
-    except DecodeError as error:
-        not_json = "not JSON: " if error.cause is DeadLetterCause.NOT_JSON else ""
-        raise BadInput(f"{place}: {not_json}{error}") from None
+        return {} if place is None else read_json(place)
+    except Unreadable as error:
+        raise BadInput(str(error)) from None
 
 
 def _lines(place: str) -> Iterator[bytes]:

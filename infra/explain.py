@@ -10,6 +10,8 @@ from rich.console import Console
 from infra.delivery_answers import Delivery, Sent, delivery_lines, read_deliveries, read_sends
 from infra.event_log import BadLog
 from infra.gate_words import gate_words, headline, time_words
+from infra.migrate import CONNECT_S
+from infra.texts import opened, without_mark
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
 from triggers.recomputed import differences
@@ -45,7 +47,7 @@ def from_database(url: str, user: str, trigger: str | None, last: int) -> list[E
     from psycopg.rows import dict_row
 
     try:
-        with psycopg.connect(url, row_factory=dict_row) as connection:
+        with psycopg.connect(url, row_factory=dict_row, connect_timeout=CONNECT_S) as connection:
             rows = connection.execute(_QUERY, {"user": user, "trigger": trigger, "last": last}).fetchall()
             decisions = [Decision.model_validate(row) for row in reversed(rows)]
             deliveries = read_deliveries(connection, {each.command_id for each in decisions if each.command_id})
@@ -68,8 +70,10 @@ def from_file(file: Path, user: str, trigger: str | None, last: int) -> list[Exp
 
 
 def _decisions(file: Path) -> Iterator[Decision]:
-    with file.open("rb") as lines:
+    with opened(file) as lines:
         for number, line in enumerate(lines, 1):
+            if number == 1:
+                line = without_mark(line, file)
             if not line.strip() or line.startswith(b'{"summary":'):
                 continue
             try:

@@ -1,6 +1,7 @@
 """Kafka from the operator's side: topics made and checked, records published with every failure reported."""
 
 import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ from streams.security import KafkaSecuritySettings
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
-CONNECT_S = 3.0
+CONNECT_S = 2.5
 SHORT_REST = 1_000
 NOT_YET = {
     KafkaError.NOT_COORDINATOR,
@@ -45,8 +46,33 @@ class PublishError(RuntimeError):
     """Records that Kafka did not take, with the first reason."""
 
 
+_VERSIONS_PLEASE = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+"""ApiVersionsRequest, version 0, which every broker answers at once: its size, key, version, number, and no client."""
+
+
 class KafkaAway(RuntimeError):
     """No broker answers at the address."""
+
+
+def require_kafka(kafka: str, *, secured: bool = False) -> None:
+    """Raises KafkaAway where no broker answers at any of the addresses, within 3 s for each.
+
+    A `secured` one is only connected to; whether it lets the client in is another question.
+    """
+    if not any(_answers(address.strip(), secured=secured) for address in kafka.split(",")):
+        raise KafkaAway(f"Kafka does not answer at {kafka}; `make status` tells what runs, `make up` starts it")
+
+
+def _answers(address: str, *, secured: bool) -> bool:
+    """Whether a broker says which requests it takes: a process that hangs still takes connections, and says nothing."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), CONNECT_S) as connection:
+            connection.settimeout(CONNECT_S)
+            connection.sendall(b"" if secured else _VERSIONS_PLEASE)
+            return secured or bool(connection.recv(1))
+    except (OSError, ValueError):
+        return False
 
 
 def client_config(kafka: str, **more: str | int | float | bool) -> dict[str, str | int | float | bool]:
@@ -55,16 +81,8 @@ def client_config(kafka: str, **more: str | int | float | bool) -> dict[str, str
 
     librdkafka would retry for ever and say so on standard error twenty times a second; a person gets one line.
     """
-    for address in kafka.split(","):
-        host, _, port = address.strip().rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), CONNECT_S).close()
-            break
-        except (OSError, ValueError):
-            continue
-    else:
-        raise KafkaAway(f"Kafka does not answer at {kafka}; `make status` tells what runs, `make up` starts it")
     security = KafkaSecuritySettings().kafka_security
+    require_kafka(kafka, secured=bool(security))
     if security:
         admitted(Connection(kafka, security), TIMEOUT_S)
     return {"bootstrap.servers": kafka, "log_level": 0, **security, **more}

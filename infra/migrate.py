@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import cast
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -17,14 +18,23 @@ ONE_AT_A_TIME = 7_306_118
 """The advisory lock that a second migrator waits for: an arbitrary number, the same in every version."""
 
 
+CONNECT_S = 3
+"""How long a person waits for a database that does not answer."""
+
+
 class MigrationError(RuntimeError):
     """The database could not be reached or cannot hold the tables; the message names the next step."""
+
+
+def require_database(database_url: str) -> None:
+    """Raises psycopg.OperationalError where the database does not answer within 3 s."""
+    psycopg.connect(database_url, connect_timeout=CONNECT_S).close()
 
 
 def migrate(database_url: str) -> list[str]:
     """Run what has not run yet. Returns the revisions that were applied, oldest first; none where all had run."""
     url = make_url(database_url).set(drivername="postgresql+psycopg")
-    engine = create_engine(url, poolclass=NullPool)
+    engine = create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": CONNECT_S})
     try:
         with engine.connect() as lock:
             lock.exec_driver_sql(f"SELECT pg_advisory_lock({ONE_AT_A_TIME})")
@@ -34,7 +44,7 @@ def migrate(database_url: str) -> list[str]:
     except OperationalError as error:
         place = url.render_as_string(hide_password=True)
         said = " ".join(str(error.orig).split())
-        raise MigrationError(f"{place}: {said}; is the server up (`ebbtide status`)?") from error
+        raise MigrationError(f"{place}: {said}; `make status` tells what runs, `make up` starts it") from error
     finally:
         engine.dispose()
 

@@ -4,9 +4,7 @@ Sample data comes from the rules beside the template: from the first of their ca
 """
 
 import asyncio
-import sys
 import uuid
-from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,12 +19,13 @@ from infra.case_mails import fault_words
 from infra.environment import Environment
 from infra.rule_files import NothingFound
 from infra.running import make_dkim_key
+from infra.texts import read_json, read_text
 from schemas.addresses import plain_address
-from schemas.codec import DecodeError, parse_json, validate
+from schemas.codec import DecodeError, validate
 from schemas.commands import SendCommand
 from schemas.profiles import Profile
 from schemas.rules import text_hash
-from schemas.vocabulary import TRANSACTIONAL, DeadLetterCause, LedgerState
+from schemas.vocabulary import TRANSACTIONAL, LedgerState
 from senders.carrier import Carrier
 from senders.dkim import Signer, load_key
 from senders.mailing import Mailing, content_of
@@ -55,7 +54,7 @@ class Sample:
 
 
 def read_template(file: Path) -> Template:
-    """The template in a file; raises CannotPreview with its fault, FileNotFoundError where there is none."""
+    """The template in a file; raises CannotPreview with its fault, FileNotFoundError or Unreadable."""
     with _faults_of(file):
         return parse_template(file.stem, _text(file))
 
@@ -63,10 +62,7 @@ def read_template(file: Path) -> Template:
 def _text(file: Path) -> str:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such template; name its file, as in mine/templates/welcome.liquid")
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise CannotPreview(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    return read_text(file)
 
 
 @contextmanager
@@ -129,14 +125,9 @@ def _user(file: Path) -> Recipient:
 
 def _object(file: Path) -> dict[str, Any]:
     """The JSON object in a file, or on standard input for `-`."""
-    if str(file) != "-" and not file.is_file():
+    if str(file) != "-" and not file.exists():
         raise FileNotFoundError(f"{file}: no such file")
-    try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        found = parse_json(raw.removeprefix(BOM_UTF8))
-    except DecodeError as error:
-        not_json = "not JSON: " if error.cause is DeadLetterCause.NOT_JSON else ""
-        raise CannotPreview(f"{file}: {not_json}{error}") from None
+    found = read_json(file)
     if not isinstance(found, dict):
         raise CannotPreview(f"{file}: not a JSON object")
     return found

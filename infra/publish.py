@@ -29,6 +29,8 @@ _OTHER_NAMES = {
     **dict.fromkeys(("data", "payload", "props"), "properties"),
 }
 """What other systems call a field."""
+LONGEST = timedelta(weeks=52 * 50)
+"""Of a duration before now: it stays within the years that clocks have."""
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
@@ -42,7 +44,13 @@ def duration(text: str) -> timedelta:
     if not text or match is None:
         raise NotAFact(f"{text!r} is no duration; write it like 90s, 15m, 1h30m or 3d")
     weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    try:
+        found = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    except OverflowError:
+        found = timedelta.max
+    if found > LONGEST:
+        raise NotAFact(f"{text!r} is too long; at most {LONGEST.days // 7}w")
+    return found
 
 
 def event_of(text: str, now: datetime, ago: timedelta = timedelta(0)) -> Event:

@@ -51,11 +51,12 @@ def find_files(*paths: Path) -> Found:
         elif path.exists():
             named |= set(_below(path, found.passed_over))
         else:
-            raise FileNotFoundError(f"{path}: no such file or folder")
+            what = "a link that leads to no file" if path.is_symlink() else "no such file or folder"
+            raise FileNotFoundError(f"{path}: {what}")
     found.beside -= named
-    read = {file.resolve(): file for file in sorted(named | found.beside, reverse=True)}
+    read = {os.path.realpath(file): file for file in sorted(named | found.beside, reverse=True)}
     found.files = sorted(read.values())
-    found.passed_over = sorted(each for each in found.passed_over if Path(each.path).resolve() not in read)
+    found.passed_over = sorted(each for each in found.passed_over if os.path.realpath(each.path) not in read)
     return found
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.rule_files import CATALOGUES, TEMPLATE_SUFFIX, NothingFound, find_files, is_rule
+from infra.texts import Unreadable, read_text
 from schemas.rules import text_hash
 from senders.render import parse_template
 from triggers.diagnostics import Diagnostic, InvalidRules, SourceFile, quoted
@@ -91,8 +92,6 @@ def _templates(files: Sequence[Path]) -> tuple[dict[str, SourceFile], list[Diagn
 
 def _source(file: Path) -> SourceFile:
     try:
-        return SourceFile(str(file), file.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise NothingFound(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except OSError as error:
-        raise NothingFound(f"{file}: cannot be read: {error.strerror}") from None
+        return SourceFile(str(file), read_text(file))
+    except Unreadable as error:
+        raise NothingFound(str(error)) from None

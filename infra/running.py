@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.environment import Environment
-from infra.kafka import KafkaAway, client_config
+from infra.kafka import KafkaAway, client_config, require_kafka
 from infra.local.holders import require_free
 from infra.stream_workers import Records, as_process
 from infra.worker_slot import BROKER_AWAY, RESTARTS, SUPERVISOR, TURN
@@ -76,13 +76,17 @@ def die_with(parent: int) -> None:
 
 
 def run_senders_worker(environment: Environment) -> None:
-    """The delivery worker, until a signal."""
-    from senders.app import main
+    """The delivery worker, until a signal; raises KafkaAway where no broker answers when it starts."""
     from senders.settings import SenderSettings
 
     os.environ.update(environment.variables())
+    settings = SenderSettings()
+    require_kafka(settings.kafka)  # before what takes a second to import
+
+    from senders.app import main
+
     make_dkim_key(environment)
-    main(SenderSettings())
+    main(settings)
 
 
 def make_dkim_key(environment: Environment) -> None:

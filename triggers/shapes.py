@@ -33,6 +33,9 @@ _LONGEST_GUESS = 40
 _TIMES = {"twice": "2"}
 _DURATION_FORM = "as in 90s, 15m, 1h30m, 3d, 2w"
 
+DATE_YEARS = range(1900, 2201)
+"""The years of dates in rules: a day before and after them is one too, in every zone."""
+
 CalendarUnit = Literal["day", "week", "month"]
 
 
@@ -220,6 +223,8 @@ def clock_time(text: str) -> time:
 def _no_date(text: str) -> tuple[str, str]:
     """What is wrong with a text that is no date, and what to write."""
     parts = [int(part) for part in text.split("-")] if _DATE.fullmatch(text) else []
+    if parts and parts[0] not in DATE_YEARS:
+        return f"`{text}` is not a date of a calendar", f"write a year from {DATE_YEARS[0]} to {DATE_YEARS[-1]}"
     if parts and 1 <= parts[1] <= 12 and parts[0]:
         last = monthrange(parts[0], parts[1])[1]
         return f"there is no day `{text}`", f'the last day of that month is "{text[:8]}{last}"'
@@ -229,8 +234,8 @@ def _no_date(text: str) -> tuple[str, str]:
 def calendar_date(text: str) -> date:
     """`"2026-12-24"`; raises ShapeError."""
     try:
-        if len(text) == 10:
-            return date.fromisoformat(text)
+        if len(text) == 10 and (found := date.fromisoformat(text)).year in DATE_YEARS:
+            return found
     except ValueError:
         pass
     raise ShapeError(*_no_date(text))

@@ -2,8 +2,10 @@
 
 import importlib
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -56,8 +58,15 @@ def test_apply_refuses_a_wrong_set_before_it_asks_for_kafka(folder):
     assert "bad.yaml:4:1:" in done.stdout
 
 
+WITHOUT_KAFKA = [
+    *(("switches",), ("pause", "global"), ("resume", "global"), ("dead-letters", "show", "x")),
+    *(("dead-letters", "replay"), ("publish", "event", '{"type": "x", "user_id": "u"}')),
+    ("publish", "profile", '{"user_id": "u"}'),
+]
+
+
 @pytest.mark.parametrize(
-    "arguments", [("apply", str(EXAMPLES)), ("dead-letters", "list"), ("topics",), ("run", "streams")]
+    "arguments", [("apply", str(EXAMPLES)), ("dead-letters", "list"), ("topics",), ("run", "streams"), *WITHOUT_KAFKA]
 )
 def test_kafka_away_is_one_line_with_the_next_step(arguments):
     address = f"127.0.0.1:{free_port()}"
@@ -101,6 +110,9 @@ def test_a_broken_line_in_a_backtest_log_is_named(tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"id": "1", "type": "signed_up", "user_id": "u", "time": "2026-01-01T00:00:00Z"}\n{"id": 2}\n')
     done = ebbtide("backtest", str(EXAMPLES), "--events", str(log))
+    assert done.returncode == 0
+    assert f"1 line skipped: not an event (id, time, type, user_id), first {log}:2: " in done.stdout
+    done = ebbtide("backtest", str(EXAMPLES), "--events", str(log), "--strict")
     assert done.returncode == 2
     assert f"ebbtide: {log}:2: not an event: " in done.stderr
 
@@ -120,3 +132,45 @@ def test_every_error_that_is_told_in_one_line_exists(name):
 
 def test_help_shows_an_example():
     assert "ebbtide check examples" in ebbtide("check", "--help").stdout
+
+
+@pytest.mark.parametrize("arguments", [("run", "senders"), ("switches",)])
+def test_a_server_that_takes_connections_and_says_nothing_is_away_within_seconds(arguments):
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        done = ebbtide(*arguments, EBBTIDE_KAFKA=address)
+    assert (done.returncode, done.stderr.count("\n")) == (1 if arguments == ("run", "senders") else 2, 1)
+    assert f"Kafka does not answer at {address}" in done.stderr
+    assert time.monotonic() - began < 10  # 2.5 s of waiting, and the start of a program on a busy machine
+
+
+def test_senders_without_kafka_say_so_in_one_line_and_end_so_that_they_are_started_again():
+    address = f"127.0.0.1:{free_port()}"
+    done = ebbtide("run", "senders", EBBTIDE_KAFKA=address)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"ebbtide: Kafka does not answer at {address}; `make status` tells what runs, `make up` starts it\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [("psql",), ("migrate",), ("explain", "--user", "u")])
+def test_a_database_that_is_away_is_one_line_with_its_address_and_the_next_step(arguments):
+    port = free_port()
+    done = ebbtide(*arguments, EBBTIDE_DATABASE_URL=f"postgresql://127.0.0.1:{port}/ebbtide")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert str(port) in done.stderr
+    assert "`make up` starts it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("dead-letters", "list", "--since", "999999999w"),
+        ("publish", "event", '{"user_id": "u", "type": "x"}', "--ago", "99999999w"),
+    ],
+)
+def test_a_time_before_all_calendars_is_told(arguments):
+    done = ebbtide(*arguments)
+    assert "is too long; at most" in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
