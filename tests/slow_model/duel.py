@@ -158,9 +158,10 @@ class EngineRun:
 
 
 def _profile(properties: dict[str, Any], now_ms: int) -> dict[str, Any]:
-    attributes = {name: value for name, value in properties.items() if name not in ("zone", "consent")}
+    attributes = {name: value for name, value in properties.items() if name not in ("zone", "consent", "address")}
     consent = {name: {"granted": True, "time": _iso(now_ms)} for name in properties["consent"]}
-    return {"user_id": USER, "zone": properties["zone"], "attributes": attributes, "consent": consent}
+    who = {"user_id": USER, "zone": properties["zone"], "address": properties.get("address")}
+    return who | {"attributes": attributes, "consent": consent}
 
 
 class EveryInstant(Timeline):

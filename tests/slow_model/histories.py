@@ -57,6 +57,7 @@ profiles = st.builds(
         {
             "zone": st.sampled_from(ZONES),
             "consent": st.sampled_from([*[("marketing", "news")] * 4, ("marketing",), ()]),
+            "address": st.sampled_from([*["u1@example.org"] * 3, "new@example.org", None]),
             "vip": st.booleans(),
             "limit": st.sampled_from([0, 1, 2]),
             "trial": st.sampled_from(["2026-01-05T06:00:00Z", "2026-03-29T01:30:00Z", "2026-10-25T01:00:00Z"]),

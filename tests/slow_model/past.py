@@ -93,6 +93,8 @@ class Past:
     """Sequence and event id of each event that a sequence has used."""
     fired: set[tuple[str, str]] = field(default_factory=set)
     """Source and local date of each slot and date that came."""
+    address_since_ms: int = 0
+    """When the address last changed from another."""
 
     def is_repeated(self, event_id: str, now_ms: int) -> bool:
         """Whether the id is one of the last 64 remembered within 24 h; it is remembered from now on."""

@@ -157,6 +157,9 @@ class SlowUser:
         crossings.meet(me, me.book.segments)
         before, moved = me.past.profile(), body.get("zone") != me.past.zone()
         me.past.words.append(("profile", body))
+        addresses = [(each.get("address") or "").lower() for each in (before, body)]
+        if addresses[0] and addresses[0] != addresses[1]:
+            me.past.address_since_ms = me.now_ms
         if moved and me.planned_ms is not None:
             plans.moved(me)
         if moved:
@@ -183,7 +186,8 @@ class SlowUser:
             return
         if kind in NEVER_ACCEPTED:
             past.given_back[command_id] = len(past.sent)
-        if kind == "complained" or body.get("hard"):
+        to_an_earlier_address = sent is not None and sent.at_ms < past.address_since_ms
+        if (kind == "complained" or body.get("hard")) and not to_an_earlier_address:
             past.words.append(("suppress", None))
         elif kind == "reinstated":
             past.words.append(("reinstate", None))
