@@ -79,6 +79,7 @@ class Packed(Struct, array_like=True):
     planned_by: str = ""
     plans: dict[str, Plan] = {}
     links: dict[str, list[Link]] = {}
+    address_since: int = 0
 
 
 _pack = Encoder().encode
@@ -123,6 +124,7 @@ def encode(state: UserState) -> bytes:
         state.planned_by,
         state.plans,
         state.links,
+        state.address_since,
     )
     due = state.next_due()
     return _HEAD.pack(VERSION, _NOTHING_DUE if due is None else due) + _pack(packed)
@@ -155,6 +157,7 @@ def decode(user_id: str, raw: bytes | None) -> UserState:
         packed.planned_by,
         packed.plans,
         packed.links,
+        packed.address_since,
     )
 
 

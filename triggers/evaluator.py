@@ -17,7 +17,7 @@ from schemas.zones import zone_hint, zone_named
 from triggers import goals, journeys, levels, metrics, planning, segments, sequences
 from triggers.caps import release
 from triggers.cel_runtime import as_ms
-from triggers.rule import Trigger
+from triggers.rule import Send, Trigger
 from triggers.ruleset import AHEAD_MS, Route, RuleSet
 from triggers.state import Consent, Ending, Occurrence, Reservation, StoredEvent, User, UserState
 from triggers.turn import Effects, Turn, same_fields
@@ -90,7 +90,7 @@ class Evaluator:
         segments.meet(turn)
         before, known = state.user, state.profiled
         moved = profile.zone != before.zone
-        _take_profile(state, profile)
+        _take_profile(state, profile, now_ms)
         if profile.zone and turn.zone_given() is None:
             turn.count("unknown_zone")
         begun = self._move(turn, segments.at_profile(turn, changed=not known or state.user != before, moved=moved))
@@ -113,7 +113,7 @@ class Evaluator:
 
     def start(self, state: UserState, profile: Profile, now_ms: int) -> Turn:
         """What is known of a user before anything happens, which moves nothing; the turn to seed the state in."""
-        _take_profile(state, profile)
+        _take_profile(state, profile, now_ms)
         return self.turn(state, now_ms)
 
     def apply_outcome(self, state: UserState, outcome: Outcome, now_ms: int) -> Effects:
@@ -378,13 +378,15 @@ def _with_ending(known: list[Ending], new: Ending) -> list[Ending]:
 # profiles and outcomes -----------------------------------------------------------------------------------------------
 
 
-def _take_profile(state: UserState, profile: Profile) -> None:
+def _take_profile(state: UserState, profile: Profile, now_ms: int) -> None:
     state.user = User(state.user_id, profile.zone, profile.locale, profile.attributes)
     state.profiled = True
     _take_consent(state, profile)
     digest = _digest(profile.address)
     if digest != state.address_digest:
         state.suppressed = False
+        if state.address_digest:
+            state.address_since = now_ms
         state.address_digest = digest
 
 
@@ -419,10 +421,23 @@ def _follow(turn: Turn, outcome: Outcome, known: Reservation | None) -> None:
     if outcome.kind in NEVER_ACCEPTED:
         release(turn, outcome.command_id)
     if outcome.kind is OutcomeKind.COMPLAINED or outcome.is_hard:
-        state.suppressed = True
+        state.suppressed = state.suppressed or _is_about_present_address(turn, known)
     elif outcome.kind is OutcomeKind.REINSTATED:
         state.suppressed = False
     elif outcome.kind is OutcomeKind.UNSUBSCRIBED:
         # Of a command no longer remembered nobody can tell the purpose: the user's no is to all of them.
         purposes = [known.purpose] if known is not None else [p for p, each in state.consent.items() if each.granted]
         state.consent |= dict.fromkeys(purposes, Consent(False, as_ms(outcome.time)))
+
+
+def _is_about_present_address(turn: Turn, known: Reservation | None) -> bool:
+    """Whether the mail went to the profile's address as it is now: not to an earlier one, nor where the rule wrote to.
+
+    Of a command no longer remembered nobody can tell; delivery knows each command's address, and withholds by that.
+    """
+    if known is None:
+        return True
+    rule = turn.rules.triggers.get(known.trigger)
+    steps = rule.steps if rule is not None else ()
+    elsewhere = any(isinstance(step, Send) and step.id == known.step and step.to is not None for step in steps)
+    return not elsewhere and known.at >= turn.state.address_since

@@ -177,6 +177,8 @@ class UserState:
     """The `clockwork` of the rule set that `plans` were made by."""
     plans: dict[str, Plan] = field(default_factory=dict)
     links: dict[str, list[Link]] = field(default_factory=dict)
+    address_since: int = 0
+    """When the profile's address last changed from another; mail decided before that went to the other one."""
 
     @property
     def user_id(self) -> str:

@@ -99,7 +99,7 @@ VERSION_3 = (
     b'67610800000,20458,20456,20457],"trial@1":[null,0]}],{"pair#0/1":[[5,"e1",[0],["x"]],[6,"e2",[0,1],["'
     b'x"],["e1","cart",1767607200000,"web",{"k":"x","n":2.5}]]]}]'
 )
-VERSION_4 = bytes.fromhex(
+VERSION_4_BEFORE_ADDRESSES = bytes.fromhex(
     "040000019b8d9aefa0dc001393ad4575726f70652f4265726c696ea2646581a3766970c381a96d61726b6574696e6792c3cf0000019b"
     "8d2b8c00c3b03030313132323333343435353636373782a26531cf0000019b8d996900a26532cf0000019b8d9a536082a17394cb3ff8"
     "000000000000cf0000019b8d996900a2653190a6726563656e7494cb3ff0000000000000cf0000019b8d996900a265319192cb3ff000"
@@ -116,6 +116,8 @@ VERSION_4 = bytes.fromhex(
     "7269616c403193c0009081a87061697223302f31929505a26531910091a178c09506a2653292000191a17895a26531a463617274cf00"
     "00019b8d996900a377656282a16ba178a16ecb4004000000000000"
 )
+"""What was written before a state knew when its address changed: one section less."""
+VERSION_4 = VERSION_4_BEFORE_ADDRESSES.replace(b"\xdc\x00\x13", b"\xdc\x00\x14", 1) + b"\x00"
 COUNTS_OF_VERSION_2 = (
     b'\x02\x80\x00\x00\x00\x00\x00\x00\x00[0,0,0,0,0,{"s":[1.5,20,"e1"],"t#0":[2.0,20,"e2",[],[10,20]]},'
     b'{"t#0":[true,1000,null]}]'
@@ -137,6 +139,7 @@ def test_the_bytes_of_version_3_are_read_with_every_segment_that_was_asked() -> 
 
 def test_the_bytes_of_this_version_are_read_and_written_to_the_byte() -> None:
     assert decode("u1", VERSION_4) == NEWEST
+    assert decode("u1", VERSION_4_BEFORE_ADDRESSES) == NEWEST
     assert encode(NEWEST) == VERSION_4
     assert due_of(VERSION_4) == NEWEST.next_due()
 
@@ -169,7 +172,7 @@ def test_what_is_written_is_the_newest_version() -> None:
 
 def test_empty_sections_cost_a_byte_each() -> None:
     assert decode("u1", encode(UserState(User("u1")))) == UserState(User("u1"))
-    assert len(encode(UserState(User("u1")))) == 9 + 3 + 19
+    assert len(encode(UserState(User("u1")))) == 9 + 3 + 20
 
 
 def test_state_in_which_nothing_waits_is_due_never() -> None:

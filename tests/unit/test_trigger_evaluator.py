@@ -123,6 +123,27 @@ def test_a_complaint_and_a_hard_bounce_suppress_and_a_new_address_starts_afresh(
         assert [reason for _, reason in world.decided] == ["send", "drop suppressed", "send"]
 
 
+@pytest.mark.parametrize("kind", [OutcomeKind.COMPLAINED, OutcomeKind.BOUNCED, OutcomeKind.REFUSED])
+def test_what_a_mail_to_an_earlier_address_came_to_says_nothing_of_the_new_one(kind: OutcomeKind) -> None:
+    world = World(PING + "send: a\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.profile("2026-01-05 10:30", address="new@example.org")
+    world.outcome("2026-01-05 10:45", kind, world.commands[0].id, hard=kind is not OutcomeKind.COMPLAINED)
+    world.event("2026-01-05 11:00", "ping")
+    world.outcome("2026-01-05 11:30", kind, world.commands[1].id, hard=kind is not OutcomeKind.COMPLAINED)
+    world.state = decode("u1", encode(world.state))
+    world.event("2026-01-05 12:00", "ping")
+    assert [reason for _, reason in world.decided] == ["send", "send", "drop suppressed"]
+
+
+def test_a_bounce_where_the_rule_wrote_to_says_nothing_of_the_users_own_address() -> None:
+    world = World(PING + "send: {template: a, to: '\"team@example.org\"'}\n")
+    world.event("2026-01-05 10:00", "ping")
+    world.outcome("2026-01-05 10:05", OutcomeKind.BOUNCED, world.commands[0].id, hard=True)
+    world.event("2026-01-05 11:00", "ping")
+    assert len(world.commands) == 2
+
+
 def test_a_suppression_that_a_person_lifts_is_lifted_here_too() -> None:
     world = World(PING + "send: a\n")
     world.event("2026-01-05 10:00", "ping")
