@@ -17,7 +17,7 @@ from liquid.static_analysis import TemplateAnalysis
 
 from schemas.vocabulary import DeliveryReason
 from senders import front_matter
-from senders.blanks import without_blanks
+from senders.blanks import is_blank, without_blanks
 from senders.filters import NOW
 from senders.front_matter import MAILBOXES, FrontMatter
 from senders.headers import HeaderError, one_line
@@ -72,7 +72,7 @@ class Template:
             raise TemplateError(DeliveryReason.RENDER_LIMIT, "data nested too deeply") from None
         subject = self.parts["subject"]
         shown = one_line(subject.render(names))
-        if not shown:
+        if is_blank(shown):
             raise TemplateError(DeliveryReason.HEADER, "Subject: blank with this data", subject.offset)
         sender, reply_to = (self._mailbox(key, names) for key in MAILBOXES)
         preheader = self._optional("preheader", names)

@@ -134,6 +134,12 @@ def test_the_moment_of_a_rendering_is_the_one_that_it_is_given() -> None:
     assert content.html.strip() == "2026-01-05 10:30 UTC, 2026-01-05 10:30, 2026-01-05"
 
 
+@pytest.mark.parametrize("subject", ["{% if no %}x{% endif %}", "{{ '' }}", " {{ ' ' }}\u200b"])
+def test_a_subject_that_the_data_leaves_blank_fails_the_mail(subject: str) -> None:
+    error = refusal(fronted(f'subject: "{subject}"'))
+    assert (error.reason, error.detail) == (DeliveryReason.HEADER, "Subject: blank with this data")
+
+
 def fronted(*lines: str) -> str:
     return "\n".join(["---", *lines, "---", "<p>x</p>", "--- text ---", "x", ""])
 

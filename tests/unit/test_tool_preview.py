@@ -9,6 +9,7 @@ from running_senders import free_port
 from typer.testing import CliRunner, Result
 
 from infra.cli import app
+from infra.mail_view import view
 from infra.sink import Sink
 
 TEMPLATE = """---
@@ -143,6 +144,42 @@ def test_send_test_mails_the_template_signed(template: Path, tmp_path: Path, els
     assert mail.rcpt_to == "ann@mail.example"
     assert parsed["Subject"] == "$8.00 for Ann"
     assert parsed["DKIM-Signature"]
+
+
+def test_what_preview_shows_is_what_is_sent(template: Path, tmp_path: Path, elsewhere: pytest.MonkeyPatch) -> None:
+    template.write_text(
+        """---
+subject: "{{ title }} for {{ user.name | default: 'you' }}"
+preheader: "{{ n | round }}\\tthings"
+from: "{{ seller }} <mail@shop.example>"
+reply_to: "{{ clerk }}"
+---
+<p>{{ title | truncate: 8 }} {{ user.name | default: "you" }}</p>
+--- text ---
+{{ title }} {{ l | map: "p" | compact | size }}
+"""
+    )
+    data = {
+        "title": "Kind of\nBlue",
+        "n": 2.5,
+        "seller": "Läden, Ann",
+        "clerk": "ann@bücher.example",
+        "l": [{"p": 1}, {}],
+    }
+    given = ("--user", "-", "--data", tmp_path / "data.json")
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    shown = json.loads(run("preview", template, "--json", *given, stdin='{"name": " "}').stdout)
+    with Sink(free_port(), tmp_path / "sink") as sink:
+        elsewhere.setenv("EBBTIDE_SMTP_PORT", str(sink.port))
+        assert run("send-test", template, "--to", "ann@mail.example", *given, stdin='{"name": " "}').exit_code == 0
+        [mail] = list(sink.messages())
+    sent = view(mail.raw)
+    assert sent.header("Subject") == shown["subject"] == "Kind of Blue for you"
+    assert sent.header("Reply-To") == shown["reply_to"]["address"] == "ann@xn--bcher-kva.example"
+    assert (shown["from"]["name"], shown["from"]["address"]) == ("Läden, Ann", "mail@shop.example")
+    assert sent.header("From") == "Läden, Ann <mail@shop.example>"
+    assert (sent.text, sent.html) == (shown["text"], shown["html"])
+    assert sent.reading.hidden == "3 things"
 
 
 def test_mail_to_a_server_elsewhere_is_refused(template: Path, elsewhere: pytest.MonkeyPatch) -> None:
