@@ -34,6 +34,8 @@ def reason(error: BaseException) -> str:
         return f"no such field: {error.args[0]}"
     if isinstance(error, EvaluationError):
         return str(error)
+    if isinstance(error, OverflowError):
+        return "a result outside of what numbers and calendars hold"
     return f"no such operation: {type(error).__name__}"
 
 
