@@ -1,6 +1,7 @@
 """`ebbtide sink show` and `list`: a mail that the sink took, as a person sees it."""
 
 import json
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from infra.cli import app
 from infra.mail_view import lines, read_html, view
 from infra.sink import Delivered, Store
 from senders.message import Mail, Sender, compose
-from tests.unit.test_sender_message import NOW
 
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 HTML = """<!DOCTYPE html><html><head><title>Not shown</title><style>p {color: red}</style></head>
 <body><div style="display:none;max-height:0">Two things</div>
 <h1>Your   cart</h1><p>Hello <b>Zoë</b> &amp; Co,<br>we have kept:</p>
