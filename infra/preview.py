@@ -4,6 +4,7 @@ Sample data comes from the rules beside the template: from the first of their ca
 """
 
 import asyncio
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
 from rich.console import Console
 
 from infra.apply import read_folder
@@ -179,7 +181,8 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
         mail = Mailing(signer, settings.sender).make(command, to, sample.user, compiled, now)
     relay = Relay.of(settings)
     try:
-        return relay.place, asyncio.run(_deliver(relay, settings.sender.address, to, mail))
+        with _log_on_stderr():
+            return relay.place, asyncio.run(_deliver(relay, settings.sender.address, to, mail))
     except Unreachable as error:
         raise CannotPreview(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
 
@@ -205,6 +208,17 @@ def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
         decided_at=now,
         expires_at=now + timedelta(hours=1),
     )
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Standard output is the verdict; what delivery logs on the way, such as TLS that fails, stands beside it."""
+    before = structlog.get_config()
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 async def _deliver(relay: Relay, mail_from: str, to: str, mail: bytes) -> Verdict:

@@ -1,7 +1,9 @@
 """What a connection does wrong is not charged to the mail: session limits, broken TLS, servers that know no EHLO."""
 
 import asyncio
+import os
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from structlog.testing import capture_logs
 
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 from senders.carrier import TRIES, Carrier
+from senders.dkim import generate_key
 from senders.settings import SenderSettings
 from senders.smtp import Relay, Unreachable
 from senders.starttls import TRY_AGAIN_S, StarttlsMemory
@@ -312,3 +315,20 @@ async def test_a_server_that_refuses_every_greeting_is_unreachable() -> None:
     async with running(Receiver(answers=no)) as receiver:
         with pytest.raises(Unreachable, match="554"):
             await send_all(relay(receiver), 1)
+
+
+async def test_send_test_goes_without_tls_that_fails_and_says_so_beside_the_verdict(tmp_path: Path) -> None:
+    template = tmp_path / "hello.liquid"
+    generate_key(tmp_path / "dkim.pem")
+    template.write_text('---\nsubject: "Hello"\n---\n<p>x</p>\n--- text ---\nx\n')
+    async with running(Receiver(answers={"STARTTLS": lambda _: b"454 4.7.0 TLS not available"})) as receiver:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "infra.cli", "send-test", str(template), "--to", "ann@shop.example"),
+            env=os.environ | {"EBBTIDE_SMTP_PORT": str(receiver.port), "EBBTIDE_DKIM_KEY": str(tmp_path / "dkim.pem")},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+    assert process.returncode == 0, err
+    assert out.decode().splitlines() == [f"accepted by 127.0.0.1:{receiver.port}: 250 taken"]
+    assert b"starttls_failed" in err
