@@ -42,7 +42,7 @@ class Checked:
 
     def summary(self) -> str:
         """What was looked at and how much was found, as one line."""
-        rules, templates = len(self.folder.rules), len(self.folder.templates)
+        rules, templates = len(self.folder.rules), self.folder.template_files
         looked = f"{counted(rules, 'rule file')}, {counted(templates, 'template')}"
         found = (("error", "problem"), ("warning", "warning"), ("note", "note"))
         return f"{looked}: {', '.join(counted(self.count(severity), word) for severity, word in found)}"
@@ -119,7 +119,7 @@ def as_json(checked: Checked) -> dict[str, object]:
     """Everything that was found, for programs."""
     return {
         "rule_files": len(checked.folder.rules),
-        "templates": len(checked.folder.templates),
+        "templates": checked.folder.template_files,
         "errors": checked.count("error"),
         "warnings": checked.count("warning"),
         "notes": checked.count("note"),

@@ -28,6 +28,11 @@ class Folder:
     beside: frozenset[str] = frozenset()
     """The templates that were not named, and lie beside a rule file that was."""
 
+    @property
+    def template_files(self) -> int:
+        """How many files of templates there are, with those whose name another one has."""
+        return len({file.path for file in self.templates.values()} | {problem.path for problem in self.problems})
+
     def template_hashes(self) -> dict[str, str]:
         """Each template's name with the hash of its text."""
         return {name: text_hash(file.text) for name, file in self.templates.items()}

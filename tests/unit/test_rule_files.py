@@ -121,6 +121,7 @@ def test_two_templates_of_one_name_are_a_problem_that_names_both_places(folder: 
         str(folder / "templates" / "welcome.liquid"),
     }
     assert check_paths([folder]).wrong
+    assert check_paths([folder]).summary().startswith("1 rule file, 2 templates: 1 problem, ")
     with pytest.raises(InvalidRules, match="duplicate-template"):
         read_folder(folder).load()
     with pytest.raises(InvalidRules, match="duplicate-template"):
