@@ -88,7 +88,7 @@ _MAILBOX = r"(?:user(?: ?name| ?id)?|recipient|mailbox|mail box|inbox|account|al
 _MISSING = (
     r"(?:unknown|not known|not found|(?:could|can)(?: ?not|n't) be found|wasn't found|invalid|not valid|undefined|"
     r"(?:does|do|did)(?: ?not|n't) exist|no longer exists?|not exist(?:ing)?|non[- ]?exist[ae]nt|unrecogni[sz]ed|"
-    r"not recogni[sz]ed|not listed in|undeliverable|unroutable|unrouteable|not our customer)"
+    r"not recogni[sz]ed|not listed in (?:the )?(?:domino|public|name)|undeliverable|unroute?able)"
 )
 _FILLER = r"(?:(?!sender|ip|client|host|helo|ehlo|remote|source|from|return|reverse|envelope)[a-z0-9-]{1,20} ){0,2}?"
 _GONE = (
@@ -145,7 +145,8 @@ _TEXTS: tuple[tuple[ReplyClass, re.Pattern[str]], ...] = (
             r"\bsenders?\b|\bmail from\b|\bfrom (?:address|domain|header|field)|\boriginator\b|return[ -]path",
             r"\benvelope\b|callback|call-?out|badmailfrom",
             r"\byour (?:ip|domain|host|server|network|mta|isp|provider|country|helo|ehlo|reverse|dns|mail ?server)",
-            r"client (?:host|address)|\bhelo\b|\behlo\b|\br?dns\b|\bptr\b|reverse (?:lookup|name|path|host|ip)",
+            r"(?:client|remote|source) (?:host|address)|\byour (?:e?-?mail )?address",
+            r"\bhelo\b|\behlo\b|\br?dns\b|\bptr\b|reverse (?:lookup|name|path|host|ip)",
             r"\bip\b(?! ?=)|(?:sending|connecting|remote|source) (?:ip|host|server|domain|mta)|dynamic",
         ),
     ),
@@ -199,8 +200,8 @@ _TEXTS: tuple[tuple[ReplyClass, re.Pattern[str]], ...] = (
         ReplyClass.BAD_MAILBOX,
         _any(
             rf"\b{_MAILBOX}\b{_GAP}\b{_MISSING}",
-            rf"\b(?:unknown|invalid|no such|no valid|not a valid|non-?existent|bad|illegal|unrecogni[sz]ed) {_FILLER}"
-            rf"(?:{_MAILBOX}|person|customer)\b",
+            rf"\b(?:unknown|invalid|no such|not a valid|non-?existent|bad|illegal|unrecogni[sz]ed) {_FILLER}"
+            rf"(?:{_MAILBOX}|person|customer)\b(?![ -](?:agent|credential|password))",
             rf"\bno (?:{_MAILBOX}|one|person|account)(?: \S+)? (?:here|by|with|of|at|named|found|exists?)\b",
             r"doesn't have an? \S+ account|does not have an? \S+ account|not our customer|not a known",
             r"^\W*(?:<address> ?)?(?:un(?:routable|routeable)|undeliverable) (?:mail )?address|recip(?:ient)?notfound",
