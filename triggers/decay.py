@@ -2,8 +2,9 @@
 
 Exponential scores are one number: additions commute by scaling, so an event that comes late counts exactly as if it
 had come in time (but for the ceiling, which is applied in the order of arrival). The other curves do not scale; they
-keep their additions, at most MAX_PARTS of them: beyond that the two oldest become one at the older's time, so such a
-score can only read too low. A late addition counts exactly there too, again but for the ceiling.
+keep their additions, at most MAX_PARTS of them: beyond that the two oldest become one at the newer's time, worth what
+both are worth now. So no addition makes a score fall; the older one's share then fades as the newer's does, which is
+wrong by no more than it was worth. A late addition counts exactly there too, again but for the ceiling.
 
 Between additions every score falls or stays: points are never negative.
 """
@@ -93,10 +94,14 @@ class _Summed:
             parts.append((min(points, room / left), at))
             parts.sort(key=lambda part: part[1])
         while len(parts) > MAX_PARTS:
-            parts[:2] = [(parts[0][0] + parts[1][0], parts[0][1])]
+            parts[:2] = [self._merged(parts[0], parts[1], now)]
         state.parts = parts
         state.at = now
         state.value = self.read(state, now)
+
+    def _merged(self, older: tuple[float, int], newer: tuple[float, int], now: int) -> tuple[float, int]:
+        left = self.share(now - newer[1])
+        return newer[0] + older[0] * (self.share(now - older[1]) / left), newer[1]
 
     def falls_below(self, state: ScoreState, line: float) -> int | None:
         """By bisection over whole milliseconds: exact, since the value never rises between additions."""

@@ -5,7 +5,8 @@ there are more, the oldest of them are folded into the cells of a grid over time
 together when the newest of them does (the fixed-interval histogram; Datar, Gionis, Indyk, Motwani 2002 bound the
 error of finer ones). So a window of at most `most` events is exact. Beyond that only the cell that the window's old
 end lies in can be wrong: what it holds counts too long, by a 64th of the longest such window at most. Different values
-are exact up to MAX_VALUES of them beyond the newest events; further ones are not counted.
+are exact up to MAX_VALUES of them, and never read as more once events were folded: the values of those are kept by
+their newest time, MAX_VALUES at most, so that no event that comes makes what is read fall.
 
 Amounts may be negative; `falls_below` then promises nothing.
 """
@@ -175,7 +176,8 @@ class Tally:
             return math.fsum([*state.amounts[low:high], *(cell.total for cell in cells)])
         if name == "distinct":
             folded = {value for value, at in state.folded.items() if at > since}
-            return float(len(folded.union(state.values[low:high])))
+            different = len(folded.union(state.values[low:high]))
+            return float(min(different, MAX_VALUES) if state.folded else different)
         instants = [*state.instants[low:high][:: max(high - low - 1, 1)], *_ends(cells)]
         if not instants:
             return None
