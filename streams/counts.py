@@ -5,8 +5,9 @@ from collections import Counter
 from triggers.turn import Effects
 
 DECIDED, UNDECIDED, PUT_ASIDE, FAILED = "decided", "undecided", "put_aside", "failed"
+FORGOTTEN = "forgotten"
 """Decisions by outcome and reason; what left no decision, by what it was; dead letters by cause; expressions that
-failed, by rule, place and cause."""
+failed, by rule, place and cause; what a bound on memory made a rule forget, by rule and what it was."""
 
 Counts = Counter[tuple[str, ...]]
 
@@ -19,3 +20,5 @@ def count(effects: Effects, counts: Counts) -> None:
         counts[UNDECIDED, what] += times
     for problem in effects.problems:
         counts[FAILED, problem.trigger, problem.place, problem.cause] += 1
+    for (rule, what), times in effects.bounds.items():
+        counts[FORGOTTEN, rule, what] += times

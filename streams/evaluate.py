@@ -157,7 +157,7 @@ class Decider:
     def _taken(self, record: Record, state: UserState, effects: Effects, now_ms: int) -> Step:
         step = _step(state, effects, record.partition)
         _require_bounds(step)
-        if effects.records or effects.counts or effects.problems:
+        if effects.records or effects.counts or effects.problems or effects.bounds:
             count(effects, self._counts)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
@@ -183,7 +183,7 @@ class Decider:
         """The step of a user's timers that are due at `now_ms`."""
         state = encoding.decode(user_id, raw_state)
         effects = self.evaluator.fire_due(state, now_ms)
-        if effects.records or effects.counts or effects.problems:
+        if effects.records or effects.counts or effects.problems or effects.bounds:
             count(effects, self._counts)
         return _step(state, effects, partition)
 

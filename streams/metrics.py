@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from streams.broker import Place
 from streams.checkpoint import Sealed
 from streams.commit import Outcome
-from streams.counts import DECIDED, FAILED, PUT_ASIDE, UNDECIDED
+from streams.counts import DECIDED, FAILED, FORGOTTEN, PUT_ASIDE, UNDECIDED
 from streams.gauges import Gauge
 from streams.observer import Observer
 
@@ -75,6 +75,12 @@ PROBLEMS = Named(
     "Expressions that failed, by rule, place and cause: a field that is missing (`expression`), or of `on.date` and "
     "`until` a value that is no date (`not_a_date`, `no_such_day`, `year_out_of_range`, `number_out_of_range`).",
 )
+FORGETS = Named(
+    "forgotten_total",
+    "counter",
+    ("rule", "what"),
+    "What a bound on memory made a rule forget of a user: running occurrences, keys, groups, sequence events.",
+)
 LETTERS = Named("dead_letters_total", "counter", ("cause",), "Records put aside as dead letters.")
 CHECKPOINT_S = Named("checkpoint_seconds", "histogram", (), "From a checkpoint's first record written to its commit.")
 CHECKPOINT_RECORDS = Named("checkpoint_records", "histogram", (), "Records that a checkpoint wrote.")
@@ -106,7 +112,7 @@ STATE = Named("state_bytes", "gauge", ("partition",), "Keys and values of that s
 TIMERS = Named("timers", "gauge", ("partition",), "Users with a timer pending.")
 
 NAMES = (
-    *(APPLIED, WRITTEN, DECISIONS, NOT_DECIDED, PROBLEMS, LETTERS),
+    *(APPLIED, WRITTEN, DECISIONS, NOT_DECIDED, PROBLEMS, FORGETS, LETTERS),
     *(CHECKPOINT_S, CHECKPOINT_RECORDS, CHECKPOINTS_LOST, FAILURES),
     *(REBALANCES, STALLS, RECOVERY_S, RESTARTS, READY),
     *(LAG, CLOCK_LAG, USERS, STATE, TIMERS),
@@ -130,6 +136,7 @@ class Metrics(Observer):
         self._counted = {
             DECIDED: DECISIONS.counter(registry),
             UNDECIDED: NOT_DECIDED.counter(registry),
+            FORGOTTEN: FORGETS.counter(registry),
             PUT_ASIDE: LETTERS.counter(registry),
             FAILED: PROBLEMS.counter(registry),
         }

@@ -40,6 +40,8 @@ class BacktestResult:
     """By (trigger, outcome, reason; the reason may be empty)."""
     counts: Counter[str] = field(default_factory=Counter)
     """What left no decision: stale, duplicate, clamped, late, reentry, without_user, …"""
+    forgotten: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What a bound on memory made a rule forget, by rule and what it was."""
     problems: list[RuleProblem] = field(default_factory=list)
     unread: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Dates that could not be read, by (trigger, place, why)."""
@@ -110,6 +112,7 @@ class _Backtest:
         result = self.result
         for name, count in effects.counts.items():
             result.counts[name] += count
+        result.forgotten.update(effects.bounds)
         if effects.problems:
             result.counts["problems"] += len(effects.problems)
             dates = (problem for problem in effects.problems if problem.place in DATE_PLACES)
@@ -194,6 +197,8 @@ def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
         told.append("events arrive at their own time here: settling changes nothing but the instant")
     for (trigger, place, why), number in run.result.unread.most_common(_MAX_TOLD):
         told.append(f"{trigger}: {counted(number, 'date')} of `{place}` could not be read: {why}")
+    for (rule, what), times in sorted(run.result.forgotten.items()):
+        told.append(f"{rule}: forgot {what} {counted(times, 'time')}, because a user had more than the limit")
     waiting = sum(state.next_due() is not None for state in run.result.states.values())
     told.append(f"{counted(waiting, 'user')} with timers after the last event")
     return told

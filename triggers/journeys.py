@@ -105,6 +105,7 @@ def _remember_entry(turn: Turn, trigger: Trigger, key_text: str | None, at: int)
     keys.pop(key_text, None)
     keys[key_text] = at
     if len(keys) > MAX_KEYS:
+        turn.forgot(trigger.name, "keys")
         del keys[next(iter(keys))]
 
 
@@ -119,6 +120,7 @@ def _make_room(turn: Turn, trigger: Trigger) -> None:
     if len(running) >= MAX_RUNNING:
         oldest = running[0]
         turn.count("evicted")
+        turn.forgot(trigger.name, "running occurrences")
         drop_next(turn, trigger, oldest, Reason.EVICTED)
         end(turn, oldest)
 

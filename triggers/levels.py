@@ -136,6 +136,7 @@ def _make_room(turn: Turn, rule: LevelRule, at: int) -> None:
         last[name] = window.instants[-1] if window.instants else since
     over = [name for name, newest in last.items() if newest <= since and turn.state.levels[name].due is None]
     if len(last) - len(over) >= MAX_GROUPS:
+        turn.forgot(rule.trigger.name, "groups")
         over.append(min(last.keys() - over, key=lambda name: (last[name], name)))
     for name in over:
         del turn.state.levels[name]

@@ -62,7 +62,10 @@ def _take_in(turn: Turn, rule: SequenceRule, link: Link) -> StoredEvent | None:
     chain = earliest_chain([*links, link], link, rule.sequence)
     if chain is None:
         links.append(link)
-    links = _bounded([each for each in links if chain is None or not any(each is used for used in chain)])
+    unused = [each for each in links if chain is None or not any(each is used for used in chain)]
+    links = _bounded(unused)
+    for _ in range(len(unused) - len(links)):
+        turn.forgot(rule.trigger.name, "sequence events")
     if links:
         state.links[rule.id] = links
     else:

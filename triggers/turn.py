@@ -58,6 +58,8 @@ class Effects:
     problems: list[RuleProblem] = field(default_factory=list)
     exits: list[Exited] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    bounds: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How often something was forgotten because a bound on memory was reached, by rule and what was forgotten."""
 
     @property
     def decisions(self) -> list[Decision]:
@@ -170,6 +172,11 @@ class Turn:
         """Counts what leaves no decision."""
         counts = self.effects.counts
         counts[name] = counts.get(name, 0) + 1
+
+    def forgot(self, rule: str, what: str) -> None:
+        """Counts what a bound on memory made a rule forget."""
+        bounds = self.effects.bounds
+        bounds[rule, what] = bounds.get((rule, what), 0) + 1
 
     def problem(self, trigger: str, place: str, error: EvaluationError) -> None:
         """Notes an expression that failed."""

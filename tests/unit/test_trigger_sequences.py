@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trigger_world import MINUTE, World, at, rules
+from trigger_world import MINUTE, World, at, event, rules
 
+from triggers.backtest import backtest
 from triggers.casefile import run_cases
 from triggers.diagnostics import InvalidRules
 from triggers.encoding import decode, encode
@@ -222,3 +223,11 @@ def test_a_hostile_history_is_searched_in_bounded_time(last_ms: int) -> None:
     links = [Link(5, f"e{n}", kind, [], None) for n, kind in enumerate(kinds)]
     only = Link(last_ms, "only", [6, 7], [], None)
     assert earliest_chain([*links, only], only, sequence) is None
+
+
+def test_what_a_sequence_forgets_is_counted_by_rule_and_a_backtest_notes_it() -> None:
+    text = "trigger: t\npurpose: marketing\non: {sequence: [view, drop], within: 30d, same: sku}\nsend: a\n"
+    viewed = [event("view", at("2026-01-05 10:00") + n, f"v{n}", sku=f"s{n}") for n in range(66)]
+    result = backtest(rules(text), viewed)
+    assert result.forgotten == {("t", "sequence events"): 2}
+    assert "t: forgot sequence events 2 times, because a user had more than the limit" in result.notes
