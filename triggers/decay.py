@@ -18,6 +18,8 @@ from msgspec import Struct
 MAX_PARTS = 256
 MAX_SCORE = 1e15
 """The ceiling of scores that have none: beyond it doubles no longer count ones, and hostile points end nowhere."""
+_ROUNDED_DOWN = 1 - 2**-50
+"""So that rounding takes no score over its ceiling."""
 _FAR_MS = 100 * 365 * 86_400_000
 """Where the search for a crossing ends: what has not faded in a century has not faded."""
 
@@ -100,8 +102,8 @@ class _Summed:
         state.value = self.read(state, now)
 
     def _merged(self, older: tuple[float, int], newer: tuple[float, int], now: int) -> tuple[float, int]:
-        left = self.share(now - newer[1])
-        return newer[0] + older[0] * (self.share(now - older[1]) / left), newer[1]
+        worth = older[0] * (self.share(now - older[1]) / self.share(now - newer[1]))
+        return newer[0] + worth * _ROUNDED_DOWN, newer[1]
 
     def falls_below(self, state: ScoreState, line: float) -> int | None:
         """By bisection over whole milliseconds: exact, since the value never rises between additions."""
