@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import AsyncConnection, Connection
+from psycopg.rows import args_row
 from psycopg.types.json import Jsonb
 
 from schemas.commands import SendCommand
@@ -36,7 +37,7 @@ class Position:
     """Where a command stands, in which no value of a publisher appears. `attempt` counts the transactions begun."""
 
     command_id: str
-    state: LedgerState
+    state: str
     attempt: int
 
 
@@ -136,14 +137,15 @@ async def due(
 
     A command whose last answer is not announced yet has to wait for that: the next attempt would overwrite it.
     """
-    cursor = await connection.execute(
+    cursor = connection.cursor(row_factory=args_row(Position))
+    await cursor.execute(
         """SELECT command_id, state, attempt FROM ledger
            WHERE next_attempt_at <= %(now)s AND partition = ANY(%(partitions)s) AND NOT unannounced
              AND command_id <> ALL(%(in_hand)s)
            ORDER BY next_attempt_at LIMIT %(limit)s""",
         {"now": now, "partitions": list(partitions), "in_hand": list(in_hand), "limit": limit},
     )
-    return [Position(command_id, LedgerState(state), attempt) async for command_id, state, attempt in cursor]
+    return await cursor.fetchall()
 
 
 async def read_due(connection: AsyncConnection[Any], positions: Sequence[Position]) -> list[Due]:
@@ -353,12 +355,13 @@ async def unannounced(
     connection: AsyncConnection[Any], partitions: Collection[int], limit: int, without: Collection[str] = ()
 ) -> list[Unannounced]:
     """What is still to be announced, oldest first, but for the commands `without`."""
-    cursor = await connection.execute(
+    cursor = connection.cursor(row_factory=args_row(Unannounced))
+    await cursor.execute(
         """SELECT command_id, user_id, state, state_at, attempt, reason, detail, reply::text, hard FROM ledger
            WHERE unannounced AND partition = ANY(%s) AND command_id <> ALL(%s) ORDER BY state_at LIMIT %s""",
         [list(partitions), list(without), limit],
     )
-    return [Unannounced(*row) async for row in cursor]
+    return await cursor.fetchall()
 
 
 async def announced(connection: AsyncConnection[Any], announcements: Sequence[Announcement]) -> None:

@@ -38,7 +38,7 @@ from senders.smtp import RealMailRefused, Relay, Unreachable
 from senders.tasks import run_together
 from senders.templates import Shelf
 from senders.watchdog import STANDS_STILL_S, Watchdog
-from senders.writer import LedgerWriter, RowRefused
+from senders.writer import LedgerWriter
 
 TAKE = 64
 """Commands taken at once. Their recipients are read then, so more of them means an older answer at the last one."""
@@ -47,6 +47,8 @@ CROWDED_S = 2.0
 """How long a lane rests that the server had no connection for, while it serves the others."""
 FORGET_EVERY_S = 3600.0
 FORGET_AT_ONCE = 10_000
+READ_AGAIN = timedelta(minutes=1)
+"""When a command is looked at again whose reading alone took longer than a statement may."""
 
 
 @dataclass(slots=True)
@@ -223,65 +225,84 @@ class Worker:
         due = await self._parts.take_database.run(lambda connection: ledger.due(connection, held, away, now, room))
         if not due:
             return 0
+        await self._hand_out(due, now)
+        return len(due)
+
+    async def _hand_out(self, positions: Sequence[Position], now: datetime) -> None:
+        """Bring due commands to the lanes or to their answer. One fails if it alone cannot be."""
+        try:
+            await self._sort_out(positions, now)
+        except Exception as error:  # noqa: BLE001  # `_prove` raises what is no command's fault
+            await self._prove(error, now)
+            if len(positions) > 1:
+                for position in positions:
+                    if position.command_id not in self._in_hand:
+                        await self._hand_out([position], now)
+            elif isinstance(error, QueryCanceled):
+                await self._rest([(positions[0], Wait(DeliveryReason.DELIVERY_ERROR, now + READ_AGAIN))])
+            else:
+                await self._rest([(positions[0], _unforeseen(DeliveryReason.DELIVERY_ERROR, error))])
+
+    async def _prove(self, error: Exception, now: datetime) -> None:
+        """Raise `error` where the ledger and the view cannot be read, whatever is asked."""
+        try:
+            await self._read([], now)
+        except QueryCanceled:
+            raise
+        except Exception as failure:
+            raise error from failure
+
+    async def _sort_out(self, positions: Sequence[Position], now: datetime) -> None:
         rests: list[tuple[Position, Stop | Wait]] = []
-        for job in await self._read(due, now):
-            answer = self._judge(job)
+        for job in await self._read(positions, now):
+            answer = pipeline.judge(job.case)
             if answer is None:
-                self._in_hand.add(job.due.command.id)
                 self._jobs.put_nowait(job)
+                self._in_hand.add(job.due.command.id)
             else:
                 rests.append((job.due.position, answer))
         await self._rest(rests)
-        return len(due)
 
     async def _read(self, positions: Sequence[Position], now: datetime) -> list[_Job]:
-        """What is known of due commands. One that cannot be read, though others can, has failed."""
+        """What is known of due commands."""
         stale_after = timedelta(seconds=self._settings.consent_stale_s)
 
-        async def read(asked: Sequence[Position]) -> list[_Job]:
-            async def work(connection: AsyncConnection[Any]) -> list[_Job]:
-                dues = await ledger.read_due(connection, asked)
-                cases = await read_cases(connection, dues, self._parts.hasher, now, stale_after)
-                return [_Job(due, case) for due, case in zip(dues, cases, strict=True)]
+        async def read(connection: AsyncConnection[Any]) -> list[_Job]:
+            dues = await ledger.read_due(connection, positions)
+            cases = await read_cases(connection, dues, self._parts.hasher, now, stale_after)
+            return [_Job(due, case) for due, case in zip(dues, cases, strict=True)]
 
-            return await self._parts.take_database.run(work)
-
-        try:
-            return await read(positions)
-        except QueryCanceled:
-            raise
-        except Exception as error:  # noqa: BLE001  # raised below unless it is one command's
-            try:
-                await read([])
-            except Exception as failure:
-                raise error from failure  # the statements fail whatever is asked
-        jobs: list[_Job] = []
-        for position in positions:
-            try:
-                jobs += await read([position])
-            except QueryCanceled:
-                raise
-            except Exception as error:  # noqa: BLE001  # the statements are sound, so it is this command's fault
-                await self._rest([(position, _unforeseen(DeliveryReason.DELIVERY_ERROR, error))])
-        return jobs
-
-    @staticmethod
-    def _judge(job: _Job) -> Stop | Wait | None:
-        try:
-            return pipeline.judge(job.case)
-        except Exception as error:  # noqa: BLE001  # this command's fault, whatever it is
-            return _unforeseen(DeliveryReason.DELIVERY_ERROR, error)
+        return await self._parts.take_database.run(read)
 
     async def _rest(self, rests: Collection[tuple[Position, Stop | Wait]]) -> None:
-        """Write down what gets no mail now. What is in doubt stays so: it may have been sent."""
+        """Write down what gets no mail now; one by one where that fails, and leave alone what fails alone."""
+        try:
+            await self._write_down(rests)
+        except Exception as error:  # noqa: BLE001  # told apart by trying each alone
+            if len(rests) == 1:
+                [(position, _)] = rests
+                self._leave(position.command_id, error)
+                return
+            for rest in rests:
+                await self._rest([rest])
+
+    def _leave(self, command_id: str, error: Exception) -> None:
+        """Leave a command alone whose answer cannot be written; the next process takes it up again."""
+        self._log.error("command_left", command_id=command_id, error=describe(error))
+        self._set_aside.add(command_id)
+
+    async def _write_down(self, rests: Collection[tuple[Position, Stop | Wait]]) -> None:
+        """What is in doubt stays so: it may have been sent."""
         now = self._clock()
         settled, postponed = [], []
         for at, answer in rests:
             if isinstance(answer, Wait):
-                postponed.append(Change(at.command_id, at.attempt, at.state, now, answer.reason, None, answer.until))
-            elif at.state is LedgerState.IN_DOUBT:
+                postponed.append(
+                    Change(at.command_id, at.attempt, LedgerState(at.state), now, answer.reason, None, answer.until)
+                )
+            elif at.state == LedgerState.IN_DOUBT:
                 reason = answer.reason or answer.state
-                postponed.append(Change(at.command_id, at.attempt, at.state, now, reason, answer.detail))
+                postponed.append(Change(at.command_id, at.attempt, LedgerState(at.state), now, reason, answer.detail))
             else:
                 settled.append(Change(at.command_id, at.attempt, answer.state, now, answer.reason, answer.detail))
         self._set_aside |= await self._parts.writer.settle(settled)
@@ -316,7 +337,10 @@ class Worker:
             raise
         except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
             await carrier.close()
-            await self._fail(job, error)
+            try:
+                await self._fail(job, error)
+            except Exception as again:  # noqa: BLE001
+                self._leave(job.due.command.id, again)
         finally:
             self._in_hand.discard(job.due.command.id)
         if failure is not None:
@@ -333,10 +357,7 @@ class Worker:
             return
         state = LedgerState.IN_DOUBT if job.handed_over else stop.state
         change = Change(command_id, job.due.attempt + 1, state, self._clock(), stop.reason, stop.detail)
-        try:
-            await self._parts.writer.answer(change)
-        except RowRefused:
-            self._set_aside.add(command_id)  # its row says `started`: the next owner finds it in doubt
+        await self._parts.writer.answer(change)  # refused too, its row says `started`: the next owner finds it in doubt
         self._announce()
 
     async def _see_through(self, job: _Job, carrier: Carrier) -> None:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -35,6 +35,12 @@ from senders.settings import SenderSettings
 
 T = TypeVar("T")
 DOMAIN = "harbour.example"
+PROGRAM = (
+    sys.executable,
+    "-c",
+    "from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings())",
+)
+"""Delivery with the settings of the environment."""
 TEMPLATE = """---
 subject: Hello {{ user.id }}
 ---
@@ -98,8 +104,16 @@ class Harbour:
 
     def publish(self, topic: str, key: str | None, value: BaseModel | bytes | None, **where: int) -> None:
         """One record, on the topic before this returns."""
+        self.publish_soon(topic, key, value, **where)
+        self.flush()
+
+    def publish_soon(self, topic: str, key: str | None, value: BaseModel | bytes | None, **where: int) -> None:
+        """One record, on the topic before `flush` returns."""
         raw = encode(value) if isinstance(value, BaseModel) else value
         self._producer.produce(topic, raw, None if key is None else key.encode(), **where)  # type: ignore[arg-type]
+
+    def flush(self) -> None:
+        """Waits until all that was published is on its topic."""
         assert self._producer.flush(10) == 0
 
     def publish_template(self, body: str = TEMPLATE) -> str:
@@ -158,16 +172,18 @@ class Harbour:
         """Whether the delivery of `start` has not ended."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start_process(self) -> None:
+    def start_process(self, program: Sequence[str] = PROGRAM) -> None:
         """Run delivery in a process of its own."""
-        program = "from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings())"
         settings = SenderSettings(**self.settings).model_dump(mode="json", exclude_none=True)
         settings["suppression_key"] = self.settings["suppression_key"]
         variables = {f"EBBTIDE_{name.upper()}": _as_variable(value) for name, value in settings.items()}
         with (self.directory / "senders.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program], env=os.environ | variables, stdin=subprocess.DEVNULL, stderr=log
-            )
+            self._process = subprocess.Popen(program, env=os.environ | variables, stdin=subprocess.DEVNULL, stderr=log)
+
+    @property
+    def process_runs(self) -> bool:
+        """Whether the process of `start_process` has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def end_process(self, how: signal.Signals) -> int:
         """End the process of `start_process`; returns its exit status."""
