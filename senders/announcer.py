@@ -79,9 +79,26 @@ class Announcer:
         if not batch:
             return 0
         told = await self._produce(batch)
-        await self._database.run(lambda connection: ledger.announced(connection, told))
+        await self._note(told)
         self._announced()
         return len(told)
+
+    async def _note(self, told: list[Announcement]) -> None:
+        """Take the flags away; halve where that fails, and leave a row alone whose flag cannot be taken away alone."""
+        try:
+            await self._database.run(lambda connection: ledger.announced(connection, told))
+        except Exception as error:  # raised unless it is one row's fault
+            if len(told) > 1:
+                await self._note(told[: len(told) // 2])
+                await self._note(told[len(told) // 2 :])
+                return
+            try:
+                await self._database.run(lambda connection: ledger.announced(connection, []))
+            except Exception as failure:
+                raise error from failure
+            for one in told:
+                self._log.error("outcome_not_noted", command_id=one.outcome.command_id, error=describe(error))
+                self._given_up.add(one.outcome.command_id)
 
     async def _produce(self, batch: list[Unannounced]) -> list[Announcement]:
         """Those that Kafka has for certain. Waits while Kafka is away."""

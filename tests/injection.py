@@ -47,6 +47,7 @@ GUARDS = frozenset(
         "announcer.announce_batch",
         "announcer._announce",
         "announcer.delivered",
+        "announcer._note",
         "ledger.due",
         "ledger.unannounced",
     }

@@ -36,7 +36,14 @@ GOOD = 20
 SAMPLE = 120
 """Faults that `make test` raises; `make test-all` raises each exception at each call."""
 NOTICED = {"failed", "deferred", "in_doubt", "refused"}
-SAID = {"command_left", "ledger_row_refused", "outcome_not_announced", "mail_failed", "session_not_closed"}
+SAID = {
+    "command_left",
+    "ledger_row_refused",
+    "outcome_not_announced",
+    "outcome_not_noted",
+    "mail_failed",
+    "session_not_closed",
+}
 
 
 @pytest.fixture
@@ -116,7 +123,7 @@ def unnoticed(delivery: Harbour, letters: Tail, raised: Mapping[int, tuple[str, 
 def unanswered(delivery: Harbour, plan: Plan) -> dict[int, tuple[str, str]]:
     """The faults whose command has neither an answer nor a reason to wait, and was not left alone."""
     query = "SELECT command_id FROM ledger WHERE state = 'started' OR (state = 'admitted' AND reason IS NULL)"
-    left = {line.get("command_id") for line in log_of(delivery) if line["event"] == "command_left"}
+    left = {line.get("command_id") for line in log_of(delivery) if line["event"] in SAID}
     waiting = {id_ for (id_,) in delivery.rows(query)} - left
     return {number: fault for number, fault in plan.items() if command_of(number) in waiting}
 
