@@ -87,7 +87,7 @@ class Announcer:
         """Take the flags away; halve where that fails, and leave a row alone whose flag cannot be taken away alone."""
         try:
             await self._database.run(lambda connection: ledger.announced(connection, told))
-        except Exception as error:  # raised unless it is one row's fault
+        except Exception as error:  # noqa: BLE001  # raised unless it is one row's fault
             if len(told) > 1:
                 await self._note(told[: len(told) // 2])
                 await self._note(told[len(told) // 2 :])

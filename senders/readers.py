@@ -165,8 +165,11 @@ class BatchReader(Generic[T]):
             self._prove(error)
             cause = DeadLetterCause.READER_ERROR
         self.dead_letters.put(record, cause, f"the database cannot keep it: {describe(error)}")
-        if (instead := self.instead(item)) is not None:
-            self._write([instead])
+        try:
+            if (instead := self.instead(item)) is not None:
+                self._write([instead])
+        except Exception as again:  # noqa: BLE001  # samples can be written, so this is the record's fault too
+            self.log.error("record_not_replaced", place=_place_of(record), error=describe(again))
 
     def _prove(self, error: Exception) -> None:
         """Raise `error` unless samples can be written: then it is not the record's but the process's."""
@@ -191,6 +194,10 @@ class BatchReader(Generic[T]):
                 raise
             # All is written; the records come once more and change nothing.
             self.log.warning("offsets_not_committed", group=self.group, error=error.name())
+
+
+def _place_of(record: Message) -> str:
+    return f"{record.topic()}[{record.partition()}]@{record.offset()}"
 
 
 def check_routing(record: Message, user_id: str, partitions: int) -> None:
