@@ -257,11 +257,18 @@ class Worker:
         for job in await self._read(positions, now):
             answer = pipeline.judge(job.case)
             if answer is None:
-                self._jobs.put_nowait(job)
-                self._in_hand.add(job.due.command.id)
+                self._hand_over(job)
             else:
                 rests.append((job.due.position, answer))
         await self._rest(rests)
+
+    def _hand_over(self, job: _Job) -> None:
+        self._in_hand.add(job.due.command.id)
+        try:
+            self._jobs.put_nowait(job)
+        except BaseException:
+            self._in_hand.discard(job.due.command.id)
+            raise
 
     async def _read(self, positions: Sequence[Position], now: datetime) -> list[_Job]:
         """What is known of due commands."""
