@@ -84,7 +84,7 @@ def up(instance: Instance = "main", engine: EngineName = None) -> None:
     Example: `ebbtide up`
     """
     from infra.kafka import ensure_topics
-    from infra.migrate import migrate
+    from infra.postgres.migrate import migrate
     from schemas.topics import DEMO_PARTITIONS
 
     environment, chosen = _engine(instance, engine)
@@ -144,7 +144,7 @@ def psql(
     Example: `ebbtide psql -- -c 'SELECT count(*) FROM deliveries'`
     """
     from infra.local.native import psql_program
-    from infra.migrate import require_database
+    from infra.postgres.migrate import require_database
 
     environment = Environment.of(instance)
     require_database(environment.database_url)
@@ -156,7 +156,7 @@ def psql(
 @app.command(rich_help_panel="Local servers")
 def migrate(instance: Instance = "main") -> None:
     """Bring the database's tables up to date."""
-    from infra.migrate import migrate as run_migrations
+    from infra.postgres.migrate import migrate as run_migrations
 
     applied = run_migrations(Environment.of(instance).database_url)
     console.print(f"applied: {', '.join(applied)}" if applied else "nothing to apply")
@@ -360,7 +360,7 @@ MENDABLE = frozenset(
         "infra.kafka.TopicDisagreement",
         "infra.local.problems.SetupProblem",
         "infra.manifest_commands.NoSuchRule",
-        "infra.migrate.MigrationError",
+        "infra.postgres.migrate.MigrationError",
         "infra.new_rule.CannotStart",
         "infra.plan_words.NotConfirmed",
         "infra.preview.CannotPreview",

@@ -10,7 +10,7 @@ from rich.console import Console
 from infra.delivery_answers import Delivery, Sent, delivery_lines, read_deliveries, read_sends
 from infra.event_log import BadLog
 from infra.gate_words import gate_words, headline, time_words
-from infra.migrate import CONNECT_S
+from infra.postgres.migrate import CONNECT_S
 from infra.texts import opened, without_mark
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision

@@ -18,7 +18,7 @@ from running_senders import DOMAIN, Harbour, free_port, wait_until
 from infra.apply import Folder, apply_folder
 from infra.demo.books import Books, command_of, read_books
 from infra.kafka import Progress, Publisher, ensure_topics
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.codec import encode
 from schemas.events import Event
 from schemas.profiles import Consent, Profile

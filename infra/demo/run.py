@@ -25,7 +25,7 @@ from infra.environment import Environment
 from infra.event_log import LogReader
 from infra.kafka import Progress, Publisher, ensure_topics, read_all
 from infra.local.engine import Engine
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from infra.running import make_dkim_key
 from schemas.codec import decode, encode
 from schemas.outcomes import Outcome

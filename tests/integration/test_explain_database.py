@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from infra.explain import NothingRecorded, as_json, from_database, show
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.decisions import Decision, GateAnswer
 from schemas.outcomes import Outcome, Reply

@@ -11,7 +11,7 @@ from psycopg.sql import SQL
 from real_servers import RealServers
 from running_senders import Harbour, Tail, a_command, harbour, have_topics, wait_until
 
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.codec import decode, partition_for
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter

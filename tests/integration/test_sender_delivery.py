@@ -10,7 +10,7 @@ import pytest
 from real_servers import RealServers
 from running_senders import DOMAIN, Harbour, Tail, a_command, harbour, have_topics, parsed, wait_until
 
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.codec import decode, encode, partition_for
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter

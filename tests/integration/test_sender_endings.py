@@ -12,7 +12,7 @@ import pytest
 from real_servers import RealServers
 from running_senders import Harbour, a_command, harbour, have_topics, parsed, wait_until
 
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
 from schemas.vocabulary import LedgerState

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from real_servers import RealServers
 from running_senders import Harbour, Tail, a_command, free_port, harbour, have_topics, parsed, wait_until
 
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.codec import decode
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter

@@ -20,7 +20,7 @@ from injection import EXCEPTIONS, OF_A_SERVER, command_of, user_of
 from real_servers import RealServers
 from running_senders import Harbour, Tail, a_command, harbour, have_topics, wait_until
 
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.codec import decode
 from schemas.deadletters import DeadLetter
 from schemas.decisions import Decision

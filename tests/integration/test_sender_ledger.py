@@ -9,7 +9,7 @@ import pytest
 from psycopg import AsyncConnection
 from running_senders import a_command
 
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from infra.migrate import MigrationError, migrate
+from infra.postgres.migrate import MigrationError, migrate
 
 REVISIONS = ["0001_delivery", "0002_hypertables", "0003_views", "0004_suppressions"]
 VIEWS = {

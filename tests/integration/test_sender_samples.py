@@ -7,7 +7,7 @@ import pytest
 from real_servers import RealServers
 from running_senders import have_topics
 
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from senders.database import Database
 from senders.intake import Intake
 from senders.outages import Outage

@@ -10,7 +10,7 @@ import pytest
 from real_servers import RealServers
 from running_senders import Harbour, a_command, harbour, have_topics, wait_until
 
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.outcomes import Outcome, Reply
 from schemas.topics import COMMANDS, OUTCOMES

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.types.json import set_json_dumps, set_json_loads
 
-from infra.migrate import migrate
+from infra.postgres.migrate import migrate
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
 from schemas.events import Event

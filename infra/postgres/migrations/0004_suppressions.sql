@@ -1,11 +1,5 @@
-"""What a reply said, kept with the answer; and who changed the list of suppressions by command, when and why."""
+-- The class of a reply, kept with the answer, and an audit of what commands add to or lift from the suppression list.
 
-from alembic import op
-
-revision = "0004_suppressions"
-down_revision = "0003_views"
-
-HARD = """
 ALTER TABLE ledger ADD COLUMN hard boolean NOT NULL DEFAULT false;
 ALTER TABLE deliveries ADD COLUMN hard boolean;
 ALTER TABLE engagement ADD COLUMN hard boolean;
@@ -13,9 +7,7 @@ COMMENT ON COLUMN ledger.hard IS 'Whether the last reply says that the address i
 COMMENT ON COLUMN deliveries.classification IS 'What the reply is about, or the reason of delivery itself.';
 COMMENT ON COLUMN deliveries.hard IS 'Whether the address is to get no mail any more; null in older rows.';
 COMMENT ON COLUMN engagement.hard IS 'Whether the address is to get no mail any more; null in older rows.';
-"""
 
-AUDIT = """
 CREATE TABLE suppression_audit (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at           timestamptz NOT NULL,
@@ -29,10 +21,3 @@ CREATE TABLE suppression_audit (
 CREATE INDEX suppression_audit_address ON suppression_audit (address_hash, scope, at);
 COMMENT ON TABLE suppression_audit IS 'Each suppression added or lifted by command. Nothing is deleted from here.';
 COMMENT ON COLUMN suppression_audit.suppression IS 'The row of suppressions that was lifted; null where one was added.';
-"""
-
-
-def upgrade() -> None:
-    bind = op.get_bind()
-    bind.exec_driver_sql(HARD)
-    bind.exec_driver_sql(AUDIT)

@@ -1,11 +1,5 @@
-"""The analysts' views. Their names and columns are a promise: new columns may come at the end, none goes."""
+-- The analysts' views. Their names and columns are a promise: new columns may come at the end, none goes.
 
-from alembic import op
-
-revision = "0003_views"
-down_revision = "0002_hypertables"
-
-VIEWS = """
 CREATE VIEW v_sends_by_day AS
 SELECT time_bucket(INTERVAL '1 day', time) AS day, trigger, count(DISTINCT command_id) AS sends
 FROM decisions
@@ -52,8 +46,3 @@ SELECT a.trigger, a.mails,
        round(coalesce(r.clicked, 0)::numeric / a.mails, 4) AS click_rate
 FROM accepted a LEFT JOIN reader r USING (trigger);
 COMMENT ON VIEW v_engagement_by_trigger IS 'Accepted mails and what readers did with them, known machines left out.';
-"""
-
-
-def upgrade() -> None:
-    op.get_bind().exec_driver_sql(VIEWS)

@@ -1,16 +1,9 @@
-"""The analysts' hypertables: decisions, deliveries and engagement, in chunks of seven days.
+-- The analysts' hypertables: decisions, deliveries and engagement, in chunks of seven days.
+--
+-- The edition decides what keeps them small. Under the `timescale` licence TimescaleDB compresses chunks after a month
+-- and drops them after two years. Under `apache`, which Debian builds, neither exists: the tables stay plain, and an
+-- operator removes old chunks with `SELECT drop_chunks('deliveries', INTERVAL '2 years')`.
 
-The edition decides what keeps them small. TimescaleDB under the `timescale` licence compresses chunks after a month
-and drops them after two years. Under `apache`, which Debian builds, neither exists: the tables stay plain, and an
-operator removes old chunks with `SELECT drop_chunks('deliveries', INTERVAL '2 years')`.
-"""
-
-from alembic import op
-
-revision = "0002_hypertables"
-down_revision = "0001_delivery"
-
-HYPERTABLES = """
 CREATE EXTENSION IF NOT EXISTS timescaledb;
 
 CREATE TABLE decisions (
@@ -79,19 +72,17 @@ CREATE INDEX engagement_command ON engagement (command_id);
 CREATE INDEX engagement_trigger ON engagement (trigger, time DESC);
 CREATE INDEX engagement_user ON engagement (user_id, time DESC);
 COMMENT ON COLUMN engagement.machine IS 'Whether a machine opened or clicked; null where nobody can tell.';
-"""
 
-POLICIES = """
-ALTER TABLE {table} SET (timescaledb.compress, timescaledb.compress_segmentby = 'trigger',
-                         timescaledb.compress_orderby = 'time DESC');
-SELECT add_compression_policy('{table}', INTERVAL '30 days');
-SELECT add_retention_policy('{table}', INTERVAL '2 years');
-"""
-
-
-def upgrade() -> None:
-    bind = op.get_bind()
-    bind.exec_driver_sql(HYPERTABLES)
-    if bind.exec_driver_sql("SHOW timescaledb.license").scalar() == "timescale":
-        for table in ("decisions", "deliveries", "engagement"):
-            bind.exec_driver_sql(POLICIES.format(table=table))
+DO $$
+DECLARE
+    name text;
+BEGIN
+    IF current_setting('timescaledb.license') = 'timescale' THEN
+        FOREACH name IN ARRAY ARRAY['decisions', 'deliveries', 'engagement'] LOOP
+            EXECUTE format('ALTER TABLE %I SET (timescaledb.compress, timescaledb.compress_segmentby = ''trigger'', '
+                           'timescaledb.compress_orderby = ''time DESC'')', name);
+            PERFORM add_compression_policy(name::regclass, INTERVAL '30 days');
+            PERFORM add_retention_policy(name::regclass, INTERVAL '2 years');
+        END LOOP;
+    END IF;
+END $$;

@@ -1,11 +1,5 @@
-"""Delivery's own tables: the ledger of every command, and the view of recipients that it reads before each send."""
+-- Delivery's tables: the ledger of every command, and the view of recipients that delivery reads before each send.
 
-from alembic import op
-
-revision = "0001_delivery"
-down_revision = None
-
-LEDGER = """
 CREATE TABLE ledger (
     command_id      text PRIMARY KEY,
     partition       integer NOT NULL,
@@ -37,9 +31,7 @@ CREATE INDEX ledger_due ON ledger (next_attempt_at) WHERE next_attempt_at IS NOT
 CREATE INDEX ledger_unannounced ON ledger (state_at) WHERE unannounced;
 CREATE INDEX ledger_started ON ledger (partition) WHERE state = 'started';
 CREATE INDEX ledger_user ON ledger (user_id, admitted_at);
-"""
 
-RECIPIENTS = """
 CREATE TABLE recipients (
     user_id    text PRIMARY KEY,
     address    text,
@@ -69,10 +61,3 @@ CREATE TABLE recipients_progress (
     PRIMARY KEY (topic, partition)
 );
 COMMENT ON TABLE recipients_progress IS 'All that the topic held before as_of is in recipients and suppressions.';
-"""
-
-
-def upgrade() -> None:
-    bind = op.get_bind()
-    bind.exec_driver_sql(LEDGER)
-    bind.exec_driver_sql(RECIPIENTS)

@@ -1,0 +1,1 @@
+"""PostgreSQL as processes use it: the migrations of the database."""
