@@ -45,6 +45,6 @@ def test_the_analysts_tables_are_hypertables_in_weeks_and_the_views_answer(datab
 
 
 def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
-    with pytest.raises(MigrationError, match=r"127\.0\.0\.1:1/ebbtide.*ebbtide status") as failure:
+    with pytest.raises(MigrationError, match=r"127\.0\.0\.1:1/ebbtide.*`make up` starts it") as failure:
         migrate("postgresql://postgres:secret@127.0.0.1:1/ebbtide")
     assert "secret" not in str(failure.value)
