@@ -10,7 +10,11 @@ from schemas.vocabulary import DeadLetterCause
 
 
 class DeadLetter(Fact):
-    """One record put aside. Key and value are base64, since nothing promises that they are text."""
+    """One record put aside. Key and value are base64, since nothing promises that they are text.
+
+    A user's timers that failed are no record: their topic is `user-state`, their key the user, their offset the instant
+    in milliseconds at which they were due, and there is no value.
+    """
 
     topic: str
     partition: Count

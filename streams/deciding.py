@@ -12,7 +12,7 @@ from schemas.plain import plain_event
 from schemas.topics import EVENTS
 from schemas.vocabulary import DeadLetterCause
 from streams.checkpoint import Mark
-from streams.evaluate import Decider, Record, Step, plainly_stored
+from streams.evaluate import STATES, Decider, Record, Step, plainly_stored
 from streams.rulefeed import Published
 from streams.runtime import Runtime
 from streams.timers import TimerIndex
@@ -36,7 +36,7 @@ class Deciding:
         self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
         self._planned: dict[int, str] = {}
         """By partition the schedules and dates that all its users have timers for."""
-        self._table = runtime.app.Table("user-state", partitions=self._partitions).local
+        self._table = runtime.app.Table(STATES, partitions=self._partitions).local
 
     def adopt(self, published: Published) -> None:
         """Switches to other rules or switches, between two runs; never back to an earlier number of either."""

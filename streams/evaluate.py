@@ -5,6 +5,7 @@ and comes out as bytes, so that a record which fails has changed nothing.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -30,7 +31,10 @@ from triggers.turn import Effects
 
 READER = "streams"
 log = structlog.get_logger()
+Skip = Callable[[UserState, int], Effects]
 
+STATES = "user-state"
+"""The table of users' states."""
 LARGEST_OUTPUT = 900_000
 """Bytes of a record's value: a producer refuses a record of a million, and would do so in every transaction."""
 LARGEST_KEPT = 350_000
@@ -155,10 +159,7 @@ class Decider:
         return self._taken(record, state, self.evaluator.apply_stored(state, event, now_ms), now_ms)
 
     def _taken(self, record: Record, state: UserState, effects: Effects, now_ms: int) -> Step:
-        step = _step(state, effects, record.partition)
-        _require_bounds(step)
-        if effects.records or effects.counts or effects.problems or effects.bounds:
-            count(effects, self._counts)
+        step = self._counted(state, effects, record.partition)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
             cause = DeadLetterCause.RULE_ERROR
@@ -171,21 +172,53 @@ class Decider:
         return self.evaluator.rules.clockwork
 
     def plan(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step | None:
-        """The step that plans schedules and dates which are new to a user; None where they are not."""
-        state = encoding.decode(user_id, raw_state)
-        effects = self.evaluator.plan(state, now_ms)
-        if effects is None:
-            return None
-        count(effects, self._counts)
-        return _step(state, effects, partition)
+        """The step that plans schedules and dates which are new to a user; None where they are not. Where that raises
+        an exception the user has none of them, and a dead letter says so."""
+        try:
+            state = encoding.decode(user_id, raw_state)
+            effects = self.evaluator.plan(state, now_ms)
+            return None if effects is None else self._counted(state, effects, partition)
+        except Exception as error:  # noqa: BLE001  # whatever it is: it is this user's alone
+            timer = self._timer(partition, user_id, now_ms)
+            return self._put_timer_aside(timer, raw_state, now_ms, error, self.evaluator.skip_planning)
 
     def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
-        """The step of a user's timers that are due at `now_ms`."""
-        state = encoding.decode(user_id, raw_state)
-        effects = self.evaluator.fire_due(state, now_ms)
+        """The step of a user's timers that are due at `now_ms`. Where firing them raises an exception, all of them
+        are skipped, and a dead letter says so."""
+        try:
+            state = encoding.decode(user_id, raw_state)
+            return self._counted(state, self.evaluator.fire_due(state, now_ms), partition)
+        except Exception as error:  # noqa: BLE001  # whatever it is: it is this user's alone
+            due_ms = encoding.due_of(raw_state)
+            timer = self._timer(partition, user_id, now_ms if due_ms is None else due_ms)
+            return self._put_timer_aside(timer, raw_state, now_ms, error, self.evaluator.skip_due)
+
+    def _counted(self, state: UserState, effects: Effects, partition: int) -> Step:
+        step = _step(state, effects, partition)
+        _require_bounds(step)
         if effects.records or effects.counts or effects.problems or effects.bounds:
             count(effects, self._counts)
-        return _step(state, effects, partition)
+        return step
+
+    def _put_timer_aside(self, timer: Record, raw_state: bytes, now_ms: int, error: Exception, skip: Skip) -> Step:
+        """The step that skips what failed, with a dead letter. Where skipping fails too, no timer of the user is due
+        until the user's next record."""
+        log.error("timer_failed", place=timer.place, exc_info=error)
+        key = timer.key or b""
+        try:
+            state = encoding.decode(key.decode(), raw_state)
+            step = self._counted(state, skip(state, now_ms), timer.partition)
+        except Exception as again:  # whatever it is: it is this user's alone
+            log.error("timer_not_skipped", place=timer.place, exc_info=again)
+            step = Step(key, encoding.without_due(raw_state))
+        detail = f"a timer of the user: {type(error).__name__}: {error}"
+        step.outgoing.append(self.put_aside(timer, DeadLetterCause.RULE_ERROR, detail, now_ms))
+        return step
+
+    @staticmethod
+    def _timer(partition: int, user_id: str, at_ms: int) -> Record:
+        """What names a user's timers in a dead letter: the table of states, and as offset the instant in ms."""
+        return Record(STATES, partition, max(at_ms, 0), user_id.encode(), None)
 
     def put_aside(
         self, record: Record, cause: DeadLetterCause, detail: str, now_ms: int, *, applied: bool = False

@@ -65,8 +65,8 @@ NOT_DECIDED = Named(
     "undecided_total",
     "counter",
     ("what",),
-    "What left no decision, such as a duplicate event, one too old to begin anything (`stale`), a clamped time or a "
-    "profile whose zone is no IANA name (`unknown_zone`).",
+    "What left no decision, such as a duplicate event, one too old to begin anything (`stale`), a clamped time, a "
+    "profile whose zone is no IANA name (`unknown_zone`) or a timer that made the core fail (`timer_skipped`).",
 )
 PROBLEMS = Named(
     "rule_problems_total",

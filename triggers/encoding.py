@@ -101,6 +101,11 @@ def due_of(raw: bytes) -> int | None:
     return decode("", raw).next_due()
 
 
+def without_due(raw: bytes) -> bytes:
+    """The same state, read as one in which no timer is due until it is encoded anew. Does not decode it."""
+    return _HEAD.pack(raw[0], _NOTHING_DUE) + raw[_HEAD.size :] if raw[0] in _WITH_HEAD else raw
+
+
 def encode(state: UserState) -> bytes:
     """The state as bytes; `decode` gives an equal state."""
     user = state.user

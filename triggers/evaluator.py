@@ -19,6 +19,7 @@ from triggers.caps import release
 from triggers.cel_runtime import as_ms
 from triggers.rule import Send, Trigger
 from triggers.ruleset import AHEAD_MS, Route, RuleSet
+from triggers.skipping import skip_due
 from triggers.state import Consent, Ending, Occurrence, Reservation, StoredEvent, User, UserState
 from triggers.turn import Effects, Turn, same_fields
 
@@ -152,6 +153,18 @@ class Evaluator:
         """Fires every timer due by now: in order of time, crossings first, then by priority and trigger's name."""
         turn = self.turn(state, now_ms)
         self._fire(turn, now_ms, inclusive=True)
+        return turn.effects
+
+    def skip_due(self, state: UserState, now_ms: int) -> Effects:
+        """Skips every timer due by now, of a user for whom `fire_due` raises an exception."""
+        turn = self.turn(state, now_ms)
+        skip_due(turn)
+        return turn.effects
+
+    def skip_planning(self, state: UserState, now_ms: int) -> Effects:
+        """Leaves a user for whom `plan` raises an exception without schedules and dates, so that all else goes on."""
+        turn = self.turn(state, now_ms)
+        planning.forgo(turn)
         return turn.effects
 
     # events ----------------------------------------------------------------------------------------------------------

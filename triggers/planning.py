@@ -85,6 +85,17 @@ def first(state: UserState, due_before: int) -> tuple[int, str] | None:
     return min(due, default=None)
 
 
+def skip(turn: Turn, name: str) -> None:
+    """Moves a plan past now without beginning anything; a plan whose rule is gone has no next moment."""
+    known, rule = turn.state.plans[name], turn.rules.clocks.get(name)
+    turn.state.plans[name] = Plan(None, 0, known.fired) if rule is None else _next(turn, rule, turn.now_ms, known.fired)
+
+
+def forgo(turn: Turn) -> None:
+    """Leaves the user without plans until the profile, or the schedules and dates of the rules, change."""
+    turn.state.planned_by, turn.state.plans = turn.rules.clockwork, {}
+
+
 def reach(turn: Turn, rule: ClockRule) -> StoredEvent:
     """Goes on to the plan's next moment; returns the event that stands for the one reached: its id is the date."""
     known = turn.state.plans[rule.id]

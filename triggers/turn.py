@@ -50,8 +50,8 @@ class Effects:
     """What one call did besides changing the state.
 
     `counts` holds what left no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
-    withdrawn, unmatched_outcome, undated (a date source whose field the user does not have, or has empty), unpinned
-    (an occurrence whose text is gone), unknown_zone (a profile whose zone is none).
+    withdrawn, timer_skipped, unmatched_outcome, undated (a date source whose field the user does not have, or has
+    empty), unpinned (an occurrence whose text is gone), unknown_zone (a profile whose zone is none).
     """
 
     records: list[Record] = field(default_factory=list)
