@@ -18,6 +18,7 @@ DEFINED_ELSEWHERE = frozenset(
 _OF_THE_WHOLE = DEFINED_ELSEWHERE | {
     *("duplicate-document", "never-fires", "cap-unreachable", "unused-policy", "unused-definition", "unused-template"),
     *("misspelt-purpose", "lone-purpose", "template-variable", "costly-expression", "order-sensitive"),
+    "memory-bound",
 }
 """Codes of what only all sets together can tell; of what they find in other sets, only problems matter here."""
 _AT_SET = re.compile(r"at set (\S+): ")

@@ -62,6 +62,7 @@ CODES: dict[str, str] = {
     "lone-purpose": "a purpose that no other trigger has",
     "costly-expression": "an expression that may take more than half of the steps that one may",
     "order-sensitive": "an answer that the order of arrival can change",
+    "memory-bound": "more than is kept of one user, where a user is busy",
     "allow": "a comment `# ebbtide: allow CODE` that names no warning and no note",
     "unknown-event": "an event that the catalogue does not have",
     "unknown-property": "a property that the catalogue's event does not have",
@@ -83,7 +84,7 @@ WARNINGS = frozenset(
     }
 )
 """Codes that are shown and stop nothing."""
-NOTES = frozenset({"order-sensitive", "costly-expression", "lone-purpose"})
+NOTES = frozenset({"order-sensitive", "costly-expression", "lone-purpose", "memory-bound"})
 """Codes that say how a rule behaves; nothing is wrong or doubtful."""
 BESIDE_RULES = frozenset(
     {

@@ -16,6 +16,7 @@ from triggers.costs import Cost, cost_notes, costs
 from triggers.definitions import read_policy, read_score
 from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
 from triggers.doubts import find_doubts
+from triggers.memory_notes import memory_notes
 from triggers.parts import Parts
 from triggers.reader import References
 from triggers.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
@@ -147,16 +148,17 @@ def inspect(
             check_events(events, parts.report, parts.references, parts.expressions.uses, _entry_types(trigger))
     found.reports += reports
     written = [Written(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
-    purposes: list[Diagnostic] = []
+    of_the_set: list[Diagnostic] = []
     if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
         rules = found.ruleset()
         find_doubts(rules, written)
         find_cap_doubts(rules, written, found.written_policies())
-        purposes = find_unused(rules, found.documents, written, found.written_policies())
+        of_the_set = find_unused(rules, found.documents, written, found.written_policies())
+        of_the_set += memory_notes(rules, found.documents, written)
         if events is None:
             find_case_doubts([parts for parts, _, _ in found.documents], found.scores)
             find_unfed(found.documents, written)
-    notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents]), *purposes])
+    notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents]), *of_the_set])
     return Findings(
         without_allowed(found.diagnostics(), allowed),
         without_allowed(notes, allowed),
