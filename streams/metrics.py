@@ -79,7 +79,7 @@ FORGETS = Named(
     "forgotten_total",
     "counter",
     ("rule", "what"),
-    "What a bound on memory made a rule forget of a user: running occurrences, keys, groups, sequence events.",
+    "What a bound on memory (docs/triggers.md) made a rule, `metric/NAME` or `score/NAME` forget of a user.",
 )
 LETTERS = Named("dead_letters_total", "counter", ("cause",), "Records put aside as dead letters.")
 CHECKPOINT_S = Named("checkpoint_seconds", "histogram", (), "From a checkpoint's first record written to its commit.")

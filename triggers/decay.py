@@ -39,8 +39,8 @@ class Curve(Protocol):
     def read(self, state: ScoreState, at: int) -> float:
         """The value at an instant; before the last addition, the value then."""
 
-    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> None:
-        """Counts `points`, zero or more, earned at `at`."""
+    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> bool:
+        """Counts `points`, zero or more, earned at `at`; whether two additions became one for it."""
 
     def falls_below(self, state: ScoreState, line: float) -> int | None:
         """The first millisecond at or after the last addition with a value below `line`; None where there is none."""
@@ -56,13 +56,14 @@ class Exponential:
         elapsed = at - state.at
         return state.value * 2.0 ** (-elapsed / self.half_life_ms) if elapsed > 0 else state.value
 
-    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> None:
+    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> bool:
         if at >= state.at:
             state.value = min(self.read(state, at) + points, ceiling)
             state.at = at
         else:
             faded = points * 2.0 ** ((at - state.at) / self.half_life_ms)
             state.value = min(state.value + faded, ceiling)
+        return False
 
     def falls_below(self, state: ScoreState, line: float) -> int | None:
         """Solved for time, then settled by exact evaluation on either side."""
@@ -87,7 +88,7 @@ class _Summed:
         at = max(at, state.at)
         return math.fsum(points * self.share(at - since) for points, since in state.parts)
 
-    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> None:
+    def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> bool:
         now = max(at, state.at)
         parts = [part for part in state.parts if self.share(now - part[1]) > 0]
         left = self.share(now - at)
@@ -95,11 +96,13 @@ class _Summed:
         if left > 0 and room > 0:
             parts.append((min(points, room / left), at))
             parts.sort(key=lambda part: part[1])
+        too_many = len(parts) > MAX_PARTS
         while len(parts) > MAX_PARTS:
             parts[:2] = [self._merged(parts[0], parts[1], now)]
         state.parts = parts
         state.at = now
         state.value = self.read(state, now)
+        return too_many
 
     def _merged(self, older: tuple[float, int], newer: tuple[float, int], now: int) -> tuple[float, int]:
         worth = older[0] * (self.share(now - older[1]) / self.share(now - newer[1]))

@@ -374,7 +374,10 @@ def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
         since = turn.now_ms - trigger.max_age_ms
         known = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
         ending = Ending(event.time_ms, event.id, number, same_fields(pattern, event))
-        turn.state.endings[trigger.name] = _with_ending(known, ending)[-MAX_ENDINGS:]
+        endings = _with_ending(known, ending)
+        if len(endings) > MAX_ENDINGS:
+            turn.forgot(trigger.name, "unless events")
+        turn.state.endings[trigger.name] = endings[-MAX_ENDINGS:]
 
 
 def _with_ending(known: list[Ending], new: Ending) -> list[Ending]:

@@ -58,7 +58,8 @@ def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> tuple[list[Rise
         elif rules:
             passed = known.at < event.time_ms
             before = score.curve.read(known, event.time_ms - passed)
-        score.curve.add(known, min(points, MAX_SCORE), event.time_ms, score.ceiling)
+        if score.curve.add(known, min(points, MAX_SCORE), event.time_ms, score.ceiling):
+            turn.forgot(where, "additions")
         known.last_event = event.id
         fed.append(where)
         if rules:
@@ -96,7 +97,8 @@ def _count(turn: Turn, rule: LevelRule, event: StoredEvent, found: tuple[float, 
     passed = not known.instants or known.instants[-1] < event.time_ms
     at = event.time_ms if passed else known.instants[-1]
     before = _value(turn, rule, at - passed)
-    counted.tally.add(known, event.time_ms, *found)
+    for what in counted.tally.add(known, event.time_ms, *found):
+        turn.forgot(rule.trigger.name, what)
     known.last_event = event.id
     if not _moved(turn, rule, before, _value(turn, rule, at), event.time_ms, passed):
         return []

@@ -15,8 +15,10 @@ def feed(turn: Turn, route: Route, event: StoredEvent) -> list[str]:
     for counted in route.metrics:
         found = measured(turn, counted, f"metric/{counted.metric.name}", context)
         if found is not None:
-            counted.tally.add(kept(turn, counted), event.time_ms, *found)
-            fed.append(f"metric/{counted.metric.name}")
+            name = f"metric/{counted.metric.name}"
+            for what in counted.tally.add(kept(turn, counted), event.time_ms, *found):
+                turn.forgot(name, what)
+            fed.append(name)
     return fed
 
 

@@ -106,9 +106,14 @@ def _count(
     sent = outcome is DecisionOutcome.SEND
     ids = state.sent.setdefault(trigger.name if sent else gates.recorded_key(outcome, trigger.name), [])
     ids.append(name)
-    del ids[:-MAX_COMMAND_IDS]
+    if len(ids) > MAX_COMMAND_IDS:
+        turn.forgot(trigger.name, "command ids")
+        del ids[:-MAX_COMMAND_IDS]
     if trigger.goal is not None and outcome is not DecisionOutcome.SHADOW:
-        state.goals = [goal for goal in state.goals if goal.until >= turn.now_ms][-MAX_GOALS + 1 :]
+        goals = [goal for goal in state.goals if goal.until >= turn.now_ms]
+        for goal in goals[: -MAX_GOALS + 1]:
+            turn.forgot(goal.trigger, "goals")
+        state.goals = goals[-MAX_GOALS + 1 :]
         state.goals.append(
             OpenGoal(
                 trigger.name,

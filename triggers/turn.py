@@ -59,7 +59,10 @@ class Effects:
     exits: list[Exited] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     bounds: dict[tuple[str, str], int] = field(default_factory=dict)
-    """How often something was forgotten because a bound on memory was reached, by rule and what was forgotten."""
+    """How often something was forgotten because a bound on memory was reached, by rule and what was forgotten.
+
+    What is no trigger's has the kind before the name: `metric/NAME`, `score/NAME`.
+    """
 
     @property
     def decisions(self) -> list[Decision]:

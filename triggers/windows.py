@@ -33,6 +33,8 @@ EXACT = 1_000
 EXACT_EVER = 64
 """As many where the window has no end: there a fold loses nothing but what the past would have read."""
 CELLS = 64
+SINGLE_EVENTS = "single events"
+VALUES = "different values"
 MAX_VALUES = 1_000
 MAX_AMOUNT = 1e15
 """Beyond it doubles no longer count ones, and a hostile amount hides the others."""
@@ -95,8 +97,8 @@ class Tally:
     folds: bool = True
     """Whether what is more than `most` is folded, or forgotten because nobody asks beyond it."""
 
-    def add(self, state: WindowState, at: int, amount: float = 0.0, value: str = "") -> None:
-        """Counts one event of an instant."""
+    def add(self, state: WindowState, at: int, amount: float = 0.0, value: str = "") -> tuple[str, ...]:
+        """Counts one event of an instant; names what a bound on memory made less exact: SINGLE_EVENTS, VALUES."""
         place = bisect_right(state.instants, at)
         state.instants.insert(place, at)
         if self.sums:
@@ -104,8 +106,9 @@ class Tally:
         if self.tells:
             state.values.insert(place, value)
         self._forget(state)
-        if len(state.instants) > self.most:
-            self._shorten(state, len(state.instants) - self.most)
+        if len(state.instants) <= self.most:
+            return ()
+        return self._shorten(state, len(state.instants) - self.most)
 
     def _forget(self, state: WindowState) -> None:
         """Drops what no window that is still read can hold."""
@@ -132,13 +135,14 @@ class Tally:
     def _drop(state: WindowState, count: int) -> None:
         del state.instants[:count], state.amounts[:count], state.values[:count]
 
-    def _shorten(self, state: WindowState, excess: int) -> None:
-        if self.folds:
-            for index in range(excess):
-                self._fold(state, index)
+    def _shorten(self, state: WindowState, excess: int) -> tuple[str, ...]:
+        values = sum(not self._fold(state, index) for index in range(excess)) if self.folds else 0
         self._drop(state, excess)
+        exact = not self.folds or self.window is None
+        return (() if exact else (SINGLE_EVENTS,)) + ((VALUES,) if values else ())
 
-    def _fold(self, state: WindowState, index: int) -> None:
+    def _fold(self, state: WindowState, index: int) -> bool:
+        """Folds one event into its cell; whether all different values are still kept."""
         at = state.instants[index]
         amount = state.amounts[index] if self.sums else 0.0
         width = 2**62 if self.window is None else -(-(self._longest_ms(self.window) + self.slack_ms) // CELLS)
@@ -148,8 +152,7 @@ class Tally:
         cell = state.cells.get(number, Cell(0, 0.0, at, at))
         first, last = min(cell.first, at), max(cell.last, at)
         state.cells[number] = Cell(cell.events + 1, cell.total + amount, first, last)
-        if self.tells:
-            _fold_value(state, state.values[index], at)
+        return not self.tells or _fold_value(state, state.values[index], at)
 
     # reading ---------------------------------------------------------------------------------------------------------
 
@@ -238,12 +241,14 @@ def _ends(cells: list[Cell]) -> Iterator[int]:
         yield from (cell.first, cell.last)
 
 
-def _fold_value(state: WindowState, value: str, at: int) -> None:
-    """Keeps a folded event's value with its newest time; the values stay in the order of those."""
+def _fold_value(state: WindowState, value: str, at: int) -> bool:
+    """Keeps a folded event's value with its newest time; whether there was room. The values stay in order of time."""
     at = max(at, state.folded.pop(value, at))
     late = bool(state.folded) and state.folded[next(reversed(state.folded))] > at
     state.folded[value] = at
     if late:
         state.folded = dict(sorted(state.folded.items(), key=lambda item: (item[1], item[0])))
-    if len(state.folded) > MAX_VALUES:
-        del state.folded[next(iter(state.folded))]
+    if len(state.folded) <= MAX_VALUES:
+        return True
+    del state.folded[next(iter(state.folded))]
+    return False
