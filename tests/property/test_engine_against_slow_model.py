@@ -3,7 +3,7 @@
 from datetime import datetime
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from slow_model.duel import EngineRun, book_of, edited_evaluator, evaluator_of, model_rows
 from slow_model.grammar import coincidences, editions, mixed_quiets, rule_sets, segment_rules, shared_caps
@@ -14,6 +14,23 @@ _LOOKS_MS = 1_800_000
 half = settings().max_examples // 2  # of what the profile says: each example is a whole history
 late = st.sampled_from([None, _LOOKS_MS])
 unhurried = settings(deadline=None, max_examples=half, suppress_health_check=[HealthCheck.too_slow])
+
+
+SAID = {"zone": "UTC", "consent": ("marketing",), "vip": False, "limit": 0, "trial": None, "born": None}
+ONE_A_DAY = '{"policy":"one","for":{},"cap":{"max":1,"per":"1d","scope":"all"%s}}\n---\n'
+LIVE = '{"trigger":"k","purpose":"marketing","on":"ping","send":"a"}\n---\n'
+SHADOW = '{"trigger":"l","purpose":"marketing","mode":"shadow","on":["ping","buy"],"send":"b"}'
+HELD_OUT = '{"trigger":"l","purpose":"marketing","holdout":"100%","on":["ping","buy"],"send":"b"}'
+QUIET = '{"trigger":"k","purpose":"marketing","on":"ping","quiet":[%s],"expires":"3d","send":"a"}'
+NIGHT = '{"from":"22:00","to":"03:00"%s}'
+BEFORE_DAWN = '{"from":"02:30","to":"03:30"%s}'
+DROPS = ',"over":"drop"'
+
+
+def events_of(*names: str, gap_ms: int = 60_000) -> History:
+    """A user with consent from a midnight on, and events of these types one after the other."""
+    happenings = [Happening(gap_ms, "event", 0, name, {}) for name in names]
+    return STARTS[0], Happening(0, "profile", properties=SAID), happenings
 
 
 def duel(text: str, history: History, every_ms: int | None) -> None:
@@ -36,12 +53,20 @@ def test_timers_that_come_late_give_what_the_slow_model_says(text: str, history:
 
 
 @unhurried
+@example(ONE_A_DAY % "" + LIVE + SHADOW, events_of("ping", "buy"), None)
+@example(ONE_A_DAY % "" + LIVE + SHADOW, events_of("buy", "ping", "ping"), None)
+@example(ONE_A_DAY % "" + LIVE + HELD_OUT, events_of("ping", "buy"), None)
+@example(ONE_A_DAY % ',"over":"defer"' + LIVE + SHADOW, events_of("ping", "buy"), _LOOKS_MS)
 @given(shared_caps(), histories, late)
 def test_what_is_only_recorded_is_capped_as_if_it_were_sent(text: str, history: History, every_ms: int | None) -> None:
     duel(text, history, every_ms)
 
 
 @unhurried
+@example(QUIET % f"{NIGHT % ''},{BEFORE_DAWN % DROPS}", events_of("ping"), None)
+@example(QUIET % f"{NIGHT % ''},{BEFORE_DAWN % DROPS}", events_of("ping"), _LOOKS_MS)
+@example(QUIET % f"{NIGHT % DROPS},{BEFORE_DAWN % ''}", events_of("ping", gap_ms=9_600_000), None)
+@example(QUIET % f"{NIGHT % ''},{BEFORE_DAWN % ''}", events_of("ping"), None)
 @given(mixed_quiets(), histories, late)
 def test_periods_that_defer_and_periods_that_drop_meet(text: str, history: History, every_ms: int | None) -> None:
     duel(text, history, every_ms)
@@ -90,19 +115,17 @@ OTHER = '{"trigger":"l","purpose":"marketing","on":"buy","send":"b"}'
 @pytest.mark.parametrize("every_ms", [None, _LOOKS_MS])
 def test_what_an_earlier_text_holds_is_asked_again_where_the_user_moves(after: str, every_ms: int | None) -> None:
     minutes = 60_000
-    said = {"zone": "UTC", "consent": ("marketing",), "vip": False, "limit": 0, "trial": None, "born": None}
-    moved = Happening(15 * minutes, "profile", properties={**said, "zone": "Pacific/Auckland"})
+    moved = Happening(15 * minutes, "profile", properties={**SAID, "zone": "Pacific/Auckland"})
     happenings = [Happening(minutes, "event", 0, "ping", {}), Happening(5 * minutes, "edit"), moved]
-    edited((HELD + OTHER, after), (STARTS[0], Happening(0, "profile", properties=said), happenings), every_ms)
+    edited((HELD + OTHER, after), (STARTS[0], Happening(0, "profile", properties=SAID), happenings), every_ms)
 
 
 @pytest.mark.parametrize("every_ms", [None, _LOOKS_MS])
 def test_a_wait_of_a_rule_that_was_taken_away_follows_no_profile(every_ms: int | None) -> None:
     waiting = '{"trigger":"k","purpose":"marketing","on":"ping","after":{"every":"day","at":"00:00"},"send":"a"}\n---\n'
-    said = {"zone": "UTC", "consent": ("marketing",), "vip": False, "limit": 0, "trial": None, "born": None}
-    moved = Happening(0, "profile", properties={**said, "zone": "Europe/Berlin"})
+    moved = Happening(0, "profile", properties={**SAID, "zone": "Europe/Berlin"})
     happenings = [Happening(0, "event", 0, "ping", {}), Happening(0, "edit"), moved]
-    edited((waiting + OTHER, OTHER), (STARTS[0], Happening(0, "profile", properties=said), happenings), every_ms)
+    edited((waiting + OTHER, OTHER), (STARTS[0], Happening(0, "profile", properties=SAID), happenings), every_ms)
 
 
 def edited(texts: tuple[str, str], history: History, every_ms: int | None) -> None:
