@@ -58,7 +58,10 @@ def validate(model: type[M], data: Any) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        found = {".".join(map(str, each["loc"])): each["msg"] for each in error.errors(include_input=False)}
+        found = {
+            ".".join(map(str, each["loc"])): each["msg"].removeprefix("Value error, ")
+            for each in error.errors(include_input=False)
+        }
         raise _invalid({place or "record": problem for place, problem in found.items()}) from None
 
 

@@ -117,3 +117,8 @@ def test_what_is_taken_is_ascii_stable_and_has_one_key(local: str, domain: str) 
     assert len(kept) <= LONGEST
     assert plain_address(kept) == kept
     assert address_key(f"{local}@{domain}") == address_key(kept) == address_key(kept.upper())
+
+
+def test_what_is_wrong_with_a_published_address_is_said_without_the_librarys_own_words() -> None:
+    with pytest.raises(NotAFact, match=r"^address: the part before the @ must be ASCII"):
+        profile_of('{"user_id": "u1", "address": "änn@mail.example"}', now())
