@@ -32,7 +32,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Says how to run the same examples again."""
-    return f"property tests: repeat this run with --hypothesis-seed={config.getoption('hypothesis_seed')}"
+    return f"random choices: repeat this run with --hypothesis-seed={config.getoption('hypothesis_seed')}"
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this run, for tests that choose at random by themselves."""
+    return int(request.config.getoption("hypothesis_seed"))
 
 
 @pytest.fixture(scope="session")

@@ -149,7 +149,7 @@ class Streams:
 
     def lines(self) -> list[dict[str, Any]]:
         """Every line of the log; fails where one is no JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
     def tail(self) -> str:
         """How the log ends."""

@@ -20,6 +20,8 @@ from schemas.vocabulary import LedgerState
 pytestmark = pytest.mark.servers
 
 BOUND_S = 10.0
+LATEST_S = 4.0
+"""It has started by then, and works."""
 WITH = "from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings())"
 
 
@@ -43,36 +45,38 @@ def start(delivery: Harbour, lines: str = "") -> None:
 
 
 def log(delivery: Harbour) -> str:
-    return (delivery.directory / "senders.log").read_text(errors="replace")
+    file = delivery.directory / "senders.log"
+    return file.read_text(errors="replace") if file.exists() else ""
 
 
-@pytest.mark.parametrize("moments", [5, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moments", [6, pytest.param(200, marks=pytest.mark.slow)])
 def test_sigterm_at_any_moment_under_load_ends_in_time_and_loses_nothing(
-    delivery: Harbour, moments: int, record_property: Callable[[str, object], None]
+    delivery: Harbour, moments: int, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """Each process gets the signal at a random moment from its start on. One that has not come to its own code yet is
-    ended by the signal itself, which is the operating system's way and loses nothing."""
-    seed = random.randrange(10**6)
-    record_property("seed", seed)
+    """Each process gets the signal at a random moment from its start on. While Python still imports the program, the
+    signal itself ends it; from the program's first line on it ends with status 0."""
     chance = random.Random(seed)
     template, users = delivery.publish_template(), [delivery.publish_user() for _ in range(20)]
     commands: list[SendCommand] = []
     took, statuses = [], Counter[int]()
     for moment in range(moments):
         commands += publish(delivery, template, users, 10)
+        before = len(log(delivery))
         start(delivery)
-        time.sleep(chance.uniform(0, 5))  # the moment is what is tested
+        time.sleep(chance.uniform(0, LATEST_S))  # the moment is what is tested
         began = time.monotonic()
         status = delivery.end_process(signal.SIGTERM)
         took.append(time.monotonic() - began)
         statuses[status] += 1
-        assert status in (0, -signal.SIGTERM), f"moment {moment}, seed {seed}: {status}\n{log(delivery)[-3000:]}"
-        assert took[-1] < BOUND_S, f"moment {moment}, seed {seed}: {took[-1]:.1f} s\n{log(delivery)[-3000:]}"
+        said = log(delivery)[before:]
+        reached = 0 if said else -signal.SIGTERM
+        assert status in (0, reached), f"moment {moment}: {status}\n{said[-3000:]}"
+        assert took[-1] < BOUND_S, f"moment {moment}: {took[-1]:.1f} s\n{said[-3000:]}"
     start(delivery)
     ids = [command.id for command in commands]
     done = "SELECT count(*) FROM ledger WHERE state IN ('accepted', 'in_doubt') AND command_id = ANY(%s)"
-    wait_until(lambda: delivery.rows(done, ids)[0][0] == len(ids), f"all mails, seed {seed}", 60)
-    assert delivery.end_process(signal.SIGTERM) in (0, -signal.SIGTERM)
+    wait_until(lambda: delivery.rows(done, ids)[0][0] == len(ids), "all mails", 60)
+    assert delivery.end_process(signal.SIGTERM) == 0
     record_property("statuses", dict(statuses))
     record_property("longest_s", round(max(took), 2))
     mails = Counter(str(parsed(mail.raw)["X-Ebbtide-Command"]) for mail in delivery.sink.messages())
