@@ -148,8 +148,9 @@ class Streams:
         return all(said.get("status") == 200 for said in found.values())
 
     def lines(self) -> list[dict[str, Any]]:
-        """Every line of the log; fails where one is no JSON."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        """Every whole line of the log; fails where one is no JSON."""
+        text = self.log.read_text() if self.log.exists() else ""
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
     def tail(self) -> str:
         """How the log ends."""

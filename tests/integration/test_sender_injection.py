@@ -8,8 +8,7 @@ import json
 import random
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -36,7 +35,8 @@ Plan = dict[int, tuple[str, str]]
 GOOD = 20
 SAMPLE = 120
 """Faults that `make test` raises; `make test-all` raises each exception at each call."""
-STILL_S = 60.0
+WAVE = 200
+WAVE_S = 90.0
 NOTICED = {"failed", "deferred", "in_doubt", "refused"}
 SAID = {
     "command_left",
@@ -98,21 +98,30 @@ def planned(found: list[str], each: int, first: int, chance: random.Random) -> P
     """Faults numbered from `first`: `each` exceptions a site, and over all sites each exception in its turn."""
     names = sorted(EXCEPTIONS)
     chance.shuffle(names)
-    faults = [(site, names[(index + turn) % len(names)]) for index, site in enumerate(found) for turn in range(each)]
+    faults = [(site, names[(index + turn) % len(names)]) for turn in range(each) for index, site in enumerate(found)]
     if each == 1:
         faults = chance.sample(faults, SAMPLE)
     return {first + index: fault for index, fault in enumerate(faults)}
 
 
-def wait_while_it_goes_on(done: Callable[[], bool], progress: Callable[[], int], what: str) -> None:
-    """Waits until `done`, however long that takes while `progress` rises; fails where it stands still."""
-    seen, deadline = -1, 0.0
-    while not done():
-        now_at = progress()
-        if now_at > seen:
-            seen, deadline = now_at, time.monotonic() + STILL_S
-        assert time.monotonic() < deadline, f"no progress for {STILL_S:g} s, at {seen}: {what}"
-        time.sleep(0.2)
+def in_waves(plan: Plan) -> Iterator[Plan]:
+    """The plan in parts: a view that is thousands of profiles behind would hold up the mails that come with it."""
+    numbers = list(plan)
+    for begin in range(0, len(numbers), WAVE):
+        yield {number: plan[number] for number in numbers[begin : begin + WAVE]}
+
+
+def publish_wave(delivery: Harbour, template: str, wave: Plan) -> list[str]:
+    """What the faults are raised for, and among it, evenly, commands without a fault, whose ids are returned."""
+    good = []
+    for index, (number, (site, _)) in enumerate(wave.items()):
+        publish(delivery, template, number, engaged=site.startswith("recipients_feed"))
+        if index % (WAVE // GOOD) == 0:
+            user = delivery.publish_user()
+            good.append(a_command(user, template))
+            delivery.publish_soon(COMMANDS.name, user, good[-1])
+    delivery.flush()
+    return [command.id for command in good]
 
 
 def log_of(delivery: Harbour) -> list[dict[str, Any]]:
@@ -152,26 +161,16 @@ def test_any_exception_at_any_call_is_the_outcome_of_that_record_or_mail(
     plan = planned(found, each, first + 2, random.Random(seed))
     letters = Tail(delivery.kafka, DEAD_LETTERS.name)
     report = start(delivery, "faults", plan)
-    good = []
-    for index, (number, (site, _)) in enumerate(plan.items()):
-        publish(delivery, template, number, engaged=site.startswith("recipients_feed"))
-        if index % (len(plan) // GOOD) == 0:
-            user = delivery.publish_user()
-            good.append(a_command(user, template))
-            delivery.publish_soon(COMMANDS.name, user, good[-1])
-    delivery.flush()
-    ids = [command.id for command in good]
     accepted = "SELECT count(*) FROM ledger WHERE state = 'accepted' AND command_id = ANY(%s)"
-    wait_while_it_goes_on(
-        lambda: not delivery.process_runs or delivery.rows(accepted, ids)[0][0] == len(ids),
-        lambda: len(reported(report, "raised")),
-        "the good mails",
-    )
-    assert delivery.process_runs, f"ended: {log_of(delivery)[-1]}"
-    raised_so_far = partial(reported, report, "raised")
-    wait_while_it_goes_on(
-        lambda: len(raised_so_far()) >= 0.75 * len(plan), lambda: len(raised_so_far()), "the faults are raised"
-    )
+    for wave in in_waves(plan):
+        good = publish_wave(delivery, template, wave)
+        wait_until(
+            lambda ids=good: not delivery.process_runs or delivery.rows(accepted, ids)[0][0] == len(ids),
+            f"the good mails among the faults {min(wave)} to {max(wave)}",
+            WAVE_S,
+        )
+        assert delivery.process_runs, f"ended: {log_of(delivery)[-1]}"
+    wait_until(lambda: len(reported(report, "raised")) >= 0.75 * len(plan), "the faults are raised", 30)
     open_ = partial(unanswered, delivery, plan)
     with suppress(AssertionError):  # the next line says more
         wait_until(lambda: not open_(), "everybody has an answer", 30)
