@@ -21,7 +21,7 @@ LATEST_S = 3.0
 """How long after its start, or after its first work, a process gets the signal at the latest."""
 IMPORTING = (-signal.SIGTERM, 128 + signal.SIGTERM)
 """How a process ends that has no work to finish yet: by the signal itself, or by the command line's handler."""
-BEGUN = {"--workers": "supervising", "--slot": "recovering"}
+BEGUN = {"--workers": "supervising", "--slot": "recovered"}
 """What the log says once there is something to end in good order."""
 
 
@@ -56,8 +56,8 @@ def test_sigterm_at_any_moment_under_load_ends_in_time_and_loses_and_doubles_not
         streams.publish(300)
         before = len(streams.lines())
         streams.start(*arguments)
-        if moment % 3:  # the start takes long: of three moments two are while it recovers and works
-            wait_until(lambda since=before: says(streams, since, "recovering"), streams.tail())
+        if moment % 3:  # the start takes long: of three moments two are while it works
+            wait_until(lambda since=before: says(streams, since, "recovered"), streams.tail())
         time.sleep(chance.uniform(0, LATEST_S))  # the moment is what is tested
         status, took_s = streams.stop()
         took.append(took_s)
