@@ -363,7 +363,7 @@ def _repeated(state: UserState, event_id: str, now_ms: int) -> bool:
 def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
     """Keeps `unless` events, so that an entry which comes later and is not newer finds that it is over."""
     context = None
-    for trigger, number, pattern in route.endings:
+    for trigger, pattern in route.endings:
         if turn.now_ms - event.time_ms > trigger.max_age_ms:
             continue
         context = context or turn.context(event, None, turn.now_ms)
@@ -373,7 +373,7 @@ def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
             continue
         since = turn.now_ms - trigger.max_age_ms
         known = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
-        ending = Ending(event.time_ms, event.id, number, same_fields(pattern, event))
+        ending = Ending(event.time_ms, event.id, list(pattern.same), same_fields(pattern, event))
         endings = _with_ending(known, ending)
         if len(endings) > MAX_ENDINGS:
             turn.forgot(trigger.name, "unless events")
@@ -384,7 +384,7 @@ def _with_ending(known: list[Ending], new: Ending) -> list[Ending]:
     """The endings with one more. Of those alike only the latest count: what an older one is over, a later one is."""
 
     def alike(each: Ending) -> bool:
-        return each.pattern == new.pattern and each.same == new.same
+        return each.names == new.names and each.same == new.same
 
     if any(alike(each) and each.time_ms > new.time_ms for each in known):
         return known

@@ -1,5 +1,6 @@
 """The life of an occurrence: it begins, waits, sends, is held, and ends."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from schemas.vocabulary import DecisionOutcome, Reason
@@ -7,9 +8,10 @@ from triggers import gates, sending, waits
 from triggers.assignment import variant
 from triggers.cel_runtime import EvaluationError
 from triggers.rule import Branch, Exit, Jump, Send, Trigger, Wait, WaitSlot, WaitUntil
-from triggers.state import Occurrence, StoredEvent, occurrence_id, text_of_key
+from triggers.state import Ending, Occurrence, StoredEvent, occurrence_id, text_of_key
 from triggers.turn import Exited, Turn, agree
 
+_MISSING = object()
 MAX_RUNNING = 64
 MAX_KEYS = 256
 MAX_KEY_CHARS = 512
@@ -82,13 +84,21 @@ def _restart(turn: Turn, trigger: Trigger, running: Occurrence, event: StoredEve
 def _already_over(turn: Turn, trigger: Trigger, event: StoredEvent) -> bool:
     """Whether an `unless` event came first that is not older than this entry (settled case 7)."""
     for ending in turn.state.endings.get(trigger.name, ()):
-        if ending.time_ms < event.time_ms or ending.event_id == event.id or ending.pattern >= len(trigger.unless):
+        if ending.time_ms < event.time_ms or ending.event_id == event.id:
             continue
-        pattern = trigger.unless[ending.pattern]
-        seen = StoredEvent("", "", 0, "", dict(zip(pattern.same, ending.same, strict=False)))
-        if agree(pattern, event, seen):
+        names = _names(trigger, ending)
+        if names is None or len(names) != len(ending.same):
+            continue
+        if all(event.properties.get(name, _MISSING) == value for name, value in zip(names, ending.same, strict=True)):
             return True
     return False
+
+
+def _names(trigger: Trigger, ending: Ending) -> Sequence[str] | None:
+    """The fields that an ending shares; None where an earlier program's number names no pattern any more."""
+    if isinstance(ending.names, list):
+        return ending.names
+    return trigger.unless[ending.names].same if ending.names < len(trigger.unless) else None
 
 
 def _may_enter(turn: Turn, trigger: Trigger, key_text: str | None, at: int) -> bool:

@@ -58,8 +58,8 @@ class Route:
     interest: Interest = field(default_factory=Interest)
     """Which of the events are worth a look at the state."""
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
-    endings: list[tuple[Trigger, int, Pattern]] = field(default_factory=list)
-    """`unless` patterns whose `where` needs no running occurrence, with their number in the trigger."""
+    endings: list[tuple[Trigger, Pattern]] = field(default_factory=list)
+    """`unless` patterns whose `where` needs no running occurrence."""
     begins: list[tuple[Trigger, list[Pattern]]] = field(default_factory=list)
     sequences: list[SequenceRule] = field(default_factory=list)
     goals: bool = False
@@ -221,12 +221,12 @@ class RuleSet:
                     self.movers.setdefault((source.segment, source.enters), []).append(trigger)
                 case _:
                     self._index_crossing(name, trigger, source)
-        for number, pattern in enumerate(trigger.unless):
+        for pattern in trigger.unless:
             early = pattern.where is None or "occurrence" not in pattern.where.code.roots
             for name in pattern.types:
                 endings = self._route(name, pattern).endings
                 if early:
-                    endings.append((trigger, number, pattern))
+                    endings.append((trigger, pattern))
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
                 self._route(name, trigger.goal.pattern).goals = True

@@ -128,6 +128,33 @@ def test_a_wait_of_a_rule_that_was_taken_away_follows_no_profile(every_ms: int |
     edited((waiting + OTHER, OTHER), (STARTS[0], Happening(0, "profile", properties=SAID), happenings), every_ms)
 
 
+OF_ONE = '{"event":"buy","same":"k"}'
+ENDED = '{"trigger":"k","purpose":"marketing","on":"ping","after":"1h","unless":%s,"send":"a"}\n---\n'
+
+
+@pytest.mark.parametrize("entry", ["x", "y"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (OF_ONE, OF_ONE.replace("}", ',"where":"true"}')),
+        (OF_ONE, '"buy"'),
+        (OF_ONE, '"view"'),
+        (OF_ONE, '{"event":"buy","same":"n"}'),
+        ('"buy"', OF_ONE),
+        (f'["view",{OF_ONE}]', OF_ONE),
+        (OF_ONE, f'["view",{OF_ONE}]'),
+    ],
+)
+def test_what_ended_an_entry_before_it_came_is_told_by_the_text_that_it_came_under(
+    before: str, after: str, entry: str
+) -> None:
+    """The `unless` event came, then the rule was edited, then came an entry that is not newer."""
+    ended = Happening(60_000, "event", 0, "buy", {"k": "x"})
+    happenings = [ended, Happening(0, "edit"), Happening(0, "event", 0, "ping", {"k": entry})]
+    history = (STARTS[0], Happening(0, "profile", properties=SAID), happenings)
+    edited((ENDED % before + OTHER, ENDED % after + OTHER), history, None)
+
+
 def edited(texts: tuple[str, str], history: History, every_ms: int | None) -> None:
     """Plays the history, in which the second text takes the first one's place."""
     start, profile, happenings = history

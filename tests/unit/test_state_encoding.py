@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from trigger_world import World
 
 from triggers.decay import ScoreState
 from triggers.encoding import UnknownVersion, decode, due_of, encode
@@ -183,3 +184,24 @@ def test_state_in_which_nothing_waits_is_due_never() -> None:
 def test_state_of_a_newer_program_is_refused(raw: bytes) -> None:
     with pytest.raises(UnknownVersion):
         decode("u1", raw)
+
+
+CART = "trigger: t\npurpose: marketing\non: ping\nafter: 1h\nunless: {event: buy, same: k}\nsend: a\n"
+
+
+@pytest.mark.parametrize(("key", "ended"), [("x", True), ("y", False)])
+@pytest.mark.parametrize("names", [["k"], 0], ids=["names of fields", "a pattern's number, as earlier programs wrote"])
+def test_what_ended_an_entry_before_it_came_is_read_from_the_bytes(
+    names: list[str] | int, key: str, ended: bool
+) -> None:
+    world = World(CART)
+    world.state.endings = {"t": [Ending(world.now + 2, "e0", names, ["x"])]}
+    world.state = decode("u1", encode(world.state))
+    counts = world.event(world.now + 1, "ping", k=key).counts
+    assert counts == ({"ended_before_entry": 1} if ended else {})
+
+
+def test_a_number_that_names_no_pattern_any_more_ends_nothing() -> None:
+    world = World(CART)
+    world.state.endings = {"t": [Ending(world.now + 2, "e0", 1, ["x"])]}
+    assert world.event(world.now + 1, "ping", k="x").counts == {}
