@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from confluent_kafka import Producer, TopicPartition
 
-from infra.kafka import client_config
+from infra.kafka.client import client_config
 from perf.inside import Meter, reader, wait_to_be_ended
 from perf.jobs import Job, RuleJob, SpikeJob
 from schemas.codec import PARTITIONER

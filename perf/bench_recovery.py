@@ -33,13 +33,13 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 from mode import Service
 
+from infra.kafka.broker import Connection
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import Layout
 from infra.local.ports import Ports
-from streams.broker import Connection
-from streams.checkpoint import Mark
-from streams.logs import configure_logging
-from streams.runtime import Runtime, RuntimeSettings
+from infra.service.logs import configure_logging
+from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.runtime.checkpoint import Mark
 
 RESULTS = Path(__file__).parent / "results" / "recovery.jsonl"
 PORTS_ABOVE = 200

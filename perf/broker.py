@@ -10,8 +10,9 @@ from typing import Self
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
-from infra.apply import Folder, apply_folder
-from infra.kafka import client_config, ensure_topics, reader_config
+from cli.rules.apply import Folder, apply_folder
+from infra.kafka.broker import patiently
+from infra.kafka.client import client_config, ensure_topics, reader_config
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import Layout
 from infra.local.ports import Ports
@@ -19,7 +20,6 @@ from perf.placing import Placing, on
 from perf.workloads import Workload
 from schemas.codec import PARTITIONER
 from schemas.topics import PROFILES, Topic
-from streams.broker import patiently
 
 PORT_OFFSET = 300
 WRITE_S = 120.0

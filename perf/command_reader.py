@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
-from infra.kafka import client_config
+from infra.kafka.client import client_config
 from schemas.topics import COMMANDS
 
 READY = "receiving"

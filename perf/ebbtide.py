@@ -27,7 +27,7 @@ def worker(broker: Broker, count: int, slot: int = 0, *, profiled: bool = False,
         "EBBTIDE_WEB_PORT": str(broker.ports.web),
         "EBBTIDE_DATA_DIR": str(broker.faust / group),
     }
-    command: Sequence[str] = ("infra.cli", "run", "streams", "--slot", str(slot))
+    command: Sequence[str] = ("cli.main", "run", "streams", "--slot", str(slot))
     if profiled:
         command = ("perf.profiled_worker", str(slot))
     cores = None if unpinned else broker.placing.worker

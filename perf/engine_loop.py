@@ -17,13 +17,13 @@ from schemas.codec import encode, is_at_home
 from schemas.plain import plain_event
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
-from streams.evaluate import Decider, Record, Step, plainly_stored
-from streams.timers import TimerIndex
-from triggers.conditions import Context, compile_condition
-from triggers.evaluator import Evaluator
+from streams.decisions.evaluate import Decider, Record, Step, plainly_stored
+from streams.runtime.timers import TimerIndex
+from triggers.cel.conditions import Context, compile_condition
+from triggers.engine.evaluator import Evaluator
 from triggers.loader import load_rules
-from triggers.ruleset import RuleSet
-from triggers.state import StoredEvent, User
+from triggers.rules.ruleset import RuleSet
+from triggers.rules.state import StoredEvent, User
 
 START_MS = 1_780_000_000_000
 CONDITION = 'event.total >= 100 && event.device in ["phone", "tablet"]'

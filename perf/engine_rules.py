@@ -14,7 +14,7 @@ from itertools import accumulate
 
 import orjson
 
-from triggers.diagnostics import SourceFile
+from triggers.language.diagnostics import SourceFile
 
 SHARE, MOST = 0.02, 5
 MATCHES, GOES_ON = 0.05, 0.1

@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 from confluent_kafka import Consumer
 
-from infra.kafka import client_config
+from infra.kafka.client import client_config
 
 MARK = "measured inside: "
 

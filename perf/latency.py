@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import orjson
 from confluent_kafka import Producer
 
-from infra.kafka import client_config
+from infra.kafka.client import client_config
 from perf import ebbtide
 from perf.broker import Broker, Ends, Report
 from perf.command_reader import READY

@@ -9,7 +9,7 @@ import sys
 from collections import Counter
 from types import CodeType, FrameType
 
-from infra.environment import Environment
+from cli.environment import Environment
 
 SAMPLE_S = 0.001
 TOP = 25
@@ -57,10 +57,10 @@ class Sampler:
 
 def main(slot: int) -> None:
     """Runs the worker until a signal, then prints."""
-    import streams.worker
-    from infra.running import run_streams_worker
+    import streams.faust.worker
+    from cli.running import run_streams_worker
 
-    setattr(streams.worker, "leave", sys.exit)  # noqa: B010 - it would end the process before anything is printed
+    setattr(streams.faust.worker, "leave", sys.exit)  # noqa: B010 - it would end the process before anything is printed
     sampler = Sampler()
     sampler.start()
     try:

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from infra.apply import Folder, read_folder
-from triggers.diagnostics import SourceFile
+from cli.rules.apply import Folder, read_folder
+from triggers.language.diagnostics import SourceFile
 
 FOLDER = Path(__file__).parent / "rules"
 COUNTS = (1, 20, 100)

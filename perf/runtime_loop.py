@@ -10,11 +10,11 @@ import faust
 import orjson
 from confluent_kafka import Message
 
+from infra.kafka.broker import Connection
 from perf.jobs import score
-from streams.broker import Connection
-from streams.checkpoint import Mark, Output
-from streams.journal import CheckpointJournal
-from streams.runtime import Runtime, RuntimeSettings
+from streams.decisions.journal import CheckpointJournal
+from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.runtime.checkpoint import Mark, Output
 
 
 class Scoring:

@@ -13,11 +13,11 @@ from typing import Any, Self
 import orjson
 from confluent_kafka import Consumer, TopicPartition
 
-from infra.kafka import client_config
+from infra.kafka.broker import patiently
+from infra.kafka.client import client_config
 from perf.broker import Ends, Report
 from perf.inside import MARK, peak_mib
 from perf.placing import Cores, on
-from streams.broker import patiently
 
 LOOK_S = 0.02
 SAY_S = 5.0

@@ -21,7 +21,7 @@ from schemas.vocabulary import DeadLetterCause
 T = TypeVar("T")
 
 LARGEST = 200_000
-"""Bytes of a profile: what a stream worker can keep of one user is little more (streams/evaluate.py)."""
+"""Bytes of a profile: what a stream worker can keep of one user is little more (streams/decisions/evaluate.py)."""
 MOST_REFUSED = 100
 """Noes that are kept of a record that cannot be read, for the state of a user has its bounds too."""
 _ID, _NAME, _ADDRESS = TypeAdapter[str](Id), TypeAdapter[str](Name), TypeAdapter[str](Address)

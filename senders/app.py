@@ -20,24 +20,24 @@ import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from infra.postgres.database import AsyncDatabase, Database
+from infra.service.ending import CRASHED, OVERDUE, Deadline, block_signals, leave, stop_when_signalled
+from infra.service.outages import Outage
+from infra.service.tasks import StillRunning, end_tasks, run_in_thread
+from infra.service.watchdog import Watchdog, where
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
-from senders import dkim
-from senders.announcer import Announcer
-from senders.database import AsyncDatabase, Database
-from senders.ending import CRASHED, OVERDUE, Deadline, block_signals, leave, stop_when_signalled
-from senders.intake import Intake
-from senders.mailing import Mailing
-from senders.outages import Outage
-from senders.recipients import AddressHasher
-from senders.recipients_feed import RecipientsFeed
+from senders.channels.smtp import RealMailRefused, Relay, Unreachable
+from senders.content import dkim
+from senders.content.mailing import Mailing
+from senders.content.templates import Shelf, TemplateReader
+from senders.policy.recipients import AddressHasher
+from senders.policy.recipients_feed import RecipientsFeed
+from senders.queue.announcer import Announcer
+from senders.queue.intake import Intake
+from senders.queue.writer import LedgerWriter
 from senders.recorder import Recorder
 from senders.settings import SenderSettings
-from senders.smtp import RealMailRefused, Relay, Unreachable
-from senders.tasks import StillRunning, end_tasks, run_in_thread
-from senders.templates import Shelf, TemplateReader
-from senders.watchdog import Watchdog, where
 from senders.worker import Parts, Worker
-from senders.writer import LedgerWriter
 
 NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, DEAD_LETTERS)
 KAFKA_TIMEOUT_S = 10.0

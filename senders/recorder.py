@@ -12,12 +12,12 @@ from confluent_kafka import Message
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
+from infra.kafka.batch_reader import BatchReader
 from schemas import codec
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome
 from schemas.topics import DECISIONS, OUTCOMES
 from schemas.vocabulary import ENGAGEMENT, DecisionOutcome, OutcomeKind
-from senders.readers import BatchReader
 
 _STAGING = """
 CREATE TEMP TABLE IF NOT EXISTS new_decisions (LIKE decisions);

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.types import Line, Name
 from schemas.vocabulary import TRANSACTIONAL
-from senders.message import Sender
+from senders.content.message import Sender
 
 InDoubtPolicy = Literal["hold", "resend"]
 

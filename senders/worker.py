@@ -1,6 +1,6 @@
 """The delivery worker: takes due commands of its partitions from the ledger and sees each through to an answer.
 
-The ledger is the queue. Taking, one task asks the stages of `senders.pipeline`; what passes goes to one of N lanes,
+The ledger is the queue. Taking, one task asks the stages of `senders.policy.pipeline`; what passes goes to one of N lanes,
 each a task with one SMTP connection, which renders, signs, makes `started` durable, delivers and records. So a crash
 leaves at most N commands in doubt. Of two workers that hold the same command, the ledger lets one begin it.
 """
@@ -17,28 +17,29 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.errors import QueryCanceled
 
+from infra.postgres.database import AsyncDatabase
+from infra.service.faults import describe
+from infra.service.outages import Outage, backoff_s
+from infra.service.tasks import run_together
+from infra.service.watchdog import STANDS_STILL_S, Watchdog
 from schemas.vocabulary import DeliveryReason, LedgerState
 from schemas.waiting import event_within
-from senders import ledger, pipeline
-from senders.announcer import Announcer
-from senders.carrier import Carrier
-from senders.database import AsyncDatabase
-from senders.faults import describe
-from senders.ledger import Change, Due, Position, Start
-from senders.mailing import Mailing
-from senders.message import message_id
-from senders.outages import Outage, backoff_s
-from senders.pipeline import LOOK_AGAIN, Case, Stop, Wait
-from senders.recipients import AddressHasher, read_cases
-from senders.render import TemplateError
-from senders.replies import Verdict
-from senders.retry import next_attempt
+from senders.channels.carrier import Carrier
+from senders.channels.replies import Verdict
+from senders.channels.smtp import RealMailRefused, Relay, Unreachable
+from senders.content.mailing import Mailing
+from senders.content.message import message_id
+from senders.content.render import TemplateError
+from senders.content.templates import Shelf
+from senders.policy import pipeline
+from senders.policy.pipeline import LOOK_AGAIN, Case, Stop, Wait
+from senders.policy.recipients import AddressHasher, read_cases
+from senders.queue import ledger
+from senders.queue.announcer import Announcer
+from senders.queue.ledger import Change, Due, Position, Start
+from senders.queue.retry import next_attempt
+from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
-from senders.smtp import RealMailRefused, Relay, Unreachable
-from senders.tasks import run_together
-from senders.templates import Shelf
-from senders.watchdog import STANDS_STILL_S, Watchdog
-from senders.writer import LedgerWriter
 
 TAKE = 64
 """Commands taken at once. Their recipients are read then, so more of them means an older answer at the last one."""

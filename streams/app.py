@@ -9,17 +9,17 @@ import faust
 import structlog
 from mode import Service
 
-from streams.broker import Connection
-from streams.deciding import Deciding
-from streams.ending import end_process
-from streams.gauges import Gauges
-from streams.health import Health, Phase
-from streams.journal import CheckpointJournal
-from streams.metrics import Metrics
-from streams.pages import Pages
-from streams.partitioning import INPUTS, OUTPUTS, user_partitions
-from streams.rulefeed import Published, RuleFeed
-from streams.runtime import Runtime, RuntimeSettings
+from infra.kafka.broker import Connection
+from streams.decisions.deciding import Deciding
+from streams.decisions.journal import CheckpointJournal
+from streams.decisions.partitioning import INPUTS, OUTPUTS, user_partitions
+from streams.decisions.rulefeed import Published, RuleFeed
+from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.monitoring.gauges import Gauges
+from streams.monitoring.health import Health, Phase
+from streams.monitoring.metrics import Metrics
+from streams.monitoring.pages import Pages
+from streams.runtime.ending import end_process
 from streams.settings import StreamSettings
 
 log = structlog.get_logger()

@@ -7,8 +7,8 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from drivers.real_servers import RealServers, real_servers
 from hypothesis import settings
-from real_servers import RealServers, real_servers
 
 from infra.local.problems import SetupProblem
 

@@ -6,26 +6,26 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from schemas.rules import text_hash
-from triggers import reader
-from triggers.allowances import Allowances, without_allowed
-from triggers.arrival import order_hint, order_note
-from triggers.cap_doubts import find_cap_doubts
-from triggers.case_doubts import find_case_doubts
-from triggers.catalogue import check_events, read_catalogue
-from triggers.costs import Cost, cost_notes, costs
-from triggers.definitions import read_policy, read_score
-from triggers.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
-from triggers.doubts import find_doubts
-from triggers.memory_notes import memory_notes
-from triggers.parts import Parts
-from triggers.reader import References
-from triggers.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
-from triggers.ruleset import Pin, RuleSet
-from triggers.segment_document import read_metric, read_segment
-from triggers.trigger_document import read_trigger
-from triggers.unused import find_unfed, find_unused
-from triggers.written import Written, WrittenPolicy
-from triggers.yaml_tree import Mapping, Node, Scalar, documents
+from triggers.checks.allowances import Allowances, without_allowed
+from triggers.checks.arrival import order_hint, order_note
+from triggers.checks.cap_doubts import find_cap_doubts
+from triggers.checks.case_doubts import find_case_doubts
+from triggers.checks.catalogue import check_events, read_catalogue
+from triggers.checks.costs import Cost, cost_notes, costs
+from triggers.checks.doubts import find_doubts
+from triggers.checks.memory_notes import memory_notes
+from triggers.checks.unused import find_unfed, find_unused
+from triggers.language import reader
+from triggers.language.definitions import read_policy, read_score
+from triggers.language.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
+from triggers.language.parts import Parts
+from triggers.language.reader import References
+from triggers.language.segment_document import read_metric, read_segment
+from triggers.language.trigger_document import read_trigger
+from triggers.language.written import Written, WrittenPolicy
+from triggers.language.yaml_tree import Mapping, Node, Scalar, documents
+from triggers.rules.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
+from triggers.rules.ruleset import Pin, RuleSet
 
 KINDS = ("trigger", "score", "metric", "segment", "policy")
 _HOW_TO_DEFINE = {"template": "write it beside the rules, in templates/{name}.liquid"}

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from triggers.diagnostics import Report, SourceFile
+from triggers.language.diagnostics import Report, SourceFile
+from triggers.language.yaml_tree import Mapping as MappingNode
+from triggers.language.yaml_tree import Node, Scalar, documents
 from triggers.loader import KINDS
-from triggers.yaml_tree import Mapping as MappingNode
-from triggers.yaml_tree import Node, Scalar, documents
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from slow_model.user import SlowUser
 from schemas.codec import decode
 from schemas.journal import Checkpoint
 from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
-from streams.evaluate import Decider
-from streams.replay import Appended, Replay
-from streams.rulefeed import Shelf
-from triggers.evaluator import Evaluator
+from streams.decisions.evaluate import Decider
+from streams.decisions.replay import Appended, Replay
+from streams.decisions.rulefeed import Shelf
+from triggers.engine.evaluator import Evaluator
 
 INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name)
 KEYED = (*INPUTS, JOURNAL.name, COMMANDS.name, DECISIONS.name, DEAD_LETTERS.name)

@@ -12,9 +12,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from slow_model.compare import Findings
 from slow_model.timeline import Wire
 
-from infra.kafka import arrived, reader_config
+from infra.kafka.client import arrived, reader_config
 from schemas.topics import COMMANDS, CONTROL, DECISIONS, RULES
-from streams import snapshot
+from streams.runtime import snapshot
 
 
 @dataclass(frozen=True)

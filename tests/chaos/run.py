@@ -19,12 +19,12 @@ from chaos import rules, trouble
 from chaos.reading import Written, aborted, audit
 from chaos.trouble import Trouble
 from confluent_kafka import KafkaException
+from drivers.worker_crew import Workers
 from rich.console import Console
 from slow_model.compare import Findings
-from worker_crew import Workers
 
-from infra.apply import apply_folder, read_folder
-from infra.kafka import KafkaAway, Progress, Publisher, ensure_topics
+from cli.rules.apply import apply_folder, read_folder
+from infra.kafka.client import KafkaAway, Progress, Publisher, ensure_topics
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import PROJECT_ROOT, Layout
 from infra.local.ports import Ports

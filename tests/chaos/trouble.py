@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from random import Random
 
-from streams.failpoints import NAMES
+from streams.runtime.failpoints import NAMES
 
 FREEZE_S = 13.0
 """Longer than the session of 10 s: it wakes as a zombie."""

@@ -9,12 +9,12 @@ import sys
 from typing import Any
 
 import faust
-from runtime_app import AwaitingRuntime, SplitCommitter, wait_for_nobody
+from drivers.runtime_app import AwaitingRuntime, SplitCommitter, wait_for_nobody
 
 import streams.app
+from infra.service.logs import configure_logging
 from streams.app import create_app
-from streams.logs import configure_logging
-from streams.runtime import Runtime
+from streams.faust.runtime import Runtime
 from streams.settings import StreamSettings
 
 

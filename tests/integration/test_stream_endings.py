@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from real_servers import RealServers
-from running_senders import wait_until
-from running_streams import Streams, is_gone
+from drivers.real_servers import RealServers
+from drivers.running_senders import wait_until
+from drivers.running_streams import Streams, is_gone
 
 pytestmark = pytest.mark.servers
 

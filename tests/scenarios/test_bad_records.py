@@ -6,14 +6,14 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-from whole_pipeline import PARTITIONS, THANKS, orders, pipeline
+from drivers.whole_pipeline import PARTITIONS, THANKS, orders, pipeline
 
-from infra.kafka import Publisher
+from infra.kafka.client import Publisher
 from schemas.codec import encode, partition_for
 from schemas.events import Event
 from schemas.topics import EVENTS
 from schemas.vocabulary import DeadLetterCause
-from triggers.diagnostics import SourceFile
+from triggers.language.diagnostics import SourceFile
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
@@ -57,7 +57,7 @@ def test_bad_records_become_dead_letters_and_stop_nobody(servers, database_url, 
         assert sorted(mail.rcpt_to for mail in books.mails) == ["u1@mail.example", "u2@mail.example"]
 
         listed = subprocess.run(
-            [sys.executable, "-m", "infra.cli", "dead-letters", "list", "--cause", "rule_error"],
+            [sys.executable, "-m", "cli.main", "dead-letters", "list", "--cause", "rule_error"],
             env=os.environ | {"EBBTIDE_KAFKA": servers.kafka},
             capture_output=True,
             text=True,

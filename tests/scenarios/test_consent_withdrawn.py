@@ -6,15 +6,15 @@ from typing import Any
 
 import orjson
 import pytest
-from running_senders import wait_until
-from whole_pipeline import pipeline
+from drivers.running_senders import wait_until
+from drivers.whole_pipeline import pipeline
 
-from infra.kafka import Publisher, read_all
+from infra.kafka.client import Publisher, read_all
 from schemas.codec import decode
 from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.topics import DECISIONS, EVENTS, PROFILES
-from triggers.diagnostics import SourceFile
+from triggers.language.diagnostics import SourceFile
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 

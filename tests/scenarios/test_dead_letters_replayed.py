@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from running_senders import wait_until
-from whole_pipeline import INPUTS, PARTITIONS, THANKS, Pipeline, orders, pipeline
+from drivers.running_senders import wait_until
+from drivers.whole_pipeline import INPUTS, PARTITIONS, THANKS, Pipeline, orders, pipeline
 
-from infra.kafka import Progress, Publisher, read_all
+from infra.kafka.client import Progress, Publisher, read_all
 from schemas.codec import decode, encode, partition_for
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter, b64
@@ -19,7 +19,7 @@ from schemas.events import Event
 from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, PROFILES
 from schemas.vocabulary import DeadLetterCause
-from triggers.diagnostics import SourceFile
+from triggers.language.diagnostics import SourceFile
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
@@ -158,7 +158,7 @@ def reasons(planned: dict[str, Any]) -> dict[str, str | None]:
 
 def ebbtide(run: Pipeline, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "infra.cli", "dead-letters", *arguments],
+        [sys.executable, "-m", "cli.main", "dead-letters", *arguments],
         env=os.environ | {"EBBTIDE_KAFKA": run.kafka},
         stdin=subprocess.DEVNULL,
         capture_output=True,

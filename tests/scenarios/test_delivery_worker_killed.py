@@ -4,8 +4,8 @@ import signal
 from datetime import UTC, datetime
 
 import pytest
-from running_senders import wait_until
-from whole_pipeline import THANKS, orders, pipeline
+from drivers.running_senders import wait_until
+from drivers.whole_pipeline import THANKS, orders, pipeline
 
 from schemas.events import Event
 from schemas.vocabulary import LedgerState

@@ -14,10 +14,10 @@ from itertools import count, islice
 
 import pytest
 from confluent_kafka.admin import AdminClient
-from running_senders import wait_until
-from whole_pipeline import PARTITIONS, THANKS, Pipeline, orders, pipeline
+from drivers.running_senders import wait_until
+from drivers.whole_pipeline import PARTITIONS, THANKS, Pipeline, orders, pipeline
 
-from infra.kafka import Publisher, ensure_topics, read_all
+from infra.kafka.client import Publisher, ensure_topics, read_all
 from schemas.codec import decode, encode
 from schemas.decisions import Decision
 from schemas.journal import Checkpoint
@@ -132,7 +132,7 @@ def said(run: Pipeline, what: str) -> int:
 def ebbtide(run: Pipeline, *arguments: str) -> int:
     """The number under which the command did it."""
     done = subprocess.run(
-        [sys.executable, "-m", "infra.cli", *arguments],
+        [sys.executable, "-m", "cli.main", *arguments],
         env=os.environ | {"EBBTIDE_KAFKA": run.kafka},
         capture_output=True,
         text=True,

@@ -4,7 +4,7 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from whole_pipeline import THANKS, orders, pipeline
+from drivers.whole_pipeline import THANKS, orders, pipeline
 
 from schemas.vocabulary import DecisionOutcome, OutcomeKind, Reason
 

@@ -1,7 +1,7 @@
 """However much waits, a worker's memory stays bounded, and nobody starves: not behind a partition that has everything,
 not behind an input that is far ahead, not behind a broker that does not answer.
 
-What bounds it: 20,000 records handed over and not yet applied (streams/intake.py), 4 MiB that librdkafka fetches
+What bounds it: 20,000 records handed over and not yet applied (streams/runtime/intake.py), 4 MiB that librdkafka fetches
 ahead, and what one checkpoint writes. Nothing grows with what waits at the broker: ten million cost what one million
 do.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 import orjson
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from own_broker import OwnBroker, own_broker
-from real_servers import RealServers
-from runtime_bench import PARTITIONS, Bench, running_bench
+from drivers.own_broker import OwnBroker, own_broker
+from drivers.real_servers import RealServers
+from drivers.runtime_bench import PARTITIONS, Bench, running_bench
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from own_broker import own_broker
-from real_servers import RealServers
-from runtime_bench import EVENTS, Bench, running_bench
+from drivers.own_broker import own_broker
+from drivers.real_servers import RealServers
+from drivers.runtime_bench import EVENTS, Bench, running_bench
 
-from streams.ending import STATUS
+from streams.runtime.ending import STATUS
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
 

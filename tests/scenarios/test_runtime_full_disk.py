@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from own_broker import OwnBroker, own_broker
-from real_servers import RealServers
-from runtime_bench import Bench, running_bench
-from runtime_harness import Feed
+from drivers.own_broker import OwnBroker, own_broker
+from drivers.real_servers import RealServers
+from drivers.runtime_bench import Bench, running_bench
+from drivers.runtime_harness import Feed
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from real_servers import RealServers
-from runtime_app import Names
-from runtime_harness import Audit, Crew, Feed, Reader, audit, make_topics
+from drivers.real_servers import RealServers
+from drivers.runtime_app import Names
+from drivers.runtime_harness import Audit, Crew, Feed, Reader, audit, make_topics
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
 

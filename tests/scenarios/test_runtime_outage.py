@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from own_broker import OwnBroker, own_broker
-from real_servers import RealServers
-from runtime_bench import Bench, running_bench
-from runtime_harness import Feed
+from drivers.own_broker import OwnBroker, own_broker
+from drivers.real_servers import RealServers
+from drivers.runtime_bench import Bench, running_bench
+from drivers.runtime_harness import Feed
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
 
@@ -54,7 +54,9 @@ def audited(bench: Bench, feed: Feed, events: int = EVENTS) -> None:
     feed.join()
     bench.wait_done(within_s=120)
     for slot in list(bench.crew.processes):
-        bench.crew.kill(slot)  # one may be about to give up a commit that does not come back (streams/commit.py)
+        bench.crew.kill(
+            slot
+        )  # one may be about to give up a commit that does not come back (streams/runtime/commit.py)
     found = bench.audit()
     assert found.clean, found
     assert found.compared["records"] == events + events // 10

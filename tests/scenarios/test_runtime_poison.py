@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import orjson
 import pytest
 from confluent_kafka import Producer
-from running_senders import wait_until
-from whole_pipeline import PARTITIONS, THANKS, pipeline
+from drivers.running_senders import wait_until
+from drivers.whole_pipeline import PARTITIONS, THANKS, pipeline
 
-from infra.kafka import Progress, read_all
+from infra.kafka.client import Progress, read_all
 from schemas.codec import encode, partition_for
 from schemas.deadletters import DeadLetter
 from schemas.events import Event

@@ -8,8 +8,8 @@ from pathlib import Path
 import orjson
 import pytest
 from confluent_kafka import Consumer, Producer
-from real_servers import RealServers
-from runtime_bench import EVENTS, Bench, running_bench
+from drivers.real_servers import RealServers
+from drivers.runtime_bench import EVENTS, Bench, running_bench
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
 

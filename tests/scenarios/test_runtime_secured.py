@@ -16,12 +16,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from own_broker import DISTANCE, own_broker
-from real_servers import RealServers
-from running_senders import free_port, wait_until
-from whole_pipeline import TEMPLATE, THANKS
+from drivers.own_broker import DISTANCE, own_broker
+from drivers.real_servers import RealServers
+from drivers.running_senders import free_port, wait_until
+from drivers.whole_pipeline import TEMPLATE, THANKS
 
-from infra.kafka import read_all
+from infra.kafka.client import read_all
 from schemas.topics import COMMANDS
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
@@ -73,14 +73,14 @@ class Secured:
 
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """One command to its end."""
-        command = [sys.executable, "-m", "infra.cli", *arguments]
+        command = [sys.executable, "-m", "cli.main", *arguments]
         env = os.environ | self.variables | variables
         return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
     def work(self, until_commands: int) -> None:
         """A worker from its start until so many commands are committed, then to its end in good order."""
         with (self.folder / "streams.log").open("ab") as log:
-            command = [sys.executable, "-m", "infra.cli", "run", "streams"]
+            command = [sys.executable, "-m", "cli.main", "run", "streams"]
             worker = subprocess.Popen(command, env=os.environ | self.variables, stdout=log, stderr=log)
         try:
             wait_until(lambda: len(list(read_all(self.open, COMMANDS.name))) == until_commands, "it is decided", 60)

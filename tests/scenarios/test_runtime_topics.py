@@ -23,13 +23,13 @@ from confluent_kafka.admin import (
     NewTopic,
     ResourceType,
 )
-from real_servers import RealServers
-from running_senders import wait_until
-from runtime_bench import EVENTS, PARTITIONS, Bench, running_bench
-from whole_pipeline import new_topics
+from drivers.real_servers import RealServers
+from drivers.running_senders import wait_until
+from drivers.runtime_bench import EVENTS, PARTITIONS, Bench, running_bench
+from drivers.whole_pipeline import new_topics
 
 from schemas.topics import JOURNAL
-from streams.ending import REFUSED, STATUS
+from streams.runtime.ending import REFUSED, STATUS
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
@@ -182,7 +182,7 @@ def test_the_command_that_starts_a_worker_says_in_one_line_which_topic_is_missin
     admin.delete_topics([topic])[topic].result(30)
     wait_until(lambda: topic not in admin.list_topics(timeout=10).topics, "it is gone")
     started = subprocess.run(
-        [sys.executable, "-m", "infra.cli", "run", "streams"],
+        [sys.executable, "-m", "cli.main", "run", "streams"],
         env=os.environ | {"EBBTIDE_KAFKA": servers.kafka},
         capture_output=True,
         text=True,

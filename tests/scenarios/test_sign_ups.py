@@ -4,14 +4,14 @@ from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
-from running_senders import wait_until
-from whole_pipeline import orders, pipeline
+from drivers.running_senders import wait_until
+from drivers.whole_pipeline import orders, pipeline
 
-from infra.kafka import read_all
+from infra.kafka.client import read_all
 from schemas.codec import decode
 from schemas.decisions import Decision
 from schemas.topics import DECISIONS
-from triggers.diagnostics import SourceFile
+from triggers.language.diagnostics import SourceFile
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 import pytest
-from running_senders import wait_until
-from whole_pipeline import THANKS, orders, pipeline
+from drivers.running_senders import wait_until
+from drivers.whole_pipeline import THANKS, orders, pipeline
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 

@@ -21,12 +21,12 @@ from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
-from triggers.diagnostics import SourceFile
-from triggers.encoding import decode, encode
-from triggers.evaluator import Evaluator
+from triggers.engine.evaluator import Evaluator
+from triggers.engine.turn import Effects
+from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
-from triggers.state import User, UserState
-from triggers.turn import Effects
+from triggers.rules.encoding import decode, encode
+from triggers.rules.state import User, UserState
 
 USER = "u1"
 Row = tuple[Any, ...]

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from trigger_world import MINUTE, World, at, event, rules
+from drivers.trigger_world import MINUTE, World, at, event, rules
 
-from triggers.backtest import BacktestResult, backtest
-from triggers.turn import Effects
+from triggers.cases.backtest import BacktestResult, backtest
+from triggers.engine.turn import Effects
 
 START = at("2026-01-05 10:00")
 BASE = "trigger: t\npurpose: marketing\n"

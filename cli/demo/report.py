@@ -1,0 +1,180 @@
+"""The demo's summary: what happened, why what did not happen did not, and whether the books balance."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import psycopg
+from rich.console import Console
+from rich.table import Table
+
+from cli.demo.books import Books, Check, as_text, event_to_mail
+from cli.environment import Environment
+from schemas.vocabulary import OutcomeKind
+
+QUERIES = {
+    "Deliveries by result": "SELECT kind, count(*) AS mails FROM deliveries GROUP BY kind ORDER BY mails DESC",
+    "Decisions by rule and reason": """
+        SELECT trigger, outcome, coalesce(reason, '-') AS reason, count(*) AS decisions
+        FROM decisions GROUP BY 1, 2, 3 ORDER BY 1, decisions DESC""",
+    "Opens and clicks by ten seconds": """
+        SELECT time_bucket('10 seconds', time) AS bucket, kind, count(*) AS readers
+        FROM engagement GROUP BY 1, 2 ORDER BY 1, 2""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """The stream worker killed after so many live events, and the seconds until the next one's first checkpoint."""
+
+    after_events: int
+    recovered_s: float
+
+
+@dataclass(slots=True)
+class Report:
+    """What one run of the demo brought."""
+
+    books: Books
+    checks: list[Check]
+    backfill_records: int
+    backfill_s: float
+    live_events: int
+    live_s: float
+    seed: int
+    kill: Kill
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every check holds."""
+        return all(check.holds for check in self.checks)
+
+    def counts(self) -> dict[str, Any]:
+        """The figures of the last line."""
+        books = self.books
+        latency = event_to_mail(books, "thank-you")
+        return {
+            "balanced": self.balanced,
+            "seed": self.seed,
+            "backfill": {
+                "records": self.backfill_records,
+                "per_s": round(self.backfill_records / self.backfill_s),
+            },
+            "live_events": self.live_events,
+            "worker_killed": True,
+            "after_events": self.kill.after_events,
+            "recovered_s": round(self.kill.recovered_s, 1),
+            "decisions": len(books.decisions),
+            "decisions_by_outcome": _sorted(Counter(str(d.outcome) for d in books.decisions)),
+            "decisions_by_reason": _sorted(Counter(str(d.reason) for d in books.decisions if d.reason)),
+            "sends_by_trigger": _sorted(Counter(c.trigger for c in books.commands)),
+            "commands": len(books.commands),
+            "ledger": _sorted(Counter(books.ledger.values())),
+            "outcomes": _sorted(Counter(str(o.kind) for o in books.outcomes)),
+            "mails": len(books.mails),
+            "rows": books.rows,
+            "dead_letters": _sorted(books.dead_letters),
+            "event_to_mail_ms": {"p50": latency.p50_ms, "p95": latency.p95_ms, "p99": latency.p99_ms},
+            "mails_per_s": self.mails_per_s(),
+        }
+
+    def mails_per_s(self) -> float:
+        """Mails by the time between the first and the last of them."""
+        moments = [mail.received_at for mail in self.books.mails]
+        span = max(moments) - min(moments) if len(moments) > 1 else 0
+        return round(len(moments) / span, 1) if span else 0.0
+
+
+def _sorted(counter: Counter[str]) -> dict[str, int]:
+    """Largest first, with plain text for keys: JSON takes no enum there."""
+    return {str(key): n for key, n in sorted(counter.items(), key=lambda item: (-item[1], item[0]))}
+
+
+def show(console: Console, report: Report, environment: Environment) -> None:
+    """Prints the summary; its last line is one JSON object."""
+    console.print()
+    console.print(_decisions(report.books))
+    _rates(console, report)
+    _one_mail(console, report.books)
+    _queries(console, environment)
+    console.print(_books(report.checks))
+    console.print(
+        "\nLook around (the demo's data stays until the next demo):\n"
+        f"  .venv/bin/ebbtide up --instance {environment.instance}\n"
+        f"  .venv/bin/ebbtide psql --instance {environment.instance}\n"
+        f"  .venv/bin/ebbtide dead-letters list --instance {environment.instance}\n",
+        highlight=False,
+    )
+    console.file.write(orjson.dumps(report.counts()).decode() + "\n")
+    console.file.flush()
+
+
+def _decisions(books: Books) -> Table:
+    table = Table(title="Decisions by rule, outcome and reason", title_justify="left", min_width=60)
+    for column in ("rule", "outcome", "reason"):
+        table.add_column(column)
+    table.add_column("decisions", justify="right")
+    counted = Counter((d.trigger, str(d.outcome), str(d.reason or "")) for d in books.decisions)
+    for (trigger, outcome, reason), count in sorted(counted.items(), key=lambda i: (i[0][0], -i[1])):
+        table.add_row(trigger, outcome, reason, f"{count:,}")
+    return table
+
+
+def _rates(console: Console, report: Report) -> None:
+    latency = event_to_mail(report.books, "thank-you")
+    per_s = report.backfill_records / report.backfill_s
+    retried = sum(o.kind is OutcomeKind.DEFERRED for o in report.books.outcomes)
+    console.print(
+        f"\nThroughput   backfill {report.backfill_records:,} records at {per_s:,.0f}/s; "
+        f"{report.live_events:,} live events and {len(report.books.mails):,} mails in {report.live_s:.0f} s"
+        f"\nEvent → mail p50 {latency.p50_ms:,.0f} ms, p95 {latency.p95_ms:,.0f} ms, p99 {latency.p99_ms:,.0f} ms "
+        f"(thank-you, {latency.count:,} mails, from the event's append to the receiver's copy, the kill included)"
+        f"\nKilled       the stream worker, after {report.kill.after_events:,} live events; the next one committed "
+        f"{report.kill.recovered_s:.1f} s later"
+        f"\nRetried      {retried:,} attempts were deferred by the receiver and made again"
+        f"\nDead letters {sum(report.books.dead_letters.values())}: "
+        + ", ".join(f"{cause} {n}" for cause, n in report.books.dead_letters.items()),
+        highlight=False,
+    )
+
+
+def _one_mail(console: Console, books: Books) -> None:
+    carts = {c.id for c in books.commands if c.trigger == "cart-abandoned"}
+    from_cart = (m for m in books.mails if any(c.encode() in m.raw[:4000] for c in carts))
+    mail = next(from_cart, books.mails[0] if books.mails else None)
+    if mail is None:
+        return
+    console.print("\n[bold]One of the mails[/]")
+    console.print("\n".join(f"  │ {line}" for line in as_text(mail.raw).splitlines()), markup=False, highlight=False)
+
+
+def _queries(console: Console, environment: Environment) -> None:
+    with psycopg.connect(environment.database_url) as connection:
+        for title, query in QUERIES.items():
+            cursor = connection.execute(query)
+            table = Table(title_justify="left")
+            for column in cursor.description or ():
+                table.add_column(column.name)
+            for row in cursor.fetchall():
+                table.add_row(*(_cell(value) for value in row))
+            console.print(f"\n[bold]{title}[/]")
+            console.print(" ".join(query.split()), style="dim", markup=False, highlight=False)
+            console.print(table)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%H:%M:%S")
+    return str(value)
+
+
+def _books(checks: list[Check]) -> Table:
+    table = Table(title="The books", title_justify="left")
+    table.add_column("must hold")
+    table.add_column("")
+    table.add_column("found")
+    for check in checks:
+        table.add_row(check.says, "[green]✓[/]" if check.holds else "[red]✗[/]", check.detail)
+    return table

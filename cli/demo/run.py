@@ -1,0 +1,262 @@
+"""The demo, start to end: servers, rules, a backtest, a backfill, a live crowd with a kill in it, and the books."""
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from cli.demo import cdnow
+from cli.demo.books import Check, read_books, reconcile
+from cli.demo.crowd import Crowd, Sizes, gather, last_purchases, profile, shift_to_present
+from cli.demo.history import hold_against, read_history
+from cli.demo.report import Kill, Report
+from cli.demo.workers import Workers
+from cli.environment import Environment
+from cli.narrator import Narrator, Step
+from cli.rules.apply import Folder, apply_folder
+from cli.rules.backtesting import run_backtest, show_backtest
+from cli.rules.event_log import LogReader
+from cli.running import make_dkim_key
+from infra.kafka.client import Progress, Publisher, ensure_topics, read_all
+from infra.local.engine import Engine
+from infra.postgres.migrate import migrate
+from schemas.codec import decode, encode
+from schemas.outcomes import Outcome
+from schemas.topics import COMMANDS, DECISIONS, DEMO_PARTITIONS, EVENTS, OUTCOMES, PROFILES
+from schemas.vocabulary import OutcomeKind
+from senders.content.dkim import dns_record, load_key
+
+INPUTS = (EVENTS.name, PROFILES.name, OUTCOMES.name)
+GROUPS = {
+    "ebbtide-streams": INPUTS,
+    "ebbtide-senders": (COMMANDS.name,),
+    "ebbtide-recorder": (DECISIONS.name, OUTCOMES.name),
+    "ebbtide-recipients": (PROFILES.name, OUTCOMES.name),
+}
+FEED_PER_S = 800
+DRAIN_TIMEOUT_S = 180.0
+SETTLE_S = 4
+"""Timers fire within a second of their instant; what they bring is on Kafka well before this has passed."""
+DOMAIN, SELECTOR = "mail.cd-harbour.example", "demo"
+
+
+class DemoFailed(RuntimeError):
+    """Something stopped the demo before its books could be read."""
+
+
+class Demo:
+    """One run. Everything it starts, it stops, whatever happens."""
+
+    def __init__(self, environment: Environment, engine: Engine, folder: Folder, narrator: Narrator, seed: int) -> None:
+        self.environment = environment
+        self.engine = engine
+        self.folder = folder
+        self.narrator = narrator
+        self.seed = seed
+        self.sizes = Sizes()
+        self.variables = {
+            **os.environ,
+            **environment.variables(),
+            "EBBTIDE_DKIM_DOMAIN": DOMAIN,
+            "EBBTIDE_DKIM_SELECTOR": SELECTOR,
+            "EBBTIDE_MAIL_FROM": f"CD Harbour <hello@{DOMAIN}>",
+            "EBBTIDE_RETRY_SCHEDULE_S": "[1, 2, 5]",
+        }
+        self.sink = environment.home / "sink"
+        self.workers = Workers(self.variables, environment.home / "logs")
+
+    @contextmanager
+    def running(self, keep: bool = False) -> Iterator[None]:
+        """Whatever the demo starts is stopped at the end; with `keep`, the servers stay."""
+        with ExitStack() as stack:
+            if not keep:
+                stack.callback(self.engine.down)
+            stack.enter_context(self.workers)
+            yield
+
+    def run(self) -> Report:
+        """The whole demo, within `running`."""
+        narrator, environment = self.narrator, self.environment
+        with ThreadPoolExecutor(1) as pool:
+            starting = pool.submit(self._start_servers)
+            purchases = cdnow.read(cdnow.fetch(environment.home.parent / "cdnow"))
+            log = self._write_log(purchases)
+            narrator.say(f"[bold]ebbtide backtest {self.folder.root} --events {relative(log)}[/]")
+            with narrator.step("backtest over the whole log, on event time", len(purchases)) as step:
+                tested = run_backtest(self.folder, LogReader(log).events(), step.at)
+            show_backtest(narrator.console, tested)
+            with narrator.step("Kafka and TimescaleDB up, migrated, topics made"):
+                starting.result()
+        manifest = apply_folder(environment.kafka, self.folder, by="demo")
+        narrator.say(f"[green]✓[/] rules published as manifest {manifest.number}")
+        self.workers.start("sink", "run", "sink", "--instance", environment.instance, "--directory", str(self.sink))
+        self._start_streams()
+        self.workers.start("senders", "run", "senders", "--instance", environment.instance)
+        return self._live(purchases, tested.crossings())
+
+    def _start_streams(self) -> None:
+        self.workers.start("streams", "run", "streams", "--instance", self.environment.instance)
+
+    def _start_servers(self) -> None:
+        home, kafka = self.environment.home, self.environment.kafka
+        self.engine.down()
+        for left in ("data", "sink", "faust", "logs"):
+            shutil.rmtree(home / left, ignore_errors=True)
+        self.engine.up()
+        migrate(self.environment.database_url)
+        ensure_topics(kafka, DEMO_PARTITIONS)
+        make_dkim_key(self.environment)
+
+    def _write_log(self, purchases: list[cdnow.Purchase]) -> Path:
+        log = self.environment.home.parent / "cdnow" / "cdnow.jsonl"
+        if not log.exists():
+            part = log.with_suffix(".part")
+            part.write_bytes(b"\n".join(encode(purchase.event()) for purchase in purchases) + b"\n")
+            part.rename(log)
+        return log
+
+    def _live(self, purchases: list[cdnow.Purchase], crossings: list[datetime]) -> Report:
+        narrator, kafka = self.narrator, self.environment.kafka
+        end = max(p.time for p in purchases)
+        shift = shift_to_present(datetime.now(UTC), end, crossings)
+        began = time.monotonic()
+        customers = last_purchases(purchases)
+        with Publisher(kafka) as publisher:
+            for customer in customers:
+                publisher.send(PROFILES.name, customer.encode(), encode(profile(customer, end + shift)))
+            publisher.flush()
+            for purchase in sorted(purchases, key=lambda p: (p.time, p.row)):
+                publisher.send(EVENTS.name, purchase.customer.encode(), encode(purchase.event(shift)))
+        with Progress(kafka) as progress:
+            total = len(customers) + len(purchases)
+            with narrator.step("backfill through Faust: scores built", total) as step:
+                self._wait(step, lambda: progress.lag("ebbtide-streams", INPUTS), total)
+            backfill_s = time.monotonic() - began
+            mailed_by_backfill = sum(1 for _ in read_all(kafka, COMMANDS.name))
+            live_from = datetime.now(UTC)
+            crowd = gather(self.seed, live_from, {c: t + shift for c, t in customers.items()}, self.sizes)
+            killed_s = self._feed(crowd)
+            self._drain(progress, crowd.last_due)
+            engaged = self._engage()
+            self._drain(progress, crowd.last_due)
+            live_s = (datetime.now(UTC) - live_from).total_seconds()
+        with narrator.step("books read back, every signature checked"):
+            books = read_books(kafka, self.environment.database_url, self.sink, live_from)
+            record = dns_record(load_key(self.environment.dkim_key)).encode()
+            checks = reconcile(books, record, SELECTOR, DOMAIN, engaged)
+            found = f"{mailed_by_backfill:,} commands"
+            checks.append(Check("the backfill mailed nobody", mailed_by_backfill == 0, found))
+        with narrator.step("everything decided again by the journal, and compared"):
+            history = read_history(kafka, INPUTS)
+            checks += hold_against(history, self.folder.load())
+        kill = Kill(_half(crowd), history.first_checkpoint_after(killed_s))
+        return Report(books, checks, total, backfill_s, len(crowd.events), live_s, self.seed, kill)
+
+    def _feed(self, crowd: Crowd) -> float:
+        """Publishes the live crowd at a steady pace, two broken records among it; kills the stream worker half-way.
+
+        Returns when that was, in seconds since the epoch.
+        """
+        killed_s = 0.0
+        with (
+            self.narrator.step("live: browsing, carts and orders", len(crowd.events)) as step,
+            Publisher(self.environment.kafka) as publisher,
+        ):
+            publisher.send(EVENTS.name, b"customer-00001", b"{not json")
+            publisher.send(EVENTS.name, b"customer-00002", b'{"id": "no-type", "user_id": "customer-00002"}')
+            started = time.monotonic()
+            for number, event in enumerate(crowd.events):
+                if number == len(crowd.events) // 20:
+                    for changed in crowd.profiles:
+                        publisher.send(PROFILES.name, changed.user_id.encode(), encode(changed))
+                publisher.send(EVENTS.name, str(event.user_id).encode(), encode(event))
+                if number == _half(crowd):
+                    killed_s = self._kill_streams(number)
+                ahead = started + number / FEED_PER_S - time.monotonic()
+                if ahead > 0.02:
+                    time.sleep(ahead)
+                    step.at(number)
+        return killed_s
+
+    def _kill_streams(self, after: int) -> float:
+        self.workers.kill("streams")
+        killed_s = time.time()
+        self._start_streams()
+        self.narrator.say(f"  [yellow]kill -9[/] of the stream worker after {after:,} live events; it is started again")
+        return killed_s
+
+    def _engage(self) -> int:
+        """Publishes opens and clicks for a seeded share of the accepted mails; returns how many."""
+        rng = random.Random(self.seed)
+        now = datetime.now(UTC)
+        published = 0
+        found = [decode(Outcome, m.value()) for m in read_all(self.environment.kafka, OUTCOMES.name)]
+        accepted = sorted((o for o in found if o.kind is OutcomeKind.ACCEPTED), key=lambda o: o.command_id)
+        with self.narrator.step("readers open and click"), Publisher(self.environment.kafka) as publisher:
+            for outcome in accepted:
+                for kind, share in ((OutcomeKind.OPENED, 0.4), (OutcomeKind.CLICKED, 0.15)):
+                    if rng.random() < share:
+                        publisher.send(OUTCOMES.name, outcome.user_id.encode(), encode(_engagement(outcome, kind, now)))
+                        published += 1
+        return published
+
+    def _drain(self, progress: Progress, last_due: datetime) -> None:
+        """Waits until every timer of the run has fired and every reader stands at the end, twice in a row."""
+        with self.narrator.step("waiting until all that is due is drained") as step:
+            self._wait(step, lambda: int((last_due - datetime.now(UTC)).total_seconds()) + SETTLE_S, 0)
+            settled = 0
+            deadline = time.monotonic() + DRAIN_TIMEOUT_S
+            while settled < 2:
+                left = {group: progress.lag(group, topics) for group, topics in GROUPS.items()}
+                left["ledger"] = self._waiting_in_ledger()
+                settled = settled + 1 if not any(left.values()) else 0
+                self._check(deadline, left)
+                step.at(0, ", ".join(f"{name} {n:,}" for name, n in left.items() if n))
+                time.sleep(0.5)
+
+    def _wait(self, step: Step, left: Callable[[], int], total: int) -> None:
+        deadline = time.monotonic() + DRAIN_TIMEOUT_S
+        while (remaining := left()) > 0:
+            self._check(deadline, {"left": remaining})
+            step.at(max(0, total - remaining))
+            time.sleep(0.5)
+
+    def _check(self, deadline: float, left: dict[str, int]) -> None:
+        self.workers.check()
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"not drained within {DRAIN_TIMEOUT_S:g} s: {left}; see {self.environment.home / 'logs'}")
+
+    def _waiting_in_ledger(self) -> int:
+        query = "SELECT count(*) FROM ledger WHERE state IN ('admitted', 'started', 'deferred')"
+        with psycopg.connect(self.environment.database_url) as connection:
+            row = connection.execute(query).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _half(crowd: Crowd) -> int:
+    return len(crowd.events) // 2
+
+
+def relative(path: Path) -> Path:
+    """The path as a person would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _engagement(accepted: Outcome, kind: OutcomeKind, now: datetime) -> Outcome:
+    return Outcome(
+        id=f"{kind}-{accepted.command_id}",
+        command_id=accepted.command_id,
+        user_id=accepted.user_id,
+        kind=kind,
+        time=now,
+        provider="simulated",
+        machine=False,
+        url="https://cd-harbour.example/" if kind is OutcomeKind.CLICKED else None,
+    )

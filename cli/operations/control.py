@@ -1,0 +1,93 @@
+"""The kill switch: scopes paused and resumed by numbered records on `control`, which workers take up at once."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+
+from cli.operations.numbering import publish_next
+from infra.kafka.client import read_all
+from schemas.codec import DecodeError, decode
+from schemas.rules import Control
+from schemas.topics import CONTROL, RULES
+from streams.decisions.rulefeed import OlderNumber, Shelf
+from triggers.language.diagnostics import InvalidRules
+from triggers.rules.ruleset import RuleSet
+
+GLOBAL = "global"
+EFFECT_S = 2
+"""Within so many seconds of the command's return, no running worker sends what is paused."""
+_SCOPE = re.compile(r"global|(trigger|purpose)/\S{1,200}")
+
+
+class UnknownScope(ValueError):
+    """The scope names nothing that could be paused."""
+
+
+def switch(kafka: str, scope: str, *, paused: bool, by: str = "") -> Control:
+    """Pauses the scope or resumes it, under the next number; raises UnknownScope for one that names nothing."""
+    _check(kafka, scope)
+    made: list[Control] = []
+
+    def facts(number: int, found: Sequence[Control]) -> list[tuple[str, Control]]:
+        limits = next((known.limits for known in _latest(found) if known.scope == scope), {})
+        control = Control(number=number, scope=scope, paused=paused, by=by, at=datetime.now(UTC), limits=limits)
+        made.append(control)
+        return [(scope, control)]
+
+    publish_next(kafka, CONTROL, "control", lambda: _controls(kafka), facts)
+    return made[-1]
+
+
+def switches(kafka: str) -> list[Control]:
+    """The latest switch of every scope that ever had one, by scope."""
+    return _latest(_controls(kafka))
+
+
+def _controls(kafka: str) -> list[Control]:
+    found = []
+    for message in read_all(kafka, CONTROL.name):
+        try:
+            found.append(decode(Control, message.value()))
+        except DecodeError:  # no switch: workers say so, and ignore it too
+            continue
+    return found
+
+
+def _latest(found: Sequence[Control]) -> list[Control]:
+    latest = {control.scope: control for control in sorted(found, key=lambda control: control.number)}
+    return [latest[scope] for scope in sorted(latest)]
+
+
+def _check(kafka: str, scope: str) -> None:
+    if not _SCOPE.fullmatch(scope):
+        raise UnknownScope(f"{scope!r} is no scope; write global, trigger/NAME or purpose/NAME")
+    rules = None if scope == GLOBAL else _running_rules(kafka)
+    if rules is None:  # an emergency waits for nothing, and without rules there is no name to get wrong
+        return
+    named = {f"trigger/{name}" for name in rules.triggers} | {f"purpose/{t.purpose}" for t in rules.triggers.values()}
+    if scope in named:
+        return
+    known = named | {control.scope for control in switches(kafka)}  # a rule may go while it is paused
+    if scope in known:
+        return
+    kind, _, name = scope.partition("/")
+    near = get_close_matches(scope, known, 1)
+    there_are = ", ".join(sorted(other for other in known if other.startswith(f"{kind}/"))) or "none"
+    hint = f"did you mean {near[0]}?" if near else f"there are: {there_are}"
+    raise UnknownScope(f"no {kind} {name!r} in the rules that are current; {hint}")
+
+
+def _running_rules(kafka: str) -> RuleSet | None:
+    """The current set as a worker reads it; None where there is none that loads."""
+    shelf = Shelf()
+    for message in read_all(kafka, RULES.name):
+        try:
+            shelf.put(RULES.name, (message.key() or b"").decode(errors="replace"), message.value())
+        except (DecodeError, OlderNumber):  # workers say so, and ignore it too
+            continue
+    try:
+        published = shelf.load()
+    except InvalidRules:
+        return None
+    return None if published is None else published.rules

@@ -1,0 +1,78 @@
+"""Numbers that rise over a whole topic, whoever publishes: those of rule manifests and of switches.
+
+The next number is above all that the topic holds, and above what stream workers have applied: these refuse to go back,
+so a topic that was lost and made anew goes on where the old one ended. Two who publish at once get two numbers.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from confluent_kafka import Consumer, TopicPartition
+
+from cli.operations.sole_writer import Entry, Overtaken, SoleWriter
+from infra.kafka.broker import patiently
+from infra.kafka.client import TIMEOUT_S, client_config
+from schemas.codec import encode
+from schemas.topics import EVENTS, Topic
+from schemas.types import Fact
+from streams.runtime.checkpoint import Mark
+from streams.settings import StreamSettings
+
+ATTEMPTS = 10
+PAUSE_S = 1.0
+"""Up to so long one who was overtaken waits: several times what publishing takes, so that two part ways."""
+
+
+class Numbered(Protocol):
+    """A fact with its number."""
+
+    @property
+    def number(self) -> int: ...
+
+
+N = TypeVar("N", bound=Numbered)
+
+
+def publish_next(
+    kafka: str,
+    topic: Topic,
+    version: str,
+    read: Callable[[], Sequence[N]],
+    facts: Callable[[int, Sequence[N]], Iterable[tuple[str, Fact]]],
+) -> int:
+    """Publishes what `facts` makes of the next number and of what `read` found, all at once; returns the number.
+
+    `version` is the name under which stream workers keep the number. Raises Overtaken where others never let it end.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            with SoleWriter(kafka, f"ebbtide-{topic.name}") as writer:
+                found = read()
+                number = 1 + max([applied(kafka, version), *(fact.number for fact in found)])
+                writer.write(Entry(topic.name, key.encode(), encode(fact)) for key, fact in facts(number, found))
+                return number
+        except Overtaken:
+            time.sleep(PAUSE_S * secrets.randbelow(1000) / 1000)
+    raise Overtaken(f"others published on {topic.name} {ATTEMPTS} times in between; run it again")
+
+
+def applied(kafka: str, version: str) -> int:
+    """The highest number of that version which stream workers have committed; 0 where there is none."""
+    group = StreamSettings().streams_group
+    settings: dict[str, str | int | float | bool] = {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "isolation.level": "read_uncommitted",  # the answer must not wait for an open transaction
+    }
+    consumer = Consumer(client_config(kafka, **settings))
+    try:
+        partitions = (
+            patiently(lambda: consumer.list_topics(EVENTS.name, TIMEOUT_S), TIMEOUT_S).topics[EVENTS.name].partitions
+        )
+        places = [TopicPartition(EVENTS.name, partition) for partition in partitions]
+        answers = patiently(lambda: consumer.committed(places, TIMEOUT_S), TIMEOUT_S) if places else []
+        return max((Mark.decode(answer.metadata).versions.get(version, 0) for answer in answers), default=0)
+    finally:
+        consumer.close()

@@ -1,0 +1,135 @@
+"""Publishing single facts by hand, for trying things out."""
+
+import re
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from infra.kafka.client import Publisher
+from schemas.codec import DecodeError, encode, parse_json, validate
+from schemas.events import Event
+from schemas.profiles import Profile
+from schemas.topics import EVENTS, PROFILES
+from schemas.types import Fact
+from schemas.vocabulary import DeadLetterCause
+from schemas.zones import zone_hint, zone_named
+from triggers.language.diagnostics import closest
+
+F = TypeVar("F", bound=Fact)
+
+_OTHER_NAMES = {
+    **dict.fromkeys(("email", "mail", "e-mail", "email_address", "emailaddress"), "address"),
+    **dict.fromkeys(("timezone", "time_zone", "tz", "zoneinfo"), "zone"),
+    **dict.fromkeys(("language", "lang"), "locale"),
+    **dict.fromkeys(("user", "userid", "uid", "customer_id"), "user_id"),
+    **dict.fromkeys(("consents", "permissions"), "consent"),
+    **dict.fromkeys(("event", "name", "event_type"), "type"),
+    **dict.fromkeys(("timestamp", "at", "occurred_at"), "time"),
+    **dict.fromkeys(("data", "payload", "props"), "properties"),
+}
+"""What other systems call a field."""
+LONGEST = timedelta(weeks=52 * 50)
+"""Of a duration before now: it stays within the years that clocks have."""
+_DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+
+
+class NotAFact(ValueError):
+    """What was to be published is not what the topic carries."""
+
+
+def duration(text: str) -> timedelta:
+    """A duration as the rule language writes it, such as 59m50s; raises NotAFact."""
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise NotAFact(f"{text!r} is no duration; write it like 90s, 15m, 1h30m or 3d")
+    weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    try:
+        found = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
+    except OverflowError:
+        found = timedelta.max
+    if found > LONGEST:
+        raise NotAFact(f"{text!r} is too long; at most {LONGEST.days // 7}w")
+    return found
+
+
+def event_of(text: str, now: datetime, ago: timedelta = timedelta(0)) -> Event:
+    """The event in a JSON text; an id and a time are given to one that has none. Raises NotAFact."""
+    data = _object(text)
+    made_up = {"id": uuid.uuid4().hex, "time": (now - ago).isoformat()}
+    return _checked(Event, data | {name: value for name, value in made_up.items() if data.get(name) is None})
+
+
+def profile_of(text: str, now: datetime, purposes: Iterable[str] = ()) -> Profile:
+    """The profile in a JSON text, with consent to `purposes` added; raises NotAFact."""
+    data = _object(text)
+    given = {purpose: {"granted": True, "time": now.isoformat(), "method": "by hand"} for purpose in purposes}
+    consent = {} if data.get("consent") is None else data["consent"]
+    if not isinstance(consent, dict):
+        raise NotAFact('consent: not a JSON object of purposes; write {"PURPOSE": {"granted": …, "time": …}}')
+    return _checked(Profile, data | {"consent": consent | given})
+
+
+def publish_event(kafka: str, event: Event) -> None:
+    """The event on its topic."""
+    with Publisher(kafka) as publisher:
+        publisher.send(EVENTS.name, None if event.user_id is None else event.user_id.encode(), encode(event))
+
+
+def publish_profile(kafka: str, profile: Profile) -> None:
+    """The profile on its topic."""
+    with Publisher(kafka) as publisher:
+        publisher.send(PROFILES.name, profile.user_id.encode(), encode(profile))
+
+
+def doubts(profile: Profile) -> list[str]:
+    """What is most likely a mistake in a profile that is taken all the same, with what to write instead."""
+    if not profile.zone or zone_named(profile.zone) is not None:
+        return []
+    hint = zone_hint(profile.zone)
+    return [f"zone: {profile.zone!r} is no time zone, so the project's default_zone is taken; {hint}"]
+
+
+def unknown_fields(text: str, model: type[Event] | type[Profile]) -> list[str]:
+    """Fields that nobody reads in what was published: a newer publisher may have them, a person mistook them."""
+    inside = "attributes" if model is Profile else "properties"
+    return [
+        f"unknown field `{key}`; {_meant_field(key, model, inside)}"
+        for key in _object(text)
+        if key not in model.model_fields
+    ]
+
+
+def _meant_field(key: str, model: type[Event] | type[Profile], inside: str) -> str:
+    like = _OTHER_NAMES.get(key.casefold(), "")
+    if like not in model.model_fields:
+        like = closest(key.casefold(), model.model_fields, 0.75)
+    return (
+        f"did you mean `{like}`?"
+        if like
+        else f'what rules read belongs in `{inside}`, as in "{inside}": {{"{key}": …}}'
+    )
+
+
+def now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        data = parse_json(text.encode("utf-8", "surrogateescape"))
+    except DecodeError as error:
+        if error.cause is DeadLetterCause.NOT_JSON:
+            raise NotAFact(f"not JSON: {error}; put the object in single quotes") from None
+        raise NotAFact(error.detail) from None
+    if not isinstance(data, dict):
+        raise NotAFact("not a JSON object")
+    return data
+
+
+def _checked(model: type[F], data: dict[str, Any]) -> F:
+    try:
+        return validate(model, data)
+    except DecodeError as error:
+        raise NotAFact(error.detail) from None

@@ -1,0 +1,147 @@
+"""`ebbtide sink`: the mails that the local sink has taken, as a person sees them."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.environment import Environment
+from cli.options import AsJson, Instance, console, print_json
+
+if TYPE_CHECKING:
+    from infra.local.sink import Delivered
+
+app = typer.Typer(help="Look at the mails that the sink has taken.", no_args_is_help=True)
+
+Directory = Annotated[Path | None, typer.Option("--directory", help="Where the sink keeps them.")]
+To = Annotated[str | None, typer.Option("--to", help="Only mails to this address.")]
+
+
+class NoMail(ValueError):
+    """There is no such mail; the message says how one comes."""
+
+
+@app.command()
+def show(
+    number: Annotated[
+        int | None, typer.Argument(help="Which, as `sink list` numbers them; the last unless told.", show_default=False)
+    ] = None,
+    to: To = None,
+    as_json: AsJson = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print its bytes as they came.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the HTML part here.", dir_okay=False)] = None,
+    directory: Directory = None,
+    instance: Instance = "main",
+) -> None:
+    """Show a mail as a person sees it: headers, the text part, the HTML part as text, what is attached.
+
+    Example: `ebbtide sink show`, or `ebbtide sink show 3 --html mail.html`
+    """
+    from cli.operations import mail_view
+
+    at, mail = _chosen(_kept(directory, instance), number, to)
+    if raw:
+        sys.stdout.buffer.write(mail.raw)
+        return
+    viewed = mail_view.view(mail.raw)
+    if html is not None:
+        if viewed.html is None:
+            raise NoMail(f"mail {at} has no HTML part")
+        html.write_text(viewed.html, encoding="utf-8")
+    if as_json:
+        print_json(_as_json(at, mail))
+        return
+    console.print(f"mail {at} to {mail.rcpt_to}, {_moment(mail):%Y-%m-%d %H:%M:%S} UTC", style="dim", markup=False)
+    for line in mail_view.lines(viewed):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+@app.command("list")
+def list_mails(
+    to: To = None, as_json: AsJson = False, directory: Directory = None, instance: Instance = "main"
+) -> None:
+    """List the mails, the last at the end: number, time, recipient, subject.
+
+    Example: `ebbtide sink list --to ann@mail.example`
+    """
+    from cli.operations import mail_view
+
+    found = [(at, mail) for at, mail in _numbered(_kept(directory, instance)) if _is_to(mail, to)]
+    for at, mail in found:
+        subject = mail_view.view(mail.raw).header("Subject")
+        if as_json:
+            received = _moment(mail).isoformat()
+            print_json({"number": at, "received_at": received, "rcpt_to": mail.rcpt_to, "subject": subject})
+        else:
+            told = f"{at:>5}  {_moment(mail):%Y-%m-%d %H:%M:%S}  {mail_view.shown(mail.rcpt_to)}  {subject}"
+            console.print(told, markup=False, soft_wrap=True)
+    if not found and not as_json:
+        console.print(_none(_kept(directory, instance), to), markup=False, soft_wrap=True)
+
+
+def _kept(directory: Path | None, instance: str) -> Path:
+    return directory or Environment.of(instance).home / "sink"
+
+
+def _numbered(directory: Path) -> "Iterator[tuple[int, Delivered]]":
+    from infra.local.sink import read_messages
+
+    return enumerate(read_messages(directory), 1)
+
+
+def _chosen(directory: Path, number: int | None, to: str | None) -> "tuple[int, Delivered]":
+    last, found = 0, None
+    for at, mail in _numbered(directory):
+        last = at
+        if _is_to(mail, to) and number in (None, at):
+            found = at, mail
+    if found is None and number is not None and last:
+        other = (
+            f"mail {number} is not to {to}" if to is not None and 1 <= number <= last else f"there is no mail {number}"
+        )
+        raise NoMail(f"{other}; there are 1 to {last}, and `ebbtide sink list` shows them")
+    if found is None:
+        raise NoMail(_none(directory, to))
+    return found
+
+
+def _none(directory: Path, to: str | None) -> str:
+    which = "no mail" if to is None else f"no mail to {to}"
+    how = "`ebbtide run sink` takes mails, and `ebbtide send-test TEMPLATE --to you@shop.example` sends one"
+    return f"{which} in {directory} yet; {how}"
+
+
+def _is_to(mail: "Delivered", to: str | None) -> bool:
+    from schemas.addresses import address_key
+
+    return to is None or address_key(mail.rcpt_to) == address_key(to)
+
+
+def _moment(mail: "Delivered") -> datetime:
+    return datetime.fromtimestamp(mail.received_at, UTC)
+
+
+def _as_json(number: int, mail: "Delivered") -> dict[str, Any]:
+    from cli.operations import mail_view
+
+    viewed = mail_view.view(mail.raw)
+    heads = {
+        name.lower().replace("-", "_"): viewed.header(name) or None for name in ("From", "To", "Reply-To", "Subject")
+    }
+    return {
+        "number": number,
+        "received_at": _moment(mail).isoformat(),
+        "mail_from": mail.mail_from,
+        "rcpt_to": mail.rcpt_to,
+        **heads,
+        "headers": viewed.headers,
+        "text": viewed.text,
+        "html": viewed.html,
+        "html_as_text": None if viewed.html is None else viewed.reading.text,
+        "preheader": viewed.reading.hidden or None,
+        "attachments": [asdict(each) for each in viewed.attachments],
+    }

@@ -1,0 +1,77 @@
+"""One writer at a time, for what must be read, decided upon and written with nobody in between."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from infra.kafka.client import TIMEOUT_S, client_config
+from schemas.codec import PARTITIONER
+
+TRANSACTION_MS = 5_000
+"""How long what a killed writer left open can hide later records from readers, where nobody writes after it."""
+FENCED = frozenset(
+    {
+        KafkaError._FENCED,
+        KafkaError.PRODUCER_FENCED,
+        KafkaError.INVALID_PRODUCER_EPOCH,
+        KafkaError.INVALID_TXN_STATE,  # the other one ended the transaction while records were on their way
+    }
+)
+
+
+class Overtaken(RuntimeError):
+    """Somebody else began to write the same; nothing of this was written."""
+
+
+class Entry(NamedTuple):
+    """A record to write; the partitioner chooses its partition by the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class SoleWriter:
+    """A transactional producer under a name that all who write the same thing share.
+
+    Entering ends whoever had the name before, and waits for what they committed: what is read from then on is
+    complete. Who is ended in turn writes nothing more and gets Overtaken.
+    """
+
+    def __init__(self, kafka: str, name: str) -> None:
+        self._name = name
+        settings: dict[str, str | int | float | bool] = {
+            "transactional.id": name,
+            "transaction.timeout.ms": TRANSACTION_MS,
+            "partitioner": PARTITIONER,
+            "compression.type": "lz4",
+        }
+        self._producer = Producer(client_config(kafka, **settings))
+
+    def __enter__(self) -> Self:
+        self._producer.init_transactions(TIMEOUT_S)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(KafkaException):  # of a producer that was ended, which `write` has told as Overtaken
+            self._producer.flush(0)
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """Writes all of them, or raises and none of them is ever seen."""
+        try:
+            self._producer.begin_transaction()
+            for entry in entries:
+                self._producer.produce(entry.topic, entry.value, entry.key, headers=list(entry.headers))
+            self._producer.commit_transaction(TIMEOUT_S)
+        except KafkaException as exception:
+            if exception.args[0].code() in FENCED:
+                raise Overtaken(
+                    f"somebody else began to write as {self._name}; look what they did, and run it again"
+                ) from None
+            raise

@@ -1,0 +1,115 @@
+"""docs/triggers.md: the prose of docs/source/triggers.md, with the reference and the diagnostics written into it."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from triggers.language import keys
+from triggers.language.diagnostics import CODES, NOTES, WARNINGS
+from triggers.language.model import Choice, Key, Record, Scalar
+
+SOURCE = Path("docs/source/triggers.md")
+PAGE = Path("docs/triggers.md")
+_FLAG = re.compile(r"<!-- not yet: [\w-]+ -->\n")
+_FENCES = {"```events\n": "```yaml\n", "```cel\n": "```\n"}
+_HEAD = "<!-- `ebbtide docs` writes this from docs/source/triggers.md and the declared keys. Edit those. -->\n\n"
+
+
+class StalePage(ValueError):
+    """The page is not what would be written now."""
+
+
+def page(source: str) -> str:
+    """The whole page."""
+    text = _FLAG.sub("", source)
+    for mark, fence in _FENCES.items():
+        text = text.replace(mark, fence)
+    text = text.replace("<!-- reference -->\n", "\n".join(_reference()) + "\n")
+    return _HEAD + text.replace("<!-- diagnostics -->\n", "\n".join(_diagnostics()) + "\n")
+
+
+def write_page(root: Path) -> Path:
+    """Writes the page below `root` and returns its file."""
+    (root / PAGE).write_text(page((root / SOURCE).read_text(encoding="utf-8")), encoding="utf-8")
+    return root / PAGE
+
+
+def check_page(root: Path) -> None:
+    """Raises StalePage where the page is not what its source and the keys say."""
+    wanted = page((root / SOURCE).read_text(encoding="utf-8"))
+    if not (root / PAGE).exists() or (root / PAGE).read_text(encoding="utf-8") != wanted:
+        raise StalePage(f"{PAGE} is not what {SOURCE} and the keys say; `ebbtide docs` writes it")
+
+
+def _reference() -> Iterator[str]:
+    for name, shape in keys.KINDS.items():
+        yield from ("", f"### {name}", "", f"{shape.sentence}{_one_of(shape)}", "", *_table(shape))
+    yield from ("", "### Shapes", "")
+    for name, each in keys.SHAPES.items():
+        if not isinstance(each, Scalar):
+            yield from _section(name, each)
+    yield from ("### Values", "", "| shape | as in | what it is |", "| --- | --- | --- |")
+    for name, each in keys.SHAPES.items():
+        if isinstance(each, Scalar):
+            yield f'| <a id="{_anchor(name)}"></a>{name} | `{each.form}` | {each.sentence} |'
+
+
+def _section(name: str, shape: Record | Choice) -> Iterator[str]:
+    yield from (f"#### {_title(name)}", "")
+    if isinstance(shape, Choice):
+        yield from (f"{shape.sentence} {_takes(shape.takes)}.", "")
+        return
+    later = " **Comes in a later version.**" if shape.next else ""
+    yield from (f"{shape.sentence}{_one_of(shape)}{later}", "", *_table(shape), "")
+
+
+def _one_of(shape: Record) -> str:
+    groups = [" or ".join(f"`{name}`" for name in group) for group in shape.exactly_one]
+    return "".join(f" One of {group} is written." for group in groups)
+
+
+def _table(shape: Record) -> Iterator[str]:
+    yield "| key | takes | default | what it means |"
+    yield "| --- | --- | --- | --- |"
+    for key in shape.keys:
+        yield f"| `{key.name}` | {_takes(key.takes)} | {_default(key)} | {_meaning(key)} |"
+
+
+def _default(key: Key) -> str:
+    return "must be written" if key.required else key.default or ""
+
+
+def _meaning(key: Key) -> str:
+    return f"{key.sentence} Comes in a later version." if key.next else key.sentence
+
+
+def _takes(text: str) -> str:
+    if text.startswith("[") and text.endswith("]"):
+        return f"{_takes(text[1:-1])} or a list"
+    return " or ".join(_option(option.strip()) for option in text.split("|"))
+
+
+def _option(option: str) -> str:
+    if option.startswith("["):
+        return f"{_takes(option[1:-1])} or a list"
+    for word, said in (("list ", "a list of "), ("map ", "names with ")):
+        if option.startswith(word):
+            return said + _takes(option.removeprefix(word))
+    if option in keys.SHAPES:
+        return f"[{_title(option)}](#{_anchor(option)})"
+    return option.replace("..", " to ") if ".." in option else f"`{option}`"
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _anchor(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _diagnostics() -> Iterator[str]:
+    yield from ("| code | kind | what it means |", "| --- | --- | --- |")
+    for code, meaning in CODES.items():
+        kind = "warning" if code in WARNINGS else "note" if code in NOTES else "problem"
+        yield f"| `{code}` | {kind} | {meaning} |"

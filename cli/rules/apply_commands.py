@@ -1,0 +1,150 @@
+"""`ebbtide apply` and `plan`: a folder that becomes current as a set, and what that changes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from cli.environment import Environment
+from cli.options import EXIT_FAILED, AsJson, Format, Instance, console
+from cli.rules.plan_words import By, DryRun, Yes, go_on, login, set_name, tell_published
+
+if TYPE_CHECKING:
+    from cli.rules.apply import Plan
+    from cli.rules.checking import Checked
+
+Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
+Catalogue = Annotated[
+    Path | None,
+    typer.Option("--events", help="Which events there are; events.yaml beside the rules unless told.", dir_okay=False),
+]
+SetName = Annotated[str, typer.Option("--set", help="Which set this is: one team's rules.", callback=set_name)]
+TakeFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--take-from", help="A set that gives up the files which these replace.", metavar="SET", callback=set_name
+    ),
+]
+AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Publish a set without any rule: it removes all.")]
+
+
+def apply(
+    paths: Paths,
+    events: Catalogue = None,
+    name: SetName = "default",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    allow_empty: AllowEmpty = False,
+    take_from: TakeFrom = None,
+    instance: Instance = "main",
+    by: By = "",
+    as_json: AsJson = False,
+) -> None:
+    """Publish rules and templates as one set, which running workers take up at once.
+
+    It shows what is added, changed and removed, and asks before something is removed: a trigger that goes ends its
+    running occurrences. Programs say --yes. Rules of other sets stay as they are. A set with any problem is refused
+    whole, and what runs goes on.
+
+    Exits with 1 where a problem is found or the answer is no, with 2 where --yes or --allow-empty is missing.
+
+    Example: `ebbtide apply mine --set shop`
+    """
+    from cli.rules.apply import plan_folder, publish
+    from cli.rules.checking import check_paths
+    from cli.rules.rule_log import read_rules
+    from cli.rules.set_checking import check_among, may_be_right
+
+    checked = check_paths(paths, events, may_be_empty=allow_empty)
+    if not may_be_right(checked):
+        _refuse(checked, as_json)
+    kafka = Environment.of(instance).kafka
+    log = read_rules(kafka)
+    if take_from is not None:
+        log.require_set(take_from, log.files())
+    plan = plan_folder(log, checked.folder, name, take_from)
+    others = [file for file in plan.files if file.set != name]
+    if others:
+        checked = check_among(checked, log, others)
+    if checked.wrong:
+        _refuse(checked, as_json)
+    _refuse_empty(plan, name, paths, allow_empty)
+    folder = checked.folder
+    again = _typed("apply", paths, name, allow_empty=allow_empty, take_from=take_from)
+    if not as_json:
+        _show_checked(checked)
+    if not go_on(plan, log, f"set {name}", again, yes=yes, dry_run=dry_run, as_json=as_json):
+        return
+    manifest = publish(kafka, lambda now: plan_folder(now, folder, name, take_from), by or login(), log.number)
+    tell_published(plan, manifest.number, as_json)
+
+
+def plan_apply(
+    paths: Paths,
+    events: Catalogue = None,
+    name: SetName = "default",
+    allow_empty: AllowEmpty = False,
+    take_from: TakeFrom = None,
+    instance: Instance = "main",
+    as_json: AsJson = False,
+) -> None:
+    """Show what `apply` would add, change and remove, and publish nothing.
+
+    Exits with 1 where a problem is found.
+
+    Example: `ebbtide plan mine --set shop`
+    """
+    apply(
+        paths,
+        events,
+        name,
+        dry_run=True,
+        allow_empty=allow_empty,
+        take_from=take_from,
+        instance=instance,
+        as_json=as_json,
+    )
+
+
+def _refuse(checked: "Checked", as_json: bool) -> NoReturn:
+    """Tells what is wrong and exits with 1."""
+    from cli.rules import checking
+
+    checking.show(console, checked, Format.JSON if as_json else Format.TEXT)
+    if not as_json and any(each.path.startswith("set ") for each in checked.found):
+        console.print("other sets do not load with this one; nothing was published", soft_wrap=True)
+    raise typer.Exit(EXIT_FAILED)
+
+
+def _show_checked(checked: "Checked") -> None:
+    from cli.rules import checking
+
+    checking.show(console, checked, Format.TEXT)
+
+
+def _refuse_empty(plan: "Plan", name: str, paths: list[Path], allowed: bool) -> None:
+    """Raises NothingFound for a set without any document, unless that is what is meant."""
+    from cli.rules.rule_changes import items
+    from cli.rules.rule_files import NothingFound
+    from cli.rules.rule_log import RuleLog
+
+    own = items(RuleLog(plan.texts), [file for file in plan.files if file.set == name])
+    if allowed or any(kind != "template" for kind, _ in own):
+        return
+    removed = sum(change.what == "removed" for change in plan.changes)
+    where = ", ".join(map(str, paths))
+    if not removed:
+        raise NothingFound(f"there is no rule in {where}: nothing to publish")
+    removes = f"publishing it would remove all {removed} rules and templates of the set {name}"
+    raise NothingFound(f"there is no rule in {where}; {removes}. --allow-empty does that")
+
+
+def _typed(command: str, paths: list[Path], name: str, *, allow_empty: bool, take_from: str | None) -> str:
+    more = [] if name == "default" else ["--set", name]
+    more += ["--allow-empty"] * allow_empty + (["--take-from", take_from] if take_from else [])
+    return " ".join(["ebbtide", command, *map(str, paths), *more])
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"plan": plan_apply, "apply": apply}
+"""By the name under which each is called, in the order in which help shows them."""

@@ -1,0 +1,183 @@
+"""`ebbtide test`: the cases that rule files carry, run, told, written as JUnit, and run again when a file changes."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from rich.console import Console
+
+from cli.rules.apply import Folder, read_folder
+from cli.rules.case_mails import CaseMails
+from cli.rules.rule_files import RULE_SUFFIXES, TEMPLATE_SUFFIX, NothingFound
+from triggers.cases.casefile import CaseResult, run_case
+from triggers.language.diagnostics import Diagnostic, InvalidRules
+from triggers.loader import inspect, load_rules
+from triggers.rules.rule import Send
+
+POLL_S = 0.3
+"""How often `--watch` looks at the files: quick for a person, and no load for the machine."""
+_WATCHED = (*RULE_SUFFIXES, TEMPLATE_SUFFIX)
+_STYLES = {"-": "red", "+": "green", "!": "red"}
+_LEGEND = {
+    "-": "[red]-[/] expected and missing",
+    "+": "[green]+[/] sent and not expected",
+    "!": "[red]![/] a mail that cannot be made",
+    " ": "others happened too",
+}
+
+
+class NoSuchCase(ValueError):
+    """No case has the name that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One case, how it went, and how long it took."""
+
+    result: CaseResult
+    took_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """The cases that ran; `unrendered` says why their mails were not made, where they were not."""
+
+    cases: list[Ran]
+    unrendered: str
+    passed_over: Sequence[Diagnostic] = ()
+    """A warning for each file that looks like a rule or a template and was not read."""
+
+
+def run_paths(paths: Sequence[Path], name: str = "") -> Tested:
+    """Runs every case whose rule or name holds `name`, and makes each mail that it sends.
+
+    Where the paths hold no template at all, none is missed. Raises InvalidRules, NothingFound, or NoSuchCase.
+    """
+    folder = read_folder(*paths)
+    folder.refuse_problems()
+    rules = load_rules(folder.rules, folder.template_hashes() or _names_of_templates(folder))
+    mails = CaseMails(folder)
+    ran = []
+    for trigger in rules.written.values():
+        for case in trigger.cases:
+            if name.casefold() in f"{trigger.name}: {case.name}".casefold():
+                began = time.perf_counter()
+                result = mails.rendered(run_case(rules, trigger, case))
+                ran.append(Ran(result, time.perf_counter() - began))
+    if name and not ran:
+        raise NoSuchCase(f"no case has {name!r} in its rule or its name; without -k all of them run")
+    unrendered = "" if folder.templates else f"no templates in {folder.root}: the mails were not rendered"
+    return Tested(ran, unrendered, folder.passed_over)
+
+
+def _names_of_templates(folder: Folder) -> dict[str, str]:
+    """The templates that the rules name, with no text."""
+    steps = [step for trigger in inspect(folder.rules, {}).triggers for step in trigger.steps]
+    return {step.template: "" for step in steps if isinstance(step, Send)}
+
+
+def show(console: Console, tested: Tested) -> bool:
+    """Prints every case, what differs under those that failed, and the count; true where one failed."""
+    ran = tested.cases
+    for each in ran:
+        _show_case(console, each.result)
+    failed = sum(not each.result.passed for each in ran)
+    signs = {line[0] for each in ran for line in each.result.diff}
+    if legend := [words for sign, words in _LEGEND.items() if sign in signs]:
+        console.print("   ".join(legend))
+    for warning in tested.passed_over:
+        console.print(str(warning), markup=False, soft_wrap=True)
+    if ran and tested.unrendered:
+        console.print(tested.unrendered, markup=False, soft_wrap=True)
+    console.print(f"{len(ran) - failed} passed, {failed} failed" if ran else "no cases found")
+    return failed > 0
+
+
+def _show_case(console: Console, result: CaseResult) -> None:
+    mark = "[green]✓[/]" if result.passed else "[red]✗[/]"
+    console.print(f"{mark} {result.trigger}: ", end="")
+    console.print(result.name, markup=False, soft_wrap=True)
+    if result.passed:
+        for unread in result.unread:
+            console.print(f"    problem: {unread}", style="yellow", markup=False, soft_wrap=True)
+        return
+    console.print(f"    {result.path}:{result.line}", style="dim", markup=False, soft_wrap=True)
+    for line in result.diff:
+        console.print(f"    {line}", style=_STYLES.get(line[0], "dim"), markup=False, soft_wrap=True)
+
+
+def write_junit(ran: Sequence[Ran], file: Path) -> None:
+    """The results as JUnit XML, a suite for each rule, as CI servers read it."""
+    root = ElementTree.Element("testsuites")
+    for trigger in dict.fromkeys(each.result.trigger for each in ran):
+        cases = [each for each in ran if each.result.trigger == trigger]
+        failed = sum(not each.result.passed for each in cases)
+        took = f"{sum(each.took_s for each in cases):.6f}"
+        counts = {"tests": str(len(cases)), "failures": str(failed), "errors": "0", "time": took}
+        suite = ElementTree.SubElement(root, "testsuite", {"name": trigger, **counts})
+        for each in cases:
+            _junit_case(suite, each)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
+
+
+def _junit_case(suite: ElementTree.Element, ran: Ran) -> None:
+    result = ran.result
+    where = {"file": _xml(result.path), "line": str(result.line), "time": f"{ran.took_s:.6f}"}
+    case = ElementTree.SubElement(suite, "testcase", {"classname": result.trigger, "name": _xml(result.name), **where})
+    if not result.passed:
+        failure = ElementTree.SubElement(case, "failure", {"message": _xml(result.diff[0])})
+        failure.text = "\n".join(map(_xml, (f"{result.path}:{result.line}", *result.diff)))
+
+
+def _xml(text: str) -> str:
+    """The text without what XML 1.0 cannot hold."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def watch(console: Console, paths: Sequence[Path], run: Callable[[], object]) -> None:
+    """Calls `run` now and whenever a file at or below `paths` has changed, until Ctrl-C.
+
+    Rules that do not load are told, and the next change is waited for.
+    """
+    try:
+        for _ in _changes(paths):
+            try:
+                run()
+            except InvalidRules as error:
+                for diagnostic in error.diagnostics:
+                    console.print(diagnostic.render(), markup=False, soft_wrap=True)
+            except (NothingFound, NoSuchCase, FileNotFoundError) as error:
+                console.print(str(error), markup=False, soft_wrap=True)
+            console.print("waiting for a change; Ctrl-C ends", style="dim")
+    except KeyboardInterrupt:
+        return
+
+
+def _changes(paths: Sequence[Path]) -> Iterator[None]:
+    """Once now, and once after each change of the files."""
+    seen: dict[Path, tuple[int, int]] | None = None
+    while True:
+        found = _stamps(paths)
+        if found != seen:
+            seen = found
+            yield
+        time.sleep(POLL_S)
+
+
+def _stamps(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
+    """Time of change and size of each rule file and template; hidden folders are passed over, as reading does."""
+    stamps = {}
+    for path in paths:
+        for folder, below, files in os.walk(path if path.is_dir() else path.parent):
+            below[:] = [name for name in below if not name.startswith(".")]
+            for file in (Path(folder, name) for name in files if name.endswith(_WATCHED)):
+                try:
+                    found = file.stat()
+                except FileNotFoundError:  # gone between the listing and the look
+                    continue
+                stamps[file] = (found.st_mtime_ns, found.st_size)
+    return stamps

@@ -1,0 +1,182 @@
+"""`ebbtide check`: everything there is to say about a folder of rules and templates, as text, JSON or annotations."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+
+from cli.options import Format
+from cli.rules.apply import Folder, read_folder
+from senders.content.render import template_faults
+from senders.content.template_names import Needed, needed_names
+from triggers.cel.cost import MAX_COST
+from triggers.checks.costs import Cost
+from triggers.language.diagnostics import Diagnostic, Report, counted, nearest, quoted
+from triggers.loader import Findings, inspect
+from triggers.rules.rule import Send, Trigger
+
+MAX_NAMES = 40
+"""Rules that one note names."""
+_OF_MANY = "order-sensitive"
+_GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
+
+
+class Checked:
+    """What a check found: problems and warnings in order of place, then notes."""
+
+    def __init__(self, folder: Folder, found: list[Diagnostic], costs: list[Cost]) -> None:
+        self.folder = folder
+        self.found = found
+        self.costs = costs
+
+    def count(self, severity: str) -> int:
+        """How many findings are an error, a warning or a note."""
+        return sum(each.severity == severity for each in self.found)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether anything keeps the rules from loading or their messages from being sent."""
+        return self.count("error") > 0
+
+    def summary(self) -> str:
+        """What was looked at and how much was found, as one line."""
+        rules, templates = len(self.folder.rules), self.folder.template_files
+        looked = f"{counted(rules, 'rule file')}, {counted(templates, 'template')}"
+        found = (("error", "problem"), ("warning", "warning"), ("note", "note"))
+        return f"{looked}: {', '.join(counted(self.count(severity), word) for severity, word in found)}"
+
+
+def check_paths(paths: Sequence[Path], catalogue: Path | None = None, *, may_be_empty: bool = False) -> Checked:
+    """Checks rules, templates, and both against the event catalogue given or lying beside them."""
+    folder = read_folder(*paths, catalogue=catalogue, may_be_empty=may_be_empty)
+    rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
+    files = [*folder.problems, *folder.passed_over, *unused_templates(folder, rules)]
+    diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers), *files])
+    return Checked(folder, [*diagnostics, *rules.notes], rules.costs)
+
+
+def unused_templates(folder: Folder, rules: Findings) -> Iterator[Diagnostic]:
+    """Templates that no rule sends, of folders with rules that could all be read."""
+    if not rules.triggers or not all(each.is_warning for each in rules.diagnostics):
+        return
+    sent = {step.template for trigger in rules.triggers for step in trigger.steps if isinstance(step, Send)}
+    for name, file in folder.templates.items():
+        if name not in sent and name not in folder.beside:
+            yield Diagnostic(file.path, 1, 1, "unused-template", f"no rule sends the template {quoted(name)}")
+
+
+def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnostic]:
+    """Templates that cannot be used, and variables that they need and some rule's `data` does not give."""
+    reports = {name: Report(file) for name, file in folder.templates.items()}
+    needed: dict[str, list[Needed]] = {}
+    for name, file in folder.templates.items():
+        faults = template_faults(name, file.text)
+        needed[name] = [] if faults else needed_names(name, file.text)
+        for fault in faults:
+            reports[name].add(fault.index, "template-invalid", fault.detail, "docs/triggers.md says how one is written")
+        for each in needed.get(name, []):
+            _check_attribute(reports[name], each)
+    for trigger in triggers:
+        for send in (step for step in trigger.steps if isinstance(step, Send)):
+            _check_data(reports.get(send.template), needed.get(send.template, []), trigger, send)
+    return [each for report in reports.values() for each in report.diagnostics]
+
+
+def _check_attribute(report: Report, each: Needed) -> None:
+    if each.name.startswith("user."):
+        hint = f'as in {{{{ {each.name} | default: "…" }}}}, or {{% if {each.name} %}}'
+        message = f"{quoted(each.name)} fails the mail of a user whose profile does not have it"
+        report.add(each.index, "template-attribute", message, hint)
+
+
+def _check_data(report: Report | None, needed: list[Needed], trigger: Trigger, send: Send) -> None:
+    given = [name for name, _ in send.data]
+    for each in needed:
+        if report is not None and each.name not in given and not each.name.startswith("user."):
+            message = f"{quoted(each.name)} is not in the `data` of `{send.id}` of the trigger {quoted(trigger.name)}"
+            written = f"send: {{template: {send.template}, data: {{total: event.total}}}}"
+            close = nearest(each.name, given) if given else f"the rule gives no data; it would be as in {written}"
+            hint = f"{close.removesuffix('?')}; or give it a `default`"
+            if each.name == "event":
+                hint = "a template sees the rule's `data` and `user`, not the event, as in data: {total: event.total}"
+            report.add(each.index, "template-variable", message, hint)
+
+
+def show(console: Console, checked: Checked, form: Format, *, costs: bool = False) -> None:
+    """Prints what was found, in one of the formats; as text, with what expressions cost where that is asked for."""
+    if form is Format.JSON:
+        console.file.write(orjson.dumps(as_json(checked), option=orjson.OPT_INDENT_2).decode() + "\n")
+    elif form is Format.GITHUB:
+        for each in summarised(checked.found):
+            console.file.write(annotation(each) + "\n")
+    else:
+        _show_text(console, checked, costs=costs)
+
+
+def as_json(checked: Checked) -> dict[str, object]:
+    """Everything that was found, for programs."""
+    return {
+        "rule_files": len(checked.folder.rules),
+        "templates": checked.folder.template_files,
+        "errors": checked.count("error"),
+        "warnings": checked.count("warning"),
+        "notes": checked.count("note"),
+        "costs": [asdict(each) for each in checked.costs],
+        "cost_limit": MAX_COST,
+        "findings": [{**asdict(each), "severity": each.severity} for each in checked.found],
+    }
+
+
+def summarised(found: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The findings as people read them: what is noted of many rules alike is one note that names them."""
+    told: list[Diagnostic] = []
+    by_hint: dict[str, list[Diagnostic]] = {}
+    for each in found:
+        if each.code == _OF_MANY:
+            by_hint.setdefault(each.hint, []).append(each)
+        else:
+            told.append(each)
+    return told + [notes[0] if len(notes) == 1 else _one_note(notes) for notes in by_hint.values()]
+
+
+def _one_note(notes: Sequence[Diagnostic]) -> Diagnostic:
+    names = [each.message.partition("`: ")[0].removeprefix("`") for each in notes]
+    more = f" and {len(names) - MAX_NAMES} more, which --format json names" if len(names) > MAX_NAMES else ""
+    settled = "beyond their `settle`, " if not notes[0].hint else ""
+    message = f"{counted(len(names), 'rule')}: {settled}an event that arrives late can change the answer: "
+    return replace(notes[0], message=f"{message}{', '.join(names[:MAX_NAMES])}{more}")
+
+
+def _show_text(console: Console, checked: Checked, *, costs: bool) -> None:
+    found = summarised(checked.found)
+    hints = {each.hint: each for each in found if each.severity == "note" and each.hint}
+    for each in found:
+        told = str(each) if each.severity == "note" else each.render()
+        console.print(told, markup=False, soft_wrap=True)
+        if hints.get(each.hint) is each:  # the same for many rules: once is enough, after the last of them
+            console.print(f"  hint: {each.hint}", markup=False, soft_wrap=True)
+    for cost in checked.costs if costs else ():
+        console.print(_cost_words(cost), markup=False, soft_wrap=True)
+    console.print(checked.summary())
+
+
+def _cost_words(cost: Cost) -> str:
+    words = f"{cost.document}: at most {counted(cost.total, 'step')} in {counted(cost.expressions, 'expression')}"
+    return f"{words}; the dearest has {cost.dearest:,} of {MAX_COST:,}, at {cost.path}:{cost.line}:{cost.column}"
+
+
+def annotation(found: Diagnostic) -> str:
+    """A workflow command that GitHub shows beside the line."""
+    message = f"{found.message}\n{found.hint}" if found.hint else found.message
+    place = f"file={_property(found.path)},line={found.line},col={found.column},title={_property(found.code)}"
+    return f"::{_GITHUB[found.severity]} {place}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

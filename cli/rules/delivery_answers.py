@@ -1,0 +1,151 @@
+"""What became of commands: delivery's row in the ledger, and what the receiver and the reader did, in plain words."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from cli.rules.gate_words import time_words
+from schemas.vocabulary import DeliveryReason, LedgerState, OutcomeKind, SuppressionReason
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+_LEDGER = """
+SELECT command_id, state, reason, detail, attempt, state_at, next_attempt_at, reply FROM ledger
+WHERE command_id = ANY(%(ids)s)
+"""
+_EVENTS = """
+SELECT command_id, kind, time, code, enhanced, reply, NULL AS url, NULL::boolean AS machine FROM deliveries
+WHERE command_id = ANY(%(ids)s)
+UNION ALL
+SELECT command_id, kind, time, code, enhanced, reply, url, machine FROM engagement WHERE command_id = ANY(%(ids)s)
+ORDER BY time
+"""
+_SENDS = """
+SELECT command_id, trigger, step, time FROM decisions WHERE user_id = %(user)s AND command_id = ANY(%(ids)s)
+"""
+_HEADS: Mapping[str, str] = {
+    LedgerState.ADMITTED: "to be sent, waits for delivery",
+    LedgerState.STARTED: "being handed over",
+    LedgerState.ACCEPTED: "sent",
+    LedgerState.DEFERRED: "to be sent, the receiver said later",
+    LedgerState.REFUSED: "not delivered, the receiver refused it",
+    LedgerState.EXPIRED: "not sent, delivery was too late",
+    LedgerState.SUPPRESSED: "not sent, delivery withheld it",
+    LedgerState.FAILED: "not sent, the mail could not be made",
+    LedgerState.IN_DOUBT: "in doubt, handed over without an answer",
+}
+_WHY: Mapping[str, str] = {
+    SuppressionReason.NO_RECIPIENT: "no address is known of the user; a profile has it in its field `address`",
+    SuppressionReason.SUPPRESSED: "the address is suppressed: it bounced, complained or unsubscribed",
+    SuppressionReason.NO_CONSENT: "the user has not consented to the purpose, or has taken it back",
+    DeliveryReason.CONSENT_STALE: "what is known of consent is not up to date yet",
+    DeliveryReason.VIEW_BEHIND: "the profiles are not read to their end yet",
+    DeliveryReason.TEMPLATE_MISSING: "the template is not there",
+    DeliveryReason.TEMPLATE_INVALID: "the template cannot be used",
+    DeliveryReason.UNDEFINED: "the template shows what it is not given",
+    DeliveryReason.RENDER_LIMIT: "the template took too much to render",
+    DeliveryReason.RENDER_ERROR: "rendering the template failed",
+    DeliveryReason.DELIVERY_ERROR: "delivery itself failed at this mail",
+    DeliveryReason.HARD_BOUNCE: "the address does not exist or takes no mail",
+    DeliveryReason.HEADER: "a header of the mail would not be one line",
+    DeliveryReason.ADDRESS: "the address is none that mail can be sent to",
+    DeliveryReason.CHANNEL: "the channel is none that delivery has",
+    DeliveryReason.DISCONNECTED: "the connection ended before an answer",
+    DeliveryReason.TIMED_OUT: "no answer came in time",
+    DeliveryReason.NO_REPLY: "no answer came",
+    DeliveryReason.WORKER_LOST: "the worker that handed it over ended before the answer was recorded",
+}
+_NO_ROW = "delivery has no row of it: it has not read the command yet, or did so more than 35 days ago"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A send that was decided."""
+
+    trigger: str
+    step: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What is known of one command; `state` is absent where delivery has no row of it."""
+
+    state: LedgerState | None = None
+    at: datetime | None = None
+    reason: str | None = None
+    detail: str | None = None
+    attempt: int = 0
+    next_attempt_at: datetime | None = None
+    reply: Mapping[str, Any] | None = None
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """What delivery, the receiver and the reader reported, oldest first."""
+
+    @property
+    def headline(self) -> str:
+        """What was done, in a few words, with the reason where there is one."""
+        if self.state is None:
+            return "to be sent, not taken by delivery"
+        if any(each["kind"] == OutcomeKind.BOUNCED for each in self.events):
+            return "sent, and bounced"
+        why = _why(self.reason)
+        return f"{_HEADS[self.state]}: {why}" if why and not self.reply else _HEADS[self.state]
+
+
+def read_deliveries(connection: "Connection[Any]", ids: Collection[str]) -> dict[str, Delivery]:
+    """What is known of each command; rows are dictionaries."""
+    asked = {"ids": list(ids)}
+    events: dict[str, list[dict[str, Any]]] = {command: [] for command in ids}
+    for row in connection.execute(_EVENTS, asked):
+        events[row.pop("command_id")].append(row)
+    found = {command: Delivery(events=events[command]) for command in ids}
+    for row in connection.execute(_LEDGER, asked):
+        command, state = row.pop("command_id"), LedgerState(row.pop("state"))
+        found[command] = Delivery(state=state, at=row.pop("state_at"), events=events[command], **row)
+    return found
+
+
+def read_sends(connection: "Connection[Any]", user: str, ids: Collection[str]) -> dict[str, Sent]:
+    """The decisions that made these commands of one user, by command."""
+    rows = connection.execute(_SENDS, {"user": user, "ids": list(ids)})
+    return {row["command_id"]: Sent(row["trigger"], row["step"], row["time"]) for row in rows}
+
+
+def delivery_lines(delivery: Delivery) -> Iterator[str]:
+    """Delivery's answer and what followed, a line each."""
+    if delivery.state is None:
+        yield _NO_ROW
+    else:
+        yield _ledger_line(delivery)
+    for each in delivery.events:
+        if each["kind"] != delivery.state or each["time"] != delivery.at:
+            yield _event_line(each)
+
+
+def _ledger_line(delivery: Delivery) -> str:
+    assert delivery.state is not None
+    parts = [f"{time_words(delivery.at)} {delivery.state.value}"]
+    why, reply = _why(delivery.reason), delivery.reply or {}
+    parts += [why] if why else []
+    parts += [delivery.detail] if delivery.detail else []
+    parts += [_reply(reply.get("code"), reply.get("enhanced"), reply.get("text"))] if reply else []
+    parts += [f"attempt {delivery.attempt}"] if delivery.attempt > 1 else []
+    parts += [f"next attempt {time_words(delivery.next_attempt_at)}"] if delivery.next_attempt_at else []
+    return "; ".join(parts)
+
+
+def _event_line(event: Mapping[str, Any]) -> str:
+    by = {True: ", by software", False: "", None: ""}[event["machine"]]
+    reply = _reply(event["code"], event["enhanced"], event["reply"])
+    more = "; ".join(filter(None, [reply, event["url"]]))
+    return f"{time_words(event['time'])} {event['kind']}{by}{f': {more}' if more else ''}"
+
+
+def _reply(code: int | None, enhanced: str | None, text: str | None) -> str:
+    return " ".join(str(part) for part in (code, enhanced, text) if part)
+
+
+def _why(reason: str | None) -> str:
+    return _WHY.get(reason, reason) if reason else ""

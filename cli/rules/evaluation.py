@@ -1,0 +1,174 @@
+"""What `ebbtide eval` does: an expression of rules asked about an event, or many of CEL by its definition."""
+
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel
+
+from cli.options import console, print_json
+from cli.texts import Unreadable, read_json
+from schemas.codec import DecodeError, validate
+from schemas.events import Event
+from schemas.profiles import Profile
+from triggers.cel import strict
+from triggers.cel import tree as cel_tree
+from triggers.cel.conditions import Condition, Context, compile_condition
+from triggers.cel.json import from_json, to_json
+from triggers.cel.runtime import EvaluationError, as_ms
+from triggers.cel.syntax import parse
+from triggers.cel.tree import SyntaxProblem
+from triggers.cel.writer import Scope
+from triggers.language.diagnostics import counted, quoted
+from triggers.rules.state import StoredEvent, User
+
+M = TypeVar("M", bound=BaseModel)
+_FACTS: dict[str, tuple[type[BaseModel], str, str]] = {
+    "event": (Event, "an event", "properties"),
+    "user": (Profile, "a profile", "attributes"),
+}
+_ROOTS = {"event": "--event FILE", "user": "--user FILE", "now": ""}
+
+
+class BadInput(ValueError):
+    """What the expression should be asked about cannot be read."""
+
+
+def show(text: str, event: str | None, user: str | None, as_json: bool) -> bool:
+    """Prints the expression's value, or why there is none; whether there is one."""
+    try:
+        condition = compile_condition(text, "any", Scope(frozenset(_ROOTS)))
+    except SyntaxProblem as problem:
+        _show_problem(text, problem, as_json)
+        return False
+    _check_given(condition, {"event": event, "user": user})
+    data = {"event": _json(event), "user": _json(user)}
+    context = _context(data, {"event": event, "user": user})
+    hint = "; ".join(_misplaced(text, data))
+    more = {"hint": hint} if hint else {}
+    try:
+        value = to_json(condition.any(context))
+    except EvaluationError as error:
+        if as_json:
+            print_json({"error": {"code": "evaluation", "message": str(error), **more}})
+        else:
+            console.print(f"no value: {error}", markup=False, soft_wrap=True)
+            _show_hint(hint)
+        return False
+    if as_json:
+        print_json({"value": value, "type": condition.code.type, "cost": condition.code.cost, **more})
+    else:
+        console.print(orjson.dumps(value).decode(), markup=False, soft_wrap=True)
+        console.print(f"{condition.code.type}, at most {counted(condition.code.cost, 'step')}", style="dim")
+        _show_hint(hint)
+    return True
+
+
+def _show_hint(hint: str) -> None:
+    if hint:
+        console.print(f"  hint: {hint}", markup=False, soft_wrap=True)
+
+
+def _misplaced(text: str, data: dict[str, Any]) -> Iterator[str]:
+    """Where fields belong that the expression asks for and that stand beside those of an event or a profile."""
+    asked = {
+        (node.operand.name, node.field)
+        for node in cel_tree.walk(parse(text))
+        if isinstance(node, cel_tree.Select) and isinstance(node.operand, cel_tree.Name)
+    }
+    for root, (model, what, under) in _FACTS.items():
+        found = data[root] if isinstance(data[root], dict) else {}
+        wanted = sorted(field for name, field in asked if name == root and field not in (found.get(under) or {}))
+        for key in found.keys() - model.model_fields.keys():
+            inside = found[key] if isinstance(found[key], dict) else {}
+            field = next((field for field in wanted if field == key or field in inside), None)
+            if field is not None:
+                form = f'{{"{under}": {{"{field}": …}}}}'
+                yield f"{what} has its fields under `{under}`, as in {form}; beside it, {quoted(key)} is not read"
+
+
+def _show_problem(text: str, problem: SyntaxProblem, as_json: bool) -> None:
+    if as_json:
+        found = {"code": problem.code, "message": problem.message, "offset": problem.offset, "hint": problem.hint}
+        print_json({"error": found})
+        return
+    row = text.count("\n", 0, problem.offset)
+    column = problem.offset - (text.rfind("\n", 0, problem.offset) + 1)
+    line = "".join(c if c.isprintable() else " " for c in text.split("\n")[row])
+    hint = f"\n  hint: {problem.hint}" if problem.hint else ""
+    shown = f"{row + 1}:{column + 1}: {problem.code} {problem.message}\n  {line}\n  {' ' * column}^{hint}"
+    console.print(shown, markup=False, soft_wrap=True)
+
+
+def _check_given(condition: Condition, places: dict[str, str | None]) -> None:
+    for root in sorted(condition.code.roots):
+        if root != "now" and places[root] is None:
+            raise BadInput(f"the expression reads `{root}`: give one by {_ROOTS[root]}")
+
+
+def _context(data: dict[str, Any], places: dict[str, str | None]) -> Context:
+    now = datetime.now(UTC)
+    made_up = {"id": "event", "type": "event", "user_id": None, "time": now.isoformat()}
+    found = _read(Event, data["event"], f"{places['event']}: no event", made_up)
+    profile = _read(Profile, data["user"], f"{places['user']}: no user", {"user_id": "user"})
+    stored = StoredEvent(found.id, found.type, as_ms(found.time), found.source, found.properties)
+    known = User(profile.user_id, profile.zone, profile.locale, profile.attributes)
+    return Context(stored, known, None, lambda _: 0.0, as_ms(now))
+
+
+def _read(model: type[M], data: Any, wrong: str, otherwise: dict[str, Any]) -> M:
+    """The fact that the data is; what it need not say for this is made up. Raises BadInput."""
+    try:
+        known = {name for name, value in data.items() if value is not None} if isinstance(data, dict) else set()
+        made_up = {name: value for name, value in otherwise.items() if name not in known}
+        return validate(model, data | made_up if isinstance(data, dict) else data)
+    except DecodeError as error:
+        raise BadInput(f"{wrong}: {error.detail}") from None
+
+
+def _json(place: str | None) -> Any:
+    """What a file holds; an empty object where there is none."""
+    try:
+        return {} if place is None else read_json(place)
+    except Unreadable as error:
+        raise BadInput(str(error)) from None
+
+
+def _lines(place: str) -> Iterator[bytes]:
+    if place == "-":
+        yield from sys.stdin.buffer
+        return
+    try:
+        with Path(place).open("rb") as lines:
+            yield from lines
+    except OSError as error:
+        raise BadInput(f"{place}: {error.strerror}") from None
+
+
+def answers(place: str) -> Iterator[dict[str, Any]]:
+    """What each line of a file of cases brings, in order; `-` is standard input."""
+    return (answer(line) for line in _lines(place) if line.strip())
+
+
+def answer(line: bytes) -> dict[str, Any]:
+    """What one line of cases brings: {"value": …} or {"error": "…"}."""
+    try:
+        case = orjson.loads(line)
+        if not isinstance(case, dict) or not isinstance(case.get("expr"), str):
+            return {"error": 'a line is {"expr": "…", "bindings": {…}}'}
+        bindings = case.get("bindings", {})
+        if not isinstance(bindings, dict):
+            return {"error": "bindings are names with their values"}
+        bound = {name: from_json(value) for name, value in bindings.items()}
+        return {"value": to_json(strict.evaluate(case["expr"], bound))}
+    except orjson.JSONDecodeError as error:
+        return {"error": f"not JSON: {error}"}
+    except SyntaxProblem as problem:
+        return {"error": f"{problem.code} at {problem.offset}: {problem.message}"}
+    except EvaluationError as error:
+        return {"error": str(error)}
+    except RecursionError:
+        return {"error": "nested too deep"}

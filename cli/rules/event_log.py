@@ -1,0 +1,144 @@
+"""Reading a past log of events, one JSON object a line: what is no event is counted by kind and skipped."""
+
+import gzip
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import orjson
+
+from schemas.codec import DecodeError, decode
+from schemas.events import Event
+from schemas.vocabulary import DeadLetterCause
+from triggers.language.casetime import FIRST_YEAR, LAST_YEAR
+from triggers.language.diagnostics import counted
+
+MAX_LINE_BYTES = 1024 * 1024
+"""Of a line: more than Kafka takes as one record."""
+MAX_KINDS = 20
+"""Kinds of problem that are told apart; a log that is no event log has as many as it has lines."""
+_REPORT_EVERY = 10_000
+_BOM = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_GZIP = b"\x1f\x8b"
+_OTHERS = "other problems"
+
+
+class BadLog(ValueError):
+    """An event log cannot be read; the message names the file and the line."""
+
+
+@dataclass(slots=True)
+class Skipped:
+    """The lines of one kind that were passed over: how many, and the first of them."""
+
+    kind: str
+    count: int
+    place: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{counted(self.count, 'line')} skipped: {self.kind}, first {self.place}: {self.detail}"
+
+
+@dataclass(slots=True)
+class LogReader:
+    """One log: a file, gzip where its name ends in `.gz`, or `-` for standard input.
+
+    With `strict`, the first line that is no event ends the reading with BadLog; otherwise it is counted in `skipped`.
+    `beside` are the fields of events without properties that are none of an event's.
+    """
+
+    log: Path
+    strict: bool = True
+    skipped: dict[str, Skipped] = field(default_factory=dict)
+    beside: set[str] = field(default_factory=set)
+
+    def events(self, progress: Callable[[int], None] | None = None) -> Iterator[Event]:
+        """The events in the order of the log; raises BadLog with file and line.
+
+        A log that cannot be read to its end, or of which no line is an event, is one that cannot be read at all.
+        """
+        found = False
+        for number, line in self._lines():
+            if progress is not None and number % _REPORT_EVERY == 0:
+                progress(number)
+            if not line.strip():
+                continue
+            try:
+                event = self._event(line)
+            except DecodeError as error:
+                self._note(number, error)
+                continue
+            found = True
+            yield event
+        if self.skipped and not found:
+            first, *_ = self.skipped.values()
+            count = sum(each.count for each in self.skipped.values())
+            raise BadLog(f"{first.place}: not an event: {first.detail}; none of {counted(count, 'line')} is one")
+
+    def _event(self, line: bytes) -> Event:
+        if len(line) > MAX_LINE_BYTES:
+            raise DecodeError(DeadLetterCause.INVALID, f"longer than {MAX_LINE_BYTES:,} bytes")
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            detail = f"not UTF-8 at byte {error.start + 1} of the line; save the log as UTF-8"
+            raise DecodeError(DeadLetterCause.NOT_JSON, detail) from None
+        event = decode(Event, line)
+        if not FIRST_YEAR <= event.time.year <= LAST_YEAR:
+            detail = f"time: {event.time.year} is outside of the years {FIRST_YEAR} to {LAST_YEAR}"
+            raise DecodeError(DeadLetterCause.INVALID, detail, frozenset({"time"}))
+        if not event.properties:
+            self.beside |= orjson.loads(text).keys() - Event.model_fields.keys()
+        return event
+
+    def _note(self, number: int, error: DecodeError) -> None:
+        place = f"{self._name}:{number}"
+        if self.strict:
+            raise BadLog(f"{place}: not an event: {error.detail}") from None
+        kind = "not JSON" if error.cause is DeadLetterCause.NOT_JSON else "not an event"
+        kind = f"{kind} ({', '.join(sorted(error.fields))})" if error.fields else kind
+        if kind not in self.skipped and len(self.skipped) >= MAX_KINDS:
+            kind = _OTHERS
+        self.skipped.setdefault(kind, Skipped(kind, 0, place, error.detail)).count += 1
+
+    @property
+    def _name(self) -> str:
+        return "<standard input>" if str(self.log) == "-" else str(self.log)
+
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Each line with its number, a byte order mark taken off; of one too long, its beginning."""
+        number = 0
+        with ExitStack() as stack:
+            try:
+                stream = self._open(stack)
+                while line := stream.readline(MAX_LINE_BYTES + 1):
+                    number += 1
+                    if number == 1:
+                        self._check_encoding(line)
+                        line = line.removeprefix(_BOM)
+                    yield number, line
+                    while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+                        line = stream.readline(MAX_LINE_BYTES + 1)
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                raise BadLog(f"{self.log}:{number + 1}: not a whole gzip file: {error}") from None
+            except OSError as error:
+                raise BadLog(f"{self._name}: cannot be read: {error.strerror or error}") from None
+
+    def _open(self, stack: ExitStack) -> IO[bytes] | gzip.GzipFile:
+        if str(self.log) == "-":
+            return sys.stdin.buffer
+        if self.log.suffix == ".gz":
+            return stack.enter_context(gzip.open(self.log, "rb"))
+        return stack.enter_context(self.log.open("rb"))
+
+    def _check_encoding(self, line: bytes) -> None:
+        if line.startswith(_UTF_16) or line.count(b"\0") * 3 > len(line):
+            raise BadLog(f"{self._name}:1: the log is UTF-16; save it as UTF-8")
+        if line.startswith(_GZIP):
+            raise BadLog(f"{self._name}:1: the log is gzip; give it a name that ends in .gz")

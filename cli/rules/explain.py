@@ -1,0 +1,163 @@
+"""`ebbtide explain`: a user's last decisions of a rule in plain words, and whether each follows from what it stored."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cli.rules.delivery_answers import Delivery, Sent, delivery_lines, read_deliveries, read_sends
+from cli.rules.event_log import BadLog
+from cli.rules.gate_words import gate_words, headline, time_words
+from cli.texts import opened, without_mark
+from infra.postgres.migrate import CONNECT_S
+from schemas.codec import DecodeError, decode
+from schemas.decisions import Decision
+from triggers.cases.recomputed import differences
+
+_QUERY = """
+SELECT id, trigger, rule_hash, user_id, occurrence, step, outcome, reason, gates, event_ids, inputs,
+       time AS decided_at, command_id, repeated
+FROM decisions
+WHERE user_id = %(user)s AND (%(trigger)s::text IS NULL OR trigger = %(trigger)s)
+ORDER BY time DESC, id LIMIT %(last)s
+"""
+
+
+class NothingRecorded(RuntimeError):
+    """There is no table of decisions to look into."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One decision, and what of it does not follow from what it stored."""
+
+    decision: Decision
+    differs: list[str]
+    delivery: Delivery | None = None
+    """What became of its command; None where it has none, or the decision came from a file."""
+    sends: Mapping[str, Sent] = field(default_factory=dict)
+    """The sends that its cap counted, by command, as far as they are recorded."""
+
+
+def from_database(url: str, user: str, trigger: str | None, last: int) -> list[Explained]:
+    """The user's last decisions in the hypertable, oldest first; raises NothingRecorded where that is missing."""
+    import psycopg
+    from psycopg.rows import dict_row
+
+    try:
+        with psycopg.connect(url, row_factory=dict_row, connect_timeout=CONNECT_S) as connection:
+            rows = connection.execute(_QUERY, {"user": user, "trigger": trigger, "last": last}).fetchall()
+            decisions = [Decision.model_validate(row) for row in reversed(rows)]
+            deliveries = read_deliveries(connection, {each.command_id for each in decisions if each.command_id})
+            sends = read_sends(connection, user, {command for each in decisions for command in _counted(each)})
+    except psycopg.errors.UndefinedTable:
+        raise NothingRecorded("the database has no decisions yet; `ebbtide migrate` makes their table") from None
+    return [
+        replace(each, delivery=deliveries.get(each.decision.command_id or ""), sends=sends)
+        for each in _explained(decisions)
+    ]
+
+
+def from_file(file: Path, user: str, trigger: str | None, last: int) -> list[Explained]:
+    """The user's last decisions in a file of JSON lines, oldest first; raises BadLog with file and line.
+
+    What `ebbtide backtest --json` prints is such a file, its summary passed over.
+    """
+    found = [d for d in _decisions(file) if d.user_id == user and trigger in (None, d.trigger)]
+    return _explained(sorted(found, key=lambda each: (each.decided_at, each.id))[-last:])
+
+
+def _decisions(file: Path) -> Iterator[Decision]:
+    with opened(file) as lines:
+        for number, line in enumerate(lines, 1):
+            if number == 1:
+                line = without_mark(line, file)
+            if not line.strip() or line.startswith(b'{"summary":'):
+                continue
+            try:
+                yield decode(Decision, line)
+            except DecodeError as error:
+                raise BadLog(f"{file}:{number}: not a decision: {error.detail}") from None
+
+
+def _explained(decisions: list[Decision]) -> list[Explained]:
+    return [Explained(each, differences(each)) for each in decisions]
+
+
+def show(console: Console, explained: list[Explained]) -> None:
+    """Prints each decision: what it did and why, each gate's answer, and the recomputation."""
+    for each in explained:
+        decision = each.decision
+        delivered = each.delivery.headline if each.delivery else ""
+        console.print(headline(decision, delivered), markup=False, soft_wrap=True, style="bold")
+        for line in _about(decision):
+            console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
+        for answer in decision.gates:
+            mark = "[green]✓[/]" if answer.passed else "[red]✗[/]"
+            console.print(f"  {mark} {answer.gate:<12}", end="")
+            console.print(gate_words(answer), markup=False, soft_wrap=True)
+        for line in _counted_lines(each):
+            console.print(f"    counted     {line}", style="dim", markup=False, soft_wrap=True)
+        for line in delivery_lines(each.delivery) if each.delivery else ():
+            console.print(f"  delivery      {line}", markup=False, soft_wrap=True)
+        _show_recomputed(console, each)
+
+
+def _about(decision: Decision) -> Iterator[str]:
+    yield f"occurrence {decision.occurrence}, begun by {', '.join(decision.event_ids) or 'no event'}"
+    told = {key: value for key, value in decision.inputs.items() if key not in ("due", "cause", "path", "counted")}
+    if told:
+        yield ", ".join(f"{key} {_value(value)}" for key, value in told.items())
+    if decision.command_id:
+        yield f"command {decision.command_id}"
+    if decision.repeated:
+        yield f"and {decision.repeated} more like it within the hour"
+
+
+def _counted(decision: Decision) -> list[str]:
+    """The commands of the sends that the cap counted."""
+    counted = decision.inputs.get("counted")
+    return [each for each in counted if isinstance(each, str)] if isinstance(counted, list) else []
+
+
+def _counted_lines(each: Explained) -> Iterator[str]:
+    for command in _counted(each.decision):
+        sent = each.sends.get(command)
+        yield f"{time_words(sent.at)}  {sent.trigger}, {sent.step}" if sent else f"command {command}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {item}" for key, item in value.items())
+    return str(value) or "none"
+
+
+def _show_recomputed(console: Console, each: Explained) -> None:
+    if not each.decision.gates:
+        console.print("  no gate was asked: nothing to compute again", style="dim")
+    elif not each.differs:
+        console.print("  recomputed: the same", style="dim")
+    for text in each.differs:
+        console.print(f"  recomputed: differs: {text}", style="red", markup=False, soft_wrap=True)
+    console.print()
+
+
+def as_json(explained: list[Explained]) -> list[dict[str, Any]]:
+    """The decisions as they were stored, with what differs, what delivery answered and what the cap counted."""
+    return [
+        {
+            **each.decision.model_dump(mode="json", exclude_none=True),
+            "recomputed": each.differs or "the same",
+            **({"delivery": asdict(each.delivery)} if each.delivery else {}),
+            **({"counted": [_counted_json(each, command) for command in counted]} if counted else {}),
+        }
+        for each in explained
+        for counted in [_counted(each.decision)]
+    ]
+
+
+def _counted_json(each: Explained, command: str) -> dict[str, Any]:
+    sent = each.sends.get(command)
+    return {"command_id": command, **(asdict(sent) if sent else {})}

@@ -1,0 +1,185 @@
+"""`ebbtide rules`: what is current, what was, and the way back."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.columns import aligned
+from cli.environment import Environment
+from cli.options import AsJson, Instance, console, print_json
+from cli.rules.plan_words import By, DryRun, Yes, go_on, login, moment, set_name, tell_published
+
+if TYPE_CHECKING:
+    from cli.rules.rule_changes import Item
+
+OneSet = Annotated[str | None, typer.Option("--set", help="Only this set.", show_default=False, callback=set_name)]
+
+
+class NoSuchRule(ValueError):
+    """Nothing that is current has the name."""
+
+
+rules_app = typer.Typer(invoke_without_command=True)
+
+
+@rules_app.callback()
+def rules(
+    context: typer.Context,
+    name: OneSet = None,
+    instance: Instance = "main",
+    as_json: AsJson = False,
+) -> None:
+    """List the rules and templates that are current: their sets, owners and modes, since when and by whom.
+
+    Example: `ebbtide rules`, `ebbtide rules history`, `ebbtide rules show win-back`, `ebbtide rules rollback 7`
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from cli.operations.control import switches
+    from cli.rules.rule_changes import items
+    from cli.rules.rule_log import read_rules
+
+    kafka = Environment.of(instance).kafka
+    log = read_rules(kafka)
+    if name is not None:
+        log.require_set(name, log.files())
+    paused = {switch.scope for switch in switches(kafka) if switch.paused}
+    found = [each for each in items(log, log.files()).values() if name in (None, each.set)]
+    found.sort(key=lambda each: (each.set, each.kind != "trigger", each.kind, each.name))
+    if as_json:
+        print_json(
+            {
+                "manifest": log.number or None,
+                "rules": [{**_item_json(each), "paused": _paused(each, paused)} for each in found],
+            }
+        )
+        return
+    rows = [_row(each, _paused(each, paused)) for each in found]
+    _print_rows(("set", "kind", "name", "owner", "mode", "since", "at", "by"), rows)
+    console.print(f"manifest {log.number} is current" if log.number else "nothing was applied yet", soft_wrap=True)
+
+
+@rules_app.command("history")
+def history(
+    last: Annotated[int, typer.Option("-n", "--last", min=1, help="How many at most.")] = 20,
+    instance: Instance = "main",
+    as_json: AsJson = False,
+) -> None:
+    """List the manifests that can be read, the newest last: when and by whom, and what each changed.
+
+    A manifest that was replaced is kept for at least 7 days.
+
+    Example: `ebbtide rules history`
+    """
+    from cli.rules.rule_changes import changes, items, summary
+    from cli.rules.rule_log import read_rules
+
+    log = read_rules(Environment.of(instance).kafka)
+    rows, known, before = [], list[dict[str, Any]](), None
+    for manifest in log.manifests:
+        whole = all(text in log.texts for text in manifest.texts)
+        now = items(log, log.files(manifest)) if whole else None
+        found = changes(before, now) if before is not None and now is not None else None
+        told = summary(found) if found is not None else "its texts are gone" if now is None else "the first to be read"
+        told += f"; back to manifest {manifest.restores}" if manifest.restores is not None else ""
+        rows.append((str(manifest.number), moment(manifest.applied_at), manifest.applied_by, told))
+        listed = None if found is None else [each.as_json() for each in found]
+        whose = {"by": manifest.applied_by, "restores": manifest.restores, "changes": listed}
+        known.append({"manifest": manifest.number, "at": manifest.applied_at.isoformat(), **whose})
+        before = now
+    if as_json:
+        print_json(known[-last:])
+        return
+    _print_rows(("manifest", "at", "by", "what it changed"), rows[-last:])
+    console.print("`ebbtide rules rollback NUMBER` goes back to one of them" if rows else "nothing was applied yet")
+
+
+@rules_app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="A name, or KIND/NAME as in template/welcome.", show_default=False)],
+    instance: Instance = "main",
+    as_json: AsJson = False,
+) -> None:
+    """Print the text of a rule or template as it is current.
+
+    Example: `ebbtide rules show win-back`
+    """
+    from cli.rules.rule_changes import items
+    from cli.rules.rule_log import read_rules
+    from triggers.language.diagnostics import nearest
+
+    log = read_rules(Environment.of(instance).kafka)
+    known = items(log, log.files())
+    found = [each for key, each in sorted(known.items()) if name in (each.name, "/".join(key))]
+    if not found:
+        hint = nearest(name, {each.name for each in known.values()}) or "`ebbtide apply` publishes rules"
+        raise NoSuchRule(f"nothing that is current is named {name!r}; {hint}")
+    if as_json:
+        print_json([{**_item_json(each), "text": each.text} for each in found])
+        return
+    for each in found:
+        where = f"set {each.set}, {each.file.path}:{each.line}, since manifest {each.file.since}"
+        console.print(f"# {each.kind} {each.name}: {where}", style="dim", markup=False, soft_wrap=True)
+        sys.stdout.write(each.text if each.text.endswith("\n") else each.text + "\n")
+
+
+@rules_app.command("rollback")
+def rollback(
+    number: Annotated[int, typer.Argument(help="The manifest to go back to.", min=1, show_default=False)],
+    name: OneSet = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    instance: Instance = "main",
+    by: By = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make an earlier manifest's rules and templates current again, under a new number.
+
+    It shows what changes and asks as `apply` does. `ebbtide rules history` lists the numbers.
+
+    Exits with 1 where the answer is no, with 2 where --yes is missing or the manifest cannot be read any more.
+
+    Example: `ebbtide rules rollback 7 --set shop`
+    """
+    from cli.rules.apply import plan_return, publish
+    from cli.rules.rule_log import read_rules
+
+    kafka = Environment.of(instance).kafka
+    log = read_rules(kafka)
+    if name is not None:
+        log.require_set(name, [*log.files(), *log.files(log.manifest(number))])
+    plan = plan_return(log, number, name)
+    plan.load()
+    again = f"ebbtide rules rollback {number}" + (f" --set {name}" if name else "")
+    what = f"back to manifest {number}" + (f", set {name}" if name else "")
+    if not go_on(plan, log, what, again, yes=yes, dry_run=dry_run, as_json=as_json):
+        return
+    manifest = publish(kafka, lambda now: plan_return(now, number, name), by or login(), log.number)
+    tell_published(plan, manifest.number, as_json)
+
+
+def _row(item: "Item", paused: list[str]) -> tuple[str, ...]:
+    mode = f"{item.mode}, paused {' and '.join(paused)}" if paused else item.mode
+    since = str(item.file.since), moment(item.file.at), item.file.by
+    return item.set, item.kind, item.name, item.value("owner"), mode, *since
+
+
+def _paused(item: "Item", paused: set[str]) -> list[str]:
+    """The scopes by which a trigger is paused."""
+    if item.kind != "trigger":
+        return []
+    return [each for each in ("global", f"trigger/{item.name}", f"purpose/{item.value('purpose')}") if each in paused]
+
+
+def _item_json(item: "Item") -> dict[str, Any]:
+    about = {"set": item.set, "kind": item.kind, "name": item.name, "owner": item.value("owner"), "mode": item.mode}
+    since = {"since": item.file.since, "at": item.file.at.isoformat(), "by": item.file.by}
+    return {**about, **since, "path": item.file.path, "line": item.line}
+
+
+def _print_rows(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    if rows:
+        for number, line in enumerate(aligned([heads, *rows])):
+            console.print(line, style="bold" if number == 0 else None, markup=False, soft_wrap=True)

@@ -1,0 +1,241 @@
+"""`ebbtide preview` and `ebbtide send-test`: one template rendered for one user, and mailed to one address.
+
+Sample data comes from the rules beside the template: from the first of their cases that sends it.
+"""
+
+import asyncio
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from rich.console import Console
+
+from cli.environment import Environment
+from cli.rules.apply import read_folder
+from cli.rules.case_mails import fault_words
+from cli.rules.rule_files import NothingFound
+from cli.running import make_dkim_key
+from cli.texts import read_json, read_text
+from schemas.addresses import plain_address
+from schemas.codec import DecodeError, validate
+from schemas.commands import SendCommand
+from schemas.profiles import Profile
+from schemas.rules import text_hash
+from schemas.vocabulary import TRANSACTIONAL, LedgerState
+from senders.channels.carrier import Carrier
+from senders.channels.replies import Verdict
+from senders.channels.smtp import Relay, Unreachable
+from senders.content.dkim import Signer, load_key
+from senders.content.mailing import Mailing, content_of
+from senders.content.render import Content, Template, TemplateError, parse_template
+from senders.policy.pipeline import Recipient
+from senders.settings import SenderSettings
+from triggers.cases.casefile import run_case
+from triggers.language.diagnostics import InvalidRules
+from triggers.loader import load_rules
+from triggers.rules.rule import Send
+
+
+class CannotPreview(ValueError):
+    """What the template is to be rendered with cannot be used; the message says what to give instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a template is rendered with, and in a few words where that came from."""
+
+    data: dict[str, Any]
+    user: Recipient
+    origin: str
+
+
+def read_template(file: Path) -> Template:
+    """The template in a file; raises CannotPreview with its fault, FileNotFoundError or Unreadable."""
+    with _faults_of(file):
+        return parse_template(file.stem, _text(file))
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such template; name its file, as in mine/templates/welcome.liquid")
+    return read_text(file)
+
+
+@contextmanager
+def _faults_of(file: Path) -> Iterator[None]:
+    """Within, a fault of the template raises CannotPreview with its line."""
+    try:
+        yield
+    except TemplateError as error:
+        line = _text(file).count("\n", 0, error.index) + 1
+        raise CannotPreview(f"{file}:{line}: {fault_words(error, '--user')}") from None
+
+
+def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
+    """What to render the template with: what the files say, else what a case of the rules beside it sends."""
+    found = _from_cases(template) if data is None or user is None else None
+    given = {} if data is None else _object(data)
+    return Sample(
+        given if data is not None else found.data if found else {},
+        _user(user) if user is not None else found.user if found else _recipient("u1", {}),
+        f"data of {data}" if data is not None else found.origin if found else "no data: no case beside it sends it",
+    )
+
+
+def _from_cases(template: Path) -> Sample | None:
+    """The data of the first case that sends the template, with the case's user."""
+    parent = template.parent.parent if template.parent.name == "templates" else template.parent
+    try:
+        folder = read_folder(parent)
+        rules = load_rules(folder.rules, folder.template_hashes())
+    except (NothingFound, InvalidRules):  # a preview does not need rules; `check` tells what is wrong with them
+        return None
+    for trigger in rules.written.values():
+        if template.stem not in {step.template for step in trigger.steps if isinstance(step, Send)}:
+            continue
+        for case in trigger.cases:
+            for sent in run_case(rules, trigger, case).sent:
+                if sent.message.template == template.stem:
+                    user = _recipient("u1", sent.profile.attributes, sent.profile.zone, sent.profile.locale)
+                    return Sample(sent.message.data, user, f"data of the case “{case.name}” of {trigger.name}")
+    return None
+
+
+def _recipient(
+    user_id: str, attributes: dict[str, Any], zone: str | None = None, locale: str | None = None
+) -> Recipient:
+    return Recipient(user_id, None, zone, locale, attributes, {})
+
+
+def _user(file: Path) -> Recipient:
+    """The user in a file: a profile as it is published, or only attributes."""
+    found = _object(file)
+    if "user_id" not in found:
+        return _recipient("u1", found)
+    try:
+        profile = validate(Profile, found)
+    except DecodeError as error:
+        raise CannotPreview(f"{file}: not a profile: {error.detail}") from None
+    return _recipient(profile.user_id, profile.attributes, profile.zone, profile.locale)
+
+
+def _object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file, or on standard input for `-`."""
+    if str(file) != "-" and not file.exists():
+        raise FileNotFoundError(f"{file}: no such file")
+    found = read_json(file)
+    if not isinstance(found, dict):
+        raise CannotPreview(f"{file}: not a JSON object")
+    return found
+
+
+def render(file: Path, sample: Sample) -> Content:
+    """The content of the mail of the template in a file; raises CannotPreview with the place of what is missing."""
+    template = read_template(file)
+    with _faults_of(file):
+        return content_of(template, sample.data, sample.user.user_id, sample.user, datetime.now(UTC))
+
+
+def show(console: Console, content: Content, sample: Sample) -> None:
+    """Prints who it is from, subject and text."""
+    if content.sender is not None:
+        console.print(f"From:     {content.sender.shown}", markup=False, soft_wrap=True)
+    if content.reply_to is not None:
+        console.print(f"Reply-To: {content.reply_to.shown}", markup=False, soft_wrap=True)
+    console.print(f"Subject:  {content.subject}", markup=False, soft_wrap=True)
+    console.print(f"{sample.origin}; --data FILE gives other", style="dim", markup=False, soft_wrap=True)
+    console.print()
+    console.print(content.text.strip(), markup=False, soft_wrap=True)
+
+
+def as_json(content: Content) -> dict[str, Any]:
+    """The content for programs."""
+    mailboxes = {"from": content.sender, "reply_to": content.reply_to}
+    heads = {key: asdict(each) if each else None for key, each in mailboxes.items()}
+    return {**heads, "subject": content.subject, "text": content.text, "html": content.html}
+
+
+def send_test(environment: Environment, template: Path, to: str, sample: Sample) -> tuple[str, Verdict]:
+    """Mails the template to an address through the configured server; the server's place and its verdict.
+
+    Raises RealMailRefused where the server is not this machine's own and real mail is not allowed, and CannotPreview
+    where the address is none or no server answers.
+    """
+    try:
+        to = plain_address(to)
+    except ValueError as error:
+        raise CannotPreview(f"--to: {error}") from None
+    compiled = read_template(template)
+    settings = SenderSettings(**_settings(environment))
+    make_dkim_key(environment)
+    signer = Signer(settings.dkim_domain, settings.dkim_selector, load_key(settings.dkim_key))
+    now = datetime.now(UTC)
+    command = _command(template, sample, now)
+    with _faults_of(template):
+        mail = Mailing(signer, settings.sender).make(command, to, sample.user, compiled, now)
+    relay = Relay.of(settings)
+    try:
+        with _log_on_stderr():
+            return relay.place, asyncio.run(_deliver(relay, settings.sender.address, to, mail))
+    except Unreachable as error:
+        raise CannotPreview(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
+
+
+def _settings(environment: Environment) -> dict[str, Any]:
+    """The instance's variables as delivery's settings; those that it does not have are ignored."""
+    return {name.removeprefix("EBBTIDE_").lower(): value for name, value in environment.variables().items()}
+
+
+def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
+    """A command that no rule decided and no ledger knows."""
+    return SendCommand(
+        id=uuid.uuid4().hex,
+        trigger="send-test",
+        rule_hash="",
+        occurrence="send-test",
+        step="send-test",
+        user_id=sample.user.user_id,
+        template=template.stem,
+        template_hash=text_hash(_text(template)),
+        purpose=TRANSACTIONAL,
+        data=sample.data,
+        decided_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
+
+
+@contextmanager
+def _log_on_stderr() -> Iterator[None]:
+    """Standard output is the verdict; what delivery logs on the way, such as TLS that fails, stands beside it."""
+    before = structlog.get_config()
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+async def _deliver(relay: Relay, mail_from: str, to: str, mail: bytes) -> Verdict:
+    carrier = Carrier(relay)
+    try:
+        return await carrier.send(mail_from, to, mail)
+    finally:
+        await carrier.close()
+
+
+def verdict_words(place: str, verdict: Verdict) -> str:
+    """What the server said, on one line."""
+    reply = verdict.reply
+    said = [verdict.reason] if reply is None else [str(reply.code), reply.enhanced, reply.text]
+    return f"{verdict.state} by {place}: {' '.join(filter(None, said))}"
+
+
+def accepted(verdict: Verdict) -> bool:
+    """Whether the server took the mail."""
+    return verdict.state is LedgerState.ACCEPTED

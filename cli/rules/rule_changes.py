@@ -1,0 +1,111 @@
+"""What is different between two manifests: documents and templates, by their names."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from cli.rules.rule_log import RuleLog
+from schemas.rules import SetFile
+from triggers.language.diagnostics import SourceFile
+from triggers.outline import outline
+
+What = Literal["added", "changed", "moved", "removed"]
+SIGNS: dict[What, str] = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
+_ENDS = "ends its running occurrences: `withdrawn`"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A document or a template as one manifest has it."""
+
+    kind: str
+    name: str
+    file: SetFile
+    line: int
+    text: str
+    digest: str
+    """The same for two that say the same."""
+    values: dict[str, Any]
+
+    @property
+    def set(self) -> str:
+        """The name of its set."""
+        return self.file.set
+
+    def value(self, key: str, default: str = "") -> str:
+        """What a document says at a key."""
+        return str(self.values.get(key, default))
+
+    @property
+    def mode(self) -> str:
+        """A trigger's mode; nothing of other kinds."""
+        return self.value("mode", "live") if self.kind == "trigger" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference. `ends` says whether it ends occurrences that run."""
+
+    what: What
+    kind: str
+    name: str
+    set: str
+    detail: str = ""
+    ends: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def items(log: RuleLog, files: Iterable[SetFile]) -> dict[tuple[str, str], Item]:
+    """Every document and template of the files, by kind and name."""
+    found: dict[tuple[str, str], Item] = {}
+    for file in files:
+        body = log.texts[file.text].body
+        if file.kind == "template":
+            found["template", file.name] = Item("template", file.name, file, 1, body, file.text, {})
+            continue
+        for each in outline(SourceFile(file.path, body)):
+            key = each.kind, each.name
+            found[key] = Item(*key, file, each.line, each.text, each.digest, dict(each.values))
+    return found
+
+
+def changes(before: dict[tuple[str, str], Item], after: dict[tuple[str, str], Item]) -> list[Change]:
+    """What the second has that the first has not, and the other way round; ordered by kind and name."""
+    found = []
+    for key in sorted(before.keys() | after.keys(), key=lambda key: (key[0] != "trigger", key)):
+        change = _change(before.get(key), after.get(key))
+        if change is not None:
+            found.append(change)
+    return found
+
+
+def _change(old: Item | None, new: Item | None) -> Change | None:
+    if new is None:
+        assert old is not None
+        ends = old.kind == "trigger"
+        return Change("removed", old.kind, old.name, old.set, _ENDS if ends else "", ends)
+    if old is None:
+        return Change("added", new.kind, new.name, new.set, f"mode {new.mode}" if new.mode else "")
+    if old.set != new.set:
+        edited = f", with another {_difference(old, new)}" if old.digest != new.digest and old.values else ""
+        return Change("moved", new.kind, new.name, new.set, f"from the set {old.set}{edited}")
+    return None if old.digest == new.digest else Change("changed", new.kind, new.name, new.set, _difference(old, new))
+
+
+def _difference(old: Item, new: Item) -> str:
+    """Which keys of a document differ; a mode with what it was and is."""
+    keys = [key for key in {**old.values, **new.values} if old.values.get(key) != new.values.get(key)]
+    shown = [f"mode {old.mode} → {new.mode}" if key == "mode" else key for key in keys]
+    return ", ".join(shown)
+
+
+def summary(found: Iterable[Change]) -> str:
+    """How many of each, in words."""
+    counts: dict[str, int] = dict.fromkeys(SIGNS, 0)
+    for change in found:
+        counts[change.what] += 1
+    named = [f"{count} {what}" for what, count in counts.items() if count]
+    return ", ".join(named) or "no document and no template changes"

@@ -1,0 +1,289 @@
+"""The commands of people who write rules, as the command line shows them. What they do is in modules of their own."""
+
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from cli.environment import Environment
+from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
+from cli.rules import apply_commands
+from cli.rules.new_rule import Like
+
+if TYPE_CHECKING:
+    from schemas.decisions import Decision
+
+PANEL = "Rules"
+
+Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
+Catalogue = Annotated[
+    Path | None,
+    typer.Option("--events", help="Which events there are; events.yaml beside the rules unless told.", dir_okay=False),
+]
+
+Template = Annotated[
+    Path, typer.Argument(help="The template's file, as in mine/templates/welcome.liquid.", show_default=False)
+]
+UserFile = Annotated[
+    Path | None,
+    typer.Option("--user", help="A profile, or only its attributes, as JSON; - for standard input.", allow_dash=True),
+]
+DataFile = Annotated[
+    Path | None, typer.Option("--data", help="The data to show, as JSON; a case's unless told.", allow_dash=True)
+]
+
+EventLog = Annotated[
+    Path,
+    typer.Option(
+        "--events", help="Events as JSON lines; .gz too, or - for standard input.", dir_okay=False, allow_dash=True
+    ),
+]
+
+
+def check(
+    paths: Paths,
+    events: Catalogue = None,
+    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
+    costs: Annotated[bool, typer.Option("--costs", help="Print what each document's expressions cost too.")] = False,
+) -> None:
+    """Check rule files and templates: every problem at once, as file:line:column.
+
+    Warnings and notes stop nothing; a problem exits with 1. With an event catalogue, events and their properties are
+    checked too. A step of --costs is about a tenth of a microsecond; JSON always has them.
+
+    Example: `ebbtide check examples`
+    """
+    from cli.rules import checking
+
+    checked = checking.check_paths(paths, events)
+    checking.show(console, checked, form, costs=costs)
+    raise typer.Exit(EXIT_FAILED if checked.wrong else 0)
+
+
+def run_cases(
+    paths: Paths,
+    name: Annotated[str, typer.Option("-k", help="Only cases with this in their rule's or their own name.")] = "",
+    junit: Annotated[Path | None, typer.Option(help="Write the results as JUnit XML too.", dir_okay=False)] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Run again when a file changes, until Ctrl-C.")] = False,
+) -> None:
+    """Run the cases that the rule files carry, on a virtual clock, and render the mails that they send.
+
+    Example: `ebbtide test examples -k cart`
+    """
+    from cli.rules import case_runs
+
+    def run() -> bool:
+        tested = case_runs.run_paths(paths, name)
+        if junit is not None:
+            case_runs.write_junit(tested.cases, junit)
+        return case_runs.show(console, tested)
+
+    if watch:
+        case_runs.watch(console, paths, run)
+    else:
+        raise typer.Exit(EXIT_FAILED if run() else 0)
+
+
+def backtest(
+    paths: Paths,
+    events: EventLog,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line for each decision, then the summary.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End at the first line that is not an event.")] = False,
+) -> None:
+    """Run the rules over a past log of events and show what they would have sent.
+
+    An event is a line such as {"id": "1", "user_id": "u1", "type": "cart_updated", "time": "2026-05-01T10:00:00Z",
+    "properties": {"cart_id": "c1"}}. A line that is not an event is skipped and counted, by its kind and with the place
+    of the first; where none is, or with --strict, it exits with 2.
+
+    Example: `ebbtide backtest examples --events log.jsonl`
+    """
+    from cli.narrator import Narrator
+    from cli.rules import backtesting
+    from cli.rules.apply import read_folder
+    from cli.rules.event_log import LogReader
+    from schemas.codec import encode
+
+    def print_decision(decision: "Decision") -> None:
+        sys.stdout.write(encode(decision).decode() + "\n")
+
+    folder = read_folder(*paths)
+    for warning in folder.passed_over:
+        typer.echo(str(warning), err=True)
+    folder.load()  # a mistake in the rules shows before a long log is read
+    narrator = Narrator(Console(stderr=True))
+    with narrator.step(f"read {events}") as step:
+        reader = LogReader(events, strict)
+        log = list(reader.events(step.at))
+    with narrator.step("backtest", len(log)) as step:
+        tested = backtesting.run_backtest(folder, log, step.at, print_decision if as_json else None)
+    tested.result.notes.extend(backtesting.note_beside(reader.beside))
+    tested.skipped.extend(reader.skipped.values())
+    if as_json:
+        print_json({"summary": tested.summary()})
+    else:
+        backtesting.show_backtest(console, tested)
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="The new rule's name.", show_default=False)],
+    like: Annotated[Like, typer.Option(help="Which kind of rule to start from.", show_default=False)],
+    folder: Annotated[Path, typer.Option("--in", help="The folder of your rules.", file_okay=False)] = Path(),
+) -> None:
+    """Start a rule: a file with comments and cases, and the templates that it sends.
+
+    What it writes passes `check` and `test` as it is. Nothing is ever overwritten.
+
+    Example: `ebbtide new left-cart --like cart-abandonment --in mine`
+    """
+    from cli.rules.new_rule import write_rule
+
+    for file in write_rule(name, like, folder):
+        console.print(f"wrote {file}", markup=False, soft_wrap=True)
+    console.print(f"next: ebbtide check {folder} && ebbtide test {folder} -k {name}", markup=False, soft_wrap=True)
+
+
+def schema(
+    what: Annotated[
+        str, typer.Argument(help="`trigger` for the schema of rule files; or a folder, for those of the topics.")
+    ] = "build/schemas",
+    out: Annotated[Path | None, typer.Option(help="Write the schema of rule files here.", dir_okay=False)] = None,
+) -> None:
+    """Write JSON Schema: of rule files, which editors use, or of every model on a topic.
+
+    Example: `ebbtide schema trigger --out rules.schema.json`
+    """
+    if what != "trigger":
+        if "/" not in what and get_close_matches(what, ["trigger"], cutoff=0.75):
+            raise typer.BadParameter("did you mean `trigger`? A folder of such a name is written ./NAME")
+        from cli.pages.json_schema import write_schemas
+
+        for file in write_schemas(Path(what)):
+            console.print(str(file), soft_wrap=True)
+        return
+    from cli.rules.rule_schema import HINT, write_rule_schema
+
+    if out is None:
+        write_rule_schema(sys.stdout)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", encoding="utf-8") as written:
+        write_rule_schema(written)
+    console.print(f"begin a rule file with: {HINT}{out}", markup=False, soft_wrap=True)
+
+
+def docs(
+    only_check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where the page is stale.")] = False,
+) -> None:
+    """Write docs/triggers.md from its source and the language's declared keys, in a checkout of Ebbtide.
+
+    Example: `ebbtide docs --check`
+    """
+    from cli.pages import language_page
+
+    if not only_check:
+        console.print(f"wrote {language_page.write_page(Path())}", soft_wrap=True)
+        return
+    try:
+        language_page.check_page(Path())
+    except language_page.StalePage as error:
+        console.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+def preview(
+    template: Template,
+    user: UserFile = None,
+    data: DataFile = None,
+    html: Annotated[Path | None, typer.Option(help="Write the HTML part here.", dir_okay=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Render a template for a user: subject and text.
+
+    Without --data, the data is what the first case that sends the template computes, in the rules beside it.
+
+    Example: `ebbtide preview examples/templates/thank-you.liquid --html thank-you.html`
+    """
+    from cli.rules import preview as previewing
+
+    sample = previewing.sample_for(template, user, data)
+    content = previewing.render(template, sample)
+    if as_json:
+        print_json(previewing.as_json(content))
+    else:
+        previewing.show(console, content, sample)
+    if html is not None:
+        html.write_text(content.html, encoding="utf-8")
+
+
+def send_test(
+    template: Template,
+    to: Annotated[str, typer.Option(help="Whom to send it.", show_default=False)],
+    user: UserFile = None,
+    data: DataFile = None,
+    instance: Instance = "main",
+) -> None:
+    """Render a template and really mail it, by the configured SMTP server: the local sink unless told.
+
+    A server of elsewhere is refused until EBBTIDE_ALLOW_REAL_MAIL is set. Exits with 1 where the mail is not taken.
+
+    Example: `ebbtide send-test examples/templates/thank-you.liquid --to you@shop.example`
+    """
+    from cli.rules import preview as previewing
+
+    sample = previewing.sample_for(template, user, data)
+    place, verdict = previewing.send_test(Environment.of(instance), template, to, sample)
+    console.print(previewing.verdict_words(place, verdict), markup=False, soft_wrap=True)
+    raise typer.Exit(0 if previewing.accepted(verdict) else EXIT_FAILED)
+
+
+def explain(
+    user: Annotated[str, typer.Option(help="The user's id.", show_default=False)],
+    trigger: Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)] = None,
+    last: Annotated[int, typer.Option("-n", "--last", min=1, max=1000, help="How many at most.")] = 5,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Decisions as JSON lines instead of the database.", exists=True, dir_okay=False),
+    ] = None,
+    as_json: AsJson = False,
+    instance: Instance = "main",
+) -> None:
+    """Explain a user's last decisions gate by gate, what delivery answered, and whether each still computes.
+
+    Exits with 1 where there is no decision, or one does not follow from what it stored.
+
+    Example: `ebbtide explain --user u1 --trigger cart-abandoned`
+    """
+    from cli.rules import explain as explaining
+
+    if file is not None:
+        found = explaining.from_file(file, user, trigger, last)
+    else:
+        found = explaining.from_database(Environment.of(instance).database_url, user, trigger, last)
+    if as_json:
+        print_json(explaining.as_json(found))
+    elif found:
+        explaining.show(console, found)
+    else:
+        of = f" of {trigger}" if trigger else ""
+        console.print(f"no decision{of} about {user}: nothing that concerns them reached a gate", markup=False)
+    raise typer.Exit(EXIT_FAILED if not found or any(each.differs for each in found) else 0)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "new": new,
+    "check": check,
+    "test": run_cases,
+    "backtest": backtest,
+    "preview": preview,
+    "send-test": send_test,
+    **apply_commands.COMMANDS,
+    "explain": explain,
+    "schema": schema,
+    "docs": docs,
+}
+"""By the name under which each is called, in the order in which help shows them."""

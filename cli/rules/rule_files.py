@@ -1,0 +1,144 @@
+"""Which files of a folder are rules and templates, and which only look as if they were, and are not read."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from triggers.language.diagnostics import Diagnostic
+
+RULE_SUFFIXES = {".yaml", ".yml"}
+TEMPLATE_SUFFIX = ".liquid"
+CATALOGUES = {"events.yaml", "events.yml"}
+"""The names of the file beside the rules that says which events there are."""
+TEMPLATES = "templates"
+
+_READ = "rule files end in .yaml or .yml, templates in .liquid, all in small letters"
+_OTHER_TEMPLATES = {".html", ".htm", ".txt", ".mjml", ".j2", ".jinja", ".jinja2", ".hbs", ".mustache", ".eml", ".tpl"}
+_SNIFFED = {"", ".txt", ".json"}
+"""Suffixes under which a rule is looked for by its text; a manual may show rules, and is none."""
+_SNIFFED_BYTES = 65_536
+_RULE_TEXT = re.compile(rb'^\s*\{?\s*"?(?:trigger|score|metric|segment|policy)"?:\s', re.MULTILINE)
+_MANUALS = ("readme", "license", "changelog", "notice", "codeowners")
+_LEFT_BY_EDITORS = ("~", ".swp", ".swo")
+
+
+class NothingFound(ValueError):
+    """The paths hold no rule file, or one that cannot be read."""
+
+
+@dataclass(slots=True)
+class Found:
+    """The files to read, in order of their paths, and a warning for each that is passed over and looks like one."""
+
+    files: list[Path] = field(default_factory=list)
+    beside: set[Path] = field(default_factory=set)
+    """Those that lie beside a file that was named, and were not named themselves."""
+    passed_over: list[Diagnostic] = field(default_factory=list)
+
+
+def find_files(*paths: Path) -> Found:
+    """The files at or below the paths, each once.
+
+    Raises FileNotFoundError, or NothingFound for a named file that is neither a rule file nor a template.
+    """
+    found, named = Found(), set[Path]()
+    for path in paths:
+        if path.is_file():
+            named.add(path)
+            found.beside |= set(_beside(path))
+        elif path.exists():
+            named |= set(_below(path, found.passed_over))
+        else:
+            what = "a link that leads to no file" if path.is_symlink() else "no such file or folder"
+            raise FileNotFoundError(f"{path}: {what}")
+    found.beside -= named
+    read = {os.path.realpath(file): file for file in sorted(named | found.beside, reverse=True)}
+    found.files = sorted(read.values())
+    found.passed_over = sorted(each for each in found.passed_over if os.path.realpath(each.path) not in read)
+    return found
+
+
+def is_rule(file: Path) -> bool:
+    """Whether the file is one of rules, by its name."""
+    return file.suffix in RULE_SUFFIXES and file.name not in CATALOGUES
+
+
+def _beside(file: Path) -> list[Path]:
+    if file.suffix not in RULE_SUFFIXES and file.suffix != TEMPLATE_SUFFIX:
+        raise NothingFound(f"{file}: neither a rule file nor a template; {_READ}")
+    beside = [file.parent / name for name in sorted(CATALOGUES)]
+    return [*sorted(file.parent.glob(f"{TEMPLATES}/*{TEMPLATE_SUFFIX}")), *(each for each in beside if each.is_file())]
+
+
+def _below(folder: Path, passed_over: list[Diagnostic]) -> Iterator[Path]:
+    def unreadable(error: OSError) -> None:
+        raise NothingFound(f"{error.filename}: cannot be read: {error.strerror}") from None
+
+    for at, folders, names in os.walk(folder, onerror=unreadable):
+        here = Path(at)
+        for name in sorted(folders):
+            passed_over += _passed_folder(here / name)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            file = here / name
+            if file.is_file() and not name.startswith(".") and file.suffix in (*RULE_SUFFIXES, TEMPLATE_SUFFIX):
+                yield file
+            elif why := _why_passed(file):
+                passed_over.append(_warning(file, why))
+
+
+def _passed_folder(folder: Path) -> list[Diagnostic]:
+    """A warning for a folder that is not entered and holds what looks like a rule or a template."""
+    if folder.is_symlink():
+        holds = any(file.suffix in (*RULE_SUFFIXES, TEMPLATE_SUFFIX) for file in _list(folder))
+        return [_warning(folder, "a link to a folder is not followed; name the folder itself too")] * holds
+    if folder.name.startswith("."):
+        return [
+            _warning(file, "a folder whose name begins with a dot is hidden") for file in _list(folder) if _rule(file)
+        ]
+    return []
+
+
+def _list(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # a link that leads nowhere, or a hidden folder of somebody else: it holds nothing for us
+        return []
+
+
+def _why_passed(file: Path) -> str:
+    """Why a file that looks like a rule or a template is not read; nothing of one that does not look so."""
+    name = file.name.casefold()
+    if name.endswith(_LEFT_BY_EDITORS) or name.startswith(_MANUALS) or file.suffix == ".md":
+        return ""
+    if name.startswith("."):
+        return "a file whose name begins with a dot is hidden" if _rule(file) else ""
+    if not file.is_file():
+        return "a link that leads to no file" if file.is_symlink() and _suffixes(name) else ""
+    if _suffixes(name):
+        return f"its name does not end so: {_READ}"
+    if file.suffix in _OTHER_TEMPLATES and file.parent.name == TEMPLATES:
+        return f"a template ends in {TEMPLATE_SUFFIX}"
+    return f"it holds a rule, and its name does not say so: {_READ}" if _rule(file) else ""
+
+
+def _suffixes(name: str) -> bool:
+    """Whether a name in small letters has the suffix of a rule or a template anywhere: `a.yaml.bak`, `A.YML`."""
+    return any(suffix in (*RULE_SUFFIXES, TEMPLATE_SUFFIX) for suffix in Path(name).suffixes)
+
+
+def _rule(file: Path) -> bool:
+    """Whether the text is that of a rule."""
+    if file.suffix.casefold() not in _SNIFFED | RULE_SUFFIXES or not file.is_file():
+        return False
+    try:
+        with file.open("rb") as opened:
+            return _RULE_TEXT.search(opened.read(_SNIFFED_BYTES)) is not None
+    except OSError:  # what must not be read here is no rule of ours
+        return False
+
+
+def _warning(path: Path, why: str) -> Diagnostic:
+    return Diagnostic(str(path), 1, 1, "not-read", f"this is not read: {why}")

@@ -1,0 +1,102 @@
+"""A folder of rules and templates as it is read from disk, to be checked, tried or published."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cli.rules.rule_files import CATALOGUES, TEMPLATE_SUFFIX, NothingFound, find_files, is_rule
+from cli.texts import Unreadable, read_text
+from schemas.rules import text_hash
+from senders.content.render import parse_template
+from triggers.language.diagnostics import Diagnostic, InvalidRules, SourceFile, quoted
+from triggers.loader import load_rules
+from triggers.rules.ruleset import RuleSet
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Rule files and templates as they were read from disk."""
+
+    root: str
+    rules: list[SourceFile]
+    templates: dict[str, SourceFile]
+    catalogues: list[SourceFile] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
+    """Templates whose name another one has too: which of them would be sent, nobody could tell."""
+    passed_over: list[Diagnostic] = field(default_factory=list)
+    """A warning for each file that looks like a rule or a template and is not read."""
+    beside: frozenset[str] = frozenset()
+    """The templates that were not named, and lie beside a rule file that was."""
+
+    @property
+    def template_files(self) -> int:
+        """How many files of templates there are, with those whose name another one has."""
+        return len({file.path for file in self.templates.values()} | {problem.path for problem in self.problems})
+
+    def template_hashes(self) -> dict[str, str]:
+        """Each template's name with the hash of its text."""
+        return {name: text_hash(file.text) for name, file in self.templates.items()}
+
+    def load(self) -> RuleSet:
+        """The rules, checked with the templates they name; raises InvalidRules or TemplateError."""
+        self.refuse_problems()
+        self.parse_templates()
+        return load_rules(self.rules, self.template_hashes())
+
+    def parse_templates(self) -> None:
+        """Raises TemplateError for a template that cannot be used."""
+        for name, file in self.templates.items():
+            parse_template(name, file.text)
+
+    def refuse_problems(self) -> None:
+        """Raises InvalidRules where a template's name is not its alone."""
+        if self.problems:
+            raise InvalidRules(self.problems)
+
+
+def read_folder(*paths: Path, catalogue: Path | None = None, may_be_empty: bool = False) -> Folder:
+    """Every rule file and template at or below `paths`; raises FileNotFoundError, or NothingFound where there is no
+    rule file and that is not what is meant.
+
+    A file `events.yaml` is an event catalogue; `catalogue` names one that is used instead.
+    """
+    found = find_files(*paths)
+    catalogues = [catalogue] if catalogue else [file for file in found.files if file.name in CATALOGUES]
+    rules = [file for file in found.files if is_rule(file) and file != catalogue]
+    if not rules and not may_be_empty:
+        named = ", ".join(map(str, paths))
+        passed = f"; {found.passed_over[0].path} is not read" if found.passed_over else ""
+        raise NothingFound(f"no rule files (*.yaml) in {named}{passed}")
+    templates, problems = _templates([file for file in found.files if file.suffix == TEMPLATE_SUFFIX])
+    beside = frozenset(file.stem for file in found.beside if file.suffix == TEMPLATE_SUFFIX)
+    return Folder(
+        " ".join(map(str, paths)),
+        [_source(file) for file in rules],
+        templates,
+        [_source(file) for file in catalogues],
+        problems,
+        found.passed_over,
+        beside,
+    )
+
+
+def _templates(files: Sequence[Path]) -> tuple[dict[str, SourceFile], list[Diagnostic]]:
+    """The templates by name, and a problem for each whose name another has, however it is written."""
+    templates: dict[str, SourceFile] = {}
+    known: dict[str, Path] = {}
+    problems = []
+    for file in files:
+        other = known.setdefault(file.stem.casefold(), file)
+        if other is not file:
+            message = f"there is another template {quoted(other.stem)}, {other}"
+            hint = "rename one: a template is found by its file's name alone, whatever folder it is in"
+            problems.append(Diagnostic(str(file), 1, 1, "duplicate-template", message, hint))
+        templates.setdefault(file.stem, _source(file))
+    return templates, problems
+
+
+def _source(file: Path) -> SourceFile:
+    try:
+        return SourceFile(str(file), read_text(file))
+    except Unreadable as error:
+        raise NothingFound(str(error)) from None

@@ -1,0 +1,88 @@
+"""What the topic `rules` holds: every text, and every manifest that can still be read."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from infra.kafka.client import read_all
+from schemas.codec import DecodeError, decode
+from schemas.rules import CURRENT, Manifest, SetFile, Text
+from schemas.topics import RULES
+from streams.decisions.rulefeed import manifest_files
+from triggers.language.diagnostics import SourceFile, counted, nearest
+
+
+class NoSuchManifest(ValueError):
+    """The manifest cannot be read, or texts that it names cannot."""
+
+
+class NoSuchSet(ValueError):
+    """No file is of the set."""
+
+
+@dataclass(slots=True)
+class RuleLog:
+    """The texts by their hash, and the manifests in the order of their numbers."""
+
+    texts: dict[str, Text] = field(default_factory=dict)
+    manifests: list[Manifest] = field(default_factory=list)
+
+    @property
+    def current(self) -> Manifest | None:
+        """The manifest in force; None before the first."""
+        return self.manifests[-1] if self.manifests else None
+
+    @property
+    def number(self) -> int:
+        """The current manifest's number; 0 before the first."""
+        return self.manifests[-1].number if self.manifests else 0
+
+    def files(self, manifest: Manifest | None = None) -> list[SetFile]:
+        """The files of a manifest, of the current one unless told."""
+        manifest = manifest or self.current
+        return [] if manifest is None else manifest_files(manifest, self.texts)
+
+    def manifest(self, number: int) -> Manifest:
+        """The manifest of a number, whole; raises NoSuchManifest with those that there are."""
+        found = next((each for each in self.manifests if each.number == number), None)
+        if found is None:
+            there = ", ".join(str(each.number) for each in self.manifests) or "none"
+            raise NoSuchManifest(
+                f"there is no manifest {number} to be read; there are: {there}. Replaced ones are kept at least 7 days"
+            )
+        missing = [digest for digest in found.texts if digest not in self.texts]
+        if missing:
+            raise NoSuchManifest(f"of manifest {number} {counted(len(missing), 'text')} cannot be read any more")
+        return found
+
+    def require_set(self, name: str, files: Iterable[SetFile]) -> None:
+        """Raises NoSuchSet, with those that there are, where no file is of the set."""
+        known = {file.set for file in files}
+        if name not in known:
+            raise NoSuchSet(f"there is no set {name!r}; {nearest(name, known) or 'nothing was applied yet'}")
+
+    def sources(self, files: Iterable[SetFile], kind: str, label: bool = False) -> list[SourceFile]:
+        """The files of one kind as they were published; with `label`, their paths name their sets."""
+        return [
+            SourceFile(f"set {file.set}: {file.path}" if label else file.path, self.texts[file.text].body)
+            for file in files
+            if file.kind == kind
+        ]
+
+
+def read_rules(kafka: str) -> RuleLog:
+    """Reads the topic whole."""
+    log, manifests = RuleLog(), dict[int, Manifest]()
+    for message in read_all(kafka, RULES.name):
+        key, value = (message.key() or b"").decode(errors="replace"), message.value()
+        try:
+            if key == CURRENT:
+                manifest = decode(Manifest, value)
+                manifests[manifest.number] = manifest
+            elif value is None:
+                log.texts.pop(key.removeprefix("text/"), None)
+            else:
+                log.texts[key.removeprefix("text/")] = decode(Text, value)
+        except DecodeError:  # no manifest and no text: workers say so, and ignore it too
+            continue
+    log.manifests = [manifests[number] for number in sorted(manifests)]
+    return log

@@ -1,0 +1,77 @@
+"""Checking one set among those that are current: workers load all of them together."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cli.rules.checking import Checked, check_templates, unused_templates
+from cli.rules.rule_folder import Folder
+from cli.rules.rule_log import RuleLog
+from schemas.rules import SetFile
+from triggers.language.diagnostics import Diagnostic, SourceFile, quoted
+from triggers.loader import inspect
+
+DEFINED_ELSEWHERE = frozenset(
+    {"unknown-score", "unknown-metric", "unknown-segment", "unknown-policy", "unknown-template", "metric-field"}
+)
+"""Codes of what another set may define."""
+_OF_THE_WHOLE = DEFINED_ELSEWHERE | {
+    *("duplicate-document", "never-fires", "cap-unreachable", "unused-policy", "unused-definition", "unused-template"),
+    *("misspelt-purpose", "lone-purpose", "template-variable", "costly-expression", "order-sensitive"),
+    "memory-bound",
+}
+"""Codes of what only all sets together can tell; of what they find in other sets, only problems matter here."""
+_AT_SET = re.compile(r"at set (\S+): ")
+_WITHOUT_CATALOGUE = {"unheard-event", "nested-properties", "score-as-attribute", "unfed-event"}
+
+
+def may_be_right(checked: Checked) -> bool:
+    """Whether all that is wrong in a folder alone may be defined by other sets."""
+    return all(each.code in DEFINED_ELSEWHERE for each in checked.found if each.severity == "error")
+
+
+def check_among(checked: Checked, log: RuleLog, others: Sequence[SetFile]) -> Checked:
+    """What was found in a folder alone, and what only all sets together can tell; files of others name their set."""
+    own = checked.folder
+    whole = _together(own, log, others)
+    rules = inspect(whole.rules, whole.template_hashes())
+    of_the_whole = _OF_THE_WHOLE if own.catalogues else _OF_THE_WHOLE | _WITHOUT_CATALOGUE
+    found = [*rules.diagnostics, *rules.notes, *check_templates(whole, rules.triggers), *unused_templates(own, rules)]
+    own_paths = {file.path for file in (*own.rules, *own.templates.values())}
+    kept = [each for each in checked.found if each.code not in of_the_whole]
+    kept += [each for each in found if each.path in own_paths and each.code in of_the_whole]
+    kept += [each for each in found if each.path not in own_paths and each.severity == "error"]
+    kept += whole.problems
+    told = {_with_hint(each) for each in kept}
+    return Checked(own, sorted(told, key=lambda each: (each.severity == "note", each)), checked.costs)
+
+
+def _with_hint(found: Diagnostic) -> Diagnostic:
+    """What another set has too, with how it could be had from there."""
+    other = _AT_SET.search(found.message) if found.code.startswith("duplicate-") else None
+    if other is None:
+        return found
+    return replace(found, hint=f"rename one; or, where the set {other[1]} gives it up, --take-from {other[1]}")
+
+
+def _together(own: Folder, log: RuleLog, others: Sequence[SetFile]) -> Folder:
+    """Every set's files; those of others first, so that what is there twice is told in the folder."""
+    rules = [*log.sources(others, "rule", label=True), *own.rules]
+    templates = {
+        file.name: source
+        for file, source in zip(
+            [file for file in others if file.kind == "template"],
+            log.sources(others, "template", label=True),
+            strict=True,
+        )
+    }
+    known = {name.casefold(): source.path for name, source in templates.items()}
+    problems = [
+        _taken(name, file, known[name.casefold()]) for name, file in own.templates.items() if name.casefold() in known
+    ]
+    return replace(own, rules=rules, templates=templates | own.templates, problems=problems)
+
+
+def _taken(name: str, file: SourceFile, other: str) -> Diagnostic:
+    message = f"there is another template {quoted(name)}, at {other}"
+    return Diagnostic(file.path, 1, 1, "duplicate-template", message, "rename one")

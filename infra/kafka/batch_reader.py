@@ -1,0 +1,210 @@
+"""Kafka to PostgreSQL in batches: the loop that intake, the recipients view and the recorder share.
+
+A batch is read, decoded, written in one transaction, and only then are its offsets committed; so a record is written
+at least once, and every write bears repetition. A record that makes any step fail, whatever the exception, becomes a
+dead letter and the rest goes on. One thread owns the consumer.
+"""
+
+from collections.abc import Sequence
+from threading import Event
+from typing import Any, ClassVar, Generic, TypeVar
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from psycopg import Connection
+
+from infra.kafka.dead_letters import DeadLetters
+from infra.postgres.database import Database, Halted
+from infra.service.faults import Fault, describe, fault_of, fault_of_kafka
+from schemas.codec import DecodeError, partition_for
+from schemas.vocabulary import DeadLetterCause
+
+T = TypeVar("T")
+
+BATCH = 500
+POLL_S = 0.1
+
+
+class BatchReader(Generic[T]):
+    """Reads topics as a member of `group` until the process halts. Subclasses say what becomes of a record."""
+
+    group: ClassVar[str]
+    topics: ClassVar[tuple[str, ...]]
+    extra_config: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        kafka: str,
+        database: Database,
+        halt: Event,
+        session_timeout_ms: int = 10_000,
+        instance: str | None = None,
+    ) -> None:
+        self.database = database
+        self.halt = halt
+        self.log = structlog.get_logger(f"senders.{type(self).__name__.lower()}")
+        self.dead_letters = DeadLetters(kafka, self.group, halt, database.beat)
+        config: dict[str, Any] = {
+            "bootstrap.servers": kafka,
+            "group.id": self.group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "session.timeout.ms": session_timeout_ms,
+            "heartbeat.interval.ms": session_timeout_ms // 5,  # a member also hears of a rebalance no sooner
+            "fetch.wait.max.ms": 100,
+        }
+        if instance is not None:
+            config["group.instance.id"] = f"{self.group}-{instance}"
+        self.consumer = Consumer(config | self.extra_config)
+
+    def decode(self, record: Message) -> T | None:
+        """What the record says; None where it does not matter here. Raises DecodeError."""
+        raise NotImplementedError
+
+    def write(self, connection: Connection[Any], items: Sequence[T]) -> None:
+        """Write a batch. May be called again with the same items."""
+        raise NotImplementedError
+
+    def samples(self) -> Sequence[T]:
+        """Items that `write` takes for certain and that use each of its statements. They are written as a test that
+        is rolled back, to tell a record's fault from one of the process."""
+        raise NotImplementedError
+
+    def instead(self, item: T) -> T | None:  # noqa: ARG002  # for subclasses
+        """What to write of an item that cannot be written and is put aside; None for nothing."""
+        return None
+
+    def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Told of new partitions before their first record. Returns them, with offsets where reading is to begin."""
+        return partitions
+
+    def revoked(self, partitions: list[TopicPartition]) -> None:
+        """Told of partitions that go to another reader, before they do."""
+
+    def at_end(self, topic: str, partition: int, offset: int) -> None:
+        """Told that a partition has been read to its end, where `enable.partition.eof` is on."""
+
+    def after_batch(self) -> None:
+        """Called after each batch, also an empty one."""
+
+    def run(self) -> None:
+        """Read until the process halts. Any error that is neither the record's nor the server's absence is raised."""
+        self.consumer.subscribe(
+            list(self.topics),
+            on_assign=lambda consumer, partitions: consumer.assign(self.assigned(partitions)),
+            on_revoke=lambda _, partitions: self.revoked(partitions),
+            on_lost=lambda _, partitions: self.revoked(partitions),
+        )
+        try:
+            while not self.halt.is_set():
+                self.database.beat()
+                self._one_batch()
+        except Halted:
+            self.log.info("halted_while_waiting", group=self.group)
+        finally:
+            self.consumer.close()
+            self.database.close()
+
+    def _one_batch(self) -> None:
+        records = [record for record in self.consumer.consume(BATCH, POLL_S) if self._sound(record)]
+        batch = [(record, item) for record in records if (item := self._decoded(record)) is not None]
+        if batch:
+            self._store(batch)
+        if records:
+            self.dead_letters.flush()
+            self._commit(records)
+        self.after_batch()
+
+    def _sound(self, record: Message) -> bool:
+        error = record.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            self.at_end(record.topic() or "", record.partition() or 0, record.offset() or 0)
+        elif fault_of_kafka(error) is Fault.PROCESS:
+            raise KafkaException(error)
+        else:
+            # librdkafka mends these itself: it reconnects, rejoins the group, asks for metadata again.
+            self.log.warning("kafka_reader", group=self.group, error=error.name())
+        return False
+
+    def _decoded(self, record: Message) -> T | None:
+        try:
+            return self.decode(record)
+        except DecodeError as error:
+            self.dead_letters.put(record, error.cause, error.detail)
+        except Exception as error:  # noqa: BLE001  # a decoder that fails on one record must not stop the others
+            self.dead_letters.put(record, DeadLetterCause.READER_ERROR, f"it cannot be read: {describe(error)}")
+        return None
+
+    def _store(self, batch: list[tuple[Message, T]]) -> None:
+        """Write a batch; halve it where that fails, until the culprit stands alone."""
+        try:
+            self._write([item for _, item in batch])
+        except Exception as error:  # noqa: BLE001  # `_refuse` raises what is not the record's fault
+            if len(batch) == 1:
+                self._refuse(*batch[0], error)
+                return
+            middle = len(batch) // 2
+            self._store(batch[:middle])
+            self._store(batch[middle:])
+
+    def _write(self, items: Sequence[T]) -> None:
+        self.database.run(lambda connection: self.write(connection, items))
+
+    def _refuse(self, record: Message, item: T, error: Exception) -> None:
+        """Put a record aside that cannot be written even alone. Raises `error` where the record is not at fault."""
+        cause, fault = DeadLetterCause.INVALID, fault_of(error)
+        if fault is Fault.UNCLEAR:
+            try:
+                self._write([item])  # what was cancelled by a time-out may pass
+                return
+            except Exception as again:  # noqa: BLE001
+                error = again
+            self._prove(error)
+            cause = DeadLetterCause.READER_ERROR
+        self.dead_letters.put(record, cause, f"the database cannot keep it: {describe(error)}")
+        try:
+            if (instead := self.instead(item)) is not None:
+                self._write([instead])
+        except Exception as again:  # noqa: BLE001  # samples can be written, so this is the record's fault too
+            self.log.error("record_not_replaced", place=_place_of(record), error=describe(again))
+
+    def _prove(self, error: Exception) -> None:
+        """Raise `error` unless samples can be written: then it is not the record's but the process's."""
+
+        def write(connection: Connection[Any]) -> None:
+            with connection.transaction(force_rollback=True):
+                self.write(connection, self.samples())
+
+        try:
+            self.database.run(write)
+        except Exception as failure:
+            raise error from failure
+
+    def _commit(self, records: list[Message]) -> None:
+        ends = {(record.topic(), record.partition()): (record.offset() or 0) + 1 for record in records}
+        offsets = [TopicPartition(topic or "", partition or 0, end) for (topic, partition), end in ends.items()]
+        try:
+            self.consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as failure:
+            error = failure.args[0]
+            if fault_of_kafka(error) is Fault.PROCESS:
+                raise
+            # All is written; the records come once more and change nothing.
+            self.log.warning("offsets_not_committed", group=self.group, error=error.name())
+
+
+def _place_of(record: Message) -> str:
+    return f"{record.topic()}[{record.partition()}]@{record.offset()}"
+
+
+def check_routing(record: Message, user_id: str, partitions: int) -> None:
+    """Raise DecodeError where a user's record is not in the user's partition, in which nobody would look for it."""
+    key = user_id.encode()
+    if record.key() != key:
+        raise DecodeError(DeadLetterCause.MISROUTED, "the key is not the user_id")
+    belongs = partition_for(key, partitions)
+    if record.partition() != belongs:
+        raise DecodeError(DeadLetterCause.MISROUTED, f"belongs in partition {belongs}; use partitioner=murmur2_random")

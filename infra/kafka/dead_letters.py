@@ -1,0 +1,103 @@
+"""Dead letters as delivery writes them: what a reader could not read or keep goes to the topic `dead-letters`."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from threading import Event
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from infra.postgres.database import Halted
+from infra.service.faults import Fault, fault_of_kafka, kafka_error
+from infra.service.outages import backoff_s
+from schemas import codec
+from schemas.deadletters import DeadLetter, b64
+from schemas.topics import DEAD_LETTERS
+from schemas.vocabulary import DeadLetterCause
+
+LARGEST_KEPT = 350_000
+"""Bytes of key and value. In base64 and with the key as its own they are 2.3 times that, and Kafka's default limit is
+one megabyte a record."""
+LONGEST_DETAIL = 1900
+
+
+class DeadLetters:
+    """Where one reader puts records aside. Used by one thread."""
+
+    def __init__(self, kafka: str, reader: str, halt: Event, beat: Callable[[], None] = lambda: None) -> None:
+        self._beat = beat
+        self._reader = reader
+        self._halt = halt
+        self._log = structlog.get_logger("infra.kafka.dead_letters")
+        self._refused: list[tuple[DeadLetter, KafkaError]] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": kafka,
+                "partitioner": codec.PARTITIONER,
+                "enable.idempotence": True,
+                "message.timeout.ms": 0,
+                "linger.ms": 5,
+            }
+        )
+
+    def put(self, record: Message, cause: DeadLetterCause, detail: str) -> None:
+        """Put a record aside. It is there for certain once `flush` has returned."""
+        letter = DeadLetter(
+            topic=record.topic() or "",
+            partition=record.partition() or 0,
+            offset=record.offset() or 0,
+            cause=cause,
+            detail=detail[:LONGEST_DETAIL].encode("utf-8", "backslashreplace").decode()[:LONGEST_DETAIL],
+            reader=self._reader,
+            time=datetime.now(UTC),
+            key=b64(record.key()),
+            value=b64(record.value()),
+        )
+        size = len(record.key() or b"") + len(record.value() or b"")
+        self._log.warning("dead_letter", place=letter.place, cause=cause.value, detail=letter.detail)
+        self._send(_without_bytes(letter, size) if size > LARGEST_KEPT else letter)
+
+    def flush(self) -> None:
+        """Wait until all is on the topic, also while Kafka is away or refuses for a reason that may pass.
+
+        Raises Halted when the process stops first, RuntimeError when Kafka refuses for good.
+        """
+        for wait_s in backoff_s():
+            while self._producer.flush(0.5):
+                self._beat()
+                if self._halt.is_set():
+                    raise Halted
+            if not self._refused:
+                return
+            if self._halt.wait(wait_s):
+                raise Halted
+            self._send_again()
+        raise AssertionError("back-off never ends")
+
+    def _send(self, letter: DeadLetter) -> None:
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                self._refused.append((letter, error))
+
+        key = letter.original_key()
+        try:
+            self._producer.produce(DEAD_LETTERS.name, value=codec.encode(letter), key=key, on_delivery=delivered)
+        except (KafkaException, BufferError) as error:
+            self._refused.append((letter, kafka_error(error) or KafkaError(KafkaError._FAIL)))
+
+    def _send_again(self) -> None:
+        refused, self._refused = self._refused, []
+        for letter, error in refused:
+            match fault_of_kafka(error):
+                case Fault.PROCESS:
+                    raise RuntimeError(f"{DEAD_LETTERS.name}: Kafka refused a dead letter: {error.str()}")
+                case Fault.ITEM if letter.key is not None or letter.value is not None:
+                    letter = _without_bytes(letter, len(letter.key or "") + len(letter.value or ""))
+            self._log.warning("dead_letter_refused", place=letter.place, error=error.name(), next_step="sent again")
+            self._send(letter)
+
+
+def _without_bytes(letter: DeadLetter, size: int) -> DeadLetter:
+    """The letter without key and value, which are too many bytes for a record."""
+    detail = f"{letter.detail}; its {size} bytes are too many for a dead letter: read them at their place"
+    return letter.model_copy(update={"key": None, "value": None, "detail": detail})

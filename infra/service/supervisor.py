@@ -1,0 +1,154 @@
+"""Keeps stream workers running: one process a slot, started again when it ends, stopped in order, restarted in turn.
+
+A worker ends itself wherever going on could lose or double something, and relies on being started again.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from infra.service.stream_workers import Roll
+from infra.service.worker_slot import READY_S, REFUSED, STOP_S, Slot, why_ended
+from schemas.waiting import event_within
+
+log = structlog.get_logger(part="supervisor")
+
+REFUSALS = 3
+"""How often in a row a slot may end with REFUSED, which a person must mend: starting it again will not."""
+
+
+class Supervisor:
+    """Keeps a worker running in each of `slots`. `note` hears how a rolling restart goes."""
+
+    def __init__(self, slots: Sequence[Slot], note: Callable[[Roll], object]) -> None:
+        self._slots = slots
+        self._note = note
+        self._roll = Roll()
+        self._ending = asyncio.Event()
+        self._interrupts = 0
+        self._gave_up = False
+        self._rolling: asyncio.Task[None] | None = None
+        self._has_terminal = sys.stderr.isatty()
+
+    async def run(self) -> int:
+        """Supervises until SIGTERM or SIGINT, and restarts the workers in turn at SIGHUP; returns the exit status."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._interrupted)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+        self._note(self._roll)
+        log.info("supervising", workers=len(self._slots), pid=os.getpid())
+        keeping = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
+        ending = asyncio.create_task(self._ending.wait())
+        done, _ = await asyncio.wait({ending, *keeping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            await task  # a defect in keeping one ends all: workers die with their supervisor
+        clean = await self._stop(keeping)
+        if self._gave_up:
+            return REFUSED
+        return 128 + signal.SIGINT if self._interrupts > 1 else int(not clean)
+
+    async def _keep(self, slot: Slot) -> None:
+        while not self._ending.is_set():
+            began_s = time.monotonic()
+            process = await slot.begin()
+            if self._ending.is_set():
+                slot.send(signal.SIGTERM)
+            status = await process.wait()
+            if self._ending.is_set():
+                return
+            if slot.successor is not None:
+                continue
+            pause_s = slot.note_end(status, time.monotonic() - began_s)
+            if slot.refusals >= REFUSALS:
+                self._give_up(slot)
+                return
+            log.warning("worker_ended", slot=slot.number, status=status, why=why_ended(status), again_in_s=pause_s)
+            await event_within(self._ending, pause_s)
+
+    def _give_up(self, slot: Slot) -> None:
+        why = f"it refused to start {REFUSALS} times in a row; mend what its log says"
+        log.critical("gave_up", slot=slot.number, why=why)
+        self._gave_up = True
+        self._ending.set()
+
+    # Stopping.
+
+    def _interrupted(self) -> None:
+        self._interrupts += 1
+        if self._interrupts > 1:
+            log.warning("killing", why="asked a second time")
+            self._send_all(signal.SIGKILL)
+        self._ending.set()
+
+    async def _stop(self, keeping: Sequence[asyncio.Task[None]]) -> bool:
+        """Whether all workers ended by themselves and in good order."""
+        began_s = time.monotonic()
+        running = [slot for slot in self._slots if slot.running is not None]
+        log.info("stopping", workers=len(running))
+        if self._rolling is not None:
+            self._rolling.cancel()
+        self._send_all(signal.SIGTERM)
+        _, late = await asyncio.wait(keeping, timeout=STOP_S)
+        if late:
+            log.warning("killing", why=f"{len(late)} workers did not stop within {STOP_S:g} s")
+            self._send_all(signal.SIGKILL)
+        await asyncio.gather(*keeping, *(slot.drop_successor() for slot in self._slots))
+        statuses = {slot.number: slot.process.returncode for slot in running if slot.process is not None}
+        log.info("stopped", statuses=statuses, took_s=round(time.monotonic() - began_s, 1))
+        young = {-signal.SIGTERM, 128 + signal.SIGTERM}  # it had not begun to work
+        return all(status == 0 or status in young for status in statuses.values())
+
+    def _send_all(self, number: signal.Signals) -> None:
+        for slot in self._slots:
+            slot.send(number)
+
+    # Restarting in turn.
+
+    def _hung_up(self) -> None:
+        if self._has_terminal and not sys.stderr.isatty():  # not a wish for a restart: the terminal was closed
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stderr.fileno())
+            self._interrupted()
+        elif self._roll.state == "running":
+            log.warning("already_restarting", slot=self._roll.slot)
+        else:
+            self._rolling = asyncio.create_task(self._restart_in_turn())
+            self._rolling.add_done_callback(self._rolled)
+
+    async def _restart_in_turn(self) -> None:
+        self._say(Roll(self._roll.number + 1, "running"))
+        for slot in self._slots:
+            self._say(replace(self._roll, slot=slot.number))
+            reason = await self._restart(slot)
+            if reason is not None:
+                log.error("restart_failed", slot=slot.number, why=reason)
+                self._say(replace(self._roll, state="failed", reason=reason))
+                return
+        log.info("restarted", workers=len(self._slots))
+        self._say(replace(self._roll, state="done", slot=None))
+
+    @staticmethod
+    async def _restart(slot: Slot) -> str | None:
+        """Replaces the worker by a new one; why that went wrong, or None."""
+        if not await slot.load_successor():
+            return f"the new worker {slot.number} did not start; the one before it, and those after it, were left alone"
+        await slot.end()
+        if not await slot.becomes_ready():
+            return f"worker {slot.number} was not ready within {READY_S:g} s; those after it were left alone"
+        return None
+
+    def _rolled(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("restart_failed", slot=self._roll.slot, why="a defect", exc_info=error)
+            self._say(replace(self._roll, state="failed", reason=f"a defect: {error!r}"))
+
+    def _say(self, roll: Roll) -> None:
+        self._roll = roll
+        self._note(roll)

@@ -1,0 +1,123 @@
+"""Watches that every task and thread of a process goes on, and says by name which one stands still, and where.
+
+Each part beats once in every turn of its loop. While it waits for work it is at rest, and nothing is expected of it.
+The watchdog is a thread of its own, so that it also sees an event loop that stands still.
+"""
+
+import asyncio
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Lock, Thread, current_thread
+from types import FrameType
+from typing import Any
+
+import structlog
+
+LOOK_S = 1.0
+STANDS_STILL_S = 90.0
+"""More than the longest statement that PostgreSQL is given, of a minute."""
+DEEPEST = 12
+
+Part = asyncio.Task[Any] | Thread
+
+
+@dataclass(slots=True)
+class _Pulse:
+    part: Part
+    bound_s: float
+    beat_at_s: float
+    rests: int = 0
+    said: bool = False
+
+
+@dataclass(slots=True)
+class Watchdog:
+    """Knows when each part beat last. All methods but `look` are for the parts themselves; safe between threads."""
+
+    bound_s: float = STANDS_STILL_S
+    _pulses: dict[Part, _Pulse] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock)
+
+    def beat(self, bound_s: float | None = None) -> None:
+        """The calling task or thread goes on. It stands still if it does not beat again within `bound_s`."""
+        part, now_s = _caller(), time.monotonic()
+        with self._lock:
+            pulse = self._pulses.setdefault(part, _Pulse(part, self.bound_s, now_s))
+            pulse.beat_at_s, pulse.said = now_s, False
+            if bound_s is not None:
+                pulse.bound_s = bound_s
+
+    @contextmanager
+    def rest(self) -> Iterator[None]:
+        """The calling task or thread waits for work, as long as it likes."""
+        self.beat()
+        pulse = self._pulses[_caller()]
+        pulse.rests += 1
+        try:
+            yield
+        finally:
+            pulse.rests -= 1
+            self.beat()
+
+    def look(self, now_s: float) -> list[tuple[Part, float]]:
+        """The parts that have stood still for longer than their bound, each once, with the seconds."""
+        with self._lock:
+            for part in [part for part in self._pulses if _has_ended(part)]:
+                del self._pulses[part]
+            still = [
+                pulse
+                for pulse in self._pulses.values()
+                if not pulse.said and not pulse.rests and now_s - pulse.beat_at_s > pulse.bound_s
+            ]
+            for pulse in still:
+                pulse.said = True
+            return [(pulse.part, now_s - pulse.beat_at_s) for pulse in still]
+
+    def run(self, end: Event) -> None:
+        """Look once a second and log what stands still, until `end`."""
+        log = structlog.get_logger("infra.service.watchdog")
+        while not end.wait(LOOK_S):
+            for part, still_s in self.look(time.monotonic()):
+                log.error("stands_still", part=name_of(part), for_s=round(still_s, 1), where=where(part))
+
+
+def _caller() -> Part:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    return current_thread() if task is None else task
+
+
+def _has_ended(part: Part) -> bool:
+    return not part.is_alive() if isinstance(part, Thread) else part.done()
+
+
+def name_of(part: Part) -> str:
+    """The name under which a task or thread was started."""
+    return part.name if isinstance(part, Thread) else part.get_name()
+
+
+def where(part: Part) -> list[str]:
+    """Where a task or thread stands: file, line and function, the innermost first."""
+    if isinstance(part, Thread):
+        frame = sys._current_frames().get(part.ident or 0)
+        frames: Iterable[tuple[FrameType, int]] = traceback.walk_stack(frame) if frame else []
+    else:
+        frames = reversed(list(_await_chain(part)))
+    places = [f"{f.f_code.co_filename.rpartition('/')[2]}:{line} ({f.f_code.co_name})" for f, line in frames]
+    return places[:DEEPEST]
+
+
+def _await_chain(task: asyncio.Task[Any]) -> Iterator[tuple[FrameType, int]]:
+    awaited: Any = task.get_coro()
+    while awaited is not None:
+        frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
+        if frame is None:
+            return
+        yield frame, frame.f_lineno
+        awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)

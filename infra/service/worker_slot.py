@@ -1,0 +1,192 @@
+"""One worker's place under a supervisor: the process that runs in it, the one that is to take over, the waits between.
+
+What a worker is told: SUPERVISOR, RESTARTS and TURN in its environment.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import structlog
+
+from infra.service.stream_workers import ask
+
+log = structlog.get_logger(part="supervisor")
+
+SUPERVISOR = "EBBTIDE_SUPERVISOR"
+"""Names the supervisor's process to a worker, which must not outlive it."""
+TURN = "EBBTIDE_TURN"
+"""Names a socket to a worker that is to take over: it says there that it is loaded, and waits to be told to begin.
+
+To load a worker takes seconds of a busy machine. Where that came between the end of one and the start of the next, the
+group's session could expire meanwhile, and its partitions would move away and back."""
+RESTARTS = "EBBTIDE_RESTARTS"
+"""Tells a worker how often its slot was started before."""
+
+PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+"""The wait before a start doubles from the first of these to the second, so that a worker which cannot run costs
+little, and one that can again is back soon."""
+STEADY_S = 15.0
+"""A worker that ran this long has recovered and worked; what ends it then is a new story, and the wait short again."""
+REFUSED = 2
+BROKER_AWAY = 75
+"""EX_TEMPFAIL of sysexits.h: a worker of ours found no broker, and is to be started until there is one."""
+STOP_S = 8.0
+"""How long a worker may take to stop, above its promise of 5 s, before it is killed."""
+READY_S = 300.0
+"""How long a rolling restart waits for a worker, many times a recovery, before it leaves the others as they are."""
+LOOK_S = 0.2
+
+WHY = {
+    0: "it ended in good order, and nobody had asked it to",
+    1: "it crashed; its log says how",
+    REFUSED: "it refused to start; its log says what to mend",
+    70: "it ended itself, for going on could have lost or doubled something; its log says what",
+    BROKER_AWAY: "Kafka does not answer",
+}
+
+
+def why_ended(status: int) -> str:
+    """What an exit status of a worker means."""
+    if status < 0:
+        return f"it was killed by {signal.Signals(-status).name}"
+    return WHY.get(status, f"it ended with status {status}")
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """A worker that is loaded and waits for its turn."""
+
+    process: asyncio.subprocess.Process
+    turn: socket.socket
+
+    async def loads(self) -> bool:
+        """Waits until it has; False where it ended instead, or takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READY_S):
+                return bool(await asyncio.get_running_loop().sock_recv(self.turn, 1))
+        return False
+
+    def begin(self) -> asyncio.subprocess.Process:
+        """Has it begin; the process."""
+        with suppress(OSError):  # it has ended, and whoever waits for it will hear of that
+            self.turn.send(b"1")
+        self.turn.close()
+        return self.process
+
+    async def discard(self) -> None:
+        """Ends it; it has nothing yet that could be lost."""
+        self.turn.close()
+        with suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+
+
+@dataclass(slots=True)
+class Slot:
+    """One worker's place. `command` with the number appended is the worker, run with `variables`."""
+
+    number: int
+    port: int
+    """Of its web pages."""
+    command: Sequence[str]
+    variables: Mapping[str, str]
+    process: asyncio.subprocess.Process | None = None
+    successor: Successor | None = None
+    """Takes over as soon as the process has ended."""
+    starts: int = 0
+    failures: int = 0
+    refusals: int = 0
+    """In a row."""
+
+    @property
+    def running(self) -> asyncio.subprocess.Process | None:
+        """The process, while it runs."""
+        return self.process if self.process is not None and self.process.returncode is None else None
+
+    async def begin(self) -> asyncio.subprocess.Process:
+        """Has the successor take over, or starts a worker."""
+        successor, self.successor = self.successor, None
+        self.process = successor.begin() if successor is not None else await self._start()
+        log.info("worker_started", slot=self.number, pid=self.process.pid)
+        return self.process
+
+    async def load_successor(self) -> bool:
+        """Starts a worker beside the one that runs, up to where it would begin; whether it came so far."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            successor = Successor(await self._start(theirs), ours)
+        loaded = False
+        try:
+            loaded = await successor.loads()
+        finally:
+            if not loaded:
+                await successor.discard()
+        self.successor = successor if loaded else None
+        return loaded
+
+    async def drop_successor(self) -> None:
+        """Ends a successor that has not begun."""
+        if self.successor is not None:
+            await self.successor.discard()
+
+    async def _start(self, turn: socket.socket | None = None) -> asyncio.subprocess.Process:
+        passed = () if turn is None else (turn.fileno(),)
+        told = {SUPERVISOR: str(os.getpid()), RESTARTS: str(self.starts)}
+        taking_over = {} if turn is None else {TURN: str(turn.fileno())}
+        self.starts += 1
+        return await asyncio.create_subprocess_exec(
+            *self.command,
+            str(self.number),
+            env={**self.variables, **told, **taking_over},
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops them in order
+            pass_fds=passed,
+        )
+
+    def note_end(self, status: int, lived_s: float) -> float:
+        """How long to wait before the next start."""
+        if lived_s > STEADY_S:
+            self.failures = self.refusals = 0
+        self.refusals = self.refusals + 1 if status == REFUSED else 0
+        pause_s = min(LONGEST_PAUSE_S, PAUSE_S * 2**self.failures)
+        self.failures += 1
+        return float(pause_s)
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the process, if there is one."""
+        if (process := self.running) is not None:
+            with suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    async def end(self) -> None:
+        """Stops the process, if there is one; kills it where it does not stop in time."""
+        if (process := self.running) is None:
+            return
+        log.info("worker_restarts", slot=self.number, pid=process.pid)
+        self.send(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
+        except TimeoutError:
+            log.warning("killing", slot=self.number, why=f"it did not stop within {STOP_S:g} s")
+            with suppress(ProcessLookupError):
+                process.kill()
+
+    async def becomes_ready(self) -> bool:
+        """Waits until the worker, a successor once it has begun, says that it is ready; False where not in time."""
+        end_s = time.monotonic() + READY_S
+        while time.monotonic() < end_s:
+            answer = await asyncio.to_thread(ask, self.port, "/ready")
+            new = self.running if self.successor is None else None
+            if new is not None and answer is not None and answer[0] == 200 and answer[1].get("pid") == new.pid:
+                return True
+            await asyncio.sleep(LOOK_S)
+        return False

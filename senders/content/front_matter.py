@@ -1,0 +1,132 @@
+"""The front matter of a template: which keys there are, and what each must be.
+
+    subject    required; the subject, Liquid
+    preheader  the line that mail programs show beside the subject, Liquid
+    from       `Name <address>` or an address; both parts are Liquid
+    reply_to   the same
+
+A mailbox is split before it is rendered, so that a value in the name, whatever it holds, cannot become an address.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass
+
+import yaml
+
+from senders.content.headers import HeaderError
+from senders.content.message import Sender
+
+KEYS = ("subject", "preheader", "from", "reply_to")
+MAILBOXES = {"from": "From", "reply_to": "Reply-To"}
+"""Keys that name one mailbox, and the header that each becomes."""
+_FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n", re.DOTALL | re.MULTILINE)
+_MAILBOX = re.compile(r"(.*?)<([^<>]*)>\s*", re.DOTALL)
+_QUOTED = re.compile(r'\s*"(.*)"\s*', re.DOTALL)
+_LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_SEVERAL = re.compile(r"[<>@]")
+_TEXT = "tag:yaml.org,2002:str"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with the front matter, and at which index of the template's text."""
+
+    detail: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The Liquid of one value, and where it begins in the template's text."""
+
+    text: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrontMatter:
+    """The values by key, where the front matter ends, and everything that is wrong with it."""
+
+    values: dict[str, Source]
+    end: int
+    faults: list[Fault]
+
+    def mailbox(self, key: str) -> tuple[Source, Source]:
+        """Display name and address of `from` or `reply_to`."""
+        return _split(self.values[key])
+
+
+def read(body: str) -> FrontMatter:
+    """The front matter of the template's text."""
+    front = _FRONT.match(body)
+    if front is None:
+        return FrontMatter({}, 0, [Fault("no front matter between two lines `---`", 0)])
+    found = FrontMatter({}, front.end(), [])
+    try:
+        root = yaml.compose(front.group(1), Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        index = error.problem_mark.index if error.problem_mark else 0
+        hint = "front matter: not YAML; a value that holds `: ` or `{{` first needs quotes"
+        found.faults.append(Fault(hint, min(front.start(1) + index, front.end(1))))
+        return found
+    except (yaml.YAMLError, RecursionError):  # a character that YAML does not have, or a thousand brackets
+        found.faults.append(Fault("front matter: not YAML", front.start(1)))
+        return found
+    if isinstance(root, yaml.MappingNode):
+        for key, value in root.value:
+            _take(found, body, front.start(1), key, value)
+    if "subject" not in found.values and not any("`subject`" in fault.detail for fault in found.faults):
+        found.faults.append(Fault("front matter: `subject` is required, as text", front.start(1)))
+    return found
+
+
+def _take(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml.Node) -> None:
+    """Notes one key and its value, or what is wrong with them."""
+    name, index = key.value if isinstance(key, yaml.ScalarNode) else "…", start + key.start_mark.index
+    if name not in KEYS:
+        found.faults.append(Fault(f"front matter: unknown key `{name}`; {_nearest(name)}", index))
+    elif name in found.values:
+        found.faults.append(Fault(f"front matter: `{name}` is written twice", index))
+    elif not isinstance(value, yaml.ScalarNode) or (value.tag != _TEXT and value.value):
+        found.faults.append(Fault(f"front matter: `{name}` is not text; put it in quotes", index))
+    elif not value.value.strip():
+        hint = "it is required" if name == "subject" else "leave it out"
+        found.faults.append(Fault(f"front matter: `{name}` is empty; {hint}", index))
+    else:
+        found.values[name] = Source(value.value, _place(body, start + value.start_mark.index, value.value))
+        if name in MAILBOXES:
+            _check_mailbox(found, name)
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name.replace("-", "_").lower(), KEYS, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(KEYS)}"
+
+
+def _place(body: str, start: int, text: str) -> int:
+    """Where a value's text begins, behind its quote or block mark; its start where escapes change it."""
+    first = text.lstrip().split("\n", 1)[0]
+    found = body.find(first, start)
+    return found if found >= 0 else start
+
+
+def _split(source: Source) -> tuple[Source, Source]:
+    found = _MAILBOX.fullmatch(source.text)
+    if found is None:
+        return Source("", source.index), source
+    name = _QUOTED.fullmatch(found[1]) or found
+    return Source(name[1], source.index + name.start(1)), Source(found[2], source.index + found.start(2))
+
+
+def _check_mailbox(found: FrontMatter, key: str) -> None:
+    """Notes a mailbox that is wrong whatever the data."""
+    name, address = found.mailbox(key)
+    if _SEVERAL.search(_LIQUID.sub("", name.text)):
+        hint = "not one mailbox such as `Shop <mail@shop.example>`"
+        found.faults.append(Fault(f"front matter: {MAILBOXES[key]}: {hint}", name.index))
+    elif not _LIQUID.search(address.text):
+        try:
+            Sender.of("", address.text, MAILBOXES[key])
+        except HeaderError as error:
+            found.faults.append(Fault(f"front matter: {error}", address.index))

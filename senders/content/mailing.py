@@ -1,0 +1,74 @@
+"""From a command and its recipient to signed bytes: render, compose, sign. Pure but for the key."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from schemas.commands import SendCommand
+from schemas.numbers import whole_numbers
+from schemas.vocabulary import TRANSACTIONAL, DeliveryReason
+from senders.content.dkim import Signer
+from senders.content.headers import HeaderError
+from senders.content.message import Mail, Sender, compose
+from senders.content.render import Content, Template, TemplateError
+from senders.policy.pipeline import Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Mailing:
+    """What every mail of this process has in common."""
+
+    signer: Signer
+    sender: Sender
+    unsubscribe_url: str | None = None
+
+    def make(
+        self, command: SendCommand, to: str, recipient: Recipient | None, template: Template, now: datetime
+    ) -> bytes:
+        """The signed mail; raises TemplateError with the reason why there can be none."""
+        content = content_of(template, command.data, command.user_id, recipient, now)
+        mail = Mail(
+            command_id=command.id,
+            sender=content.sender or self.sender,
+            reply_to=content.reply_to,
+            to=to,
+            subject=content.subject,
+            html=content.html,
+            text=content.text,
+            date=now,
+            domain=self.signer.domain,
+            extra=self._extra(command),
+        )
+        try:
+            return self.signer.sign(compose(mail), now)
+        except HeaderError as error:
+            reason = DeliveryReason.ADDRESS if str(error).startswith("To:") else DeliveryReason.HEADER
+            raise TemplateError(reason, str(error)) from None
+        except UnicodeEncodeError:
+            raise TemplateError(DeliveryReason.HEADER, "text that is not Unicode (a lone surrogate)") from None
+
+    def _extra(self, command: SendCommand) -> tuple[tuple[str, str], ...]:
+        if command.purpose == TRANSACTIONAL:
+            return (("Auto-Submitted", "auto-generated"),)
+        if self.unsubscribe_url is None:
+            return ()
+        url = self.unsubscribe_url.replace("{command_id}", command.id)
+        return (
+            ("List-Unsubscribe", f"<{url}>"),
+            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
+        )
+
+
+def content_of(
+    template: Template, data: dict[str, Any], user_id: str, recipient: Recipient | None, now: datetime
+) -> Content:
+    """What the mail says: the same for a preview, a test mail, a case and delivery. Raises TemplateError."""
+    return template.render(whole_numbers(data), whole_numbers(user_names(user_id, recipient)), now)
+
+
+def user_names(user_id: str, recipient: Recipient | None) -> dict[str, Any]:
+    """What a template may ask of `user`: the profile's attributes, whole numbers written whole, and id, zone and
+    locale, which always win."""
+    attributes = whole_numbers(recipient.attributes) if recipient else {}
+    place = {"zone": recipient.zone, "locale": recipient.locale} if recipient else {}
+    return {**attributes, **{name: value for name, value in place.items() if value}, "id": user_id}

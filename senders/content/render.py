@@ -1,0 +1,214 @@
+"""Templates: one file becomes subject, sender, an HTML part and a text part, under limits on what it may cost.
+
+A template is front matter between two lines `---`, the HTML part, a line `--- text ---`, and the text part. Names in
+it: the command's `data` at top level, and `user`. What is null or blank among them is as missing (`senders.content.blanks`).
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from liquid import BoundTemplate
+from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
+from liquid.static_analysis import TemplateAnalysis
+
+from schemas.vocabulary import DeliveryReason
+from senders.content import front_matter
+from senders.content.blanks import is_blank, without_blanks
+from senders.content.filters import NOW
+from senders.content.front_matter import MAILBOXES, FrontMatter
+from senders.content.headers import HeaderError, one_line
+from senders.content.liquid_dialect import compile_part
+from senders.content.message import Sender
+
+_TEXT = re.compile(r"^--- text ---[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+_NAMED = re.compile(r"'?([A-Za-z_][\w.\-\[\]]*)'? is undefined")
+_BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
+_PREHEADER = '<div style="display:none;max-height:0;overflow:hidden">{}</div>'
+_AS_HTML = frozenset({"preheader", "HTML part"})
+
+
+class TemplateError(ValueError):
+    """A template cannot be used, or cannot be rendered with this data; `detail` never holds a user's data.
+
+    `index` is where in the template's text it shows, as far as that is known.
+    """
+
+    def __init__(self, reason: DeliveryReason, detail: str, index: int = 0) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.index = index
+        self.detail = "".join(letter if letter.isprintable() else "?" for letter in detail[:200])
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What one rendering gave."""
+
+    sender: Sender | None
+    reply_to: Sender | None
+    subject: str
+    html: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A compiled template: its parts by name."""
+
+    parts: "Mapping[str, _Compiled]"
+
+    def render(self, data: dict[str, Any], user: dict[str, Any], now: datetime) -> Content:
+        """The content for one user at `now`; raises TemplateError with the place, naming the variable that is missing.
+
+        The sender and the address for replies are those of the front matter, None where it names none.
+        """
+        try:
+            names = without_blanks({"now": now, "today": now.date(), **data, "user": user}) | {NOW: now}
+        except RecursionError:
+            raise TemplateError(DeliveryReason.RENDER_LIMIT, "data nested too deeply") from None
+        subject = self.parts["subject"]
+        shown = one_line(subject.render(names))
+        if is_blank(shown):
+            raise TemplateError(DeliveryReason.HEADER, "Subject: blank with this data", subject.offset)
+        sender, reply_to = (self._mailbox(key, names) for key in MAILBOXES)
+        preheader = self._optional("preheader", names)
+        html = self.parts["HTML part"].render(names)
+        if preheader:
+            html = _with_preheader(html, preheader)
+        return Content(sender, reply_to, shown, html, self.parts["text part"].render(names))
+
+    def _optional(self, name: str, names: dict[str, Any]) -> str:
+        return self.parts[name].render(names).strip() if name in self.parts else ""
+
+    def _mailbox(self, key: str, names: dict[str, Any]) -> Sender | None:
+        if key not in self.parts:
+            return None
+        address = self.parts[key]
+        try:
+            return Sender.of(self._optional(f"{key} name", names), address.render(names), MAILBOXES[key])
+        except HeaderError as error:
+            raise TemplateError(DeliveryReason.HEADER, str(error), address.offset) from None
+
+
+class _Compiled(NamedTuple):
+    """One part of a template, and where it begins in the template's text."""
+
+    part: BoundTemplate
+    offset: int
+
+    def render(self, names: dict[str, Any]) -> str:
+        """The part with these names; raises TemplateError with the place of what fails."""
+        try:
+            return self.part.render(names)
+        except UndefinedError as error:
+            message = _first_line(error)
+            named = _NAMED.search(message)
+            detail = named.group(1) if named else message
+            raise TemplateError(DeliveryReason.UNDEFINED, detail, self._place(error)) from None
+        except (ResourceLimitError, RecursionError) as error:
+            raise TemplateError(DeliveryReason.RENDER_LIMIT, type(error).__name__, self._place(error)) from None
+        except (LiquidError, ArithmeticError, ValueError, TypeError) as error:
+            # A filter met a value it cannot take. The message may quote that value, so only the error's kind is kept.
+            raise TemplateError(DeliveryReason.TEMPLATE_INVALID, type(error).__name__, self._place(error)) from None
+
+    def _place(self, error: Exception) -> int:
+        token = error.token if isinstance(error, LiquidError) else None
+        return self.offset + max(0, token.start_index if token else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a template as written: its source, and where that begins in the template's text."""
+
+    name: str
+    source: str
+    offset: int
+
+    def compiled(self) -> BoundTemplate:
+        """The part, ready to be rendered; raises TemplateError with the place of the fault."""
+        try:
+            return compile_part(self.source, as_html=self.name in _AS_HTML)
+        except LiquidError as error:
+            at = error.token.start_index if error.token else 0
+            at = at if at >= 0 else len(self.source)
+            raise self._fault(_first_line(error), at) from None
+        except RecursionError:
+            raise self._fault("nested too deeply", 0) from None
+
+    def analysis(self) -> TemplateAnalysis:
+        """What the part uses; raises TemplateError also where it wants another template, or an unknown filter."""
+        template = self.compiled()
+        try:
+            found = template.analyze()
+        except LiquidError:  # only another template that it names can fail here: there is nowhere to take one from
+            raise self._fault("a template cannot include another", 0) from None
+        except RecursionError:
+            raise self._fault("nested too deeply", 0) from None
+        for filter_name, spans in found.filters.items():
+            if filter_name not in template.env.filters:
+                close = difflib.get_close_matches(filter_name, template.env.filters, n=1)
+                hint = f"; did you mean `{close[0]}`?" if close else ""
+                raise self._fault(f"there is no filter `{filter_name}`{hint}", spans[0].index)
+        return found
+
+    def _fault(self, detail: str, at: int) -> TemplateError:
+        return TemplateError(DeliveryReason.TEMPLATE_INVALID, f"{self.name}: {detail}", self.offset + at)
+
+
+def parse_template(name: str, body: str) -> Template:
+    """The template in the file `templates/NAME.liquid`, whose text is `body`; raises TemplateError with the fault."""
+    faults = template_faults(name, body)
+    if faults:
+        raise faults[0]
+    return Template({part.name: _Compiled(part.compiled(), part.offset) for part in template_parts(body)})
+
+
+def template_faults(name: str, body: str) -> list[TemplateError]:
+    """Everything that is wrong with the template, each with its place."""
+    front, parts = _split(body)
+    wrong = [(fault.detail, fault.index) for fault in front.faults]
+    if front.end and not any(part.name == "text part" for part in parts):
+        wrong.append(("no line `--- text ---` before the text part", len(body)))
+    for part in parts:
+        try:
+            part.analysis()
+        except TemplateError as error:
+            wrong.append((error.detail, error.index))
+    return [TemplateError(DeliveryReason.TEMPLATE_INVALID, f"{name}: {detail}", index) for detail, index in wrong]
+
+
+def template_parts(body: str) -> list[Part]:
+    """The parts of a template that are rendered, those of its front matter first."""
+    return _split(body)[1]
+
+
+def _split(body: str) -> tuple[FrontMatter, list[Part]]:
+    front = front_matter.read(body)
+    parts = []
+    for key in front.values:
+        if key in MAILBOXES:
+            name, address = front.mailbox(key)
+            parts += [Part(f"{key} name", name.text, name.index), Part(key, address.text, address.index)]
+        else:
+            parts.append(Part(key, front.values[key].text, front.values[key].index))
+    mark = _TEXT.search(body, front.end)
+    if front.end:
+        parts.append(Part("HTML part", body[front.end : mark.start() if mark else len(body)], front.end))
+    if front.end and mark:
+        parts.append(Part("text part", body[mark.end() :], mark.end()))
+    return front, parts
+
+
+def _with_preheader(html: str, preheader: str) -> str:
+    """The HTML with the line that mail programs show beside the subject, first in its body and not to be seen there."""
+    body = _BODY.search(html)
+    at = body.end() if body else 0
+    return html[:at] + _PREHEADER.format(preheader) + html[at:]
+
+
+def _first_line(error: LiquidError) -> str:
+    return str(error.args[0] if error.args else type(error).__name__).split("\n", 1)[0]

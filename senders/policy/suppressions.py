@@ -1,0 +1,188 @@
+"""The list of suppressions as people see and change it: what is withheld, why, and who lifted or added what.
+
+An address is known here by its keyed hash alone. Delivery itself adds to the list with an answer (`senders.queue.ledger`) and
+with what readers say (`senders.policy.recipients_feed`), and reads it before each send (`senders.policy.recipients`). What a person
+changes is written to `suppression_audit` in the same statement, with the row that was there.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import class_row
+
+from senders.policy.recipients import AddressHasher
+
+BY_COMMAND = "command"
+"""The reason of a suppression that a person added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """One address that gets no mail of one purpose, or none at all (scope `*`). The user is that of the command."""
+
+    address_hash: bytes
+    scope: str
+    reason: str
+    since: datetime
+    command_id: str | None
+    user_id: str | None
+    trigger: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What the ledger and the hypertables know of the command that brought a suppression."""
+
+    command_id: str
+    kind: str
+    time: datetime
+    user_id: str
+    trigger: str | None
+    purpose: str | None
+    code: int | None
+    enhanced: str | None
+    reply: str | None
+    classification: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the audit. `suppression` is what was lifted: its reason, since when and by which command."""
+
+    id: int
+    at: datetime
+    by: str
+    action: str
+    why: str
+    address_hash: bytes
+    scope: str
+    suppression: dict[str, Any] | None
+
+
+def find(
+    connection: Connection[Any],
+    hashes: Collection[bytes] | None = None,
+    scope: str | None = None,
+    reason: str | None = None,
+    command_id: str | None = None,
+) -> list[Suppression]:
+    """The suppressions that meet all that is given, the newest first."""
+    cursor = connection.cursor(row_factory=class_row(Suppression))
+    cursor.execute(
+        """SELECT s.address_hash, s.scope, s.reason, s.since, s.command_id,
+                  coalesce(l.user_id, d.user_id) AS user_id, coalesce(l.trigger, d.trigger) AS trigger
+           FROM suppressions s
+           LEFT JOIN ledger l USING (command_id)
+           LEFT JOIN LATERAL (SELECT user_id, trigger FROM deliveries
+                              WHERE l.command_id IS NULL AND command_id = s.command_id LIMIT 1) d ON true
+           WHERE (%(hashes)s::bytea[] IS NULL OR s.address_hash = ANY(%(hashes)s))
+             AND (%(scope)s::text IS NULL OR s.scope = %(scope)s)
+             AND (%(reason)s::text IS NULL OR s.reason = %(reason)s)
+             AND (%(command)s::text IS NULL OR s.command_id = %(command)s)
+           ORDER BY s.since DESC, s.address_hash, s.scope""",
+        {
+            "hashes": None if hashes is None else list(hashes),
+            "scope": scope,
+            "reason": reason,
+            "command": command_id,
+        },
+    )
+    return cursor.fetchall()
+
+
+def facts(connection: Connection[Any], commands: Collection[str]) -> list[Fact]:
+    """What condemned an address or withdrew its consent, of these commands, the oldest first."""
+    cursor = connection.cursor(row_factory=class_row(Fact))
+    cursor.execute(
+        """SELECT command_id, kind, time, user_id, trigger, purpose, code, enhanced, reply, classification
+           FROM deliveries WHERE command_id = ANY(%(ids)s) AND kind = 'refused'
+           UNION
+           SELECT command_id, kind, time, user_id, trigger, purpose, code, enhanced, reply, classification
+           FROM engagement WHERE command_id = ANY(%(ids)s) AND kind IN ('bounced', 'complained', 'unsubscribed')
+           UNION
+           SELECT command_id, state, state_at, user_id, trigger, purpose, (reply->>'code')::integer,
+                  reply->>'enhanced', reply->>'text', reason
+           FROM ledger WHERE command_id = ANY(%(ids)s) AND state = 'refused'
+           ORDER BY time, kind""",
+        {"ids": list(commands)},
+    )
+    return cursor.fetchall()
+
+
+def history(connection: Connection[Any], hashes: Collection[bytes]) -> list[Change]:
+    """What people changed about these addresses, the oldest first."""
+    cursor = connection.cursor(row_factory=class_row(Change))
+    cursor.execute(
+        """SELECT id, at, by, action, why, address_hash, scope, suppression FROM suppression_audit
+           WHERE address_hash = ANY(%s) ORDER BY at, id""",
+        [list(hashes)],
+    )
+    return cursor.fetchall()
+
+
+def lift(
+    connection: Connection[Any], address_hash: bytes, scope: str | None, by: str, why: str, at: datetime
+) -> list[Change]:
+    """Take an address off the list, for one scope or for all. Returns the audit's lines, with what was there."""
+    cursor = connection.cursor(row_factory=class_row(Change))
+    cursor.execute(
+        """WITH lifted AS (
+               DELETE FROM suppressions
+               WHERE address_hash = %(hash)s AND (%(scope)s::text IS NULL OR scope = %(scope)s) RETURNING *
+           )
+           INSERT INTO suppression_audit (at, by, action, why, address_hash, scope, suppression)
+           SELECT %(at)s, %(by)s, 'lift', %(why)s, address_hash, scope,
+                  jsonb_build_object('reason', reason, 'since', since, 'command_id', command_id)
+           FROM lifted RETURNING id, at, by, action, why, address_hash, scope, suppression""",
+        {"hash": address_hash, "scope": scope, "at": at, "by": by, "why": why},
+    )
+    return cursor.fetchall()
+
+
+def add(connection: Connection[Any], address_hash: bytes, scope: str, by: str, why: str, at: datetime) -> bool:
+    """Withhold mail of a scope from an address. False, and nothing is written, where it is withheld already."""
+    cursor = connection.execute(
+        """WITH added AS (
+               INSERT INTO suppressions (address_hash, scope, reason, since)
+               VALUES (%(hash)s, %(scope)s, %(reason)s, %(at)s)
+               ON CONFLICT DO NOTHING RETURNING *
+           )
+           INSERT INTO suppression_audit (at, by, action, why, address_hash, scope)
+           SELECT %(at)s, %(by)s, 'add', %(why)s, address_hash, scope FROM added""",
+        {"hash": address_hash, "scope": scope, "reason": BY_COMMAND, "at": at, "by": by, "why": why},
+    )
+    return cursor.rowcount == 1
+
+
+def note_lift_in_streams(connection: Connection[Any], address_hash: bytes, by: str, why: str, at: datetime) -> Change:
+    """The audit's line where delivery withholds nothing and stream workers are told all the same."""
+    cursor = connection.cursor(row_factory=class_row(Change))
+    cursor.execute(
+        """INSERT INTO suppression_audit (at, by, action, why, address_hash, scope)
+           VALUES (%s, %s, 'lift', %s, %s, '*')
+           RETURNING id, at, by, action, why, address_hash, scope, suppression""",
+        [at, by, why, address_hash],
+    )
+    change = cursor.fetchone()
+    assert change is not None, "an INSERT without a condition returns its row"
+    return change
+
+
+def users_at(connection: Connection[Any], hasher: AddressHasher, address_hash: bytes) -> list[str]:
+    """The users whose address this is now. Looks at every recipient: a hash does not tell the address."""
+    with connection.cursor("recipients") as cursor:
+        cursor.execute("SELECT user_id, address FROM recipients WHERE address IS NOT NULL")
+        return [user_id for user_id, address in cursor if hasher(address) == address_hash]
+
+
+def hashes_of_user(connection: Connection[Any], hasher: AddressHasher, user_id: str) -> set[bytes]:
+    """The hashes of a user's address now, and of those that their commands in the ledger went to."""
+    rows = connection.execute(
+        "SELECT DISTINCT address_hash FROM ledger WHERE user_id = %s AND address_hash IS NOT NULL", [user_id]
+    )
+    found = {bytes(address_hash) for (address_hash,) in rows}
+    row = connection.execute("SELECT address FROM recipients WHERE user_id = %s", [user_id]).fetchone()
+    return found | {hasher(row[0])} if row and row[0] else found

@@ -1,0 +1,89 @@
+"""Commands from Kafka into the ledger. Once a command is admitted there, Kafka's part in its delivery is over."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from threading import Event
+from typing import Any
+
+from confluent_kafka import Message, TopicPartition
+from psycopg import Connection
+
+from infra.kafka.batch_reader import BatchReader, check_routing
+from infra.postgres.database import Database
+from schemas import codec
+from schemas.commands import SendCommand
+from schemas.topics import COMMANDS
+from senders.queue import ledger
+from senders.queue.ledger import Admission
+from senders.settings import SenderSettings
+
+SAMPLE = SendCommand(
+    id="0" * 32,
+    trigger="sample",
+    rule_hash="",
+    occurrence="",
+    step="sample",
+    user_id="sample",
+    template="sample",
+    template_hash="",
+    purpose="sample",
+    decided_at=datetime(1970, 1, 1, tzinfo=UTC),
+    expires_at=datetime(1970, 1, 1, tzinfo=UTC),
+)
+
+
+class Intake(BatchReader[Admission]):
+    """Admits commands, and tells the worker of new ones and of partitions that come and go.
+
+    The three callbacks are called in this reader's thread. `give_up` returns when nothing of the partitions is on
+    its way any more, or when it has waited long enough; only then may another worker take them.
+    """
+
+    group = "ebbtide-senders"
+    topics = (COMMANDS.name,)
+
+    def __init__(
+        self,
+        settings: SenderSettings,
+        database: Database,
+        halt: Event,
+        partitions: int,
+        *,
+        take_over: Callable[[list[int]], None],
+        give_up: Callable[[list[int]], None],
+        admitted: Callable[[], None],
+    ) -> None:
+        super().__init__(settings.kafka, database, halt, settings.session_timeout_ms, settings.sender_instance)
+        self._partitions = partitions
+        self._take_over = take_over
+        self._give_up = give_up
+        self._admitted = admitted
+
+    def decode(self, record: Message) -> Admission:
+        """The command, checked for its partition; raises DecodeError."""
+        command = codec.decode(SendCommand, record.value())
+        check_routing(record, command.user_id, self._partitions)
+        return Admission(record.partition() or 0, command)
+
+    def write(self, connection: Connection[Any], items: Sequence[Admission]) -> None:
+        """Admit what the ledger does not know yet. A command known already changes nothing."""
+        new = ledger.admit(connection, items, datetime.now(UTC))
+        if new < len(items):
+            self.log.info("commands_known_already", count=len(items) - new)
+
+    def samples(self) -> Sequence[Admission]:
+        """A command that nobody decided."""
+        return [Admission(0, SAMPLE)]
+
+    def after_batch(self) -> None:
+        """Wake the worker; it looks for itself whether there is anything to do."""
+        self._admitted()
+
+    def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Hand the partitions to the worker."""
+        self._take_over([partition.partition for partition in partitions])
+        return partitions
+
+    def revoked(self, partitions: list[TopicPartition]) -> None:
+        """Take the partitions from the worker."""
+        self._give_up([partition.partition for partition in partitions])

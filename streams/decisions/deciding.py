@@ -1,0 +1,174 @@
+"""The trigger core as steps of the runtime: the rules in force, and by partition the users' state and its timers."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+import structlog
+from confluent_kafka import Message
+
+from schemas import zones
+from schemas.codec import is_at_home
+from schemas.plain import plain_event
+from schemas.topics import EVENTS
+from schemas.vocabulary import DeadLetterCause
+from streams.decisions.evaluate import STATES, Decider, Record, Step, plainly_stored
+from streams.decisions.rulefeed import Published
+from streams.faust.runtime import Runtime
+from streams.runtime.checkpoint import Mark
+from streams.runtime.timers import TimerIndex
+from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
+from triggers.rules.encoding import due_of
+
+log = structlog.get_logger()
+
+
+class Deciding:
+    """Built before the application starts; belongs to its event loop."""
+
+    def __init__(self, runtime: Runtime, default_zone: str, profile_wait_ms: int = PROFILE_WAIT_MS) -> None:
+        self._emit = runtime.emit
+        self._counts = runtime.buffer.counts
+        self._partitions = runtime.settings.partitions
+        self._default_zone = default_zone
+        self._profile_wait_ms = profile_wait_ms
+        self._decider: Decider | None = None
+        self._versions: Mapping[str, int] = {}
+        self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
+        self._planned: dict[int, str] = {}
+        """By partition the schedules and dates that all its users have timers for."""
+        self._table = runtime.app.Table(STATES, partitions=self._partitions).local
+
+    def adopt(self, published: Published) -> None:
+        """Switches to other rules or switches, between two runs; never back to an earlier number of either."""
+        versions = {"manifest": published.manifest, "control": published.control}
+        if not _reaches(versions, self._versions):
+            log.warning("rules_older", **versions, running={name: self._versions[name] for name in versions})
+            return
+        evaluator = Evaluator(published.rules, self._default_zone, published.paused, self._profile_wait_ms)
+        self._decider = Decider(evaluator, self._counts)
+        self._versions = {**versions, "zones": zones.RELEASE}
+        log.info("rules_current", **versions, triggers=len(published.rules.triggers), paused=sorted(published.paused))
+
+    def pending(self) -> Mapping[int, int]:
+        """How many users have a timer pending, by partition."""
+        return {partition: len(timers) for partition, timers in self._timers.items()}
+
+    # The runtime's Steps.
+
+    def ready(self, versions: Mapping[str, int]) -> bool:
+        """Whether there are rules, and neither they nor the switches are older than those last applied."""
+        return self._decider is not None and _reaches(self._versions, versions)
+
+    def loaded(self, partition: int, mark: Mark) -> None:
+        """Builds the partition's timer index. Rules that were applied here have planned every user, by the zone data
+        of then: where that was another release, this says so, and everybody is planned anew."""
+        held = self._table.raw(partition)
+        timers = self._timers[partition] = TimerIndex()
+        timers.fill((key, due) for key, raw in held.items() if (due := due_of(raw)) is not None)
+        before = mark.versions.get("zones", zones.RELEASE)
+        if before != zones.RELEASE:
+            log.warning("zones_changed", partition=partition, before=zones.release_name(before), now=zones.VERSION)
+        elif mark.versions.get("manifest") == self._versions["manifest"]:
+            self._planned[partition] = self._current.clockwork
+
+    def dropped(self) -> None:
+        """Forgets the timers."""
+        self._timers.clear()
+        self._planned.clear()
+
+    def begins(self, partition: int, clock_ms: int) -> int:
+        """Where schedules or dates are new, sets the timers of everybody at once, also of who never comes again.
+
+        Once a partition and set, and less work than their first slot, which everybody has at once too. As of the
+        clock before the first run under the set: a replay by the journal does it at the same place.
+        """
+        decider, planned = self._current, 0
+        known, self._planned[partition] = self._planned.get(partition), decider.clockwork
+        if decider.clockwork in (known, ""):
+            return planned
+        users = self._table.partition(partition)
+        for key in [*users]:
+            raw = users.get(key)
+            step = None if raw is None else decider.plan(partition, key.decode(), raw, clock_ms)
+            if step is not None:
+                self._keep(partition, step)
+                planned += 1
+        log.info("users_planned", partition=partition, users=planned)
+        return planned
+
+    def versions(self) -> Mapping[str, int]:
+        """The rules and control in force."""
+        return self._versions
+
+    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
+        """Decides records of one input. State is changed only after the core has answered."""
+        decider = self._current
+        get, keep, count = self._table.partition(partition).get, self._keep, self._partitions
+
+        def read(record: Message, now_ms: int) -> None:
+            key = record.key()
+            state = None if key is None else get(key)
+            keep(partition, decider.apply(_read(record), count, state, now_ms))
+
+        if topic != EVENTS.name:
+            return read
+        types, concerns = decider.read_types, decider.concerns
+
+        def read_event(record: Message, now_ms: int) -> None:
+            key, value = record.key(), record.value()
+            event = plain_event(value)
+            if key is None or value is None or event is None or not is_at_home(key, event.user_id, partition, count):
+                read(record, now_ms)
+            elif event.type in types:
+                stored = plainly_stored(event, value)
+                if stored is None:
+                    read(record, now_ms)
+                elif concerns(stored, now_ms):
+                    keep(partition, decider.decide(stored, event.user_id, _read(record), get(key), now_ms))
+
+        return read_event
+
+    def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
+        """Puts the record among the dead letters."""
+        read = _read(record)
+        log.error("record_failed", place=read.place, exc_info=error)
+        detail = f"{type(error).__name__}: {error}"
+        self._emit(self._current.put_aside(read, DeadLetterCause.RULE_ERROR, detail, now_ms))
+
+    def fire(self, partition: int, now_ms: int) -> int:
+        """Fires what is due, user by user in order of time."""
+        timers, fired = self._timers[partition], 0
+        while (key := timers.pop_due(now_ms)) is not None:
+            raw = self._table.get(partition, key)
+            if raw is not None:
+                self._keep(partition, self._current.fire_due(partition, key.decode(), raw, now_ms))
+                fired += 1
+        return fired
+
+    @property
+    def _current(self) -> Decider:
+        assert self._decider is not None
+        return self._decider
+
+    def _keep(self, partition: int, step: Step) -> None:
+        if step.state is not None:
+            self._table.put(partition, step.key, step.state)
+            self._timers[partition].set(step.key, step.next_due_ms)
+        elif step.removed:
+            self._table.remove(partition, step.key)
+            self._timers[partition].set(step.key, None)
+        for output in step.outgoing:
+            self._emit(output)
+
+
+def _reaches(versions: Mapping[str, int], others: Mapping[str, int]) -> bool:
+    """Whether no number is below its counterpart in `others`. Zone data may go back: a downgrade of Ebbtide is one."""
+    return all(versions.get(name, 0) >= number for name, number in others.items() if name != "zones")
+
+
+def _read(record: Message) -> Record:
+    topic, partition, offset = record.topic(), record.partition(), record.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    return Record(topic, partition, offset, record.key(), record.value())

@@ -1,0 +1,34 @@
+"""The journal: what each checkpoint applied, in order, up to which clock, written in the checkpoint's transaction.
+
+Replayed by the core it gives the same decisions: records in this order, each at its append time or the clock before
+it, whichever is later; timers due before that first; at a segment's end, where the clock is later than its last
+record, all timers due by then.
+"""
+
+from datetime import UTC, datetime
+
+from schemas.codec import encode
+from schemas.journal import Applied, Checkpoint
+from schemas.topics import JOURNAL
+from schemas.zones import release_name
+from streams.runtime.checkpoint import Output, Segment
+
+
+class CheckpointJournal:
+    """Writes history as `schemas.journal.Checkpoint`, one record a segment, in the partition that it is about."""
+
+    def __init__(self, topic: str = JOURNAL.name) -> None:
+        self._topic = topic
+
+    def __call__(self, partition: int, segment: Segment) -> Output:
+        """The record of one segment."""
+        record = Checkpoint(
+            partition=partition,
+            number=segment.number,
+            applied=[Applied(topic=t, partition=partition, first=f, last=last) for t, f, last in segment.applied],
+            clock=datetime.fromtimestamp(max(segment.clock_ms, 0) / 1000, UTC),
+            manifest=segment.versions.get("manifest", 0),
+            control=segment.versions.get("control", 0),
+            zones=release_name(segment.versions.get("zones", 0)),
+        )
+        return Output(self._topic, str(partition).encode(), encode(record), partition)

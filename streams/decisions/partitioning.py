@@ -1,0 +1,19 @@
+"""The topics that the stream worker stands on, and the partition count that they must share."""
+
+from infra.kafka.broker import Connection, admitted
+from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
+from streams.runtime.topics import shared_count
+
+INPUTS = (PROFILES, OUTCOMES, EVENTS)
+"""In the order in which records of one append time are applied: what is known of a user before what they do."""
+OUTPUTS = (COMMANDS, DECISIONS, JOURNAL, DEAD_LETTERS)
+"""Written to the partition number of what caused them."""
+BESIDE = (RULES, CONTROL)
+CONNECT_S = 30.0
+
+
+def user_partitions(connection: Connection) -> int:
+    """The partition count that inputs and outputs share; raises TopicsMissing where they do not, or where a topic is
+    not there, and Refused where the broker does not let the worker in."""
+    together = [topic.name for topic in (*INPUTS, *OUTPUTS)]
+    return shared_count(admitted(connection, CONNECT_S), together, [topic.name for topic in BESIDE])

@@ -1,0 +1,259 @@
+"""The running rules and switches: reads `rules` and `control` whole, then follows them, and hands over each change.
+
+Numbers rise over a whole topic. What comes with an older one is refused, also where a topic was made anew. A set that
+does not load never replaces the running one, and switches go on to work on that.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from infra.kafka.broker import Connection, Ends, Place
+from schemas.codec import DecodeError, decode
+from schemas.rules import CURRENT, Control, Manifest, SetFile, Text
+from schemas.topics import CONTROL, RULES
+from streams.runtime.ending import end_process
+from triggers.language.diagnostics import InvalidRules, SourceFile
+from triggers.loader import load_rules, pinned_triggers
+from triggers.rules.ruleset import RuleSet
+
+log = structlog.get_logger()
+
+POLL_S = 0.25
+"""How long a poll waits: also the longest time that a stop waits for this thread."""
+LOOK_S = 3.0
+"""Between two looks at where the topics end: a client that gave nothing in between, though there is more, is replaced.
+After a broker's restart confluent-kafka 2.16 was seen to fetch nothing any more, and to say nothing of it."""
+
+
+class OlderNumber(ValueError):
+    """A manifest or switch whose number is not above the last one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A set that loaded, with the switches in force; `control` is the highest number among those ever read."""
+
+    rules: RuleSet
+    manifest: int
+    control: int
+    paused: frozenset[str]
+
+
+@dataclass(slots=True)
+class Shelf:
+    """What has been read so far. Pure: fed with records, asked for what is in force."""
+
+    texts: dict[str, Text] = field(default_factory=dict)
+    controls: dict[str, Control] = field(default_factory=dict)
+    control: int = 0
+    manifest: Manifest | None = None
+    _tried: Manifest | None = None
+    _loaded: tuple[RuleSet, int] | None = None
+
+    def put(self, topic: str, key: str, value: bytes | None) -> None:
+        """Takes in one record; raises DecodeError or OlderNumber, having changed nothing."""
+        if topic == CONTROL.name:
+            self._switch(decode(Control, value))
+        elif key == CURRENT:
+            self._set(decode(Manifest, value))
+        elif value is None:
+            self.texts.pop(key.removeprefix("text/"), None)
+        else:
+            self.texts[key.removeprefix("text/")] = decode(Text, value)
+
+    def _switch(self, control: Control) -> None:
+        if control == self.controls.get(control.scope):
+            return
+        if control.number <= self.control:
+            raise OlderNumber(f"control {control.number} is not above {self.control}; {control.scope} stays as it is")
+        self.controls[control.scope] = control
+        self.control = control.number
+
+    def _set(self, manifest: Manifest) -> None:
+        known = self.manifest
+        if known is not None and manifest != known and manifest.number <= known.number:
+            raise OlderNumber(f"manifest {manifest.number} is not above {known.number}, which stays")
+        self.manifest = manifest
+
+    def missing(self) -> list[str]:
+        """Hashes that the manifest names and the log has not brought yet."""
+        return [] if self.manifest is None else [h for h in self.manifest.texts if h not in self.texts]
+
+    def paused(self) -> frozenset[str]:
+        """The scopes that are switched off."""
+        return frozenset(scope for scope, control in self.controls.items() if control.paused)
+
+    def load(self) -> Published | None:
+        """What is in force, or None before the first set.
+
+        Raises InvalidRules once for a manifest that does not load; asked again, it gives the set before that.
+        """
+        if self.manifest is not None and self.manifest is not self._tried and not self.missing():
+            self._tried = self.manifest
+            self._loaded = self._read(self.manifest), self.manifest.number
+        if self._loaded is None:
+            return None
+        rules, number = self._loaded
+        return Published(rules, number, self.control, self.paused())
+
+    def _read(self, manifest: Manifest) -> RuleSet:
+        named = [(file.text, file) for file in manifest_files(manifest, self.texts)]
+        rules = [SourceFile(file.path, self.texts[digest].body) for digest, file in named if file.kind == "rule"]
+        templates = _templates(named)
+        replaced = sorted(manifest.pinned, key=lambda digest: manifest.pinned[digest])
+        old = [(digest, self.texts[digest]) for digest in replaced if digest in self.texts]
+        pinned = pinned_triggers(_rules(old), _templates(old) | templates)
+        return load_rules(rules, templates, pinned)
+
+
+def manifest_files(manifest: Manifest, texts: Mapping[str, Text]) -> list[SetFile]:
+    """The files that a manifest names; where an older program wrote it, as their texts say."""
+    if manifest.files:
+        return manifest.files
+    since: dict[str, Any] = {"since": manifest.number, "at": manifest.applied_at, "by": manifest.applied_by}
+    known = [(digest, texts[digest]) for digest in manifest.texts if digest in texts]
+    return [SetFile(kind=text.kind, path=text.path, text=digest, **since) for digest, text in known]
+
+
+def _rules(named: Iterable[tuple[str, Text]]) -> list[SourceFile]:
+    return [SourceFile(text.path, text.body) for _, text in named if text.kind == "rule"]
+
+
+def _templates(named: Iterable[tuple[str, Text | SetFile]]) -> dict[str, str]:
+    """Each template's name with the hash of its text; of two with one name the later."""
+    return {PurePosixPath(file.path).stem: digest for digest, file in named if file.kind == "template"}
+
+
+class RuleFeed(threading.Thread):
+    """Follows the two topics in a thread of its own and calls `publish` with each change.
+
+    It waits for a broker that is away. Where it cannot go on it calls `failed`: a worker must not decide for ever by
+    rules and switches that nobody reads any more.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        publish: Callable[[Published], None],
+        failed: Callable[[str], object] = end_process,
+    ) -> None:
+        super().__init__(name="rule-feed", daemon=True)
+        self._connection = connection
+        self._publish = publish
+        self._failed = failed
+        self._stopping = threading.Event()
+        self._shelf = Shelf()
+        self._next = {RULES.name: 0, CONTROL.name: 0}
+        """By topic, the offset after what was read."""
+        self._ends_left = {*self._next}
+        self._changed = False
+        self._waits_for = ""
+
+    def stop(self) -> None:
+        """Ends the thread within a poll."""
+        self._stopping.set()
+        self.join(timeout=10 * POLL_S)
+
+    def run(self) -> None:
+        """Reads both topics from their beginning, then follows them."""
+        try:
+            self._follow()
+        except Exception as error:
+            if not self._stopping.is_set():
+                log.exception("rule_feed_failed")
+                self._failed(f"the rule feed ended ({error}); rules and switches would never change again")
+
+    def _follow(self) -> None:
+        ends = Ends(AdminClient(self._connection.client()))
+        while not self._stopping.is_set():
+            consumer = self._open()
+            try:
+                self._read_on(consumer, ends)
+            finally:
+                consumer.close()
+
+    def _open(self) -> Consumer:
+        """A client that goes on where the one before it was."""
+        settings = self._connection.client(
+            group_id="ebbtide-rule-feed",  # required by the client; nothing is ever committed
+            enable_auto_commit=False,
+            enable_partition_eof=True,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",  # of a topic made anew, everything is read and its numbers are looked at
+            fetch_wait_max_ms=100,
+        )
+        consumer = Consumer({**settings, "error_cb": self._wait})
+        consumer.assign([TopicPartition(topic, 0, at or OFFSET_BEGINNING) for topic, at in self._next.items()])
+        return consumer
+
+    def _read_on(self, consumer: Consumer, ends: Ends) -> None:
+        """Until it is stopped, or the client gives nothing though there is more."""
+        looked_s, behind = time.monotonic(), dict[str, int]()
+        while not self._stopping.is_set():
+            message = consumer.poll(POLL_S)
+            if message is not None:
+                self._take(message)
+            if self._changed and not self._ends_left and (message is None or message.error() is not None):
+                self._hand_over()
+            if time.monotonic() - looked_s > LOOK_S:
+                before, behind = behind, self._behind(ends)
+                if before.items() & behind.items():
+                    log.warning("rule_feed_reopens", topics=sorted(behind))
+                    return
+                looked_s = time.monotonic()
+
+    def _behind(self, ends: Ends) -> dict[str, int]:
+        """The topics that have more than was read, and up to where that was."""
+        found = ends.last_stable(Place(topic, 0) for topic in self._next)
+        return {place.topic: self._next[place.topic] for place, end in found.items() if end > self._next[place.topic]}
+
+    def _take(self, message: Message) -> None:
+        topic, error = message.topic() or "", message.error()
+        if error is None:
+            self._waits_for = ""
+            self._next[topic] = (message.offset() or 0) + 1
+            self._put(message, topic)
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self._waits_for = ""
+            self._next[topic] = message.offset() or 0  # behind control records too
+            self._ends_left.discard(topic)
+        else:
+            self._wait(error)
+
+    def _wait(self, error: KafkaError) -> None:
+        if error.fatal():
+            raise KafkaException(error)
+        if error.str() != self._waits_for:
+            self._waits_for = error.str()
+            log.warning("rule_feed_waits", error=error.str())
+
+    def _put(self, message: Message, topic: str) -> None:
+        key = (message.key() or b"").decode(errors="replace")
+        try:
+            self._shelf.put(topic, key, message.value())
+        except (DecodeError, OlderNumber) as problem:
+            place = f"{topic}[{message.partition()}]@{message.offset()}"
+            log.error("rule_record_ignored", place=place, key=key, problem=str(problem))
+            return
+        self._changed = True
+
+    def _hand_over(self) -> None:
+        self._changed = False
+        try:
+            published = self._shelf.load()
+        except InvalidRules as invalid:
+            first = str(invalid.diagnostics[0])
+            log.error("rules_refused", problems=len(invalid.diagnostics), first=first, running="unchanged")
+            published = self._shelf.load()
+        if missing := self._shelf.missing():
+            log.warning("rules_incomplete", missing=len(missing), first=missing[0], running="unchanged")
+        if published is not None:
+            self._publish(published)

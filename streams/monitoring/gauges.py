@@ -1,0 +1,102 @@
+"""What a worker's partitions look like now: lag, rate, state, timers and clock, measured every two seconds.
+
+Apart from the sample of each partition's state nothing is scanned, and nothing is asked of the hot path.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from mode import Service
+
+from infra.kafka.broker import Place
+from streams.runtime.clock import NEVER
+from streams.runtime.observer import Observer
+
+if TYPE_CHECKING:
+    from streams.faust.runtime import Runtime
+
+INTERVAL_S = 2.0
+SAMPLE = 200
+"""Entries of a partition whose size is looked at: enough to be within some per cent, and quick."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """One partition number. What is not known is None."""
+
+    partition: int
+    lag: int | None
+    """Records of its inputs that are not applied."""
+    rate: float
+    """Records applied a second, since the measurement before."""
+    entries: int
+    """Users, for the trigger core."""
+    state_bytes: int
+    """Of keys and values, estimated from a sample."""
+    timers: int
+    clock_lag_s: float | None
+    """How far its clock is behind the time of day."""
+
+
+class Gauges(Service, Observer):
+    """Measures the partitions of `runtime` and keeps what it found. `timers` tells how many wait, by partition."""
+
+    def __init__(self, runtime: "Runtime", timers: Callable[[], Mapping[int, int]]) -> None:
+        super().__init__()
+        self._runtime = runtime
+        self._timers = timers
+        self._before: dict[int, int] = {}
+        self._measured_s = time.monotonic()
+        self._changed = asyncio.Event()
+        self.now: tuple[Gauge, ...] = ()
+
+    def recovered(self, partitions: Collection[int], took_s: float) -> None:
+        """Measures at once."""
+        del partitions, took_s
+        self._changed.set()
+
+    def dropped(self) -> None:
+        """There is nothing to measure."""
+        self.now = ()
+
+    @Service.task
+    async def _measure(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self.should_stop:
+            numbers = self._runtime.buffer.applied_so_far()
+            places = [Place(topic, number) for topic in self._runtime.settings.inputs for number in numbers]
+            ends = await loop.run_in_executor(None, self._runtime.ends.last_stable, places) if places else {}
+            self.now = self.measure(ends)
+            self._changed.clear()
+            await self.wait(self._changed.wait(), timeout=INTERVAL_S)
+
+    def measure(self, ends: Mapping[Place, int]) -> tuple[Gauge, ...]:
+        """The partitions held now, with lags up to `ends`."""
+        standing = self._runtime.buffer.applied_so_far()
+        applied = {number: records for number, (records, _) in standing.items()}
+        lags, timers = self._runtime.inputs.behind(ends, applied), self._timers()
+        now_s, elapsed_s = time.time(), time.monotonic() - self._measured_s
+        found = []
+        for number, (records, clock_ms) in sorted(standing.items()):
+            entries, state_bytes = self._state(number)
+            rate = max(0, records - self._before.get(number, records)) / elapsed_s
+            clock_lag_s = None if clock_ms == NEVER else max(0.0, now_s - clock_ms / 1000)
+            found.append(
+                Gauge(number, lags.get(number), rate, entries, state_bytes, timers.get(number, 0), clock_lag_s)
+            )
+        self._before, self._measured_s = applied, time.monotonic()
+        return tuple(found)
+
+    def _state(self, number: int) -> tuple[int, int]:
+        entries, size = 0, 0
+        for table in self._runtime.tables():
+            if number in table.local:
+                held = table.local.raw(number)
+                looked_at = [len(k) + len(v) for k, v in islice(held.items(), SAMPLE) if isinstance(v, bytes)]
+                entries += len(held)
+                size += round(len(held) * sum(looked_at) / max(1, len(looked_at)))
+        return entries, size

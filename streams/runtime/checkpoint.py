@@ -1,0 +1,255 @@
+"""What one checkpoint holds: outputs, offsets, clocks and history of every partition that was touched since the last.
+
+Pure: collects what batch steps and ordinary agents did and seals it as one unit. How it is written is commit.py's.
+
+A partition's clock travels in the metadata of its committed offsets, as Kafka Streams keeps its partition time.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import orjson
+from confluent_kafka import TopicPartition
+
+from infra.kafka.broker import Place
+from streams.runtime.clock import NEVER, Run
+
+
+class Output(NamedTuple):
+    """A record to write, serialised. Without a partition, the producer's partitioner chooses it by the key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int | None = None
+    headers: Sequence[tuple[str, bytes]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a partition's committed offsets say beside themselves."""
+
+    clock_ms: int = NEVER
+    number: int = 0
+    """Of its last journal record."""
+    versions: Mapping[str, int] = field(default_factory=dict)
+    """Numbers of what the application applied, such as a rule manifest."""
+
+    def encode(self) -> str:
+        """As offset metadata."""
+        return orjson.dumps({"clock": self.clock_ms, "number": self.number, "versions": dict(self.versions)}).decode()
+
+    @classmethod
+    def decode(cls, metadata: str | None) -> "Mark":
+        """From offset metadata; what another program wrote there is a mark that says nothing."""
+        try:
+            found = orjson.loads(metadata or "")
+            return cls(
+                int(found["clock"]), int(found["number"]), {str(k): int(v) for k, v in found["versions"].items()}
+            )
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+            return cls()
+
+
+class Applied(NamedTuple):
+    """Successive records of one input, first and last offset included."""
+
+    topic: str
+    first: int
+    last: int
+
+
+@dataclass(slots=True)
+class Segment:
+    """A stretch of a partition's history under one set of versions: what was applied, in order, then the clock."""
+
+    number: int
+    applied: list[Applied]
+    clock_ms: int
+    versions: Mapping[str, int]
+    closed: bool = False
+    silent: bool = False
+    """A tick that did nothing. It is written only before something that follows it."""
+
+
+class Journal(Protocol):
+    """Turns history into records."""
+
+    def __call__(self, partition: int, segment: Segment) -> Output: ...
+
+
+@dataclass(slots=True)
+class _Partition:
+    """One partition number: the next offset of each of its inputs, and its history since the last checkpoint."""
+
+    next_offsets: dict[str, int]
+    number: int
+    clock_ms: int
+    versions: Mapping[str, int]
+    segments: list[Segment] = field(default_factory=list)
+    runs: int = 0
+    records: int = 0
+    """How many were applied under this ownership."""
+    uncounted: Counter[str] = field(default_factory=Counter)
+    """Records applied since the last checkpoint, by input."""
+
+    @property
+    def touched(self) -> bool:
+        return any(not segment.silent for segment in self.segments)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One checkpoint, ready to be written as often as it takes."""
+
+    outputs: Sequence[Output]
+    offsets: Sequence[TopicPartition]
+    membership: object
+    applied: Mapping[Place, int] = field(default_factory=dict)
+    """How many records of the merged inputs it covers."""
+    counts: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    """What the application counted in `Buffer.counts`."""
+
+
+class RunMissed(RuntimeError):
+    """A run came out of order: one before it was dropped. Continuing would lose its records."""
+
+
+class NothingOwned(RuntimeError):
+    """A record was sent while no partitions are owned: no transaction would carry it."""
+
+
+class Buffer:
+    """What was done since the last checkpoint, under one ownership of partitions."""
+
+    def __init__(self, journal: Journal | None = None) -> None:
+        self.outputs: list[Output] = []
+        self.counts: Counter[tuple[str, ...]] = Counter()
+        """The application's own, by name and labels: observed with the checkpoint, forgotten where that is lost."""
+        self._journal = journal
+        self._partitions: dict[int, _Partition] = {}
+        self._singles: dict[Place, int] = {}
+        self._moved: set[Place] = set()
+        self._membership: object | None = None
+
+    @property
+    def owned(self) -> bool:
+        """Whether there are partitions to commit for."""
+        return self._membership is not None
+
+    def begin(
+        self,
+        membership: object,
+        partitions: Mapping[int, tuple[Mapping[str, int], Mark]],
+        singles: Mapping[Place, int],
+    ) -> None:
+        """A new ownership: by partition number its inputs' offsets and its mark; the offsets of other partitions."""
+        self.drop()
+        self._membership = membership
+        for partition, (offsets, mark) in partitions.items():
+            self._partitions[partition] = _Partition(dict(offsets), mark.number, mark.clock_ms, mark.versions)
+        self._singles.update(singles)
+
+    def drop(self) -> None:
+        """Forgets everything: the partitions are gone, or what was done here must be undone."""
+        self._membership = None
+        self._partitions.clear()
+        self._singles.clear()
+        self._moved.clear()
+        self.outputs.clear()
+        self.counts.clear()
+
+    def applied(self, run: Run[Any], pieces: Iterable[Applied], fired: bool, versions: Mapping[str, int]) -> None:
+        """Records that `run` has been applied to its end. `fired`: a timer did something; a tick alone touches nothing.
+
+        Raises RunMissed where a run was skipped, KeyError where the partition is not owned.
+        """
+        partition = self._partitions[run.partition]
+        partition.runs += 1
+        if run.number != partition.runs:
+            raise RunMissed(f"partition {run.partition}: run {run.number} came after run {partition.runs - 1}")
+        silent = run.is_tick and not fired
+        segment = self._segment(partition, versions, silent)
+        partition.records += len(run)
+        for taken in run.pieces:
+            partition.uncounted[taken.topic] += len(taken.records)
+        for piece in pieces:
+            partition.next_offsets[piece.topic] = piece.last + 1
+            _extend(segment.applied, piece)
+        segment.clock_ms = partition.clock_ms = run.clock_ms
+        segment.closed = run.is_tick
+
+    def _segment(self, partition: _Partition, versions: Mapping[str, int], silent: bool) -> Segment:
+        last = partition.segments[-1] if partition.segments else None
+        if silent and last is not None and last.silent and last.versions == versions:
+            return last
+        if last is None or last.closed or last.versions != versions:
+            last = Segment(0, [], partition.clock_ms, dict(versions), silent=silent)
+            partition.segments.append(last)
+            partition.versions = last.versions
+        last.silent = last.silent and silent
+        return last
+
+    def acked(self, place: Place, offset: int) -> None:
+        """An ordinary agent has finished with the record at `offset`."""
+        if place in self._singles:
+            self._singles[place] = max(self._singles[place], offset + 1)
+            self._moved.add(place)
+
+    def applied_so_far(self) -> dict[int, tuple[int, int]]:
+        """By partition number: how many records were applied under this ownership, and the clock."""
+        return {number: (p.records, p.clock_ms) for number, p in self._partitions.items()}
+
+    def emit(self, output: Output) -> None:
+        """Adds a record to the open checkpoint; raises NothingOwned where none is open."""
+        if self._membership is None:
+            raise NothingOwned(f"a record for {output.topic} was sent before partitions were assigned, or after a loss")
+        self.outputs.append(output)
+
+    def seal(self, changelog: Sequence[Output], proof: bool = False) -> Sealed | None:
+        """Takes everything out as one checkpoint; None where there is nothing to write, unless that is to be proven
+        by an unchanged offset."""
+        if self._membership is None:
+            return None
+        touched = {number: p for number, p in self._partitions.items() if p.touched}
+        if not (touched or self._moved or self.outputs or changelog or proof):
+            return None
+        outputs = [*changelog, *self.outputs]
+        applied = {Place(topic, n): count for n, p in touched.items() for topic, count in p.uncounted.items()}
+        offsets = [TopicPartition(*place, self._singles[place]) for place in self._moved]
+        for number, partition in touched.items():
+            outputs.extend(self._history(number, partition))
+            mark = Mark(partition.clock_ms, partition.number, partition.versions).encode()
+            offsets += [TopicPartition(topic, number, at, mark) for topic, at in partition.next_offsets.items()]
+        counts = dict(self.counts)
+        self.outputs.clear()
+        self.counts.clear()
+        self._moved.clear()
+        return Sealed(outputs, offsets or self._any_offset(), self._membership, applied, counts)
+
+    def _history(self, number: int, partition: _Partition) -> list[Output]:
+        records = []
+        for segment in partition.segments:
+            partition.number += 1
+            segment.number = partition.number
+            if self._journal is not None:
+                records.append(self._journal(number, segment))
+        partition.segments.clear()
+        partition.uncounted.clear()
+        return records
+
+    def _any_offset(self) -> list[TopicPartition]:
+        """An unchanged offset for what was sent outside of any partition: without one nothing fences it."""
+        for number, partition in self._partitions.items():
+            mark = Mark(partition.clock_ms, partition.number, partition.versions).encode()
+            return [TopicPartition(topic, number, at, mark) for topic, at in partition.next_offsets.items()]
+        return [TopicPartition(*place, at) for place, at in self._singles.items()][:1]
+
+
+def _extend(applied: list[Applied], piece: Applied) -> None:
+    if applied and applied[-1].topic == piece.topic:
+        applied[-1] = applied[-1]._replace(last=piece.last)
+    else:
+        applied.append(piece)

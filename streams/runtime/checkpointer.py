@@ -1,0 +1,167 @@
+"""Takes checkpoints: closes the gate, seals, stages in the event loop, opens it again, commits in a thread meanwhile.
+
+What is done while a transaction is in flight belongs to the next one, which begins after it. It is no more at risk
+than what is sealed: where a transaction is lost, so is all state, and a fatal end loses the process.
+
+Knows neither Faust nor Kafka: a buffer, a committer, tables and a gate.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+import structlog
+
+from streams.runtime.checkpoint import Buffer, Output, Sealed
+from streams.runtime.commit import Committer, Outcome
+from streams.runtime.gate import Gate
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+BEGUN_S = 60.0
+"""How long an event that was begun may keep a checkpoint waiting, before its agent must be taken for stuck."""
+AHEAD_S = 1.0
+"""How long events are begun while a transaction is in flight. A slower one closes the gate, and so bounds memory."""
+LOOK_S = 5.0
+
+
+class State(Protocol):
+    """What a checkpoint needs of a table."""
+
+    def drop(self) -> None: ...
+    def changes(self) -> list[Output]: ...
+
+
+class Checkpointer:
+    """One checkpoint at a time. `fatal` is called where the process must end, `lost` where the partitions are gone."""
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        committer: Committer,
+        states: Callable[[], Iterable[State]],
+        fatal: Callable[[str], object],
+        lost: Callable[[], object],
+        observe: Callable[[Sealed, Outcome, float], object] = lambda *_: None,
+    ) -> None:
+        self.gate = Gate()
+        self._buffer = buffer
+        self._committer = committer
+        self._states = states
+        self._fatal = fatal
+        self._lost = lost
+        self._observe = observe
+        self._ended_s = time.monotonic()
+        self._one = asyncio.Lock()
+        self._last: set[asyncio.Future[None]] = set()
+        self._finishing = False
+        self._thread = ThreadPoolExecutor(1, "commit")
+
+    async def checkpoint(self, proof: bool = False) -> bool:
+        """Commits what was done since the last one; whether there was anything and it is committed.
+
+        With `proof` it commits even where nothing was done: that it can shows that the partitions are still held. Not
+        after `finish`: the partitions are being given up.
+        """
+        async with self._one:
+            try:
+                await self._close()
+                return await self._whole(proof and not self._finishing)
+            finally:
+                self._ended_s = time.monotonic()
+                if not self._finishing:
+                    self.gate.open()
+
+    def since_last_s(self) -> float:
+        """How long ago the last one came to its end, whether or not there was anything to commit."""
+        return time.monotonic() - self._ended_s
+
+    async def finish(self, timeout_s: float, proof: bool = False) -> bool:
+        """Commits everything and leaves the gate closed: nothing is begun any more until `resume`.
+
+        False where it is not committed in time; it is never given up, and whoever needs it done waits in `settled`.
+        """
+        self._finishing = True
+        self.gate.shut()
+        last = asyncio.ensure_future(self._finish(proof))
+        self._last.add(last)
+        last.add_done_callback(self._last.discard)
+        done, _ = await asyncio.wait({last}, timeout=timeout_s)
+        return bool(done)
+
+    async def _finish(self, proof: bool) -> None:
+        async with self._one:
+            await self._close()
+            await self._whole(proof)
+
+    def resume(self) -> None:
+        """Opens the gate after `finish`."""
+        self._finishing = False
+        self.gate.open()
+
+    async def _close(self) -> None:
+        self.gate.shut()
+        try:
+            async with asyncio.timeout(BEGUN_S):
+                await self.gate.quiet()
+        except TimeoutError:
+            self._fatal(f"{self.gate.begun} events were not finished within {BEGUN_S:g} s; an agent is stuck")
+            raise
+
+    async def settled(self) -> None:
+        """Waits until no transaction is in flight and no event is begun."""
+        async with self._one:
+            await self.gate.quiet()
+
+    async def between(self, look: Callable[[], T]) -> T:
+        """What `look` answers while no transaction is in flight: what tables have at rest is then committed."""
+        async with self._one:
+            return look()
+
+    def drop(self) -> None:
+        """Forgets all state and everything uncommitted. Never waits: a commit in flight ends by itself."""
+        self._buffer.drop()
+        for state in self._states():
+            state.drop()
+
+    async def _whole(self, proof: bool) -> bool:
+        """A checkpoint that fails by a defect is the last thing that happens: what it took out is in no other."""
+        try:
+            return await self._commit(proof)
+        except Exception as error:
+            self._fatal(f"a checkpoint could not be written ({error!r}); a later one would go on without it")
+            raise
+
+    async def _commit(self, proof: bool) -> bool:
+        sealed = self._seal(proof)
+        if sealed is None:
+            return False
+        began_s = time.monotonic()
+        staged = self._committer.stage(sealed)
+        loop = asyncio.get_running_loop()
+        commit = loop.run_in_executor(self._thread, self._committer.commit, sealed, staged)
+        if not self._finishing:
+            self.gate.open()
+        done, _ = await asyncio.wait({commit}, timeout=AHEAD_S)
+        while not done:
+            self.gate.shut()
+            done, _ = await asyncio.wait({commit}, timeout=LOOK_S)
+            if not done and self._committer.is_stuck():
+                self._fatal("the client library does not come back from a commit")
+        outcome = commit.result()
+        if outcome is Outcome.FATAL:
+            self._fatal("a checkpoint could not be committed; the state is recovered by the next process")
+        elif outcome is Outcome.LOST:
+            self.drop()
+            self._lost()
+        self._observe(sealed, outcome, time.monotonic() - began_s)
+        return outcome is Outcome.OK
+
+    def _seal(self, proof: bool) -> Sealed | None:
+        """One synchronous section: what it takes is complete, and what comes later is in the next checkpoint."""
+        if not self._buffer.owned:
+            return None
+        return self._buffer.seal([output for state in self._states() for output in state.changes()], proof)

@@ -1,0 +1,161 @@
+"""The records on their way to Faust: the merged inputs by partition number, and other topics record by record.
+
+Between the intake and Faust's fetcher, in the event loop: feeds the partition clocks with what arrived, asks the
+broker where inputs end, and tells the intake which partitions others wait for.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
+from faust.types import TP
+
+from infra.kafka.broker import Ends, Place
+from streams.runtime.checkpoint import Mark
+from streams.runtime.clock import PartitionClock, Question, Run
+from streams.runtime.ending import refuse
+from streams.runtime.intake import Arrival, Intake
+
+QUESTION_S = 0.02
+"""Between two questions: up to this much is added to the latency of a record whose partition has idle inputs."""
+TICK_S = 0.5
+"""Between two ticks of a partition at rest: with the commit, a timer fires within a second."""
+SINGLES = 500
+"""Records of one other topic's partition handed to Faust at a time."""
+
+
+class Inputs:
+    """`topics` are merged by partition number; runs are given to Faust as messages of the first of them."""
+
+    def __init__(self, topics: tuple[str, ...], ends: Ends, intake: Callable[[], Intake], run_records: int) -> None:
+        self._topics = topics
+        self._ends = ends
+        self._intake = intake
+        self._run_records = run_records
+        self._clocks: dict[int, PartitionClock[Message]] = {}
+        self._singles: defaultdict[Place, list[Message]] = defaultdict(list)
+        self._ticked_s: dict[int, float] = {}
+        self._known_ends: dict[Place, int] = {}
+        self._starving: frozenset[Place] = frozenset()
+        self._generation = 0
+        self._pool = ThreadPoolExecutor(1, "ends")
+
+    def begin(self, partitions: Mapping[int, tuple[Mapping[str, int], Mark]]) -> None:
+        """New partitions: by number, where each input begins, and the clock so far."""
+        self.drop()
+        for number, (offsets, mark) in partitions.items():
+            positions = {topic: offsets[topic] for topic in self._topics}
+            self._clocks[number] = PartitionClock(number, positions, mark.clock_ms)
+
+    def drop(self) -> None:
+        """Forgets everything that was not taken."""
+        self._generation += 1
+        self._clocks.clear()
+        self._singles.clear()
+        self._ticked_s.clear()
+        self._known_ends.clear()
+        self._starving = frozenset()
+
+    def known_end(self, place: Place) -> int:
+        """Where the partition ended when last asked; 0 where it never was."""
+        return self._known_ends.get(place, 0)
+
+    def behind(self, ends: Mapping[Place, int], applied: Mapping[int, int]) -> dict[int, int]:
+        """Records not applied, by partition number, of those whose inputs' `ends` are all known; `applied` were."""
+        found = {}
+        for number, clock in self._clocks.items():
+            here = {topic: ends[Place(topic, number)] for topic in self._topics if Place(topic, number) in ends}
+            if len(here) == len(self._topics) and number in applied:
+                found[number] = clock.behind(here, applied[number])
+        return found
+
+    def take(self, active: set[TP]) -> dict[TP, list[Run[Message] | Message]]:
+        """What is ready, of the partitions that Faust has room for."""
+        for arrival in self._intake().take():
+            self._accept(arrival)
+        self._say_who_starves()
+        taken: dict[TP, list[Run[Message] | Message]] = {}
+        for number, clock in self._clocks.items():
+            tp = TP(self._topics[0], number)
+            if tp in active and (run := clock.take(self._run_records)) is not None:
+                taken[tp] = [run]
+        for place, records in self._singles.items():
+            tp = TP(*place)
+            if records and tp in active:
+                taken[tp] = list(islice(records, SINGLES))
+                del records[:SINGLES]
+        return taken
+
+    def _accept(self, arrival: Arrival) -> None:
+        place, records = arrival.place, arrival.records
+        if place.topic not in self._topics:
+            self._singles[place] += records
+            return
+        for record in records[:1] + records[-1:]:
+            if record.timestamp()[0] != TIMESTAMP_LOG_APPEND_TIME:
+                refuse(
+                    f"{place}@{record.offset()} has a time of its publisher's, which cannot order inputs: set "
+                    f"message.timestamp.type=LogAppendTime on {place.topic}, and move the group behind such records"
+                )
+        clock = self._clocks.get(place.partition)
+        if clock is not None:
+            clock.push(place.topic, records, [record.timestamp()[1] for record in records], arrival.position)
+
+    def _say_who_starves(self) -> None:
+        starving = frozenset(
+            Place(topic, number) for number, clock in self._clocks.items() for topic in clock.starving()
+        )
+        if starving != self._starving:
+            self._starving = starving
+            self._intake().starve(starving)
+
+    async def learn_ends(self, should_stop: Callable[[], bool], learnt: asyncio.Event) -> None:
+        """Asks where inputs end whenever the clocks need to know, until `should_stop`; sets `learnt` after each."""
+        loop = asyncio.get_running_loop()
+        while not should_stop():
+            questions = self._questions()
+            if questions:
+                generation = self._generation
+                places = [Place(topic, number) for number, q in questions.items() for topic in q.topics]
+                ends = await loop.run_in_executor(self._pool, self._ends.last_stable, places)
+                if generation == self._generation:
+                    self._answer(questions, ends)
+                    learnt.set()
+            await asyncio.sleep(QUESTION_S)
+
+    def _questions(self) -> dict[int, Question]:
+        now_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
+        questions = {}
+        for number, clock in self._clocks.items():
+            question = clock.question(now_ms)
+            if question is None:
+                continue
+            if question.tick:
+                if now_s - self._ticked_s.get(number, 0.0) < TICK_S:
+                    continue
+                self._ticked_s[number] = now_s
+            questions[number] = question
+        return questions
+
+    def _answer(self, questions: Mapping[int, Question], ends: Mapping[Place, int]) -> None:
+        self._known_ends.update(ends)
+        for number, question in questions.items():
+            here = {topic: ends[Place(topic, number)] for topic in question.topics if Place(topic, number) in ends}
+            self._clocks[number].answer(question, here)
+
+    def close(self) -> None:
+        """Ends the thread that asks."""
+        self._pool.shutdown(wait=False)
+
+
+def by_number(places: Iterable[Place], topics: tuple[str, ...]) -> dict[int, set[str]]:
+    """The merged inputs among `places`, by partition number."""
+    found: defaultdict[int, set[str]] = defaultdict(set)
+    for place in places:
+        if place.topic in topics:
+            found[place.partition].add(place.topic)
+    return dict(found)

@@ -1,0 +1,61 @@
+"""A Kafka of a test's own, for the tests that take it away, fill its disk or ask for its password."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from drivers.real_servers import RealServers
+
+from infra.local.kafka.server import KafkaServer
+from infra.local.layout import Layout
+from infra.local.ports import Ports
+
+DISTANCE = 50
+"""Of its ports from those of the shared test servers."""
+
+
+class OwnBroker(KafkaServer):
+    """The local Kafka with lines added to its configuration, which may be frozen."""
+
+    extra: str = ""
+
+    @property
+    def address(self) -> str:
+        """Where its clients connect."""
+        return f"127.0.0.1:{self.port}"
+
+    def freeze(self) -> None:
+        """It keeps its connections and answers nobody."""
+        status = Path(f"/proc/{self._signal(signal.SIGSTOP)}/status")
+        while "State:\tT" not in status.read_text():
+            time.sleep(0.01)
+
+    def thaw(self) -> None:
+        """It goes on where it was."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, what: signal.Signals) -> int:
+        process = self.process()
+        assert process is not None
+        os.kill(process.pid, what)
+        return process.pid
+
+    def _configure(self, data: Path) -> None:
+        super()._configure(data)
+        with self.settings.open("a") as file:
+            file.write(self.extra)
+
+
+@contextmanager
+def own_broker(servers: RealServers, folder: Path, extra: str = "") -> Iterator[OwnBroker]:
+    """A broker, up, with its data below `folder`; killed at the end, for nobody needs its data any more."""
+    broker = OwnBroker(Layout.of_project().at_home(folder / "broker"), Ports(servers.ports.base + DISTANCE))
+    broker.extra = extra
+    try:
+        broker.start()
+        yield broker
+    finally:
+        broker.kill()

@@ -1,0 +1,160 @@
+"""Numbers of switches and manifests, whoever publishes; and the thread that brings them to a worker."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from drivers.running_senders import free_port, have_topics, wait_until
+from drivers.whole_pipeline import TEMPLATE, THANKS
+from structlog.testing import capture_logs
+
+from cli.operations.control import switch, switches
+from cli.operations.sole_writer import Entry, Overtaken, SoleWriter
+from cli.rules.apply import Folder, apply_folder, current_manifest
+from infra.kafka.broker import Connection
+from schemas.topics import CONTROL, EVENTS, RULES
+from streams.decisions.rulefeed import Published, RuleFeed
+from streams.runtime.checkpoint import Mark
+
+pytestmark = pytest.mark.servers
+
+FOLDER = Folder("test", [THANKS], {"thanks": TEMPLATE})
+
+
+@pytest.fixture
+def kafka(servers, monkeypatch, topic_prefix) -> str:
+    """The topics are there, and no worker has applied anything."""
+    monkeypatch.setenv("EBBTIDE_STREAMS_GROUP", f"{topic_prefix}streams")
+    have_topics(servers.kafka)
+    return servers.kafka
+
+
+def test_those_who_publish_at_once_get_a_number_each(kafka):
+    with ThreadPoolExecutor(6) as pool:
+        resumed = [pool.submit(switch, kafka, "global", paused=False) for _ in range(3)]
+        applied = [pool.submit(apply_folder, kafka, FOLDER) for _ in range(3)]
+        numbers = sorted(done.result().number for done in resumed)
+        manifests = sorted(done.result().number for done in applied)
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    assert manifests == list(range(manifests[0], manifests[0] + 3))
+    assert current_manifest(kafka).number == manifests[-1]
+
+
+def test_a_number_is_above_what_workers_applied_even_where_the_topic_was_lost(kafka, topic_prefix):
+    group = Consumer({"bootstrap.servers": kafka, "group.id": f"{topic_prefix}streams"})
+    mark = Mark(0, 1, {"manifest": 5_000, "control": 7_000}).encode()
+    wait_until(lambda: group.list_topics(EVENTS.name, 10).topics[EVENTS.name].partitions, "events is there")
+    group.commit(offsets=[TopicPartition(EVENTS.name, 0, 0, metadata=mark)], asynchronous=False)
+    group.close()
+    assert switch(kafka, "global", paused=False).number > 7_000
+    assert apply_folder(kafka, FOLDER).number > 5_000
+
+
+def test_a_writer_who_is_overtaken_writes_nothing(kafka):
+    with SoleWriter(kafka, "first-come") as first, SoleWriter(kafka, "first-come"), pytest.raises(Overtaken):
+        first.write([Entry(CONTROL.name, b"global", b"{}")])
+
+
+def test_of_many_writers_at_once_each_writes_or_is_overtaken(kafka):
+    def write(_: int) -> str:
+        try:
+            with SoleWriter(kafka, "first-come") as writer:
+                writer.write([Entry(RULES.name, b"text/none", None)])
+        except Overtaken:
+            return "overtaken"
+        except KafkaException as exception:  # the broker's own failure at such a rush, and no word of who was first
+            if exception.args[0].code() != KafkaError.UNKNOWN:
+                raise
+            return "overtaken"
+        return "written"
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(write, range(60))) - {"overtaken"} == {"written"}
+
+
+def test_a_switch_is_listed_with_its_number_and_who_did_it(kafka):
+    apply_folder(kafka, FOLDER)
+    done = ebbtide(kafka, "pause", "trigger/thanks", "--by", "ada")
+    number = next(each.number for each in switches(kafka) if each.scope == "trigger/thanks")
+    assert done.stdout == (
+        f"trigger/thanks is paused: number {number}, in effect on every running stream worker within 2 s\n"
+    )
+    listed = ebbtide(kafka, "switches").stdout
+    assert any("paused" in line and "trigger/thanks  by ada" in line for line in listed.splitlines())
+    ebbtide(kafka, "resume", "trigger/thanks")
+    assert not next(each for each in switches(kafka) if each.scope == "trigger/thanks").paused
+
+
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        (
+            "trigger/thansk",
+            "ebbtide: no trigger 'thansk' in the rules that are current; did you mean trigger/thanks?\n",
+        ),
+        ("everything", "ebbtide: 'everything' is no scope; write global, trigger/NAME or purpose/NAME\n"),
+    ],
+)
+def test_a_scope_that_names_nothing_is_refused_with_the_nearest_name(kafka, scope, said):
+    apply_folder(kafka, FOLDER)
+    done = ebbtide(kafka, "pause", scope)
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_a_feed_that_cannot_go_on_says_so_to_the_process(kafka):
+    apply_folder(kafka, FOLDER)
+    ended: list[str] = []
+
+    def broken(_: Published) -> None:
+        raise ValueError("a defect")
+
+    feed = RuleFeed(Connection(kafka), broken, ended.append)
+    feed.start()
+    assert wait_until(lambda: ended, "the feed has ended")[0].startswith("the rule feed ended (a defect)")
+    feed.stop()
+
+
+def test_a_feed_waits_for_a_broker_that_is_away():
+    ended: list[str] = []
+    with capture_logs() as said:
+        feed = RuleFeed(Connection(f"127.0.0.1:{free_port()}"), lambda _: None, ended.append)
+        feed.start()
+        wait_until(lambda: any(line["event"] == "rule_feed_waits" for line in said), "it says what it waits for")
+        assert feed.is_alive()
+        feed.stop()
+    assert not ended
+
+
+def test_a_feed_whose_client_fetches_nothing_any_more_takes_another(kafka, monkeypatch):
+    monkeypatch.setattr("streams.decisions.rulefeed.LOOK_S", 0.5)
+    apply_folder(kafka, FOLDER)
+    opened = []
+
+    class Stalling(RuleFeed):
+        def _open(self) -> Consumer:
+            opened.append(super()._open())
+            return opened[-1]
+
+    heard: list[Published] = []
+    feed = Stalling(Connection(kafka), heard.append)
+    feed.start()
+    wait_until(lambda: heard, "the rules are read")
+    opened[0].pause([TopicPartition(topic.name, 0) for topic in (RULES, CONTROL)])
+    ebbtide(kafka, "pause", "trigger/thanks")
+    wait_until(lambda: "trigger/thanks" in heard[-1].paused, "the switch is heard of by another client")
+    assert len(opened) == 2
+    feed.stop()
+    ebbtide(kafka, "resume", "trigger/thanks")
+
+
+def ebbtide(kafka: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        env=os.environ | {"EBBTIDE_KAFKA": kafka},
+        capture_output=True,
+        text=True,
+        check=False,
+    )

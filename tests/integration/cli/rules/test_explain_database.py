@@ -1,0 +1,117 @@
+"""`ebbtide explain` on the hypertable that the recorder writes."""
+
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+import psycopg
+import pytest
+from rich.console import Console
+
+from cli.rules.explain import NothingRecorded, as_json, from_database, show
+from infra.postgres.migrate import migrate
+from schemas.commands import SendCommand
+from schemas.decisions import Decision, GateAnswer
+from schemas.outcomes import Outcome, Reply
+from schemas.vocabulary import DecisionOutcome, Gate, LedgerState, OutcomeKind, Reason
+from senders.queue.ledger import Admission, admit
+from senders.recorder import Recorder
+
+pytestmark = pytest.mark.servers
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+
+
+def decision(number: int, trigger: str = "cart", user_id: str = "u1") -> Decision:
+    return Decision(
+        id=f"{number:032x}",
+        trigger=trigger,
+        rule_hash="r",
+        user_id=user_id,
+        occurrence="o",
+        step="s",
+        outcome=DecisionOutcome.DROP,
+        reason=Reason.MODE,
+        gates=[GateAnswer(gate=Gate.MODE, passed=False, observed="off")],
+        event_ids=["e1"],
+        inputs={"zone": "UTC", "due": NOW.isoformat()},
+        decided_at=NOW + timedelta(minutes=number),
+    )
+
+
+def test_the_last_decisions_come_back_as_they_were_recorded_oldest_first(database_url: str) -> None:
+    migrate(database_url)
+    decisions = [decision(1), decision(2), decision(3, "other"), decision(4), decision(5, user_id="u2")]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        Recorder.write(object.__new__(Recorder), connection, decisions)
+    found = from_database(database_url, "u1", "cart", 2)
+    assert [each.decision for each in found] == [decisions[1], decisions[3]]
+    assert [each.differs for each in found] == [[], []]
+    assert [each.decision for each in from_database(database_url, "u1", None, 9)] == decisions[:4]
+    assert from_database(database_url, "nobody", None, 9) == []
+
+
+def test_a_database_without_tables_says_what_to_do(database_url: str) -> None:
+    with pytest.raises(NothingRecorded, match="ebbtide migrate"):
+        from_database(database_url, "u1", None, 5)
+
+
+def ident(number: int) -> str:
+    return f"{number:032x}"
+
+
+def sent(number: int, trigger: str = "cart") -> Decision:
+    made = decision(number, trigger).model_dump() | {"outcome": DecisionOutcome.SEND, "reason": None}
+    return Decision.model_validate(made | {"command_id": ident(number)})
+
+
+def command(number: int) -> SendCommand:
+    return SendCommand(
+        **{"id": ident(number), "trigger": "cart", "rule_hash": "r", "occurrence": "o", "step": "s", "user_id": "u1"},
+        **{"channel": "email", "template": "t", "template_hash": "h", "purpose": "marketing", "decided_at": NOW},
+        expires_at=NOW + timedelta(days=1),
+    )
+
+
+def test_a_send_is_told_with_what_delivery_answered_and_what_followed(database_url: str) -> None:
+    migrate(database_url)
+    reply = Reply(code=250, text="ok")
+    outcomes = [
+        Outcome(id="o1", command_id=ident(2), user_id="u1", kind=OutcomeKind.ACCEPTED, time=NOW, reply=reply),
+        Outcome(id="o2", command_id=ident(2), user_id="u1", kind=OutcomeKind.OPENED, time=NOW + timedelta(hours=1)),
+    ]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        admit(connection, [Admission(0, command(number)) for number in (1, 2)], NOW)
+        withheld = "UPDATE ledger SET state = 'suppressed', reason = 'no_recipient' WHERE command_id = %s"
+        connection.execute(withheld, (ident(1),))
+        taken = "UPDATE ledger SET state = 'accepted', reply = '{\"code\": 250}' WHERE command_id = %s"
+        connection.execute(taken, (ident(2),))
+        Recorder.write(object.__new__(Recorder), connection, [sent(1), sent(2), sent(3), *outcomes])
+    first, second, third = from_database(database_url, "u1", None, 9)
+    out = StringIO()
+    show(Console(file=out, width=200), [first, second, third])
+    told = out.getvalue()
+    assert "cart, s: not sent, delivery withheld it: no address is known of the user" in told
+    assert "cart, s: sent\n" in told
+    assert "opened" in told
+    assert "cart, s: to be sent, not taken by delivery" in told
+    assert first.delivery is not None
+    assert first.delivery.state is LedgerState.SUPPRESSED
+    [first_json, *_] = as_json([first])
+    assert first_json["delivery"]["reason"] == "no_recipient"
+
+
+def test_a_full_cap_is_told_with_the_sends_that_it_counted(database_url: str) -> None:
+    migrate(database_url)
+    full = decision(9).model_copy(update={"inputs": {"zone": "UTC", "counted": [ident(1), ident(2), "gone"]}})
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        Recorder.write(object.__new__(Recorder), connection, [sent(1), sent(2, "win-back"), full])
+    [found] = from_database(database_url, "u1", None, 1)
+    out = StringIO()
+    show(Console(file=out, width=200), [found])
+    lines = [line.split("counted")[1].strip() for line in out.getvalue().splitlines() if "counted" in line]
+    assert lines == [
+        "2026-11-22 03:01:00 UTC  cart, s",
+        "2026-11-22 03:02:00 UTC  win-back, s",
+        "command gone",
+    ]
+    assert [each["command_id"] for each in as_json([found])[0]["counted"]] == [ident(1), ident(2), "gone"]

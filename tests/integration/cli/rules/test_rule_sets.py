@@ -1,0 +1,260 @@
+"""`ebbtide apply`, `plan` and `rules` as a person and a program meet them, on a real Kafka."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from drivers.running_senders import wait_until
+from drivers.whole_pipeline import new_topics
+
+from cli.rules.apply import Superseded, current_manifest, plan_folder, publish, read_folder
+from cli.rules.rule_log import read_rules
+from infra.kafka.broker import Connection
+from streams.decisions.rulefeed import Published, RuleFeed
+
+pytestmark = pytest.mark.servers
+
+TEMPLATE = "---\nsubject: s\n---\n<p>x</p>\n--- text ---\nx\n"
+SCORE = "score: keen\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
+
+
+def rule(name: str, more: str = "", send: str = "hello") -> str:
+    return f"trigger: {name}\nowner: crm\npurpose: marketing\non: ping\nsend: {send}\n{more}"
+
+
+@pytest.fixture(scope="module")
+def own_sets(servers) -> Iterator[str]:
+    """A Kafka on which no set is left for other tests in the end."""
+    yield servers.kafka
+    new_topics(servers.kafka)
+
+
+@pytest.fixture
+def kafka(own_sets, monkeypatch, topic_prefix) -> str:
+    """Topics without any rule, and no worker that applied anything."""
+    monkeypatch.setenv("EBBTIDE_STREAMS_GROUP", f"{topic_prefix}streams")
+    new_topics(own_sets)
+    return own_sets
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    return write(tmp_path / "mine", hello=(rule("a"), rule("b")))
+
+
+def write(folder: Path, **templates: tuple[str, ...]) -> Path:
+    """A folder with templates, and a file for each rule."""
+    for old in folder.rglob("*.*"):
+        old.unlink()
+    for name, rules in templates.items():
+        (folder / "templates").mkdir(parents=True, exist_ok=True)
+        (folder / "templates" / f"{name}.liquid").write_text(TEMPLATE)
+        for number, text in enumerate(rules):
+            (folder / f"{name}{number}.yaml").write_text(text)
+    return folder
+
+
+def ebbtide(kafka: str, *arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *map(str, arguments)],
+        env=os.environ | {"EBBTIDE_KAFKA": kafka, "LOGNAME": "ada", "TERM": "dumb"},
+        stdin=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def as_json(kafka: str, *arguments: object) -> object:
+    done = ebbtide(kafka, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def loaded(kafka: str) -> list[str]:
+    """The triggers that a worker runs."""
+    heard: list[Published] = []
+    feed = RuleFeed(Connection(kafka), heard.append)
+    feed.start()
+    try:
+        wait_until(lambda: heard, "the rules are read")
+        return sorted(heard[-1].rules.triggers)
+    finally:
+        feed.stop()
+
+
+def said(person: int, until: str) -> str:
+    """What a terminal showed up to these words, or to the end of who writes there."""
+    shown = b""
+    while until.encode() not in shown:
+        try:
+            shown += os.read(person, 4096)
+        except OSError:  # nobody has the other end any more
+            break
+    return shown.decode()
+
+
+def test_apply_shows_what_it_adds_and_a_second_time_it_does_nothing(kafka: str, mine: Path) -> None:
+    done = ebbtide(kafka, "apply", mine)
+    assert done.returncode == 0, done.stderr
+    assert "  + trigger  a" in done.stdout
+    assert "  + template hello" in done.stdout
+    assert "3 added\nmanifest 1 is current: 3 files\n" in done.stdout
+    again = ebbtide(kafka, "apply", mine)
+    assert "nothing to do: manifest 1 has all of it as it is\n" in again.stdout
+    assert (again.returncode, current_manifest(kafka).number) == (0, 1)
+    assert loaded(kafka) == ["a", "b"]
+
+
+def test_a_removal_is_refused_where_nobody_can_be_asked_and_done_with_yes(kafka: str, mine: Path) -> None:
+    ebbtide(kafka, "apply", mine)
+    (mine / "hello1.yaml").unlink()
+    done = ebbtide(kafka, "apply", mine)
+    assert done.returncode == 2
+    assert "  - trigger  b" in done.stdout
+    assert "ends its running occurrences: `withdrawn`" in done.stdout
+    assert done.stderr == (
+        f"ebbtide: this removes trigger b, and nobody is there to ask; if that is meant: ebbtide apply {mine} --yes\n"
+    )
+    assert current_manifest(kafka).number == 1
+    done = ebbtide(kafka, "apply", mine, "--yes")
+    assert (done.returncode, loaded(kafka)) == (0, ["a"])
+    assert "manifest 2 is current: 2 files; `ebbtide rules rollback 1` goes back\n" in done.stdout
+
+
+@pytest.mark.parametrize(("answer", "status", "number"), [("y", 0, 2), ("n", 1, 1)])
+def test_a_person_is_asked(kafka: str, mine: Path, answer: str, status: int, number: int) -> None:
+    ebbtide(kafka, "apply", mine)
+    (mine / "hello1.yaml").unlink()
+    person, terminal = pty.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "apply", str(mine)],
+        env=os.environ | {"EBBTIDE_KAFKA": kafka, "TERM": "dumb"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    )
+    os.close(terminal)  # only the command has it now, so that reading ends when the command does
+    shown = said(person, "Remove trigger b?")
+    os.write(person, f"{answer}\n".encode())
+    said(person, "at the end")
+    os.close(person)
+    assert running.wait(30) == status, shown
+    assert current_manifest(kafka).number == number
+
+
+def test_a_folder_without_a_rule_is_refused_unless_that_is_meant(kafka: str, mine: Path) -> None:
+    ebbtide(kafka, "apply", mine)
+    write(mine, hello=("# all rules are in the other branch\n",))
+    for more in ((), ("--yes",)):
+        done = ebbtide(kafka, "apply", mine, *more)
+        assert done.returncode == 2
+        assert "would remove all 2 rules and templates of the set default. --allow-empty does that" in done.stderr
+    assert loaded(kafka) == ["a", "b"]
+    assert ebbtide(kafka, "apply", mine, "--allow-empty").returncode == 2
+    assert ebbtide(kafka, "apply", mine, "--allow-empty", "--yes").returncode == 0
+    assert as_json(kafka, "rules")["rules"] == [
+        {**as_json(kafka, "rules")["rules"][0], "kind": "template", "name": "hello"}
+    ]
+
+
+def test_plan_and_dry_run_publish_nothing(kafka: str, mine: Path) -> None:
+    for command in (("plan",), ("apply", "--dry-run")):
+        done = ebbtide(kafka, *command, mine)
+        assert (done.returncode, "3 added" in done.stdout) == (0, True)
+    found = as_json(kafka, "plan", mine)
+    assert {each["name"] for each in found["changes"]} == {"a", "b", "hello"}
+    assert (found["current"], found["published"], found["removes"]) == (None, None, False)
+    assert current_manifest(kafka) is None
+
+
+def test_one_team_s_apply_never_touches_another_s_rules(kafka: str, mine: Path, tmp_path: Path) -> None:
+    news = write(tmp_path / "news", news=(rule("n", send="news"), SCORE))
+    assert ebbtide(kafka, "apply", mine, "--set", "shop").returncode == 0
+    done = ebbtide(kafka, "apply", news, "--set", "news")
+    assert done.returncode == 0, done.stdout
+    assert "removed" not in done.stdout
+    assert loaded(kafka) == ["a", "b", "n"]
+    write(mine, hello=(rule("a", "when: score.keen > 1\n"), rule("n")))
+    done = ebbtide(kafka, "apply", mine, "--set", "shop", "--yes")
+    assert (done.returncode, "there is another trigger `n`, at set news: " in done.stdout) == (1, True)
+    write(mine, hello=(rule("a", "when: score.keen > 1\n"),))
+    assert ebbtide(kafka, "apply", mine, "--set", "shop", "--yes").returncode == 0
+    write(news, news=(rule("n", send="news"),))
+    done = ebbtide(kafka, "apply", news, "--set", "news", "--yes")
+    assert done.returncode == 1
+    assert f"set shop: {mine}/hello0.yaml:6:7: problem: unknown-score there is no score `keen`" in done.stdout
+    assert "other sets do not load with this one; nothing was published" in done.stdout
+    assert loaded(kafka) == ["a", "n"]
+
+
+def test_rules_lists_what_is_current_with_owner_mode_and_who_applied_it_when(kafka: str, mine: Path) -> None:
+    ebbtide(kafka, "apply", mine, "--set", "shop", "--by", "bob")
+    write(mine, hello=(rule("a"), rule("b", "mode: shadow\n")))
+    ebbtide(kafka, "apply", mine, "--set", "shop")
+    out = ebbtide(kafka, "rules").stdout.splitlines()
+    assert [line.split() for line in (out[0], out[2])] == [
+        ["set", "kind", "name", "owner", "mode", "since", "at", "by"],
+        ["shop", "trigger", "b", "crm", "shadow", "2", *out[2].split()[6:8], "ada"],
+    ]
+    assert out[-1] == "manifest 2 is current"
+    rules = {each["name"]: each for each in as_json(kafka, "rules", "--set", "shop")["rules"]}
+    assert (rules["a"]["since"], rules["a"]["by"], rules["b"]["since"], rules["b"]["by"]) == (1, "bob", 2, "ada")
+    assert ebbtide(kafka, "rules", "--set", "shp").stderr == "ebbtide: there is no set 'shp'; did you mean `shop`?\n"
+
+
+def test_a_paused_rule_is_listed_as_paused(kafka: str, mine: Path) -> None:
+    ebbtide(kafka, "apply", mine)
+    ebbtide(kafka, "pause", "trigger/a")
+    listed = {each["name"]: each["paused"] for each in as_json(kafka, "rules")["rules"]}
+    assert listed == {"a": ["trigger/a"], "b": [], "hello": []}
+    assert "live, paused trigger/a" in ebbtide(kafka, "rules").stdout
+    ebbtide(kafka, "pause", "purpose/marketing")
+    assert "live, paused trigger/a and purpose/marketing" in ebbtide(kafka, "rules").stdout
+
+
+def test_history_says_what_each_manifest_changed_and_rollback_goes_back(kafka: str, mine: Path) -> None:
+    ebbtide(kafka, "apply", mine, "--by", "bob")
+    (mine / "hello1.yaml").unlink()
+    ebbtide(kafka, "apply", mine, "--yes")
+    refused = ebbtide(kafka, "rules", "rollback", 9)
+    assert (refused.returncode, "there is no manifest 9 to be read; there are: 1, 2" in refused.stderr) == (2, True)
+    done = ebbtide(kafka, "rules", "rollback", 1, "--by", "eve")
+    assert (done.returncode, "  + trigger  b" in done.stdout) == (0, True)
+    assert loaded(kafka) == ["a", "b"]
+    lines = ebbtide(kafka, "rules", "history").stdout.splitlines()
+    assert [line.split()[3:] for line in lines[1:4]] == [
+        ["bob", "the", "first", "to", "be", "read"],
+        ["ada", "1", "removed"],
+        ["eve", "1", "added;", "back", "to", "manifest", "1"],
+    ]
+    listed = as_json(kafka, "rules", "history", "-n", 1)
+    assert [(each["manifest"], each["by"], each["restores"]) for each in listed] == [(3, "eve", 1)]
+    back = ebbtide(kafka, "rules", "rollback", 2)
+    assert (back.returncode, "this removes trigger b" in back.stderr) == (2, True)
+
+
+def test_show_prints_the_current_text(kafka: str, mine: Path) -> None:
+    ebbtide(kafka, "apply", mine)
+    done = ebbtide(kafka, "rules", "show", "a")
+    assert done.stdout.endswith(f"since manifest 1\n{rule('a')}")
+    assert ebbtide(kafka, "rules", "show", "template/hello").stdout.endswith(TEMPLATE)
+    wrong = ebbtide(kafka, "rules", "show", "helo")
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "ebbtide: nothing that is current is named 'helo'; did you mean `hello`?\n",
+    )
+
+
+def test_a_plan_is_refused_once_somebody_else_published(kafka: str, mine: Path) -> None:
+    folder = read_folder(mine)
+    number = read_rules(kafka).number
+    publish(kafka, lambda log: plan_folder(log, folder), "ada")
+    with pytest.raises(Superseded, match="manifest 1 was published by ada in between"):
+        publish(kafka, lambda log: plan_folder(log, folder), "bob", number)
+    assert current_manifest(kafka).number == 1

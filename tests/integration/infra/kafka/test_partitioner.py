@@ -1,0 +1,23 @@
+"""Every writer puts a key into the same partition: confluent-kafka on a real broker, as Faust and as Java do."""
+
+import random
+
+import pytest
+from drivers.whole_pipeline import PARTITIONS, new_topics
+
+from infra.kafka.client import Publisher, read_all
+from schemas.codec import partition_for
+
+pytestmark = pytest.mark.servers
+
+
+def test_a_thousand_keys_published_by_confluent_kafka_fall_where_murmur2_puts_them(servers):
+    """`test_a_thousand_keys_fall_where_faust_puts_them` holds the same function against Faust's partitioner."""
+    new_topics(servers.kafka)
+    rng = random.Random(7)
+    keys = {rng.randbytes(rng.randint(1, 40)) for _ in range(1000)}
+    with Publisher(servers.kafka) as publisher:
+        for key in keys:
+            publisher.send("events", key, b"{}")
+    landed = {message.key(): message.partition() for message in read_all(servers.kafka, "events")}
+    assert landed == {key: partition_for(key, PARTITIONS) for key in keys}

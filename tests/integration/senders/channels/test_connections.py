@@ -1,0 +1,334 @@
+"""What a connection does wrong is not charged to the mail: session limits, broken TLS, servers that know no EHLO."""
+
+import asyncio
+import os
+import ssl
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from structlog.testing import capture_logs
+
+from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
+from senders.channels.carrier import TRIES, Carrier
+from senders.channels.smtp import Relay, Unreachable
+from senders.channels.starttls import TRY_AGAIN_S, StarttlsMemory
+from senders.content.dkim import generate_key
+from senders.settings import SenderSettings
+
+MAIL = b"Subject: hello\r\n\r\nhello\r\n"
+
+
+@dataclass
+class Receiver:
+    """A mail server that keeps count; `answers` overrides replies by verb, and a reply of None hangs up."""
+
+    answers: dict[str, Callable[["Talk"], bytes | None]] = field(default_factory=dict)
+    tls: ssl.SSLContext | None = None
+    after_mail: Callable[["Talk"], bytes | None] | None = None
+    """What comes unasked after the final reply; None hangs up."""
+    port: int = 0
+    connections: int = 0
+    mails: int = 0
+    secured_mails: int = 0
+    verbs: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Talk:
+    """One connection: how many mails it took, and whether it is encrypted."""
+
+    receiver: Receiver
+    mails: int = 0
+    secured: bool = False
+
+
+DEFAULTS = {
+    "HELO": b"250 test",
+    "MAIL": b"250 ok",
+    "RCPT": b"250 ok",
+    "RSET": b"250 ok",
+    "DATA": b"354 go",
+    "QUIT": b"221 bye",
+    "STARTTLS": b"220 go",
+}
+
+
+async def converse(receiver: Receiver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    receiver.connections += 1
+    talk = Talk(receiver)
+    greeting = receiver.answers.get("CONNECT", lambda _: b"220 test ESMTP")(talk)
+    writer.write((greeting or b"") + b"\r\n")
+    while greeting is not None and greeting.startswith(b"220") and (line := await reader.readline()):
+        verb = line.split()[0].decode().upper()
+        receiver.verbs.append(verb)
+        reply = answer(receiver, talk, verb)
+        if reply is None:
+            break
+        writer.write(reply + b"\r\n")
+        if reply.startswith((b"421", b"221")):
+            break
+        if verb == "STARTTLS" and reply.startswith(b"220"):
+            if receiver.tls is None:
+                break
+            await writer.start_tls(receiver.tls)
+            talk.secured = True
+        if reply.startswith(b"354"):
+            await reader.readuntil(b"\r\n.\r\n")
+            talk.mails += 1
+            receiver.mails += 1
+            receiver.secured_mails += talk.secured
+            writer.write(b"250 taken\r\n")
+            if receiver.after_mail is not None:
+                unasked = receiver.after_mail(talk)
+                if unasked is None or unasked:
+                    writer.write((unasked or b"") + (b"\r\n" if unasked else b""))
+                    break
+    writer.close()
+
+
+def answer(receiver: Receiver, talk: Talk, verb: str) -> bytes | None:
+    if verb in receiver.answers:
+        return receiver.answers[verb](talk)
+    if verb == "EHLO":
+        offers_tls = ("STARTTLS" in receiver.answers or receiver.tls is not None) and not talk.secured
+        return b"250-test\r\n250-STARTTLS\r\n250 8BITMIME" if offers_tls else b"250 test"
+    return DEFAULTS.get(verb, b"500 what?")
+
+
+@asynccontextmanager
+async def running(receiver: Receiver) -> AsyncIterator[Receiver]:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await converse(receiver, reader, writer)
+        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
+            writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        receiver.port = server.sockets[0].getsockname()[1]
+        yield receiver
+
+
+def relay(receiver: Receiver, **changes: Any) -> Relay:
+    fields: dict[str, Any] = {"suppression_key": "a secret of the tests alone", "smtp_port": receiver.port}
+    return Relay.of(SenderSettings(**(fields | {"smtp_timeout_s": 5.0} | changes)))
+
+
+async def send_all(relay: Relay, count: int, to: str = "ann@example.net") -> list[Any]:
+    carrier = Carrier(relay)
+    try:
+        return [await carrier.send("hello@harbour.example", to, MAIL) for _ in range(count)]
+    finally:
+        await carrier.close()
+
+
+def after(limit: int, reply: bytes | None) -> Callable[[Talk], bytes | None]:
+    """The reply once the connection has taken `limit` mails; before that, what a good server says."""
+    return lambda talk: reply if talk.mails >= limit else b"250 ok"
+
+
+# session limits ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"answers": {"MAIL": after(2, b"421 4.7.0 too many messages in this session")}},
+        {"answers": {"RCPT": after(2, b"421 4.7.0 too many recipients in this session")}},
+        {"answers": {"DATA": lambda talk: b"421 4.7.0 enough" if talk.mails >= 2 else b"354 go"}},
+        {"answers": {"MAIL": after(2, None)}},
+        {"answers": {"RCPT": after(2, None)}},
+        {"answers": {"DATA": lambda talk: None if talk.mails >= 2 else b"354 go"}},
+        {"after_mail": lambda talk: b"421 4.7.0 limit reached" if talk.mails >= 2 else b""},
+        {"after_mail": lambda talk: None if talk.mails >= 2 else b""},
+    ],
+)
+async def test_a_limit_of_mails_a_session_costs_no_mail_its_turn(limits: dict[str, Any]) -> None:
+    async with running(Receiver(**limits)) as receiver:
+        verdicts = await send_all(relay(receiver), 7)
+    assert [verdict.state for verdict in verdicts] == [LedgerState.ACCEPTED] * 7
+    assert receiver.mails == 7
+    assert receiver.connections == 4
+
+
+async def test_a_session_that_falls_silent_is_replaced() -> None:
+    silent = asyncio.Event()
+
+    async def fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not silent.is_set():
+            silent.set()
+            writer.write(b"220 test\r\n")
+            await reader.readline()
+            writer.write(b"250 test\r\n")
+            await reader.read()
+        else:
+            await converse(receiver, reader, writer)
+
+    receiver = Receiver()
+    async with await asyncio.start_server(fall_silent, "127.0.0.1", 0) as server:
+        receiver.port = server.sockets[0].getsockname()[1]
+        [verdict] = await send_all(relay(receiver, smtp_timeout_s=0.3), 1)
+    assert verdict.state is LedgerState.ACCEPTED
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"), [(b"421 4.7.0 not this one", ReplyClass.POLICY), (None, DeliveryReason.DISCONNECTED)]
+)
+async def test_a_mail_at_which_the_server_always_hangs_up_is_deferred_after_a_few_connections(
+    reply: bytes | None, reason: DeliveryReason | ReplyClass
+) -> None:
+    async with running(Receiver(answers={"RCPT": lambda _: reply})) as receiver:
+        [verdict] = await send_all(relay(receiver), 1)
+    assert (verdict.state, verdict.reason) == (LedgerState.DEFERRED, reason)
+    assert (verdict.reply is None) is (reply is None)
+    assert receiver.connections == TRIES
+
+
+async def test_a_server_that_then_takes_no_other_connection_is_unreachable_and_took_nothing() -> None:
+    def greet(talk: Talk) -> bytes:
+        return b"220 test" if talk.receiver.connections == 1 else b"421 4.3.2 too busy"
+
+    answers = {"CONNECT": greet, "MAIL": lambda _: b"421 4.3.2 shutting down"}
+    async with running(Receiver(answers=answers)) as receiver:
+        with pytest.raises(Unreachable, match="too busy"):
+            await send_all(relay(receiver), 1)
+    assert receiver.connections == 2
+
+
+# TLS where it is offered ---------------------------------------------------------------------------------------------
+
+
+def server_context(directory: Path) -> ssl.SSLContext:
+    """TLS with a certificate that nobody has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.test")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    signed = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    pem = directory / "server.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem.write_bytes(secret + signed.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context
+
+
+async def test_tls_that_works_is_used_and_ehlo_is_said_again_in_it(tmp_path: Path) -> None:
+    async with running(Receiver(tls=server_context(tmp_path))) as receiver:
+        [verdict] = await send_all(relay(receiver), 1)
+    assert verdict.state is LedgerState.ACCEPTED
+    assert receiver.secured_mails == 1
+    assert receiver.verbs[:4] == ["EHLO", "STARTTLS", "EHLO", "MAIL"]
+
+
+def old_tls(directory: Path) -> ssl.SSLContext:
+    """A server that has no cipher in common with us."""
+    context = server_context(directory)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("AES128-SHA:@SECLEVEL=0")
+    return context
+
+
+BROKEN: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "refused for now": lambda _: {"answers": {"STARTTLS": lambda _: b"454 4.7.0 TLS not available"}},
+    "refused": lambda _: {"answers": {"STARTTLS": lambda _: b"502 5.5.1 not implemented"}},
+    "closed at the command": lambda _: {"answers": {"STARTTLS": lambda _: None}},
+    "closed at the handshake": lambda _: {"answers": {"STARTTLS": lambda _: b"220 go"}},
+    "no common cipher": lambda path: {"tls": old_tls(path)},
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_offered_tls_that_fails_is_left_out_and_that_is_said_once(name: str, tmp_path: Path) -> None:
+    async with running(Receiver(**BROKEN[name](tmp_path))) as receiver:
+        with capture_logs() as logs:
+            server = relay(receiver)
+            first = await send_all(server, 1)
+            tried = receiver.connections
+            again = await send_all(server, 1)
+    assert [verdict.state for verdict in first + again] == [LedgerState.ACCEPTED] * 2
+    assert (tried, receiver.connections) == (2, 3)
+    assert [line["event"] for line in logs] == ["starttls_failed"]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_required_tls_that_fails_never_falls_back(name: str, tmp_path: Path) -> None:
+    async with running(Receiver(**BROKEN[name](tmp_path))) as receiver:
+        with pytest.raises(Unreachable):
+            await send_all(relay(receiver, smtp_tls="required"), 1)
+    assert "MAIL" not in receiver.verbs
+
+
+async def test_required_tls_refuses_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
+    async with running(Receiver(tls=server_context(tmp_path))) as receiver:
+        with pytest.raises(Unreachable, match=r"(?i)certificate"):
+            await send_all(relay(receiver, smtp_tls="required"), 1)
+    assert "MAIL" not in receiver.verbs
+
+
+def test_starttls_is_tried_again_after_a_while_and_its_return_is_said() -> None:
+    now = 0.0
+    memory = StarttlsMemory(lambda: now)
+    with capture_logs() as logs:
+        assert not memory.fails_at("192.0.2.1")
+        memory.failed("192.0.2.1", ConnectionError("454"))
+        assert memory.fails_at("192.0.2.1")
+        assert not memory.fails_at("192.0.2.2")
+        now = TRY_AGAIN_S
+        assert not memory.fails_at("192.0.2.1")
+        memory.failed("192.0.2.1", ConnectionError("454"))
+        memory.worked("192.0.2.1")
+        memory.worked("192.0.2.1")
+    assert [line["event"] for line in logs] == ["starttls_failed", "starttls_works"]
+
+
+# servers without EHLO ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [500, 502, 504])
+async def test_a_server_that_knows_no_ehlo_is_greeted_with_helo(code: int) -> None:
+    async with running(Receiver(answers={"EHLO": lambda _: b"%d what?" % code})) as receiver:
+        [verdict] = await send_all(relay(receiver), 1)
+    assert verdict.state is LedgerState.ACCEPTED
+    assert receiver.verbs[:3] == ["EHLO", "HELO", "MAIL"]
+
+
+async def test_required_tls_takes_no_server_that_knows_no_ehlo() -> None:
+    async with running(Receiver(answers={"EHLO": lambda _: b"502 what?"})) as receiver:
+        with pytest.raises(Unreachable, match="STARTTLS"):
+            await send_all(relay(receiver, smtp_tls="required"), 1)
+
+
+async def test_a_server_that_refuses_every_greeting_is_unreachable() -> None:
+    no = {verb: lambda _: b"554 5.7.1 no service for you" for verb in ("EHLO", "HELO")}
+    async with running(Receiver(answers=no)) as receiver:
+        with pytest.raises(Unreachable, match="554"):
+            await send_all(relay(receiver), 1)
+
+
+async def test_send_test_goes_without_tls_that_fails_and_says_so_beside_the_verdict(tmp_path: Path) -> None:
+    template = tmp_path / "hello.liquid"
+    generate_key(tmp_path / "dkim.pem")
+    template.write_text('---\nsubject: "Hello"\n---\n<p>x</p>\n--- text ---\nx\n')
+    async with running(Receiver(answers={"STARTTLS": lambda _: b"454 4.7.0 TLS not available"})) as receiver:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli.main", "send-test", str(template), "--to", "ann@shop.example"),
+            env=os.environ | {"EBBTIDE_SMTP_PORT": str(receiver.port), "EBBTIDE_DKIM_KEY": str(tmp_path / "dkim.pem")},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+    assert process.returncode == 0, err
+    assert out.decode().splitlines() == [f"accepted by 127.0.0.1:{receiver.port}: 250 taken"]
+    assert b"starttls_failed" in err

@@ -1,0 +1,181 @@
+"""Any exception at any call that handles one record or one mail is that one's outcome, and all others get through.
+
+The calls are not listed here: `injection` finds them in the code, and a first process says which of them have a record
+or a mail in scope. Then each of them raises for items of its own, all in one second process.
+"""
+
+import json
+import random
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers.injection import EXCEPTIONS, OF_A_SERVER, command_of, user_of
+from drivers.real_servers import RealServers
+from drivers.running_senders import Harbour, Tail, a_command, harbour, have_topics, wait_until
+
+from infra.postgres.migrate import migrate
+from schemas.codec import decode
+from schemas.deadletters import DeadLetter
+from schemas.decisions import Decision
+from schemas.outcomes import Outcome
+from schemas.profiles import Consent, Profile
+from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES
+from schemas.vocabulary import DecisionOutcome, LedgerState, OutcomeKind
+
+pytestmark = pytest.mark.servers
+
+Plan = dict[int, tuple[str, str]]
+GOOD = 20
+SAMPLE = 120
+"""Faults that `make test` raises; `make test-all` raises each exception at each call."""
+WAVE = 200
+WAVE_S = 90.0
+NOTICED = {"failed", "deferred", "in_doubt", "refused"}
+SAID = {
+    "command_left",
+    "ledger_row_refused",
+    "outcome_not_announced",
+    "outcome_not_noted",
+    "mail_failed",
+    "session_not_closed",
+}
+
+
+@pytest.fixture
+def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
+    have_topics(servers.kafka)
+    migrate(database_url)
+    yield from harbour(servers.kafka, database_url, tmp_path)
+
+
+def start(delivery: Harbour, name: str, plan: Plan) -> Path:
+    file = delivery.directory / f"{name}.json"
+    file.write_text(json.dumps(plan))
+    delivery.start_process([sys.executable, str(Path(__file__).parent.parent / "injection.py"), str(file)])
+    return file.with_suffix(".report")
+
+
+def publish(delivery: Harbour, template: str, number: int, engaged: bool) -> None:
+    """A user, a command, a decision, and a complaint where `engaged`, all marked with the number."""
+    user, now = user_of(number), datetime.now(UTC)
+    consent = {"marketing": Consent(granted=True, time=now)}
+    delivery.publish_soon(PROFILES.name, user, Profile(user_id=user, address=f"{user}@example.net", consent=consent))
+    delivery.publish_soon(COMMANDS.name, user, a_command(user, template, id=command_of(number)))
+    facts: dict[str, Any] = {"trigger": "t", "rule_hash": "", "occurrence": "", "step": "s", "user_id": user}
+    decision = Decision(id=user, outcome=DecisionOutcome.SEND, decided_at=now, **facts)
+    delivery.publish_soon(DECISIONS.name, user, decision)
+    if engaged:
+        fact = Outcome(id=user, command_id="0", user_id=user, kind=OutcomeKind.COMPLAINED, time=now)
+        delivery.publish_soon(OUTCOMES.name, user, fact)
+
+
+def reported(report: Path, what: str) -> set[str]:
+    lines = report.read_text().splitlines() if report.exists() else []
+    return {rest for word, _, rest in (line.partition(" ") for line in lines) if word == what}
+
+
+def sites(delivery: Harbour, template: str, first: int) -> list[str]:
+    """The calls that have a record or a mail in scope, as a process without faults finds them."""
+    report = start(delivery, "discovery", {})
+    publish(delivery, template, first, engaged=False)
+    wait_until(lambda: delivery.state(command_of(first)) == LedgerState.ACCEPTED, "the mail without a fault")
+    recorded = "SELECT count(*) FROM deliveries WHERE command_id = %s"
+    wait_until(lambda: delivery.rows(recorded, command_of(first))[0][0], "its outcome is recorded")
+    publish(delivery, template, first + 1, engaged=True)
+    wait_until(lambda: delivery.rows("SELECT count(*) FROM engagement")[0][0], "its complaint is recorded")
+    assert delivery.end_process(signal.SIGTERM) == 0
+    return sorted(reported(report, "seen"))
+
+
+def planned(found: list[str], each: int, first: int, chance: random.Random) -> Plan:
+    """Faults numbered from `first`: `each` exceptions a site, and over all sites each exception in its turn."""
+    names = sorted(EXCEPTIONS)
+    chance.shuffle(names)
+    faults = [(site, names[(index + turn) % len(names)]) for turn in range(each) for index, site in enumerate(found)]
+    if each == 1:
+        faults = chance.sample(faults, SAMPLE)
+    return {first + index: fault for index, fault in enumerate(faults)}
+
+
+def in_waves(plan: Plan) -> Iterator[Plan]:
+    """The plan in parts: a view that is thousands of profiles behind would hold up the mails that come with it."""
+    numbers = list(plan)
+    for begin in range(0, len(numbers), WAVE):
+        yield {number: plan[number] for number in numbers[begin : begin + WAVE]}
+
+
+def publish_wave(delivery: Harbour, template: str, wave: Plan) -> list[str]:
+    """What the faults are raised for, and among it, evenly, commands without a fault, whose ids are returned."""
+    good = []
+    for index, (number, (site, _)) in enumerate(wave.items()):
+        publish(delivery, template, number, engaged=site.startswith("recipients_feed"))
+        if index % (WAVE // GOOD) == 0:
+            user = delivery.publish_user()
+            good.append(a_command(user, template))
+            delivery.publish_soon(COMMANDS.name, user, good[-1])
+    delivery.flush()
+    return [command.id for command in good]
+
+
+def log_of(delivery: Harbour) -> list[dict[str, Any]]:
+    lines = (delivery.directory / "senders.log").read_text(errors="replace").splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+def unnoticed(delivery: Harbour, letters: Tail, raised: Mapping[int, tuple[str, str]]) -> dict[int, tuple[str, str]]:
+    """The faults of which neither a dead letter nor the ledger nor the log says anything."""
+    put_aside = {(decode(DeadLetter, value).original_key() or b"").decode() for value in letters.read()}
+    rows = delivery.rows("SELECT command_id, state, reason FROM ledger")
+    noticed = {id_ for id_, state, reason in rows if state in NOTICED or reason == "delivery_error"}
+    said = {line.get("command_id") for line in log_of(delivery) if line["event"] in SAID}
+    return {
+        number: fault
+        for number, fault in raised.items()
+        if fault[1] not in OF_A_SERVER and user_of(number) not in put_aside and command_of(number) not in noticed | said
+    }
+
+
+def unanswered(delivery: Harbour, plan: Plan) -> dict[int, tuple[str, str]]:
+    """The faults whose command has neither an answer nor a reason to wait, and was not left alone."""
+    query = "SELECT command_id FROM ledger WHERE state = 'started' OR (state = 'admitted' AND reason IS NULL)"
+    left = {line.get("command_id") for line in log_of(delivery) if line["event"] in SAID}
+    waiting = {id_ for (id_,) in delivery.rows(query)} - left
+    return {number: fault for number, fault in plan.items() if command_of(number) in waiting}
+
+
+@pytest.mark.parametrize("each", [1, pytest.param(len(EXCEPTIONS), marks=pytest.mark.slow)])
+def test_any_exception_at_any_call_is_the_outcome_of_that_record_or_mail(
+    delivery: Harbour, each: int, seed: int
+) -> None:
+    template = delivery.publish_template()
+    first = random.randrange(10**9) * 10**5  # other runs left theirs on the topics
+    found = sites(delivery, template, first)
+    assert len(found) > 100, found
+    plan = planned(found, each, first + 2, random.Random(seed))
+    letters = Tail(delivery.kafka, DEAD_LETTERS.name)
+    report = start(delivery, "faults", plan)
+    accepted = "SELECT count(*) FROM ledger WHERE state = 'accepted' AND command_id = ANY(%s)"
+    for wave in in_waves(plan):
+        good = publish_wave(delivery, template, wave)
+        wait_until(
+            lambda ids=good: not delivery.process_runs or delivery.rows(accepted, ids)[0][0] == len(ids),
+            f"the good mails among the faults {min(wave)} to {max(wave)}",
+            WAVE_S,
+        )
+        assert delivery.process_runs, f"ended: {log_of(delivery)[-1]}"
+    wait_until(lambda: len(reported(report, "raised")) >= 0.75 * len(plan), "the faults are raised", 30)
+    open_ = partial(unanswered, delivery, plan)
+    with suppress(AssertionError):  # the next line says more
+        wait_until(lambda: not open_(), "everybody has an answer", 30)
+    assert open_() == {}
+    raised = {int(number): plan[int(number)] for number in reported(report, "raised")}
+    assert delivery.end_process(signal.SIGTERM) == 0, (delivery.directory / "senders.log").read_text()[-3000:]
+    assert unnoticed(delivery, letters, raised) == {}
+    letters.close()

@@ -1,0 +1,106 @@
+"""Where partitions end, asked of a broker that does not answer: nothing is taken for an answer, and nothing crashes."""
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+from drivers.own_broker import OwnBroker, own_broker
+from drivers.real_servers import RealServers
+
+from infra.kafka import broker as asking
+from infra.kafka.broker import Connection, Ends, Place, describe
+from streams.runtime import topics
+from streams.runtime.topics import look
+
+pytestmark = pytest.mark.servers
+
+PLACES = [Place("rows", 0), Place("rows", 1)]
+REQUEST_S = 0.05
+
+
+class Patient(AdminClient):
+    """A client that waits longer for the broker than whoever asks it waits for the client, as one that was stopped."""
+
+    asked: list[Future[object]]
+
+    def list_offsets(self, *args: Any, **kwargs: Any) -> Any:
+        return self._keep(super().list_offsets(*args, **kwargs | {"request_timeout": 1.0}))
+
+    def describe_topics(self, *args: Any, **kwargs: Any) -> Any:
+        return self._keep(super().describe_topics(*args, **kwargs | {"request_timeout": 1.0}))
+
+    def describe_configs(self, *args: Any, **kwargs: Any) -> Any:
+        return self._keep(super().describe_configs(*args, **kwargs | {"request_timeout": 1.0}))
+
+    def _keep(self, futures: dict[Any, Future[object]]) -> dict[Any, Future[object]]:
+        self.asked = [*getattr(self, "asked", ()), *futures.values()]
+        return futures
+
+
+@pytest.fixture(scope="module")
+def broker(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    with own_broker(servers, tmp_path_factory.mktemp("ends")) as made:
+        admin = AdminClient(Connection(made.address).client())
+        admin.create_topics([NewTopic("rows", 2, 1)])["rows"].result(30)
+        yield made
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[AdminClient]:
+    """A client of somebody who takes connections and never says a word."""
+    for module in (asking, topics):
+        monkeypatch.setattr(module, "REQUEST_S", REQUEST_S)
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        admin = Patient(Connection(f"127.0.0.1:{port.getsockname()[1]}").client())
+        yield admin
+        wait(admin.asked)  # dropped before that, it is freed twice
+
+
+def all_of(ends: Ends) -> bool:
+    return ends.last_stable(PLACES) == dict.fromkeys(PLACES, 0)
+
+
+def test_a_frozen_broker_says_nothing_of_ends_and_is_asked_on_until_it_does(
+    broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its silence came as an answer once, offset -1001: before everything, so that all seemed to be read."""
+    monkeypatch.setattr(asking, "REQUEST_S", 1.0)
+    ends = Ends(AdminClient(Connection(broker.address).client()))
+    while not all_of(ends):  # the client has not heard of the topic yet
+        pass
+    broker.freeze()
+    try:
+        while all_of(ends):  # it is not frozen yet
+            pass
+        assert ends.last_stable(PLACES) == {}
+        with ThreadPoolExecutor(1) as pool:
+            asked: list[bool] = []
+            going_on = pool.submit(ends.high_watermarks, PLACES, lambda: asked.append(True) is None)
+            while len(asked) < 2:
+                assert not going_on.done(), going_on.result()
+            broker.thaw()
+            assert going_on.result(60) == dict.fromkeys(PLACES, 0)
+    finally:
+        broker.thaw()
+
+
+def test_ends_that_nobody_gives_in_time_are_left_out_and_not_an_error(silent: AdminClient) -> None:
+    assert Ends(silent).last_stable(PLACES) == {}
+
+
+def test_a_recovery_that_gets_no_answer_in_time_hears_of_it_as_of_any_trouble_with_a_broker(
+    silent: AdminClient,
+) -> None:
+    with pytest.raises(KafkaException):
+        Ends(silent).high_watermarks(PLACES, lambda: False)
+    with pytest.raises(KafkaException, match="_TIMED_OUT"):
+        describe(silent, "rows", lambda: False)
+
+
+def test_the_look_at_topics_takes_no_answer_in_time_as_a_broker_that_is_away(silent: AdminClient) -> None:
+    with pytest.raises(KafkaException, match="_TIMED_OUT"):
+        look(silent, ["rows"])

@@ -1,0 +1,233 @@
+"""A client that silently fetches nothing any more, on a real broker: it flows again, and nobody else is disturbed.
+
+Such a client cannot be had at will. One whose partition was paused behind the intake's back looks the same from
+outside. The watch goes by looks, so the tests look as often as it takes, and wait for no time to pass.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from drivers.own_broker import own_broker
+from drivers.real_servers import RealServers
+from drivers.running_senders import wait_until
+from structlog.testing import capture_logs
+
+from infra.kafka import broker as asking
+from infra.kafka.broker import Connection, Ends, Place
+from streams.runtime.fetchwatch import AFRESH, GIVEN_UP, FetchWatch
+from streams.runtime.intake import Intake, IntakeSettings
+
+pytestmark = pytest.mark.servers
+
+RECORDS = 100
+
+
+class Reading:
+    """An intake of a topic with one partition and an empty second one, and the watch of it."""
+
+    def __init__(self, kafka: str, name: str, **settings: Any) -> None:
+        self.kafka, self.place, self.other = kafka, Place(f"{name}rows", 0), Place(f"{name}none", 0)
+        self.places: frozenset[Place] = frozenset()
+        self.offsets: list[int] = []
+        self.stalled: list[Place] = []
+        self.ended: list[str] = []
+        self.pauses_at: int | None = None
+        self.intake = Intake(Connection(kafka), IntakeSettings(name, batch=10, **settings), self)
+        self.ends = Ends(AdminClient(Connection(kafka).client()))
+        self.watch = FetchWatch(lambda: self.intake, self.ends, self.stalled.append, self.ended.append)
+
+    # The intake's listener.
+
+    def assigned(self, places: frozenset[Place], membership: object) -> None:  # noqa: ARG002
+        self.places = places
+
+    def revoked(self, places: frozenset[Place], lost: bool) -> None:
+        pass
+
+    def arrived(self) -> None:
+        """In the consume thread: may pause the partition behind the intake's back while more of it is at hand."""
+        if self.pauses_at is not None and self.intake.held >= self.pauses_at:
+            self.intake._consumer.pause([TopicPartition(*self.place)])
+            self.pauses_at = None
+
+    def failed(self, reason: str) -> None:
+        raise AssertionError(reason)
+
+    # What tests do.
+
+    def write_and_pause(self) -> int:
+        """Writes records of which most are silently not fetched; says where it stands."""
+        self.pauses_at = 30
+        self.write()
+        wait_until(lambda: self.pauses_at is None and self.end() == RECORDS, "it is paused in the midst of the records")
+        self.look()  # from here on it is known where it stands
+        assert self.stands_at() < RECORDS
+        return self.stands_at()
+
+    def write(self, count: int = RECORDS) -> None:
+        producer = Producer({"bootstrap.servers": self.kafka})
+        for _ in range(count):
+            producer.produce(self.place.topic, b"x", partition=0)
+        producer.flush(30)
+
+    def look(self, times: int = 1) -> None:
+        for _ in range(times):
+            asyncio.run(self.watch.look())
+
+    def take(self) -> None:
+        for arrival in self.intake.take():
+            self.offsets += [record.offset() or 0 for record in arrival.records]
+            self.intake.release(arrival.place, len(arrival.records))
+
+    def takes_all(self, count: int) -> bool:
+        self.take()
+        return len(self.offsets) >= count
+
+    def stands_at(self) -> int:
+        return self.intake.call(lambda: self.intake._positions[self.place]).result(10)
+
+    def end(self) -> int:
+        return self.ends.last_stable([self.place]).get(self.place, -1)
+
+
+@contextmanager
+def reading(kafka: str, name: str, **settings: Any) -> Iterator[Reading]:
+    made = Reading(kafka, name, **settings)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    topics = [made.place.topic, made.other.topic]
+    for future in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics]).values():
+        future.result(30)
+    made.intake.start()
+    made.intake.subscribe(topics)
+    wait_until(lambda: made.places, "it is assigned")
+    wait_until(lambda: len(made.ends.last_stable(made.places)) == 2, "where they end is known")
+    made.intake.start_at(dict.fromkeys(made.places, 0)).result(10)
+    yield made
+    made.intake.stop()
+    made.intake.join(10)
+
+
+@pytest.fixture
+def rows(servers: RealServers, topic_prefix: str) -> Iterator[Reading]:
+    with reading(servers.kafka, topic_prefix) as made:
+        yield made
+
+
+def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled(rows: Reading) -> None:
+    rows.write_and_pause()
+    with capture_logs() as said:
+        rows.look(AFRESH)
+    assert rows.stalled == [rows.place]
+    assert [(line["event"], line["place"], line["end"], line["refused"]) for line in said] == [
+        ("fetch_stalled", str(rows.place), RECORDS, None)
+    ]
+    rows.write()
+    wait_until(lambda: rows.takes_all(2 * RECORDS), "all of it comes")
+    assert rows.offsets == list(range(2 * RECORDS))
+    rows.look(GIVEN_UP)
+    assert (len(rows.stalled), rows.ended) == (1, [])
+
+
+def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: Reading) -> None:
+    at = rows.write_and_pause()
+    rows.look(AFRESH - 1)
+    assert not rows.stalled
+    rows.intake.fetch_afresh = lambda *_: rows.intake.call(lambda: True)  # type: ignore[method-assign]
+    rows.look(GIVEN_UP - AFRESH)
+    assert (rows.stalled, rows.ended) == ([rows.place], [])
+    rows.look()
+    assert rows.ended == [
+        f"{rows.place} stands at {at} and goes to {RECORDS}, and the client fetches nothing of it, also told to begin "
+        "anew"
+    ]
+
+
+def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: Reading) -> None:
+    rows.intake.call(lambda: rows.intake._consumer.unassign()).result(10)
+    rows.write()
+    with capture_logs() as said:
+        rows.look(GIVEN_UP + 1)
+    assert "Erroneous state" in said[0]["refused"]
+    assert len(rows.ended) == 1
+
+
+def test_a_partition_that_moved_meanwhile_is_not_fetched_afresh(rows: Reading) -> None:
+    rows.write()
+    wait_until(lambda: rows.takes_all(RECORDS), "it is read")
+    assert not rows.intake.fetch_afresh(rows.place, RECORDS - 1).result(10)
+    assert rows.intake.fetch_afresh(rows.place, RECORDS).result(10)
+    rows.write()
+    wait_until(lambda: rows.takes_all(2 * RECORDS), "the rest is read")
+    assert rows.offsets == list(range(2 * RECORDS))
+
+
+def test_aborted_records_markers_and_an_open_transaction_are_nothing_to_read(rows: Reading) -> None:
+    producer = Producer({"bootstrap.servers": rows.kafka, "transactional.id": rows.place.topic})
+    producer.init_transactions(30)
+    for ends in (producer.commit_transaction, producer.abort_transaction, lambda _: producer.flush(30)):
+        producer.begin_transaction()
+        for _ in range(10):
+            producer.produce(rows.place.topic, b"x", partition=0)
+        producer.flush(30)
+        ends(30)
+    wait_until(lambda: rows.end() == 22 and rows.stands_at() == 22, "it stands behind the second marker")
+    rows.look(GIVEN_UP + 1)
+    rows.take()
+    assert rows.offsets == list(range(10))
+    assert (rows.stalled, rows.ended) == ([], [])
+    producer.abort_transaction(30)
+    wait_until(lambda: rows.stands_at() == 33, "it stands behind the third")
+
+
+def test_an_intake_that_is_full_and_one_that_was_paused_for_another_are_left_alone(
+    servers: RealServers, topic_prefix: str
+) -> None:
+    with reading(servers.kafka, topic_prefix, held_records=20) as rows:
+        rows.write()
+        wait_until(lambda: rows.intake.held >= 20 and rows.end() == RECORDS, "it is full")
+        rows.look(GIVEN_UP + 1)
+        rows.intake.starve(frozenset({rows.other}))
+        wait_until(lambda: rows.intake.paused == {rows.place}, "it is paused in favour of the other")
+        rows.look(GIVEN_UP + 1)
+        assert not rows.intake.fetch_afresh(rows.place, rows.stands_at()).result(10)
+        assert (rows.stalled, rows.ended, rows.intake.paused) == ([], [], {rows.place})
+        wait_until(lambda: rows.takes_all(RECORDS), "all of it comes")
+    assert rows.offsets == list(range(RECORDS))
+
+
+def test_a_broker_that_does_not_answer_begins_the_count_anew(
+    servers: RealServers, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "REQUEST_S", 1.0)
+    with own_broker(servers, tmp_path) as broker, reading(broker.address, topic_prefix) as rows:
+        rows.write_and_pause()
+        rows.look(AFRESH - 1)
+        broker.freeze()
+        try:
+            wait_until(lambda: rows.end() < 0, "it does not answer")
+            rows.look()
+        finally:
+            broker.thaw()
+        wait_until(lambda: rows.end() == RECORDS, "it answers")
+        rows.look(AFRESH - 1)
+        assert not rows.stalled
+        # the client may say only now that the broker was away, which begins the count once more
+        wait_until(lambda: rows.look() or rows.stalled == [rows.place], "it is fetched afresh")
+        wait_until(lambda: rows.takes_all(RECORDS), "all of it comes")
+    assert rows.offsets == list(range(RECORDS))
+
+
+def test_a_look_at_an_intake_that_has_ended_is_none(servers: RealServers, topic_prefix: str) -> None:
+    with reading(servers.kafka, topic_prefix) as rows:
+        rows.write_and_pause()
+        rows.look(AFRESH)
+        rows.intake.stop()
+        rows.intake.join(10)
+        rows.look()
+    assert not rows.ended

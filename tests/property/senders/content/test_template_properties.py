@@ -1,0 +1,87 @@
+"""Properties of templates: whatever they say and whatever the data, a mail or a named reason comes of it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from schemas.vocabulary import DeliveryReason
+from senders.content.blanks import is_blank
+from senders.content.liquid_dialect import compile_part
+from senders.content.render import Content, TemplateError, parse_template
+
+NOW = datetime(2026, 1, 5, 10, 30, tzinfo=UTC)
+BLANK = st.sampled_from([None, "", " ", "\t\r\n", "\u00a0", "\u200b"])
+TEXT = st.text(max_size=12)
+SCALAR = st.one_of(BLANK, TEXT, st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
+VALUE = st.recursive(
+    SCALAR, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+)
+FILTERS = sorted(compile_part("", as_html=False).env.filters)
+ARGUMENT = st.sampled_from(
+    ["v", "w", "'a'", "''", "' '", "0", "-1", "2", "1.5", "99999999999", "nil", "true", "v.a", "'%F %s'"]
+)
+CALL = st.builds(
+    lambda name, given: f"{name}: {', '.join(given)}" if given else name,
+    st.sampled_from(FILTERS),
+    st.lists(ARGUMENT, max_size=2),
+)
+EXPRESSION = st.builds(lambda value, calls: " | ".join([value, *calls]), ARGUMENT, st.lists(CALL, max_size=3))
+PIECE = st.one_of(
+    EXPRESSION.map(lambda each: f"{{{{ {each} }}}}"),
+    st.builds(lambda one, two: f"{{% if {one} == {two} and {one} %}}x{{% endif %}}", ARGUMENT, ARGUMENT),
+    st.builds(lambda one, two: f"{{% case {one} %}}{{% when {two} %}}x{{% endcase %}}", ARGUMENT, ARGUMENT),
+    EXPRESSION.map(lambda each: f"{{% assign v = {each} %}}{{{{ v }}}}"),
+    st.just("{% for i in v %}{{ i }}{% endfor %}"),
+    st.text("{}%|'\"<>& ab\n", max_size=20),
+)
+
+
+def template(source: str) -> str:
+    return f"---\nsubject: s\n---\n{source}\n--- text ---\n{source}\n"
+
+
+def made(source: str, data: dict[str, Any]) -> Content | TemplateError:
+    try:
+        return parse_template("t", template(source)).render(data, {"id": "u1"}, NOW)
+    except TemplateError as error:
+        return error
+
+
+@given(st.lists(PIECE, max_size=3).map("".join), VALUE, VALUE)
+@example("{% if a %}" * 2000, None, None)
+@example("{{ " + "v[" * 2000 + "]" * 2000 + " }}", None, None)
+@example("{{ v | round: 99999999999 }}", 1.5, None)
+@example("{{ v | date: '%Q %' }}", 0, None)
+def test_a_mail_or_a_named_reason_comes_of_every_template_and_all_data(source: str, v: Any, w: Any) -> None:
+    found = made(source, {"v": v, "w": w})
+    if isinstance(found, TemplateError):
+        assert found.detail
+        assert 0 <= found.index <= len(template(source))
+
+
+@given(VALUE)
+def test_only_what_is_blank_cannot_be_shown(value: Any) -> None:
+    found = made("{{ v }}", {"v": value})
+    assert isinstance(found, TemplateError) == is_blank(value)
+    if isinstance(found, TemplateError):
+        assert (found.reason, found.detail) == (DeliveryReason.UNDEFINED, "v")
+
+
+@given(BLANK, st.sampled_from(["user.name", "v", "w.name"]))
+def test_blank_and_missing_give_the_same_mail(blank: Any, name: str) -> None:
+    source = (
+        f"{{% if {name} %}}yes{{% else %}}no{{% endif %}}{{{{ {name} | default: 'you' }}}}"
+        f"{{% if {name} == blank %}}b{{% endif %}}{{% unless {name} != '' %}}e{{% endunless %}}"
+    )
+    parsed = parse_template("t", template(source))
+    there = parsed.render({"v": blank, "w": {"name": blank}}, {"name": blank}, NOW)
+    assert there == parsed.render({"w": {}}, {}, NOW)
+    assert there.text.strip() == "noyoube"
+
+
+@given(VALUE, VALUE)
+def test_text_is_escaped_in_the_html_part(v: Any, w: Any) -> None:
+    found = made("{{ v }}{{ w | default: 'x' }}", {"v": v, "w": w})
+    assert isinstance(found, TemplateError) or not set('<"') & set(found.html)

@@ -1,0 +1,55 @@
+"""Facts from the command line: null is as absent, also where something is added to what is given."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from cli.operations.publish import event_of, profile_of, unknown_fields
+from schemas.events import Event
+from schemas.profiles import Profile
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def test_consent_is_added_to_a_profile_that_has_null_for_it():
+    profile = profile_of('{"user_id": "u1", "consent": null, "attributes": null}', NOW, ["marketing"])
+    assert profile.consent["marketing"].granted
+    assert profile.attributes == {}
+
+
+def test_an_event_with_null_for_id_and_time_is_given_both():
+    event = event_of('{"user_id": "u1", "type": "t", "id": null, "time": null}', NOW)
+    assert event.time == NOW
+    assert event.id
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "told"),
+    [
+        ('{"user_id": "u4", "email": "u4@mail.example"}', Profile, "unknown field `email`; did you mean `address`?"),
+        ('{"user_id": "u4", "adress": "u4@mail.example"}', Profile, "unknown field `adress`; did you mean `address`?"),
+        ('{"user_id": "u4", "timezone": "UTC"}', Profile, "unknown field `timezone`; did you mean `zone`?"),
+        (
+            '{"user_id": "u4", "plan": "pro"}',
+            Profile,
+            'unknown field `plan`; what rules read belongs in `attributes`, as in "attributes": {"plan": …}',
+        ),
+        (
+            '{"type": "seen", "user_id": "u4", "sku": "kb"}',
+            Event,
+            'unknown field `sku`; what rules read belongs in `properties`, as in "properties": {"sku": …}',
+        ),
+        (
+            '{"type": "seen", "timestamp": "x"}',
+            Event,
+            "unknown field `timestamp`; did you mean `time`?",
+        ),
+    ],
+)
+def test_a_field_that_nobody_reads_is_told_with_the_one_that_is_meant(text, model, told):
+    assert unknown_fields(text, model) == [told]
+
+
+def test_fields_that_are_read_are_not_told():
+    assert unknown_fields('{"user_id": "u1", "zone": "UTC", "attributes": {"email": 1}}', Profile) == []
+    assert unknown_fields('{"type": "x", "user_id": "u1", "properties": {"sku": 1}, "source": "s"}', Event) == []

@@ -1,0 +1,222 @@
+"""`ebbtide backtest`: any log of events, as tables, a chart and lines of JSON."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from cli.rules.chart import HEIGHT, LABEL, columns
+from schemas.codec import decode, encode
+from schemas.decisions import Decision
+from schemas.events import Event
+
+RULE = "trigger: hello\npurpose: marketing\non: ping\nkey: user.id\ncap: {max: 1, per: 1d}\nsend: hello\n"
+START = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "rule.yaml").write_text(RULE)
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "hello.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    return tmp_path
+
+
+def log_of(days: list[int]) -> bytes:
+    """A log in which user N pings on day N, and twice on the last."""
+    events = [
+        Event(id=f"e{n}", type="ping", user_id=f"u{day}", time=START + timedelta(days=day, minutes=n), properties={})
+        for n, day in enumerate([*days, days[-1]])
+    ]
+    return b"\n".join(encode(event) for event in events) + b"\n\n"
+
+
+def run(folder: Path, *arguments: object, stdin: bytes | None = None) -> Result:
+    return CliRunner().invoke(app, ["backtest", str(folder), *map(str, arguments)], input=stdin)
+
+
+def test_the_chart_shows_the_sends_of_each_day(folder: Path) -> None:
+    log = folder / "log.jsonl"
+    log.write_bytes(log_of([0, 0, 1, 3]))
+    done = run(folder, "--events", log)
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert lines[0] == "Sends a day, 2026-01-05 to 2026-01-08"
+    assert lines[1] == "        1 ┤██ █"
+    assert lines[8] == "        0 ┤██ █"
+    assert "2026-W02" in done.stdout
+    assert "cap" in done.stdout
+
+
+def test_json_is_a_line_for_each_decision_and_a_summary(folder: Path) -> None:
+    log = folder / "log.jsonl"
+    log.write_bytes(log_of([0, 2]))
+    lines = run(folder, "--events", log, "--json").stdout.splitlines()
+    decisions = [decode(Decision, line.encode()) for line in lines[:-1]]
+    summary = json.loads(lines[-1])["summary"]
+    assert [(each.user_id, each.outcome.value, each.reason) for each in decisions] == [
+        ("u0", "send", None),
+        ("u2", "send", None),
+        ("u2", "drop", "cap"),
+    ]
+    assert summary["sends_by_day"] == {"2026-01-05": 1, "2026-01-07": 1}
+    assert sum(each["count"] for each in summary["decisions"]) == len(decisions)
+
+
+def test_a_log_may_be_gzip_or_standard_input(folder: Path) -> None:
+    raw = log_of([0, 1])
+    packed = folder / "log.jsonl.gz"
+    packed.write_bytes(gzip.compress(raw))
+    from_gzip = run(folder, "--events", packed, "--json").stdout
+    from_stdin = run(folder, "--events", "-", "--json", stdin=raw).stdout
+    assert from_gzip == from_stdin
+    assert from_gzip.count("\n") == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("log.jsonl", log_of([0]) + b"{}\n", "log.jsonl:4: not an event: id"),
+        ("log.jsonl", b"\xff\n", "log.jsonl:1: not an event: not UTF-8 at byte 1 of the line"),
+        ("log.jsonl", log_of([0]).decode().encode("utf-16"), "log.jsonl:1: the log is UTF-16; save it as UTF-8"),
+        ("log.jsonl", log_of([0]).decode().encode("utf-16-be"), "log.jsonl:1: the log is UTF-16; save it as UTF-8"),
+        ("log.jsonl", gzip.compress(log_of([0])), "log.jsonl:1: the log is gzip; give it a name that ends in .gz"),
+        ("log.jsonl.gz", b"plain", "log.jsonl.gz:1: not a whole gzip file"),
+        ("log.jsonl.gz", gzip.compress(log_of([0]))[:-12], "not a whole gzip file"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_its_line(folder: Path, name: str, content: bytes, said: str) -> None:
+    (folder / name).write_bytes(content)
+    assert said in str(run(folder, "--events", folder / name, "--strict").exception)
+
+
+def event_at(time: object, number: int = 0) -> bytes:
+    event = {"id": str(number), "user_id": "u", "type": "ping", "time": time}
+    return json.dumps(event).encode() + b"\n"
+
+
+BAD_LINES = {
+    "not JSON": [b"oops\n", b"{\n", b'{"id": "caf\xe9"}\n', b"\xff\xff\n"],
+    "not an event (id, time, type, user_id)": [b"{}\n"],
+    "not an event (record)": [b"[]\n", b"7\n", b"null\n"],
+    "not an event (time)": [
+        *(event_at("0001-01-01T00:00:00Z"), event_at("9999-12-31T23:59:59Z"), event_at("0000-01-01T00:00:00Z")),
+        *(event_at("0001-01-01T00:00:00+14:00"), event_at("9999-12-31T23:59:59-12:00"), event_at(1e300)),
+        *(event_at("2026-01-05"), event_at("2026-01-05T10:00:00"), event_at(-1)),
+    ],
+    "not an event": [b'{"id": "' + b"x" * 3_000_000 + b'"}\n'],
+}
+
+
+@pytest.mark.parametrize("kind", BAD_LINES)
+def test_lines_that_are_no_events_are_skipped_and_counted_by_kind_with_the_place_of_the_first(
+    folder: Path, kind: str
+) -> None:
+    log = folder / "log.jsonl"
+    log.write_bytes(log_of([0]) + b"".join(BAD_LINES[kind]) + event_at("2026-01-05T10:00:00-11:30", 7))
+    done = run(folder, "--events", log, "--json")
+    assert done.exit_code == 0, done.exception
+    summary = json.loads(done.stdout.splitlines()[-1])["summary"]
+    [skipped] = summary["skipped"]
+    assert summary["events"] == 3
+    assert (skipped["kind"], skipped["count"], skipped["place"]) == (kind, len(BAD_LINES[kind]), f"{log}:4")
+    told = run(folder, "--events", log).stdout
+    assert f"skipped: {kind}, first {log}:4: " in told
+
+
+def test_many_bad_lines_are_told_once_a_kind(folder: Path) -> None:
+    log = folder / "log.jsonl"
+    broken = [json.dumps({"id": n, "user_id": "u", f"field{n}": n}) for n in range(500)]
+    log.write_bytes(log_of([0]) + "\n".join([*broken, *["oops"] * 500]).encode())
+    told = [line for line in run(folder, "--events", log).stdout.splitlines() if "skipped:" in line]
+    assert [line.strip().partition(",")[0] for line in told] == [
+        "500 lines skipped: not an event (id",
+        "500 lines skipped: not JSON",
+    ]
+
+
+def test_a_log_with_a_byte_order_mark_and_windows_line_ends_is_read(folder: Path) -> None:
+    log = folder / "log.jsonl"
+    log.write_bytes(b"\xef\xbb\xbf" + log_of([0, 1]).replace(b"\n", b"\r\n"))
+    summary = json.loads(run(folder, "--events", log, "--json").stdout.splitlines()[-1])["summary"]
+    assert (summary["events"], summary["skipped"]) == (3, [])
+
+
+@pytest.mark.parametrize("time", ["1970-01-01T00:00:00Z", "2200-12-31T23:59:59Z", 1767614400, 1767614400000])
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Pacific/Niue"])
+def test_every_year_that_a_log_may_have_is_played(folder: Path, time: object, zone: str) -> None:
+    monthly = "on: [ping, {every: month, day: last, at: '23:59', zone: ZONE}, {event: ping, within: 400d, reaches: 1}]"
+    (folder / "rule.yaml").write_text(RULE.replace("on: ping", monthly.replace("ZONE", zone)) + "after: 400d\n")
+    done = run(folder, "--events", "-", stdin=event_at(time))
+    assert done.exit_code == 0, done.exception
+
+
+@pytest.mark.parametrize("rules", [1, 8, 300])
+@pytest.mark.parametrize("columns", ["80", None])
+def test_tables_show_every_name_and_figure_whole_for_any_number_of_rules(
+    folder: Path, rules: int, columns: str | None
+) -> None:
+    names = [f"rule-{n}-" + "x" * (n * 7 % 100) for n in range(rules)]
+    (folder / "rule.yaml").write_text("---\n".join(RULE.replace("hello\np", f"{name}\np") for name in names))
+    log = folder / "log.jsonl"
+    log.write_bytes(log_of([*range(60), *range(60, 1200, 30)]))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "backtest", str(folder), "--events", str(log)],
+        env=environment | ({"COLUMNS": columns} if columns else {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    sends = {line.split()[-1]: line.split()[0] for line in lines if line.endswith(tuple(names))}
+    assert sends == dict.fromkeys(names, "98"), lines
+    assert "…" not in done.stdout
+    assert all(len(line) <= 80 or line.endswith(tuple(names)) or "note:" in line for line in lines[11:])
+
+
+def test_a_broken_line_of_standard_input_is_named_too(folder: Path) -> None:
+    assert "<standard input>:1: not an event" in str(run(folder, "--events", "-", stdin=b"[]\n").exception)
+
+
+def test_a_log_that_is_not_there_is_named(folder: Path) -> None:
+    assert "nowhere.jsonl" in str(run(folder, "--events", "nowhere.jsonl").exception)
+
+
+def test_rules_that_do_not_load_are_told_before_the_log_is_read(folder: Path) -> None:
+    (folder / "rule.yaml").write_text("trigger: t\n")
+    assert "missing-key" in str(run(folder, "--events", "nowhere.jsonl").exception)
+
+
+def test_an_empty_log_is_no_mistake(folder: Path) -> None:
+    (folder / "log.jsonl").write_bytes(b"")
+    assert run(folder, "--events", folder / "log.jsonl").exit_code == 0
+
+
+@given(st.lists(st.integers(0, 10_000), max_size=300), st.integers(1, 100))
+def test_a_chart_fits_its_width_and_shows_whatever_is_there(values: list[int], width: int) -> None:
+    lines, each = columns(values, width)
+    assert len(lines) == HEIGHT
+    assert all(len(line) <= width + LABEL + 2 for line in lines)
+    bottom = lines[-1].split("┤")[1]
+    sums = [sum(values[start : start + each]) for start in range(0, len(values), each)]
+    assert [char != " " for char in bottom.ljust(len(sums))] == [total > 0 for total in sums]
+
+
+def test_fields_that_stand_beside_the_properties_are_named(folder: Path) -> None:
+    event = {"id": "1", "user_id": "u1", "type": "ping", "time": "2026-01-05T12:00:00Z"}
+    lines = [event | {"total": 5, "cart_id": "c"}, event | {"id": "2", "properties": {"total": 5}, "tenant": "t"}]
+    log = "\n".join(json.dumps(line) for line in lines).encode()
+    told = run(folder, "--events", "-", stdin=log).stdout
+    said = 'cart_id, total: not read beside `properties`, where an event has its fields: {"properties": {"cart_id": …}}'
+    assert f"note: {said}" in told
+    assert "beside" not in run(folder, "--events", "-", stdin=log_of([0])).stdout

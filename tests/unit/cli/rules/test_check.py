@@ -1,0 +1,334 @@
+"""`ebbtide check`: what it finds beside the rules' own diagnostics, and the forms in which it tells."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.rules.checking import annotation, check_paths
+from senders.content.render import TemplateError
+from senders.content.template_names import needed_names
+from triggers.checks.contradictions import contradiction
+from triggers.language.diagnostics import Diagnostic
+
+UNIT = Path(__file__).parent
+EXAMPLES = UNIT.parents[1] / "examples"
+BAD_TEMPLATES = UNIT / "bad_templates"
+RULE = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: {template: NAME, data: DATA}\n"
+
+PIECES = ("{{", "}}", "{%", "%}", "if ", "for ", "in ", "a", "|default:", "'", "[", "]", " ", "\n")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "templates").mkdir()
+    for template in BAD_TEMPLATES.glob("*.liquid"):
+        shutil.copy(template, tmp_path / "templates")
+    return tmp_path
+
+
+def write_rule(folder: Path, template: str = "template-variable", data: str = "{}", more: str = "") -> Path:
+    file = folder / "rule.yaml"
+    file.write_text(RULE.replace("NAME", template).replace("DATA", data) + more)
+    return file
+
+
+def leave_only(folder: Path, template: str) -> None:
+    for file in (folder / "templates").iterdir():
+        if file.stem != template:
+            file.unlink()
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [str(each) for each in arguments], terminal_width=200)
+    return done.exit_code, done.stdout
+
+
+def codes(folder: Path, catalogue: Path | None = None) -> list[str]:
+    return [each.code for each in check_paths([folder], catalogue).found]
+
+
+def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template(folder: Path) -> None:
+    leave_only(folder, "template-variable")
+    write_rule(folder, data="{order_id: event.id, total: event.total, missin: event.id}")
+    found = check_paths([folder]).found
+    assert [(each.line, each.column, each.message.split("`")[1]) for each in found] == [
+        (3, 16, "quantity"),
+        (6, 16, "items"),
+        (8, 16, "missing"),
+    ]
+    assert found[0].excerpt.splitlines()[0].strip() == 'preheader: "{{ quantity }} things"'
+    assert found[2].hint == "did you mean `missin`; or give it a `default`"
+    assert {each.code for each in found} == {"template-variable"}
+
+
+def test_a_template_that_shows_the_event_is_told_what_it_sees(folder: Path) -> None:
+    leave_only(folder, "none")
+    (folder / "templates" / "t.liquid").write_text("---\nsubject: s\n---\n{{ event.total }}\n--- text ---\nx\n")
+    write_rule(folder, "t")
+    [found] = check_paths([folder]).found
+    assert (found.code, found.line) == ("template-variable", 4)
+    assert found.hint.startswith("a template sees the rule's `data` and `user`, not the event")
+
+
+def test_a_rule_without_data_is_told_how_to_give_it(folder: Path) -> None:
+    leave_only(folder, "template-variable")
+    write_rule(folder)
+    hints = {each.hint for each in check_paths([folder]).found if each.code == "template-variable"}
+    assert hints == {
+        "the rule gives no data; it would be as in send: {template: template-variable, data: {total: event.total}}; "
+        "or give it a `default`"
+    }
+
+
+@pytest.mark.parametrize("code", ["template-variable", "template-invalid", "template-attribute", "front-matter"])
+def test_a_wrong_template_is_told_exactly_so(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_only(folder, code)
+    write_rule(folder, code, "{order_id: event.id}")
+    monkeypatch.chdir(folder)
+    told = "".join(each.render() + "\n" for each in check_paths([Path()]).found)
+    assert told == (BAD_TEMPLATES / f"{code}.txt").read_text()
+
+
+def test_a_template_that_cannot_be_used_is_told(folder: Path) -> None:
+    leave_only(folder, "template-invalid")
+    write_rule(folder, "template-invalid")
+    assert codes(folder) == ["template-invalid"]
+    assert run("check", folder)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "tag", ["{% include 'x' %}", "{% render 'x' %}", "{% include x %}", "{% extends 'x' %}", "{{ a | shout }}"]
+)
+def test_a_template_that_wants_what_there_is_not_cannot_be_used(tag: str) -> None:
+    with pytest.raises(TemplateError):
+        needed_names("t", f"---\nsubject: s\n---\n{tag}\n--- text ---\nx\n")
+
+
+def test_a_long_template_is_read_in_reasonable_time() -> None:
+    names = [f"a{number}" for number in range(5_000)]
+    html = " ".join(f"{{{{ {name} }}}}" for name in names)
+    found = needed_names("t", f"---\nsubject: s\n---\n{html}\n--- text ---\nx\n")
+    assert [each.name for each in found] == names
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["{{", "}}", "{%", "%}", "if ", "for ", "in ", "a", "|default:", "'", "[", "]", " ", "\n"])
+    )
+)
+def test_whatever_a_template_holds_it_is_read_or_refused(pieces: list[str]) -> None:
+    try:
+        needed_names("t", f"---\nsubject: s\n---\n{''.join(pieces)}\n--- text ---\nx\n")
+    except TemplateError:
+        return
+
+
+def test_a_name_may_be_missing_where_the_template_asks_for_it_or_has_a_default() -> None:
+    body = "---\nsubject: s\n---\nHTML\n--- text ---\nx\n"
+    may_be_missing = ("{% if a %}{{ a }}{% endif %}", "{% unless a %}no{% else %}{{ a }}{% endunless %}")
+    for html in (*may_be_missing, "{{ a | default: 'b' }}", "{% if a != blank %}{{ a }}{% endif %}", "{{ user.id }}"):
+        assert needed_names("t", body.replace("HTML", html)) == []
+    assert [each.name for each in needed_names("t", body.replace("HTML", "{{ user.a }}"))] == ["user.a"]
+    for html in ("{{ a }}", "{% if a == 1 %}{{ a }}{% endif %}", "{{ a.b[0] }}", "{% for i in a %}{{ i }}{% endfor %}"):
+        assert [each.name for each in needed_names("t", body.replace("HTML", html))] == ["a"]
+
+
+def test_the_catalogue_beside_the_rules_is_used_and_another_can_be_given(folder: Path) -> None:
+    write_rule(folder, "none")
+    shutil.rmtree(folder / "templates")
+    assert codes(folder) == ["unknown-template"]
+    (folder / "events.yaml").write_text("events: {pong: {total: number}}\n")
+    assert codes(folder) == ["unknown-event", "unknown-template"]
+    other = folder / "other.yaml"
+    other.write_text("events: {ping: {total: text}}\n")
+    assert codes(folder, other) == ["property-type", "unknown-template"]
+
+
+def test_a_single_file_finds_the_catalogue_and_the_templates_beside_it(folder: Path) -> None:
+    file = write_rule(folder, more="unless: pang\n")
+    leave_only(folder, "template-variable")
+    (folder / "events.yaml").write_text("events: {ping: {total: number}}\n")
+    assert codes(file)[:1] == ["unknown-event"]
+    assert "template-variable" in codes(file)
+
+
+def test_a_rule_file_that_is_not_utf_8_is_named(folder: Path) -> None:
+    (folder / "rule.yaml").write_bytes(b"trigger: \xff\n")
+    done = CliRunner().invoke(app, ["check", str(folder)])
+    assert "rule.yaml: not UTF-8 at byte 9" in str(done.exception)
+
+
+def test_json_has_every_finding_with_its_place_and_severity() -> None:
+    code, out = run("check", "--format", "json", UNIT / "bad_events" / "unknown-event.yaml")
+    told = json.loads(out)
+    assert code == 1
+    assert (told["rule_files"], told["errors"], told["warnings"]) == (1, 4, 0)
+    first = told["findings"][0]
+    assert first["path"].endswith("unknown-event.yaml")
+    assert {key: first[key] for key in ("line", "column", "code", "severity", "hint")} == {
+        "line": 3,
+        "column": 5,
+        "code": "unknown-event",
+        "severity": "error",
+        "hint": "did you mean `order_completed`?",
+    }
+
+
+def test_a_github_annotation_escapes_what_its_syntax_uses() -> None:
+    found = Diagnostic("a,b:c.yaml", 3, 7, "never-fires", "100% of\nit", "mend: it")
+    assert annotation(found) == (
+        "::warning file=a%2Cb%3Ac.yaml,line=3,col=7,title=never-fires::100%25 of%0Ait%0Amend: it"
+    )
+
+
+def test_warnings_and_notes_stop_nothing(folder: Path) -> None:
+    write_rule(
+        folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more="when: 1 > 2 && false\n"
+    )
+    leave_only(folder, "template-variable")
+    code, out = run("check", folder)
+    assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning, 0 notes")
+
+
+def test_each_line_says_whether_it_is_a_problem_a_warning_or_a_note_and_the_last_counts_them(folder: Path) -> None:
+    leave_only(folder, "template-attribute")
+    write_rule(folder, "template-attribute", more="unless: x\nafter: 1h\n---\nscore: s\n")
+    code, out = run("check", folder)
+    said = [line.split(": ")[1] for line in out.splitlines() if line.startswith(str(folder))]
+    assert (code, said) == (1, ["problem", "problem", "warning", "note"])
+    assert out.splitlines()[-1] == "1 rule file, 1 template: 2 problems, 1 warning, 1 note"
+    told = json.loads(run("check", "--format", "json", folder)[1])
+    assert (told["errors"], told["warnings"], told["notes"]) == (2, 1, 1)
+
+
+def test_what_keeps_the_rules_from_loading_is_said_and_not_a_warning_before_it(folder: Path) -> None:
+    write_rule(folder, more="when: '!event.gift'\nafer: 1h\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "test", folder], capture_output=True, text=True, check=False
+    )
+    assert "the rules do not load: " in done.stderr
+    assert "rule.yaml:6:1: problem: unknown-key `afer`" in done.stderr
+    assert "(did you mean `after`?)" in done.stderr
+
+
+NESTED = "event.rows.all(x, event.rows.all(y, x.a + y.b + x.c + y.d > 1))"
+
+
+def test_an_expression_that_comes_near_to_what_one_may_cost_is_noted(folder: Path) -> None:
+    leave_only(folder, "none")
+    rule = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: none\n"
+    (folder / "templates" / "none.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED}'\n")
+    code, out = run("check", folder)
+    [note] = [line for line in out.splitlines() if "costly-expression" in line]
+    said = "note: costly-expression this may take 14,434 steps of the 20,000 that an expression may"
+    assert (code, note) == (0, f"{folder}/rule.yaml:5:7: {said}")
+    (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED.replace(' + x.c + y.d', '')}'\n")
+    assert codes(folder) == []
+
+
+def test_what_each_document_costs_is_told_where_it_is_asked_for(folder: Path) -> None:
+    leave_only(folder, "none")
+    rule = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: none\nkey: user.id\n"
+    score = "---\nscore: s\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
+    (folder / "rule.yaml").write_text(rule + score)
+    assert "step" not in run("check", folder)[1]
+    assert run("check", "--costs", folder)[1].splitlines()[-3:-1] == [
+        f"trigger t: at most 6 steps in 2 expressions; the dearest has 4 of 20,000, at {folder}/rule.yaml:3:26",
+        f"score s: at most 1 step in 1 expression; the dearest has 1 of 20,000, at {folder}/rule.yaml:9:28",
+    ]
+    told = json.loads(run("check", "--format", "json", folder)[1])
+    assert told["cost_limit"] == 20_000
+    assert told["costs"][0] == {
+        **{"document": "trigger t", "path": f"{folder}/rule.yaml", "line": 3, "column": 26},
+        **{"dearest": 4, "total": 6, "expressions": 2},
+    }
+
+
+def test_each_rule_is_told_whether_the_order_of_arrival_can_change_its_answer() -> None:
+    notes = {each.message.split("`")[1]: each for each in check_paths([EXAMPLES]).found if each.severity == "note"}
+    assert set(notes) == {"cart-abandoned", "win-back"}
+    assert "`unless`" in notes["cart-abandoned"].message
+    assert notes["cart-abandoned"].hint.startswith("settle: 1m")
+
+
+def test_the_examples_fit_their_catalogue() -> None:
+    checked = check_paths([EXAMPLES])
+    assert [each.path for each in checked.folder.catalogues] == [str(EXAMPLES / "events.yaml")]
+    assert (checked.count("error"), checked.count("warning")) == (0, 0)
+
+
+def test_settling_bounds_the_order_of_arrival(folder: Path) -> None:
+    ended = 'unless: x\nsettle: 90s\ncases: [{name: ended, given: [{at: "10:00", x: {}}], expect: []}]\n'
+    write_rule(folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more=ended)
+    leave_only(folder, "template-variable")
+    [note] = check_paths([folder]).found
+    assert note.message.startswith("`t`: any order of arrival within 1m30s gives the same answer")
+
+
+@pytest.mark.parametrize(
+    ("texts", "excluding"),
+    [
+        (["event.a > 5 && event.a < 5"], "< 5"),
+        (["event.a >= 5 && event.a < 5"], "< 5"),
+        (["event.a > 5", "event.a == 4"], "== 4"),
+        (["event.a == 1 && event.a == 2"], "== 2"),
+        (['event.a == "x" && event.a == "y"'], '== "y"'),
+        (["event.a == true && event.a == false"], "== false"),
+        (["size(event.a) < 0"], "< 0"),
+        (["5 < event.a && -1 > event.a"], "> event.a"),
+        (["(event.a > 5 && has(event.b)) && event.a < 1"], "< 1"),
+        (["false"], "false"),
+    ],
+)
+def test_the_comparison_that_excludes_those_before_it_is_pointed_at(texts: list[str], excluding: str) -> None:
+    found = contradiction(texts)
+    assert found is not None
+    assert texts[found.text][found.offset :].startswith(excluding)
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["event.a > 5 && event.a < 6"],
+        ["event.a >= 5 && event.a <= 5"],
+        ["event.a > 5 || event.a < 5"],
+        ["event.a > 5 && event.b < 5"],
+        ['event.a != "x" && event.a == "x" || true'],
+        ["event.a > event.b && event.a < event.b"],
+        ["event.a[0] > 5 && event.a[1] < 5"],
+        ["true"],
+    ],
+)
+def test_conditions_that_some_value_may_fulfil_are_not_told(texts: list[str]) -> None:
+    assert contradiction(texts) is None
+
+
+@pytest.mark.parametrize("key", ["sum", "distinct"])
+def test_what_a_metric_measures_is_looked_up_in_the_catalogue_too(folder: Path, key: str) -> None:
+    (folder / "metric.yaml").write_text(f"metric: spent\nevent: ping\nwithin: 1d\n{key}: event.totl\n")
+    (folder / "events.yaml").write_text("events:\n  ping: {total: number}\n")
+    leave_only(folder, "none")
+    found = check_paths([folder]).found
+    assert [(each.code, each.line) for each in found] == [("unknown-property", 4)]
+
+
+def test_rules_that_are_order_sensitive_are_named_once_together(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "t.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    rule = "trigger: {}\npurpose: marketing\non: ping\nsend: t\ncap: {{max: 1, per: 1d}}\n"
+    (tmp_path / "rules.yaml").write_text("---\n".join(rule.format(name) for name in ("a", "b", "c")))
+    for form in ("text", "github"):
+        told = run("check", tmp_path, "--format", form)[1]
+        assert told.count("order-sensitive") <= 3, told  # the note, its title or its hint
+        assert told.count("can change the answer: a, b, c") == 1, told
+    assert run("check", tmp_path)[1].splitlines()[-1] == "1 rule file, 1 template: 0 problems, 0 warnings, 3 notes"

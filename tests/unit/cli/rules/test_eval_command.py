@@ -1,0 +1,172 @@
+"""`ebbtide eval` as a person and a script meet it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from cli.rules.evaluation import BadInput, answer
+
+
+def ebbtide_eval(*arguments: str, given: str = "") -> Result:
+    return CliRunner().invoke(app, ["eval", *arguments], input=given, env={"COLUMNS": "200", "TERM": "dumb"})
+
+
+def answered(line: str) -> Any:
+    return answer(line.encode())
+
+
+def bound(form: str) -> Any:
+    return answered('{"expr": "x", "bindings": {"x": ' + form + "}}")
+
+
+def test_an_expression_is_asked_about_an_event_and_a_user(tmp_path: Path) -> None:
+    (tmp_path / "user.json").write_text('{"user_id": "u1", "attributes": {"plan": "team"}}')
+    done = ebbtide_eval(
+        "event.total >= 20 && user.plan == 'team'",
+        *("--event", "-", "--user", str(tmp_path / "user.json")),
+        given='{"type": "cart_updated", "properties": {"total": 50}}',
+    )
+    assert (done.exit_code, done.stdout) == (0, "true\nbool, at most 9 steps\n")
+
+
+def test_json_carries_value_type_and_cost() -> None:
+    done = ebbtide_eval("duration('1h') + hours(1)", "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (
+        0,
+        {"value": {"@duration": "7200s"}, "type": "duration", "cost": 5},
+    )
+
+
+def test_one_step_is_one_step() -> None:
+    assert ebbtide_eval("1").stdout == "1\nint, at most 1 step\n"
+
+
+def test_a_wrong_expression_is_shown_with_a_caret() -> None:
+    done = ebbtide_eval("event.total >= 20 &&\nevnt.gift")
+    assert done.exit_code == 1
+    assert done.stdout == ("2:1: cel-name `evnt` is not known\n  evnt.gift\n  ^\n  hint: did you mean `event`?\n")
+    told = json.loads(ebbtide_eval("event.total >", "--json").stdout)
+    assert told["error"] == {
+        "code": "cel-syntax",
+        "message": "the expression ends too early",
+        "offset": 13,
+        "hint": "",
+    }
+
+
+def test_an_expression_without_a_value_says_why() -> None:
+    done = ebbtide_eval("event.total > 1", "--event", "-", given="{}")
+    assert (done.exit_code, done.stdout) == (1, "no value: no such field: total in 'event.total > 1'\n")
+
+
+FLAT = 'an event has its fields under `properties`, as in {"properties": {"total": …}}; beside it, `total` is not read'
+
+
+def test_a_flat_event_is_told_where_its_fields_belong() -> None:
+    flat = '{"type": "cart_updated", "total": 50, "cart_id": "c1"}'
+    done = ebbtide_eval("event.total > 1", "--event", "-", given=flat)
+    assert (done.exit_code, done.stdout) == (
+        1,
+        f"no value: no such field: total in 'event.total > 1'\n  hint: {FLAT}\n",
+    )
+    asked = ebbtide_eval("has(event.total)", "--event", "-", given=flat)
+    assert (asked.exit_code, asked.stdout) == (0, f"false\nbool, at most 3 steps\n  hint: {FLAT}\n")
+    told = json.loads(ebbtide_eval("event.total > 1", "--event", "-", "--json", given=flat).stdout)
+    assert told["error"]["hint"] == FLAT
+    told = json.loads(ebbtide_eval("has(event.total)", "--event", "-", "--json", given=flat).stdout)
+    assert (told["value"], told["hint"]) == (False, FLAT)
+
+
+def test_fields_under_another_key_and_a_flat_profile_are_told_too() -> None:
+    wrapped = ebbtide_eval("event.total > 1", "--event", "-", given='{"data": {"total": 50}}')
+    assert '{"properties": {"total": …}}; beside it, `data` is not read' in wrapped.stdout
+    user = ebbtide_eval("user.plan == 'team'", "--user", "-", given='{"plan": "team"}')
+    assert 'a profile has its fields under `attributes`, as in {"attributes": {"plan": …}}' in user.stdout
+
+
+def test_what_the_expression_does_not_ask_for_may_stand_anywhere() -> None:
+    for given in ('{"properties": {"total": 5}, "tenant": "x"}', '{"properties": {"total": 5}, "total": 6}'):
+        assert "hint" not in ebbtide_eval("event.total > 1", "--event", "-", given=given).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("event.a",), "the expression reads `event`: give one by --event FILE"),
+        (("event.a", "--event", "nowhere.json"), "nowhere.json: No such file or directory"),
+        (("event.a", "--event", "bad.json"), "bad.json: not JSON: "),
+        (("event.a", "--event", "other.json"), "other.json: no event: properties: "),
+        (("--cases", "nowhere.jsonl"), "nowhere.jsonl: No such file or directory"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.json").write_text("{oops")
+    Path("other.json").write_text('{"properties": 3}')
+    done = ebbtide_eval(*arguments)
+    assert isinstance(done.exception, BadInput)
+    assert str(done.exception).startswith(said)
+
+
+def test_a_mistake_is_one_line_and_exit_status_2() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "eval", "event.a"],
+        env=os.environ | {"TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ebbtide: the expression reads `event`: give one by --event FILE\n"
+    assert ebbtide_eval().exit_code == 2
+    assert ebbtide_eval("1", "--cases", "-").exit_code == 2
+
+
+def test_cases_are_answered_in_order(tmp_path: Path) -> None:
+    lines = ['{"expr": "x + 1", "bindings": {"x": 1}}', "", "oops", '{"expr": "1 / 0"}', '{"expr": "[1.0, 2]"}']
+    (tmp_path / "cases.jsonl").write_text("\n".join(lines))
+    done = ebbtide_eval("--cases", str(tmp_path / "cases.jsonl"))
+    assert done.exit_code == 0
+    value, broken, failed, last = done.stdout.splitlines()
+    assert (value, failed, last) == ('{"value":2}', '{"error":"division by zero"}', '{"value":[1.0,2]}')
+    assert broken.startswith('{"error":"not JSON: ')
+
+
+def test_an_example_and_the_forms_are_in_the_help() -> None:
+    said = ebbtide_eval("--help").stdout
+    assert "ebbtide eval 'event.total >= 20' --event cart.json" in said
+    assert '{"@map": [[key, value]]}' in said
+
+
+def test_a_case_says_what_is_wrong_with_it() -> None:
+    assert answered("[]") == {"error": 'a line is {"expr": "…", "bindings": {…}}'}
+    assert answered('{"expr": 1}') == {"error": 'a line is {"expr": "…", "bindings": {…}}'}
+    assert answered('{"expr": "x", "bindings": []}') == {"error": "bindings are names with their values"}
+    assert answered('{"expr": "x +"}') == {"error": "cel-syntax at 3: the expression ends too early"}
+    assert bound("[" * 900 + "]" * 900) == {"error": "nested too deep"}
+
+
+def test_every_form_of_a_binding_is_read_and_written_alike() -> None:
+    for form in (
+        *('{"@uint":7}', '{"@double":"NaN"}', '{"@double":"-Infinity"}', '{"@bytes":"AP8="}', '{"@type":"int"}'),
+        *('{"@timestamp":"2026-05-01T10:00:00.000000001Z"}', '{"@duration":"-1.5s"}', '{"@map":[[1,"a"],[true,null]]}'),
+        *("1", "1.0", "-0.0", "9223372036854775807", "null", "true", '"a"', '[1,{"a":{"@uint":0}}]', "{}", "1e300"),
+    ):
+        assert repr(bound(form)) == repr({"value": json.loads(form)})
+
+
+def test_a_form_that_there_is_none_of_is_an_error() -> None:
+    for form in (
+        *('{"@uint":-1}', '{"@uint":true}', '{"@double":"1"}', '{"@bytes":"?"}', '{"@type":"cart"}', '{"@other":1}'),
+        *('{"@timestamp":"now"}', '{"@duration":1}', '{"@map":[[1]]}', '{"@map":[[1.5,1]]}', "9223372036854775808"),
+    ):
+        assert list(bound(form)) == ["error"]

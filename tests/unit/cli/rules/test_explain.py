@@ -1,0 +1,270 @@
+"""`ebbtide explain`: decisions in plain words, each computed again from what it stored."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.rules.explain import Explained, show
+from schemas.codec import encode
+from schemas.decisions import Decision, GateAnswer
+from schemas.events import Event
+from schemas.profiles import Consent, Profile
+from schemas.vocabulary import DecisionOutcome, Gate, Reason
+from triggers.cases.backtest import backtest
+from triggers.cases.recomputed import differences
+from triggers.language.diagnostics import SourceFile
+from triggers.loader import load_rules
+
+RULES = """trigger: cart
+purpose: marketing
+on: cart_updated
+key: event.cart_id
+after: 1h
+when: event.total > 5
+cap: [{max: 1, per: 3d, over: defer}, {max: 2, per: calendar week}]
+quiet:
+  - {from: "21:00", to: "08:00", days: [mon, tue, wed]}
+  - {from: "12:00", to: "13:00", zone: Asia/Tokyo}
+expires: 12h
+send: {template: t, data: {total: event.total}}
+---
+trigger: thanks
+purpose: transactional
+on: cart_updated
+send: {template: t, data: {note: event.note}}
+---
+trigger: tried
+purpose: marketing
+mode: canary 30%
+holdout: 40%
+unless: {event: stop, where: event.x > 1}
+on: cart_updated
+goal: {event: stop, within: 3d}
+quiet: {from: "2026-01-06", through: "2026-01-07", over: drop}
+after: 1d
+send: t
+---
+score: keen
+decay: {curve: exponential, half_life: 1d}
+add: {event: cart_updated, points: event.total}
+---
+trigger: keenly
+purpose: marketing
+on: cart_updated
+after: 1d
+when: score.keen >= 4.5
+send: t
+---
+trigger: quietly
+purpose: marketing
+mode: shadow
+on: cart_updated
+send: t
+---
+trigger: switched-off
+purpose: marketing
+mode: off
+on: cart_updated
+send: t
+"""
+LOADED = load_rules([SourceFile("r.yaml", RULES)], {"t": "h" * 32})
+START = datetime(2026, 1, 5, tzinfo=UTC)
+ZONES = ("Europe/Berlin", "America/New_York", "Nowhere/Land", None)
+
+
+def decided(carts: list[tuple[int, int, float]], consent: bool = True, zone: str | None = None) -> list[Decision]:
+    """The decisions of one user who updates carts: (minute, which cart, its total)."""
+    events = [
+        Event(
+            id=f"e{number}",
+            type="stop" if total < 0 else "cart_updated",
+            user_id="u1",
+            time=START + timedelta(minutes=minute),
+            properties={"cart_id": f"c{cart}", "total": total, **({"note": "x"} if cart else {})},
+        )
+        for number, (minute, cart, total) in enumerate(carts)
+    ]
+    granted = {"marketing": Consent(granted=consent, time=START)}
+    profile = Profile(user_id="u1", address="u1@mail.example", zone=zone, consent=granted)
+    found: list[Decision] = []
+    backtest(LOADED, events, {"u1": profile}, on_decision=found.append)
+    return found
+
+
+CARTS = st.lists(st.tuples(st.integers(0, 8 * 1440), st.integers(0, 3), st.sampled_from([1.0, 9.0, -1.0])), max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(CARTS, st.booleans(), st.sampled_from(ZONES))
+def test_whatever_the_engine_decides_computes_again(
+    carts: list[tuple[int, int, float]], consent: bool, zone: str | None
+) -> None:
+    for decision in decided(carts, consent, zone):
+        assert differences(decision) == []
+        assert differences(Decision.model_validate_json(encode(decision))) == []
+
+
+def some(gate: Gate | None, outcome: DecisionOutcome, reason: Reason | None = None, trigger: str = "cart") -> Decision:
+    """A decision with this outcome, whose last gate is `gate`."""
+    carts = [(60 * hour, hour % 3, 9.0 if hour % 5 else 1.0) for hour in range(0, 170, 7)]
+    for consent in (True, False):
+        for decision in decided(carts, consent, "Europe/Berlin"):
+            last = decision.gates[-1].gate if decision.gates else None
+            named = decision.trigger == trigger
+            if named and (decision.outcome, decision.reason) == (outcome, reason) and gate in (None, last):
+                return decision
+    raise AssertionError(f"no decision {outcome} {reason}")
+
+
+SENT = some(Gate.CAP, DecisionOutcome.SEND)
+QUIET = some(Gate.QUIET, DecisionOutcome.DEFER, Reason.QUIET)
+CAPPED = some(Gate.CAP, DecisionOutcome.DROP, Reason.CAP)
+REFUSED = some(Gate.CONSENT, DecisionOutcome.DROP, Reason.NO_CONSENT)
+EXPIRED = some(Gate.EXPIRY, DecisionOutcome.DROP, Reason.EXPIRED)
+ASKED = some(Gate.WHEN, DecisionOutcome.DROP, Reason.CONDITION)
+KEEN = some(None, DecisionOutcome.SEND, trigger="keenly")
+SHADOW = some(None, DecisionOutcome.SHADOW, Reason.MODE, "quietly")
+
+
+def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
+    gates = [each.model_copy(update=values) if each.gate is gate else each for each in decision.gates]
+    return decision.model_copy(update={"gates": gates})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (changed(CAPPED, Gate.CAP, observed=0), "cap: it saw 0"),
+        (changed(SENT, Gate.CAP, observed=9), "cap: it saw 9"),
+        (changed(CAPPED, Gate.CAP, next_eligible=START), "cap: the room"),
+        (changed(REFUSED, Gate.CONSENT, observed="granted"), "consent: it saw 'granted'"),
+        (changed(ASKED, Gate.WHEN, observed=True), "when: it saw True"),
+        (changed(KEEN, Gate.WHEN, passed=False, observed=False), "when: with the scores that were stored it is true"),
+        (changed(SENT, Gate.SUPPRESSION, observed=True), "suppression: it saw True"),
+        (changed(SENT, Gate.MODE, observed="off"), "mode: it saw 'off'"),
+        (changed(SENT, Gate.EXPIRY, limit=START.isoformat()), "expiry: it saw"),
+        (changed(SENT, Gate.EXPIRY, observed=99.0), "expiry: it was"),
+        (changed(QUIET, Gate.QUIET, observed="15:00 Europe/Berlin"), "quiet: the clock in Europe/Berlin showed"),
+        (changed(QUIET, Gate.QUIET, limit="09:00 to 10:00"), "quiet: 09:00 to 10:00 does not hold"),
+        (changed(QUIET, Gate.QUIET, next_eligible=QUIET.decided_at), "quiet: 21:00 to 08:00"),
+        (changed(SENT, Gate.HOLDOUT, observed="held out by x", limit="0%"), "holdout: the user is not among"),
+        (SENT.model_copy(update={"outcome": DecisionOutcome.DROP}), "every gate passed, which gives send"),
+        (SENT.model_copy(update={"command_id": "0" * 32}), "the command's id"),
+        (SENT.model_copy(update={"gates": SENT.gates[1:]}), "the gates are not in their order"),
+        (CAPPED.model_copy(update={"reason": Reason.QUIET}), "the gate cap did not pass"),
+        (SHADOW.model_copy(update={"outcome": DecisionOutcome.SEND}), "every gate passed, which gives shadow"),
+        (CAPPED.model_copy(update={"gates": [*CAPPED.gates, SENT.gates[-1]]}), "a gate was asked after one"),
+    ],
+)
+def test_what_does_not_follow_is_told(wrong: Decision, said: str) -> None:
+    assert any(each.startswith(said) for each in differences(wrong)), differences(wrong)
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_the_ends_of_the_calendar_are_no_trouble(year: int) -> None:
+    edge = datetime(year, 1 if year == 1 else 12, 1 if year == 1 else 31, tzinfo=UTC)
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        at_the_edge = changed(QUIET, Gate.QUIET, next_eligible=edge).model_copy(update={"decided_at": edge})
+        found = differences(at_the_edge.model_copy(update={"inputs": {"zone": zone}}))
+        assert [each for each in found if each.startswith("quiet:")] == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+LIMITS = st.sampled_from(["5%", "..%", "9" * 50 + " per 1d by all", "25:00 to 26:00", "21:00 to 08:00 on xyz in Mars"])
+INSTANTS = st.datetimes(timezones=st.just(UTC))
+INPUTS = st.fixed_dictionaries(
+    {}, optional={name: JSON | st.sampled_from(ZONES) for name in ("zone", "due", "scores", "cause", "path")}
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from([SENT, QUIET, CAPPED, EXPIRED, ASKED]), st.data())
+def test_whatever_a_decision_holds_it_is_told(decision: Decision, data: st.DataObject) -> None:
+    gates = [
+        GateAnswer(
+            gate=data.draw(st.sampled_from([*Gate, each.gate, each.gate])),
+            passed=data.draw(st.booleans()),
+            observed=data.draw(JSON | st.just(each.observed)),
+            limit=data.draw(JSON | LIMITS | st.just(each.limit)),
+            next_eligible=data.draw(st.none() | INSTANTS),
+        )
+        for each in decision.gates
+    ]
+    changes = {"gates": gates, "decided_at": data.draw(INSTANTS), "inputs": data.draw(INPUTS)}
+    strange = decision.model_copy(update=changes)
+    show(Console(file=StringIO()), [Explained(strange, differences(strange))])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "decisions.jsonl"
+    decisions = [SENT, QUIET, CAPPED, EXPIRED, REFUSED.model_copy(update={"user_id": "u2"})]
+    path.write_bytes(b"".join(encode(each) + b"\n" for each in decisions) + b'{"summary":{}}\n')
+    return path
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["explain", *map(str, arguments)])
+    return done.exit_code, done.stdout
+
+
+def test_each_gate_is_told_in_words(file: Path) -> None:
+    code, out = run("--user", "u1", "--file", file)
+    assert code == 0
+    assert "cart, t: sent" in out
+    assert "✓ consent     granted for marketing" in out
+    assert "✓ when        true: event.total > 5" in out
+    assert "within 21:00 to 08:00 on mon, tue, wed; free again 2026-01-" in out
+    assert "so far, of 1 per 3d by trigger" in out
+    assert out.count("recomputed: the same") == 4
+    assert "u2" not in out
+
+
+def test_a_profile_without_a_zone_is_told_as_none(file: Path) -> None:
+    file.write_bytes(encode(SENT.model_copy(update={"inputs": {"zone": "UTC", "zone_given": ""}})) + b"\n")
+    _, out = run("--user", "u1", "--file", file)
+    assert "zone UTC, zone_given none\n" in out
+
+
+def test_the_newest_are_last_and_only_so_many(file: Path) -> None:
+    _, out = run("--user", "u1", "--file", file, "-n", 2)
+    heads = [line for line in out.splitlines() if line.startswith("2026")]
+    assert len(heads) == 2
+    assert heads == sorted(heads)
+
+
+def test_what_differs_is_told_and_exits_with_1(file: Path) -> None:
+    wrong = changed(CAPPED, Gate.CAP, observed=0)
+    file.write_bytes(encode(wrong) + b"\n")
+    code, out = run("--user", "u1", "--file", file)
+    assert code == 1
+    assert "recomputed: differs: cap: it saw 0, which passes, and says otherwise" in out
+    code, out = run("--user", "u1", "--file", file, "--json")
+    assert code == 1
+    assert json.loads(out)[0]["recomputed"] == ["cap: it saw 0, which passes, and says otherwise"]
+
+
+def test_nobody_s_decisions_are_none(file: Path) -> None:
+    assert run("--user", "u9", "--file", file) == (
+        1,
+        "no decision about u9: nothing that concerns them reached a gate\n",
+    )
+
+
+def test_a_line_that_is_no_decision_is_named(file: Path) -> None:
+    file.write_text('{"summary":{}}\n{"id": 5}\n')
+    done = CliRunner().invoke(app, ["explain", "--user", "u1", "--file", str(file)])
+    assert f"{file}:2: not a decision: " in str(done.exception)

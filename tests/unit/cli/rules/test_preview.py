@@ -1,0 +1,197 @@
+"""`ebbtide preview` and `send-test`: what a template gives, from which data, and that it is really mailed."""
+
+import json
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+from drivers.running_senders import free_port
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from cli.operations.mail_view import view
+from infra.local.sink import Sink
+
+TEMPLATE = """---
+subject: "{{ total | currency }} for {{ user.name | default: 'you' }}"
+from: Shop <shop@harbour.example>
+---
+<p>{{ total }} in {{ user.zone | default: 'no zone' }}</p>
+--- text ---
+{{ total }} in {{ user.zone | default: 'no zone' }}
+"""
+RULE = """trigger: thanks
+purpose: transactional
+on: ordered
+send: {template: thanks, data: {total: event.total * 2}}
+cases:
+  - name: none
+    given: [{at: "10:00", ordered: {}}]
+    expect: [{at: "10:00", drop: invalid_data}]
+  - name: one
+    user: {zone: Europe/Berlin, name: Ann}
+    given: [{at: "10:00", ordered: {total: 4}}]
+    expect: [{at: "10:00", send: thanks}]
+"""
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    (tmp_path / "rule.yaml").write_text(RULE)
+    (tmp_path / "templates").mkdir()
+    file = tmp_path / "templates" / "thanks.liquid"
+    file.write_text(TEMPLATE)
+    return file
+
+
+def run(*arguments: object, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, [str(each) for each in arguments], input=stdin)
+
+
+def test_sample_data_and_the_user_come_from_the_case_that_sends_it(template: Path) -> None:
+    lines = run("preview", template).stdout.splitlines()
+    assert lines == [
+        "From:     Shop <shop@harbour.example>",
+        "Subject:  $8.00 for Ann",
+        "data of the case “one” of thanks; --data FILE gives other",
+        "",
+        "8 in Europe/Berlin",
+    ]
+
+
+def test_files_and_standard_input_give_other_data_and_another_user(template: Path, tmp_path: Path) -> None:
+    user = tmp_path / "user.json"
+    user.write_text('{"user_id": "u7", "zone": "Asia/Tokyo", "attributes": {"name": "Ken"}}')
+    done = run("preview", template, "--user", user, "--data", "-", stdin='{"total": 3}')
+    assert "Subject:  $3.00 for Ken" in done.stdout
+    assert "3 in Asia/Tokyo" in done.stdout
+    user.write_text('{"name": "Bo"}')
+    assert "Subject:  $8.00 for Bo" in run("preview", template, "--user", user).stdout
+
+
+def test_html_is_written_and_json_has_all_parts(template: Path, tmp_path: Path) -> None:
+    done = run("preview", template, "--json", "--html", tmp_path / "out.html")
+    assert (tmp_path / "out.html").read_text() == "<p>8 in Europe/Berlin</p>\n"
+    assert json.loads(done.stdout) == {
+        "from": {"name": "Shop", "address": "shop@harbour.example"},
+        "reply_to": None,
+        "subject": "$8.00 for Ann",
+        "text": "8 in Europe/Berlin\n",
+        "html": "<p>8 in Europe/Berlin</p>\n",
+    }
+
+
+def test_without_rules_the_missing_variable_is_named(template: Path, tmp_path: Path) -> None:
+    (tmp_path / "rule.yaml").unlink()
+    told = f"{template}:2: `total` is missing or blank; the rule's `data` can give it, or the template a `default`"
+    assert str(run("preview", template).exception) == told
+    assert str(run("send-test", template, "--to", "a@mail.example").exception) == told
+
+
+@pytest.mark.parametrize("user", ['{"name": ""}', '{"name": null}', '{"name": " "}', "{}"])
+def test_a_blank_name_is_as_missing(user: str, template: Path) -> None:
+    body = "---\nsubject: 'Good news{% if user.name %}, {{ user.name }}{% endif %}'\n---\nx\n--- text ---\nx\n"
+    template.write_text(body)
+    assert "Subject:  Good news\n" in run("preview", template, "--user", "-", stdin=user).stdout
+    template.write_text(body.replace("if user.name", "if true"))
+    told = f"{template}:2: `user.name` is missing or blank; --user can give it, or the template a `default`"
+    assert str(run("preview", template, "--user", "-", stdin=user).exception) == told
+
+
+def test_a_fault_of_the_template_is_told_with_its_line(template: Path) -> None:
+    template.write_text("---\nsubject: x\nfrom: nobody\n---\nx\n--- text ---\nx\n")
+    told = f"{template}:3: this cannot be rendered (thanks: front matter: From: not a plain mail address)"
+    assert str(run("preview", template).exception) == told
+
+
+def test_files_with_a_byte_order_mark_are_read(template: Path) -> None:
+    template.write_text("\ufeff" + template.read_text())
+    done = run("preview", template, "--data", "-", stdin='\ufeff{"total": 3}')
+    assert "Subject:  $3.00 for" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "said"),
+    [
+        (("--data", "-"), "{", "-: not JSON"),
+        (("--data", "-"), "[]", "-: not a JSON object"),
+        (("--user", "-"), '{"user_id": 5}', "-: not a profile: user_id"),
+        (("--user", "nowhere.json"), "", "nowhere.json: no such file"),
+    ],
+)
+def test_what_cannot_be_used_is_said(template: Path, arguments: tuple[str, ...], stdin: str, said: str) -> None:
+    assert said in str(run("preview", template, *arguments, stdin=stdin).exception)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A folder of its own, where a key and a secret are made."""
+    monkeypatch.chdir(tmp_path)
+    return monkeypatch
+
+
+def test_send_test_mails_the_template_signed(template: Path, tmp_path: Path, elsewhere: pytest.MonkeyPatch) -> None:
+    with Sink(free_port(), tmp_path / "sink") as sink:
+        elsewhere.setenv("EBBTIDE_SMTP_PORT", str(sink.port))
+        done = run("send-test", template, "--to", "ann@mail.example")
+        assert (done.exit_code, done.stdout.split(" 250")[0]) == (0, f"accepted by 127.0.0.1:{sink.port}:")
+        [mail] = list(sink.messages())
+        assert run("send-test", template, "--to", "ann@BÜCHER.example").exit_code == 0
+        assert [each.rcpt_to for each in sink.messages()] == ["ann@mail.example", "ann@xn--bcher-kva.example"]
+        refused = run("send-test", template, "--to", "550@mail.example")
+        assert (refused.exit_code, refused.stdout.split(" 550 5.1.1")[0]) == (1, f"refused by 127.0.0.1:{sink.port}:")
+    parsed = message_from_bytes(mail.raw, policy=policy.default)
+    assert mail.rcpt_to == "ann@mail.example"
+    assert parsed["Subject"] == "$8.00 for Ann"
+    assert parsed["DKIM-Signature"]
+
+
+def test_what_preview_shows_is_what_is_sent(template: Path, tmp_path: Path, elsewhere: pytest.MonkeyPatch) -> None:
+    template.write_text(
+        """---
+subject: "{{ title }} for {{ user.name | default: 'you' }}"
+preheader: "{{ n | round }}\\tthings"
+from: "{{ seller }} <mail@shop.example>"
+reply_to: "{{ clerk }}"
+---
+<p>{{ title | truncate: 8 }} {{ user.name | default: "you" }}</p>
+--- text ---
+{{ title }} {{ l | map: "p" | compact | size }}
+"""
+    )
+    data = {
+        "title": "Kind of\nBlue",
+        "n": 2.5,
+        "seller": "Läden, Ann",
+        "clerk": "ann@bücher.example",
+        "l": [{"p": 1}, {}],
+    }
+    given = ("--user", "-", "--data", tmp_path / "data.json")
+    (tmp_path / "data.json").write_text(json.dumps(data))
+    shown = json.loads(run("preview", template, "--json", *given, stdin='{"name": " "}').stdout)
+    with Sink(free_port(), tmp_path / "sink") as sink:
+        elsewhere.setenv("EBBTIDE_SMTP_PORT", str(sink.port))
+        assert run("send-test", template, "--to", "ann@mail.example", *given, stdin='{"name": " "}').exit_code == 0
+        [mail] = list(sink.messages())
+    sent = view(mail.raw)
+    assert sent.header("Subject") == shown["subject"] == "Kind of Blue for you"
+    assert sent.header("Reply-To") == shown["reply_to"]["address"] == "ann@xn--bcher-kva.example"
+    assert (shown["from"]["name"], shown["from"]["address"]) == ("Läden, Ann", "mail@shop.example")
+    assert sent.header("From") == "Läden, Ann <mail@shop.example>"
+    assert (sent.text, sent.html) == (shown["text"], shown["html"])
+    assert sent.reading.hidden == "3 things"
+
+
+def test_mail_to_a_server_elsewhere_is_refused(template: Path, elsewhere: pytest.MonkeyPatch) -> None:
+    elsewhere.setenv("EBBTIDE_SMTP_HOST", "192.0.2.1")
+    assert "real mail is refused" in str(run("send-test", template, "--to", "a@mail.example").exception)
+
+
+def test_a_silent_server_and_a_wrong_address_are_told(template: Path, elsewhere: pytest.MonkeyPatch) -> None:
+    elsewhere.setenv("EBBTIDE_SMTP_PORT", str(free_port()))
+    told = str(run("send-test", template, "--to", "a@mail.example").exception)
+    assert told.startswith("no mail server answers at 127.0.0.1:")
+    assert told.endswith("`ebbtide run sink` starts one here")
+    assert str(run("send-test", template, "--to", "a b").exception) == "--to: not a plain mail address"
+    told = str(run("send-test", template, "--to", "zoë@mail.example").exception)
+    assert told == "--to: the part before the @ must be ASCII; anything else needs SMTPUTF8, which delivery lacks"

@@ -1,0 +1,258 @@
+"""What applying a folder changes: by names, by sets, and only what it says. On a log of rules in memory."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cli.rules.apply import Plan, plan_folder, plan_return
+from cli.rules.checking import Checked
+from cli.rules.rule_changes import Change, summary
+from cli.rules.rule_folder import Folder
+from cli.rules.rule_log import NoSuchManifest, NoSuchSet, RuleLog
+from cli.rules.set_checking import check_among, may_be_right
+from schemas.rules import Manifest, Text, text_hash
+from triggers.language.diagnostics import InvalidRules, SourceFile
+from triggers.loader import inspect
+from triggers.outline import outline
+
+NOW = datetime(2026, 11, 28, tzinfo=UTC)
+TEMPLATE = "---\nsubject: s\n---\n{0}\n--- text ---\nx\n"
+SCORE = "score: keen\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
+
+
+def rule(name: str, more: str = "", send: str = "hello") -> str:
+    return f"trigger: {name}\npurpose: marketing\non: ping\nsend: {send}\n{more}"
+
+
+def folder(*texts: str, **templates: str) -> Folder:
+    """A folder with each text as a file, and templates by their names; `hello` unless told."""
+    rules = [SourceFile(f"r{number}.yaml", text) for number, text in enumerate(texts)]
+    named = templates or {"hello": TEMPLATE.format("hello")}
+    return Folder("mine", rules, {name: SourceFile(f"templates/{name}.liquid", text) for name, text in named.items()})
+
+
+def published(log: RuleLog, plan: Plan, by: str = "ada") -> RuleLog:
+    """The log after a plan was published, as `publish` does it."""
+    number = plan.number + 1
+    files = [f if f.since else f.model_copy(update={"since": number, "at": NOW, "by": by}) for f in plan.files]
+    texts = [file.text for file in files]
+    manifest = Manifest(number=number, texts=texts, files=files, applied_at=NOW, applied_by=by, restores=plan.restores)
+    return RuleLog(log.texts | plan.texts, [*log.manifests, manifest])
+
+
+def after(*plans: tuple[str, Folder]) -> RuleLog:
+    log = RuleLog()
+    for name, each in plans:
+        log = published(log, plan_folder(log, each, name))
+    return log
+
+
+def told(plan: Plan) -> list[tuple[str, str, str]]:
+    return [(change.what, change.kind, change.name) for change in plan.changes]
+
+
+def test_the_first_folder_adds_all_that_it_has() -> None:
+    plan = plan_folder(RuleLog(), folder(rule("a", "mode: shadow\n") + "---\n" + SCORE))
+    assert told(plan) == [("added", "trigger", "a"), ("added", "score", "keen"), ("added", "template", "hello")]
+    assert plan.changes[0].detail == "mode shadow"
+    assert not plan.removes
+
+
+def test_what_is_changed_is_told_by_its_keys_and_a_mode_with_what_it_was() -> None:
+    log = after(("default", folder(rule("a"), rule("b"))))
+    plan = plan_folder(log, folder(rule("a", "mode: shadow\npriority: 60\n"), rule("b")))
+    assert plan.changes == [Change("changed", "trigger", "a", "default", "mode live → shadow, priority")]
+    assert not plan.removes
+
+
+def test_a_trigger_that_goes_ends_what_runs_and_has_to_be_confirmed() -> None:
+    log = after(("default", folder(rule("a"), rule("b"))))
+    plan = plan_folder(log, folder(rule("a")))
+    assert told(plan) == [("removed", "trigger", "b")]
+    assert plan.removes
+    assert plan.changes[0].ends
+    assert "withdrawn" in plan.changes[0].detail
+
+
+def test_a_renamed_trigger_is_one_removed_and_one_added() -> None:
+    plan = plan_folder(after(("default", folder(rule("a")))), folder(rule("b")))
+    assert told(plan) == [("removed", "trigger", "a"), ("added", "trigger", "b")]
+    assert plan.removes
+
+
+def test_the_same_folder_changes_nothing_wherever_it_is() -> None:
+    one = folder(rule("a"))
+    log = after(("default", one))
+    moved = replace(one, rules=[SourceFile("/elsewhere/other.yaml", one.rules[0].text)])
+    assert plan_folder(log, moved).same
+    assert plan_folder(log, one).changes == []
+    assert not plan_folder(RuleLog(), folder()).same
+
+
+def test_a_comment_changes_no_document_and_is_published_all_the_same() -> None:
+    plan = plan_folder(after(("default", folder(rule("a")))), folder("# why\n" + rule("a")))
+    assert (plan.changes, plan.same, summary(plan.changes)) == ([], False, "no document and no template changes")
+
+
+def test_one_set_never_touches_another() -> None:
+    log = after(("shop", folder(rule("a"), rule("b"))), ("news", folder(rule("c", send="news"), news=TEMPLATE)))
+    plan = plan_folder(log, folder(rule("d", send="news"), news=TEMPLATE), "news")
+    assert told(plan) == [("removed", "trigger", "c"), ("added", "trigger", "d")]
+    assert {(file.set, file.path) for file in plan.files if file.set == "shop"} == {
+        ("shop", "r0.yaml"),
+        ("shop", "r1.yaml"),
+        ("shop", "templates/hello.liquid"),
+    }
+    assert sorted(plan.load().triggers) == ["a", "b", "d"]
+
+
+def test_an_older_manifest_is_the_set_default() -> None:
+    texts = [Text(kind="rule", path="r.yaml", body=rule("a")), Text(kind="template", path="t/hello.liquid", body="x")]
+    by_hash = {text_hash(text.body): text for text in texts}
+    old = Manifest(number=4, texts=[*by_hash], applied_at=NOW, applied_by="bob")
+    log = RuleLog(by_hash, [old])
+    assert {(file.set, file.since, file.by) for file in log.files()} == {("default", 4, "bob")}
+    assert told(plan_folder(log, folder(rule("b"), hello="x"))) == [
+        ("removed", "trigger", "a"),
+        ("added", "trigger", "b"),
+    ]
+    assert told(plan_folder(log, folder(rule("b", send="news"), news="n"), "news")) == [
+        ("added", "trigger", "b"),
+        ("added", "template", "news"),
+    ]
+
+
+def test_a_file_keeps_since_when_it_is_what_it_is() -> None:
+    log = after(("default", folder(rule("a"), rule("b"))), ("default", folder(rule("a"), rule("b", "priority: 1\n"))))
+    assert {file.path: file.since for file in log.files()} == {
+        "r0.yaml": 1,
+        "r1.yaml": 2,
+        "templates/hello.liquid": 1,
+    }
+
+
+def test_two_templates_with_one_text_are_two() -> None:
+    log = after(("default", folder(rule("a", send="x"), rule("b", send="y"), x="same", y="same")))
+    assert sorted(step.template for each in plan_return(log, 1).load().triggers.values() for step in each.steps) == [
+        "x",
+        "y",
+    ]
+
+
+def test_a_set_takes_from_another_the_files_that_it_has_whole() -> None:
+    log = after(("default", folder(rule("a"), rule("b") + "---\n" + rule("c"))))
+    plan = plan_folder(log, folder(rule("a"), hello=TEMPLATE.format("hello")), "shop", "default")
+    assert told(plan) == [("moved", "trigger", "a"), ("moved", "template", "hello")]
+    assert not plan.removes
+    assert sorted(plan.load().triggers) == ["a", "b", "c"]
+    with pytest.raises(InvalidRules, match="there is another trigger `b`"):
+        plan_folder(log, folder(rule("a"), rule("b")), "shop", "default").load()
+
+
+def test_going_back_is_an_earlier_manifest_under_a_new_number() -> None:
+    log = after(("default", folder(rule("a"))), ("default", folder(rule("b"))))
+    plan = plan_return(log, 1)
+    assert told(plan) == [("added", "trigger", "a"), ("removed", "trigger", "b")]
+    assert (plan.restores, plan.number) == (1, 2)
+    back = published(log, plan)
+    assert plan_folder(back, folder(rule("a"))).same
+    assert plan_return(back, 3).same
+
+
+def test_one_set_goes_back_alone() -> None:
+    log = after(
+        ("shop", folder(rule("a"))), ("news", folder(rule("n", send="news"), news="n")), ("shop", folder(rule("b")))
+    )
+    assert told(plan_return(log, 1, "shop")) == [("added", "trigger", "a"), ("removed", "trigger", "b")]
+    assert ("removed", "trigger", "n") in told(plan_return(log, 1))
+
+
+def test_a_manifest_or_a_set_that_there_is_not_is_told_with_those_that_there_are() -> None:
+    log = after(("shop", folder(rule("a"))), ("shop", folder(rule("b"))))
+    with pytest.raises(NoSuchManifest, match="there is no manifest 9 to be read; there are: 1, 2"):
+        plan_return(log, 9)
+    log.texts.pop(text_hash(rule("a")))
+    with pytest.raises(NoSuchManifest, match="of manifest 1 1 text cannot be read any more"):
+        plan_return(log, 1)
+    with pytest.raises(NoSuchSet, match="there is no set 'shp'; did you mean `shop`"):
+        log.require_set("shp", log.files(log.current))
+
+
+def alone(each: Folder) -> Checked:
+    found = inspect(each.rules, each.template_hashes())
+    return Checked(each, [*found.diagnostics, *found.notes], found.costs)
+
+
+def among(log: RuleLog, each: Folder, name: str) -> Checked:
+    plan = plan_folder(log, each, name)
+    return check_among(alone(each), log, [file for file in plan.files if file.set != name])
+
+
+def test_a_set_may_read_what_another_one_defines() -> None:
+    log = after(("platform", folder(SCORE, other=TEMPLATE)))
+    mine = folder(rule("a", "when: score.keen > 1\n"))
+    assert may_be_right(alone(mine))
+    assert not among(log, mine, "shop").wrong
+    assert not may_be_right(alone(folder(rule("a", "whn: 1 > 0\n"))))
+
+
+def test_a_set_that_removes_what_another_one_reads_is_a_problem_that_names_it() -> None:
+    log = after(("platform", folder(SCORE, other=TEMPLATE)), ("shop", folder(rule("a", "when: score.keen > 1\n"))))
+    checked = among(log, folder(SCORE.replace("keen", "calm"), other=TEMPLATE), "platform")
+    [problem] = [each for each in checked.found if each.severity == "error"]
+    assert str(problem).startswith("set shop: r0.yaml:5:7: problem: unknown-score there is no score `keen`")
+
+
+@pytest.mark.parametrize("template", ["hello", "Hello"])
+def test_a_name_of_another_set_is_a_problem_that_names_the_set_and_how_to_take_it(template: str) -> None:
+    log = after(("news", folder(rule("a"))))
+    mine = folder(rule("a", send=template), **{template: TEMPLATE.format("mine")})
+    found = {each.code: each for each in among(log, mine, "shop").found if each.severity == "error"}
+    assert found.keys() == {"duplicate-document", "duplicate-template"}
+    assert found["duplicate-document"].message == "there is another trigger `a`, at set news: r0.yaml:1"
+    assert found["duplicate-template"].message.endswith("at set news: templates/hello.liquid")
+    assert all(each.hint.endswith("--take-from news") for each in found.values())
+
+
+def test_what_only_other_sets_doubt_is_not_told_here() -> None:
+    log = after(("news", folder(rule("a", "after: 1h\nunless: never_named\n"))))
+    checked = among(log, folder(rule("b", send="mine"), mine="m"), "shop")
+    assert [each for each in checked.found if each.path.startswith("set ")] == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["x", "y"]), st.sets(st.integers(0, 4), min_size=1)), max_size=5), st.data())
+def test_whatever_was_published_a_plan_leaves_other_sets_and_going_back_restores(
+    history: list[tuple[str, set[int]]], data: st.DataObject
+) -> None:
+    def of(name: str, numbers: set[int]) -> Folder:
+        return folder(*(rule(f"{name}{n}", send=name) for n in sorted(numbers)), **{name: f"template of {name}"})
+
+    log = after(*((name, of(name, numbers)) for name, numbers in history))
+    name, numbers = data.draw(st.sampled_from(["x", "y"])), data.draw(st.sets(st.integers(0, 4), min_size=1))
+    plan = plan_folder(log, of(name, numbers), name)
+    others = {file.text for file in log.files() if file.set != name}
+    assert {file.text for file in plan.files if file.set != name} == others
+    assert {t for t in plan.load().triggers if t[0] == name} == {f"{name}{n}" for n in numbers}
+    if log.manifests:
+        back = plan_return(published(log, plan), log.number)
+        assert sorted(file.text for file in back.files) == sorted(file.text for file in log.files())
+
+
+def test_an_outline_tells_each_document_with_its_line_and_its_own_text() -> None:
+    text = f"# first\n{rule('a')}# of the next\n---\n# why\n{SCORE}"
+    found = outline(SourceFile("r.yaml", text))
+    assert [(each.kind, each.name, each.line) for each in found] == [("trigger", "a", 2), ("score", "keen", 9)]
+    assert found[1].text == SCORE
+    assert found[0].text.startswith(rule("a"))
+    assert (
+        found[0].digest == outline(SourceFile("r.yaml", rule("a").replace("on: ping", "on:   ping # soon")))[0].digest
+    )
+
+
+@pytest.mark.parametrize("text", ["", "# later\n", "---\n", "hello\n", "[1, 2]\n", "trigger: [a\n", "porpose: x\n"])
+def test_an_outline_of_what_is_no_rule_is_empty(text: str) -> None:
+    assert outline(SourceFile("r.yaml", text)) == []

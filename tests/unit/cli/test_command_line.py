@@ -1,0 +1,176 @@
+"""The command line as a person meets it: what it says, and how it exits."""
+
+import importlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from drivers.running_senders import free_port
+
+from cli.main import MENDABLE
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+
+
+def ebbtide(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        env=os.environ | {"COLUMNS": "200", "TERM": "dumb"} | variables,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "bad.yaml").write_text("trigger: bad\npurpose: marketing\non: signed_up\nafer: 1h\nsend: nowhere\n")
+    return tmp_path
+
+
+def test_check_and_test_pass_on_the_examples():
+    checked = ebbtide("check", str(EXAMPLES))
+    assert (checked.returncode, checked.stdout.splitlines()[-1]) == (
+        0,
+        "4 rule files, 3 templates: 0 problems, 0 warnings, 2 notes",
+    )
+    tested = ebbtide("test", str(EXAMPLES))
+    assert tested.returncode == 0
+    assert tested.stdout.splitlines()[-1].endswith(" passed, 0 failed")
+
+
+def test_check_names_every_problem_at_once_with_file_line_and_column(folder):
+    done = ebbtide("check", str(folder))
+    assert done.returncode == 1
+    assert f"{folder}/bad.yaml:4:1:" in done.stdout
+    assert f"{folder}/bad.yaml:5:7:" in done.stdout
+
+
+def test_apply_refuses_a_wrong_set_before_it_asks_for_kafka(folder):
+    done = ebbtide("apply", str(folder), EBBTIDE_KAFKA=f"127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert "bad.yaml:4:1:" in done.stdout
+
+
+WITHOUT_KAFKA = [
+    *(("switches",), ("pause", "global"), ("resume", "global"), ("dead-letters", "show", "x")),
+    *(("dead-letters", "replay"), ("publish", "event", '{"type": "x", "user_id": "u"}')),
+    ("publish", "profile", '{"user_id": "u"}'),
+]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("apply", str(EXAMPLES)), ("dead-letters", "list"), ("topics",), ("run", "streams"), *WITHOUT_KAFKA]
+)
+def test_kafka_away_is_one_line_with_the_next_step(arguments):
+    address = f"127.0.0.1:{free_port()}"
+    done = ebbtide(*arguments, EBBTIDE_KAFKA=address)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"ebbtide: Kafka does not answer at {address}; `make status` tells what runs, `make up` starts it\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("check", "nowhere"), "ebbtide: nowhere: no such file or folder\n"),
+        (("check", "."), "ebbtide: no rule files (*.yaml) in .\n"),
+        (("test", str(EXAMPLES), "-k", "zzz"), "ebbtide: no case has 'zzz'"),
+        (("new", "a/b", "--like", "receipt"), "ebbtide: 'a/b' cannot name a rule"),
+        (("preview", "nowhere.liquid"), "ebbtide: nowhere.liquid: no such template"),
+        (("send-test", str(EXAMPLES / "templates" / "we-miss-you.liquid"), "--to", "x"), "ebbtide: --to: not a plain"),
+        (("publish", "event", "{oops"), "ebbtide: not JSON: "),
+        (
+            ("publish", "profile", '{"user_id": "u1", "consent": true}', "--consent", "m"),
+            "ebbtide: consent: not a JSON o",
+        ),
+        (
+            ("publish", "event", '{"user_id": "u1", "type": "t", "source": "\\u0000"}'),
+            "ebbtide: source: contains U+0000",
+        ),
+        (("publish", "event", "{}"), "ebbtide: type: Field required; user_id: Field required\n"),
+        (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is no duration"),
+    ],
+)
+def test_a_beginners_mistake_is_one_line_and_exit_status_2(arguments, said, tmp_path):
+    done = ebbtide(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_broken_line_in_a_backtest_log_is_named(tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"id": "1", "type": "signed_up", "user_id": "u", "time": "2026-01-01T00:00:00Z"}\n{"id": 2}\n')
+    done = ebbtide("backtest", str(EXAMPLES), "--events", str(log))
+    assert done.returncode == 0
+    assert f"1 line skipped: not an event (id, time, type, user_id), first {log}:2: " in done.stdout
+    done = ebbtide("backtest", str(EXAMPLES), "--events", str(log), "--strict")
+    assert done.returncode == 2
+    assert f"ebbtide: {log}:2: not an event: " in done.stderr
+
+
+def test_schema_writes_a_file_for_every_model(tmp_path):
+    done = ebbtide("schema", str(tmp_path / "out"))
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "events.Event.json").read_text().startswith("{\n")
+    assert len(list((tmp_path / "out").glob("*.json"))) == 10
+
+
+@pytest.mark.parametrize("name", sorted(MENDABLE))
+def test_every_error_that_is_told_in_one_line_exists(name):
+    module, _, kind = name.rpartition(".")
+    assert issubclass(getattr(importlib.import_module(module), kind), Exception)
+
+
+def test_help_shows_an_example():
+    assert "ebbtide check examples" in ebbtide("check", "--help").stdout
+
+
+@pytest.mark.parametrize("arguments", [("run", "senders"), ("switches",)])
+def test_a_server_that_takes_connections_and_says_nothing_is_away_within_seconds(arguments):
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        done = ebbtide(*arguments, EBBTIDE_KAFKA=address)
+    assert (done.returncode, done.stderr.count("\n")) == (1 if arguments == ("run", "senders") else 2, 1)
+    assert f"Kafka does not answer at {address}" in done.stderr
+    assert time.monotonic() - began < 10  # 2.5 s of waiting, and the start of a program on a busy machine
+
+
+def test_senders_without_kafka_say_so_in_one_line_and_end_so_that_they_are_started_again():
+    address = f"127.0.0.1:{free_port()}"
+    done = ebbtide("run", "senders", EBBTIDE_KAFKA=address)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"ebbtide: Kafka does not answer at {address}; `make status` tells what runs, `make up` starts it\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [("psql",), ("migrate",), ("explain", "--user", "u")])
+def test_a_database_that_is_away_is_one_line_with_its_address_and_the_next_step(arguments):
+    port = free_port()
+    done = ebbtide(*arguments, EBBTIDE_DATABASE_URL=f"postgresql://127.0.0.1:{port}/ebbtide")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert str(port) in done.stderr
+    assert "`make up` starts it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("dead-letters", "list", "--since", "999999999w"), "'999999999w' is no time; write 2h for two hours ago"),
+        (("publish", "event", '{"user_id": "u", "type": "x"}', "--ago", "99999999w"), "is too long; at most 2600w"),
+    ],
+)
+def test_a_time_before_all_calendars_is_told(arguments, said):
+    done = ebbtide(*arguments)
+    assert said in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)

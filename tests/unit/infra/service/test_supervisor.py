@@ -1,0 +1,132 @@
+"""The supervisor with small programs for workers: what it does when one ends, refuses, or does not listen."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers.running_senders import wait_until
+from drivers.running_streams import is_gone
+
+from infra.service.worker_slot import LONGEST_PAUSE_S, REFUSED, STEADY_S, Slot
+
+PROGRAM = """
+import asyncio, os, sys
+from infra.service.supervisor import Supervisor
+from infra.service.worker_slot import Slot
+from infra.service.logs import configure_logging
+
+async def main():
+    command = [sys.executable, "-c", sys.argv[1]]
+    slots = [Slot(number, 1, command, os.environ) for number in range(2)]
+    return await Supervisor(slots, lambda roll: None).run()
+
+configure_logging()
+sys.exit(asyncio.run(main()))
+"""
+SLEEPS = "import time; time.sleep(60)\n"
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('{"event": "deaf"}', flush=True)
+time.sleep(60)
+"""
+
+
+class Supervised:
+    """A supervisor of two workers that run `worker`."""
+
+    def __init__(self, worker: str, log: Path) -> None:
+        self._log = log
+        with log.open("wb") as out:
+            self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, worker], stdout=out, stderr=out)
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """What it logged of one event."""
+        whole = [line for line in self._log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [line for line in map(json.loads, whole) if line["event"] == event]
+
+    def wait(self, event: str, count: int = 1) -> list[dict[str, Any]]:
+        """Waits until it has logged the event so often."""
+        return wait_until(lambda: len(found := self.lines(event)) >= count and found, f"{count} {event}") or []
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Any]:
+    started: list[Supervised] = []
+
+    def start(worker: str) -> Supervised:
+        started.append(Supervised(worker, tmp_path / "log"))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.terminate()  # its workers with it
+        one.process.wait(20)
+
+
+def test_a_worker_that_ends_is_started_again_after_a_pause_that_doubles(supervise: Any) -> None:
+    found = supervise("import sys, time; sys.exit(70) if sys.argv[1] == '0' else time.sleep(60)")
+    ended = found.wait("worker_ended", 3)
+    assert [line["again_in_s"] for line in ended] == [0.5, 1.0, 2.0]
+    assert {line["slot"] for line in ended} == {0}
+    assert ended[0]["why"].startswith("it ended itself, for going on could have lost or doubled something")
+    assert [line["slot"] for line in found.lines("worker_started")].count(1) == 1, "the other one is left alone"
+    found.process.send_signal(signal.SIGTERM)
+    assert found.process.wait(5) == 0
+
+
+def test_the_pause_is_bounded_and_short_again_after_a_steady_run() -> None:
+    slot = Slot(0, 1, [], {})
+    assert [slot.note_end(1, 0.1) for _ in range(9)][-1] == LONGEST_PAUSE_S
+    assert slot.note_end(1, STEADY_S + 1) == 0.5
+
+
+def test_a_worker_that_refuses_to_start_three_times_ends_all_with_what_to_do(supervise: Any) -> None:
+    found = supervise(f"import sys, time; sys.exit({REFUSED}) if sys.argv[1] == '1' else time.sleep(60)")
+    assert found.process.wait(20) == REFUSED
+    assert [line["slot"] for line in found.lines("worker_started")].count(1) == 3
+    [gave_up] = found.lines("gave_up")
+    assert (gave_up["slot"], gave_up["why"]) == (1, "it refused to start 3 times in a row; mend what its log says")
+    assert all(is_gone(line["pid"]) for line in found.lines("worker_started"))
+
+
+def test_a_second_ctrl_c_kills_workers_that_do_not_stop(supervise: Any) -> None:
+    found = supervise(DEAF)
+    found.wait("deaf", 2)
+    found.process.send_signal(signal.SIGINT)
+    found.wait("stopping")
+    found.process.send_signal(signal.SIGINT)
+    assert found.process.wait(5) == 128 + signal.SIGINT
+    assert all(is_gone(line["pid"]) for line in found.lines("worker_started"))
+
+
+def test_where_the_new_worker_does_not_load_the_old_one_goes_on(supervise: Any) -> None:
+    found = supervise("import os, sys\nif 'EBBTIDE_TURN' in os.environ: sys.exit(1)\n" + SLEEPS)
+    started = found.wait("worker_started", 2)
+    found.process.send_signal(signal.SIGHUP)
+    [failed] = found.wait("restart_failed")
+    assert failed["slot"] == 0
+    assert "the one before it, and those after it, were left alone" in failed["why"]
+    assert found.lines("worker_started") == started
+    assert not any(is_gone(line["pid"]) for line in started)
+
+
+def test_a_terminal_that_is_closed_stops_the_workers() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", PROGRAM, SLEEPS])  # noqa: S606 - that is what a terminal does
+    said = b""
+    while said.count(b"worker_started") < 2 or not said.endswith(b"\n"):
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    workers = [json.loads(line)["pid"] for line in said.decode().splitlines() if "worker_started" in line]
+    assert len(workers) == 2
+    assert all(map(is_gone, workers))

@@ -1,0 +1,80 @@
+"""What is written down of supervisor and workers, and the status that is made of it where little answers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from drivers.running_senders import free_port
+
+from cli.environment import Environment
+from cli.operations.stream_status import Status, duration, look
+from infra.service.stream_workers import Records, Roll, Supervision, SupervisorRuns, as_process
+
+
+@pytest.fixture
+def ended() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_record_is_believed_only_while_its_process_lives(tmp_path: Path, ended: int) -> None:
+    records = Records(tmp_path)
+    with records.supervising("main"):
+        records.note_supervision(Supervision(as_process(os.getpid()), {0: 21004}, Roll(3, "running", 0)))
+        assert records.supervision() == Supervision(as_process(os.getpid()), {0: 21004}, Roll(3, "running", 0))
+        records.note_supervision(Supervision(as_process(ended), {0: 21004}))
+        assert records.supervision() is None
+    records.note_worker(0, as_process(os.getpid(), 21004))
+    records.note_worker(1, as_process(ended, 21005))
+    assert records.workers() == {0: as_process(os.getpid(), 21004)}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"process": 1, "roll": {}, "ports": {}}'])
+def test_a_record_that_cannot_be_read_says_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "supervisor.json").write_text(text)
+    assert Records(tmp_path).supervision() is None
+
+
+def test_there_is_one_supervisor_at_a_time(tmp_path: Path) -> None:
+    with (
+        Records(tmp_path).supervising("main"),
+        pytest.raises(SupervisorRuns, match="the stream workers of instance main already have a supervisor"),
+        Records(tmp_path).supervising("main"),
+    ):
+        pass
+    with Records(tmp_path).supervising("main"):
+        pass
+
+
+def test_the_status_says_which_worker_should_run_and_does_not_even_without_kafka(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EBBTIDE_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("EBBTIDE_KAFKA", f"127.0.0.1:{free_port()}")
+    records = Records(tmp_path)
+    with records.supervising("main"):
+        records.note_supervision(Supervision(as_process(os.getpid()), {0: free_port(), 1: free_port()}))
+        records.note_worker(1, as_process(os.getpid(), free_port()))
+        found = look(Environment.of())
+    assert found.supervisor == os.getpid()
+    assert [(worker["slot"], worker["pid"]) for worker in found.workers] == [(0, None), (1, os.getpid())]
+    assert found.workers[0]["state"] == "stopped"
+    assert found.problem is not None
+    assert found.problem.startswith("Kafka does not answer")
+    assert not found.all_run
+
+
+@pytest.mark.parametrize(
+    ("states", "all_run"),
+    [((), False), (("ready", "recovering", "starting"), True), (("ready", "stopped"), False), (("silent",), False)],
+)
+def test_all_run_where_no_worker_is_stopped_or_silent(states: tuple[str, ...], all_run: bool) -> None:
+    assert Status(1, [{"state": state} for state in states]).all_run is all_run
+
+
+def test_durations_are_short() -> None:
+    assert [duration(s) for s in (0.4, 61, 3_725)] == ["0s", "1m01s", "1h02m"]

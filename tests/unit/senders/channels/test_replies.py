@@ -1,0 +1,63 @@
+"""SMTP replies: what each means for the command and for the address."""
+
+import pytest
+
+from schemas.vocabulary import LedgerState
+from senders.channels.replies import judge, parse
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "state"),
+    [
+        (250, "2.0.0 ok", LedgerState.ACCEPTED),
+        (251, "will forward", LedgerState.ACCEPTED),
+        (421, "4.3.2 closing", LedgerState.DEFERRED),
+        (451, "4.7.1 later", LedgerState.DEFERRED),
+        (354, "go ahead", LedgerState.DEFERRED),
+        (0, "", LedgerState.DEFERRED),
+        (999, "nonsense", LedgerState.DEFERRED),
+        (550, "5.1.1 no such user", LedgerState.REFUSED),
+        (554, "5.7.1 spam", LedgerState.REFUSED),
+    ],
+)
+def test_the_code_decides_the_state(code: int, text: str, state: LedgerState) -> None:
+    assert judge(parse(code, text), at_recipient=False).state is state
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "at_recipient", "hard"),
+    [
+        (550, "5.1.1 unknown user", True, True),
+        (550, "unknown user", True, True),
+        (550, "5.0.0 no", True, False),
+        (550, "Blocked: 192.0.2.1 is listed at dnsbl.example", True, False),
+        (550, "relay not permitted", True, False),
+        (550, "mailbox full", True, False),
+        (554, "5.1.10 null MX", False, True),
+        (550, "message refused", False, False),
+        (550, "5.7.1 policy", True, False),
+        (550, "5.7.26 DMARC", False, False),
+        (553, "5.1.8 bad sender", True, False),
+        (552, "5.2.2 mailbox full", True, False),
+        (450, "4.1.1 maybe", True, False),
+    ],
+)
+def test_only_a_reply_about_the_address_condemns_it(code: int, text: str, at_recipient: bool, hard: bool) -> None:
+    assert judge(parse(code, text), at_recipient=at_recipient).hard_bounce is hard
+
+
+def test_the_enhanced_code_is_set_apart() -> None:
+    reply = parse(550, "5.1.1 no such user\nreally not")
+    assert (reply.code, reply.enhanced, reply.text) == (550, "5.1.1", "no such user really not")
+    assert parse(550, "5.1.1").text == ""
+    assert parse(550, "5.1 is not a code").enhanced is None
+
+
+def test_addresses_in_a_reply_are_left_out() -> None:
+    reply = parse(550, "5.1.1 <ann@example.net>: user ann@example.net unknown (ann@example.net)")
+    assert "ann" not in reply.text
+    assert "unknown" in reply.text
+
+
+def test_a_reply_of_any_length_and_any_bytes_fits_the_wire() -> None:
+    assert len(parse(550, "5.1.1 " + "é\udc80\x00" * 5000).text) <= 1024

@@ -1,0 +1,111 @@
+"""The stages before a mail: which question answers first, and with what."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from schemas.commands import SendCommand
+from schemas.vocabulary import DeliveryReason, LedgerState, SuppressionReason
+from senders.policy.pipeline import LOOK_AGAIN, Case, Recipient, Stop, Wait, judge
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+GRANTED = {"marketing": {"granted": True}}
+
+
+def command(**changes: Any) -> SendCommand:
+    fields: dict[str, Any] = {
+        "id": "ab" * 16,
+        "trigger": "cart",
+        "rule_hash": "r",
+        "occurrence": "o",
+        "step": "s",
+        "user_id": "u1",
+        "template": "t",
+        "template_hash": "h",
+        "purpose": "marketing",
+        "decided_at": NOW - timedelta(seconds=1),
+        "expires_at": NOW + timedelta(hours=1),
+    }
+    return SendCommand(**(fields | changes))
+
+
+def recipient(**changes: Any) -> Recipient:
+    fields: dict[str, Any] = {"address": "ann@example.net", "attributes": {}, "consent": GRANTED}
+    return Recipient(**({"user_id": "u1", "zone": None, "locale": None} | fields | changes))
+
+
+def case(command: SendCommand, recipient: Recipient | None, **changes: Any) -> Case:
+    fields: dict[str, Any] = {
+        "now": NOW,
+        "admitted_at": NOW - timedelta(seconds=1),
+        "suppressed_scopes": frozenset(),
+        "view_as_of": NOW,
+        "stale_after": timedelta(seconds=5),
+    }
+    return Case(command=command, recipient=recipient, **(fields | changes))
+
+
+def test_a_consenting_user_gets_the_mail() -> None:
+    assert judge(case(command(), recipient())) is None
+
+
+def test_the_expiry_is_asked_first() -> None:
+    late = case(command(expires_at=NOW), None, view_as_of=None)
+    assert judge(late) == Stop(LedgerState.EXPIRED)
+
+
+def test_another_channel_fails_by_name() -> None:
+    assert judge(case(command(channel="sms"), recipient())) == Stop(LedgerState.FAILED, DeliveryReason.CHANNEL, "sms")
+
+
+@pytest.mark.parametrize("as_of", [None, NOW - timedelta(seconds=5.1)])
+def test_marketing_waits_while_the_view_is_behind(as_of: datetime | None) -> None:
+    answer = judge(case(command(), recipient(), view_as_of=as_of))
+    assert answer == Wait(DeliveryReason.CONSENT_STALE, NOW + LOOK_AGAIN)
+
+
+def test_transactional_mail_to_a_known_user_does_not_wait_for_the_view() -> None:
+    assert judge(case(command(purpose="transactional"), recipient(consent={}), view_as_of=None)) is None
+
+
+def test_an_unknown_user_is_waited_for_until_the_view_has_seen_the_time_of_the_decision() -> None:
+    behind = case(command(purpose="transactional"), None, view_as_of=NOW - timedelta(seconds=2))
+    assert judge(behind) == Wait(DeliveryReason.VIEW_BEHIND, NOW + LOOK_AGAIN)
+    conclusive = case(command(purpose="transactional"), None, view_as_of=NOW)
+    assert judge(conclusive) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
+
+
+def test_a_decision_dated_ahead_of_our_clock_is_not_waited_for_longer_than_since_its_admission() -> None:
+    ahead = command(purpose="transactional", decided_at=NOW + timedelta(hours=1))
+    assert judge(case(ahead, None)) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
+
+
+def test_an_address_written_by_the_rule_needs_no_profile_but_marketing_still_needs_consent() -> None:
+    to = command(to="desk@example.net", purpose="transactional")
+    assert judge(case(to, None)) is None
+    marketing = case(command(to="desk@example.net"), None)
+    assert judge(marketing) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "purpose", "stopped"),
+    [
+        ({"*"}, "marketing", True),
+        ({"*"}, "transactional", True),
+        ({"marketing"}, "marketing", True),
+        ({"digest"}, "marketing", False),
+        ({"marketing"}, "transactional", False),
+    ],
+)
+def test_a_suppression_withholds_its_scope(scopes: set[str], purpose: str, stopped: bool) -> None:
+    answer = judge(case(command(purpose=purpose), recipient(), suppressed_scopes=frozenset(scopes)))
+    assert (answer == Stop(LedgerState.SUPPRESSED, SuppressionReason.SUPPRESSED)) is stopped
+
+
+@pytest.mark.parametrize(
+    "consent", [{}, {"marketing": {"granted": False}}, {"digest": {"granted": True}}, {"marketing": {"granted": "yes"}}]
+)
+def test_without_a_clear_yes_marketing_stops(consent: dict[str, Any]) -> None:
+    answer = judge(case(command(), recipient(consent=consent)))
+    assert answer == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT)

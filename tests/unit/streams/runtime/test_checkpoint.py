@@ -1,0 +1,156 @@
+"""What a checkpoint holds: offsets of every partition that it touches, clocks, history, and nothing twice."""
+
+from collections.abc import Mapping
+
+import orjson
+import pytest
+
+from infra.kafka.broker import Place
+from streams.runtime.checkpoint import Applied, Buffer, Mark, NothingOwned, Output, RunMissed, Sealed, Segment
+from streams.runtime.clock import Piece, Run
+
+VERSIONS = {"manifest": 3, "control": 1}
+
+
+def journal(partition: int, segment: Segment) -> Output:
+    value = {
+        "n": segment.number,
+        "applied": list(map(list, segment.applied)),
+        "clock": segment.clock_ms,
+        "v": dict(segment.versions),
+    }
+    return Output("journal", None, orjson.dumps(value), partition)
+
+
+@pytest.fixture
+def buffer() -> Buffer:
+    """Two partitions of two inputs, and one partition of another topic."""
+    buffer = Buffer(journal)
+    inputs = {"profiles": 5, "events": 10}
+    buffer.begin("membership", {0: (inputs, Mark(1_000, 7, VERSIONS)), 1: (inputs, Mark())}, {Place("other", 4): 50})
+    return buffer
+
+
+def records(number: int, clock_ms: int, partition: int = 0) -> Run[object]:
+    return Run(partition, number, [Piece("events", [object()], [clock_ms])], clock_ms)
+
+
+def tick(number: int, clock_ms: int, partition: int = 0) -> Run[object]:
+    return Run(partition, number, [], clock_ms)
+
+
+def offsets(sealed: Sealed | None) -> Mapping[tuple[str, int], int]:
+    assert sealed is not None
+    return {(o.topic, o.partition): o.offset for o in sealed.offsets}
+
+
+def history(sealed: Sealed | None) -> list[dict[str, object]]:
+    assert sealed is not None
+    return [orjson.loads(o.value or b"") for o in sealed.outputs if o.topic == "journal"]
+
+
+def test_nothing_done_is_no_checkpoint(buffer: Buffer) -> None:
+    assert buffer.seal([]) is None
+
+
+def test_a_touched_partition_commits_all_of_its_inputs_with_its_mark(buffer: Buffer) -> None:
+    buffer.applied(records(1, 2_000), [Applied("events", 10, 14)], False, VERSIONS)
+    sealed = buffer.seal([Output("changelog", b"k", b"v", 0)])
+    assert offsets(sealed) == {("profiles", 0): 5, ("events", 0): 15}
+    assert sealed is not None
+    marks = [Mark.decode(o.metadata) for o in sealed.offsets]
+    assert all(mark == Mark(2_000, 8, VERSIONS) for mark in marks)
+    assert sealed.membership == "membership"
+    assert sealed.outputs[0] == Output("changelog", b"k", b"v", 0)
+
+
+def test_what_was_sealed_is_not_sealed_again(buffer: Buffer) -> None:
+    buffer.applied(records(1, 2_000), [Applied("events", 10, 14)], False, VERSIONS)
+    buffer.emit(Output("commands", b"u", b"c"))
+    assert buffer.seal([]) is not None
+    assert buffer.seal([]) is None
+
+
+def test_a_tick_that_fires_nothing_commits_nothing(buffer: Buffer) -> None:
+    buffer.applied(tick(1, 5_000), [], False, VERSIONS)
+    assert buffer.seal([]) is None
+
+
+def test_a_tick_that_fires_commits_the_unchanged_offsets(buffer: Buffer) -> None:
+    """Without an offset nothing would fence the transaction."""
+    buffer.applied(tick(1, 5_000), [], True, VERSIONS)
+    sealed = buffer.seal([])
+    assert offsets(sealed) == {("profiles", 0): 5, ("events", 0): 10}
+    assert history(sealed) == [{"n": 8, "applied": [], "clock": 5_000, "v": VERSIONS}]
+
+
+def test_silent_ticks_are_written_once_and_only_before_what_follows_them(buffer: Buffer) -> None:
+    buffer.applied(tick(1, 5_000), [], False, VERSIONS)
+    buffer.applied(tick(2, 6_000), [], False, VERSIONS)
+    assert buffer.seal([]) is None
+    buffer.applied(records(3, 6_500), [Applied("events", 10, 10)], False, VERSIONS)
+    written = history(buffer.seal([]))
+    assert [(entry["n"], entry["applied"], entry["clock"]) for entry in written] == [
+        (8, [], 6_000),
+        (9, [["events", 10, 10]], 6_500),
+    ]
+
+
+def test_a_tick_ends_a_segment(buffer: Buffer) -> None:
+    """Replayed, what comes after it must not fire what it fired."""
+    buffer.applied(records(1, 2_000), [Applied("events", 10, 10)], False, VERSIONS)
+    buffer.applied(tick(2, 3_000), [], True, VERSIONS)
+    buffer.applied(records(3, 4_000), [Applied("events", 11, 11)], False, VERSIONS)
+    written = history(buffer.seal([]))
+    assert [(entry["applied"], entry["clock"]) for entry in written] == [
+        ([["events", 10, 10]], 3_000),
+        ([["events", 11, 11]], 4_000),
+    ]
+
+
+def test_new_versions_begin_a_segment(buffer: Buffer) -> None:
+    newer = {"manifest": 4, "control": 1}
+    buffer.applied(records(1, 2_000), [Applied("events", 10, 10)], False, VERSIONS)
+    buffer.applied(records(2, 2_001), [Applied("events", 11, 11)], False, newer)
+    assert [entry["v"] for entry in history(buffer.seal([]))] == [VERSIONS, newer]
+
+
+def test_successive_offsets_of_one_input_are_one_run_of_the_journal(buffer: Buffer) -> None:
+    buffer.applied(records(1, 2_000), [Applied("events", 10, 10), Applied("profiles", 5, 6)], False, VERSIONS)
+    buffer.applied(records(2, 2_000), [Applied("profiles", 7, 7), Applied("events", 12, 13)], False, VERSIONS)
+    [entry] = history(buffer.seal([]))
+    assert entry["applied"] == [["events", 10, 10], ["profiles", 5, 7], ["events", 12, 13]]
+
+
+def test_a_run_that_was_dropped_on_the_way_is_noticed(buffer: Buffer) -> None:
+    buffer.applied(records(1, 2_000), [Applied("events", 10, 10)], False, VERSIONS)
+    with pytest.raises(RunMissed, match="partition 0: run 3 came after run 1"):
+        buffer.applied(records(3, 2_000), [Applied("events", 12, 12)], False, VERSIONS)
+
+
+def test_acks_of_ordinary_agents_commit_the_offset_after_them(buffer: Buffer) -> None:
+    buffer.acked(Place("other", 4), 51)
+    buffer.acked(Place("other", 4), 50)
+    assert offsets(buffer.seal([])) == {("other", 4): 52}
+
+
+def test_what_was_sent_outside_of_any_partition_carries_an_unchanged_offset(buffer: Buffer) -> None:
+    buffer.emit(Output("commands", b"u", b"c"))
+    assert offsets(buffer.seal([])) == {("profiles", 0): 5, ("events", 0): 10}
+
+
+def test_after_a_loss_nothing_is_left_and_nothing_is_taken(buffer: Buffer) -> None:
+    buffer.emit(Output("commands", b"u", b"c"))
+    buffer.drop()
+    assert not buffer.owned
+    assert buffer.seal([Output("changelog", b"k", b"v", 0)]) is None
+    buffer.acked(Place("other", 4), 60)
+    with pytest.raises(NothingOwned):
+        buffer.emit(Output("commands", b"u", b"c"))
+
+
+@pytest.mark.parametrize(
+    "metadata", [None, "", "{}", "[]", "null", '{"clock": "x"}', "faust", '{"clock":1,"number":2}']
+)
+def test_metadata_of_another_program_says_nothing(metadata: str | None) -> None:
+    assert Mark.decode(metadata) == Mark()

@@ -1,0 +1,231 @@
+"""Snapshots are taken of what is held and committed, when enough was written, and in nobody's way."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaException
+
+from infra.kafka.broker import Place
+from streams.faust.table import Partitions
+from streams.runtime.checkpoint import Buffer, Mark, Output, Sealed
+from streams.runtime.checkpointer import Checkpointer
+from streams.runtime.commit import Outcome
+from streams.runtime.recovery import Recovered
+from streams.runtime.snapshot import Origin, SnapshotFolder, read
+from streams.runtime.snapshotter import Snapshotter
+
+TOPIC = "app-users-changelog"
+HELD = (0, 1)
+
+
+class Answers:
+    """A committer and a broker that say what they are told to, and what happens before they answer."""
+
+    def __init__(self) -> None:
+        self.outcome = Outcome.OK
+        self.sealed: list[Sealed] = []
+        self.asked: list[list[Place]] = []
+        self.ends = {Place(TOPIC, partition): 100 + partition for partition in HELD}
+
+    def stage(self, sealed: Sealed) -> KafkaException | None:
+        self.sealed.append(sealed)
+        return None
+
+    def commit(self, sealed: Sealed, staged: KafkaException | None = None) -> Outcome:  # noqa: ARG002
+        return self.outcome
+
+    def is_stuck(self) -> bool:
+        return False
+
+    def last_stable(self, places: Iterable[Place]) -> dict[Place, int]:
+        self.asked.append(list(places))
+        return {place: end for place, end in self.ends.items() if place in self.asked[-1]}
+
+
+class Users:
+    """A table as the checkpointer sees it."""
+
+    def __init__(self) -> None:
+        self.local: Partitions[bytes] = Partitions(lambda _, value: value, lambda _, raw: raw)
+
+    def drop(self) -> None:
+        self.local.drop()
+
+    def changes(self) -> list[Output]:
+        return self.local.collect(TOPIC)
+
+
+class World:
+    """A worker's state with two partitions held, and its snapshots."""
+
+    def __init__(self, folder: Path) -> None:
+        self.answers: Any = Answers()
+        self.users = Users()
+        self.buffer = Buffer()
+        self.checkpointer = Checkpointer(self.buffer, self.answers, lambda: [self.users], pytest.fail, self.lost)
+        self.folder = SnapshotFolder(folder, "0")
+        self.snapshotter = Snapshotter(self.folder, self.checkpointer, self.answers, interval_s=0.01)
+        self.hold()
+
+    def hold(self) -> None:
+        self.buffer.begin("membership", {partition: ({"events": 0}, Mark()) for partition in HELD}, {})
+        for partition in HELD:
+            self.users.local.load(partition, {})
+            found = Recovered({}, 0, 0, 0.0, self.origin(partition), 3_600.0)
+            self.snapshotter.keep(self.users.local.partition(partition), found)
+
+    def lost(self) -> None:
+        self.snapshotter.drop()
+
+    def origin(self, partition: int) -> Origin:
+        return Origin("app", TOPIC, "id", 2, partition)
+
+    def saved(self, partition: int) -> tuple[dict[bytes, bytes], int] | None:
+        path = self.folder.path(self.origin(partition))
+        if not path.exists():
+            return None
+        found = read(path, self.origin(partition))
+        return found.entries, found.offset
+
+    async def change(self, partition: int, key: bytes, value: bytes) -> None:
+        """A change that is committed."""
+        self.users.local.put(partition, key, value)
+        await self.checkpointer.checkpoint()
+
+    async def turn(self, times: int = 1) -> None:
+        """The snapshotter looks that many times."""
+        left = [times]
+
+        async def sleep(_: float) -> None:
+            await asyncio.sleep(0.02)
+            left[0] -= 1
+
+        await self.snapshotter.run(sleep, lambda: left[0] <= 0)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+async def test_what_was_written_is_saved_with_the_offset_that_was_asked_before(world: World) -> None:
+    await world.change(0, b"ann", b"1")
+    await world.turn()
+    assert world.saved(0) == ({b"ann": b"1"}, 100)
+    assert world.saved(1) is None
+
+
+async def test_the_offset_is_proven_by_a_checkpoint_even_where_nothing_was_done(world: World) -> None:
+    await world.change(0, b"ann", b"1")
+    before = len(world.answers.sealed)
+    await world.turn()
+    (proof,) = world.answers.sealed[before:]
+    assert not proof.outputs
+    assert [(o.topic, o.offset) for o in proof.offsets] == [("events", 0)]
+
+
+async def test_once_the_partitions_are_being_given_up_nothing_is_proven_and_nothing_begun(world: World) -> None:
+    await world.change(0, b"ann", b"1")
+    before = len(world.answers.sealed)
+    giving_up = asyncio.create_task(world.checkpointer.finish(5.0))
+    await world.turn()
+    assert await giving_up
+    assert len(world.answers.sealed) == before
+    assert world.saved(0) is None
+    entering = asyncio.create_task(world.checkpointer.gate.enter(object()))
+    await asyncio.wait({entering}, timeout=0.05)
+    assert not entering.done()
+    world.checkpointer.resume()
+    await entering
+
+
+async def test_what_changes_after_the_checkpoint_is_not_saved(world: World) -> None:
+    await world.change(0, b"ann", b"1")
+    begun = await world.snapshotter.begin_last()
+    assert begun is not None
+    await world.checkpointer.finish(5.0, proof=True)
+    world.users.local.put(0, b"bob", b"uncommitted")
+    assert await world.snapshotter.save(begun)
+    assert world.saved(0) == ({b"ann": b"1"}, 100)
+
+
+async def test_a_worker_whose_partitions_are_gone_saves_nothing(world: World) -> None:
+    """Its offset may be a later owner's: asked after that wrote, and before this one noticed."""
+    await world.change(0, b"ann", b"1")
+    world.answers.outcome = Outcome.LOST
+    await world.turn()
+    assert world.saved(0) is None
+
+
+async def test_partitions_that_come_back_meanwhile_are_not_saved_for_an_offset_of_before(world: World) -> None:
+    await world.change(0, b"ann", b"1")
+    begun = await world.snapshotter.begin_last()
+    assert begun is not None
+    world.checkpointer.drop()
+    world.lost()
+    world.hold()
+    await world.change(0, b"bob", b"2")
+    assert await world.snapshotter.save(begun)
+    assert world.saved(0) is None
+
+
+async def test_nothing_is_saved_where_the_broker_does_not_say_where_changelogs_end(world: World) -> None:
+    await world.change(0, b"ann", b"1")
+    world.answers.ends.clear()
+    await world.turn()
+    assert world.answers.asked
+    assert world.saved(0) is None
+    assert await world.snapshotter.begin_last() is None
+
+
+async def test_a_partition_is_saved_again_when_a_tenth_of_it_was_written(world: World) -> None:
+    for number in range(50):
+        world.users.local.put(0, b"user-%d" % number, b"0")
+    await world.change(0, b"user-0", b"1")
+    await world.turn()
+    world.answers.ends[TOPIC, 0] = 200
+    for number in range(4):
+        await world.change(0, b"user-%d" % number, b"2")
+    await world.turn(3)
+    found = world.saved(0)
+    assert found is not None
+    assert found[1] == 100
+    await world.change(0, b"user-9", b"2")
+    await world.turn()
+    found = world.saved(0)
+    assert found is not None
+    assert (found[0][b"user-9"], found[1]) == (b"2", 200)
+
+
+async def test_at_rest_nothing_is_asked_and_nothing_saved(world: World) -> None:
+    await world.turn(3)
+    assert world.answers.asked == []
+    assert world.answers.sealed == []
+
+
+async def test_after_a_failure_the_disk_is_left_alone_for_an_interval(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    world = World(tmp_path / "file")
+    pauses: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        pauses.append(pause_s)
+
+    world.snapshotter = Snapshotter(world.folder, world.checkpointer, world.answers, interval_s=60.0)
+    world.hold()
+    await world.change(0, b"ann", b"1")
+    await world.snapshotter.run(sleep, lambda: len(pauses) == 2)
+    assert pauses == [1.0, 60.0]
+    assert world.saved(0) is None
+
+
+async def test_a_stop_gives_up_what_it_has_no_time_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streams.runtime.snapshotter.STOP_S", 0.0)
+    await world.change(0, b"ann", b"1")
+    begun = await world.snapshotter.begin_last()
+    assert begun is not None
+    assert not await world.snapshotter.save(begun)
+    assert world.saved(0) is None

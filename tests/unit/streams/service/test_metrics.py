@@ -1,0 +1,177 @@
+"""Metrics, health and gauges of a worker: what is counted, when, and what is said of it."""
+
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from prometheus_client.parser import text_string_to_metric_families
+
+from infra.kafka.broker import Connection, Place
+from schemas.vocabulary import DecisionOutcome, Reason
+from streams.decisions.counts import DECIDED, PUT_ASIDE
+from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.monitoring.gauges import Gauge
+from streams.monitoring.health import STUCK_S, Health, Phase
+from streams.monitoring.metrics import Metrics, reference
+from streams.runtime.checkpoint import Applied, Buffer, Mark, Output, Sealed
+from streams.runtime.clock import PartitionClock, Piece, Run
+from streams.runtime.commit import Outcome
+
+DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "metrics.md"
+
+
+class Watched:
+    """Metrics over a failure count and gauges of the test's own."""
+
+    def __init__(self) -> None:
+        self.failures, self.ready, self.gauges = 0, True, [Gauge(3, 7, 2.5, 10, 1_000, 4, 0.5)]
+        self.metrics = Metrics(lambda: self.failures, lambda: self.ready, lambda: self.gauges, restarts=2)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(f"ebbtide_streams_{name}", labels)
+
+
+@pytest.fixture
+def watched() -> Watched:
+    return Watched()
+
+
+@pytest.fixture
+def buffer() -> Buffer:
+    """Partition 3 of `events`, from offset 10."""
+    made = Buffer()
+    made.begin("member", {3: ({"events": 10}, Mark())}, {})
+    return made
+
+
+def apply_two(buffer: Buffer) -> None:
+    run = Run(3, 1, [Piece("events", ["a", "b"], [1, 2])], 2)
+    buffer.applied(run, [Applied("events", 10, 12)], fired=False, versions={})
+    buffer.emit(Output("commands", b"u", b"1", 3))
+    buffer.counts[DECIDED, DecisionOutcome.DROP, Reason.CAP] += 2
+    buffer.counts[PUT_ASIDE, "invalid"] += 1
+
+
+def test_the_documented_metrics_are_those_there_are() -> None:
+    text = DOCUMENT.read_text()
+    assert reference() in text, f"{DOCUMENT} is stale; its table is:\n{reference()}"
+
+
+def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buffer: Buffer) -> None:
+    apply_two(buffer)
+    sealed = buffer.seal([Output("changelog", b"u", b"2", 3)])
+    assert sealed is not None
+    watched.metrics.checkpointed(sealed, Outcome.OK, 0.03)
+    assert watched.value("records_applied_total", topic="events") == 2
+    assert watched.value("records_written_total", topic="commands") == 1
+    assert watched.value("records_written_total", topic="changelog") == 1
+    assert watched.value("decisions_total", outcome="drop", reason="cap") == 2
+    assert watched.value("dead_letters_total", cause="invalid") == 1
+    assert watched.value("checkpoint_seconds_count") == 1
+    assert watched.value("checkpoint_records_sum") == 2
+    apply_three = Run(3, 2, [Piece("events", ["c"], [3])], 3)
+    buffer.applied(apply_three, [Applied("events", 13, 13)], fired=False, versions={})
+    later = buffer.seal([])
+    assert later is not None
+    assert (later.applied, later.counts) == ({Place("events", 3): 1}, {}), "nothing is counted again"
+
+
+def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer: Buffer) -> None:
+    apply_two(buffer)
+    buffer.drop()
+    buffer.begin("member", {3: ({"events": 10}, Mark())}, {})
+    assert buffer.counts == {}
+    assert buffer.applied_so_far() == {3: (0, Mark().clock_ms)}
+    watched.metrics.checkpointed(
+        Sealed([], [TopicPartition("events", 3, 12)], "member", {Place("events", 3): 2}), Outcome.LOST, 0.1
+    )
+    assert watched.value("records_applied_total", topic="events") is None
+    assert watched.value("checkpoints_lost_total") == 1
+
+
+def test_partitions_that_are_fetched_afresh_are_counted_from_zero(watched: Watched) -> None:
+    assert watched.value("fetch_stalls_total") == 0
+    watched.metrics.stalled(Place("events", 3))
+    assert watched.value("fetch_stalls_total") == 1
+
+
+def test_a_partition_that_has_gone_has_no_series_any_more(watched: Watched) -> None:
+    assert watched.value("lag_records", partition="3") == 7
+    assert watched.value("users", partition="3") == 10
+    watched.gauges = [Gauge(4, None, 0.0, 0, 0, 0, None)]
+    assert watched.value("lag_records", partition="3") is None
+    assert watched.value("lag_records", partition="4") is None, "what is not known is not said"
+    assert watched.value("timers", partition="4") == 0
+
+
+def test_the_page_is_what_prometheus_reads(watched: Watched) -> None:
+    watched.failures = 5
+    families = {family.name: family for family in text_string_to_metric_families(watched.metrics.page().decode())}
+    assert families["ebbtide_streams_checkpoint_failures"].samples[0].value == 5
+    assert families["ebbtide_streams_restarts"].samples[0].value == 2
+    assert "process_resident_memory_bytes" in families
+    assert not [name for name in families if name.endswith("_created")]
+
+
+def test_lag_counts_what_is_not_applied_and_no_control_records() -> None:
+    clock: PartitionClock[str] = PartitionClock(3, {"profiles": 0, "events": 0})
+    ends = {"profiles": 0, "events": 6}
+    assert clock.behind(ends, applied=0) == 6, "six are on the broker"
+    clock.push("events", ["a", "b", "c"], [1, 2, 3], position=3)
+    assert clock.behind(ends, applied=0) == 6, "three have arrived"
+    question = clock.question(10)
+    assert question is not None
+    clock.answer(question, ends)
+    run = clock.take(2)
+    assert run is not None
+    assert len(run) == 2
+    assert clock.behind(ends, applied=0) == 6, "two are being applied"
+    assert clock.behind(ends, applied=2) == 4
+    clock.push("events", ["d"], [4], position=4)
+    clock.push("events", [], [], position=6)  # two control records
+    assert clock.behind(ends, applied=2) == 2
+
+
+class Clock:
+    """Says how long ago a checkpoint ended."""
+
+    quiet_s = 0.1
+
+    def __call__(self) -> float:
+        return self.quiet_s
+
+
+def test_a_worker_is_ready_from_its_recovery_to_its_next_rebalance() -> None:
+    health = Health(Clock(), "rules")
+    seen = [health.phase]
+    health.assigned([1, 2])
+    seen.append(health.phase)
+    health.waits({"manifest": 4, "control": 0})
+    assert health.reason == "waits for manifest 4: rules"
+    health.recovered([1, 2], 0.5)
+    seen.append(health.phase)
+    assert (health.reason, health.partitions) == (None, (1, 2))
+    health.dropped()
+    seen.append(health.phase)
+    health.stops()
+    health.assigned([1])
+    seen.append(health.phase)
+    assert seen == [Phase.STARTING, Phase.RECOVERING, Phase.READY, Phase.REBALANCING, Phase.STOPPING]
+
+
+def test_a_worker_whose_partitions_went_or_were_lost_is_not_ready_any_more() -> None:
+    runtime = Runtime(RuntimeSettings("test", "0", Connection("127.0.0.1:1"), ("events",), 1))
+    health = Health(Clock(), "rules")
+    runtime.observe(health)
+    health.recovered([1], 0.5)
+    runtime.drop()
+    assert (health.phase, health.partitions) == (Phase.REBALANCING, ())
+
+
+def test_a_worker_is_unhealthy_once_no_checkpoint_ends_for_longer_than_a_broker_may_be_away() -> None:
+    clock = Clock()
+    health = Health(clock, "rules")
+    clock.quiet_s = 60.0
+    assert health.why_unhealthy() is None
+    clock.quiet_s = STUCK_S + 1
+    assert health.why_unhealthy() == "no checkpoint has come to its end for 121 s"

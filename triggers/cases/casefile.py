@@ -1,0 +1,236 @@
+"""Cases: the examples written beside a rule, run on a virtual clock. What is printed is the command line's."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+from schemas.events import Event
+from schemas.numbers import number_text
+from schemas.profiles import Consent, Profile
+from schemas.vocabulary import DecisionOutcome, Reason
+from schemas.zones import UTC_ZONE, zone_named
+from triggers.cases.case_start import start
+from triggers.cel.runtime import as_time
+from triggers.engine.evaluator import Evaluator
+from triggers.engine.records import Message
+from triggers.engine.turn import DATE_PLACES, Effects
+from triggers.language.casetime import At, parse_at, parse_start, show
+from triggers.language.diagnostics import quoted
+from triggers.measures.localtime import instant
+from triggers.measures.shapes import MAX_DURATION_MS
+from triggers.rules.rule import Case, Expected, Experiment, Given, Trigger
+from triggers.rules.ruleset import RuleSet
+from triggers.rules.state import User, UserState
+
+_USER = "case-user"
+_NO_ATTRIBUTES = frozenset({"zone", "locale", "consent", "score", "metric", "variant", "held_out"})
+_MAX_TIMERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One message that a case sent: when, as the case would write it, and the user's profile at that moment."""
+
+    at: str
+    step: str
+    message: Message
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One case and how it went. `diff` is empty where it passed: `-` was expected, `+` happened, blank explains."""
+
+    trigger: str
+    name: str
+    path: str
+    line: int
+    passed: bool
+    diff: tuple[str, ...] = ()
+    sent: tuple[Sent, ...] = ()
+    """What it sent, which is good sample data for a template."""
+    unread: tuple[str, ...] = ()
+    """The dates that could not be read, each in words: told also where the case passed."""
+
+
+@dataclass(slots=True)
+class _Happened:
+    at_ms: int
+    kind: str
+    name: str
+    saw: str = ""
+    """The values that a condition read which did not hold."""
+
+
+@dataclass(slots=True)
+class _Log:
+    happened: list[_Happened] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+    def take(self, effects: Effects, at_ms: int) -> None:
+        for decision in effects.records:
+            if decision.outcome is DecisionOutcome.SEND:
+                self.happened.append(_Happened(at_ms, "send", decision.step))
+            elif decision.reason is not None:
+                kind = "defer" if decision.outcome is DecisionOutcome.DEFER else "drop"
+                saw = _saw(decision.inputs) if decision.reason is Reason.CONDITION else ""
+                self.happened.append(_Happened(at_ms, kind, decision.reason.value, saw))
+        self.happened += [_Happened(at_ms, "exit", exited.event_type) for exited in effects.exits]
+        self.problems += [f"{problem.place}: {problem.detail}" for problem in effects.problems]
+        dates = (problem for problem in effects.problems if problem.place in DATE_PLACES)
+        self.unread += [f"{problem.place}: {problem.detail}" for problem in dates]
+
+
+def run_cases(rules: RuleSet, default_zone: str = "UTC") -> list[CaseResult]:
+    """Runs every case of every trigger, in the order of the files."""
+    return [run_case(rules, each, case, default_zone) for each in rules.written.values() for case in each.cases]
+
+
+def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "UTC") -> CaseResult:
+    """Runs one case: its rule, live, with every definition, and only the policies that it lists."""
+    evaluator = Evaluator(_rules_of(rules, trigger, case), default_zone)
+    run = _Run(evaluator, trigger, case, default_zone)
+    diff = run.diff()
+    unread = tuple(dict.fromkeys(run.log.unread))
+    return CaseResult(trigger.name, case.name, trigger.path, case.line, not diff, tuple(diff), tuple(run.sent), unread)
+
+
+def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
+    """Nobody is in a holdout and the variant is the hash's, unless the case says otherwise."""
+    held = (("case", 100.0),) if case.user.get("held_out") is True else ()
+    experiment = trigger.experiment
+    if experiment is not None and "variant" in case.user:
+        experiment = Experiment(experiment.salt, ((str(case.user["variant"]), 1.0),))
+    live = replace(trigger, mode="live", holdouts=held, experiment=experiment)
+    policies = [replace(rules.policies[name], holdout_percent=0.0) for name in case.policies]
+    return rules.holding([live], policies)
+
+
+def _saw(inputs: Mapping[str, Any]) -> str:
+    """The scores, metrics and segments that a condition read."""
+    kinds = {"score": "scores", "metric": "metrics", "segment": "segments"}
+    read = {f"{root}.{name}": value for root, kind in kinds.items() for name, value in inputs.get(kind, {}).items()}
+    return ", ".join(f"{name} was {_shown_value(value)}" for name, value in read.items())
+
+
+def _shown_value(value: object) -> str:
+    return number_text(value) if isinstance(value, float) else json.dumps(value)
+
+
+def _next_step(problem: str) -> str:
+    return " (the case can give it, or the rule ask has(…) first)" if "no such field" in problem else ""
+
+
+class _Run:
+    """One case on its clock."""
+
+    def __init__(self, evaluator: Evaluator, trigger: Trigger, case: Case, default_zone: str) -> None:
+        self.evaluator = evaluator
+        self.trigger = trigger
+        self.case = case
+        self.start: datetime = parse_start(case.start)
+        self.zone: ZoneInfo = zone_named(str(case.user.get("zone") or default_zone)) or UTC_ZONE
+        self.state = UserState(User(_USER))
+        self.user = dict(case.user)
+        self.log = _Log()
+        self.sent: list[Sent] = []
+        self._play()
+
+    def _at(self, at: At) -> int:
+        return at.resolve(self.start, self.zone)
+
+    def _play(self) -> None:
+        begin = instant(self.zone, self.start)
+        self.log.take(start(self.evaluator, self.state, self._profile(begin), self.user, begin), begin)
+        lines = sorted(((self._at(parse_at(g.at)), n, g) for n, g in enumerate(self.case.given)), key=lambda x: x[:2])
+        for at_ms, number, given in lines:
+            self._fire(at_ms - 1)
+            self._take(self._give(given, number, at_ms), at_ms)
+        self._fire(self._end(lines[-1][0] if lines else begin))
+
+    def _end(self, last: int) -> int | None:
+        """When the case ends: None is when nothing is due any more.
+
+        A segment that names `now` is asked at every midnight there will be. Where `until` is not written, these end
+        with the longest wait that the language has.
+        """
+        if self.case.until:
+            return self._at(parse_at(self.case.until))
+        for_ever = any("now" in segment.when.code.roots for segment in self.evaluator.rules.segments.values())
+        return last + MAX_DURATION_MS if for_ever else None
+
+    def _give(self, given: Given, number: int, at_ms: int) -> Effects:
+        if given.type is None:
+            self.user |= given.values
+            return self.evaluator.apply_profile(self.state, self._profile(at_ms), at_ms)
+        event = Event(
+            id=f"case-{number + 1}", type=given.type, user_id=_USER, time=as_time(at_ms), properties=dict(given.values)
+        )
+        return self.evaluator.apply_event(self.state, event, at_ms)
+
+    def _take(self, effects: Effects, at_ms: int) -> None:
+        self.log.take(effects, at_ms)
+        for decision in effects.records:
+            if decision.message is not None:
+                at = show(at_ms, self.zone, self.start)
+                self.sent.append(Sent(at, decision.step, decision.message, self._profile(at_ms)))
+
+    def _fire(self, until: int | None) -> None:
+        for _ in range(_MAX_TIMERS):
+            due = self.state.next_due()
+            if due is None or (until is not None and due > until):
+                return
+            self._take(self.evaluator.fire_due(self.state, due), due)
+        self.log.problems.append(f"more than {_MAX_TIMERS} timers fired; the case was stopped")
+
+    def _profile(self, at_ms: int) -> Profile:
+        purposes = self.user.get("consent", [self.trigger.purpose])
+        granted = Consent(granted=True, time=as_time(at_ms))
+        return Profile(
+            user_id=_USER,
+            zone=cast(Any, self.user.get("zone")),
+            locale=cast(Any, self.user.get("locale")),
+            attributes={key: value for key, value in self.user.items() if key not in _NO_ATTRIBUTES},
+            consent=dict.fromkeys(cast(list[str], purposes), granted),
+        )
+
+    # comparison ------------------------------------------------------------------------------------------------------
+
+    def diff(self) -> list[str]:
+        """What differs, in order of time, or nothing."""
+        sends = [each for each in self.log.happened if each.kind == "send"]
+        others = [each for each in self.log.happened if each.kind in ("drop", "exit")]
+        missing = [e for e in self.case.expect if not self._found(e, sends if e.kind == "send" else others)]
+        if not missing and not sends:
+            return []
+        lines = [(self._at(parse_at(each.at)), f"- {each.at} {each.kind} {each.name}") for each in missing]
+        lines += [(each.at_ms, f"+ {self._shown(each)}") for each in sends]
+        lines += [(each.at_ms, f"  {self._shown(each)}") for each in self.log.happened if each.kind != "send"]
+        told = [text for _, text in sorted(lines, key=lambda line: line[0])]
+        problems = [f"  problem: {problem}{_next_step(problem)}" for problem in dict.fromkeys(self.log.problems)]
+        return told + problems + [f"  note: {note}" for note in self._unheard()]
+
+    def _unheard(self) -> list[str]:
+        """The given events that change nothing in this case, which may be why it fails."""
+        given = dict.fromkeys(each.type for each in self.case.given if each.type is not None)
+        unheard = [quoted(name) for name in given if name not in self.evaluator.rules.routes]
+        return [f"this rule, and what it asks for, does not listen to {', '.join(unheard)}"] if unheard else []
+
+    def _found(self, expected: Expected, happened: list[_Happened]) -> bool:
+        """Takes the first thing that happened as expected out of the list; times count to the precision written."""
+        at = parse_at(expected.at)
+        wanted = self._at(at)
+        for each in happened:
+            same = (each.kind, each.name) == (expected.kind, expected.name)
+            if same and each.at_ms - each.at_ms % at.precision_ms == wanted:
+                happened.remove(each)
+                return True
+        return False
+
+    def _shown(self, each: _Happened) -> str:
+        shown = f"{show(each.at_ms, self.zone, self.start)} {each.kind} {each.name}"
+        return f"{shown} ({each.saw})" if each.saw else shown

@@ -1,0 +1,315 @@
+"""Typed code from an expression's tree: names and types are checked, then Python source is written, compiled once.
+
+The source sees one argument, the evaluation's context, and the functions of the runtime named below. One compiler
+writes both rules' expressions and CEL by its definition; `Scope` says which.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from triggers.cel import arithmetic, conversions, runtime, values
+from triggers.cel import calls as cel_calls
+from triggers.cel import cost as cel_cost
+from triggers.cel import names as cel_names
+from triggers.cel import text as cel_text
+from triggers.cel import time as cel_time
+from triggers.cel import types as table
+from triggers.cel.tree import (
+    Binary,
+    Call,
+    Expr,
+    Index,
+    ListOf,
+    Literal,
+    Logic,
+    MapOf,
+    Name,
+    Select,
+    SyntaxProblem,
+    Ternary,
+    Unary,
+)
+from triggers.cel.types import Code, as_bool, literal, reads_as_double
+from triggers.cel.writer import Scope, Writer
+
+_FUNCTIONS: tuple[tuple[object, tuple[str, ...]], ...] = (
+    (
+        runtime,
+        (
+            *("both", "contained", "either", "elements", "field", "ge", "gt", "has_field", "item", "le", "lt"),
+            *("map_of", "paid", "reading", "size", "truth", "unknown", "FAILURES"),
+        ),
+    ),
+    (values, ("Uint", "TYPES", "duration_result", "equal", "int_result", "moment", "timestamp_result", "type_of")),
+    (arithmetic, ("add", "div", "double_div", "int_div", "int_mod", "mod", "mul", "negative", "sub")),
+    (
+        conversions,
+        (*("to_bool", "to_bytes", "to_double", "to_duration", "to_int", "to_string", "to_timestamp", "to_uint"),),
+    ),
+    (
+        cel_text,
+        (
+            *("char_at", "contains", "ends_with", "found", "index_of", "last_index_of", "lower", "matches", "replace"),
+            *("reverse", "split", "starts_with", "substring", "trim", "upper"),
+        ),
+    ),
+    (
+        cel_time,
+        (
+            *("date", "day_of_month", "day_of_week", "day_of_year", "days", "hour", "hours", "millisecond", "minute"),
+            *("month", "second", "year"),
+        ),
+    ),
+)
+_STRICT: dict[str, Any] = {name: getattr(module, name) for module, names in _FUNCTIONS for name in names}
+_STRICT |= {"__builtins__": {}, "float": float, "int": int, "join_texts": cel_text.join}
+_RULES: dict[str, Any] = {
+    **_STRICT,
+    **{name: getattr(arithmetic, f"{name}_data") for name in ("add", "sub", "mul", "div", "negative")},
+    "type_of": conversions.type_of_data,
+    "to_timestamp": conversions.timestamp_of_data,
+}
+"""The same names; where the data's types decide, numbers are doubles."""
+
+
+@dataclass(slots=True)
+class Compiled:
+    """A compiled expression, and what it reads."""
+
+    function: Callable[[Any], Any]
+    type: str
+    source: str
+    cost: int
+    """Steps at most, with lists as long as assumed: see `cel_cost`."""
+    scores: frozenset[str]
+    metrics: frozenset[tuple[str, str]]
+    """Metrics by name and field."""
+    segments: frozenset[str]
+    event_fields: dict[str, int]
+    roots: frozenset[str]
+
+
+def compile_tree(tree: Expr, scope: Scope) -> Compiled:
+    """The tree as a Python function of a context; raises SyntaxProblem where names or types do not fit.
+
+    With `scope.variables` the function takes the variables' values by name instead.
+    """
+    cost = cel_cost.cost(tree)
+    if cost > cel_cost.MAX_COST and not scope.strict:
+        message = f"may take more than {cel_cost.MAX_COST} steps"
+        raise SyntaxProblem("cel-limit", message, 0, "fewer macros within each other, or shorter")
+    works = cel_cost.has_macro(tree)
+    writer = Writer(scope, _code, works)
+    result = writer.code(tree)
+    steps = cel_cost.MAX_STRICT_STEPS if scope.strict else cel_cost.MAX_STEPS
+    budget = [f"    work = [{steps}]"] if works else []
+    body = [*writer.functions, "def condition(c):", *budget, *writer.lines, f"    return {result.text}"]
+    source = "\n".join(body)
+    namespace: dict[str, Any] = {**(_STRICT if scope.strict else _RULES), **writer.constants}
+    exec(compile(source, "<condition>", "exec"), namespace)  # noqa: S102 - our own templates only, see cel_writer
+    reads = writer.reads
+    return Compiled(
+        namespace["condition"],
+        result.type,
+        source,
+        cost,
+        frozenset(reads.scores),
+        frozenset(reads.metrics),
+        frozenset(reads.segments),
+        reads.event_fields,
+        frozenset(reads.roots),
+    )
+
+
+def _code(w: Writer, node: Expr) -> Code:
+    match node:
+        case Literal():
+            return literal(node)
+        case Name():
+            return cel_names.name(w, node)
+        case Select():
+            return cel_names.select(w, node)
+        case Index():
+            return _index(w, node)
+        case Call():
+            return cel_calls.call(w, node)
+        case Unary():
+            return _unary(w, node)
+        case Binary():
+            return _binary(w, node)
+        case Logic():
+            return w.outlined(lambda: _logic(w, node)) if w.too_deep() else _logic(w, node)
+        case Ternary():
+            return w.outlined(lambda: _ternary(w, node)) if w.too_deep() else _ternary(w, node)
+        case ListOf():
+            return _list(w, node)
+        case MapOf():
+            return _map(w, node)
+
+
+def _list(w: Writer, node: ListOf) -> Code:
+    items = [w.code(item) for item in node.items]
+    text = f"[{', '.join(item.text for item in items)}]"
+    return Code(text, "list", table.common({item.type for item in items}) if items else "dyn")
+
+
+def _map(w: Writer, node: MapOf) -> Code:
+    entries = []
+    for key, value in node.entries:
+        code = w.code(key)
+        w.require(code, ("string", "int", "uint", "bool"), key.offset, "a map's key")
+        entries.append(f"({code.text}, {w.code(value).text})")
+    return Code(f"map_of({', '.join(entries)})", "map")
+
+
+def _index(w: Writer, node: Index) -> Code:
+    cel_names.refuse_field_in_brackets(w, node)
+    operand, index = w.code(node.operand), w.code(node.index)
+    w.require(operand, ("list", "map"), node.offset, "[]")
+    keys = ("int", "uint", "double", "string", "bool") if operand.type != "list" else ("int", "uint", "double")
+    w.require(index, keys, node.offset, "[]")
+    return Code(f"item({operand.text}, {index.text})", operand.element if operand.type == "list" else "dyn")
+
+
+def _unary(w: Writer, node: Unary) -> Code:
+    operand = w.code(node.operand)
+    if node.operator == "!":
+        w.require(operand, ("bool",), node.offset, "!")
+        return Code(f"(not {as_bool(operand)})", "bool")
+    w.require(operand, ("int", "double", "duration"), node.offset, "-")
+    if operand.type == "int":
+        return Code(f"int_result(-{operand.text})", "int")
+    return Code(f"negative({operand.text})", operand.type)
+
+
+# operators -----------------------------------------------------------------------------------------------------------
+
+
+def _binary(w: Writer, node: Binary) -> Code:
+    left, right = w.code(node.left), w.code(node.right)
+    if not w.scope.strict:
+        if reads_as_double(node.right) and _is_data(node.left, left):
+            right = Code(right.text, "double")
+        elif reads_as_double(node.left) and _is_data(node.right, right):
+            left = Code(left.text, "double")
+    if node.operator in ("==", "!="):
+        return _equality(w, node, left, right)
+    if node.operator in table.COMPARISONS:
+        return _comparison(w, node, left, right)
+    if node.operator == "in":
+        w.require(right, ("list", "map"), node.offset, "in")
+        return Code(f"contained({left.text}, {w.paid(right)})", "bool")
+    return _arithmetic(w, node, left, right)
+
+
+def _is_data(node: Expr, code: Code) -> bool:
+    """Whether a whole number beside this node is read as a double: numbers of the data are."""
+    return code.type == "dyn" or (code.type == "double" and not isinstance(node, Literal))
+
+
+def _equality(w: Writer, node: Binary, left: Code, right: Code) -> Code:
+    types = {left.type, right.type}
+    if not w.scope.strict and not table.comparable(left.type, right.type) and "null" not in types:
+        raise _mismatch(node, left, right)
+    if types & {"string", "null"} or _plain(w, types):
+        text = f"({left.text} == {right.text})"
+    elif _mostly_number(w, left, right):
+        text = _guarded(w, "==", left, right, "equal")
+    else:
+        text = f"equal({w.paid(left)}, {right.text})"
+    return Code(text if node.operator == "==" else f"(not {text})", "bool")
+
+
+def _comparison(w: Writer, node: Binary, left: Code, right: Code) -> Code:
+    types = {left.type, right.type}
+    if not w.scope.strict and (types & table.UNORDERED or not table.comparable(left.type, right.type)):
+        raise _mismatch(node, left, right)
+    if _plain(w, types):
+        return Code(f"({left.text} {node.operator} {right.text})", "bool")
+    function = table.COMPARISONS[node.operator]
+    if _mostly_number(w, left, right):
+        return Code(_guarded(w, node.operator, left, right, function), "bool")
+    return Code(f"{function}({w.paid(left)}, {right.text})", "bool")
+
+
+def _plain(w: Writer, types: set[str]) -> bool:
+    """Whether Python compares as CEL does: values of one type; in rules numbers of any."""
+    return (len(types) == 1 and types <= table.DIRECT) or (types <= table.NUMBERS and not w.scope.strict)
+
+
+def _mostly_number(w: Writer, left: Code, right: Code) -> bool:
+    return left.type == "dyn" and right.type in table.NUMBERS and not w.scope.strict
+
+
+def _guarded(w: Writer, operator: str, left: Code, right: Code, function: str) -> str:
+    """A comparison that is Python's own where the data is a number, as it mostly is; else the function's."""
+    name = w.fresh()
+    w.line(f"{name} = {left.text}")
+    plain = f"{name}.__class__ is float or {name}.__class__ is int"
+    return f"({name} {operator} {right.text} if {plain} else {function}({name}, {right.text}))"
+
+
+def _arithmetic(w: Writer, node: Binary, left: Code, right: Code) -> Code:
+    types, operator = (left.type, right.type), node.operator
+    if types == ("int", "int"):
+        return Code(table.WHOLE_ARITHMETIC[operator].format(left.text, right.text), "int")
+    times = table.TIME_ARITHMETIC.get((operator, *types))
+    if times is not None:
+        return Code(times.format(left.text, right.text), table.RESULTS[operator][types])
+    result = table.RESULTS[operator].get(types)
+    if not w.scope.strict and result is None:
+        if operator == "%":
+            hint = "numbers of events are doubles: int(event.x) % 2"
+            raise SyntaxProblem("cel-type", "% needs two whole numbers", node.offset, hint)
+        if "dyn" not in types:
+            raise _mismatch(node, left, right)
+    element = left.element if left.element == right.element else "dyn"
+    function = table.ARITHMETIC[operator]
+    return Code(f"{function}({w.paid(left)}, {w.paid(right)})", result or "dyn", element)
+
+
+def _mismatch(node: Binary, left: Code, right: Code) -> SyntaxProblem:
+    types = {left.type, right.type}
+    hint = "write double(…) around the whole number" if types == {"int", "double"} else ""
+    for side in (node.left, node.right):
+        if isinstance(side, Literal) and isinstance(side.value, str) and types & {"int", "double"}:
+            number = re.fullmatch(r"[0-9]+(\.[0-9]+)?", side.value)
+            hint = f"a number has no quotes, as in {node.operator} {side.value}" if number else hint
+    return SyntaxProblem("cel-type", f"{left.type} {node.operator} {right.type} is no operation", node.offset, hint)
+
+
+# control -------------------------------------------------------------------------------------------------------------
+
+
+def _logic(w: Writer, node: Logic) -> Code:
+    """Each operand is tried by itself; an error waits to see whether another operand settles the answer."""
+    stop, absorb = ("False", "both") if node.operator == "&&" else ("True", "either")
+    result = w.fresh()
+    names: list[str] = []
+    with w.block("while True:"):
+        for operand in node.operands:
+            names.append(w.fresh())
+            w.attempt(operand, names[-1], node.operator)
+            with w.block(f"if {names[-1]} is {stop}:"):
+                w.line(f"{result} = {stop}")
+                w.line("break")
+        other = "True" if stop == "False" else "False"
+        plainly = " is ".join([*names, other])
+        w.line(f"{result} = {other} if {plainly} else {absorb}(({', '.join(names)},))")
+        w.line("break")
+    return Code(result, "bool")
+
+
+def _ternary(w: Writer, node: Ternary) -> Code:
+    condition = w.code(node.condition)
+    w.require(condition, ("bool",), node.offset, "?:")
+    result = w.fresh()
+    codes: list[Code] = []
+    for head, branch in ((f"if {as_bool(condition)}:", node.then), ("else:", node.otherwise)):
+        with w.block(head):
+            codes.append(w.code(branch))
+            w.line(f"{result} = {codes[-1].text}")
+    same = codes[0].element == codes[1].element
+    return Code(result, table.common({code.type for code in codes}), codes[0].element if same else "dyn")

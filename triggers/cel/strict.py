@@ -1,0 +1,24 @@
+"""CEL by its definition: any bound name, whole numbers that stay whole, types that the evaluation checks.
+
+Rules do not use it. It is the same compiler, so that CEL's conformance tests can be asked of what rules run on.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from triggers.cel.compiler import compile_tree
+from triggers.cel.runtime import FAILURES, EvaluationError, reason
+from triggers.cel.syntax import parse
+from triggers.cel.writer import Scope
+
+
+def evaluate(text: str, bindings: Mapping[str, Any]) -> Any:
+    """The expression's value where these names are bound.
+
+    Raises SyntaxProblem for what is no expression, EvaluationError where it has no value, and nothing else.
+    """
+    code = compile_tree(parse(text), Scope(variables=frozenset(bindings)))
+    try:
+        return code.function(bindings)
+    except FAILURES as error:
+        raise EvaluationError(reason(error)) from None

@@ -1,0 +1,47 @@
+"""Comments by which a rule's author says that a warning or a note is known: `# ebbtide: allow order-sensitive`.
+
+A comment and not a key: it changes nothing of what the rule does, and YAML's readers pass over it. It holds for the
+document that it stands in.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from triggers.language.diagnostics import NOTES, WARNINGS, Diagnostic, Report, closest, quoted
+
+_COMMENT = re.compile(r"(?:^|(?<=[ \t]))#[ \t]*ebbtide:[ \t]*allow\b[ \t:]*([^\n]*)", re.MULTILINE)
+_CODE = re.compile(r"[^\s,]+")
+_ALLOWED = frozenset((WARNINGS | NOTES) - {"allow"})
+
+
+class Allowances:
+    """What the comments of one file allow, by document; a code that cannot be allowed is told in the file's report."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._codes: set[tuple[int, str]] = set()
+        for comment in _COMMENT.finditer(report.source.text):
+            document = report.document(report.at(comment.start(), "", "").line)
+            self._codes |= {(document, code) for code in _codes(report, comment)}
+
+    def __contains__(self, found: Diagnostic) -> bool:
+        return bool(self._codes) and (self._report.document(found.line), found.code) in self._codes
+
+
+def _codes(report: Report, comment: re.Match[str]) -> Iterator[str]:
+    codes = list(_CODE.finditer(comment.string, comment.start(1), comment.end(1)))
+    if not codes:
+        report.add(comment.start(), "allow", "`allow` names no code", "as in # ebbtide: allow order-sensitive")
+    for code in codes:
+        if code[0] in _ALLOWED:
+            yield code[0]
+        else:
+            message = f"{quoted(code[0])} is no warning or note, which alone can be allowed"
+            close = closest(code[0], _ALLOWED)
+            hint = f"did you mean `{close}`?" if close else "docs/triggers.md lists the codes of warnings and notes"
+            report.add(code.start(), "allow", message, hint)
+
+
+def without_allowed(found: Iterable[Diagnostic], allowed: dict[str, Allowances]) -> list[Diagnostic]:
+    """The findings that their files, by path, do not allow."""
+    return [each for each in found if each.path not in allowed or each not in allowed[each.path]]

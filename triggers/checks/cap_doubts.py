@@ -1,0 +1,133 @@
+"""Caps that can never be reached, because another one is always full before or too few sends can come.
+
+Only what is certain is told: of a maximum that is an expression nothing is.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from schemas.vocabulary import TRANSACTIONAL
+from triggers.language.diagnostics import counted, quoted
+from triggers.language.written import Written, WrittenPolicy
+from triggers.measures.shapes import MS, Calendar, Rolling
+from triggers.rules.rule import Cap, Policy, Send, Trigger
+from triggers.rules.ruleset import RuleSet
+
+_WIDER = {
+    "key": ("key", "trigger", "purpose", "channel", "all"),
+    "trigger": ("trigger", "purpose", "channel", "all"),
+    "purpose": ("purpose", "all"),
+    "channel": ("channel", "all"),
+    "all": ("all",),
+}
+"""What each scope is part of: a cap over the wider one counts at least as many."""
+_LONGEST_MS = {"day": 25 * MS["h"], "week": 169 * MS["h"], "month": 31 * MS["d"] + MS["h"]}
+"""The longest that a calendar window can be, over a change of the clock."""
+_WITHIN = {"day": ("day", "week", "month"), "week": ("week",), "month": ("month",)}
+
+
+def find_cap_doubts(rules: RuleSet, written: Sequence[Written], policies: Sequence[WrittenPolicy]) -> None:
+    """Notes in each document's report which of its caps can never be reached."""
+    hint = "drop it, or make it tighter"
+    for each in written:
+        for index, why in _of_trigger(each, rules.triggers[each.trigger.name]):
+            each.report.add(index, "cap-unreachable", why, hint)
+    others = sorted(rules.policies.values(), key=lambda policy: policy.name)
+    for policy in policies:
+        for index, why in _of_policy(policy, others):
+            policy.report.add(index, "cap-unreachable", why, hint)
+
+
+def _of_trigger(each: Written, obeying: Trigger) -> Iterator[tuple[int, str]]:
+    own = len(each.trigger.caps)
+    for number, cap in enumerate(each.trigger.caps):
+        if not isinstance(cap.maximum, int) or cap.maximum == 0:
+            continue
+        most = _most_sends(each.trigger, cap)
+        stricter = next((o for n, o in enumerate(obeying.caps) if n != number and _covers(o, cap, n < number)), None)
+        if most is not None and most < cap.maximum:
+            yield (
+                each.place("cap", number),
+                f"a cap of {cap.maximum} per {cap.window} is never reached: "
+                f"`reentry` lets at most {counted(most, 'earlier send')} into it",
+            )
+        elif stricter is not None:
+            whose = "another cap" if stricter in obeying.caps[:own] else "a policy's cap"
+            yield each.place("cap", number), _full_before(cap, whose, stricter)
+
+
+def _of_policy(each: WrittenPolicy, others: Sequence[Policy]) -> Iterator[tuple[int, str]]:
+    """What everybody who obeys one policy also obeys of another; alike, the policy first by name decides."""
+    for number, cap in enumerate(each.policy.caps):
+        if not isinstance(cap.maximum, int) or cap.maximum == 0:
+            continue
+        for other in others:
+            whose = "another cap" if other is each.policy else f"the policy {quoted(other.name)}'s cap"
+            stricter = (
+                one
+                for n, one in enumerate(other.caps)
+                if (other is not each.policy or n != number)
+                and _covers(one, cap, (other.name, n) < (each.policy.name, number))
+            )
+            found = next(stricter, None) if _obeyed_by_all(other, each.policy) else None
+            if found is not None:
+                yield each.place("cap", number), _full_before(cap, whose, found)
+                break
+
+
+def _obeyed_by_all(other: Policy, policy: Policy) -> bool:
+    """Whether whoever obeys the one policy obeys the other; `transactional` obeys only what names it."""
+    if policy.purpose == TRANSACTIONAL and other.purpose is None:
+        return False
+    return other.purpose in (None, policy.purpose) and other.channel in (None, policy.channel)
+
+
+def _full_before(cap: Cap, whose: str, stricter: Cap) -> str:
+    return (
+        f"a cap of {cap.maximum} per {cap.window} is never reached: "
+        f"{whose} of {stricter.maximum} per {stricter.window} by {stricter.scope} is full before"
+    )
+
+
+def _covers(other: Cap, cap: Cap, earlier: bool) -> bool:
+    """Whether whenever `cap` is full `other` is full as well, and says the same or more.
+
+    Of two that are alike, the earlier one decides. One that drops says more than one that defers.
+    """
+    if cap.over == "drop" and other.over == "defer":
+        return False
+    if not isinstance(other.maximum, int) or not isinstance(cap.maximum, int) or other.scope not in _WIDER[cap.scope]:
+        return False
+    if (other.maximum, other.window, other.scope, other.over) == (cap.maximum, cap.window, cap.scope, cap.over):
+        return earlier
+    if other.maximum > cap.maximum or other.maximum == 0:
+        return False
+    if isinstance(other.window, Rolling) and isinstance(cap.window, Rolling):
+        return other.window.ms >= cap.window.ms
+    if isinstance(other.window, Rolling) and isinstance(cap.window, Calendar):
+        return other.window.ms >= _LONGEST_MS[cap.window.unit]
+    if isinstance(other.window, Calendar) and isinstance(cap.window, Calendar):
+        return other.window.unit in _WITHIN[cap.window.unit]
+    return False
+
+
+def _most_sends(trigger: Trigger, cap: Cap) -> int | None:
+    """How many sends a cap can have counted when one more is asked; None where nothing bounds them.
+
+    With one occurrence at a time and `reentry: D`, entries of a key are D apart. A send may leave by up to `expires`
+    later than another, and later steps of a journey later still, so only a rule of one send is judged.
+    """
+    sends = [step for step in trigger.steps if isinstance(step, Send)]
+    if cap.scope not in ("key", "trigger") or not trigger.key or (cap.scope == "trigger" and not _one_key(trigger)):
+        return None
+    if trigger.reentry_ms is None:
+        return len(sends) - 1
+    if len(sends) != 1 or not isinstance(cap.window, Rolling) or trigger.reentry_ms == 0:
+        return None
+    apart_ms = trigger.reentry_ms - trigger.expires_ms
+    return math.ceil(cap.window.ms / apart_ms) - 1 if apart_ms > 0 else None
+
+
+def _one_key(trigger: Trigger) -> bool:
+    """Whether a user can have one key only."""
+    return all(condition.text.strip() == "user.id" for condition in trigger.key)

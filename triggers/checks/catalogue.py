@@ -1,0 +1,163 @@
+"""The event catalogue: which events a shop publishes, with their properties, and rules held against it.
+
+A file of one document, `events: {NAME: {PROPERTY: TYPE}}`. What delivery reports is in every catalogue.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from schemas.vocabulary import OutcomeKind
+from triggers.cel import syntax
+from triggers.cel import tree as cel_tree
+from triggers.cel.types import EVENT
+from triggers.language import reader
+from triggers.language.diagnostics import Report, SourceFile, nearest, quoted
+from triggers.language.reader import ExpressionUse, Reader, References
+from triggers.language.yaml_tree import Mapping as MappingNode
+from triggers.language.yaml_tree import Node, Scalar, documents
+from triggers.language.yaml_tree import Sequence as SequenceNode
+
+TYPES = ("text", "number", "boolean", "time", "list", "object", "any")
+"""What a property may be; `time` is a text that `timestamp()` reads."""
+_OUTCOME = {"trigger": "text", "step": "text", "occurrence": "text", "url": "text"}
+_ORDERED = frozenset({"==", "!=", "<", "<=", ">", ">="})
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """Events by name, each with its properties' types."""
+
+    events: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def types_of(self, events: Iterable[str], name: str) -> set[str]:
+        """The types that a property has in these events; empty where none of them has it."""
+        if name in EVENT:
+            return {"time" if name == "time" else "any" if name == "properties" else "text"}
+        return {self.events[event][name] for event in events if name in self.events.get(event, {})}
+
+
+def read_catalogue(files: Sequence[SourceFile]) -> tuple[Catalogue | None, list[Report]]:
+    """The events of all files together, or None where there is no file; problems are in the reports."""
+    if not files:
+        return None, []
+    events: dict[str, Mapping[str, str]] = {f"email.{kind.value}": _OUTCOME for kind in OutcomeKind}
+    places: dict[str, str] = {}
+    reports = [Report(source) for source in files]
+    for report in reports:
+        for node in documents(report):
+            reader.guarded(report, lambda node=node, r=report: _document(r, node, events, places), None)  # type: ignore[misc]
+    return Catalogue(events), reports
+
+
+def _document(report: Report, node: Node, events: dict[str, Mapping[str, str]], places: dict[str, str]) -> None:
+    read = Reader(report, node, "an event catalogue", ("events",))
+    items = read.required("events", lambda n: reader.mapping_items(n, "events"), [])
+    for name, place, value in items:
+        reader.guarded(report, lambda place=place: reader.name(place, "an event's name"), "")  # type: ignore[misc]
+        properties = reader.guarded(report, lambda value=value: reader.mapping_items(value, "an event"), [])  # type: ignore[misc]
+        described = {
+            key: reader.guarded(report, lambda n=kind: reader.choice(n, "type", TYPES), "any")  # type: ignore[misc]
+            for key, _, kind in properties
+        }
+        if name in places and described != events[name]:
+            message = f"the event {quoted(name)} has other properties at {places[name]}"
+            report.add(place.index, "duplicate-event", message, "describe it once, with all that it carries")
+        here = report.at(place.index, "", "")
+        events[name], places[name] = described, f"{here.path}:{here.line}"
+
+
+def check_events(
+    catalogue: Catalogue,
+    report: Report,
+    references: References,
+    uses: Sequence[ExpressionUse],
+    entry: tuple[str, ...],
+) -> None:
+    """Tells what one document says of events that the catalogue does not know.
+
+    `entry` are the types that begin the rule; none where it is begun by something else or the document is no rule.
+    """
+    for name, index in (*references.events, *references.case_events):
+        if name not in catalogue.events:
+            hint = nearest(name, catalogue.events)
+            report.add(index, "unknown-event", f"no event {quoted(name)} is in the catalogue", hint)
+    for types, name, index in references.same:
+        for group in (types, entry):
+            _check_property(catalogue, report, group, name, index)
+    for use in uses:
+        types = use.events if use.arriving or use.events else entry
+        for name, offset in use.condition.code.event_fields.items():
+            _check_property(catalogue, report, types, name, use.node.place_of(offset))
+        _check_comparisons(catalogue, report, use, types)
+    for event, values in references.given:
+        _check_given(catalogue, report, event, values)
+
+
+def _check_property(catalogue: Catalogue, report: Report, types: tuple[str, ...], name: str, index: int) -> None:
+    if not types or not all(each in catalogue.events for each in types) or catalogue.types_of(types, name):
+        return
+    known = sorted({key for each in types for key in catalogue.events[each]})
+    message = f"{_named(types)} has no property {quoted(name)}"
+    report.add(index, "unknown-property", message, nearest(name, known))
+
+
+def _check_comparisons(catalogue: Catalogue, report: Report, use: ExpressionUse, types: tuple[str, ...]) -> None:
+    """Comparisons of a property with a literal of another type, which would never hold or always fail."""
+    for node in cel_tree.walk(syntax.parse(use.node.text)):
+        if not isinstance(node, cel_tree.Binary) or node.operator not in _ORDERED:
+            continue
+        for side, other in ((node.left, node.right), (node.right, node.left)):
+            name, wanted = _property(side), _literal_type(other)
+            found = catalogue.types_of(types, name) if name and wanted else set()
+            if found and not found & {wanted, "any"} and not (wanted == "text" and "time" in found):
+                at = use.node.place_of(side.offset)
+                message = f"`event.{name}` is {_article(found)}, and is compared with a {wanted}"
+                report.add(at, "property-type", message, "string() and double() turn one into the other")
+
+
+def _property(node: cel_tree.Expr) -> str:
+    if isinstance(node, cel_tree.Select) and isinstance(node.operand, cel_tree.Name):
+        return node.field if node.operand.name == "event" else ""
+    return ""
+
+
+def _literal_type(node: cel_tree.Expr) -> str:
+    """The catalogue's word for a literal's type, or nothing where it is none, or null."""
+    if not isinstance(node, cel_tree.Literal):
+        return ""
+    if isinstance(node.value, bool):
+        return "boolean"
+    if isinstance(node.value, int | float):
+        return "number"
+    return "text" if isinstance(node.value, str) else ""
+
+
+def _check_given(catalogue: Catalogue, report: Report, event: str, values: MappingNode) -> None:
+    if event not in catalogue.events:
+        return
+    known = catalogue.events[event]
+    for key, place in values.keys.items():
+        if key not in known:
+            message = f"{_named((event,))} has no property {quoted(key)}"
+            report.add(place.index, "unknown-property", message, nearest(key, known))
+        elif not _fits(values.items[key], known[key]):
+            message = f"{quoted(key)} of {quoted(event)} is {_article({known[key]})}"
+            report.add(values.items[key].index, "property-type", message, "write the value as the event carries it")
+
+
+def _fits(node: Node, kind: str) -> bool:
+    if isinstance(node, SequenceNode | MappingNode):
+        return kind in ("any", "list" if isinstance(node, SequenceNode) else "object")
+    value = node.value if isinstance(node, Scalar) else None
+    if value is None or kind == "any":
+        return True
+    written = "boolean" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"
+    return written == ("text" if kind == "time" else kind)
+
+
+def _named(types: tuple[str, ...]) -> str:
+    return " and ".join(quoted(each) for each in types)
+
+
+def _article(types: set[str]) -> str:
+    return " or ".join(f"{'an' if each[0] in 'aeiou' else 'a'} {each}" for each in sorted(types))

@@ -1,0 +1,109 @@
+"""What is doubtful in rules that load: those that can never send. `cap_doubts` has the caps never reached.
+
+Only what is certain is told. Whatever these checks cannot read, they take for possible.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+
+from schemas.numbers import number_text
+from triggers.checks.contradictions import contradiction
+from triggers.language.diagnostics import quoted
+from triggers.language.reader import ExpressionUse
+from triggers.language.written import Written
+from triggers.measures.localtime import covers
+from triggers.measures.shapes import DailyPeriod, duration_text
+from triggers.rules.rule import Crossing, Pattern, Quiet, Source, Trigger, WindowCrossing
+from triggers.rules.ruleset import RuleSet
+
+_MONDAY = date(2026, 1, 5)
+
+
+def find_doubts(rules: RuleSet, written: Sequence[Written]) -> None:
+    """Notes in each rule's report what is doubtful about it, seen together with scores and policies."""
+    for each in written:
+        obeying = rules.triggers[each.trigger.name]
+        for index, why in _contradictions(each):
+            each.report.add(index, "never-fires", why)
+        for index, why in _never(rules, each, obeying):
+            each.report.add(index, "never-fires", f"{_never_sends(each)}: {why}")
+
+
+def _never(rules: RuleSet, each: Written, obeying: Trigger) -> Iterator[tuple[int, str]]:
+    yield from _out_of_reach(rules, each)
+    if obeying.settle_ms >= obeying.expires_ms:
+        yield each.place("settle"), f"what settles for {duration_text(obeying.settle_ms)} has expired by then"
+    for number, cap in enumerate(obeying.caps):
+        if cap.maximum == 0:
+            yield each.place("cap", number), "a cap of 0 lets nothing pass"
+    for name, percent in obeying.holdouts:
+        if percent >= 100:
+            yield each.place("holdout"), f"{name} holds everybody out"
+    if _always_quiet(obeying.quiet):
+        yield each.place("quiet"), "the quiet periods leave no minute of the week"
+
+
+def _out_of_reach(rules: RuleSet, each: Written) -> Iterator[tuple[int, str]]:
+    """Scores that never come to the line; only where nothing else begins the rule."""
+    found = []
+    for number, source in enumerate(each.trigger.sources):
+        if isinstance(source, Crossing) and source.score in rules.scores:
+            top = rules.scores[source.score].ceiling
+            needed = source.rearm if source.falls else source.line
+            if needed > top:
+                why = f"`{source.score}` has the ceiling {number_text(top)} and cannot reach {number_text(needed)}"
+                found.append((each.place("on", number), why))
+    if len(found) == len(each.trigger.sources):
+        yield from found
+
+
+def _contradictions(each: Written) -> Iterator[tuple[int, str]]:
+    """Sources that no event matches, and a `when` that never holds, alone or with what began the rule."""
+    asked = {id(use.condition): use for use in each.uses}
+    when = asked.get(id(each.trigger.when))
+    alone = contradiction([when.node.text]) if when else None
+    if when and alone:
+        yield when.node.place_of(alone.offset), f"{_never_sends(each)}: {alone.why}"
+        return
+    dead = [_dead_source(source, asked, when) for source in each.trigger.sources]
+    whole = _never_sends(each) if all(dead) else "this never leads to a send"
+    yield from ((index, f"{whole}: {why}") for index, why in filter(None, dead))
+
+
+def _dead_source(source: Source, asked: dict[int, ExpressionUse], when: ExpressionUse | None) -> tuple[int, str] | None:
+    """Where and why what began the rule so can never lead to a send."""
+    pattern = _pattern(source)
+    where = asked.get(id(pattern.where)) if pattern else None
+    if pattern is None or where is None:
+        return None
+    fixed = [f'event.type == "{pattern.types[0]}"'] if len(pattern.types) == 1 else []
+    found = contradiction([*fixed, where.node.text])
+    if found:
+        return where.node.place_of(found.offset), found.why
+    if when is not None and isinstance(source, Pattern):
+        found = contradiction([where.node.text, when.node.text], "event.")
+        if found:
+            return (where, when)[found.text].node.place_of(found.offset), f"{found.why}, with the `where` of `on`"
+    return None
+
+
+def _never_sends(each: Written) -> str:
+    return f"{quoted(each.trigger.name)} never sends"
+
+
+def _pattern(source: Source) -> Pattern | None:
+    if isinstance(source, WindowCrossing):
+        return source.metric.pattern
+    return source if isinstance(source, Pattern) else None
+
+
+def _always_quiet(quiet: Sequence[Quiet]) -> bool:
+    """Whether no minute of a week is outside the periods; those in zones of their own leave one somewhere."""
+    periods = [q.period for q in quiet if isinstance(q.period, DailyPeriod) and q.period.zone is None]
+    if not periods:
+        return False
+    ends = {period.end for period in periods} | {period.start for period in periods if period.days is not None}
+    days = [_MONDAY + timedelta(days=n) for n in range(7)]
+    walls = [datetime.combine(day, end) for day in days for end in ends]
+    walls += [datetime.combine(day, datetime.min.time()) for day in days]
+    return all(any(covers(period, wall) for period in periods) for wall in walls)

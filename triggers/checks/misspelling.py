@@ -1,0 +1,48 @@
+"""Names that look like a slip for another name: `order_complted` for `order_completed`.
+
+Names that people choose alike on purpose are no slips: `step_1` and `step_2`, `subscribed` and `unsubscribed`,
+`newsletter_en` and `newsletter_es`, `marketing` and `remarketing`.
+"""
+
+import re
+from collections.abc import Iterable
+
+from triggers.language.diagnostics import closest
+
+_NEAR = 0.86
+"""Nearer than `signed_out` is to `signed_up`, and `order_paid` to `order_placed`, which are events of their own."""
+_NEAR_WORD = 0.8
+"""Within a name of several words each has to be so near: shorter ones have fewer letters to differ in."""
+_SIGNS = re.compile(r"[_.:/-]")
+_OPPOSITES = re.compile(r"\d+|(?<![a-z])un")
+_SHORTEST_PREFIX = 2
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """The known name that a name is a slip for, or nothing where it may well be a name of its own."""
+    others = sorted(set(known) - {name})
+    by_letters = {_letters(other): other for other in others}
+    found = by_letters.get(_letters(name)) or closest(name, others, _NEAR)
+    return "" if not found or _of_its_own(name, found) else found
+
+
+def _letters(name: str) -> str:
+    return _SIGNS.sub("", name).casefold()
+
+
+def _of_its_own(name: str, other: str) -> bool:
+    if _letters(name) == _letters(other):
+        return False
+    if _OPPOSITES.sub("", name) == _OPPOSITES.sub("", other) or _extends(name, other) or _extends(other, name):
+        return True
+    parts, others = _SIGNS.split(name), _SIGNS.split(other)
+    return len(parts) == len(others) and not all(
+        mine == theirs or closest(mine, [theirs], _NEAR_WORD) for mine, theirs in zip(parts, others, strict=True)
+    )
+
+
+def _extends(longer: str, shorter: str) -> bool:
+    """Whether a name is another one with a word before or after it."""
+    if longer.endswith(shorter):
+        return len(longer) - len(shorter) >= _SHORTEST_PREFIX
+    return longer.startswith(shorter) and bool(_SIGNS.match(longer, len(shorter)))

@@ -1,0 +1,180 @@
+"""What a set holds that has no effect: policies that no trigger obeys, definitions that nothing reads, and events that
+a rule waits for and nothing gives. Most often a name is misspelt, and the engine then does nothing, silently.
+
+Without an event catalogue nobody knows which events there are; then the cases and the other documents of the set say
+which are given.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from schemas.vocabulary import TRANSACTIONAL, OutcomeKind
+from triggers.checks.misspelling import meant
+from triggers.language.diagnostics import Diagnostic, nearest, quoted
+from triggers.language.parts import Parts
+from triggers.language.written import Written, WrittenPolicy
+from triggers.language.yaml_tree import Mapping as MappingNode
+from triggers.rules.rule import Crossing, Policy, SegmentChange, Send, Trigger
+from triggers.rules.ruleset import RuleSet, obeys
+
+Document = tuple[Parts, MappingNode, Trigger | None]
+_DEFINED = ("score", "metric", "segment")
+_ALONE_AMONG = 2
+"""A purpose is alone where at least so many other triggers have purposes of their own."""
+
+
+def find_unused(
+    rules: RuleSet, documents: Sequence[Document], written: Sequence[Written], policies: Sequence[WrittenPolicy]
+) -> list[Diagnostic]:
+    """Warns in each document's report of what nothing uses, and returns notes on purposes that one trigger alone has.
+
+    Where there is no trigger, rules elsewhere may use it all: nothing is told.
+    """
+    if not written:
+        return []
+    for policy in policies:
+        _check_policy(policy, rules)
+    _check_definitions(documents)
+    return _check_purposes(rules, written)
+
+
+def _check_policy(each: WrittenPolicy, rules: RuleSet) -> None:
+    policy = each.policy
+    if any(obeys(trigger, policy) for trigger in rules.written.values()):
+        return
+    place = each.place("for")
+    message = f"the policy {quoted(policy.name)} applies to no trigger"
+    purposes = {trigger.purpose for trigger in rules.written.values()}
+    if policy.purpose is not None and policy.purpose not in purposes:
+        message += f": none has the purpose {quoted(policy.purpose)}"
+        each.report.add(place, "unused-policy", message, nearest(policy.purpose, purposes))
+        return
+    each.report.add(place, "unused-policy", message, _why_nobody(policy, rules))
+
+
+def _why_nobody(policy: Policy, rules: RuleSet) -> str:
+    channels = {s.channel for t in rules.written.values() for s in t.steps if isinstance(s, Send)}
+    if policy.channel is not None and policy.channel not in channels:
+        return f"none sends by the channel {quoted(policy.channel)}; {nearest(policy.channel, channels)}"
+    if policy.purpose is None:
+        return f"the triggers here are {TRANSACTIONAL}, which obey only what says for: {{purpose: {TRANSACTIONAL}}}"
+    return "no trigger has all that `for` asks"
+
+
+def _check_definitions(documents: Sequence[Document]) -> None:
+    read = _names_read(documents)
+    for parts, node, _ in documents:
+        kind = next(iter(node.items), "")
+        name = getattr(node.items.get(kind), "text", "")
+        if kind in _DEFINED and name not in read[kind]:
+            message = f"nothing reads the {kind} {quoted(name)}"
+            how = f"on: {{enters: {name}}}, or `segment.{name}`" if kind == "segment" else f"`{kind}.{name}`"
+            hint = f"a rule reads it with {how}; remove it where no rule needs it"
+            parts.report.add(node.keys[kind].index, "unused-definition", message, hint)
+
+
+def _names_read(documents: Sequence[Document]) -> Mapping[str, set[str]]:
+    """What expressions and sources read, by kind; what cases give is not read by that."""
+    read: dict[str, set[str]] = {kind: set() for kind in _DEFINED}
+    for parts, _, trigger in documents:
+        for use in parts.expressions.uses:
+            read["score"] |= use.condition.code.scores
+            read["metric"] |= {name for name, _ in use.condition.code.metrics}
+            read["segment"] |= use.condition.code.segments
+        for source in trigger.sources if trigger else ():
+            if isinstance(source, Crossing):
+                read["score"].add(source.score)
+            elif isinstance(source, SegmentChange):
+                read["segment"].add(source.segment)
+    return read
+
+
+def _check_purposes(rules: RuleSet, written: Sequence[Written]) -> list[Diagnostic]:
+    """Purposes that one trigger alone has and that no policy names: misspelt, or a note where there are several others.
+
+    Of two that are named almost alike, the later is told.
+    """
+    uses, notes, earlier = _purposes(rules), list[Diagnostic](), {TRANSACTIONAL}
+    named = {TRANSACTIONAL, *(policy.purpose for policy in rules.policies.values() if policy.purpose)}
+    for each in written:
+        purpose = each.trigger.purpose
+        if uses[purpose] == 1 and purpose not in named:
+            like = meant(purpose, {*earlier, *(other for other in uses if uses[other] > 1)})
+            if like:
+                _tell_misspelt_purpose(each, like)
+            elif sum(uses[other] for other in uses if other not in (purpose, TRANSACTIONAL)) >= _ALONE_AMONG:
+                notes.append(_lone_purpose(each, set(uses) - {purpose}))
+        earlier.add(purpose)
+    return notes
+
+
+def _tell_misspelt_purpose(each: Written, like: str) -> None:
+    purpose = quoted(each.trigger.purpose)
+    message = f"{purpose} is the purpose of this trigger alone, and named almost as {quoted(like)}"
+    hint = f"did you mean {quoted(like)}? A policy that names the purpose says that there are both"
+    each.report.add(each.place("purpose"), "misspelt-purpose", message, hint)
+
+
+def _lone_purpose(each: Written, others: Collection[str]) -> Diagnostic:
+    message = f"no other trigger has the purpose {quoted(each.trigger.purpose)}: it asks for a consent of that name"
+    hint = f"the others are {', '.join(sorted(others))}; a policy for the purpose says that it is meant"
+    return each.report.at(each.place("purpose"), "lone-purpose", message, hint)
+
+
+def _purposes(rules: RuleSet) -> Counter[str]:
+    return Counter(trigger.purpose for trigger in rules.written.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Listener:
+    """Where a document first names an event, as its own text has it."""
+
+    parts: Parts
+    index: int
+
+
+def find_unfed(documents: Sequence[Document], written: Sequence[Written]) -> None:
+    """Notes events that documents listen to and nothing gives, for a set without an event catalogue.
+
+    An event that no case gives is told where another one is named almost so, and where it stands in an `unless` of
+    which no case and no other document names any event: that is the slip which mails those who must not be mailed.
+    """
+    listeners = _listeners(documents)
+    given = {name for parts, _, _ in documents for name, _ in parts.references.case_events}
+    given |= {f"email.{kind.value}" for kind in OutcomeKind}
+    unknown = {name for name in listeners if name not in given}
+    for name in sorted(unknown):
+        surer = {other for other in listeners if other in given or len(listeners[other]) > len(listeners[name])}
+        like = meant(name, surer)
+        if like:
+            unknown.remove(name)
+            _tell_misspelt(listeners[name], name, like, listeners[like][0])
+    for each in written:
+        ends = {name for pattern in each.trigger.unless for name in pattern.types}
+        if ends and all(name in unknown and len(listeners[name]) == 1 for name in ends):
+            _tell_unfed(each, sorted(ends), (set(listeners) | given) - ends)
+
+
+def _listeners(documents: Sequence[Document]) -> dict[str, list[_Listener]]:
+    found: dict[str, list[_Listener]] = {}
+    for parts, _, _ in documents:
+        for name, index in dict(reversed(parts.references.events)).items():
+            found.setdefault(name, []).append(_Listener(parts, index))
+    return found
+
+
+def _tell_misspelt(listeners: Sequence[_Listener], name: str, like: str, place: _Listener) -> None:
+    there = place.parts.report.at(place.index, "", "")
+    message = f"no case gives {quoted(name)}, and it is named almost as {quoted(like)}"
+    hint = f"did you mean {quoted(like)}, as in {there.path}:{there.line}? If there are both, list them in events.yaml"
+    for each in listeners:
+        each.parts.report.add(each.index, "unfed-event", message, hint)
+
+
+def _tell_unfed(each: Written, ends: Sequence[str], known: Collection[str]) -> None:
+    named = " and ".join(quoted(name) for name in ends)
+    others = ", ".join(sorted(name for name in known if not name.startswith("email.")))
+    message = f"no case and no other document names {named} of `unless`: misspelt, it would never end anything"
+    hint = f"write a case in which it ends the rule, or list the events in events.yaml; known here: {others}"
+    each.report.add(each.place("unless"), "unfed-event", message, hint)

@@ -1,0 +1,141 @@
+"""Frequency caps: how many sends stand in a window, and when there will be room.
+
+Counted by the instants of decision. A send that its cap counts is reserved there, in every scope at once; the
+reservation goes when delivery says that nobody ever accepted the message. What is only recorded (shadow, outside a
+canary, held out) counts real sends and what was recorded for the same cause; real sends count only each other.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
+from triggers.cel.conditions import Condition, Context
+from triggers.engine.turn import Turn
+from triggers.measures.localtime import calendar_window
+from triggers.measures.shapes import Rolling
+from triggers.rules.rule import Cap, Send, Trigger
+from triggers.rules.state import Occurrence, Reservation
+
+MOST_NAMED = 20
+"""How many of the sends that filled a cap a decision names: enough to read, and a cap may allow a thousand."""
+
+
+@dataclass(slots=True)
+class CapAnswer:
+    """What the caps say together. `until` is the first instant at which none of them is full."""
+
+    passed: bool
+    observed: int | None
+    limit: str | None
+    until: int | None = None
+    defer: bool = False
+    counted: tuple[str, ...] = ()
+    """The commands that the full cap counted, oldest first; of many the newest."""
+
+
+def ask_caps(
+    turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, context: Context
+) -> CapAnswer:
+    """Asks every cap of the trigger about one more send of a kind; raises EvaluationError where a `max` fails."""
+    zone = turn.zone()
+    full: list[tuple[Cap, list[Reservation], int, int | None]] = []
+    tightest: tuple[int, int, Cap] | None = None
+    for cap in trigger.caps:
+        maximum = _maximum(cap, context)
+        counted = _counted(turn, cap, trigger, occurrence, send, kind, zone)
+        if len(counted) >= maximum:
+            full.append((cap, counted, maximum, _room_at(cap, counted, maximum, turn.now_ms, zone)))
+        elif tightest is None or maximum - len(counted) < tightest[1] - tightest[0]:
+            tightest = (len(counted), maximum, cap)
+    if not full:
+        assert tightest is not None
+        return CapAnswer(True, tightest[0], _shown(tightest[2], tightest[1]))
+    cap, counted, maximum, _ = full[0]
+    named = tuple(each.command_id for each in counted[-MOST_NAMED:])
+    instants = [room for _, _, _, room in full]
+    until = None if None in instants else max(room for room in instants if room is not None)
+    defers = all(each.over == "defer" for each, *_ in full)
+    return CapAnswer(False, len(counted), _shown(cap, maximum), until, defers, named)
+
+
+@lru_cache(maxsize=1024)
+def _shown(cap: Cap, maximum: int) -> str:
+    return f"{maximum} per {cap.window} by {cap.scope}"
+
+
+def _maximum(cap: Cap, context: Context) -> int:
+    return int(cap.maximum.number(context)) if isinstance(cap.maximum, Condition) else cap.maximum
+
+
+def _counted(
+    turn: Turn, cap: Cap, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, zone: ZoneInfo
+) -> list[Reservation]:
+    """The reservations that stand in the cap's window, oldest first: those of real sends, and for a
+    send that is only recorded those of its own kind too."""
+    if isinstance(cap.window, Rolling):
+        since = turn.now_ms - cap.window.ms + 1
+    else:
+        since, _ = calendar_window(zone, turn.now_ms, cap.window.unit)
+    standing = [
+        each
+        for each in turn.state.reservations
+        if each.at >= since
+        and each.kind in (DecisionOutcome.SEND, kind)
+        and _in_scope(cap, each, trigger, occurrence, send)
+    ]
+    return sorted(standing, key=lambda each: each.at)
+
+
+def _in_scope(cap: Cap, each: Reservation, trigger: Trigger, occurrence: Occurrence, send: Send) -> bool:
+    """Whether the cap counts a reservation. Transactional sends count only where their own trigger is asked."""
+    own = each.trigger == trigger.name
+    if cap.scope == "trigger":
+        return own
+    if cap.scope == "key":
+        return own and each.key_text == occurrence.key_text
+    if each.purpose == TRANSACTIONAL and trigger.purpose != TRANSACTIONAL:
+        return False
+    if cap.scope == "purpose":
+        return each.purpose == trigger.purpose
+    return cap.scope == "all" or each.channel == send.channel
+
+
+def _room_at(cap: Cap, counted: list[Reservation], maximum: int, now_ms: int, zone: ZoneInfo) -> int | None:
+    """The first instant at which fewer than `maximum` of those counted stand in the window; None for a cap of 0."""
+    if maximum <= 0:
+        return None
+    if isinstance(cap.window, Rolling):
+        return counted[len(counted) - maximum].at + cap.window.ms
+    return calendar_window(zone, now_ms, cap.window.unit)[1]
+
+
+def reserve(turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, command_id: str) -> None:
+    """Counts a send from now on, and forgets what no window can hold any more.
+
+    A real send takes the place of the same command's earlier record, so that nobody counts it twice.
+    """
+    state = turn.state
+    if any(each.command_id == command_id for each in state.reservations):
+        release(turn, command_id)
+    since = turn.now_ms - turn.rules.remember_ms
+    if state.reservations and state.reservations[0].at <= since:
+        state.reservations = [each for each in state.reservations if each.at > since]
+    state.reservations.append(
+        Reservation(
+            command_id,
+            turn.now_ms,
+            kind,
+            trigger.name,
+            occurrence.key_text,
+            trigger.purpose,
+            send.channel,
+            occurrence.id,
+            send.id,
+        )
+    )
+
+
+def release(turn: Turn, command_id: str) -> None:
+    """Gives a reservation back."""
+    turn.state.reservations = [each for each in turn.state.reservations if each.command_id != command_id]

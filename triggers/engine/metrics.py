@@ -1,0 +1,47 @@
+"""Metrics: what an event adds to the windows that count it."""
+
+from triggers.cel.conditions import Context
+from triggers.cel.runtime import EvaluationError
+from triggers.engine.turn import Turn
+from triggers.measures.windows import MAX_AMOUNT, WindowState, value_text
+from triggers.rules.ruleset import Counted, Route
+from triggers.rules.state import StoredEvent
+
+
+def feed(turn: Turn, route: Route, event: StoredEvent) -> list[str]:
+    """Adds the event to every metric that counts it; their names as `metric/NAME`."""
+    fed = []
+    context = turn.context(event, None, turn.now_ms)
+    for counted in route.metrics:
+        found = measured(turn, counted, f"metric/{counted.metric.name}", context)
+        if found is not None:
+            name = f"metric/{counted.metric.name}"
+            for what in counted.tally.add(kept(turn, counted), event.time_ms, *found):
+                turn.forgot(name, what)
+            fed.append(name)
+    return fed
+
+
+def kept(turn: Turn, counted: Counted) -> WindowState:
+    """What the state keeps of a window, to add to: made where nothing was counted yet."""
+    return turn.state.windows.setdefault(counted.key, WindowState())
+
+
+def measured(turn: Turn, counted: Counted, owner: str, context: Context) -> tuple[float, str] | None:
+    """The amount and the value that the window keeps of an event; None where it does not count it.
+
+    An event whose `sum` or `distinct` fails is not counted at all, and is noted.
+    """
+    metric = counted.metric
+    if metric.pattern.where is not None and not turn.holds(owner, "where", metric.pattern.where, context):
+        return None
+    place = "sum"
+    try:
+        amount = metric.sum.number(context) if metric.sum is not None else 0.0
+        if abs(amount) > MAX_AMOUNT:
+            raise EvaluationError(f"an amount beyond {MAX_AMOUNT:g}: {metric.sum and metric.sum.text!r}")
+        place = "distinct"
+        return amount, value_text(metric.distinct.value(context)) if metric.distinct is not None else ""
+    except EvaluationError as error:
+        turn.problem(owner, place, error)
+        return None

@@ -1,0 +1,134 @@
+"""Sequences: events in the listed order within a time, each used once.
+
+Events that no sequence has used are kept as links. An event that comes may be any of them, the last, or an earlier
+one that comes late; where several choices would complete the sequence, the earliest events are taken, by (time, id).
+Events of one time count in the listed order, however they came (settled case 7).
+"""
+
+from collections.abc import Iterator
+from itertools import count
+
+import orjson
+
+from triggers.cel.runtime import EvaluationError
+from triggers.engine.turn import Turn
+from triggers.rules.clockwork import SequenceRule
+from triggers.rules.rule import Sequence
+from triggers.rules.ruleset import Route
+from triggers.rules.state import Link, StoredEvent
+
+MAX_LINKS = 64
+MAX_LAST = 16
+"""Of the events kept, how many may end the sequence: those are kept whole."""
+MAX_SAME_CHARS = 512
+MAX_ATTEMPTS = 2_000
+
+
+def feed(turn: Turn, route: Route, event: StoredEvent) -> list[tuple[SequenceRule, StoredEvent]]:
+    """Takes in an event; returns the sequences that it completes, each with its last event."""
+    completed = []
+    context = turn.context(event, None, turn.now_ms)
+    for rule in route.sequences:
+        numbers = [
+            number
+            for number, pattern in enumerate(rule.sequence.patterns)
+            if event.type in pattern.types and turn.holds(rule.trigger.name, "on", pattern.where, context)
+        ]
+        link = _link(turn, rule, event, numbers) if numbers else None
+        if link is not None and (last := _take_in(turn, rule, link)) is not None:
+            completed.append((rule, last))
+    return completed
+
+
+def _link(turn: Turn, rule: SequenceRule, event: StoredEvent, numbers: list[int]) -> Link | None:
+    """The event as a link, or None where it lacks a field of `same`, which then equals nothing."""
+    names = rule.sequence.same
+    if any(name not in event.properties for name in names):
+        return None
+    same = [event.properties[name] for name in names]
+    if len(orjson.dumps(same)) > MAX_SAME_CHARS:
+        turn.problem(rule.trigger.name, "same", EvaluationError(f"values of more than {MAX_SAME_CHARS} characters"))
+        return None
+    may_end = numbers[-1] == len(rule.sequence.patterns) - 1
+    return Link(event.time_ms, event.id, numbers, same, event if may_end else None)
+
+
+def _take_in(turn: Turn, rule: SequenceRule, link: Link) -> StoredEvent | None:
+    """Keeps the link, or uses it at once with those that it completes; then the last event of them."""
+    state, since = turn.state, turn.now_ms - rule.sequence.within_ms - rule.trigger.max_age_ms
+    for gone in state.links.keys() - turn.rules.sequences.keys():
+        del state.links[gone]
+    links = [each for each in state.links.get(rule.id, ()) if each.time_ms > since and each.id != link.id]
+    chain = earliest_chain([*links, link], link, rule.sequence)
+    if chain is None:
+        links.append(link)
+    unused = [each for each in links if chain is None or not any(each is used for used in chain)]
+    links = _bounded(unused)
+    for _ in range(len(unused) - len(links)):
+        turn.forgot(rule.trigger.name, "sequence events")
+    if links:
+        state.links[rule.id] = links
+    else:
+        state.links.pop(rule.id, None)
+    return None if chain is None else chain[-1].event
+
+
+def _bounded(links: list[Link]) -> list[Link]:
+    """The newest of the links: 64, of which 16 may end the sequence."""
+    newest = sorted(links, key=_order)[-MAX_LINKS:]
+    ends = [each for each in newest if each.event is not None]
+    too_many = ends[: len(ends) - MAX_LAST] if len(ends) > MAX_LAST else []
+    return [each for each in newest if not any(each is old for old in too_many)]
+
+
+def _order(link: Link) -> tuple[int, str]:
+    return link.time_ms, link.id
+
+
+def earliest_chain(links: list[Link], newest: Link, sequence: Sequence) -> list[Link] | None:
+    """One link for each pattern, in order and within the time; of several choices the earliest, by (time, id).
+
+    Without `newest` no choice is complete, or it would have been used. Looks for the first pattern's link, then the
+    next one's, and goes back where no link is left. That happens only among links of one time that several patterns
+    share; where it takes more than 2,000 attempts, there is no sequence.
+    """
+    links = sorted((each for each in links if each.same == newest.same), key=_order)
+    attempts = count()
+    for first in links:
+        if 0 in first.numbers:
+            within = [each for each in links if 0 <= each.time_ms - first.time_ms < sequence.within_ms]
+            latest = _latest(within, len(sequence.patterns))
+            chain = _extended([first], within, latest, attempts) if latest is not None else None
+            if chain is not None:
+                return chain
+    return None
+
+
+def _latest(links: list[Link], total: int) -> list[int] | None:
+    """By pattern the time up to which a link leaves room for those of the patterns after it; None where none does."""
+    latest: list[int] = []
+    for number in reversed(range(total)):
+        times = [each.time_ms for each in links if number in each.numbers]
+        room = max((time_ms for time_ms in times if not latest or time_ms <= latest[-1]), default=None)
+        if room is None:
+            return None
+        latest.append(room)
+    return latest[::-1]
+
+
+def _extended(chain: list[Link], links: list[Link], latest: list[int], attempts: Iterator[int]) -> list[Link] | None:
+    """The chain with what completes it, or None."""
+    number = len(chain)
+    if number == len(latest):
+        return chain
+    tried: set[tuple[int, tuple[int, ...]]] = set()
+    for link in links:
+        alike = link.time_ms, tuple(link.numbers)
+        fits = number in link.numbers and chain[-1].time_ms <= link.time_ms <= latest[number]
+        if not fits or alike in tried or any(link is each for each in chain):
+            continue
+        tried.add(alike)
+        found = _extended([*chain, link], links, latest, attempts) if next(attempts) < MAX_ATTEMPTS else None
+        if found is not None:
+            return found
+    return None

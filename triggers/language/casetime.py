@@ -1,0 +1,94 @@
+"""Times of cases: `"10:00"`, `"+3d 10:00"`, `"2026-03-29 01:30"`, each local to the user."""
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from triggers.measures.localtime import instant, reading
+
+FIRST_YEAR, LAST_YEAR = 1970, 2200
+"""The years of events in cases and logs: with the longest waits on both sides they are years that a calendar has."""
+
+_CLOCK = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d)(?:\.(?P<milli>\d{3}))?)?"
+_AT = re.compile(rf"(?:(?P<date>\d{{4}}-\d{{2}}-\d{{2}}) |\+(?P<days>\d{{1,3}})d )?{_CLOCK}")
+_START = re.compile(r"(?P<date>\d{4}-\d{2}-\d{2})(?: (?P<clock>.+))?")
+
+
+_CURLY = "“”„‟‘’"
+_SHORT = re.compile(r"(?:\+?(?P<days>\d{1,3})d )?(?P<clock>\d?\d:\d\d)")
+
+
+class TimeError(ValueError):
+    """A text that is no time of a case."""
+
+    def __init__(self, text: str, hint: str = "") -> None:
+        super().__init__(f"`{text[:40]}` is not a time of a case")
+        self.hint = hint or _meant(text) or 'as in "10:00", "+3d 10:00", or "2026-03-29 01:30"'
+
+
+def _meant(text: str) -> str:
+    """What a time means whose quotes are curly, or that lacks a sign or a nought; nothing where that is not sure."""
+    straight = text.strip(_CURLY)
+    if straight != text:
+        return f'write straight quotes: "{straight[:40]}"'
+    match = _SHORT.fullmatch(text)
+    if match is None:
+        return ""
+    meant = f"+{match['days']}d " * bool(match["days"]) + match["clock"].zfill(5)
+    return f'did you mean "{meant}"?' if _AT.fullmatch(meant) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A local reading: of a date, or so many days after the start. `precision_ms` is what was written."""
+
+    day: date | int
+    clock: time
+    precision_ms: int
+
+    def resolve(self, start: datetime, zone: ZoneInfo) -> int:
+        """The instant, for a case that starts at a local reading."""
+        day = self.day if isinstance(self.day, date) else start.date() + timedelta(days=self.day)
+        return instant(zone, datetime.combine(day, self.clock))
+
+
+def parse_at(text: str) -> At:
+    """The time; raises TimeError."""
+    match = _AT.fullmatch(text)
+    if match is None:
+        raise TimeError(text)
+    parts = match.groupdict()
+    clock = time(int(parts["hour"]), int(parts["minute"]), int(parts["second"] or 0), int(parts["milli"] or 0) * 1000)
+    precision = 1 if parts["milli"] else 1000 if parts["second"] else 60_000
+    day: date | int = _date(parts["date"], text) if parts["date"] else int(parts["days"] or 0)
+    return At(day, clock, precision)
+
+
+def parse_start(text: str) -> datetime:
+    """Where a case starts: a date, at midnight unless a time follows; raises TimeError."""
+    match = _START.fullmatch(text)
+    if match is None:
+        raise TimeError(text)
+    clock = parse_at(match["clock"]).clock if match["clock"] else time()
+    return datetime.combine(_date(match["date"], text), clock)
+
+
+def show(ms: int, zone: ZoneInfo, start: datetime, precision_ms: int = 1) -> str:
+    """An instant as a case would write it: days after the start, then the local time."""
+    wall = reading(zone, ms - ms % precision_ms)
+    days = (wall.date() - start.date()).days
+    clock = wall.strftime("%H:%M")
+    if wall.second or wall.microsecond:
+        clock = wall.strftime("%H:%M:%S") + (f".{wall.microsecond // 1000:03d}" if wall.microsecond else "")
+    return f"+{days}d {clock}" if days else clock
+
+
+def _date(written: str, text: str) -> date:
+    try:
+        day = date.fromisoformat(written)
+    except ValueError:
+        raise TimeError(text) from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise TimeError(text, f"write a year from {FIRST_YEAR} to {LAST_YEAR}")
+    return day

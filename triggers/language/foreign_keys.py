@@ -1,0 +1,85 @@
+"""Keys of other tools (campaign tools, CI workflows, cron), and what this language has in their place."""
+
+from collections.abc import Collection, Mapping
+
+from triggers.language.diagnostics import nearest
+
+_FRONT_MATTER = "it belongs in the template, in its front matter between the two lines `---`"
+_ON_SCHEDULE = 'write it in `on`, as in on: {every: monday, at: "09:00"}'
+_ONE_EXPRESSION = "all conditions are one expression"
+_WHEN = f"{_ONE_EXPRESSION}: `when`, asked at the send, or `where` of an event in `on`, as in when: event.total > 20"
+_WHERE = f"{_ONE_EXPRESSION}: `where`, as in {{event: order_completed, where: event.total > 20}}"
+_NAME = "the first key is the name, as in trigger: welcome"
+_IN_WHEN = "write it in `when`, as in when: segment.NAME; with on: {enters: NAME} it begins the rule"
+
+FOREIGN: Mapping[str, Mapping[str, str]] = {
+    "trigger": {
+        **dict.fromkeys(("event", "source", "begin", "metric_name"), "on"),
+        **dict.fromkeys(("if", "where", "condition", "filter", "require"), "when"),
+        **dict.fromkeys(("filters", "conditions", "criteria", "match", "rules"), _WHEN),
+        **dict.fromkeys(("template", "mail", "email", "message"), "send"),
+        **dict.fromkeys(("wait", "delay", "wait_for", "in"), "after"),
+        **dict.fromkeys(("limit", "cooldown", "frequency", "throttle", "rate_limit", "frequency_cap", "max"), "cap"),
+        **dict.fromkeys(("test", "example", "fixtures"), "cases"),
+        **dict.fromkeys(("consent", "category", "topic", "subscription"), "purpose"),
+        **dict.fromkeys(("action", "flow", "journey", "workflow", "job", "sequence"), "steps"),
+        **dict.fromkeys(("enabled", "disabled", "status", "state", "active"), "mode"),
+        **dict.fromkeys(("quiet_hours", "do_not_disturb", "blackout", "send_window"), "quiet"),
+        **dict.fromkeys(("exit", "exit_on", "cancel", "cancel_on", "stop", "stop_on", "until"), "unless"),
+        **dict.fromkeys(("re_entry", "reenter", "once", "concurrency"), "reentry"),
+        **dict.fromkeys(("variant", "ab_test", "split"), "experiment"),
+        **dict.fromkeys(("conversion", "convert"), "goal"),
+        **dict.fromkeys(("ttl", "expire", "deadline", "timeout"), "expires"),
+        **dict.fromkeys(("control_group", "hold_out"), "holdout"),
+        **dict.fromkeys(("subject", "preheader", "from", "reply_to", "sender"), _FRONT_MATTER),
+        **dict.fromkeys(("every", "schedule", "cron", "at"), _ON_SCHEDULE),
+        **dict.fromkeys(("name", "title", "id"), _NAME),
+        **dict.fromkeys(("audience", "recipients", "list", "cohort"), _IN_WHEN),
+        **dict.fromkeys(("to", "data", "with", "channel", "id"), "write it in `send`, as in send: {template: welcome}"),
+        **dict.fromkeys(("timezone", "time_zone", "tz", "zone"), "write `zone` beside the time: in `on`, `quiet`"),
+        "body": "it is the template's text: templates/NAME.liquid",
+    },
+    "send": {
+        **dict.fromkeys(("subject", "preheader", "from", "reply_to", "sender", "title"), _FRONT_MATTER),
+        **dict.fromkeys(("body", "html", "text", "content"), "it is the template's text: templates/NAME.liquid"),
+        **dict.fromkeys(("email", "mail", "name", "message"), "template"),
+        **dict.fromkeys(("variable", "param", "with", "context", "vars", "attributes"), "data"),
+        **dict.fromkeys(("recipient", "address"), "to"),
+        **dict.fromkeys(("when", "if", "condition", "filter"), "it is a key of the trigger, `when`; or a step `if`"),
+        **dict.fromkeys(("after", "delay", "wait"), "it is a key of the trigger, `after`; or a step `wait`"),
+        "cap": "it is a key of the trigger",
+    },
+    "on": {
+        **dict.fromkeys(("name", "type", "trigger", "track"), "event"),
+        **dict.fromkeys(("filter", "if", "condition", "when", "match"), "where"),
+        **dict.fromkeys(("filters", "conditions", "criteria"), _WHERE),
+        **dict.fromkeys(("cron", "schedule"), 'write it with `every`, as in {every: monday, at: "09:00"}'),
+        "segment": "write `enters` or `leaves`, as in {enters: NAME}",
+    },
+    "a step": {
+        **dict.fromkeys(("delay", "after", "sleep", "pause"), "wait"),
+        **dict.fromkeys(("email", "mail", "template", "message"), "send"),
+        **dict.fromkeys(("condition", "branch", "when", "split"), "if"),
+        **dict.fromkeys(("elif", "else_if", "elseif"), "write another `if` inside `else`"),
+        **dict.fromkeys(("yes", "do"), "then"),
+    },
+    "cap": {
+        **dict.fromkeys(("limit", "count", "times"), "max"),
+        **dict.fromkeys(("every", "within", "window", "period", "interval"), "per"),
+    },
+    "quiet": {
+        **dict.fromkeys(("start", "begin"), "from"),
+        **dict.fromkeys(("end", "until"), "to"),
+        **dict.fromkeys(("timezone", "tz", "time_zone"), "zone"),
+    },
+    "goal": {**dict.fromkeys(("in", "window", "up_to"), "within"), **dict.fromkeys(("filter", "if"), "where")},
+}
+"""By what a mapping is: a key of other tools, with the key that is meant or the whole hint."""
+
+
+def key_hint(what: str, key: str, known: Collection[str]) -> str:
+    """What to write instead of a key that `what` does not have."""
+    words = FOREIGN.get(what, {})
+    plain = key.lower().replace("-", "_")
+    meant = words.get(plain) or words.get(plain.removesuffix("s")) or key
+    return meant if " " in meant and meant != key else nearest(meant, known)

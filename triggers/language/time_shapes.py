@@ -1,0 +1,102 @@
+"""The shapes of local time in rule files: zones, schedules, and expressions that give a date or a timestamp."""
+
+from collections.abc import Collection
+from datetime import time
+
+from schemas.zones import zone_hint, zone_named
+from triggers.cel.conditions import Condition, written_moments
+from triggers.language import reader
+from triggers.language.diagnostics import Problem, Report, quoted
+from triggers.language.reader import Expressions, Reader
+from triggers.language.yaml_tree import Node, Scalar, Sequence
+from triggers.measures import shapes
+from triggers.measures.shapes import Schedule
+
+_EVERY_DAY = frozenset(range(7))
+_LAST_SURE_DAY = 28
+_MOMENTS = ("timestamp", "string", "int", "double", "null", "dyn")
+
+
+def zone(node: Node) -> str | None:
+    """An IANA name, or None for `user`."""
+    value = reader.text(node, "zone")
+    if value == "user":
+        return None
+    if zone_named(value) is None:
+        raise Problem(node.index, "invalid-zone", f"{quoted(value)} is no time zone", zone_hint(value, "or user"))
+    return value
+
+
+def users_zone(node: Node) -> None:
+    """A zone as a profile has it: an IANA name, or "" for none. Raises Problem for another."""
+    value = reader.text(node, "zone")
+    if value and zone_named(value) is None:
+        raise Problem(node.index, "invalid-zone", f"{quoted(value)} is no time zone", zone_hint(value))
+
+
+def clock(node: Node) -> time:
+    """A time of day."""
+    return reader.shape(node, "at", "invalid-schedule", shapes.clock_time)
+
+
+def schedule(report: Report, node: Node, what: str) -> Schedule:
+    """`{every, day, at, zone}`; of a month, the day is its first where none is written."""
+    read = Reader(report, node, what, ("every", "day", "at", "zone"))
+    monthly, weekdays = read.required("every", lambda n: _every(report, n), (False, _EVERY_DAY))
+    at = read.required("at", clock, time())
+    if "day" in read and not monthly:
+        raise Problem(read.place("day"), "conflict", "`day` goes with `every: month`")
+    day = read.optional("day", _month_day, 1)
+    where = read.optional("zone", zone, None)
+    return Schedule(at, None, day, where) if monthly else Schedule(at, weekdays, None, where)
+
+
+def _every(report: Report, node: Node) -> tuple[bool, frozenset[int]]:
+    """Whether it is every month, and else the weekdays."""
+    if isinstance(node, Scalar) and node.text in ("day", "month"):
+        return node.text == "month", _EVERY_DAY
+    if not isinstance(node, Scalar | Sequence):
+        raise reader.wrong(node, "every", "day, month, a weekday or a list of weekdays")
+    return False, frozenset(reader.several(report, node, _weekday))
+
+
+def _weekday(node: Node) -> int:
+    return reader.shape(node, "every", "invalid-schedule", _weekday_number)
+
+
+def _weekday_number(text: str) -> int:
+    try:
+        return shapes.weekday(text)
+    except shapes.ShapeError as error:
+        raise shapes.ShapeError(f"`{text[:40]}` is no day", _every_hint(text.strip().lower())) from error
+
+
+def _every_hint(text: str) -> str:
+    if text in ("daily", "days") or shapes.duration_meant(text) == "1d":
+        return "write every: day"
+    if text in ("monthly", "1 month", "months"):
+        return "write every: month"
+    if text in ("weekly", "week") or shapes.duration_meant(text) == "1w":
+        return "name the weekday, as in every: monday"
+    if text in ("hourly", "hour", "minute") or shapes.duration_meant(text):
+        return "a schedule has one time on a day: day, month, or weekdays, as in mon or monday"
+    return "day, month, or weekdays, as in mon or monday"
+
+
+def _month_day(node: Node) -> int | None:
+    if isinstance(node, Scalar) and node.text == "last":
+        return None
+    if isinstance(node, Scalar) and node.value.__class__ is int and 1 <= int(str(node.value)) <= _LAST_SURE_DAY:
+        return int(str(node.value))
+    raise Problem(
+        node.index, "invalid-schedule", f"day must be from 1 to {_LAST_SURE_DAY}, or last", "every month has these days"
+    )
+
+
+def moment(expressions: Expressions, node: Node, what: str, roots: Collection[str]) -> Condition:
+    """An expression that gives a timestamp, or a date as JSON has it: a text, or seconds as a number."""
+    condition = expressions.compile(node, what, "value", roots)
+    if condition.code.type not in _MOMENTS:
+        hint = "a timestamp, a text as in 2026-06-12, or seconds since 1970"
+        raise Problem(node.index, "cel-type", f"{what}: gives a {condition.code.type}, which is no date", hint)
+    return written_moments(condition)

@@ -1,0 +1,38 @@
+"""Documents as their files have them, for checks that look at the whole set and point into a file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from triggers.language.diagnostics import Report
+from triggers.language.reader import ExpressionUse
+from triggers.language.yaml_tree import Mapping
+from triggers.language.yaml_tree import Sequence as ListNode
+from triggers.rules.rule import Policy, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    report: Report
+    node: Mapping
+
+    def place(self, key: str, number: int = 0) -> int:
+        """Where a key's value stands, or one item of its list; the document's beginning where it is not written."""
+        node = self.node.items.get(key)
+        if node is None:
+            return self.node.index
+        return node.items[number].index if isinstance(node, ListNode) and number < len(node.items) else node.index
+
+
+@dataclass(frozen=True, slots=True)
+class Written(_Document):
+    """One trigger."""
+
+    uses: Sequence[ExpressionUse]
+    trigger: Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPolicy(_Document):
+    """One policy."""
+
+    policy: Policy

@@ -1,0 +1,397 @@
+"""YAML text into a tree that knows its places. Everything that could surprise is refused: see `yaml_scalars`.
+
+Built from libyaml's events, without recursion: aliases, anchors and tags are visible there, and neither an alias bomb
+nor deep nesting can hurt.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import yaml
+
+from triggers.cel.characters import invisible, look_alike, named, plainly, retype
+from triggers.language.diagnostics import Problem, Report, quoted
+from triggers.language.yaml_scalars import MAX_WHOLE, Ambiguous, Value, offsets, resolve
+
+MAX_FILE_CHARS = 1_000_000
+MAX_DEPTH = 32
+MAX_NODES = 30_000
+MAX_DOCUMENTS = 5_000
+"""Of one file: a thousand rules have as many values; reading much more than these would take more than a second."""
+
+_NOT_ALLOWED = re.compile(r"[\t\ufeff\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]")
+_NO_COLON = "could not find expected ':'"
+_BRACKETS = {"did not find expected ',' or ']'": "[", "did not find expected ',' or '}'": "{"}
+_QUOTE = "wrap an expression in single quotes, or write it as a block after `>-`"
+_NO_QUOTE = "found unexpected end of stream"
+_SYNTAX_HINTS = {
+    _NO_QUOTE: "the quote that begins here is not closed",
+    _NO_COLON: "a colon and a blank follow a key, as in send: welcome",
+    "mapping values are not allowed in this context": (
+        "is the line indented as the one before it? A text that holds a colon and a blank goes in quotes"
+    ),
+    "did not find expected '-' indicator": "begin it with `- ` like the items above, or indent it like what it is of",
+}
+_SHOWN = 120
+"""Characters of a line that a hint repeats."""
+_JOINED = re.compile(r"([a-z_]+):(\w+)")
+_SAVE_AS_UTF_8 = "save the file as UTF-8"
+
+
+@dataclass(slots=True)
+class Scalar:
+    """One value. `text` is as written without quotes; `value` is what it means; `style` is its quoting."""
+
+    index: int
+    text: str
+    value: Value
+    written: str
+    style: str | None
+
+    def place_of(self, offset: int) -> int:
+        """The index in the file of a character of `text`, through quoting and folding."""
+        places = offsets(self.written, self.text, self.style)
+        if offset < len(places):
+            return self.index + places[offset]
+        return self.index + (places[-1] + 1 if places else 0)
+
+
+@dataclass(slots=True)
+class Sequence:
+    """A list of nodes."""
+
+    index: int
+    items: list["Node"] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Mapping:
+    """Keys and their nodes, in the order written; a key written twice is here once."""
+
+    index: int
+    flow: bool
+    keys: dict[str, Scalar] = field(default_factory=dict)
+    items: dict[str, "Node"] = field(default_factory=dict)
+
+
+Node = Scalar | Sequence | Mapping
+
+
+def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
+    """The file's documents. Every problem found is in `report`; what follows a syntax error is not read.
+
+    `kinds` are keys that only the first of a document can be: another one begins a document whose `---` is missing.
+    """
+    text = report.source.text
+    if len(text) > MAX_FILE_CHARS:
+        report.add(0, "yaml-limit", f"the file has more than {MAX_FILE_CHARS} characters", "split it")
+        return []
+    wrong = _NOT_ALLOWED.search(text)
+    if wrong:
+        name = "a tab" if wrong[0] == "\t" else named(wrong[0])
+        message = f"{name} is not allowed in a rule file"
+        report.add(wrong.start(), "yaml-text", message, _text_hint(text, wrong.start()))
+        return []
+    builder = _Builder(report, frozenset(kinds))
+    try:
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        _report_syntax(report, error)
+    except yaml.YAMLError as error:
+        report.add(0, "yaml-syntax", str(error))
+    except Problem as problem:
+        report.add(problem.index, problem.code, problem.message, problem.hint)
+    return builder.whole_documents()
+
+
+def _text_hint(text: str, index: int) -> str:
+    """How to get rid of a character that a rule file must not hold."""
+    char = text[index]
+    if char == "\t":
+        return 'use spaces; in "…" write \\t'
+    if char == "\ufeff":
+        return f"{_SAVE_AS_UTF_8} without a byte order mark (BOM)" if index == 0 else "delete it: it shows nothing"
+    if char == "\0":
+        half = text.count("\0") * 3 > len(text)
+        return f"{_SAVE_AS_UTF_8}: it is UTF-16" if half else "delete it; a rule file is text"
+    if char in "\u2028\u2029\x85":
+        return "write an ordinary line break"
+    if "\x80" <= char <= "\x9f":
+        return f"delete it, or {_SAVE_AS_UTF_8}: it may be of another encoding"
+    return "delete it; a rule file is text"
+
+
+def _report_syntax(report: Report, error: yaml.MarkedYAMLError) -> None:
+    if (place := _look_alike_that_breaks(report.source.text, error)) is not None:
+        char = report.source.text[place]
+        report.add(place, "yaml-text", f"{named(char)} does not mean here what it looks like", retype(char))
+        return
+    mark = error.problem_mark or error.context_mark
+    if error.problem in (_NO_COLON, _NO_QUOTE) and error.context_mark:  # it shows on a line after
+        mark = error.context_mark
+    unclosed = _unclosed(error)
+    if unclosed:
+        mark = error.context_mark
+    index = mark.index if mark else 0
+    line = report.source.text[: index + 1].count("\n")
+    text = report.source.text.split("\n")[line] if report.source.text else ""
+    message = " ".join(filter(None, [error.problem or "not YAML", error.context]))
+    report.add(index, "yaml-syntax", message, unclosed or _syntax_hint(error.problem, text))
+
+
+def _look_alike_that_breaks(text: str, error: yaml.MarkedYAMLError) -> int | None:
+    """Where a look-alike stands without which the file could be read further; None where that is not the cause."""
+    marks = [mark for mark in (error.context_mark, error.problem_mark) if mark is not None]
+    lines = text.split("\n")
+    for row in sorted({mark.line for mark in marks if mark.line < len(lines)}):
+        column = look_alike(lines[row])
+        if column is None:
+            continue
+        mended = "\n".join([*lines[:row], plainly(lines[row]), *lines[row + 1 :]])
+        if _reads_to(mended) > max(mark.line for mark in marks):
+            return sum(len(line) + 1 for line in lines[:row]) + column
+    return None
+
+
+def _reads_to(text: str) -> int:
+    """The line up to which a text is YAML."""
+    try:
+        for _ in yaml.parse(text, Loader=yaml.CSafeLoader):
+            pass
+    except yaml.MarkedYAMLError as error:
+        return error.problem_mark.line if error.problem_mark else 0
+    except yaml.YAMLError:
+        return 0
+    return len(text)
+
+
+def _unclosed(error: yaml.MarkedYAMLError) -> str:
+    """What to say where a bracket is still open on a later line; nothing of other mistakes."""
+    bracket = _BRACKETS.get(error.problem or "", "")
+    if not bracket or not error.context_mark or not error.problem_mark:
+        return ""
+    later = error.problem_mark.line > error.context_mark.line
+    return f"the `{bracket}` that begins here is not closed" if later else ""
+
+
+def _syntax_hint(problem: str | None, line: str) -> str:
+    if re.fullmatch(r"\s*-[- ]*-\s*", line):
+        return "exactly three dashes at the margin, ---, part two documents"
+    if problem == "did not find expected key" and line.lstrip().startswith("- "):
+        return "begin the lines above with `- ` too, or indent this one like what it is of"
+    if re.search(r"\{%|\{\{", line):
+        return "an expression is CEL, without the braces of templates"
+    if problem in _BRACKETS:
+        return f"a comma parts what stands in {{ }} and [ ]; {_QUOTE}"
+    if problem in _SYNTAX_HINTS:
+        return _SYNTAX_HINTS[problem]
+    if re.search(r"[\"'?!{}\[\]&|=:]", line):
+        return _QUOTE
+    return ""
+
+
+class _Builder:
+    """Puts events together; `_open` holds the collections that are not closed yet."""
+
+    def __init__(self, report: Report, kinds: frozenset[str]) -> None:
+        self.report = report
+        self._kinds = kinds
+        self.documents: list[Node] = []
+        self._open: list[Sequence | Mapping] = []
+        self._keys: list[Scalar | None] = []
+        self._nodes = 0
+
+    def whole_documents(self) -> list[Node]:
+        """The documents that were read to their end."""
+        return self.documents[:-1] if self._open else self.documents
+
+    def take(self, event: yaml.Event) -> None:
+        self._count(event)
+        if isinstance(event, yaml.AliasEvent):
+            self._refuse(event, "yaml-anchor", f"the alias *{event.anchor} is not allowed", "write the value out")
+            node = Scalar(_start(event), "", None, "", None)
+            if self._expects_key():
+                self._keys[-1] = node
+            else:
+                self._place(node)
+        elif isinstance(event, yaml.ScalarEvent):
+            self._check_node(event)
+            self._scalar(event)
+        elif isinstance(event, yaml.MappingStartEvent):
+            self._begin(event, Mapping(_start(event), bool(event.flow_style)))
+        elif isinstance(event, yaml.SequenceStartEvent):
+            self._begin(event, Sequence(_start(event)))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            self._open.pop()
+            self._keys.pop()
+
+    def _count(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.NodeEvent):
+            self._nodes += 1
+            if self._nodes > MAX_NODES:
+                raise Problem(_start(event), "yaml-limit", f"the file has more than {MAX_NODES} values", "split it")
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self._count_document(_start(event))
+
+    def _count_document(self, index: int) -> None:
+        if len(self.documents) >= MAX_DOCUMENTS:
+            raise Problem(index, "yaml-limit", f"the file has more than {MAX_DOCUMENTS} documents", "split it")
+
+    def _begin(self, event: yaml.NodeEvent, node: Sequence | Mapping) -> None:
+        self._check_node(event)
+        if len(self._open) >= MAX_DEPTH:
+            raise Problem(node.index, "yaml-limit", f"nested more than {MAX_DEPTH} deep", "flatten it")
+        if self._expects_key():
+            self._refuse_braces(node)
+            self.report.add(node.index, "yaml-key", "a key must be text", "quote it")
+            self._keys[-1] = Scalar(node.index, "", "", "", None)
+            self._open.append(node)
+            self._keys.append(None)
+            return
+        self._place(node)
+        self._open.append(node)
+        self._keys.append(None)
+
+    def _refuse_braces(self, node: Node) -> None:
+        """Raises Problem for a mapping as the key of one, as templates' `{{ … }}` is read."""
+        text = self.report.source.text
+        if text[node.index - 1 : node.index + 1] == "{{":
+            line = text[node.index - 1 : node.index + _SHOWN].partition("\n")[0]
+            written = re.sub(r"\{\{([^{}]*)\}\}", lambda braces: braces[1].strip(" -"), line).strip()
+            message = "`{{ … }}` belongs in a template, not in a rule file"
+            raise Problem(node.index - 1, "yaml-syntax", message, f"an expression is CEL, without braces: {written}")
+
+    def _expects_key(self) -> bool:
+        return bool(self._open) and isinstance(self._open[-1], Mapping) and self._keys[-1] is None
+
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        index = _start(event)
+        written = self.report.source.text[index : event.end_mark.index if event.end_mark else index]
+        node = Scalar(index, event.value, event.value, written, event.style or None)
+        plain = not node.style or node.style == ":"
+        if plain and not node.text.isascii():
+            self._check_look_alikes(node, key=self._expects_key())
+        if self._expects_key():
+            self._key(node, plain)
+            return
+        if plain and not event.tag:
+            self._resolve(node)
+        self._place(node)
+
+    def _check_look_alikes(self, node: Scalar, *, key: bool) -> None:
+        """Refuses look-alikes in a key, and what shows nothing around a value: no quotes say that they are meant."""
+        at = look_alike(node.text) if key else self._invisible_end(node.text)
+        if at is not None:
+            where = f"stands in the key {quoted(node.text)}" if key else "stands around a value without quotes"
+            message = f"{named(node.text[at])} {where}"
+            self.report.add(node.place_of(at), "yaml-text", message, retype(node.text[at]))
+            self.report.silence(node.index)
+
+    @staticmethod
+    def _invisible_end(text: str) -> int | None:
+        return next((at for at in (0, len(text) - 1) if invisible(text[at])), None)
+
+    def _key(self, node: Scalar, plain: bool) -> None:
+        if node.text == "<<" and plain:
+            self.report.add(node.index, "yaml-anchor", "the merge key << is not allowed", "write the values out")
+        elif plain and node.text != "on":
+            self._check_key(node)
+        mapping = self._open[-1]
+        assert isinstance(mapping, Mapping)
+        if self._begins_another(mapping, node):
+            message = f"{quoted(node.text)} begins another document, without a line `---` before it"
+            self.report.add(node.index, "yaml-document", message, "write --- on a line of its own above this one")
+            self._count_document(node.index)
+            self._open = [Mapping(node.index, flow=False)]
+            self.documents.append(self._open[0])
+        elif node.text in mapping.keys:
+            self.report.add(
+                node.index, "yaml-duplicate-key", f"the key {quoted(node.text)} is written twice", "drop one of the two"
+            )
+        self._keys[-1] = node
+
+    def _begins_another(self, mapping: Mapping, key: Scalar) -> bool:
+        """Whether a key at the margin can only be the first of a document, and this document has its first."""
+        first = next(iter(mapping.keys), "")
+        return len(self._open) == 1 and not mapping.flow and {key.text, first} <= self._kinds
+
+    def _check_key(self, node: Scalar) -> None:
+        if not node.text:
+            self.report.add(node.index, "yaml-key", "a key is missing before the colon", "write it")
+            return
+        try:
+            value = resolve(node.text)
+        except Ambiguous as finding:
+            self.report.add(node.index, finding.code, finding.message, finding.hint)
+            return
+        if not isinstance(value, str):
+            self.report.add(node.index, "yaml-key", f"the key {quoted(node.text)} is not text", "quote it")
+
+    def _resolve(self, node: Scalar) -> None:
+        key = self._keys[-1] if self._keys else None
+        if node.text == "":
+            self._report_empty(node, key)
+            node.value = None
+        elif key is not None and key.text == "mode" and node.text == "off":
+            return
+        else:
+            try:
+                node.value = resolve(node.text)
+            except Ambiguous as finding:
+                self.report.add(node.index, finding.code, finding.message, finding.hint)
+
+    def _report_empty(self, node: Scalar, key: Scalar | None) -> None:
+        parent = self._open[-1] if self._open else None
+        self.report.silence(node.index)
+        if isinstance(parent, Mapping) and parent.flow and key is not None:
+            hint = "write one, {} for no properties; an expression with a comma goes in single quotes or block style"
+            if joined := _JOINED.fullmatch(key.text):
+                hint = f"a blank after the colon, as in {joined[1]}: {joined[2]}"
+            self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", hint)
+        elif key is not None:
+            self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", "write it, or drop it")
+        else:
+            self.report.add(node.index, "yaml-empty", "there is no value here", "write one, or drop the line")
+
+    def _place(self, node: Node) -> None:
+        if not self._open:
+            self.documents.append(node)
+            return
+        parent = self._open[-1]
+        if isinstance(parent, Sequence):
+            parent.items.append(node)
+            return
+        key = self._keys[-1]
+        self._keys[-1] = None
+        if key is not None and key.text not in parent.items:
+            parent.keys[key.text] = key
+            parent.items[key.text] = node
+
+    def _check_node(self, event: yaml.NodeEvent) -> None:
+        tag = getattr(event, "tag", None)
+        if event.anchor is not None:
+            self._refuse(event, "yaml-anchor", f"the anchor &{event.anchor} is not allowed", "write the value out")
+        if tag is not None:
+            hint = "an expression that begins with ! goes in single quotes"
+            self._refuse(event, "yaml-tag", f"the tag {quoted(str(tag))} is not allowed", hint)
+
+    def _refuse(self, event: yaml.NodeEvent, code: str, message: str, hint: str) -> None:
+        self.report.add(_start(event), code, message, hint)
+
+
+def _start(event: yaml.Event) -> int:
+    return int(event.start_mark.index) if event.start_mark else 0
+
+
+def plain_value(node: Node) -> object:
+    """The node as ordinary JSON values; raises Problem for a number that JSON readers do not keep exactly."""
+    if isinstance(node, Scalar):
+        if node.value.__class__ is int and abs(int(str(node.value))) > MAX_WHOLE:
+            hint = "quote it, where it is a name and not a number"
+            raise Problem(node.index, "yaml-number", f"{quoted(node.text)} has more than 18 digits", hint)
+        return node.value
+    if isinstance(node, Sequence):
+        return [plain_value(item) for item in node.items]
+    return {key: plain_value(item) for key, item in node.items.items()}

@@ -1,0 +1,54 @@
+"""What begins triggers by the clock and by order: schedules, dates and sequences, under the ids that states keep."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from schemas.zones import VERSION
+from triggers.measures.shapes import Schedule
+from triggers.rules.rule import Anniversary, Sequence, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class ClockRule:
+    """One trigger's schedule or date. No crossing has such an id, also not after an edit."""
+
+    id: str
+    trigger: Trigger
+    source: Schedule | Anniversary
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceRule:
+    """One trigger's sequence. Its id changes with what it says: links made by other patterns mean nothing here."""
+
+    id: str
+    trigger: Trigger
+    sequence: Sequence
+
+
+def sequence_rule(name: str, trigger: Trigger, sequence: Sequence) -> SequenceRule:
+    """The sequence under its id."""
+    patterns = [[each.types, each.where and each.where.text] for each in sequence.patterns]
+    return SequenceRule(f"{name}/{digest([patterns, sequence.within_ms, sequence.same])}", trigger, sequence)
+
+
+def clockwork(rules: Iterable[ClockRule]) -> str:
+    """A name for what these schedules and dates say, by this zone data: plans made under another must be made anew.
+    Empty for none."""
+    said = [[each.id, *_said(each.source)] for each in rules]
+    return digest([VERSION, *said]) if said else ""
+
+
+def _said(source: Schedule | Anniversary) -> list[Any]:
+    if isinstance(source, Schedule):
+        return [source.at, source.weekdays and sorted(source.weekdays), source.month_day, source.zone]
+    return [source.date.text, source.offset_ms, source.at, source.yearly, source.zone]
+
+
+def digest(said: list[Any], size: int = 6) -> str:
+    """A short name for what was said, given as JSON values: twice `size` characters."""
+    return hashlib.blake2b(orjson.dumps(said), digest_size=size).hexdigest()

@@ -1,0 +1,232 @@
+"""A user's state as bytes: compact, versioned, and readable by every later program.
+
+Version 4 is one byte with the version, eight with the instant at which the next timer is due (so that a million of
+states are indexed without being decoded), and a MessagePack array of the sections of `Packed`. What earlier versions
+wrote is read by `triggers.rules.older_states`.
+"""
+
+import struct
+from typing import Any
+
+from msgspec import Struct, convert
+from msgspec.msgpack import Decoder, Encoder
+
+from triggers.measures.decay import ScoreState
+from triggers.measures.windows import WindowState
+from triggers.rules import older_states
+from triggers.rules.state import (
+    Consent,
+    Ending,
+    Level,
+    Link,
+    Membership,
+    Occurrence,
+    OpenGoal,
+    Plan,
+    Reservation,
+    StoredEvent,
+    User,
+    UserState,
+    occurrence_id,
+    text_of_key,
+)
+
+VERSION = 4
+_HEAD = struct.Struct(">Bq")
+_NOTHING_DUE = -(2**63)
+_WITH_HEAD = (*older_states.IN_JSON, VERSION)
+
+
+class Running(Struct, array_like=True):
+    """An occurrence; what follows from the rest of it is None."""
+
+    trigger: str
+    rule_hash: str
+    key: Any
+    event: StoredEvent
+    variant: str | None
+    step: int
+    due: int
+    id: str | None = None
+    key_text: str | None = None
+    began: str | None = None
+    entered_at: int | None = None
+    wake: int | None = None
+    held: bool = False
+    since: int | None = None
+
+
+class Packed(Struct, array_like=True):
+    """The sections of a state, by position. Later versions add to the end."""
+
+    profile: tuple[str | None, str | None, dict[str, Any]] | None = None
+    consent: dict[str, Consent] = {}
+    suppressed: bool = False
+    address_digest: str = ""
+    seen: dict[str, int] = {}
+    scores: dict[str, ScoreState] = {}
+    levels: dict[str, Level] = {}
+    running: list[Running] = []
+    entries: dict[str, dict[str, int]] = {}
+    endings: dict[str, list[Ending]] = {}
+    reservations: list[Reservation] = []
+    sent: dict[str, list[str | int]] = {}
+    """Command ids, those of reservations by their position among them."""
+    goals: list[OpenGoal] = []
+    windows: dict[str, WindowState] = {}
+    met_by: str = ""
+    segments: dict[str, Membership] = {}
+    planned_by: str = ""
+    plans: dict[str, Plan] = {}
+    links: dict[str, list[Link]] = {}
+    address_since: int = 0
+
+
+_pack = Encoder().encode
+_unpack = Decoder(Packed).decode
+
+
+class UnknownVersion(ValueError):
+    """State written by a newer program; run that one, or rebuild the state from the log."""
+
+    def __init__(self, version: object) -> None:
+        super().__init__(f"a user's state has version {version!r}; this program knows up to {VERSION}")
+
+
+def due_of(raw: bytes) -> int | None:
+    """When the next timer of encoded state is due, in milliseconds, without decoding it; None where nothing waits."""
+    if raw[0] in _WITH_HEAD:
+        due: int = _HEAD.unpack_from(raw)[1]
+        return None if due == _NOTHING_DUE else due
+    return decode("", raw).next_due()
+
+
+def without_due(raw: bytes) -> bytes:
+    """The same state, read as one in which no timer is due until it is encoded anew. Does not decode it."""
+    return _HEAD.pack(raw[0], _NOTHING_DUE) + raw[_HEAD.size :] if raw[0] in _WITH_HEAD else raw
+
+
+def encode(state: UserState) -> bytes:
+    """The state as bytes; `decode` gives an equal state."""
+    user = state.user
+    packed = Packed(
+        (user.zone, user.locale, user.attributes) if state.profiled else None,
+        state.consent,
+        state.suppressed,
+        state.address_digest,
+        state.seen,
+        state.scores,
+        state.levels,
+        [_pack_running(each) for each in state.running] if state.running else [],
+        state.entries,
+        state.endings,
+        state.reservations,
+        _pack_sent(state) if state.sent else {},
+        state.goals,
+        state.windows,
+        state.met_by,
+        state.segments,
+        state.planned_by,
+        state.plans,
+        state.links,
+        state.address_since,
+    )
+    due = state.next_due()
+    return _HEAD.pack(VERSION, _NOTHING_DUE if due is None else due) + _pack(packed)
+
+
+def decode(user_id: str, raw: bytes | None) -> UserState:
+    """The state of `encode`'s bytes, an empty one of None; raises UnknownVersion for a newer program's."""
+    if raw is None:
+        return UserState(User(user_id))
+    packed = _unpack(memoryview(raw)[_HEAD.size :]) if raw[0] == VERSION else _older(raw)
+    profile, running, sent = packed.profile, packed.running, packed.sent
+    return UserState(
+        User(user_id, *profile) if profile else User(user_id),
+        packed.consent,
+        packed.suppressed,
+        packed.address_digest,
+        packed.seen,
+        packed.scores,
+        packed.levels,
+        [_occurrence(each) for each in running] if running else [],
+        packed.entries,
+        packed.endings,
+        packed.reservations,
+        _sent(sent, packed.reservations) if sent else {},
+        packed.goals,
+        packed.windows,
+        packed.met_by,
+        packed.segments,
+        profile is not None,
+        packed.planned_by,
+        packed.plans,
+        packed.links,
+        packed.address_since,
+    )
+
+
+def _older(raw: bytes) -> Packed:
+    sections = older_states.sections(raw)
+    if sections is None:
+        raise UnknownVersion(raw[0])
+    return Packed(
+        **{
+            name: convert(section, kind)
+            for name, kind in Packed.__annotations__.items()
+            if (section := sections.get(name)) is not None
+        }
+    )
+
+
+def _pack_sent(state: UserState) -> dict[str, list[str | int]]:
+    at = {each.command_id: position for position, each in enumerate(state.reservations)}
+    return {trigger: [at.get(each, each) for each in several] for trigger, several in state.sent.items()}
+
+
+def _sent(packed: dict[str, list[str | int]], reservations: list[Reservation]) -> dict[str, list[str]]:
+    return {
+        trigger: [reservations[each].command_id if isinstance(each, int) else each for each in several]
+        for trigger, several in packed.items()
+    }
+
+
+def _pack_running(each: Occurrence) -> Running:
+    key, began, event = each.key, each.began, each.event
+    return Running(
+        each.trigger,
+        each.rule_hash,
+        key,
+        event,
+        each.variant,
+        each.step,
+        each.due,
+        None if each.id == occurrence_id(key, began) else each.id,
+        None if each.key_text == text_of_key(key) else each.key_text,
+        None if began == event.id else began,
+        None if each.entered_at == event.time_ms else each.entered_at,
+        None if each.wake == each.due else each.wake,
+        each.held,
+        each.since,
+    )
+
+
+def _occurrence(packed: Running) -> Occurrence:
+    key, event, due = packed.key, packed.event, packed.due
+    began = event.id if packed.began is None else packed.began
+    return Occurrence(
+        packed.trigger,
+        packed.rule_hash,
+        occurrence_id(key, began) if packed.id is None else packed.id,
+        key,
+        text_of_key(key) if packed.key_text is None else packed.key_text,
+        began,
+        event,
+        event.time_ms if packed.entered_at is None else packed.entered_at,
+        packed.variant,
+        packed.step,
+        due,
+        due if packed.wake is None else packed.wake,
+        packed.held,
+        packed.since,
+    )
