@@ -1,1 +1,1 @@
-"""TODO"""
+"""The command line `ebbtide`: the composition root, which nothing imports."""

@@ -1,1 +1,1 @@
-"""How Ebbtide runs: command line, local servers, migrations, demo. The composition root."""
+"""What processes stand on: Kafka, PostgreSQL, service life cycle, local servers. Knows no rule and no mail."""

@@ -1,8 +1,9 @@
 """The delivery worker: takes due commands of its partitions from the ledger and sees each through to an answer.
 
-The ledger is the queue. Taking, one task asks the stages of `senders.policy.pipeline`; what passes goes to one of N lanes,
-each a task with one SMTP connection, which renders, signs, makes `started` durable, delivers and records. So a crash
-leaves at most N commands in doubt. Of two workers that hold the same command, the ledger lets one begin it.
+The ledger is the queue. One task takes due commands and asks the stages of `senders.policy.pipeline`; what passes goes
+to one of N lanes, each a task with one SMTP connection, which renders, signs, makes `started` durable, delivers and
+records. So a crash leaves at most N commands in doubt. Of two workers that hold the same command, the ledger lets one
+begin it.
 """
 
 import asyncio

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from schemas.rules import text_hash
+from schemas.wording import nearest, quoted
 from triggers.checks.allowances import Allowances, without_allowed
 from triggers.checks.arrival import order_hint, order_note
 from triggers.checks.cap_doubts import find_cap_doubts
@@ -17,7 +18,7 @@ from triggers.checks.memory_notes import memory_notes
 from triggers.checks.unused import find_unfed, find_unused
 from triggers.language import reader
 from triggers.language.definitions import read_policy, read_score
-from triggers.language.diagnostics import Diagnostic, InvalidRules, Report, SourceFile, nearest, quoted
+from triggers.language.diagnostics import Diagnostic, InvalidRules, Report, SourceFile
 from triggers.language.parts import Parts
 from triggers.language.reader import References
 from triggers.language.segment_document import read_metric, read_segment
@@ -79,7 +80,6 @@ class _Files:
             tuple(self.triggers.values()),
             tuple(self.scores.values()),
             tuple(self.policies.values()),
-            warnings=tuple(self.diagnostics()),
             metrics=self.metrics.values(),
             segments=self.segments.values(),
             pinned=pinned or {},
@@ -94,8 +94,8 @@ def load_rules(
     """The rules of all files as one set; `templates` gives each template's hash by its name, `pinned` is what
     `pinned_triggers` gives of earlier texts.
 
-    Raises InvalidRules with every problem of every file, ordered by place. What is doubtful and not wrong is in the
-    set's `warnings`. Whatever the texts hold, nothing else is raised.
+    Raises InvalidRules with every problem of every file, ordered by place, and nothing else whatever the texts hold.
+    `check` gives the warnings.
     """
     found = _read(files, dict(templates))
     diagnostics = found.diagnostics()

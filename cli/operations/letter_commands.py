@@ -106,7 +106,7 @@ def replay_letters(
     from cli.narrator import Narrator
     from cli.operations import replay
     from cli.operations.sole_writer import SoleWriter
-    from triggers.language.diagnostics import counted
+    from schemas.wording import counted
 
     kafka = Environment.of(instance).kafka
     wish = replay.Wish(_selection(cause, topic, since, until, place), limit, again, force)

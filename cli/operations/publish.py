@@ -13,8 +13,8 @@ from schemas.profiles import Profile
 from schemas.topics import EVENTS, PROFILES
 from schemas.types import Fact
 from schemas.vocabulary import DeadLetterCause
+from schemas.wording import closest
 from schemas.zones import zone_hint, zone_named
-from triggers.language.diagnostics import closest
 
 F = TypeVar("F", bound=Fact)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from cli.columns import aligned
 from cli.environment import Environment
 from infra.kafka.client import KafkaAway, Progress
-from infra.local.processes import Process
+from infra.service.processes import Process
 from infra.service.stream_workers import NoSupervisor, Records, Roll, Supervision, ask
 from streams.decisions.partitioning import INPUTS
 from streams.settings import StreamSettings

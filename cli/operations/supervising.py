@@ -11,7 +11,7 @@ import structlog
 from cli.environment import Environment
 from infra.kafka.client import client_config
 from infra.local.holders import is_free, require_free
-from infra.local.processes import wait_until
+from infra.service.processes import wait_until
 from infra.service.stream_workers import Records, Roll, Supervision, as_process
 from infra.service.supervisor import Supervisor
 from infra.service.worker_slot import Slot

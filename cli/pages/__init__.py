@@ -1,1 +1,1 @@
-"""TODO"""
+"""Pages that are generated from the code: the language reference and the JSON Schemas."""

@@ -14,8 +14,8 @@ from cli.rules.chart import LABEL, bar, columns, line
 from cli.rules.event_log import Skipped
 from schemas.decisions import Decision
 from schemas.events import Event
+from schemas.wording import counted
 from triggers.cases.backtest import BacktestResult, backtest
-from triggers.language.diagnostics import counted
 
 _WEEKS_WIDTH = 26
 """Characters of the little chart beside each rule: half a year of weeks."""

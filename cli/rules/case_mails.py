@@ -6,13 +6,13 @@ from functools import cache
 
 from cli.rules.apply import Folder
 from schemas.vocabulary import DeliveryReason
+from schemas.wording import quoted
 from senders.content.headers import HeaderError
 from senders.content.mailing import content_of
 from senders.content.message import Mail, Sender, compose
+from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError, parse_template
-from senders.policy.pipeline import Recipient
 from triggers.cases.casefile import CaseResult, Sent
-from triggers.language.diagnostics import quoted
 
 _SENDER = Sender("Shop", "shop@shop.example")
 _SENT_AT = datetime(2026, 1, 5, tzinfo=UTC)

@@ -9,11 +9,12 @@ from rich.console import Console
 
 from cli.options import Format
 from cli.rules.apply import Folder, read_folder
+from schemas.wording import counted, nearest, quoted
 from senders.content.render import template_faults
 from senders.content.template_names import Needed, needed_names
 from triggers.cel.cost import MAX_COST
 from triggers.checks.costs import Cost
-from triggers.language.diagnostics import Diagnostic, Report, counted, nearest, quoted
+from triggers.language.diagnostics import Diagnostic, Report
 from triggers.loader import Findings, inspect
 from triggers.rules.rule import Send, Trigger
 

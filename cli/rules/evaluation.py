@@ -14,6 +14,7 @@ from cli.texts import Unreadable, read_json
 from schemas.codec import DecodeError, validate
 from schemas.events import Event
 from schemas.profiles import Profile
+from schemas.wording import counted, quoted
 from triggers.cel import strict
 from triggers.cel import tree as cel_tree
 from triggers.cel.conditions import Condition, Context, compile_condition
@@ -22,7 +23,6 @@ from triggers.cel.runtime import EvaluationError, as_ms
 from triggers.cel.syntax import parse
 from triggers.cel.tree import SyntaxProblem
 from triggers.cel.writer import Scope
-from triggers.language.diagnostics import counted, quoted
 from triggers.rules.state import StoredEvent, User
 
 M = TypeVar("M", bound=BaseModel)

@@ -14,8 +14,8 @@ import orjson
 from schemas.codec import DecodeError, decode
 from schemas.events import Event
 from schemas.vocabulary import DeadLetterCause
+from schemas.wording import counted
 from triggers.language.casetime import FIRST_YEAR, LAST_YEAR
-from triggers.language.diagnostics import counted
 
 MAX_LINE_BYTES = 1024 * 1024
 """Of a line: more than Kafka takes as one record."""

@@ -108,7 +108,7 @@ def show(
     """
     from cli.rules.rule_changes import items
     from cli.rules.rule_log import read_rules
-    from triggers.language.diagnostics import nearest
+    from schemas.wording import nearest
 
     log = read_rules(Environment.of(instance).kafka)
     known = items(log, log.files())

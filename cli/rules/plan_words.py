@@ -78,7 +78,7 @@ def _show_changes(plan: "Plan", log: "RuleLog", what: str) -> None:
 
 
 def tell_published(plan: "Plan", number: int, as_json: bool) -> None:
-    from triggers.language.diagnostics import counted
+    from schemas.wording import counted
 
     if as_json:
         print_json(plan_json(plan, number))

@@ -33,8 +33,8 @@ from senders.channels.replies import Verdict
 from senders.channels.smtp import Relay, Unreachable
 from senders.content.dkim import Signer, load_key
 from senders.content.mailing import Mailing, content_of
+from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError, parse_template
-from senders.policy.pipeline import Recipient
 from senders.settings import SenderSettings
 from triggers.cases.casefile import run_case
 from triggers.language.diagnostics import InvalidRules

@@ -7,8 +7,9 @@ from pathlib import Path
 from cli.rules.rule_files import CATALOGUES, TEMPLATE_SUFFIX, NothingFound, find_files, is_rule
 from cli.texts import Unreadable, read_text
 from schemas.rules import text_hash
+from schemas.wording import quoted
 from senders.content.render import parse_template
-from triggers.language.diagnostics import Diagnostic, InvalidRules, SourceFile, quoted
+from triggers.language.diagnostics import Diagnostic, InvalidRules, SourceFile
 from triggers.loader import load_rules
 from triggers.rules.ruleset import RuleSet
 

@@ -7,8 +7,9 @@ from infra.kafka.client import read_all
 from schemas.codec import DecodeError, decode
 from schemas.rules import CURRENT, Manifest, SetFile, Text
 from schemas.topics import RULES
+from schemas.wording import counted, nearest
 from streams.decisions.rulefeed import manifest_files
-from triggers.language.diagnostics import SourceFile, counted, nearest
+from triggers.language.diagnostics import SourceFile
 
 
 class NoSuchManifest(ValueError):

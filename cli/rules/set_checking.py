@@ -8,7 +8,8 @@ from cli.rules.checking import Checked, check_templates, unused_templates
 from cli.rules.rule_folder import Folder
 from cli.rules.rule_log import RuleLog
 from schemas.rules import SetFile
-from triggers.language.diagnostics import Diagnostic, SourceFile, quoted
+from schemas.wording import quoted
+from triggers.language.diagnostics import Diagnostic, SourceFile
 from triggers.loader import inspect
 
 DEFINED_ELSEWHERE = frozenset(

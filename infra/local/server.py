@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from infra.local import processes
 from infra.local.engine import Report, ServerStatus, State, quiet
 from infra.local.fetching import locked
 from infra.local.holders import LOOPBACK, answers, require_free
 from infra.local.layout import Layout
 from infra.local.ports import Ports
 from infra.local.problems import SetupProblem
-from infra.local.processes import Process
+from infra.service import processes
+from infra.service.processes import Process
 
 START_TIMEOUT_S = 120.0  # a broker that was killed reads its logs again, on a busy machine for half a minute
 STOP_TIMEOUT_S = 30.0

@@ -59,8 +59,8 @@ class Database:
     def run(self, work: Callable[[Connection[Any]], T]) -> T:
         """Do `work` in one transaction and commit it. Work may be done more than once, so it must bear repetition.
 
-        Waits while the server is at fault, and raises every other error of the work (infra.service.faults). Raises Halted
-        when the process stops while the server is away.
+        Waits while the server is at fault, and raises every other error of the work (infra.service.faults). Raises
+        Halted when the process stops while the server is away.
         """
         for wait_s in backoff_s():
             self.beat()

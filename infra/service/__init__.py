@@ -1,1 +1,1 @@
-"""TODO"""
+"""What every process has: logs, watchdog, orderly ends, supervision."""

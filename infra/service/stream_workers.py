@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, Literal
 
-from infra.local.processes import NEVER, Process, boot_id, recall, remember, start_ticks
+from infra.service.processes import NEVER, Process, boot_id, recall, remember, start_ticks
 
 ASK_S = 2.0
 """How long a worker may take to answer: its event loop is held for some tens of milliseconds, never longer."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""How a mail leaves: SMTP sessions and what their replies mean."""

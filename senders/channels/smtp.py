@@ -2,8 +2,8 @@
 
 The one thing that SMTP leaves open is a connection lost after the final dot and before its reply: then the mail may
 or may not have been taken (RFC 1047), and the verdict is `in_doubt`. A connection that ends any earlier, by 421, a
-close or silence, has taken nothing of the mail: `Session.send` raises ConnectionEnded, and `senders.channels.carrier` sends
-the mail on another connection.
+close or silence, has taken nothing of the mail: `Session.send` raises ConnectionEnded, and
+`senders.channels.carrier` sends the mail on another connection.
 """
 
 import asyncio

@@ -1,1 +1,1 @@
-"""TODO"""
+"""From a template to signed bytes. Pure but for the key."""

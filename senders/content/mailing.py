@@ -10,8 +10,8 @@ from schemas.vocabulary import TRANSACTIONAL, DeliveryReason
 from senders.content.dkim import Signer
 from senders.content.headers import HeaderError
 from senders.content.message import Mail, Sender, compose
+from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError
-from senders.policy.pipeline import Recipient
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Templates: one file becomes subject, sender, an HTML part and a text part, under limits on what it may cost.
 
 A template is front matter between two lines `---`, the HTML part, a line `--- text ---`, and the text part. Names in
-it: the command's `data` at top level, and `user`. What is null or blank among them is as missing (`senders.content.blanks`).
+it: the command's `data` at top level, and `user`. What is null or blank among them is as missing
+(`senders.content.blanks`).
 """
 
 import difflib

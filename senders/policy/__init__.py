@@ -1,1 +1,1 @@
-"""TODO"""
+"""Who may get a mail: consent, suppression, the recipients view, the stages before a mail is made."""

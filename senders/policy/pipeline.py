@@ -8,32 +8,15 @@ consent that is still on its way must not look like one that was never given.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from schemas.commands import SendCommand
 from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState, SuppressionReason
+from senders.content.recipient import Recipient
 
 EVERY_PURPOSE = "*"
 """The scope of a suppression that withholds all mail from an address."""
 LOOK_AGAIN = timedelta(seconds=1)
 """How soon a waiting command is asked again; the view is brought up to date about twice a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recipient:
-    """A user as the recipients view knows them."""
-
-    user_id: str
-    address: str | None
-    zone: str | None
-    locale: str | None
-    attributes: dict[str, Any]
-    consent: dict[str, Any]
-
-    def consents(self, purpose: str) -> bool:
-        """Whether the user's last word on this purpose was yes."""
-        answer = self.consent.get(purpose)
-        return isinstance(answer, dict) and answer.get("granted") is True
 
 
 @dataclass(frozen=True, slots=True)

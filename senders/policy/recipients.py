@@ -15,7 +15,8 @@ from psycopg import AsyncConnection
 
 from schemas.addresses import address_key, plain_address
 from schemas.topics import OUTCOMES, PROFILES
-from senders.policy.pipeline import Case, Recipient
+from senders.content.recipient import Recipient
+from senders.policy.pipeline import Case
 from senders.queue.ledger import Due
 
 FEEDS = (PROFILES.name, OUTCOMES.name)

@@ -1,8 +1,9 @@
 """The list of suppressions as people see and change it: what is withheld, why, and who lifted or added what.
 
-An address is known here by its keyed hash alone. Delivery itself adds to the list with an answer (`senders.queue.ledger`) and
-with what readers say (`senders.policy.recipients_feed`), and reads it before each send (`senders.policy.recipients`). What a person
-changes is written to `suppression_audit` in the same statement, with the row that was there.
+An address is known here by its keyed hash alone. Delivery itself adds to the list with an answer
+(`senders.queue.ledger`) and with what readers say (`senders.policy.recipients_feed`), and reads it before each send
+(`senders.policy.recipients`). What a person changes is written to `suppression_audit` in the same statement, with the
+row that was there.
 """
 
 from collections.abc import Collection

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The ledger, and the outbox of outcomes."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Everything that touches Faust: transport, tables, agents, recovery service, worker."""

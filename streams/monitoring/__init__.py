@@ -1,1 +1,1 @@
-"""TODO"""
+"""What a worker shows of itself: metrics, health, status pages."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The exactly-once runtime: intake, partition clock, checkpoints, recovery, snapshots. Knows no rules."""

@@ -15,10 +15,10 @@ from typing import Any
 import structlog
 
 from infra.kafka.broker import Ends, Place
-from streams.faust.table import Partition
 from streams.runtime.checkpointer import Checkpointer
 from streams.runtime.recovery import Recovered
 from streams.runtime.snapshot import Origin, Snapshot, SnapshotFolder
+from streams.runtime.state import Partition
 
 log = structlog.get_logger()
 

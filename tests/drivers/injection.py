@@ -4,7 +4,9 @@ An import hook rewrites each call inside of a function, `f(x)`, to `_call(site, 
 those that the code has, and the first run of a process says which of them have a marked item in scope. An item is
 marked by the number in its user's and its command's id.
 
-    python tests/drivers/injection.py PLAN   # delivery with the settings of the environment, and faults as the file PLAN says
+    python tests/drivers/injection.py PLAN
+
+runs delivery with the settings of the environment, and faults as the file PLAN says.
 """
 
 import ast

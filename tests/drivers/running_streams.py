@@ -19,7 +19,7 @@ from drivers.whole_pipeline import INPUTS, TEMPLATE, THANKS, new_topics, orders
 
 from cli.rules.apply import Folder, apply_folder
 from infra.kafka.client import Progress, Publisher, read_all
-from infra.local.processes import start_ticks
+from infra.service.processes import start_ticks
 from schemas.codec import encode
 from schemas.topics import COMMANDS, DECISIONS, EVENTS
 

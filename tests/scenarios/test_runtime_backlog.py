@@ -1,9 +1,9 @@
 """However much waits, a worker's memory stays bounded, and nobody starves: not behind a partition that has everything,
 not behind an input that is far ahead, not behind a broker that does not answer.
 
-What bounds it: 20,000 records handed over and not yet applied (streams/runtime/intake.py), 4 MiB that librdkafka fetches
-ahead, and what one checkpoint writes. Nothing grows with what waits at the broker: ten million cost what one million
-do.
+What bounds it: 20,000 records handed over and not yet applied (streams/runtime/intake.py), 4 MiB that librdkafka
+fetches ahead, and what one checkpoint writes. Nothing grows with what waits at the broker: ten million cost what one
+million do.
 """
 
 import logging

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Rules tried out: cases, backtests, and recorded decisions computed again."""

@@ -9,12 +9,12 @@ from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.profiles import Profile
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
+from schemas.wording import counted, quoted
 from schemas.zones import zone_hint, zone_named
 from triggers.cel.runtime import as_ms
 from triggers.engine import segments
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
 from triggers.engine.turn import DATE_PLACES, Effects, RuleProblem
-from triggers.language.diagnostics import counted, quoted
 from triggers.measures.localtime import iso_week
 from triggers.measures.shapes import MS
 from triggers.rules.ruleset import RuleSet

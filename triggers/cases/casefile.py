@@ -11,6 +11,7 @@ from schemas.events import Event
 from schemas.numbers import number_text
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DecisionOutcome, Reason
+from schemas.wording import quoted
 from schemas.zones import UTC_ZONE, zone_named
 from triggers.cases.case_start import start
 from triggers.cel.runtime import as_time
@@ -18,7 +19,6 @@ from triggers.engine.evaluator import Evaluator
 from triggers.engine.records import Message
 from triggers.engine.turn import DATE_PLACES, Effects
 from triggers.language.casetime import At, parse_at, parse_start, show
-from triggers.language.diagnostics import quoted
 from triggers.measures.localtime import instant
 from triggers.measures.shapes import MAX_DURATION_MS
 from triggers.rules.rule import Case, Expected, Experiment, Given, Trigger

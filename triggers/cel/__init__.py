@@ -1,1 +1,1 @@
-"""TODO"""
+"""Expressions: a subset of CEL, parsed, typed and compiled to Python."""

@@ -1,5 +1,6 @@
 """Calls in expressions: functions and methods by the tables of `cel_types`, and the macros that go through lists."""
 
+from schemas.wording import nearest, quoted
 from schemas.zones import zone_hint
 from triggers.cel import cost
 from triggers.cel import names as cel_names
@@ -11,7 +12,6 @@ from triggers.cel.tree import Call, Expr, Literal, Name, SyntaxProblem
 from triggers.cel.types import Code, Function, as_bool
 from triggers.cel.values import EvaluationError
 from triggers.cel.writer import Writer
-from triggers.language.diagnostics import nearest, quoted
 
 
 def call(w: Writer, node: Call) -> Code:

@@ -2,9 +2,9 @@
 
 import re
 
+from schemas.wording import quoted
 from triggers.cel.characters import meant, named, retype
 from triggers.cel.tree import SyntaxProblem
-from triggers.language.diagnostics import quoted
 
 _BRACES = re.compile(r"\$?\{\{([^{}]*)\}\}|\$\{([^{}]*)\}|\{%([^{}%]*)%\}")
 _TAG = re.compile(r"(?:if|elsif|unless)\b")

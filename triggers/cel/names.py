@@ -3,13 +3,13 @@
 import difflib
 from typing import cast
 
+from schemas.wording import nearest, quoted
 from triggers.cel import hints
 from triggers.cel import types as table
 from triggers.cel.tree import Call, Expr, Index, Literal, Name, Select, SyntaxProblem
 from triggers.cel.types import Code, event_field, has_event_field
 from triggers.cel.values import TYPES
 from triggers.cel.writer import Writer
-from triggers.language.diagnostics import nearest, quoted
 
 _METRIC_HINT = "name a field: .count .sum .distinct .first .last"
 

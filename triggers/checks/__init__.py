@@ -1,1 +1,1 @@
-"""TODO"""
+"""Lint: what is doubtful in rules that load."""

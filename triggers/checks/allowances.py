@@ -7,7 +7,8 @@ document that it stands in.
 import re
 from collections.abc import Iterable, Iterator
 
-from triggers.language.diagnostics import NOTES, WARNINGS, Diagnostic, Report, closest, quoted
+from schemas.wording import closest, quoted
+from triggers.language.diagnostics import NOTES, WARNINGS, Diagnostic, Report
 
 _COMMENT = re.compile(r"(?:^|(?<=[ \t]))#[ \t]*ebbtide:[ \t]*allow\b[ \t:]*([^\n]*)", re.MULTILINE)
 _CODE = re.compile(r"[^\s,]+")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from schemas.vocabulary import TRANSACTIONAL
-from triggers.language.diagnostics import counted, quoted
+from schemas.wording import counted, quoted
 from triggers.language.written import Written, WrittenPolicy
 from triggers.measures.shapes import MS, Calendar, Rolling
 from triggers.rules.rule import Cap, Policy, Send, Trigger

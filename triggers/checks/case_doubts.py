@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as AbstractMapping
 
 from schemas.vocabulary import OutcomeKind
+from schemas.wording import quoted
 from triggers.checks.misspelling import meant
-from triggers.language.diagnostics import quoted
 from triggers.language.parts import Parts
 from triggers.language.yaml_tree import Mapping
 

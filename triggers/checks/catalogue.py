@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.vocabulary import OutcomeKind
+from schemas.wording import nearest, quoted
 from triggers.cel import syntax
 from triggers.cel import tree as cel_tree
 from triggers.cel.types import EVENT
 from triggers.language import reader
-from triggers.language.diagnostics import Report, SourceFile, nearest, quoted
+from triggers.language.diagnostics import Report, SourceFile
 from triggers.language.reader import ExpressionUse, Reader, References
 from triggers.language.yaml_tree import Mapping as MappingNode
 from triggers.language.yaml_tree import Node, Scalar, documents

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 
 from schemas.numbers import number_text
+from schemas.wording import quoted
 from triggers.checks.contradictions import contradiction
-from triggers.language.diagnostics import quoted
 from triggers.language.reader import ExpressionUse
 from triggers.language.written import Written
 from triggers.measures.localtime import covers

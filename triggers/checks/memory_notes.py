@@ -7,6 +7,7 @@ engine keeps for the time that the rule names, or where the rule compares with a
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from schemas.wording import quoted
 from triggers.cel.syntax import parse
 from triggers.cel.tree import Binary, Expr, Literal, Name, Select, walk
 from triggers.engine.evaluator import MAX_ENDINGS
@@ -14,7 +15,7 @@ from triggers.engine.journeys import MAX_KEYS, MAX_RUNNING
 from triggers.engine.levels import MAX_GROUPS
 from triggers.engine.sending import MAX_GOALS
 from triggers.engine.sequences import MAX_LINKS
-from triggers.language.diagnostics import Diagnostic, Report, quoted
+from triggers.language.diagnostics import Diagnostic, Report
 from triggers.language.parts import Parts
 from triggers.language.written import Written
 from triggers.language.yaml_tree import Mapping, Scalar

@@ -7,7 +7,7 @@ Names that people choose alike on purpose are no slips: `step_1` and `step_2`, `
 import re
 from collections.abc import Iterable
 
-from triggers.language.diagnostics import closest
+from schemas.wording import closest
 
 _NEAR = 0.86
 """Nearer than `signed_out` is to `signed_up`, and `order_paid` to `order_placed`, which are events of their own."""

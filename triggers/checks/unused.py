@@ -10,8 +10,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.vocabulary import TRANSACTIONAL, OutcomeKind
+from schemas.wording import nearest, quoted
 from triggers.checks.misspelling import meant
-from triggers.language.diagnostics import Diagnostic, nearest, quoted
+from triggers.language.diagnostics import Diagnostic
 from triggers.language.parts import Parts
 from triggers.language.written import Written, WrittenPolicy
 from triggers.language.yaml_tree import Mapping as MappingNode

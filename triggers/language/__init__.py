@@ -1,1 +1,1 @@
-"""TODO"""
+"""Rule files: YAML with positions, the declared keys, documents, diagnostics."""

@@ -3,9 +3,10 @@
 from typing import Any
 
 from schemas.vocabulary import Reason
+from schemas.wording import nearest, quoted
 from triggers.language import keys, reader, time_shapes
 from triggers.language.casetime import TimeError, parse_at, parse_start
-from triggers.language.diagnostics import Problem, nearest, quoted
+from triggers.language.diagnostics import Problem
 from triggers.language.parts import Parts
 from triggers.language.reader import Reader
 from triggers.language.yaml_tree import Mapping, Node, Scalar, Sequence, plain_value

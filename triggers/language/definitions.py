@@ -1,8 +1,9 @@
 """The documents `score` and `policy`."""
 
+from schemas.wording import nearest, quoted
 from triggers.language import keys as language
 from triggers.language import reader
-from triggers.language.diagnostics import Problem, nearest, quoted
+from triggers.language.diagnostics import Problem
 from triggers.language.parts import Parts
 from triggers.language.reader import Reader
 from triggers.language.yaml_tree import Mapping, Node

@@ -1,11 +1,12 @@
 """Diagnostics: what is wrong with a rule file, where, and what to type instead. Every stable code is listed here."""
 
-import difflib
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
+
+from schemas.wording import one_line
 
 CODES: dict[str, str] = {
     "yaml-syntax": "the file is not YAML",
@@ -186,7 +187,7 @@ class Report:
         row = bisect_right(self._starts, index) - 1
         column = index - self._starts[row]
         excerpt = self._excerpt(row, column)
-        return Diagnostic(self.source.path, row + 1, column + 1, code, _one_line(message), hint, excerpt)
+        return Diagnostic(self.source.path, row + 1, column + 1, code, one_line(message), hint, excerpt)
 
     def silence(self, index: int) -> None:
         """Tells nothing more about a place whose problem is told at another."""
@@ -218,31 +219,3 @@ class Problem(Exception):
         self.code = code
         self.message = message
         self.hint = hint
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint that names the known word most like `word`, or lists them all where none is close."""
-    names = sorted(known)
-    if not names:
-        return ""
-    close = closest(word, names)
-    return f"did you mean `{close}`?" if close else f"known here: {', '.join(names)}"
-
-
-def closest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    """The known word most like `word`, if one is at least so alike, from 0 to 1; else nothing."""
-    return next(iter(difflib.get_close_matches(word, sorted(known), n=1, cutoff=likeness)), "")
-
-
-def counted(number: int, thing: str) -> str:
-    """How many there are of a thing, in words: `1 problem`, `2,000 problems`."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def quoted(text: str, limit: int = 60) -> str:
-    """The text as a message shows it: on one line, cut, in backticks."""
-    return f"`{_one_line(text)[:limit]}{'…' if len(text) > limit else ''}`"
-
-
-def _one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from triggers.language.diagnostics import nearest
+from schemas.wording import nearest
 
 _FRONT_MATTER = "it belongs in the template, in its front matter between the two lines `---`"
 _ON_SCHEDULE = 'write it in `on`, as in on: {every: monday, at: "09:00"}'

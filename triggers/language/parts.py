@@ -5,13 +5,14 @@ from datetime import date, time
 from typing import cast
 
 from schemas.addresses import plain_address
+from schemas.wording import quoted
 from triggers.cel.conditions import Condition
 from triggers.cel.syntax import parse
 from triggers.cel.tree import Literal
 from triggers.cel.types import ROOTS
 from triggers.language import keys as language
 from triggers.language import reader
-from triggers.language.diagnostics import Problem, Report, quoted
+from triggers.language.diagnostics import Problem, Report
 from triggers.language.reader import Expressions, Reader, References
 from triggers.language.time_shapes import moment, schedule, zone
 from triggers.language.yaml_tree import Mapping, Node, Scalar, Sequence

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from schemas.numbers import number_text
+from schemas.wording import nearest, quoted
 from triggers.cel.characters import look_alike, named, retype
 from triggers.cel.conditions import Condition, Kind, compile_condition, unguarded_negations
 from triggers.cel.tree import SyntaxProblem
 from triggers.cel.writer import Scope
-from triggers.language.diagnostics import Problem, Report, nearest, quoted
+from triggers.language.diagnostics import Problem, Report
 from triggers.language.foreign_keys import key_hint
 from triggers.language.yaml_tree import Mapping, Node, Scalar, Sequence
 from triggers.measures import shapes

@@ -3,10 +3,11 @@
 from collections.abc import Collection
 from datetime import time
 
+from schemas.wording import quoted
 from schemas.zones import zone_hint, zone_named
 from triggers.cel.conditions import Condition, written_moments
 from triggers.language import reader
-from triggers.language.diagnostics import Problem, Report, quoted
+from triggers.language.diagnostics import Problem, Report
 from triggers.language.reader import Expressions, Reader
 from triggers.language.yaml_tree import Node, Scalar, Sequence
 from triggers.measures import shapes

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal, cast
 
+from schemas.wording import quoted
 from triggers.cel.conditions import Condition
 from triggers.cel.types import ROOTS
 from triggers.language import keys, reader
 from triggers.language.cases_document import read_cases
-from triggers.language.diagnostics import Problem, quoted
+from triggers.language.diagnostics import Problem
 from triggers.language.level_document import LEVEL_KEYS, read_score_crossing, read_segment_change, read_window_crossing
 from triggers.language.parts import ENTRY, Parts
 from triggers.language.reader import Reader

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from schemas.wording import quoted
 from triggers.cel.characters import invisible, look_alike, named, plainly, retype
-from triggers.language.diagnostics import Problem, Report, quoted
+from triggers.language.diagnostics import Problem, Report
 from triggers.language.yaml_scalars import MAX_WHOLE, Ambiguous, Value, offsets, resolve
 
 MAX_FILE_CHARS = 1_000_000

@@ -1,1 +1,1 @@
-"""TODO"""
+"""What is measured over time: decay, windows, local time."""

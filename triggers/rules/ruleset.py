@@ -7,7 +7,6 @@ from typing import Any
 import orjson
 
 from schemas.vocabulary import TRANSACTIONAL
-from triggers.language.diagnostics import Diagnostic
 from triggers.measures.shapes import MS, Calendar, Schedule
 from triggers.measures.windows import EXACT, EXACT_EVER, Tally
 from triggers.rules.clockwork import ClockRule, SequenceRule, clockwork, digest, sequence_rule
@@ -108,7 +107,6 @@ class RuleSet:
         triggers: Iterable[Trigger],
         scores: Iterable[Score],
         policies: Iterable[Policy],
-        warnings: tuple[Diagnostic, ...] = (),
         metrics: Iterable[Metric] = (),
         segments: Iterable[Segment] = (),
         pinned: Mapping[Pin, Trigger] | None = None,
@@ -122,7 +120,6 @@ class RuleSet:
         self.feeds = {key: _feeds(segment) for key, segment in self.memberships.items()}
         """By a segment's key, what adds to it: `score/NAME` and `metric/NAME`."""
         self.policies = {policy.name: policy for policy in policies}
-        self.warnings = warnings
         self.written = {trigger.name: trigger for trigger in triggers}
         """The triggers as their files have them."""
         self.triggers = {name: _obeying(each, self.policies.values()) for name, each in self.written.items()}

@@ -13,12 +13,12 @@ from typing import ClassVar
 import psycopg
 from psycopg import sql
 
-from infra.local import processes
 from infra.local.engine import DATABASE, DATABASE_USER, Endpoints
 from infra.local.fetching import installing, run
 from infra.local.server import NativeServer
 from infra.local.timescale import install
 from infra.local.timescale.identity import Identity
+from infra.service import processes
 
 SETTINGS = "ebbtide.conf"
 CONNECT_TIMEOUT_S = 5

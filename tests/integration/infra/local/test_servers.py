@@ -24,11 +24,11 @@ from infra.local.layout import Layout
 from infra.local.native import NativeEngine, psql_program
 from infra.local.ports import Ports
 from infra.local.problems import SetupProblem
-from infra.local.processes import Process, wait_until
 from infra.local.server import NativeServer
 from infra.local.stop import stop_all
 from infra.local.timescale import identity
 from infra.local.timescale.server import TimescaleServer
+from infra.service.processes import Process, wait_until
 
 pytestmark = pytest.mark.servers
 

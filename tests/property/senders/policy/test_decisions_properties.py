@@ -9,7 +9,8 @@ from schemas.commands import SendCommand
 from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
 from senders.channels.replies import judge as judge_reply
 from senders.channels.replies import parse
-from senders.policy.pipeline import EVERY_PURPOSE, Case, Recipient, Stop, Wait, judge
+from senders.content.recipient import Recipient
+from senders.policy.pipeline import EVERY_PURPOSE, Case, Stop, Wait, judge
 from senders.queue.retry import next_attempt
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)

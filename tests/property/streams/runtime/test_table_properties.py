@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from streams.faust.table import Partitions
+from streams.runtime.state import Partitions
 
 KEYS = st.sampled_from([b"ann", b"bob", b"cy", b"dee"])
 NUMBERS = st.sampled_from([0, 1])

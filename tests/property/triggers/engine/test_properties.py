@@ -205,7 +205,8 @@ def diagnosed(text: str) -> list[Diagnostic]:
     """What is said of a text; anything but diagnostics or rules escapes, and fails the test."""
     source = [SourceFile("f.yaml", text)]
     try:
-        return list(load_rules(source, TEMPLATES).warnings)
+        load_rules(source, TEMPLATES)
+        return check(source, TEMPLATES)
     except InvalidRules as invalid:
         found = invalid.diagnostics
     assert found == check(source, TEMPLATES)

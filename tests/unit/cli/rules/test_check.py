@@ -18,9 +18,10 @@ from senders.content.template_names import needed_names
 from triggers.checks.contradictions import contradiction
 from triggers.language.diagnostics import Diagnostic
 
-UNIT = Path(__file__).parent
-EXAMPLES = UNIT.parents[1] / "examples"
-BAD_TEMPLATES = UNIT / "bad_templates"
+TESTS = Path(__file__).parents[3]
+BAD_EVENTS = TESTS / "unit" / "triggers" / "language" / "bad_events"
+EXAMPLES = TESTS.parent / "examples"
+BAD_TEMPLATES = Path(__file__).parent / "bad_templates"
 RULE = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: {template: NAME, data: DATA}\n"
 
 PIECES = ("{{", "}}", "{%", "%}", "if ", "for ", "in ", "a", "|default:", "'", "[", "]", " ", "\n")
@@ -168,7 +169,7 @@ def test_a_rule_file_that_is_not_utf_8_is_named(folder: Path) -> None:
 
 
 def test_json_has_every_finding_with_its_place_and_severity() -> None:
-    code, out = run("check", "--format", "json", UNIT / "bad_events" / "unknown-event.yaml")
+    code, out = run("check", "--format", "json", BAD_EVENTS / "unknown-event.yaml")
     told = json.loads(out)
     assert code == 1
     assert (told["rule_files"], told["errors"], told["warnings"]) == (1, 4, 0)

@@ -17,10 +17,10 @@ from triggers.language.model import Choice, Record, Scalar
 from triggers.language.yaml_tree import documents, plain_value
 from triggers.loader import check
 
-UNIT = Path(__file__).parent
-EXAMPLES = sorted(file for file in (UNIT.parents[1] / "examples").glob("*.yaml") if file.name != "events.yaml")
+TESTS = Path(__file__).parents[3]
+EXAMPLES = sorted(file for file in (TESTS.parent / "examples").glob("*.yaml") if file.name != "events.yaml")
 STARTED = sorted(STARTERS.glob("*/rule.yaml"))
-BAD_RULES = UNIT / "bad_rules"
+BAD_RULES = TESTS / "unit" / "triggers" / "language" / "bad_rules"
 WRONG_IN_SHAPE = (
     *("conflict", "invalid-duration", "invalid-name", "invalid-percent", "invalid-time", "invalid-window", "kind"),
     *("missing-key", "unknown-key", "wrong-type"),

@@ -7,7 +7,8 @@ import pytest
 
 from schemas.commands import SendCommand
 from schemas.vocabulary import DeliveryReason, LedgerState, SuppressionReason
-from senders.policy.pipeline import LOOK_AGAIN, Case, Recipient, Stop, Wait, judge
+from senders.content.recipient import Recipient
+from senders.policy.pipeline import LOOK_AGAIN, Case, Stop, Wait, judge
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 GRANTED = {"marketing": {"granted": True}}

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException
 
-from streams.faust.table import Partitions
 from streams.runtime import checkpointer as module
 from streams.runtime.checkpoint import Buffer, Mark, Output, Sealed
 from streams.runtime.checkpointer import Checkpointer, State
 from streams.runtime.commit import Outcome
+from streams.runtime.state import Partitions
 
 
 class Slow:

@@ -9,13 +9,13 @@ import pytest
 from confluent_kafka import KafkaException
 
 from infra.kafka.broker import Place
-from streams.faust.table import Partitions
 from streams.runtime.checkpoint import Buffer, Mark, Output, Sealed
 from streams.runtime.checkpointer import Checkpointer
 from streams.runtime.commit import Outcome
 from streams.runtime.recovery import Recovered
 from streams.runtime.snapshot import Origin, SnapshotFolder, read
 from streams.runtime.snapshotter import Snapshotter
+from streams.runtime.state import Partitions
 
 TOPIC = "app-users-changelog"
 HELD = (0, 1)

@@ -4,13 +4,14 @@ from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from drivers.trigger_world import DAY, MINUTE, World, at, rules, shown, zone_of
+from drivers.trigger_world import DAY, MINUTE, TEMPLATES, World, at, rules, shown, zone_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triggers.cases.casefile import run_cases
 from triggers.engine.evaluator import Evaluator
-from triggers.language.diagnostics import CODES, Diagnostic, InvalidRules
+from triggers.language.diagnostics import CODES, Diagnostic, InvalidRules, SourceFile
+from triggers.loader import check
 from triggers.measures.localtime import slot_after
 from triggers.measures.shapes import Schedule, clock_time
 from triggers.rules.encoding import decode, encode
@@ -275,9 +276,10 @@ pieces = st.sampled_from(
 def told(text: str) -> list[Diagnostic]:
     """What is said of a text; anything but diagnostics or rules escapes, and fails the test."""
     try:
-        return list(rules(text).warnings)
+        rules(text)
     except InvalidRules as invalid:
         return invalid.diagnostics
+    return check([SourceFile("rules.yaml", text)], TEMPLATES)
 
 
 @settings(max_examples=150, deadline=None)

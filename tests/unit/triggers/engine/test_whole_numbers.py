@@ -18,7 +18,7 @@ from schemas.decisions import GateAnswer
 from schemas.numbers import EXACT, number_text, whole, whole_numbers
 from schemas.vocabulary import Gate
 from senders.content.mailing import user_names
-from senders.policy.pipeline import Recipient
+from senders.content.recipient import Recipient
 from triggers.cel.conditions import Context, compile_condition
 from triggers.cel.runtime import as_time
 from triggers.engine.evaluator import stored_event

@@ -50,10 +50,6 @@ def test_a_doubtful_file_loads_with_its_warnings(name: str) -> None:
     assert {warning.code for warning in check(diagnose(name), TEMPLATES)} == {code_of(name)}
 
 
-def test_loading_tells_the_warnings_that_need_no_look_at_the_whole() -> None:
-    assert [each.code for each in load_rules(diagnose("negated-optional"), TEMPLATES).warnings] == ["negated-optional"]
-
-
 def test_every_bad_file_belongs_to_a_code_and_every_code_has_one() -> None:
     assert {code_of(file.stem) for file in BAD_RULES.iterdir()} == set(OF_CODES)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.local import processes
-from infra.local.processes import Process
+from infra.service import processes
+from infra.service.processes import Process
 
 SLEEP = ["sleep", "60"]
 

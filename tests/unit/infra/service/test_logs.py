@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[4]
-INFRA = ("running", "supervising", "supervisor", "worker_slot")
-LOGGING = [*(ROOT / "streams").glob("*.py"), *(ROOT / "infra" / f"{name}.py" for name in INFRA)]
+FOLDERS = ("streams", "infra/service", "cli/operations")
+LOGGING = [*(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")), ROOT / "cli" / "running.py"]
 EVENT = re.compile(
     r'(?:log|get_logger\(\))\.(?:info|warning|error|critical|exception)\(\s*(".*?"(?: if .*? else ".*?")?)'
 )

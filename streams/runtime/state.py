@@ -1,0 +1,138 @@
+"""State by partition: bytes at rest, and as objects only what was touched since the last checkpoint.
+
+A changed key is serialised once a checkpoint, however often it changed, and written only where its bytes differ from
+those at rest. What is dropped is read again from the changelog; nothing here is ever rolled back.
+
+Bytes at rest are compact, and nothing for the garbage collector to visit: a million users cost what their bytes do.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from streams.runtime.checkpoint import Output
+
+V = TypeVar("V")
+
+
+class Partition(Generic[V]):
+    """One partition of a table. A value is never None.
+
+    Belongs to one assignment: after a loss there is another object, and whoever keeps this one must forget it.
+    """
+
+    __slots__ = ("_deserialize", "_dirty", "_live", "_serialize", "raw", "written")
+
+    def __init__(
+        self,
+        serialize: Callable[[bytes, V], bytes],
+        deserialize: Callable[[bytes, bytes], V],
+        raw: dict[bytes, bytes],
+    ) -> None:
+        self._serialize = serialize
+        self._deserialize = deserialize
+        self._live: dict[bytes, V] = {}
+        self._dirty: set[bytes] = set()
+        self.raw: Mapping[bytes, bytes] = raw
+        """The bytes at rest: all that was collected, without what changed since."""
+        self.written = 0
+        """How many changelog records were collected here."""
+
+    def get(self, key: bytes) -> V | None:
+        """The value of `key`: one object until the next checkpoint, which may be changed in place where `put`
+        follows."""
+        value = self._live.get(key)
+        if value is None and key not in self._dirty:
+            raw = self.raw.get(key)
+            if raw is not None:
+                value = self._live[key] = self._deserialize(key, raw)
+        return value
+
+    def put(self, key: bytes, value: V) -> None:
+        """Sets `key`, and has it written at the next checkpoint."""
+        self._live[key] = value
+        self._dirty.add(key)
+
+    def remove(self, key: bytes) -> None:
+        """Takes `key` out, and has a tombstone written at the next checkpoint where it was at rest."""
+        self._live.pop(key, None)
+        self._dirty.add(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._live or (key in self.raw and key not in self._dirty)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from (key for key in self.raw if key in self)
+        yield from (key for key in self._live if key not in self.raw)
+
+    def __len__(self) -> int:
+        changed = sum((key in self._live) - (key in self.raw) for key in self._dirty)
+        return len(self.raw) + changed
+
+    def collect(self, topic: str, number: int) -> list[Output]:
+        """Puts what changed to rest, and returns its changelog records; forgets all objects. Where a value cannot be
+        serialised, nothing has changed."""
+        rest: dict[bytes, bytes] = self.raw  # type: ignore[assignment]  # a Mapping to everybody else
+        changes = [(key, raw) for key in self._dirty if (raw := self._bytes(key)) != rest.get(key)]
+        for key, raw in changes:
+            if raw is None:
+                del rest[key]
+            else:
+                rest[key] = raw
+        self._live = {}
+        self._dirty = set()
+        self.written += len(changes)
+        return [Output(topic, key, raw, number) for key, raw in changes]
+
+    def _bytes(self, key: bytes) -> bytes | None:
+        value = self._live.get(key)
+        return None if value is None else self._serialize(key, value)
+
+
+class Partitions(Generic[V]):
+    """The partitions of one table. Keys are bytes; `serialize` and `deserialize` are told the key.
+
+    What names a partition raises KeyError where that is not loaded.
+    """
+
+    def __init__(self, serialize: Callable[[bytes, V], bytes], deserialize: Callable[[bytes, bytes], V]) -> None:
+        self._serialize = serialize
+        self._deserialize = deserialize
+        self._partitions: dict[int, Partition[V]] = {}
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._partitions
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._partitions)
+
+    def partition(self, number: int) -> Partition[V]:
+        """One partition, for whoever works on it for a while: it saves a look-up a call."""
+        return self._partitions[number]
+
+    def raw(self, number: int) -> Mapping[bytes, bytes]:
+        """The partition's bytes at rest: all that was collected, without what changed since."""
+        return self._partitions[number].raw
+
+    def get(self, number: int, key: bytes) -> V | None:
+        """See Partition.get."""
+        return self._partitions[number].get(key)
+
+    def put(self, number: int, key: bytes, value: V) -> None:
+        """See Partition.put."""
+        self._partitions[number].put(key, value)
+
+    def remove(self, number: int, key: bytes) -> None:
+        """See Partition.remove."""
+        self._partitions[number].remove(key)
+
+    def drop(self) -> None:
+        """Forgets every partition."""
+        self._partitions.clear()
+
+    def load(self, number: int, entries: dict[bytes, bytes]) -> None:
+        """Takes a partition from what its changelog holds. `entries` is the table's own from here."""
+        self._partitions[number] = Partition(self._serialize, self._deserialize, entries)
+
+    def collect(self, topic: str) -> list[Output]:
+        """Puts to rest all that changed since the last time, and returns its changelog records."""
+        return [output for number, partition in self._partitions.items() for output in partition.collect(topic, number)]
