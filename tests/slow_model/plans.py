@@ -82,7 +82,8 @@ def _moments(me: Present, anniversary: Anniversary) -> list[tuple[int, date]]:
     for each in range(max(first.year, year - 1), year + _YEARS):
         day = _in_year(first.date(), each)
         clock_ms = first_instant(zone, day, first.time().replace(second=0)) + first.second * 1000 + exact_ms % 1000
-        found.append(_moment(zone, anniversary, day, clock_ms))
+        at_ms = exact_ms if each == first.year else clock_ms  # of a local time that comes twice the date says which
+        found.append(_moment(zone, anniversary, day, at_ms))
     return found
 
 

@@ -9,6 +9,8 @@ from slow_model.duel import EngineRun, book_of, edited_evaluator, evaluator_of, 
 from slow_model.grammar import coincidences, editions, mixed_quiets, rule_sets, segment_rules, shared_caps
 from slow_model.histories import STARTS, Happening, gaps, histories, strokes
 
+from triggers.cel.runtime import as_ms
+
 History = tuple[datetime, Happening, list[Happening]]
 _LOOKS_MS = 1_800_000
 half = settings().max_examples // 2  # of what the profile says: each example is a whole history
@@ -126,6 +128,17 @@ def test_a_wait_of_a_rule_that_was_taken_away_follows_no_profile(every_ms: int |
     moved = Happening(0, "profile", properties={**SAID, "zone": "Europe/Berlin"})
     happenings = [Happening(0, "event", 0, "ping", {}), Happening(0, "edit"), moved]
     edited((waiting + OTHER, OTHER), (STARTS[0], Happening(0, "profile", properties=SAID), happenings), every_ms)
+
+
+@pytest.mark.parametrize("instant", ["2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00.5Z"])
+def test_a_yearly_date_of_its_own_year_is_its_exact_instant_where_local_time_comes_twice(instant: str) -> None:
+    source = '{"date":"timestamp(user.trial)","after":"1h","yearly":true,"zone":"Europe/Berlin"}'
+    text = f'{{"trigger":"k","purpose":"marketing","on":{source},"send":"a"}}'
+    profile = Happening(0, "profile", properties={**SAID, "trial": instant})
+    run = EngineRun(evaluator_of(text), None)
+    run.play(STARTS[2], [profile, Happening(60_000, "event", 0, "buy", {})])
+    decided = as_ms(datetime.fromisoformat(instant)) + 3_600_000
+    assert [row[5] for row in run.rows] == [row[5] for row in model_rows(run, book_of(text))] == [decided]
 
 
 OF_ONE = '{"event":"buy","same":"k"}'
