@@ -262,7 +262,8 @@ class Worker:
                 self._hand_over(job)
             else:
                 rests.append((job.due.position, answer))
-        await self._rest(rests)
+        if rests:
+            await self._rest(rests)
 
     def _hand_over(self, job: _Job) -> None:
         self._in_hand.add(job.due.command.id)

@@ -74,7 +74,6 @@ OURS: dict[str, Callable[[], Exception]] = {
     "ConnectionResetError": lambda: ConnectionResetError("poison"),
     "TimeoutError": asyncio.TimeoutError,
     "UnicodeEncodeError": lambda: UnicodeEncodeError("utf-8", "\udc80", 0, 1, "poison"),
-    "BufferError": lambda: BufferError("poison"),
     "RuntimeError": lambda: RuntimeError("poison"),
 }
 OF_POSTGRES: dict[str, Callable[[], Exception]] = {
@@ -109,6 +108,7 @@ OF_A_SERVER: dict[str, Callable[[], Exception]] = {
             "LockNotAvailable",
         )
     },
+    "BufferError": lambda: BufferError("the producer's queue is full"),
     "KafkaException": lambda: KafkaException(KafkaError(KafkaError._TRANSPORT)),
 }
 """Raised once for an item: a server that is back."""

@@ -35,6 +35,16 @@ Plan = dict[int, tuple[str, str]]
 GOOD = 20
 SAMPLE = 120
 """Faults that `make test` raises; `make test-all` raises each exception at each call."""
+KINDS = {
+    "stranger": "SELECT count(*) FROM ledger WHERE command_id = %s AND state = 'suppressed'",
+    "mail": "SELECT count(*) FROM deliveries WHERE command_id = %s",
+    "complaint": "SELECT count(*) FROM engagement WHERE %s <> ''",
+}
+"""Kinds of items, each with the question whether one was dealt with to its end: a command to a user without a
+profile, which waits for the view and then is dropped; a mail; a mail whose reader complained."""
+REACHED = 0.9
+"""The share of the faults that must be raised. Those missing are on the way of what waits because the view is behind
+(`pipeline._wait`, `postpone`): in a wave the view has often caught up when the command is looked at."""
 WAVE = 200
 WAVE_S = 90.0
 NOTICED = {"failed", "deferred", "in_doubt", "refused"}
@@ -62,16 +72,18 @@ def start(delivery: Harbour, name: str, plan: Plan) -> Path:
     return file.with_suffix(".report")
 
 
-def publish(delivery: Harbour, template: str, number: int, engaged: bool) -> None:
-    """A user, a command, a decision, and a complaint where `engaged`, all marked with the number."""
+def publish(delivery: Harbour, template: str, number: int, kind: str) -> None:
+    """What one of KINDS has on the topics, all marked with the number."""
     user, now = user_of(number), datetime.now(UTC)
     consent = {"marketing": Consent(granted=True, time=now)}
-    delivery.publish_soon(PROFILES.name, user, Profile(user_id=user, address=f"{user}@example.net", consent=consent))
+    if kind != "stranger":
+        profile = Profile(user_id=user, address=f"{user}@example.net", consent=consent)
+        delivery.publish_soon(PROFILES.name, user, profile)
     delivery.publish_soon(COMMANDS.name, user, a_command(user, template, id=command_of(number)))
     facts: dict[str, Any] = {"trigger": "t", "rule_hash": "", "occurrence": "", "step": "s", "user_id": user}
     decision = Decision(id=user, outcome=DecisionOutcome.SEND, decided_at=now, **facts)
     delivery.publish_soon(DECISIONS.name, user, decision)
-    if engaged:
+    if kind == "complaint":
         fact = Outcome(id=user, command_id="0", user_id=user, kind=OutcomeKind.COMPLAINED, time=now)
         delivery.publish_soon(OUTCOMES.name, user, fact)
 
@@ -81,17 +93,21 @@ def reported(report: Path, what: str) -> set[str]:
     return {rest for word, _, rest in (line.partition(" ") for line in lines) if word == what}
 
 
-def sites(delivery: Harbour, template: str, first: int) -> list[str]:
-    """The calls that have a record or a mail in scope, as a process without faults finds them."""
-    report = start(delivery, "discovery", {})
-    publish(delivery, template, first, engaged=False)
-    wait_until(lambda: delivery.state(command_of(first)) == LedgerState.ACCEPTED, "the mail without a fault")
-    recorded = "SELECT count(*) FROM deliveries WHERE command_id = %s"
-    wait_until(lambda: delivery.rows(recorded, command_of(first))[0][0], "its outcome is recorded")
-    publish(delivery, template, first + 1, engaged=True)
-    wait_until(lambda: delivery.rows("SELECT count(*) FROM engagement")[0][0], "its complaint is recorded")
+def sites(delivery: Harbour, template: str, first: int) -> dict[str, str]:
+    """The calls that have a record or a mail in scope, as a process without faults finds them, each with the kind of
+    item that came there first: only such an item can be relied upon to come there again."""
+    report, found = start(delivery, "discovery", {}), dict[str, str]()
+    before = a_command(delivery.publish_user(), template)  # an item waits where the view is not fresh yet
+    delivery.publish(COMMANDS.name, before.user_id, before)
+    delivery.wait_for(before, LedgerState.ACCEPTED)
+    for number, (kind, is_done) in enumerate(KINDS.items(), first):
+        publish(delivery, template, number, kind)
+        delivery.flush()
+        question = partial(delivery.rows, is_done, command_of(number))
+        wait_until(lambda ask=question: ask()[0][0], f"a {kind} is done")
+        found |= dict.fromkeys(reported(report, "seen") - found.keys(), kind)
     assert delivery.end_process(signal.SIGTERM) == 0
-    return sorted(reported(report, "seen"))
+    return dict(sorted(found.items()))
 
 
 def planned(found: list[str], each: int, first: int, chance: random.Random) -> Plan:
@@ -111,11 +127,11 @@ def in_waves(plan: Plan) -> Iterator[Plan]:
         yield {number: plan[number] for number in numbers[begin : begin + WAVE]}
 
 
-def publish_wave(delivery: Harbour, template: str, wave: Plan) -> list[str]:
+def publish_wave(delivery: Harbour, template: str, wave: Plan, kinds: Mapping[str, str]) -> list[str]:
     """What the faults are raised for, and among it, evenly, commands without a fault, whose ids are returned."""
     good = []
     for index, (number, (site, _)) in enumerate(wave.items()):
-        publish(delivery, template, number, engaged=site.startswith("recipients_feed"))
+        publish(delivery, template, number, kinds[site])
         if index % (WAVE // GOOD) == 0:
             user = delivery.publish_user()
             good.append(a_command(user, template))
@@ -158,19 +174,19 @@ def test_any_exception_at_any_call_is_the_outcome_of_that_record_or_mail(
     first = random.randrange(10**9) * 10**5  # other runs left theirs on the topics
     found = sites(delivery, template, first)
     assert len(found) > 100, found
-    plan = planned(found, each, first + 2, random.Random(seed))
+    plan = planned([*found], each, first + len(KINDS), random.Random(seed))
     letters = Tail(delivery.kafka, DEAD_LETTERS.name)
     report = start(delivery, "faults", plan)
     accepted = "SELECT count(*) FROM ledger WHERE state = 'accepted' AND command_id = ANY(%s)"
     for wave in in_waves(plan):
-        good = publish_wave(delivery, template, wave)
+        good = publish_wave(delivery, template, wave, found)
         wait_until(
             lambda ids=good: not delivery.process_runs or delivery.rows(accepted, ids)[0][0] == len(ids),
             f"the good mails among the faults {min(wave)} to {max(wave)}",
             WAVE_S,
         )
         assert delivery.process_runs, f"ended: {log_of(delivery)[-1]}"
-    wait_until(lambda: len(reported(report, "raised")) >= 0.75 * len(plan), "the faults are raised", 30)
+    wait_until(lambda: len(reported(report, "raised")) >= REACHED * len(plan), "the faults are raised", 30)
     open_ = partial(unanswered, delivery, plan)
     with suppress(AssertionError):  # the next line says more
         wait_until(lambda: not open_(), "everybody has an answer", 30)

@@ -72,6 +72,7 @@ def test_sigterm_at_any_moment_under_load_ends_in_time_and_loses_and_doubles_not
     record_property("statuses", dict(statuses))
     record_property("longest_s", round(max(took), 2))
     streams.start(*arguments)
+    streams.wait_ready(*range(2 if "2" in arguments else 1))
     streams.wait_drained()
     assert streams.stop()[0] == 0, streams.tail()
     assert streams.decided() == streams.each_once()
