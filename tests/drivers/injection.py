@@ -30,13 +30,15 @@ MACHINERY = frozenset(
     {"app", "database", "ending", "faults", "outages", "settings", "tasks", "watchdog", "deadletters"}
 )
 """Modules of `senders` that no item passes through, or that deal with its failure."""
+READER = "infra.kafka.batch_reader"
+"""Reads records for `senders`, and deals with those that it cannot keep."""
 GUARDS = frozenset(
     {
-        "readers._one_batch",
-        "readers._store",
-        "readers._decoded",
-        "readers._commit",
-        "readers._sound",
+        "batch_reader._one_batch",
+        "batch_reader._store",
+        "batch_reader._decoded",
+        "batch_reader._commit",
+        "batch_reader._sound",
         "worker._take",
         "worker._hand_out",
         "worker._work",
@@ -220,8 +222,8 @@ class _Finder(MetaPathFinder, Loader):
         self._faults = faults
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        package, _, module = name.partition(".")
-        if package != "senders" or module in MACHINERY or not module:
+        package, _, module = name.rpartition(".")
+        if not (package.startswith("senders") or name == READER) or module in MACHINERY:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None:
@@ -232,7 +234,7 @@ class _Finder(MetaPathFinder, Loader):
         assert module.__spec__ is not None
         assert module.__spec__.origin is not None
         tree = ast.parse(Path(module.__spec__.origin).read_text())
-        tree = ast.fix_missing_locations(_Rewriter(module.__name__.partition(".")[2]).visit(tree))
+        tree = ast.fix_missing_locations(_Rewriter(module.__name__.rpartition(".")[2]).visit(tree))
         module.__dict__["_call"] = self._faults.call
         exec(compile(tree, module.__spec__.origin, "exec"), module.__dict__)  # noqa: S102  # our own source
 

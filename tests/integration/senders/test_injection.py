@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from drivers import injection
 from drivers.injection import EXCEPTIONS, OF_A_SERVER, command_of, user_of
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, Tail, a_command, harbour, have_topics, wait_until
@@ -68,7 +69,7 @@ def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterato
 def start(delivery: Harbour, name: str, plan: Plan) -> Path:
     file = delivery.directory / f"{name}.json"
     file.write_text(json.dumps(plan))
-    delivery.start_process([sys.executable, str(Path(__file__).parent.parent / "injection.py"), str(file)])
+    delivery.start_process([sys.executable, injection.__file__, str(file)])
     return file.with_suffix(".report")
 
 
