@@ -370,7 +370,7 @@ MENDABLE = frozenset(
         "senders.content.dkim.KeyProblem",
         "senders.content.render.TemplateError",
         "senders.channels.smtp.RealMailRefused",
-        "infra.kafka.broker.Refused",
+        "infra.kafka.connection.AccessDenied",
         "streams.runtime.topics.TopicsMissing",
     }
 )

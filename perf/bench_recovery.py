@@ -33,7 +33,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 from mode import Service
 
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import Layout
 from infra.local.ports import Ports

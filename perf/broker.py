@@ -11,8 +11,8 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
 from cli.rules.apply import Folder, apply_folder
-from infra.kafka.broker import patiently
 from infra.kafka.client import client_config, ensure_topics, reader_config
+from infra.kafka.retry import retry
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import Layout
 from infra.local.ports import Ports
@@ -105,7 +105,7 @@ class Broker:
             asked = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED)
             return {place.partition: int(found.result(10).offset) for place, found in asked.items()}
 
-        return patiently(ask, 30.0)
+        return retry(ask, 30.0)
 
     def since(self, topic: str, starts: Ends) -> list[Message]:
         """The committed records from `starts` to the end."""

@@ -10,7 +10,7 @@ import faust
 import orjson
 from confluent_kafka import Message
 
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from perf.jobs import score
 from streams.decisions.journal import CheckpointJournal
 from streams.faust.runtime import Runtime, RuntimeSettings

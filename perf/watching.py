@@ -13,8 +13,8 @@ from typing import Any, Self
 import orjson
 from confluent_kafka import Consumer, TopicPartition
 
-from infra.kafka.broker import patiently
 from infra.kafka.client import client_config
+from infra.kafka.retry import retry
 from perf.broker import Ends, Report
 from perf.inside import MARK, peak_mib
 from perf.placing import Cores, on
@@ -161,7 +161,7 @@ class Watch:
 
     def committed(self) -> int:
         """Records of the topic that the group has committed."""
-        answers = patiently(lambda: self._consumer.committed(self._places, 5.0), 30.0)
+        answers = retry(lambda: self._consumer.committed(self._places, 5.0), 30.0)
         return sum(max(0, min(answer.offset, self._ends[answer.partition])) for answer in answers)
 
     def begin(self, children: Sequence[Child]) -> None:

@@ -9,7 +9,7 @@ import faust
 import structlog
 from mode import Service
 
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from streams.decisions.deciding import Deciding
 from streams.decisions.journal import CheckpointJournal
 from streams.decisions.partitioning import INPUTS, OUTPUTS, user_partitions
@@ -57,7 +57,7 @@ class FollowRules(Service):
 
 def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> faust.App:
     """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing, and
-    Refused where the broker does not let it in.
+    AccessDenied where the broker rejects the client.
 
     Of the workers that run at once each needs a `slot` of its own. `restarts` is how often it was started before.
     """

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from infra.kafka.security import KafkaSecuritySettings
 from schemas.zones import zone_hint, zone_named
 

@@ -12,8 +12,8 @@ from typing import Protocol, TypeVar
 from confluent_kafka import Consumer, TopicPartition
 
 from cli.operations.sole_writer import Entry, Overtaken, SoleWriter
-from infra.kafka.broker import patiently
 from infra.kafka.client import TIMEOUT_S, client_config
+from infra.kafka.retry import retry
 from schemas.codec import encode
 from schemas.topics import EVENTS, Topic
 from schemas.types import Fact
@@ -69,10 +69,10 @@ def applied(kafka: str, version: str) -> int:
     consumer = Consumer(client_config(kafka, **settings))
     try:
         partitions = (
-            patiently(lambda: consumer.list_topics(EVENTS.name, TIMEOUT_S), TIMEOUT_S).topics[EVENTS.name].partitions
+            retry(lambda: consumer.list_topics(EVENTS.name, TIMEOUT_S), TIMEOUT_S).topics[EVENTS.name].partitions
         )
         places = [TopicPartition(EVENTS.name, partition) for partition in partitions]
-        answers = patiently(lambda: consumer.committed(places, TIMEOUT_S), TIMEOUT_S) if places else []
+        answers = retry(lambda: consumer.committed(places, TIMEOUT_S), TIMEOUT_S) if places else []
         return max((Mark.decode(answer.metadata).versions.get(version, 0) for answer in answers), default=0)
     finally:
         consumer.close()

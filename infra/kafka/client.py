@@ -2,12 +2,11 @@
 
 import socket
 import struct
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from confluent_kafka import (
     Consumer,
@@ -19,23 +18,15 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
-from infra.kafka.broker import Connection, admitted
+from infra.kafka.connection import Connection, connect_admin
+from infra.kafka.retry import retry
 from infra.kafka.security import KafkaSecuritySettings
 from schemas.codec import PARTITIONER
 from schemas.topics import TOPICS, Topic
 
-T = TypeVar("T")
 TIMEOUT_S = 30.0
 CONNECT_S = 2.5
 SHORT_REST = 1_000
-NOT_YET = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-}
-"""What a broker answers while it has not yet loaded its groups, or not yet elected itself for a new topic."""
 
 
 class TopicDisagreement(RuntimeError):
@@ -76,16 +67,16 @@ def _answers(address: str, *, secured: bool) -> bool:
 
 
 def client_config(kafka: str, **more: str | int | float | bool) -> dict[str, str | int | float | bool]:
-    """What every client here starts from, TLS and SASL included; raises KafkaAway where nothing answers at any of the
-    addresses, Refused where the client is not let in.
+    """The settings of a client of one command, TLS and SASL included.
 
-    librdkafka would retry for ever and say so on standard error twenty times a second; a person gets one line.
+    Raises KafkaAway if no address answers, AccessDenied if the broker rejects the client: librdkafka would retry for
+    ever.
     """
-    security = KafkaSecuritySettings().kafka_security
-    require_kafka(kafka, secured=bool(security))
-    if security:
-        admitted(Connection(kafka, security), TIMEOUT_S)
-    return {"bootstrap.servers": kafka, "log_level": 0, **security, **more}
+    connection = Connection(kafka, KafkaSecuritySettings().kafka_security)
+    require_kafka(kafka, secured=bool(connection.security))
+    if connection.security:
+        connect_admin(connection, TIMEOUT_S)
+    return {**connection.client(), **more}
 
 
 def ensure_topics(
@@ -166,7 +157,7 @@ class Publisher:
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class Watermarks:
     """The first and the next offset of each partition of a topic."""
 
     low: dict[int, int]
@@ -196,19 +187,19 @@ class Progress:
             consumer.close()
         self._consumers.clear()
 
-    def ends(self, topic: str) -> Ends:
+    def ends(self, topic: str) -> Watermarks:
         """The topic's ends as they are now; both empty where there is no such topic."""
         consumer = self._consumer("ebbtide-progress")
         found = consumer.list_topics(topic, timeout=TIMEOUT_S).topics[topic]
         if found.error is not None:
-            return Ends({}, {})
+            return Watermarks({}, {})
 
         def marks_of(partition: int) -> tuple[int, int]:
             where = TopicPartition(topic, partition)
-            return _patiently(lambda: consumer.get_watermark_offsets(where, timeout=TIMEOUT_S))
+            return retry(lambda: consumer.get_watermark_offsets(where, timeout=TIMEOUT_S), TIMEOUT_S)
 
         marks = {p: marks_of(p) for p in found.partitions}
-        return Ends({p: low for p, (low, _) in marks.items()}, {p: high for p, (_, high) in marks.items()})
+        return Watermarks({p: low for p, (low, _) in marks.items()}, {p: high for p, (_, high) in marks.items()})
 
     def lag(self, group: str, topics: Iterable[str]) -> int:
         """How many offsets of `topics` the group has not committed; see `lags`."""
@@ -223,7 +214,7 @@ class Progress:
         spans = {topic: self.ends(topic) for topic in topics}
         asked = [TopicPartition(topic, p) for topic, span in spans.items() for p in span.high]
         consumer = self._consumer(group)
-        answer = _patiently(lambda: consumer.committed(asked, timeout=TIMEOUT_S)) if asked else []
+        answer = retry(lambda: consumer.committed(asked, timeout=TIMEOUT_S), TIMEOUT_S) if asked else []
         behind = {}
         for tp in answer:
             span = spans[tp.topic]
@@ -251,17 +242,6 @@ class Progress:
         return self._consumers[group]
 
 
-def _patiently(ask: Callable[[], T]) -> T:
-    end = time.monotonic() + TIMEOUT_S
-    while True:
-        try:
-            return ask()
-        except KafkaException as error:
-            if error.args[0].code() not in NOT_YET or time.monotonic() > end:
-                raise
-            time.sleep(0.2)
-
-
 def read_all(kafka: str, topic: str, since_ms: int | None = None) -> Iterator[Message]:
     """Each committed record of the topic up to the end it had when asked; from its beginning, or from `since_ms`."""
     with Progress(kafka) as progress:
@@ -273,7 +253,7 @@ def read_all(kafka: str, topic: str, since_ms: int | None = None) -> Iterator[Me
     starts = [TopicPartition(topic, p, ends.low[p]) for p in high]  # half a second sooner than by OFFSET_BEGINNING
     if since_ms is not None:
         asked = [TopicPartition(topic, p, since_ms) for p in high]
-        starts = _patiently(lambda: consumer.offsets_for_times(asked, timeout=TIMEOUT_S))
+        starts = retry(lambda: consumer.offsets_for_times(asked, timeout=TIMEOUT_S), TIMEOUT_S)
     consumer.assign(starts)
     try:
         yield from _to_the_ends(consumer, {(topic, p) for p in high})

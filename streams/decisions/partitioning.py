@@ -1,6 +1,6 @@
 """The topics that the stream worker stands on, and the partition count that they must share."""
 
-from infra.kafka.broker import Connection, admitted
+from infra.kafka.connection import Connection, connect_admin
 from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
 from streams.runtime.topics import shared_count
 
@@ -14,6 +14,6 @@ CONNECT_S = 30.0
 
 def user_partitions(connection: Connection) -> int:
     """The partition count that inputs and outputs share; raises TopicsMissing where they do not, or where a topic is
-    not there, and Refused where the broker does not let the worker in."""
+    not there, and AccessDenied where the broker rejects the worker."""
     together = [topic.name for topic in (*INPUTS, *OUTPUTS)]
-    return shared_count(admitted(connection, CONNECT_S), together, [topic.name for topic in BESIDE])
+    return shared_count(connect_admin(connection, CONNECT_S), together, [topic.name for topic in BESIDE])

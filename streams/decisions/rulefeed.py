@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+import confluent_kafka
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
-from infra.kafka.broker import Connection, Ends, Place
+from infra.kafka.connection import Connection
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.topics import TopicPartition
 from schemas.codec import DecodeError, decode
 from schemas.rules import CURRENT, Control, Manifest, SetFile, Text
 from schemas.topics import CONTROL, RULES
@@ -172,7 +175,7 @@ class RuleFeed(threading.Thread):
                 self._failed(f"the rule feed ended ({error}); rules and switches would never change again")
 
     def _follow(self) -> None:
-        ends = Ends(AdminClient(self._connection.client()))
+        ends = EndOffsets(AdminClient(self._connection.client()))
         while not self._stopping.is_set():
             consumer = self._open()
             try:
@@ -191,10 +194,12 @@ class RuleFeed(threading.Thread):
             fetch_wait_max_ms=100,
         )
         consumer = Consumer({**settings, "error_cb": self._wait})
-        consumer.assign([TopicPartition(topic, 0, at or OFFSET_BEGINNING) for topic, at in self._next.items()])
+        consumer.assign(
+            [confluent_kafka.TopicPartition(topic, 0, at or OFFSET_BEGINNING) for topic, at in self._next.items()]
+        )
         return consumer
 
-    def _read_on(self, consumer: Consumer, ends: Ends) -> None:
+    def _read_on(self, consumer: Consumer, ends: EndOffsets) -> None:
         """Until it is stopped, or the client gives nothing though there is more."""
         looked_s, behind = time.monotonic(), dict[str, int]()
         while not self._stopping.is_set():
@@ -210,9 +215,9 @@ class RuleFeed(threading.Thread):
                     return
                 looked_s = time.monotonic()
 
-    def _behind(self, ends: Ends) -> dict[str, int]:
+    def _behind(self, ends: EndOffsets) -> dict[str, int]:
         """The topics that have more than was read, and up to where that was."""
-        found = ends.last_stable(Place(topic, 0) for topic in self._next)
+        found = ends.last_stable(TopicPartition(topic, 0) for topic in self._next)
         return {place.topic: self._next[place.topic] for place, end in found.items() if end > self._next[place.topic]}
 
     def _take(self, message: Message) -> None:

@@ -12,7 +12,7 @@ from confluent_kafka import Message
 from faust.exceptions import Skip
 from faust.types import TP
 
-from infra.kafka.broker import Place
+from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Applied, Buffer, Mark
 from streams.runtime.clock import Run
 from streams.runtime.gate import Gate
@@ -148,7 +148,9 @@ class GatedStream(faust.Stream[Any]):
 class Acks(faust.Sensor):
     """Hears from Faust which events are finished, by the public sensor interface."""
 
-    def __init__(self, app: faust.App, gate: Gate, buffer: Buffer, release: Callable[[Place, int], None]) -> None:
+    def __init__(
+        self, app: faust.App, gate: Gate, buffer: Buffer, release: Callable[[TopicPartition, int], None]
+    ) -> None:
         super().__init__()
         self._app = app
         self._gate = gate
@@ -166,7 +168,7 @@ class Acks(faust.Sensor):
             return
         if isinstance(message.value, Run):  # its step has recorded its offsets
             for piece in message.value.pieces:
-                self._release(Place(piece.topic, message.value.partition), len(piece.records))
+                self._release(TopicPartition(piece.topic, message.value.partition), len(piece.records))
         else:
-            self._buffer.acked(Place(*tp), offset)
-            self._release(Place(*tp), 1)
+            self._buffer.acked(TopicPartition(*tp), offset)
+            self._release(TopicPartition(*tp), 1)

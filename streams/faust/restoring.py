@@ -13,7 +13,7 @@ from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP
 from mode import Service
 
-from infra.kafka.broker import Place
+from infra.kafka.topics import TopicPartition
 from streams.faust.table import Table
 from streams.runtime.ending import end_process
 from streams.runtime.recovery import Overtaken
@@ -28,7 +28,7 @@ class Recovery(FaustRecovery):
     """Recovers at each rebalance, then lets Faust resume its streams."""
 
     runtime: "Runtime"
-    _assigned: frozenset[Place] = frozenset()
+    _assigned: frozenset[TopicPartition] = frozenset()
 
     async def on_rebalance(
         self,
@@ -38,7 +38,7 @@ class Recovery(FaustRecovery):
         generation_id: int = 0,
     ) -> None:
         """Notes what is to be recovered, and wakes the task that does it."""
-        self._assigned = frozenset(Place(*tp) for tp in assigned)
+        self._assigned = frozenset(TopicPartition(*tp) for tp in assigned)
         self._generation_id = generation_id
         self.signal_recovery_start.set()
 

@@ -11,13 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import faust
 import structlog
-from confluent_kafka import KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient
 from mode import Service
 
-from infra.kafka.broker import PATIENCE_S, REQUEST_S, Connection, Ends, Place, patiently
+from infra.kafka.connection import Connection
+from infra.kafka.futures import REQUEST_TIMEOUT_S
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.retry import RETRY_TIMEOUT_S, retry
+from infra.kafka.topics import TopicPartition
 from streams.faust.batches import Acks, BatchStep, GatedStream, PassThrough, Steps
 from streams.faust.restoring import TableManager
 from streams.faust.table import Table
@@ -104,7 +109,7 @@ class Runtime:
         self.connection = settings.connection
         self.buffer = Buffer(journal)
         self.admin = AdminClient(self.connection.client())
-        self.ends = Ends(self.admin)
+        self.ends = EndOffsets(self.admin)
         self.committer = committer(lambda: Producer(settings.producer()))
         self.inputs = Inputs(settings.inputs, self.ends, lambda: self.intake, settings.run_records)
         self.observers: list[Observer] = []
@@ -156,7 +161,7 @@ class Runtime:
         """Writes a record with the open checkpoint."""
         self.buffer.emit(output)
 
-    def check_assignment(self, places: frozenset[Place]) -> None:
+    def check_assignment(self, places: frozenset[TopicPartition]) -> None:
         """Ends the process where a partition number came without all inputs: their counts differ, or one is gone."""
         for number, topics in by_number(places, self.settings.inputs).items():
             missing = set(self.settings.inputs) - topics
@@ -166,7 +171,7 @@ class Runtime:
 
     async def check_topics(self) -> None:
         """Ends the process where what it has done and the topics do not go together: starting again would not help."""
-        await self._in_thread(lambda: patiently(self._check_topics))
+        await self._in_thread(lambda: retry(self._check_topics))
 
     def _check_topics(self) -> None:
         found = look(self.admin, self._topics())
@@ -189,7 +194,11 @@ class Runtime:
         return {*self.settings.inputs, *agents, *self.settings.beside, *(t.changelog for t in self.tables())}
 
     def _has_committed(self) -> bool:
-        places = [Place(topic, number) for topic in self.settings.inputs for number in range(self.settings.partitions)]
+        places = [
+            TopicPartition(topic, number)
+            for topic in self.settings.inputs
+            for number in range(self.settings.partitions)
+        ]
         return any(answer.offset >= 0 for answer in self._ask_committed(places))
 
     def drop(self) -> None:
@@ -218,7 +227,7 @@ class Runtime:
         if snapshots is not None:
             await self.snapshotter.save(snapshots)
 
-    async def recover(self, places: frozenset[Place], go_on: Callable[[], bool]) -> None:
+    async def recover(self, places: frozenset[TopicPartition], go_on: Callable[[], bool]) -> None:
         """Loads the state of `places` and begins to fetch where it ends; raises Overtaken where `go_on` says no."""
         began_s = time.monotonic()
         numbers = sorted(by_number(places, self.settings.inputs)) or sorted({p.partition for p in places})
@@ -250,7 +259,7 @@ class Runtime:
                     "group's offsets, or delete the changelog to begin anew"
                 )
 
-    async def _ready(self, committed: Mapping[Place, tuple[int, Mark]], go_on: Callable[[], bool]) -> None:
+    async def _ready(self, committed: Mapping[TopicPartition, tuple[int, Mark]], go_on: Callable[[], bool]) -> None:
         """Waits for what the steps need, such as rules no older than those that decided before."""
         versions: dict[str, int] = {}
         for _, mark in committed.values():
@@ -267,10 +276,10 @@ class Runtime:
                     observer.waits(versions)
             await asyncio.sleep(READY_S)
 
-    def _begin(self, committed: Mapping[Place, tuple[int, Mark]]) -> None:
+    def _begin(self, committed: Mapping[TopicPartition, tuple[int, Mark]]) -> None:
         partitions: dict[int, tuple[dict[str, int], Mark]] = {}
         for number, topics in by_number(committed, self.settings.inputs).items():
-            places = [Place(topic, number) for topic in topics]
+            places = [TopicPartition(topic, number) for topic in topics]
             mark = max((committed[place][1] for place in places), key=lambda mark: mark.number)
             partitions[number] = {place.topic: committed[place][0] for place in places}, mark
         singles = {p: offset for p, (offset, _) in committed.items() if p.topic not in self.settings.inputs}
@@ -281,12 +290,14 @@ class Runtime:
                 self._step.loaded(number, mark)
         self.app.consumer.start_from({place: offset for place, (offset, _) in committed.items()})
 
-    def _committed(self, places: frozenset[Place], go_on: Callable[[], bool]) -> dict[Place, tuple[int, Mark]]:
+    def _committed(
+        self, places: frozenset[TopicPartition], go_on: Callable[[], bool]
+    ) -> dict[TopicPartition, tuple[int, Mark]]:
         """Where each partition goes on, and its mark: stable, and never before what the broker still has. Blocks."""
 
         def asked(question: Callable[[], Any]) -> Any:
             try:
-                return patiently(question, PATIENCE_S, go_on)
+                return retry(question, RETRY_TIMEOUT_S, go_on)
             except KafkaException:
                 if go_on():
                     raise
@@ -295,7 +306,7 @@ class Runtime:
         found = {}
         self._never_committed = {place.partition for place in places}
         for answer in asked(partial(self._ask_committed, places)) if places else []:
-            place = Place(answer.topic, answer.partition)
+            place = TopicPartition(answer.topic, answer.partition)
             first, end = asked(partial(self._watermarks, place))
             if answer.offset > end:
                 refuse(
@@ -311,15 +322,15 @@ class Runtime:
             found[place] = max(answer.offset, first, 0), Mark.decode(answer.metadata)
         return found
 
-    def _ask_committed(self, places: Iterable[Place]) -> list[TopicPartition]:
-        answers = self.intake.committed(places).result(2 * REQUEST_S)
+    def _ask_committed(self, places: Iterable[TopicPartition]) -> list[confluent_kafka.TopicPartition]:
+        answers = self.intake.committed(places).result(2 * REQUEST_TIMEOUT_S)
         for answer in answers:
             if answer.error is not None:
                 raise KafkaException(answer.error)
         return answers
 
-    def _watermarks(self, place: Place) -> tuple[int, int]:
-        return self.intake.watermarks(place).result(2 * REQUEST_S)
+    def _watermarks(self, place: TopicPartition) -> tuple[int, int]:
+        return self.intake.watermarks(place).result(2 * REQUEST_TIMEOUT_S)
 
     @staticmethod
     async def _in_thread(work: Callable[[], Any]) -> Any:
@@ -333,7 +344,7 @@ class Runtime:
         for observer in self.observers:
             observer.checkpointed(sealed, outcome, took_s)
 
-    def _stalled(self, place: Place) -> None:
+    def _stalled(self, place: TopicPartition) -> None:
         for observer in self.observers:
             observer.stalled(place)
 

@@ -20,7 +20,8 @@ from faust.types import TP
 from faust.types.tuples import ConsumerMessage, RecordMetadata
 from mode import Service
 
-from infra.kafka.broker import Place, error_of, patiently
+from infra.kafka.retry import error_of, retry
+from infra.kafka.topics import TopicPartition
 from schemas.waiting import event_within
 from streams.runtime.checkpoint import Output
 from streams.runtime.clock import Run
@@ -48,11 +49,11 @@ class Listening:
         self._consumer = consumer
         self._loop = loop
 
-    def assigned(self, places: frozenset[Place], membership: object) -> None:
+    def assigned(self, places: frozenset[TopicPartition], membership: object) -> None:
         """Waits until Faust has taken note."""
         self._wait_for(self._consumer.take_over(places, membership))
 
-    def revoked(self, places: frozenset[Place], lost: bool) -> None:
+    def revoked(self, places: frozenset[TopicPartition], lost: bool) -> None:
         """Waits until the partitions are committed, unless they are lost."""
         self._wait_for(self._consumer.give_up(places, lost))
 
@@ -82,8 +83,8 @@ class Consumer(FaustConsumer):
         super().__init__(*args, **kwargs)
         self.runtime = self.transport.runtime
         self.arrived = asyncio.Event()
-        self._places: frozenset[Place] = frozenset()
-        self._starts: dict[Place, int] | None = None
+        self._places: frozenset[TopicPartition] = frozenset()
+        self._starts: dict[TopicPartition, int] | None = None
         self.membership: object = None
 
     async def on_start(self) -> None:
@@ -121,7 +122,7 @@ class Consumer(FaustConsumer):
 
     # Rebalances: called in the event loop by the consume thread, which waits.
 
-    async def take_over(self, places: frozenset[Place], membership: object) -> None:
+    async def take_over(self, places: frozenset[TopicPartition], membership: object) -> None:
         """New partitions. Their state is recovered after this returns; until then nothing is fetched."""
         self.app.consumer_generation_id += 1
         self._places, self.membership = places, membership
@@ -133,7 +134,7 @@ class Consumer(FaustConsumer):
         await self.on_partitions_assigned({TP(*place) for place in places}, self.app.consumer_generation_id)
         self.runtime.checkpointer.resume()
 
-    async def give_up(self, places: frozenset[Place], lost: bool) -> None:
+    async def give_up(self, places: frozenset[TopicPartition], lost: bool) -> None:
         """Commits what was done, and drops the state. Of lost partitions nothing can be committed."""
         self.app.on_rebalance_start()
         if not lost and not await self.runtime.checkpointer.finish(REVOKE_S):
@@ -149,7 +150,7 @@ class Consumer(FaustConsumer):
         self.stop_flow()
         self.app.flow_control.suspend()
 
-    def start_from(self, offsets: Mapping[Place, int]) -> None:
+    def start_from(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Where the next `seek_to_committed` begins to fetch."""
         self._starts = dict(offsets)
 
@@ -210,7 +211,7 @@ class Consumer(FaustConsumer):
 
     def highwater(self, tp: TP) -> int:
         """Faust's monitor asks for each event; the consumer itself must not be asked from here."""
-        return self.runtime.inputs.known_end(Place(*tp))
+        return self.runtime.inputs.known_end(TopicPartition(*tp))
 
     def topic_partitions(self, topic: str) -> int | None:  # noqa: ARG002 - all of them have one count
         """The shared partition count."""
@@ -319,7 +320,7 @@ class Producer(FaustProducer):
                 if error_of(exception).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
 
-        await asyncio.get_running_loop().run_in_executor(None, lambda: patiently(make))
+        await asyncio.get_running_loop().run_in_executor(None, lambda: retry(make))
 
     def send_soon(self, fut: Any) -> None:
         """Adds the message to the open checkpoint, now: later it could be another one."""

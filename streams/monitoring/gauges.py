@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mode import Service
 
-from infra.kafka.broker import Place
+from infra.kafka.topics import TopicPartition
 from streams.runtime.clock import NEVER
 from streams.runtime.observer import Observer
 
@@ -68,13 +68,13 @@ class Gauges(Service, Observer):
         loop = asyncio.get_running_loop()
         while not self.should_stop:
             numbers = self._runtime.buffer.applied_so_far()
-            places = [Place(topic, number) for topic in self._runtime.settings.inputs for number in numbers]
+            places = [TopicPartition(topic, number) for topic in self._runtime.settings.inputs for number in numbers]
             ends = await loop.run_in_executor(None, self._runtime.ends.last_stable, places) if places else {}
             self.now = self.measure(ends)
             self._changed.clear()
             await self.wait(self._changed.wait(), timeout=INTERVAL_S)
 
-    def measure(self, ends: Mapping[Place, int]) -> tuple[Gauge, ...]:
+    def measure(self, ends: Mapping[TopicPartition, int]) -> tuple[Gauge, ...]:
         """The partitions held now, with lags up to `ends`."""
         standing = self._runtime.buffer.applied_so_far()
         applied = {number: records for number, (records, _) in standing.items()}

@@ -15,7 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from infra.kafka.broker import Place
+from infra.kafka.topics import TopicPartition
 from streams.decisions.counts import DECIDED, FAILED, FORGOTTEN, PUT_ASIDE, UNDECIDED
 from streams.monitoring.gauges import Gauge
 from streams.runtime.checkpoint import Sealed
@@ -164,7 +164,7 @@ class Metrics(Observer):
         del partitions
         self._recoveries.observe(took_s)
 
-    def stalled(self, place: Place) -> None:
+    def stalled(self, place: TopicPartition) -> None:
         """Counts it; the log says of which."""
         del place
         self._stalls.inc()

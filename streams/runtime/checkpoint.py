@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+import confluent_kafka
 import orjson
-from confluent_kafka import TopicPartition
 
-from infra.kafka.broker import Place
+from infra.kafka.topics import TopicPartition
 from streams.runtime.clock import NEVER, Run
 
 
@@ -105,9 +105,9 @@ class Sealed:
     """One checkpoint, ready to be written as often as it takes."""
 
     outputs: Sequence[Output]
-    offsets: Sequence[TopicPartition]
+    offsets: Sequence[confluent_kafka.TopicPartition]
     membership: object
-    applied: Mapping[Place, int] = field(default_factory=dict)
+    applied: Mapping[TopicPartition, int] = field(default_factory=dict)
     """How many records of the merged inputs it covers."""
     counts: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     """What the application counted in `Buffer.counts`."""
@@ -130,8 +130,8 @@ class Buffer:
         """The application's own, by name and labels: observed with the checkpoint, forgotten where that is lost."""
         self._journal = journal
         self._partitions: dict[int, _Partition] = {}
-        self._singles: dict[Place, int] = {}
-        self._moved: set[Place] = set()
+        self._singles: dict[TopicPartition, int] = {}
+        self._moved: set[TopicPartition] = set()
         self._membership: object | None = None
 
     @property
@@ -143,7 +143,7 @@ class Buffer:
         self,
         membership: object,
         partitions: Mapping[int, tuple[Mapping[str, int], Mark]],
-        singles: Mapping[Place, int],
+        singles: Mapping[TopicPartition, int],
     ) -> None:
         """A new ownership: by partition number its inputs' offsets and its mark; the offsets of other partitions."""
         self.drop()
@@ -192,7 +192,7 @@ class Buffer:
         last.silent = last.silent and silent
         return last
 
-    def acked(self, place: Place, offset: int) -> None:
+    def acked(self, place: TopicPartition, offset: int) -> None:
         """An ordinary agent has finished with the record at `offset`."""
         if place in self._singles:
             self._singles[place] = max(self._singles[place], offset + 1)
@@ -217,12 +217,11 @@ class Buffer:
         if not (touched or self._moved or self.outputs or changelog or proof):
             return None
         outputs = [*changelog, *self.outputs]
-        applied = {Place(topic, n): count for n, p in touched.items() for topic, count in p.uncounted.items()}
-        offsets = [TopicPartition(*place, self._singles[place]) for place in self._moved]
+        applied = {TopicPartition(topic, n): count for n, p in touched.items() for topic, count in p.uncounted.items()}
+        offsets = [confluent_kafka.TopicPartition(*place, self._singles[place]) for place in self._moved]
         for number, partition in touched.items():
             outputs.extend(self._history(number, partition))
-            mark = Mark(partition.clock_ms, partition.number, partition.versions).encode()
-            offsets += [TopicPartition(topic, number, at, mark) for topic, at in partition.next_offsets.items()]
+            offsets += _offsets_of(number, partition)
         counts = dict(self.counts)
         self.outputs.clear()
         self.counts.clear()
@@ -240,12 +239,17 @@ class Buffer:
         partition.uncounted.clear()
         return records
 
-    def _any_offset(self) -> list[TopicPartition]:
+    def _any_offset(self) -> list[confluent_kafka.TopicPartition]:
         """An unchanged offset for what was sent outside of any partition: without one nothing fences it."""
         for number, partition in self._partitions.items():
-            mark = Mark(partition.clock_ms, partition.number, partition.versions).encode()
-            return [TopicPartition(topic, number, at, mark) for topic, at in partition.next_offsets.items()]
-        return [TopicPartition(*place, at) for place, at in self._singles.items()][:1]
+            return _offsets_of(number, partition)
+        return [confluent_kafka.TopicPartition(*place, at) for place, at in self._singles.items()][:1]
+
+
+def _offsets_of(number: int, partition: _Partition) -> list[confluent_kafka.TopicPartition]:
+    metadata = Mark(partition.clock_ms, partition.number, partition.versions).encode()
+    offsets = partition.next_offsets.items()
+    return [confluent_kafka.TopicPartition(topic, number, offset, metadata) for topic, offset in offsets]
 
 
 def _extend(applied: list[Applied], piece: Applied) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from infra.kafka.broker import NOT_YET, error_of
+from infra.kafka.retry import RETRIABLE, error_of
 from streams.runtime import failpoints
 from streams.runtime.checkpoint import Output, Sealed
 
@@ -190,4 +190,4 @@ class Committer:
 
 def _passes(error: KafkaError) -> bool:
     """Whether it is the broker's absence or a moment of its life, that ends however long it takes."""
-    return error.retriable() or error.code() in NOT_YET
+    return error.retriable() or error.code() in RETRIABLE

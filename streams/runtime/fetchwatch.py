@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 from confluent_kafka import KafkaException
 
-from infra.kafka.broker import Ends, Place
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.topics import TopicPartition
 from streams.runtime.intake import Intake
 
 log = structlog.get_logger()
@@ -35,16 +36,16 @@ class FetchWatch:
     def __init__(
         self,
         intake: Callable[[], Intake],
-        ends: Ends,
-        stalled: Callable[[Place], object],
+        ends: EndOffsets,
+        stalled: Callable[[TopicPartition], object],
         failed: Callable[[str], object],
     ) -> None:
         self._intake = intake
         self._ends = ends
         self._stalled = stalled
         self._failed = failed
-        self._stood: dict[Place, int] = {}
-        self._looks: dict[Place, int] = {}
+        self._stood: dict[TopicPartition, int] = {}
+        self._looks: dict[TopicPartition, int] = {}
 
     async def run(self, sleep: Callable[[float], Awaitable[None]], should_stop: Callable[[], bool]) -> None:
         """Looks until `should_stop`."""
@@ -69,7 +70,7 @@ class FetchWatch:
                 stands = f"{place} stands at {still[place]} and goes to {ends[place]}"
                 self._failed(f"{stands}, and the client fetches nothing of it, also told to begin anew")
 
-    async def _fetch_afresh(self, places: Mapping[Place, int], ends: Mapping[Place, int]) -> None:
+    async def _fetch_afresh(self, places: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
         for place, at in places.items():
             refused = None
             try:

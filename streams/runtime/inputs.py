@@ -14,7 +14,8 @@ from itertools import islice
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 from faust.types import TP
 
-from infra.kafka.broker import Ends, Place
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Mark
 from streams.runtime.clock import PartitionClock, Question, Run
 from streams.runtime.ending import refuse
@@ -31,16 +32,18 @@ SINGLES = 500
 class Inputs:
     """`topics` are merged by partition number; runs are given to Faust as messages of the first of them."""
 
-    def __init__(self, topics: tuple[str, ...], ends: Ends, intake: Callable[[], Intake], run_records: int) -> None:
+    def __init__(
+        self, topics: tuple[str, ...], ends: EndOffsets, intake: Callable[[], Intake], run_records: int
+    ) -> None:
         self._topics = topics
         self._ends = ends
         self._intake = intake
         self._run_records = run_records
         self._clocks: dict[int, PartitionClock[Message]] = {}
-        self._singles: defaultdict[Place, list[Message]] = defaultdict(list)
+        self._singles: defaultdict[TopicPartition, list[Message]] = defaultdict(list)
         self._ticked_s: dict[int, float] = {}
-        self._known_ends: dict[Place, int] = {}
-        self._starving: frozenset[Place] = frozenset()
+        self._known_ends: dict[TopicPartition, int] = {}
+        self._starving: frozenset[TopicPartition] = frozenset()
         self._generation = 0
         self._pool = ThreadPoolExecutor(1, "ends")
 
@@ -60,15 +63,16 @@ class Inputs:
         self._known_ends.clear()
         self._starving = frozenset()
 
-    def known_end(self, place: Place) -> int:
+    def known_end(self, place: TopicPartition) -> int:
         """Where the partition ended when last asked; 0 where it never was."""
         return self._known_ends.get(place, 0)
 
-    def behind(self, ends: Mapping[Place, int], applied: Mapping[int, int]) -> dict[int, int]:
+    def behind(self, ends: Mapping[TopicPartition, int], applied: Mapping[int, int]) -> dict[int, int]:
         """Records not applied, by partition number, of those whose inputs' `ends` are all known; `applied` were."""
         found = {}
         for number, clock in self._clocks.items():
-            here = {topic: ends[Place(topic, number)] for topic in self._topics if Place(topic, number) in ends}
+            tps = [TopicPartition(topic, number) for topic in self._topics]
+            here = {tp.topic: ends[tp] for tp in tps if tp in ends}
             if len(here) == len(self._topics) and number in applied:
                 found[number] = clock.behind(here, applied[number])
         return found
@@ -107,7 +111,7 @@ class Inputs:
 
     def _say_who_starves(self) -> None:
         starving = frozenset(
-            Place(topic, number) for number, clock in self._clocks.items() for topic in clock.starving()
+            TopicPartition(topic, number) for number, clock in self._clocks.items() for topic in clock.starving()
         )
         if starving != self._starving:
             self._starving = starving
@@ -120,7 +124,7 @@ class Inputs:
             questions = self._questions()
             if questions:
                 generation = self._generation
-                places = [Place(topic, number) for number, q in questions.items() for topic in q.topics]
+                places = [TopicPartition(topic, number) for number, q in questions.items() for topic in q.topics]
                 ends = await loop.run_in_executor(self._pool, self._ends.last_stable, places)
                 if generation == self._generation:
                     self._answer(questions, ends)
@@ -141,10 +145,11 @@ class Inputs:
             questions[number] = question
         return questions
 
-    def _answer(self, questions: Mapping[int, Question], ends: Mapping[Place, int]) -> None:
+    def _answer(self, questions: Mapping[int, Question], ends: Mapping[TopicPartition, int]) -> None:
         self._known_ends.update(ends)
         for number, question in questions.items():
-            here = {topic: ends[Place(topic, number)] for topic in question.topics if Place(topic, number) in ends}
+            tps = [TopicPartition(topic, number) for topic in question.topics]
+            here = {tp.topic: ends[tp] for tp in tps if tp in ends}
             self._clocks[number].answer(question, here)
 
     def close(self) -> None:
@@ -152,7 +157,7 @@ class Inputs:
         self._pool.shutdown(wait=False)
 
 
-def by_number(places: Iterable[Place], topics: tuple[str, ...]) -> dict[int, set[str]]:
+def by_number(places: Iterable[TopicPartition], topics: tuple[str, ...]) -> dict[int, set[str]]:
     """The merged inputs among `places`, by partition number."""
     found: defaultdict[int, set[str]] = defaultdict(set)
     for place in places:

@@ -15,10 +15,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+import confluent_kafka
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 
-from infra.kafka.broker import Connection, Place
+from infra.kafka.connection import Connection
+from infra.kafka.topics import TopicPartition
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -66,10 +68,10 @@ class IntakeSettings:
 class Listener(Protocol):
     """Who is told. The first two are called in the consume thread, which waits for them."""
 
-    def assigned(self, places: frozenset[Place], membership: object) -> None:
+    def assigned(self, places: frozenset[TopicPartition], membership: object) -> None:
         """The group gave these partitions. `membership` fences transactions; it is captured now, not at commit."""
 
-    def revoked(self, places: frozenset[Place], lost: bool) -> None:
+    def revoked(self, places: frozenset[TopicPartition], lost: bool) -> None:
         """The partitions go to another member now; `lost`: they are gone already."""
 
     def arrived(self) -> None:
@@ -83,7 +85,7 @@ class Listener(Protocol):
 class Arrival:
     """Records of one partition that arrived together, and the offset after them (after control records too)."""
 
-    place: Place
+    place: TopicPartition
     records: list[Message]
     position: int
 
@@ -100,11 +102,11 @@ class Intake(threading.Thread):
         self._changed = threading.Condition()
         self._arrivals: list[Arrival] = []
         self._held = 0
-        self._starving: frozenset[Place] = frozenset()
-        self._paused: set[Place] = set()
-        self._held_by: defaultdict[Place, int] = defaultdict(int)
-        self._positions: dict[Place, int] = {}
-        self._excused: set[Place] = set()
+        self._starving: frozenset[TopicPartition] = frozenset()
+        self._paused: set[TopicPartition] = set()
+        self._held_by: defaultdict[TopicPartition, int] = defaultdict(int)
+        self._positions: dict[TopicPartition, int] = {}
+        self._excused: set[TopicPartition] = set()
         """Partitions that an error was heard of since `unhindered` was last asked."""
         self._withheld = False
         """Whether it did not poll in full since then, for it was full."""
@@ -125,12 +127,12 @@ class Intake(threading.Thread):
 
         self.call(do)
 
-    def start_at(self, offsets: Mapping[Place, int]) -> "Future[None]":
+    def start_at(self, offsets: Mapping[TopicPartition, int]) -> "Future[None]":
         """Begins to fetch the assigned partitions at these offsets."""
 
         def do() -> None:
             self._forget()
-            begins = [TopicPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
+            begins = [confluent_kafka.TopicPartition(p.topic, p.partition, offset) for p, offset in offsets.items()]
             self._consumer.assign(begins)
             self._consumer.resume(begins)  # librdkafka keeps a partition paused across assignments
             self._positions.update(offsets)
@@ -159,27 +161,31 @@ class Intake(threading.Thread):
         run()
         return future
 
-    def committed(self, places: Iterable[Place], timeout_s: float = 2.0) -> "Future[list[TopicPartition]]":
+    def committed(
+        self, places: Iterable[TopicPartition], timeout_s: float = 2.0
+    ) -> "Future[list[confluent_kafka.TopicPartition]]":
         """The group's stable offsets; fails with _TIMED_OUT while a transaction on one of them is open."""
-        asked = [TopicPartition(*place) for place in places]
+        asked = [confluent_kafka.TopicPartition(*place) for place in places]
         return self.call(lambda: self._consumer.committed(asked, timeout_s))
 
-    def watermarks(self, place: Place, timeout_s: float = 2.0) -> "Future[tuple[int, int]]":
+    def watermarks(self, place: TopicPartition, timeout_s: float = 2.0) -> "Future[tuple[int, int]]":
         """The first and the next offset of a partition."""
-        return self.call(lambda: self._consumer.get_watermark_offsets(TopicPartition(*place), timeout_s))
+        return self.call(
+            lambda: self._consumer.get_watermark_offsets(confluent_kafka.TopicPartition(*place), timeout_s)
+        )
 
-    def unhindered(self) -> "Future[dict[Place, int]]":
+    def unhindered(self) -> "Future[dict[TopicPartition, int]]":
         """Where each partition stands of which records would have come, were there any, ever since this was last
         asked: it is not paused, no error was heard of it, and the intake was not full."""
 
-        def do() -> dict[Place, int]:
+        def do() -> dict[TopicPartition, int]:
             hindered = self._positions.keys() if self._withheld else self._excused | self._paused
             self._excused, self._withheld = set(), False
             return {place: at for place, at in self._positions.items() if place not in hindered}
 
         return self.call(do)
 
-    def fetch_afresh(self, place: Place, at: int) -> "Future[bool]":
+    def fetch_afresh(self, place: TopicPartition, at: int) -> "Future[bool]":
         """Has librdkafka fetch a partition anew from where it stands; False where that is not offset `at` any more.
 
         All that was read before is handed over, and what waits in the client is thrown away by its seek: nothing is
@@ -189,8 +195,8 @@ class Intake(threading.Thread):
         def do() -> bool:
             if self._positions.get(place) != at or place in self._paused:
                 return False
-            self._consumer.resume([TopicPartition(*place)])
-            self._consumer.seek(TopicPartition(*place, at))
+            self._consumer.resume([confluent_kafka.TopicPartition(*place)])
+            self._consumer.seek(confluent_kafka.TopicPartition(*place, at))
             return True
 
         return self.call(do)
@@ -201,7 +207,7 @@ class Intake(threading.Thread):
             arrivals, self._arrivals = self._arrivals, []
         return arrivals
 
-    def release(self, place: Place, count: int) -> None:
+    def release(self, place: TopicPartition, count: int) -> None:
         """Gives back `count` records of `place`: they are applied, and no longer held."""
         with self._changed:
             was_full = self._held >= self._settings.held_records
@@ -216,11 +222,11 @@ class Intake(threading.Thread):
         return self._held
 
     @property
-    def paused(self) -> frozenset[Place]:
+    def paused(self) -> frozenset[TopicPartition]:
         """The partitions of which nothing is fetched, in favour of those that are waited for."""
         return frozenset(self._paused)
 
-    def starve(self, places: frozenset[Place]) -> None:
+    def starve(self, places: frozenset[TopicPartition]) -> None:
         """Says which partitions the application waits for, that others may be paused in their favour."""
         with self._changed:
             self._starving = places
@@ -284,12 +290,12 @@ class Intake(threading.Thread):
         with self._changed:
             others = {p for p, held in self._held_by.items() if held and p not in self._starving} - self._paused
         if others:
-            self._consumer.pause([TopicPartition(*place) for place in others])
+            self._consumer.pause([confluent_kafka.TopicPartition(*place) for place in others])
             self._paused |= others
 
-    def _resume(self, places: set[Place]) -> None:
+    def _resume(self, places: set[TopicPartition]) -> None:
         if places:
-            self._consumer.resume([TopicPartition(*place) for place in places])
+            self._consumer.resume([confluent_kafka.TopicPartition(*place) for place in places])
             self._paused = self._paused - places
 
     def _hand_over(self, messages: list[Message]) -> None:
@@ -300,8 +306,8 @@ class Intake(threading.Thread):
                 records[message.topic(), message.partition()].append(message)
             else:
                 self._take_event(message, ends)
-        arrivals = [Arrival(Place(*name), ms, (ms[-1].offset() or 0) + 1) for name, ms in records.items()]  # type: ignore[arg-type]
-        arrivals += [Arrival(Place(*name), [], end) for name, end in ends.items()]  # type: ignore[arg-type]
+        arrivals = [Arrival(TopicPartition(*name), ms, (ms[-1].offset() or 0) + 1) for name, ms in records.items()]  # type: ignore[arg-type]
+        arrivals += [Arrival(TopicPartition(*name), [], end) for name, end in ends.items()]  # type: ignore[arg-type]
         with self._changed:
             self._arrivals += arrivals
             for arrival in arrivals:
@@ -318,29 +324,29 @@ class Intake(threading.Thread):
         if error.code() == KafkaError._PARTITION_EOF:
             ends[topic, partition] = offset or 0
         else:
-            self._excused.add(Place(topic, partition))  # type: ignore[arg-type]
+            self._excused.add(TopicPartition(topic, partition))  # type: ignore[arg-type]
             self._on_error(error, f"{topic}[{partition}]@{offset}: ")
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         self._epoch += 1
         self._forget()
         consumer.assign([])  # nothing is fetched before the state is recovered
         if self._stopping:
             return
         membership = consumer.consumer_group_metadata()  # asked at commit it may name a newer generation, or none
-        self._listener.assigned(frozenset(Place(p.topic, p.partition) for p in partitions), membership)
+        self._listener.assigned(frozenset(TopicPartition(p.topic, p.partition) for p in partitions), membership)
 
-    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         self._give_up(consumer, partitions, lost=False)
 
-    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_lost(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         self._give_up(consumer, partitions, lost=True)
 
-    def _give_up(self, consumer: Consumer, partitions: list[TopicPartition], lost: bool) -> None:
+    def _give_up(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition], lost: bool) -> None:
         self._epoch += 1
         began = time.monotonic()
         if not self._stopping:
-            self._listener.revoked(frozenset(Place(p.topic, p.partition) for p in partitions), lost)
+            self._listener.revoked(frozenset(TopicPartition(p.topic, p.partition) for p in partitions), lost)
         self._forget()
         consumer.unassign()
         took_s = round(time.monotonic() - began, 3)

@@ -5,7 +5,7 @@ Knows nothing of what is done with it; metrics.py and health.py are the observer
 
 from collections.abc import Collection, Mapping
 
-from infra.kafka.broker import Place
+from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Sealed
 from streams.runtime.commit import Outcome
 
@@ -25,7 +25,7 @@ class Observer:
     def dropped(self) -> None:
         """All partitions went to other workers, or were lost; what was done since the last checkpoint is undone."""
 
-    def stalled(self, place: Place) -> None:
+    def stalled(self, place: TopicPartition) -> None:
         """Nothing came of this partition though there was more; it is fetched afresh."""
 
     def checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:

@@ -11,11 +11,15 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import confluent_kafka
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from infra.kafka.broker import NOT_KNOWN_YET, NOT_YET, Connection, Ends, Place, TopicFacts, describe, error_of
+from infra.kafka.connection import Connection
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.retry import RETRIABLE, RETRIABLE_OR_UNKNOWN, error_of
+from infra.kafka.topics import TopicDescription, TopicPartition, describe
 from streams.runtime import failpoints
 from streams.runtime.snapshot import Origin, SnapshotFolder
 
@@ -81,7 +85,7 @@ class ChangelogReader:
     """
 
     def __init__(
-        self, connection: Connection, group: str, admin: AdminClient, ends: Ends, snapshots: SnapshotFolder | None
+        self, connection: Connection, group: str, admin: AdminClient, ends: EndOffsets, snapshots: SnapshotFolder | None
     ) -> None:
         self._group = group
         self._admin = admin
@@ -105,7 +109,7 @@ class ChangelogReader:
         began_s = time.monotonic()
         try:
             facts = self._describe(topic, go_on)
-            ends = self._ends.high_watermarks([Place(topic, p) for p in sorted(partitions)], go_on)
+            ends = self._ends.high_watermarks([TopicPartition(topic, p) for p in sorted(partitions)], go_on)
         except KafkaException:
             if go_on():
                 raise
@@ -127,7 +131,7 @@ class ChangelogReader:
             self._consumer.close()
             self._consumer = None
 
-    def _describe(self, topic: str, go_on: Callable[[], bool]) -> TopicFacts | None:
+    def _describe(self, topic: str, go_on: Callable[[], bool]) -> TopicDescription | None:
         """What decides whether a snapshot may be used; None where none may, or be made. Asked before the ends: of a
         topic that is made again between, this is the older id, and no snapshot has it."""
         if self._snapshots is None:
@@ -135,7 +139,7 @@ class ChangelogReader:
         try:
             facts = describe(self._admin, topic, go_on)
         except KafkaException as exception:
-            if error_of(exception).code() in NOT_KNOWN_YET:
+            if error_of(exception).code() in RETRIABLE_OR_UNKNOWN:
                 raise
             remedy = "allow this client to describe the topic and its configuration"
             log.warning("snapshots_off", topic=topic, reason=error_of(exception).str(), next_step=remedy)
@@ -145,7 +149,7 @@ class ChangelogReader:
             return None
         return facts
 
-    def _from_snapshot(self, topic: str, partition: int, end: int, facts: TopicFacts | None) -> Recovered:
+    def _from_snapshot(self, topic: str, partition: int, end: int, facts: TopicDescription | None) -> Recovered:
         if facts is None or self._snapshots is None:
             return Recovered({}, 0, end)
         origin, max_age_s = Origin(self._group, topic, facts.id, facts.partitions, partition), _max_age_s(facts)
@@ -170,14 +174,14 @@ class ChangelogReader:
         if self._consumer is None:
             self._consumer = Consumer(self._config)
         consumer, heard_s = self._consumer, time.monotonic()
-        consumer.assign([TopicPartition(reading.topic, p, begins[p]) for p in reading.left])
+        consumer.assign([confluent_kafka.TopicPartition(reading.topic, p, begins[p]) for p in reading.left])
         try:
             while reading.left and time.monotonic() - heard_s < QUIET_S:
                 if not go_on():
                     raise Overtaken(reading.topic)
                 if self._turn(consumer, reading):
                     heard_s = time.monotonic()
-            places = consumer.position([TopicPartition(reading.topic, p) for p in reading.left])
+            places = consumer.position([confluent_kafka.TopicPartition(reading.topic, p) for p in reading.left])
             return {place.partition: place.offset if place.offset >= 0 else begins[place.partition] for place in places}
         finally:
             consumer.unassign()
@@ -205,7 +209,7 @@ class ChangelogReader:
         now_s = time.monotonic()
         if reading.left and now_s - reading.said_s > PROGRESS_S:
             reading.said_s = now_s
-            places = consumer.position([TopicPartition(reading.topic, p) for p in reading.left])
+            places = consumer.position([confluent_kafka.TopicPartition(reading.topic, p) for p in reading.left])
             reading.say({place.partition: place.offset for place in places})
         return bool(messages)
 
@@ -214,12 +218,12 @@ class ChangelogReader:
         if error.code() == KafkaError._PARTITION_EOF:
             if partition is not None and offset is not None and offset >= reading.parts[partition].end:
                 reading.left.discard(partition)
-        elif error.fatal() or error.code() not in NOT_YET:
+        elif error.fatal() or error.code() not in RETRIABLE:
             raise KafkaException(error)
         else:
             log.warning("recovery_waits", topic=reading.topic, error=error.str())
 
 
-def _max_age_s(facts: TopicFacts) -> float:
+def _max_age_s(facts: TopicDescription) -> float:
     """How old a snapshot may be: half of the time for which tombstones are kept, for clocks and a long recovery."""
-    return int(facts.settings.get("delete.retention.ms", 0)) / 2_000
+    return int(facts.config.get("delete.retention.ms", 0)) / 2_000

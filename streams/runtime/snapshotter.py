@@ -14,7 +14,8 @@ from typing import Any
 
 import structlog
 
-from infra.kafka.broker import Ends, Place
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpointer import Checkpointer
 from streams.runtime.recovery import Recovered
 from streams.runtime.snapshot import Origin, Snapshot, SnapshotFolder
@@ -46,8 +47,8 @@ class _Kept:
     """The partition's own count at the offset of its last snapshot."""
 
     @property
-    def place(self) -> Place:
-        return Place(self.origin.topic, self.origin.partition)
+    def place(self) -> TopicPartition:
+        return TopicPartition(self.origin.topic, self.origin.partition)
 
     @property
     def behind(self) -> int:
@@ -67,21 +68,21 @@ class Round:
     """Partitions to be saved, and offsets for them, to be proven by a checkpoint that begins after they were asked."""
 
     due: Sequence[_Kept]
-    written: Mapping[Place, int]
+    written: Mapping[TopicPartition, int]
     """How many records of each were committed before that."""
-    offsets: Mapping[Place, int]
+    offsets: Mapping[TopicPartition, int]
     asked_s: float
 
 
 class Snapshotter:
     """Keeps the snapshots of the partitions that are held. Belongs to the event loop."""
 
-    def __init__(self, folder: SnapshotFolder, checkpointer: Checkpointer, ends: Ends, interval_s: float) -> None:
+    def __init__(self, folder: SnapshotFolder, checkpointer: Checkpointer, ends: EndOffsets, interval_s: float) -> None:
         self._folder = folder
         self._checkpointer = checkpointer
         self._ends = ends
         self._interval_s = interval_s
-        self._kept: dict[Place, _Kept] = {}
+        self._kept: dict[TopicPartition, _Kept] = {}
         self._pool = ThreadPoolExecutor(1, "snapshot")
         self._end_s = float("inf")
 

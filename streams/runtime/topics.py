@@ -13,7 +13,8 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from mode import Service
 
-from infra.kafka.broker import REQUEST_S, answers, error_of
+from infra.kafka.futures import REQUEST_TIMEOUT_S, completed
+from infra.kafka.retry import error_of
 
 log = structlog.get_logger()
 
@@ -39,8 +40,8 @@ def look(admin: AdminClient, names: Iterable[str]) -> dict[str, Known]:
     if not wanted:
         return {}
     found = {}
-    asked = admin.describe_topics(TopicCollection(wanted), request_timeout=REQUEST_S)
-    for name, answer in answers(asked, 2 * REQUEST_S).items():
+    asked = admin.describe_topics(TopicCollection(wanted), request_timeout=REQUEST_TIMEOUT_S)
+    for name, answer in completed(asked, 2 * REQUEST_TIMEOUT_S).items():
         try:
             topic = answer.result()
         except KafkaException as exception:

@@ -18,7 +18,7 @@ from faust.types.tuples import ConsumerMessage
 from mode.services import ServiceTask
 from mode.worker import Worker
 
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from streams.faust.runtime import Runtime, RuntimeSettings
 
 METHODS: dict[type, dict[str, list[str]]] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from schemas.topics import PROFILES
 from streams.decisions.deciding import Deciding
 from streams.decisions.journal import CheckpointJournal

@@ -17,7 +17,7 @@ import faust
 import orjson
 from confluent_kafka import Message, TopicPartition
 
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from infra.service.logs import configure_logging
 from streams.decisions.journal import CheckpointJournal
 from streams.faust.runtime import Runtime, RuntimeSettings

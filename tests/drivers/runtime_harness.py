@@ -19,8 +19,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from drivers.runtime_app import POINTS, Counting, Names
 from drivers.worker_crew import Workers
 
-from infra.kafka.broker import patiently
 from infra.kafka.client import arrived
+from infra.kafka.retry import retry
 
 APP = Path(__file__).with_name("runtime_app.py")
 ROOT = APP.parent.parent
@@ -118,7 +118,7 @@ class Reader:
     def size(self, topic: str) -> int:
         """Offsets used, control records and aborted ones too."""
         places = [TopicPartition(topic, p) for p in range(self._partitions)]
-        return sum(patiently(lambda place=place: self._group.get_watermark_offsets(place, 5)[1]) for place in places)
+        return sum(retry(lambda place=place: self._group.get_watermark_offsets(place, 5)[1]) for place in places)
 
     def all(self, topic: str, level: str = "read_committed") -> list[Message]:
         """Everything in the topic, in order by partition."""

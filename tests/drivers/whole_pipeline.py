@@ -17,8 +17,8 @@ from drivers.running_senders import DOMAIN, Harbour, free_port, wait_until
 
 from cli.demo.books import Books, command_of, read_books
 from cli.rules.apply import Folder, apply_folder
-from infra.kafka.broker import patiently
 from infra.kafka.client import Progress, Publisher, ensure_topics
+from infra.kafka.retry import retry
 from infra.postgres.migrate import migrate
 from schemas.codec import encode
 from schemas.events import Event
@@ -71,7 +71,7 @@ def committed(kafka: str, group: str, topics: Iterable[str]) -> bool:
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": group})
     places = [TopicPartition(topic, p) for topic in topics for p in range(PARTITIONS)]
     try:
-        return any(place.offset >= 0 for place in patiently(lambda: consumer.committed(places, 10)))
+        return any(place.offset >= 0 for place in retry(lambda: consumer.committed(places, 10)))
     finally:
         consumer.close()
 

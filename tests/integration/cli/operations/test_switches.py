@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from cli.operations.control import switch, switches
 from cli.operations.sole_writer import Entry, Overtaken, SoleWriter
 from cli.rules.apply import Folder, apply_folder, current_manifest
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from schemas.topics import CONTROL, EVENTS, RULES
 from streams.decisions.rulefeed import Published, RuleFeed
 from streams.runtime.checkpoint import Mark

@@ -14,7 +14,7 @@ from drivers.whole_pipeline import new_topics
 
 from cli.rules.apply import Superseded, current_manifest, plan_folder, publish, read_folder
 from cli.rules.rule_log import read_rules
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from streams.decisions.rulefeed import Published, RuleFeed
 
 pytestmark = pytest.mark.servers

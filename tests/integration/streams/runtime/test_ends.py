@@ -11,15 +11,18 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from drivers.own_broker import OwnBroker, own_broker
 from drivers.real_servers import RealServers
 
-from infra.kafka import broker as asking
-from infra.kafka.broker import Connection, Ends, Place, describe
+from infra.kafka import offsets
+from infra.kafka import topics as broker_topics
+from infra.kafka.connection import Connection
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.topics import TopicPartition, describe
 from streams.runtime import topics
 from streams.runtime.topics import look
 
 pytestmark = pytest.mark.servers
 
-PLACES = [Place("rows", 0), Place("rows", 1)]
-REQUEST_S = 0.05
+PLACES = [TopicPartition("rows", 0), TopicPartition("rows", 1)]
+REQUEST_TIMEOUT_S = 0.05
 
 
 class Patient(AdminClient):
@@ -52,15 +55,15 @@ def broker(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[AdminClient]:
     """A client of somebody who takes connections and never says a word."""
-    for module in (asking, topics):
-        monkeypatch.setattr(module, "REQUEST_S", REQUEST_S)
+    for module in (offsets, broker_topics, topics):
+        monkeypatch.setattr(module, "REQUEST_TIMEOUT_S", REQUEST_TIMEOUT_S)
     with socket.create_server(("127.0.0.1", 0)) as port:
         admin = Patient(Connection(f"127.0.0.1:{port.getsockname()[1]}").client())
         yield admin
         wait(admin.asked)  # dropped before that, it is freed twice
 
 
-def all_of(ends: Ends) -> bool:
+def all_of(ends: EndOffsets) -> bool:
     return ends.last_stable(PLACES) == dict.fromkeys(PLACES, 0)
 
 
@@ -68,8 +71,8 @@ def test_a_frozen_broker_says_nothing_of_ends_and_is_asked_on_until_it_does(
     broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its silence came as an answer once, offset -1001: before everything, so that all seemed to be read."""
-    monkeypatch.setattr(asking, "REQUEST_S", 1.0)
-    ends = Ends(AdminClient(Connection(broker.address).client()))
+    monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_S", 1.0)
+    ends = EndOffsets(AdminClient(Connection(broker.address).client()))
     while not all_of(ends):  # the client has not heard of the topic yet
         pass
     broker.freeze()
@@ -89,14 +92,14 @@ def test_a_frozen_broker_says_nothing_of_ends_and_is_asked_on_until_it_does(
 
 
 def test_ends_that_nobody_gives_in_time_are_left_out_and_not_an_error(silent: AdminClient) -> None:
-    assert Ends(silent).last_stable(PLACES) == {}
+    assert EndOffsets(silent).last_stable(PLACES) == {}
 
 
 def test_a_recovery_that_gets_no_answer_in_time_hears_of_it_as_of_any_trouble_with_a_broker(
     silent: AdminClient,
 ) -> None:
     with pytest.raises(KafkaException):
-        Ends(silent).high_watermarks(PLACES, lambda: False)
+        EndOffsets(silent).high_watermarks(PLACES, lambda: False)
     with pytest.raises(KafkaException, match="_TIMED_OUT"):
         describe(silent, "rows", lambda: False)
 

@@ -10,16 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from drivers.own_broker import own_broker
 from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 from structlog.testing import capture_logs
 
-from infra.kafka import broker as asking
-from infra.kafka.broker import Connection, Ends, Place
+from infra.kafka import offsets
+from infra.kafka.connection import Connection
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.topics import TopicPartition
 from streams.runtime.fetchwatch import AFRESH, GIVEN_UP, FetchWatch
 from streams.runtime.intake import Intake, IntakeSettings
 
@@ -32,28 +35,28 @@ class Reading:
     """An intake of a topic with one partition and an empty second one, and the watch of it."""
 
     def __init__(self, kafka: str, name: str, **settings: Any) -> None:
-        self.kafka, self.place, self.other = kafka, Place(f"{name}rows", 0), Place(f"{name}none", 0)
-        self.places: frozenset[Place] = frozenset()
+        self.kafka, self.place, self.other = kafka, TopicPartition(f"{name}rows", 0), TopicPartition(f"{name}none", 0)
+        self.places: frozenset[TopicPartition] = frozenset()
         self.offsets: list[int] = []
-        self.stalled: list[Place] = []
+        self.stalled: list[TopicPartition] = []
         self.ended: list[str] = []
         self.pauses_at: int | None = None
         self.intake = Intake(Connection(kafka), IntakeSettings(name, batch=10, **settings), self)
-        self.ends = Ends(AdminClient(Connection(kafka).client()))
+        self.ends = EndOffsets(AdminClient(Connection(kafka).client()))
         self.watch = FetchWatch(lambda: self.intake, self.ends, self.stalled.append, self.ended.append)
 
     # The intake's listener.
 
-    def assigned(self, places: frozenset[Place], membership: object) -> None:  # noqa: ARG002
+    def assigned(self, places: frozenset[TopicPartition], membership: object) -> None:  # noqa: ARG002
         self.places = places
 
-    def revoked(self, places: frozenset[Place], lost: bool) -> None:
+    def revoked(self, places: frozenset[TopicPartition], lost: bool) -> None:
         pass
 
     def arrived(self) -> None:
         """In the consume thread: may pause the partition behind the intake's back while more of it is at hand."""
         if self.pauses_at is not None and self.intake.held >= self.pauses_at:
-            self.intake._consumer.pause([TopicPartition(*self.place)])
+            self.intake._consumer.pause([confluent_kafka.TopicPartition(*self.place)])
             self.pauses_at = None
 
     def failed(self, reason: str) -> None:
@@ -204,7 +207,7 @@ def test_an_intake_that_is_full_and_one_that_was_paused_for_another_are_left_alo
 def test_a_broker_that_does_not_answer_begins_the_count_anew(
     servers: RealServers, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "REQUEST_S", 1.0)
+    monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_S", 1.0)
     with own_broker(servers, tmp_path) as broker, reading(broker.address, topic_prefix) as rows:
         rows.write_and_pause()
         rows.look(AFRESH - 1)

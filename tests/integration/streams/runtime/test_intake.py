@@ -11,7 +11,8 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from drivers.real_servers import RealServers
 
-from infra.kafka.broker import Connection, Place
+from infra.kafka.connection import Connection
+from infra.kafka.topics import TopicPartition
 from streams.runtime.intake import Intake, IntakeSettings
 
 pytestmark = pytest.mark.servers
@@ -23,12 +24,12 @@ class Waiting:
     """A listener that notes what it hears."""
 
     def __init__(self) -> None:
-        self.places: frozenset[Place] = frozenset()
+        self.places: frozenset[TopicPartition] = frozenset()
 
-    def assigned(self, places: frozenset[Place], membership: object) -> None:  # noqa: ARG002
+    def assigned(self, places: frozenset[TopicPartition], membership: object) -> None:  # noqa: ARG002
         self.places = places
 
-    def revoked(self, places: frozenset[Place], lost: bool) -> None:
+    def revoked(self, places: frozenset[TopicPartition], lost: bool) -> None:
         pass
 
     def arrived(self) -> None:
@@ -122,7 +123,7 @@ class Held(Waiting):
         self.revoking, self.go_on = threading.Event(), threading.Event()
         self.ends: list[str] = []
 
-    def revoked(self, places: frozenset[Place], lost: bool) -> None:  # noqa: ARG002
+    def revoked(self, places: frozenset[TopicPartition], lost: bool) -> None:  # noqa: ARG002
         self.revoking.set()
         self.go_on.wait(30)
 

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import confluent_kafka
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -21,7 +22,9 @@ from confluent_kafka.admin import (
 from drivers.real_servers import RealServers
 from structlog.testing import capture_logs
 
-from infra.kafka.broker import Connection, Ends, Place, describe
+from infra.kafka.connection import Connection
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.topics import TopicPartition, describe
 from streams.runtime import recovery
 from streams.runtime.recovery import ChangelogReader, Entries, Overtaken
 from streams.runtime.snapshot import Origin, Snapshot, SnapshotFolder, read
@@ -40,7 +43,7 @@ class Changelog:
     def __init__(self, kafka: str, topic: str, folder: Path, **settings: str) -> None:
         self.kafka, self.topic = kafka, topic
         self.admin = AdminClient({"bootstrap.servers": kafka})
-        self.ends = Ends(self.admin)
+        self.ends = EndOffsets(self.admin)
         self.folder = SnapshotFolder(folder, "0")
         self.settings = {"cleanup.policy": "compact", **settings}
         self.make()
@@ -80,16 +83,16 @@ class Changelog:
         self.begin(self.owner, changes)
         self.owner.abort_transaction(30)
 
-    def stable_ends(self) -> dict[Place, int]:
-        return self.ends.last_stable([Place(self.topic, p) for p in range(PARTITIONS)])
+    def stable_ends(self) -> dict[TopicPartition, int]:
+        return self.ends.last_stable([TopicPartition(self.topic, p) for p in range(PARTITIONS)])
 
     def origin(self, partition: int) -> Origin:
         return Origin(APP, self.topic, self.topic_id, PARTITIONS, partition)
 
-    def save(self, offsets: dict[Place, int]) -> None:
+    def save(self, offsets: dict[TopicPartition, int]) -> None:
         """Snapshots as they are at rest, with offsets that were asked before."""
         for partition, entries in self.states.items():
-            snapshot = Snapshot(dict(entries), offsets[Place(self.topic, partition)], time.time())
+            snapshot = Snapshot(dict(entries), offsets[TopicPartition(self.topic, partition)], time.time())
             assert self.folder.save(self.origin(partition), snapshot, lambda: True)
 
     def recover(self, folder: SnapshotFolder | None) -> tuple[States, dict[str, object]]:
@@ -113,7 +116,7 @@ class Changelog:
                 "isolation.level": "read_uncommitted",
             }
         )
-        consumer.assign([TopicPartition(self.topic, partition, 0)])
+        consumer.assign([confluent_kafka.TopicPartition(self.topic, partition, 0)])
         found: set[int] = set()
         while True:
             for message in consumer.consume(10_000, 1.0):
@@ -265,7 +268,7 @@ def test_compaction_changes_nothing(servers: RealServers, topic_prefix: str, tmp
     changelog.commit([(p, b"gone", b"here") for p in range(PARTITIONS)])
     changelog.commit(some(chance, 200))
     changelog.save(changelog.stable_ends())
-    tombstone = changelog.stable_ends()[Place(changelog.topic, 0)]
+    tombstone = changelog.stable_ends()[TopicPartition(changelog.topic, 0)]
     changelog.commit([(p, b"gone", None) for p in range(PARTITIONS)])
 
     def is_cleaned() -> bool:
@@ -303,7 +306,7 @@ class Stalling(ChangelogReader):
         if not self.clients:
             while not (came := super()._turn(consumer, reading)):
                 pass
-            consumer.pause([TopicPartition(reading.topic, p) for p in reading.parts])
+            consumer.pause([confluent_kafka.TopicPartition(reading.topic, p) for p in reading.parts])
         self.clients += (consumer,)
         return came
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.kafka.broker import Connection
+from infra.kafka.connection import Connection
 from schemas.zones import RELEASE
 from streams.app import Deciding
 from streams.decisions.rulefeed import Published

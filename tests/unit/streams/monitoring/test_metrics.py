@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import confluent_kafka
 import pytest
-from confluent_kafka import TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from infra.kafka.broker import Connection, Place
+from infra.kafka.connection import Connection
+from infra.kafka.topics import TopicPartition
 from schemas.vocabulary import DecisionOutcome, Reason
 from streams.decisions.counts import DECIDED, PUT_ASIDE
 from streams.faust.runtime import Runtime, RuntimeSettings
@@ -73,7 +74,7 @@ def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buf
     buffer.applied(apply_three, [Applied("events", 13, 13)], fired=False, versions={})
     later = buffer.seal([])
     assert later is not None
-    assert (later.applied, later.counts) == ({Place("events", 3): 1}, {}), "nothing is counted again"
+    assert (later.applied, later.counts) == ({TopicPartition("events", 3): 1}, {}), "nothing is counted again"
 
 
 def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer: Buffer) -> None:
@@ -83,7 +84,9 @@ def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer:
     assert buffer.counts == {}
     assert buffer.applied_so_far() == {3: (0, Mark().clock_ms)}
     watched.metrics.checkpointed(
-        Sealed([], [TopicPartition("events", 3, 12)], "member", {Place("events", 3): 2}), Outcome.LOST, 0.1
+        Sealed([], [confluent_kafka.TopicPartition("events", 3, 12)], "member", {TopicPartition("events", 3): 2}),
+        Outcome.LOST,
+        0.1,
     )
     assert watched.value("records_applied_total", topic="events") is None
     assert watched.value("checkpoints_lost_total") == 1
@@ -91,7 +94,7 @@ def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer:
 
 def test_partitions_that_are_fetched_afresh_are_counted_from_zero(watched: Watched) -> None:
     assert watched.value("fetch_stalls_total") == 0
-    watched.metrics.stalled(Place("events", 3))
+    watched.metrics.stalled(TopicPartition("events", 3))
     assert watched.value("fetch_stalls_total") == 1
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import orjson
 import pytest
 
-from infra.kafka.broker import Place
+from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Applied, Buffer, Mark, NothingOwned, Output, RunMissed, Sealed, Segment
 from streams.runtime.clock import Piece, Run
 
@@ -27,7 +27,9 @@ def buffer() -> Buffer:
     """Two partitions of two inputs, and one partition of another topic."""
     buffer = Buffer(journal)
     inputs = {"profiles": 5, "events": 10}
-    buffer.begin("membership", {0: (inputs, Mark(1_000, 7, VERSIONS)), 1: (inputs, Mark())}, {Place("other", 4): 50})
+    buffer.begin(
+        "membership", {0: (inputs, Mark(1_000, 7, VERSIONS)), 1: (inputs, Mark())}, {TopicPartition("other", 4): 50}
+    )
     return buffer
 
 
@@ -129,8 +131,8 @@ def test_a_run_that_was_dropped_on_the_way_is_noticed(buffer: Buffer) -> None:
 
 
 def test_acks_of_ordinary_agents_commit_the_offset_after_them(buffer: Buffer) -> None:
-    buffer.acked(Place("other", 4), 51)
-    buffer.acked(Place("other", 4), 50)
+    buffer.acked(TopicPartition("other", 4), 51)
+    buffer.acked(TopicPartition("other", 4), 50)
     assert offsets(buffer.seal([])) == {("other", 4): 52}
 
 
@@ -144,7 +146,7 @@ def test_after_a_loss_nothing_is_left_and_nothing_is_taken(buffer: Buffer) -> No
     buffer.drop()
     assert not buffer.owned
     assert buffer.seal([Output("changelog", b"k", b"v", 0)]) is None
-    buffer.acked(Place("other", 4), 60)
+    buffer.acked(TopicPartition("other", 4), 60)
     with pytest.raises(NothingOwned):
         buffer.emit(Output("commands", b"u", b"c"))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException
 
-from infra.kafka.broker import Place
+from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Buffer, Mark, Output, Sealed
 from streams.runtime.checkpointer import Checkpointer
 from streams.runtime.commit import Outcome
@@ -27,8 +27,8 @@ class Answers:
     def __init__(self) -> None:
         self.outcome = Outcome.OK
         self.sealed: list[Sealed] = []
-        self.asked: list[list[Place]] = []
-        self.ends = {Place(TOPIC, partition): 100 + partition for partition in HELD}
+        self.asked: list[list[TopicPartition]] = []
+        self.ends = {TopicPartition(TOPIC, partition): 100 + partition for partition in HELD}
 
     def stage(self, sealed: Sealed) -> KafkaException | None:
         self.sealed.append(sealed)
@@ -40,7 +40,7 @@ class Answers:
     def is_stuck(self) -> bool:
         return False
 
-    def last_stable(self, places: Iterable[Place]) -> dict[Place, int]:
+    def last_stable(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         self.asked.append(list(places))
         return {place: end for place, end in self.ends.items() if place in self.asked[-1]}
 
