@@ -81,7 +81,7 @@ def run_senders_worker(environment: Environment) -> None:
 
     os.environ.update(environment.variables())
     settings = SenderSettings()
-    require_kafka(settings.kafka)  # before what takes a second to import
+    require_kafka(settings.kafka, secured=bool(settings.kafka_security))  # before what takes a second to import
 
     from senders.app import main
 

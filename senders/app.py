@@ -18,8 +18,8 @@ from typing import Any
 
 import structlog
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
+from infra.kafka.connection import AccessDenied, Connection, connect_admin
 from infra.postgres.database import AsyncDatabase, Database
 from infra.service.ending import CRASHED, OVERDUE, Deadline, block_signals, leave, stop_when_signalled
 from infra.service.outages import Outage
@@ -69,7 +69,7 @@ def configure_logging() -> None:
 def main(settings: SenderSettings) -> None:
     """Run delivery until SIGTERM or SIGINT; then the process ends, whatever its threads wait for.
 
-    Returns never. Raises StartError, RealMailRefused or KeyProblem where it cannot start.
+    Never returns. Raises StartError, AccessDenied, RealMailRefused or KeyProblem where it cannot start.
     """
     block_signals()
     configure_logging()
@@ -86,7 +86,7 @@ async def _until_signalled(settings: SenderSettings, deadline: Deadline) -> None
     stop_when_signalled(stop, deadline)
     try:
         await run(settings, stop, deadline.arm)
-    except (StartError, RealMailRefused, dkim.KeyProblem):
+    except (StartError, AccessDenied, RealMailRefused, dkim.KeyProblem):
         raise
     except Exception as error:  # noqa: BLE001  # it is said, and ends the process
         structlog.get_logger("senders.app").critical("crashed", exc_info=error)
@@ -124,20 +124,25 @@ async def _start(settings: SenderSettings, ending: Callable[[], None]) -> "_Proc
     relay = Relay.of(settings)
     with suppress(Unreachable):  # a name that does not resolve yet is waited for, like a server that is away
         await relay.addresses()
-    partitions = await run_in_thread("ask-topics", lambda: user_partitions(settings.kafka))
+    partitions = await run_in_thread("ask-topics", lambda: user_partitions(settings.connection))
     return _Process(settings, partitions, signer, relay, ending)
 
 
-def user_partitions(kafka: str, timeout_s: float = KAFKA_TIMEOUT_S) -> int:
-    """How many partitions the user-keyed topics have; raises StartError where topics are missing or disagree."""
+def user_partitions(connection: Connection, timeout_s: float = KAFKA_TIMEOUT_S) -> int:
+    """How many partitions the user-keyed topics have.
+
+    Raises StartError where topics are missing or disagree, AccessDenied where the broker does not admit the client.
+    """
     try:
-        found = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=timeout_s).topics
+        found = connect_admin(connection, timeout_s).list_topics(timeout=timeout_s).topics
     except KafkaException as failure:
         error = failure.args[0]
-        raise StartError(f"Kafka at {kafka} does not answer ({error.name()}); is it up (`make status`)?") from None
+        raise StartError(
+            f"Kafka at {connection.servers} does not answer ({error.name()}); is it up (`make status`)?"
+        ) from None
     missing = [topic.name for topic in NEEDED if topic.name not in found]
     if missing:
-        raise StartError(f"Kafka at {kafka} has no topic {', '.join(missing)}; `make up` creates them")
+        raise StartError(f"Kafka at {connection.servers} has no topic {', '.join(missing)}; `make up` creates them")
     counts = {topic.name: len(found[topic.name].partitions) for topic in NEEDED if topic.layout == "user_keyed"}
     if len(set(counts.values())) != 1:
         told = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -186,7 +191,7 @@ class _Process:
             ),
         )
         self._announcer = Announcer(
-            settings.kafka, announce, lambda: self._worker.held, self._worker.wake, self._watchdog
+            settings.connection, announce, lambda: self._worker.held, self._worker.wake, self._watchdog
         )
         self._worker.announcer = self._announcer
         intake = Intake(
@@ -202,9 +207,9 @@ class _Process:
             "intake": intake.run,
             "recipients-feed": RecipientsFeed(settings, self._database(), self._halt, partitions, hasher).run,
             "recorder": Recorder(
-                settings.kafka, self._database(), self._halt, settings.session_timeout_ms, settings.sender_instance
+                settings.connection, self._database(), self._halt, settings.session_timeout_ms, settings.sender_instance
             ).run,
-            "template-reader": TemplateReader(settings.kafka, shelf, self._halt, beat=self._watchdog.beat).run,
+            "template-reader": TemplateReader(settings.connection, shelf, self._halt, beat=self._watchdog.beat).run,
         }
 
     def _database(self) -> Database:

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, StringConstraints, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from infra.kafka.connection import Connection
+from infra.kafka.security import KafkaSecuritySettings
 from schemas.types import Line, Name
 from schemas.vocabulary import TRANSACTIONAL
 from senders.content.message import Sender
@@ -16,7 +18,7 @@ RETRY_SCHEDULE_S = (60.0, 300.0, 1800.0, 7200.0, 21600.0)
 """After the fifth attempt every further one waits six hours, until the command expires (RFC 5321, 4.5.4.1)."""
 
 
-class SenderSettings(BaseSettings):
+class SenderSettings(KafkaSecuritySettings):
     """Where delivery finds its servers, under whose name it sends, and how patient it is."""
 
     model_config = SettingsConfigDict(env_prefix="EBBTIDE_", extra="ignore")
@@ -51,7 +53,7 @@ class SenderSettings(BaseSettings):
 
     retry_schedule_s: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = RETRY_SCHEDULE_S
     retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    in_doubt: dict[Name, InDoubtPolicy] = {TRANSACTIONAL: "resend"}
+    in_doubt: dict[Name, InDoubtPolicy] = Field(default={TRANSACTIONAL: "resend"})
     """What to do with a mail whose acceptance is unknown, by purpose; `hold` where the purpose is not named."""
     consent_stale_s: PositiveFloat = 5.0
     template_wait_s: PositiveFloat = 30.0
@@ -76,6 +78,11 @@ class SenderSettings(BaseSettings):
     def _names_a_mailbox(cls, text: str) -> str:
         Sender.parse(text)
         return text
+
+    @property
+    def connection(self) -> Connection:
+        """How every client of delivery reaches Kafka."""
+        return Connection(self.kafka, self.kafka_security)
 
     @property
     def sender(self) -> Sender:

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Any, ClassVar, Generic, TypeVar
 
+import psycopg
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from psycopg import Connection
 
+from infra.kafka.connection import Connection
 from infra.kafka.dead_letters import DeadLetters
 from infra.postgres.database import Database, Halted
 from infra.service.faults import Fault, describe, fault_of, fault_of_kafka
@@ -30,11 +31,10 @@ class BatchReader(Generic[T]):
 
     group: ClassVar[str]
     topics: ClassVar[tuple[str, ...]]
-    extra_config: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
-        kafka: str,
+        connection: Connection,
         database: Database,
         halt: Event,
         session_timeout_ms: int = 10_000,
@@ -43,26 +43,27 @@ class BatchReader(Generic[T]):
         self.database = database
         self.halt = halt
         self.log = structlog.get_logger(f"senders.{type(self).__name__.lower()}")
-        self.dead_letters = DeadLetters(kafka, self.group, halt, database.beat)
-        config: dict[str, Any] = {
-            "bootstrap.servers": kafka,
-            "group.id": self.group,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
-            "session.timeout.ms": session_timeout_ms,
-            "heartbeat.interval.ms": session_timeout_ms // 5,  # a member also hears of a rebalance no sooner
-            "fetch.wait.max.ms": 100,
-        }
-        if instance is not None:
-            config["group.instance.id"] = f"{self.group}-{instance}"
-        self.consumer = Consumer(config | self.extra_config)
+        self.dead_letters = DeadLetters(connection, self.group, halt, database.beat)
+        static = {} if instance is None else {"group_instance_id": f"{self.group}-{instance}"}
+        self.consumer = Consumer(
+            connection.client(
+                group_id=self.group,
+                enable_auto_commit=False,
+                enable_partition_eof=True,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                session_timeout_ms=session_timeout_ms,
+                heartbeat_interval_ms=session_timeout_ms // 5,  # a member also hears of a rebalance no sooner
+                fetch_wait_max_ms=100,
+                **static,
+            )
+        )
 
     def decode(self, record: Message) -> T | None:
         """What the record says; None where it does not matter here. Raises DecodeError."""
         raise NotImplementedError
 
-    def write(self, connection: Connection[Any], items: Sequence[T]) -> None:
+    def write(self, connection: psycopg.Connection[Any], items: Sequence[T]) -> None:
         """Write a batch. May be called again with the same items."""
         raise NotImplementedError
 
@@ -83,7 +84,7 @@ class BatchReader(Generic[T]):
         """Told of partitions that go to another reader, before they do."""
 
     def at_end(self, topic: str, partition: int, offset: int) -> None:
-        """Told that a partition has been read to its end, where `enable.partition.eof` is on."""
+        """Called when a partition has been read to its end."""
 
     def after_batch(self) -> None:
         """Called after each batch, also an empty one."""
@@ -174,7 +175,7 @@ class BatchReader(Generic[T]):
     def _prove(self, error: Exception) -> None:
         """Raise `error` unless samples can be written: then it is not the record's but the process's."""
 
-        def write(connection: Connection[Any]) -> None:
+        def write(connection: psycopg.Connection[Any]) -> None:
             with connection.transaction(force_rollback=True):
                 self.write(connection, self.samples())
 

@@ -7,6 +7,7 @@ from threading import Event
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from infra.kafka.connection import Connection
 from infra.postgres.database import Halted
 from infra.service.faults import Fault, fault_of_kafka, kafka_error
 from infra.service.outages import backoff_s
@@ -24,20 +25,16 @@ LONGEST_DETAIL = 1900
 class DeadLetters:
     """Where one reader puts records aside. Used by one thread."""
 
-    def __init__(self, kafka: str, reader: str, halt: Event, beat: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, connection: Connection, reader: str, halt: Event, beat: Callable[[], None] = lambda: None
+    ) -> None:
         self._beat = beat
         self._reader = reader
         self._halt = halt
         self._log = structlog.get_logger("infra.kafka.dead_letters")
         self._refused: list[tuple[DeadLetter, KafkaError]] = []
         self._producer = Producer(
-            {
-                "bootstrap.servers": kafka,
-                "partitioner": codec.PARTITIONER,
-                "enable.idempotence": True,
-                "message.timeout.ms": 0,
-                "linger.ms": 5,
-            }
+            connection.client(partitioner=codec.PARTITIONER, enable_idempotence=True, message_timeout_ms=0, linger_ms=5)
         )
 
     def put(self, record: Message, cause: DeadLetterCause, detail: str) -> None:

@@ -8,6 +8,7 @@ from threading import Event, Lock
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from infra.kafka.connection import Connection
 from schemas import codec
 from schemas.rules import Text, text_hash, text_key
 from schemas.topics import RULES
@@ -75,7 +76,7 @@ class TemplateReader:
 
     def __init__(
         self,
-        kafka: str,
+        connection: Connection,
         shelf: Shelf,
         halt: Event,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -87,15 +88,14 @@ class TemplateReader:
         self._halt = halt
         self._log = structlog.get_logger("senders.content.templates")
         self._consumer = Consumer(
-            {
-                "bootstrap.servers": kafka,
-                "group.id": "ebbtide-templates",  # needed by the library; nothing is committed
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "fetch.wait.max.ms": 100,
-            }
+            connection.client(
+                group_id="ebbtide-templates",  # needed by the library; nothing is committed
+                enable_auto_commit=False,
+                enable_partition_eof=True,
+                auto_offset_reset="earliest",
+                isolation_level="read_committed",
+                fetch_wait_max_ms=100,
+            )
         )
 
     def run(self) -> None:

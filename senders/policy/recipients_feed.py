@@ -65,15 +65,14 @@ class RecipientsFeed(BatchReader[Item]):
 
     group = "ebbtide-recipients"
     topics = FEEDS
-    extra_config = {"enable.partition.eof": True}  # noqa: RUF012  # overrides a ClassVar of the base
 
     def __init__(
         self, settings: SenderSettings, database: Database, halt: Event, partitions: int, hasher: AddressHasher
     ) -> None:
-        super().__init__(settings.kafka, database, halt, settings.session_timeout_ms, settings.sender_instance)
+        super().__init__(settings.connection, database, halt, settings.session_timeout_ms, settings.sender_instance)
         self._partitions = partitions
         self._hasher = hasher
-        self._admin = AdminClient({"bootstrap.servers": settings.kafka})
+        self._admin = AdminClient(settings.connection.client())
         self._places: dict[tuple[str, int], _Place] = {}
         self._ask_at = 0.0
 

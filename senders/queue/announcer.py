@@ -11,6 +11,7 @@ from itertools import groupby
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from infra.kafka.connection import Connection
 from infra.postgres.database import AsyncDatabase
 from infra.service.faults import Fault, describe, fault_of_kafka, kafka_error
 from infra.service.tasks import run_in_thread
@@ -32,7 +33,7 @@ class Announcer:
 
     def __init__(
         self,
-        kafka: str,
+        connection: Connection,
         database: AsyncDatabase,
         partitions: Callable[[], Collection[int]],
         announced: Callable[[], None],
@@ -47,13 +48,7 @@ class Announcer:
         """Commands whose outcome cannot be announced; looked at again by the next process."""
         self._log = structlog.get_logger("senders.queue.announcer")
         self._producer = Producer(
-            {
-                "bootstrap.servers": kafka,
-                "partitioner": codec.PARTITIONER,
-                "enable.idempotence": True,
-                "message.timeout.ms": 0,
-                "linger.ms": 2,
-            }
+            connection.client(partitioner=codec.PARTITIONER, enable_idempotence=True, message_timeout_ms=0, linger_ms=2)
         )
 
     def wake(self) -> None:

@@ -53,7 +53,7 @@ class Intake(BatchReader[Admission]):
         give_up: Callable[[list[int]], None],
         admitted: Callable[[], None],
     ) -> None:
-        super().__init__(settings.kafka, database, halt, settings.session_timeout_ms, settings.sender_instance)
+        super().__init__(settings.connection, database, halt, settings.session_timeout_ms, settings.sender_instance)
         self._partitions = partitions
         self._take_over = take_over
         self._give_up = give_up

@@ -23,6 +23,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pydantic import BaseModel
 
 from infra.kafka.client import Progress, TopicDisagreement, arrived, ensure_topics
+from infra.kafka.connection import Connection
 from infra.local.sink import Sink
 from schemas.codec import PARTITIONER, encode
 from schemas.commands import SendCommand, command_id
@@ -70,7 +71,7 @@ def have_topics(kafka: str) -> int:
     """Make the topics unless they are there; how many partitions the user-keyed ones have."""
     with suppress(TopicDisagreement):
         ensure_topics(kafka, DEMO_PARTITIONS)
-    return user_partitions(kafka)
+    return user_partitions(Connection(kafka))
 
 
 class Harbour:
@@ -172,13 +173,15 @@ class Harbour:
         """Whether the delivery of `start` has not ended."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start_process(self, program: Sequence[str] = PROGRAM) -> None:
-        """Run delivery in a process of its own."""
+    def start_process(self, program: Sequence[str] = PROGRAM, **others: str) -> None:
+        """Run delivery in a process of its own; `others` are variables that replace those of the settings."""
         settings = SenderSettings(**self.settings).model_dump(mode="json", exclude_none=True)
         settings["suppression_key"] = self.settings["suppression_key"]
         variables = {f"EBBTIDE_{name.upper()}": _as_variable(value) for name, value in settings.items()}
         with (self.directory / "senders.log").open("ab") as log:
-            self._process = subprocess.Popen(program, env=os.environ | variables, stdin=subprocess.DEVNULL, stderr=log)
+            self._process = subprocess.Popen(
+                program, env=os.environ | variables | others, stdin=subprocess.DEVNULL, stderr=log
+            )
 
     @property
     def process_runs(self) -> bool:

@@ -11,6 +11,7 @@ from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, Tail, a_command, harbour, have_topics, wait_until
 from psycopg.sql import SQL
 
+from infra.kafka.connection import Connection
 from infra.postgres.migrate import migrate
 from schemas.codec import decode, partition_for
 from schemas.commands import SendCommand
@@ -130,7 +131,7 @@ def test_transactional_mail_goes_where_an_unreadable_profile_says_or_to_the_last
 
 def test_a_no_in_a_wrong_partition_is_heard(delivery: Harbour, template: str) -> None:
     user = delivery.publish_user()
-    partitions = user_partitions(delivery.kafka)
+    partitions = user_partitions(Connection(delivery.kafka))
     wrong = (partition_for(user.encode(), partitions) + 1) % partitions
     published(delivery, user, whole(user, consent={"marketing": NO}), partition=wrong)
     heard(delivery, user, granted=False)

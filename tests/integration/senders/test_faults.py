@@ -17,6 +17,7 @@ from confluent_kafka import KafkaException
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, Tail, a_command, free_port, harbour, have_topics, parsed, wait_until
 
+from infra.kafka.connection import Connection
 from infra.postgres.migrate import migrate
 from schemas.codec import decode
 from schemas.commands import SendCommand
@@ -348,7 +349,7 @@ def test_a_destination_beyond_loopback_stops_the_start(delivery: Harbour) -> Non
 
 def test_without_kafka_the_start_says_so() -> None:
     with pytest.raises(StartError, match=r"127\.0\.0\.1:\d+ does not answer"):
-        user_partitions(f"127.0.0.1:{free_port()}", timeout_s=1.0)
+        user_partitions(Connection(f"127.0.0.1:{free_port()}"), timeout_s=1.0)
 
 
 def test_of_two_deliveries_of_one_name_the_earlier_ends(delivery: Harbour) -> None:
