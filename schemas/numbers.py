@@ -4,6 +4,8 @@ Every number of a rule is a double, and JSON keeps `49.0` apart from `49`. Templ
 of decisions would show the point.
 """
 
+import math
+from decimal import Decimal
 from typing import Any
 
 EXACT = 2**53
@@ -19,6 +21,14 @@ def number_text(number: float) -> str:
     """The number as a message shows it: a million is 1000000 and not 1e+06, a third 0.333333333333."""
     written = whole(number)
     return str(written) if isinstance(written, int) else f"{written:.12g}"
+
+
+def plain_text(number: float) -> str:
+    """The number with the fewest digits that tell it from other doubles, never with an exponent: 49, 0.1, and a 2 with
+    21 zeros for 2e21. Raises ValueError for an infinity or NaN, which are no number that anybody can read."""
+    if not math.isfinite(number):
+        raise ValueError("not a finite number")
+    return format(Decimal(repr(number + 0.0)), "f").removesuffix(".0")  # -0.0 + 0.0 is 0.0
 
 
 def whole_numbers(value: Any) -> Any:

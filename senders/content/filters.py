@@ -21,6 +21,7 @@ from liquid.extra.filters.babel import Currency
 from liquid.filter import flatten, num_arg, with_context, with_environment
 from liquid.undefined import is_undefined
 
+from schemas.numbers import plain_text, whole_numbers
 from senders.content.blanks import is_blank
 
 NOW = "now of this rendering"
@@ -33,6 +34,7 @@ _TEXT_FILTERS = frozenset(
         *("remove_first", "remove_last", "replace", "replace_first", "replace_last", "rstrip", "split", "squish"),
         *("strip", "strip_html", "strip_newlines", "truncate", "truncatewords", "upcase", "url_decode", "url_encode"),
         *("base64_decode", "base64_encode", "base64_url_safe_decode", "base64_url_safe_encode"),
+        *("escapejs", "safe"),
     }
 )
 _UNSEEN_HTML = re.compile(r"<script.*?</script>|<!--.*?-->|<style.*?</style>|<.*?>", re.DOTALL | re.IGNORECASE)
@@ -70,27 +72,37 @@ def _of_what_is_there(name: str, inner: Filter) -> Filter:
 def _of_text(inner: Filter) -> Filter:
     @wraps(inner)
     def of_text(value: object, *arguments: object, **options: object) -> object:
-        return inner(_text(value), *("" if each is None else boolean_words(each) for each in arguments), **options)
+        return inner(_text(value), *("" if each is None else as_shown(each) for each in arguments), **options)
 
     return of_text
 
 
-def boolean_words(value: object) -> object:
-    """A boolean as templates show it; anything else as it is."""
-    return str(value).lower() if isinstance(value, bool) else value
+def as_shown(value: object) -> object:
+    """A boolean or a number as templates show it: `true`, 49 for 49.0, all digits of 2e21; anything else as it is.
+
+    Raises FilterArgumentError for an infinity or NaN. An object is copied with its whole numbers written whole.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        try:
+            return plain_text(value)
+        except ValueError as error:
+            raise FilterArgumentError(str(error), token=None) from None
+    return whole_numbers(value) if isinstance(value, dict) else value
 
 
 def _text(value: object) -> str:
     """A value as a template shows it."""
     if isinstance(value, list):
         return "".join("" if is_blank(each) else _text(each) for each in flatten(value))
-    value = boolean_words(value)
+    value = as_shown(value)
     return value if isinstance(value, str) else str(value)
 
 
 def _as_text(argument: object) -> str:
     """An argument as text. One that the template's HTML part writes out is HTML (`Markup`) and stays so."""
-    return argument if isinstance(argument, str) else str(argument)
+    return argument if isinstance(argument, str) else str(as_shown(argument))
 
 
 def _whole(value: object, what: str) -> int:

@@ -43,8 +43,8 @@ class _ShownNode(OutputNode):
         if value is None or (is_undefined(value) and getattr(value, "hint", None) == _NO_SUCH_ITEM):
             raise UndefinedError(str(self.expression), token=self.token)
         if isinstance(value, list):
-            return ["" if blanks.is_blank(each) else filters.boolean_words(each) for each in flatten(value)]
-        return value
+            return ["" if blanks.is_blank(each) else filters.as_shown(each) for each in flatten(value)]
+        return filters.as_shown(value)
 
 
 class _Shown(Output):

@@ -1,9 +1,11 @@
 """Filters: the examples of Shopify's documentation, and what python-liquid answers differently."""
 
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from html import unescape
 from typing import Any
 
 import pytest
@@ -187,6 +189,59 @@ def test_a_filter_that_cannot_answer_fails_the_mail(source: str, reason: Deliver
     with pytest.raises(TemplateError) as refused:
         shown(source, **data)
     assert refused.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ('{{ l | sum: "p" }}', "4"),
+        ("{{ x | times: 2.0 }} {{ x }} {{ 2.0 }}", "98 49 2"),
+        ("{{ 5 | divided_by: 2.5 }} {{ 5.0 | divided_by: 2 }}", "2 2.5"),
+        ("{{ 1.5 | plus: 1.5 }} {{ 3.5 | minus: 0.5 }} {{ -2.0 | abs }} {{ 7.5 | modulo: 2.5 }}", "3 3 2 0"),
+        ("{{ 1 | at_least: 2.0 }} {{ 3 | at_most: 2.0 }} {{ nil | default: 2.0 }}", "2 2 2"),
+        ("{{ 4.001 | round: 2 }} {{ 183.357 | round: 2 }} {{ fixed }} {{ fixed | append: '' }}", "4 183.36 4.00 4.00"),
+        ("{{ x | append: 2.0 }} {{ 'a' | prepend: x }} {{ x | upcase }} {{ x | size }}", "492 49a 49 0"),
+        ("{{ floats }} {{ floats | join: ',' }} {{ floats | join: 0.0 }}", "11.5 1,1.5 101.5"),
+        ("{{ floats | first }} {% for each in floats %}{{ each }};{% endfor %}{% echo x %}", "1 1;1.5;49"),
+        ("{% assign y = x | times: 1 %}{{ y }} {% capture z %}{{ x }}{% endcapture %}{{ z }}", "49 49"),
+        ("{{ thing }}", "{'n': 1, 'l': [2, 2.5]}"),
+        (
+            "{{ large }} {{ large | append: '' }} {{ 1000000.0 | times: 1000000.0 }}",
+            f"2{'0' * 21} 2{'0' * 21} 1{'0' * 12}",
+        ),
+        ("{{ small }} {{ least }} {{ zero }} {{ third }}", f"0.0000001 -0.000025 0 {1 / 3}"),
+    ],
+)
+@pytest.mark.parametrize("show", [shown, html])
+def test_what_is_whole_prints_whole_and_no_number_with_an_exponent(
+    show: Callable[..., str], source: str, answer: str
+) -> None:
+    data = {
+        "l": [{"p": 1.5}, {"p": 2.5}],
+        "x": 49.0,
+        "fixed": "4.00",
+        "floats": [1.0, 1.5],
+        "thing": {"n": 1.0, "l": [2.0, 2.5]},
+        "large": 2e21,
+        "small": 1e-7,
+        "least": -2.5e-5,
+        "zero": -0.0,
+        "third": 1 / 3,
+    }
+    assert unescape(show(source, **data)) == answer
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_prints_as_digits_that_read_back_as_the_same_number(number: float) -> None:
+    text = shown("{{ number }}", number=number)
+    assert re.fullmatch(r"-?\d+(\.\d*[1-9])?", text)
+    assert float(text) == number
+
+
+def test_a_number_that_is_too_large_fails_the_mail() -> None:
+    with pytest.raises(TemplateError) as refused:
+        shown("{{ x | times: 10 }}", x=1e308)
+    assert refused.value.reason is DeliveryReason.TEMPLATE_INVALID
 
 
 @pytest.fixture(params=["UTC", "Asia/Tokyo"])
