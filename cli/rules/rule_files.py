@@ -68,8 +68,9 @@ def is_rule(file: Path) -> bool:
 def _beside(file: Path) -> list[Path]:
     if file.suffix not in RULE_SUFFIXES and file.suffix != TEMPLATE_SUFFIX:
         raise NothingFound(f"{file}: neither a rule file nor a template; {_READ}")
-    beside = [file.parent / name for name in sorted(CATALOGUES)]
-    return [*sorted(file.parent.glob(f"{TEMPLATES}/*{TEMPLATE_SUFFIX}")), *(each for each in beside if each.is_file())]
+    templates = sorted(file.parent.glob(f"{TEMPLATES}/*{TEMPLATE_SUFFIX}"))
+    catalogues = [file.parent / name for name in sorted(CATALOGUES)]
+    return [each for each in (*templates, *catalogues) if each.is_file()]  # to open a pipe would wait for its writer
 
 
 def _below(folder: Path, passed_over: list[Diagnostic]) -> Iterator[Path]:
@@ -90,15 +91,16 @@ def _below(folder: Path, passed_over: list[Diagnostic]) -> Iterator[Path]:
 
 
 def _passed_folder(folder: Path) -> list[Diagnostic]:
-    """A warning for a folder that is not entered and holds what looks like a rule or a template."""
+    """A warning for a folder with the name of a file, or that is not entered and holds what looks like a rule."""
+    named = not folder.name.startswith(".") and folder.suffix.casefold() in (*RULE_SUFFIXES, TEMPLATE_SUFFIX)
     if folder.is_symlink():
-        holds = any(file.suffix in (*RULE_SUFFIXES, TEMPLATE_SUFFIX) for file in _list(folder))
+        holds = named or any(file.suffix in (*RULE_SUFFIXES, TEMPLATE_SUFFIX) for file in _list(folder))
         return [_warning(folder, "a link to a folder is not followed; name the folder itself too")] * holds
     if folder.name.startswith("."):
         return [
             _warning(file, "a folder whose name begins with a dot is hidden") for file in _list(folder) if _rule(file)
         ]
-    return []
+    return [_warning(folder, "it is a folder, though its name is that of a file; the files in it are read")] * named
 
 
 def _list(folder: Path) -> list[Path]:
@@ -116,7 +118,8 @@ def _why_passed(file: Path) -> str:
     if name.startswith("."):
         return "a file whose name begins with a dot is hidden" if _rule(file) else ""
     if not file.is_file():
-        return "a link that leads to no file" if file.is_symlink() and _suffixes(name) else ""
+        why = "a link that leads to no file" if file.is_symlink() else "it is no regular file, but a pipe or a device"
+        return why if _suffixes(name) else ""
     if _suffixes(name):
         return f"its name does not end so: {_READ}"
     if file.suffix in _OTHER_TEMPLATES and file.parent.name == TEMPLATES:

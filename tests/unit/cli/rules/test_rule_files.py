@@ -1,5 +1,7 @@
 """Which files of a folder are read, and what is said of those that are not."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,37 @@ def test_a_link_to_a_folder_of_rules_or_to_nothing_is_told_and_one_to_a_file_is_
     (folder / "linked.yaml").symlink_to(elsewhere / "linked.yaml")
     assert len(read_folder(folder).rules) == 2
     assert told(folder) == []
+
+
+@pytest.mark.parametrize("name", ["other.yaml", "events.yml", "templates/other.liquid", "other.YAML"])
+def test_a_folder_that_has_the_name_of_a_file_is_told_and_the_files_in_it_are_read(folder: Path, name: str) -> None:
+    (folder / name).mkdir()
+    assert told(folder) == [("not-read", name)]
+    [found] = check_paths([folder]).found
+    assert (
+        found.message == "this is not read: it is a folder, though its name is that of a file; the files in it are read"
+    )
+    write(folder, f"{name}/b.yaml", RULE.format("b"))
+    assert len(read_folder(folder).rules) == 2
+
+
+def test_a_link_that_has_the_name_of_a_file_and_leads_to_a_folder_is_told(folder: Path) -> None:
+    (folder / "other.yaml").symlink_to(folder / "templates")
+    assert told(folder) == [("not-read", "other.yaml")]
+
+
+@pytest.mark.parametrize("name", ["other.yaml", "events.yaml", "templates/other.liquid"])
+def test_a_pipe_that_has_the_name_of_a_file_is_told_and_not_waited_for(folder: Path, name: str) -> None:
+    os.mkfifo(folder / name)
+    assert told(folder) == [("not-read", name)]
+    assert [each.code for each in check_paths([folder / "rule.yaml"]).found] == []
+
+
+def test_a_socket_that_has_the_name_of_a_rule_file_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)  # the path of a socket may have only 107 bytes
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("other.yaml")
+        assert told(folder) == [("not-read", "other.yaml")]
 
 
 def test_a_file_that_is_found_in_two_ways_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
