@@ -27,7 +27,8 @@ from schemas.codec import DecodeError, validate
 from schemas.commands import SendCommand
 from schemas.profiles import Profile
 from schemas.rules import text_hash
-from schemas.vocabulary import TRANSACTIONAL, LedgerState
+from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState
+from schemas.wording import counted, quoted
 from senders.channels.carrier import Carrier
 from senders.channels.replies import Verdict
 from senders.channels.smtp import Relay, Unreachable
@@ -53,6 +54,19 @@ class Sample:
     data: dict[str, Any]
     user: Recipient
     origin: str
+    unread: str = ""
+    """The first fault of the rules beside the template, where they do not load and so no case can give data."""
+
+
+_NO_CASE = "the rules beside it do not load ({}); mend that, `ebbtide check` tells more"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the cases beside a template give, or why the rules there cannot be read."""
+
+    sample: Sample | None = None
+    unread: str = ""
 
 
 def read_template(file: Path) -> Template:
@@ -68,34 +82,45 @@ def _text(file: Path) -> str:
 
 
 @contextmanager
-def _faults_of(file: Path) -> Iterator[None]:
-    """Within, a fault of the template raises CannotPreview with its line."""
+def _faults_of(file: Path, sample: Sample | None = None) -> Iterator[None]:
+    """Within, a fault of the template raises CannotPreview with its line; where the sample's rules do not load, a
+    variable that is missing is their fault."""
     try:
         yield
     except TemplateError as error:
         line = _text(file).count("\n", 0, error.index) + 1
-        raise CannotPreview(f"{file}:{line}: {fault_words(error, '--user')}") from None
+        words = fault_words(error, "--user")
+        if sample is not None and sample.unread and error.reason is DeliveryReason.UNDEFINED:
+            words = f"{quoted(error.detail)} is missing: {_NO_CASE.format(sample.unread)}; or give --data and --user"
+        raise CannotPreview(f"{file}:{line}: {words}") from None
 
 
 def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
     """What to render the template with: what the files say, else what a case of the rules beside it sends."""
-    found = _from_cases(template) if data is None or user is None else None
-    given = {} if data is None else _object(data)
+    found = _from_cases(template) if data is None or user is None else _Found()
+    case = found.sample or Sample({}, _recipient("u1", {}), _no_case(found))
     return Sample(
-        given if data is not None else found.data if found else {},
-        _user(user) if user is not None else found.user if found else _recipient("u1", {}),
-        f"data of {data}" if data is not None else found.origin if found else "no data: no case beside it sends it",
+        case.data if data is None else _object(data),
+        case.user if user is None else _user(user),
+        case.origin if data is None else f"data of {data}",
+        found.unread,
     )
 
 
-def _from_cases(template: Path) -> Sample | None:
-    """The data of the first case that sends the template, with the case's user."""
+def _no_case(found: _Found) -> str:
+    return f"no data: {_NO_CASE.format(found.unread)}" if found.unread else "no data: no case beside it sends it"
+
+
+def _from_cases(template: Path) -> _Found:
+    """The data of the first case that sends the template, with the case's user; or why the rules do not load."""
     parent = template.parent.parent if template.parent.name == "templates" else template.parent
     try:
-        folder = read_folder(parent)
+        folder = read_folder(parent, may_be_empty=True)
         rules = load_rules(folder.rules, folder.template_hashes())
-    except (NothingFound, InvalidRules):  # a preview does not need rules; `check` tells what is wrong with them
-        return None
+    except NothingFound as error:
+        return _Found(unread=str(error))
+    except InvalidRules as error:
+        return _Found(unread=_first_fault(error))
     for trigger in rules.written.values():
         if template.stem not in {step.template for step in trigger.steps if isinstance(step, Send)}:
             continue
@@ -103,8 +128,15 @@ def _from_cases(template: Path) -> Sample | None:
             for sent in run_case(rules, trigger, case).sent:
                 if sent.message.template == template.stem:
                     user = _recipient("u1", sent.profile.attributes, sent.profile.zone, sent.profile.locale)
-                    return Sample(sent.message.data, user, f"data of the case “{case.name}” of {trigger.name}")
-    return None
+                    return _Found(Sample(sent.message.data, user, f"data of the case “{case.name}” of {trigger.name}"))
+    return _Found()
+
+
+def _first_fault(error: InvalidRules) -> str:
+    """The first problem with its place, and how many more there are."""
+    first, more = error.diagnostics[0], len(error.diagnostics) - 1
+    others = f", and {counted(more, 'more problem')}" if more else ""
+    return f"{first.path}:{first.line}: {first.message}{others}"
 
 
 def _recipient(
@@ -138,7 +170,7 @@ def _object(file: Path) -> dict[str, Any]:
 def render(file: Path, sample: Sample) -> Content:
     """The content of the mail of the template in a file; raises CannotPreview with the place of what is missing."""
     template = read_template(file)
-    with _faults_of(file):
+    with _faults_of(file, sample):
         return content_of(template, sample.data, sample.user.user_id, sample.user, datetime.now(UTC))
 
 
@@ -177,7 +209,7 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     signer = Signer(settings.dkim_domain, settings.dkim_selector, load_key(settings.dkim_key))
     now = datetime.now(UTC)
     command = _command(template, sample, now)
-    with _faults_of(template):
+    with _faults_of(template, sample):
         mail = Mailing(signer, settings.sender).make(command, to, sample.user, compiled, now)
     relay = Relay.of(settings)
     try:

@@ -88,6 +88,39 @@ def test_without_rules_the_missing_variable_is_named(template: Path, tmp_path: P
     assert str(run("send-test", template, "--to", "a@mail.example").exception) == told
 
 
+BROKEN = RULE.replace("send: {", "snd: {")
+
+
+def test_a_rule_file_that_does_not_load_is_named_and_the_data_is_not_blamed(template: Path, tmp_path: Path) -> None:
+    (tmp_path / "rule.yaml").write_text(BROKEN)
+    for command in (("preview", template), ("send-test", template, "--to", "a@mail.example")):
+        said = str(run(*command).exception)
+        assert said.startswith(
+            f"{template}:2: `total` is missing: the rules beside it do not load ({tmp_path}/rule.yaml:4: "
+        )
+        assert "`snd` is no key of trigger" in said
+        assert said.endswith("`ebbtide check` tells more; or give --data and --user")
+
+
+def test_a_template_that_needs_no_data_is_shown_though_a_rule_file_does_not_load(
+    template: Path, tmp_path: Path
+) -> None:
+    template.write_text("---\nsubject: x\n---\nx\n--- text ---\nx\n")
+    for broken in (BROKEN, "a: [", "\0"):
+        (tmp_path / "rule.yaml").write_text(broken)
+        shown = run("preview", template).stdout
+        assert f"no data: the rules beside it do not load ({tmp_path}/rule.yaml" in shown
+        assert "no case beside it sends it" not in shown
+    (tmp_path / "rule.yaml").write_bytes(b"\xff\xfe")
+    assert f"do not load ({tmp_path}/rule.yaml: it is UTF-16; save it as UTF-8)" in run("preview", template).stdout
+
+
+def test_with_data_given_a_rule_file_that_does_not_load_is_in_nobodys_way(template: Path, tmp_path: Path) -> None:
+    (tmp_path / "rule.yaml").write_text(BROKEN)
+    done = run("preview", template, "--data", "-", stdin='{"total": 3}')
+    assert (done.exit_code, "Subject:  $3.00 for you" in done.stdout, "load" in done.stdout) == (0, True, False)
+
+
 @pytest.mark.parametrize("user", ['{"name": ""}', '{"name": null}', '{"name": " "}', "{}"])
 def test_a_blank_name_is_as_missing(user: str, template: Path) -> None:
     body = "---\nsubject: 'Good news{% if user.name %}, {{ user.name }}{% endif %}'\n---\nx\n--- text ---\nx\n"
