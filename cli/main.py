@@ -18,6 +18,7 @@ from cli.options import print_json as _print_json
 from cli.rules import eval_command, manifest_commands, rule_commands
 from infra.local.choice import choose_engine
 from infra.local.engine import Engine
+from schemas.errors import UserError
 
 app = typer.Typer(
     name="ebbtide",
@@ -322,7 +323,7 @@ def demo(
     raise typer.Exit(0 if run_demo(console, environment, chosen, seed, keep) else EXIT_FAILED)
 
 
-def _problem(message: str) -> NoReturn:
+def _refuse(message: str, status: int) -> NoReturn:
     from infra.service.worker_slot import SUPERVISOR
 
     if SUPERVISOR in os.environ:  # a worker's log is JSON to its end
@@ -331,75 +332,32 @@ def _problem(message: str) -> NoReturn:
         structlog.get_logger().critical("refused", reason=message)
     else:
         sys.stderr.write(f"ebbtide: {message}\n")
-    raise SystemExit(EXIT_USAGE)
+    raise SystemExit(status)
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-MENDABLE = frozenset(
-    {
-        "cli.rules.rule_files.NothingFound",
-        "cli.rules.apply.Superseded",
-        "cli.rules.event_log.BadLog",
-        "cli.rules.case_runs.NoSuchCase",
-        "cli.operations.control.UnknownScope",
-        "cli.operations.dead_letters.BadFilter",
-        "cli.rules.evaluation.BadInput",
-        "cli.demo.cdnow.DataMissing",
-        "cli.demo.run.DemoFailed",
-        "cli.demo.workers.WorkerEnded",
-        "cli.rules.explain.NothingRecorded",
-        "infra.kafka.client.KafkaAway",
-        "infra.kafka.client.PublishError",
-        "infra.kafka.client.TopicDisagreement",
-        "infra.local.problems.SetupProblem",
-        "cli.rules.manifest_commands.NoSuchRule",
-        "infra.postgres.migrate.MigrationError",
-        "cli.rules.new_rule.CannotStart",
-        "cli.rules.plan_words.NotConfirmed",
-        "cli.rules.preview.CannotPreview",
-        "cli.operations.publish.NotAFact",
-        "cli.rules.rule_log.NoSuchManifest",
-        "cli.rules.rule_log.NoSuchSet",
-        "cli.operations.sink_commands.NoMail",
-        "cli.operations.sole_writer.Overtaken",
-        "infra.service.stream_workers.NoSupervisor",
-        "cli.texts.Unreadable",
-        "infra.service.stream_workers.SupervisorRuns",
-        "cli.operations.suppression_commands.CannotChange",
-        "senders.app.StartError",
-        "senders.content.dkim.KeyProblem",
-        "senders.content.render.TemplateError",
-        "senders.channels.smtp.RealMailRefused",
-        "infra.kafka.connection.AccessDenied",
-        "streams.runtime.topics.TopicsMissing",
-    }
-)
-"""What a person can mend, by name: importing every part to name its errors would cost each command a second."""
 
 
 def one_line(error: Exception) -> str | None:
-    """What to say of an error that a person can mend, with the next step; None where it is a defect."""
-    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
-    if names & MENDABLE or (isinstance(error, FileNotFoundError) and error.filename is None):
+    """What to print for an error that a person can act on, with the next step; None for a defect.
+
+    Classes of Kafka's, PostgreSQL's and pydantic's are known by name: to import all three costs a command a second.
+    """
+    if isinstance(error, UserError):
+        return error.line
+    if isinstance(error, FileNotFoundError) and error.filename is None:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; give another path, or mend this one"
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return f"{str(error.strerror).lower()}: nothing more can be written here"
-    if "triggers.language.diagnostics.InvalidRules" in names:
-        return f"the rules do not load: {_first_problem(error)}; `ebbtide check` shows every problem"
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if "cimpl.KafkaException" in names:
         return f"Kafka does not answer ({error.args[0].str()}); `make status` tells what runs, `make up` starts it"
     if "psycopg.OperationalError" in names:
         first = str(error).strip().splitlines()[0]
         return f"TimescaleDB does not answer ({first}); `make status` tells what runs, `make up` starts it"
     return _wrong_setting(error, names)
-
-
-def _first_problem(error: Any) -> str:
-    """Of rules that do not load, with its hint: a warning may stand before what keeps them from loading."""
-    first = next(each for each in error.diagnostics if not each.is_warning)
-    return f"{first} ({first.hint})" if first.hint else str(first)
 
 
 def _wrong_setting(error: Any, names: set[str]) -> str | None:
@@ -425,7 +383,7 @@ def main() -> None:
     except Exception as error:
         if (line := one_line(error)) is None:
             raise  # a defect keeps its trace
-        _problem(line)
+        _refuse(line, error.exit_status if isinstance(error, UserError) else EXIT_USAGE)
 
 
 if __name__ == "__main__":

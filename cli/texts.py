@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from schemas.codec import DecodeError, parse_json
+from schemas.errors import UserError
 from schemas.vocabulary import DeadLetterCause
 
 STANDARD_INPUT = "-"
@@ -12,7 +13,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 
 
-class Unreadable(ValueError):
+class Unreadable(UserError):
     """A file that cannot be read; the message names it and says what to do."""
 
 

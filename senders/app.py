@@ -25,6 +25,7 @@ from infra.service.ending import CRASHED, OVERDUE, Deadline, block_signals, leav
 from infra.service.outages import Outage
 from infra.service.tasks import StillRunning, end_tasks, run_in_thread
 from infra.service.watchdog import Watchdog, where
+from schemas.errors import UserError
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
 from senders.channels.smtp import RealMailRefused, Relay, Unreachable
 from senders.content import dkim
@@ -48,7 +49,7 @@ LOOP_ANSWERS_S = 30.0
 """How long intake's thread waits for an event loop that has no time; a second is common on a loaded machine."""
 
 
-class StartError(RuntimeError):
+class StartError(UserError):
     """Delivery cannot start; the message names what is missing and the next step."""
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from schemas.errors import UserError
 from schemas.events import Event
 
 WHEEL = "lifetimes==0.11.3"
@@ -21,7 +22,7 @@ ROWS = 69_659
 CUSTOMERS = 23_570
 
 
-class DataMissing(RuntimeError):
+class DataMissing(UserError):
     """The wheel could not be fetched, or holds something else than expected."""
 
 

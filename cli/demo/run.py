@@ -28,6 +28,7 @@ from infra.kafka.client import Progress, Publisher, ensure_topics, read_all
 from infra.local.engine import Engine
 from infra.postgres.migrate import migrate
 from schemas.codec import decode, encode
+from schemas.errors import UserError
 from schemas.outcomes import Outcome
 from schemas.topics import COMMANDS, DECISIONS, DEMO_PARTITIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import OutcomeKind
@@ -47,7 +48,7 @@ SETTLE_S = 4
 DOMAIN, SELECTOR = "mail.cd-harbour.example", "demo"
 
 
-class DemoFailed(RuntimeError):
+class DemoFailed(UserError):
     """Something stopped the demo before its books could be read."""
 
 

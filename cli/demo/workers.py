@@ -8,11 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from schemas.errors import UserError
+
 STOP_S = 15.0
 """How long a worker may take to stop on its own, several times its promise of 5 s, before it is killed."""
 
 
-class WorkerEnded(RuntimeError):
+class WorkerEnded(UserError):
     """A process of the demo ended before it should."""
 
 

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from cli.operations.numbering import publish_next
 from infra.kafka.client import read_all
 from schemas.codec import DecodeError, decode
+from schemas.errors import UserError
 from schemas.rules import Control
 from schemas.topics import CONTROL, RULES
 from streams.decisions.rulefeed import OlderNumber, Shelf
@@ -20,7 +21,7 @@ EFFECT_S = 2
 _SCOPE = re.compile(r"global|(trigger|purpose)/\S{1,200}")
 
 
-class UnknownScope(ValueError):
+class UnknownScope(UserError):
     """The scope names nothing that could be paused."""
 
 

@@ -13,6 +13,7 @@ from cli.operations.publish import NotAFact, duration
 from infra.kafka.client import read_all
 from schemas.codec import decode
 from schemas.deadletters import DeadLetter
+from schemas.errors import UserError
 from schemas.topics import DEAD_LETTERS
 from schemas.vocabulary import DeadLetterCause
 
@@ -20,7 +21,7 @@ REPLAYED = "ebbtide-replayed"
 """The header of a record that was sent again: topic[partition]@offset of the original."""
 
 
-class BadFilter(ValueError):
+class BadFilter(UserError):
     """What was to be chosen cannot be."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from infra.kafka.client import Publisher
 from schemas.codec import DecodeError, encode, parse_json, validate
+from schemas.errors import UserError
 from schemas.events import Event
 from schemas.profiles import Profile
 from schemas.topics import EVENTS, PROFILES
@@ -34,7 +35,7 @@ LONGEST = timedelta(weeks=52 * 50)
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
-class NotAFact(ValueError):
+class NotAFact(UserError):
     """What was to be published is not what the topic carries."""
 
 

@@ -11,6 +11,7 @@ import typer
 
 from cli.environment import Environment
 from cli.options import AsJson, Instance, console, print_json
+from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from infra.local.sink import Delivered
@@ -21,7 +22,7 @@ Directory = Annotated[Path | None, typer.Option("--directory", help="Where the s
 To = Annotated[str | None, typer.Option("--to", help="Only mails to this address.")]
 
 
-class NoMail(ValueError):
+class NoMail(UserError):
     """There is no such mail; the message says how one comes."""
 
 

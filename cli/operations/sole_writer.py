@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from infra.kafka.client import TIMEOUT_S, client_config
 from schemas.codec import PARTITIONER
+from schemas.errors import UserError
 
 TRANSACTION_MS = 5_000
 """How long what a killed writer left open can hide later records from readers, where nobody writes after it."""
@@ -22,7 +23,7 @@ FENCED = frozenset(
 )
 
 
-class Overtaken(RuntimeError):
+class Overtaken(UserError):
     """Somebody else began to write the same; nothing of this was written."""
 
 

@@ -10,6 +10,7 @@ import typer
 
 from cli.environment import Environment
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
+from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -40,7 +41,7 @@ Why = Annotated[str, typer.Option("--reason", help="Why, for the audit.", show_d
 By = Annotated[str, typer.Option(help="Who does it, for the audit.", show_default=False)]
 
 
-class CannotChange(ValueError):
+class CannotChange(UserError):
     """What is to be listed or changed is not named rightly; the message says what to give instead."""
 
 

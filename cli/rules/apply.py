@@ -13,6 +13,7 @@ from cli.rules.rule_changes import Change, changes, items
 from cli.rules.rule_folder import Folder as Folder
 from cli.rules.rule_folder import read_folder as read_folder
 from cli.rules.rule_log import RuleLog, read_rules
+from schemas.errors import UserError
 from schemas.rules import CURRENT, DEFAULT_SET, Manifest, SetFile, Text, text_hash, text_key
 from schemas.topics import RULES
 from schemas.types import Fact
@@ -26,7 +27,7 @@ MAX_PINNED = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Superseded(RuntimeError):
+class Superseded(UserError):
     """Somebody published a manifest after the one that a plan was made for."""
 
 

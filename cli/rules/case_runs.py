@@ -12,6 +12,7 @@ from rich.console import Console
 from cli.rules.apply import Folder, read_folder
 from cli.rules.case_mails import CaseMails
 from cli.rules.rule_files import RULE_SUFFIXES, TEMPLATE_SUFFIX, NothingFound
+from schemas.errors import UserError
 from triggers.cases.casefile import CaseResult, run_case
 from triggers.language.diagnostics import Diagnostic, InvalidRules
 from triggers.loader import inspect, load_rules
@@ -29,7 +30,7 @@ _LEGEND = {
 }
 
 
-class NoSuchCase(ValueError):
+class NoSuchCase(UserError):
     """No case has the name that was asked for."""
 
 

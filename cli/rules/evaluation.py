@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from cli.options import console, print_json
 from cli.texts import Unreadable, read_json
 from schemas.codec import DecodeError, validate
+from schemas.errors import UserError
 from schemas.events import Event
 from schemas.profiles import Profile
 from schemas.wording import counted, quoted
@@ -33,7 +34,7 @@ _FACTS: dict[str, tuple[type[BaseModel], str, str]] = {
 _ROOTS = {"event": "--event FILE", "user": "--user FILE", "now": ""}
 
 
-class BadInput(ValueError):
+class BadInput(UserError):
     """What the expression should be asked about cannot be read."""
 
 

@@ -12,6 +12,7 @@ from typing import IO
 import orjson
 
 from schemas.codec import DecodeError, decode
+from schemas.errors import UserError
 from schemas.events import Event
 from schemas.vocabulary import DeadLetterCause
 from schemas.wording import counted
@@ -28,7 +29,7 @@ _GZIP = b"\x1f\x8b"
 _OTHERS = "other problems"
 
 
-class BadLog(ValueError):
+class BadLog(UserError):
     """An event log cannot be read; the message names the file and the line."""
 
 

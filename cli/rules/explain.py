@@ -14,6 +14,7 @@ from cli.texts import opened, without_mark
 from infra.postgres.migrate import CONNECT_S
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
+from schemas.errors import UserError
 from triggers.cases.recomputed import differences
 
 _QUERY = """
@@ -25,7 +26,7 @@ ORDER BY time DESC, id LIMIT %(last)s
 """
 
 
-class NothingRecorded(RuntimeError):
+class NothingRecorded(UserError):
     """There is no table of decisions to look into."""
 
 

@@ -10,6 +10,7 @@ from cli.columns import aligned
 from cli.environment import Environment
 from cli.options import AsJson, Instance, console, print_json
 from cli.rules.plan_words import By, DryRun, Yes, go_on, login, moment, set_name, tell_published
+from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from cli.rules.rule_changes import Item
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 OneSet = Annotated[str | None, typer.Option("--set", help="Only this set.", show_default=False, callback=set_name)]
 
 
-class NoSuchRule(ValueError):
+class NoSuchRule(UserError):
     """Nothing that is current has the name."""
 
 

@@ -4,6 +4,8 @@ import re
 from enum import StrEnum
 from pathlib import Path
 
+from schemas.errors import UserError
+
 STARTERS = Path(__file__).parent / "starters"
 """A folder for each kind: `rule.yaml` and templates, in which NAME and IDENT stand for the new rule's name."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -20,7 +22,7 @@ class Like(StrEnum):
     BIRTHDAY = "birthday"
 
 
-class CannotStart(ValueError):
+class CannotStart(UserError):
     """The rule cannot be written so; nothing was written."""
 
 

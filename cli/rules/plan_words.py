@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import EXIT_FAILED, console, print_json
+from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from cli.rules.apply import Plan
@@ -21,7 +22,7 @@ _STYLES = {"added": "green", "changed": "yellow", "moved": "yellow", "removed": 
 _SET = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 
 
-class NotConfirmed(RuntimeError):
+class NotConfirmed(UserError):
     """Nobody is there to be asked whether something is to be removed."""
 
 

@@ -25,6 +25,7 @@ from cli.texts import read_json, read_text
 from schemas.addresses import plain_address
 from schemas.codec import DecodeError, validate
 from schemas.commands import SendCommand
+from schemas.errors import UserError
 from schemas.profiles import Profile
 from schemas.rules import text_hash
 from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState
@@ -43,7 +44,7 @@ from triggers.loader import load_rules
 from triggers.rules.rule import Send
 
 
-class CannotPreview(ValueError):
+class CannotPreview(UserError):
     """What the template is to be rendered with cannot be used; the message says what to give instead."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.errors import UserError
 from triggers.language.diagnostics import Diagnostic
 
 RULE_SUFFIXES = {".yaml", ".yml"}
@@ -24,7 +25,7 @@ _MANUALS = ("readme", "license", "changelog", "notice", "codeowners")
 _LEFT_BY_EDITORS = ("~", ".swp", ".swo")
 
 
-class NothingFound(ValueError):
+class NothingFound(UserError):
     """The paths hold no rule file, or one that cannot be read."""
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from infra.kafka.client import read_all
 from schemas.codec import DecodeError, decode
+from schemas.errors import UserError
 from schemas.rules import CURRENT, Manifest, SetFile, Text
 from schemas.topics import RULES
 from schemas.wording import counted, nearest
@@ -12,11 +13,11 @@ from streams.decisions.rulefeed import manifest_files
 from triggers.language.diagnostics import SourceFile
 
 
-class NoSuchManifest(ValueError):
+class NoSuchManifest(UserError):
     """The manifest cannot be read, or texts that it names cannot."""
 
 
-class NoSuchSet(ValueError):
+class NoSuchSet(UserError):
     """No file is of the set."""
 
 

@@ -22,6 +22,7 @@ from infra.kafka.connection import Connection, connect_admin
 from infra.kafka.retry import retry
 from infra.kafka.security import KafkaSecuritySettings
 from schemas.codec import PARTITIONER
+from schemas.errors import UserError
 from schemas.topics import TOPICS, Topic
 
 TIMEOUT_S = 30.0
@@ -29,11 +30,11 @@ CONNECT_S = 2.5
 SHORT_REST = 1_000
 
 
-class TopicDisagreement(RuntimeError):
+class TopicDisagreement(UserError):
     """A topic exists with another partition count than the one asked for."""
 
 
-class PublishError(RuntimeError):
+class PublishError(UserError):
     """Records that Kafka did not take, with the first reason."""
 
 
@@ -41,7 +42,7 @@ _VERSIONS_PLEASE = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 """ApiVersionsRequest, version 0, which every broker answers at once: its size, key, version, number, and no client."""
 
 
-class KafkaAway(RuntimeError):
+class KafkaAway(UserError):
     """No broker answers at the address."""
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from schemas.errors import UserError
+
 ACCESS_ERRORS = {
     KafkaError._AUTHENTICATION: "check EBBTIDE_KAFKA_SASL_USERNAME, _SASL_PASSWORD and _SASL_MECHANISM",
     KafkaError._SSL: "check EBBTIDE_KAFKA_SECURITY_PROTOCOL and EBBTIDE_KAFKA_SSL_CA_LOCATION",
@@ -33,7 +35,7 @@ class Connection:
         return {"bootstrap.servers": self.servers, **quiet, **self.security, **named}
 
 
-class AccessDenied(RuntimeError):
+class AccessDenied(UserError):
     """The broker rejects this client, or this client does not trust the broker."""
 
 

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import Connection
 
+from schemas.errors import UserError
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 7_306_118
 """The advisory lock that a second migrator waits for: an arbitrary number, the same in every version."""
@@ -26,7 +28,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 
 
-class MigrationError(RuntimeError):
+class MigrationError(UserError):
     """The database could not be reached or migrated; the message names the next step."""
 
 

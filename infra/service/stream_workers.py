@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infra.service.processes import NEVER, Process, boot_id, recall, remember, start_ticks
+from schemas.errors import UserError
 
 ASK_S = 2.0
 """How long a worker may take to answer: its event loop is held for some tens of milliseconds, never longer."""
 
 
-class SupervisorRuns(RuntimeError):
+class SupervisorRuns(UserError):
     """Another supervisor of this instance is there."""
 
 
-class NoSupervisor(RuntimeError):
+class NoSupervisor(UserError):
     """No supervisor of this instance is there."""
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 import aiosmtplib
 from aiosmtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected, SMTPTimeoutError
 
+from schemas.errors import UserError
 from schemas.outcomes import Reply
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.channels import replies
@@ -30,7 +31,7 @@ _GO_AHEAD = 354
 _SERVICE_ENDS = 421
 
 
-class RealMailRefused(RuntimeError):
+class RealMailRefused(UserError):
     """The mail would leave this machine, and nobody has allowed that."""
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from schemas.errors import UserError
+
 SIGNED = (
     "from",
     "to",
@@ -40,7 +42,7 @@ _SEVERAL_BLANKS = re.compile(rb"[ \t]{2,}|\t")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 
-class KeyProblem(RuntimeError):
+class KeyProblem(UserError):
     """The signing key cannot be used; the message names the file and the next step."""
 
 

@@ -16,6 +16,7 @@ from liquid import BoundTemplate
 from liquid.exceptions import LiquidError, ResourceLimitError, UndefinedError
 from liquid.static_analysis import TemplateAnalysis
 
+from schemas.errors import UserError
 from schemas.vocabulary import DeliveryReason
 from senders.content import front_matter
 from senders.content.blanks import is_blank, without_blanks
@@ -32,7 +33,7 @@ _PREHEADER = '<div style="display:none;max-height:0;overflow:hidden">{}</div>'
 _AS_HTML = frozenset({"preheader", "HTML part"})
 
 
-class TemplateError(ValueError):
+class TemplateError(UserError, ValueError):
     """A template cannot be used, or cannot be rendered with this data; `detail` never holds a user's data.
 
     `index` is where in the template's text it shows, as far as that is known.

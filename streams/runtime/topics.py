@@ -15,6 +15,7 @@ from mode import Service
 
 from infra.kafka.futures import REQUEST_TIMEOUT_S, completed
 from infra.kafka.retry import error_of
+from schemas.errors import UserError
 
 log = structlog.get_logger()
 
@@ -23,7 +24,7 @@ LOOK_S = 2.0
 one broker may know less than another for a moment."""
 
 
-class TopicsMissing(RuntimeError):
+class TopicsMissing(UserError):
     """The topics are not there, or disagree on their partition count."""
 
 

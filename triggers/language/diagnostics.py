@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from schemas.errors import UserError
 from schemas.wording import one_line
 
 CODES: dict[str, str] = {
@@ -150,12 +151,19 @@ class Diagnostic:
         return "\n".join(parts)
 
 
-class InvalidRules(ValueError):
+class InvalidRules(UserError):
     """Rule files with problems: every one of them, ordered by place."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = sorted(diagnostics)
         super().__init__("\n".join(str(d) for d in self.diagnostics))
+
+    @property
+    def line(self) -> str:
+        """The first problem with its hint; a warning may stand before it."""
+        first = next(each for each in self.diagnostics if not each.is_warning)
+        said = f"{first} ({first.hint})" if first.hint else str(first)
+        return f"the rules do not load: {said}; `ebbtide check` shows every problem"
 
 
 class Report:
