@@ -35,6 +35,7 @@ def _instance(value: str) -> str:
 Instance = Annotated[
     str, typer.Option("--instance", help="Which local servers: main, or the demo's.", callback=_instance)
 ]
+EngineName = Annotated[str | None, typer.Option("--engine", help="native (default) or compose.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

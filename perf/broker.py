@@ -10,7 +10,8 @@ from typing import Self
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # not in its __all__
 
-from cli.rules.apply import Folder, apply_folder
+from cli.manifests.publication import apply_folder
+from cli.rules.rule_folder import Folder
 from infra.kafka.client import client_config, ensure_topics, reader_config
 from infra.kafka.retry import retry
 from infra.local.kafka.server import KafkaServer

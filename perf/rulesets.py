@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from cli.rules.apply import Folder, read_folder
+from cli.rules.rule_folder import Folder, read_folder
 from triggers.language.diagnostics import SourceFile
 
 FOLDER = Path(__file__).parent / "rules"

@@ -19,11 +19,12 @@ from cli.demo.history import hold_against, read_history
 from cli.demo.report import Kill, Report
 from cli.demo.workers import Workers
 from cli.environment import Environment
-from cli.narrator import Narrator, Step
-from cli.rules.apply import Folder, apply_folder
+from cli.manifests.publication import apply_folder
 from cli.rules.backtesting import run_backtest, show_backtest
 from cli.rules.event_log import LogReader
+from cli.rules.rule_folder import Folder
 from cli.running import make_dkim_key
+from cli.step_printer import Step, StepPrinter
 from infra.kafka.client import Progress, Publisher, ensure_topics, read_all
 from infra.local.engine import Engine
 from infra.postgres.migrate import migrate
@@ -55,11 +56,13 @@ class DemoFailed(UserError):
 class Demo:
     """One run. Everything it starts, it stops, whatever happens."""
 
-    def __init__(self, environment: Environment, engine: Engine, folder: Folder, narrator: Narrator, seed: int) -> None:
+    def __init__(
+        self, environment: Environment, engine: Engine, folder: Folder, printer: StepPrinter, seed: int
+    ) -> None:
         self.environment = environment
         self.engine = engine
         self.folder = folder
-        self.narrator = narrator
+        self.printer = printer
         self.seed = seed
         self.sizes = Sizes()
         self.variables = {
@@ -84,19 +87,19 @@ class Demo:
 
     def run(self) -> Report:
         """The whole demo, within `running`."""
-        narrator, environment = self.narrator, self.environment
+        printer, environment = self.printer, self.environment
         with ThreadPoolExecutor(1) as pool:
             starting = pool.submit(self._start_servers)
             purchases = cdnow.read(cdnow.fetch(environment.home.parent / "cdnow"))
             log = self._write_log(purchases)
-            narrator.say(f"[bold]ebbtide backtest {self.folder.root} --events {relative(log)}[/]")
-            with narrator.step("backtest over the whole log, on event time", len(purchases)) as step:
+            printer.say(f"[bold]ebbtide backtest {self.folder.root} --events {relative(log)}[/]")
+            with printer.step("backtest over the whole log, on event time", len(purchases)) as step:
                 tested = run_backtest(self.folder, LogReader(log).events(), step.at)
-            show_backtest(narrator.console, tested)
-            with narrator.step("Kafka and TimescaleDB up, migrated, topics made"):
+            show_backtest(printer.console, tested)
+            with printer.step("Kafka and TimescaleDB up, migrated, topics made"):
                 starting.result()
         manifest = apply_folder(environment.kafka, self.folder, by="demo")
-        narrator.say(f"[green]✓[/] rules published as manifest {manifest.number}")
+        printer.say(f"[green]✓[/] rules published as manifest {manifest.number}")
         self.workers.start("sink", "run", "sink", "--instance", environment.instance, "--directory", str(self.sink))
         self._start_streams()
         self.workers.start("senders", "run", "senders", "--instance", environment.instance)
@@ -124,7 +127,7 @@ class Demo:
         return log
 
     def _live(self, purchases: list[cdnow.Purchase], crossings: list[datetime]) -> Report:
-        narrator, kafka = self.narrator, self.environment.kafka
+        printer, kafka = self.printer, self.environment.kafka
         end = max(p.time for p in purchases)
         shift = shift_to_present(datetime.now(UTC), end, crossings)
         began = time.monotonic()
@@ -137,7 +140,7 @@ class Demo:
                 publisher.send(EVENTS.name, purchase.customer.encode(), encode(purchase.event(shift)))
         with Progress(kafka) as progress:
             total = len(customers) + len(purchases)
-            with narrator.step("backfill through Faust: scores built", total) as step:
+            with printer.step("backfill through Faust: scores built", total) as step:
                 self._wait(step, lambda: progress.lag("ebbtide-streams", INPUTS), total)
             backfill_s = time.monotonic() - began
             mailed_by_backfill = sum(1 for _ in read_all(kafka, COMMANDS.name))
@@ -148,13 +151,13 @@ class Demo:
             engaged = self._engage()
             self._drain(progress, crowd.last_due)
             live_s = (datetime.now(UTC) - live_from).total_seconds()
-        with narrator.step("books read back, every signature checked"):
+        with printer.step("books read back, every signature checked"):
             books = read_books(kafka, self.environment.database_url, self.sink, live_from)
             record = dns_record(load_key(self.environment.dkim_key)).encode()
             checks = reconcile(books, record, SELECTOR, DOMAIN, engaged)
             found = f"{mailed_by_backfill:,} commands"
             checks.append(Check("the backfill mailed nobody", mailed_by_backfill == 0, found))
-        with narrator.step("everything decided again by the journal, and compared"):
+        with printer.step("everything decided again by the journal, and compared"):
             history = read_history(kafka, INPUTS)
             checks += hold_against(history, self.folder.load())
         kill = Kill(_half(crowd), history.first_checkpoint_after(killed_s))
@@ -167,7 +170,7 @@ class Demo:
         """
         killed_s = 0.0
         with (
-            self.narrator.step("live: browsing, carts and orders", len(crowd.events)) as step,
+            self.printer.step("live: browsing, carts and orders", len(crowd.events)) as step,
             Publisher(self.environment.kafka) as publisher,
         ):
             publisher.send(EVENTS.name, b"customer-00001", b"{not json")
@@ -190,7 +193,7 @@ class Demo:
         self.workers.kill("streams")
         killed_s = time.time()
         self._start_streams()
-        self.narrator.say(f"  [yellow]kill -9[/] of the stream worker after {after:,} live events; it is started again")
+        self.printer.say(f"  [yellow]kill -9[/] of the stream worker after {after:,} live events; it is started again")
         return killed_s
 
     def _engage(self) -> int:
@@ -200,7 +203,7 @@ class Demo:
         published = 0
         found = [decode(Outcome, m.value()) for m in read_all(self.environment.kafka, OUTCOMES.name)]
         accepted = sorted((o for o in found if o.kind is OutcomeKind.ACCEPTED), key=lambda o: o.command_id)
-        with self.narrator.step("readers open and click"), Publisher(self.environment.kafka) as publisher:
+        with self.printer.step("readers open and click"), Publisher(self.environment.kafka) as publisher:
             for outcome in accepted:
                 for kind, share in ((OutcomeKind.OPENED, 0.4), (OutcomeKind.CLICKED, 0.15)):
                     if rng.random() < share:
@@ -210,7 +213,7 @@ class Demo:
 
     def _drain(self, progress: Progress, last_due: datetime) -> None:
         """Waits until every timer of the run has fired and every reader stands at the end, twice in a row."""
-        with self.narrator.step("waiting until all that is due is drained") as step:
+        with self.printer.step("waiting until all that is due is drained") as step:
             self._wait(step, lambda: int((last_due - datetime.now(UTC)).total_seconds()) + SETTLE_S, 0)
             settled = 0
             deadline = time.monotonic() + DRAIN_TIMEOUT_S

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
-from cli.operations.numbering import publish_next
+from cli.operations.numbered_records import publish_next
 from infra.kafka.client import read_all
 from schemas.codec import DecodeError, decode
 from schemas.errors import UserError

@@ -83,7 +83,7 @@ def publish_profile(kafka: str, profile: Profile) -> None:
         publisher.send(PROFILES.name, profile.user_id.encode(), encode(profile))
 
 
-def doubts(profile: Profile) -> list[str]:
+def profile_warnings(profile: Profile) -> list[str]:
     """What is most likely a mistake in a profile that is taken all the same, with what to write instead."""
     if not profile.zone or zone_named(profile.zone) is not None:
         return []

@@ -11,8 +11,8 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from cli.operations.dead_letters import REPLAYED, Selection, marks, read_letters
+from cli.operations.exclusive_writer import Entry, ExclusiveWriter
 from cli.operations.publish import now
-from cli.operations.sole_writer import Entry, SoleWriter
 from infra.kafka.client import read_all
 from schemas.codec import DecodeError, decode
 from schemas.deadletters import DeadLetter
@@ -63,8 +63,8 @@ def plan(kafka: str, wish: Wish) -> list[Planned]:
     return planned
 
 
-def send(writer: SoleWriter, planned: Sequence[Planned], progress: Callable[[int], None]) -> int:
-    """Sends what is not skipped, with its mark, some hundred a transaction; raises Overtaken."""
+def send(writer: ExclusiveWriter, planned: Sequence[Planned], progress: Callable[[int], None]) -> int:
+    """Sends what is not skipped, with its mark, some hundred a transaction; raises WriterFenced."""
     letters = [each.letter for each in planned if each.skipped is None]
     for begin in range(0, len(letters), TOGETHER):
         writer.write(entry for letter in letters[begin : begin + TOGETHER] for entry in _entries(letter))

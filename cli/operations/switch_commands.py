@@ -1,11 +1,14 @@
 """`ebbtide pause`, `resume` and `switches`: the kill switch on the command line."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from cli.environment import Environment
 from cli.options import AsJson, Instance, console, print_json
+
+PANEL = "Kill switch"
 
 Scope = Annotated[str, typer.Argument(help="global, trigger/NAME or purpose/NAME.", show_default=False)]
 By = Annotated[str, typer.Option(help="Who does it, for the record.")]
@@ -60,3 +63,7 @@ def _switch(scope: str, paused: bool, by: str, instance: str, as_json: bool) -> 
         markup=False,
         soft_wrap=True,
     )
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"pause": pause, "resume": resume, "switches": switches}
+"""By the name under which each is called, in the order in which help shows them."""

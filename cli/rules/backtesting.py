@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from cli.columns import aligned
-from cli.rules.apply import Folder
 from cli.rules.chart import LABEL, bar, columns, line
 from cli.rules.event_log import Skipped
+from cli.rules.rule_folder import Folder
 from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.wording import counted

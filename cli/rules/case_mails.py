@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 
-from cli.rules.apply import Folder
+from cli.rules.rule_folder import Folder
 from schemas.vocabulary import DeliveryReason
 from schemas.wording import quoted
 from senders.content.headers import HeaderError

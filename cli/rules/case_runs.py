@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 from rich.console import Console
 
-from cli.rules.apply import Folder, read_folder
 from cli.rules.case_mails import CaseMails
 from cli.rules.rule_files import RULE_SUFFIXES, TEMPLATE_SUFFIX, NothingFound
+from cli.rules.rule_folder import Folder, read_folder
 from schemas.errors import UserError
 from triggers.cases.casefile import CaseResult, run_case
 from triggers.language.diagnostics import Diagnostic, InvalidRules

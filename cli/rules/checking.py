@@ -8,7 +8,7 @@ import orjson
 from rich.console import Console
 
 from cli.options import Format
-from cli.rules.apply import Folder, read_folder
+from cli.rules.rule_folder import Folder, read_folder
 from schemas.wording import counted, nearest, quoted
 from senders.content.render import template_faults
 from senders.content.template_names import Needed, needed_names

@@ -10,7 +10,7 @@ import orjson
 from pydantic import BaseModel
 
 from cli.options import console, print_json
-from cli.texts import Unreadable, read_json
+from cli.text_files import Unreadable, read_json
 from schemas.codec import DecodeError, validate
 from schemas.errors import UserError
 from schemas.events import Event

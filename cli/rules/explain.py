@@ -10,7 +10,7 @@ from rich.console import Console
 from cli.rules.delivery_answers import Delivery, Sent, delivery_lines, read_deliveries, read_sends
 from cli.rules.event_log import BadLog
 from cli.rules.gate_words import gate_words, headline, time_words
-from cli.texts import opened, without_mark
+from cli.text_files import opened, without_mark
 from infra.postgres.migrate import CONNECT_S
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision

@@ -17,11 +17,11 @@ import structlog
 from rich.console import Console
 
 from cli.environment import Environment
-from cli.rules.apply import read_folder
 from cli.rules.case_mails import fault_words
 from cli.rules.rule_files import NothingFound
+from cli.rules.rule_folder import read_folder
 from cli.running import make_dkim_key
-from cli.texts import read_json, read_text
+from cli.text_files import read_json, read_text
 from schemas.addresses import plain_address
 from schemas.codec import DecodeError, validate
 from schemas.commands import SendCommand

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from cli.environment import Environment
 from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
-from cli.rules import apply_commands
 from cli.rules.new_rule import Like
 
 if TYPE_CHECKING:
@@ -102,10 +101,10 @@ def backtest(
 
     Example: `ebbtide backtest examples --events log.jsonl`
     """
-    from cli.narrator import Narrator
     from cli.rules import backtesting
-    from cli.rules.apply import read_folder
     from cli.rules.event_log import LogReader
+    from cli.rules.rule_folder import read_folder
+    from cli.step_printer import StepPrinter
     from schemas.codec import encode
 
     def print_decision(decision: "Decision") -> None:
@@ -115,11 +114,11 @@ def backtest(
     for warning in folder.passed_over:
         typer.echo(str(warning), err=True)
     folder.load()  # a mistake in the rules shows before a long log is read
-    narrator = Narrator(Console(stderr=True))
-    with narrator.step(f"read {events}") as step:
+    printer = StepPrinter(Console(stderr=True))
+    with printer.step(f"read {events}") as step:
         reader = LogReader(events, strict)
         log = list(reader.events(step.at))
-    with narrator.step("backtest", len(log)) as step:
+    with printer.step("backtest", len(log)) as step:
         tested = backtesting.run_backtest(folder, log, step.at, print_decision if as_json else None)
     tested.result.notes.extend(backtesting.note_beside(reader.beside))
     tested.skipped.extend(reader.skipped.values())
@@ -281,7 +280,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "backtest": backtest,
     "preview": preview,
     "send-test": send_test,
-    **apply_commands.COMMANDS,
     "explain": explain,
     "schema": schema,
     "docs": docs,

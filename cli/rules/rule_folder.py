@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.rules.rule_files import CATALOGUES, TEMPLATE_SUFFIX, NothingFound, find_files, is_rule
-from cli.texts import Unreadable, read_text
+from cli.text_files import Unreadable, read_text
 from schemas.rules import text_hash
 from schemas.wording import quoted
 from senders.content.render import parse_template

@@ -23,7 +23,8 @@ from drivers.worker_crew import Workers
 from rich.console import Console
 from slow_model.compare import Findings
 
-from cli.rules.apply import apply_folder, read_folder
+from cli.manifests.publication import apply_folder
+from cli.rules.rule_folder import read_folder
 from infra.kafka.client import KafkaAway, Progress, Publisher, ensure_topics
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import PROJECT_ROOT, Layout

@@ -17,7 +17,8 @@ from typing import Any
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import INPUTS, TEMPLATE, THANKS, new_topics, orders
 
-from cli.rules.apply import Folder, apply_folder
+from cli.manifests.publication import apply_folder
+from cli.rules.rule_folder import Folder
 from infra.kafka.client import Progress, Publisher, read_all
 from infra.service.processes import start_ticks
 from schemas.codec import encode

@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient
 from drivers.running_senders import DOMAIN, Harbour, free_port, wait_until
 
 from cli.demo.books import Books, command_of, read_books
-from cli.rules.apply import Folder, apply_folder
+from cli.manifests.publication import apply_folder
+from cli.rules.rule_folder import Folder
 from infra.kafka.client import Progress, Publisher, ensure_topics
 from infra.kafka.retry import retry
 from infra.postgres.migrate import migrate

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from drivers.running_senders import free_port
 
-from cli.main import one_line
+from cli.errors import one_line
 from schemas.errors import UserError
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"

@@ -10,7 +10,8 @@ import pytest
 from drivers.running_senders import free_port
 from typer.testing import CliRunner
 
-from cli.main import app, one_line
+from cli.errors import one_line
+from cli.main import app
 
 CAPABILITIES_3 = 0x20080522
 OVERRIDING = 1 << 1 | 1 << 2

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from cli.rules.apply import MAX_PINNED, PINNED_FOR, carried_on
+from cli.manifests.publication import MAX_PINNED, PINNED_FOR, carried_on
 from schemas.codec import decode, encode
 from schemas.rules import Manifest
 

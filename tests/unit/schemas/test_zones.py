@@ -14,7 +14,7 @@ from drivers.trigger_world import World, at, shown
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.operations.publish import doubts, profile_of
+from cli.operations.publish import profile_of, profile_warnings
 from schemas import zones
 from schemas.events import Event
 from schemas.profiles import Profile
@@ -217,8 +217,8 @@ def test_a_profile_with_a_wrong_zone_is_taken_and_counted() -> None:
 
 def test_a_profile_published_by_hand_with_a_wrong_zone_is_told_the_right_one() -> None:
     wrong = profile_of('{"user_id": "u1", "zone": "GMT+2"}', as_time(0))
-    assert "did you mean `Etc/GMT-2`?" in doubts(wrong)[0]
-    assert doubts(profile_of('{"user_id": "u1", "zone": "Europe/Berlin"}', as_time(0))) == []
+    assert "did you mean `Etc/GMT-2`?" in profile_warnings(wrong)[0]
+    assert profile_warnings(profile_of('{"user_id": "u1", "zone": "Europe/Berlin"}', as_time(0))) == []
 
 
 def test_a_backtest_tells_of_the_zones_of_profiles_that_are_none() -> None:

@@ -11,9 +11,10 @@ from drivers.running_senders import free_port, have_topics, wait_until
 from drivers.whole_pipeline import TEMPLATE, THANKS
 from structlog.testing import capture_logs
 
+from cli.manifests.publication import apply_folder, current_manifest
 from cli.operations.control import switch, switches
-from cli.operations.sole_writer import Entry, Overtaken, SoleWriter
-from cli.rules.apply import Folder, apply_folder, current_manifest
+from cli.operations.exclusive_writer import Entry, ExclusiveWriter, WriterFenced
+from cli.rules.rule_folder import Folder
 from infra.kafka.connection import Connection
 from schemas.topics import CONTROL, EVENTS, RULES
 from streams.decisions.rulefeed import Published, RuleFeed
@@ -54,16 +55,20 @@ def test_a_number_is_above_what_workers_applied_even_where_the_topic_was_lost(ka
 
 
 def test_a_writer_who_is_overtaken_writes_nothing(kafka):
-    with SoleWriter(kafka, "first-come") as first, SoleWriter(kafka, "first-come"), pytest.raises(Overtaken):
+    with (
+        ExclusiveWriter(kafka, "first-come") as first,
+        ExclusiveWriter(kafka, "first-come"),
+        pytest.raises(WriterFenced),
+    ):
         first.write([Entry(CONTROL.name, b"global", b"{}")])
 
 
 def test_of_many_writers_at_once_each_writes_or_is_overtaken(kafka):
     def write(_: int) -> str:
         try:
-            with SoleWriter(kafka, "first-come") as writer:
+            with ExclusiveWriter(kafka, "first-come") as writer:
                 writer.write([Entry(RULES.name, b"text/none", None)])
-        except Overtaken:
+        except WriterFenced:
             return "overtaken"
         except KafkaException as exception:  # the broker's own failure at such a rush, and no word of who was first
             if exception.args[0].code() != KafkaError.UNKNOWN:

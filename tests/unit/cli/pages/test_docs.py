@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.manifests import apply_commands
 from cli.pages.language_page import PAGE, SOURCE, StalePage, check_page, page, write_page
-from cli.rules.rule_commands import COMMANDS
+from cli.rules import rule_commands
 from senders.content.template_names import needed_names
 from triggers.cases.casefile import run_cases
 from triggers.cel.conditions import compile_condition
@@ -19,6 +20,7 @@ from triggers.language import keys as language
 from triggers.language.diagnostics import CODES, Diagnostic, SourceFile
 from triggers.loader import check, load_rules
 
+COMMANDS = rule_commands.COMMANDS | apply_commands.COMMANDS
 ROOT = Path(__file__).parents[4]
 TEXT = (ROOT / SOURCE).read_text(encoding="utf-8")
 FENCE = re.compile(r"(?:<!-- not yet: ([\w-]+) -->\n)?```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

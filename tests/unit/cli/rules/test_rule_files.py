@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.rules.apply import read_folder
 from cli.rules.case_runs import run_paths
 from cli.rules.checking import check_paths
 from cli.rules.rule_files import NothingFound, find_files
+from cli.rules.rule_folder import read_folder
 from triggers.language.diagnostics import InvalidRules
 
 RULE = "trigger: {0}\npurpose: onboarding\non: signed_up\nsend: welcome\n"

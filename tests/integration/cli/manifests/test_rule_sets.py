@@ -12,8 +12,9 @@ import pytest
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import new_topics
 
-from cli.rules.apply import Superseded, current_manifest, plan_folder, publish, read_folder
-from cli.rules.rule_log import read_rules
+from cli.manifests.history import read_rules
+from cli.manifests.publication import Superseded, current_manifest, plan_folder, publish
+from cli.rules.rule_folder import read_folder
 from infra.kafka.connection import Connection
 from streams.decisions.rulefeed import Published, RuleFeed
 

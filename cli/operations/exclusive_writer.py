@@ -23,7 +23,7 @@ FENCED = frozenset(
 )
 
 
-class Overtaken(UserError):
+class WriterFenced(UserError):
     """Somebody else began to write the same; nothing of this was written."""
 
 
@@ -36,11 +36,11 @@ class Entry(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-class SoleWriter:
+class ExclusiveWriter:
     """A transactional producer under a name that all who write the same thing share.
 
     Entering ends whoever had the name before, and waits for what they committed: what is read from then on is
-    complete. Who is ended in turn writes nothing more and gets Overtaken.
+    complete. Who is ended in turn writes nothing more and gets WriterFenced.
     """
 
     def __init__(self, kafka: str, name: str) -> None:
@@ -60,7 +60,7 @@ class SoleWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(KafkaException):  # of a producer that was ended, which `write` has told as Overtaken
+        with suppress(KafkaException):  # of a producer that was ended, which `write` has told as WriterFenced
             self._producer.flush(0)
 
     def write(self, entries: Iterable[Entry]) -> None:
@@ -72,7 +72,7 @@ class SoleWriter:
             self._producer.commit_transaction(TIMEOUT_S)
         except KafkaException as exception:
             if exception.args[0].code() in FENCED:
-                raise Overtaken(
+                raise WriterFenced(
                     f"somebody else began to write as {self._name}; look what they did, and run it again"
                 ) from None
             raise

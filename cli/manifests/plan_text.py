@@ -12,8 +12,8 @@ from cli.options import EXIT_FAILED, console, print_json
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
-    from cli.rules.apply import Plan
-    from cli.rules.rule_log import RuleLog
+    from cli.manifests.history import RuleLog
+    from cli.manifests.publication import Plan
 
 By = Annotated[str, typer.Option(help="Who does it, for the record; your login unless told.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is removed.")]
@@ -62,7 +62,7 @@ def _ask(plan: "Plan", again: str, as_json: bool) -> None:
 
 
 def _show_changes(plan: "Plan", log: "RuleLog", what: str) -> None:
-    from cli.rules.rule_changes import SIGNS, summary
+    from cli.manifests.changes import SIGNS, summary
 
     current = log.current
     if current is not None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from cli.rules.rule_log import RuleLog
+from cli.manifests.history import RuleLog
 from schemas.rules import SetFile
 from triggers.language.diagnostics import SourceFile
 from triggers.outline import outline

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli.rules.apply import Plan, plan_folder, plan_return
+from cli.manifests.changes import Change, summary
+from cli.manifests.history import NoSuchManifest, NoSuchSet, RuleLog
+from cli.manifests.publication import Plan, plan_folder, plan_return
+from cli.manifests.set_checks import check_among, may_be_right
 from cli.rules.checking import Checked
-from cli.rules.rule_changes import Change, summary
 from cli.rules.rule_folder import Folder
-from cli.rules.rule_log import NoSuchManifest, NoSuchSet, RuleLog
-from cli.rules.set_checking import check_among, may_be_right
 from schemas.rules import Manifest, Text, text_hash
 from triggers.language.diagnostics import InvalidRules, SourceFile
 from triggers.loader import inspect

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cli.manifests.history import RuleLog
 from cli.rules.checking import Checked, check_templates, unused_templates
 from cli.rules.rule_folder import Folder
-from cli.rules.rule_log import RuleLog
 from schemas.rules import SetFile
 from schemas.wording import quoted
 from triggers.language.diagnostics import Diagnostic, SourceFile

@@ -8,12 +8,12 @@ import typer
 
 from cli.columns import aligned
 from cli.environment import Environment
+from cli.manifests.plan_text import By, DryRun, Yes, go_on, login, moment, set_name, tell_published
 from cli.options import AsJson, Instance, console, print_json
-from cli.rules.plan_words import By, DryRun, Yes, go_on, login, moment, set_name, tell_published
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
-    from cli.rules.rule_changes import Item
+    from cli.manifests.changes import Item
 
 OneSet = Annotated[str | None, typer.Option("--set", help="Only this set.", show_default=False, callback=set_name)]
 
@@ -38,9 +38,9 @@ def rules(
     """
     if context.invoked_subcommand is not None:
         return
+    from cli.manifests.changes import items
+    from cli.manifests.history import read_rules
     from cli.operations.control import switches
-    from cli.rules.rule_changes import items
-    from cli.rules.rule_log import read_rules
 
     kafka = Environment.of(instance).kafka
     log = read_rules(kafka)
@@ -74,8 +74,8 @@ def history(
 
     Example: `ebbtide rules history`
     """
-    from cli.rules.rule_changes import changes, items, summary
-    from cli.rules.rule_log import read_rules
+    from cli.manifests.changes import changes, items, summary
+    from cli.manifests.history import read_rules
 
     log = read_rules(Environment.of(instance).kafka)
     rows, known, before = [], list[dict[str, Any]](), None
@@ -107,8 +107,8 @@ def show(
 
     Example: `ebbtide rules show win-back`
     """
-    from cli.rules.rule_changes import items
-    from cli.rules.rule_log import read_rules
+    from cli.manifests.changes import items
+    from cli.manifests.history import read_rules
     from schemas.wording import nearest
 
     log = read_rules(Environment.of(instance).kafka)
@@ -144,8 +144,8 @@ def rollback(
 
     Example: `ebbtide rules rollback 7 --set shop`
     """
-    from cli.rules.apply import plan_return, publish
-    from cli.rules.rule_log import read_rules
+    from cli.manifests.history import read_rules
+    from cli.manifests.publication import plan_return, publish
 
     kafka = Environment.of(instance).kafka
     log = read_rules(kafka)

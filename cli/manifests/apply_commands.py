@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cli.environment import Environment
+from cli.manifests.plan_text import By, DryRun, Yes, go_on, login, set_name, tell_published
 from cli.options import EXIT_FAILED, AsJson, Format, Instance, console
-from cli.rules.plan_words import By, DryRun, Yes, go_on, login, set_name, tell_published
 
 if TYPE_CHECKING:
-    from cli.rules.apply import Plan
+    from cli.manifests.publication import Plan
     from cli.rules.checking import Checked
 
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
@@ -51,10 +51,10 @@ def apply(
 
     Example: `ebbtide apply mine --set shop`
     """
-    from cli.rules.apply import plan_folder, publish
+    from cli.manifests.history import read_rules
+    from cli.manifests.publication import plan_folder, publish
+    from cli.manifests.set_checks import check_among, may_be_right
     from cli.rules.checking import check_paths
-    from cli.rules.rule_log import read_rules
-    from cli.rules.set_checking import check_among, may_be_right
 
     checked = check_paths(paths, events, may_be_empty=allow_empty)
     if not may_be_right(checked):
@@ -125,9 +125,9 @@ def _show_checked(checked: "Checked") -> None:
 
 def _refuse_empty(plan: "Plan", name: str, paths: list[Path], allowed: bool) -> None:
     """Raises NothingFound for a set without any document, unless that is what is meant."""
-    from cli.rules.rule_changes import items
+    from cli.manifests.changes import items
+    from cli.manifests.history import RuleLog
     from cli.rules.rule_files import NothingFound
-    from cli.rules.rule_log import RuleLog
 
     own = items(RuleLog(plan.texts), [file for file in plan.files if file.set == name])
     if allowed or any(kind != "template" for kind, _ in own):

@@ -44,7 +44,7 @@ class Step:
             self._bar.stop()
 
 
-class Narrator:
+class StepPrinter:
     """Says each step as it begins and how long it took."""
 
     def __init__(self, console: Console) -> None:

@@ -103,15 +103,15 @@ def replay_letters(
 
     Example: `ebbtide dead-letters replay --cause misrouted --since 2h --dry-run`
     """
-    from cli.narrator import Narrator
     from cli.operations import replay
-    from cli.operations.sole_writer import SoleWriter
+    from cli.operations.exclusive_writer import ExclusiveWriter
+    from cli.step_printer import StepPrinter
     from schemas.wording import counted
 
     kafka = Environment.of(instance).kafka
     wish = replay.Wish(_selection(cause, topic, since, until, place), limit, again, force)
     with ExitStack() as stack:
-        writer = None if dry_run else stack.enter_context(SoleWriter(kafka, replay.WRITER))
+        writer = None if dry_run else stack.enter_context(ExclusiveWriter(kafka, replay.WRITER))
         planned = replay.plan(kafka, wish)
         if not planned:
             _nothing("no dead letter is chosen; `ebbtide dead-letters list` shows those there are")
@@ -121,7 +121,7 @@ def replay_letters(
         if writer is not None and count:
             if not yes and not typer.confirm(f"Send {counted(count, 'record')} again?", err=True):
                 raise typer.Exit(EXIT_FAILED)
-            with Narrator(Console(stderr=True)).step("sending again", count) as step:
+            with StepPrinter(Console(stderr=True)).step("sending again", count) as step:
                 replay.send(writer, planned, step.at)
     skipped = len(planned) - count
     if as_json:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from cli.operations.numbering import publish_next
-from cli.rules.rule_changes import Change, changes, items
-from cli.rules.rule_folder import Folder as Folder
-from cli.rules.rule_folder import read_folder as read_folder
-from cli.rules.rule_log import RuleLog, read_rules
+from cli.manifests.changes import Change, changes, items
+from cli.manifests.history import RuleLog, read_rules
+from cli.operations.numbered_records import publish_next
+from cli.rules.rule_folder import Folder
 from schemas.errors import UserError
 from schemas.rules import CURRENT, DEFAULT_SET, Manifest, SetFile, Text, text_hash, text_key
 from schemas.topics import RULES

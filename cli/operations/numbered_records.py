@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from confluent_kafka import Consumer, TopicPartition
 
-from cli.operations.sole_writer import Entry, Overtaken, SoleWriter
+from cli.operations.exclusive_writer import Entry, ExclusiveWriter, WriterFenced
 from infra.kafka.client import TIMEOUT_S, client_config
 from infra.kafka.retry import retry
 from schemas.codec import encode
@@ -44,18 +44,18 @@ def publish_next(
 ) -> int:
     """Publishes what `facts` makes of the next number and of what `read` found, all at once; returns the number.
 
-    `version` is the name under which stream workers keep the number. Raises Overtaken where others never let it end.
+    `version` is the name under which stream workers keep the number. Raises WriterFenced where others never let it end.
     """
     for _ in range(ATTEMPTS):
         try:
-            with SoleWriter(kafka, f"ebbtide-{topic.name}") as writer:
+            with ExclusiveWriter(kafka, f"ebbtide-{topic.name}") as writer:
                 found = read()
                 number = 1 + max([applied(kafka, version), *(fact.number for fact in found)])
                 writer.write(Entry(topic.name, key.encode(), encode(fact)) for key, fact in facts(number, found))
                 return number
-        except Overtaken:
+        except WriterFenced:
             time.sleep(PAUSE_S * secrets.randbelow(1000) / 1000)
-    raise Overtaken(f"others published on {topic.name} {ATTEMPTS} times in between; run it again")
+    raise WriterFenced(f"others published on {topic.name} {ATTEMPTS} times in between; run it again")
 
 
 def applied(kafka: str, version: str) -> int:

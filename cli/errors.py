@@ -1,0 +1,56 @@
+"""Which errors a person can act on, and how the command line prints them: one line, and an exit status."""
+
+import errno
+import os
+import sys
+from typing import Any, NoReturn
+
+from cli.options import EXIT_USAGE
+from schemas.errors import UserError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def one_line(error: Exception) -> str | None:
+    """What to print for an error that a person can act on, with the next step; None for a defect.
+
+    Classes of Kafka's, PostgreSQL's and pydantic's are known by name: to import all three costs a command a second.
+    """
+    if isinstance(error, UserError):
+        return error.line
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; give another path, or mend this one"
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return f"{str(error.strerror).lower()}: nothing more can be written here"
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if "cimpl.KafkaException" in names:
+        return f"Kafka does not answer ({error.args[0].str()}); `make status` tells what runs, `make up` starts it"
+    if "psycopg.OperationalError" in names:
+        first = str(error).strip().splitlines()[0]
+        return f"TimescaleDB does not answer ({first}); `make status` tells what runs, `make up` starts it"
+    return _wrong_setting(error, names)
+
+
+def _wrong_setting(error: Any, names: set[str]) -> str | None:
+    if "pydantic_core._pydantic_core.ValidationError" not in names or not error.title.endswith("Settings"):
+        return None
+    wrong = error.errors(include_input=False)[0]
+    message = str(wrong["msg"]).removeprefix("Value error, ")
+    if not wrong["loc"]:  # about several settings; it names them
+        return message
+    return f"setting EBBTIDE_{'_'.join(map(str, wrong['loc'])).upper()}: {message}"
+
+
+def refuse(error: Exception, line: str) -> NoReturn:
+    """Prints the line and ends the program with the error's exit status."""
+    from infra.service.worker_slot import SUPERVISOR
+
+    if SUPERVISOR in os.environ:  # every line of a worker's log is JSON
+        import structlog
+
+        structlog.get_logger().critical("refused", reason=line)
+    else:
+        sys.stderr.write(f"ebbtide: {line}\n")
+    raise SystemExit(error.exit_status if isinstance(error, UserError) else EXIT_USAGE)

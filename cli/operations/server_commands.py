@@ -1,0 +1,125 @@
+"""`ebbtide up`, `down`, `status`, `logs`, `psql`, `migrate` and `topics`: the servers and what stands in them."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.columns import aligned
+from cli.environment import Environment
+from cli.options import EXIT_FAILED, AsJson, EngineName, Instance, console, print_json
+from infra.local.choice import choose_engine
+from infra.local.engine import Engine
+
+PANEL = "Local servers"
+
+
+def engine_of(instance: str, name: str | None) -> tuple[Environment, Engine]:
+    """The instance, and what runs its servers."""
+    environment = Environment.of(instance)
+    return environment, choose_engine(name, environment.home, environment.ports)
+
+
+def up(instance: Instance = "main", engine: EngineName = None) -> None:
+    """Start Kafka and TimescaleDB, migrate, and make the topics. What already runs is left alone.
+
+    Example: `ebbtide up`
+    """
+    from infra.kafka.client import ensure_topics
+    from infra.postgres.migrate import migrate
+    from schemas.topics import DEMO_PARTITIONS
+
+    environment, chosen = engine_of(instance, engine)
+    started = chosen.up(console.print)
+    migrate(environment.database_url)
+    ensure_topics(environment.kafka, DEMO_PARTITIONS)
+    console.print(f"started: {', '.join(started)}" if started else "already running: nothing to do")
+    _show_status(environment, chosen)
+
+
+def down(instance: Instance = "main", engine: EngineName = None) -> None:
+    """Stop the local servers. Their data stays."""
+    stopped = engine_of(instance, engine)[1].down()
+    console.print(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def status(instance: Instance = "main", engine: EngineName = None, as_json: AsJson = False) -> None:
+    """Show what runs, where. Exits with 1 where a server does not run."""
+    environment, chosen = engine_of(instance, engine)
+    found = chosen.status()
+    if as_json:
+        print_json([{"name": s.name, "state": s.state, "address": s.address, "pid": s.pid} for s in found])
+    else:
+        _show_status(environment, chosen)
+    if any(s.state != "running" for s in found):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _show_status(environment: Environment, engine: Engine) -> None:
+    rows = [(s.name, s.state, s.address, str(s.pid or ""), s.detail) for s in engine.status()]
+    for line in aligned([("server", "state", "address", "pid", ""), *rows]):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"files  {environment.home}", style="dim", soft_wrap=True)
+
+
+def logs(
+    instance: Instance = "main",
+    engine: EngineName = None,
+    lines: Annotated[int, typer.Option("-n", min=1, help="How many lines of each.")] = 50,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Show the servers' logs."""
+    for line in engine_of(instance, engine)[1].logs(lines, follow):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def psql(
+    arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to psql.", show_default=False)] = None,
+    instance: Instance = "main",
+) -> None:
+    """Open psql on the ledger and the hypertables.
+
+    Example: `ebbtide psql -- -c 'SELECT count(*) FROM deliveries'`
+    """
+    from infra.local.native import psql_program
+    from infra.postgres.migrate import require_database
+
+    environment = Environment.of(instance)
+    require_database(environment.database_url)
+    program = psql_program(Path(".local").absolute())
+    done = subprocess.run([program, environment.database_url, *(arguments or [])], check=False)
+    raise typer.Exit(done.returncode)
+
+
+def migrate(instance: Instance = "main") -> None:
+    """Bring the database's tables up to date."""
+    from infra.postgres.migrate import migrate as run_migrations
+
+    applied = run_migrations(Environment.of(instance).database_url)
+    console.print(f"applied: {', '.join(applied)}" if applied else "nothing to apply")
+
+
+def topics(
+    instance: Instance = "main",
+    partitions: Annotated[int, typer.Option(min=1, help="Partitions of each user-keyed topic.")] = 16,
+    replication: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
+) -> None:
+    """Make the topics that are missing; refuse where one has another partition count."""
+    from infra.kafka.client import ensure_topics
+
+    made = ensure_topics(Environment.of(instance).kafka, partitions, replication)
+    console.print(f"made: {', '.join(made)}" if made else "all there")
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "up": up,
+    "down": down,
+    "status": status,
+    "logs": logs,
+    "psql": psql,
+    "migrate": migrate,
+    "topics": topics,
+}
+"""By the name under which each is called, in the order in which help shows them."""
