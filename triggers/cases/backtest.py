@@ -11,6 +11,7 @@ from schemas.profiles import Profile
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
 from schemas.wording import counted, quoted
 from schemas.zones import zone_hint, zone_named
+from triggers.cases.forgotten import forgotten_notes
 from triggers.cel.runtime import as_ms
 from triggers.engine import segments
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
@@ -197,8 +198,7 @@ def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
         told.append("events arrive at their own time here: settling changes nothing but the instant")
     for (trigger, place, why), number in run.result.unread.most_common(_MAX_TOLD):
         told.append(f"{trigger}: {counted(number, 'date')} of `{place}` could not be read: {why}")
-    for (rule, what), times in sorted(run.result.forgotten.items()):
-        told.append(f"{rule}: forgot {what} {counted(times, 'time')}, because a user had more than the limit")
+    told += forgotten_notes(run.result.forgotten)
     waiting = sum(state.next_due() is not None for state in run.result.states.values())
     told.append(f"{counted(waiting, 'user')} with timers after the last event")
     return told

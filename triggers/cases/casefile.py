@@ -1,6 +1,7 @@
 """Cases: the examples written beside a rule, run on a virtual clock. What is printed is the command line's."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from schemas.vocabulary import DecisionOutcome, Reason
 from schemas.wording import quoted
 from schemas.zones import UTC_ZONE, zone_named
 from triggers.cases.case_start import start
+from triggers.cases.forgotten import forgotten_notes
 from triggers.cel.runtime import as_time
 from triggers.engine.evaluator import Evaluator
 from triggers.engine.records import Message
@@ -70,6 +72,8 @@ class _Log:
     happened: list[_Happened] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    forgotten: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How often what was forgotten because a bound on memory was reached, as `Effects.bounds` has it."""
 
     def take(self, effects: Effects, at_ms: int) -> None:
         for decision in effects.records:
@@ -81,6 +85,7 @@ class _Log:
                 self.happened.append(_Happened(at_ms, kind, decision.reason.value, saw))
         self.happened += [_Happened(at_ms, "exit", exited.event_type) for exited in effects.exits]
         self.problems += [f"{problem.place}: {problem.detail}" for problem in effects.problems]
+        self.forgotten.update(effects.bounds)
         dates = (problem for problem in effects.problems if problem.place in DATE_PLACES)
         self.unread += [f"{problem.place}: {problem.detail}" for problem in dates]
 
@@ -212,7 +217,8 @@ class _Run:
         lines += [(each.at_ms, f"  {self._shown(each)}") for each in self.log.happened if each.kind != "send"]
         told = [text for _, text in sorted(lines, key=lambda line: line[0])]
         problems = [f"  problem: {problem}{_next_step(problem)}" for problem in dict.fromkeys(self.log.problems)]
-        return told + problems + [f"  note: {note}" for note in self._unheard()]
+        notes = [*self._unheard(), *forgotten_notes(self.log.forgotten)]
+        return told + problems + [f"  note: {note}" for note in notes]
 
     def _unheard(self) -> list[str]:
         """The given events that change nothing in this case, which may be why it fails."""

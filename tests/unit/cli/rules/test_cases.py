@@ -70,6 +70,30 @@ def test_a_name_that_no_case_has_is_a_usage_error(folder: Path) -> None:
     assert "no case has 'nothing'" in str(done.exception)
 
 
+SEQUENCE = """trigger: late
+purpose: marketing
+on: {sequence: [a, b], within: 30d}
+send: hello
+cases:
+  - name: forgets
+    given: [{at: "10:00", a: {}}, FILL {at: "12:30", b: {}}]
+    expect: [{at: "12:30", send: hello}, {at: "13:00", send: hello}]
+"""
+
+
+def test_a_case_that_fails_tells_what_a_bound_on_memory_made_its_rule_forget(folder: Path) -> None:
+    fill = [f'{{at: "{10 + n // 60}:{n % 60:02}", a: {{}}}},' for n in range(1, 67)]
+    (folder / "rule.yaml").write_text(SEQUENCE.replace("FILL", " ".join(fill)))
+    code, lines = run(folder)
+    note = "    note: late: forgot sequence events 3 times, because a user had more than the "
+    assert code == 1
+    assert [line[2:] for line in lines if "note:" in line] == [
+        f"{note}64 (or 16 that may end the sequence) that are kept"
+    ]
+    (folder / "rule.yaml").write_text(SEQUENCE.replace("FILL", " ".join(fill[:60])))
+    assert "forgot" not in "".join(run(folder)[1])
+
+
 MAIL = """---
 subject: "Of {{ user.city | default: 'here' }}"
 ---

@@ -1,13 +1,17 @@
 """What a bound on memory makes a rule, metric or score forget is counted by its name, and noted by a backtest."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from drivers.trigger_world import MINUTE, World, at, event, rules
 
 from triggers.cases.backtest import BacktestResult, backtest
+from triggers.cases.forgotten import forgotten_notes
 from triggers.engine.turn import Effects
 
+MANUAL = Path(__file__).parents[4] / "docs" / "triggers.md"
 START = at("2026-01-05 10:00")
 BASE = "trigger: t\npurpose: marketing\n"
 
@@ -101,4 +105,15 @@ def test_unless_events_before_their_entry_that_are_forgotten_are_counted() -> No
 
 def test_a_backtest_notes_what_was_forgotten() -> None:
     notes = run(metric("30d"), 1_001).notes
-    assert "metric/m: forgot single events 1 time, because a user had more than the limit" in notes
+    assert "metric/m: forgot single events 1 time, because a user had more than the 1,000 that are kept" in notes
+
+
+def test_a_note_names_the_bound_that_the_manual_gives_for_each_thing_that_is_counted() -> None:
+    rows = [line.split(" | ") for line in MANUAL.read_text().splitlines() if line.count(" | ") == 3]
+    bounds = {named[1]: row[1] for row in rows if (named := re.match(r"`([a-z ]+)`", row[3]))}
+    assert len(bounds) == 10
+    for what, bound in bounds.items():
+        [note] = forgotten_notes({("t", what): 2})
+        assert note.startswith(
+            f"t: forgot {what} 2 times, because a user had more than the {bound.split()[0].strip(',')} "
+        )

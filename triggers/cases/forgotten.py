@@ -1,0 +1,34 @@
+"""What a rule forgot because a bound on memory was reached, in words that name the bound."""
+
+from collections.abc import Mapping
+
+from schemas.wording import counted
+from triggers.engine.evaluator import MAX_ENDINGS
+from triggers.engine.journeys import MAX_KEYS, MAX_RUNNING
+from triggers.engine.levels import MAX_GROUPS
+from triggers.engine.sending import MAX_COMMAND_IDS, MAX_GOALS
+from triggers.engine.sequences import MAX_LAST, MAX_LINKS
+from triggers.measures.decay import MAX_PARTS
+from triggers.measures.windows import EXACT, MAX_VALUES
+
+_KEPT = {
+    "additions": f"{MAX_PARTS:,}",
+    "command ids": f"{MAX_COMMAND_IDS:,}",
+    "different values": f"{MAX_VALUES:,}",
+    "goals": f"{MAX_GOALS:,}",
+    "groups": f"{MAX_GROUPS:,}",
+    "keys": f"{MAX_KEYS:,}",
+    "running occurrences": f"{MAX_RUNNING:,}",
+    "sequence events": f"{MAX_LINKS:,} (or {MAX_LAST:,} that may end the sequence)",
+    "single events": f"{EXACT:,}",
+    "unless events": f"{MAX_ENDINGS:,}",
+}
+"""How many of each are kept, by the name under which `Effects.bounds` counts it."""
+
+
+def forgotten_notes(forgotten: Mapping[tuple[str, str], int]) -> list[str]:
+    """A note for each rule and each thing that it forgot, given how often, as `Effects.bounds` counts it."""
+    return [
+        f"{rule}: forgot {what} {counted(times, 'time')}, because a user had more than the {_KEPT[what]} that are kept"
+        for (rule, what), times in sorted(forgotten.items())
+    ]
