@@ -114,6 +114,5 @@ def test_a_note_names_the_bound_that_the_manual_gives_for_each_thing_that_is_cou
     assert len(bounds) == 10
     for what, bound in bounds.items():
         [note] = forgotten_notes({("t", what): 2})
-        assert note.startswith(
-            f"t: forgot {what} 2 times, because a user had more than the {bound.split()[0].strip(',')} "
-        )
+        most = bound.split()[0].strip(",")
+        assert note.startswith(f"t: forgot {what} 2 times, because a user had more than the {most} ")

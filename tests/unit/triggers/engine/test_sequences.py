@@ -230,7 +230,5 @@ def test_what_a_sequence_forgets_is_counted_by_rule_and_a_backtest_notes_it() ->
     viewed = [event("view", at("2026-01-05 10:00") + n, f"v{n}", sku=f"s{n}") for n in range(66)]
     result = backtest(rules(text), viewed)
     assert result.forgotten == {("t", "sequence events"): 2}
-    assert (
-        "t: forgot sequence events 2 times, because a user had more than the 64 (or 16 that may end the sequence) that are kept"
-        in result.notes
-    )
+    why = "because a user had more than the 64 (or 16 that may end the sequence) that are kept"
+    assert f"t: forgot sequence events 2 times, {why}" in result.notes
