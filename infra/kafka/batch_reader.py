@@ -12,9 +12,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 import psycopg
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from infra.kafka.connection import Connection
 from infra.kafka.dead_letters import DeadLetters
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.stalls import ENDS_TIMEOUT_S, StallGuard
 from infra.postgres.database import Database, Halted
 from infra.service.faults import Fault, describe, fault_of, fault_of_kafka
 from schemas.codec import DecodeError, partition_for
@@ -58,6 +61,8 @@ class BatchReader(Generic[T]):
                 **static,
             )
         )
+        self.ends = EndOffsets(AdminClient(connection.client()), ENDS_TIMEOUT_S)
+        self._guard = StallGuard(self.consumer, self.ends)
 
     def decode(self, record: Message) -> T | None:
         """What the record says; None where it does not matter here. Raises DecodeError."""
@@ -93,9 +98,9 @@ class BatchReader(Generic[T]):
         """Read until the process halts. Any error that is neither the record's nor the server's absence is raised."""
         self.consumer.subscribe(
             list(self.topics),
-            on_assign=lambda consumer, partitions: consumer.assign(self.assigned(partitions)),
-            on_revoke=lambda _, partitions: self.revoked(partitions),
-            on_lost=lambda _, partitions: self.revoked(partitions),
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
         )
         try:
             while not self.halt.is_set():
@@ -107,14 +112,25 @@ class BatchReader(Generic[T]):
             self.consumer.close()
             self.database.close()
 
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        starts = self.assigned(partitions)
+        consumer.assign(starts)
+        self._guard.assigned(starts)
+
+    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._guard.revoked(partitions)
+        self.revoked(partitions)
+
     def _one_batch(self) -> None:
-        records = [record for record in self.consumer.consume(BATCH, POLL_S) if self._sound(record)]
+        messages = self.consumer.consume(BATCH, POLL_S)
+        records = [message for message in messages if self._sound(message)]
         batch = [(record, item) for record in records if (item := self._decoded(record)) is not None]
         if batch:
             self._store(batch)
         if records:
             self.dead_letters.flush()
             self._commit(records)
+        self._guard.consumed(messages, BATCH)
         self.after_batch()
 
     def _sound(self, record: Message) -> bool:

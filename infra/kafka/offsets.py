@@ -19,8 +19,9 @@ class EndOffsets:
     it would keep leader epochs from before a broker's restart, and every request would fail (confluent-kafka 2.16).
     """
 
-    def __init__(self, admin: AdminClient) -> None:
+    def __init__(self, admin: AdminClient, timeout_s: float | None = None) -> None:
         self._admin = admin
+        self._timeout_s = REQUEST_TIMEOUT_S if timeout_s is None else timeout_s
 
     def last_stable(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The ends that a read_committed reader sees, without those of partitions that do not answer. Blocks."""
@@ -50,9 +51,9 @@ class EndOffsets:
         self, partitions: Iterable[TopicPartition], level: IsolationLevel
     ) -> tuple[dict[TopicPartition, int], KafkaException | None]:
         wanted = {confluent_kafka.TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
-        futures = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=REQUEST_TIMEOUT_S)
+        futures = self._admin.list_offsets(wanted, isolation_level=level, request_timeout=self._timeout_s)
         ends, failed = {}, None
-        for tp, future in completed(futures, 2 * REQUEST_TIMEOUT_S).items():
+        for tp, future in completed(futures, 2 * self._timeout_s).items():
             try:
                 offset = int(future.result().offset)
             except KafkaException as exception:
@@ -65,4 +66,4 @@ class EndOffsets:
         return ends, failed
 
     def _refresh(self) -> None:
-        self._admin.list_topics(timeout=REQUEST_TIMEOUT_S)
+        self._admin.list_topics(timeout=self._timeout_s)

@@ -9,19 +9,18 @@ moment, not the age of the last record, is what delivery calls the view's freshn
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+import confluent_kafka
+from confluent_kafka import OFFSET_BEGINNING, Message
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from infra.kafka.batch_reader import BatchReader
+from infra.kafka.topics import TopicPartition
 from infra.postgres.database import Database
 from schemas import codec
 from schemas.outcome_records import MAY_WITHHOLD, read_outcome
@@ -35,10 +34,8 @@ from senders.policy.recipients import FEEDS, AddressHasher
 from senders.queue import ledger
 from senders.settings import SenderSettings
 
-LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 ASK_EVERY_S = 0.5
 """Well under the five seconds after which marketing waits, so that one slow answer from Kafka delays nothing."""
-ASK_TIMEOUT_S = 2.0
 WITHHOLDING = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED})
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -72,15 +69,14 @@ class RecipientsFeed(BatchReader[Item]):
         super().__init__(settings.connection, database, halt, settings.session_timeout_ms, settings.sender_instance)
         self._partitions = partitions
         self._hasher = hasher
-        self._admin = AdminClient(settings.connection.client())
-        self._places: dict[tuple[str, int], _Place] = {}
+        self._places: dict[TopicPartition, _Place] = {}
         self._ask_at = 0.0
 
     def decode(self, record: Message) -> Item | None:
         """What a record of `profiles` says, one that cannot be read too; or an outcome that withholds mail, None for
         any other outcome."""
         topic, partition = record.topic() or "", record.partition() or 0
-        place = self._places.get((topic, partition))
+        place = self._places.get(TopicPartition(topic, partition))
         if place is not None:
             place.position = max(place.position, (record.offset() or 0) + 1)
         if topic == OUTCOMES.name:
@@ -148,24 +144,24 @@ class RecipientsFeed(BatchReader[Item]):
             },
         )
 
-    def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    def assigned(self, partitions: list[confluent_kafka.TopicPartition]) -> list[confluent_kafka.TopicPartition]:
         """Begin where the database says the view has got to."""
         known = self.database.run(_progress)
         for partition in partitions:
-            key = (partition.topic, partition.partition)
+            key = TopicPartition(partition.topic, partition.partition)
             offset, as_of = known.get(key, (None, LONG_AGO))
             self._places[key] = _Place(offset or 0, as_of)
             partition.offset = OFFSET_BEGINNING if offset is None else offset
         return partitions
 
-    def revoked(self, partitions: list[TopicPartition]) -> None:
+    def revoked(self, partitions: list[confluent_kafka.TopicPartition]) -> None:
         """Forget the places; the database has them."""
         for partition in partitions:
-            self._places.pop((partition.topic, partition.partition), None)
+            self._places.pop(TopicPartition(partition.topic, partition.partition), None)
 
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Note the end reached. It may lie behind control records, which no read returns."""
-        if place := self._places.get((topic, partition)):
+        if place := self._places.get(TopicPartition(topic, partition)):
             place.position = max(place.position, offset)
 
     def after_batch(self) -> None:
@@ -185,28 +181,11 @@ class RecipientsFeed(BatchReader[Item]):
         waiting = [key for key, place in self._places.items() if place.end is None]
         if not waiting:
             return
-        answers = self._admin.list_offsets(
-            {TopicPartition(*key): LATEST for key in waiting},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=ASK_TIMEOUT_S,
-        )
-        for asked, answer in answers.items():
-            try:
-                end = answer.result(ASK_TIMEOUT_S + 1).offset
-                if end < 0:  # a broker that was frozen with the question in its hands (confluent-kafka 2.16)
-                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            except (KafkaException, TimeoutError) as failure:
-                # No answer means that the view ages, which is what delivery has to see.
-                self.log.info("ends_unknown", topic=asked.topic, error=_name_of(failure))
-                with suppress(KafkaException):  # by itself it goes on with what it knew before a broker's restart
-                    self._admin.list_topics(timeout=ASK_TIMEOUT_S)
-                return
-            place = self._places[(asked.topic, asked.partition)]
-            place.end, place.asked_at = end, asked_at
-
-
-def _name_of(failure: KafkaException | TimeoutError) -> str:
-    return str(failure.args[0].name()) if isinstance(failure, KafkaException) else "the client library did not answer"
+        ends = self.ends.last_stable(waiting)
+        for tp, end in ends.items():
+            self._places[tp].end, self._places[tp].asked_at = end, asked_at
+        if len(ends) < len(waiting):  # the view ages, which is what delivery has to see
+            self.log.info("ends_unknown", partitions=[str(tp) for tp in waiting if tp not in ends])
 
 
 def _withholding(record: Message, partitions: int) -> Outcome | None:

@@ -9,6 +9,7 @@ from drivers.own_broker import own_broker
 from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 
+from infra.kafka.topics import TopicPartition
 from infra.postgres.database import Database
 from infra.service.outages import Outage
 from schemas.topics import PROFILES
@@ -31,7 +32,7 @@ def test_a_view_is_no_fresher_for_a_broker_that_is_frozen_and_is_fresh_again_aft
         feed = RecipientsFeed(settings, database, Event(), 1, AddressHasher(b"key"))
 
         def asked() -> _Place:
-            place = feed._places[PROFILES.name, 0] = _Place(0)
+            place = feed._places[TopicPartition(PROFILES.name, 0)] = _Place(0)
             feed._ask_for_ends()
             place.reach(0)
             return place
