@@ -30,7 +30,7 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES
 from senders.channels.smtp import RealMailRefused, Relay, Unreachable
 from senders.content import dkim
 from senders.content.mailing import Mailing
-from senders.content.templates import Shelf, TemplateReader
+from senders.content.templates import TemplateCache
 from senders.policy.recipients import AddressHasher
 from senders.policy.recipients_feed import RecipientsFeed
 from senders.queue.announcer import Announcer
@@ -38,6 +38,7 @@ from senders.queue.intake import Intake
 from senders.queue.writer import LedgerWriter
 from senders.recorder import Recorder
 from senders.settings import SenderSettings
+from senders.template_reader import TemplateReader
 from senders.worker import Parts, Worker
 
 NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, DEAD_LETTERS)
@@ -172,7 +173,7 @@ class _Process:
         self._halt = Event()
         self._timescale = Outage("timescale")
         hasher = AddressHasher(settings.suppression_key.get_secret_value().encode())
-        shelf = Shelf()
+        templates = TemplateCache()
         self._async_databases = [
             AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(3)
         ]
@@ -184,7 +185,7 @@ class _Process:
                 writer=LedgerWriter(write, self.owner, self._watchdog),
                 relay=relay,
                 relay_outage=Outage("relay"),
-                shelf=shelf,
+                templates=templates,
                 mailing=Mailing(signer, settings.sender, settings.unsubscribe_url),
                 hasher=hasher,
                 owner=self.owner,
@@ -210,7 +211,7 @@ class _Process:
             "recorder": Recorder(
                 settings.connection, self._database(), self._halt, settings.session_timeout_ms, settings.sender_instance
             ).run,
-            "template-reader": TemplateReader(settings.connection, shelf, self._halt, beat=self._watchdog.beat).run,
+            "template-reader": TemplateReader(settings.connection, templates, self._halt, beat=self._watchdog.beat).run,
         }
 
     def _database(self) -> Database:

@@ -31,7 +31,7 @@ from senders.channels.smtp import RealMailRefused, Relay, Unreachable
 from senders.content.mailing import Mailing
 from senders.content.message import message_id
 from senders.content.render import TemplateError
-from senders.content.templates import Shelf
+from senders.content.templates import TemplateCache
 from senders.policy import pipeline
 from senders.policy.pipeline import LOOK_AGAIN, Case, Stop, Wait
 from senders.policy.recipients import AddressHasher, read_cases
@@ -82,7 +82,7 @@ class Parts:
     writer: LedgerWriter
     relay: Relay
     relay_outage: Outage
-    shelf: Shelf
+    templates: TemplateCache
     mailing: Mailing
     hasher: AddressHasher
     owner: str
@@ -391,10 +391,10 @@ class Worker:
         command, now = job.due.command, self._clock()
         rest: Stop | Wait
         try:
-            template = self._parts.shelf.get(command.template_hash)
+            template = self._parts.templates.get(command.template_hash)
             if template is not None:
                 return self._parts.mailing.make(command, address, job.case.recipient, template, now)
-            waited = self._parts.shelf.waited(job.due.admitted_at, now)
+            waited = self._parts.templates.waited(job.due.admitted_at, now)
             if waited < timedelta(seconds=self._settings.template_wait_s):
                 rest = Wait(DeliveryReason.TEMPLATE_MISSING, min(now + LOOK_AGAIN, command.expires_at))
             else:

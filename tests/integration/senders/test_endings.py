@@ -101,7 +101,7 @@ def ended(delivery: Harbour) -> int:
         "senders.queue.writer.LedgerWriter.write_once",
         "senders.queue.announcer.Announcer.announce_batch",
         "infra.kafka.batch_reader.BatchReader._one_batch",
-        "senders.content.templates.TemplateReader._take",
+        "senders.template_reader.TemplateReader._take",
     ],
 )
 def test_a_defect_anywhere_in_the_loops_ends_the_process_in_time_with_its_error(delivery: Harbour, place: str) -> None:
@@ -121,7 +121,7 @@ def test_a_defect_anywhere_in_the_loops_ends_the_process_in_time_with_its_error(
 @pytest.mark.parametrize(
     ("place", "named", "status"),
     [
-        ("senders.content.templates.TemplateReader._take", "template-reader", 70),
+        ("senders.template_reader.TemplateReader._take", "template-reader", 70),
         ("senders.worker.Worker._take", "MainThread", 70),
     ],
 )

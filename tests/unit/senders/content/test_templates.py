@@ -2,26 +2,26 @@
 
 from datetime import UTC, datetime, timedelta
 
-from senders.content.templates import Shelf
+from senders.content.templates import TemplateCache
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
 def test_nothing_has_been_missed_while_the_topic_is_still_being_read():
-    assert Shelf().waited(NOW - MINUTE, NOW) == timedelta(0)
+    assert TemplateCache().waited(NOW - MINUTE, NOW) == timedelta(0)
 
 
 def test_after_a_restart_an_old_command_waits_from_when_the_topic_was_known():
     """A worker killed in the middle left commands admitted a minute ago; its successor failed all of them."""
-    shelf = Shelf()
-    shelf.complete(NOW)
-    assert shelf.waited(NOW - MINUTE, NOW) == timedelta(0)
-    assert shelf.waited(NOW - MINUTE, NOW + timedelta(seconds=5)) == timedelta(seconds=5)
+    cache = TemplateCache()
+    cache.complete(NOW)
+    assert cache.waited(NOW - MINUTE, NOW) == timedelta(0)
+    assert cache.waited(NOW - MINUTE, NOW + timedelta(seconds=5)) == timedelta(seconds=5)
 
 
 def test_a_later_command_waits_from_its_own_admission():
-    shelf = Shelf()
-    shelf.complete(NOW - MINUTE)
-    shelf.complete(NOW)
-    assert shelf.waited(NOW, NOW + timedelta(seconds=3)) == timedelta(seconds=3)
+    cache = TemplateCache()
+    cache.complete(NOW - MINUTE)
+    cache.complete(NOW)
+    assert cache.waited(NOW, NOW + timedelta(seconds=3)) == timedelta(seconds=3)
