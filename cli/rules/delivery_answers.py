@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from cli.rules.gate_words import time_words
 from schemas.vocabulary import DeliveryReason, LedgerState, OutcomeKind, SuppressionReason
+from triggers.engine.gates.stored import time_words
 
 if TYPE_CHECKING:
     from psycopg import Connection

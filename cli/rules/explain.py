@@ -7,15 +7,17 @@ from typing import Any
 
 from rich.console import Console
 
+from cli.rules.decision_words import headline
 from cli.rules.delivery_answers import Delivery, Sent, delivery_lines, read_deliveries, read_sends
 from cli.rules.event_log import BadLog
-from cli.rules.gate_words import gate_words, headline, time_words
 from cli.text_files import opened, without_mark
 from infra.postgres.migrate import CONNECT_S
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
 from schemas.errors import UserError
-from triggers.cases.recomputed import differences
+from triggers.cases.recomputed import Verification, verify
+from triggers.engine.gates.stored import time_words
+from triggers.engine.gates.table import gate_words
 
 _QUERY = """
 SELECT id, trigger, rule_hash, user_id, occurrence, step, outcome, reason, gates, event_ids, inputs,
@@ -32,10 +34,10 @@ class NothingRecorded(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """One decision, and what of it does not follow from what it stored."""
+    """One decision, and whether it follows from what it stored."""
 
     decision: Decision
-    differs: list[str]
+    verification: Verification
     delivery: Delivery | None = None
     """What became of its command; None where it has none, or the decision came from a file."""
     sends: Mapping[str, Sent] = field(default_factory=dict)
@@ -84,7 +86,7 @@ def _decisions(file: Path) -> Iterator[Decision]:
 
 
 def _explained(decisions: list[Decision]) -> list[Explained]:
-    return [Explained(each, differences(each)) for each in decisions]
+    return [Explained(each, verify(each)) for each in decisions]
 
 
 def show(console: Console, explained: list[Explained]) -> None:
@@ -138,10 +140,12 @@ def _value(value: Any) -> str:
 def _show_recomputed(console: Console, each: Explained) -> None:
     if not each.decision.gates:
         console.print("  no gate was asked: nothing to compute again", style="dim")
-    elif not each.differs:
+    elif each.verification.verified:
         console.print("  recomputed: the same", style="dim")
-    for text in each.differs:
+    for text in each.verification.differs:
         console.print(f"  recomputed: differs: {text}", style="red", markup=False, soft_wrap=True)
+    for text in each.verification.unverified:
+        console.print(f"  recomputed: cannot verify {text}", style="red", markup=False, soft_wrap=True)
     console.print()
 
 
@@ -150,13 +154,17 @@ def as_json(explained: list[Explained]) -> list[dict[str, Any]]:
     return [
         {
             **each.decision.model_dump(mode="json", exclude_none=True),
-            "recomputed": each.differs or "the same",
+            "recomputed": _recomputed_json(each.verification),
             **({"delivery": asdict(each.delivery)} if each.delivery else {}),
             **({"counted": [_counted_json(each, command) for command in counted]} if counted else {}),
         }
         for each in explained
         for counted in [_counted(each.decision)]
     ]
+
+
+def _recomputed_json(found: Verification) -> str | list[str]:
+    return "the same" if found.verified else [*found.differs, *(f"cannot verify {each}" for each in found.unverified)]
 
 
 def _counted_json(each: Explained, command: str) -> dict[str, Any]:

@@ -270,7 +270,7 @@ def explain(
     else:
         of = f" of {trigger}" if trigger else ""
         console.print(f"no decision{of} about {user}: nothing that concerns them reached a gate", markup=False)
-    raise typer.Exit(EXIT_FAILED if not found or any(each.differs for each in found) else 0)
+    raise typer.Exit(EXIT_FAILED if not found or not all(each.verification.verified for each in found) else 0)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -79,7 +79,7 @@ def _differing(mine: list[dict[str, Any]], got: list[dict[str, Any]], fields: Fi
 
 def _same(name: str, one: Any, other: Any) -> bool:
     if name == "gates":
-        return _same_gates(one, other)
+        return same_gates(one, other)
     if name == "inputs":
         return all(_same(key, value, other.get(key)) for key, value in one.items())
     if name in TIMES and one is not None and other is not None:
@@ -97,12 +97,12 @@ def _close(one: Any, other: Any) -> bool:
     return abs(one - other) <= ROUNDED * max(1.0, abs(one), abs(other))
 
 
-def _same_gates(wanted: list[dict[str, Any]], written: list[dict[str, Any]]) -> bool:
-    """Which gates were asked and passed; of a cap what it counted and allows, of a refusal when it would pass."""
+def same_gates(wanted: list[dict[str, Any]], written: list[dict[str, Any]]) -> bool:
+    """Which gates were asked and passed, and whatever the slow model states of what they stored."""
     if [(w["gate"], w["passed"]) for w in wanted] != [(g["gate"], g["passed"]) for g in written]:
         return False
     return all(
-        all(_same(key, one.get(key), other.get(key)) for key in _GATE_FIELDS.get(one["gate"], ()))
+        all(_same(key, one.get(key), other.get(key)) for key in {*one, *_GATE_FIELDS.get(one["gate"], ())})
         for one, other in zip(wanted, written, strict=True)
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from slow_model.documents import read_book
 from slow_model.grammar import TEMPLATES
 from slow_model.histories import Happening
@@ -50,6 +51,8 @@ class EngineRun:
     between: Callable[[UserState], UserState] = lambda state: state
     state: UserState = field(default_factory=lambda: UserState(User(USER)))
     rows: list[Row] = field(default_factory=list)
+    gates: list[list[dict[str, Any]]] = field(default_factory=list)
+    """What each decision stores of its gates, as JSON."""
     commands: list[str] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
@@ -66,6 +69,8 @@ class EngineRun:
     def take(self, effects: Effects) -> None:
         for decision in effects.decisions:
             self.keep(decision)
+        for record in effects.records:
+            self.gates.append(orjson.loads(record.decision_json())["gates"])
         self.commands += [command.id for command in effects.commands]
         self.state = self.between(self.state)
 
@@ -187,9 +192,18 @@ class EveryInstant(Timeline):
 
 def model_rows(run: EngineRun, *books: Book) -> list[Row]:
     """What the slow model decides of what the engine was told, under the same rules."""
+    return rows_of(model_decisions(run, *books))
+
+
+def model_decisions(run: EngineRun, *books: Book) -> list[dict[str, Any]]:
+    """The decisions of the slow model on the history that the engine played, under the same rules."""
     timeline = EveryInstant(run) if run.every_ms is None else _looked_at(run)
     books = tuple(replace(book, earlier=books[:number]) for number, book in enumerate(books))
-    written = SlowUser(USER, timeline, lambda versions: (books[versions.manifest - 1], frozenset())).decide()
+    return SlowUser(USER, timeline, lambda versions: (books[versions.manifest - 1], frozenset())).decide().decisions
+
+
+def rows_of(decisions: list[dict[str, Any]]) -> list[Row]:
+    """The slow model's decisions as rows."""
     return [
         (
             *(decision[name] for name in ("trigger", "occurrence", "step", "outcome", "reason")),
@@ -198,7 +212,7 @@ def model_rows(run: EngineRun, *books: Book) -> list[Row]:
             _ms(decision["inputs"].get("due")),
             tuple(decision["event_ids"]),
         )
-        for decision in written.decisions
+        for decision in decisions
     ]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
-from slow_model.localtime import first_loud, is_quiet, next_window, stands_in, zone_of
+from slow_model.localtime import first_loud, is_quiet, next_window, stands_in, wall, zone_of
 from slow_model.past import Past, Sent, instant
-from slow_model.rulebook import Cap, Rule
+from slow_model.rulebook import WEEKDAYS, Cap, Quiet, Rule
 
 PROFILE_WAIT_MS = 30_000
 
@@ -70,7 +70,7 @@ def ask(question: Question, past: Past) -> Verdict:
         answers.append({"gate": gate, "passed": passed, **more})
         return not passed
 
-    if stops("mode", kind != "off"):
+    if stops("mode", kind != "off", **_seen_mode(question, kind)):
         return Verdict("drop", "mode", answers)
     held_out = kind == "send" and _is_held_out(question)
     own = "held_out" if held_out else kind
@@ -78,29 +78,33 @@ def ask(question: Question, past: Past) -> Verdict:
         "dedupe", not any(each.command_id == question.command_id and each.kind in ("send", own) for each in past.sent)
     ):
         return Verdict("drop", "duplicate", answers)
-    if stops("suppression", not past.suppressed()):
+    if stops("suppression", not past.suppressed(), observed=past.suppressed()):
         return Verdict("drop", "suppressed", answers)
     if rule.purpose != "transactional" and not past.knows_of(rule.purpose):
         return _unknown(question, answers)
-    if stops("consent", rule.purpose == "transactional" or past.consents_to(rule.purpose)):
+    consents = past.consents_to(rule.purpose)
+    if stops("consent", rule.purpose == "transactional" or consents, **_seen_consent(rule.purpose, consents)):
         return Verdict("drop", "no_consent", answers)
     if stops("when", question.when):
         return Verdict("drop", "condition", answers)
     if held_out:
         kind, reason = "held_out", "holdout"
-    stops("holdout", True)
+    stops("holdout", True, **_seen_holdout(question))
     expires_ms = question.due_ms + rule.expires_ms
-    if stops("expiry", now_ms < expires_ms, limit=instant(expires_ms)):
+    late_s = max(0, now_ms - question.due_ms) / 1000
+    if stops("expiry", now_ms < expires_ms, observed=late_s, limit=instant(expires_ms)):
         return Verdict("drop", "expired", answers)
     zone = zone_of(past.zone())
+    clock = {"local": f"{wall(zone, now_ms):%H:%M}", "zone": zone.key}
     holding = [each for each in rule.quiet if is_quiet(each, zone, now_ms)]
     if holding:
         defers = all(each.over == "defer" for each in holding)
         asked = tuple(each for each in rule.quiet if each.over == "defer") if defers else rule.quiet
         until = first_loud(asked, zone, now_ms)
-        stops("quiet", False, next_eligible=instant(until))
+        period = next((each for each in holding if each.over == "drop"), holding[0])
+        stops("quiet", False, observed=clock, limit=stored_period(period), next_eligible=instant(until))
         return _held("quiet", defers, until, expires_ms, answers)
-    stops("quiet", True)
+    stops("quiet", True, observed=clock if rule.quiet else None)
     return _caps(question, past, zone, kind, reason, answers)
 
 
@@ -108,7 +112,7 @@ def _unknown(question: Question, answers: list[dict[str, Any]]) -> Verdict:
     """No profile was ever seen, which is not a no: it is waited for, half a minute at most, and up to the expiry."""
     since_ms = question.now_ms if question.unknown_since_ms is None else question.unknown_since_ms
     ends_ms, expires_ms = since_ms + PROFILE_WAIT_MS, question.due_ms + question.rule.expires_ms
-    answer = {"gate": "consent", "passed": False}
+    answer = {"gate": "consent", "passed": False, "observed": "no_profile", "limit": question.rule.purpose}
     answers.append(answer)
     if question.now_ms < min(ends_ms, expires_ms):
         until = min(ends_ms, expires_ms)
@@ -127,6 +131,28 @@ def _mode(question: Question) -> tuple[str, str | None]:
         return "off", None
     outside = rule.mode == "canary" and share_of("canary", rule.name, question.user_id) >= rule.percent
     return ("shadow", "mode") if rule.mode == "shadow" or outside else ("send", None)
+
+
+def _seen_mode(question: Question, kind: str) -> dict[str, Any]:
+    """What the gate `mode` stores: the mode, in a canary where the user stands, or the widest scope that is paused."""
+    rule = question.rule
+    for scope in ("global", f"trigger/{rule.name}", f"purpose/{rule.purpose}"):
+        if scope in question.paused:
+            return {"observed": {"paused": scope}}
+    if rule.mode != "canary":
+        return {"observed": rule.mode}
+    return {"observed": "outside" if kind == "shadow" else "canary", "limit": rule.percent}
+
+
+def _seen_holdout(question: Question) -> dict[str, Any]:
+    inside = [each for each in question.rule.holdouts if share_of("holdout", each[0], question.user_id) < each[1]]
+    return {"observed": inside[0][0], "limit": inside[0][1]} if inside else {"observed": None, "limit": None}
+
+
+def _seen_consent(purpose: str, consents: bool) -> dict[str, Any]:
+    if purpose == "transactional":
+        return {"observed": "not_needed", "limit": purpose}
+    return {"limit": purpose, **({"observed": "granted"} if consents else {})}
 
 
 def _is_held_out(question: Question) -> bool:
@@ -157,7 +183,7 @@ def _caps(
         cap, most, times = full[0]
         rooms = [room_at(each, most, seen, zone, question.now_ms) for each, most, seen in full]
         until = None if None in rooms else max(room for room in rooms if room is not None)
-        shown: dict[str, Any] = {"observed": len(times), "limit": limit_text(cap, most)}
+        shown: dict[str, Any] = {"observed": len(times), "limit": stored_cap(cap, most)}
         if until is not None:
             shown["next_eligible"] = instant(until)
         answers.append({"gate": "cap", "passed": False, **shown})
@@ -165,14 +191,26 @@ def _caps(
         return _held("cap", all(cap.over == "defer" for cap, _, _ in full), until, expires_ms, answers)
     if caps:
         nearest = min(range(len(caps)), key=lambda number: maxima[number] - len(counted[number]))
-        more = {"observed": len(counted[nearest]), "limit": limit_text(caps[nearest], maxima[nearest])}
+        more = {"observed": len(counted[nearest]), "limit": stored_cap(caps[nearest], maxima[nearest])}
     answers.append({"gate": "cap", "passed": True, **(more if caps else {})})
     return Verdict(kind, reason, answers)
 
 
-def limit_text(cap: Cap, most: int) -> str:
-    """A cap as decisions show it."""
-    return f"{most} per {cap.per} by {cap.scope}"
+def stored_cap(cap: Cap, most: int) -> dict[str, Any]:
+    """A cap as decisions store it."""
+    return {"max": most, "per": cap.per, "by": cap.scope}
+
+
+def stored_period(period: Quiet) -> dict[str, Any]:
+    """A quiet period as decisions store it."""
+    ends = {"from": period.start, "through": period.through} if period.through else period_of_day(period)
+    return ends if period.zone is None else {**ends, "zone": period.zone}
+
+
+def period_of_day(period: Quiet) -> dict[str, Any]:
+    """A daily quiet period: its days are the first three letters of each, in the order of the week."""
+    days = [day for day in WEEKDAYS if day in {each[:3] for each in period.days}]
+    return {"from": period.start, "to": period.end, **({"days": days} if days else {})}
 
 
 def counted_in(cap: Cap, question: Question, past: Past, zone: ZoneInfo, kind: str) -> list[int]:

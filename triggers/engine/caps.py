@@ -7,6 +7,7 @@ canary, held out) counts real sends and what was recorded for the same cause; re
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
@@ -27,7 +28,7 @@ class CapAnswer:
 
     passed: bool
     observed: int | None
-    limit: str | None
+    limit: dict[str, Any] | None
     until: int | None = None
     defer: bool = False
     counted: tuple[str, ...] = ()
@@ -50,18 +51,19 @@ def ask_caps(
             tightest = (len(counted), maximum, cap)
     if not full:
         assert tightest is not None
-        return CapAnswer(True, tightest[0], _shown(tightest[2], tightest[1]))
+        return CapAnswer(True, tightest[0], _limit(tightest[2], tightest[1]))
     cap, counted, maximum, _ = full[0]
     named = tuple(each.command_id for each in counted[-MOST_NAMED:])
     instants = [room for _, _, _, room in full]
     until = None if None in instants else max(room for room in instants if room is not None)
     defers = all(each.over == "defer" for each, *_ in full)
-    return CapAnswer(False, len(counted), _shown(cap, maximum), until, defers, named)
+    return CapAnswer(False, len(counted), _limit(cap, maximum), until, defers, named)
 
 
 @lru_cache(maxsize=1024)
-def _shown(cap: Cap, maximum: int) -> str:
-    return f"{maximum} per {cap.window} by {cap.scope}"
+def _limit(cap: Cap, maximum: int) -> dict[str, Any]:
+    """The cap as decisions store it."""
+    return {"max": maximum, "per": str(cap.window), "by": cap.scope}
 
 
 def _maximum(cap: Cap, context: Context) -> int:

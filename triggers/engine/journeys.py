@@ -5,7 +5,8 @@ from typing import Any
 
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.cel.runtime import EvaluationError
-from triggers.engine import gates, sending, waits
+from triggers.engine import sending, waits
+from triggers.engine.gates.request import Verdict
 from triggers.engine.turn import Exited, Turn, agree
 from triggers.rules.assignment import variant
 from triggers.rules.rule import Branch, Exit, Jump, Send, Trigger, Wait, WaitSlot, WaitUntil
@@ -166,7 +167,7 @@ def drop_next(turn: Turn, trigger: Trigger, occurrence: Occurrence, reason: Reas
     following = (step for step in trigger.steps[occurrence.step :] if isinstance(step, Send))
     send = next(following, None)
     if send is not None:
-        verdict = gates.Verdict(DecisionOutcome.DROP, reason)
+        verdict = Verdict(DecisionOutcome.DROP, reason)
         sending.note(turn, trigger, occurrence, send, verdict)
 
 

@@ -1,4 +1,4 @@
-"""One send: the gates are asked, the message filled, and what came of it recorded and counted."""
+"""One send: ask the gates, fill the message, record and count what came of it."""
 
 from typing import Any
 
@@ -7,8 +7,10 @@ from schemas.bounds import problem_of
 from schemas.commands import command_id
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.cel.runtime import EvaluationError
-from triggers.engine import gates
 from triggers.engine.caps import reserve
+from triggers.engine.gates.dedupe import recorded_key
+from triggers.engine.gates.request import GateRequest, Verdict
+from triggers.engine.gates.table import ask
 from triggers.engine.records import Message, Record
 from triggers.engine.turn import Turn, same_fields
 from triggers.rules.rule import Send, Trigger
@@ -23,9 +25,9 @@ def send(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, pause
     """Decides a send that is due; whether the journey goes on. A deferred send holds it."""
     moment = max(occurrence.due, turn.now_ms - (0 if occurrence.held else trigger.settle_ms))
     name = command_id(trigger.name, turn.state.user_id, occurrence.id, step.id)
-    asking = gates.Asking(turn, trigger, occurrence, step, name, moment, paused)
-    verdict = gates.ask(asking)
-    filled = _fill(asking) if verdict.outcome in _RECORDED else None
+    request = GateRequest(turn, trigger, occurrence, step, name, moment, paused)
+    verdict = ask(request)
+    filled = _fill(request) if verdict.outcome in _RECORDED else None
     record = note(turn, trigger, occurrence, step, verdict)
     if verdict.outcome is DecisionOutcome.DEFER:
         assert verdict.until is not None
@@ -47,12 +49,12 @@ _LEVEL_OF_DATA = 3
 _Filled = tuple[dict[str, Any], str | None]
 
 
-def _fill(asking: gates.Asking) -> _Filled | None:
+def _fill(request: GateRequest) -> _Filled | None:
     """The message's data and address; where one fails the verdict becomes a drop that names it."""
-    step, verdict = asking.send, asking.verdict
+    step, verdict = request.send, request.verdict
     if step.to is None and not step.data:
         return {}, None
-    context = asking.context
+    context = request.context
     data: dict[str, Any] = {}
     place = "to"
     try:
@@ -61,7 +63,7 @@ def _fill(asking: gates.Asking) -> _Filled | None:
             place = f"data.{field}"
             data[field] = _keepable(expression.value(context))
     except EvaluationError as error:
-        asking.turn.problem(asking.trigger.name, place, error)
+        request.turn.problem(request.trigger.name, place, error)
         verdict.outcome, verdict.reason = DecisionOutcome.DROP, Reason.INVALID_DATA
         verdict.inputs["path"] = place
         return None
@@ -104,7 +106,7 @@ def _count(
     state = turn.state
     reserve(turn, trigger, occurrence, step, str(outcome), name)
     sent = outcome is DecisionOutcome.SEND
-    ids = state.sent.setdefault(trigger.name if sent else gates.recorded_key(outcome, trigger.name), [])
+    ids = state.sent.setdefault(trigger.name if sent else recorded_key(outcome, trigger.name), [])
     ids.append(name)
     if len(ids) > MAX_COMMAND_IDS:
         turn.forgot(trigger.name, "command ids")
@@ -128,7 +130,7 @@ def _count(
         )
 
 
-def note(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, verdict: gates.Verdict) -> Record:
+def note(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, verdict: Verdict) -> Record:
     """Notes a decision. Where the user's zone is unknown, `zone_given` says what was given (settled case 21)."""
     inputs = verdict.inputs
     zone = turn.zone_given()

@@ -14,7 +14,7 @@ _DURATION = re.compile(r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9
 _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 _UNIT_WORDS = (
     (("s", "sec", "secs", "second", "seconds"), "s"),
@@ -80,7 +80,7 @@ class DailyPeriod:
     zone: str | None
 
     def __str__(self) -> str:
-        on = f" on {', '.join(_WEEKDAYS[day][:3] for day in sorted(self.days))}" if self.days else ""
+        on = f" on {', '.join(WEEKDAYS[day][:3] for day in sorted(self.days))}" if self.days else ""
         return f"{self.start:%H:%M} to {self.end:%H:%M}{on}{_in(self.zone)}"
 
 
@@ -243,7 +243,7 @@ def calendar_date(text: str) -> date:
 
 def weekday(text: str) -> int:
     """A weekday's name, whole or by three letters, as 0 for Monday to 6; raises ShapeError."""
-    for number, name in enumerate(_WEEKDAYS):
+    for number, name in enumerate(WEEKDAYS):
         if text in (name, name[:3]):
             return number
     raise ShapeError(f"`{text[:40]}` is not a weekday", "monday to sunday, or mon to sun")

@@ -45,7 +45,7 @@ def test_the_last_decisions_come_back_as_they_were_recorded_oldest_first(databas
         Recorder.write(object.__new__(Recorder), connection, decisions)
     found = from_database(database_url, "u1", "cart", 2)
     assert [each.decision for each in found] == [decisions[1], decisions[3]]
-    assert [each.differs for each in found] == [[], []]
+    assert [each.verification.verified for each in found] == [True, True]
     assert [each.decision for each in from_database(database_url, "u1", None, 9)] == decisions[:4]
     assert from_database(database_url, "nobody", None, 9) == []
 

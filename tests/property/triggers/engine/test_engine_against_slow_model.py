@@ -5,7 +5,16 @@ from datetime import datetime
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from slow_model.duel import EngineRun, book_of, edited_evaluator, evaluator_of, model_rows
+from slow_model.compare import same_gates
+from slow_model.duel import (
+    EngineRun,
+    book_of,
+    edited_evaluator,
+    evaluator_of,
+    model_decisions,
+    model_rows,
+    rows_of,
+)
 from slow_model.grammar import coincidences, editions, mixed_quiets, rule_sets, segment_rules, shared_caps
 from slow_model.histories import STARTS, Happening, gaps, histories, strokes
 
@@ -39,7 +48,10 @@ def duel(text: str, history: History, every_ms: int | None) -> None:
     start, profile, happenings = history
     run = EngineRun(evaluator_of(text), every_ms)
     run.play(start, [profile, *happenings])
-    assert run.rows == model_rows(run, book_of(text))
+    decisions = model_decisions(run, book_of(text))
+    assert run.rows == rows_of(decisions)
+    for decision, written in zip(decisions, run.gates, strict=True):
+        assert same_gates(decision["gates"], written), (decision["gates"], written)
 
 
 @unhurried

@@ -20,7 +20,7 @@ from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.cases.backtest import backtest
-from triggers.cases.recomputed import differences
+from triggers.cases.recomputed import Verification, verify
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
 
@@ -105,12 +105,12 @@ CARTS = st.lists(st.tuples(st.integers(0, 8 * 1440), st.integers(0, 3), st.sampl
 
 @settings(max_examples=60, deadline=None)
 @given(CARTS, st.booleans(), st.sampled_from(ZONES))
-def test_whatever_the_engine_decides_computes_again(
+def test_every_decision_of_the_engine_verifies(
     carts: list[tuple[int, int, float]], consent: bool, zone: str | None
 ) -> None:
     for decision in decided(carts, consent, zone):
-        assert differences(decision) == []
-        assert differences(Decision.model_validate_json(encode(decision))) == []
+        assert verify(decision) == Verification()
+        assert verify(Decision.model_validate_json(encode(decision))) == Verification()
 
 
 def some(gate: Gate | None, outcome: DecisionOutcome, reason: Reason | None = None, trigger: str = "cart") -> Decision:
@@ -135,6 +135,10 @@ KEEN = some(None, DecisionOutcome.SEND, trigger="keenly")
 SHADOW = some(None, DecisionOutcome.SHADOW, Reason.MODE, "quietly")
 
 
+BERLIN = {"local": "15:00", "zone": "Europe/Berlin"}
+TOKYO = {"local": "15:00", "zone": "Asia/Tokyo"}
+
+
 def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
     gates = [each.model_copy(update=values) if each.gate is gate else each for each in decision.gates]
     return decision.model_copy(update={"gates": gates})
@@ -143,20 +147,30 @@ def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (changed(CAPPED, Gate.CAP, observed=0), "cap: it saw 0"),
-        (changed(SENT, Gate.CAP, observed=9), "cap: it saw 9"),
+        (changed(CAPPED, Gate.CAP, observed=0), "cap: it observed 0"),
+        (changed(SENT, Gate.CAP, observed=9), "cap: it observed 9"),
         (changed(CAPPED, Gate.CAP, next_eligible=START), "cap: the room"),
-        (changed(REFUSED, Gate.CONSENT, observed="granted"), "consent: it saw 'granted'"),
-        (changed(ASKED, Gate.WHEN, observed=True), "when: it saw True"),
-        (changed(KEEN, Gate.WHEN, passed=False, observed=False), "when: with the scores that were stored it is true"),
-        (changed(SENT, Gate.SUPPRESSION, observed=True), "suppression: it saw True"),
-        (changed(SENT, Gate.MODE, observed="off"), "mode: it saw 'off'"),
-        (changed(SENT, Gate.EXPIRY, limit=START.isoformat()), "expiry: it saw"),
+        (changed(REFUSED, Gate.CONSENT, observed="granted"), "consent: it observed 'granted'"),
+        (changed(ASKED, Gate.WHEN, observed=True), "when: it observed True"),
+        (changed(KEEN, Gate.WHEN, passed=False, observed=False), "when: with the stored scores it is true"),
+        (changed(SENT, Gate.SUPPRESSION, observed=True), "suppression: it observed True"),
+        (changed(SENT, Gate.MODE, observed="off"), "mode: it observed 'off'"),
+        (changed(SENT, Gate.EXPIRY, limit=START.isoformat()), "expiry: it observed"),
         (changed(SENT, Gate.EXPIRY, observed=99.0), "expiry: it was"),
-        (changed(QUIET, Gate.QUIET, observed="15:00 Europe/Berlin"), "quiet: the clock in Europe/Berlin showed"),
-        (changed(QUIET, Gate.QUIET, limit="09:00 to 10:00"), "quiet: 09:00 to 10:00 does not hold"),
+        (
+            changed(QUIET, Gate.QUIET, observed=BERLIN),
+            "quiet: the clock in Europe/Berlin showed",
+        ),
+        (
+            changed(QUIET, Gate.QUIET, observed=TOKYO),
+            "quiet: it read the clock in Asia",
+        ),
+        (
+            changed(QUIET, Gate.QUIET, limit={"from": "09:00", "to": "10:00"}),
+            "quiet: 09:00 to 10:00 does not contain that moment",
+        ),
         (changed(QUIET, Gate.QUIET, next_eligible=QUIET.decided_at), "quiet: 21:00 to 08:00"),
-        (changed(SENT, Gate.HOLDOUT, observed="held out by x", limit="0%"), "holdout: the user is not among"),
+        (changed(SENT, Gate.HOLDOUT, observed="x", limit=0), "holdout: the user is not among"),
         (SENT.model_copy(update={"outcome": DecisionOutcome.DROP}), "every gate passed, which gives send"),
         (SENT.model_copy(update={"command_id": "0" * 32}), "the command's id"),
         (SENT.model_copy(update={"gates": SENT.gates[1:]}), "the gates are not in their order"),
@@ -165,17 +179,47 @@ def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
         (CAPPED.model_copy(update={"gates": [*CAPPED.gates, SENT.gates[-1]]}), "a gate was asked after one"),
     ],
 )
-def test_what_does_not_follow_is_told(wrong: Decision, said: str) -> None:
-    assert any(each.startswith(said) for each in differences(wrong)), differences(wrong)
+def test_what_does_not_follow_is_named(wrong: Decision, said: str) -> None:
+    assert any(each.startswith(said) for each in verify(wrong).differs), verify(wrong)
 
 
 @pytest.mark.parametrize("year", [1, 9999])
 def test_the_ends_of_the_calendar_are_no_trouble(year: int) -> None:
     edge = datetime(year, 1 if year == 1 else 12, 1 if year == 1 else 31, tzinfo=UTC)
     for zone in ("Asia/Tokyo", "America/New_York"):
-        at_the_edge = changed(QUIET, Gate.QUIET, next_eligible=edge).model_copy(update={"decided_at": edge})
-        found = differences(at_the_edge.model_copy(update={"inputs": {"zone": zone}}))
-        assert [each for each in found if each.startswith("quiet:")] == []
+        observed = {"local": "12:00", "zone": zone}
+        at_the_edge = changed(QUIET, Gate.QUIET, observed=observed, next_eligible=edge)
+        found = verify(at_the_edge.model_copy(update={"decided_at": edge, "inputs": {"zone": zone}}))
+        assert [each for each in (*found.differs, *found.unverified) if each.startswith("quiet:")] == []
+
+
+OLD = "this version does not know the stored values"
+
+
+@pytest.mark.parametrize(
+    ("old", "said"),
+    [
+        (changed(SENT, Gate.MODE, observed="paused global"), f"mode: {OLD} observed='paused global', limit=None"),
+        (changed(SENT, Gate.MODE, observed="canary", limit="30%"), f"mode: {OLD} observed='canary', limit='30%'"),
+        (changed(SENT, Gate.DEDUPE, observed=7), f"dedupe: {OLD} observed=7"),
+        (changed(SENT, Gate.SUPPRESSION, observed="no"), f"suppression: {OLD} observed='no'"),
+        (changed(SENT, Gate.CONSENT, observed="not needed"), f"consent: {OLD} observed='not needed'"),
+        (changed(ASKED, Gate.WHEN, observed="error: x"), f"when: {OLD} observed='error: x'"),
+        (changed(SENT, Gate.HOLDOUT, observed="x", limit="5%"), f"holdout: {OLD} observed='x', limit='5%'"),
+        (changed(SENT, Gate.EXPIRY, limit="soon"), f"expiry: {OLD}"),
+        (changed(QUIET, Gate.QUIET, observed="15:00 Europe/Berlin"), f"quiet: {OLD} observed='15:00 Europe/Berlin'"),
+        (changed(QUIET, Gate.QUIET, limit="21:00 to 08:00"), f"quiet: {OLD}"),
+        (changed(CAPPED, Gate.CAP, limit="1 per 3d by trigger"), f"cap: {OLD}"),
+    ],
+)
+def test_stored_values_of_another_version_are_reported_as_not_verified(old: Decision, said: str) -> None:
+    found = verify(old)
+    assert [each for each in found.unverified if each.startswith(said)], found
+    assert not [each for each in found.differs if each.startswith(said.split(":")[0])]
+    out = StringIO()
+    show(Console(file=out), [Explained(old, found)])
+    assert f"recomputed: cannot verify {said}" in out.getvalue()
+    assert "recomputed: the same" not in out.getvalue()
 
 
 JSON = st.recursive(
@@ -183,7 +227,16 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
     max_leaves=4,
 )
-LIMITS = st.sampled_from(["5%", "..%", "9" * 50 + " per 1d by all", "25:00 to 26:00", "21:00 to 08:00 on xyz in Mars"])
+LIMITS = st.sampled_from(
+    [
+        *(5, 30.5, "5%", {"max": 9**50, "per": "1d", "by": "all"}, {"from": "25:00", "to": "26:00"}),
+        *({"from": "21:00", "to": "08:00", "days": ["xyz"]}, {"from": "21:00", "to": "08:00", "zone": "Mars"}),
+        {"from": "2026-02-30", "through": "2026-03-01"},
+    ]
+)
+OBSERVED = st.sampled_from(
+    [{"paused": "global"}, {"error": "x"}, {"error": 5}, {"local": "21:30", "zone": "Mars"}, {"local": 5}, "canary"]
+)
 INSTANTS = st.datetimes(timezones=st.just(UTC))
 INPUTS = st.fixed_dictionaries(
     {}, optional={name: JSON | st.sampled_from(ZONES) for name in ("zone", "due", "scores", "cause", "path")}
@@ -192,12 +245,12 @@ INPUTS = st.fixed_dictionaries(
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from([SENT, QUIET, CAPPED, EXPIRED, ASKED]), st.data())
-def test_whatever_a_decision_holds_it_is_told(decision: Decision, data: st.DataObject) -> None:
+def test_explain_shows_a_decision_with_any_stored_values(decision: Decision, data: st.DataObject) -> None:
     gates = [
         GateAnswer(
             gate=data.draw(st.sampled_from([*Gate, each.gate, each.gate])),
             passed=data.draw(st.booleans()),
-            observed=data.draw(JSON | st.just(each.observed)),
+            observed=data.draw(JSON | OBSERVED | st.just(each.observed)),
             limit=data.draw(JSON | LIMITS | st.just(each.limit)),
             next_eligible=data.draw(st.none() | INSTANTS),
         )
@@ -205,7 +258,7 @@ def test_whatever_a_decision_holds_it_is_told(decision: Decision, data: st.DataO
     ]
     changes = {"gates": gates, "decided_at": data.draw(INSTANTS), "inputs": data.draw(INPUTS)}
     strange = decision.model_copy(update=changes)
-    show(Console(file=StringIO()), [Explained(strange, differences(strange))])
+    show(Console(file=StringIO()), [Explained(strange, verify(strange))])
 
 
 @pytest.fixture
@@ -221,7 +274,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
-def test_each_gate_is_told_in_words(file: Path) -> None:
+def test_explain_shows_each_gate_in_words(file: Path) -> None:
     code, out = run("--user", "u1", "--file", file)
     assert code == 0
     assert "cart, t: sent" in out
@@ -233,7 +286,7 @@ def test_each_gate_is_told_in_words(file: Path) -> None:
     assert "u2" not in out
 
 
-def test_a_profile_without_a_zone_is_told_as_none(file: Path) -> None:
+def test_a_profile_without_a_zone_is_shown_as_none(file: Path) -> None:
     file.write_bytes(encode(SENT.model_copy(update={"inputs": {"zone": "UTC", "zone_given": ""}})) + b"\n")
     _, out = run("--user", "u1", "--file", file)
     assert "zone UTC, zone_given none\n" in out
@@ -246,15 +299,17 @@ def test_the_newest_are_last_and_only_so_many(file: Path) -> None:
     assert heads == sorted(heads)
 
 
-def test_what_differs_is_told_and_exits_with_1(file: Path) -> None:
+def test_a_difference_is_shown_and_exits_with_1(file: Path) -> None:
     wrong = changed(CAPPED, Gate.CAP, observed=0)
     file.write_bytes(encode(wrong) + b"\n")
     code, out = run("--user", "u1", "--file", file)
     assert code == 1
-    assert "recomputed: differs: cap: it saw 0, which passes, and says otherwise" in out
+    assert "recomputed: differs: cap: it observed 0, which passes, but the decision stores the opposite" in out
     code, out = run("--user", "u1", "--file", file, "--json")
     assert code == 1
-    assert json.loads(out)[0]["recomputed"] == ["cap: it saw 0, which passes, and says otherwise"]
+    assert json.loads(out)[0]["recomputed"] == [
+        "cap: it observed 0, which passes, but the decision stores the opposite"
+    ]
 
 
 def test_nobody_s_decisions_are_none(file: Path) -> None:

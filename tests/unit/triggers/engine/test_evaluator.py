@@ -56,7 +56,7 @@ def test_every_gate_answers_in_order() -> None:
     assert [answer.gate for answer in world.decisions[0].gates] == list(Gate)
     assert all(answer.passed for answer in world.decisions[0].gates)
     cap = world.decisions[0].gates[-1]
-    assert (cap.observed, cap.limit) == (0, "2 per 1d by trigger")
+    assert (cap.observed, cap.limit) == (0, {"max": 2, "per": "1d", "by": "trigger"})
 
 
 def test_the_first_gate_that_does_not_pass_answers_last() -> None:
@@ -74,7 +74,7 @@ def test_a_paused_scope_drops_with_mode(scope: str) -> None:
     world = World(PING + "send: a\n", paused=frozenset({scope}))
     world.event("2026-01-05 10:00", "ping")
     assert world.decided == [("2026-01-05 10:00:00", "drop mode")]
-    assert world.decisions[0].gates[0].observed == f"paused {scope}"
+    assert world.decisions[0].gates[0].observed == {"paused": scope}
 
 
 def test_another_paused_scope_pauses_nothing() -> None:

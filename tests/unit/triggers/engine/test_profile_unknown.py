@@ -5,11 +5,12 @@ from drivers.trigger_world import DAY, World, rules, shown
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.rules.gate_words import gate_words, headline
+from cli.rules.decision_words import headline
 from schemas.vocabulary import Gate, OutcomeKind
 from streams.settings import StreamSettings
-from triggers.cases.recomputed import differences
+from triggers.cases.recomputed import Verification, verify
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
+from triggers.engine.gates.table import gate_words
 from triggers.rules.encoding import decode, encode
 
 RULE = "trigger: t\npurpose: marketing\non: ping\nsend: a\n"
@@ -172,7 +173,7 @@ def test_every_decision_follows_from_what_it_stored_and_the_state_is_the_same_as
         _ = world.profile(moment) if what == "profile" else world.event(moment, what)
         world.state = decode("u1", encode(world.state))
     world.until(world.now + DAY)
-    assert [differences(decision) for decision in world.decisions] == [[]] * len(world.decisions)
+    assert [verify(decision) for decision in world.decisions] == [Verification()] * len(world.decisions)
     assert world.state.next_due() is None
     known = False
     for decision in world.decisions:
@@ -187,7 +188,7 @@ def test_explain_says_what_is_waited_for_and_what_did_not_come() -> None:
     assert headline(waits).endswith("t, a: waits: no profile of the user has come")
     consent = next(answer for answer in waits.gates if answer.gate is Gate.CONSENT)
     assert gate_words(consent) == (
-        "no profile of the user yet, so no word on marketing; waits for one until 2026-01-05 12:00:30 UTC"
+        "no profile of the user yet, so consent to marketing is unknown; waits for one until 2026-01-05 12:00:30 UTC"
     )
     assert headline(dropped).endswith("t, a: not sent: no profile of the user has come")
     early = stranger(RULE + "expires: 10s\n")

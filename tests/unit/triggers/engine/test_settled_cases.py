@@ -383,7 +383,7 @@ def test_25_what_a_night_holds_is_dropped_in_the_holidays_that_it_ends_in(zone: 
     world.until("2026-12-30 00:00")
     decided = [(f"{each.decided_at:%Y-%m-%d %H:%M:%S}", each.outcome, each.reason) for each in world.decisions]
     assert decided == [(f"{due}:00", "defer", "quiet"), (eight, "drop", "quiet")]
-    assert world.decisions[1].gates[-1].limit == "2026-12-24 through 2026-12-26"
+    assert world.decisions[1].gates[-1].limit == {"from": "2026-12-24", "through": "2026-12-26"}
 
 
 def test_25_holidays_that_hold_end_in_a_night_that_drops() -> None:

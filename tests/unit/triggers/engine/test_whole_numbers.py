@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.rules.gate_words import gate_words
 from schemas.decisions import GateAnswer
 from schemas.numbers import EXACT, number_text, whole, whole_numbers
 from schemas.vocabulary import Gate
@@ -22,6 +21,7 @@ from senders.content.recipient import Recipient
 from triggers.cel.conditions import Context, compile_condition
 from triggers.cel.runtime import as_time
 from triggers.engine.evaluator import stored_event
+from triggers.engine.gates.table import gate_words
 from triggers.rules.state import User
 
 TEMPLATE = (

@@ -1,0 +1,40 @@
+"""The headline of a decision in plain words: when, what, and why."""
+
+from schemas.decisions import Decision
+from schemas.vocabulary import DecisionOutcome, Reason
+from triggers.engine.gates.stored import time_words
+
+_DONE = {
+    DecisionOutcome.SEND: "sent",
+    DecisionOutcome.DROP: "not sent",
+    DecisionOutcome.DEFER: "waits",
+    DecisionOutcome.HELD_OUT: "recorded, not sent",
+    DecisionOutcome.SHADOW: "recorded, not sent",
+    DecisionOutcome.GOAL: "goal reached",
+}
+_WHY = {
+    Reason.MODE: "the rule's mode",
+    Reason.DUPLICATE: "this very send was made before",
+    Reason.SUPPRESSED: "the address is suppressed",
+    Reason.NO_CONSENT: "the user has not consented",
+    Reason.PROFILE_UNKNOWN: "no profile of the user has come",
+    Reason.CONDITION: "`when` was not true",
+    Reason.CONDITION_ERROR: "an expression of `unless` failed, and nobody is mailed by mistake",
+    Reason.HOLDOUT: "the user is held out, for comparison",
+    Reason.EXPIRED: "too late",
+    Reason.QUIET: "a quiet period",
+    Reason.CAP: "the cap is full",
+    Reason.INVALID_DATA: "a field of the message could not be computed",
+    Reason.EVICTED: "the user had too many running occurrences of this rule; the oldest ended",
+    Reason.WITHDRAWN: "the rule was taken away",
+}
+
+
+def headline(decision: Decision, delivered: str = "") -> str:
+    """When, what, and why, on one line; of a send what `delivered` says, where it is known."""
+    done = delivered or _DONE[decision.outcome]
+    why = f": {_WHY[decision.reason]}" if decision.reason else ""
+    cause, path = decision.inputs.get("cause"), decision.inputs.get("path")
+    held = "no profile came" if cause == Reason.PROFILE_UNKNOWN else f"{cause} would have held it past its expiry"
+    more = f" ({held})" if cause else f" ({path})" if path else ""
+    return f"{time_words(decision.decided_at)}  {decision.trigger}, {decision.step}: {done}{why}{more}"

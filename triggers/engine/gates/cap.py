@@ -1,0 +1,69 @@
+"""The gate `cap`: no more sends in a window than the rule's caps allow.
+
+Observed is how many sends stand in the window of the full or fullest cap, or `{"error": MESSAGE}` where a `max`
+failed; limit is that cap, `{"max": 2, "per": "1d", "by": "trigger"}`. Both are absent without caps.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from schemas.decisions import Decision, GateAnswer
+from schemas.numbers import number_text
+from schemas.vocabulary import DecisionOutcome, Gate
+from triggers.cel.runtime import EvaluationError
+from triggers.engine.caps import ask_caps
+from triggers.engine.gates import stored
+from triggers.engine.gates.request import GateRequest
+from triggers.engine.records import Answer
+
+_NO_CAP = Answer(Gate.CAP, True)
+
+
+def ask(request: GateRequest) -> Answer:
+    """Passes where every cap has room; a full one drops the send, or defers it until there is room."""
+    if not request.trigger.caps:
+        return _NO_CAP
+    outcome = str(request.verdict.outcome)
+    try:
+        found = ask_caps(request.turn, request.trigger, request.occurrence, request.send, outcome, request.context)
+    except EvaluationError as error:
+        request.turn.problem(request.trigger.name, "cap.max", error)
+        return Answer(Gate.CAP, False, {"error": str(error)})
+    if found.passed:
+        return Answer(Gate.CAP, True, found.observed, found.limit)
+    if found.counted:
+        request.verdict.inputs["counted"] = list(found.counted)
+    if found.defer:
+        request.verdict.outcome, request.verdict.until = DecisionOutcome.DEFER, found.until
+    return Answer(Gate.CAP, False, found.observed, found.limit, None, found.until)
+
+
+def verify(decision: Decision, answer: GateAnswer) -> Iterator[str]:
+    """Compares the number with the cap's maximum."""
+    if stored.error(answer) is not None:
+        yield from stored.compare(answer, False)
+    elif answer.observed is None and answer.limit is None:
+        yield from stored.compare(answer, True)
+    else:
+        observed, limit = _counts(answer)
+        yield from stored.compare(answer, observed < limit["max"])
+    if answer.next_eligible is not None and answer.next_eligible <= decision.decided_at:
+        yield "the room that it waits for was there already"
+
+
+def words(answer: GateAnswer) -> str:
+    """How many sends the cap counted, and how many it allows."""
+    if (error := stored.error(answer)) is not None:
+        return f"error: {error}"
+    if answer.observed is None and answer.limit is None:
+        return "no cap"
+    observed, limit = _counts(answer)
+    cap = f"{number_text(limit['max'])} per {limit['per']} by {limit['by']}"
+    return f"{number_text(observed)} so far, of {cap}{stored.next_words(answer)}"
+
+
+def _counts(answer: GateAnswer) -> tuple[float, dict[str, Any]]:
+    limit = stored.fields(answer.limit, answer)
+    per, by = stored.text(limit.get("per"), answer), stored.text(limit.get("by"), answer)
+    maximum = stored.number(limit.get("max"), answer)
+    return stored.number(answer.observed, answer), {"max": maximum, "per": per, "by": by}

@@ -1,0 +1,67 @@
+"""The gate `consent`: the user agreed to the purpose, or the purpose is transactional.
+
+Observed is granted, refused, unknown, not_needed or no_profile; limit is the purpose.
+"""
+
+from collections.abc import Iterator
+
+from schemas.decisions import Decision, GateAnswer
+from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome, Gate
+from triggers.engine.gates import stored
+from triggers.engine.gates.request import GateRequest
+from triggers.engine.records import Answer
+
+NO_PROFILE = "no_profile"
+"""Observed where no profile of the user was ever read."""
+_NOT_NEEDED = Answer(Gate.CONSENT, True, "not_needed", TRANSACTIONAL)
+_PASSES = {"granted": True, "not_needed": True, "refused": False, "unknown": False, NO_PROFILE: False}
+
+
+def ask(request: GateRequest) -> Answer:
+    """Passes where consent is granted or not needed; waits for the first profile of an unknown user."""
+    purpose = request.trigger.purpose
+    if purpose == TRANSACTIONAL:
+        return _NOT_NEEDED
+    consent = request.turn.state.consent.get(purpose)
+    if consent is None and not request.turn.state.profiled:
+        return _no_profile(request)
+    observed = "unknown" if consent is None else "granted" if consent.granted else "refused"
+    return Answer(Gate.CONSENT, consent is not None and consent.granted, observed, purpose)
+
+
+def _no_profile(request: GateRequest) -> Answer:
+    """An unknown user has not refused: the send waits for the first profile, at which it is decided again.
+
+    It waits from its first decision, up to the expiry where that comes first; the verdict then names both.
+    """
+    turn, occurrence, verdict = request.turn, request.occurrence, request.verdict
+    since = turn.now_ms if occurrence.since is None else occurrence.since
+    ends = since + turn.profile_wait_ms
+    until = min(ends, request.expires_ms)
+    waits = turn.now_ms < until
+    if waits or request.expires_ms <= ends:
+        verdict.outcome, verdict.until = DecisionOutcome.DEFER, until if waits else None
+    return Answer(Gate.CONSENT, False, NO_PROFILE, request.trigger.purpose, None, verdict.until)
+
+
+def verify(_decision: Decision, answer: GateAnswer) -> Iterator[str]:
+    """Compares the answer with the value."""
+    yield from stored.compare(answer, _PASSES[_observed(answer)])
+
+
+def words(answer: GateAnswer) -> str:
+    """The user's consent, or until when the send waits for a profile."""
+    observed, purpose = _observed(answer), stored.text(answer.limit, answer)
+    if observed == "not_needed":
+        return "transactional: not needed"
+    if observed == NO_PROFILE:
+        waits = f"; waits for one until {stored.time_words(answer.next_eligible)}" if answer.next_eligible else ""
+        return f"no profile of the user yet, so consent to {purpose} is unknown{waits}"
+    return f"{observed} for {purpose}"
+
+
+def _observed(answer: GateAnswer) -> str:
+    observed = stored.text(answer.observed, answer)
+    if observed not in _PASSES:
+        raise stored.UnknownRecord(answer)
+    return observed

@@ -1,0 +1,83 @@
+"""The gates in their order, and the three questions to each: ask a send, verify a stored answer, say it in words.
+
+The first gate that does not pass decides. A deferral that would not end before the expiry is dropped at once, and both
+answers are stored. In shadow, outside a canary and in a holdout the remaining gates count the real sends and, on top of
+these, what was recorded for the same reason; what passes is recorded, not sent.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.decisions import Decision, GateAnswer
+from schemas.vocabulary import DecisionOutcome, Gate, Reason
+from triggers.engine.gates import cap, consent, dedupe, expiry, holdout, mode, quiet, suppression, when
+from triggers.engine.gates.request import GateRequest, Verdict
+from triggers.engine.gates.stored import UnknownRecord
+from triggers.engine.records import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class GateDefinition:
+    """One gate. `verify` yields what does not follow from the stored answer; it and `words` raise UnknownRecord."""
+
+    reason: Reason
+    ask: Callable[[GateRequest], Answer]
+    verify: Callable[[Decision, GateAnswer], Iterator[str]]
+    words: Callable[[GateAnswer], str]
+
+
+GATES: Mapping[Gate, GateDefinition] = {
+    Gate.MODE: GateDefinition(Reason.MODE, mode.ask, mode.verify, mode.words),
+    Gate.DEDUPE: GateDefinition(Reason.DUPLICATE, dedupe.ask, dedupe.verify, dedupe.words),
+    Gate.SUPPRESSION: GateDefinition(Reason.SUPPRESSED, suppression.ask, suppression.verify, suppression.words),
+    Gate.CONSENT: GateDefinition(Reason.NO_CONSENT, consent.ask, consent.verify, consent.words),
+    Gate.WHEN: GateDefinition(Reason.CONDITION, when.ask, when.verify, when.words),
+    Gate.HOLDOUT: GateDefinition(Reason.HOLDOUT, holdout.ask, holdout.verify, holdout.words),
+    Gate.EXPIRY: GateDefinition(Reason.EXPIRED, expiry.ask, expiry.verify, expiry.words),
+    Gate.QUIET: GateDefinition(Reason.QUIET, quiet.ask, quiet.verify, quiet.words),
+    Gate.CAP: GateDefinition(Reason.CAP, cap.ask, cap.verify, cap.words),
+}
+DEFERRING = (Gate.CONSENT, Gate.QUIET, Gate.CAP)
+"""The gates that may hold a send until later."""
+_ASKED = tuple((each.ask, each.reason) for each in GATES.values())
+
+
+def ask(request: GateRequest) -> Verdict:
+    """Asks the gates in order, until one does not pass."""
+    verdict = request.verdict
+    answers = verdict.answers
+    for gate, reason in _ASKED:
+        answer = gate(request)
+        answers.append(answer)
+        if not answer.passed:
+            if verdict.outcome is not DecisionOutcome.DEFER:
+                verdict.outcome = DecisionOutcome.DROP
+            verdict.reason = refined(reason, answer.observed)
+            break
+    if verdict.outcome is DecisionOutcome.DEFER:
+        _check_expiry(request)
+    return verdict
+
+
+def refined(reason: Reason, observed: Any) -> Reason:
+    """The reason of a gate that does not pass: a missing profile has its own."""
+    return Reason.PROFILE_UNKNOWN if observed == consent.NO_PROFILE else reason
+
+
+def _check_expiry(request: GateRequest) -> None:
+    """Drops a deferral that would not end before the expiry."""
+    verdict, until = request.verdict, request.verdict.until
+    if until is not None and (until < request.expires_ms or verdict.reason is Reason.PROFILE_UNKNOWN):
+        return
+    verdict.answers.append(expiry.after_deferral(request, until))
+    verdict.inputs["cause"] = verdict.reason
+    verdict.outcome, verdict.reason, verdict.until = DecisionOutcome.DROP, Reason.EXPIRED, None
+
+
+def gate_words(answer: GateAnswer) -> str:
+    """What one gate observed, what it allows, and when it would pass."""
+    try:
+        return GATES[answer.gate].words(answer)
+    except UnknownRecord as error:
+        return str(error)
