@@ -86,7 +86,7 @@ def require_home(key: bytes | None, user_id: str, partition: int, partitions: in
     if is_at_home(key, user_id, partition, partitions):
         return
     if key != user_id.encode():
-        raise DecodeError(DeadLetterCause.INVALID, "the record's key is not its user_id")
+        raise DecodeError(DeadLetterCause.MISROUTED, "the record's key is not its user_id")
     belongs = partition_for(key, partitions)
     raise DecodeError(
         DeadLetterCause.MISROUTED, f"belongs in partition {belongs}; publish with partitioner={PARTITIONER}"

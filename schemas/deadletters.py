@@ -1,12 +1,18 @@
 """Dead letters: what could not be read or processed, with its place and its original bytes."""
 
 import base64
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
 
 from schemas.types import Count, Fact, Instant
 from schemas.vocabulary import DeadLetterCause
+
+LARGEST_KEPT = 350_000
+"""Bytes of key and value. In base64 and with the key as its own they are 2.3 times that, and Kafka's default limit is
+one megabyte a record."""
+LONGEST_DETAIL = 1900
 
 
 class DeadLetter(Fact):
@@ -33,6 +39,11 @@ class DeadLetter(Fact):
         """The record's place, as people write it: topic[partition]@offset."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
+    def without_bytes(self) -> "DeadLetter":
+        """The letter without key and value, which a record cannot hold."""
+        size = sum(len(raw or b"") for raw in (self.original_key(), self.original_value()))
+        return self.model_copy(update={"key": None, "value": None, "detail": f"{self.detail}; {_too_many(size)}"})
+
     def original_key(self) -> bytes | None:
         """The key as it was published."""
         return None if self.key is None else base64.b64decode(self.key)
@@ -40,6 +51,41 @@ class DeadLetter(Fact):
     def original_value(self) -> bytes | None:
         """The bytes as they were published."""
         return None if self.value is None else base64.b64decode(self.value)
+
+
+def dead_letter(
+    place: tuple[str, int, int],
+    key: bytes | None,
+    value: bytes | None,
+    cause: DeadLetterCause,
+    detail: str,
+    *,
+    reader: str,
+    time: datetime,
+    applied: bool = False,
+) -> DeadLetter:
+    """The dead letter of the record at `place` (topic, partition, offset), with its bytes unless they are too many."""
+    detail = detail.encode("utf-8", "backslashreplace").decode()[:LONGEST_DETAIL]
+    size = len(key or b"") + len(value or b"")
+    if size > LARGEST_KEPT:
+        key, value, detail = None, None, f"{detail}; {_too_many(size)}"
+    topic, partition, offset = place
+    return DeadLetter(
+        topic=topic,
+        partition=partition,
+        offset=offset,
+        cause=cause,
+        detail=detail,
+        reader=reader,
+        time=time,
+        key=b64(key),
+        value=b64(value),
+        applied=applied,
+    )
+
+
+def _too_many(size: int) -> str:
+    return f"its {size} bytes are too many for a dead letter: read them at their place"
 
 
 def b64(raw: bytes | None) -> str | None:

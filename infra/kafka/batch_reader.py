@@ -20,7 +20,7 @@ from infra.kafka.offsets import EndOffsets
 from infra.kafka.stalls import ENDS_TIMEOUT_S, StallGuard
 from infra.postgres.database import Database, Halted
 from infra.service.faults import Fault, describe, fault_of, fault_of_kafka
-from schemas.codec import DecodeError, partition_for
+from schemas.codec import DecodeError
 from schemas.vocabulary import DeadLetterCause
 
 T = TypeVar("T")
@@ -215,13 +215,3 @@ class BatchReader(Generic[T]):
 
 def _place_of(record: Message) -> str:
     return f"{record.topic()}[{record.partition()}]@{record.offset()}"
-
-
-def check_routing(record: Message, user_id: str, partitions: int) -> None:
-    """Raise DecodeError where a user's record is not in the user's partition, in which nobody would look for it."""
-    key = user_id.encode()
-    if record.key() != key:
-        raise DecodeError(DeadLetterCause.MISROUTED, "the key is not the user_id")
-    belongs = partition_for(key, partitions)
-    if record.partition() != belongs:
-        raise DecodeError(DeadLetterCause.MISROUTED, f"belongs in partition {belongs}; use partitioner=murmur2_random")

@@ -12,14 +12,9 @@ from infra.postgres.database import Halted
 from infra.service.faults import Fault, fault_of_kafka, kafka_error
 from infra.service.outages import backoff_s
 from schemas import codec
-from schemas.deadletters import DeadLetter, b64
+from schemas.deadletters import DeadLetter, dead_letter
 from schemas.topics import DEAD_LETTERS
 from schemas.vocabulary import DeadLetterCause
-
-LARGEST_KEPT = 350_000
-"""Bytes of key and value. In base64 and with the key as its own they are 2.3 times that, and Kafka's default limit is
-one megabyte a record."""
-LONGEST_DETAIL = 1900
 
 
 class DeadLetters:
@@ -39,20 +34,11 @@ class DeadLetters:
 
     def put(self, record: Message, cause: DeadLetterCause, detail: str) -> None:
         """Put a record aside. It is there for certain once `flush` has returned."""
-        letter = DeadLetter(
-            topic=record.topic() or "",
-            partition=record.partition() or 0,
-            offset=record.offset() or 0,
-            cause=cause,
-            detail=detail[:LONGEST_DETAIL].encode("utf-8", "backslashreplace").decode()[:LONGEST_DETAIL],
-            reader=self._reader,
-            time=datetime.now(UTC),
-            key=b64(record.key()),
-            value=b64(record.value()),
-        )
-        size = len(record.key() or b"") + len(record.value() or b"")
+        place = (record.topic() or "", record.partition() or 0, record.offset() or 0)
+        now = datetime.now(UTC)
+        letter = dead_letter(place, record.key(), record.value(), cause, detail, reader=self._reader, time=now)
         self._log.warning("dead_letter", place=letter.place, cause=cause.value, detail=letter.detail)
-        self._send(_without_bytes(letter, size) if size > LARGEST_KEPT else letter)
+        self._send(letter)
 
     def flush(self) -> None:
         """Wait until all is on the topic, also while Kafka is away or refuses for a reason that may pass.
@@ -89,12 +75,6 @@ class DeadLetters:
                 case Fault.PROCESS:
                     raise RuntimeError(f"{DEAD_LETTERS.name}: Kafka refused a dead letter: {error.str()}")
                 case Fault.ITEM if letter.key is not None or letter.value is not None:
-                    letter = _without_bytes(letter, len(letter.key or "") + len(letter.value or ""))
+                    letter = letter.without_bytes()
             self._log.warning("dead_letter_refused", place=letter.place, error=error.name(), next_step="sent again")
             self._send(letter)
-
-
-def _without_bytes(letter: DeadLetter, size: int) -> DeadLetter:
-    """The letter without key and value, which are too many bytes for a record."""
-    detail = f"{letter.detail}; its {size} bytes are too many for a dead letter: read them at their place"
-    return letter.model_copy(update={"key": None, "value": None, "detail": detail})

@@ -8,7 +8,7 @@ from typing import Any
 from confluent_kafka import Message, TopicPartition
 from psycopg import Connection
 
-from infra.kafka.batch_reader import BatchReader, check_routing
+from infra.kafka.batch_reader import BatchReader
 from infra.postgres.database import Database
 from schemas import codec
 from schemas.commands import SendCommand
@@ -62,8 +62,9 @@ class Intake(BatchReader[Admission]):
     def decode(self, record: Message) -> Admission:
         """The command, checked for its partition; raises DecodeError."""
         command = codec.decode(SendCommand, record.value())
-        check_routing(record, command.user_id, self._partitions)
-        return Admission(record.partition() or 0, command)
+        partition = record.partition() or 0
+        codec.require_home(record.key(), command.user_id, partition, self._partitions)
+        return Admission(partition, command)
 
     def write(self, connection: Connection[Any], items: Sequence[Admission]) -> None:
         """Admit what the ledger does not know yet. A command known already changes nothing."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from schemas.codec import DecodeError, decode, encode, require_home
-from schemas.deadletters import DeadLetter, b64
+from schemas.deadletters import dead_letter
 from schemas.events import Event
 from schemas.outcome_records import MAY_WITHHOLD, read_outcome
 from schemas.plain import PlainEvent, plain_ms
@@ -37,8 +37,6 @@ STATES = "user-state"
 """The table of users' states."""
 LARGEST_OUTPUT = 900_000
 """Bytes of a record's value: a producer refuses a record of a million, and would do so in every transaction."""
-LARGEST_KEPT = 350_000
-"""Bytes of key and value that a dead letter can hold: in base64 and with the key as its own they are 2.3 times that."""
 LARGEST_STATE = 250_000
 """Bytes of a user's state: a quarter of a record, for what a timer writes of it is not bounded by itself."""
 
@@ -225,23 +223,17 @@ class Decider:
     ) -> Output:
         """The record as a dead letter, with its place, its cause and its original bytes, unless those are too many."""
         self._counts[PUT_ASIDE, cause] += 1
-        size = len(record.key or b"") + len(record.value or b"")
-        if size > LARGEST_KEPT:
-            record = record._replace(key=None, value=None)
-            detail = f"{detail[:1900]}; its {size} bytes are too many for a dead letter: read them at their place"
-        letter = DeadLetter(
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            cause=cause,
-            detail=detail[:2048],
+        letter = dead_letter(
+            (record.topic, record.partition, record.offset),
+            record.key,
+            record.value,
+            cause,
+            detail,
             reader=READER,
             time=datetime.fromtimestamp(now_ms / 1000, UTC),
-            key=b64(record.key),
-            value=b64(record.value),
             applied=applied,
         )
-        return Output(DEAD_LETTERS.name, record.key, encode(letter), record.partition)
+        return Output(DEAD_LETTERS.name, letter.original_key(), encode(letter), record.partition)
 
 
 def plainly_stored(event: PlainEvent, raw: bytes) -> StoredEvent | None:

@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 USER = "u1"
 HOME = partition_for(USER.encode(), PARTITIONS)
 NOT_JSON, INVALID, RULE_ERROR = DeadLetterCause.NOT_JSON, DeadLetterCause.INVALID, DeadLetterCause.RULE_ERROR
+MISROUTED = DeadLetterCause.MISROUTED
 MIB = 1024 * 1024
 ODD_HEADERS = [("", None), ("twice", b"1"), ("twice", b"\xff\xfe"), ("long", b"x" * 10_000)]
 
@@ -44,14 +45,14 @@ def nested(depth: int) -> bytes:
 
 
 POISON: dict[str, tuple[bytes | None, bytes | None, DeadLetterCause | None]] = {
-    "no key": (None, order("no-key"), INVALID),
+    "no key": (None, order("no-key"), MISROUTED),
     "no value": (USER.encode(), None, NOT_JSON),
     "neither": (None, None, NOT_JSON),
     "nothing but bytes": (USER.encode(), b"\x00\xff\xfe", NOT_JSON),
     "a megabyte of rubbish": (USER.encode(), b"x" * (MIB - 80_000), NOT_JSON),
-    "a megabyte that is a key": (b"k" * (MIB - 80_000), order("big-key"), INVALID),
-    "a key that is not text": (b"\xff\xfe\xfd", order("odd-key"), INVALID),
-    "a key of nothing": (b"", order("empty-key"), INVALID),
+    "a megabyte that is a key": (b"k" * (MIB - 80_000), order("big-key"), MISROUTED),
+    "a key that is not text": (b"\xff\xfe\xfd", order("odd-key"), MISROUTED),
+    "a key of nothing": (b"", order("empty-key"), MISROUTED),
     "deeper than the parser goes": (USER.encode(), nested(100_000), NOT_JSON),
     "not a number": (USER.encode(), order("nan").replace(b'"total":9', b'"total":NaN'), NOT_JSON),
     "half a character": (USER.encode(), order("half").replace(b'"total":9', b'"total":"\\ud800"'), NOT_JSON),

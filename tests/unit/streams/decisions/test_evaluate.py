@@ -146,9 +146,9 @@ def test_a_record_in_a_wrong_partition_is_misrouted(decider):
     assert not letter.applied
 
 
-def test_a_record_under_another_key_is_refused(decider):
+def test_a_record_under_another_key_is_misrouted(decider):
     step = applied(decider, record("events", event(total=1), key=b"u2"), None, NOW_MS)
-    assert [letter.cause for letter in of(step, "dead-letters", DeadLetter)] == [DeadLetterCause.INVALID]
+    assert [letter.cause for letter in of(step, "dead-letters", DeadLetter)] == [DeadLetterCause.MISROUTED]
 
 
 def test_a_record_that_makes_a_rule_fail_is_put_aside_and_still_counts_for_the_others(decider):
