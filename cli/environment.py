@@ -1,4 +1,4 @@
-"""Where everything is: the endpoints and folders of one instance of the local system, and how its parts are told.
+"""The endpoints and folders of one instance of the local system, and the settings of its parts.
 
 An instance is a set of servers with their own data and ports: `main`, and `demo`, which each demo makes anew.
 """
@@ -7,8 +7,14 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.local.ports import Ports
+
+if TYPE_CHECKING:
+    from pydantic_settings import BaseSettings
+
+S = TypeVar("S", bound="BaseSettings")
 
 INSTANCES = {"main": 0, "demo": 100}
 """Each instance's distance from the port base."""
@@ -54,17 +60,33 @@ class Environment:
         """The port of stream worker 0's web pages; the others' follow."""
         return int(self._get("EBBTIDE_WEB_PORT", str(self.ports.web)))
 
+    @property
+    def suppression_key(self) -> str:
+        """The key of suppressed addresses; a local instance makes its own."""
+        return os.environ.get("EBBTIDE_SUPPRESSION_KEY") or self._secret("suppression.key")
+
+    def settings(self, kind: type[S]) -> S:
+        """The settings of a part: this instance's own, and for all other fields what the environment says."""
+        fields = kind.model_fields
+        own = {name: value for name, value in self._values().items() if name in fields}
+        if "suppression_key" in fields:
+            own["suppression_key"] = self.suppression_key
+        return kind(**own)
+
     def variables(self) -> dict[str, str]:
-        """The settings that parts of this instance read, for their environment."""
+        """The same for another process, as its environment."""
+        values = self._values() | {"suppression_key": self.suppression_key}
+        return {f"EBBTIDE_{name.upper()}": value for name, value in values.items()}
+
+    def _values(self) -> dict[str, Any]:
         return {
-            "EBBTIDE_KAFKA": self.kafka,
-            "EBBTIDE_DATABASE_URL": self.database_url,
-            "EBBTIDE_SMTP_HOST": self._get("EBBTIDE_SMTP_HOST", "127.0.0.1"),
-            "EBBTIDE_SMTP_PORT": self._get("EBBTIDE_SMTP_PORT", str(self.ports.smtp)),
-            "EBBTIDE_WEB_PORT": self._get("EBBTIDE_WEB_PORT", str(self.ports.web)),
-            "EBBTIDE_DATA_DIR": str(self.data_dir),
-            "EBBTIDE_DKIM_KEY": str(self.dkim_key),
-            "EBBTIDE_SUPPRESSION_KEY": os.environ.get("EBBTIDE_SUPPRESSION_KEY") or self._secret("suppression.key"),
+            "kafka": self.kafka,
+            "database_url": self.database_url,
+            "smtp_host": self._get("EBBTIDE_SMTP_HOST", "127.0.0.1"),
+            "smtp_port": self._get("EBBTIDE_SMTP_PORT", str(self.ports.smtp)),
+            "web_port": self._get("EBBTIDE_WEB_PORT", str(self.ports.web)),
+            "data_dir": str(self.data_dir),
+            "dkim_key": str(self.dkim_key),
         }
 
     def _secret(self, name: str) -> str:

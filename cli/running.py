@@ -27,7 +27,6 @@ def run_streams_worker(environment: Environment, slot: int) -> None:
     supervised = SUPERVISOR in os.environ
     if supervised:
         die_with(int(os.environ[SUPERVISOR]))
-    os.environ.update(environment.variables())
     configure_logging(slot=slot)
     app = _app_where_kafka_answers(environment, slot) if supervised else _app(environment, slot)
     if TURN in os.environ:
@@ -41,13 +40,13 @@ def _app(environment: Environment, slot: int) -> "faust.App":
     from streams.app import create_app
     from streams.settings import StreamSettings
 
-    settings = StreamSettings()
+    settings = environment.settings(StreamSettings)
     client_config(environment.kafka)
     return create_app(settings, slot, int(os.environ.get(RESTARTS, 0)))
 
 
 def _app_where_kafka_answers(environment: Environment, slot: int) -> "faust.App":
-    """As `_app`; ends the process with BROKER_AWAY where Kafka does not answer, which is nobody's mistake here."""
+    """The same; ends the process with BROKER_AWAY where Kafka does not answer, so that the supervisor tries again."""
     import structlog
     from confluent_kafka import KafkaException
 
@@ -59,7 +58,7 @@ def _app_where_kafka_answers(environment: Environment, slot: int) -> "faust.App"
 
 
 def _await_turn(number: int) -> None:
-    """Says on this socket that the worker is loaded, and waits to be told to begin; ends where nobody will any more."""
+    """Reports on this socket that the worker is loaded, and waits for the word to begin; ends where it is closed."""
     with socket.socket(fileno=number) as turn:
         turn.send(b"1")
         if not turn.recv(1):
@@ -79,8 +78,7 @@ def run_senders_worker(environment: Environment) -> None:
     """The delivery worker, until a signal; raises KafkaAway where no broker answers when it starts."""
     from senders.settings import SenderSettings
 
-    os.environ.update(environment.variables())
-    settings = SenderSettings()
+    settings = environment.settings(SenderSettings)
     require_kafka(settings.kafka, secured=bool(settings.kafka_security))  # before what takes a second to import
 
     from senders.app import main

@@ -34,8 +34,7 @@ def run_supervisor(environment: Environment, workers: int) -> int:
 
     records = Records(environment.data_dir)
     with records.supervising(environment.instance):
-        os.environ.update(environment.variables())
-        settings = StreamSettings()
+        settings = environment.settings(StreamSettings)
         client_config(environment.kafka)
         partitions = user_partitions(settings.connection)
         command = [sys.executable, "-m", "cli.main", "run", "streams", "--instance", environment.instance, "--slot"]

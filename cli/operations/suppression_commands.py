@@ -225,7 +225,7 @@ def _open(instance: str) -> "Iterator[tuple[Connection[Any], AddressHasher]]":
     from senders.policy.recipients import AddressHasher
 
     environment = Environment.of(instance)
-    hasher = AddressHasher(environment.variables()["EBBTIDE_SUPPRESSION_KEY"].encode())
+    hasher = AddressHasher(environment.suppression_key.encode())
     try:
         with psycopg.connect(environment.database_url, options="-c timezone=UTC") as connection:
             yield connection, hasher

@@ -205,7 +205,7 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     except ValueError as error:
         raise CannotPreview(f"--to: {error}") from None
     compiled = read_template(template)
-    settings = SenderSettings(**_settings(environment))
+    settings = environment.settings(SenderSettings)
     make_dkim_key(environment)
     signer = Signer(settings.dkim_domain, settings.dkim_selector, load_key(settings.dkim_key))
     now = datetime.now(UTC)
@@ -218,11 +218,6 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
             return relay.place, asyncio.run(_deliver(relay, settings.sender.address, to, mail))
     except Unreachable as error:
         raise CannotPreview(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
-
-
-def _settings(environment: Environment) -> dict[str, Any]:
-    """The instance's variables as delivery's settings; those that it does not have are ignored."""
-    return {name.removeprefix("EBBTIDE_").lower(): value for name, value in environment.variables().items()}
 
 
 def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
