@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from textwrap import wrap
 from typing import Any
 
 from rich.console import Console
@@ -91,18 +92,32 @@ def show_backtest(console: Console, tested: Tested) -> None:
     _show_days(console, result)
     _show_weeks(console, result)
     _show_decisions(console, result)
-    rate = result.events / tested.took_s if tested.took_s else 0
-    console.print(
-        f"{counted(result.events, 'event')} of {counted(len(result.states), 'user')}, "
-        f"{_moment(result.first_ms)[:10]} to {_moment(result.last_ms)[:10]}, in {tested.took_s:.1f} s ({rate:,.0f}/s)"
-    )
+    console.print(_extent(tested), soft_wrap=True)
     for thing, number in sorted(result.counts.items()):
         console.print(f"  {thing}: {number:,}", style="dim")
     for skipped in tested.skipped:
         console.print(f"  {skipped}", markup=False, soft_wrap=True)
     _show_problems(console, result)
     for note in result.notes:
-        console.print(f"  note: {note}", style="dim", markup=False, soft_wrap=True)
+        _print_note(console, f"note: {note}")
+
+
+def _print_note(console: Console, note: str) -> None:
+    """Prints a note on as many lines as it takes, each but the first further in; a long word stays whole."""
+    for number, each in enumerate(wrap(note, console.width - 4, break_long_words=False, break_on_hyphens=False)):
+        console.print(f"{'    ' if number else '  '}{each}", style="dim", markup=False, soft_wrap=True)
+
+
+def _extent(tested: Tested) -> str:
+    """How much was played, from when to when, and how fast."""
+    result = tested.result
+    if not result.events:
+        return "no event in the log"
+    rate = result.events / tested.took_s if tested.took_s else 0
+    return (
+        f"{counted(result.events, 'event')} of {counted(len(result.states), 'user')}, "
+        f"{_moment(result.first_ms)[:10]} to {_moment(result.last_ms)[:10]}, in {tested.took_s:.1f} s ({rate:,.0f}/s)"
+    )
 
 
 def _show_days(console: Console, result: BacktestResult) -> None:
