@@ -38,7 +38,8 @@ from infra.local.kafka.server import KafkaServer
 from infra.local.layout import Layout
 from infra.local.ports import Ports
 from infra.service.logs import configure_logging
-from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.faust.runtime import Runtime
+from streams.faust.settings import RuntimeSettings
 from streams.runtime.checkpoint import Mark
 
 RESULTS = Path(__file__).parent / "results" / "recovery.jsonl"

@@ -13,7 +13,8 @@ from confluent_kafka import Message
 from infra.kafka.connection import Connection
 from perf.jobs import score
 from streams.decisions.journal import CheckpointJournal
-from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.faust.runtime import Runtime
+from streams.faust.settings import RuntimeSettings
 from streams.runtime.checkpoint import Mark, Output
 
 

@@ -14,7 +14,9 @@ from streams.decisions.deciding import Deciding
 from streams.decisions.journal import CheckpointJournal
 from streams.decisions.partitioning import INPUTS, OUTPUTS, user_partitions
 from streams.decisions.rulefeed import Published, RuleFeed
-from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.faust.background import BackgroundLoop
+from streams.faust.runtime import Runtime
+from streams.faust.settings import RuntimeSettings
 from streams.monitoring.gauges import Gauges
 from streams.monitoring.health import Health, Phase
 from streams.monitoring.metrics import Metrics
@@ -102,5 +104,5 @@ def _watch(runtime: Runtime, deciding: Deciding, slot: int, restarts: int) -> No
         restarts=restarts,
     )
     runtime.observe(health, gauges, metrics)
-    runtime.accompany(gauges)
+    runtime.accompany(BackgroundLoop(gauges.run))
     Pages(slot, restarts, health, gauges, metrics).serve(runtime.app)

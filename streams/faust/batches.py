@@ -125,10 +125,10 @@ class PassThrough(faust.Schema[Any, Any]):
 class GatedStream(faust.Stream[Any]):
     """A Faust stream whose events pass the gate of the checkpoint. Set with `faust.App(..., Stream=...)`."""
 
-    gate: Gate
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        app: Any = self.app
+        self.gate: Gate = app.runtime.checkpointer.gate
         self.add_processor(self._pass_gate)
 
     async def _pass_gate(self, value: Any) -> Any:

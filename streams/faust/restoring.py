@@ -4,7 +4,7 @@ What is recovered, and in which order, is recovery.py's; here it is fitted betwe
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from confluent_kafka import KafkaException
@@ -14,12 +14,10 @@ from faust.types import TP
 from mode import Service
 
 from infra.kafka.topics import TopicPartition
+from streams.faust.background import BackgroundLoop
 from streams.faust.table import Table
 from streams.runtime.ending import end_process
 from streams.runtime.recovery import Overtaken
-
-if TYPE_CHECKING:
-    from streams.faust.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -27,7 +25,6 @@ log = structlog.get_logger()
 class Recovery(FaustRecovery):
     """Recovers at each rebalance, then lets Faust resume its streams."""
 
-    runtime: "Runtime"
     _assigned: frozenset[TopicPartition] = frozenset()
 
     async def on_rebalance(
@@ -72,7 +69,13 @@ class Recovery(FaustRecovery):
         app: Any = self.app
         app.in_recovery = self.in_recovery = True
         self.completed.clear()
-        await self.runtime.recover(self._assigned, lambda: app.consumer_generation_id == generation)
+        consumer = app.consumer
+
+        def still_assigned() -> bool:
+            return bool(app.consumer_generation_id == generation)
+
+        starts = await consumer.recovery.recover(self._assigned, consumer.membership, still_assigned)
+        consumer.start_from(starts)
         app.in_recovery = self.in_recovery = False
         await self._resume_streams(generation_id=generation)
 
@@ -80,22 +83,20 @@ class Recovery(FaustRecovery):
 class TableManager(FaustTableManager):
     """Keeps Faust's tables without subscribing to their changelogs."""
 
-    runtime: "Runtime"
-
     @property
     def recovery(self) -> Recovery:
         """The recovery service."""
         if self._recovery is None:
             self._recovery = Recovery(self.app, self, beacon=self.beacon, loop=self.loop)
-            self._recovery.runtime = self.runtime
         assert isinstance(self._recovery, Recovery)
         return self._recovery
 
     async def on_start(self) -> None:
         """Starts at once: Faust's own waits a second for tables to be declared."""
-        await self.runtime.check_topics()
+        app: Any = self.app
+        await app.runtime.check_topics(app.consumer.offsets)
         await self._update_channels()
-        await self.add_runtime_dependency(self.runtime.topic_watch)  # from here on all topics are there
+        await self.add_runtime_dependency(BackgroundLoop(app.runtime.topic_watch.run))  # all topics are there now
         await self.recovery.start()
 
     async def _update_channels(self) -> None:

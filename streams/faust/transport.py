@@ -6,7 +6,7 @@ Where private names of Faust 0.15.3 are relied on, tests/unit/streams/faust/test
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import confluent_kafka
 import structlog
@@ -23,13 +23,16 @@ from mode import Service
 from infra.kafka.retry import error_of, retry
 from infra.kafka.topics import TopicPartition
 from schemas.waiting import event_within
+from streams.faust.assignment import AssignmentRecovery
+from streams.faust.background import in_thread
+from streams.faust.batches import Acks
+from streams.faust.core import RuntimeCore
 from streams.runtime.checkpoint import Output
 from streams.runtime.clock import Run
 from streams.runtime.ending import end_process
+from streams.runtime.fetchwatch import FetchWatch
+from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.intake import Intake
-
-if TYPE_CHECKING:
-    from streams.faust.runtime import Runtime
 
 log = structlog.get_logger()
 
@@ -82,7 +85,13 @@ class Consumer(FaustConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.runtime = self.transport.runtime
+        runtime = self.runtime
         self.arrived = asyncio.Event()
+        self.intake = Intake(runtime.connection, runtime.settings.intake, Listening(self, asyncio.get_running_loop()))
+        self.offsets = GroupOffsets(self.intake)
+        self.recovery = AssignmentRecovery(runtime, self.offsets)
+        self._fetch_watch = FetchWatch(self.intake, runtime.ends, runtime.stalled, end_process)
+        self.app.sensors.add(Acks(self.app, runtime.checkpointer.gate, runtime.buffer, self.intake.release))
         self._places: frozenset[TopicPartition] = frozenset()
         self._starts: dict[TopicPartition, int] | None = None
         self.membership: object = None
@@ -91,9 +100,7 @@ class Consumer(FaustConsumer):
         """Starts the consume thread, and what runs beside the worker."""
         for companion in self.runtime.companions:
             await self.add_runtime_dependency(companion)
-        loop = asyncio.get_running_loop()
-        self.runtime.intake = Intake(self.runtime.connection, self.runtime.settings.intake, Listening(self, loop))
-        self.runtime.intake.start()
+        self.intake.start()
 
     @Service.task
     async def _commit_handler(self) -> None:
@@ -114,7 +121,7 @@ class Consumer(FaustConsumer):
 
     @Service.task
     async def _watch_fetches(self) -> None:
-        await self.runtime.fetch_watch.run(self.sleep, lambda: self.should_stop)
+        await self._fetch_watch.run(self.sleep, lambda: self.should_stop)
 
     @Service.task
     async def _take_snapshots(self) -> None:
@@ -158,15 +165,23 @@ class Consumer(FaustConsumer):
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, list[Any]]:
         active = active_partitions or set()
-        records = self.runtime.inputs.take(active)
+        records = self._take(active)
         if not records:
             self.arrived.clear()
-            records = self.runtime.inputs.take(active)  # what came before the clear
+            records = self._take(active)  # what came before the clear
         if not records:
             if not await event_within(self.arrived, min(timeout, 0.25)):
                 return {}
-            records = self.runtime.inputs.take(active)
+            records = self._take(active)
         return records
+
+    def _take(self, active: set[TP]) -> dict[TP, list[Any]]:
+        inputs = self.runtime.inputs
+        for arrival in self.intake.take():
+            inputs.accept(arrival)
+        if (starving := inputs.starving()) is not None:
+            self.intake.starve(starving)
+        return {TP(*tp): records for tp, records in inputs.take(cast(Any, active)).items()}
 
     def _to_message(self, tp: TP, record: Run[Message] | Message) -> ConsumerMessage:
         generation = self.app.consumer_generation_id
@@ -196,7 +211,7 @@ class Consumer(FaustConsumer):
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Joins the group."""
-        self.runtime.intake.subscribe(set(topics) | set(self.runtime.settings.inputs))
+        self.intake.subscribe(set(topics) | set(self.runtime.settings.inputs))
 
     def assignment(self) -> set[TP]:
         """The partitions held."""
@@ -206,7 +221,7 @@ class Consumer(FaustConsumer):
         """Begins to fetch after a recovery. Faust asks for it at other times too, where it must not go back."""
         starts, self._starts = self._starts, None
         if starts is not None:
-            await asyncio.wrap_future(self.runtime.intake.start_at(starts))
+            await asyncio.wrap_future(self.intake.start_at(starts))
         return {}
 
     def highwater(self, tp: TP) -> int:
@@ -250,10 +265,9 @@ class Consumer(FaustConsumer):
     async def on_stop(self) -> None:
         """Commits, and leaves the group."""
         await self.runtime.finish()
-        if not hasattr(self.runtime, "intake"):  # it was stopped before it began
-            return
-        self.runtime.intake.stop()
-        await asyncio.get_running_loop().run_in_executor(None, self.runtime.intake.join, LEAVE_S)
+        self.intake.stop()
+        if self.intake.is_alive():  # else it was stopped before it began
+            await in_thread(lambda: self.intake.join(LEAVE_S))
         self.runtime.close()
 
     def close(self) -> None:
@@ -296,7 +310,7 @@ class Producer(FaustProducer):
     async def on_start(self) -> None:
         """Fences every earlier producer of this transactional id, waiting for a broker that is away."""
         await super().on_start()
-        await asyncio.get_running_loop().run_in_executor(None, self.transport.runtime.committer.open)
+        await in_thread(self.transport.runtime.committer.open)
 
     async def create_topic(
         self,
@@ -320,7 +334,7 @@ class Producer(FaustProducer):
                 if error_of(exception).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
 
-        await asyncio.get_running_loop().run_in_executor(None, lambda: retry(make))
+        await in_thread(lambda: retry(make))
 
     def send_soon(self, fut: Any) -> None:
         """Adds the message to the open checkpoint, now: later it could be another one."""
@@ -394,6 +408,6 @@ class Transport(base.Transport):
     default_port = 9092
     driver_version = f"confluent-kafka={confluent_kafka.__version__}"
 
-    def __init__(self, runtime: "Runtime", app: Any, **kwargs: Any) -> None:
+    def __init__(self, runtime: RuntimeCore, app: Any, **kwargs: Any) -> None:
         super().__init__([], app, **kwargs)
         self.runtime = runtime

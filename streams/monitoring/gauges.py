@@ -8,16 +8,12 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
-
-from mode import Service
 
 from infra.kafka.topics import TopicPartition
+from schemas.waiting import event_within
+from streams.faust.core import RuntimeCore
 from streams.runtime.clock import NEVER
 from streams.runtime.observer import Observer
-
-if TYPE_CHECKING:
-    from streams.faust.runtime import Runtime
 
 INTERVAL_S = 2.0
 SAMPLE = 200
@@ -42,11 +38,10 @@ class Gauge:
     """How far its clock is behind the time of day."""
 
 
-class Gauges(Service, Observer):
+class Gauges(Observer):
     """Measures the partitions of `runtime` and keeps what it found. `timers` tells how many wait, by partition."""
 
-    def __init__(self, runtime: "Runtime", timers: Callable[[], Mapping[int, int]]) -> None:
-        super().__init__()
+    def __init__(self, runtime: RuntimeCore, timers: Callable[[], Mapping[int, int]]) -> None:
         self._runtime = runtime
         self._timers = timers
         self._before: dict[int, int] = {}
@@ -63,16 +58,16 @@ class Gauges(Service, Observer):
         """There is nothing to measure."""
         self.now = ()
 
-    @Service.task
-    async def _measure(self) -> None:
+    async def run(self, _sleep: object, should_stop: Callable[[], bool]) -> None:
+        """Measures every INTERVAL_S, and at once after a recovery, until `should_stop`."""
         loop = asyncio.get_running_loop()
-        while not self.should_stop:
+        while not should_stop():
             numbers = self._runtime.buffer.applied_so_far()
             places = [TopicPartition(topic, number) for topic in self._runtime.settings.inputs for number in numbers]
             ends = await loop.run_in_executor(None, self._runtime.ends.last_stable, places) if places else {}
             self.now = self.measure(ends)
             self._changed.clear()
-            await self.wait(self._changed.wait(), timeout=INTERVAL_S)
+            await event_within(self._changed, INTERVAL_S)
 
     def measure(self, ends: Mapping[TopicPartition, int]) -> tuple[Gauge, ...]:
         """The partitions held now, with lags up to `ends`."""

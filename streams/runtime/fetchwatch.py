@@ -35,7 +35,7 @@ class FetchWatch:
 
     def __init__(
         self,
-        intake: Callable[[], Intake],
+        intake: Intake,
         ends: EndOffsets,
         stalled: Callable[[TopicPartition], object],
         failed: Callable[[str], object],
@@ -56,7 +56,7 @@ class FetchWatch:
     async def look(self) -> None:
         """One look. A broker that does not answer, or an intake that was not free to read, starts the count anew."""
         try:
-            before, self._stood = self._stood, await asyncio.wrap_future(self._intake().unhindered())
+            before, self._stood = self._stood, await asyncio.wrap_future(self._intake.unhindered())
         except KafkaException:  # the consume thread has ended: at a stop, or for a reason that ends the process
             self._stood, self._looks = {}, {}
             return
@@ -74,7 +74,7 @@ class FetchWatch:
         for place, at in places.items():
             refused = None
             try:
-                if not await asyncio.wrap_future(self._intake().fetch_afresh(place, at)):
+                if not await asyncio.wrap_future(self._intake.fetch_afresh(place, at)):
                     continue
             except KafkaException as exception:  # it is looked at again, and ends the process in the end
                 refused = str(exception)

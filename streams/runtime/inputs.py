@@ -1,43 +1,39 @@
-"""The records on their way to Faust: the merged inputs by partition number, and other topics record by record.
+"""The records on their way to the application: the merged inputs by partition number, other topics record by record.
 
-Between the intake and Faust's fetcher, in the event loop: feeds the partition clocks with what arrived, asks the
-broker where inputs end, and tells the intake which partitions others wait for.
+Between the intake and the application, in the event loop: feeds the partition clocks with what arrived, asks the
+broker where inputs end, and says which partitions others wait for.
 """
 
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
-from faust.types import TP
 
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Mark
 from streams.runtime.clock import PartitionClock, Question, Run
 from streams.runtime.ending import refuse
-from streams.runtime.intake import Arrival, Intake
+from streams.runtime.intake import Arrival
 
 QUESTION_S = 0.02
 """Between two questions: up to this much is added to the latency of a record whose partition has idle inputs."""
 TICK_S = 0.5
 """Between two ticks of a partition at rest: with the commit, a timer fires within a second."""
 SINGLES = 500
-"""Records of one other topic's partition handed to Faust at a time."""
+"""Records of one other topic's partition handed over at a time."""
 
 
 class Inputs:
-    """`topics` are merged by partition number; runs are given to Faust as messages of the first of them."""
+    """`topics` are merged by partition number; runs are keyed by the first of them."""
 
-    def __init__(
-        self, topics: tuple[str, ...], ends: EndOffsets, intake: Callable[[], Intake], run_records: int
-    ) -> None:
+    def __init__(self, topics: tuple[str, ...], ends: EndOffsets, run_records: int) -> None:
         self._topics = topics
         self._ends = ends
-        self._intake = intake
         self._run_records = run_records
         self._clocks: dict[int, PartitionClock[Message]] = {}
         self._singles: defaultdict[TopicPartition, list[Message]] = defaultdict(list)
@@ -77,24 +73,21 @@ class Inputs:
                 found[number] = clock.behind(here, applied[number])
         return found
 
-    def take(self, active: set[TP]) -> dict[TP, list[Run[Message] | Message]]:
-        """What is ready, of the partitions that Faust has room for."""
-        for arrival in self._intake().take():
-            self._accept(arrival)
-        self._say_who_starves()
-        taken: dict[TP, list[Run[Message] | Message]] = {}
+    def take(self, active: Set[TopicPartition]) -> dict[TopicPartition, list[Run[Message] | Message]]:
+        """What is ready, of the partitions that the application has room for."""
+        taken: dict[TopicPartition, list[Run[Message] | Message]] = {}
         for number, clock in self._clocks.items():
-            tp = TP(self._topics[0], number)
+            tp = TopicPartition(self._topics[0], number)
             if tp in active and (run := clock.take(self._run_records)) is not None:
                 taken[tp] = [run]
-        for place, records in self._singles.items():
-            tp = TP(*place)
+        for tp, records in self._singles.items():
             if records and tp in active:
                 taken[tp] = list(islice(records, SINGLES))
                 del records[:SINGLES]
         return taken
 
-    def _accept(self, arrival: Arrival) -> None:
+    def accept(self, arrival: Arrival) -> None:
+        """Takes in what has arrived of one partition. Ends the process where its times cannot order the inputs."""
         place, records = arrival.place, arrival.records
         if place.topic not in self._topics:
             self._singles[place] += records
@@ -109,13 +102,15 @@ class Inputs:
         if clock is not None:
             clock.push(place.topic, records, [record.timestamp()[1] for record in records], arrival.position)
 
-    def _say_who_starves(self) -> None:
+    def starving(self) -> frozenset[TopicPartition] | None:
+        """The partitions that others wait for, where those are not the same as the last time; else None."""
         starving = frozenset(
             TopicPartition(topic, number) for number, clock in self._clocks.items() for topic in clock.starving()
         )
-        if starving != self._starving:
-            self._starving = starving
-            self._intake().starve(starving)
+        if starving == self._starving:
+            return None
+        self._starving = starving
+        return starving
 
     async def learn_ends(self, should_stop: Callable[[], bool], learnt: asyncio.Event) -> None:
         """Asks where inputs end whenever the clocks need to know, until `should_stop`; sets `learnt` after each."""

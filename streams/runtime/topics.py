@@ -5,13 +5,12 @@ records, state whose changelog is gone, keys that belong elsewhere. It is said a
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
-from mode import Service
 
 from infra.kafka.futures import REQUEST_TIMEOUT_S, completed
 from infra.kafka.retry import error_of
@@ -81,21 +80,20 @@ def changed(known: Mapping[str, Known], seen: Mapping[str, Known]) -> str | None
     return None
 
 
-class TopicWatch(Service):
+class TopicWatch:
     """Looks at the topics while the worker runs, and calls `broken` with the first problem."""
 
     def __init__(self, admin: AdminClient, names: Callable[[], Iterable[str]], broken: Callable[[str], object]) -> None:
-        super().__init__()
         self._admin = admin
         self._names = names
         self._broken = broken
         self._known: dict[str, Known] = {}
         self._missed: set[str] = set()
 
-    @Service.task
-    async def _watch(self) -> None:
+    async def run(self, sleep: Callable[[float], Awaitable[None]], should_stop: Callable[[], bool]) -> None:
+        """Looks until `should_stop`."""
         loop = asyncio.get_running_loop()
-        while not self.should_stop:
+        while not should_stop():
             names = set(self._names())
             try:
                 seen = await loop.run_in_executor(None, look, self._admin, names)
@@ -103,7 +101,7 @@ class TopicWatch(Service):
                 seen = None  # the broker is away; whoever needs it says so
             if seen is not None:
                 self._compare(names, seen)
-            await self.sleep(LOOK_S)
+            await sleep(LOOK_S)
 
     def _compare(self, names: set[str], seen: Mapping[str, Known]) -> None:
         missing = names - seen.keys()

@@ -2,6 +2,7 @@
 which names are gone, where an upgrade has moved one. Not a test file: it is run with and without Faust's Cython parts.
 """
 
+import asyncio
 import inspect
 import sys
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from mode.services import ServiceTask
 from mode.worker import Worker
 
 from infra.kafka.connection import Connection
-from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.faust.runtime import Runtime
+from streams.faust.settings import RuntimeSettings
 
 METHODS: dict[type, dict[str, list[str]]] = {
     Consumer: {
@@ -79,7 +81,7 @@ ATTRIBUTES = {
 }
 
 
-def gone() -> list[str]:
+async def gone() -> list[str]:
     """Everything that is not as it was."""
     found = [] if faust.__version__ == "0.15.3" else [f"faust is {faust.__version__}, not 0.15.3"]
     for owner, methods in METHODS.items():
@@ -137,7 +139,7 @@ def _runtime() -> Runtime:
 
 
 if __name__ == "__main__":
-    problems = gone()
+    problems = asyncio.run(gone())
     cython = "faust._cython.streams" in sys.modules
     sys.stdout.write("\n".join([f"cython {cython}", *problems]) + "\n")
     sys.exit(1 if problems else 0)

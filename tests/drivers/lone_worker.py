@@ -8,7 +8,8 @@ from streams.decisions.deciding import Deciding
 from streams.decisions.journal import CheckpointJournal
 from streams.decisions.rulefeed import Published
 from streams.faust.batches import BatchStep
-from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.faust.runtime import Runtime
+from streams.faust.settings import RuntimeSettings
 from streams.runtime.checkpoint import Mark
 from streams.runtime.clock import Run
 from triggers.language.diagnostics import SourceFile

@@ -20,7 +20,9 @@ from confluent_kafka import Message, TopicPartition
 from infra.kafka.connection import Connection
 from infra.service.logs import configure_logging
 from streams.decisions.journal import CheckpointJournal
-from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.faust.assignment import AssignmentRecovery
+from streams.faust.runtime import Runtime
+from streams.faust.settings import RuntimeSettings
 from streams.faust.worker import Worker
 from streams.runtime import failpoints
 from streams.runtime.checkpoint import Mark, Output, Sealed
@@ -169,7 +171,7 @@ class AwaitingRuntime(Runtime):
     long_awaits = 12
 
     async def apply(self, run: Run[Message]) -> None:
-        step = self._step
+        step = self.step
         assert step is not None
         halves, versions = _halves(run), step._steps.versions()
         fired = step.work(halves[0])
@@ -226,8 +228,9 @@ def stalls_on_signal(runtime: Runtime) -> None:
     """At SIGURG the client fetches nothing any more of all that it has, and nobody is told of it."""
 
     def stall(*_: object) -> None:
-        consumer = runtime.intake._consumer
-        runtime.intake.call(lambda: consumer.pause(consumer.assignment()))
+        intake = runtime.app.consumer.intake
+        consumer = intake._consumer
+        intake.call(lambda: consumer.pause(consumer.assignment()))
 
     signal.signal(signal.SIGURG, stall)
 
@@ -254,7 +257,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
     if control == "awaiting-unguarded":
         wait_for_nobody(runtime)
     if control in ("split", "awaiting-unguarded"):  # else the runtime itself refuses the state that these leave alone
-        runtime._refuse_state_alone = lambda _: None  # type: ignore[method-assign]
+        AssignmentRecovery.refuse_state_without_offsets = lambda *_: None  # type: ignore[method-assign]
     runtime.decide(Deciding(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
     stalls_on_signal(runtime)
     serve_orders(runtime.app, names, chosen.partitions)

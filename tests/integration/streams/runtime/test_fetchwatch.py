@@ -43,7 +43,7 @@ class Reading:
         self.pauses_at: int | None = None
         self.intake = Intake(Connection(kafka), IntakeSettings(name, batch=10, **settings), self)
         self.ends = EndOffsets(AdminClient(Connection(kafka).client()))
-        self.watch = FetchWatch(lambda: self.intake, self.ends, self.stalled.append, self.ended.append)
+        self.watch = FetchWatch(self.intake, self.ends, self.stalled.append, self.ended.append)
 
     # The intake's listener.
 

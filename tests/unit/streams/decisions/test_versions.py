@@ -6,7 +6,8 @@ from infra.kafka.connection import Connection
 from schemas.zones import RELEASE
 from streams.app import Deciding
 from streams.decisions.rulefeed import Published
-from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.faust.runtime import Runtime
+from streams.faust.settings import RuntimeSettings
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
 

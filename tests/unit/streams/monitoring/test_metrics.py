@@ -10,7 +10,8 @@ from infra.kafka.connection import Connection
 from infra.kafka.topics import TopicPartition
 from schemas.vocabulary import DecisionOutcome, Reason
 from streams.decisions.counts import DECIDED, PUT_ASIDE
-from streams.faust.runtime import Runtime, RuntimeSettings
+from streams.faust.runtime import Runtime
+from streams.faust.settings import RuntimeSettings
 from streams.monitoring.gauges import Gauge
 from streams.monitoring.health import STUCK_S, Health, Phase
 from streams.monitoring.metrics import Metrics, reference

@@ -1,0 +1,135 @@
+"""The recovery of an assignment: where its partitions go on, their state, and when they may begin."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaException
+
+from infra.kafka.retry import RETRY_TIMEOUT_S, retry
+from infra.kafka.topics import TopicPartition
+from streams.faust.background import in_thread
+from streams.faust.core import RuntimeCore
+from streams.faust.table import Table
+from streams.runtime.checkpoint import Mark
+from streams.runtime.ending import refuse
+from streams.runtime.group_offsets import GroupOffsets
+from streams.runtime.inputs import by_number
+from streams.runtime.recovery import Overtaken, Recovered
+
+log = structlog.get_logger()
+
+READY_S = 0.05
+
+
+class AssignmentRecovery:
+    """Recovers the partitions of one assignment after the other."""
+
+    def __init__(self, runtime: RuntimeCore, offsets: GroupOffsets) -> None:
+        self._runtime = runtime
+        self._offsets = offsets
+        self._never_committed: set[int] = set()
+        """Partition numbers without a committed offset of the group."""
+
+    async def recover(
+        self, places: frozenset[TopicPartition], membership: object, go_on: Callable[[], bool]
+    ) -> dict[TopicPartition, int]:
+        """Loads the state of `places`, and returns the offsets to fetch from; raises Overtaken if `go_on` returns
+        False."""
+        began_s = time.monotonic()
+        numbers = sorted(by_number(places, self._runtime.settings.inputs)) or sorted({p.partition for p in places})
+        for observer in self._runtime.observers:
+            observer.assigned(numbers)
+        await self._runtime.checkpointer.settled()
+        committed = await in_thread(lambda: self._committed(places, go_on))
+        entries = {}
+        for table in self._runtime.tables():
+            entries[table] = await in_thread(partial(self._runtime.changelogs.read, table.changelog, numbers, go_on))
+        await self._ready(committed, go_on)
+        if not go_on():
+            raise Overtaken("assignment")
+        self.refuse_state_without_offsets(entries)
+        for table, partitions in entries.items():
+            for number, found in partitions.items():
+                table.local.load(number, found.entries)
+                self._runtime.snapshotter.keep(table.local.partition(number), found)
+        self._begin(committed, membership)
+        for observer in self._runtime.observers:
+            observer.recovered(numbers, time.monotonic() - began_s)
+        return {partition: offset for partition, (offset, _) in committed.items()}
+
+    def refuse_state_without_offsets(self, entries: Mapping[Table, Mapping[int, Recovered]]) -> None:
+        """Ends the process if a partition has state but no committed offset of the group."""
+        group = self._runtime.settings.name
+        for table, partitions in entries.items():
+            for number in sorted(self._never_committed & {n for n, found in partitions.items() if found.entries}):
+                refuse(
+                    f"partition {number} of {table.changelog} holds state, and group {group} has no "
+                    "offsets for it: they expired or were deleted, and every record would be applied twice. Set the "
+                    "group's offsets, or delete the changelog to begin anew"
+                )
+
+    async def _ready(self, committed: Mapping[TopicPartition, tuple[int, Mark]], go_on: Callable[[], bool]) -> None:
+        """Waits for what the steps need, such as rules no older than those that decided before."""
+        versions: dict[str, int] = {}
+        for _, mark in committed.values():
+            for name, number in mark.versions.items():
+                versions[name] = max(number, versions.get(name, 0))
+        said = False
+        while self._runtime.step is not None and not self._runtime.step.ready(versions):
+            if not go_on():
+                raise Overtaken("assignment")
+            if not said:
+                log.info("not_ready", waits_for=versions or "a first version")
+                said = True
+                for observer in self._runtime.observers:
+                    observer.waits(versions)
+            await asyncio.sleep(READY_S)
+
+    def _begin(self, committed: Mapping[TopicPartition, tuple[int, Mark]], membership: object) -> None:
+        partitions: dict[int, tuple[dict[str, int], Mark]] = {}
+        for number, topics in by_number(committed, self._runtime.settings.inputs).items():
+            places = [TopicPartition(topic, number) for topic in topics]
+            mark = max((committed[place][1] for place in places), key=lambda mark: mark.number)
+            partitions[number] = {place.topic: committed[place][0] for place in places}, mark
+        singles = {p: offset for p, (offset, _) in committed.items() if p.topic not in self._runtime.settings.inputs}
+        self._runtime.buffer.begin(membership, partitions, singles)
+        self._runtime.inputs.begin(partitions)
+        if self._runtime.step is not None:
+            for number, (_, mark) in partitions.items():
+                self._runtime.step.loaded(number, mark)
+
+    def _committed(
+        self, places: frozenset[TopicPartition], go_on: Callable[[], bool]
+    ) -> dict[TopicPartition, tuple[int, Mark]]:
+        """Where each partition goes on, and its mark: stable, and never before what the broker still has. Blocks."""
+
+        def asked(question: Callable[[], Any]) -> Any:
+            try:
+                return retry(question, RETRY_TIMEOUT_S, go_on)
+            except KafkaException:
+                if go_on():
+                    raise
+                raise Overtaken("assignment") from None
+
+        found, group = {}, self._runtime.settings.name
+        self._never_committed = {place.partition for place in places}
+        for answer in asked(partial(self._offsets.committed, places)) if places else []:
+            place = TopicPartition(answer.topic, answer.partition)
+            first, end = asked(partial(self._offsets.watermarks, place))
+            if answer.offset > end:
+                refuse(
+                    f"group {group} has applied {place} up to {answer.offset}, and it ends at {end}: the "
+                    "topic was made anew, or lost records. Where it is meant, delete the group and its changelogs to "
+                    "begin anew, or set the group's offsets by hand"
+                )
+            if 0 <= answer.offset < first:
+                lost = first - answer.offset
+                log.error("records_expired", place=str(place), lost=lost, next_step="keep the topic longer")
+            if answer.offset >= 0:
+                self._never_committed.discard(place.partition)
+            found[place] = max(answer.offset, first, 0), Mark.decode(answer.metadata)
+        return found

@@ -1,0 +1,160 @@
+"""The parts of a worker that do not depend on the consumer, made in one go, and what its life does to them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from mode import Service
+
+from infra.kafka.offsets import EndOffsets
+from infra.kafka.retry import retry
+from infra.kafka.topics import TopicPartition
+from streams.faust.background import in_thread
+from streams.faust.batches import BatchStep
+from streams.faust.settings import RuntimeSettings
+from streams.faust.table import Table
+from streams.runtime.checkpoint import Buffer, Journal, Output, Sealed
+from streams.runtime.checkpointer import Checkpointer
+from streams.runtime.commit import Committer, Outcome
+from streams.runtime.ending import end_process, refuse
+from streams.runtime.group_offsets import GroupOffsets
+from streams.runtime.inputs import Inputs, by_number
+from streams.runtime.observer import Observer
+from streams.runtime.recovery import ChangelogReader
+from streams.runtime.snapshot import SnapshotFolder
+from streams.runtime.snapshotter import Snapshotter
+from streams.runtime.topics import TopicWatch, look
+
+STOP_S = 3.5
+"""How long a stop waits for the last checkpoint: under 5 s with what else a stop does."""
+
+
+class RuntimeCore:
+    """The parts of one worker, on the Faust application `app`."""
+
+    def __init__(
+        self,
+        settings: RuntimeSettings,
+        app: Any,
+        journal: Journal | None,
+        committer: Callable[[Any], Committer],
+    ) -> None:
+        self.settings = settings
+        self.app = app  # Any: Faust's interfaces do not know our consumer and tables
+        self.connection = settings.connection
+        self.buffer = Buffer(journal)
+        self.admin = AdminClient(self.connection.client())
+        self.ends = EndOffsets(self.admin)
+        self.committer = committer(lambda: Producer(settings.producer()))
+        self.inputs = Inputs(settings.inputs, self.ends, settings.run_records)
+        self.observers: list[Observer] = []
+        self.checkpointer = Checkpointer(
+            self.buffer, self.committer, self.tables, end_process, self._lost, self._checkpointed
+        )
+        self.companions: list[Service] = []
+        self.topic_watch = TopicWatch(self.admin, self._topics, end_process)
+        self.step: BatchStep | None = None
+        self._finished = False
+        folder, interval_s = SnapshotFolder(Path(self.app.conf.tabledir), settings.slot), settings.snapshot_s
+        self.snapshotter = Snapshotter(folder, self.checkpointer, self.ends, interval_s or float("inf"))
+        used = folder if interval_s else None
+        self.changelogs = ChangelogReader(self.connection, settings.name, self.admin, self.ends, used)
+
+    def accompany(self, service: Service) -> None:
+        """Has `service` run beside the worker, from before the first recovery: Faust's own tasks begin after it."""
+        self.companions.append(service)
+
+    def observe(self, *observers: Observer) -> None:
+        """Has them told what the worker goes through."""
+        self.observers += observers
+
+    def emit(self, output: Output) -> None:
+        """Writes a record with the open checkpoint."""
+        self.buffer.emit(output)
+
+    def check_assignment(self, places: frozenset[TopicPartition]) -> None:
+        """Ends the process where a partition number came without all inputs: their counts differ, or one is gone."""
+        for number, topics in by_number(places, self.settings.inputs).items():
+            missing = set(self.settings.inputs) - topics
+            if missing:
+                names = ", ".join(sorted(missing))
+                end_process(f"partition {number} of {names} is missing; all inputs need one partition count")
+
+    async def check_topics(self, offsets: GroupOffsets) -> None:
+        """Ends the process where what it has done and the topics do not go together: starting again would not help."""
+        await in_thread(lambda: retry(lambda: self._check_topics(offsets)))
+
+    def _check_topics(self, offsets: GroupOffsets) -> None:
+        found = look(self.admin, self._topics())
+        changelogs = {table.changelog for table in self.tables()}
+        for name, topic in found.items():
+            if name not in self.settings.beside and topic.partitions != self.settings.partitions:
+                refuse(f"topic {name} has {topic.partitions} partitions, not {self.settings.partitions}; recreate it")
+        missing = self._topics() - found.keys()
+        if missing - changelogs:
+            refuse(f"no topic {', '.join(sorted(missing - changelogs))}; make it first")
+        if missing and offsets.any_committed(self._input_partitions()):
+            refuse(
+                f"changelog {', '.join(sorted(missing))} is gone, and with it the state of what group "
+                f"{self.settings.name} has applied; make it (compacted, {self.settings.partitions} partitions) with "
+                "its records, or empty where the state may begin anew"
+            )
+
+    def _topics(self) -> set[str]:
+        agents = {topic for channel in self.app.topics for topic in channel.topics}
+        return {*self.settings.inputs, *agents, *self.settings.beside, *(t.changelog for t in self.tables())}
+
+    def _input_partitions(self) -> list[TopicPartition]:
+        numbers = range(self.settings.partitions)
+        return [TopicPartition(topic, number) for topic in self.settings.inputs for number in numbers]
+
+    def drop(self) -> None:
+        """Forgets all state and everything uncommitted."""
+        self.checkpointer.drop()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.snapshotter.drop()
+        self.inputs.drop()
+        if self.step is not None:
+            self.step.dropped()
+        for observer in self.observers:
+            observer.dropped()
+
+    async def finish(self) -> None:
+        """The last checkpoint: nothing is begun after it. Ends the process where the broker does not let it end."""
+        if self._finished:
+            return
+        self._finished = True
+        for observer in self.observers:
+            observer.stops()
+        snapshots = await self.snapshotter.begin_last()
+        if not await self.checkpointer.finish(STOP_S, proof=snapshots is not None):
+            end_process(f"the last checkpoint was not committed within {STOP_S:g} s of the stop")
+        if snapshots is not None:
+            await self.snapshotter.save(snapshots)
+
+    def tables(self) -> list[Table]:
+        """The tables that are recovered and checkpointed."""
+        return list(self.app.tables.local())
+
+    def _checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
+        for observer in self.observers:
+            observer.checkpointed(sealed, outcome, took_s)
+
+    def stalled(self, place: TopicPartition) -> None:
+        """Tells the observers that the partition is fetched again."""
+        for observer in self.observers:
+            observer.stalled(place)
+
+    def _lost(self) -> None:
+        """A commit found the partitions gone; the consumer hears of it next, and rejoins."""
+        self.app.consumer.suspend()
+        self._forget()
+
+    def close(self) -> None:
+        """Ends what a stop leaves."""
+        self.inputs.close()
+        self.changelogs.close()
