@@ -20,6 +20,8 @@ import structlog
 from confluent_kafka import KafkaException
 
 from infra.kafka.connection import AccessDenied, Connection, connect_admin
+from infra.kafka.partition_counts import TopicsMissing, shared_partition_count
+from infra.kafka.retry import error_of
 from infra.postgres.database import AsyncDatabase, Database
 from infra.service.ending import CRASHED, OVERDUE, Deadline, block_signals, leave, stop_when_signalled
 from infra.service.outages import Outage
@@ -54,6 +56,10 @@ class StartError(UserError):
     """Delivery cannot start; the message names what is missing and the next step."""
 
 
+_REFUSALS = (StartError, AccessDenied, TopicsMissing, RealMailRefused, dkim.KeyProblem)
+"""Errors that a person can act on. Any other one, also another UserError, is a defect once delivery runs."""
+
+
 def configure_logging() -> None:
     """One JSON object a line on stderr."""
     structlog.configure(
@@ -71,7 +77,7 @@ def configure_logging() -> None:
 def main(settings: SenderSettings) -> None:
     """Run delivery until SIGTERM or SIGINT; then the process ends, whatever its threads wait for.
 
-    Never returns. Raises StartError, AccessDenied, RealMailRefused or KeyProblem where it cannot start.
+    Never returns. Raises UserError where it cannot start.
     """
     block_signals()
     configure_logging()
@@ -88,7 +94,7 @@ async def _until_signalled(settings: SenderSettings, deadline: Deadline) -> None
     stop_when_signalled(stop, deadline)
     try:
         await run(settings, stop, deadline.arm)
-    except (StartError, AccessDenied, RealMailRefused, dkim.KeyProblem):
+    except _REFUSALS:
         raise
     except Exception as error:  # noqa: BLE001  # it is said, and ends the process
         structlog.get_logger("senders.app").critical("crashed", exc_info=error)
@@ -99,7 +105,7 @@ async def _until_signalled(settings: SenderSettings, deadline: Deadline) -> None
 async def run(settings: SenderSettings, stop: asyncio.Event, ending: Callable[[], None] = lambda: None) -> None:
     """Run delivery until `stop` is set. `ending` is called, in any thread, as soon as it is to end.
 
-    Raises StartError, RealMailRefused or KeyProblem where it cannot start, the error of a part that fails, and
+    Raises UserError where it cannot start, the error of a part that fails, and
     StillRunning where a part does not end.
     """
     log = structlog.get_logger("senders.app")
@@ -133,23 +139,15 @@ async def _start(settings: SenderSettings, ending: Callable[[], None]) -> "_Proc
 def user_partitions(connection: Connection, timeout_s: float = KAFKA_TIMEOUT_S) -> int:
     """How many partitions the user-keyed topics have.
 
-    Raises StartError where topics are missing or disagree, AccessDenied where the broker does not admit the client.
+    Raises StartError if Kafka does not answer, TopicsMissing if topics are missing or disagree, and AccessDenied.
     """
+    user_keyed = [topic.name for topic in NEEDED if topic.layout == "user_keyed"]
+    others = [topic.name for topic in NEEDED if topic.layout != "user_keyed"]
     try:
-        found = connect_admin(connection, timeout_s).list_topics(timeout=timeout_s).topics
-    except KafkaException as failure:
-        error = failure.args[0]
-        raise StartError(
-            f"Kafka at {connection.servers} does not answer ({error.name()}); is it up (`make status`)?"
-        ) from None
-    missing = [topic.name for topic in NEEDED if topic.name not in found]
-    if missing:
-        raise StartError(f"Kafka at {connection.servers} has no topic {', '.join(missing)}; `make up` creates them")
-    counts = {topic.name: len(found[topic.name].partitions) for topic in NEEDED if topic.layout == "user_keyed"}
-    if len(set(counts.values())) != 1:
-        told = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise StartError(f"user-keyed topics must have one partition count, but have: {told}; recreate the odd ones")
-    return counts[COMMANDS.name]
+        return shared_partition_count(connect_admin(connection, timeout_s), user_keyed, others)
+    except KafkaException as exception:
+        away = f"Kafka at {connection.servers} does not answer ({error_of(exception).name()})"
+        raise StartError(f"{away}; is it up (`make status`)?") from None
 
 
 class _Process:

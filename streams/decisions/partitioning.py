@@ -1,8 +1,8 @@
 """The topics that the stream worker stands on, and the partition count that they must share."""
 
 from infra.kafka.connection import Connection, connect_admin
+from infra.kafka.partition_counts import shared_partition_count
 from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
-from streams.runtime.topics import shared_count
 
 INPUTS = (PROFILES, OUTCOMES, EVENTS)
 """In the order in which records of one append time are applied: what is known of a user before what they do."""
@@ -16,4 +16,4 @@ def user_partitions(connection: Connection) -> int:
     """The partition count that inputs and outputs share; raises TopicsMissing where they do not, or where a topic is
     not there, and AccessDenied where the broker rejects the worker."""
     together = [topic.name for topic in (*INPUTS, *OUTPUTS)]
-    return shared_count(connect_admin(connection, CONNECT_S), together, [topic.name for topic in BESIDE])
+    return shared_partition_count(connect_admin(connection, CONNECT_S), together, [topic.name for topic in BESIDE])

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 from mode import Service
 
 from infra.kafka.offsets import EndOffsets
+from infra.kafka.partition_counts import existing_topics
 from infra.kafka.retry import retry
 from infra.kafka.topics import TopicPartition
 from streams.faust.background import in_thread
@@ -25,7 +26,7 @@ from streams.runtime.observer import Observer
 from streams.runtime.recovery import ChangelogReader
 from streams.runtime.snapshot import SnapshotFolder
 from streams.runtime.snapshotter import Snapshotter
-from streams.runtime.topics import TopicWatch, look
+from streams.runtime.topics import TopicWatch
 
 STOP_S = 3.5
 """How long a stop waits for the last checkpoint: under 5 s with what else a stop does."""
@@ -87,7 +88,7 @@ class RuntimeCore:
         await in_thread(lambda: retry(lambda: self._check_topics(offsets)))
 
     def _check_topics(self, offsets: GroupOffsets) -> None:
-        found = look(self.admin, self._topics())
+        found = existing_topics(self.admin, self._topics())
         changelogs = {table.changelog for table in self.tables()}
         for name, topic in found.items():
             if name not in self.settings.beside and topic.partitions != self.settings.partitions:

@@ -6,15 +6,12 @@ records, state whose changelog is gone, keys that belong elsewhere. It is said a
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import NamedTuple
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from infra.kafka.futures import REQUEST_TIMEOUT_S, completed
-from infra.kafka.retry import error_of
-from schemas.errors import UserError
+from infra.kafka.partition_counts import TopicIdentity, existing_topics
 
 log = structlog.get_logger()
 
@@ -23,50 +20,7 @@ LOOK_S = 2.0
 one broker may know less than another for a moment."""
 
 
-class TopicsMissing(UserError):
-    """The topics are not there, or disagree on their partition count."""
-
-
-class Known(NamedTuple):
-    """What identifies a topic: one of the same name that is made anew has another id."""
-
-    id: str
-    partitions: int
-
-
-def look(admin: AdminClient, names: Iterable[str]) -> dict[str, Known]:
-    """The topics among `names` that exist. Blocks; raises KafkaException where the broker does not answer."""
-    wanted = list(names)
-    if not wanted:
-        return {}
-    found = {}
-    asked = admin.describe_topics(TopicCollection(wanted), request_timeout=REQUEST_TIMEOUT_S)
-    for name, answer in completed(asked, 2 * REQUEST_TIMEOUT_S).items():
-        try:
-            topic = answer.result()
-        except KafkaException as exception:
-            if error_of(exception).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise
-        else:
-            found[name] = Known(str(topic.topic_id), len(topic.partitions))
-    return found
-
-
-def shared_count(admin: AdminClient, co_partitioned: Iterable[str], others: Iterable[str]) -> int:
-    """The partition count that the topics in `co_partitioned` share; raises TopicsMissing where they do not, or where
-    any topic is not there. Blocks."""
-    together = list(co_partitioned)
-    found = look(admin, [*together, *others])
-    absent = sorted({*together, *others} - set(found))
-    if absent:
-        raise TopicsMissing(f"no topic {', '.join(absent)}; run `ebbtide topics` first")
-    counts = {name: found[name].partitions for name in together}
-    if len(set(counts.values())) > 1:
-        raise TopicsMissing(f"topics disagree on their partition count {counts}; recreate them with one count")
-    return counts[together[0]]
-
-
-def changed(known: Mapping[str, Known], seen: Mapping[str, Known]) -> str | None:
+def changed(known: Mapping[str, TopicIdentity], seen: Mapping[str, TopicIdentity]) -> str | None:
     """What has become wrong with a topic that is still there, and the next step."""
     for name in known.keys() & seen.keys():
         before, now = known[name], seen[name]
@@ -87,7 +41,7 @@ class TopicWatch:
         self._admin = admin
         self._names = names
         self._broken = broken
-        self._known: dict[str, Known] = {}
+        self._known: dict[str, TopicIdentity] = {}
         self._missed: set[str] = set()
 
     async def run(self, sleep: Callable[[float], Awaitable[None]], should_stop: Callable[[], bool]) -> None:
@@ -96,14 +50,14 @@ class TopicWatch:
         while not should_stop():
             names = set(self._names())
             try:
-                seen = await loop.run_in_executor(None, look, self._admin, names)
+                seen = await loop.run_in_executor(None, existing_topics, self._admin, names)
             except KafkaException:
                 seen = None  # the broker is away; whoever needs it says so
             if seen is not None:
                 self._compare(names, seen)
             await sleep(LOOK_S)
 
-    def _compare(self, names: set[str], seen: Mapping[str, Known]) -> None:
+    def _compare(self, names: set[str], seen: Mapping[str, TopicIdentity]) -> None:
         missing = names - seen.keys()
         gone = missing & self._missed
         self._missed = missing

@@ -11,13 +11,12 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from drivers.own_broker import OwnBroker, own_broker
 from drivers.real_servers import RealServers
 
-from infra.kafka import offsets
+from infra.kafka import offsets, partition_counts
 from infra.kafka import topics as broker_topics
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import EndOffsets
+from infra.kafka.partition_counts import existing_topics
 from infra.kafka.topics import TopicPartition, describe
-from streams.runtime import topics
-from streams.runtime.topics import look
 
 pytestmark = pytest.mark.servers
 
@@ -55,7 +54,7 @@ def broker(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[AdminClient]:
     """A client of somebody who takes connections and never says a word."""
-    for module in (offsets, broker_topics, topics):
+    for module in (offsets, broker_topics, partition_counts):
         monkeypatch.setattr(module, "REQUEST_TIMEOUT_S", REQUEST_TIMEOUT_S)
     with socket.create_server(("127.0.0.1", 0)) as port:
         admin = Patient(Connection(f"127.0.0.1:{port.getsockname()[1]}").client())
@@ -106,4 +105,4 @@ def test_a_recovery_that_gets_no_answer_in_time_hears_of_it_as_of_any_trouble_wi
 
 def test_the_look_at_topics_takes_no_answer_in_time_as_a_broker_that_is_away(silent: AdminClient) -> None:
     with pytest.raises(KafkaException, match="_TIMED_OUT"):
-        look(silent, ["rows"])
+        existing_topics(silent, ["rows"])
