@@ -114,8 +114,7 @@ def _seconds(number: float) -> Timestamp:
     """Seconds since the epoch. What is more likely milliseconds, a year, a count of days or digits that spell a date
     is refused: read as seconds it is a date that nobody means."""
     far = not abs(number) < _FARTHEST_S  # nor not-a-number
-    doubtful = number == 0 or (number % _DAY_S and (abs(number) < _NEAREST_S or _spells_a_day(number)))
-    if far or doubtful:
+    if far or number == 0 or (number % _DAY_S and (abs(number) < _NEAREST_S or _spells_a_day(number))):
         raise UnreadableDate(
             ProblemCause.NUMBER_OUT_OF_RANGE,
             "a number that is hardly seconds since 1970: divide milliseconds by 1000, write others as 1990-05-03",

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from drivers.trigger_world import DAY, HOUR, World, at, event, rules, shown, zone_of
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -206,6 +206,7 @@ def test_a_date_that_cannot_be_read_is_a_problem_with_its_cause(value: Any, caus
     assert [(p.trigger, p.place, p.cause) for p in world.problems] == [("t", "on.date", cause)]
 
 
+@example(float("inf"))
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=12), st.lists))
 def test_any_value_is_a_date_or_none_or_a_problem(value: Any) -> None:
     for whole_days in (True, False):
