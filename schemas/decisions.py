@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from schemas.types import Count, Fact, Id, Instant, Name, Properties
+from schemas.types import Fact, Id, Instant, Name, Properties
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 
 
@@ -19,7 +19,7 @@ class GateAnswer(Fact):
 
 
 class Decision(Fact):
-    """One decision. Keyed by `user_id`. `repeated` counts further decisions alike within the hour."""
+    """One decision. Keyed by `user_id`."""
 
     id: str
     trigger: Name
@@ -34,4 +34,3 @@ class Decision(Fact):
     inputs: Properties = Field(default_factory=dict)
     decided_at: Instant
     command_id: str | None = None
-    repeated: Count = 0

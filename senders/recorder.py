@@ -28,7 +28,7 @@ CREATE TEMP TABLE IF NOT EXISTS new_outcomes (
 TRUNCATE new_decisions, new_outcomes;
 """
 _COPY_DECISIONS = """COPY new_decisions (id, time, trigger, rule_hash, user_id, occurrence, step, outcome, reason,
-    command_id, repeated, event_ids, gates, inputs) FROM STDIN"""
+    command_id, event_ids, gates, inputs) FROM STDIN"""
 _COPY_OUTCOMES = """COPY new_outcomes (id, time, command_id, user_id, kind, provider, code, enhanced, reply,
     classification, hard, classifier_hash, attempt, machine, url) FROM STDIN"""
 _KEEP_DECISIONS = "INSERT INTO decisions SELECT * FROM new_decisions ON CONFLICT DO NOTHING"
@@ -109,7 +109,6 @@ def _decision_row(decision: Decision) -> tuple[Any, ...]:
         decision.outcome.value,
         decision.reason.value if decision.reason else None,
         decision.command_id,
-        decision.repeated,
         decision.event_ids,
         Jsonb([gate.model_dump(mode="json") for gate in decision.gates]),
         Jsonb(decision.inputs),

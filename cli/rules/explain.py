@@ -21,7 +21,7 @@ from triggers.engine.gates.table import gate_words
 
 _QUERY = """
 SELECT id, trigger, rule_hash, user_id, occurrence, step, outcome, reason, gates, event_ids, inputs,
-       time AS decided_at, command_id, repeated
+       time AS decided_at, command_id
 FROM decisions
 WHERE user_id = %(user)s AND (%(trigger)s::text IS NULL OR trigger = %(trigger)s)
 ORDER BY time DESC, id LIMIT %(last)s
@@ -115,8 +115,6 @@ def _about(decision: Decision) -> Iterator[str]:
         yield ", ".join(f"{key} {_value(value)}" for key, value in told.items())
     if decision.command_id:
         yield f"command {decision.command_id}"
-    if decision.repeated:
-        yield f"and {decision.repeated} more like it within the hour"
 
 
 def _counted(decision: Decision) -> list[str]:

@@ -258,8 +258,8 @@ def _require_bounds(step: Step) -> None:
 
 def _step(state: UserState, effects: Effects, partition: int) -> Step:
     key = state.user_id.encode()
-    raw = encoding.encode(state)
-    step = Step(key, raw, next_due_ms=encoding.due_of(raw))
+    raw, due_ms = encoding.encode_with_due(state)
+    step = Step(key, raw, next_due_ms=due_ms)
     records = effects.records
     if records:
         step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]

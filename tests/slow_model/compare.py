@@ -15,7 +15,7 @@ ROUNDED = 1e-9
 Fields = tuple[str, ...]
 DECISION = (
     *("id", "trigger", "rule_hash", "user_id", "occurrence", "step", "outcome", "reason", "event_ids", "decided_at"),
-    *("command_id", "repeated", "gates", "inputs"),
+    *("command_id", "gates", "inputs"),
 )
 COMMAND = (
     *("id", "trigger", "rule_hash", "occurrence", "step", "user_id", "channel", "to", "template", "template_hash"),

@@ -1,6 +1,5 @@
 """The life of an occurrence: it begins, waits, sends, is held, and ends."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from schemas.vocabulary import DecisionOutcome, Reason
@@ -10,7 +9,7 @@ from triggers.engine.gates.request import Verdict
 from triggers.engine.turn import Exited, Turn, agree
 from triggers.rules.assignment import variant
 from triggers.rules.rule import Branch, Exit, Jump, Send, Trigger, Wait, WaitSlot, WaitUntil
-from triggers.rules.state import Ending, Occurrence, StoredEvent, occurrence_id, text_of_key
+from triggers.rules.state import Occurrence, StoredEvent, occurrence_id, text_of_key
 
 _MISSING = object()
 MAX_RUNNING = 64
@@ -87,19 +86,10 @@ def _already_over(turn: Turn, trigger: Trigger, event: StoredEvent) -> bool:
     for ending in turn.state.endings.get(trigger.name, ()):
         if ending.time_ms < event.time_ms or ending.event_id == event.id:
             continue
-        names = _names(trigger, ending)
-        if names is None or len(names) != len(ending.same):
-            continue
-        if all(event.properties.get(name, _MISSING) == value for name, value in zip(names, ending.same, strict=True)):
+        shared = zip(ending.names, ending.same, strict=True)
+        if all(event.properties.get(name, _MISSING) == value for name, value in shared):
             return True
     return False
-
-
-def _names(trigger: Trigger, ending: Ending) -> Sequence[str] | None:
-    """The fields that an ending shares; None where an earlier program's number names no pattern any more."""
-    if isinstance(ending.names, list):
-        return ending.names
-    return trigger.unless[ending.names].same if ending.names < len(trigger.unless) else None
 
 
 def _may_enter(turn: Turn, trigger: Trigger, key_text: str | None, at: int) -> bool:

@@ -116,7 +116,6 @@ class Record:
         written["decided_at"] = _instant(self.at_ms)
         if self.command_id is not None:
             written["command_id"] = self.command_id
-        written["repeated"] = 0
         return orjson.dumps(written)
 
     def command_json(self) -> bytes | None:

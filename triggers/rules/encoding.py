@@ -1,19 +1,17 @@
-"""A user's state as bytes: compact, versioned, and readable by every later program.
+"""A user's state as bytes: compact, and with the number of its format.
 
-Version 4 is one byte with the version, eight with the instant at which the next timer is due (so that a million of
-states are indexed without being decoded), and a MessagePack array of the sections of `Packed`. What earlier versions
-wrote is read by `triggers.rules.older_states`.
+One byte with the format, eight with the instant at which the next timer is due (so that a million states are indexed
+without being decoded), and a MessagePack array of the sections of `Packed`.
 """
 
 import struct
 from typing import Any
 
-from msgspec import Struct, convert
+from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import WindowState
-from triggers.rules import older_states
 from triggers.rules.state import (
     Consent,
     Ending,
@@ -31,10 +29,9 @@ from triggers.rules.state import (
     text_of_key,
 )
 
-VERSION = 4
+FORMAT = 4
 _HEAD = struct.Struct(">Bq")
 _NOTHING_DUE = -(2**63)
-_WITH_HEAD = (*older_states.IN_JSON, VERSION)
 
 
 class Running(Struct, array_like=True):
@@ -86,28 +83,39 @@ _pack = Encoder().encode
 _unpack = Decoder(Packed).decode
 
 
-class UnknownVersion(ValueError):
-    """State written by a newer program; run that one, or rebuild the state from the log."""
+class UnknownFormat(ValueError):
+    """State written by another version of Ebbtide in a format that this one does not read."""
 
-    def __init__(self, version: object) -> None:
-        super().__init__(f"a user's state has version {version!r}; this program knows up to {VERSION}")
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(
+            f"a user's state has format {raw[0]}, and this version of Ebbtide reads format {FORMAT}: "
+            "run the version that wrote it, or rebuild the state from the log"
+        )
 
 
 def due_of(raw: bytes) -> int | None:
-    """When the next timer of encoded state is due, in milliseconds, without decoding it; None where nothing waits."""
-    if raw[0] in _WITH_HEAD:
-        due: int = _HEAD.unpack_from(raw)[1]
-        return None if due == _NOTHING_DUE else due
-    return decode("", raw).next_due()
+    """When the next timer of encoded state is due, in milliseconds, without decoding it; None where nothing waits.
+
+    For states that are read back, as in recovery: `encode_with_due` gives it for a state that is written.
+    """
+    if raw[0] != FORMAT:
+        raise UnknownFormat(raw)
+    due: int = _HEAD.unpack_from(raw)[1]
+    return None if due == _NOTHING_DUE else due
 
 
 def without_due(raw: bytes) -> bytes:
     """The same state, read as one in which no timer is due until it is encoded anew. Does not decode it."""
-    return _HEAD.pack(raw[0], _NOTHING_DUE) + raw[_HEAD.size :] if raw[0] in _WITH_HEAD else raw
+    return _HEAD.pack(raw[0], _NOTHING_DUE) + raw[_HEAD.size :] if raw[0] == FORMAT else raw
 
 
 def encode(state: UserState) -> bytes:
     """The state as bytes; `decode` gives an equal state."""
+    return encode_with_due(state)[0]
+
+
+def encode_with_due(state: UserState) -> tuple[bytes, int | None]:
+    """The state as bytes, and when its next timer is due, in milliseconds."""
     user = state.user
     packed = Packed(
         (user.zone, user.locale, user.attributes) if state.profiled else None,
@@ -132,14 +140,16 @@ def encode(state: UserState) -> bytes:
         state.address_since,
     )
     due = state.next_due()
-    return _HEAD.pack(VERSION, _NOTHING_DUE if due is None else due) + _pack(packed)
+    return _HEAD.pack(FORMAT, _NOTHING_DUE if due is None else due) + _pack(packed), due
 
 
 def decode(user_id: str, raw: bytes | None) -> UserState:
-    """The state of `encode`'s bytes, an empty one of None; raises UnknownVersion for a newer program's."""
+    """The state of `encode`'s bytes, an empty one of None; raises UnknownFormat."""
     if raw is None:
         return UserState(User(user_id))
-    packed = _unpack(memoryview(raw)[_HEAD.size :]) if raw[0] == VERSION else _older(raw)
+    if raw[0] != FORMAT:
+        raise UnknownFormat(raw)
+    packed = _unpack(memoryview(raw)[_HEAD.size :])
     profile, running, sent = packed.profile, packed.running, packed.sent
     return UserState(
         User(user_id, *profile) if profile else User(user_id),
@@ -163,19 +173,6 @@ def decode(user_id: str, raw: bytes | None) -> UserState:
         packed.plans,
         packed.links,
         packed.address_since,
-    )
-
-
-def _older(raw: bytes) -> Packed:
-    sections = older_states.sections(raw)
-    if sections is None:
-        raise UnknownVersion(raw[0])
-    return Packed(
-        **{
-            name: convert(section, kind)
-            for name, kind in Packed.__annotations__.items()
-            if (section := sections.get(name)) is not None
-        }
     )
 
 

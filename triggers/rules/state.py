@@ -119,12 +119,12 @@ class Ending(NamedTuple):
     """An `unless` event seen before anything ran: an entry that comes late and is not newer is already over.
 
     `names` are the fields `same` of the pattern that it met, whose values `same` are: the rule may be edited before the
-    entry comes. States of earlier programs have the number of the pattern there.
+    entry comes.
     """
 
     time_ms: int
     event_id: str
-    names: list[str] | int
+    names: list[str]
     same: list[Any]
 
 

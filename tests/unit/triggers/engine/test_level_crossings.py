@@ -111,20 +111,6 @@ def test_an_event_that_ends_what_runs_does_not_end_what_its_crossing_begins() ->
     assert crossed(world) == [("2026-01-05 11:30:00.000", '["e2"]')]
 
 
-def test_a_count_is_taken_over_from_the_state_of_an_older_program() -> None:
-    """Two of three events were counted by version 2, which kept them among the scores."""
-    world = World(RULE % "within: 1h, reaches: 3")
-    first, second = at("2026-01-05 10:00"), at("2026-01-05 10:10")
-    sections = (
-        f'[["UTC",null,{{}}],{{"marketing":[true,0]}},0,"",{{}},{{"t#0":[2.0,{second},"e2",[],[{first},{second}]]}},'
-    )
-    old = b"\x02" + (-(2**63)).to_bytes(8, "big", signed=True) + (sections + '{"t#0":[true,null,null]}]').encode()
-    world.state = decode("u1", old)
-    world.event("2026-01-05 10:20", "buy", event_id="e3")
-    assert crossed(world) == [("2026-01-05 10:20:00.000", '["e3"]')]
-    assert decode("u1", encode(world.state)) == world.state
-
-
 # by group ------------------------------------------------------------------------------------------------------------
 
 GROUPED = (
