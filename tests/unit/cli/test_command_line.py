@@ -1,31 +1,68 @@
 """The command line as a person meets it: what it says, and how it exits."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from drivers.running_senders import free_port
 
 from cli.errors import one_line
+from cli.main import main
 from schemas.errors import UserError
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
-def ebbtide(*arguments: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+class Done(NamedTuple):
+    """What a command printed, and how it ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Done]
+
+
+def process(*arguments: str, **variables: str) -> Done:
+    """Runs the console script as a person does: in a process of its own, which takes a second to start."""
+    done = subprocess.run(
         [sys.executable, "-m", "cli.main", *arguments],
         env=os.environ | {"COLUMNS": "200", "TERM": "dumb"} | variables,
-        cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
     )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def ebbtide(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """Runs the console script in this process; what C libraries print is captured too."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGPIPE, signal.SIGTERM)}
+
+    def run(*arguments: str, cwd: Path | None = None, **variables: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["ebbtide", *arguments])
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(int(ended.value.code or 0), *capfd.readouterr())
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -34,8 +71,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_check_and_test_pass_on_the_examples():
-    checked = ebbtide("check", str(EXAMPLES))
+def test_check_and_test_pass_on_the_examples(ebbtide):
+    checked = process("check", str(EXAMPLES))
     assert (checked.returncode, checked.stdout.splitlines()[-1]) == (
         0,
         "4 rule files, 3 templates: 0 problems, 0 warnings, 2 notes",
@@ -45,14 +82,14 @@ def test_check_and_test_pass_on_the_examples():
     assert tested.stdout.splitlines()[-1].endswith(" passed, 0 failed")
 
 
-def test_check_names_every_problem_at_once_with_file_line_and_column(folder):
+def test_check_names_every_problem_at_once_with_file_line_and_column(ebbtide, folder):
     done = ebbtide("check", str(folder))
     assert done.returncode == 1
     assert f"{folder}/bad.yaml:4:1:" in done.stdout
     assert f"{folder}/bad.yaml:5:7:" in done.stdout
 
 
-def test_apply_refuses_a_wrong_set_before_it_asks_for_kafka(folder):
+def test_apply_refuses_a_wrong_set_before_it_asks_for_kafka(ebbtide, folder):
     done = ebbtide("apply", str(folder), EBBTIDE_KAFKA=f"127.0.0.1:{free_port()}")
     assert done.returncode == 1
     assert "bad.yaml:4:1:" in done.stdout
@@ -68,9 +105,9 @@ WITHOUT_KAFKA = [
 @pytest.mark.parametrize(
     "arguments", [("apply", str(EXAMPLES)), ("dead-letters", "list"), ("topics",), ("run", "streams"), *WITHOUT_KAFKA]
 )
-def test_kafka_away_is_one_line_with_the_next_step(arguments):
+def test_kafka_away_is_one_line_with_the_next_step(ebbtide, arguments):
     address = f"127.0.0.1:{free_port()}"
-    done = ebbtide(*arguments, EBBTIDE_KAFKA=address)
+    done = (process if arguments[0] == "run" else ebbtide)(*arguments, EBBTIDE_KAFKA=address)
     assert done.returncode == 2
     assert done.stderr == (
         f"ebbtide: Kafka does not answer at {address}; `make status` tells what runs, `make up` starts it\n"
@@ -99,14 +136,14 @@ def test_kafka_away_is_one_line_with_the_next_step(arguments):
         (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is no duration"),
     ],
 )
-def test_a_beginners_mistake_is_one_line_and_exit_status_2(arguments, said, tmp_path):
+def test_a_beginners_mistake_is_one_line_and_exit_status_2(ebbtide, arguments, said, tmp_path):
     done = ebbtide(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
 
 
-def test_a_broken_line_in_a_backtest_log_is_named(tmp_path):
+def test_a_broken_line_in_a_backtest_log_is_named(ebbtide, tmp_path):
     log = tmp_path / "log.jsonl"
     log.write_text('{"id": "1", "type": "signed_up", "user_id": "u", "time": "2026-01-01T00:00:00Z"}\n{"id": 2}\n')
     done = ebbtide("backtest", str(EXAMPLES), "--events", str(log))
@@ -117,7 +154,7 @@ def test_a_broken_line_in_a_backtest_log_is_named(tmp_path):
     assert f"ebbtide: {log}:2: not an event: " in done.stderr
 
 
-def test_schema_writes_a_file_for_every_model(tmp_path):
+def test_schema_writes_a_file_for_every_model(ebbtide, tmp_path):
     done = ebbtide("schema", str(tmp_path / "out"))
     assert done.returncode == 0
     assert (tmp_path / "out" / "events.Event.json").read_text().startswith("{\n")
@@ -129,24 +166,23 @@ def test_an_error_that_a_person_can_act_on_is_its_own_line_and_a_defect_is_none(
     assert one_line(ValueError("a defect")) is None
 
 
-def test_help_shows_an_example():
+def test_help_shows_an_example(ebbtide):
     assert "ebbtide check examples" in ebbtide("check", "--help").stdout
 
 
-@pytest.mark.parametrize("arguments", [("run", "senders"), ("switches",)])
-def test_a_server_that_takes_connections_and_says_nothing_is_away_within_seconds(arguments):
+def test_a_server_that_takes_connections_and_says_nothing_is_away_within_seconds():
     with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
-        done = ebbtide(*arguments, EBBTIDE_KAFKA=address)
-    assert (done.returncode, done.stderr.count("\n")) == (1 if arguments == ("run", "senders") else 2, 1)
+        done = process("run", "senders", EBBTIDE_KAFKA=address)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert f"Kafka does not answer at {address}" in done.stderr
     assert time.monotonic() - began < 10  # 2 s of waiting, and the start of a program on a busy machine
 
 
 def test_senders_without_kafka_say_so_in_one_line_and_end_so_that_they_are_started_again():
     address = f"127.0.0.1:{free_port()}"
-    done = ebbtide("run", "senders", EBBTIDE_KAFKA=address)
+    done = process("run", "senders", EBBTIDE_KAFKA=address)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         f"ebbtide: Kafka does not answer at {address}; `make status` tells what runs, `make up` starts it\n"
@@ -154,7 +190,7 @@ def test_senders_without_kafka_say_so_in_one_line_and_end_so_that_they_are_start
 
 
 @pytest.mark.parametrize("arguments", [("psql",), ("migrate",), ("explain", "--user", "u")])
-def test_a_database_that_is_away_is_one_line_with_its_address_and_the_next_step(arguments):
+def test_a_database_that_is_away_is_one_line_with_its_address_and_the_next_step(ebbtide, arguments):
     port = free_port()
     done = ebbtide(*arguments, EBBTIDE_DATABASE_URL=f"postgresql://127.0.0.1:{port}/ebbtide")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
@@ -169,7 +205,7 @@ def test_a_database_that_is_away_is_one_line_with_its_address_and_the_next_step(
         (("publish", "event", '{"user_id": "u", "type": "x"}', "--ago", "99999999w"), "is too long; at most 2600w"),
     ],
 )
-def test_a_time_before_all_calendars_is_told(arguments, said):
+def test_a_time_before_all_calendars_is_told(ebbtide, arguments, said):
     done = ebbtide(*arguments)
     assert said in done.stderr
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
