@@ -29,7 +29,8 @@ from infra.service.tasks import StillRunning, end_tasks, run_in_thread
 from infra.service.watchdog import Watchdog, where
 from schemas.errors import UserError
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
-from senders.channels.smtp import RealMailRefused, Relay, Unreachable
+from senders.channels.channel import Channel, RealMailRefused, Unreachable
+from senders.channels.smtp.channel import SmtpChannel
 from senders.content import dkim
 from senders.content.mailing import Mailing
 from senders.content.templates import TemplateCache
@@ -117,7 +118,7 @@ async def run(settings: SenderSettings, stop: asyncio.Event, ending: Callable[[]
             log.info("stopped_while_starting")
             return
         process = starting.result()
-        log.info("senders_started", owner=process.owner, relay=process.relay.place)
+        log.info("senders_started", owner=process.owner, relay=process.channel.place)
         try:
             await process.run(stop)
         finally:
@@ -129,11 +130,11 @@ async def run(settings: SenderSettings, stop: asyncio.Event, ending: Callable[[]
 
 async def _start(settings: SenderSettings, ending: Callable[[], None]) -> "_Process":
     signer = dkim.Signer(settings.dkim_domain, settings.dkim_selector, dkim.load_key(settings.dkim_key))
-    relay = Relay.of(settings)
+    channel = SmtpChannel.of(settings)
     with suppress(Unreachable):  # a name that does not resolve yet is waited for, like a server that is away
-        await relay.addresses()
+        await channel.check()
     partitions = await run_in_thread("ask-topics", lambda: user_partitions(settings.connection))
-    return _Process(settings, partitions, signer, relay, ending)
+    return _Process(settings, partitions, signer, channel, ending)
 
 
 def user_partitions(connection: Connection, timeout_s: float = KAFKA_TIMEOUT_S) -> int:
@@ -158,11 +159,11 @@ class _Process:
         settings: SenderSettings,
         partitions: int,
         signer: dkim.Signer,
-        relay: Relay,
+        channel: Channel,
         ending: Callable[[], None],
     ) -> None:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.relay = relay
+        self.channel = channel
         self._settings = settings
         self._ending = ending
         self._watchdog = Watchdog()
@@ -181,7 +182,7 @@ class _Process:
             Parts(
                 take_database=take,
                 writer=LedgerWriter(write, self.owner, self._watchdog),
-                relay=relay,
+                channel=channel,
                 relay_outage=Outage("relay"),
                 templates=templates,
                 mailing=Mailing(signer, settings.sender, settings.unsubscribe_url),

@@ -25,9 +25,7 @@ from infra.service.tasks import run_together
 from infra.service.watchdog import STANDS_STILL_S, Watchdog
 from schemas.vocabulary import DeliveryReason, LedgerState
 from schemas.waiting import event_within
-from senders.channels.carrier import Carrier
-from senders.channels.replies import Verdict
-from senders.channels.smtp import RealMailRefused, Relay, Unreachable
+from senders.channels.channel import Channel, ChannelClient, RealMailRefused, Unreachable, Verdict
 from senders.content.mailing import Mailing
 from senders.content.message import message_id
 from senders.content.render import TemplateError
@@ -80,7 +78,7 @@ class Parts:
 
     take_database: AsyncDatabase
     writer: LedgerWriter
-    relay: Relay
+    channel: Channel
     relay_outage: Outage
     templates: TemplateCache
     mailing: Mailing
@@ -115,15 +113,10 @@ class Worker:
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._stopped = False
         self._wake = asyncio.Event()
-        self._carriers: set[Carrier] = set()
+        self._clients: set[ChannelClient] = set()
         self._relay_up = asyncio.Event()
         self._relay_up.set()
         self.announcer: Announcer | None = None
-
-    @property
-    def _longest_mail_s(self) -> float:
-        """More than a mail takes for which the server uses up each time-out."""
-        return 10 * self._settings.smtp_timeout_s + self._settings.smtp_final_dot_timeout_s + STANDS_STILL_S
 
     @property
     def held(self) -> Collection[int]:
@@ -323,30 +316,30 @@ class Worker:
     # delivering
 
     async def _lane(self) -> None:
-        carrier = Carrier(self._parts.relay)
-        self._carriers.add(carrier)
+        client = self._parts.channel.client()
+        self._clients.add(client)
         try:
             while True:
                 with self._parts.watchdog.rest():
                     job = await self._jobs.get()
-                self._parts.watchdog.beat(self._longest_mail_s)
+                self._parts.watchdog.beat(self._parts.channel.longest_send_s + STANDS_STILL_S)
                 if self._jobs.qsize() <= TAKE // 2:
                     self._wake.set()
-                await self._work(job, carrier)
+                await self._work(job, client)
         finally:
-            await carrier.close()
+            await client.close()
 
-    async def _work(self, job: _Job, carrier: Carrier) -> None:
+    async def _work(self, job: _Job, client: ChannelClient) -> None:
         """Bring one command to its answer, whatever it raises."""
         failure = None
         try:
-            await self._see_through(job, carrier)
+            await self._see_through(job, client)
         except Unreachable as error:
             failure = error
         except RealMailRefused:
             raise
         except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
-            await carrier.close()
+            await client.close()
             try:
                 await self._fail(job, error)
             except Exception as again:  # noqa: BLE001
@@ -370,7 +363,7 @@ class Worker:
         await self._parts.writer.answer(change)  # refused too, its row says `started`: the next owner finds it in doubt
         self._announce()
 
-    async def _see_through(self, job: _Job, carrier: Carrier) -> None:
+    async def _see_through(self, job: _Job, client: ChannelClient) -> None:
         """Make the mail, make sure that it can go, and send it.
 
         Raises Unreachable where nothing of it was taken: the command stays as it was, and no attempt is counted.
@@ -382,9 +375,9 @@ class Worker:
         message = await self._make(job, address)
         if message is None:
             return
-        await carrier.connect()
+        await client.connect()
         if job.due.partition in self._held:
-            await self._send(job, address, message, carrier)
+            await self._send(job, address, message, client)
 
     async def _make(self, job: _Job, address: str) -> bytes | None:
         """The signed mail; None where there is none, which is then written down."""
@@ -412,7 +405,7 @@ class Worker:
         While other connections live, the server only wants fewer of them. Otherwise all taking stops: what is not
         begun is let go, and asked anew when the server is back.
         """
-        if any(carrier.connected for carrier in self._carriers):
+        if any(client.connected for client in self._clients):
             await asyncio.sleep(CROWDED_S)
             return
         self._parts.relay_outage.away(error)
@@ -423,7 +416,7 @@ class Worker:
         for wait_s in backoff_s():
             await asyncio.sleep(wait_s)
             with contextlib.suppress(Unreachable):
-                trial = Carrier(self._parts.relay)
+                trial = self._parts.channel.client()
                 await trial.connect()
                 await trial.close()
                 break
@@ -431,7 +424,7 @@ class Worker:
         self._relay_up.set()
         self._wake.set()
 
-    async def _send(self, job: _Job, address: str, message: bytes, carrier: Carrier) -> None:
+    async def _send(self, job: _Job, address: str, message: bytes, client: ChannelClient) -> None:
         """`started`, the mail transaction, and its answer. Between the first and the last, a crash means doubt.
 
         Where the server ends every connection before it takes the mail and then accepts no other, the attempt is
@@ -451,12 +444,12 @@ class Worker:
                 return
             job.begun = True
             try:
-                verdict = await carrier.send(mailing.sender.address, address, message)
+                verdict = await client.send(mailing.sender.address, address, message)
             except (Unreachable, RealMailRefused):
                 await self._parts.writer.take_back(self._as_before(job, start))
                 raise
             finally:
-                job.handed_over = carrier.handed_over
+                job.handed_over = client.handed_over
             if not await self._parts.writer.answer(self._answer(command.id, start.attempt, job, verdict)):
                 self._log.warning("answer_too_late", command_id=command.id, state=verdict.state.value)
             self._announce()

@@ -30,9 +30,8 @@ from schemas.profiles import Profile
 from schemas.rules import text_hash
 from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState
 from schemas.wording import counted, quoted
-from senders.channels.carrier import Carrier
-from senders.channels.replies import Verdict
-from senders.channels.smtp import Relay, Unreachable
+from senders.channels.channel import Channel, Unreachable, Verdict
+from senders.channels.smtp.channel import SmtpChannel
 from senders.content.dkim import Signer, load_key
 from senders.content.mailing import Mailing, content_of
 from senders.content.recipient import Recipient
@@ -212,10 +211,10 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     command = _command(template, sample, now)
     with _faults_of(template, sample):
         mail = Mailing(signer, settings.sender).make(command, to, sample.user, compiled, now)
-    relay = Relay.of(settings)
+    channel: Channel = SmtpChannel.of(settings)
     try:
         with _log_on_stderr():
-            return relay.place, asyncio.run(_deliver(relay, settings.sender.address, to, mail))
+            return channel.place, asyncio.run(_deliver(channel, settings.sender.address, to, mail))
     except Unreachable as error:
         raise CannotPreview(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
 
@@ -249,12 +248,12 @@ def _log_on_stderr() -> Iterator[None]:
         structlog.configure(**before)
 
 
-async def _deliver(relay: Relay, mail_from: str, to: str, mail: bytes) -> Verdict:
-    carrier = Carrier(relay)
+async def _deliver(channel: Channel, mail_from: str, to: str, mail: bytes) -> Verdict:
+    client = channel.client()
     try:
-        return await carrier.send(mail_from, to, mail)
+        return await client.send(mail_from, to, mail)
     finally:
-        await carrier.close()
+        await client.close()
 
 
 def verdict_words(place: str, verdict: Verdict) -> str:

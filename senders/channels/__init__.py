@@ -1,1 +1,1 @@
-"""How a mail leaves: SMTP sessions and what their replies mean."""
+"""How mails leave: what a channel is, and the channels that exist."""

@@ -25,7 +25,7 @@ from schemas.deadletters import DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, PROFILES
 from schemas.vocabulary import LedgerState
 from senders.app import StartError, user_partitions
-from senders.channels.smtp import RealMailRefused
+from senders.channels.channel import RealMailRefused
 
 pytestmark = pytest.mark.servers
 

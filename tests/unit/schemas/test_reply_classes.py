@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.replies import Answered, judge
 from schemas.vocabulary import HARD, ReplyClass
-from senders.channels.replies import parse
+from senders.channels.smtp.replies import parse
 
 REPLIES = Path(__file__).parent / "replies"
 WORDS = ["user", "unknown", "relay", "spam", "mailbox", "not", "found", "policy", "sender", "no", "such", "moved"]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from schemas.commands import SendCommand
 from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
-from senders.channels.replies import judge as judge_reply
-from senders.channels.replies import parse
+from senders.channels.smtp.replies import judge as judge_reply
+from senders.channels.smtp.replies import parse
 from senders.content.recipient import Recipient
 from senders.policy.pipeline import EVERY_PURPOSE, Case, Stop, Wait, judge
 from senders.queue.retry import next_attempt

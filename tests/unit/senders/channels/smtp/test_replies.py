@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.vocabulary import LedgerState
-from senders.channels.replies import judge, parse
+from senders.channels.smtp.replies import judge, parse
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,10 @@ from cryptography.x509.oid import NameOID
 from structlog.testing import capture_logs
 
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
-from senders.channels.carrier import TRIES, Carrier
-from senders.channels.smtp import Relay, Unreachable
-from senders.channels.starttls import TRY_AGAIN_S, StarttlsMemory
+from senders.channels.channel import Unreachable
+from senders.channels.smtp.channel import TRIES, SmtpClient
+from senders.channels.smtp.relay import SmtpRelay
+from senders.channels.smtp.starttls import TRY_AGAIN_S, StarttlsMemory
 from senders.content.dkim import generate_key
 from senders.settings import SenderSettings
 
@@ -118,17 +119,17 @@ async def running(receiver: Receiver) -> AsyncIterator[Receiver]:
         yield receiver
 
 
-def relay(receiver: Receiver, **changes: Any) -> Relay:
+def relay(receiver: Receiver, **changes: Any) -> SmtpRelay:
     fields: dict[str, Any] = {"suppression_key": "a secret of the tests alone", "smtp_port": receiver.port}
-    return Relay.of(SenderSettings(**(fields | {"smtp_timeout_s": 5.0} | changes)))
+    return SmtpRelay.of(SenderSettings(**(fields | {"smtp_timeout_s": 5.0} | changes)))
 
 
-async def send_all(relay: Relay, count: int, to: str = "ann@example.net") -> list[Any]:
-    carrier = Carrier(relay)
+async def send_all(relay: SmtpRelay, count: int, to: str = "ann@example.net") -> list[Any]:
+    client = SmtpClient(relay)
     try:
-        return [await carrier.send("hello@harbour.example", to, MAIL) for _ in range(count)]
+        return [await client.send("hello@harbour.example", to, MAIL) for _ in range(count)]
     finally:
-        await carrier.close()
+        await client.close()
 
 
 def after(limit: int, reply: bytes | None) -> Callable[[Talk], bytes | None]:

@@ -2,8 +2,8 @@
 
 The one thing that SMTP leaves open is a connection lost after the final dot and before its reply: then the mail may
 or may not have been taken (RFC 1047), and the verdict is `in_doubt`. A connection that ends any earlier, by 421, a
-close or silence, has taken nothing of the mail: `Session.send` raises ConnectionEnded, and
-`senders.channels.carrier` sends the mail on another connection.
+close or silence, has taken nothing of the mail: `SmtpSession.send` raises ConnectionEnded, and
+`senders.channels.smtp.channel` sends the mail on another connection.
 """
 
 import asyncio
@@ -18,25 +18,16 @@ from typing import Literal
 import aiosmtplib
 from aiosmtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected, SMTPTimeoutError
 
-from schemas.errors import UserError
 from schemas.outcomes import Reply
 from schemas.vocabulary import DeliveryReason, LedgerState
-from senders.channels import replies
-from senders.channels.replies import Verdict
-from senders.channels.starttls import StarttlsMemory
+from senders.channels.channel import RealMailRefused, Unreachable, Verdict
+from senders.channels.smtp import replies
+from senders.channels.smtp.starttls import StarttlsMemory
 from senders.settings import SenderSettings
 
 _CLOSING_TIMEOUT_S = 1.0
 _GO_AHEAD = 354
 _SERVICE_ENDS = 421
-
-
-class RealMailRefused(UserError):
-    """The mail would leave this machine, and nobody has allowed that."""
-
-
-class Unreachable(ConnectionError):
-    """The server cannot be reached or will not talk; nothing was sent, and no command is to blame."""
 
 
 class ConnectionEnded(ConnectionError):
@@ -60,7 +51,7 @@ def _tls_context(mode: Literal["never", "offered", "required"]) -> ssl.SSLContex
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
+class SmtpRelay:
     """The server that takes all our mail."""
 
     settings: SenderSettings
@@ -68,7 +59,7 @@ class Relay:
     starttls: StarttlsMemory = field(default_factory=StarttlsMemory, repr=False)
 
     @classmethod
-    def of(cls, settings: SenderSettings) -> "Relay":
+    def of(cls, settings: SenderSettings) -> "SmtpRelay":
         """The relay that the settings name."""
         return cls(settings, _tls_context(settings.smtp_tls))
 
@@ -94,7 +85,7 @@ class Relay:
                     )
         return addresses
 
-    async def connect(self) -> "Session":
+    async def connect(self) -> "SmtpSession":
         """A session at the first address that answers; raises Unreachable, or RealMailRefused.
 
         The name is resolved anew each time, and the connection goes to the very address that was checked. Where TLS
@@ -103,7 +94,7 @@ class Relay:
         failure: Exception | None = None
         for address in await self.addresses():
             try:
-                return Session(await self._open(address), self.settings)
+                return SmtpSession(await self._open(address), self.settings)
             except (SMTPException, OSError) as error:
                 failure = error
         raise Unreachable(f"{self.place}: {failure}") from failure
@@ -166,7 +157,7 @@ async def _hello(client: aiosmtplib.SMTP) -> None:
         await client.helo()
 
 
-class Session:
+class SmtpSession:
     """One connection, used by one task."""
 
     def __init__(self, client: aiosmtplib.SMTP, settings: SenderSettings) -> None:

@@ -11,25 +11,25 @@ from drivers.running_senders import free_port
 
 from infra.local.sink import Sink
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
-from senders.channels.carrier import Carrier
-from senders.channels.replies import Verdict
-from senders.channels.smtp import RealMailRefused, Relay, Unreachable
+from senders.channels.channel import RealMailRefused, Unreachable, Verdict
+from senders.channels.smtp.channel import SmtpClient
+from senders.channels.smtp.relay import SmtpRelay
 from senders.settings import SenderSettings
 
 MAIL = b"Subject: hello\r\n\r\n.dotted\r\n..twice\r\nend\r\n"
 
 
-def relay(port: int, **changes: Any) -> Relay:
+def relay(port: int, **changes: Any) -> SmtpRelay:
     fields: dict[str, Any] = {"suppression_key": "a secret of the tests alone", "smtp_port": port}
-    return Relay.of(SenderSettings(**(fields | changes)))
+    return SmtpRelay.of(SenderSettings(**(fields | changes)))
 
 
-async def send(relay: Relay, to: str) -> Verdict:
-    carrier = Carrier(relay)
+async def send(relay: SmtpRelay, to: str) -> Verdict:
+    client = SmtpClient(relay)
     try:
-        return await carrier.send("hello@harbour.example", to, MAIL)
+        return await client.send("hello@harbour.example", to, MAIL)
     finally:
-        await carrier.close()
+        await client.close()
 
 
 @pytest.fixture

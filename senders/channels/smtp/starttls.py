@@ -15,7 +15,7 @@ class StarttlsMemory:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._leave_out_until: dict[str, float] = {}
-        self._log = structlog.get_logger("senders.channels.starttls")
+        self._log = structlog.get_logger("senders.channels.smtp.starttls")
 
     def fails_at(self, address: str) -> bool:
         """Whether STARTTLS failed at this IP address less than TRY_AGAIN_S ago."""

@@ -1,30 +1,17 @@
 """What an SMTP reply means for the command and for the address. Pure; what the text says, `schemas.replies` judges."""
 
 import re
-from dataclasses import dataclass
 
 from schemas.outcomes import Reply
 from schemas.replies import Answered
 from schemas.replies import judge as judge_text
-from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
+from schemas.vocabulary import LedgerState
+from senders.channels.channel import Verdict
 
 _ENHANCED = re.compile(r"^#?([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 
 LONGEST_READ = 4096
 _UNPRINTABLE = re.compile(r"[^\n -~]")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What became of one mail transaction. `reply` is absent where the server gave none.
-
-    `reason` of a reply of 4xx or 5xx is its class. `hard_bounce` where the address is to get no mail any more.
-    """
-
-    state: LedgerState
-    reason: DeliveryReason | ReplyClass | None = None
-    reply: Reply | None = None
-    hard_bounce: bool = False
 
 
 def parse(code: int, text: str) -> Reply:

@@ -1,0 +1,1 @@
+"""SMTP: the relay, its connections, and what its replies mean."""
