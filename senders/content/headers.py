@@ -24,6 +24,10 @@ _SAFE_IN_Q = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 class HeaderError(ValueError):
     """A header's value cannot be written safely; the message names the header and never the value."""
 
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
 
 def one_line(text: str) -> str:
     """The text as mail programs show it in a list: each run of white space is one blank, controls are left out."""
@@ -33,7 +37,7 @@ def one_line(text: str) -> str:
 def checked(name: str, value: str) -> str:
     """A value that is written as it is; raises HeaderError where a control character could end its line."""
     if _CONTROL.search(value):
-        raise HeaderError(f"{name}: control characters are not allowed")
+        raise HeaderError(name, "control characters are not allowed")
     return value
 
 

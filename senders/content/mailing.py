@@ -42,7 +42,7 @@ class Mailing:
         try:
             return self.signer.sign(compose(mail), now)
         except HeaderError as error:
-            reason = DeliveryReason.ADDRESS if str(error).startswith("To:") else DeliveryReason.HEADER
+            reason = DeliveryReason.ADDRESS if error.field == "To" else DeliveryReason.HEADER
             raise TemplateError(reason, str(error)) from None
         except UnicodeEncodeError:
             raise TemplateError(DeliveryReason.HEADER, "text that is not Unicode (a lone surrogate)") from None

@@ -32,9 +32,9 @@ class Sender:
         try:
             [(name, address)] = getaddresses([headers.one_line(text)])
         except ValueError:
-            raise HeaderError(f"{field}: not one mailbox such as `Shop <mail@shop.example>`") from None
+            raise HeaderError(field, "not one mailbox such as `Shop <mail@shop.example>`") from None
         if not address:
-            raise HeaderError(f"{field}: not one mailbox such as `Shop <mail@shop.example>`")
+            raise HeaderError(field, "not one mailbox such as `Shop <mail@shop.example>`")
         return cls.of(name, address, field)
 
     @classmethod
@@ -102,7 +102,7 @@ def ascii_address(address: str, field: str) -> str:
     try:
         return plain_address(address)
     except ValueError as error:
-        raise HeaderError(f"{field}: {error}") from None
+        raise HeaderError(field, str(error)) from None
 
 
 def _part(media_type: bytes, body: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from schemas.numbers import whole
 from triggers.cel.compiler import Compiled, compile_tree
 from triggers.cel.hints import foreign
-from triggers.cel.runtime import FAILURES, EvaluationError, reason
+from triggers.cel.runtime import FAILURES, EvaluationError, MissingField, reason
 from triggers.cel.syntax import parse
 from triggers.cel.time import timestamp_text
 from triggers.cel.tree import Call, Expr, Logic, Name, Select, SyntaxProblem, Ternary, Unary, conjuncts, walk
@@ -105,7 +105,8 @@ class Condition:
         try:
             return self.code.function(context)
         except FAILURES as error:
-            raise EvaluationError(f"{reason(error)} in {self.text!r}") from None
+            missing = isinstance(error, KeyError | MissingField)
+            raise (MissingField if missing else EvaluationError)(f"{reason(error)} in {self.text!r}") from None
 
     def holds(self, context: Context) -> bool:
         """Whether it is true; raises EvaluationError where it is neither true nor false."""

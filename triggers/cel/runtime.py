@@ -18,6 +18,7 @@ from triggers.cel.values import (
     ordered,
 )
 from triggers.cel.values import EvaluationError as EvaluationError
+from triggers.cel.values import MissingField as MissingField
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_ITEMS = 10_000
@@ -53,7 +54,7 @@ def as_ms(moment: datetime) -> int:
 def reading(value: Any, name: str) -> Any:
     """A metric's field that is there."""
     if value is None:
-        raise EvaluationError(f"no such field: {name} (of a metric that has counted nothing)")
+        raise MissingField(f"no such field: {name} (of a metric that has counted nothing)")
     return value
 
 
@@ -65,7 +66,7 @@ def unknown(what: str) -> Any:
 def field(value: Any, name: str) -> Any:
     """`value.name` of a map."""
     if value.__class__ is not dict:
-        raise EvaluationError(f"no such field: {name} (of a {kind(value)})")
+        raise MissingField(f"no such field: {name} (of a {kind(value)})")
     return value[name]
 
 

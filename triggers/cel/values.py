@@ -19,6 +19,10 @@ class EvaluationError(ValueError):
     """An expression that has no value for this input."""
 
 
+class MissingField(EvaluationError):
+    """An expression that reads a field which the input does not have."""
+
+
 class Uint(int):
     """An unsigned whole number of 64 bits."""
 

@@ -14,6 +14,7 @@ from schemas.outcomes import Outcome
 from schemas.profiles import Profile
 from schemas.vocabulary import NEVER_ACCEPTED, OutcomeKind
 from schemas.zones import zone_hint, zone_named
+from triggers.cel.conditions import Context
 from triggers.cel.runtime import as_ms
 from triggers.engine import goals, journeys, levels, metrics, planning, segments, sequences
 from triggers.engine.caps import release
@@ -181,14 +182,15 @@ class Evaluator:
         if state.running or state.levels or state.segments or state.planned_by != self.rules.clockwork:
             self._fire(turn, turn.now_ms, inclusive=False, fed=levels.fed(route, event), event_ms=event.time_ms)
         self._forget(state)
-        entries = _update(turn, route, event)
+        context = turn.context(event, None, turn.now_ms)
+        entries = _update(turn, route, event, context)
         if state.running:
             journeys.unless(turn, event)
-        _remember_endings(turn, route, event)
+        _remember_endings(turn, route, event, context)
         if route.goals:
-            goals.reach(turn, event)
+            goals.reach(turn, event, context)
         begun = self._move(turn, entries)
-        self._begin(turn, route, event, begun)
+        self._begin(turn, route, event, context, begun)
         if begun:
             self._run(turn, begun)
         return True
@@ -205,17 +207,14 @@ class Evaluator:
             _keep(begun, journeys.begin(turn, trigger, entry, entry.time_ms))
         return begun
 
-    def _begin(self, turn: Turn, route: Route, event: StoredEvent, begun: list[Occurrence]) -> None:
-        for rule, last in sequences.feed(turn, route, event) if route.sequences else ():
+    def _begin(self, turn: Turn, route: Route, event: StoredEvent, context: Context, begun: list[Occurrence]) -> None:
+        for rule, last in sequences.feed(turn, route, event, context) if route.sequences else ():
             _keep(begun, journeys.begin(turn, rule.trigger, last, last.time_ms))
-        if not route.begins:
-            return
-        context = turn.context(event, None, turn.now_ms)
         for trigger, patterns in route.begins:
             if any(each.trigger == trigger.name and each.event is event for each in begun):
                 continue  # a sequence that it ends has begun the same
             if any(turn.holds(trigger.name, "on", pattern.where, context) for pattern in patterns):
-                _keep(begun, journeys.begin(turn, trigger, event, event.time_ms))
+                _keep(begun, journeys.begin(turn, trigger, event, event.time_ms, context))
 
     # timers ----------------------------------------------------------------------------------------------------------
 
@@ -319,19 +318,19 @@ def _first_beginning(
     return min(found, default=None)
 
 
-def _update(turn: Turn, route: Route, event: StoredEvent) -> list[segments.Move]:
+def _update(turn: Turn, route: Route, event: StoredEvent, context: Context) -> list[segments.Move]:
     """Scores, metrics and segments, then the crossings of windows, which may read those; what they begin."""
     risen: list[levels.Rise] = []
     moves: list[segments.Move] = []
     before = segments.unmet(turn, route) if route.segments else {}
-    fed = metrics.feed(turn, route, event) if route.metrics else []
+    fed = metrics.feed(turn, route, event, context) if route.metrics else []
     if route.additions:
-        risen, scores = levels.feed_scores(turn, route, event)
+        risen, scores = levels.feed_scores(turn, route, event, context)
         fed += scores
     if route.segments and fed:
         moves = segments.at_event(turn, route, event, frozenset(fed), before)
     if route.crossings:
-        risen += levels.feed_windows(turn, route, event)
+        risen += levels.feed_windows(turn, route, event, context)
     return [*((rule.trigger, entry) for rule, entry in risen), *moves]
 
 
@@ -360,13 +359,11 @@ def _repeated(state: UserState, event_id: str, now_ms: int) -> bool:
     return False
 
 
-def _remember_endings(turn: Turn, route: Route, event: StoredEvent) -> None:
+def _remember_endings(turn: Turn, route: Route, event: StoredEvent, context: Context) -> None:
     """Keeps `unless` events, so that an entry which comes later and is not newer finds that it is over."""
-    context = None
     for trigger, pattern in route.endings:
         if turn.now_ms - event.time_ms > trigger.max_age_ms:
             continue
-        context = context or turn.context(event, None, turn.now_ms)
         if pattern.where is not None and not turn.holds(trigger.name, "unless", pattern.where, context):
             continue
         if any(name not in event.properties for name in pattern.same):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from schemas.vocabulary import DecisionOutcome, Reason
+from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
 from triggers.engine import sending, waits
 from triggers.engine.gates.request import Verdict
@@ -17,13 +18,15 @@ MAX_KEYS = 256
 MAX_KEY_CHARS = 512
 
 
-def begin(turn: Turn, trigger: Trigger, event: StoredEvent, at: int) -> Occurrence | None:
+def begin(
+    turn: Turn, trigger: Trigger, event: StoredEvent, at: int, context: Context | None = None
+) -> Occurrence | None:
     """Begins or restarts an occurrence at an instant; None where it is too old, already over, or not let in again."""
     if turn.now_ms - at > trigger.max_age_ms:
         turn.count("stale")
         return None
     try:
-        key = _key(turn, trigger, event)
+        key = _key(turn, trigger, event, context)
         key_text = text_of_key(key)
         if key_text is not None and len(key_text) > MAX_KEY_CHARS:
             raise EvaluationError(f"a key of more than {MAX_KEY_CHARS} characters")
@@ -50,11 +53,11 @@ def begin(turn: Turn, trigger: Trigger, event: StoredEvent, at: int) -> Occurren
     return occurrence
 
 
-def _key(turn: Turn, trigger: Trigger, event: StoredEvent) -> Any:
+def _key(turn: Turn, trigger: Trigger, event: StoredEvent, context: Context | None) -> Any:
     """What the occurrence is about: one value, or a list of several; None where each entry is its own."""
     if not trigger.key:
         return None
-    context = turn.context(event, None, turn.now_ms)
+    context = context or turn.context(event, None, turn.now_ms)
     values = [part.value(context) for part in trigger.key]
     if any(isinstance(value, list | dict) or value is None for value in values):
         raise EvaluationError("a key must be a text, a number or a boolean")

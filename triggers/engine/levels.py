@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
 from triggers.engine import metrics
 from triggers.engine.turn import Turn
@@ -32,14 +33,13 @@ Rise = tuple[LevelRule, StoredEvent]
 """A rising crossing that an event made, and the event that stands for it."""
 
 
-def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> tuple[list[Rise], list[str]]:
+def feed_scores(turn: Turn, route: Route, event: StoredEvent, context: Context) -> tuple[list[Rise], list[str]]:
     """Adds what the event adds to scores; returns the rising crossings that it made, and the scores as `score/NAME`.
 
     Several additions to one score count in the order written. Falling crossings become timers.
     """
     risen: list[Rise] = []
     fed: list[str] = []
-    context = turn.context(event, None, turn.now_ms)
     for score, addition in route.additions:
         where = f"score/{score.name}"
         if not turn.holds(where, "where", addition.pattern.where, context):
@@ -68,10 +68,9 @@ def feed_scores(turn: Turn, route: Route, event: StoredEvent) -> tuple[list[Rise
     return risen, fed
 
 
-def feed_windows(turn: Turn, route: Route, event: StoredEvent) -> list[Rise]:
+def feed_windows(turn: Turn, route: Route, event: StoredEvent, context: Context) -> list[Rise]:
     """Counts the event in the windows that crossings are over; returns the rising crossings that it made."""
     risen: list[Rise] = []
-    context = turn.context(event, None, turn.now_ms)
     for rule in route.crossings:
         group = _group(rule, event)
         if group is None or rule.counted is None:

@@ -8,10 +8,9 @@ from triggers.rules.ruleset import Counted, Route
 from triggers.rules.state import StoredEvent
 
 
-def feed(turn: Turn, route: Route, event: StoredEvent) -> list[str]:
+def feed(turn: Turn, route: Route, event: StoredEvent, context: Context) -> list[str]:
     """Adds the event to every metric that counts it; their names as `metric/NAME`."""
     fed = []
-    context = turn.context(event, None, turn.now_ms)
     for counted in route.metrics:
         found = measured(turn, counted, f"metric/{counted.metric.name}", context)
         if found is not None:

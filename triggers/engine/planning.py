@@ -8,7 +8,7 @@ outage are each reached in turn, so that each is asked for its age.
 
 from datetime import date, timedelta
 
-from triggers.cel.runtime import EvaluationError
+from triggers.cel.runtime import EvaluationError, MissingField
 from triggers.engine.dates import local_date, moment_after
 from triggers.engine.turn import Turn
 from triggers.measures.localtime import slot_after
@@ -21,7 +21,6 @@ DATE = "date.reached"
 _DAY_0 = date(1970, 1, 1)
 _REMEMBERED_DAYS = 3
 """Local dates that can be the present one somewhere at one instant: zones lie at most 26 hours apart."""
-_MISSING = "no such field: "
 
 
 def refresh(turn: Turn) -> None:
@@ -71,12 +70,11 @@ def _after(turn: Turn, rule: ClockRule, since: int) -> tuple[int, date] | None:
         if target is None:
             turn.count("undated")
         return None if target is None else moment_after(source, target, zone, since)
+    except MissingField:
+        turn.count("undated")
     except EvaluationError as error:
-        if str(error).startswith(_MISSING):
-            turn.count("undated")
-        else:
-            turn.problem(rule.trigger.name, "on.date", error)
-        return None
+        turn.problem(rule.trigger.name, "on.date", error)
+    return None
 
 
 def first(state: UserState, due_before: int) -> tuple[int, str] | None:

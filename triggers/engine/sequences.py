@@ -10,6 +10,7 @@ from itertools import count
 
 import orjson
 
+from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
 from triggers.engine.turn import Turn
 from triggers.rules.clockwork import SequenceRule
@@ -24,10 +25,9 @@ MAX_SAME_CHARS = 512
 MAX_ATTEMPTS = 2_000
 
 
-def feed(turn: Turn, route: Route, event: StoredEvent) -> list[tuple[SequenceRule, StoredEvent]]:
+def feed(turn: Turn, route: Route, event: StoredEvent, context: Context) -> list[tuple[SequenceRule, StoredEvent]]:
     """Takes in an event; returns the sequences that it completes, each with its last event."""
     completed = []
-    context = turn.context(event, None, turn.now_ms)
     for rule in route.sequences:
         numbers = [
             number
