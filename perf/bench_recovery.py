@@ -40,7 +40,7 @@ from infra.local.ports import Ports
 from infra.service.logs import configure_logging
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
-from streams.runtime.checkpoint import Mark
+from streams.runtime.checkpoint import OffsetMetadata
 
 RESULTS = Path(__file__).parent / "results" / "recovery.jsonl"
 PORTS_ABOVE = 200
@@ -206,7 +206,7 @@ class Nothing:
     def ready(self, versions: Mapping[str, int]) -> bool:  # noqa: ARG002
         return True
 
-    def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002
+    def loaded(self, partition: int, mark: OffsetMetadata) -> None:  # noqa: ARG002
         self.left -= 1
 
     def dropped(self) -> None:

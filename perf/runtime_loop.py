@@ -15,7 +15,7 @@ from perf.jobs import score
 from streams.decisions.journal import CheckpointJournal
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
-from streams.runtime.checkpoint import Mark, Output
+from streams.runtime.checkpoint import OffsetMetadata, Output
 
 
 class Scoring:
@@ -31,7 +31,7 @@ class Scoring:
         """Always."""
         return True
 
-    def loaded(self, partition: int, mark: Mark) -> None:
+    def loaded(self, partition: int, mark: OffsetMetadata) -> None:
         """Nothing: all its state is in the table."""
 
     def dropped(self) -> None:

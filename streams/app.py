@@ -10,10 +10,10 @@ import structlog
 from mode import Service
 
 from infra.kafka.connection import Connection
-from streams.decisions.deciding import Deciding
 from streams.decisions.journal import CheckpointJournal
 from streams.decisions.partitioning import INPUTS, OUTPUTS, user_partitions
-from streams.decisions.rulefeed import Published, RuleFeed
+from streams.decisions.rulefeed import PublishedRules, RuleFeed
+from streams.decisions.steps import DecisionSteps
 from streams.faust.background import BackgroundLoop
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
@@ -27,10 +27,10 @@ from streams.settings import StreamSettings
 log = structlog.get_logger()
 
 
-class FollowRules(Service):
+class RuleFollower(Service):
     """Hands each change of rules or switches to the event loop, from the rule feed's thread."""
 
-    def __init__(self, connection: Connection, deciding: Deciding) -> None:
+    def __init__(self, connection: Connection, deciding: DecisionSteps) -> None:
         super().__init__()
         self._connection = connection
         self._deciding = deciding
@@ -39,13 +39,13 @@ class FollowRules(Service):
         """Starts the feed."""
         loop = asyncio.get_running_loop()
 
-        def publish(published: Published) -> None:
+        def publish(published: PublishedRules) -> None:
             loop.call_soon_threadsafe(self._adopt, published)
 
         self._feed = RuleFeed(self._connection, publish)
         self._feed.start()
 
-    def _adopt(self, published: Published) -> None:
+    def _adopt(self, published: PublishedRules) -> None:
         try:
             self._deciding.adopt(published)
         except Exception:
@@ -86,15 +86,15 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
         ),
         CheckpointJournal(),
     )
-    deciding = Deciding(runtime, settings.default_zone, round(settings.profile_wait_s * 1000))
+    deciding = DecisionSteps(runtime, settings.default_zone, round(settings.profile_wait_s * 1000))
     runtime.decide(deciding)
-    runtime.accompany(FollowRules(connection, deciding))
+    runtime.accompany(RuleFollower(connection, deciding))
     app: faust.App = runtime.app
     _watch(runtime, deciding, slot, restarts)
     return app
 
 
-def _watch(runtime: Runtime, deciding: Deciding, slot: int, restarts: int) -> None:
+def _watch(runtime: Runtime, deciding: DecisionSteps, slot: int, restarts: int) -> None:
     health = Health(runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
     gauges = Gauges(runtime, deciding.pending)
     metrics = Metrics(

@@ -11,7 +11,7 @@ from schemas.codec import DecodeError, decode
 from schemas.errors import UserError
 from schemas.rules import Control
 from schemas.topics import CONTROL, RULES
-from streams.decisions.rulefeed import OlderNumber, Shelf
+from streams.decisions.rulefeed import OlderNumber, RuleStore
 from triggers.language.diagnostics import InvalidRules
 from triggers.rules.ruleset import RuleSet
 
@@ -81,7 +81,7 @@ def _check(kafka: str, scope: str) -> None:
 
 def _running_rules(kafka: str) -> RuleSet | None:
     """The current set as a worker reads it; None where there is none that loads."""
-    shelf = Shelf()
+    shelf = RuleStore()
     for message in read_all(kafka, RULES.name):
         try:
             shelf.put(RULES.name, (message.key() or b"").decode(errors="replace"), message.value())

@@ -17,7 +17,7 @@ from infra.kafka.retry import retry
 from schemas.codec import encode
 from schemas.topics import EVENTS, Topic
 from schemas.types import Fact
-from streams.runtime.checkpoint import Mark
+from streams.runtime.checkpoint import OffsetMetadata
 from streams.settings import StreamSettings
 
 ATTEMPTS = 10
@@ -73,6 +73,6 @@ def applied(kafka: str, version: str) -> int:
         )
         places = [TopicPartition(EVENTS.name, partition) for partition in partitions]
         answers = retry(lambda: consumer.committed(places, TIMEOUT_S), TIMEOUT_S) if places else []
-        return max((Mark.decode(answer.metadata).versions.get(version, 0) for answer in answers), default=0)
+        return max((OffsetMetadata.decode(answer.metadata).versions.get(version, 0) for answer in answers), default=0)
     finally:
         consumer.close()

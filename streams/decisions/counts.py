@@ -4,7 +4,7 @@ from collections import Counter
 
 from triggers.engine.turn import Effects
 
-DECIDED, UNDECIDED, PUT_ASIDE, FAILED = "decided", "undecided", "put_aside", "failed"
+DECIDED, UNDECIDED, DEAD_LETTERED, FAILED = "decided", "undecided", "dead_lettered", "failed"
 FORGOTTEN = "forgotten"
 """Decisions by outcome and reason; what left no decision, by what it was; dead letters by cause; expressions that
 failed, by rule, place and cause; what a bound on memory made a rule forget, by rule and what it was."""

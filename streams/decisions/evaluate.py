@@ -21,7 +21,7 @@ from schemas.profile_records import ProfileRemoval, UnreadableProfile, read_prof
 from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
-from streams.decisions.counts import PUT_ASIDE, UNDECIDED, Counts, count
+from streams.decisions.counts import DEAD_LETTERED, UNDECIDED, Counts, count
 from streams.runtime.checkpoint import Output
 from triggers.cel.runtime import as_ms
 from triggers.engine.evaluator import Evaluator, stored_event
@@ -93,7 +93,7 @@ class Decider:
                 case _:
                     return self._apply_event(record, partitions, raw_state, now_ms)
         except DecodeError as error:
-            return Step(outgoing=[self.put_aside(record, error.cause, error.detail, now_ms)])
+            return Step(outgoing=[self.dead_letter(record, error.cause, error.detail, now_ms)])
 
     def _apply_event(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
         fact = decode(Event, record.value)
@@ -123,7 +123,7 @@ class Decider:
         return self._withdraw(said, record, raw_state, now_ms)
 
     def _withdraw(self, said: UnreadableProfile, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
-        letter = self.put_aside(record, said.error.cause, said.error.detail, now_ms)
+        letter = self.dead_letter(record, said.error.cause, said.error.detail, now_ms)
         refused = {purpose: now_ms if at is None else as_ms(at) for purpose, at in said.refused.items()}
         if said.home is None or (raw_state is None and not refused):
             return Step(outgoing=[letter])
@@ -148,7 +148,7 @@ class Decider:
                 step = _step(state, self.evaluator.heed(state, outcome, now_ms), record.partition)
                 error = DecodeError(DeadLetterCause.RULE_ERROR, f"{type(failure).__name__}: {failure}")
         if error is not None:
-            step.outgoing.append(self.put_aside(record, error.cause, error.detail, now_ms, applied=at_home))
+            step.outgoing.append(self.dead_letter(record, error.cause, error.detail, now_ms, applied=at_home))
         return step
 
     def decide(self, event: StoredEvent, user_id: str, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
@@ -161,7 +161,7 @@ class Decider:
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
             cause = DeadLetterCause.RULE_ERROR
-            step.outgoing.append(self.put_aside(record, cause, detail, now_ms, applied=True))
+            step.outgoing.append(self.dead_letter(record, cause, detail, now_ms, applied=True))
         return step
 
     @property
@@ -178,7 +178,7 @@ class Decider:
             return None if effects is None else self._counted(state, effects, partition)
         except Exception as error:  # noqa: BLE001  # whatever it is: it is this user's alone
             timer = self._timer(partition, user_id, now_ms)
-            return self._put_timer_aside(timer, raw_state, now_ms, error, self.evaluator.skip_planning)
+            return self._skip_timer(timer, raw_state, now_ms, error, self.evaluator.skip_planning)
 
     def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
         """The step of a user's timers that are due at `now_ms`. Where firing them raises an exception, all of them
@@ -189,7 +189,7 @@ class Decider:
         except Exception as error:  # noqa: BLE001  # whatever it is: it is this user's alone
             due_ms = encoding.due_of(raw_state)
             timer = self._timer(partition, user_id, now_ms if due_ms is None else due_ms)
-            return self._put_timer_aside(timer, raw_state, now_ms, error, self.evaluator.skip_due)
+            return self._skip_timer(timer, raw_state, now_ms, error, self.evaluator.skip_due)
 
     def _counted(self, state: UserState, effects: Effects, partition: int) -> Step:
         step = _step(state, effects, partition)
@@ -198,7 +198,7 @@ class Decider:
             count(effects, self._counts)
         return step
 
-    def _put_timer_aside(self, timer: Record, raw_state: bytes, now_ms: int, error: Exception, skip: Skip) -> Step:
+    def _skip_timer(self, timer: Record, raw_state: bytes, now_ms: int, error: Exception, skip: Skip) -> Step:
         """The step that skips what failed, with a dead letter. Where skipping fails too, no timer of the user is due
         until the user's next record."""
         log.error("timer_failed", place=timer.place, exc_info=error)
@@ -210,7 +210,7 @@ class Decider:
             log.error("timer_not_skipped", place=timer.place, exc_info=again)
             step = Step(key, encoding.without_due(raw_state))
         detail = f"a timer of the user: {type(error).__name__}: {error}"
-        step.outgoing.append(self.put_aside(timer, DeadLetterCause.RULE_ERROR, detail, now_ms))
+        step.outgoing.append(self.dead_letter(timer, DeadLetterCause.RULE_ERROR, detail, now_ms))
         return step
 
     @staticmethod
@@ -218,11 +218,11 @@ class Decider:
         """What names a user's timers in a dead letter: the table of states, and as offset the instant in ms."""
         return Record(STATES, partition, max(at_ms, 0), user_id.encode(), None)
 
-    def put_aside(
+    def dead_letter(
         self, record: Record, cause: DeadLetterCause, detail: str, now_ms: int, *, applied: bool = False
     ) -> Output:
         """The record as a dead letter, with its place, its cause and its original bytes, unless those are too many."""
-        self._counts[PUT_ASIDE, cause] += 1
+        self._counts[DEAD_LETTERED, cause] += 1
         letter = dead_letter(
             (record.topic, record.partition, record.offset),
             record.key,

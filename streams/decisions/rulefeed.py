@@ -41,7 +41,7 @@ class OlderNumber(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedRules:
     """A set that loaded, with the switches in force; `control` is the highest number among those ever read."""
 
     rules: RuleSet
@@ -51,7 +51,7 @@ class Published:
 
 
 @dataclass(slots=True)
-class Shelf:
+class RuleStore:
     """What has been read so far. Pure: fed with records, asked for what is in force."""
 
     texts: dict[str, Text] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Shelf:
         """The scopes that are switched off."""
         return frozenset(scope for scope, control in self.controls.items() if control.paused)
 
-    def load(self) -> Published | None:
+    def load(self) -> PublishedRules | None:
         """What is in force, or None before the first set.
 
         Raises InvalidRules once for a manifest that does not load; asked again, it gives the set before that.
@@ -105,7 +105,7 @@ class Shelf:
         if self._loaded is None:
             return None
         rules, number = self._loaded
-        return Published(rules, number, self.control, self.paused())
+        return PublishedRules(rules, number, self.control, self.paused())
 
     def _read(self, manifest: Manifest) -> RuleSet:
         named = [(file.text, file) for file in manifest_files(manifest, self.texts)]
@@ -145,7 +145,7 @@ class RuleFeed(threading.Thread):
     def __init__(
         self,
         connection: Connection,
-        publish: Callable[[Published], None],
+        publish: Callable[[PublishedRules], None],
         failed: Callable[[str], object] = end_process,
     ) -> None:
         super().__init__(name="rule-feed", daemon=True)
@@ -153,7 +153,7 @@ class RuleFeed(threading.Thread):
         self._publish = publish
         self._failed = failed
         self._stopping = threading.Event()
-        self._shelf = Shelf()
+        self._store = RuleStore()
         self._next = {RULES.name: 0, CONTROL.name: 0}
         """By topic, the offset after what was read."""
         self._ends_left = {*self._next}
@@ -243,7 +243,7 @@ class RuleFeed(threading.Thread):
     def _put(self, message: Message, topic: str) -> None:
         key = (message.key() or b"").decode(errors="replace")
         try:
-            self._shelf.put(topic, key, message.value())
+            self._store.put(topic, key, message.value())
         except (DecodeError, OlderNumber) as problem:
             place = f"{topic}[{message.partition()}]@{message.offset()}"
             log.error("rule_record_ignored", place=place, key=key, problem=str(problem))
@@ -253,12 +253,12 @@ class RuleFeed(threading.Thread):
     def _hand_over(self) -> None:
         self._changed = False
         try:
-            published = self._shelf.load()
+            published = self._store.load()
         except InvalidRules as invalid:
             first = str(invalid.diagnostics[0])
             log.error("rules_refused", problems=len(invalid.diagnostics), first=first, running="unchanged")
-            published = self._shelf.load()
-        if missing := self._shelf.missing():
+            published = self._store.load()
+        if missing := self._store.missing():
             log.warning("rules_incomplete", missing=len(missing), first=missing[0], running="unchanged")
         if published is not None:
             self._publish(published)

@@ -5,7 +5,7 @@ from typing import Any
 import faust
 
 from streams.faust.batches import GatedStream
-from streams.faust.restoring import TableManager
+from streams.faust.recovery_service import TableManager
 from streams.faust.settings import RuntimeSettings
 from streams.faust.table import Table
 

@@ -14,11 +14,11 @@ from infra.kafka.topics import TopicPartition
 from streams.faust.background import in_thread
 from streams.faust.core import RuntimeCore
 from streams.faust.table import Table
-from streams.runtime.checkpoint import Mark
+from streams.runtime.checkpoint import OffsetMetadata
 from streams.runtime.ending import refuse
 from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.inputs import by_number
-from streams.runtime.recovery import Overtaken, Recovered
+from streams.runtime.recovery import NewerAssignment, RecoveredPartition
 
 log = structlog.get_logger()
 
@@ -35,22 +35,26 @@ class AssignmentRecovery:
         """Partition numbers without a committed offset of the group."""
 
     async def recover(
-        self, places: frozenset[TopicPartition], membership: object, go_on: Callable[[], bool]
+        self, places: frozenset[TopicPartition], membership: object, should_continue: Callable[[], bool]
     ) -> dict[TopicPartition, int]:
-        """Loads the state of `places`, and returns the offsets to fetch from; raises Overtaken if `go_on` returns
-        False."""
+        """Loads the state of `places` and returns the offsets to fetch from.
+
+        Raises NewerAssignment if `should_continue` returns False.
+        """
         began_s = time.monotonic()
         numbers = sorted(by_number(places, self._runtime.settings.inputs)) or sorted({p.partition for p in places})
         for observer in self._runtime.observers:
             observer.assigned(numbers)
         await self._runtime.checkpointer.settled()
-        committed = await in_thread(lambda: self._committed(places, go_on))
+        committed = await in_thread(lambda: self._committed(places, should_continue))
         entries = {}
         for table in self._runtime.tables():
-            entries[table] = await in_thread(partial(self._runtime.changelogs.read, table.changelog, numbers, go_on))
-        await self._ready(committed, go_on)
-        if not go_on():
-            raise Overtaken("assignment")
+            entries[table] = await in_thread(
+                partial(self._runtime.changelogs.read, table.changelog, numbers, should_continue)
+            )
+        await self._ready(committed, should_continue)
+        if not should_continue():
+            raise NewerAssignment("assignment")
         self.refuse_state_without_offsets(entries)
         for table, partitions in entries.items():
             for number, found in partitions.items():
@@ -61,7 +65,7 @@ class AssignmentRecovery:
             observer.recovered(numbers, time.monotonic() - began_s)
         return {partition: offset for partition, (offset, _) in committed.items()}
 
-    def refuse_state_without_offsets(self, entries: Mapping[Table, Mapping[int, Recovered]]) -> None:
+    def refuse_state_without_offsets(self, entries: Mapping[Table, Mapping[int, RecoveredPartition]]) -> None:
         """Ends the process if a partition has state but no committed offset of the group."""
         group = self._runtime.settings.name
         for table, partitions in entries.items():
@@ -72,7 +76,9 @@ class AssignmentRecovery:
                     "group's offsets, or delete the changelog to begin anew"
                 )
 
-    async def _ready(self, committed: Mapping[TopicPartition, tuple[int, Mark]], go_on: Callable[[], bool]) -> None:
+    async def _ready(
+        self, committed: Mapping[TopicPartition, tuple[int, OffsetMetadata]], should_continue: Callable[[], bool]
+    ) -> None:
         """Waits for what the steps need, such as rules no older than those that decided before."""
         versions: dict[str, int] = {}
         for _, mark in committed.values():
@@ -80,8 +86,8 @@ class AssignmentRecovery:
                 versions[name] = max(number, versions.get(name, 0))
         said = False
         while self._runtime.step is not None and not self._runtime.step.ready(versions):
-            if not go_on():
-                raise Overtaken("assignment")
+            if not should_continue():
+                raise NewerAssignment("assignment")
             if not said:
                 log.info("not_ready", waits_for=versions or "a first version")
                 said = True
@@ -89,8 +95,8 @@ class AssignmentRecovery:
                     observer.waits(versions)
             await asyncio.sleep(READY_S)
 
-    def _begin(self, committed: Mapping[TopicPartition, tuple[int, Mark]], membership: object) -> None:
-        partitions: dict[int, tuple[dict[str, int], Mark]] = {}
+    def _begin(self, committed: Mapping[TopicPartition, tuple[int, OffsetMetadata]], membership: object) -> None:
+        partitions: dict[int, tuple[dict[str, int], OffsetMetadata]] = {}
         for number, topics in by_number(committed, self._runtime.settings.inputs).items():
             places = [TopicPartition(topic, number) for topic in topics]
             mark = max((committed[place][1] for place in places), key=lambda mark: mark.number)
@@ -103,17 +109,17 @@ class AssignmentRecovery:
                 self._runtime.step.loaded(number, mark)
 
     def _committed(
-        self, places: frozenset[TopicPartition], go_on: Callable[[], bool]
-    ) -> dict[TopicPartition, tuple[int, Mark]]:
+        self, places: frozenset[TopicPartition], should_continue: Callable[[], bool]
+    ) -> dict[TopicPartition, tuple[int, OffsetMetadata]]:
         """Where each partition goes on, and its mark: stable, and never before what the broker still has. Blocks."""
 
         def asked(question: Callable[[], Any]) -> Any:
             try:
-                return retry(question, RETRY_TIMEOUT_S, go_on)
+                return retry(question, RETRY_TIMEOUT_S, should_continue)
             except KafkaException:
-                if go_on():
+                if should_continue():
                     raise
-                raise Overtaken("assignment") from None
+                raise NewerAssignment("assignment") from None
 
         found, group = {}, self._runtime.settings.name
         self._never_committed = {place.partition for place in places}
@@ -131,5 +137,5 @@ class AssignmentRecovery:
                 log.error("records_expired", place=str(place), lost=lost, next_step="keep the topic longer")
             if answer.offset >= 0:
                 self._never_committed.discard(place.partition)
-            found[place] = max(answer.offset, first, 0), Mark.decode(answer.metadata)
+            found[place] = max(answer.offset, first, 0), OffsetMetadata.decode(answer.metadata)
         return found

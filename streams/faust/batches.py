@@ -1,4 +1,4 @@
-"""Batches as Faust sees them: one event carries a run of records of one partition, applied by a synchronous step.
+"""Batches as Faust sees them: one event carries a batch of records of one partition, applied by a synchronous step.
 
 No await comes between a change and its ack: `BatchStep` is a plain function, which changes state, sends, fires timers
 and records the offsets in one go. Ordinary agents (`async for` a record of another topic) pass the same gate.
@@ -13,8 +13,8 @@ from faust.exceptions import Skip
 from faust.types import TP
 
 from infra.kafka.topics import TopicPartition
-from streams.runtime.checkpoint import Applied, Buffer, Mark
-from streams.runtime.clock import Run
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange
+from streams.runtime.clock import Batch
 from streams.runtime.gate import Gate
 
 
@@ -25,18 +25,18 @@ class Steps(Protocol):
         """Whether what is needed to decide is here, in no older version than was applied before. Else it is waited
         for, before anything is applied."""
 
-    def loaded(self, partition: int, mark: Mark) -> None:
+    def loaded(self, partition: int, mark: OffsetMetadata) -> None:
         """The partition's tables are loaded; its clock and versions were those of `mark`."""
 
     def dropped(self) -> None:
         """All partitions are gone, and their tables with them."""
 
     def begins(self, partition: int, clock_ms: int) -> int:
-        """A run begins while the partition's clock stands here: does what other rules ask for, before any record;
+        """A batch begins while the partition's clock stands here: does what other rules ask for, before any record;
         returns to how many users something was done."""
 
     def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
-        """What applies one record of this input at its append time, in milliseconds; asked once a piece of a run.
+        """What applies one record of this input at its append time, in milliseconds; asked once a piece of a batch.
         What it raises must have changed nothing."""
 
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:
@@ -46,11 +46,11 @@ class Steps(Protocol):
         """Fires all timers due at `now_ms` or before, in order of (due, id); returns how many."""
 
     def versions(self) -> Mapping[str, int]:
-        """The numbers of what is being applied, such as a rule manifest; asked once a run."""
+        """The numbers of what is being applied, such as a rule manifest; asked once a batch."""
 
 
 class BatchStep:
-    """Applies runs: each record at its append time, timers due before it first, those of its instant after it."""
+    """Applies batches: each record at its append time, timers due before it first, those of its instant after it."""
 
     def __init__(self, steps: Steps, buffer: Buffer) -> None:
         self._steps = steps
@@ -61,7 +61,7 @@ class BatchStep:
         """Whether the application can decide."""
         return self._steps.ready(versions)
 
-    def loaded(self, partition: int, mark: Mark) -> None:
+    def loaded(self, partition: int, mark: OffsetMetadata) -> None:
         """The partition goes on from `mark`."""
         self._clocks[partition] = mark.clock_ms
         self._steps.loaded(partition, mark)
@@ -71,18 +71,18 @@ class BatchStep:
         self._clocks.clear()
         self._steps.dropped()
 
-    def __call__(self, run: Run[Message]) -> None:
-        """Applies `run` to its end and records it in the open checkpoint."""
+    def __call__(self, batch: Batch[Message]) -> None:
+        """Applies `batch` to its end and records it in the open checkpoint."""
         versions = self._steps.versions()
-        self.record(run, self.work(run), versions)
+        self.record(batch, self.work(batch), versions)
 
-    def work(self, run: Run[Message]) -> int:
+    def work(self, batch: Batch[Message]) -> int:
         """Applies records and timers; returns how many timers fired, or were set for other rules. Nothing may come
         between this and `record`."""
-        partition, steps = run.partition, self._steps
+        partition, steps = batch.partition, self._steps
         clock_ms = self._clocks[partition]
         fired = steps.begins(partition, clock_ms)
-        for piece in run.pieces:
+        for piece in batch.pieces:
             apply = steps.reading(partition, piece.topic)
             for record, now_ms in zip(piece.records, piece.times_ms, strict=True):
                 if now_ms > clock_ms:
@@ -92,15 +92,15 @@ class BatchStep:
                     apply(record, now_ms)
                 except Exception as error:  # noqa: BLE001 - a poison record must not stop its partition
                     steps.failed(partition, record, error, now_ms)
-        if run.is_tick:
-            fired += steps.fire(partition, run.clock_ms)
-        self._clocks[partition] = run.clock_ms
+        if batch.is_tick:
+            fired += steps.fire(partition, batch.clock_ms)
+        self._clocks[partition] = batch.clock_ms
         return fired
 
-    def record(self, run: Run[Message], fired: int, versions: Mapping[str, int]) -> None:
-        """Puts the run's offsets and clock into the checkpoint that holds its effects."""
-        applied = [Applied(p.topic, _offset(p.records[0]), _offset(p.records[-1])) for p in run.pieces]
-        self._buffer.applied(run, applied, fired > 0, versions)
+    def record(self, batch: Batch[Message], fired: int, versions: Mapping[str, int]) -> None:
+        """Puts the batch's offsets and clock into the checkpoint that holds its effects."""
+        applied = [OffsetRange(p.topic, _offset(p.records[0]), _offset(p.records[-1])) for p in batch.pieces]
+        self._buffer.applied(batch, applied, fired > 0, versions)
 
 
 def _offset(record: Message) -> int:
@@ -110,7 +110,7 @@ def _offset(record: Message) -> int:
 
 
 class PassThrough(faust.Schema[Any, Any]):
-    """Hands a message's value on as it is: it is a run already."""
+    """Hands a message's value on as it is: it is a batch already."""
 
     def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
         """The decoder of one message."""
@@ -145,7 +145,7 @@ class GatedStream(faust.Stream[Any]):
         return value
 
 
-class Acks(faust.Sensor):
+class AckSensor(faust.Sensor):
     """Hears from Faust which events are finished, by the public sensor interface."""
 
     def __init__(
@@ -166,7 +166,7 @@ class Acks(faust.Sensor):
             return
         if not begun:
             return
-        if isinstance(message.value, Run):  # its step has recorded its offsets
+        if isinstance(message.value, Batch):  # its step has recorded its offsets
             for piece in message.value.pieces:
                 self._release(TopicPartition(piece.topic, message.value.partition), len(piece.records))
         else:

@@ -16,7 +16,7 @@ from streams.faust.background import in_thread
 from streams.faust.batches import BatchStep
 from streams.faust.settings import RuntimeSettings
 from streams.faust.table import Table
-from streams.runtime.checkpoint import Buffer, Journal, Output, Sealed
+from streams.runtime.checkpoint import Buffer, Journal, Output, SealedCheckpoint
 from streams.runtime.checkpointer import Checkpointer
 from streams.runtime.commit import Committer, Outcome
 from streams.runtime.ending import end_process, refuse
@@ -49,7 +49,7 @@ class RuntimeCore:
         self.admin = AdminClient(self.connection.client())
         self.ends = EndOffsets(self.admin)
         self.committer = committer(lambda: Producer(settings.producer()))
-        self.inputs = Inputs(settings.inputs, self.ends, settings.run_records)
+        self.inputs = Inputs(settings.inputs, self.ends, settings.batch_records)
         self.observers: list[Observer] = []
         self.checkpointer = Checkpointer(
             self.buffer, self.committer, self.tables, end_process, self._lost, self._checkpointed
@@ -141,7 +141,7 @@ class RuntimeCore:
         """The tables that are recovered and checkpointed."""
         return list(self.app.tables.local())
 
-    def _checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
+    def _checkpointed(self, sealed: SealedCheckpoint, outcome: Outcome, took_s: float) -> None:
         for observer in self.observers:
             observer.checkpointed(sealed, outcome, took_s)
 

@@ -15,7 +15,7 @@ from streams.faust.core import RuntimeCore
 from streams.faust.settings import RuntimeSettings
 from streams.faust.transport import Transport
 from streams.runtime.checkpoint import Journal
-from streams.runtime.clock import Run
+from streams.runtime.clock import Batch
 from streams.runtime.commit import Committer
 from streams.runtime.ending import end_process
 
@@ -41,16 +41,16 @@ class Runtime(RuntimeCore):
         channel = self.app.topic(*self.settings.inputs, schema=PassThrough(), partitions=self.settings.partitions)
 
         async def decide(stream: Any) -> None:
-            async for run in stream:
-                await self.apply(run)
+            async for batch in stream:
+                await self.apply(batch)
 
         self.app.agent(channel, name="decide")(decide)
 
-    async def apply(self, run: Run[Message]) -> None:
-        """Applies one run, without ever suspending; ends the process where that fails."""
+    async def apply(self, batch: Batch[Message]) -> None:
+        """Applies one batch, without ever suspending; ends the process where that fails."""
         assert self.step is not None
         try:
-            self.step(run)
+            self.step(batch)
         except Exception:
-            log.exception("step_failed", partition=run.partition)
+            log.exception("step_failed", partition=batch.partition)
             end_process("a batch step failed outside of a record; going on would lose it")

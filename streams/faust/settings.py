@@ -20,7 +20,7 @@ class RuntimeSettings:
     inputs: tuple[str, ...]
     partitions: int
     checkpoint_s: float = 0.2
-    run_records: int = 1_000
+    batch_records: int = 1_000
     """Records applied without letting the event loop go."""
     transaction_timeout_ms: int = 10_000
     """How long a worker that is stopped, not dead, can keep its successor and every reader waiting."""

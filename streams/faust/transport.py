@@ -25,10 +25,10 @@ from infra.kafka.topics import TopicPartition
 from schemas.waiting import event_within
 from streams.faust.assignment import AssignmentRecovery
 from streams.faust.background import in_thread
-from streams.faust.batches import Acks
+from streams.faust.batches import AckSensor
 from streams.faust.core import RuntimeCore
 from streams.runtime.checkpoint import Output
-from streams.runtime.clock import Run
+from streams.runtime.clock import Batch
 from streams.runtime.ending import end_process
 from streams.runtime.fetchwatch import FetchWatch
 from streams.runtime.group_offsets import GroupOffsets
@@ -45,7 +45,7 @@ LEAVE_S = 3.0
 """How long a stop waits for the consumer to leave its group."""
 
 
-class Listening:
+class EventLoopListener:
     """Carries the intake's calls from the consume thread into the event loop."""
 
     def __init__(self, consumer: "Consumer", loop: asyncio.AbstractEventLoop) -> None:
@@ -76,7 +76,7 @@ class Listening:
 
 
 class Consumer(FaustConsumer):
-    """Gives Faust runs of the merged inputs, and single records of every other topic."""
+    """Gives Faust batches of the merged inputs, and single records of every other topic."""
 
     consumer_stopped_errors = ()
     transport: "Transport"
@@ -87,11 +87,13 @@ class Consumer(FaustConsumer):
         self.runtime = self.transport.runtime
         runtime = self.runtime
         self.arrived = asyncio.Event()
-        self.intake = Intake(runtime.connection, runtime.settings.intake, Listening(self, asyncio.get_running_loop()))
+        self.intake = Intake(
+            runtime.connection, runtime.settings.intake, EventLoopListener(self, asyncio.get_running_loop())
+        )
         self.offsets = GroupOffsets(self.intake)
         self.recovery = AssignmentRecovery(runtime, self.offsets)
         self._fetch_watch = FetchWatch(self.intake, runtime.ends, runtime.stalled, end_process)
-        self.app.sensors.add(Acks(self.app, runtime.checkpointer.gate, runtime.buffer, self.intake.release))
+        self.app.sensors.add(AckSensor(self.app, runtime.checkpointer.gate, runtime.buffer, self.intake.release))
         self._places: frozenset[TopicPartition] = frozenset()
         self._starts: dict[TopicPartition, int] | None = None
         self.membership: object = None
@@ -183,13 +185,13 @@ class Consumer(FaustConsumer):
             self.intake.starve(starving)
         return {TP(*tp): records for tp, records in inputs.take(cast(Any, active)).items()}
 
-    def _to_message(self, tp: TP, record: Run[Message] | Message) -> ConsumerMessage:
+    def _to_message(self, tp: TP, record: Batch[Message] | Message) -> ConsumerMessage:
         generation = self.app.consumer_generation_id
-        if isinstance(record, Run):
+        if isinstance(record, Batch):
             at_s = record.clock_ms / 1000
-            run = cast(Any, record)  # Faust types a value as bytes
+            batch = cast(Any, record)  # Faust types a value as bytes
             place = (tp.topic, tp.partition, (generation << 40) + record.number)  # unlike any of another generation
-            return ConsumerMessage(*place, at_s, 1, [], None, run, None, 0, 0, tp, generation_id=generation)
+            return ConsumerMessage(*place, at_s, 1, [], None, batch, None, 0, 0, tp, generation_id=generation)
         kind, at_ms = record.timestamp()
         key, value = record.key(), record.value()
         headers: Any = record.headers() or []

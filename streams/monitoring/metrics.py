@@ -16,9 +16,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from infra.kafka.topics import TopicPartition
-from streams.decisions.counts import DECIDED, FAILED, FORGOTTEN, PUT_ASIDE, UNDECIDED
+from streams.decisions.counts import DEAD_LETTERED, DECIDED, FAILED, FORGOTTEN, UNDECIDED
 from streams.monitoring.gauges import Gauge
-from streams.runtime.checkpoint import Sealed
+from streams.runtime.checkpoint import SealedCheckpoint
 from streams.runtime.commit import Outcome
 from streams.runtime.observer import Observer
 
@@ -28,7 +28,7 @@ RECORDS = (1, 10, 100, 1_000, 10_000, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class MetricDefinition:
     """One metric: what it is called without the prefix, and what it means."""
 
     name: str
@@ -53,63 +53,75 @@ class Named:
         return family
 
 
-APPLIED = Named("records_applied_total", "counter", ("topic",), "Records of each input applied and committed.")
-WRITTEN = Named(
+APPLIED = MetricDefinition(
+    "records_applied_total", "counter", ("topic",), "Records of each input applied and committed."
+)
+WRITTEN = MetricDefinition(
     "records_written_total",
     "counter",
     ("topic",),
     "Records committed to each topic: commands, decisions, dead letters, journal, state.",
 )
-DECISIONS = Named("decisions_total", "counter", ("outcome", "reason"), "Decisions; `reason` is empty where one sends.")
-NOT_DECIDED = Named(
+DECISIONS = MetricDefinition(
+    "decisions_total", "counter", ("outcome", "reason"), "Decisions; `reason` is empty where one sends."
+)
+NOT_DECIDED = MetricDefinition(
     "undecided_total",
     "counter",
     ("what",),
     "What left no decision, such as a duplicate event, one too old to begin anything (`stale`), a clamped time, a "
     "profile whose zone is no IANA name (`unknown_zone`) or a timer that made the core fail (`timer_skipped`).",
 )
-PROBLEMS = Named(
+PROBLEMS = MetricDefinition(
     "rule_problems_total",
     "counter",
     ("rule", "place", "cause"),
     "Expressions that failed, by rule, place and cause: a field that is missing (`expression`), or of `on.date` and "
     "`until` a value that is no date (`not_a_date`, `no_such_day`, `year_out_of_range`, `number_out_of_range`).",
 )
-FORGETS = Named(
+FORGETS = MetricDefinition(
     "forgotten_total",
     "counter",
     ("rule", "what"),
     "What a bound on memory (docs/triggers.md) made a rule, `metric/NAME` or `score/NAME` forget of a user.",
 )
-LETTERS = Named("dead_letters_total", "counter", ("cause",), "Records put aside as dead letters.")
-CHECKPOINT_S = Named("checkpoint_seconds", "histogram", (), "From a checkpoint's first record written to its commit.")
-CHECKPOINT_RECORDS = Named("checkpoint_records", "histogram", (), "Records that a checkpoint wrote.")
-CHECKPOINTS_LOST = Named(
+LETTERS = MetricDefinition("dead_letters_total", "counter", ("cause",), "Records put aside as dead letters.")
+CHECKPOINT_S = MetricDefinition(
+    "checkpoint_seconds", "histogram", (), "From a checkpoint's first record written to its commit."
+)
+CHECKPOINT_RECORDS = MetricDefinition("checkpoint_records", "histogram", (), "Records that a checkpoint wrote.")
+CHECKPOINTS_LOST = MetricDefinition(
     "checkpoints_lost_total", "counter", (), "Checkpoints refused because the partitions had gone to another worker."
 )
-FAILURES = Named(
+FAILURES = MetricDefinition(
     "checkpoint_failures_total", "counter", (), "Transactions that did not commit, those sent again with success too."
 )
-REBALANCES = Named("rebalances_total", "counter", (), "Times that the group assigned partitions to this worker.")
-STALLS = Named(
+REBALANCES = MetricDefinition(
+    "rebalances_total", "counter", (), "Times that the group assigned partitions to this worker."
+)
+STALLS = MetricDefinition(
     "fetch_stalls_total",
     "counter",
     (),
     "Times that nothing came of a partition though there was more, and it was fetched afresh.",
 )
-RECOVERY_S = Named("recovery_seconds", "histogram", (), "From an assignment to the first record processed.")
-RESTARTS = Named("restarts_total", "counter", (), "Times that the supervisor has started this slot again.")
-READY = Named("ready", "gauge", (), "1 while the worker processes its partitions, else 0.")
-LAG = Named("lag_records", "gauge", ("partition",), "Records of the partition's inputs that are not yet applied.")
-CLOCK_LAG = Named(
+RECOVERY_S = MetricDefinition("recovery_seconds", "histogram", (), "From an assignment to the first record processed.")
+RESTARTS = MetricDefinition("restarts_total", "counter", (), "Times that the supervisor has started this slot again.")
+READY = MetricDefinition("ready", "gauge", (), "1 while the worker processes its partitions, else 0.")
+LAG = MetricDefinition(
+    "lag_records", "gauge", ("partition",), "Records of the partition's inputs that are not yet applied."
+)
+CLOCK_LAG = MetricDefinition(
     "clock_lag_seconds",
     "gauge",
     ("partition",),
     "How far the partition's clock is behind the time of day; timers are late by as much.",
 )
-USERS = Named("users", "gauge", ("partition",), "Users with state.")
-STATE = Named("state_bytes", "gauge", ("partition",), "Keys and values of that state, estimated from a sample of it.")
-TIMERS = Named("timers", "gauge", ("partition",), "Users with a timer pending.")
+USERS = MetricDefinition("users", "gauge", ("partition",), "Users with state.")
+STATE = MetricDefinition(
+    "state_bytes", "gauge", ("partition",), "Keys and values of that state, estimated from a sample of it."
+)
+TIMERS = MetricDefinition("timers", "gauge", ("partition",), "Users with a timer pending.")
 
 NAMES = (
     *(APPLIED, WRITTEN, DECISIONS, NOT_DECIDED, PROBLEMS, FORGETS, LETTERS),
@@ -137,7 +149,7 @@ class Metrics(Observer):
             DECIDED: DECISIONS.counter(registry),
             UNDECIDED: NOT_DECIDED.counter(registry),
             FORGOTTEN: FORGETS.counter(registry),
-            PUT_ASIDE: LETTERS.counter(registry),
+            DEAD_LETTERED: LETTERS.counter(registry),
             FAILED: PROBLEMS.counter(registry),
         }
         self._seconds = CHECKPOINT_S.histogram(registry, SECONDS)
@@ -147,7 +159,7 @@ class Metrics(Observer):
         self._stalls = STALLS.counter(registry)
         self._recoveries = RECOVERY_S.histogram(registry, SECONDS)
         RESTARTS.counter(registry).inc(restarts)
-        registry.register(_Asked(failures, ready, gauges))
+        registry.register(_ScrapeCollector(failures, ready, gauges))
         ProcessCollector(registry=registry)
 
     def page(self) -> bytes:
@@ -169,7 +181,7 @@ class Metrics(Observer):
         del place
         self._stalls.inc()
 
-    def checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
+    def checkpointed(self, sealed: SealedCheckpoint, outcome: Outcome, took_s: float) -> None:
         """Counts what is committed."""
         if outcome is not Outcome.OK:
             self._lost.inc()
@@ -187,7 +199,7 @@ class Metrics(Observer):
             self._counted[name].labels(*labels).inc(count)
 
 
-class _Asked(Collector):
+class _ScrapeCollector(Collector):
     """What is not counted but asked at a scrape: a partition that has gone has no series any more."""
 
     def __init__(

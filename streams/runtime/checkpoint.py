@@ -14,7 +14,7 @@ import confluent_kafka
 import orjson
 
 from infra.kafka.topics import TopicPartition
-from streams.runtime.clock import NEVER, Run
+from streams.runtime.clock import NEVER, Batch
 
 
 class Output(NamedTuple):
@@ -28,7 +28,7 @@ class Output(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class OffsetMetadata:
     """What a partition's committed offsets say beside themselves."""
 
     clock_ms: int = NEVER
@@ -42,7 +42,7 @@ class Mark:
         return orjson.dumps({"clock": self.clock_ms, "number": self.number, "versions": dict(self.versions)}).decode()
 
     @classmethod
-    def decode(cls, metadata: str | None) -> "Mark":
+    def decode(cls, metadata: str | None) -> "OffsetMetadata":
         """From offset metadata; what another program wrote there is a mark that says nothing."""
         try:
             found = orjson.loads(metadata or "")
@@ -53,7 +53,7 @@ class Mark:
             return cls()
 
 
-class Applied(NamedTuple):
+class OffsetRange(NamedTuple):
     """Successive records of one input, first and last offset included."""
 
     topic: str
@@ -66,7 +66,7 @@ class Segment:
     """A stretch of a partition's history under one set of versions: what was applied, in order, then the clock."""
 
     number: int
-    applied: list[Applied]
+    applied: list[OffsetRange]
     clock_ms: int
     versions: Mapping[str, int]
     closed: bool = False
@@ -89,7 +89,7 @@ class _Partition:
     clock_ms: int
     versions: Mapping[str, int]
     segments: list[Segment] = field(default_factory=list)
-    runs: int = 0
+    batches: int = 0
     records: int = 0
     """How many were applied under this ownership."""
     uncounted: Counter[str] = field(default_factory=Counter)
@@ -101,7 +101,7 @@ class _Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
+class SealedCheckpoint:
     """One checkpoint, ready to be written as often as it takes."""
 
     outputs: Sequence[Output]
@@ -113,11 +113,11 @@ class Sealed:
     """What the application counted in `Buffer.counts`."""
 
 
-class RunMissed(RuntimeError):
-    """A run came out of order: one before it was dropped. Continuing would lose its records."""
+class BatchOutOfOrder(RuntimeError):
+    """A batch came out of order: one before it was dropped. Continuing would lose its records."""
 
 
-class NothingOwned(RuntimeError):
+class NoPartitionsOwned(RuntimeError):
     """A record was sent while no partitions are owned: no transaction would carry it."""
 
 
@@ -142,7 +142,7 @@ class Buffer:
     def begin(
         self,
         membership: object,
-        partitions: Mapping[int, tuple[Mapping[str, int], Mark]],
+        partitions: Mapping[int, tuple[Mapping[str, int], OffsetMetadata]],
         singles: Mapping[TopicPartition, int],
     ) -> None:
         """A new ownership: by partition number its inputs' offsets and its mark; the offsets of other partitions."""
@@ -161,25 +161,29 @@ class Buffer:
         self.outputs.clear()
         self.counts.clear()
 
-    def applied(self, run: Run[Any], pieces: Iterable[Applied], fired: bool, versions: Mapping[str, int]) -> None:
-        """Records that `run` has been applied to its end. `fired`: a timer did something; a tick alone touches nothing.
+    def applied(
+        self, batch: Batch[Any], pieces: Iterable[OffsetRange], fired: bool, versions: Mapping[str, int]
+    ) -> None:
+        """Records that `batch` was applied completely. `fired`: a timer did something; a tick alone changes nothing.
 
-        Raises RunMissed where a run was skipped, KeyError where the partition is not owned.
+        Raises BatchOutOfOrder where a batch was skipped, KeyError where the partition is not owned.
         """
-        partition = self._partitions[run.partition]
-        partition.runs += 1
-        if run.number != partition.runs:
-            raise RunMissed(f"partition {run.partition}: run {run.number} came after run {partition.runs - 1}")
-        silent = run.is_tick and not fired
+        partition = self._partitions[batch.partition]
+        partition.batches += 1
+        if batch.number != partition.batches:
+            raise BatchOutOfOrder(
+                f"partition {batch.partition}: batch {batch.number} came after batch {partition.batches - 1}"
+            )
+        silent = batch.is_tick and not fired
         segment = self._segment(partition, versions, silent)
-        partition.records += len(run)
-        for taken in run.pieces:
+        partition.records += len(batch)
+        for taken in batch.pieces:
             partition.uncounted[taken.topic] += len(taken.records)
         for piece in pieces:
             partition.next_offsets[piece.topic] = piece.last + 1
             _extend(segment.applied, piece)
-        segment.clock_ms = partition.clock_ms = run.clock_ms
-        segment.closed = run.is_tick
+        segment.clock_ms = partition.clock_ms = batch.clock_ms
+        segment.closed = batch.is_tick
 
     def _segment(self, partition: _Partition, versions: Mapping[str, int], silent: bool) -> Segment:
         last = partition.segments[-1] if partition.segments else None
@@ -203,12 +207,14 @@ class Buffer:
         return {number: (p.records, p.clock_ms) for number, p in self._partitions.items()}
 
     def emit(self, output: Output) -> None:
-        """Adds a record to the open checkpoint; raises NothingOwned where none is open."""
+        """Adds a record to the open checkpoint; raises NoPartitionsOwned where none is open."""
         if self._membership is None:
-            raise NothingOwned(f"a record for {output.topic} was sent before partitions were assigned, or after a loss")
+            raise NoPartitionsOwned(
+                f"a record for {output.topic} was sent before partitions were assigned, or after a loss"
+            )
         self.outputs.append(output)
 
-    def seal(self, changelog: Sequence[Output], proof: bool = False) -> Sealed | None:
+    def seal(self, changelog: Sequence[Output], proof: bool = False) -> SealedCheckpoint | None:
         """Takes everything out as one checkpoint; None where there is nothing to write, unless that is to be proven
         by an unchanged offset."""
         if self._membership is None:
@@ -226,7 +232,7 @@ class Buffer:
         self.outputs.clear()
         self.counts.clear()
         self._moved.clear()
-        return Sealed(outputs, offsets or self._any_offset(), self._membership, applied, counts)
+        return SealedCheckpoint(outputs, offsets or self._any_offset(), self._membership, applied, counts)
 
     def _history(self, number: int, partition: _Partition) -> list[Output]:
         records = []
@@ -247,12 +253,12 @@ class Buffer:
 
 
 def _offsets_of(number: int, partition: _Partition) -> list[confluent_kafka.TopicPartition]:
-    metadata = Mark(partition.clock_ms, partition.number, partition.versions).encode()
+    metadata = OffsetMetadata(partition.clock_ms, partition.number, partition.versions).encode()
     offsets = partition.next_offsets.items()
     return [confluent_kafka.TopicPartition(topic, number, offset, metadata) for topic, offset in offsets]
 
 
-def _extend(applied: list[Applied], piece: Applied) -> None:
+def _extend(applied: list[OffsetRange], piece: OffsetRange) -> None:
     if applied and applied[-1].topic == piece.topic:
         applied[-1] = applied[-1]._replace(last=piece.last)
     else:

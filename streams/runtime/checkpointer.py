@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from streams.runtime.checkpoint import Buffer, Output, Sealed
+from streams.runtime.checkpoint import Buffer, Output, SealedCheckpoint
 from streams.runtime.commit import Committer, Outcome
 from streams.runtime.gate import Gate
 
@@ -45,7 +45,7 @@ class Checkpointer:
         states: Callable[[], Iterable[State]],
         fatal: Callable[[str], object],
         lost: Callable[[], object],
-        observe: Callable[[Sealed, Outcome, float], object] = lambda *_: None,
+        observe: Callable[[SealedCheckpoint, Outcome, float], object] = lambda *_: None,
     ) -> None:
         self.gate = Gate()
         self._buffer = buffer
@@ -160,7 +160,7 @@ class Checkpointer:
         self._observe(sealed, outcome, time.monotonic() - began_s)
         return outcome is Outcome.OK
 
-    def _seal(self, proof: bool) -> Sealed | None:
+    def _seal(self, proof: bool) -> SealedCheckpoint | None:
         """One synchronous section: what it takes is complete, and what comes later is in the next checkpoint."""
         if not self._buffer.owned:
             return None

@@ -32,10 +32,10 @@ class Piece(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Run(Generic[R]):
+class Batch(Generic[R]):
     """What a partition applies next: records in order, or a tick of the clock with none.
 
-    `number` counts the runs of a partition without a gap since it was assigned.
+    `number` counts the batches of a partition without a gap since it was assigned.
     """
 
     partition: int
@@ -53,7 +53,7 @@ class Run(Generic[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class EndQuery:
     """Where do these inputs end now? `as_of_ms` is what an answer settles; `tick` where all inputs are empty."""
 
     topics: tuple[str, ...]
@@ -101,7 +101,7 @@ class PartitionClock(Generic[R]):
         self._lanes = {t: _Lane[R](t, rank, at) for rank, (t, at) in enumerate(positions.items())}
         self._ordered = list(self._lanes.values())
         self._tick_ms = NEVER
-        self._runs = 0
+        self._batches = 0
         self._taken = 0
 
     def push(self, topic: str, records: list[R], times_ms: list[int], position: int) -> None:
@@ -120,7 +120,7 @@ class PartitionClock(Generic[R]):
         lane.last_ms = rising[-1]
         lane.chunks.append(_Chunk(records, rising))
 
-    def question(self, now_ms: int) -> Question | None:
+    def question(self, now_ms: int) -> EndQuery | None:
         """What must be known before more can be applied, if anything. Ask it at once: its answer speaks of now."""
         empty = [lane for lane in self._ordered if not lane.chunks]
         if not empty:
@@ -128,12 +128,12 @@ class PartitionClock(Generic[R]):
         if len(empty) == len(self._ordered):
             as_of_ms = now_ms - 1  # of the running millisecond more may come
             tick = as_of_ms > self.clock_ms
-            return Question(tuple(self._lanes), as_of_ms, tick=True) if tick else None
+            return EndQuery(tuple(self._lanes), as_of_ms, tick=True) if tick else None
         newest_ms = max(lane.last_ms for lane in self._ordered if lane.chunks)
         unknown = tuple(lane.topic for lane in empty if lane.complete_to_ms < newest_ms)
-        return Question(unknown, newest_ms, tick=False) if unknown else None
+        return EndQuery(unknown, newest_ms, tick=False) if unknown else None
 
-    def answer(self, question: Question, ends: Mapping[str, int]) -> None:
+    def answer(self, question: EndQuery, ends: Mapping[str, int]) -> None:
         """Takes in where inputs ended after `question` was asked; an input that is missing stays unknown."""
         settled = 0
         for topic in question.topics:
@@ -160,8 +160,8 @@ class PartitionClock(Generic[R]):
         left = sum(max(0, ends[lane.topic] - lane.position) + lane.waiting() for lane in self._ordered)
         return left + self._taken - applied
 
-    def take(self, limit: int) -> Run[R] | None:
-        """The next run, of at most `limit` records; None where nothing is ready."""
+    def take(self, limit: int) -> Batch[R] | None:
+        """The next batch, of at most `limit` records; None where nothing is ready."""
         pieces: list[Piece[R]] = []
         left = limit
         while left > 0 and (piece := self._next_piece(left)) is not None:
@@ -169,9 +169,9 @@ class PartitionClock(Generic[R]):
             left -= len(piece.records)
         if not pieces and not self._ticks():
             return None
-        self._runs += 1
+        self._batches += 1
         self._taken += limit - left
-        return Run(self.partition, self._runs, pieces, self.clock_ms)
+        return Batch(self.partition, self._batches, pieces, self.clock_ms)
 
     def _ticks(self) -> bool:
         at_rest = not any(lane.chunks for lane in self._ordered)

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from infra.kafka.retry import RETRIABLE, error_of
 from streams.runtime import failpoints
-from streams.runtime.checkpoint import Output, Sealed
+from streams.runtime.checkpoint import Output, SealedCheckpoint
 
 log = structlog.get_logger()
 
@@ -82,7 +82,7 @@ class Committer:
     def _take_another(self) -> None:
         self._producer = self._connect()  # the one before is destroyed here, and may hang in that
 
-    def stage(self, sealed: Sealed) -> KafkaException | None:
+    def stage(self, sealed: SealedCheckpoint) -> KafkaException | None:
         """Begins the transaction and produces its records; returns what went wrong, for `commit` to deal with."""
         try:
             self._producer.begin_transaction()
@@ -92,7 +92,7 @@ class Committer:
         failpoints.reach("after_produce")
         return None
 
-    def commit(self, sealed: Sealed, staged: KafkaException | None = None) -> Outcome:
+    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> Outcome:
         """Commits what was staged; after an error that allows it sends the same records again. Blocks."""
         problem, attempt = staged, 0
         while attempt < ATTEMPTS:
@@ -139,7 +139,7 @@ class Committer:
                     log.error("record_not_taken", topic=topic, bytes=len(value or b""))
                     raise
 
-    def _finish(self, sealed: Sealed) -> None:
+    def _finish(self, sealed: SealedCheckpoint) -> None:
         self._send_offsets(sealed)
         failpoints.reach("after_send_offsets")
         if failpoints.strikes("abort_before_commit"):
@@ -147,7 +147,7 @@ class Committer:
         failpoints.reach("before_commit")
         self._patiently("commit_transaction", lambda: self._producer.commit_transaction(CALL_S))
 
-    def _send_offsets(self, sealed: Sealed) -> None:
+    def _send_offsets(self, sealed: SealedCheckpoint) -> None:
         offsets = list(sealed.offsets)
         membership = sealed.membership
         self._timed("send_offsets", lambda: self._producer.send_offsets_to_transaction(offsets, membership, CALL_S))

@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 LOOK_S = 3.0
 """Between two looks."""
-AFRESH = 5
+REFETCH_AFTER = 5
 """After how many looks in a row that find a partition standing still before more it is fetched afresh."""
 GIVEN_UP = 25
 """After how many the process ends: another one has another client. Longer than the minute after which librdkafka gives
@@ -64,17 +64,19 @@ class FetchWatch:
         loop = asyncio.get_running_loop()
         ends = await loop.run_in_executor(None, self._ends.last_stable, list(still)) if still else {}
         self._looks = {p: self._looks.get(p, 0) + 1 for p, at in still.items() if ends.get(p, 0) > at}
-        await self._fetch_afresh({place: still[place] for place, looks in self._looks.items() if looks == AFRESH}, ends)
+        await self._refetch(
+            {place: still[place] for place, looks in self._looks.items() if looks == REFETCH_AFTER}, ends
+        )
         for place, looks in self._looks.items():
             if looks >= GIVEN_UP:
                 stands = f"{place} stands at {still[place]} and goes to {ends[place]}"
                 self._failed(f"{stands}, and the client fetches nothing of it, also told to begin anew")
 
-    async def _fetch_afresh(self, places: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
+    async def _refetch(self, places: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
         for place, at in places.items():
             refused = None
             try:
-                if not await asyncio.wrap_future(self._intake.fetch_afresh(place, at)):
+                if not await asyncio.wrap_future(self._intake.refetch(place, at)):
                     continue
             except KafkaException as exception:  # it is looked at again, and ends the process in the end
                 refused = str(exception)

@@ -15,8 +15,8 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition
-from streams.runtime.checkpoint import Mark
-from streams.runtime.clock import PartitionClock, Question, Run
+from streams.runtime.checkpoint import OffsetMetadata
+from streams.runtime.clock import Batch, EndQuery, PartitionClock
 from streams.runtime.ending import refuse
 from streams.runtime.intake import Arrival
 
@@ -29,12 +29,12 @@ SINGLES = 500
 
 
 class Inputs:
-    """`topics` are merged by partition number; runs are keyed by the first of them."""
+    """`topics` are merged by partition number; batches are keyed by the first of them."""
 
-    def __init__(self, topics: tuple[str, ...], ends: EndOffsets, run_records: int) -> None:
+    def __init__(self, topics: tuple[str, ...], ends: EndOffsets, batch_records: int) -> None:
         self._topics = topics
         self._ends = ends
-        self._run_records = run_records
+        self._batch_records = batch_records
         self._clocks: dict[int, PartitionClock[Message]] = {}
         self._singles: defaultdict[TopicPartition, list[Message]] = defaultdict(list)
         self._ticked_s: dict[int, float] = {}
@@ -43,7 +43,7 @@ class Inputs:
         self._generation = 0
         self._pool = ThreadPoolExecutor(1, "ends")
 
-    def begin(self, partitions: Mapping[int, tuple[Mapping[str, int], Mark]]) -> None:
+    def begin(self, partitions: Mapping[int, tuple[Mapping[str, int], OffsetMetadata]]) -> None:
         """New partitions: by number, where each input begins, and the clock so far."""
         self.drop()
         for number, (offsets, mark) in partitions.items():
@@ -73,13 +73,13 @@ class Inputs:
                 found[number] = clock.behind(here, applied[number])
         return found
 
-    def take(self, active: Set[TopicPartition]) -> dict[TopicPartition, list[Run[Message] | Message]]:
+    def take(self, active: Set[TopicPartition]) -> dict[TopicPartition, list[Batch[Message] | Message]]:
         """What is ready, of the partitions that the application has room for."""
-        taken: dict[TopicPartition, list[Run[Message] | Message]] = {}
+        taken: dict[TopicPartition, list[Batch[Message] | Message]] = {}
         for number, clock in self._clocks.items():
             tp = TopicPartition(self._topics[0], number)
-            if tp in active and (run := clock.take(self._run_records)) is not None:
-                taken[tp] = [run]
+            if tp in active and (batch := clock.take(self._batch_records)) is not None:
+                taken[tp] = [batch]
         for tp, records in self._singles.items():
             if records and tp in active:
                 taken[tp] = list(islice(records, SINGLES))
@@ -126,7 +126,7 @@ class Inputs:
                     learnt.set()
             await asyncio.sleep(QUESTION_S)
 
-    def _questions(self) -> dict[int, Question]:
+    def _questions(self) -> dict[int, EndQuery]:
         now_s, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         questions = {}
         for number, clock in self._clocks.items():
@@ -140,7 +140,7 @@ class Inputs:
             questions[number] = question
         return questions
 
-    def _answer(self, questions: Mapping[int, Question], ends: Mapping[TopicPartition, int]) -> None:
+    def _answer(self, questions: Mapping[int, EndQuery], ends: Mapping[TopicPartition, int]) -> None:
         self._known_ends.update(ends)
         for number, question in questions.items():
             tps = [TopicPartition(topic, number) for topic in question.topics]

@@ -65,7 +65,7 @@ class IntakeSettings:
         )
 
 
-class Listener(Protocol):
+class IntakeListener(Protocol):
     """Who is told. The first two are called in the consume thread, which waits for them."""
 
     def assigned(self, places: frozenset[TopicPartition], membership: object) -> None:
@@ -93,7 +93,7 @@ class Arrival:
 class Intake(threading.Thread):
     """Consumes for `listener`. What it hands over counts as held until it is given back with `release`."""
 
-    def __init__(self, connection: Connection, settings: IntakeSettings, listener: Listener) -> None:
+    def __init__(self, connection: Connection, settings: IntakeSettings, listener: IntakeListener) -> None:
         super().__init__(name="intake", daemon=True)
         self._settings = settings
         self._listener = listener
@@ -185,7 +185,7 @@ class Intake(threading.Thread):
 
         return self.call(do)
 
-    def fetch_afresh(self, place: TopicPartition, at: int) -> "Future[bool]":
+    def refetch(self, place: TopicPartition, at: int) -> "Future[bool]":
         """Has librdkafka fetch a partition anew from where it stands; False where that is not offset `at` any more.
 
         All that was read before is handed over, and what waits in the client is thrown away by its seek: nothing is

@@ -6,7 +6,7 @@ Knows nothing of what is done with it; metrics.py and health.py are the observer
 from collections.abc import Collection, Mapping
 
 from infra.kafka.topics import TopicPartition
-from streams.runtime.checkpoint import Sealed
+from streams.runtime.checkpoint import SealedCheckpoint
 from streams.runtime.commit import Outcome
 
 
@@ -28,7 +28,7 @@ class Observer:
     def stalled(self, place: TopicPartition) -> None:
         """Nothing came of this partition though there was more; it is fetched afresh."""
 
-    def checkpointed(self, sealed: Sealed, outcome: Outcome, took_s: float) -> None:
+    def checkpointed(self, sealed: SealedCheckpoint, outcome: Outcome, took_s: float) -> None:
         """A checkpoint came to its end, `took_s` after it was begun to be written."""
 
     def stops(self) -> None:

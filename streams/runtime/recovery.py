@@ -36,12 +36,12 @@ MIN_AGE_S = 600.0
 Entries = dict[bytes, bytes]
 
 
-class Overtaken(Exception):
+class NewerAssignment(Exception):
     """Another rebalance came: what was being recovered is no longer wanted."""
 
 
 @dataclass(slots=True)
-class Recovered:
+class RecoveredPartition:
     """One partition of a table, from a snapshot that goes to `begin` (0: there is none) and the changelog to `end`."""
 
     entries: Entries
@@ -60,7 +60,7 @@ class _Reading:
     """How far one changelog has been read."""
 
     topic: str
-    parts: dict[int, Recovered]
+    parts: dict[int, RecoveredPartition]
     left: set[int]
     records: int = 0
     began_s: float = field(default_factory=time.monotonic)
@@ -104,22 +104,24 @@ class ChangelogReader:
         )
         self._consumer: Consumer | None = None
 
-    def read(self, topic: str, partitions: Iterable[int], go_on: Callable[[], bool]) -> dict[int, Recovered]:
-        """The latest value of each key, by partition; raises Overtaken as soon as `go_on` says no. Blocks."""
+    def read(
+        self, topic: str, partitions: Iterable[int], should_continue: Callable[[], bool]
+    ) -> dict[int, RecoveredPartition]:
+        """The latest value of each key by partition. Blocks; raises NewerAssignment once `should_continue` is False."""
         began_s = time.monotonic()
         try:
-            facts = self._describe(topic, go_on)
-            ends = self._ends.high_watermarks([TopicPartition(topic, p) for p in sorted(partitions)], go_on)
+            facts = self._describe(topic, should_continue)
+            ends = self._ends.high_watermarks([TopicPartition(topic, p) for p in sorted(partitions)], should_continue)
         except KafkaException:
-            if go_on():
+            if should_continue():
                 raise
-            raise Overtaken(topic) from None
-        found: dict[int, Recovered] = {}
+            raise NewerAssignment(topic) from None
+        found: dict[int, RecoveredPartition] = {}
         for (_, partition), end in ends.items():
-            if not go_on():
-                raise Overtaken(topic)
+            if not should_continue():
+                raise NewerAssignment(topic)
             found[partition] = self._from_snapshot(topic, partition, end, facts)
-        records = self._read_on(topic, found, go_on)
+        records = self._read_on(topic, found, should_continue)
         took_s = round(time.monotonic() - began_s, 3)
         snapshots = sum(bool(part.saved_s) for part in found.values())
         log.info("recovered", topic=topic, partitions=len(found), snapshots=snapshots, records=records, took_s=took_s)
@@ -131,13 +133,13 @@ class ChangelogReader:
             self._consumer.close()
             self._consumer = None
 
-    def _describe(self, topic: str, go_on: Callable[[], bool]) -> TopicDescription | None:
+    def _describe(self, topic: str, should_continue: Callable[[], bool]) -> TopicDescription | None:
         """What decides whether a snapshot may be used; None where none may, or be made. Asked before the ends: of a
         topic that is made again between, this is the older id, and no snapshot has it."""
         if self._snapshots is None:
             return None
         try:
-            facts = describe(self._admin, topic, go_on)
+            facts = describe(self._admin, topic, should_continue)
         except KafkaException as exception:
             if error_of(exception).code() in RETRIABLE_OR_UNKNOWN:
                 raise
@@ -149,27 +151,31 @@ class ChangelogReader:
             return None
         return facts
 
-    def _from_snapshot(self, topic: str, partition: int, end: int, facts: TopicDescription | None) -> Recovered:
+    def _from_snapshot(
+        self, topic: str, partition: int, end: int, facts: TopicDescription | None
+    ) -> RecoveredPartition:
         if facts is None or self._snapshots is None:
-            return Recovered({}, 0, end)
+            return RecoveredPartition({}, 0, end)
         origin, max_age_s = Origin(self._group, topic, facts.id, facts.partitions, partition), _max_age_s(facts)
         snapshot = self._snapshots.find(origin, end, max_age_s)
         if snapshot is None:
-            return Recovered({}, 0, end, 0.0, origin, max_age_s)
-        return Recovered(snapshot.entries, snapshot.offset, end, snapshot.asked_s, origin, max_age_s)
+            return RecoveredPartition({}, 0, end, 0.0, origin, max_age_s)
+        return RecoveredPartition(snapshot.entries, snapshot.offset, end, snapshot.asked_s, origin, max_age_s)
 
-    def _read_on(self, topic: str, parts: dict[int, Recovered], go_on: Callable[[], bool]) -> int:
+    def _read_on(self, topic: str, parts: dict[int, RecoveredPartition], should_continue: Callable[[], bool]) -> int:
         """Reads what came after the snapshots; returns how many records that were."""
         reading = _Reading(topic, parts, {p for p, part in parts.items() if part.begin < part.end})
         begins = {p: parts[p].begin or OFFSET_BEGINNING for p in reading.left}
         while reading.left:
-            begins = self._follow(reading, begins, go_on)
+            begins = self._follow(reading, begins, should_continue)
             if reading.left:
                 log.warning("recovery_reopens", topic=topic, partitions=len(reading.left))
                 self.close()
         return reading.records
 
-    def _follow(self, reading: _Reading, begins: Mapping[int, int], go_on: Callable[[], bool]) -> dict[int, int]:
+    def _follow(
+        self, reading: _Reading, begins: Mapping[int, int], should_continue: Callable[[], bool]
+    ) -> dict[int, int]:
         """Until all is read, or nothing comes any more; returns where to go on."""
         if self._consumer is None:
             self._consumer = Consumer(self._config)
@@ -177,8 +183,8 @@ class ChangelogReader:
         consumer.assign([confluent_kafka.TopicPartition(reading.topic, p, begins[p]) for p in reading.left])
         try:
             while reading.left and time.monotonic() - heard_s < QUIET_S:
-                if not go_on():
-                    raise Overtaken(reading.topic)
+                if not should_continue():
+                    raise NewerAssignment(reading.topic)
                 if self._turn(consumer, reading):
                     heard_s = time.monotonic()
             places = consumer.position([confluent_kafka.TopicPartition(reading.topic, p) for p in reading.left])

@@ -65,7 +65,7 @@ class Snapshot:
     """Seconds since 1970."""
 
 
-class Unusable(Exception):
+class UnusableSnapshot(Exception):
     """The file is not what it should be; the text says how."""
 
 
@@ -96,26 +96,28 @@ class SnapshotFolder:
         try:
             snapshot = read(path, origin)
             if end < snapshot.offset:
-                raise Unusable(f"it goes to offset {snapshot.offset}, and the changelog ends at {end}")
+                raise UnusableSnapshot(f"it goes to offset {snapshot.offset}, and the changelog ends at {end}")
             age_s = time.time() - snapshot.asked_s
             if not 0 <= age_s <= max_age_s:
-                raise Unusable(f"it is {age_s:.0f} s old, and tombstones are sure to be there for {max_age_s:.0f} s")
+                raise UnusableSnapshot(
+                    f"it is {age_s:.0f} s old, and tombstones are kept for {max_age_s:.0f} s at least"
+                )
         except FileNotFoundError:
             return None
-        except (OSError, Unusable) as error:
+        except (OSError, UnusableSnapshot) as error:
             log.warning("snapshot_unused", file=str(path), reason=str(error), next_step="the changelog is read whole")
             return None
         return snapshot
 
-    def save(self, origin: Origin, snapshot: Snapshot, go_on: Callable[[], bool]) -> bool:
-        """Writes the partition's file; whether it is there. False where `go_on` said no, or the disk did. Blocks."""
+    def save(self, origin: Origin, snapshot: Snapshot, should_continue: Callable[[], bool]) -> bool:
+        """Writes the partition's file. Blocks; returns False if `should_continue` or the disk did not let it."""
         path = self.path(origin)
         new = path.with_name(path.name + self._suffix)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with new.open("wb") as file:
-                    if not _write(file, origin, snapshot, go_on):
+                    if not _write(file, origin, snapshot, should_continue):
                         return False
                     file.flush()
                     os.fsync(file.fileno())
@@ -130,29 +132,29 @@ class SnapshotFolder:
 
 
 def read(path: Path, origin: Origin) -> Snapshot:
-    """The snapshot in `path`; raises Unusable where that is not one of `origin`, OSError where it cannot be read."""
+    """The snapshot in `path`; raises UnusableSnapshot if it is not one of `origin`, OSError if it cannot be read."""
     data = path.read_bytes()
     if not data.startswith(MAGIC):
-        raise Unusable("it is no snapshot of this format")
+        raise UnusableSnapshot("it is no snapshot of this format")
     if blake2b(memoryview(data)[:-DIGEST_BYTES], digest_size=DIGEST_BYTES).digest() != data[-DIGEST_BYTES:]:
-        raise Unusable("it is damaged: its digest is another")
+        raise UnusableSnapshot("it is damaged: its digest is another")
     (size,) = NUMBER.unpack_from(data, len(MAGIC))
     at = len(MAGIC) + NUMBER.size
     header = orjson.loads(data[at : at + size])
     if header["origin"] != asdict(origin):
-        raise Unusable(f"it is of {header['origin']}, and {asdict(origin)} is wanted")
+        raise UnusableSnapshot(f"it is of {header['origin']}, and {asdict(origin)} is wanted")
     entries: dict[bytes, bytes] = {}
     for keys, values in _chunks(data, at + size):
         entries.update(zip(keys, values, strict=True))
     return Snapshot(entries, header["offset"], header["asked_s"])
 
 
-def _write(file: BinaryIO, origin: Origin, snapshot: Snapshot, go_on: Callable[[], bool]) -> bool:
+def _write(file: BinaryIO, origin: Origin, snapshot: Snapshot, should_continue: Callable[[], bool]) -> bool:
     digest = blake2b(digest_size=DIGEST_BYTES)
     for part in _parts(origin, snapshot):
         digest.update(part)
         file.write(part)
-        if not go_on():
+        if not should_continue():
             return False
     file.write(digest.digest())
     return True

@@ -17,7 +17,7 @@ import structlog
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpointer import Checkpointer
-from streams.runtime.recovery import Recovered
+from streams.runtime.recovery import RecoveredPartition
 from streams.runtime.snapshot import Origin, Snapshot, SnapshotFolder
 from streams.runtime.state import Partition
 
@@ -36,7 +36,7 @@ STOP_S = 2.0
 
 
 @dataclass(slots=True)
-class _Kept:
+class _HeldPartition:
     """A partition that is held, and its last snapshot."""
 
     partition: Partition[Any]
@@ -67,7 +67,7 @@ class _Kept:
 class Round:
     """Partitions to be saved, and offsets for them, to be proven by a checkpoint that begins after they were asked."""
 
-    due: Sequence[_Kept]
+    due: Sequence[_HeldPartition]
     written: Mapping[TopicPartition, int]
     """How many records of each were committed before that."""
     offsets: Mapping[TopicPartition, int]
@@ -82,14 +82,14 @@ class Snapshotter:
         self._checkpointer = checkpointer
         self._ends = ends
         self._interval_s = interval_s
-        self._kept: dict[TopicPartition, _Kept] = {}
+        self._kept: dict[TopicPartition, _HeldPartition] = {}
         self._pool = ThreadPoolExecutor(1, "snapshot")
         self._end_s = float("inf")
 
-    def keep(self, partition: Partition[Any], found: Recovered) -> None:
+    def keep(self, partition: Partition[Any], found: RecoveredPartition) -> None:
         """A partition that was recovered."""
         if found.origin is not None:
-            kept = _Kept(partition, found.origin, found.max_age_s, found.saved_s, found.begin - found.end)
+            kept = _HeldPartition(partition, found.origin, found.max_age_s, found.saved_s, found.begin - found.end)
             self._kept[kept.place] = kept
 
     def drop(self) -> None:
@@ -140,7 +140,7 @@ class Snapshotter:
         offsets = await loop.run_in_executor(self._pool, self._ends.last_stable, list(written))
         return Round(due, written, offsets, asked_s) if offsets else None
 
-    async def _save(self, kept: _Kept, begun: Round) -> bool:
+    async def _save(self, kept: _HeldPartition, begun: Round) -> bool:
         place = kept.place
         entries = await self._checkpointer.between(lambda: dict(kept.partition.raw))
         if self._kept.get(place) is not kept:  # dropped, and what is at rest was perhaps not committed

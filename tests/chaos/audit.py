@@ -21,7 +21,7 @@ from schemas.journal import Checkpoint
 from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
 from streams.decisions.evaluate import Decider
 from streams.decisions.replay import Appended, Replay
-from streams.decisions.rulefeed import Shelf
+from streams.decisions.rulefeed import RuleStore
 from triggers.engine.evaluator import Evaluator
 
 INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name)
@@ -58,7 +58,7 @@ class Shelves:
     def decider(self, versions: Versions) -> Decider:
         """The core under the same rules and switches."""
         if versions not in self._deciders:
-            shelf = Shelf()
+            shelf = RuleStore()
             for topic, records in ((RULES.name, self._rules), (CONTROL.name, self._controls)):
                 for record in records:
                     body = orjson.loads(record.value or b"{}")

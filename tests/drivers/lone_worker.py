@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 from infra.kafka.connection import Connection
 from schemas.topics import PROFILES
-from streams.decisions.deciding import Deciding
 from streams.decisions.journal import CheckpointJournal
-from streams.decisions.rulefeed import Published
+from streams.decisions.rulefeed import PublishedRules
+from streams.decisions.steps import DecisionSteps
 from streams.faust.batches import BatchStep
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
-from streams.runtime.checkpoint import Mark
-from streams.runtime.clock import Run
+from streams.runtime.checkpoint import OffsetMetadata
+from streams.runtime.clock import Batch
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
 from triggers.rules.ruleset import RuleSet
@@ -25,13 +25,13 @@ def rules(text: str) -> RuleSet:
 class LoneWorker:
     """A worker that talks to nobody, with one partition whose users are there already."""
 
-    def __init__(self, mark: Mark, text: str, states: Mapping[bytes, bytes]) -> None:
+    def __init__(self, mark: OffsetMetadata, text: str, states: Mapping[bytes, bytes]) -> None:
         self.runtime = Runtime(
             RuntimeSettings("test", "0", Connection("127.0.0.1:1"), (PROFILES.name,), 1), CheckpointJournal()
         )
-        self.deciding = Deciding(self.runtime, "UTC")
+        self.deciding = DecisionSteps(self.runtime, "UTC")
         self.step = BatchStep(self.deciding, self.runtime.buffer)
-        self.deciding.adopt(Published(rules(text), 2, 0, frozenset()))
+        self.deciding.adopt(PublishedRules(rules(text), 2, 0, frozenset()))
         [self.table] = self.runtime.tables()
         self.table.local.load(0, dict(states))
         self.runtime.buffer.begin(object(), {0: ({PROFILES.name: 3}, mark)}, {})
@@ -41,7 +41,7 @@ class LoneWorker:
     def tick(self, clock_ms: int) -> None:
         """Moves the clock."""
         self.runs += 1
-        self.step(Run(0, self.runs, (), clock_ms))
+        self.step(Batch(0, self.runs, (), clock_ms))
 
     def states(self) -> dict[bytes, bytes]:
         """All users' states, collected as a checkpoint would."""

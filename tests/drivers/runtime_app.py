@@ -25,8 +25,8 @@ from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
 from streams.faust.worker import Worker
 from streams.runtime import failpoints
-from streams.runtime.checkpoint import Mark, Output, Sealed
-from streams.runtime.clock import Piece, Run
+from streams.runtime.checkpoint import OffsetMetadata, Output, SealedCheckpoint
+from streams.runtime.clock import Batch, Piece
 from streams.runtime.commit import Committer
 
 HALF_LIFE_MS = 60_000
@@ -99,7 +99,7 @@ def _command(key: str, user: str, state: list[Any], now_ms: int) -> bytes:
     return orjson.dumps({"id": key, "user": user, "count": state[2], "score": state[0], "now": now_ms})
 
 
-class Deciding:
+class DecisionSteps:
     """The job as the runtime's steps."""
 
     def __init__(self, runtime: Runtime, names: Names, slow_s: float = 0.0) -> None:
@@ -113,7 +113,7 @@ class Deciding:
     def ready(self, versions: Mapping[str, int]) -> bool:
         return versions.get("manifest", 1) == 1
 
-    def loaded(self, partition: int, mark: Mark) -> None:  # noqa: ARG002
+    def loaded(self, partition: int, mark: OffsetMetadata) -> None:  # noqa: ARG002
         users = {key.decode(): orjson.loads(raw) for key, raw in self._table.raw(partition).items()}
         self._jobs[partition] = Counting(users)
 
@@ -157,7 +157,7 @@ class Deciding:
 class SplitCommitter(Committer):
     """A mistake: the offsets in a second transaction."""
 
-    def _send_offsets(self, sealed: Sealed) -> None:
+    def _send_offsets(self, sealed: SealedCheckpoint) -> None:
         self._producer.commit_transaction(20.0)
         failpoints.reach("after_commit")
         self._producer.begin_transaction()
@@ -170,7 +170,7 @@ class AwaitingRuntime(Runtime):
 
     long_awaits = 12
 
-    async def apply(self, run: Run[Message]) -> None:
+    async def apply(self, run: Batch[Message]) -> None:
         step = self.step
         assert step is not None
         halves, versions = _halves(run), step._steps.versions()
@@ -193,7 +193,7 @@ def wait_for_nobody(runtime: Runtime) -> None:
     runtime.checkpointer.gate.quiet = at_once  # type: ignore[method-assign]
 
 
-def _halves(run: Run[Message]) -> list[Run[Message]]:
+def _halves(run: Batch[Message]) -> list[Batch[Message]]:
     """The run in two parts of as many records; a tick is one."""
     left = len(run) // 2
     if run.is_tick or not left:
@@ -206,7 +206,7 @@ def _halves(run: Run[Message]) -> list[Run[Message]]:
             front.append(Piece(piece.topic, piece.records[:count], piece.times_ms[:count]))
         if count < len(piece.records):
             back.append(Piece(piece.topic, piece.records[count:], piece.times_ms[count:]))
-    return [Run(run.partition, 0, front, front[-1].times_ms[-1]), Run(run.partition, 0, back, run.clock_ms)]
+    return [Batch(run.partition, 0, front, front[-1].times_ms[-1]), Batch(run.partition, 0, back, run.clock_ms)]
 
 
 def serve_orders(app: Any, names: Names, partitions: int) -> None:
@@ -258,7 +258,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         wait_for_nobody(runtime)
     if control in ("split", "awaiting-unguarded"):  # else the runtime itself refuses the state that these leave alone
         AssignmentRecovery.refuse_state_without_offsets = lambda *_: None  # type: ignore[method-assign]
-    runtime.decide(Deciding(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
+    runtime.decide(DecisionSteps(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
     stalls_on_signal(runtime)
     serve_orders(runtime.app, names, chosen.partitions)
     return runtime.app

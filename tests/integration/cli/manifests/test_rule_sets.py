@@ -16,7 +16,7 @@ from cli.manifests.history import read_rules
 from cli.manifests.publication import Superseded, current_manifest, plan_folder, publish
 from cli.rules.rule_folder import read_folder
 from infra.kafka.connection import Connection
-from streams.decisions.rulefeed import Published, RuleFeed
+from streams.decisions.rulefeed import PublishedRules, RuleFeed
 
 pytestmark = pytest.mark.servers
 
@@ -79,7 +79,7 @@ def as_json(kafka: str, *arguments: object) -> object:
 
 def loaded(kafka: str) -> list[str]:
     """The triggers that a worker runs."""
-    heard: list[Published] = []
+    heard: list[PublishedRules] = []
     feed = RuleFeed(Connection(kafka), heard.append)
     feed.start()
     try:

@@ -17,8 +17,8 @@ from cli.operations.exclusive_writer import Entry, ExclusiveWriter, WriterFenced
 from cli.rules.rule_folder import Folder
 from infra.kafka.connection import Connection
 from schemas.topics import CONTROL, EVENTS, RULES
-from streams.decisions.rulefeed import Published, RuleFeed
-from streams.runtime.checkpoint import Mark
+from streams.decisions.rulefeed import PublishedRules, RuleFeed
+from streams.runtime.checkpoint import OffsetMetadata
 
 pytestmark = pytest.mark.servers
 
@@ -46,7 +46,7 @@ def test_those_who_publish_at_once_get_a_number_each(kafka):
 
 def test_a_number_is_above_what_workers_applied_even_where_the_topic_was_lost(kafka, topic_prefix):
     group = Consumer({"bootstrap.servers": kafka, "group.id": f"{topic_prefix}streams"})
-    mark = Mark(0, 1, {"manifest": 5_000, "control": 7_000}).encode()
+    mark = OffsetMetadata(0, 1, {"manifest": 5_000, "control": 7_000}).encode()
     wait_until(lambda: group.list_topics(EVENTS.name, 10).topics[EVENTS.name].partitions, "events is there")
     group.commit(offsets=[TopicPartition(EVENTS.name, 0, 0, metadata=mark)], asynchronous=False)
     group.close()
@@ -113,7 +113,7 @@ def test_a_feed_that_cannot_go_on_says_so_to_the_process(kafka):
     apply_folder(kafka, FOLDER)
     ended: list[str] = []
 
-    def broken(_: Published) -> None:
+    def broken(_: PublishedRules) -> None:
         raise ValueError("a defect")
 
     feed = RuleFeed(Connection(kafka), broken, ended.append)
@@ -143,7 +143,7 @@ def test_a_feed_whose_client_fetches_nothing_any_more_takes_another(kafka, monke
             opened.append(super()._open())
             return opened[-1]
 
-    heard: list[Published] = []
+    heard: list[PublishedRules] = []
     feed = Stalling(Connection(kafka), heard.append)
     feed.start()
     wait_until(lambda: heard, "the rules are read")

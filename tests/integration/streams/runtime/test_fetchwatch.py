@@ -23,7 +23,7 @@ from infra.kafka import offsets
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition
-from streams.runtime.fetchwatch import AFRESH, GIVEN_UP, FetchWatch
+from streams.runtime.fetchwatch import GIVEN_UP, REFETCH_AFTER, FetchWatch
 from streams.runtime.intake import Intake, IntakeSettings
 
 pytestmark = pytest.mark.servers
@@ -125,7 +125,7 @@ def rows(servers: RealServers, topic_prefix: str) -> Iterator[Reading]:
 def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled(rows: Reading) -> None:
     rows.write_and_pause()
     with capture_logs() as said:
-        rows.look(AFRESH)
+        rows.look(REFETCH_AFTER)
     assert rows.stalled == [rows.place]
     assert [(line["event"], line["place"], line["end"], line["refused"]) for line in said] == [
         ("fetch_stalled", str(rows.place), RECORDS, None)
@@ -139,10 +139,10 @@ def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled
 
 def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: Reading) -> None:
     at = rows.write_and_pause()
-    rows.look(AFRESH - 1)
+    rows.look(REFETCH_AFTER - 1)
     assert not rows.stalled
-    rows.intake.fetch_afresh = lambda *_: rows.intake.call(lambda: True)  # type: ignore[method-assign]
-    rows.look(GIVEN_UP - AFRESH)
+    rows.intake.refetch = lambda *_: rows.intake.call(lambda: True)  # type: ignore[method-assign]
+    rows.look(GIVEN_UP - REFETCH_AFTER)
     assert (rows.stalled, rows.ended) == ([rows.place], [])
     rows.look()
     assert rows.ended == [
@@ -163,8 +163,8 @@ def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: Reading)
 def test_a_partition_that_moved_meanwhile_is_not_fetched_afresh(rows: Reading) -> None:
     rows.write()
     wait_until(lambda: rows.takes_all(RECORDS), "it is read")
-    assert not rows.intake.fetch_afresh(rows.place, RECORDS - 1).result(10)
-    assert rows.intake.fetch_afresh(rows.place, RECORDS).result(10)
+    assert not rows.intake.refetch(rows.place, RECORDS - 1).result(10)
+    assert rows.intake.refetch(rows.place, RECORDS).result(10)
     rows.write()
     wait_until(lambda: rows.takes_all(2 * RECORDS), "the rest is read")
     assert rows.offsets == list(range(2 * RECORDS))
@@ -198,7 +198,7 @@ def test_an_intake_that_is_full_and_one_that_was_paused_for_another_are_left_alo
         rows.intake.starve(frozenset({rows.other}))
         wait_until(lambda: rows.intake.paused == {rows.place}, "it is paused in favour of the other")
         rows.look(GIVEN_UP + 1)
-        assert not rows.intake.fetch_afresh(rows.place, rows.stands_at()).result(10)
+        assert not rows.intake.refetch(rows.place, rows.stands_at()).result(10)
         assert (rows.stalled, rows.ended, rows.intake.paused) == ([], [], {rows.place})
         wait_until(lambda: rows.takes_all(RECORDS), "all of it comes")
     assert rows.offsets == list(range(RECORDS))
@@ -210,7 +210,7 @@ def test_a_broker_that_does_not_answer_begins_the_count_anew(
     monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_S", 1.0)
     with own_broker(servers, tmp_path) as broker, reading(broker.address, topic_prefix) as rows:
         rows.write_and_pause()
-        rows.look(AFRESH - 1)
+        rows.look(REFETCH_AFTER - 1)
         broker.freeze()
         try:
             wait_until(lambda: rows.end() < 0, "it does not answer")
@@ -218,7 +218,7 @@ def test_a_broker_that_does_not_answer_begins_the_count_anew(
         finally:
             broker.thaw()
         wait_until(lambda: rows.end() == RECORDS, "it answers")
-        rows.look(AFRESH - 1)
+        rows.look(REFETCH_AFTER - 1)
         assert not rows.stalled
         # the client may say only now that the broker was away, which begins the count once more
         wait_until(lambda: rows.look() or rows.stalled == [rows.place], "it is fetched afresh")
@@ -229,7 +229,7 @@ def test_a_broker_that_does_not_answer_begins_the_count_anew(
 def test_a_look_at_an_intake_that_has_ended_is_none(servers: RealServers, topic_prefix: str) -> None:
     with reading(servers.kafka, topic_prefix) as rows:
         rows.write_and_pause()
-        rows.look(AFRESH)
+        rows.look(REFETCH_AFTER)
         rows.intake.stop()
         rows.intake.join(10)
         rows.look()

@@ -120,12 +120,12 @@ class Held(Waiting):
 
     def __init__(self) -> None:
         super().__init__()
-        self.revoking, self.go_on = threading.Event(), threading.Event()
+        self.revoking, self.should_continue = threading.Event(), threading.Event()
         self.ends: list[str] = []
 
     def revoked(self, places: frozenset[TopicPartition], lost: bool) -> None:  # noqa: ARG002
         self.revoking.set()
-        self.go_on.wait(30)
+        self.should_continue.wait(30)
 
     def failed(self, reason: str) -> None:
         self.ends.append(reason)
@@ -157,6 +157,6 @@ def test_a_consumer_that_is_fenced_while_it_gives_up_its_partitions_ends(
         intake._settings = settings
         namesake = joins("0")
         wait(lambda: polled(another, namesake) and namesake.assignment(), "a namesake takes its place")
-        listener.go_on.set()
+        listener.should_continue.set()
         wait(lambda: polled(another, namesake) and listener.ends, "it is told to end")
         assert "Static consumer fenced" in listener.ends[0]

@@ -26,7 +26,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition, describe
 from streams.runtime import recovery
-from streams.runtime.recovery import ChangelogReader, Entries, Overtaken
+from streams.runtime.recovery import ChangelogReader, Entries, NewerAssignment
 from streams.runtime.snapshot import Origin, Snapshot, SnapshotFolder, read
 
 pytestmark = pytest.mark.servers
@@ -231,7 +231,7 @@ def test_a_recovery_says_how_far_it_is(changelog: Changelog, monkeypatch: pytest
 def test_a_recovery_that_is_no_longer_wanted_ends_at_once(changelog: Changelog) -> None:
     changelog.commit(some(random.Random(1), 50))
     reader = ChangelogReader(Connection(changelog.kafka), APP, changelog.admin, changelog.ends, changelog.folder)
-    with pytest.raises(Overtaken):
+    with pytest.raises(NewerAssignment):
         reader.read(changelog.topic, range(PARTITIONS), lambda: False)
     reader.close()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.runtime.clock import PartitionClock, Run
+from streams.runtime.clock import Batch, PartitionClock
 
 TOPICS = ("profiles", "outcomes", "events")
 
@@ -41,7 +41,7 @@ class World:
         self.delivered = dict.fromkeys(TOPICS, 0)
         self.clock: PartitionClock[Entry] = PartitionClock(3, dict.fromkeys(TOPICS, 0))
         self.asked: list[tuple[object, dict[str, int]]] = []
-        self.runs: list[Run[Entry]] = []
+        self.runs: list[Batch[Entry]] = []
 
     @property
     def now_ms(self) -> int:

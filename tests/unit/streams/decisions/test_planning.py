@@ -17,8 +17,8 @@ from schemas.topics import DEAD_LETTERS, DECISIONS, JOURNAL, PROFILES
 from streams.decisions.counts import FAILED, Counts
 from streams.decisions.evaluate import Decider, Record
 from streams.decisions.replay import Appended, Replay
-from streams.decisions.rulefeed import Published
-from streams.runtime.checkpoint import Mark, Output
+from streams.decisions.rulefeed import PublishedRules
+from streams.runtime.checkpoint import OffsetMetadata, Output
 from triggers.engine.evaluator import Evaluator
 
 NOW = datetime(2026, 11, 22, 6, tzinfo=UTC)
@@ -53,7 +53,7 @@ def decisions(outputs: Sequence[Output]) -> list[bytes]:
 @pytest.fixture
 def worker() -> LoneWorker:
     """Before its first run under manifest 2, which has a schedule; manifest 1 had none."""
-    return LoneWorker(Mark(NOW_MS, 1, {"manifest": 1, "control": 0}), DAILY, states_before())
+    return LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 1, "control": 0}), DAILY, states_before())
 
 
 def test_everybody_has_a_slot_without_any_event(worker: LoneWorker) -> None:
@@ -66,22 +66,22 @@ def test_everybody_has_a_slot_without_any_event(worker: LoneWorker) -> None:
 def test_users_are_planned_once_a_set_and_again_where_its_schedules_change(worker: LoneWorker) -> None:
     assert worker.deciding.begins(0, NOW_MS) == 3
     assert worker.deciding.begins(0, NOW_MS) == 0
-    worker.deciding.adopt(Published(rules(DAILY + "priority: 7\n"), 3, 0, frozenset()))
+    worker.deciding.adopt(PublishedRules(rules(DAILY + "priority: 7\n"), 3, 0, frozenset()))
     assert worker.deciding.begins(0, NOW_MS) == 0
-    worker.deciding.adopt(Published(rules(DAILY.replace("09:00", "10:00")), 4, 0, frozenset()))
+    worker.deciding.adopt(PublishedRules(rules(DAILY.replace("09:00", "10:00")), 4, 0, frozenset()))
     assert worker.deciding.begins(0, NOW_MS) == 3
 
 
 def test_a_worker_that_starts_under_rules_already_applied_plans_nobody_again() -> None:
-    worker = LoneWorker(Mark(NOW_MS, 1, {"manifest": 2, "control": 0}), DAILY, states_before())
+    worker = LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0}), DAILY, states_before())
     assert worker.deciding.begins(0, NOW_MS) == 0
-    worker = LoneWorker(Mark(NOW_MS, 1, {"manifest": 1, "control": 0}), PLAIN, states_before())
+    worker = LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 1, "control": 0}), PLAIN, states_before())
     assert worker.deciding.begins(0, NOW_MS) == 0
 
 
 def test_a_worker_with_other_zone_data_than_the_journals_last_says_so_and_plans_everybody_anew() -> None:
     with capture_logs() as lines:
-        mark = Mark(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE - 1})
+        mark = OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE - 1})
         worker = LoneWorker(mark, DAILY, states_before())
     before = zones.release_name(zones.RELEASE - 1)
     said = [(line["log_level"], line["before"], line["now"]) for line in lines if line["event"] == "zones_changed"]
@@ -89,7 +89,9 @@ def test_a_worker_with_other_zone_data_than_the_journals_last_says_so_and_plans_
     assert worker.step.ready({"manifest": 2, "zones": zones.RELEASE + 1})  # an older Ebbtide may take over again
     assert worker.deciding.begins(0, NOW_MS) == 3
     with capture_logs() as lines:
-        LoneWorker(Mark(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE}), DAILY, states_before())
+        LoneWorker(
+            OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE}), DAILY, states_before()
+        )
     assert not [line for line in lines if line["event"] == "zones_changed"]
 
 
@@ -99,7 +101,7 @@ def test_the_journal_and_the_offsets_name_the_release_of_the_zone_data(worker: L
     assert sealed is not None
     [record] = [decode(Checkpoint, out.value) for out in sealed.outputs if out.topic == JOURNAL.name]
     assert record.zones == zones.VERSION
-    assert {Mark.decode(offset.metadata).versions["zones"] for offset in sealed.offsets} == {zones.RELEASE}
+    assert {OffsetMetadata.decode(offset.metadata).versions["zones"] for offset in sealed.offsets} == {zones.RELEASE}
 
 
 def test_a_journal_from_before_the_release_was_noted_is_still_read() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.codec import DecodeError, encode
 from schemas.rules import CURRENT, Control, Manifest, SetFile, Text, text_hash, text_key
-from streams.decisions.rulefeed import OlderNumber, Shelf
+from streams.decisions.rulefeed import OlderNumber, RuleStore
 from triggers.language.diagnostics import InvalidRules
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -28,8 +28,8 @@ def manifest(number: int, *bodies: str) -> bytes:
 
 
 @pytest.fixture
-def shelf() -> Shelf:
-    shelf = Shelf()
+def shelf() -> RuleStore:
+    shelf = RuleStore()
     shelf.put("rules", *text(RULE))
     shelf.put("rules", *text("template", "template", "templates/hello.liquid"))
     return shelf

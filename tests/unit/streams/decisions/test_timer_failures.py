@@ -16,10 +16,10 @@ from schemas.journal import Applied, Checkpoint
 from schemas.profiles import Profile
 from schemas.topics import DEAD_LETTERS, DECISIONS, EVENTS, PROFILES
 from schemas.vocabulary import DeadLetterCause
-from streams.decisions.counts import PUT_ASIDE, UNDECIDED
+from streams.decisions.counts import DEAD_LETTERED, UNDECIDED
 from streams.decisions.evaluate import LARGEST_OUTPUT, Decider, Record
 from streams.decisions.replay import Appended, Replay
-from streams.runtime.checkpoint import Mark, Output
+from streams.runtime.checkpoint import OffsetMetadata, Output
 from triggers.engine.evaluator import Evaluator
 from triggers.engine.turn import Effects
 from triggers.rules import encoding
@@ -35,8 +35,8 @@ REMIND = (
     "send: {template: hello, data: {a: event.text, b: event.text, c: event.text, d: event.text}}\n"
 )
 DAILY = 'trigger: daily\npurpose: transactional\non: {every: day, at: "09:00"}\nsend: hello\n'
-UNDER_RULES = Mark(NOW_MS, 1, {"manifest": 2, "control": 0})
-UNDER_NONE = Mark(NOW_MS, 1, {"manifest": 1, "control": 0})
+UNDER_RULES = OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0})
+UNDER_NONE = OffsetMetadata(NOW_MS, 1, {"manifest": 1, "control": 0})
 
 
 def inputs(text: str = "") -> list[Record]:
@@ -96,7 +96,7 @@ def test_a_timer_that_fails_is_a_dead_letter_and_the_timers_of_all_others_fire(
     assert letter.place == f"user-state[0]@{NOW_MS + HOUR_MS}", "the table, the partition, and when the timer was due"
     assert (letter.cause, letter.original_key()) == (DeadLetterCause.RULE_ERROR, POISON.encode())
     assert type(error()).__name__ in letter.detail
-    assert counts[PUT_ASIDE, DeadLetterCause.RULE_ERROR] == 1
+    assert counts[DEAD_LETTERED, DeadLetterCause.RULE_ERROR] == 1
     assert counts[UNDECIDED, "timer_skipped"] == 1
     assert [line["place"] for line in lines if line["event"] == "timer_failed"] == [letter.place]
     assert worker.deciding.pending() == {0: 0}

@@ -4,8 +4,8 @@ import pytest
 
 from infra.kafka.connection import Connection
 from schemas.zones import RELEASE
-from streams.app import Deciding
-from streams.decisions.rulefeed import Published
+from streams.app import DecisionSteps
+from streams.decisions.rulefeed import PublishedRules
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
 from triggers.language.diagnostics import SourceFile
@@ -20,15 +20,15 @@ send: hello
 
 
 @pytest.fixture
-def deciding() -> Deciding:
+def deciding() -> DecisionSteps:
     """Of a worker that talks to nobody."""
     settings = RuntimeSettings("test", "0", Connection("127.0.0.1:1"), ("events",), 1)
-    return Deciding(Runtime(settings), "UTC")
+    return DecisionSteps(Runtime(settings), "UTC")
 
 
-def published(manifest: int, control: int, *paused: str) -> Published:
+def published(manifest: int, control: int, *paused: str) -> PublishedRules:
     rules = load_rules([SourceFile("hello.yaml", RULE)], {"hello": "hash"})
-    return Published(rules, manifest, control, frozenset(paused))
+    return PublishedRules(rules, manifest, control, frozenset(paused))
 
 
 def test_a_worker_is_not_ready_before_there_are_rules(deciding):

@@ -9,14 +9,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from infra.kafka.connection import Connection
 from infra.kafka.topics import TopicPartition
 from schemas.vocabulary import DecisionOutcome, Reason
-from streams.decisions.counts import DECIDED, PUT_ASIDE
+from streams.decisions.counts import DEAD_LETTERED, DECIDED
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
 from streams.monitoring.gauges import Gauge
 from streams.monitoring.health import STUCK_S, Health, Phase
 from streams.monitoring.metrics import Metrics, reference
-from streams.runtime.checkpoint import Applied, Buffer, Mark, Output, Sealed
-from streams.runtime.clock import PartitionClock, Piece, Run
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange, Output, SealedCheckpoint
+from streams.runtime.clock import Batch, PartitionClock, Piece
 from streams.runtime.commit import Outcome
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "metrics.md"
@@ -42,16 +42,16 @@ def watched() -> Watched:
 def buffer() -> Buffer:
     """Partition 3 of `events`, from offset 10."""
     made = Buffer()
-    made.begin("member", {3: ({"events": 10}, Mark())}, {})
+    made.begin("member", {3: ({"events": 10}, OffsetMetadata())}, {})
     return made
 
 
 def apply_two(buffer: Buffer) -> None:
-    run = Run(3, 1, [Piece("events", ["a", "b"], [1, 2])], 2)
-    buffer.applied(run, [Applied("events", 10, 12)], fired=False, versions={})
+    run = Batch(3, 1, [Piece("events", ["a", "b"], [1, 2])], 2)
+    buffer.applied(run, [OffsetRange("events", 10, 12)], fired=False, versions={})
     buffer.emit(Output("commands", b"u", b"1", 3))
     buffer.counts[DECIDED, DecisionOutcome.DROP, Reason.CAP] += 2
-    buffer.counts[PUT_ASIDE, "invalid"] += 1
+    buffer.counts[DEAD_LETTERED, "invalid"] += 1
 
 
 def test_the_documented_metrics_are_those_there_are() -> None:
@@ -71,8 +71,8 @@ def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buf
     assert watched.value("dead_letters_total", cause="invalid") == 1
     assert watched.value("checkpoint_seconds_count") == 1
     assert watched.value("checkpoint_records_sum") == 2
-    apply_three = Run(3, 2, [Piece("events", ["c"], [3])], 3)
-    buffer.applied(apply_three, [Applied("events", 13, 13)], fired=False, versions={})
+    apply_three = Batch(3, 2, [Piece("events", ["c"], [3])], 3)
+    buffer.applied(apply_three, [OffsetRange("events", 13, 13)], fired=False, versions={})
     later = buffer.seal([])
     assert later is not None
     assert (later.applied, later.counts) == ({TopicPartition("events", 3): 1}, {}), "nothing is counted again"
@@ -81,11 +81,13 @@ def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buf
 def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer: Buffer) -> None:
     apply_two(buffer)
     buffer.drop()
-    buffer.begin("member", {3: ({"events": 10}, Mark())}, {})
+    buffer.begin("member", {3: ({"events": 10}, OffsetMetadata())}, {})
     assert buffer.counts == {}
-    assert buffer.applied_so_far() == {3: (0, Mark().clock_ms)}
+    assert buffer.applied_so_far() == {3: (0, OffsetMetadata().clock_ms)}
     watched.metrics.checkpointed(
-        Sealed([], [confluent_kafka.TopicPartition("events", 3, 12)], "member", {TopicPartition("events", 3): 2}),
+        SealedCheckpoint(
+            [], [confluent_kafka.TopicPartition("events", 3, 12)], "member", {TopicPartition("events", 3): 2}
+        ),
         Outcome.LOST,
         0.1,
     )

@@ -6,8 +6,17 @@ import orjson
 import pytest
 
 from infra.kafka.topics import TopicPartition
-from streams.runtime.checkpoint import Applied, Buffer, Mark, NothingOwned, Output, RunMissed, Sealed, Segment
-from streams.runtime.clock import Piece, Run
+from streams.runtime.checkpoint import (
+    BatchOutOfOrder,
+    Buffer,
+    NoPartitionsOwned,
+    OffsetMetadata,
+    OffsetRange,
+    Output,
+    SealedCheckpoint,
+    Segment,
+)
+from streams.runtime.clock import Batch, Piece
 
 VERSIONS = {"manifest": 3, "control": 1}
 
@@ -28,25 +37,27 @@ def buffer() -> Buffer:
     buffer = Buffer(journal)
     inputs = {"profiles": 5, "events": 10}
     buffer.begin(
-        "membership", {0: (inputs, Mark(1_000, 7, VERSIONS)), 1: (inputs, Mark())}, {TopicPartition("other", 4): 50}
+        "membership",
+        {0: (inputs, OffsetMetadata(1_000, 7, VERSIONS)), 1: (inputs, OffsetMetadata())},
+        {TopicPartition("other", 4): 50},
     )
     return buffer
 
 
-def records(number: int, clock_ms: int, partition: int = 0) -> Run[object]:
-    return Run(partition, number, [Piece("events", [object()], [clock_ms])], clock_ms)
+def records(number: int, clock_ms: int, partition: int = 0) -> Batch[object]:
+    return Batch(partition, number, [Piece("events", [object()], [clock_ms])], clock_ms)
 
 
-def tick(number: int, clock_ms: int, partition: int = 0) -> Run[object]:
-    return Run(partition, number, [], clock_ms)
+def tick(number: int, clock_ms: int, partition: int = 0) -> Batch[object]:
+    return Batch(partition, number, [], clock_ms)
 
 
-def offsets(sealed: Sealed | None) -> Mapping[tuple[str, int], int]:
+def offsets(sealed: SealedCheckpoint | None) -> Mapping[tuple[str, int], int]:
     assert sealed is not None
     return {(o.topic, o.partition): o.offset for o in sealed.offsets}
 
 
-def history(sealed: Sealed | None) -> list[dict[str, object]]:
+def history(sealed: SealedCheckpoint | None) -> list[dict[str, object]]:
     assert sealed is not None
     return [orjson.loads(o.value or b"") for o in sealed.outputs if o.topic == "journal"]
 
@@ -56,18 +67,18 @@ def test_nothing_done_is_no_checkpoint(buffer: Buffer) -> None:
 
 
 def test_a_touched_partition_commits_all_of_its_inputs_with_its_mark(buffer: Buffer) -> None:
-    buffer.applied(records(1, 2_000), [Applied("events", 10, 14)], False, VERSIONS)
+    buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 14)], False, VERSIONS)
     sealed = buffer.seal([Output("changelog", b"k", b"v", 0)])
     assert offsets(sealed) == {("profiles", 0): 5, ("events", 0): 15}
     assert sealed is not None
-    marks = [Mark.decode(o.metadata) for o in sealed.offsets]
-    assert all(mark == Mark(2_000, 8, VERSIONS) for mark in marks)
+    marks = [OffsetMetadata.decode(o.metadata) for o in sealed.offsets]
+    assert all(mark == OffsetMetadata(2_000, 8, VERSIONS) for mark in marks)
     assert sealed.membership == "membership"
     assert sealed.outputs[0] == Output("changelog", b"k", b"v", 0)
 
 
 def test_what_was_sealed_is_not_sealed_again(buffer: Buffer) -> None:
-    buffer.applied(records(1, 2_000), [Applied("events", 10, 14)], False, VERSIONS)
+    buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 14)], False, VERSIONS)
     buffer.emit(Output("commands", b"u", b"c"))
     assert buffer.seal([]) is not None
     assert buffer.seal([]) is None
@@ -90,7 +101,7 @@ def test_silent_ticks_are_written_once_and_only_before_what_follows_them(buffer:
     buffer.applied(tick(1, 5_000), [], False, VERSIONS)
     buffer.applied(tick(2, 6_000), [], False, VERSIONS)
     assert buffer.seal([]) is None
-    buffer.applied(records(3, 6_500), [Applied("events", 10, 10)], False, VERSIONS)
+    buffer.applied(records(3, 6_500), [OffsetRange("events", 10, 10)], False, VERSIONS)
     written = history(buffer.seal([]))
     assert [(entry["n"], entry["applied"], entry["clock"]) for entry in written] == [
         (8, [], 6_000),
@@ -100,9 +111,9 @@ def test_silent_ticks_are_written_once_and_only_before_what_follows_them(buffer:
 
 def test_a_tick_ends_a_segment(buffer: Buffer) -> None:
     """Replayed, what comes after it must not fire what it fired."""
-    buffer.applied(records(1, 2_000), [Applied("events", 10, 10)], False, VERSIONS)
+    buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 10)], False, VERSIONS)
     buffer.applied(tick(2, 3_000), [], True, VERSIONS)
-    buffer.applied(records(3, 4_000), [Applied("events", 11, 11)], False, VERSIONS)
+    buffer.applied(records(3, 4_000), [OffsetRange("events", 11, 11)], False, VERSIONS)
     written = history(buffer.seal([]))
     assert [(entry["applied"], entry["clock"]) for entry in written] == [
         ([["events", 10, 10]], 3_000),
@@ -112,22 +123,22 @@ def test_a_tick_ends_a_segment(buffer: Buffer) -> None:
 
 def test_new_versions_begin_a_segment(buffer: Buffer) -> None:
     newer = {"manifest": 4, "control": 1}
-    buffer.applied(records(1, 2_000), [Applied("events", 10, 10)], False, VERSIONS)
-    buffer.applied(records(2, 2_001), [Applied("events", 11, 11)], False, newer)
+    buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 10)], False, VERSIONS)
+    buffer.applied(records(2, 2_001), [OffsetRange("events", 11, 11)], False, newer)
     assert [entry["v"] for entry in history(buffer.seal([]))] == [VERSIONS, newer]
 
 
 def test_successive_offsets_of_one_input_are_one_run_of_the_journal(buffer: Buffer) -> None:
-    buffer.applied(records(1, 2_000), [Applied("events", 10, 10), Applied("profiles", 5, 6)], False, VERSIONS)
-    buffer.applied(records(2, 2_000), [Applied("profiles", 7, 7), Applied("events", 12, 13)], False, VERSIONS)
+    buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 10), OffsetRange("profiles", 5, 6)], False, VERSIONS)
+    buffer.applied(records(2, 2_000), [OffsetRange("profiles", 7, 7), OffsetRange("events", 12, 13)], False, VERSIONS)
     [entry] = history(buffer.seal([]))
     assert entry["applied"] == [["events", 10, 10], ["profiles", 5, 7], ["events", 12, 13]]
 
 
 def test_a_run_that_was_dropped_on_the_way_is_noticed(buffer: Buffer) -> None:
-    buffer.applied(records(1, 2_000), [Applied("events", 10, 10)], False, VERSIONS)
-    with pytest.raises(RunMissed, match="partition 0: run 3 came after run 1"):
-        buffer.applied(records(3, 2_000), [Applied("events", 12, 12)], False, VERSIONS)
+    buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 10)], False, VERSIONS)
+    with pytest.raises(BatchOutOfOrder, match="partition 0: batch 3 came after batch 1"):
+        buffer.applied(records(3, 2_000), [OffsetRange("events", 12, 12)], False, VERSIONS)
 
 
 def test_acks_of_ordinary_agents_commit_the_offset_after_them(buffer: Buffer) -> None:
@@ -147,7 +158,7 @@ def test_after_a_loss_nothing_is_left_and_nothing_is_taken(buffer: Buffer) -> No
     assert not buffer.owned
     assert buffer.seal([Output("changelog", b"k", b"v", 0)]) is None
     buffer.acked(TopicPartition("other", 4), 60)
-    with pytest.raises(NothingOwned):
+    with pytest.raises(NoPartitionsOwned):
         buffer.emit(Output("commands", b"u", b"c"))
 
 
@@ -155,4 +166,4 @@ def test_after_a_loss_nothing_is_left_and_nothing_is_taken(buffer: Buffer) -> No
     "metadata", [None, "", "{}", "[]", "null", '{"clock": "x"}', "faust", '{"clock":1,"number":2}']
 )
 def test_metadata_of_another_program_says_nothing(metadata: str | None) -> None:
-    assert Mark.decode(metadata) == Mark()
+    assert OffsetMetadata.decode(metadata) == OffsetMetadata()

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from streams.runtime import checkpointer as module
-from streams.runtime.checkpoint import Buffer, Mark, Output, Sealed
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, SealedCheckpoint
 from streams.runtime.checkpointer import Checkpointer, State
 from streams.runtime.commit import Outcome
 from streams.runtime.state import Partitions
@@ -21,16 +21,16 @@ class Slow:
     def __init__(self) -> None:
         self.outcome: Outcome = Outcome.OK
         self.may_end = threading.Event()
-        self.sealed: list[Sealed] = []
+        self.sealed: list[SealedCheckpoint] = []
         self.fails = ""
 
-    def stage(self, sealed: Sealed) -> KafkaException | None:
+    def stage(self, sealed: SealedCheckpoint) -> KafkaException | None:
         self.sealed.append(sealed)
         if self.fails == "stage":
             raise TypeError("no header is an int")
         return None
 
-    def commit(self, sealed: Sealed, staged: KafkaException | None = None) -> Outcome:  # noqa: ARG002
+    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> Outcome:  # noqa: ARG002
         assert self.may_end.wait(10)
         if self.fails == "commit":
             raise TypeError("no offset is a str")
@@ -46,7 +46,7 @@ class World:
     def __init__(self) -> None:
         self.committer = Slow()
         self.buffer = Buffer()
-        self.buffer.begin("member", {0: ({"events": 0}, Mark())}, {})
+        self.buffer.begin("member", {0: ({"events": 0}, OffsetMetadata())}, {})
         self.fatal: list[str] = []
         self.losses = 0
         committer: Any = self.committer

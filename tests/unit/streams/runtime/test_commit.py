@@ -6,10 +6,12 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.runtime import failpoints
-from streams.runtime.checkpoint import Output, Sealed
+from streams.runtime.checkpoint import Output, SealedCheckpoint
 from streams.runtime.commit import ATTEMPTS, Committer, Outcome
 
-SEALED = Sealed([Output("commands", b"u", b"1", 3), Output("letters", None, b"2")], [TopicPartition("e", 0, 7)], "m")
+SEALED = SealedCheckpoint(
+    [Output("commands", b"u", b"1", 3), Output("letters", None, b"2")], [TopicPartition("e", 0, 7)], "m"
+)
 
 
 def error(code: int, **flags: bool) -> KafkaException:

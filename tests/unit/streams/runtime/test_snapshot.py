@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from streams.runtime.snapshot import CHUNK, MAGIC, Origin, Snapshot, SnapshotFolder, Unusable, read
+from streams.runtime.snapshot import CHUNK, MAGIC, Origin, Snapshot, SnapshotFolder, UnusableSnapshot, read
 
 ORIGIN = Origin("app", "app-users-changelog", "gPv1x0Q5SGC2Xn5cXgbsBw", 16, 3)
 ENTRIES = {b"ann": b"1", b"bob": b"", "z\u00e9".encode(): b"\x00" * 40}
@@ -77,7 +77,7 @@ def test_a_file_cut_at_any_length_is_refused(folder: SnapshotFolder) -> None:
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        with pytest.raises(Unusable):
+        with pytest.raises(UnusableSnapshot):
             read(path, ORIGIN)
     path.write_bytes(whole + b"\x00")
     assert "damaged" in refusal(folder)
@@ -88,7 +88,7 @@ def test_a_file_with_any_bit_flipped_is_refused(folder: SnapshotFolder) -> None:
     whole = path.read_bytes()
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
-        with pytest.raises(Unusable):
+        with pytest.raises(UnusableSnapshot):
             read(path, ORIGIN)
 
 

@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import KafkaException
 
 from infra.kafka.topics import TopicPartition
-from streams.runtime.checkpoint import Buffer, Mark, Output, Sealed
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, SealedCheckpoint
 from streams.runtime.checkpointer import Checkpointer
 from streams.runtime.commit import Outcome
-from streams.runtime.recovery import Recovered
+from streams.runtime.recovery import RecoveredPartition
 from streams.runtime.snapshot import Origin, SnapshotFolder, read
 from streams.runtime.snapshotter import Snapshotter
 from streams.runtime.state import Partitions
@@ -26,15 +26,15 @@ class Answers:
 
     def __init__(self) -> None:
         self.outcome = Outcome.OK
-        self.sealed: list[Sealed] = []
+        self.sealed: list[SealedCheckpoint] = []
         self.asked: list[list[TopicPartition]] = []
         self.ends = {TopicPartition(TOPIC, partition): 100 + partition for partition in HELD}
 
-    def stage(self, sealed: Sealed) -> KafkaException | None:
+    def stage(self, sealed: SealedCheckpoint) -> KafkaException | None:
         self.sealed.append(sealed)
         return None
 
-    def commit(self, sealed: Sealed, staged: KafkaException | None = None) -> Outcome:  # noqa: ARG002
+    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> Outcome:  # noqa: ARG002
         return self.outcome
 
     def is_stuck(self) -> bool:
@@ -71,10 +71,10 @@ class World:
         self.hold()
 
     def hold(self) -> None:
-        self.buffer.begin("membership", {partition: ({"events": 0}, Mark()) for partition in HELD}, {})
+        self.buffer.begin("membership", {partition: ({"events": 0}, OffsetMetadata()) for partition in HELD}, {})
         for partition in HELD:
             self.users.local.load(partition, {})
-            found = Recovered({}, 0, 0, 0.0, self.origin(partition), 3_600.0)
+            found = RecoveredPartition({}, 0, 0, 0.0, self.origin(partition), 3_600.0)
             self.snapshotter.keep(self.users.local.partition(partition), found)
 
     def lost(self) -> None:

@@ -12,9 +12,9 @@ from schemas.plain import plain_event
 from schemas.topics import EVENTS
 from schemas.vocabulary import DeadLetterCause
 from streams.decisions.evaluate import STATES, Decider, Record, Step, plainly_stored
-from streams.decisions.rulefeed import Published
+from streams.decisions.rulefeed import PublishedRules
 from streams.faust.runtime import Runtime
-from streams.runtime.checkpoint import Mark
+from streams.runtime.checkpoint import OffsetMetadata
 from streams.runtime.timers import TimerIndex
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
 from triggers.rules.encoding import due_of
@@ -22,7 +22,7 @@ from triggers.rules.encoding import due_of
 log = structlog.get_logger()
 
 
-class Deciding:
+class DecisionSteps:
     """Built before the application starts; belongs to its event loop."""
 
     def __init__(self, runtime: Runtime, default_zone: str, profile_wait_ms: int = PROFILE_WAIT_MS) -> None:
@@ -38,7 +38,7 @@ class Deciding:
         """By partition the schedules and dates that all its users have timers for."""
         self._table = runtime.app.Table(STATES, partitions=self._partitions).local
 
-    def adopt(self, published: Published) -> None:
+    def adopt(self, published: PublishedRules) -> None:
         """Switches to other rules or switches, between two runs; never back to an earlier number of either."""
         versions = {"manifest": published.manifest, "control": published.control}
         if not _reaches(versions, self._versions):
@@ -59,7 +59,7 @@ class Deciding:
         """Whether there are rules, and neither they nor the switches are older than those last applied."""
         return self._decider is not None and _reaches(self._versions, versions)
 
-    def loaded(self, partition: int, mark: Mark) -> None:
+    def loaded(self, partition: int, mark: OffsetMetadata) -> None:
         """Builds the partition's timer index. Rules that were applied here have planned every user, by the zone data
         of then: where that was another release, this says so, and everybody is planned anew."""
         held = self._table.raw(partition)
@@ -133,7 +133,7 @@ class Deciding:
         read = _read(record)
         log.error("record_failed", place=read.place, exc_info=error)
         detail = f"{type(error).__name__}: {error}"
-        self._emit(self._current.put_aside(read, DeadLetterCause.RULE_ERROR, detail, now_ms))
+        self._emit(self._current.dead_letter(read, DeadLetterCause.RULE_ERROR, detail, now_ms))
 
     def fire(self, partition: int, now_ms: int) -> int:
         """Fires what is due, user by user in order of time."""

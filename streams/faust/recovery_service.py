@@ -17,7 +17,7 @@ from infra.kafka.topics import TopicPartition
 from streams.faust.background import BackgroundLoop
 from streams.faust.table import Table
 from streams.runtime.ending import end_process
-from streams.runtime.recovery import Overtaken
+from streams.runtime.recovery import NewerAssignment
 
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ class Recovery(FaustRecovery):
             generation = self._generation_id
             try:
                 await self._recover(generation)
-            except Overtaken:
+            except NewerAssignment:
                 log.info("recovery_overtaken")
             except (KafkaException, OSError) as error:
                 if generation == self.app.consumer_generation_id:
