@@ -124,6 +124,7 @@ def test_kafka_away_is_one_line_with_the_next_step(ebbtide, arguments):
         (("preview", "nowhere.liquid"), "ebbtide: nowhere.liquid: no such template"),
         (("send-test", str(EXAMPLES / "templates" / "we-miss-you.liquid"), "--to", "x"), "ebbtide: --to: not a plain"),
         (("publish", "event", "{oops"), "ebbtide: not JSON: "),
+        (("eval", "event.a"), "ebbtide: the expression reads `event`: give one by --event FILE\n"),
         (
             ("publish", "profile", '{"user_id": "u1", "consent": true}', "--consent", "m"),
             "ebbtide: consent: not a JSON o",

@@ -1,6 +1,7 @@
 """What the measurements feed: the shares they promise, and that work by hand and the trigger core agree on them."""
 
 from collections import Counter
+from functools import cache
 
 import pytest
 
@@ -20,9 +21,16 @@ def workload(distribution: Distribution, seed: int = 1, events: int = EVENTS) ->
     return Workload(events, USERS, distribution, seed, NOW_MS)
 
 
-def decided_by_the_core(fed: Workload, count: int) -> BacktestResult:
+@cache
+def facts(distribution: Distribution) -> tuple[list[Event], dict[str, Profile]]:
+    """A workload's events and profiles, decoded once for all tests."""
+    fed = workload(distribution)
     events = [decode(Event, value) for _, value in fed.records()]
-    profiles = {key.decode(): decode(Profile, value) for key, value in fed.profiles()}
+    return events, {key.decode(): decode(Profile, value) for key, value in fed.profiles()}
+
+
+def decided_by_the_core(distribution: Distribution, count: int) -> BacktestResult:
+    events, profiles = facts(distribution)
     return backtest(rules(count).load(), events, profiles, order="given")
 
 
@@ -40,14 +48,14 @@ def test_the_one_rule_sends_what_the_work_by_hand_sends(distribution: Distributi
     fed, job = workload(distribution), RuleJob()
     for key, value in fed.records():
         job.apply(key, value, NOW_MS + fed.span_ms)
-    found = decided_by_the_core(fed, 1)
+    found = decided_by_the_core(distribution, 1)
     assert found.sends_by_trigger() == {"keen": job.sends}
     assert {reason for _, outcome, reason in found.decisions if outcome == "drop"} == {"condition", "cap"}
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_the_twenty_rules_send_for_one_percent_too_and_most_of_them_do(distribution: Distribution) -> None:
-    found = decided_by_the_core(workload(distribution), 20)
+    found = decided_by_the_core(distribution, 20)
     assert found.sends_by_trigger().total() / EVENTS == pytest.approx(0.01, abs=0.002)
     assert len(found.sends_by_trigger()) >= 12
     assert not found.problems

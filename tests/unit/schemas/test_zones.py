@@ -13,7 +13,9 @@ import pytest
 from drivers.trigger_world import World, at, shown
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from cli.main import app
 from cli.operations.publish import profile_of, profile_warnings
 from schemas import zones
 from schemas.events import Event
@@ -252,8 +254,5 @@ def test_a_dates_parts_are_those_of_the_pinned_release() -> None:
 
 
 def test_the_version_of_the_zone_data_is_shown() -> None:
-    program = str(Path(sys.executable).with_name("ebbtide"))
-    text = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    assert f"tzdata {zones.VERSION}" in text.splitlines()
-    found = subprocess.run([program, "--version", "--json"], capture_output=True, text=True, check=True).stdout
-    assert json.loads(found)["tzdata"] == zones.VERSION
+    assert f"tzdata {zones.VERSION}" in CliRunner().invoke(app, ["--version"]).stdout.splitlines()
+    assert json.loads(CliRunner().invoke(app, ["--version", "--json"]).stdout)["tzdata"] == zones.VERSION
