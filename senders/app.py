@@ -1,4 +1,4 @@
-"""Delivery as one process: intake, worker, announcer, recipients view, recorder and templates, put together.
+"""Delivery as one process: intake, worker, outbox relay, recipients view, recorder and templates, put together.
 
 Several such processes share the work by partition. `run` ends when told to, or with the first error that no waiting
 mends; in both cases what is on its way gets its answer first, within `stop_within_s`.
@@ -32,12 +32,12 @@ from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES
 from senders.channels.channel import Channel, RealMailRefused, Unreachable
 from senders.channels.smtp.channel import SmtpChannel
 from senders.content import dkim
-from senders.content.mailing import Mailing
+from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
 from senders.policy.recipients import AddressHasher
 from senders.policy.recipients_feed import RecipientsFeed
-from senders.queue.announcer import Announcer
 from senders.queue.intake import Intake
+from senders.queue.outbox_relay import OutboxRelay
 from senders.queue.writer import LedgerWriter
 from senders.recorder import Recorder
 from senders.settings import SenderSettings
@@ -176,7 +176,7 @@ class _Process:
         self._async_databases = [
             AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(3)
         ]
-        take, write, announce = self._async_databases
+        take, write, publish = self._async_databases
         self._worker = Worker(
             settings,
             Parts(
@@ -185,16 +185,16 @@ class _Process:
                 channel=channel,
                 relay_outage=Outage("relay"),
                 templates=templates,
-                mailing=Mailing(signer, settings.sender, settings.unsubscribe_url),
+                mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url),
                 hasher=hasher,
                 owner=self.owner,
                 watchdog=self._watchdog,
             ),
         )
-        self._announcer = Announcer(
-            settings.connection, announce, lambda: self._worker.held, self._worker.wake, self._watchdog
+        self._outbox_relay = OutboxRelay(
+            settings.connection, publish, lambda: self._worker.held, self._worker.wake, self._watchdog
         )
-        self._worker.announcer = self._announcer
+        self._worker.outbox_relay = self._outbox_relay
         intake = Intake(
             settings,
             self._database(),
@@ -243,7 +243,7 @@ class _Process:
         """Run until told to stop, or until a part ends. Raises the first error, StillRunning where a part does not
         end."""
         readers = {name: run_in_thread(name, self._reading(reader)) for name, reader in self._readers.items()}
-        coroutines = {"worker": self._worker.run(), "announcer": self._announcer.run()}
+        coroutines = {"worker": self._worker.run(), "outbox-relay": self._outbox_relay.run()}
         tasks = {name: asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()}
         stopping = asyncio.create_task(stop.wait())
         ended = Event()

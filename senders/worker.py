@@ -26,16 +26,16 @@ from infra.service.watchdog import STANDS_STILL_S, Watchdog
 from schemas.vocabulary import DeliveryReason, LedgerState
 from schemas.waiting import event_within
 from senders.channels.channel import Channel, ChannelClient, RealMailRefused, Unreachable, Verdict
-from senders.content.mailing import Mailing
+from senders.content.mail_builder import MailBuilder
 from senders.content.message import message_id
 from senders.content.render import TemplateError
 from senders.content.templates import TemplateCache
 from senders.policy import pipeline
-from senders.policy.pipeline import LOOK_AGAIN, Case, Stop, Wait
-from senders.policy.recipients import AddressHasher, read_cases
+from senders.policy.pipeline import LOOK_AGAIN, DeliveryRequest, Stop, Wait
+from senders.policy.recipients import AddressHasher, read_requests
 from senders.queue import ledger
-from senders.queue.announcer import Announcer
 from senders.queue.ledger import Change, Due, Position, Start
+from senders.queue.outbox_relay import OutboxRelay
 from senders.queue.retry import next_attempt
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
@@ -45,8 +45,8 @@ TAKE = 64
 LOOK_EVERY_S = 0.25
 CROWDED_S = 2.0
 """How long a lane rests that the server had no connection for, while it serves the others."""
-FORGET_EVERY_S = 3600.0
-FORGET_AT_ONCE = 10_000
+DELETE_EVERY_S = 3600.0
+DELETE_AT_ONCE = 10_000
 READ_AGAIN = timedelta(minutes=1)
 """When a command is looked at again whose reading alone took longer than a statement may."""
 
@@ -54,7 +54,7 @@ READ_AGAIN = timedelta(minutes=1)
 @dataclass(slots=True)
 class _Job:
     due: Due
-    case: Case
+    request: DeliveryRequest
     begun: bool = False
     """Whether its row says `started`."""
     handed_over: bool = False
@@ -67,7 +67,7 @@ def _unforeseen(reason: DeliveryReason, error: Exception) -> Stop:
 
 
 @dataclass(slots=True)
-class _OnItsWay:
+class _InFlight:
     partition: int
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -81,7 +81,7 @@ class Parts:
     channel: Channel
     relay_outage: Outage
     templates: TemplateCache
-    mailing: Mailing
+    mail_builder: MailBuilder
     hasher: AddressHasher
     owner: str
     watchdog: Watchdog = field(default_factory=Watchdog)
@@ -108,15 +108,15 @@ class Worker:
         self._in_hand: set[str] = set()
         self._set_aside: set[str] = set()
         """Commands whose row in the ledger cannot be written; left alone until another process takes them up."""
-        self._forget_at_s = 0.0
-        self._on_its_way: dict[str, _OnItsWay] = {}
+        self._delete_at_s = 0.0
+        self._in_flight: dict[str, _InFlight] = {}
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
         self._stopped = False
         self._wake = asyncio.Event()
         self._clients: set[ChannelClient] = set()
         self._relay_up = asyncio.Event()
         self._relay_up.set()
-        self.announcer: Announcer | None = None
+        self.outbox_relay: OutboxRelay | None = None
 
     @property
     def held(self) -> Collection[int]:
@@ -139,14 +139,14 @@ class Worker:
         self._arriving.difference_update(partitions)
         if self._stopped:
             return  # all was waited for already, as long as stopping may take
-        mails = [mail for mail in self._on_its_way.values() if mail.partition in partitions]
+        mails = [mail for mail in self._in_flight.values() if mail.partition in partitions]
         try:
             async with asyncio.timeout(self._settings.stop_within_s):
                 for mail in mails:
                     await mail.done.wait()
         except TimeoutError:
             left = sum(not mail.done.is_set() for mail in mails)
-            self._log.warning("gave_up_with_mail_on_its_way", count=left, next_step="the next owner finds it in doubt")
+            self._log.warning("mail_still_in_flight", count=left, next_step="the next owner finds it in doubt")
 
     async def stop(self) -> None:
         """Give everything up, for good."""
@@ -171,8 +171,8 @@ class Worker:
     async def _turn(self) -> bool:
         """Take what is due. Returns whether there may be more."""
         try:
-            await self._adopt()
-            await self._forget()
+            await self._claim()
+            await self._delete_old()
             room = TAKE - self._jobs.qsize()
             if room < TAKE // 2 or not self._held or not self._relay_up.is_set():
                 return False
@@ -182,7 +182,7 @@ class Worker:
             self._log.warning("statement_timed_out", error=describe(error), next_step="tried again")
             return False
 
-    async def _adopt(self) -> None:
+    async def _claim(self) -> None:
         """Put in doubt what others began in arriving partitions, then hold these."""
         arriving = frozenset(self._arriving)
         if not arriving:
@@ -196,22 +196,22 @@ class Worker:
         ours = arriving & self._arriving
         self._arriving -= ours
         self._held |= ours
-        self._announce()
+        self._wake_outbox_relay()
 
-    async def _forget(self) -> None:
+    async def _delete_old(self) -> None:
         """Once an hour, remove what is old; in pieces, for each of which mail waits."""
         now_s = asyncio.get_running_loop().time()
-        if now_s < self._forget_at_s:
+        if now_s < self._delete_at_s:
             return
         before = self._clock() - ledger.KEPT
-        self._forget_at_s = now_s + FORGET_EVERY_S
+        self._delete_at_s = now_s + DELETE_EVERY_S
         forgotten = await self._parts.take_database.run(
-            lambda connection: ledger.forget(connection, before, FORGET_AT_ONCE)
+            lambda connection: ledger.forget(connection, before, DELETE_AT_ONCE)
         )
-        if forgotten == FORGET_AT_ONCE:
-            self._forget_at_s = now_s
+        if forgotten == DELETE_AT_ONCE:
+            self._delete_at_s = now_s
         if forgotten:
-            self._log.info("forgotten", count=forgotten, before=before.isoformat())
+            self._log.info("old_commands_deleted", count=forgotten, before=before.isoformat())
 
     async def _take(self, room: int) -> int:
         """Take due commands, answer those that the stages stop, and hand the rest to the lanes."""
@@ -226,7 +226,7 @@ class Worker:
     async def _hand_out(self, positions: Sequence[Position], now: datetime) -> None:
         """Bring due commands to the lanes or to their answer. One fails if it alone cannot be."""
         try:
-            await self._sort_out(positions, now)
+            await self._judge(positions, now)
         except Exception as error:  # noqa: BLE001  # `_prove` raises what is no command's fault
             await self._prove(error, now)
             if len(positions) > 1:
@@ -234,9 +234,9 @@ class Worker:
                     if position.command_id not in self._in_hand:
                         await self._hand_out([position], now)
             elif isinstance(error, QueryCanceled):
-                await self._rest([(positions[0], Wait(DeliveryReason.DELIVERY_ERROR, now + READ_AGAIN))])
+                await self._record([(positions[0], Wait(DeliveryReason.DELIVERY_ERROR, now + READ_AGAIN))])
             else:
-                await self._rest([(positions[0], _unforeseen(DeliveryReason.DELIVERY_ERROR, error))])
+                await self._record([(positions[0], _unforeseen(DeliveryReason.DELIVERY_ERROR, error))])
 
     async def _prove(self, error: Exception, now: datetime) -> None:
         """Raise `error` where the ledger and the view cannot be read, whatever is asked."""
@@ -247,16 +247,16 @@ class Worker:
         except Exception as failure:
             raise error from failure
 
-    async def _sort_out(self, positions: Sequence[Position], now: datetime) -> None:
+    async def _judge(self, positions: Sequence[Position], now: datetime) -> None:
         rests: list[tuple[Position, Stop | Wait]] = []
         for job in await self._read(positions, now):
-            answer = pipeline.judge(job.case)
+            answer = pipeline.judge(job.request)
             if answer is None:
                 self._hand_over(job)
             else:
                 rests.append((job.due.position, answer))
         if rests:
-            await self._rest(rests)
+            await self._record(rests)
 
     def _hand_over(self, job: _Job) -> None:
         self._in_hand.add(job.due.command.id)
@@ -272,26 +272,26 @@ class Worker:
 
         async def read(connection: AsyncConnection[Any]) -> list[_Job]:
             dues = await ledger.read_due(connection, positions)
-            cases = await read_cases(connection, dues, self._parts.hasher, now, stale_after)
-            return [_Job(due, case) for due, case in zip(dues, cases, strict=True)]
+            requests = await read_requests(connection, dues, self._parts.hasher, now, stale_after)
+            return [_Job(due, request) for due, request in zip(dues, requests, strict=True)]
 
         return await self._parts.take_database.run(read)
 
-    async def _rest(self, rests: Collection[tuple[Position, Stop | Wait]]) -> None:
+    async def _record(self, rests: Collection[tuple[Position, Stop | Wait]]) -> None:
         """Write down what gets no mail now; one by one where that fails, and leave alone what fails alone."""
         try:
             await self._write_down(rests)
         except Exception as error:  # noqa: BLE001  # told apart by trying each alone
             if len(rests) == 1:
                 [(position, _)] = rests
-                self._leave(position.command_id, error)
+                self._put_aside(position.command_id, error)
                 return
             for rest in rests:
-                await self._rest([rest])
+                await self._record([rest])
 
-    def _leave(self, command_id: str, error: Exception) -> None:
+    def _put_aside(self, command_id: str, error: Exception) -> None:
         """Leave a command alone whose answer cannot be written; the next process takes it up again."""
-        self._log.error("command_left", command_id=command_id, error=describe(error))
+        self._log.error("command_set_aside", command_id=command_id, error=describe(error))
         self._set_aside.add(command_id)
 
     async def _write_down(self, rests: Collection[tuple[Position, Stop | Wait]]) -> None:
@@ -311,7 +311,7 @@ class Worker:
         self._set_aside |= await self._parts.writer.settle(settled)
         self._set_aside |= await self._parts.writer.postpone(postponed)
         if settled:
-            self._announce()
+            self._wake_outbox_relay()
 
     # delivering
 
@@ -333,7 +333,7 @@ class Worker:
         """Bring one command to its answer, whatever it raises."""
         failure = None
         try:
-            await self._see_through(job, client)
+            await self._deliver(job, client)
         except Unreachable as error:
             failure = error
         except RealMailRefused:
@@ -343,7 +343,7 @@ class Worker:
             try:
                 await self._fail(job, error)
             except Exception as again:  # noqa: BLE001
-                self._leave(job.due.command.id, again)
+                self._put_aside(job.due.command.id, again)
         finally:
             self._in_hand.discard(job.due.command.id)
         if failure is not None:
@@ -356,22 +356,22 @@ class Worker:
         command_id = job.due.command.id
         self._log.error("mail_failed", command_id=command_id, state=stop.state.value, error=stop.detail)
         if not job.begun:
-            await self._rest([(job.due.position, stop)])
+            await self._record([(job.due.position, stop)])
             return
         state = LedgerState.IN_DOUBT if job.handed_over else stop.state
         change = Change(command_id, job.due.attempt + 1, state, self._clock(), stop.reason, stop.detail)
         await self._parts.writer.answer(change)  # refused too, its row says `started`: the next owner finds it in doubt
-        self._announce()
+        self._wake_outbox_relay()
 
-    async def _see_through(self, job: _Job, client: ChannelClient) -> None:
+    async def _deliver(self, job: _Job, client: ChannelClient) -> None:
         """Make the mail, make sure that it can go, and send it.
 
         Raises Unreachable where nothing of it was taken: the command stays as it was, and no attempt is counted.
         """
         if job.due.partition not in self._held or not self._relay_up.is_set():
             return
-        address = job.case.address
-        assert address is not None, "the stages let only cases with an address pass"
+        address = job.request.address
+        assert address is not None, "the stages let only requests with an address pass"
         message = await self._make(job, address)
         if message is None:
             return
@@ -386,7 +386,7 @@ class Worker:
         try:
             template = self._parts.templates.get(command.template_hash)
             if template is not None:
-                return self._parts.mailing.make(command, address, job.case.recipient, template, now)
+                return self._parts.mail_builder.build(command, address, job.request.recipient, template, now)
             waited = self._parts.templates.waited(job.due.admitted_at, now)
             if waited < timedelta(seconds=self._settings.template_wait_s):
                 rest = Wait(DeliveryReason.TEMPLATE_MISSING, min(now + LOOK_AGAIN, command.expires_at))
@@ -396,7 +396,7 @@ class Worker:
             rest = Stop(LedgerState.FAILED, problem.reason, problem.detail)
         except Exception as error:  # noqa: BLE001  # templates and profiles are not ours: this mail's fault
             rest = _unforeseen(DeliveryReason.RENDER_ERROR, error)
-        await self._rest([(job.due.position, rest)])
+        await self._record([(job.due.position, rest)])
         return None
 
     async def _wait_for_relay(self, error: Unreachable) -> None:
@@ -430,21 +430,21 @@ class Worker:
         Where the server ends every connection before it takes the mail and then accepts no other, the attempt is
         taken back: the command is as it was before, and due.
         """
-        command, mailing = job.due.command, self._parts.mailing
+        command, builder = job.due.command, self._parts.mail_builder
         start = Start(
             due=job.due,
-            message_id=message_id(command.id, mailing.signer.domain),
+            message_id=message_id(command.id, builder.signer.domain),
             address_hash=self._parts.hasher(address),
             at=self._clock(),
         )
-        mail = self._on_its_way[command.id] = _OnItsWay(job.due.partition)
+        mail = self._in_flight[command.id] = _InFlight(job.due.partition)
         try:
             if not await self._parts.writer.begin(start):
-                self._log.info("begun_elsewhere", command_id=command.id)
+                self._log.info("attempt_begun_elsewhere", command_id=command.id)
                 return
             job.begun = True
             try:
-                verdict = await client.send(mailing.sender.address, address, message)
+                verdict = await client.send(builder.sender.address, address, message)
             except (Unreachable, RealMailRefused):
                 await self._parts.writer.take_back(self._as_before(job, start))
                 raise
@@ -452,9 +452,9 @@ class Worker:
                 job.handed_over = client.handed_over
             if not await self._parts.writer.answer(self._answer(command.id, start.attempt, job, verdict)):
                 self._log.warning("answer_too_late", command_id=command.id, state=verdict.state.value)
-            self._announce()
+            self._wake_outbox_relay()
         finally:
-            del self._on_its_way[command.id]
+            del self._in_flight[command.id]
             mail.done.set()
 
     def _as_before(self, job: _Job, start: Start) -> Change:
@@ -481,6 +481,6 @@ class Worker:
         settings = self._settings
         return next_attempt(attempt, now, expires_at, settings.retry_schedule_s, settings.retry_jitter, self._chance())
 
-    def _announce(self) -> None:
-        if self.announcer is not None:
-            self.announcer.wake()
+    def _wake_outbox_relay(self) -> None:
+        if self.outbox_relay is not None:
+            self.outbox_relay.wake()

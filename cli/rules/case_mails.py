@@ -8,7 +8,7 @@ from cli.rules.rule_folder import Folder
 from schemas.vocabulary import DeliveryReason
 from schemas.wording import quoted
 from senders.content.headers import HeaderError
-from senders.content.mailing import content_of
+from senders.content.mail_builder import content_of
 from senders.content.message import Mail, Sender, compose
 from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError, parse_template

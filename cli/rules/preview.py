@@ -33,7 +33,7 @@ from schemas.wording import counted, quoted
 from senders.channels.channel import Channel, Unreachable, Verdict
 from senders.channels.smtp.channel import SmtpChannel
 from senders.content.dkim import Signer, load_key
-from senders.content.mailing import Mailing, content_of
+from senders.content.mail_builder import MailBuilder, content_of
 from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError, parse_template
 from senders.settings import SenderSettings
@@ -210,7 +210,7 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     now = datetime.now(UTC)
     command = _command(template, sample, now)
     with _faults_of(template, sample):
-        mail = Mailing(signer, settings.sender).make(command, to, sample.user, compiled, now)
+        mail = MailBuilder(signer, settings.sender).build(command, to, sample.user, compiled, now)
     channel: Channel = SmtpChannel.of(settings)
     try:
         with _log_on_stderr():

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 from confluent_kafka import KafkaError, KafkaException
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Fault(StrEnum):

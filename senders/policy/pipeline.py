@@ -1,6 +1,6 @@
 """The questions that each command is asked before a mail is made, in their order, each with a named answer. Pure.
 
-A stage looks at a `Case` and either lets it pass (None), ends it (`Stop`) or lets it wait (`Wait`). What the
+A stage looks at a `DeliveryRequest` and either lets it pass (None), ends it (`Stop`) or lets it wait (`Wait`). What the
 recipients view says against a command counts only where the view is at least as new as the command: a profile or a
 consent that is still on its way must not look like one that was never given.
 """
@@ -20,7 +20,7 @@ LOOK_AGAIN = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class DeliveryRequest:
     """One command and all that is known about it at `now`. `view_as_of` is absent while the view was never filled."""
 
     command: SendCommand
@@ -67,46 +67,46 @@ class Wait:
 Answer = Stop | Wait | None
 
 
-def expired(case: Case) -> Answer:
+def expired(request: DeliveryRequest) -> Answer:
     """Is it too late?"""
-    return Stop(LedgerState.EXPIRED) if case.now >= case.command.expires_at else None
+    return Stop(LedgerState.EXPIRED) if request.now >= request.command.expires_at else None
 
 
-def deliverable(case: Case) -> Answer:
+def deliverable(request: DeliveryRequest) -> Answer:
     """Is it mail at all? No other channel is spoken here."""
-    if case.command.channel == "email":
+    if request.command.channel == "email":
         return None
-    return Stop(LedgerState.FAILED, DeliveryReason.CHANNEL, case.command.channel)
+    return Stop(LedgerState.FAILED, DeliveryReason.CHANNEL, request.command.channel)
 
 
-def view_fresh(case: Case) -> Answer:
+def view_fresh(request: DeliveryRequest) -> Answer:
     """Is the view of consent and suppression fresh enough for a purpose that can be withdrawn?"""
-    fresh = case.view_as_of is not None and case.now - case.view_as_of <= case.stale_after
-    return None if fresh or not case.needs_consent else _wait(case, DeliveryReason.CONSENT_STALE)
+    fresh = request.view_as_of is not None and request.now - request.view_as_of <= request.stale_after
+    return None if fresh or not request.needs_consent else _wait(request, DeliveryReason.CONSENT_STALE)
 
 
-def recipient_known(case: Case) -> Answer:
+def recipient_known(request: DeliveryRequest) -> Answer:
     """Is there an address?"""
-    if case.address is not None:
+    if request.address is not None:
         return None
-    return _once_conclusive(case, SuppressionReason.NO_RECIPIENT)
+    return _once_conclusive(request, SuppressionReason.NO_RECIPIENT)
 
 
-def not_suppressed(case: Case) -> Answer:
+def not_suppressed(request: DeliveryRequest) -> Answer:
     """May the address get mail of this purpose?"""
-    if case.suppressed_scopes.isdisjoint({EVERY_PURPOSE, case.command.purpose}):
+    if request.suppressed_scopes.isdisjoint({EVERY_PURPOSE, request.command.purpose}):
         return None
     return Stop(LedgerState.SUPPRESSED, SuppressionReason.SUPPRESSED)
 
 
-def consented(case: Case) -> Answer:
+def consented(request: DeliveryRequest) -> Answer:
     """Did the user agree to this purpose?"""
-    if not case.needs_consent or (case.recipient and case.recipient.consents(case.command.purpose)):
+    if not request.needs_consent or (request.recipient and request.recipient.consents(request.command.purpose)):
         return None
-    return _once_conclusive(case, SuppressionReason.NO_CONSENT)
+    return _once_conclusive(request, SuppressionReason.NO_CONSENT)
 
 
-STAGES: tuple[Callable[[Case], Answer], ...] = (
+STAGES: tuple[Callable[[DeliveryRequest], Answer], ...] = (
     expired,
     deliverable,
     view_fresh,
@@ -116,20 +116,20 @@ STAGES: tuple[Callable[[Case], Answer], ...] = (
 )
 
 
-def judge(case: Case) -> Answer:
+def judge(request: DeliveryRequest) -> Answer:
     """The first answer that any stage gives; None where the mail may be made."""
     for stage in STAGES:
-        answer = stage(case)
+        answer = stage(request)
         if answer is not None:
             return answer
     return None
 
 
-def _once_conclusive(case: Case, reason: SuppressionReason) -> Answer:
-    if case.view_is_conclusive:
+def _once_conclusive(request: DeliveryRequest, reason: SuppressionReason) -> Answer:
+    if request.view_is_conclusive:
         return Stop(LedgerState.SUPPRESSED, reason)
-    return _wait(case, DeliveryReason.VIEW_BEHIND)
+    return _wait(request, DeliveryReason.VIEW_BEHIND)
 
 
-def _wait(case: Case, reason: DeliveryReason) -> Wait:
-    return Wait(reason, min(case.now + LOOK_AGAIN, case.command.expires_at))
+def _wait(request: DeliveryRequest, reason: DeliveryReason) -> Wait:
+    return Wait(reason, min(request.now + LOOK_AGAIN, request.command.expires_at))

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from schemas.addresses import address_key, plain_address
 from schemas.topics import OUTCOMES, PROFILES
 from senders.content.recipient import Recipient
-from senders.policy.pipeline import Case
+from senders.policy.pipeline import DeliveryRequest
 from senders.queue.ledger import Due
 
 FEEDS = (PROFILES.name, OUTCOMES.name)
@@ -30,17 +30,17 @@ class AddressHasher:
     secret: bytes
 
     def __call__(self, address: str) -> bytes:
-        """The same for upper and lower case, U-labels and A-labels; nothing about the address without the secret."""
+        """The same for upper and lower request, U-labels and A-labels; nothing about the address without the secret."""
         return hmac.new(self.secret, address_key(address).encode(), hashlib.sha256).digest()
 
 
-async def read_cases(
+async def read_requests(
     connection: AsyncConnection[Any],
     dues: Sequence[Due],
     hasher: AddressHasher,
     now: datetime,
     stale_after: timedelta,
-) -> list[Case]:
+) -> list[DeliveryRequest]:
     """What is known of each due command, in the same order, read in one snapshot's worth of three queries."""
     recipients = await _recipients(connection, {due.command.user_id for due in dues})
     fresh = await _as_of(connection, {due.partition for due in dues})
@@ -51,7 +51,7 @@ async def read_cases(
     }
     scopes = await _suppressed(connection, set(hashes.values()))
     return [
-        Case(
+        DeliveryRequest(
             command=due.command,
             now=now,
             admitted_at=due.admitted_at,

@@ -303,7 +303,7 @@ async def doubt(
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
+class OutboxMessage:
     """A state that the topic `outcomes` has not heard of yet."""
 
     outcome: Outcome
@@ -311,7 +311,7 @@ class Announcement:
 
 
 @dataclass(frozen=True, slots=True)
-class Unannounced:
+class OutboxRow:
     """A row of the ledger that is to be announced, as it was read."""
 
     command_id: str
@@ -324,19 +324,19 @@ class Unannounced:
     reply: str | None
     hard: bool
 
-    def announcement(self) -> Announcement:
+    def message(self) -> OutboxMessage:
         """The outcome that the row says. Asked again, it is the same with the same id."""
-        return self._announcement(
+        return self._message(
             provider="smtp" if self.reply else "",
             reply=None if self.reply is None else Reply.model_validate_json(self.reply),
             classification=f"{self.reason}: {self.detail}" if self.reason and self.detail else self.reason,
         )
 
-    def bare_announcement(self) -> Announcement:
+    def bare_message(self) -> OutboxMessage:
         """The same outcome with nothing in it that somebody else has written."""
-        return self._announcement(classification=self.reason)
+        return self._message(classification=self.reason)
 
-    def _announcement(self, **said: Any) -> Announcement:
+    def _message(self, **said: Any) -> OutboxMessage:
         kind = OutcomeKind(self.state)
         outcome = Outcome(
             id=outcome_id(self.command_id, kind, self.attempt),
@@ -348,14 +348,14 @@ class Unannounced:
             attempt=self.attempt,
             **said,
         )
-        return Announcement(outcome, LedgerState(self.state))
+        return OutboxMessage(outcome, LedgerState(self.state))
 
 
-async def unannounced(
+async def outbox_rows(
     connection: AsyncConnection[Any], partitions: Collection[int], limit: int, without: Collection[str] = ()
-) -> list[Unannounced]:
+) -> list[OutboxRow]:
     """What is still to be announced, oldest first, but for the commands `without`."""
-    cursor = connection.cursor(row_factory=args_row(Unannounced))
+    cursor = connection.cursor(row_factory=args_row(OutboxRow))
     await cursor.execute(
         """SELECT command_id, user_id, state, state_at, attempt, reason, detail, reply::text, hard FROM ledger
            WHERE unannounced AND partition = ANY(%s) AND command_id <> ALL(%s) ORDER BY state_at LIMIT %s""",
@@ -364,16 +364,16 @@ async def unannounced(
     return await cursor.fetchall()
 
 
-async def announced(connection: AsyncConnection[Any], announcements: Sequence[Announcement]) -> None:
+async def mark_published(connection: AsyncConnection[Any], messages: Sequence[OutboxMessage]) -> None:
     """Note that these were announced. A command that has moved on since keeps its flag."""
     await connection.execute(
         """UPDATE ledger SET unannounced = false
            FROM unnest(%s::text[], %s::text[], %s::int[]) AS told (id, state, attempt)
            WHERE command_id = told.id AND ledger.state = told.state AND ledger.attempt = told.attempt""",
         [
-            [item.outcome.command_id for item in announcements],
-            [item.state.value for item in announcements],
-            [item.outcome.attempt for item in announcements],
+            [item.outcome.command_id for item in messages],
+            [item.state.value for item in messages],
+            [item.outcome.attempt for item in messages],
         ],
     )
 

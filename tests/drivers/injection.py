@@ -43,17 +43,17 @@ GUARDS = frozenset(
         "worker._hand_out",
         "worker._work",
         "worker._lane",
-        "worker._rest",
+        "worker._record",
         "writer._store",
         "writer.write_once",
         "writer.command_id",
-        "announcer._produce",
-        "announcer.announce_batch",
-        "announcer._announce",
-        "announcer.delivered",
-        "announcer._note",
+        "outbox_relay._produce",
+        "outbox_relay.publish_batch",
+        "outbox_relay._publish",
+        "outbox_relay.delivered",
+        "outbox_relay._mark_published",
         "ledger.due",
-        "ledger.unannounced",
+        "ledger.outbox_rows",
     }
 )
 """The loops and guards that deal with what all other functions raise, and the questions which items there are. What
@@ -244,10 +244,10 @@ def main(plan: Path) -> None:
     sys.meta_path.insert(0, _Finder(Faults(plan)))
     from infra.kafka import batch_reader
     from senders.app import main as run
-    from senders.queue import announcer
+    from senders.queue import outbox_relay
     from senders.settings import SenderSettings
 
-    batch_reader.BATCH = announcer.BATCH = 25  # each call looks through what is in scope
+    batch_reader.BATCH = outbox_relay.BATCH = 25  # each call looks through what is in scope
     run(SenderSettings())
 
 

@@ -96,10 +96,10 @@ def ended(delivery: Harbour) -> int:
 @pytest.mark.parametrize(
     "place",
     [
-        "senders.worker.Worker._adopt",
+        "senders.worker.Worker._claim",
         "senders.worker.Worker._take",
         "senders.queue.writer.LedgerWriter.write_once",
-        "senders.queue.announcer.Announcer.announce_batch",
+        "senders.queue.outbox_relay.OutboxRelay.publish_batch",
         "infra.kafka.batch_reader.BatchReader._one_batch",
         "senders.template_reader.TemplateReader._take",
     ],

@@ -50,10 +50,10 @@ WAVE = 200
 WAVE_S = 90.0
 NOTICED = {"failed", "deferred", "in_doubt", "refused"}
 SAID = {
-    "command_left",
+    "command_set_aside",
     "ledger_row_refused",
-    "outcome_not_announced",
-    "outcome_not_noted",
+    "outcome_not_published",
+    "outcome_not_marked",
     "mail_failed",
     "session_not_closed",
 }

@@ -14,7 +14,7 @@ from schemas.commands import SendCommand
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass
 from senders.queue import ledger
-from senders.queue.ledger import Admission, Announcement, Change, Due, Start
+from senders.queue.ledger import Admission, Change, Due, OutboxMessage, Start
 
 pytestmark = pytest.mark.servers
 
@@ -40,12 +40,12 @@ async def take(connection: AsyncConnection[Any], now: datetime = NOW, **changes:
     return await ledger.read_due(connection, await ledger.due(connection, **(arguments | changes)))
 
 
-async def waiting_to_be_announced(connection: AsyncConnection[Any]) -> list[Announcement]:
-    return [row.announcement() for row in await ledger.unannounced(connection, [0], 10)]
+async def waiting_to_be_announced(connection: AsyncConnection[Any]) -> list[OutboxMessage]:
+    return [row.message() for row in await ledger.outbox_rows(connection, [0], 10)]
 
 
 async def announce(connection: AsyncConnection[Any]) -> None:
-    await ledger.announced(connection, await waiting_to_be_announced(connection))
+    await ledger.mark_published(connection, await waiting_to_be_announced(connection))
 
 
 def start(due: Due) -> Start:
@@ -114,7 +114,7 @@ async def test_an_answer_ends_the_attempt_and_waits_to_be_announced(
     assert told.outcome.reply == Reply(code=250, text="ok")
     [again] = await waiting_to_be_announced(connection)
     assert again == told, "asked again, the same outcome with the same id"
-    await ledger.announced(connection, [told])
+    await ledger.mark_published(connection, [told])
     assert await waiting_to_be_announced(connection) == []
 
 

@@ -10,7 +10,7 @@ from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
 from senders.channels.smtp.replies import judge as judge_reply
 from senders.channels.smtp.replies import parse
 from senders.content.recipient import Recipient
-from senders.policy.pipeline import EVERY_PURPOSE, Case, Stop, Wait, judge
+from senders.policy.pipeline import EVERY_PURPOSE, DeliveryRequest, Stop, Wait, judge
 from senders.queue.retry import next_attempt
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -28,7 +28,7 @@ RECIPIENTS = st.builds(
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
+def requests(draw: st.DrawFn) -> DeliveryRequest:
     command = SendCommand(
         id="ab" * 16,
         trigger="cart",
@@ -43,7 +43,7 @@ def cases(draw: st.DrawFn) -> Case:
         decided_at=NOW + draw(OFFSETS),
         expires_at=NOW + draw(OFFSETS),
     )
-    return Case(
+    return DeliveryRequest(
         command=command,
         now=NOW,
         admitted_at=NOW - abs(draw(OFFSETS)),
@@ -54,34 +54,34 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@given(cases())
-def test_what_passes_all_stages_may_be_sent(case: Case) -> None:
-    if judge(case) is not None:
+@given(requests())
+def test_what_passes_all_stages_may_be_sent(request: DeliveryRequest) -> None:
+    if judge(request) is not None:
         return
-    purpose = case.command.purpose
-    assert case.command.expires_at > NOW
-    assert case.address is not None
-    assert not case.suppressed_scopes & {EVERY_PURPOSE, purpose}
+    purpose = request.command.purpose
+    assert request.command.expires_at > NOW
+    assert request.address is not None
+    assert not request.suppressed_scopes & {EVERY_PURPOSE, purpose}
     if purpose != TRANSACTIONAL:
-        assert case.recipient is not None
-        assert case.recipient.consents(purpose)
-        assert case.view_as_of is not None
-        assert NOW - case.view_as_of <= case.stale_after
+        assert request.recipient is not None
+        assert request.recipient.consents(purpose)
+        assert request.view_as_of is not None
+        assert NOW - request.view_as_of <= request.stale_after
 
 
-@given(cases())
-def test_a_no_from_the_view_is_as_new_as_the_command(case: Case) -> None:
-    answer = judge(case)
+@given(requests())
+def test_a_no_from_the_view_is_as_new_as_the_command(request: DeliveryRequest) -> None:
+    answer = judge(request)
     if isinstance(answer, Stop) and answer.reason in (SuppressionReason.NO_RECIPIENT, SuppressionReason.NO_CONSENT):
-        assert case.view_as_of is not None
-        assert case.view_as_of >= min(case.command.decided_at, case.admitted_at)
+        assert request.view_as_of is not None
+        assert request.view_as_of >= min(request.command.decided_at, request.admitted_at)
 
 
-@given(cases())
-def test_nothing_waits_beyond_its_expiry_and_stops_are_final(case: Case) -> None:
-    answer = judge(case)
+@given(requests())
+def test_nothing_waits_beyond_its_expiry_and_stops_are_final(request: DeliveryRequest) -> None:
+    answer = judge(request)
     if isinstance(answer, Wait):
-        assert NOW < answer.until <= case.command.expires_at
+        assert NOW < answer.until <= request.command.expires_at
     if isinstance(answer, Stop):
         assert answer.state.terminal
 

@@ -8,7 +8,7 @@ import pytest
 from schemas.commands import SendCommand
 from schemas.vocabulary import DeliveryReason, LedgerState, SuppressionReason
 from senders.content.recipient import Recipient
-from senders.policy.pipeline import LOOK_AGAIN, Case, Stop, Wait, judge
+from senders.policy.pipeline import LOOK_AGAIN, DeliveryRequest, Stop, Wait, judge
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 GRANTED = {"marketing": {"granted": True}}
@@ -36,7 +36,7 @@ def recipient(**changes: Any) -> Recipient:
     return Recipient(**({"user_id": "u1", "zone": None, "locale": None} | fields | changes))
 
 
-def case(command: SendCommand, recipient: Recipient | None, **changes: Any) -> Case:
+def request(command: SendCommand, recipient: Recipient | None, **changes: Any) -> DeliveryRequest:
     fields: dict[str, Any] = {
         "now": NOW,
         "admitted_at": NOW - timedelta(seconds=1),
@@ -44,48 +44,50 @@ def case(command: SendCommand, recipient: Recipient | None, **changes: Any) -> C
         "view_as_of": NOW,
         "stale_after": timedelta(seconds=5),
     }
-    return Case(command=command, recipient=recipient, **(fields | changes))
+    return DeliveryRequest(command=command, recipient=recipient, **(fields | changes))
 
 
 def test_a_consenting_user_gets_the_mail() -> None:
-    assert judge(case(command(), recipient())) is None
+    assert judge(request(command(), recipient())) is None
 
 
 def test_the_expiry_is_asked_first() -> None:
-    late = case(command(expires_at=NOW), None, view_as_of=None)
+    late = request(command(expires_at=NOW), None, view_as_of=None)
     assert judge(late) == Stop(LedgerState.EXPIRED)
 
 
 def test_another_channel_fails_by_name() -> None:
-    assert judge(case(command(channel="sms"), recipient())) == Stop(LedgerState.FAILED, DeliveryReason.CHANNEL, "sms")
+    assert judge(request(command(channel="sms"), recipient())) == Stop(
+        LedgerState.FAILED, DeliveryReason.CHANNEL, "sms"
+    )
 
 
 @pytest.mark.parametrize("as_of", [None, NOW - timedelta(seconds=5.1)])
 def test_marketing_waits_while_the_view_is_behind(as_of: datetime | None) -> None:
-    answer = judge(case(command(), recipient(), view_as_of=as_of))
+    answer = judge(request(command(), recipient(), view_as_of=as_of))
     assert answer == Wait(DeliveryReason.CONSENT_STALE, NOW + LOOK_AGAIN)
 
 
 def test_transactional_mail_to_a_known_user_does_not_wait_for_the_view() -> None:
-    assert judge(case(command(purpose="transactional"), recipient(consent={}), view_as_of=None)) is None
+    assert judge(request(command(purpose="transactional"), recipient(consent={}), view_as_of=None)) is None
 
 
 def test_an_unknown_user_is_waited_for_until_the_view_has_seen_the_time_of_the_decision() -> None:
-    behind = case(command(purpose="transactional"), None, view_as_of=NOW - timedelta(seconds=2))
+    behind = request(command(purpose="transactional"), None, view_as_of=NOW - timedelta(seconds=2))
     assert judge(behind) == Wait(DeliveryReason.VIEW_BEHIND, NOW + LOOK_AGAIN)
-    conclusive = case(command(purpose="transactional"), None, view_as_of=NOW)
+    conclusive = request(command(purpose="transactional"), None, view_as_of=NOW)
     assert judge(conclusive) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
 
 
 def test_a_decision_dated_ahead_of_our_clock_is_not_waited_for_longer_than_since_its_admission() -> None:
     ahead = command(purpose="transactional", decided_at=NOW + timedelta(hours=1))
-    assert judge(case(ahead, None)) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
+    assert judge(request(ahead, None)) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
 
 
 def test_an_address_written_by_the_rule_needs_no_profile_but_marketing_still_needs_consent() -> None:
     to = command(to="desk@example.net", purpose="transactional")
-    assert judge(case(to, None)) is None
-    marketing = case(command(to="desk@example.net"), None)
+    assert judge(request(to, None)) is None
+    marketing = request(command(to="desk@example.net"), None)
     assert judge(marketing) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT)
 
 
@@ -100,7 +102,7 @@ def test_an_address_written_by_the_rule_needs_no_profile_but_marketing_still_nee
     ],
 )
 def test_a_suppression_withholds_its_scope(scopes: set[str], purpose: str, stopped: bool) -> None:
-    answer = judge(case(command(purpose=purpose), recipient(), suppressed_scopes=frozenset(scopes)))
+    answer = judge(request(command(purpose=purpose), recipient(), suppressed_scopes=frozenset(scopes)))
     assert (answer == Stop(LedgerState.SUPPRESSED, SuppressionReason.SUPPRESSED)) is stopped
 
 
@@ -108,5 +110,5 @@ def test_a_suppression_withholds_its_scope(scopes: set[str], purpose: str, stopp
     "consent", [{}, {"marketing": {"granted": False}}, {"digest": {"granted": True}}, {"marketing": {"granted": "yes"}}]
 )
 def test_without_a_clear_yes_marketing_stops(consent: dict[str, Any]) -> None:
-    answer = judge(case(command(), recipient(consent=consent)))
+    answer = judge(request(command(), recipient(consent=consent)))
     assert answer == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT)

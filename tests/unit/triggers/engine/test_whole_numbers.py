@@ -16,7 +16,7 @@ from cli.main import app
 from schemas.decisions import GateAnswer
 from schemas.numbers import EXACT, number_text, whole, whole_numbers
 from schemas.vocabulary import Gate
-from senders.content.mailing import user_names
+from senders.content.mail_builder import user_names
 from senders.content.recipient import Recipient
 from triggers.cel.conditions import Context, compile_condition
 from triggers.cel.runtime import as_time

@@ -15,14 +15,14 @@ from senders.content.render import Content, Template, TemplateError
 
 
 @dataclass(frozen=True, slots=True)
-class Mailing:
+class MailBuilder:
     """What every mail of this process has in common."""
 
     signer: Signer
     sender: Sender
     unsubscribe_url: str | None = None
 
-    def make(
+    def build(
         self, command: SendCommand, to: str, recipient: Recipient | None, template: Template, now: datetime
     ) -> bytes:
         """The signed mail; raises TemplateError with the reason why there can be none."""

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from schemas.commands import SendCommand
 from schemas.vocabulary import DeliveryReason
 from senders.content.dkim import Signer
-from senders.content.mailing import Mailing
+from senders.content.mail_builder import MailBuilder
 from senders.content.message import Sender
 from senders.content.render import TemplateError, parse_template
 
@@ -17,9 +17,9 @@ NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 
 
 @cache
-def mailing() -> Mailing:
+def builder() -> MailBuilder:
     signer = Signer("harbour.example", "s1", rsa.generate_private_key(65537, 2048))
-    return Mailing(signer, Sender("CD Harbour", "hello@harbour.example"))
+    return MailBuilder(signer, Sender("CD Harbour", "hello@harbour.example"))
 
 
 def made(template: str, to: str = "ann@example.net", **data: object) -> bytes:
@@ -37,7 +37,7 @@ def made(template: str, to: str = "ann@example.net", **data: object) -> bytes:
         decided_at=NOW,
         expires_at=NOW + timedelta(hours=1),
     )
-    return mailing().make(command, to, None, parse_template("hello", template), NOW)
+    return builder().build(command, to, None, parse_template("hello", template), NOW)
 
 
 PLAIN = "---\nsubject: '{{ word }}'\n---\nx\n--- text ---\nx\n"

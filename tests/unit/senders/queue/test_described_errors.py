@@ -1,0 +1,17 @@
+"""How an error of delivery is described in the log."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from infra.service.faults import describe
+from senders.queue.ledger import OutboxRow
+
+
+def test_an_error_is_described_by_the_line_of_delivery_that_led_to_it() -> None:
+    row = OutboxRow("c", "u", "accepted", datetime.now(UTC), 1, None, None, "{ann@example.net", False)
+    with pytest.raises(ValueError, match="Invalid JSON") as raised:
+        row.message()
+    described = describe(raised.value)
+    assert described.startswith("ValidationError in ledger.py:")
+    assert described.endswith("(message)")
