@@ -53,7 +53,7 @@ POISON: dict[str, tuple[bytes | None, bytes | None, DeadLetterCause | None]] = {
     "a megabyte that is a key": (b"k" * (MIB - 80_000), order("big-key"), MISROUTED),
     "a key that is not text": (b"\xff\xfe\xfd", order("odd-key"), MISROUTED),
     "a key of nothing": (b"", order("empty-key"), MISROUTED),
-    "deeper than the parser goes": (USER.encode(), nested(100_000), NOT_JSON),
+    "deeper than any reader goes": (USER.encode(), nested(100_000), INVALID),
     "not a number": (USER.encode(), order("nan").replace(b'"total":9', b'"total":NaN'), NOT_JSON),
     "half a character": (USER.encode(), order("half").replace(b'"total":9', b'"total":"\\ud800"'), NOT_JSON),
     "a list": (USER.encode(), b"[1, 2]", INVALID),

@@ -297,18 +297,17 @@ COUNTED = "trigger: %s\npurpose: marketing\non: {event: view, within: 10m, %s}\n
 def _crossings(own: list[int], *, falls: bool, line: int, rearm: int) -> list[int]:
     """When a count of events within 10 minutes crosses, asked anew of the whole history at every minute.
 
-    Rising, it is asked before and after each event; falling, after all events of the minute, for they go first.
+    The count is a function of time: it has a value just before the minute and one after all that happens in it, and an
+    event that leaves the window as another comes is no dip in between.
     """
-    armed, found, before = not falls, [], 0
+    armed, found = not falls, []
     for now in range(max(own, default=0) + 11):
-        kept = sum(now - 10 < t < now for t in own)
-        after = kept + own.count(now)
-        for was, value in [(before, after)] if falls else pairwise(range(kept, after + 1)):
-            armed = armed or (was >= rearm if falls else was < rearm)
-            if armed and (was >= line > value if falls else was < line <= value):
-                armed = False
-                found.append(now)
-        before = after
+        was = sum(now - 10 <= t < now for t in own)
+        value = sum(now - 10 < t <= now for t in own)
+        armed = armed or (was >= rearm if falls else was < rearm)
+        if armed and (was >= line > value if falls else was < line <= value):
+            armed = False
+            found.append(now)
     return found
 
 
