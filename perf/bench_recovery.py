@@ -212,11 +212,11 @@ class Nothing:
     def dropped(self) -> None:
         pass
 
-    def begins(self, partition: int, clock_ms: int) -> int:  # noqa: ARG002
+    def before_batch(self, partition: int, clock_ms: int) -> int:  # noqa: ARG002
         """No rules, no plans."""
         return 0
 
-    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002
+    def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002
         return lambda record, now_ms: None  # noqa: ARG005
 
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:

@@ -37,11 +37,11 @@ class Scoring:
     def dropped(self) -> None:
         """Nothing."""
 
-    def begins(self, partition: int, clock_ms: int) -> int:  # noqa: ARG002
+    def before_batch(self, partition: int, clock_ms: int) -> int:  # noqa: ARG002
         """No rules, no plans."""
         return 0
 
-    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002 - it has one
+    def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002 - it has one
         """What applies one event."""
         return partial(self.apply, partition)
 

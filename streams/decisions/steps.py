@@ -1,4 +1,4 @@
-"""The trigger core as steps of the runtime: the rules in force, and by partition the users' state and its timers."""
+"""The trigger core as steps of the runtime: the rules in force, and each partition's user states and timers."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class DecisionSteps:
-    """Built before the application starts; belongs to its event loop."""
+    """Decides the records of all partitions. Create it before the application starts; it belongs to its event loop."""
 
     def __init__(self, runtime: Runtime, default_zone: str, profile_wait_ms: int = PROFILE_WAIT_MS) -> None:
         self._emit = runtime.emit
@@ -35,11 +35,11 @@ class DecisionSteps:
         self._versions: Mapping[str, int] = {}
         self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
         self._planned: dict[int, str] = {}
-        """By partition the schedules and dates that all its users have timers for."""
+        """By partition, the schedules and dates for which all its users have timers."""
         self._table = runtime.app.Table(STATES, partitions=self._partitions).local
 
     def adopt(self, published: PublishedRules) -> None:
-        """Switches to other rules or switches, between two runs; never back to an earlier number of either."""
+        """Adopts new rules or switches between two batches; never an earlier number of either."""
         versions = {"manifest": published.manifest, "control": published.control}
         if not _reaches(versions, self._versions):
             log.warning("rules_older", **versions, running={name: self._versions[name] for name in versions})
@@ -59,16 +59,16 @@ class DecisionSteps:
         """Whether there are rules, and neither they nor the switches are older than those last applied."""
         return self._decider is not None and _reaches(self._versions, versions)
 
-    def loaded(self, partition: int, mark: OffsetMetadata) -> None:
-        """Builds the partition's timer index. Rules that were applied here have planned every user, by the zone data
-        of then: where that was another release, this says so, and everybody is planned anew."""
+    def loaded(self, partition: int, metadata: OffsetMetadata) -> None:
+        """Builds the partition's timer index. The rules in force have planned every user already, unless the zone data
+        was of another release: then this logs a warning, and every user is planned again."""
         held = self._table.raw(partition)
         timers = self._timers[partition] = TimerIndex()
         timers.fill((key, due) for key, raw in held.items() if (due := due_of(raw)) is not None)
-        before = mark.versions.get("zones", zones.RELEASE)
+        before = metadata.versions.get("zones", zones.RELEASE)
         if before != zones.RELEASE:
             log.warning("zones_changed", partition=partition, before=zones.release_name(before), now=zones.VERSION)
-        elif mark.versions.get("manifest") == self._versions["manifest"]:
+        elif metadata.versions.get("manifest") == self._versions["manifest"]:
             self._planned[partition] = self._current.clockwork
 
     def dropped(self) -> None:
@@ -76,11 +76,11 @@ class DecisionSteps:
         self._timers.clear()
         self._planned.clear()
 
-    def begins(self, partition: int, clock_ms: int) -> int:
-        """Where schedules or dates are new, sets the timers of everybody at once, also of who never comes again.
+    def before_batch(self, partition: int, clock_ms: int) -> int:
+        """Plans the timers of every user at once where schedules or dates are new: inactive users have them too.
 
-        Once a partition and set, and less work than their first slot, which everybody has at once too. As of the
-        clock before the first run under the set: a replay by the journal does it at the same place.
+        Done once for each partition and rule set, at the clock before the first batch under that set; a replay of the
+        journal plans at the same place. It costs less than the first slot, which fires for every user at once.
         """
         decider, planned = self._current, 0
         known, self._planned[partition] = self._planned.get(partition), decider.clockwork
@@ -100,7 +100,7 @@ class DecisionSteps:
         """The rules and control in force."""
         return self._versions
 
-    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
+    def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:
         """Decides records of one input. State is changed only after the core has answered."""
         decider = self._current
         get, keep, count = self._table.partition(partition).get, self._keep, self._partitions
@@ -129,14 +129,14 @@ class DecisionSteps:
         return read_event
 
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
-        """Puts the record among the dead letters."""
+        """Writes a dead letter."""
         read = _read(record)
         log.error("record_failed", place=read.place, exc_info=error)
         detail = f"{type(error).__name__}: {error}"
         self._emit(self._current.dead_letter(read, DeadLetterCause.RULE_ERROR, detail, now_ms))
 
     def fire(self, partition: int, now_ms: int) -> int:
-        """Fires what is due, user by user in order of time."""
+        """Fires due timers, user by user in order of time."""
         timers, fired = self._timers[partition], 0
         while (key := timers.pop_due(now_ms)) is not None:
             raw = self._table.get(partition, key)
@@ -162,7 +162,7 @@ class DecisionSteps:
 
 
 def _reaches(versions: Mapping[str, int], others: Mapping[str, int]) -> bool:
-    """Whether no number is below its counterpart in `others`. Zone data may go back: a downgrade of Ebbtide is one."""
+    """Whether no number is below its counterpart in `others`. Zone data may be older, as after a downgrade."""
     return all(versions.get(name, 0) >= number for name, number in others.items() if name != "zones")
 
 

@@ -15,7 +15,7 @@ from streams.faust.background import in_thread
 from streams.faust.core import RuntimeCore
 from streams.faust.table import Table
 from streams.runtime.checkpoint import OffsetMetadata
-from streams.runtime.ending import refuse
+from streams.runtime.ending import end_for_repair
 from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.inputs import by_number
 from streams.runtime.recovery import NewerAssignment, RecoveredPartition
@@ -55,7 +55,7 @@ class AssignmentRecovery:
         await self._ready(committed, should_continue)
         if not should_continue():
             raise NewerAssignment("assignment")
-        self.refuse_state_without_offsets(entries)
+        self.check_state_has_offsets(entries)
         for table, partitions in entries.items():
             for number, found in partitions.items():
                 table.local.load(number, found.entries)
@@ -65,12 +65,12 @@ class AssignmentRecovery:
             observer.recovered(numbers, time.monotonic() - began_s)
         return {partition: offset for partition, (offset, _) in committed.items()}
 
-    def refuse_state_without_offsets(self, entries: Mapping[Table, Mapping[int, RecoveredPartition]]) -> None:
+    def check_state_has_offsets(self, entries: Mapping[Table, Mapping[int, RecoveredPartition]]) -> None:
         """Ends the process if a partition has state but no committed offset of the group."""
         group = self._runtime.settings.name
         for table, partitions in entries.items():
             for number in sorted(self._never_committed & {n for n, found in partitions.items() if found.entries}):
-                refuse(
+                end_for_repair(
                     f"partition {number} of {table.changelog} holds state, and group {group} has no "
                     "offsets for it: they expired or were deleted, and every record would be applied twice. Set the "
                     "group's offsets, or delete the changelog to begin anew"
@@ -81,8 +81,8 @@ class AssignmentRecovery:
     ) -> None:
         """Waits for what the steps need, such as rules no older than those that decided before."""
         versions: dict[str, int] = {}
-        for _, mark in committed.values():
-            for name, number in mark.versions.items():
+        for _, metadata in committed.values():
+            for name, number in metadata.versions.items():
                 versions[name] = max(number, versions.get(name, 0))
         said = False
         while self._runtime.step is not None and not self._runtime.step.ready(versions):
@@ -99,19 +99,19 @@ class AssignmentRecovery:
         partitions: dict[int, tuple[dict[str, int], OffsetMetadata]] = {}
         for number, topics in by_number(committed, self._runtime.settings.inputs).items():
             places = [TopicPartition(topic, number) for topic in topics]
-            mark = max((committed[place][1] for place in places), key=lambda mark: mark.number)
-            partitions[number] = {place.topic: committed[place][0] for place in places}, mark
+            metadata = max((committed[place][1] for place in places), key=lambda m: m.number)
+            partitions[number] = {place.topic: committed[place][0] for place in places}, metadata
         singles = {p: offset for p, (offset, _) in committed.items() if p.topic not in self._runtime.settings.inputs}
         self._runtime.buffer.begin(membership, partitions, singles)
         self._runtime.inputs.begin(partitions)
         if self._runtime.step is not None:
-            for number, (_, mark) in partitions.items():
-                self._runtime.step.loaded(number, mark)
+            for number, (_, metadata) in partitions.items():
+                self._runtime.step.loaded(number, metadata)
 
     def _committed(
         self, places: frozenset[TopicPartition], should_continue: Callable[[], bool]
     ) -> dict[TopicPartition, tuple[int, OffsetMetadata]]:
-        """Where each partition goes on, and its mark: stable, and never before what the broker still has. Blocks."""
+        """Each partition's next offset, at or after the first that the broker still has, and its metadata. Blocks."""
 
         def asked(question: Callable[[], Any]) -> Any:
             try:
@@ -127,7 +127,7 @@ class AssignmentRecovery:
             place = TopicPartition(answer.topic, answer.partition)
             first, end = asked(partial(self._offsets.watermarks, place))
             if answer.offset > end:
-                refuse(
+                end_for_repair(
                     f"group {group} has applied {place} up to {answer.offset}, and it ends at {end}: the "
                     "topic was made anew, or lost records. Where it is meant, delete the group and its changelogs to "
                     "begin anew, or set the group's offsets by hand"

@@ -19,38 +19,38 @@ from streams.runtime.gate import Gate
 
 
 class Steps(Protocol):
-    """What an application does with its partitions. All synchronous: nothing here may wait for anything."""
+    """What an application does with its partitions. All synchronous: no method may block or await."""
 
     def ready(self, versions: Mapping[str, int]) -> bool:
-        """Whether what is needed to decide is here, in no older version than was applied before. Else it is waited
-        for, before anything is applied."""
+        """Whether the steps have what they need to decide, in no older version than was applied before. The runtime
+        applies nothing until this returns True."""
 
-    def loaded(self, partition: int, mark: OffsetMetadata) -> None:
-        """The partition's tables are loaded; its clock and versions were those of `mark`."""
+    def loaded(self, partition: int, metadata: OffsetMetadata) -> None:
+        """The partition's tables are loaded. `metadata` holds its last clock and versions."""
 
     def dropped(self) -> None:
-        """All partitions are gone, and their tables with them."""
+        """All partitions and their tables are dropped."""
 
-    def begins(self, partition: int, clock_ms: int) -> int:
-        """A batch begins while the partition's clock stands here: does what other rules ask for, before any record;
-        returns to how many users something was done."""
+    def before_batch(self, partition: int, clock_ms: int) -> int:
+        """Called before each batch with the partition's clock: does what a change of rules requires. Returns for how
+        many users it did something."""
 
-    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
-        """What applies one record of this input at its append time, in milliseconds; asked once a piece of a batch.
-        What it raises must have changed nothing."""
+    def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:
+        """Returns the function that applies one record of this input at its append time, in milliseconds. Called once
+        for each piece of a batch. If the function raises, it must have changed nothing."""
 
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:
-        """`reading` raised: puts the record aside, so that it stops nothing. What it raises ends the process."""
+        """The record handler raised: writes a dead letter and continues. An exception here ends the process."""
 
     def fire(self, partition: int, now_ms: int) -> int:
-        """Fires all timers due at `now_ms` or before, in order of (due, id); returns how many."""
+        """Fires all timers due by `now_ms`, in order of (due, id); returns how many."""
 
     def versions(self) -> Mapping[str, int]:
-        """The numbers of what is being applied, such as a rule manifest; asked once a batch."""
+        """The version numbers in force, such as that of the rule manifest. Called once a batch."""
 
 
 class BatchStep:
-    """Applies batches: each record at its append time, timers due before it first, those of its instant after it."""
+    """Applies batches: each record at its append time, between the timers due before and those due then."""
 
     def __init__(self, steps: Steps, buffer: Buffer) -> None:
         self._steps = steps
@@ -61,29 +61,29 @@ class BatchStep:
         """Whether the application can decide."""
         return self._steps.ready(versions)
 
-    def loaded(self, partition: int, mark: OffsetMetadata) -> None:
-        """The partition goes on from `mark`."""
-        self._clocks[partition] = mark.clock_ms
-        self._steps.loaded(partition, mark)
+    def loaded(self, partition: int, metadata: OffsetMetadata) -> None:
+        """The partition continues from `metadata`."""
+        self._clocks[partition] = metadata.clock_ms
+        self._steps.loaded(partition, metadata)
 
     def dropped(self) -> None:
-        """All partitions are gone."""
+        """All partitions are dropped."""
         self._clocks.clear()
         self._steps.dropped()
 
     def __call__(self, batch: Batch[Message]) -> None:
-        """Applies `batch` to its end and records it in the open checkpoint."""
+        """Applies all of `batch` and records it in the open checkpoint."""
         versions = self._steps.versions()
         self.record(batch, self.work(batch), versions)
 
     def work(self, batch: Batch[Message]) -> int:
-        """Applies records and timers; returns how many timers fired, or were set for other rules. Nothing may come
-        between this and `record`."""
+        """Applies records and timers; returns how many timers fired, or were set for new rules. Call `record` directly
+        after it."""
         partition, steps = batch.partition, self._steps
         clock_ms = self._clocks[partition]
-        fired = steps.begins(partition, clock_ms)
+        fired = steps.before_batch(partition, clock_ms)
         for piece in batch.pieces:
-            apply = steps.reading(partition, piece.topic)
+            apply = steps.record_handler(partition, piece.topic)
             for record, now_ms in zip(piece.records, piece.times_ms, strict=True):
                 if now_ms > clock_ms:
                     fired += steps.fire(partition, now_ms - 1)
@@ -110,7 +110,7 @@ def _offset(record: Message) -> int:
 
 
 class PassThrough(faust.Schema[Any, Any]):
-    """Hands a message's value on as it is: it is a batch already."""
+    """Passes a message's value through unchanged: it is a batch already."""
 
     def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
         """The decoder of one message."""
@@ -146,7 +146,7 @@ class GatedStream(faust.Stream[Any]):
 
 
 class AckSensor(faust.Sensor):
-    """Hears from Faust which events are finished, by the public sensor interface."""
+    """Learns from Faust which events are finished, through the public sensor interface."""
 
     def __init__(
         self, app: faust.App, gate: Gate, buffer: Buffer, release: Callable[[TopicPartition, int], None]

@@ -19,7 +19,7 @@ from streams.faust.table import Table
 from streams.runtime.checkpoint import Buffer, Journal, Output, SealedCheckpoint
 from streams.runtime.checkpointer import Checkpointer
 from streams.runtime.commit import Committer, Outcome
-from streams.runtime.ending import end_process, refuse
+from streams.runtime.ending import end_for_repair, end_process
 from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.inputs import Inputs, by_number
 from streams.runtime.observer import Observer
@@ -92,12 +92,14 @@ class RuntimeCore:
         changelogs = {table.changelog for table in self.tables()}
         for name, topic in found.items():
             if name not in self.settings.beside and topic.partitions != self.settings.partitions:
-                refuse(f"topic {name} has {topic.partitions} partitions, not {self.settings.partitions}; recreate it")
+                end_for_repair(
+                    f"topic {name} has {topic.partitions} partitions, not {self.settings.partitions}; recreate it"
+                )
         missing = self._topics() - found.keys()
         if missing - changelogs:
-            refuse(f"no topic {', '.join(sorted(missing - changelogs))}; make it first")
+            end_for_repair(f"no topic {', '.join(sorted(missing - changelogs))}; make it first")
         if missing and offsets.any_committed(self._input_partitions()):
-            refuse(
+            end_for_repair(
                 f"changelog {', '.join(sorted(missing))} is gone, and with it the state of what group "
                 f"{self.settings.name} has applied; make it (compacted, {self.settings.partitions} partitions) with "
                 "its records, or empty where the state may begin anew"

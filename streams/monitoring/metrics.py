@@ -69,7 +69,7 @@ NOT_DECIDED = MetricDefinition(
     "undecided_total",
     "counter",
     ("what",),
-    "What left no decision, such as a duplicate event, one too old to begin anything (`stale`), a clamped time, a "
+    "What led to no decision: a duplicate event, one too old to begin anything (`stale`), a clamped time, a "
     "profile whose zone is no IANA name (`unknown_zone`) or a timer that made the core fail (`timer_skipped`).",
 )
 PROBLEMS = MetricDefinition(
@@ -85,37 +85,39 @@ FORGETS = MetricDefinition(
     ("rule", "what"),
     "What a bound on memory (docs/triggers.md) made a rule, `metric/NAME` or `score/NAME` forget of a user.",
 )
-LETTERS = MetricDefinition("dead_letters_total", "counter", ("cause",), "Records put aside as dead letters.")
+LETTERS = MetricDefinition("dead_letters_total", "counter", ("cause",), "Dead letters written, by cause.")
 CHECKPOINT_S = MetricDefinition(
     "checkpoint_seconds", "histogram", (), "From a checkpoint's first record written to its commit."
 )
 CHECKPOINT_RECORDS = MetricDefinition("checkpoint_records", "histogram", (), "Records that a checkpoint wrote.")
 CHECKPOINTS_LOST = MetricDefinition(
-    "checkpoints_lost_total", "counter", (), "Checkpoints refused because the partitions had gone to another worker."
+    "checkpoints_lost_total",
+    "counter",
+    (),
+    "Checkpoints that failed because another worker had the partitions.",
 )
 FAILURES = MetricDefinition(
-    "checkpoint_failures_total", "counter", (), "Transactions that did not commit, those sent again with success too."
+    "checkpoint_failures_total",
+    "counter",
+    (),
+    "Transactions that failed, including those that a retry committed.",
 )
-REBALANCES = MetricDefinition(
-    "rebalances_total", "counter", (), "Times that the group assigned partitions to this worker."
-)
+REBALANCES = MetricDefinition("rebalances_total", "counter", (), "Assignments of partitions to this worker.")
 STALLS = MetricDefinition(
     "fetch_stalls_total",
     "counter",
     (),
-    "Times that nothing came of a partition though there was more, and it was fetched afresh.",
+    "Partitions that delivered nothing although they held more records, and were fetched again.",
 )
 RECOVERY_S = MetricDefinition("recovery_seconds", "histogram", (), "From an assignment to the first record processed.")
-RESTARTS = MetricDefinition("restarts_total", "counter", (), "Times that the supervisor has started this slot again.")
-READY = MetricDefinition("ready", "gauge", (), "1 while the worker processes its partitions, else 0.")
-LAG = MetricDefinition(
-    "lag_records", "gauge", ("partition",), "Records of the partition's inputs that are not yet applied."
-)
+RESTARTS = MetricDefinition("restarts_total", "counter", (), "Restarts of this slot by the supervisor.")
+READY = MetricDefinition("ready", "gauge", (), "1 while the worker processes its partitions, otherwise 0.")
+LAG = MetricDefinition("lag_records", "gauge", ("partition",), "Records of the partition's inputs not yet applied.")
 CLOCK_LAG = MetricDefinition(
     "clock_lag_seconds",
     "gauge",
     ("partition",),
-    "How far the partition's clock is behind the time of day; timers are late by as much.",
+    "How far the partition's clock lags behind the time of day; timers are late by as much.",
 )
 USERS = MetricDefinition("users", "gauge", ("partition",), "Users with state.")
 STATE = MetricDefinition(

@@ -1,4 +1,4 @@
-"""The end of the process where going on could lose or double something. A supervisor starts it again; it recovers."""
+"""Ends the process where to continue could lose or duplicate data. A supervisor restarts it, and it recovers."""
 
 import os
 import sys
@@ -8,26 +8,26 @@ import structlog
 
 log = structlog.get_logger()
 
-STATUS = 70
-"""EX_SOFTWARE of sysexits.h: start it again."""
-REFUSED = 2
-"""A person must mend something first: the status of every `ebbtide` command that could not be done."""
+RESTART_STATUS = 70
+"""EX_SOFTWARE of sysexits.h: the supervisor restarts the process."""
+NEEDS_REPAIR = 2
+"""A person must fix something first. Every failed `ebbtide` command exits with this status."""
 
 
 def end_process(reason: str) -> NoReturn:
-    """Ends the process at once, without any clean-up: its open transaction must not be committed by mistake."""
-    log.critical("process_ends", reason=reason, status=STATUS)
-    leave(STATUS)
+    """Ends the process at once without clean-up, so that its open transaction is never committed."""
+    log.critical("process_ends", reason=reason, status=RESTART_STATUS)
+    leave(RESTART_STATUS)
 
 
-def refuse(reason: str) -> NoReturn:
-    """Ends the process at once where starting it again would end the same way. `reason` says what to mend."""
-    log.critical("process_refuses", reason=reason, status=REFUSED)
-    leave(REFUSED)
+def end_for_repair(reason: str) -> NoReturn:
+    """Ends the process at once where a restart would fail in the same way. `reason` says what to fix."""
+    log.critical("process_needs_repair", reason=reason, status=NEEDS_REPAIR)
+    leave(NEEDS_REPAIR)
 
 
 def leave(status: int) -> NoReturn:
-    """Ends the process, whatever its threads wait for."""
+    """Ends the process, even while its threads block."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

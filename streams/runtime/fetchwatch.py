@@ -1,12 +1,12 @@
-"""Sees partitions of which nothing comes though there is more, and has them fetched afresh.
+"""Detects partitions that deliver nothing although they hold more records, and fetches them again.
 
-After a broker was killed and started again, confluent-kafka 2.16 was seen to fetch nothing any more of a partition that
-it holds, for ever, and to say nothing of it (librdkafka's issues 4492 and 5153 are of this kind).
+After a broker was killed and restarted, confluent-kafka 2.16 stopped fetching an assigned partition for ever, without
+an error (librdkafka's issues 4492 and 5153 are of this kind).
 
-It looks from outside: where the intake stands against where the broker says that a read_committed reader could get to.
-Behind records of transactions that were aborted, and behind markers, the intake stands as soon as it has been told of
-the partition's end. Asked is only of partitions that stood still since the look before; of one where records flow,
-nothing. It goes by looks and not by time, which passes also for a worker that is stopped.
+The watch compares the intake's position with the end that the broker reports to a read_committed reader. The end-of-
+partition event moves the intake's position past aborted records and transaction markers. Only partitions whose position
+did not move since the last check cause a request. The watch counts checks, not time: time also passes while the process
+is stopped.
 """
 
 import asyncio
@@ -22,16 +22,16 @@ from streams.runtime.intake import Intake
 log = structlog.get_logger()
 
 LOOK_S = 3.0
-"""Between two looks."""
+"""Between two checks."""
 REFETCH_AFTER = 5
-"""After how many looks in a row that find a partition standing still before more it is fetched afresh."""
+"""After this many checks in a row that find a partition stalled, it is fetched again."""
 GIVEN_UP = 25
-"""After how many the process ends: another one has another client. Longer than the minute after which librdkafka gives
-up a request on a connection that died unnoticed, and makes another by itself."""
+"""After this many the process ends: its successor has a new client. Longer than the minute after which librdkafka drops
+a request on a dead connection and reconnects by itself."""
 
 
 class FetchWatch:
-    """Looks at what `intake` reads. `stalled` hears of each partition that is fetched afresh, `failed` when to end."""
+    """Checks what `intake` reads. Calls `stalled` for each partition fetched again, `failed` to end the process."""
 
     def __init__(
         self,
@@ -48,13 +48,13 @@ class FetchWatch:
         self._looks: dict[TopicPartition, int] = {}
 
     async def run(self, sleep: Callable[[float], Awaitable[None]], should_stop: Callable[[], bool]) -> None:
-        """Looks until `should_stop`."""
+        """Checks until `should_stop` returns True."""
         while not should_stop():
             await sleep(LOOK_S)
             await self.look()
 
     async def look(self) -> None:
-        """One look. A broker that does not answer, or an intake that was not free to read, starts the count anew."""
+        """One check. If the broker does not answer, or the intake was not free to read, the count restarts."""
         try:
             before, self._stood = self._stood, await asyncio.wrap_future(self._intake.unhindered())
         except KafkaException:  # the consume thread has ended: at a stop, or for a reason that ends the process
@@ -70,7 +70,7 @@ class FetchWatch:
         for place, looks in self._looks.items():
             if looks >= GIVEN_UP:
                 stands = f"{place} stands at {still[place]} and goes to {ends[place]}"
-                self._failed(f"{stands}, and the client fetches nothing of it, also told to begin anew")
+                self._failed(f"{stands}, and the client fetches nothing of it, even after a new fetch")
 
     async def _refetch(self, places: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
         for place, at in places.items():

@@ -1,8 +1,8 @@
-"""The gate before each event: closed while a checkpoint is taken, so that no event is half in it.
+"""The gate before each event: closed during a checkpoint, so that no checkpoint holds half an event.
 
-A checkpoint closes the gate, waits until every event that was begun is finished, and opens it again when all that was
-done is sealed. A batch step never suspends, so nothing is ever waited for; an agent that awaits between two
-changes of one event is waited for, and its changes stay in one transaction.
+A checkpoint closes the gate, waits until every event in progress is finished, seals its content and opens the gate. A
+batch step never suspends, so a checkpoint never waits for one. It does wait for an agent that awaits between two
+changes of one event: both changes stay in one transaction.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ LOOK_S = 0.002
 
 
 class Gate:
-    """Knows which events were begun and are not finished. Belongs to one event loop.
+    """Tracks the events in progress. Belongs to one event loop.
 
-    Held weakly: an event that nobody works on any more, since its queue was cleared, is not waited for.
+    References are weak: an event whose queue was cleared is forgotten, and no checkpoint waits for it.
     """
 
     def __init__(self) -> None:
@@ -24,37 +24,37 @@ class Gate:
 
     @property
     def begun(self) -> int:
-        """How many events are begun and not finished."""
+        """The number of events in progress."""
         return len(self._begun)
 
     def has_begun(self, event: object) -> bool:
-        """Whether somebody works on `event`, or has and others have yet to."""
+        """Whether `event` is in progress for at least one agent."""
         return event in self._begun
 
     async def enter(self, event: object) -> None:
-        """Waits until `event` may be begun. What another agent has begun goes on: it is in this checkpoint already."""
+        """Waits until `event` may begin. An event in progress passes: it is in this checkpoint already."""
         while not self._open.is_set() and event not in self._begun:
             await self._open.wait()
 
     def begin(self, event: object) -> None:
-        """`event` is being worked on from here."""
+        """Marks `event` as in progress."""
         self._begun.add(event)
 
     def finish(self, event: object) -> bool:
-        """`event` is finished by all; whether it had been begun at all."""
+        """Marks `event` as finished by all agents; returns whether it had begun."""
         begun = event in self._begun
         self._begun.discard(event)
         return begun
 
     def open(self) -> None:
-        """Lets events in."""
+        """Lets new events begin."""
         self._open.set()
 
     def shut(self) -> None:
-        """Lets no event in."""
+        """Lets no new event begin."""
         self._open.clear()
 
     async def quiet(self) -> None:
-        """Waits until no event is begun."""
+        """Waits until no event is in progress."""
         while self._begun:
             await asyncio.sleep(LOOK_S)

@@ -17,7 +17,7 @@ from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import OffsetMetadata
 from streams.runtime.clock import Batch, EndQuery, PartitionClock
-from streams.runtime.ending import refuse
+from streams.runtime.ending import end_for_repair
 from streams.runtime.intake import Arrival
 
 QUESTION_S = 0.02
@@ -46,9 +46,9 @@ class Inputs:
     def begin(self, partitions: Mapping[int, tuple[Mapping[str, int], OffsetMetadata]]) -> None:
         """New partitions: by number, where each input begins, and the clock so far."""
         self.drop()
-        for number, (offsets, mark) in partitions.items():
+        for number, (offsets, metadata) in partitions.items():
             positions = {topic: offsets[topic] for topic in self._topics}
-            self._clocks[number] = PartitionClock(number, positions, mark.clock_ms)
+            self._clocks[number] = PartitionClock(number, positions, metadata.clock_ms)
 
     def drop(self) -> None:
         """Forgets everything that was not taken."""
@@ -94,7 +94,7 @@ class Inputs:
             return
         for record in records[:1] + records[-1:]:
             if record.timestamp()[0] != TIMESTAMP_LOG_APPEND_TIME:
-                refuse(
+                end_for_repair(
                     f"{place}@{record.offset()} has a time of its publisher's, which cannot order inputs: set "
                     f"message.timestamp.type=LogAppendTime on {place.topic}, and move the group behind such records"
                 )

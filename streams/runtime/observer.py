@@ -1,6 +1,6 @@
-"""What a worker goes through, told to whoever measures it: by rebalance, recovery and checkpoint, never by record.
+"""The worker's life cycle for observers: rebalances, recoveries and checkpoints, never single records.
 
-Knows nothing of what is done with it; metrics.py and health.py are the observers here.
+The observers are in streams/monitoring.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,25 +11,25 @@ from streams.runtime.commit import Outcome
 
 
 class Observer:
-    """Hears of a worker's life, in the event loop. Override what matters; be quick, and raise nothing."""
+    """Receives life-cycle events in the event loop. Override what matters; return quickly and raise nothing."""
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """The group gave these partitions; their state is being recovered."""
+        """The group assigned these partitions; their recovery begins."""
 
     def waits(self, versions: Mapping[str, int]) -> None:
-        """The state is read, but what the steps need is not there in these versions, or not at all."""
+        """The state is loaded, but the steps still need these versions (none: any first version)."""
 
     def recovered(self, partitions: Collection[int], took_s: float) -> None:
-        """The partitions are being processed, `took_s` after they were assigned."""
+        """Processing begins, `took_s` after the assignment."""
 
     def dropped(self) -> None:
-        """All partitions went to other workers, or were lost; what was done since the last checkpoint is undone."""
+        """All partitions were revoked or lost. Work since the last checkpoint is undone."""
 
     def stalled(self, place: TopicPartition) -> None:
-        """Nothing came of this partition though there was more; it is fetched afresh."""
+        """The partition stalled and is fetched again."""
 
     def checkpointed(self, sealed: SealedCheckpoint, outcome: Outcome, took_s: float) -> None:
-        """A checkpoint came to its end, `took_s` after it was begun to be written."""
+        """A checkpoint ended, `took_s` after its first write."""
 
     def stops(self) -> None:
-        """The worker ends in good order."""
+        """A graceful stop begins."""

@@ -113,17 +113,17 @@ class DecisionSteps:
     def ready(self, versions: Mapping[str, int]) -> bool:
         return versions.get("manifest", 1) == 1
 
-    def loaded(self, partition: int, mark: OffsetMetadata) -> None:  # noqa: ARG002
+    def loaded(self, partition: int, metadata: OffsetMetadata) -> None:  # noqa: ARG002
         users = {key.decode(): orjson.loads(raw) for key, raw in self._table.raw(partition).items()}
         self._jobs[partition] = Counting(users)
 
     def dropped(self) -> None:
         self._jobs.clear()
 
-    def begins(self, partition: int, clock_ms: int) -> int:  # noqa: ARG002
+    def before_batch(self, partition: int, clock_ms: int) -> int:  # noqa: ARG002
         return 0
 
-    def reading(self, partition: int, topic: str) -> Callable[[Message, int], None]:
+    def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:
         job, weights = self._jobs[partition], topic == self._names.weights
 
         def apply(record: Message, now_ms: int) -> None:
@@ -257,7 +257,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
     if control == "awaiting-unguarded":
         wait_for_nobody(runtime)
     if control in ("split", "awaiting-unguarded"):  # else the runtime itself refuses the state that these leave alone
-        AssignmentRecovery.refuse_state_without_offsets = lambda *_: None  # type: ignore[method-assign]
+        AssignmentRecovery.check_state_has_offsets = lambda *_: None  # type: ignore[method-assign]
     runtime.decide(DecisionSteps(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
     stalls_on_signal(runtime)
     serve_orders(runtime.app, names, chosen.partitions)

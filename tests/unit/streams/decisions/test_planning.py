@@ -64,19 +64,19 @@ def test_everybody_has_a_slot_without_any_event(worker: LoneWorker) -> None:
 
 
 def test_users_are_planned_once_a_set_and_again_where_its_schedules_change(worker: LoneWorker) -> None:
-    assert worker.deciding.begins(0, NOW_MS) == 3
-    assert worker.deciding.begins(0, NOW_MS) == 0
+    assert worker.deciding.before_batch(0, NOW_MS) == 3
+    assert worker.deciding.before_batch(0, NOW_MS) == 0
     worker.deciding.adopt(PublishedRules(rules(DAILY + "priority: 7\n"), 3, 0, frozenset()))
-    assert worker.deciding.begins(0, NOW_MS) == 0
+    assert worker.deciding.before_batch(0, NOW_MS) == 0
     worker.deciding.adopt(PublishedRules(rules(DAILY.replace("09:00", "10:00")), 4, 0, frozenset()))
-    assert worker.deciding.begins(0, NOW_MS) == 3
+    assert worker.deciding.before_batch(0, NOW_MS) == 3
 
 
 def test_a_worker_that_starts_under_rules_already_applied_plans_nobody_again() -> None:
     worker = LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0}), DAILY, states_before())
-    assert worker.deciding.begins(0, NOW_MS) == 0
+    assert worker.deciding.before_batch(0, NOW_MS) == 0
     worker = LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 1, "control": 0}), PLAIN, states_before())
-    assert worker.deciding.begins(0, NOW_MS) == 0
+    assert worker.deciding.before_batch(0, NOW_MS) == 0
 
 
 def test_a_worker_with_other_zone_data_than_the_journals_last_says_so_and_plans_everybody_anew() -> None:
@@ -87,7 +87,7 @@ def test_a_worker_with_other_zone_data_than_the_journals_last_says_so_and_plans_
     said = [(line["log_level"], line["before"], line["now"]) for line in lines if line["event"] == "zones_changed"]
     assert said == [("warning", before, zones.VERSION)]
     assert worker.step.ready({"manifest": 2, "zones": zones.RELEASE + 1})  # an older Ebbtide may take over again
-    assert worker.deciding.begins(0, NOW_MS) == 3
+    assert worker.deciding.before_batch(0, NOW_MS) == 3
     with capture_logs() as lines:
         LoneWorker(
             OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE}), DAILY, states_before()
