@@ -21,7 +21,7 @@ def one_line(error: Exception) -> str | None:
     if isinstance(error, FileNotFoundError) and error.filename is None:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}; give another path, or mend this one"
+        return f"{error.filename}: {error.strerror}; give another path, or fix this one"
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return f"{str(error.strerror).lower()}: nothing more can be written here"
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}

@@ -1,4 +1,4 @@
-"""Reading people's files as UTF-8: what cannot be read is told with the file and what to do."""
+"""Reads files as UTF-8; an error names the file and what to do."""
 
 import sys
 from pathlib import Path

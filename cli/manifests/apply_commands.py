@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
 Catalogue = Annotated[
     Path | None,
-    typer.Option("--events", help="Which events there are; events.yaml beside the rules unless told.", dir_okay=False),
+    typer.Option("--events", help="Which events there are; events.yaml beside the rules by default.", dir_okay=False),
 ]
 SetName = Annotated[str, typer.Option("--set", help="Which set this is: one team's rules.", callback=set_name)]
 TakeFrom = Annotated[
@@ -135,9 +135,9 @@ def _refuse_empty(plan: "Plan", name: str, paths: list[Path], allowed: bool) -> 
     removed = sum(change.what == "removed" for change in plan.changes)
     where = ", ".join(map(str, paths))
     if not removed:
-        raise NothingFound(f"there is no rule in {where}: nothing to publish")
+        raise NothingFound(f"no rule in {where}: nothing to publish")
     removes = f"publishing it would remove all {removed} rules and templates of the set {name}"
-    raise NothingFound(f"there is no rule in {where}; {removes}. --allow-empty does that")
+    raise NothingFound(f"no rule in {where}; {removes}. To do that, add --allow-empty")
 
 
 def _typed(command: str, paths: list[Path], name: str, *, allow_empty: bool, take_from: str | None) -> str:

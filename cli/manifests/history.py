@@ -39,7 +39,7 @@ class RuleLog:
         return self.manifests[-1].number if self.manifests else 0
 
     def files(self, manifest: Manifest | None = None) -> list[SetFile]:
-        """The files of a manifest, of the current one unless told."""
+        """The files of a manifest, by default of the current one."""
         manifest = manifest or self.current
         return [] if manifest is None else manifest_files(manifest, self.texts)
 
@@ -49,7 +49,7 @@ class RuleLog:
         if found is None:
             there = ", ".join(str(each.number) for each in self.manifests) or "none"
             raise NoSuchManifest(
-                f"there is no manifest {number} to be read; there are: {there}. Replaced ones are kept at least 7 days"
+                f"manifest {number} is not kept; kept are: {there}. Replaced manifests are kept for at least 7 days"
             )
         missing = [digest for digest in found.texts if digest not in self.texts]
         if missing:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cli.manifests.history import RuleLog
     from cli.manifests.publication import Plan
 
-By = Annotated[str, typer.Option(help="Who does it, for the record; your login unless told.", show_default=False)]
+By = Annotated[str, typer.Option(help="Who does it, for the record; your login by default.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is removed.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Publish nothing; show what would change.")]
 _STYLES = {"added": "green", "changed": "yellow", "moved": "yellow", "removed": "red"}
@@ -55,7 +55,7 @@ def _ask(plan: "Plan", again: str, as_json: bool) -> None:
     if as_json:
         print_json(plan_json(plan, None))
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise NotConfirmed(f"this removes {shown}, and nobody is there to ask; if that is meant: {again} --yes")
+        raise NotConfirmed(f"this removes {shown}, and there is no terminal to ask on; to confirm: {again} --yes")
     if not typer.confirm(f"Remove {shown}?"):
         console.print("nothing was published")
         raise typer.Exit(EXIT_FAILED)

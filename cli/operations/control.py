@@ -62,7 +62,7 @@ def _latest(found: Sequence[Control]) -> list[Control]:
 
 def _check(kafka: str, scope: str) -> None:
     if not _SCOPE.fullmatch(scope):
-        raise UnknownScope(f"{scope!r} is no scope; write global, trigger/NAME or purpose/NAME")
+        raise UnknownScope(f"{scope!r} is not a scope; write global, trigger/NAME or purpose/NAME")
     rules = None if scope == GLOBAL else _running_rules(kafka)
     if rules is None:  # an emergency waits for nothing, and without rules there is no name to get wrong
         return

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cli.operations.replay import Planned
     from schemas.deadletters import DeadLetter
 
-app = typer.Typer(help="Records that could not be read or processed: look, and send again.", no_args_is_help=True)
+app = typer.Typer(help="List, show and resend records that could not be read or processed.", no_args_is_help=True)
 
 SHOWN = 50
 """Lines of a plan that a person reads."""
@@ -59,7 +59,7 @@ def show_letter(
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
-    """Print a dead letter whole, its original bytes too; what is no text is escaped.
+    """Print a whole dead letter with its original bytes; unprintable bytes are escaped.
 
     Example: `ebbtide dead-letters show 'events[3]@1234'`
     """
@@ -95,11 +95,11 @@ def replay_letters(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send chosen dead letters again, key and bytes as they were, once what put them aside is mended.
+    """Send chosen dead letters again, with their original key and bytes, once the cause is fixed.
 
     They go through all rules as usual: an event id that is still remembered changes nothing, and `max_age` holds. Each
-    is sent once, also when this is run twice; what would bring nothing or harm is skipped with its reason. Exits with 1
-    where nothing was chosen or you say no.
+    is sent once, also when this runs twice. It skips, with the reason, letters that would have no effect or do harm.
+    Exits with 1 where nothing is chosen or you answer no.
 
     Example: `ebbtide dead-letters replay --cause misrouted --since 2h --dry-run`
     """

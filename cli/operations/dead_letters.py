@@ -89,7 +89,7 @@ def moment(text: str | None, now: datetime) -> datetime | None:
         try:
             return now - duration(text)
         except NotAFact:
-            raise BadFilter(f"{text!r} is no time; write 2h for two hours ago, or 2026-11-24T18:00:00Z") from None
+            raise BadFilter(f"{text!r} is not a time; write 2h for two hours ago, or 2026-11-24T18:00:00Z") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
@@ -104,7 +104,7 @@ def excerpt(letter: DeadLetter, width: int = 60) -> str:
 
 
 def whole(raw: bytes | None) -> str:
-    """All of the bytes, safe for a terminal: what is no printable text is escaped, lines stay lines."""
+    """All of the bytes, safe for a terminal: unprintable text is escaped, lines stay lines."""
     if raw is None:
         return "(none)"
     text = raw.decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""One writer at a time, for what must be read, decided upon and written with nobody in between."""
+"""One writer at a time, where reading, deciding and writing must not interleave with another's."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -12,7 +12,7 @@ from schemas.codec import PARTITIONER
 from schemas.errors import UserError
 
 TRANSACTION_MS = 5_000
-"""How long what a killed writer left open can hide later records from readers, where nobody writes after it."""
+"""How long the open transaction of a killed writer can hide later records, unless another writer ends it."""
 FENCED = frozenset(
     {
         KafkaError._FENCED,
@@ -24,7 +24,7 @@ FENCED = frozenset(
 
 
 class WriterFenced(UserError):
-    """Somebody else began to write the same; nothing of this was written."""
+    """Another writer has taken over; nothing of this one was written."""
 
 
 class Entry(NamedTuple):
@@ -39,8 +39,8 @@ class Entry(NamedTuple):
 class ExclusiveWriter:
     """A transactional producer under a name that all who write the same thing share.
 
-    Entering ends whoever had the name before, and waits for what they committed: what is read from then on is
-    complete. Who is ended in turn writes nothing more and gets WriterFenced.
+    Entering fences the writer that had the name before, and waits for what it committed: reads after that are
+    complete. A writer that is fenced writes nothing more and raises WriterFenced.
     """
 
     def __init__(self, kafka: str, name: str) -> None:
@@ -73,6 +73,6 @@ class ExclusiveWriter:
         except KafkaException as exception:
             if exception.args[0].code() in FENCED:
                 raise WriterFenced(
-                    f"somebody else began to write as {self._name}; look what they did, and run it again"
+                    f"another writer took over {self._name}; see what it wrote, and run this again"
                 ) from None
             raise

@@ -22,7 +22,7 @@ from streams.settings import StreamSettings
 
 ATTEMPTS = 10
 PAUSE_S = 1.0
-"""Up to so long one who was overtaken waits: several times what publishing takes, so that two part ways."""
+"""The longest random wait of a fenced writer, several times what publishing takes, so that two do not collide again."""
 
 
 class Numbered(Protocol):
@@ -55,7 +55,7 @@ def publish_next(
                 return number
         except WriterFenced:
             time.sleep(PAUSE_S * secrets.randbelow(1000) / 1000)
-    raise WriterFenced(f"others published on {topic.name} {ATTEMPTS} times in between; run it again")
+    raise WriterFenced(f"others published on {topic.name} at the same time, {ATTEMPTS} times; run it again")
 
 
 def applied(kafka: str, version: str) -> int:

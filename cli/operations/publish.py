@@ -43,7 +43,7 @@ def duration(text: str) -> timedelta:
     """A duration as the rule language writes it, such as 59m50s; raises NotAFact."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        raise NotAFact(f"{text!r} is no duration; write it like 90s, 15m, 1h30m or 3d")
+        raise NotAFact(f"{text!r} is not a duration; write it like 90s, 15m, 1h30m or 3d")
     weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     try:
         found = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
@@ -88,11 +88,11 @@ def profile_warnings(profile: Profile) -> list[str]:
     if not profile.zone or zone_named(profile.zone) is not None:
         return []
     hint = zone_hint(profile.zone)
-    return [f"zone: {profile.zone!r} is no time zone, so the project's default_zone is taken; {hint}"]
+    return [f"zone: {profile.zone!r} is not a time zone, so the project's default_zone applies; {hint}"]
 
 
 def unknown_fields(text: str, model: type[Event] | type[Profile]) -> list[str]:
-    """Fields that nobody reads in what was published: a newer publisher may have them, a person mistook them."""
+    """Unknown fields of a published fact. A newer publisher may have them; a person has misspelt them."""
     inside = "attributes" if model is Profile else "properties"
     return [
         f"unknown field `{key}`; {_meant_field(key, model, inside)}"

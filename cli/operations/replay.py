@@ -52,7 +52,7 @@ def plan(kafka: str, wish: Wish) -> list[Planned]:
     planned, sent = [], set[str]()
     for letter in chosen:
         if letter.place in sent:
-            skipped: str | None = "it is the same record as a letter before"
+            skipped: str | None = "it is the same record as an earlier letter"
         else:
             skipped = _why_not(letter, known, overwritten, wish.force)
         if skipped is None:
@@ -97,10 +97,10 @@ def _unreadable(letter: DeadLetter, topic: Topic) -> str | None:
     try:
         fact = decode(topic.models[0], letter.original_value())
     except DecodeError as error:
-        return f"it still cannot be read ({error.cause}); publish it anew, mended"
+        return f"it still cannot be read ({error.cause}); fix it and publish it anew"
     user_id: str | None = getattr(fact, "user_id", None)
     if user_id is not None and letter.original_key() != user_id.encode():
-        return "its key is not its user_id; publish it anew, mended"
+        return "its key is not its user_id; fix it and publish it anew"
     return None
 
 
@@ -156,7 +156,7 @@ def _is_old(letter: DeadLetter, history: list[_Seen]) -> bool:
 
 
 def _follows(other: _Seen, own: _Seen) -> bool:
-    """Whether it is newer; of one millisecond in two partitions nobody can tell, and nothing is to be overwritten."""
+    """Whether it is newer. In two partitions and one millisecond there is no order: it counts as newer."""
     if other.place[0] == own.place[0]:
         return other.place[1] > own.place[1]
     return other.appended_ms >= own.appended_ms

@@ -16,7 +16,7 @@ app = typer.Typer(help="Run a part in the foreground; Ctrl-C stops it cleanly.",
 def run_streams(
     instance: Instance = "main",
     workers: Annotated[
-        int | None, typer.Option(min=1, max=95, help="How many processes, one a core; 1 unless told.")
+        int | None, typer.Option(min=1, max=95, help="How many processes, one a core; 1 by default.")
     ] = None,
     slot: Annotated[
         int | None,

@@ -23,13 +23,13 @@ To = Annotated[str | None, typer.Option("--to", help="Only mails to this address
 
 
 class NoMail(UserError):
-    """There is no such mail; the message says how one comes."""
+    """The mail does not exist; the message says how to get one."""
 
 
 @app.command()
 def show(
     number: Annotated[
-        int | None, typer.Argument(help="Which, as `sink list` numbers them; the last unless told.", show_default=False)
+        int | None, typer.Argument(help="Which, as `sink list` numbers them; the last by default.", show_default=False)
     ] = None,
     to: To = None,
     as_json: AsJson = False,

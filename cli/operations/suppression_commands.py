@@ -32,7 +32,7 @@ HELP = "\n\n".join(
     ]
 )
 
-app = typer.Typer(help=HELP, short_help="Addresses that get no mail: look, lift, add.", no_args_is_help=True)
+app = typer.Typer(help=HELP, short_help="List, explain, lift and add addresses that get no mail.", no_args_is_help=True)
 
 SHOWN = 50
 
@@ -152,7 +152,7 @@ def lift_suppression(
     for each in [] if as_json else lifted:
         console.print(_change_line(each), markup=False, soft_wrap=True)
     if not lifted:
-        _nothing("nothing to lift: the address is not suppressed, and is no user's; `ebbtide suppressions list`")
+        _nothing("nothing to lift: the address is not suppressed and belongs to no user; `ebbtide suppressions list`")
 
 
 @app.command("add")

@@ -22,7 +22,7 @@ _WEEKS_WIDTH = 26
 """Characters of the little chart beside each rule: half a year of weeks."""
 _BAR_WIDTH = 40
 _MANY_PROBLEMS = 10
-"""Problems that are told; of more, one line says how many."""
+"""Problems that are shown; one line counts the others."""
 _EPOCH = date(1970, 1, 1)
 
 

@@ -1,4 +1,4 @@
-"""Reading a past log of events, one JSON object a line: what is no event is counted by kind and skipped."""
+"""Reads a past log of events, one JSON object a line; lines that are not events are skipped and counted by kind."""
 
 import gzip
 import sys
@@ -21,7 +21,7 @@ from triggers.language.casetime import FIRST_YEAR, LAST_YEAR
 MAX_LINE_BYTES = 1024 * 1024
 """Of a line: more than Kafka takes as one record."""
 MAX_KINDS = 20
-"""Kinds of problem that are told apart; a log that is no event log has as many as it has lines."""
+"""How many kinds of problem are kept; a file that is not an event log has one for each line."""
 _REPORT_EVERY = 10_000
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")

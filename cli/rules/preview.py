@@ -58,7 +58,7 @@ class Sample:
     """The first fault of the rules beside the template, where they do not load and so no case can give data."""
 
 
-_NO_CASE = "the rules beside it do not load ({}); mend that, `ebbtide check` tells more"
+_NO_CASE = "the rules beside it do not load ({}); `ebbtide check` shows what to fix"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ PANEL = "Rules"
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
 Catalogue = Annotated[
     Path | None,
-    typer.Option("--events", help="Which events there are; events.yaml beside the rules unless told.", dir_okay=False),
+    typer.Option("--events", help="Which events there are; events.yaml beside the rules by default.", dir_okay=False),
 ]
 
 Template = Annotated[
@@ -32,7 +32,7 @@ UserFile = Annotated[
     typer.Option("--user", help="A profile, or only its attributes, as JSON; - for standard input.", allow_dash=True),
 ]
 DataFile = Annotated[
-    Path | None, typer.Option("--data", help="The data to show, as JSON; a case's unless told.", allow_dash=True)
+    Path | None, typer.Option("--data", help="The data to show, as JSON; a case's by default.", allow_dash=True)
 ]
 
 EventLog = Annotated[
@@ -158,7 +158,7 @@ def schema(
     """
     if what != "trigger":
         if "/" not in what and get_close_matches(what, ["trigger"], cutoff=0.75):
-            raise typer.BadParameter("did you mean `trigger`? A folder of such a name is written ./NAME")
+            raise typer.BadParameter("did you mean `trigger`? Write a folder of that name as ./NAME")
         from cli.pages.json_schema import write_schemas
 
         for file in write_schemas(Path(what)):
@@ -226,9 +226,10 @@ def send_test(
     data: DataFile = None,
     instance: Instance = "main",
 ) -> None:
-    """Render a template and really mail it, by the configured SMTP server: the local sink unless told.
+    """Render a template and really mail it, by the configured SMTP server: the local sink by default.
 
-    A server of elsewhere is refused until EBBTIDE_ALLOW_REAL_MAIL is set. Exits with 1 where the mail is not taken.
+    It refuses a server outside this machine unless EBBTIDE_ALLOW_REAL_MAIL is set. Exits with 1 where the mail is
+    refused.
 
     Example: `ebbtide send-test examples/templates/thank-you.liquid --to you@shop.example`
     """

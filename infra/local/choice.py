@@ -26,4 +26,4 @@ def choose_engine(name: str | None = None, home: Path | None = None, ports: Port
         engine = ComposeEngine(ports, layout.home)
         engine.require()
         return engine
-    raise SetupProblem(f"there is no engine {name!r}: type ENGINE=native or ENGINE=compose")
+    raise SetupProblem(f"unknown engine {name!r}: type ENGINE=native or ENGINE=compose")

@@ -30,7 +30,7 @@ class NoSupervisor(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Roll:
-    """A rolling restart: the how manyth, how far, and why it did not come to its end."""
+    """A rolling restart: its number, its state, and why it failed."""
 
     number: int = 0
     state: Literal["none", "running", "done", "failed"] = "none"
@@ -109,7 +109,7 @@ def as_process(pid: int, port: int = 0) -> Process:
 
 
 def ask(port: int, page: str) -> tuple[int, Any] | None:
-    """The HTTP status and the JSON that the worker on `port` answers; None where nobody does in time. Blocks."""
+    """The HTTP status and the JSON that the worker on `port` answers; None where none comes in time. Blocks."""
     connection = HTTPConnection("127.0.0.1", port, timeout=ASK_S)
     try:
         connection.request("GET", page)

@@ -20,7 +20,7 @@ from schemas.waiting import event_within
 log = structlog.get_logger(part="supervisor")
 
 REFUSALS = 3
-"""How often in a row a slot may end with REFUSED, which a person must mend: starting it again will not."""
+"""How often in a row a slot may end with REFUSED: a person must fix the reason, a restart does not."""
 
 
 class Supervisor:
@@ -73,7 +73,7 @@ class Supervisor:
             await event_within(self._ending, pause_s)
 
     def _give_up(self, slot: Slot) -> None:
-        why = f"it refused to start {REFUSALS} times in a row; mend what its log says"
+        why = f"it refused to start {REFUSALS} times in a row; fix what its log says"
         log.critical("gave_up", slot=slot.number, why=why)
         self._gave_up = True
         self._ending.set()
@@ -83,7 +83,7 @@ class Supervisor:
     def _interrupted(self) -> None:
         self._interrupts += 1
         if self._interrupts > 1:
-            log.warning("killing", why="asked a second time")
+            log.warning("killing", why="a second interrupt")
             self._send_all(signal.SIGKILL)
         self._ending.set()
 
@@ -138,10 +138,10 @@ class Supervisor:
     async def _restart(slot: Slot) -> str | None:
         """Replaces the worker by a new one; why that went wrong, or None."""
         if not await slot.load_successor():
-            return f"the new worker {slot.number} did not start; the one before it, and those after it, were left alone"
+            return f"the new worker {slot.number} did not start; the old one and the workers after it still run"
         await slot.end()
         if not await slot.becomes_ready():
-            return f"worker {slot.number} was not ready within {READY_S:g} s; those after it were left alone"
+            return f"worker {slot.number} was not ready within {READY_S:g} s; the workers after it were not restarted"
         return None
 
     def _rolled(self, task: asyncio.Task[None]) -> None:

@@ -44,10 +44,10 @@ READY_S = 300.0
 LOOK_S = 0.2
 
 WHY = {
-    0: "it ended in good order, and nobody had asked it to",
+    0: "it stopped without a request to stop",
     1: "it crashed; its log says how",
-    REFUSED: "it refused to start; its log says what to mend",
-    70: "it ended itself, for going on could have lost or doubled something; its log says what",
+    REFUSED: "it refused to start; its log says what to fix",
+    70: "it ended itself, because going on could lose or double something; its log says what",
     BROKER_AWAY: "Kafka does not answer",
 }
 

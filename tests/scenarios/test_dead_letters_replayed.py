@@ -53,7 +53,7 @@ def test_letters_are_sent_again_once_and_what_would_bring_nothing_or_harm_is_not
         run.apply(THANKS, MENDED)
         planned = replay(run, "--dry-run")
         assert reasons(planned) == {
-            places["not_json"]: "it still cannot be read (not_json); publish it anew, mended",
+            places["not_json"]: "it still cannot be read (not_json); fix it and publish it anew",
             places["rule_error"]: "all other rules applied it, and its id is remembered",
             UNAPPLIED: None,
             places["misrouted"]: None,
@@ -93,7 +93,7 @@ def look_around(run: Pipeline, not_json: str) -> None:
     assert ebbtide(run, "replay", "--force").returncode == 1  # nobody says yes
     wrong = ebbtide(run, "replay", "--since", "yesterday")
     assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
-    assert wrong.stderr.startswith("ebbtide: 'yesterday' is no time; write 2h for two hours ago")
+    assert wrong.stderr.startswith("ebbtide: 'yesterday' is not a time; write 2h for two hours ago")
 
 
 def publish_the_bad_ones(run: Pipeline) -> None:

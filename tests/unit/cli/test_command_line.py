@@ -134,7 +134,7 @@ def test_kafka_away_is_one_line_with_the_next_step(ebbtide, arguments):
             "ebbtide: source: contains U+0000",
         ),
         (("publish", "event", "{}"), "ebbtide: type: Field required; user_id: Field required\n"),
-        (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is no duration"),
+        (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is not a duration"),
     ],
 )
 def test_a_beginners_mistake_is_one_line_and_exit_status_2(ebbtide, arguments, said, tmp_path):
@@ -202,7 +202,7 @@ def test_a_database_that_is_away_is_one_line_with_its_address_and_the_next_step(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("dead-letters", "list", "--since", "999999999w"), "'999999999w' is no time; write 2h for two hours ago"),
+        (("dead-letters", "list", "--since", "999999999w"), "'999999999w' is not a time; write 2h for two hours ago"),
         (("publish", "event", '{"user_id": "u", "type": "x"}', "--ago", "99999999w"), "is too long; at most 2600w"),
     ],
 )

@@ -120,7 +120,7 @@ def test_a_removal_is_refused_where_nobody_can_be_asked_and_done_with_yes(kafka:
     assert "  - trigger  b" in done.stdout
     assert "ends its running occurrences: `withdrawn`" in done.stdout
     assert done.stderr == (
-        f"ebbtide: this removes trigger b, and nobody is there to ask; if that is meant: ebbtide apply {mine} --yes\n"
+        f"ebbtide: this removes trigger b, and there is no terminal to ask on; to confirm: ebbtide apply {mine} --yes\n"
     )
     assert current_manifest(kafka).number == 1
     done = ebbtide(kafka, "apply", mine, "--yes")
@@ -155,7 +155,7 @@ def test_a_folder_without_a_rule_is_refused_unless_that_is_meant(kafka: str, min
     for more in ((), ("--yes",)):
         done = ebbtide(kafka, "apply", mine, *more)
         assert done.returncode == 2
-        assert "would remove all 2 rules and templates of the set default. --allow-empty does that" in done.stderr
+        assert "would remove all 2 rules and templates of the set default. To do that, add --allow-empty" in done.stderr
     assert loaded(kafka) == ["a", "b"]
     assert ebbtide(kafka, "apply", mine, "--allow-empty").returncode == 2
     assert ebbtide(kafka, "apply", mine, "--allow-empty", "--yes").returncode == 0
@@ -224,7 +224,7 @@ def test_history_says_what_each_manifest_changed_and_rollback_goes_back(kafka: s
     (mine / "hello1.yaml").unlink()
     ebbtide(kafka, "apply", mine, "--yes")
     refused = ebbtide(kafka, "rules", "rollback", 9)
-    assert (refused.returncode, "there is no manifest 9 to be read; there are: 1, 2" in refused.stderr) == (2, True)
+    assert (refused.returncode, "manifest 9 is not kept; kept are: 1, 2" in refused.stderr) == (2, True)
     done = ebbtide(kafka, "rules", "rollback", 1, "--by", "eve")
     assert (done.returncode, "  + trigger  b" in done.stdout) == (0, True)
     assert loaded(kafka) == ["a", "b"]

@@ -172,7 +172,7 @@ def test_one_set_goes_back_alone() -> None:
 
 def test_a_manifest_or_a_set_that_there_is_not_is_told_with_those_that_there_are() -> None:
     log = after(("shop", folder(rule("a"))), ("shop", folder(rule("b"))))
-    with pytest.raises(NoSuchManifest, match="there is no manifest 9 to be read; there are: 1, 2"):
+    with pytest.raises(NoSuchManifest, match="manifest 9 is not kept; kept are: 1, 2"):
         plan_return(log, 9)
     log.texts.pop(text_hash(rule("a")))
     with pytest.raises(NoSuchManifest, match="of manifest 1 1 text cannot be read any more"):

@@ -99,7 +99,7 @@ def test_a_rule_file_that_does_not_load_is_named_and_the_data_is_not_blamed(temp
             f"{template}:2: `total` is missing: the rules beside it do not load ({tmp_path}/rule.yaml:4: "
         )
         assert "`snd` is no key of trigger" in said
-        assert said.endswith("`ebbtide check` tells more; or give --data and --user")
+        assert said.endswith("`ebbtide check` shows what to fix; or give --data and --user")
 
 
 def test_a_template_that_needs_no_data_is_shown_though_a_rule_file_does_not_load(

@@ -70,7 +70,7 @@ def test_native_is_what_nobody_has_to_ask_for(name: str | None, tmp_path: Path) 
 
 
 def test_another_engine_is_refused_by_name() -> None:
-    with pytest.raises(SetupProblem, match="no engine 'podman': type ENGINE=native or ENGINE=compose"):
+    with pytest.raises(SetupProblem, match="unknown engine 'podman': type ENGINE=native or ENGINE=compose"):
         choose_engine("podman")
 
 

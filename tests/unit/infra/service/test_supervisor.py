@@ -76,7 +76,7 @@ def test_a_worker_that_ends_is_started_again_after_a_pause_that_doubles(supervis
     ended = found.wait("worker_ended", 3)
     assert [line["again_in_s"] for line in ended] == [0.5, 1.0, 2.0]
     assert {line["slot"] for line in ended} == {0}
-    assert ended[0]["why"].startswith("it ended itself, for going on could have lost or doubled something")
+    assert ended[0]["why"].startswith("it ended itself, because going on could lose or double something")
     assert [line["slot"] for line in found.lines("worker_started")].count(1) == 1, "the other one is left alone"
     found.process.send_signal(signal.SIGTERM)
     assert found.process.wait(5) == 0
@@ -93,7 +93,7 @@ def test_a_worker_that_refuses_to_start_three_times_ends_all_with_what_to_do(sup
     assert found.process.wait(20) == REFUSED
     assert [line["slot"] for line in found.lines("worker_started")].count(1) == 3
     [gave_up] = found.lines("gave_up")
-    assert (gave_up["slot"], gave_up["why"]) == (1, "it refused to start 3 times in a row; mend what its log says")
+    assert (gave_up["slot"], gave_up["why"]) == (1, "it refused to start 3 times in a row; fix what its log says")
     assert all(is_gone(line["pid"]) for line in found.lines("worker_started"))
 
 
@@ -113,7 +113,7 @@ def test_where_the_new_worker_does_not_load_the_old_one_goes_on(supervise: Any) 
     found.process.send_signal(signal.SIGHUP)
     [failed] = found.wait("restart_failed")
     assert failed["slot"] == 0
-    assert "the one before it, and those after it, were left alone" in failed["why"]
+    assert "the old one and the workers after it still run" in failed["why"]
     assert found.lines("worker_started") == started
     assert not any(is_gone(line["pid"]) for line in started)
 
