@@ -62,7 +62,7 @@ def run_paths(paths: Sequence[Path], name: str = "") -> Tested:
     rules = load_rules(folder.rules, folder.template_hashes() or _names_of_templates(folder))
     mails = CaseMails(folder)
     ran = []
-    for trigger in rules.written.values():
+    for trigger in rules.declared.values():
         for case in trigger.cases:
             if name.casefold() in f"{trigger.name}: {case.name}".casefold():
                 began = time.perf_counter()

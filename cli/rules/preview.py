@@ -121,7 +121,7 @@ def _from_cases(template: Path) -> _Found:
         return _Found(unread=str(error))
     except InvalidRules as error:
         return _Found(unread=_first_fault(error))
-    for trigger in rules.written.values():
+    for trigger in rules.declared.values():
         if template.stem not in {step.template for step in trigger.steps if isinstance(step, Send)}:
             continue
         for case in trigger.cases:

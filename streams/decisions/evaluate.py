@@ -165,9 +165,9 @@ class Decider:
         return step
 
     @property
-    def clockwork(self) -> str:
+    def plan_version(self) -> str:
         """A name for the schedules and dates of the rules; empty where there are none."""
-        return self.evaluator.rules.clockwork
+        return self.evaluator.rules.plan_version
 
     def plan(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step | None:
         """The step that plans schedules and dates which are new to a user; None where they are not. Where that raises

@@ -50,7 +50,7 @@ class Replay:
         passed over."""
         if checkpoint.zones not in ("", zones.VERSION):
             self.other_zones.add(checkpoint.zones)
-        if decider.clockwork != self._planned:
+        if decider.plan_version != self._planned:
             self._plan(decider)
         for span in checkpoint.applied:
             records = self._inputs.get(span.topic, {})
@@ -63,8 +63,8 @@ class Replay:
             self._clock_ms = clock_ms
 
     def _plan(self, decider: Decider) -> None:
-        self._planned = decider.clockwork
-        for key, raw in [*self.states.items()] if decider.clockwork else ():
+        self._planned = decider.plan_version
+        for key, raw in [*self.states.items()] if decider.plan_version else ():
             step = decider.plan(self._partition, key.decode(), raw, self._clock_ms)
             if step is not None:
                 self._keep(step)

@@ -69,7 +69,7 @@ class DecisionSteps:
         if before != zones.RELEASE:
             log.warning("zones_changed", partition=partition, before=zones.release_name(before), now=zones.VERSION)
         elif metadata.versions.get("manifest") == self._versions["manifest"]:
-            self._planned[partition] = self._current.clockwork
+            self._planned[partition] = self._current.plan_version
 
     def dropped(self) -> None:
         """Forgets the timers."""
@@ -83,8 +83,8 @@ class DecisionSteps:
         journal plans at the same place. It costs less than the first slot, which fires for every user at once.
         """
         decider, planned = self._current, 0
-        known, self._planned[partition] = self._planned.get(partition), decider.clockwork
-        if decider.clockwork in (known, ""):
+        known, self._planned[partition] = self._planned.get(partition), decider.plan_version
+        if decider.plan_version in (known, ""):
             return planned
         users = self._table.partition(partition)
         for key in [*users]:

@@ -98,7 +98,7 @@ class _Backtest:
         elif user_id in self.profiles:
             self.evaluator.start(state, self.profiles[user_id], now_ms)
         if state.profiled:
-            segments.meet(self.evaluator.turn(state, now_ms))
+            segments.initialize(self.evaluator.turn(state, now_ms))
         if (planned := self.evaluator.plan(state, now_ms)) is not None:
             self.take(planned, now_ms)
         return state

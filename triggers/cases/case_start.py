@@ -22,7 +22,7 @@ def start(evaluator: Evaluator, state: UserState, profile: Profile, given: Mappi
         _seed_score(turn, name, float(value), at)
     for name, value in cast(dict[str, Any], given.get("metric", {})).items():
         _seed_metric(turn, turn.rules.metrics[name], value, at)
-    segments.meet(turn)
+    segments.initialize(turn)
     planning.plan(turn)
     return turn.effects
 

@@ -92,7 +92,7 @@ class _Log:
 
 def run_cases(rules: RuleSet, default_zone: str = "UTC") -> list[CaseResult]:
     """Runs every case of every trigger, in the order of the files."""
-    return [run_case(rules, each, case, default_zone) for each in rules.written.values() for case in each.cases]
+    return [run_case(rules, each, case, default_zone) for each in rules.declared.values() for case in each.cases]
 
 
 def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "UTC") -> CaseResult:

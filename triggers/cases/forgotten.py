@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from schemas.wording import counted
-from triggers.engine.evaluator import MAX_ENDINGS
+from triggers.engine.evaluator import MAX_UNLESS_EVENTS
 from triggers.engine.journeys import MAX_KEYS, MAX_RUNNING
 from triggers.engine.levels import MAX_GROUPS
 from triggers.engine.sending import MAX_COMMAND_IDS, MAX_GOALS
@@ -21,7 +21,7 @@ _KEPT = {
     "running occurrences": f"{MAX_RUNNING:,}",
     "sequence events": f"{MAX_LINKS:,} (or {MAX_LAST:,} that may end the sequence)",
     "single events": f"{EXACT:,}",
-    "unless events": f"{MAX_ENDINGS:,}",
+    "unless events": f"{MAX_UNLESS_EVENTS:,}",
 }
 """How many of each are kept, by the name under which `Effects.bounds` counts it."""
 

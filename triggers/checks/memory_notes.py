@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from schemas.wording import quoted
 from triggers.cel.syntax import parse
 from triggers.cel.tree import Binary, Expr, Literal, Name, Select, walk
-from triggers.engine.evaluator import MAX_ENDINGS
+from triggers.engine.evaluator import MAX_UNLESS_EVENTS
 from triggers.engine.journeys import MAX_KEYS, MAX_RUNNING
 from triggers.engine.levels import MAX_GROUPS
 from triggers.engine.sending import MAX_GOALS
@@ -124,7 +124,7 @@ def _keys(place: int) -> _Kept:
 def _endings(place: int) -> _Kept:
     beyond = "an entry that comes late may begin although it was ended"
     hint = "write a shorter `max_age`, or a `where` that leaves out events which do not matter"
-    return _Kept(place, MAX_ENDINGS, "`unless` events with different values of `same`", beyond, hint)
+    return _Kept(place, MAX_UNLESS_EVENTS, "`unless` events with different values of `same`", beyond, hint)
 
 
 def _goals(place: int) -> _Kept:

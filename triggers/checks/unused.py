@@ -42,11 +42,11 @@ def find_unused(
 
 def _check_policy(each: WrittenPolicy, rules: RuleSet) -> None:
     policy = each.policy
-    if any(obeys(trigger, policy) for trigger in rules.written.values()):
+    if any(obeys(trigger, policy) for trigger in rules.declared.values()):
         return
     place = each.place("for")
     message = f"the policy {quoted(policy.name)} applies to no trigger"
-    purposes = {trigger.purpose for trigger in rules.written.values()}
+    purposes = {trigger.purpose for trigger in rules.declared.values()}
     if policy.purpose is not None and policy.purpose not in purposes:
         message += f": none has the purpose {quoted(policy.purpose)}"
         each.report.add(place, "unused-policy", message, nearest(policy.purpose, purposes))
@@ -55,7 +55,7 @@ def _check_policy(each: WrittenPolicy, rules: RuleSet) -> None:
 
 
 def _why_nobody(policy: Policy, rules: RuleSet) -> str:
-    channels = {s.channel for t in rules.written.values() for s in t.steps if isinstance(s, Send)}
+    channels = {s.channel for t in rules.declared.values() for s in t.steps if isinstance(s, Send)}
     if policy.channel is not None and policy.channel not in channels:
         return f"none sends by the channel {quoted(policy.channel)}; {nearest(policy.channel, channels)}"
     if policy.purpose is None:
@@ -124,7 +124,7 @@ def _lone_purpose(each: Written, others: Collection[str]) -> Diagnostic:
 
 
 def _purposes(rules: RuleSet) -> Counter[str]:
-    return Counter(trigger.purpose for trigger in rules.written.values())
+    return Counter(trigger.purpose for trigger in rules.declared.values())
 
 
 @dataclass(frozen=True, slots=True)

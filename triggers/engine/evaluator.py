@@ -22,20 +22,20 @@ from triggers.engine.skipping import skip_due
 from triggers.engine.turn import Effects, Turn, same_fields
 from triggers.rules.rule import Send, Trigger
 from triggers.rules.ruleset import AHEAD_MS, Route, RuleSet
-from triggers.rules.state import Consent, Ending, Occurrence, Reservation, StoredEvent, User, UserState
+from triggers.rules.state import Consent, Occurrence, Reservation, StoredEvent, UnlessEvent, User, UserState
 
 PROFILE_WAIT_MS = 30_000
 """Publishers send a profile and an event together, and Kafka gives no order over two topics."""
 SEEN_IDS = 64
 SEEN_MS = 86_400_000
-MAX_ENDINGS = 16
+MAX_UNLESS_EVENTS = 16
 _CROSSING, _SEGMENT, _PLAN = range(3)
 """At one instant they go in this order."""
 _NO_ROUTE = Route()
 
 
 class Evaluator:
-    """Decides by a set of rules. `paused` holds scopes: global, trigger/NAME, purpose/NAME.
+    """Applies events, profiles, outcomes and time to states. `paused` holds scopes: global, trigger/NAME, purpose/NAME.
 
     `profile_wait_ms` is how long a send that needs consent waits for the user's first profile.
     """
@@ -72,24 +72,24 @@ class Evaluator:
         return turn.effects
 
     def apply_stored(self, state: UserState, stored: StoredEvent, now_ms: int) -> Effects:
-        """As `apply_event`, of an event that concerns some rule; whether it does is asked before."""
+        """Like `apply_event`, for an event that concerns a rule: the caller has checked `concerns`."""
         turn = self.turn(state, now_ms)
         self._apply(turn, stored)
         return turn.effects
 
     def concerns(self, event: StoredEvent, now_ms: int) -> bool:
-        """Whether the event can change a user's state, asked without it; where not, it need not be decoded."""
+        """Whether the event can change any user's state; if not, the state need not be decoded."""
         route = self.rules.routes.get(event.type)
         return route is not None and (event.time_ms > now_ms + AHEAD_MS or route.interest.takes(event, now_ms))
 
     def apply_profile(self, state: UserState, profile: Profile, now_ms: int) -> Effects:
-        """Replaces what is known of the user. Schedules, dates and waits are planned anew, and held sends where the
+        """Replaces the user's profile. Schedules, dates and waits are planned anew, and held sends where the
         zone changed or no profile was known. A zone that is none is counted; the project's stands in for it (settled
         case 21)."""
         turn = self.turn(state, now_ms)
         self._fire(turn, now_ms, inclusive=False)
         self._forget(state)
-        segments.meet(turn)
+        segments.initialize(turn)
         before, known = state.user, state.profiled
         moved = profile.zone != before.zone
         _take_profile(state, profile, now_ms)
@@ -114,7 +114,7 @@ class Evaluator:
         return turn.effects
 
     def start(self, state: UserState, profile: Profile, now_ms: int) -> Turn:
-        """What is known of a user before anything happens, which moves nothing; the turn to seed the state in."""
+        """Sets a profile before anything happens, which begins nothing; returns the turn to seed the state in."""
         _take_profile(state, profile, now_ms)
         return self.turn(state, now_ms)
 
@@ -134,7 +134,7 @@ class Evaluator:
         return turn.effects
 
     def heed(self, state: UserState, outcome: Outcome, now_ms: int) -> Effects:
-        """What an outcome says of consent and suppression alone, without what it is as an event."""
+        """Applies an outcome to consent and suppression alone, not as an event."""
         turn = self.turn(state, now_ms)
         _follow(turn, outcome, next((r for r in state.reservations if r.command_id == outcome.command_id), None))
         return turn.effects
@@ -142,9 +142,9 @@ class Evaluator:
     def plan(self, state: UserState, now_ms: int) -> Effects | None:
         """Plans the schedules and dates of rules that are new to the user, as of now; None where they are not.
 
-        Whatever is applied to a state does this first. Who never hears of a user again must ask for it.
+        Every call that applies something to a state does this first. For a user without further records, call it.
         """
-        if not state.profiled or state.planned_by == self.rules.clockwork:
+        if not state.profiled or state.plan_version == self.rules.plan_version:
             return None
         turn = self.turn(state, now_ms)
         planning.refresh(turn)
@@ -179,14 +179,14 @@ class Evaluator:
             turn.count("clamped")
         route = self.rules.routes.get(event.type, _NO_ROUTE)
         state = turn.state
-        if state.running or state.levels or state.segments or state.planned_by != self.rules.clockwork:
+        if state.running or state.levels or state.segments or state.plan_version != self.rules.plan_version:
             self._fire(turn, turn.now_ms, inclusive=False, fed=levels.fed(route, event), event_ms=event.time_ms)
         self._forget(state)
         context = turn.context(event, None, turn.now_ms)
         entries = _update(turn, route, event, context)
         if state.running:
             journeys.unless(turn, event)
-        _remember_endings(turn, route, event, context)
+        _remember_unless(turn, route, event, context)
         if route.goals:
             goals.reach(turn, event, context)
         begun = self._move(turn, entries)
@@ -322,7 +322,7 @@ def _update(turn: Turn, route: Route, event: StoredEvent, context: Context) -> l
     """Scores, metrics and segments, then the crossings of windows, which may read those; what they begin."""
     risen: list[levels.Rise] = []
     moves: list[segments.Move] = []
-    before = segments.unmet(turn, route) if route.segments else {}
+    before = segments.before_event(turn, route) if route.segments else {}
     fed = metrics.feed(turn, route, event, context) if route.metrics else []
     if route.additions:
         risen, scores = levels.feed_scores(turn, route, event, context)
@@ -344,7 +344,7 @@ def _keep(begun: list[Occurrence], occurrence: Occurrence | None) -> None:
 
 
 def _repeated(state: UserState, event_id: str, now_ms: int) -> bool:
-    """Whether the id was seen of late; remembers it."""
+    """Whether the id is among the last 64 within 24 h; remembers it."""
     seen = state.seen
     while seen:  # the oldest come first
         oldest = next(iter(seen))
@@ -359,9 +359,9 @@ def _repeated(state: UserState, event_id: str, now_ms: int) -> bool:
     return False
 
 
-def _remember_endings(turn: Turn, route: Route, event: StoredEvent, context: Context) -> None:
-    """Keeps `unless` events, so that an entry which comes later and is not newer finds that it is over."""
-    for trigger, pattern in route.endings:
+def _remember_unless(turn: Turn, route: Route, event: StoredEvent, context: Context) -> None:
+    """Keeps `unless` events: an entry that arrives later and is not newer is over before it begins."""
+    for trigger, pattern in route.unless_events:
         if turn.now_ms - event.time_ms > trigger.max_age_ms:
             continue
         if pattern.where is not None and not turn.holds(trigger.name, "unless", pattern.where, context):
@@ -369,18 +369,18 @@ def _remember_endings(turn: Turn, route: Route, event: StoredEvent, context: Con
         if any(name not in event.properties for name in pattern.same):
             continue
         since = turn.now_ms - trigger.max_age_ms
-        known = [each for each in turn.state.endings.get(trigger.name, ()) if each.time_ms >= since]
-        ending = Ending(event.time_ms, event.id, list(pattern.same), same_fields(pattern, event))
-        endings = _with_ending(known, ending)
-        if len(endings) > MAX_ENDINGS:
+        known = [each for each in turn.state.unless_events.get(trigger.name, ()) if each.time_ms >= since]
+        newest = UnlessEvent(event.time_ms, event.id, list(pattern.same), same_fields(pattern, event))
+        events = _with_unless(known, newest)
+        if len(events) > MAX_UNLESS_EVENTS:
             turn.forgot(trigger.name, "unless events")
-        turn.state.endings[trigger.name] = endings[-MAX_ENDINGS:]
+        turn.state.unless_events[trigger.name] = events[-MAX_UNLESS_EVENTS:]
 
 
-def _with_ending(known: list[Ending], new: Ending) -> list[Ending]:
-    """The endings with one more. Of those alike only the latest count: what an older one is over, a later one is."""
+def _with_unless(known: list[UnlessEvent], new: UnlessEvent) -> list[UnlessEvent]:
+    """The events with one more. Of equal `same` values only the latest counts: it ends whatever an older one ends."""
 
-    def alike(each: Ending) -> bool:
+    def alike(each: UnlessEvent) -> bool:
         return each.names == new.names and each.same == new.same
 
     if any(alike(each) and each.time_ms > new.time_ms for each in known):

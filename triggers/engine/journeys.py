@@ -21,7 +21,8 @@ MAX_KEY_CHARS = 512
 def begin(
     turn: Turn, trigger: Trigger, event: StoredEvent, at: int, context: Context | None = None
 ) -> Occurrence | None:
-    """Begins or restarts an occurrence at an instant; None where it is too old, already over, or not let in again."""
+    """Begins or restarts an occurrence at an instant; None where the entry is too old, already over, or excluded by
+    `reentry`."""
     if turn.now_ms - at > trigger.max_age_ms:
         turn.count("stale")
         return None
@@ -54,7 +55,7 @@ def begin(
 
 
 def _key(turn: Turn, trigger: Trigger, event: StoredEvent, context: Context | None) -> Any:
-    """What the occurrence is about: one value, or a list of several; None where each entry is its own."""
+    """The value of the trigger's `key`, a list where it has several parts; None without a `key`."""
     if not trigger.key:
         return None
     context = context or turn.context(event, None, turn.now_ms)
@@ -72,7 +73,7 @@ def _running_with(turn: Turn, trigger: Trigger, key_text: str | None) -> Occurre
 
 
 def _restart(turn: Turn, trigger: Trigger, running: Occurrence, event: StoredEvent, at: int) -> Occurrence | None:
-    """Starts over with the new event; an entry older than the running one came late and changes nothing."""
+    """Starts over with the new event; an entry that is older than the running one changes nothing."""
     if trigger.overlap == "ignore":
         return None
     if at < running.entered_at:
@@ -85,11 +86,11 @@ def _restart(turn: Turn, trigger: Trigger, running: Occurrence, event: StoredEve
 
 
 def _already_over(turn: Turn, trigger: Trigger, event: StoredEvent) -> bool:
-    """Whether an `unless` event came first that is not older than this entry (settled case 7)."""
-    for ending in turn.state.endings.get(trigger.name, ()):
-        if ending.time_ms < event.time_ms or ending.event_id == event.id:
+    """Whether an `unless` event that is not older than this entry arrived before it (settled case 7)."""
+    for each in turn.state.unless_events.get(trigger.name, ()):
+        if each.time_ms < event.time_ms or each.event_id == event.id:
             continue
-        shared = zip(ending.names, ending.same, strict=True)
+        shared = zip(each.names, each.same, strict=True)
         if all(event.properties.get(name, _MISSING) == value for name, value in shared):
             return True
     return False
@@ -156,7 +157,7 @@ def unless(turn: Turn, event: StoredEvent) -> None:
 
 
 def drop_next(turn: Turn, trigger: Trigger, occurrence: Occurrence, reason: Reason) -> None:
-    """Records that the send which would have come next does not."""
+    """Records that the next send is dropped."""
     following = (step for step in trigger.steps[occurrence.step :] if isinstance(step, Send))
     send = next(following, None)
     if send is not None:
@@ -165,7 +166,7 @@ def drop_next(turn: Turn, trigger: Trigger, occurrence: Occurrence, reason: Reas
 
 
 def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
-    """Goes on by one step of a woken occurrence: a send is asked, a wait is set, a branch taken, or it ends."""
+    """Executes one step of an occurrence that is due: decides a send, sets a wait, takes a branch, or ends it."""
     trigger = turn.rule_of(occurrence)
     if trigger is None:
         _withdraw(turn, occurrence)

@@ -13,7 +13,7 @@ from triggers.engine.dates import local_date, moment_after
 from triggers.engine.turn import Turn
 from triggers.measures.localtime import slot_after
 from triggers.measures.shapes import Schedule
-from triggers.rules.clockwork import ClockRule
+from triggers.rules.sources import ClockRule
 from triggers.rules.state import Plan, StoredEvent, UserState
 
 SLOT = "schedule.slot"
@@ -24,9 +24,9 @@ _REMEMBERED_DAYS = 3
 
 
 def refresh(turn: Turn) -> None:
-    """Plans where the plans are those of other schedules and dates, or none were made yet."""
+    """Plans anew where the plans are of another version of the schedules and dates."""
     state = turn.state
-    if state.planned_by != turn.rules.clockwork and state.profiled:
+    if state.plan_version != turn.rules.plan_version and state.profiled:
         plan(turn)
 
 
@@ -37,7 +37,7 @@ def plan(turn: Turn, *, moved: bool = False) -> None:
     the user moved not before now; and a date's moment may be now: only what is past never comes.
     """
     state, known = turn.state, turn.state.plans
-    state.planned_by = turn.rules.clockwork
+    state.plan_version = turn.rules.plan_version
     state.plans = {rule.id: _planned(turn, rule, known.get(rule.id), moved) for rule in turn.rules.clocks.values()}
 
 
@@ -91,7 +91,7 @@ def skip(turn: Turn, name: str) -> None:
 
 def forgo(turn: Turn) -> None:
     """Leaves the user without plans until the profile, or the schedules and dates of the rules, change."""
-    turn.state.planned_by, turn.state.plans = turn.rules.clockwork, {}
+    turn.state.plan_version, turn.state.plans = turn.rules.plan_version, {}
 
 
 def reach(turn: Turn, rule: ClockRule) -> StoredEvent:

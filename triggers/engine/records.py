@@ -1,6 +1,6 @@
-"""Decisions and commands as the evaluator notes them, and as they go on the wire.
+"""Decisions and commands as the evaluator records them, and their JSON on the wire.
 
-A note is a few plain values. The stream writes its JSON from them, without the models: `decision_json` and
+A record is a few plain values. The stream writes its JSON from them, without the models: `decision_json` and
 `command_json` give the bytes that encoding the models gives. A backtest of a year only counts.
 """
 

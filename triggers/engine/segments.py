@@ -31,21 +31,22 @@ Move = tuple[Trigger, StoredEvent]
 """A trigger that a change of a segment begins, and the event that stands for the change."""
 
 
-def meet(turn: Turn) -> None:
-    """Asks the segments that were never asked of this user; nobody enters or leaves by that."""
+def initialize(turn: Turn) -> None:
+    """Evaluates the segments that were never evaluated for this user; nobody enters or leaves by that."""
     state, rules = turn.state, turn.rules
-    if state.met_by == rules.roster:
+    if state.segment_version == rules.segment_version:
         return
     state.segments = {key: each for key, each in state.segments.items() if key in rules.memberships}
     for key, segment in rules.memberships.items():
         if key not in state.segments:
             _note(turn, segment, turn.ask_segment(segment, turn.now_ms))
-    state.met_by = rules.roster
+    state.segment_version = rules.segment_version
 
 
-def unmet(turn: Turn, route: Route) -> dict[str, bool]:
-    """What the segments that an event may feed say before it, where they may never have been asked; by their keys."""
-    if turn.state.met_by == turn.rules.roster:
+def before_event(turn: Turn, route: Route) -> dict[str, bool]:
+    """The memberships before an event, by key, of the segments that it may move and that may never have been
+    evaluated."""
+    if turn.state.segment_version == turn.rules.segment_version:
         return {}
     known = turn.state.segments
     return {each.key: turn.ask_segment(each, turn.now_ms) for each in route.segments if each.key not in known}
@@ -56,7 +57,7 @@ def at_event(
 ) -> list[Move]:
     """Asks the segments that read a score or a metric, by name in `fed`, to which the event has added.
 
-    `before` is what `unmet` said before it.
+    `before` is what `before_event` found before it.
     """
     asked = [segment for segment in route.segments if not fed.isdisjoint(turn.rules.feeds[segment.key])]
     return [

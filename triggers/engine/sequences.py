@@ -13,9 +13,9 @@ import orjson
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
 from triggers.engine.turn import Turn
-from triggers.rules.clockwork import SequenceRule
 from triggers.rules.rule import Sequence
 from triggers.rules.ruleset import Route
+from triggers.rules.sources import SequenceRule
 from triggers.rules.state import Link, StoredEvent
 
 MAX_LINKS = 64

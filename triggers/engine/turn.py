@@ -158,7 +158,7 @@ class Turn:
             pending = known.due is not None and known.due <= at_ms
             if "now" in segment.when.code.roots or (at_ms >= self.now_ms and not pending):
                 return known.inside
-        elif at_ms >= self.now_ms and self.state.met_by == self.rules.roster:
+        elif at_ms >= self.now_ms and self.state.segment_version == self.rules.segment_version:
             return False
         return self.ask_segment(segment, at_ms)
 

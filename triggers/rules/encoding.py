@@ -14,7 +14,6 @@ from triggers.measures.decay import ScoreState
 from triggers.measures.windows import WindowState
 from triggers.rules.state import (
     Consent,
-    Ending,
     Level,
     Link,
     Membership,
@@ -23,6 +22,7 @@ from triggers.rules.state import (
     Plan,
     Reservation,
     StoredEvent,
+    UnlessEvent,
     User,
     UserState,
     occurrence_id,
@@ -65,15 +65,15 @@ class Packed(Struct, array_like=True):
     levels: dict[str, Level] = {}
     running: list[Running] = []
     entries: dict[str, dict[str, int]] = {}
-    endings: dict[str, list[Ending]] = {}
+    unless_events: dict[str, list[UnlessEvent]] = {}
     reservations: list[Reservation] = []
     sent: dict[str, list[str | int]] = {}
     """Command ids, those of reservations by their position among them."""
     goals: list[OpenGoal] = []
     windows: dict[str, WindowState] = {}
-    met_by: str = ""
+    segment_version: str = ""
     segments: dict[str, Membership] = {}
-    planned_by: str = ""
+    plan_version: str = ""
     plans: dict[str, Plan] = {}
     links: dict[str, list[Link]] = {}
     address_since: int = 0
@@ -127,14 +127,14 @@ def encode_with_due(state: UserState) -> tuple[bytes, int | None]:
         state.levels,
         [_pack_running(each) for each in state.running] if state.running else [],
         state.entries,
-        state.endings,
+        state.unless_events,
         state.reservations,
         _pack_sent(state) if state.sent else {},
         state.goals,
         state.windows,
-        state.met_by,
+        state.segment_version,
         state.segments,
-        state.planned_by,
+        state.plan_version,
         state.plans,
         state.links,
         state.address_since,
@@ -161,15 +161,15 @@ def decode(user_id: str, raw: bytes | None) -> UserState:
         packed.levels,
         [_occurrence(each) for each in running] if running else [],
         packed.entries,
-        packed.endings,
+        packed.unless_events,
         packed.reservations,
         _sent(sent, packed.reservations) if sent else {},
         packed.goals,
         packed.windows,
-        packed.met_by,
+        packed.segment_version,
         packed.segments,
         profile is not None,
-        packed.planned_by,
+        packed.plan_version,
         packed.plans,
         packed.links,
         packed.address_since,

@@ -9,7 +9,6 @@ import orjson
 from schemas.vocabulary import TRANSACTIONAL
 from triggers.measures.shapes import MS, Calendar, Schedule
 from triggers.measures.windows import EXACT, EXACT_EVER, Tally
-from triggers.rules.clockwork import ClockRule, SequenceRule, clockwork, digest, sequence_rule
 from triggers.rules.interest import Interest
 from triggers.rules.rule import (
     Addition,
@@ -26,6 +25,7 @@ from triggers.rules.rule import (
     Trigger,
     WindowCrossing,
 )
+from triggers.rules.sources import ClockRule, SequenceRule, digest, plan_version, sequence_rule
 
 _OUTCOMES_ARRIVE_WITHIN_MS = 7 * MS["d"]
 """How long a send is remembered, so that its opens and clicks can name their rule, where no cap asks for longer."""
@@ -57,7 +57,7 @@ class Route:
     interest: Interest = field(default_factory=Interest)
     """Which of the events are worth a look at the state."""
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
-    endings: list[tuple[Trigger, Pattern]] = field(default_factory=list)
+    unless_events: list[tuple[Trigger, Pattern]] = field(default_factory=list)
     """`unless` patterns whose `where` needs no running occurrence."""
     begins: list[tuple[Trigger, list[Pattern]]] = field(default_factory=list)
     sequences: list[SequenceRule] = field(default_factory=list)
@@ -115,14 +115,14 @@ class RuleSet:
         self.segments = {segment.name: segment for segment in segments}
         self.memberships = {segment.key: segment for segment in self.segments.values()}
         """The segments by the keys that a state keeps them by."""
-        self.roster = digest(sorted(self.memberships), 4) if self.memberships else ""
-        """A name for these segments: one who was asked them all under it was asked none that is new here."""
+        self.segment_version = digest(sorted(self.memberships), 4) if self.memberships else ""
+        """A digest of the segments' keys: a state with the same one has every segment evaluated."""
         self.feeds = {key: _feeds(segment) for key, segment in self.memberships.items()}
         """By a segment's key, what adds to it: `score/NAME` and `metric/NAME`."""
         self.policies = {policy.name: policy for policy in policies}
-        self.written = {trigger.name: trigger for trigger in triggers}
+        self.declared = {trigger.name: trigger for trigger in triggers}
         """The triggers as their files have them."""
-        self.triggers = {name: _obeying(each, self.policies.values()) for name, each in self.written.items()}
+        self.triggers = {name: _obeying(each, self.policies.values()) for name, each in self.declared.items()}
         """The triggers with the policies that they obey."""
         self.levels: dict[str, LevelRule] = {}
         self.levels_of: dict[str, list[LevelRule]] = {}
@@ -138,8 +138,8 @@ class RuleSet:
         self.clocks: dict[str, ClockRule] = {}
         self.sequences: dict[str, SequenceRule] = {}
         self._index()
-        self.clockwork = clockwork(self.clocks.values())
-        """What the schedules and dates say, under one name; empty where there are none."""
+        self.plan_version = plan_version(self.clocks.values())
+        """A digest of the schedules and dates; empty where there are none."""
         self.pinned = dict(pinned or {})
         """Triggers of earlier texts, as their files had them."""
         self.kept = {pin: kept for pin in self.pinned if (kept := self._keep(pin)) is not None}
@@ -221,9 +221,9 @@ class RuleSet:
         for pattern in trigger.unless:
             early = pattern.where is None or "occurrence" not in pattern.where.code.roots
             for name in pattern.types:
-                endings = self._route(name, pattern).endings
+                known = self._route(name, pattern).unless_events
                 if early:
-                    endings.append((trigger, pattern))
+                    known.append((trigger, pattern))
         if trigger.goal is not None:
             for name in trigger.goal.pattern.types:
                 self._route(name, trigger.goal.pattern).goals = True

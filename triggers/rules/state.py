@@ -115,11 +115,11 @@ class OpenGoal(NamedTuple):
     same: list[Any]
 
 
-class Ending(NamedTuple):
-    """An `unless` event seen before anything ran: an entry that comes late and is not newer is already over.
+class UnlessEvent(NamedTuple):
+    """An `unless` event that is remembered: an entry that arrives later and is not newer is already over.
 
-    `names` are the fields `same` of the pattern that it met, whose values `same` are: the rule may be edited before the
-    entry comes.
+    `names` are the fields `same` of the pattern that it matched, and `same` their values: the rule may be edited before
+    the entry arrives.
     """
 
     time_ms: int
@@ -165,20 +165,20 @@ class UserState:
     levels: dict[str, Level] = field(default_factory=dict)
     running: list[Occurrence] = field(default_factory=list)
     entries: dict[str, dict[str, int]] = field(default_factory=dict)
-    endings: dict[str, list[Ending]] = field(default_factory=dict)
+    unless_events: dict[str, list[UnlessEvent]] = field(default_factory=dict)
     reservations: list[Reservation] = field(default_factory=list)
     sent: dict[str, list[str]] = field(default_factory=dict)
     goals: list[OpenGoal] = field(default_factory=list)
     windows: dict[str, WindowState] = field(default_factory=dict)
     """What metrics and crossings count, by the key that `ruleset.Counted` has."""
-    met_by: str = ""
-    """The `roster` of the rule set whose segments were all asked."""
+    segment_version: str = ""
+    """The `segment_version` of the rule set whose segments were all evaluated."""
     segments: dict[str, Membership] = field(default_factory=dict)
     """Of those, the ones that the user is in, or may come to be in by time alone; the user is in no other."""
     profiled: bool = False
     """Whether there was ever a profile."""
-    planned_by: str = ""
-    """The `clockwork` of the rule set that `plans` were made by."""
+    plan_version: str = ""
+    """The `plan_version` of the rule set from which `plans` were made."""
     plans: dict[str, Plan] = field(default_factory=dict)
     links: dict[str, list[Link]] = field(default_factory=dict)
     address_since: int = 0

@@ -36,7 +36,7 @@ def test_every_case_passes(examples: RuleSet) -> None:
 
 
 def test_every_trigger_has_an_owner_a_description_and_cases(examples: RuleSet) -> None:
-    for trigger in examples.written.values():
+    for trigger in examples.declared.values():
         assert trigger.owner
         assert trigger.description
         assert len(trigger.cases) >= 3

@@ -10,7 +10,6 @@ from triggers.measures.windows import Cell, WindowState
 from triggers.rules.encoding import UnknownFormat, decode, due_of, encode, encode_with_due
 from triggers.rules.state import (
     Consent,
-    Ending,
     Level,
     Link,
     Membership,
@@ -19,6 +18,7 @@ from triggers.rules.state import (
     Plan,
     Reservation,
     StoredEvent,
+    UnlessEvent,
     User,
     UserState,
 )
@@ -43,7 +43,7 @@ STATE = UserState(
         )
     ],
     {"cart": {'"x"': 1767607200000}},
-    {"cart": [Ending(1767607100000, "e0", ["k"], ["x"])]},
+    {"cart": [UnlessEvent(1767607100000, "e0", ["k"], ["x"])]},
     [Reservation(COMMAND, 1767607200000, "send", "thanks", None, "marketing", "email", '["e2"]', "thanks")],
     {"thanks": [COMMAND]},
     [OpenGoal("thanks", "ff00", '["e2"]', "thanks", COMMAND, 1767607200000, 1767780000000, ["x"])],
@@ -52,7 +52,7 @@ STATE = UserState(
 NEWEST = replace(
     STATE,
     running=[replace(STATE.running[0], since=1767607200000)],
-    planned_by="00ff00ff00ff",
+    plan_version="00ff00ff00ff",
     plans={"daily@0": Plan(1767610800000, 20458, [20456, 20457]), "trial@1": Plan(None, 0, [])},
     windows={
         "t#0": WindowState([1767607100000, 1767607200000], last_event="e1"),
@@ -61,7 +61,7 @@ NEWEST = replace(
             *({3: Cell(2, 7.5, 5, 9)}, {"'b": 9}),
         ),
     },
-    met_by="aa11aa11aa11",
+    segment_version="aa11aa11aa11",
     segments={"big": Membership(True, 1767607300000), "near": Membership(False, 1767607300001)},
     links={"pair#0/1": [Link(5, "e1", [0], ["x"], None), Link(6, "e2", [0, 1], ["x"], ENTRY)]},
 )
@@ -135,7 +135,7 @@ CART = "trigger: t\npurpose: marketing\non: ping\nafter: 1h\nunless: {event: buy
 @pytest.mark.parametrize(("key", "ended"), [("x", True), ("y", False)])
 def test_what_ended_an_entry_before_it_came_is_read_from_the_bytes(key: str, ended: bool) -> None:
     world = World(CART)
-    world.state.endings = {"t": [Ending(world.now + 2, "e0", ["k"], ["x"])]}
+    world.state.unless_events = {"t": [UnlessEvent(world.now + 2, "e0", ["k"], ["x"])]}
     world.state = decode("u1", encode(world.state))
     counts = world.event(world.now + 1, "ping", k=key).counts
     assert counts == ({"ended_before_entry": 1} if ended else {})

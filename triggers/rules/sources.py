@@ -1,4 +1,4 @@
-"""What begins triggers by the clock and by order: schedules, dates and sequences, under the ids that states keep."""
+"""Schedules, dates and sequences that begin triggers, under the ids that states keep."""
 
 import hashlib
 from collections.abc import Iterable
@@ -36,19 +36,19 @@ def sequence_rule(name: str, trigger: Trigger, sequence: Sequence) -> SequenceRu
     return SequenceRule(f"{name}/{digest([patterns, sequence.within_ms, sequence.same])}", trigger, sequence)
 
 
-def clockwork(rules: Iterable[ClockRule]) -> str:
-    """A name for what these schedules and dates say, by this zone data: plans made under another must be made anew.
-    Empty for none."""
-    said = [[each.id, *_said(each.source)] for each in rules]
-    return digest([VERSION, *said]) if said else ""
+def plan_version(rules: Iterable[ClockRule]) -> str:
+    """A digest of these schedules and dates and of the zone data; empty for none. Plans of another version are made
+    anew."""
+    sources = [[each.id, *_content(each.source)] for each in rules]
+    return digest([VERSION, *sources]) if sources else ""
 
 
-def _said(source: Schedule | Anniversary) -> list[Any]:
+def _content(source: Schedule | Anniversary) -> list[Any]:
     if isinstance(source, Schedule):
         return [source.at, source.weekdays and sorted(source.weekdays), source.month_day, source.zone]
     return [source.date.text, source.offset_ms, source.at, source.yearly, source.zone]
 
 
-def digest(said: list[Any], size: int = 6) -> str:
-    """A short name for what was said, given as JSON values: twice `size` characters."""
-    return hashlib.blake2b(orjson.dumps(said), digest_size=size).hexdigest()
+def digest(content: list[Any], size: int = 6) -> str:
+    """A digest of JSON values in twice `size` characters."""
+    return hashlib.blake2b(orjson.dumps(content), digest_size=size).hexdigest()
