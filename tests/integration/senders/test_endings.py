@@ -74,7 +74,9 @@ def test_sigterm_at_any_moment_under_load_ends_in_time_and_loses_nothing(
         reached = 0 if said else -signal.SIGTERM
         assert status in (0, reached), f"moment {moment}: {status}\n{said[-3000:]}"
         assert took[-1] < BOUND_S, f"moment {moment}: {took[-1]:.1f} s\n{said[-3000:]}"
+    before = len(log(delivery))
     start(delivery)
+    wait_until(lambda: "senders_started" in log(delivery)[before:], "the last process works")
     ids = [command.id for command in commands]
     done = "SELECT count(*) FROM ledger WHERE state IN ('accepted', 'in_doubt') AND command_id = ANY(%s)"
     wait_until(lambda: delivery.rows(done, ids)[0][0] == len(ids), "all mails", 60)
