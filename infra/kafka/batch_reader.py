@@ -1,8 +1,8 @@
-"""Kafka to PostgreSQL in batches: the loop that intake, the recipients view and the recorder share.
+"""Reads Kafka into PostgreSQL in batches: the loop of intake, the recipients view and the recorder.
 
-A batch is read, decoded, written in one transaction, and only then are its offsets committed; so a record is written
-at least once, and every write bears repetition. A record that makes any step fail, whatever the exception, becomes a
-dead letter and the rest goes on. One thread owns the consumer.
+It reads a batch, decodes it, writes it in one transaction, and only then commits the offsets. So a record is written at
+least once, and every write is idempotent. A record that makes any step fail, whatever the exception, becomes a dead
+letter, and the others are written. One thread owns the consumer.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ POLL_S = 0.1
 
 
 class BatchReader(Generic[T]):
-    """Reads topics as a member of `group` until the process halts. Subclasses say what becomes of a record."""
+    """Reads topics as a member of `group` until the process halts. Subclasses decode and write the records."""
 
     group: ClassVar[str]
     topics: ClassVar[tuple[str, ...]]
@@ -65,28 +65,28 @@ class BatchReader(Generic[T]):
         self._guard = StallGuard(self.consumer, self.ends)
 
     def decode(self, record: Message) -> T | None:
-        """What the record says; None where it does not matter here. Raises DecodeError."""
+        """The item of a record, or None if this reader does not need it. Raises DecodeError."""
         raise NotImplementedError
 
     def write(self, connection: psycopg.Connection[Any], items: Sequence[T]) -> None:
-        """Write a batch. May be called again with the same items."""
+        """Write a batch. Must be idempotent: it may be called again with the same items."""
         raise NotImplementedError
 
     def samples(self) -> Sequence[T]:
-        """Items that `write` takes for certain and that use each of its statements. They are written as a test that
-        is rolled back, to tell a record's fault from one of the process."""
+        """Valid items that use each statement of `write`. They are written and rolled back, to tell whether a record
+        or the process is at fault."""
         raise NotImplementedError
 
     def instead(self, item: T) -> T | None:  # noqa: ARG002  # for subclasses
-        """What to write of an item that cannot be written and is put aside; None for nothing."""
+        """What to write instead of an item that is put aside; None for nothing."""
         return None
 
     def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Told of new partitions before their first record. Returns them, with offsets where reading is to begin."""
+        """Called with new partitions before their first record. Returns them, with the offsets to start at."""
         return partitions
 
     def revoked(self, partitions: list[TopicPartition]) -> None:
-        """Told of partitions that go to another reader, before they do."""
+        """Called with partitions before another reader gets them."""
 
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Called when a partition has been read to its end."""
@@ -95,7 +95,7 @@ class BatchReader(Generic[T]):
         """Called after each batch, also an empty one."""
 
     def run(self) -> None:
-        """Read until the process halts. Any error that is neither the record's nor the server's absence is raised."""
+        """Read until the process halts. Raises errors of the process, not those of a record or an absent server."""
         self.consumer.subscribe(
             list(self.topics),
             on_assign=self._on_assign,
@@ -156,7 +156,7 @@ class BatchReader(Generic[T]):
         return None
 
     def _store(self, batch: list[tuple[Message, T]]) -> None:
-        """Write a batch; halve it where that fails, until the culprit stands alone."""
+        """Write a batch. If that fails, halve it until the record at fault is alone."""
         try:
             self._write([item for _, item in batch])
         except Exception as error:  # noqa: BLE001  # `_refuse` raises what is not the record's fault
@@ -171,7 +171,7 @@ class BatchReader(Generic[T]):
         self.database.run(lambda connection: self.write(connection, items))
 
     def _refuse(self, record: Message, item: T, error: Exception) -> None:
-        """Put a record aside that cannot be written even alone. Raises `error` where the record is not at fault."""
+        """Put aside a record that fails alone. Raises `error` if the record is not at fault."""
         cause, fault = DeadLetterCause.INVALID, fault_of(error)
         if fault is Fault.UNCLEAR:
             try:
@@ -189,7 +189,7 @@ class BatchReader(Generic[T]):
             self.log.error("record_not_replaced", place=_place_of(record), error=describe(again))
 
     def _prove(self, error: Exception) -> None:
-        """Raise `error` unless samples can be written: then it is not the record's but the process's."""
+        """Raise `error` if samples cannot be written either: then the process is at fault, not the record."""
 
         def write(connection: psycopg.Connection[Any]) -> None:
             with connection.transaction(force_rollback=True):

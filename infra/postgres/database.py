@@ -1,7 +1,8 @@
-"""Transactions on PostgreSQL that outlive the server's absence, for threads and for asyncio.
+"""Transactions on PostgreSQL that are repeated while the server is away, for threads and for asyncio.
 
-A kept connection that breaks is not yet an outage: the server may have been back for long. Only where a new one
-cannot be made, or breaks too, is the server away; that is said once, and waited out.
+Each user has one connection of its own for as long as it runs, so there is no pool. A kept connection that breaks is no
+outage yet: the server may have been back for long. Only if a new one cannot be made, or breaks too, is the server away.
+This is logged once.
 """
 
 import asyncio
@@ -32,11 +33,32 @@ _CONNECTION: dict[str, Any] = {
 
 
 class Halted(BaseException):
-    """The process is stopping, so a wait for a server was given up. Like a cancellation, no error of the work's."""
+    """The process stops and no longer waits for a server. Like a cancellation, it is not an error of the work."""
+
+
+class _Attempts:
+    """Decides what follows an attempt at a transaction, and reports the outage."""
+
+    def __init__(self, outage: Outage) -> None:
+        self._outage = outage
+        self._away = False
+
+    def failed(self, error: Exception, *, kept: bool) -> bool:
+        """Whether to wait before the next attempt: not if the connection was a kept one."""
+        if not kept:
+            self._away = True
+            self._outage.away(error)
+        return not kept
+
+    def succeeded(self) -> None:
+        """The server answers."""
+        if self._away:
+            self._away = False
+            self._outage.back()
 
 
 def _is_fit(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
-    """Whether a connection on which work failed can be used again."""
+    """Whether a connection can be used again after its work failed."""
     return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
 
 
@@ -46,21 +68,20 @@ def _json_through_orjson(connection: psycopg.abc.AdaptContext) -> None:
 
 
 class Database:
-    """One connection of one thread. `run` repeats its work until it is committed or the process stops."""
+    """One connection, used by one thread. `run` repeats its work until it is committed or the process stops."""
 
     def __init__(self, url: str, outage: Outage, halt: Event, beat: Callable[[], None] = lambda: None) -> None:
         self._url = url
-        self._outage = outage
+        self._attempts = _Attempts(outage)
         self._halt = halt
         self.beat = beat
         self._connection: Connection[Any] | None = None
-        self._away = False
 
     def run(self, work: Callable[[Connection[Any]], T]) -> T:
-        """Do `work` in one transaction and commit it. Work may be done more than once, so it must bear repetition.
+        """Do `work` in one transaction and commit it. Work may run more than once, so it must be idempotent.
 
         Waits while the server is at fault, and raises every other error of the work (infra.service.faults). Raises
-        Halted when the process stops while the server is away.
+        Halted if the process stops while the server is away.
         """
         for wait_s in backoff_s():
             self.beat()
@@ -71,17 +92,13 @@ class Database:
                     result = work(connection)
             except Exception as error:
                 if fault_of(error) is not Fault.SERVER:
-                    self._let_go_unless_fit()
+                    self._close_unless_fit()
                     raise
                 self.close()
-                if kept:
+                if not self._attempts.failed(error, kept=kept):
                     continue
-                self._away = True
-                self._outage.away(error)
             else:
-                if self._away:
-                    self._away = False
-                    self._outage.back()
+                self._attempts.succeeded()
                 return result
             if self._halt.wait(wait_s):
                 raise Halted
@@ -93,18 +110,18 @@ class Database:
             _json_through_orjson(self._connection)
         return self._connection
 
-    def _let_go_unless_fit(self) -> None:
+    def _close_unless_fit(self) -> None:
         if self._connection is not None and not _is_fit(self._connection):
             self.close()
 
     def close(self) -> None:
-        """Let the connection go. The next `run` makes a new one."""
+        """Close the connection. The next `run` makes a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def interrupt(self) -> None:
-        """From another thread, when the process stops: what waits for an answer of the server fails at once."""
+        """Called from another thread when the process stops: a wait for an answer of the server fails at once."""
         connection = self._connection
         if connection is not None:
             with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as ours:
@@ -112,18 +129,17 @@ class Database:
 
 
 class AsyncDatabase:
-    """One connection of the event loop, used by one task at a time. As `Database`, but ends by cancellation."""
+    """One connection of the event loop, used by one task at a time. Like `Database`, but it ends by cancellation."""
 
     def __init__(self, url: str, outage: Outage, beat: Callable[[], None] = lambda: None) -> None:
         self._url = url
-        self._outage = outage
+        self._attempts = _Attempts(outage)
         self._beat = beat
         self._connection: AsyncConnection[Any] | None = None
-        self._away = False
         self._turn = asyncio.Lock()
 
     async def run(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
-        """Do `work` in one transaction and commit it. Work may be done more than once, so it must bear repetition.
+        """Do `work` in one transaction and commit it. Work may run more than once, so it must be idempotent.
 
         Waits while the server is at fault, and raises every other error of the work (infra.service.faults).
         """
@@ -137,17 +153,13 @@ class AsyncDatabase:
                         result = await work(connection)
                 except Exception as error:
                     if fault_of(error) is not Fault.SERVER:
-                        await self._let_go_unless_fit()
+                        await self._close_unless_fit()
                         raise
                     await self.close()
-                    if kept:
+                    if not self._attempts.failed(error, kept=kept):
                         continue
-                    self._away = True
-                    self._outage.away(error)
                 else:
-                    if self._away:
-                        self._away = False
-                        self._outage.back()
+                    self._attempts.succeeded()
                     return result
                 await asyncio.sleep(wait_s)
         raise AssertionError("back-off never ends")
@@ -158,12 +170,12 @@ class AsyncDatabase:
             _json_through_orjson(self._connection)
         return self._connection
 
-    async def _let_go_unless_fit(self) -> None:
+    async def _close_unless_fit(self) -> None:
         if self._connection is not None and not _is_fit(self._connection):
             await self.close()
 
     async def close(self) -> None:
-        """Let the connection go. The next `run` makes a new one."""
+        """Close the connection. The next `run` makes a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()

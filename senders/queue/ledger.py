@@ -312,7 +312,7 @@ class OutboxMessage:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """A row of the ledger that is to be announced, as it was read."""
+    """A row of the ledger whose outcome is to be published."""
 
     command_id: str
     user_id: str
@@ -325,7 +325,7 @@ class OutboxRow:
     hard: bool
 
     def message(self) -> OutboxMessage:
-        """The outcome that the row says. Asked again, it is the same with the same id."""
+        """The outcome of the row. Each call returns the same, with the same id."""
         return self._message(
             provider="smtp" if self.reply else "",
             reply=None if self.reply is None else Reply.model_validate_json(self.reply),
@@ -333,7 +333,7 @@ class OutboxRow:
         )
 
     def bare_message(self) -> OutboxMessage:
-        """The same outcome with nothing in it that somebody else has written."""
+        """The same outcome without the text of servers."""
         return self._message(classification=self.reason)
 
     def _message(self, **said: Any) -> OutboxMessage:
@@ -354,7 +354,7 @@ class OutboxRow:
 async def outbox_rows(
     connection: AsyncConnection[Any], partitions: Collection[int], limit: int, without: Collection[str] = ()
 ) -> list[OutboxRow]:
-    """What is still to be announced, oldest first, but for the commands `without`."""
+    """Rows whose outcome is not published yet, oldest first, without the commands in `without`."""
     cursor = connection.cursor(row_factory=args_row(OutboxRow))
     await cursor.execute(
         """SELECT command_id, user_id, state, state_at, attempt, reason, detail, reply::text, hard FROM ledger
@@ -365,7 +365,7 @@ async def outbox_rows(
 
 
 async def mark_published(connection: AsyncConnection[Any], messages: Sequence[OutboxMessage]) -> None:
-    """Note that these were announced. A command that has moved on since keeps its flag."""
+    """Mark these as published. A command that has changed since stays unmarked."""
     await connection.execute(
         """UPDATE ledger SET unannounced = false
            FROM unnest(%s::text[], %s::text[], %s::int[]) AS told (id, state, attempt)
@@ -379,7 +379,7 @@ async def mark_published(connection: AsyncConnection[Any], messages: Sequence[Ou
 
 
 async def forget(connection: AsyncConnection[Any], before: datetime, limit: int) -> int:
-    """Remove what has been settled and announced since before then, at most `limit`. Returns how many."""
+    """Delete at most `limit` commands that were settled and published before then. Returns the number deleted."""
     cursor = await connection.execute(
         """DELETE FROM ledger WHERE command_id IN (
              SELECT command_id FROM ledger WHERE state_at < %s AND NOT unannounced AND next_attempt_at IS NULL
