@@ -1,6 +1,6 @@
-"""Keeps stream workers running: one process a slot, started again when it ends, stopped in order, restarted in turn.
+"""Keeps stream workers running: one process a slot, restarted when it ends, stopped together, replaced one by one.
 
-A worker ends itself wherever going on could lose or double something, and relies on being started again.
+A worker ends itself wherever going on could lose or double something, and relies on the supervisor to restart it.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ REFUSALS = 3
 
 
 class Supervisor:
-    """Keeps a worker running in each of `slots`. `note` hears how a rolling restart goes."""
+    """Keeps a worker running in each of `slots`. Calls `note` at each step of a rolling restart."""
 
     def __init__(self, slots: Sequence[Slot], note: Callable[[Roll], object]) -> None:
         self._slots = slots
@@ -88,7 +88,7 @@ class Supervisor:
         self._ending.set()
 
     async def _stop(self, keeping: Sequence[asyncio.Task[None]]) -> bool:
-        """Whether all workers ended by themselves and in good order."""
+        """Stops all workers; whether each ended by itself with status 0."""
         began_s = time.monotonic()
         running = [slot for slot in self._slots if slot.running is not None]
         log.info("stopping", workers=len(running))
@@ -112,7 +112,7 @@ class Supervisor:
     # Restarting in turn.
 
     def _hung_up(self) -> None:
-        if self._has_terminal and not sys.stderr.isatty():  # not a wish for a restart: the terminal was closed
+        if self._has_terminal and not sys.stderr.isatty():  # no request for a restart: the terminal was closed
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stderr.fileno())
             self._interrupted()
@@ -136,7 +136,7 @@ class Supervisor:
 
     @staticmethod
     async def _restart(slot: Slot) -> str | None:
-        """Replaces the worker by a new one; why that went wrong, or None."""
+        """Replaces the worker by a new one; returns the reason of a failure, or None."""
         if not await slot.load_successor():
             return f"the new worker {slot.number} did not start; the old one and the workers after it still run"
         await slot.end()

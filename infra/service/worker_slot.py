@@ -1,6 +1,6 @@
-"""One worker's place under a supervisor: the process that runs in it, the one that is to take over, the waits between.
+"""One worker's slot under a supervisor: its process, its successor, and the pauses between starts.
 
-What a worker is told: SUPERVISOR, RESTARTS and TURN in its environment.
+The supervisor passes SUPERVISOR, RESTARTS and TURN to a worker in its environment.
 """
 
 import asyncio
@@ -19,24 +19,24 @@ from infra.service.stream_workers import ask
 log = structlog.get_logger(part="supervisor")
 
 SUPERVISOR = "EBBTIDE_SUPERVISOR"
-"""Names the supervisor's process to a worker, which must not outlive it."""
+"""The supervisor's process id: a worker must not outlive it."""
 TURN = "EBBTIDE_TURN"
-"""Names a socket to a worker that is to take over: it says there that it is loaded, and waits to be told to begin.
+"""The socket of a successor: it reports there that it is loaded, and waits for the byte that starts it.
 
-To load a worker takes seconds of a busy machine. Where that came between the end of one and the start of the next, the
-group's session could expire meanwhile, and its partitions would move away and back."""
+Loading takes seconds on a busy machine. If it happened between the end of one worker and the start of the next, the
+group's session could expire, and partitions would move away and back."""
 RESTARTS = "EBBTIDE_RESTARTS"
-"""Tells a worker how often its slot was started before."""
+"""How often the slot was started before."""
 
 PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
-"""The wait before a start doubles from the first of these to the second, so that a worker which cannot run costs
-little, and one that can again is back soon."""
+"""The pause before a start doubles from the first to the second. So a worker that cannot run costs little, and one that
+can run again is back soon."""
 STEADY_S = 15.0
-"""A worker that ran this long has recovered and worked; what ends it then is a new story, and the wait short again."""
+"""A worker that ran this long has recovered and worked, so its next end counts as the first failure again."""
 REFUSED = 2
 BROKER_AWAY = 75
-"""EX_TEMPFAIL of sysexits.h: a worker of ours found no broker, and is to be started until there is one."""
+"""EX_TEMPFAIL of sysexits.h: the worker found no broker; the supervisor starts it until there is one."""
 STOP_S = 8.0
 """How long a worker may take to stop, above its promise of 5 s, before it is killed."""
 READY_S = 300.0
@@ -61,27 +61,27 @@ def why_ended(status: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Successor:
-    """A worker that is loaded and waits for its turn."""
+    """A worker that is loaded and waits to begin."""
 
     process: asyncio.subprocess.Process
     turn: socket.socket
 
     async def loads(self) -> bool:
-        """Waits until it has; False where it ended instead, or takes too long."""
+        """Waits until it is loaded; False where it ends or takes too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_S):
                 return bool(await asyncio.get_running_loop().sock_recv(self.turn, 1))
         return False
 
     def begin(self) -> asyncio.subprocess.Process:
-        """Has it begin; the process."""
-        with suppress(OSError):  # it has ended, and whoever waits for it will hear of that
+        """Lets it begin, and returns its process."""
+        with suppress(OSError):  # it has ended; waiting for it reports that
             self.turn.send(b"1")
         self.turn.close()
         return self.process
 
     async def discard(self) -> None:
-        """Ends it; it has nothing yet that could be lost."""
+        """Kills it; it has no work yet that could be lost."""
         self.turn.close()
         with suppress(ProcessLookupError):
             self.process.kill()
@@ -90,7 +90,7 @@ class Successor:
 
 @dataclass(slots=True)
 class Slot:
-    """One worker's place. `command` with the number appended is the worker, run with `variables`."""
+    """One worker under the supervisor: `command` with the number appended, run with `variables`."""
 
     number: int
     port: int
@@ -111,14 +111,14 @@ class Slot:
         return self.process if self.process is not None and self.process.returncode is None else None
 
     async def begin(self) -> asyncio.subprocess.Process:
-        """Has the successor take over, or starts a worker."""
+        """Lets the successor begin, or starts a worker."""
         successor, self.successor = self.successor, None
         self.process = successor.begin() if successor is not None else await self._start()
         log.info("worker_started", slot=self.number, pid=self.process.pid)
         return self.process
 
     async def load_successor(self) -> bool:
-        """Starts a worker beside the one that runs, up to where it would begin; whether it came so far."""
+        """Loads a worker beside the running one; whether it is ready to begin."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
