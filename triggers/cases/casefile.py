@@ -160,7 +160,7 @@ class _Run:
     def _end(self, last: int) -> int | None:
         """When the case ends: None is when nothing is due any more.
 
-        A segment that names `now` is asked at every midnight there will be. Where `until` is not written, these end
+        A segment that names `now` is evaluated at every midnight. Where `until` is not written, these end
         with the longest wait that the language has.
         """
         if self.case.until:

@@ -24,7 +24,7 @@ MOST_NAMED = 20
 
 @dataclass(slots=True)
 class CapAnswer:
-    """What the caps say together. `until` is the first instant at which none of them is full."""
+    """The answer of all caps together. `until` is the first instant at which none of them is full."""
 
     passed: bool
     observed: int | None
@@ -90,7 +90,7 @@ def _counted(
 
 
 def _in_scope(cap: Cap, each: Reservation, trigger: Trigger, occurrence: Occurrence, send: Send) -> bool:
-    """Whether the cap counts a reservation. Transactional sends count only where their own trigger is asked."""
+    """Whether the cap counts a reservation. Transactional sends count only for their own trigger."""
     own = each.trigger == trigger.name
     if cap.scope == "trigger":
         return own
@@ -139,5 +139,5 @@ def reserve(turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, ki
 
 
 def release(turn: Turn, command_id: str) -> None:
-    """Gives a reservation back."""
+    """Removes a reservation."""
     turn.state.reservations = [each for each in turn.state.reservations if each.command_id != command_id]

@@ -3,7 +3,7 @@
 A plan is made as of one instant: when the first profile comes, or when rules whose schedules or dates are others are
 first applied to the user. It is made anew whenever the profile changes, and follows from slot to slot. What begins
 is named by its local date, and no source begins anything twice for one date (settled case 10). Slots missed in an
-outage are each reached in turn, so that each is asked for its age.
+outage are each reached in turn, so that the age of each is checked.
 """
 
 from datetime import date, timedelta

@@ -1,18 +1,18 @@
 """Segments: whether a user is in each, and the instants at which that may change by time alone.
 
-A segment depends on what it reads and on nothing else, whatever other rules hear (settled case 24). It is asked again
-after an event that adds to a score or a metric that it reads, after a changed profile where it reads the user or a
-calendar metric counts other days now, and when its timer is due. The timer is the first instant at which anything that
-its condition reads can change by itself:
+A segment depends on what it reads and on nothing else, whatever other rules read (settled case 24). It is evaluated
+again after an event that adds to a score or a metric that it reads, after a changed profile where it reads the user or
+a calendar metric counts other days now, and when its timer is due. The timer is the first instant at which anything
+that its condition reads can change by itself:
 
 - a metric, when the next event leaves its window, at the end of the local day, week or month where that is calendar;
 - a score, when it falls below a line that the condition compares it with: the loader refuses every other use of one;
 - `now`, at each local midnight, as the language says.
 
-So a segment that does not name `now` changes at the exact millisecond. It is first asked before the first event that
-feeds it, or before the first profile, and what it says then moves nothing (settled case 19). Nothing is kept of a
-segment that the user is not in and that time does not move: before a profile, or where the set of segments changed,
-such a segment is asked once more before an event feeds it, which finds it as it was.
+So a segment that does not name `now` changes at the exact millisecond. Its first evaluation, before the first event
+that feeds it or before the first profile, begins nothing (settled case 19). Nothing is kept of a segment that the user
+is not in and that time does not move: before a profile, or after a change of the set of segments, such a segment is
+evaluated once more before an event feeds it, which gives the membership as it was.
 """
 
 from collections.abc import Mapping
@@ -55,9 +55,9 @@ def before_event(turn: Turn, route: Route) -> dict[str, bool]:
 def at_event(
     turn: Turn, route: Route, event: StoredEvent, fed: frozenset[str], before: Mapping[str, bool]
 ) -> list[Move]:
-    """Asks the segments that read a score or a metric, by name in `fed`, to which the event has added.
+    """Evaluates the segments that read a score or a metric, by name in `fed`, to which the event has added.
 
-    `before` is what `before_event` found before it.
+    `before` is what `before_event` returned.
     """
     asked = [segment for segment in route.segments if not fed.isdisjoint(turn.rules.feeds[segment.key])]
     return [
@@ -68,8 +68,8 @@ def at_event(
 
 
 def at_profile(turn: Turn, *, changed: bool, moved: bool) -> list[Move]:
-    """Asks the segments that read the user after a `changed` profile, and where the zone `moved` those over calendar
-    windows; the timers of the others follow the new zone."""
+    """Evaluates the segments that read the user after a `changed` profile, and where the zone `moved` those over
+    calendar windows; the timers of the others follow the new zone."""
     moves: list[Move] = []
     for segment in turn.rules.segments.values():
         if (changed and "user" in segment.when.code.roots) or (moved and _by_calendar(turn, segment)):
@@ -85,7 +85,7 @@ def _by_calendar(turn: Turn, segment: Segment) -> bool:
 
 
 def fall_due(turn: Turn, key: str) -> list[Move]:
-    """Asks a segment whose timer is due, as of that instant."""
+    """Evaluates a segment whose timer is due, at that instant."""
     segment = turn.rules.memberships.get(key)
     due = turn.state.segments[key].due
     if segment is None or due is None:
@@ -95,9 +95,9 @@ def fall_due(turn: Turn, key: str) -> list[Move]:
 
 
 def _ask(turn: Turn, segment: Segment, event_id: str | None, at: int, before: bool = False) -> list[Move]:
-    """Asks as of the clock; `at` is the instant of what moved it, which also names it where no event did.
+    """Evaluates a segment at the clock. `at` is the instant of the change; it is also the id where no event caused it.
 
-    `before` is what it said before, where nothing is kept of it.
+    `before` is the membership before, where the state keeps none.
     """
     known = turn.state.segments.get(segment.key)
     before, inside = known.inside if known is not None else before, turn.ask_segment(segment, turn.now_ms, tell=True)
@@ -110,7 +110,7 @@ def _ask(turn: Turn, segment: Segment, event_id: str | None, at: int, before: bo
 
 
 def _note(turn: Turn, segment: Segment, inside: bool) -> None:
-    """Keeps what a segment says, and until when, unless the user is outside and time alone does not change that."""
+    """Keeps a membership and its next change, unless the user is outside and time alone does not change that."""
     due = _next_change(turn, segment, turn.now_ms)
     if inside or due is not None:
         turn.state.segments[segment.key] = Membership(inside, due)

@@ -22,7 +22,7 @@ _RECORDED = frozenset({DecisionOutcome.SEND, DecisionOutcome.SHADOW, DecisionOut
 
 
 def send(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, paused: frozenset[str]) -> bool:
-    """Decides a send that is due; whether the journey goes on. A deferred send holds it."""
+    """Decides a send that is due; returns whether the journey goes on. A deferred send holds it."""
     moment = max(occurrence.due, turn.now_ms - (0 if occurrence.held else trigger.settle_ms))
     name = command_id(trigger.name, turn.state.user_id, occurrence.id, step.id)
     request = GateRequest(turn, trigger, occurrence, step, name, moment, paused)
@@ -131,7 +131,7 @@ def _count(
 
 
 def note(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, verdict: Verdict) -> Record:
-    """Notes a decision. Where the user's zone is unknown, `zone_given` says what was given (settled case 21)."""
+    """Records a decision. Where the user's zone is unknown, `zone_given` says what was given (settled case 21)."""
     inputs = verdict.inputs
     zone = turn.zone_given()
     inputs["zone"] = (zone or turn.default_zone).key

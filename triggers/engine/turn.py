@@ -61,7 +61,7 @@ class Effects:
     bounds: dict[tuple[str, str], int] = field(default_factory=dict)
     """How often something was forgotten because a bound on memory was reached, by rule and what was forgotten.
 
-    What is no trigger's has the kind before the name: `metric/NAME`, `score/NAME`.
+    Other rules than triggers have their kind before the name: `metric/NAME`, `score/NAME`.
     """
 
     @property
@@ -76,7 +76,7 @@ class Effects:
 
 
 class Turn:
-    """The state, the rules and the clock of one call; expressions are asked through it."""
+    """The state, the rules and the clock of one call; it evaluates the expressions."""
 
     __slots__ = ("default_zone", "effects", "now_ms", "profile_wait_ms", "rules", "state")
 
@@ -125,7 +125,7 @@ class Turn:
         return kept or trigger
 
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
-        """What an expression is asked about, with scores, metrics and segments as of `now_ms`."""
+        """The names that an expression reads, with scores, metrics and segments as of `now_ms`."""
 
         def score(name: str) -> float:
             if name not in self.rules.scores:  # which only an earlier text can name
@@ -150,8 +150,8 @@ class Turn:
         return tally.read(known, field, tally.since(at_ms, self.zone()), at_ms if at_ms < self.now_ms else None)
 
     def inside(self, name: str, at_ms: int) -> bool:
-        """Whether the user is in a segment. One that names `now` is what it was when it was last asked; any other is
-        asked for an instant before the clock, and where its timer is due but has not fired."""
+        """Whether the user is in a segment. One that names `now` keeps its last membership; any other is evaluated for
+        an instant before the clock, and where its timer is due but has not fired."""
         segment = self.rules.segments[name]
         known = self.state.segments.get(segment.key)
         if known is not None:
@@ -163,7 +163,7 @@ class Turn:
         return self.ask_segment(segment, at_ms)
 
     def ask_segment(self, segment: Segment, at_ms: int, *, tell: bool = False) -> bool:
-        """What a segment's condition says as of an instant; where it fails, false, which is noted if `tell`."""
+        """The value of a segment's condition at an instant; false where it fails, which is a problem if `tell`."""
         try:
             return segment.when.holds(self.context(_NO_EVENT, None, at_ms))
         except EvaluationError as error:
@@ -182,12 +182,12 @@ class Turn:
         bounds[rule, what] = bounds.get((rule, what), 0) + 1
 
     def problem(self, trigger: str, place: str, error: EvaluationError) -> None:
-        """Notes an expression that failed."""
+        """Records an expression that failed."""
         cause = error.cause if isinstance(error, UnreadableDate) else ProblemCause.EXPRESSION
         self.effects.problems.append(RuleProblem(trigger, place, str(error), cause))
 
     def holds(self, trigger: str, place: str, condition: Condition | None, context: Context) -> bool:
-        """Whether the condition is there and true or not there; one that fails is false and is noted."""
+        """Whether the condition is absent or true; one that fails is false, and a problem."""
         if condition is None:
             return True
         try:

@@ -69,7 +69,7 @@ class WindowState(Struct, array_like=True):
 
 
 def value_text(value: Any) -> str:
-    """A value as it is told from others: equal texts are equal values; raises EvaluationError for a list or map.
+    """A value as text, so that equal texts are equal values; raises EvaluationError for a list or map.
 
     Long texts are kept as their Blake2b-128.
     """

@@ -1,8 +1,8 @@
-"""Which events of one type can touch anybody's state, asked without the state.
+"""Which events of one type can change a user's state, decided without the state.
 
-Most events of a type that many rules read concern none of them. So what a rule's `where` asks of the event alone is
-asked first; and a `where` that compares a property with texts, as in `event.plan == "pro"`, is found by the event's own
-text instead of being asked (the equality predicates of Fabret et al., Filtering Algorithms and Implementation for Very
+Most events of a type that many rules read concern none of them. So the part of a `where` that reads the event alone is
+evaluated first; and a `where` that compares a property with texts, as in `event.plan == "pro"`, is looked up by the
+event's own text instead (the equality predicates of Fabret et al., Filtering Algorithms and Implementation for Very
 Fast Publish/Subscribe Systems, SIGMOD 2001).
 """
 

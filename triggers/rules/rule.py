@@ -135,7 +135,7 @@ class WaitSlot:
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """Until a timestamp, which is asked again whenever the profile changes; over at once where it is past."""
+    """Until a timestamp, which is evaluated again whenever the profile changes; over at once where it is past."""
 
     moment: Condition
 

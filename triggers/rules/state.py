@@ -51,7 +51,7 @@ class Level(Struct, array_like=True):
 
 
 class Membership(Struct, array_like=True):
-    """Whether the user was in a segment when it was last asked, and when it is asked next without being moved."""
+    """Whether the user was in a segment at its last evaluation, and when it is evaluated next without an event."""
 
     inside: bool
     due: int | None = None
