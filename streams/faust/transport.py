@@ -37,7 +37,7 @@ from streams.runtime.intake import Intake
 log = structlog.get_logger()
 
 CALLBACK_S = 60.0
-"""How long the consume thread waits for the event loop to deal with a rebalance: the loop is stuck if it takes that."""
+"""How long the consume thread waits for the event loop to handle a rebalance: a loop that takes longer is stuck."""
 REVOKE_S = 8.0
 """How long a revocation waits for the last checkpoint: less than the transaction timeout of 10 s, so that the next
 owner never waits for what this one cannot finish."""
@@ -46,18 +46,18 @@ LEAVE_S = 3.0
 
 
 class EventLoopListener:
-    """Carries the intake's calls from the consume thread into the event loop."""
+    """Passes the intake's callbacks from the consume thread to the event loop."""
 
     def __init__(self, consumer: "Consumer", loop: asyncio.AbstractEventLoop) -> None:
         self._consumer = consumer
         self._loop = loop
 
     def assigned(self, places: frozenset[TopicPartition], membership: object) -> None:
-        """Waits until Faust has taken note."""
+        """Blocks until Faust has handled the assignment."""
         self._wait_for(self._consumer.take_over(places, membership))
 
     def revoked(self, places: frozenset[TopicPartition], lost: bool) -> None:
-        """Waits until the partitions are committed, unless they are lost."""
+        """Blocks until the partitions are committed, unless they are lost."""
         self._wait_for(self._consumer.give_up(places, lost))
 
     def arrived(self) -> None:
@@ -132,7 +132,7 @@ class Consumer(FaustConsumer):
     # Rebalances: called in the event loop by the consume thread, which waits.
 
     async def take_over(self, places: frozenset[TopicPartition], membership: object) -> None:
-        """New partitions. Their state is recovered after this returns; until then nothing is fetched."""
+        """Handles an assignment. Recovery follows after this returns; nothing is fetched until then."""
         self.app.consumer_generation_id += 1
         self._places, self.membership = places, membership
         self.runtime.check_assignment(places)
@@ -144,7 +144,7 @@ class Consumer(FaustConsumer):
         self.runtime.checkpointer.resume()
 
     async def give_up(self, places: frozenset[TopicPartition], lost: bool) -> None:
-        """Commits what was done, and drops the state. Of lost partitions nothing can be committed."""
+        """Handles a revocation: commits, then drops the state. Lost partitions cannot be committed."""
         self.app.on_rebalance_start()
         if not lost and not await self.runtime.checkpointer.finish(REVOKE_S):
             log.warning("revoked_uncommitted", waited_s=REVOKE_S)

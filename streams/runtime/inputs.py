@@ -21,9 +21,9 @@ from streams.runtime.ending import end_for_repair
 from streams.runtime.intake import Arrival
 
 QUESTION_S = 0.02
-"""Between two questions: up to this much is added to the latency of a record whose partition has idle inputs."""
+"""The time between two requests: adds up to this much latency to a record whose partition has idle inputs."""
 TICK_S = 0.5
-"""Between two ticks of a partition at rest: with the commit, a timer fires within a second."""
+"""The time between two ticks of an idle partition: with the commit, a timer fires within a second."""
 SINGLES = 500
 """Records of one other topic's partition handed over at a time."""
 
@@ -44,14 +44,14 @@ class Inputs:
         self._pool = ThreadPoolExecutor(1, "ends")
 
     def begin(self, partitions: Mapping[int, tuple[Mapping[str, int], OffsetMetadata]]) -> None:
-        """New partitions: by number, where each input begins, and the clock so far."""
+        """Starts new partitions: by number, the offset of each input, and the metadata with the clock."""
         self.drop()
         for number, (offsets, metadata) in partitions.items():
             positions = {topic: offsets[topic] for topic in self._topics}
             self._clocks[number] = PartitionClock(number, positions, metadata.clock_ms)
 
     def drop(self) -> None:
-        """Forgets everything that was not taken."""
+        """Drops everything that was not taken."""
         self._generation += 1
         self._clocks.clear()
         self._singles.clear()
@@ -60,11 +60,11 @@ class Inputs:
         self._starving = frozenset()
 
     def known_end(self, place: TopicPartition) -> int:
-        """Where the partition ended when last asked; 0 where it never was."""
+        """The partition's last known end; 0 if unknown."""
         return self._known_ends.get(place, 0)
 
     def behind(self, ends: Mapping[TopicPartition, int], applied: Mapping[int, int]) -> dict[int, int]:
-        """Records not applied, by partition number, of those whose inputs' `ends` are all known; `applied` were."""
+        """The lag by partition number, where all inputs' `ends` are known; `applied` counts records."""
         found = {}
         for number, clock in self._clocks.items():
             tps = [TopicPartition(topic, number) for topic in self._topics]
@@ -74,7 +74,7 @@ class Inputs:
         return found
 
     def take(self, active: Set[TopicPartition]) -> dict[TopicPartition, list[Batch[Message] | Message]]:
-        """What is ready, of the partitions that the application has room for."""
+        """What is ready in the partitions for which the application has room."""
         taken: dict[TopicPartition, list[Batch[Message] | Message]] = {}
         for number, clock in self._clocks.items():
             tp = TopicPartition(self._topics[0], number)
@@ -87,7 +87,7 @@ class Inputs:
         return taken
 
     def accept(self, arrival: Arrival) -> None:
-        """Takes in what has arrived of one partition. Ends the process where its times cannot order the inputs."""
+        """Adds what has arrived of one partition. Ends the process if its timestamps cannot order the inputs."""
         place, records = arrival.place, arrival.records
         if place.topic not in self._topics:
             self._singles[place] += records
@@ -103,7 +103,7 @@ class Inputs:
             clock.push(place.topic, records, [record.timestamp()[1] for record in records], arrival.position)
 
     def starving(self) -> frozenset[TopicPartition] | None:
-        """The partitions that others wait for, where those are not the same as the last time; else None."""
+        """The partitions that others wait for; None if they are the same as at the last call."""
         starving = frozenset(
             TopicPartition(topic, number) for number, clock in self._clocks.items() for topic in clock.starving()
         )
@@ -113,7 +113,7 @@ class Inputs:
         return starving
 
     async def learn_ends(self, should_stop: Callable[[], bool], learnt: asyncio.Event) -> None:
-        """Asks where inputs end whenever the clocks need to know, until `should_stop`; sets `learnt` after each."""
+        """Requests the ends that the clocks need, until `should_stop`; sets `learnt` after each answer."""
         loop = asyncio.get_running_loop()
         while not should_stop():
             questions = self._questions()
@@ -148,7 +148,7 @@ class Inputs:
             self._clocks[number].answer(question, here)
 
     def close(self) -> None:
-        """Ends the thread that asks."""
+        """Ends the request thread."""
         self._pool.shutdown(wait=False)
 
 

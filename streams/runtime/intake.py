@@ -1,9 +1,9 @@
-"""The consume thread: it alone holds the consumer, polls always, and hands records over by partition.
+"""The consume thread: it owns the consumer, polls all the time, and hands records over by partition.
 
-Rebalance callbacks run in this thread, inside the poll, and keep it until the application has dealt with them: so a
-revoked partition is committed before another member gets it. Knows no Faust and nothing of what records mean.
+Rebalance callbacks run in this thread, inside the poll, and block it until the application has handled them: so a
+revoked partition is committed before another member gets it. Knows no Faust and not what records mean.
 
-A confluent-kafka consumer serves one thread: asked from another, `committed()` starves behind `consume()` for ever.
+A confluent-kafka consumer serves one thread: called from another, `committed()` starves behind `consume()` for ever.
 All calls come through `call`.
 """
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 SAY_S = 30.0
-"""Between two lines about one kind of trouble: a broker that is away is noticed ten times a second."""
+"""The time between two log lines for one error code: an absent broker causes ten errors a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class IntakeSettings:
     poll_s: float = 0.05
     batch: int = 2_000
     held_records: int = 20_000
-    """Records handed over and not yet given back, before no more are polled. Bounds memory, whatever waits."""
+    """Polling pauses while this many records are handed over and not yet released. Bounds memory."""
 
     def consumer(self, connection: Connection) -> dict[str, str | int | float | bool]:
         """The consumer's settings."""
@@ -66,16 +66,16 @@ class IntakeSettings:
 
 
 class IntakeListener(Protocol):
-    """Who is told. The first two are called in the consume thread, which waits for them."""
+    """Receives the intake's callbacks. The consume thread calls the first two and blocks until they return."""
 
     def assigned(self, places: frozenset[TopicPartition], membership: object) -> None:
-        """The group gave these partitions. `membership` fences transactions; it is captured now, not at commit."""
+        """The group assigned these partitions. `membership` fences transactions; it is captured now, not at commit."""
 
     def revoked(self, places: frozenset[TopicPartition], lost: bool) -> None:
-        """The partitions go to another member now; `lost`: they are gone already."""
+        """The partitions are revoked and go to another member next; with `lost` they have gone already."""
 
     def arrived(self) -> None:
-        """There is something to take. Called in the consume thread; must not block."""
+        """Records can be taken. Called in the consume thread; must not block."""
 
     def failed(self, reason: str) -> None:
         """The consumer cannot go on: end the process. Called in any thread."""
@@ -91,7 +91,7 @@ class Arrival:
 
 
 class Intake(threading.Thread):
-    """Consumes for `listener`. What it hands over counts as held until it is given back with `release`."""
+    """Consumes for `listener`. Records that it hands over count as held until `release`."""
 
     def __init__(self, connection: Connection, settings: IntakeSettings, listener: IntakeListener) -> None:
         super().__init__(name="intake", daemon=True)
@@ -107,9 +107,9 @@ class Intake(threading.Thread):
         self._held_by: defaultdict[TopicPartition, int] = defaultdict(int)
         self._positions: dict[TopicPartition, int] = {}
         self._excused: set[TopicPartition] = set()
-        """Partitions that an error was heard of since `unhindered` was last asked."""
+        """Partitions that reported an error since the last call of `unhindered`."""
         self._withheld = False
-        """Whether it did not poll in full since then, for it was full."""
+        """Whether the intake was full at some time since then."""
         self._subscribed = False
         self._stopping = False
         self._ended = False
@@ -140,7 +140,7 @@ class Intake(threading.Thread):
         return self.call(do)
 
     def call(self, do: Callable[[], T]) -> "Future[T]":
-        """Runs `do` in the consume thread; fails with _DESTROY where that ends before it comes to it."""
+        """Runs `do` in the consume thread; fails with _DESTROY if the thread ends first."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -175,8 +175,8 @@ class Intake(threading.Thread):
         )
 
     def unhindered(self) -> "Future[dict[TopicPartition, int]]":
-        """Where each partition stands of which records would have come, were there any, ever since this was last
-        asked: it is not paused, no error was heard of it, and the intake was not full."""
+        """The positions of the partitions that were free to deliver since the last call: not paused, without an error,
+        and with an intake that was not full."""
 
         def do() -> dict[TopicPartition, int]:
             hindered = self._positions.keys() if self._withheld else self._excused | self._paused
@@ -186,10 +186,10 @@ class Intake(threading.Thread):
         return self.call(do)
 
     def refetch(self, place: TopicPartition, at: int) -> "Future[bool]":
-        """Has librdkafka fetch a partition anew from where it stands; False where that is not offset `at` any more.
+        """Makes librdkafka fetch a partition again from offset `at`; False if its position has changed.
 
-        All that was read before is handed over, and what waits in the client is thrown away by its seek: nothing is
-        lost or read twice. Fails with KafkaException where the client refuses.
+        Records read before are handed over already, and the seek discards those that wait in the client: none is lost
+        or read twice. Fails with KafkaException if the client refuses.
         """
 
         def do() -> bool:
@@ -202,13 +202,13 @@ class Intake(threading.Thread):
         return self.call(do)
 
     def take(self) -> list[Arrival]:
-        """What has arrived since the last time, in order by partition."""
+        """What has arrived since the last call, in order within each partition."""
         with self._changed:
             arrivals, self._arrivals = self._arrivals, []
         return arrivals
 
     def release(self, place: TopicPartition, count: int) -> None:
-        """Gives back `count` records of `place`: they are applied, and no longer held."""
+        """Releases `count` records of `place`: they are applied and no longer held."""
         with self._changed:
             was_full = self._held >= self._settings.held_records
             self._held -= count
@@ -218,28 +218,28 @@ class Intake(threading.Thread):
 
     @property
     def held(self) -> int:
-        """How many records were handed over and not given back."""
+        """The number of records handed over and not released."""
         return self._held
 
     @property
     def paused(self) -> frozenset[TopicPartition]:
-        """The partitions of which nothing is fetched, in favour of those that are waited for."""
+        """The partitions paused in favour of those that the application waits for."""
         return frozenset(self._paused)
 
     def starve(self, places: frozenset[TopicPartition]) -> None:
-        """Says which partitions the application waits for, that others may be paused in their favour."""
+        """Sets the partitions that the application waits for; others may be paused in their favour."""
         with self._changed:
             self._starving = places
             self._changed.notify()
 
     def stop(self) -> None:
-        """Asks the thread to leave the group and end; no callback comes any more."""
+        """Tells the thread to leave the group and end. No callback follows."""
         self._stopping = True
         with self._changed:
             self._changed.notify()
 
     def run(self) -> None:
-        """Polls until stopped; a failure here is never survived."""
+        """Polls until stopped. A failure here ends the process."""
         try:
             while not self._stopping:
                 self._turn()
@@ -286,7 +286,7 @@ class Intake(threading.Thread):
         return self._consumer.consume(1, 0)  # serves rebalances, at the price of a record
 
     def _pause_others(self) -> None:
-        """Else those that are full would keep the one that all wait for from being polled, for ever."""
+        """Otherwise full partitions would keep the one that all wait for from being polled for ever."""
         with self._changed:
             others = {p for p, held in self._held_by.items() if held and p not in self._starving} - self._paused
         if others:
@@ -317,7 +317,7 @@ class Intake(threading.Thread):
         self._listener.arrived()
 
     def _take_event(self, message: Message, ends: dict[tuple[str | None, int | None], int]) -> None:
-        """An error, or that a partition ends here: what follows in it is behind this position in any case."""
+        """Handles an error or the end of a partition. Records that follow lie behind this position in any case."""
         error, offset = message.error(), message.offset()
         assert error is not None
         topic, partition = message.topic(), message.partition()

@@ -1,7 +1,7 @@
-"""The topics that a worker stands on: checked before it starts, and watched while it runs.
+"""The topics that a worker depends on, watched while it runs.
 
-A topic that is deleted, made anew or given more partitions invalidates what a worker holds: offsets that mean other
-records, state whose changelog is gone, keys that belong elsewhere. It is said as soon as it is seen.
+A topic that is deleted, recreated or given more partitions invalidates what a worker holds: offsets that mean other
+records, state whose changelog is gone, keys that belong elsewhere. The watch reports it at once.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from infra.kafka.partition_counts import TopicIdentity, existing_topics
 log = structlog.get_logger()
 
 LOOK_S = 2.0
-"""Between two looks at the topics. A topic that is not there is believed gone when two looks in a row miss it, since
-one broker may know less than another for a moment."""
+"""The time between two checks. A topic counts as deleted if two checks in a row miss it, since one broker may know less
+than another for a moment."""
 
 
 def changed(known: Mapping[str, TopicIdentity], seen: Mapping[str, TopicIdentity]) -> str | None:
-    """What has become wrong with a topic that is still there, and the next step."""
+    """The problem with a topic that still exists, and the next step; None if there is none."""
     for name in known.keys() & seen.keys():
         before, now = known[name], seen[name]
         if now.id != before.id:
@@ -35,7 +35,7 @@ def changed(known: Mapping[str, TopicIdentity], seen: Mapping[str, TopicIdentity
 
 
 class TopicWatch:
-    """Looks at the topics while the worker runs, and calls `broken` with the first problem."""
+    """Checks the topics while the worker runs, and calls `broken` with the first problem."""
 
     def __init__(self, admin: AdminClient, names: Callable[[], Iterable[str]], broken: Callable[[str], object]) -> None:
         self._admin = admin
@@ -45,14 +45,14 @@ class TopicWatch:
         self._missed: set[str] = set()
 
     async def run(self, sleep: Callable[[float], Awaitable[None]], should_stop: Callable[[], bool]) -> None:
-        """Looks until `should_stop`."""
+        """Checks until `should_stop` returns True."""
         loop = asyncio.get_running_loop()
         while not should_stop():
             names = set(self._names())
             try:
                 seen = await loop.run_in_executor(None, existing_topics, self._admin, names)
             except KafkaException:
-                seen = None  # the broker is away; whoever needs it says so
+                seen = None  # the broker is away; the parts that need it log that
             if seen is not None:
                 self._compare(names, seen)
             await sleep(LOOK_S)
