@@ -41,7 +41,7 @@ class _ShownNode(OutputNode):
 
     def _shown(self, value: object) -> object:
         if value is None or (is_undefined(value) and getattr(value, "hint", None) == _NO_SUCH_ITEM):
-            raise UndefinedError(str(self.expression), token=self.token)
+            raise UndefinedError(str(self.expression) or "nil", token=self.token)
         if isinstance(value, list):
             return ["" if blanks.is_blank(each) else filters.as_shown(each) for each in flatten(value)]
         return filters.as_shown(value)

@@ -54,6 +54,8 @@ def made(source: str, data: dict[str, Any]) -> Content | TemplateError:
 @example("{{ " + "v[" * 2000 + "]" * 2000 + " }}", None, None)
 @example("{{ v | round: 99999999999 }}", 1.5, None)
 @example("{{ v | date: '%Q %' }}", 0, None)
+@example("{{ nil }}", None, None)
+@example("{% echo nil %}", None, None)
 def test_a_mail_or_a_named_reason_comes_of_every_template_and_all_data(source: str, v: Any, w: Any) -> None:
     found = made(source, {"v": v, "w": w})
     if isinstance(found, TemplateError):
