@@ -1,6 +1,6 @@
-"""What one checkpoint holds: outputs, offsets, clocks and history of every partition that was touched since the last.
+"""What one checkpoint holds: outputs, offsets, clocks and history of every partition changed since the last.
 
-Pure: collects what batch steps and ordinary agents did and seals it as one unit. How it is written is commit.py's.
+Pure: collects what batch steps and ordinary agents did and seals it as one unit. commit.py writes it.
 
 A partition's clock travels in the metadata of its committed offsets, as Kafka Streams keeps its partition time.
 """
@@ -29,7 +29,7 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OffsetMetadata:
-    """What a partition's committed offsets say beside themselves."""
+    """What a partition's committed offsets carry as metadata."""
 
     clock_ms: int = NEVER
     number: int = 0
@@ -43,7 +43,7 @@ class OffsetMetadata:
 
     @classmethod
     def decode(cls, metadata: str | None) -> "OffsetMetadata":
-        """From offset metadata; what another program wrote there is a mark that says nothing."""
+        """From offset metadata. What another program wrote there decodes as empty metadata."""
         try:
             found = orjson.loads(metadata or "")
             return cls(
@@ -71,7 +71,7 @@ class Segment:
     versions: Mapping[str, int]
     closed: bool = False
     silent: bool = False
-    """A tick that did nothing. It is written only before something that follows it."""
+    """A tick that did nothing. It is written only if something follows it."""
 
 
 class Journal(Protocol):
@@ -91,7 +91,7 @@ class _Partition:
     segments: list[Segment] = field(default_factory=list)
     batches: int = 0
     records: int = 0
-    """How many were applied under this ownership."""
+    """Records applied under this assignment."""
     uncounted: Counter[str] = field(default_factory=Counter)
     """Records applied since the last checkpoint, by input."""
 
@@ -108,26 +108,26 @@ class SealedCheckpoint:
     offsets: Sequence[confluent_kafka.TopicPartition]
     membership: object
     applied: Mapping[TopicPartition, int] = field(default_factory=dict)
-    """How many records of the merged inputs it covers."""
+    """The number of records of the merged inputs that it covers."""
     counts: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     """What the application counted in `Buffer.counts`."""
 
 
 class BatchOutOfOrder(RuntimeError):
-    """A batch came out of order: one before it was dropped. Continuing would lose its records."""
+    """A batch before this one was dropped. To continue would lose its records."""
 
 
 class NoPartitionsOwned(RuntimeError):
-    """A record was sent while no partitions are owned: no transaction would carry it."""
+    """A record was sent while no partitions are assigned: no transaction would carry it."""
 
 
 class Buffer:
-    """What was done since the last checkpoint, under one ownership of partitions."""
+    """The work since the last checkpoint, under one assignment."""
 
     def __init__(self, journal: Journal | None = None) -> None:
         self.outputs: list[Output] = []
         self.counts: Counter[tuple[str, ...]] = Counter()
-        """The application's own, by name and labels: observed with the checkpoint, forgotten where that is lost."""
+        """The application's counts by name and labels: observed with the checkpoint, dropped if that is lost."""
         self._journal = journal
         self._partitions: dict[int, _Partition] = {}
         self._singles: dict[TopicPartition, int] = {}
@@ -145,7 +145,7 @@ class Buffer:
         partitions: Mapping[int, tuple[Mapping[str, int], OffsetMetadata]],
         singles: Mapping[TopicPartition, int],
     ) -> None:
-        """A new ownership: by partition number its inputs' offsets and its mark; the offsets of other partitions."""
+        """Starts an assignment: inputs' offsets and metadata by partition number; offsets of other partitions."""
         self.drop()
         self._membership = membership
         for partition, (offsets, mark) in partitions.items():
@@ -153,7 +153,7 @@ class Buffer:
         self._singles.update(singles)
 
     def drop(self) -> None:
-        """Forgets everything: the partitions are gone, or what was done here must be undone."""
+        """Drops everything: the partitions are gone, or this work must be undone."""
         self._membership = None
         self._partitions.clear()
         self._singles.clear()
@@ -203,7 +203,7 @@ class Buffer:
             self._moved.add(place)
 
     def applied_so_far(self) -> dict[int, tuple[int, int]]:
-        """By partition number: how many records were applied under this ownership, and the clock."""
+        """By partition number: the records applied under this assignment, and the clock."""
         return {number: (p.records, p.clock_ms) for number, p in self._partitions.items()}
 
     def emit(self, output: Output) -> None:
@@ -215,8 +215,8 @@ class Buffer:
         self.outputs.append(output)
 
     def seal(self, changelog: Sequence[Output], proof: bool = False) -> SealedCheckpoint | None:
-        """Takes everything out as one checkpoint; None where there is nothing to write, unless that is to be proven
-        by an unchanged offset."""
+        """Takes everything out as one checkpoint. Returns None if there is nothing to write; with `proof`, it then
+        writes an unchanged offset instead."""
         if self._membership is None:
             return None
         touched = {number: p for number, p in self._partitions.items() if p.touched}

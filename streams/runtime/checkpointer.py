@@ -1,7 +1,7 @@
-"""Takes checkpoints: closes the gate, seals, stages in the event loop, opens it again, commits in a thread meanwhile.
+"""Takes checkpoints: closes the gate, seals, stages in the event loop, opens the gate, then commits in a thread.
 
-What is done while a transaction is in flight belongs to the next one, which begins after it. It is no more at risk
-than what is sealed: where a transaction is lost, so is all state, and a fatal end loses the process.
+Work done while a transaction is in flight belongs to the next one, which begins after it. It is no more at risk than
+sealed work: a lost transaction drops all state, and a fatal outcome ends the process.
 
 Knows neither Faust nor Kafka: a buffer, a committer, tables and a gate.
 """
@@ -22,14 +22,14 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 BEGUN_S = 60.0
-"""How long an event that was begun may keep a checkpoint waiting, before its agent must be taken for stuck."""
+"""How long an event in progress may delay a checkpoint before its agent counts as stuck."""
 AHEAD_S = 1.0
-"""How long events are begun while a transaction is in flight. A slower one closes the gate, and so bounds memory."""
+"""How long new events may begin while a transaction is in flight. Then the gate closes, which bounds memory."""
 LOOK_S = 5.0
 
 
 class State(Protocol):
-    """What a checkpoint needs of a table."""
+    """What a checkpoint needs from a table."""
 
     def drop(self) -> None: ...
     def changes(self) -> list[Output]: ...
@@ -61,10 +61,10 @@ class Checkpointer:
         self._thread = ThreadPoolExecutor(1, "commit")
 
     async def checkpoint(self, proof: bool = False) -> bool:
-        """Commits what was done since the last one; whether there was anything and it is committed.
+        """Commits the work since the last checkpoint; returns whether there was any and it is committed.
 
-        With `proof` it commits even where nothing was done: that it can shows that the partitions are still held. Not
-        after `finish`: the partitions are being given up.
+        With `proof` it commits even without work: success proves that the partitions are still assigned. Not after
+        `finish`: the partitions are being revoked.
         """
         async with self._one:
             try:
@@ -76,13 +76,13 @@ class Checkpointer:
                     self.gate.open()
 
     def since_last_s(self) -> float:
-        """How long ago the last one came to its end, whether or not there was anything to commit."""
+        """The time since the last checkpoint ended, whether or not it had anything to commit."""
         return time.monotonic() - self._ended_s
 
     async def finish(self, timeout_s: float, proof: bool = False) -> bool:
-        """Commits everything and leaves the gate closed: nothing is begun any more until `resume`.
+        """Commits everything and leaves the gate closed: no event begins until `resume`.
 
-        False where it is not committed in time; it is never given up, and whoever needs it done waits in `settled`.
+        Returns False if the commit takes longer than `timeout_s`. The commit continues; `settled` waits for it.
         """
         self._finishing = True
         self.gate.shut()
@@ -112,23 +112,23 @@ class Checkpointer:
             raise
 
     async def settled(self) -> None:
-        """Waits until no transaction is in flight and no event is begun."""
+        """Waits until no transaction is in flight and no event is in progress."""
         async with self._one:
             await self.gate.quiet()
 
     async def between(self, look: Callable[[], T]) -> T:
-        """What `look` answers while no transaction is in flight: what tables have at rest is then committed."""
+        """Returns what `look` returns, called while no transaction is in flight: state at rest is committed then."""
         async with self._one:
             return look()
 
     def drop(self) -> None:
-        """Forgets all state and everything uncommitted. Never waits: a commit in flight ends by itself."""
+        """Drops all state and everything uncommitted. Never waits: a commit in flight ends by itself."""
         self._buffer.drop()
         for state in self._states():
             state.drop()
 
     async def _whole(self, proof: bool) -> bool:
-        """A checkpoint that fails by a defect is the last thing that happens: what it took out is in no other."""
+        """A defect in a checkpoint ends the process: no later checkpoint would hold what this one took out."""
         try:
             return await self._commit(proof)
         except Exception as error:
@@ -150,7 +150,7 @@ class Checkpointer:
             self.gate.shut()
             done, _ = await asyncio.wait({commit}, timeout=LOOK_S)
             if not done and self._committer.is_stuck():
-                self._fatal("the client library does not come back from a commit")
+                self._fatal("a commit call to the client library does not return")
         outcome = commit.result()
         if outcome is Outcome.FATAL:
             self._fatal("a checkpoint could not be committed; the state is recovered by the next process")
@@ -161,7 +161,7 @@ class Checkpointer:
         return outcome is Outcome.OK
 
     def _seal(self, proof: bool) -> SealedCheckpoint | None:
-        """One synchronous section: what it takes is complete, and what comes later is in the next checkpoint."""
+        """One synchronous section: what it takes is complete, and later work is in the next checkpoint."""
         if not self._buffer.owned:
             return None
         return self._buffer.seal([output for state in self._states() for output in state.changes()], proof)
