@@ -146,8 +146,8 @@ def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: 
     assert (rows.stalled, rows.ended) == ([rows.place], [])
     rows.look()
     assert rows.ended == [
-        f"{rows.place} stands at {at} and goes to {RECORDS}, and the client fetches nothing of it, also told to begin "
-        "anew"
+        f"{rows.place} stands at {at} and goes to {RECORDS}, and the client fetches nothing of it, even after "
+        "a new fetch"
     ]
 
 
