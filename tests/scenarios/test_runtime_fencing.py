@@ -9,7 +9,7 @@ from drivers.own_broker import own_broker
 from drivers.real_servers import RealServers
 from drivers.runtime_bench import EVENTS, Bench, running_bench
 
-from streams.runtime.ending import STATUS
+from streams.runtime.ending import RESTART_STATUS
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
 
@@ -46,7 +46,7 @@ def test_a_transaction_that_the_broker_gave_up_is_done_again(bench: Bench, place
     bench.feed()
     worker = bench.crew.start(0, EBBTIDE_FAILPOINT=f"{place}:1:wait=5", RUNTIME_TRANSACTION_MS="2000")
     bench.wait(lambda: worker.poll() is not None or bench.lag() == 0, "it commits, or ends")
-    assert worker.poll() in (None, STATUS), bench.crew.tail(0)
+    assert worker.poll() in (None, RESTART_STATUS), bench.crew.tail(0)
     audited(bench)
     assert "checkpoint_failed" in bench.crew.log(0).read_text()
 
@@ -59,7 +59,7 @@ def test_a_worker_that_is_replaced_in_the_middle_of_a_commit_ends_and_its_transa
     bench.crew.start(0)  # logs into the same file
     bench.wait(lambda: bench.lag() < EVENTS, "its successor commits")
     earlier.send_signal(signal.SIGCONT)
-    assert earlier.wait(60) == STATUS, bench.crew.tail(0)
+    assert earlier.wait(60) == RESTART_STATUS, bench.crew.tail(0)
     audited(bench)
 
 

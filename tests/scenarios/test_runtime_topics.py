@@ -29,7 +29,7 @@ from drivers.runtime_bench import EVENTS, PARTITIONS, Bench, running_bench
 from drivers.whole_pipeline import new_topics
 
 from schemas.topics import JOURNAL
-from streams.runtime.ending import REFUSED, STATUS
+from streams.runtime.ending import NEEDS_REPAIR, RESTART_STATUS
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
@@ -100,9 +100,9 @@ def test_a_topic_deleted_under_a_worker_ends_it_and_a_start_without_it_is_refuse
     topic = which(bench.names)
     working(bench)
     delete(bench, topic)
-    ended(bench, STATUS, topic, "gone")
+    ended(bench, RESTART_STATUS, topic, "gone")
     bench.crew.start(0)
-    ended(bench, REFUSED, topic)
+    ended(bench, NEEDS_REPAIR, topic)
     assert topic not in AdminClient({"bootstrap.servers": bench.kafka}).list_topics(timeout=10).topics
 
 
@@ -113,7 +113,7 @@ def test_an_input_made_anew_under_a_worker_is_never_read_at_the_old_offsets(benc
     working(bench)
     delete(bench, bench.names.events)
     make(bench, bench.names.events)
-    ended(bench, STATUS, bench.names.events)
+    ended(bench, RESTART_STATUS, bench.names.events)
     bench.feed(400, seed=2)
     successor = bench.crew.start(0)
     bench.wait(lambda: successor.poll() is not None or bench.lag() == 0, "it refuses, or all is committed")
@@ -121,7 +121,7 @@ def test_an_input_made_anew_under_a_worker_is_never_read_at_the_old_offsets(benc
         thirds = [m for m in bench.reader.all(bench.names.commands) if b'"third-2.' in m.value()]
         assert len(thirds) > 50, "the new records were passed over"
     else:
-        ended(bench, REFUSED, bench.names.events, "made anew")
+        ended(bench, NEEDS_REPAIR, bench.names.events, "made anew")
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_offsets_beyond_the_end_of_an_input_are_refused(bench: Bench) -> None:
     once_the_group_is_empty(bench, lambda: group.commit(offsets=beyond, asynchronous=False))
     group.close()
     bench.crew.start(0)
-    ended(bench, REFUSED, f"{bench.names.events}[1]", "1000000")
+    ended(bench, NEEDS_REPAIR, f"{bench.names.events}[1]", "1000000")
 
 
 @pytest.mark.slow
@@ -146,7 +146,7 @@ def test_state_without_offsets_is_refused(bench: Bench) -> None:
     name = bench.names.app
     once_the_group_is_empty(bench, lambda: admin.delete_consumer_groups([name])[name].result(30))
     bench.crew.start(0)
-    ended(bench, REFUSED, bench.names.changelog, "no offsets")
+    ended(bench, NEEDS_REPAIR, bench.names.changelog, "no offsets")
 
 
 @pytest.mark.slow
@@ -154,9 +154,9 @@ def test_an_input_with_more_partitions_than_the_others_ends_the_worker_and_is_re
     working(bench)
     admin = AdminClient({"bootstrap.servers": bench.kafka})
     admin.create_partitions([NewPartitions(bench.names.events, PARTITIONS + 1)])[bench.names.events].result(30)
-    ended(bench, STATUS, bench.names.events)
+    ended(bench, RESTART_STATUS, bench.names.events)
     bench.crew.start(0)
-    ended(bench, REFUSED, bench.names.events, f"{PARTITIONS + 1} partitions")
+    ended(bench, NEEDS_REPAIR, bench.names.events, f"{PARTITIONS + 1} partitions")
 
 
 @pytest.mark.slow
@@ -172,7 +172,7 @@ def test_an_input_with_times_of_its_publishers_is_refused(bench: Bench) -> None:
     producer = Producer({"bootstrap.servers": bench.kafka})
     producer.produce(bench.names.events, b"{}", b"user-1", 0, timestamp=time.time_ns() // 10**6 + 60_000)
     assert producer.flush(30) == 0
-    ended(bench, REFUSED, f"{bench.names.events}[0]@", "LogAppendTime")
+    ended(bench, NEEDS_REPAIR, f"{bench.names.events}[0]@", "LogAppendTime")
 
 
 def test_the_command_that_starts_a_worker_says_in_one_line_which_topic_is_missing(servers: RealServers) -> None:
@@ -189,5 +189,5 @@ def test_the_command_that_starts_a_worker_says_in_one_line_which_topic_is_missin
         timeout=60,
         check=False,
     )
-    assert started.returncode == REFUSED
+    assert started.returncode == NEEDS_REPAIR
     assert started.stderr == f"ebbtide: no topic {topic}; run `ebbtide topics` first\n"
