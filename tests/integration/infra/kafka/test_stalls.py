@@ -38,6 +38,7 @@ class Numbers(BatchReader[int]):
         self.read: list[int] = []
         self.pause = False
         self.deaf = False
+        self.paused = False
 
     def decode(self, record: Message) -> int:
         return record.offset() or 0
@@ -48,7 +49,7 @@ class Numbers(BatchReader[int]):
     def after_batch(self) -> None:
         if self.pause or self.deaf:
             self.consumer.pause([confluent_kafka.TopicPartition(self.topics[0], 0)])
-            self.pause = False
+            self.pause, self.paused = False, True
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_a_partition_that_is_silently_not_fetched_is_read_after_a_seek(servers: 
         publish(servers, reader, 10)
         wait_until(lambda: len(reader.read) == 10, "the first records are read")
         reader.pause = True
-        wait_until(lambda: not reader.pause, "the partition is paused")
+        wait_until(lambda: reader.paused, "the partition is paused")
         publish(servers, reader, 10)
         wait_until(lambda: len(reader.read) == 20 or errors, "the others are read too")
         reader.halt.set()
@@ -111,6 +112,7 @@ def test_a_partition_that_is_not_fetched_even_then_ends_the_reader(servers: Real
         publish(servers, reader, 10)
         wait_until(lambda: len(reader.read) == 10, "the first records are read")
         reader.deaf = True
+        wait_until(lambda: reader.paused, "the partition is paused")  # else the reader may have the records by then
         publish(servers, reader, 5)
         thread.join(60)
     assert [type(error) for error in errors] == [FetchStalled]
