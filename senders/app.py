@@ -5,10 +5,8 @@ mends; in both cases what is on its way gets its answer first, within `stop_with
 """
 
 import asyncio
-import logging
 import os
 import socket
-import sys
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +22,7 @@ from infra.kafka.partition_counts import TopicsMissing, shared_partition_count
 from infra.kafka.retry import error_of
 from infra.postgres.database import AsyncDatabase, Database
 from infra.service.ending import CRASHED, OVERDUE, Deadline, block_signals, leave, stop_when_signalled
+from infra.service.logs import configure_logging
 from infra.service.outages import Outage
 from infra.service.tasks import StillRunning, end_tasks, run_in_thread
 from infra.service.watchdog import Watchdog, where
@@ -59,20 +58,6 @@ class StartError(UserError):
 
 _REFUSALS = (StartError, AccessDenied, TopicsMissing, RealMailRefused, dkim.KeyProblem)
 """Errors that a person can act on. Any other one, also another UserError, is a defect once delivery runs."""
-
-
-def configure_logging() -> None:
-    """One JSON object a line on stderr."""
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-    )
 
 
 def main(settings: SenderSettings) -> None:

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on standard error, from ourselves, Faust and every library alike."""
+"""Structured logs: each line on standard error is one JSON object, from our own code and from every library."""
 
 import logging
 import sys
@@ -12,10 +12,10 @@ log = structlog.get_logger()
 
 
 def configure_logging(**always: Any) -> None:
-    """Has every line be one JSON object with `event`, `level`, `timestamp` and what is `always` to be there.
+    """Writes each line as one JSON object with `event`, `level`, `timestamp` and the fields of `always`.
 
-    Of Faust and its clients, warnings only. Their loggers are set, and not only the handler: where Faust sets up its
-    own, it leaves the root at DEBUG, so that several records would be made for each event and thrown away.
+    Libraries log warnings only. Faust's loggers get that level too, not only the handler: Faust leaves the root at DEBUG,
+    so that it would make several records for each event and throw them away.
     """
 
     def add(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
@@ -30,7 +30,7 @@ def configure_logging(**always: Any) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        # not PrintLogger, which writes a line's end apart: another worker's line in the same file could come between
+        # not PrintLogger: it writes the line's end separately, and another worker's line could come between
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
