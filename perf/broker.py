@@ -12,8 +12,10 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from cli.manifests.publication import apply_folder
 from cli.rules.rule_folder import Folder
-from infra.kafka.client import client_config, ensure_topics, reader_config
+from infra.kafka.client import client_config
 from infra.kafka.retry import retry
+from infra.kafka.topic_reader import reader_config
+from infra.kafka.topic_setup import ensure_topics
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import Layout
 from infra.local.ports import Ports

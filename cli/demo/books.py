@@ -14,7 +14,7 @@ import orjson
 import psycopg
 
 from cli.operations.dead_letters import read_letters
-from infra.kafka.client import read_all
+from infra.kafka.topic_reader import read_all
 from infra.local.sink import Delivered, read_messages
 from schemas.codec import decode
 from schemas.commands import SendCommand

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from cli.demo.books import Check
-from infra.kafka.client import read_all
+from infra.kafka.topic_reader import read_all
 from schemas import zones
 from schemas.codec import decode
 from schemas.journal import Applied, Checkpoint

@@ -25,7 +25,10 @@ from cli.rules.event_log import LogReader
 from cli.rules.rule_folder import Folder
 from cli.running import make_dkim_key
 from cli.step_printer import Step, StepPrinter
-from infra.kafka.client import Progress, Publisher, ensure_topics, read_all
+from infra.kafka.progress import Progress
+from infra.kafka.publisher import Publisher
+from infra.kafka.topic_reader import read_all
+from infra.kafka.topic_setup import ensure_topics
 from infra.local.engine import Engine
 from infra.postgres.migrate import migrate
 from schemas.codec import decode, encode

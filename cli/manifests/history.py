@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from infra.kafka.client import read_all
+from infra.kafka.topic_reader import read_all
 from schemas.codec import DecodeError, decode
 from schemas.errors import UserError
 from schemas.rules import CURRENT, Manifest, SetFile, Text

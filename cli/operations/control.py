@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 
 from cli.operations.numbered_records import publish_next
-from infra.kafka.client import read_all
+from infra.kafka.topic_reader import read_all
 from schemas.codec import DecodeError, decode
 from schemas.errors import UserError
 from schemas.rules import Control

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cli.operations.publish import NotAFact, duration
-from infra.kafka.client import read_all
+from infra.kafka.topic_reader import read_all
 from schemas.codec import decode
 from schemas.deadletters import DeadLetter
 from schemas.errors import UserError

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from infra.kafka.client import Publisher
+from infra.kafka.publisher import Publisher
 from schemas.codec import DecodeError, encode, parse_json, validate
 from schemas.errors import UserError
 from schemas.events import Event

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cli.operations.dead_letters import REPLAYED, Selection, marks, read_letters
 from cli.operations.exclusive_writer import Entry, ExclusiveWriter
 from cli.operations.publish import now
-from infra.kafka.client import read_all
+from infra.kafka.topic_reader import read_all
 from schemas.codec import DecodeError, decode
 from schemas.deadletters import DeadLetter
 from schemas.topics import DEAD_LETTERS, USER_KEYED, Topic

@@ -27,7 +27,7 @@ def up(instance: Instance = "main", engine: EngineName = None) -> None:
 
     Example: `ebbtide up`
     """
-    from infra.kafka.client import ensure_topics
+    from infra.kafka.topic_setup import ensure_topics
     from infra.postgres.migrate import migrate
     from schemas.topics import DEMO_PARTITIONS
 
@@ -107,7 +107,7 @@ def topics(
     replication: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
 ) -> None:
     """Make the topics that are missing; refuse where one has another partition count."""
-    from infra.kafka.client import ensure_topics
+    from infra.kafka.topic_setup import ensure_topics
 
     made = ensure_topics(Environment.of(instance).kafka, partitions, replication)
     console.print(f"made: {', '.join(made)}" if made else "all there")

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from cli.columns import aligned
 from cli.environment import Environment
-from infra.kafka.client import KafkaAway, Progress
+from infra.kafka.client import KafkaAway
+from infra.kafka.progress import Progress
 from infra.service.processes import Process
 from infra.service.stream_workers import NoSupervisor, Records, Roll, Supervision, ask
 from streams.decisions.partitioning import INPUTS

@@ -134,7 +134,7 @@ def lift_suppression(
 
     Example: `ebbtide suppressions lift ann@shop.example --reason "ticket 4711" --by ada`
     """
-    from infra.kafka.client import Publisher
+    from infra.kafka.publisher import Publisher
     from schemas.codec import encode
     from schemas.topics import OUTCOMES
 

@@ -14,8 +14,8 @@ log = structlog.get_logger()
 def configure_logging(**always: Any) -> None:
     """Writes each line as one JSON object with `event`, `level`, `timestamp` and the fields of `always`.
 
-    Libraries log warnings only. Faust's loggers get that level too, not only the handler: Faust leaves the root at DEBUG,
-    so that it would make several records for each event and throw them away.
+    Libraries log warnings only. Faust's loggers get that level too, and not only the handler: Faust leaves the root at
+    DEBUG, and would make several records for each event and throw them away.
     """
 
     def add(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from infra.kafka.client import Publisher
+from infra.kafka.publisher import Publisher
 from schemas.codec import partition_for
 
 EVENTS_A_USER = 100

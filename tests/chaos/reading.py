@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from slow_model.compare import Findings
 from slow_model.timeline import Wire
 
-from infra.kafka.client import arrived, reader_config
+from infra.kafka.topic_reader import arrived, reader_config
 from schemas.topics import COMMANDS, CONTROL, DECISIONS, RULES
 from streams.runtime import snapshot
 

@@ -17,7 +17,9 @@ from typing import Any
 import orjson
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from infra.kafka.client import KafkaAway, Publisher, reader_config
+from infra.kafka.client import KafkaAway
+from infra.kafka.publisher import Publisher
+from infra.kafka.topic_reader import reader_config
 from schemas.outcomes import outcome_id
 from schemas.topics import COMMANDS, OUTCOMES
 from schemas.vocabulary import OutcomeKind

@@ -25,7 +25,10 @@ from slow_model.compare import Findings
 
 from cli.manifests.publication import apply_folder
 from cli.rules.rule_folder import read_folder
-from infra.kafka.client import KafkaAway, Progress, Publisher, ensure_topics
+from infra.kafka.client import KafkaAway
+from infra.kafka.progress import Progress
+from infra.kafka.publisher import Publisher
+from infra.kafka.topic_setup import ensure_topics
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import PROJECT_ROOT, Layout
 from infra.local.ports import Ports

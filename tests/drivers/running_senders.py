@@ -22,8 +22,10 @@ import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 from pydantic import BaseModel
 
-from infra.kafka.client import Progress, TopicDisagreement, arrived, ensure_topics
 from infra.kafka.connection import Connection
+from infra.kafka.progress import Progress
+from infra.kafka.topic_reader import arrived
+from infra.kafka.topic_setup import TopicDisagreement, ensure_topics
 from infra.local.sink import Sink
 from schemas.codec import PARTITIONER, encode
 from schemas.commands import SendCommand, command_id

@@ -19,7 +19,9 @@ from drivers.whole_pipeline import INPUTS, TEMPLATE, THANKS, new_topics, orders
 
 from cli.manifests.publication import apply_folder
 from cli.rules.rule_folder import Folder
-from infra.kafka.client import Progress, Publisher, read_all
+from infra.kafka.progress import Progress
+from infra.kafka.publisher import Publisher
+from infra.kafka.topic_reader import read_all
 from infra.service.processes import start_ticks
 from schemas.codec import encode
 from schemas.topics import COMMANDS, DECISIONS, EVENTS

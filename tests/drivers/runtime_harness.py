@@ -19,8 +19,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from drivers.runtime_app import POINTS, Counting, Names
 from drivers.worker_crew import Workers
 
-from infra.kafka.client import arrived
 from infra.kafka.retry import retry
+from infra.kafka.topic_reader import arrived
 
 APP = Path(__file__).with_name("runtime_app.py")
 ROOT = APP.parent.parent

@@ -18,8 +18,10 @@ from drivers.running_senders import DOMAIN, Harbour, free_port, wait_until
 from cli.demo.books import Books, command_of, read_books
 from cli.manifests.publication import apply_folder
 from cli.rules.rule_folder import Folder
-from infra.kafka.client import Progress, Publisher, ensure_topics
+from infra.kafka.progress import Progress
+from infra.kafka.publisher import Publisher
 from infra.kafka.retry import retry
+from infra.kafka.topic_setup import ensure_topics
 from infra.postgres.migrate import migrate
 from schemas.codec import encode
 from schemas.events import Event

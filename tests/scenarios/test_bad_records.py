@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from drivers.whole_pipeline import PARTITIONS, THANKS, orders, pipeline
 
-from infra.kafka.client import Publisher
+from infra.kafka.publisher import Publisher
 from schemas.codec import encode, partition_for
 from schemas.events import Event
 from schemas.topics import EVENTS

@@ -9,7 +9,8 @@ import pytest
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import pipeline
 
-from infra.kafka.client import Publisher, read_all
+from infra.kafka.publisher import Publisher
+from infra.kafka.topic_reader import read_all
 from schemas.codec import decode
 from schemas.decisions import Decision
 from schemas.events import Event

@@ -11,7 +11,9 @@ import pytest
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import INPUTS, PARTITIONS, THANKS, Pipeline, orders, pipeline
 
-from infra.kafka.client import Progress, Publisher, read_all
+from infra.kafka.progress import Progress
+from infra.kafka.publisher import Publisher
+from infra.kafka.topic_reader import read_all
 from schemas.codec import decode, encode, partition_for
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter, b64

@@ -17,7 +17,9 @@ from confluent_kafka.admin import AdminClient
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import PARTITIONS, THANKS, Pipeline, orders, pipeline
 
-from infra.kafka.client import Publisher, ensure_topics, read_all
+from infra.kafka.publisher import Publisher
+from infra.kafka.topic_reader import read_all
+from infra.kafka.topic_setup import ensure_topics
 from schemas.codec import decode, encode
 from schemas.decisions import Decision
 from schemas.journal import Checkpoint

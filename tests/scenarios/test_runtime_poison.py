@@ -10,7 +10,8 @@ from confluent_kafka import Producer
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import PARTITIONS, THANKS, pipeline
 
-from infra.kafka.client import Progress, read_all
+from infra.kafka.progress import Progress
+from infra.kafka.topic_reader import read_all
 from schemas.codec import encode, partition_for
 from schemas.deadletters import DeadLetter
 from schemas.events import Event

@@ -14,7 +14,7 @@ from drivers.running_senders import free_port, wait_until
 from drivers.secured_broker import PASSWORD, authority, secured_broker
 from drivers.whole_pipeline import TEMPLATE, THANKS
 
-from infra.kafka.client import read_all
+from infra.kafka.topic_reader import read_all
 from schemas.topics import COMMANDS
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]

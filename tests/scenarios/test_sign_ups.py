@@ -7,7 +7,7 @@ import pytest
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import orders, pipeline
 
-from infra.kafka.client import read_all
+from infra.kafka.topic_reader import read_all
 from schemas.codec import decode
 from schemas.decisions import Decision
 from schemas.topics import DECISIONS

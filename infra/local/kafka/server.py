@@ -71,7 +71,7 @@ class KafkaServer(NativeServer):
             return False
 
     def complete(self) -> None:
-        """Nothing: topics are made by `infra.kafka.client`."""
+        """Nothing: `infra.kafka.topic_setup` creates the topics."""
 
     def _configure(self, data: Path) -> None:
         template = string.Template((HERE / "server.properties").read_text())

@@ -5,7 +5,8 @@ import random
 import pytest
 from drivers.whole_pipeline import PARTITIONS, new_topics
 
-from infra.kafka.client import Publisher, read_all
+from infra.kafka.publisher import Publisher
+from infra.kafka.topic_reader import read_all
 from schemas.codec import partition_for
 
 pytestmark = pytest.mark.servers

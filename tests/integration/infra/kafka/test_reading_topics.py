@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from infra.kafka.client import arrived, read_all, reader_config
+from infra.kafka.topic_reader import arrived, read_all, reader_config
 
 pytestmark = pytest.mark.servers
 

@@ -20,7 +20,7 @@ from drivers.whole_pipeline import PARTITIONS
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from infra.kafka.client import ensure_topics
+from infra.kafka.topic_setup import ensure_topics
 from schemas.topics import OUTCOMES
 from streams.monitoring.metrics import PREFIX, reference
 

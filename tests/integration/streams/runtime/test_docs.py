@@ -12,7 +12,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from drivers.real_servers import RealServers
 
-from infra.kafka.client import Progress, read_all
+from infra.kafka.progress import Progress
+from infra.kafka.topic_reader import read_all
 
 pytestmark = pytest.mark.servers
 
