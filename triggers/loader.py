@@ -7,15 +7,15 @@ from typing import TypeVar
 
 from schemas.rules import text_hash
 from schemas.wording import nearest, quoted
-from triggers.checks.allowances import Allowances, without_allowed
-from triggers.checks.arrival import order_hint, order_note
-from triggers.checks.cap_doubts import find_cap_doubts
-from triggers.checks.case_doubts import find_case_doubts
+from triggers.checks.allow_comments import AllowComments, without_allowed
+from triggers.checks.arrival_order import order_hint, order_note
+from triggers.checks.unreachable_caps import check_unreachable_caps
+from triggers.checks.case_mistakes import check_case_mistakes
 from triggers.checks.catalogue import check_events, read_catalogue
 from triggers.checks.costs import Cost, cost_notes, costs
-from triggers.checks.doubts import find_doubts
+from triggers.checks.never_sends import check_never_sends
 from triggers.checks.memory_notes import memory_notes
-from triggers.checks.unused import find_unfed, find_unused
+from triggers.checks.unused import check_never_given, check_unused
 from triggers.language import reader
 from triggers.language.definitions import read_policy, read_score
 from triggers.language.diagnostics import Diagnostic, InvalidRules, Report, SourceFile
@@ -23,7 +23,7 @@ from triggers.language.parts import Parts
 from triggers.language.reader import References
 from triggers.language.segment_document import read_metric, read_segment
 from triggers.language.trigger_document import read_trigger
-from triggers.language.written import Written, WrittenPolicy
+from triggers.language.documents import TriggerDocument, PolicyDocument
 from triggers.language.yaml_tree import Mapping, Node, Scalar, documents
 from triggers.rules.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
 from triggers.rules.ruleset import Pin, RuleSet
@@ -65,11 +65,11 @@ class _Files:
         """Everything told so far, ordered by place."""
         return sorted(diagnostic for report in self.reports for diagnostic in report.diagnostics)
 
-    def written_policies(self) -> list[WrittenPolicy]:
+    def policy_documents(self) -> list[PolicyDocument]:
         """The policies with where they are written."""
         named = ((parts.report, node, node.items.get("policy")) for parts, node, _ in self.documents)
         return [
-            WrittenPolicy(report, node, self.policies[name.text])
+            PolicyDocument(report, node, self.policies[name.text])
             for report, node, name in named
             if isinstance(name, Scalar) and name.text in self.policies
         ]
@@ -141,23 +141,23 @@ def inspect(
     rule that is wrong has no notes. What a document's comments allow is left out.
     """
     found = _read(files, dict(templates))
-    allowed = {report.source.path: Allowances(report) for report in found.reports}
+    allowed = {report.source.path: AllowComments(report) for report in found.reports}
     events, reports = read_catalogue(catalogue)
     if events is not None:
         for parts, _, trigger in found.documents:
             check_events(events, parts.report, parts.references, parts.expressions.uses, _entry_types(trigger))
     found.reports += reports
-    written = [Written(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
+    written = [TriggerDocument(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
     of_the_set: list[Diagnostic] = []
     if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
         rules = found.ruleset()
-        find_doubts(rules, written)
-        find_cap_doubts(rules, written, found.written_policies())
-        of_the_set = find_unused(rules, found.documents, written, found.written_policies())
+        check_never_sends(rules, written)
+        check_unreachable_caps(rules, written, found.policy_documents())
+        of_the_set = check_unused(rules, found.documents, written, found.policy_documents())
         of_the_set += memory_notes(rules, found.documents, written)
         if events is None:
-            find_case_doubts([parts for parts, _, _ in found.documents], found.scores)
-            find_unfed(found.documents, written)
+            check_case_mistakes([parts for parts, _, _ in found.documents], found.scores)
+            check_never_given(found.documents, written)
     notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents]), *of_the_set])
     return Findings(
         without_allowed(found.diagnostics(), allowed),
@@ -175,7 +175,7 @@ def _entry_types(trigger: Trigger | None) -> tuple[str, ...]:
     return tuple(name for source in sources if isinstance(source, Pattern) for name in source.types)
 
 
-def _order_notes(written: Sequence[Written]) -> Iterator[Diagnostic]:
+def _order_notes(written: Sequence[TriggerDocument]) -> Iterator[Diagnostic]:
     reports = {each.report.source.path: each.report for each in written}
     wrong = {
         (path, report.document(found.line))

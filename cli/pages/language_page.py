@@ -6,7 +6,7 @@ from pathlib import Path
 
 from triggers.language import keys
 from triggers.language.diagnostics import CODES, NOTES, WARNINGS
-from triggers.language.model import Choice, Key, Record, Scalar
+from triggers.language.declarations import ChoiceShape, Key, RecordShape, ScalarShape
 
 SOURCE = Path("docs/source/triggers.md")
 PAGE = Path("docs/triggers.md")
@@ -46,29 +46,29 @@ def _reference() -> Iterator[str]:
         yield from ("", f"### {name}", "", f"{shape.sentence}{_one_of(shape)}", "", *_table(shape))
     yield from ("", "### Shapes", "")
     for name, each in keys.SHAPES.items():
-        if not isinstance(each, Scalar):
+        if not isinstance(each, ScalarShape):
             yield from _section(name, each)
     yield from ("### Values", "", "| shape | as in | what it is |", "| --- | --- | --- |")
     for name, each in keys.SHAPES.items():
-        if isinstance(each, Scalar):
+        if isinstance(each, ScalarShape):
             yield f'| <a id="{_anchor(name)}"></a>{name} | `{each.form}` | {each.sentence} |'
 
 
-def _section(name: str, shape: Record | Choice) -> Iterator[str]:
+def _section(name: str, shape: RecordShape | ChoiceShape) -> Iterator[str]:
     yield from (f"#### {_title(name)}", "")
-    if isinstance(shape, Choice):
+    if isinstance(shape, ChoiceShape):
         yield from (f"{shape.sentence} {_takes(shape.takes)}.", "")
         return
     later = " **Comes in a later version.**" if shape.next else ""
     yield from (f"{shape.sentence}{_one_of(shape)}{later}", "", *_table(shape), "")
 
 
-def _one_of(shape: Record) -> str:
+def _one_of(shape: RecordShape) -> str:
     groups = [" or ".join(f"`{name}`" for name in group) for group in shape.exactly_one]
     return "".join(f" One of {group} is written." for group in groups)
 
 
-def _table(shape: Record) -> Iterator[str]:
+def _table(shape: RecordShape) -> Iterator[str]:
     yield "| key | takes | default | what it means |"
     yield "| --- | --- | --- | --- |"
     for key in shape.keys:

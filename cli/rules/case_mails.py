@@ -12,7 +12,7 @@ from senders.content.mail_builder import content_of
 from senders.content.message import Mail, Sender, compose
 from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError, parse_template
-from triggers.cases.casefile import CaseResult, Sent
+from triggers.cases.case_runner import CaseResult, Sent
 
 _SENDER = Sender("Shop", "shop@shop.example")
 _SENT_AT = datetime(2026, 1, 5, tzinfo=UTC)

@@ -13,7 +13,7 @@ from cli.rules.case_mails import CaseMails
 from cli.rules.rule_files import RULE_SUFFIXES, TEMPLATE_SUFFIX, NothingFound
 from cli.rules.rule_folder import Folder, read_folder
 from schemas.errors import UserError
-from triggers.cases.casefile import CaseResult, run_case
+from triggers.cases.case_runner import CaseResult, run_case
 from triggers.language.diagnostics import Diagnostic, InvalidRules
 from triggers.loader import inspect, load_rules
 from triggers.rules.rule import Send

@@ -16,7 +16,7 @@ from schemas.errors import UserError
 from schemas.events import Event
 from schemas.vocabulary import DeadLetterCause
 from schemas.wording import counted
-from triggers.language.casetime import FIRST_YEAR, LAST_YEAR
+from triggers.language.case_time import FIRST_YEAR, LAST_YEAR
 
 MAX_LINE_BYTES = 1024 * 1024
 """Of a line: more than Kafka takes as one record."""

@@ -15,7 +15,7 @@ from infra.postgres.migrate import CONNECT_S
 from schemas.codec import DecodeError, decode
 from schemas.decisions import Decision
 from schemas.errors import UserError
-from triggers.cases.recomputed import Verification, verify
+from triggers.cases.verification import Verification, verify
 from triggers.engine.gates.stored import time_words
 from triggers.engine.gates.table import gate_words
 

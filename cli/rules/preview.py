@@ -37,7 +37,7 @@ from senders.content.mail_builder import MailBuilder, content_of
 from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError, parse_template
 from senders.settings import SenderSettings
-from triggers.cases.casefile import run_case
+from triggers.cases.case_runner import run_case
 from triggers.language.diagnostics import InvalidRules
 from triggers.loader import load_rules
 from triggers.rules.rule import Send

@@ -1,4 +1,4 @@
-"""The JSON Schema of rule files, written from the keys's declared keys, for editors.
+"""The JSON Schema of rule files, written from the declared keys, for editors.
 
 It holds what has a shape: keys, values, what must be written and what excludes what. Names that must be defined, and
 what stands inside expressions, only `ebbtide check` knows.
@@ -9,11 +9,11 @@ from typing import Any, TextIO
 import orjson
 
 from triggers.language import keys
-from triggers.language.model import Choice, Key, Record, Scalar, Shape
+from triggers.language.declarations import ChoiceShape, Key, RecordShape, ScalarShape, Shape
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-HINT = "# yaml-keys-server: $schema="
+HINT = "# yaml-language-server: $schema="
 """What a rule file begins with so that editors find the schema, before the schema's place."""
 
 
@@ -36,14 +36,14 @@ def write_rule_schema(into: TextIO) -> None:
 
 
 def _shape(shape: Shape) -> Schema:
-    if isinstance(shape, Scalar):
+    if isinstance(shape, ScalarShape):
         return {"description": f"{shape.sentence} As in {shape.form}", **shape.schema}
-    if isinstance(shape, Choice):
+    if isinstance(shape, ChoiceShape):
         return {"description": shape.sentence, **_takes(shape.takes)}
     return _record(shape, shape.sentence)
 
 
-def _record(shape: Record, description: str) -> Schema:
+def _record(shape: RecordShape, description: str) -> Schema:
     written: Schema = {
         "description": description,
         "type": "object",
@@ -61,7 +61,7 @@ def _key(key: Key) -> Schema:
 
 
 def _takes(text: str) -> Schema:
-    """What a key takes, as `language_model` writes it, as a schema."""
+    """What a key takes, as a schema."""
     options = [option.strip() for option in _split(text)]
     words = [option for option in options if _is_word(option)]
     found = [_one(option) for option in options if not _is_word(option) and not _is_next(option)]
@@ -94,4 +94,4 @@ def _is_word(option: str) -> bool:
 
 def _is_next(option: str) -> bool:
     shape = keys.SHAPES.get(option)
-    return isinstance(shape, Record) and shape.next
+    return isinstance(shape, RecordShape) and shape.next

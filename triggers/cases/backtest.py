@@ -16,7 +16,7 @@ from triggers.cel.runtime import as_ms
 from triggers.engine import segments
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
 from triggers.engine.turn import DATE_PLACES, Effects, RuleProblem
-from triggers.measures.localtime import iso_week
+from triggers.measures.local_time import iso_week
 from triggers.measures.shapes import MS
 from triggers.rules.ruleset import RuleSet
 from triggers.rules.state import Consent, User, UserState

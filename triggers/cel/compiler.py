@@ -82,7 +82,7 @@ class Compiled:
     type: str
     source: str
     cost: int
-    """Steps at most, with lists as long as assumed: see `cel_cost`."""
+    """Steps at most, with lists as long as assumed: see `triggers.cel.cost`."""
     scores: frozenset[str]
     metrics: frozenset[tuple[str, str]]
     """Metrics by name and field."""
@@ -108,7 +108,7 @@ def compile_tree(tree: Expr, scope: Scope) -> Compiled:
     body = [*writer.functions, "def condition(c):", *budget, *writer.lines, f"    return {result.text}"]
     source = "\n".join(body)
     namespace: dict[str, Any] = {**(_STRICT if scope.strict else _RULES), **writer.constants}
-    exec(compile(source, "<condition>", "exec"), namespace)  # noqa: S102 - our own templates only, see cel_writer
+    exec(compile(source, "<condition>", "exec"), namespace)  # noqa: S102 - our own templates only, see triggers.cel.writer
     reads = writer.reads
     return Compiled(
         namespace["condition"],

@@ -137,7 +137,7 @@ class Condition:
         return int(value) // 1_000_000
 
     def any(self, context: Context) -> Any:
-        """Its value as CEL has it (`cel_values`); raises EvaluationError."""
+        """Its value as CEL has it (`triggers.cel.values`); raises EvaluationError."""
         return self._evaluate(context)
 
     def value(self, context: Context) -> Any:

@@ -1,4 +1,4 @@
-"""What the expressions of each document cost at most, in steps: see `cel_cost`."""
+"""What the expressions of each document cost at most, in steps: see `triggers.cel.cost`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

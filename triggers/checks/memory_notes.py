@@ -17,7 +17,7 @@ from triggers.engine.sending import MAX_GOALS
 from triggers.engine.sequences import MAX_LINKS
 from triggers.language.diagnostics import Diagnostic, Report
 from triggers.language.parts import Parts
-from triggers.language.written import Written
+from triggers.language.documents import TriggerDocument
 from triggers.language.yaml_tree import Mapping, Scalar
 from triggers.measures.decay import MAX_PARTS, Exponential, Linear, Step
 from triggers.measures.shapes import MS, Calendar, Rolling, Schedule, Window, duration_text
@@ -55,7 +55,7 @@ class _Kept:
 
 
 def memory_notes(
-    rules: RuleSet, documents: Sequence[tuple[Parts, Mapping, Trigger | None]], written: Sequence[Written]
+    rules: RuleSet, documents: Sequence[tuple[Parts, Mapping, Trigger | None]], written: Sequence[TriggerDocument]
 ) -> Iterator[Diagnostic]:
     """A note for each bound that a document can reach, in a set without problems."""
     for each in written:
@@ -76,7 +76,7 @@ def _note(report: Report, place: int, name: str, told: str, hint: str) -> Diagno
 # triggers ------------------------------------------------------------------------------------------------------------
 
 
-def _of_trigger(each: Written, obeying: Trigger) -> Iterator[tuple[int, str, str]]:
+def _of_trigger(each: TriggerDocument, obeying: Trigger) -> Iterator[tuple[int, str, str]]:
     trigger = each.trigger
     for number, source in enumerate(trigger.sources):
         if isinstance(source, SequenceOf):

@@ -18,7 +18,7 @@ _OPPOSITES = re.compile(r"\d+|(?<![a-z])un")
 _SHORTEST_PREFIX = 2
 
 
-def meant(name: str, known: Iterable[str]) -> str:
+def misspelling_of(name: str, known: Iterable[str]) -> str:
     """The known name that a name is a slip for, or nothing where it may well be a name of its own."""
     others = sorted(set(known) - {name})
     by_letters = {_letters(other): other for other in others}

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from schemas.vocabulary import TRANSACTIONAL, OutcomeKind
 from schemas.wording import nearest, quoted
-from triggers.checks.misspelling import meant
+from triggers.checks.misspelling import misspelling_of
 from triggers.language.diagnostics import Diagnostic
 from triggers.language.parts import Parts
-from triggers.language.written import Written, WrittenPolicy
+from triggers.language.documents import TriggerDocument, PolicyDocument
 from triggers.language.yaml_tree import Mapping as MappingNode
 from triggers.rules.rule import Crossing, Policy, SegmentChange, Send, Trigger
 from triggers.rules.ruleset import RuleSet, obeys
@@ -25,8 +25,8 @@ _ALONE_AMONG = 2
 """A purpose is alone where at least so many other triggers have purposes of their own."""
 
 
-def find_unused(
-    rules: RuleSet, documents: Sequence[Document], written: Sequence[Written], policies: Sequence[WrittenPolicy]
+def check_unused(
+    rules: RuleSet, documents: Sequence[Document], written: Sequence[TriggerDocument], policies: Sequence[PolicyDocument]
 ) -> list[Diagnostic]:
     """Warns in each document's report of what nothing uses, and returns notes on purposes that one trigger alone has.
 
@@ -40,7 +40,7 @@ def find_unused(
     return _check_purposes(rules, written)
 
 
-def _check_policy(each: WrittenPolicy, rules: RuleSet) -> None:
+def _check_policy(each: PolicyDocument, rules: RuleSet) -> None:
     policy = each.policy
     if any(obeys(trigger, policy) for trigger in rules.declared.values()):
         return
@@ -91,7 +91,7 @@ def _names_read(documents: Sequence[Document]) -> Mapping[str, set[str]]:
     return read
 
 
-def _check_purposes(rules: RuleSet, written: Sequence[Written]) -> list[Diagnostic]:
+def _check_purposes(rules: RuleSet, written: Sequence[TriggerDocument]) -> list[Diagnostic]:
     """Purposes that one trigger alone has and that no policy names: misspelt, or a note where there are several others.
 
     Of two that are named almost alike, the later is told.
@@ -101,7 +101,7 @@ def _check_purposes(rules: RuleSet, written: Sequence[Written]) -> list[Diagnost
     for each in written:
         purpose = each.trigger.purpose
         if uses[purpose] == 1 and purpose not in named:
-            like = meant(purpose, {*earlier, *(other for other in uses if uses[other] > 1)})
+            like = misspelling_of(purpose, {*earlier, *(other for other in uses if uses[other] > 1)})
             if like:
                 _tell_misspelt_purpose(each, like)
             elif sum(uses[other] for other in uses if other not in (purpose, TRANSACTIONAL)) >= _ALONE_AMONG:
@@ -110,14 +110,14 @@ def _check_purposes(rules: RuleSet, written: Sequence[Written]) -> list[Diagnost
     return notes
 
 
-def _tell_misspelt_purpose(each: Written, like: str) -> None:
+def _tell_misspelt_purpose(each: TriggerDocument, like: str) -> None:
     purpose = quoted(each.trigger.purpose)
     message = f"{purpose} is the purpose of this trigger alone, and named almost as {quoted(like)}"
     hint = f"did you mean {quoted(like)}? A policy that names the purpose says that there are both"
     each.report.add(each.place("purpose"), "misspelt-purpose", message, hint)
 
 
-def _lone_purpose(each: Written, others: Collection[str]) -> Diagnostic:
+def _lone_purpose(each: TriggerDocument, others: Collection[str]) -> Diagnostic:
     message = f"no other trigger has the purpose {quoted(each.trigger.purpose)}: it asks for a consent of that name"
     hint = f"the others are {', '.join(sorted(others))}; a policy for the purpose says that it is meant"
     return each.report.at(each.place("purpose"), "lone-purpose", message, hint)
@@ -135,7 +135,7 @@ class _Listener:
     index: int
 
 
-def find_unfed(documents: Sequence[Document], written: Sequence[Written]) -> None:
+def check_never_given(documents: Sequence[Document], written: Sequence[TriggerDocument]) -> None:
     """Notes events that documents listen to and nothing gives, for a set without an event catalogue.
 
     An event that no case gives is told where another one is named almost so, and where it stands in an `unless` of
@@ -147,7 +147,7 @@ def find_unfed(documents: Sequence[Document], written: Sequence[Written]) -> Non
     unknown = {name for name in listeners if name not in given}
     for name in sorted(unknown):
         surer = {other for other in listeners if other in given or len(listeners[other]) > len(listeners[name])}
-        like = meant(name, surer)
+        like = misspelling_of(name, surer)
         if like:
             unknown.remove(name)
             _tell_misspelt(listeners[name], name, like, listeners[like][0])
@@ -173,7 +173,7 @@ def _tell_misspelt(listeners: Sequence[_Listener], name: str, like: str, place: 
         each.parts.report.add(each.index, "unfed-event", message, hint)
 
 
-def _tell_unfed(each: Written, ends: Sequence[str], known: Collection[str]) -> None:
+def _tell_unfed(each: TriggerDocument, ends: Sequence[str], known: Collection[str]) -> None:
     named = " and ".join(quoted(name) for name in ends)
     others = ", ".join(sorted(name for name in known if not name.startswith("email.")))
     message = f"no case and no other document names {named} of `unless`: misspelt, it would never end anything"

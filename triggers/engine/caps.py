@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
 from triggers.cel.conditions import Condition, Context
 from triggers.engine.turn import Turn
-from triggers.measures.localtime import calendar_window
+from triggers.measures.local_time import calendar_window
 from triggers.measures.shapes import Rolling
 from triggers.rules.rule import Cap, Send, Trigger
 from triggers.rules.state import Occurrence, Reservation

@@ -9,7 +9,7 @@ from schemas.vocabulary import ProblemCause
 from triggers.cel.runtime import EvaluationError, as_time
 from triggers.cel.time import parse_timestamp, timestamp_text
 from triggers.cel.values import Timestamp
-from triggers.measures.localtime import first_reading_from, reading
+from triggers.measures.local_time import first_reading_from, reading
 from triggers.measures.shapes import MS
 from triggers.rules.rule import Anniversary
 

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from triggers.cel.runtime import EvaluationError, MissingField
 from triggers.engine.dates import local_date, moment_after
 from triggers.engine.turn import Turn
-from triggers.measures.localtime import slot_after
+from triggers.measures.local_time import slot_after
 from triggers.measures.shapes import Schedule
 from triggers.rules.sources import ClockRule
 from triggers.rules.state import Plan, StoredEvent, UserState

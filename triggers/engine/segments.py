@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 from triggers.cel.runtime import as_time
 from triggers.engine.turn import Turn
-from triggers.measures.localtime import calendar_window
+from triggers.measures.local_time import calendar_window
 from triggers.measures.shapes import Calendar
 from triggers.rules.rule import Segment, Trigger
 from triggers.rules.ruleset import Route

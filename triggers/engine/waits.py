@@ -3,7 +3,7 @@
 from triggers.cel.runtime import EvaluationError
 from triggers.engine.dates import local_date
 from triggers.engine.turn import Turn
-from triggers.measures.localtime import slot_after
+from triggers.measures.local_time import slot_after
 from triggers.measures.shapes import MAX_DURATION_MS, MS
 from triggers.rules.rule import AnyWait, Trigger, Wait, WaitSlot, WaitUntil
 from triggers.rules.state import Occurrence

@@ -1,12 +1,12 @@
 """The language's keys, declared once: what each takes, its default, and what it means in a sentence.
 
 The loader takes its keys from here, and the reference page and the JSON Schema are written from here. How a key says
-what it takes is in `language_model`.
+what it takes is in `declarations`.
 """
 
 from collections.abc import Mapping
 
-from triggers.language.model import Choice, Key, Record, Shape
+from triggers.language.declarations import ChoiceShape, Key, RecordShape, Shape
 from triggers.language.scalars import SCALARS
 
 _PURPOSE = Key("purpose", "NAME", "the consent it needs; `transactional` needs none.", required=True)
@@ -28,7 +28,7 @@ _EXPIRES = Key("expires", "DURATION", "a send that is not decided this long afte
 _HOLDOUT = Key("holdout", "PERCENT", "this share of users passes every gate, and is recorded instead of mailed.", "0%")
 
 
-TRIGGER = Record(
+TRIGGER = RecordShape(
     "A rule: what begins it, what ends it, and what it sends.",
     (
         Key("trigger", "NAME", "the rule's name.", required=True),
@@ -75,7 +75,7 @@ TRIGGER = Record(
     ),
     (("send", "steps"),),
 )
-SCORE = Record(
+SCORE = RecordShape(
     "A number for each user that events raise and time lowers.",
     (
         Key("score", "IDENTIFIER", "the score's name: `score.NAME` in expressions.", required=True),
@@ -84,7 +84,7 @@ SCORE = Record(
         Key("ceiling", "NUMBER", "the most it can be, applied after each addition.", "none"),
     ),
 )
-METRIC = Record(
+METRIC = RecordShape(
     "A count for each user over a window, which expressions read.",
     (
         Key("metric", "IDENTIFIER", "its name: `metric.NAME.count .sum .distinct .first .last`.", required=True),
@@ -95,7 +95,7 @@ METRIC = Record(
         _DISTINCT,
     ),
 )
-SEGMENT = Record(
+SEGMENT = RecordShape(
     "A group of users by a condition; entering and leaving it can begin a rule.",
     (
         Key("segment", "IDENTIFIER", "its name: `segment.NAME` is true or false.", required=True),
@@ -107,7 +107,7 @@ SEGMENT = Record(
         ),
     ),
 )
-POLICY = Record(
+POLICY = RecordShape(
     "What rules of a purpose or channel obey besides their own keys.",
     (
         Key("policy", "NAME", "the policy's name.", required=True),
@@ -119,7 +119,7 @@ POLICY = Record(
     ),
 )
 
-KINDS: Mapping[str, Record] = {
+KINDS: Mapping[str, RecordShape] = {
     "trigger": TRIGGER,
     "score": SCORE,
     "metric": METRIC,
@@ -129,12 +129,12 @@ KINDS: Mapping[str, Record] = {
 """The documents of a rule file, by the key that each begins with."""
 
 SHAPES: Mapping[str, Shape] = {
-    "SOURCE": Choice(
+    "SOURCE": ChoiceShape(
         "What begins a rule.", "PATTERN | LEVEL | SCORE_LEVEL | SEQUENCE | ENTERS | LEAVES | SCHEDULE | DATE"
     ),
-    "PATTERN": Choice("An event.", "NAME | EVENT"),
-    "EVENT": Record("An event with conditions.", _PATTERN),
-    "LEVEL": Record(
+    "PATTERN": ChoiceShape("An event.", "NAME | EVENT"),
+    "EVENT": RecordShape("An event with conditions.", _PATTERN),
+    "LEVEL": RecordShape(
         "A count, sum or number of different values over a window, which crosses a line.",
         (
             *_PATTERN,
@@ -146,12 +146,12 @@ SHAPES: Mapping[str, Shape] = {
         ),
         (("within", "inactive"), ("reaches", "falls_below", "inactive")),
     ),
-    "SCORE_LEVEL": Record(
+    "SCORE_LEVEL": RecordShape(
         "A score that crosses a line.",
         (Key("score", "IDENTIFIER", "the score's name.", required=True), *_WAY),
         (("reaches", "falls_below"),),
     ),
-    "SEQUENCE": Record(
+    "SEQUENCE": RecordShape(
         "Events in this order, others allowed between; each is used once.",
         (
             Key("sequence", "list PATTERN", "the events in order.", required=True),
@@ -159,13 +159,13 @@ SHAPES: Mapping[str, Shape] = {
             Key("same", "[NAME]", "properties that must be equal in all of them."),
         ),
     ),
-    "ENTERS": Record(
+    "ENTERS": RecordShape(
         "A user comes into a segment.", (Key("enters", "IDENTIFIER", "the segment's name.", required=True),)
     ),
-    "LEAVES": Record(
+    "LEAVES": RecordShape(
         "A user drops out of a segment.", (Key("leaves", "IDENTIFIER", "the segment's name.", required=True),)
     ),
-    "SCHEDULE": Record(
+    "SCHEDULE": RecordShape(
         "A slot that comes again: as a source, every user with a profile at each; as a wait, the next one.",
         (
             Key("every", "day | month | [WEEKDAY]", "how often: daily, monthly, or on these weekdays.", required=True),
@@ -174,7 +174,7 @@ SHAPES: Mapping[str, Shape] = {
             _ZONE,
         ),
     ),
-    "DATE": Record(
+    "DATE": RecordShape(
         "A date that the profile gives. Planned anew when that changes; one already past begins nothing.",
         (
             Key(
@@ -190,12 +190,12 @@ SHAPES: Mapping[str, Shape] = {
             _ZONE,
         ),
     ),
-    "WAIT": Choice("A time to wait, the next slot, or a moment that the profile gives.", "DURATION | SCHEDULE | UNTIL"),
-    "UNTIL": Record(
+    "WAIT": ChoiceShape("A time to wait, the next slot, or a moment that the profile gives.", "DURATION | SCHEDULE | UNTIL"),
+    "UNTIL": RecordShape(
         "A moment, followed when the profile changes; due at once where it is past.",
         (Key("until", "EXPR", "a date or a timestamp.", required=True),),
     ),
-    "CAP": Record(
+    "CAP": RecordShape(
         "At most so many sends in a window. A send counts from the instant when it is decided.",
         (
             Key("max", "0..1000 | EXPR", "how many.", required=True),
@@ -209,8 +209,8 @@ SHAPES: Mapping[str, Shape] = {
             Key("over", "drop | defer", "what becomes of one too many: dropped, or sent when there is room.", "drop"),
         ),
     ),
-    "PERIOD": Choice("Local times of the day, or whole local days.", "DAILY | DATES"),
-    "DAILY": Record(
+    "PERIOD": ChoiceShape("Local times of the day, or whole local days.", "DAILY | DATES"),
+    "DAILY": RecordShape(
         "From one local time to another, over midnight where `to` is earlier.",
         (
             Key("from", "CLOCK", "the first moment.", required=True),
@@ -220,7 +220,7 @@ SHAPES: Mapping[str, Shape] = {
             Key("over", "defer | drop", "a send in it waits for its end, or is dropped.", "defer"),
         ),
     ),
-    "DATES": Record(
+    "DATES": RecordShape(
         "Whole local days, both ends included.",
         (
             Key("from", "DAY", "the first day.", required=True),
@@ -229,19 +229,19 @@ SHAPES: Mapping[str, Shape] = {
             Key("over", "defer | drop", "a send in it waits for its end, or is dropped.", "defer"),
         ),
     ),
-    "EXPERIMENT": Record(
+    "EXPERIMENT": RecordShape(
         "Variants by weight. Where weights change, only users that must move do.",
         (
             Key("variants", "map NUMBER", "2 to 20 names with their weights.", required=True),
             Key("salt", "TEXT", "two experiments with one salt divide users alike.", "the rule's name"),
         ),
     ),
-    "GOAL": Record(
+    "GOAL": RecordShape(
         "What a mail is for.",
         (*_PATTERN, Key("within", "DURATION", "how long after the send it counts.", required=True)),
     ),
-    "SEND": Choice("A template's name, or a message in full.", "NAME | MESSAGE | WEBHOOK"),
-    "MESSAGE": Record(
+    "SEND": ChoiceShape("A template's name, or a message in full.", "NAME | MESSAGE | WEBHOOK"),
+    "MESSAGE": RecordShape(
         "One mail.",
         (
             Key("template", "NAME", "the file `templates/NAME.liquid`.", required=True),
@@ -251,7 +251,7 @@ SHAPES: Mapping[str, Shape] = {
             Key("data", "map EXPR", "what the template may show; a field that fails drops the send."),
         ),
     ),
-    "WEBHOOK": Record(
+    "WEBHOOK": RecordShape(
         "A call to an endpoint; no message to the user.",
         (
             Key("webhook", "NAME", "the endpoint's name.", required=True),
@@ -260,13 +260,13 @@ SHAPES: Mapping[str, Shape] = {
         ),
         next=True,
     ),
-    "STEP": Choice("One step of a journey.", "exit | SEND_STEP | WAIT_STEP | WAIT_FOR_STEP | IF_STEP"),
-    "SEND_STEP": Record(
+    "STEP": ChoiceShape("One step of a journey.", "exit | SEND_STEP | WAIT_STEP | WAIT_FOR_STEP | IF_STEP"),
+    "SEND_STEP": RecordShape(
         "Sends. A dropped send is skipped and the journey goes on; a deferred one holds it.",
         (Key("send", "SEND", "the message.", required=True),),
     ),
-    "WAIT_STEP": Record("Waits.", (Key("wait", "WAIT", "for how long, or until when.", required=True),)),
-    "WAIT_FOR_STEP": Record(
+    "WAIT_STEP": RecordShape("Waits.", (Key("wait", "WAIT", "for how long, or until when.", required=True),)),
+    "WAIT_FOR_STEP": RecordShape(
         "Waits for an event, at once satisfied by one since entry: `occurrence.matched`.",
         (
             Key("wait_for", "PATTERN", "the event.", required=True),
@@ -276,7 +276,7 @@ SHAPES: Mapping[str, Shape] = {
         ),
         next=True,
     ),
-    "IF_STEP": Record(
+    "IF_STEP": RecordShape(
         "Asks.",
         (
             Key("if", "EXPR", "the question.", required=True),
@@ -284,22 +284,22 @@ SHAPES: Mapping[str, Shape] = {
             Key("else", "list STEP", "where it is not."),
         ),
     ),
-    "DECAY": Choice("How a score fades.", "EXPONENTIAL | LINEAR | POWER"),
-    "EXPONENTIAL": Record(
+    "DECAY": ChoiceShape("How a score fades.", "EXPONENTIAL | LINEAR | POWER"),
+    "EXPONENTIAL": RecordShape(
         "Halves again and again.",
         (
             Key("curve", "exponential", "", required=True),
             Key("half_life", "DURATION", "how long until half is left.", required=True),
         ),
     ),
-    "LINEAR": Record(
+    "LINEAR": RecordShape(
         "Points go evenly over their lifetime, or all at its end.",
         (
             Key("curve", "linear | step", "", required=True),
             Key("lifetime", "DURATION", "how long until a point is gone.", required=True),
         ),
     ),
-    "POWER": Record(
+    "POWER": RecordShape(
         "Fades fast first and slowly later.",
         (
             Key("curve", "power", "", required=True),
@@ -307,11 +307,11 @@ SHAPES: Mapping[str, Shape] = {
             Key("exponent", "NUMBER", "how steep.", required=True),
         ),
     ),
-    "ADDITION": Record(
+    "ADDITION": RecordShape(
         "What raises a score.",
         (_EVENT, _WHERE, Key("points", "EXPR", "by how much.", required=True)),
     ),
-    "FOR": Record(
+    "FOR": RecordShape(
         "Who obeys a policy.",
         (
             Key("purpose", "NAME", "rules of this purpose."),
@@ -319,7 +319,7 @@ SHAPES: Mapping[str, Shape] = {
             Key("channel", "NAME", "rules that send by this channel."),
         ),
     ),
-    "CASE": Record(
+    "CASE": RecordShape(
         "One example: what is given, and every send that is expected. It runs until nothing is due.",
         (
             Key("name", "TEXT", "what it shows.", required=True),
@@ -331,7 +331,7 @@ SHAPES: Mapping[str, Shape] = {
             Key("policies", "[NAME]", "the policies it sees; no others."),
         ),
     ),
-    "EXPECTED": Record(
+    "EXPECTED": RecordShape(
         "What happens at a time.",
         (
             Key("at", "TIME", "when; it counts to the precision written.", required=True),
@@ -346,10 +346,10 @@ SHAPES: Mapping[str, Shape] = {
 """Every shape that a key can take, by its name."""
 
 
-def record(name: str) -> Record:
+def record(name: str) -> RecordShape:
     """The mapping of a kind of document or of a shape."""
     found = KINDS[name] if name in KINDS else SHAPES[name]
-    assert isinstance(found, Record)
+    assert isinstance(found, RecordShape)
     return found
 
 

@@ -12,7 +12,7 @@ from triggers.cel.conditions import Condition, Kind, compile_condition, unguarde
 from triggers.cel.tree import SyntaxProblem
 from triggers.cel.writer import Scope
 from triggers.language.diagnostics import Problem, Report
-from triggers.language.foreign_keys import key_hint
+from triggers.language.keys_of_other_tools import key_hint
 from triggers.language.yaml_tree import Mapping, Node, Scalar, Sequence
 from triggers.measures import shapes
 

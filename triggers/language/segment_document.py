@@ -10,7 +10,7 @@ from triggers.cel.syntax import parse
 from triggers.cel.tree import Binary, Expr, Literal, Name, Select, children
 from triggers.language import keys, reader
 from triggers.language.diagnostics import Problem
-from triggers.language.level_document import LEAST, MOST, read_measures, read_window
+from triggers.language.level_sources import LEAST, MOST, read_measures, read_window
 from triggers.language.parts import Parts
 from triggers.language.reader import Reader
 from triggers.language.yaml_tree import Mapping, Node, Scalar

@@ -9,9 +9,9 @@ from schemas.wording import quoted
 from triggers.cel.conditions import Condition
 from triggers.cel.types import ROOTS
 from triggers.language import keys, reader
-from triggers.language.cases_document import read_cases
+from triggers.language.case_document import read_cases
 from triggers.language.diagnostics import Problem
-from triggers.language.level_document import LEVEL_KEYS, read_score_crossing, read_segment_change, read_window_crossing
+from triggers.language.level_sources import LEVEL_KEYS, read_score_crossing, read_segment_change, read_window_crossing
 from triggers.language.parts import ENTRY, Parts
 from triggers.language.reader import Reader
 from triggers.language.time_sources import TIME_SOURCES, time_source

@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from triggers.cel.runtime import EvaluationError
-from triggers.measures.localtime import calendar_window, reading, start_of_day
+from triggers.measures.local_time import calendar_window, reading, start_of_day
 from triggers.measures.shapes import MS, Calendar, CalendarUnit, Rolling, Window
 
 Measure = Literal["count", "sum", "distinct"]

@@ -18,7 +18,7 @@ from triggers.cel.runtime import as_ms
 from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
 from triggers.engine.records import Answer
-from triggers.measures.localtime import covers, first_outside, inside, reading
+from triggers.measures.local_time import covers, first_outside, inside, reading
 from triggers.measures.shapes import (
     WEEKDAYS,
     DailyPeriod,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.zones import zone_named
 from triggers.measures.decay import Curve, Exponential, Linear, Power, ScoreState, Step
-from triggers.measures.localtime import calendar_window, first_outside, inside, reading
+from triggers.measures.local_time import calendar_window, first_outside, inside, reading
 from triggers.measures.shapes import DailyPeriod
 
 HOUR_MS = 3_600_000

@@ -13,7 +13,7 @@ from cli.manifests import apply_commands
 from cli.pages.language_page import PAGE, SOURCE, StalePage, check_page, page, write_page
 from cli.rules import rule_commands
 from senders.content.template_names import needed_names
-from triggers.cases.casefile import run_cases
+from triggers.cases.case_runner import run_cases
 from triggers.cel.conditions import compile_condition
 from triggers.checks.catalogue import read_catalogue
 from triggers.language import keys as language

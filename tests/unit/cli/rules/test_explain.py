@@ -20,7 +20,7 @@ from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.cases.backtest import backtest
-from triggers.cases.recomputed import Verification, verify
+from triggers.cases.verification import Verification, verify
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
 

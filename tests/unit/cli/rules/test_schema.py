@@ -13,7 +13,7 @@ from cli.rules.new_rule import STARTERS
 from cli.rules.rule_schema import rule_schema
 from triggers.language import keys
 from triggers.language.diagnostics import Report, SourceFile
-from triggers.language.model import Choice, Record, Scalar
+from triggers.language.declarations import ChoiceShape, RecordShape, ScalarShape
 from triggers.language.yaml_tree import documents, plain_value
 from triggers.loader import check
 
@@ -54,9 +54,9 @@ def test_what_only_check_can_know_has_the_right_shape(code: str) -> None:
 def test_whatever_a_key_takes_is_declared_or_a_word() -> None:
     taken: list[str] = []
     for shape in [*keys.KINDS.values(), *keys.SHAPES.values()]:
-        if isinstance(shape, Choice):
+        if isinstance(shape, ChoiceShape):
             taken.append(shape.takes)
-        elif isinstance(shape, Record):
+        elif isinstance(shape, RecordShape):
             taken += [key.takes for key in shape.keys]
     named = {word for takes in taken for word in re.findall(r"\b[A-Z][A-Z_]+\b", takes)}
     assert named <= set(keys.SHAPES)
@@ -66,7 +66,7 @@ def test_whatever_a_key_takes_is_declared_or_a_word() -> None:
 def test_every_declared_key_and_shape_is_explained_in_a_sentence() -> None:
     for name, shape in [*keys.KINDS.items(), *keys.SHAPES.items()]:
         assert shape.sentence.endswith("."), name
-        for key in shape.keys if isinstance(shape, Record) else ():
+        for key in shape.keys if isinstance(shape, RecordShape) else ():
             assert key.sentence.endswith(".") or key.name == "curve", (name, key.name)
 
 
@@ -109,7 +109,7 @@ def test_the_loader_knows_the_declared_keys_and_no_others(names: str) -> None:
 
 def test_every_form_that_is_shown_is_one_that_its_schema_accepts() -> None:
     for name, shape in keys.SHAPES.items():
-        if isinstance(shape, Scalar) and "pattern" in shape.schema:
+        if isinstance(shape, ScalarShape) and "pattern" in shape.schema:
             for form in shape.form.split(", "):
                 assert accepts(dict(shape.schema), form.strip('"')), (name, form)
             assert not accepts(dict(shape.schema), ""), name
@@ -129,4 +129,4 @@ def test_the_command_writes_the_schema_to_standard_output_or_a_file(tmp_path: Pa
     written = CliRunner().invoke(app, ["schema", "trigger", "--out", str(tmp_path / "deep" / "rules.json")])
     assert written.exit_code == 0
     assert json.loads((tmp_path / "deep" / "rules.json").read_text()) == SCHEMA
-    assert f"# yaml-keys-server: $schema={tmp_path}/deep/rules.json" in written.stdout.replace("\n", "")
+    assert f"# yaml-language-server: $schema={tmp_path}/deep/rules.json" in written.stdout.replace("\n", "")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from triggers.cases.casefile import run_cases
+from triggers.cases.case_runner import run_cases
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import check, load_rules
 from triggers.rules.ruleset import RuleSet

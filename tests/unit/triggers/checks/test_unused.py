@@ -2,7 +2,7 @@
 
 import pytest
 
-from triggers.checks.misspelling import meant
+from triggers.checks.misspelling import misspelling_of
 from triggers.language.diagnostics import Diagnostic, SourceFile
 from triggers.loader import inspect
 
@@ -36,7 +36,7 @@ def codes(*documents: str) -> list[str]:
     ],
 )
 def test_a_slip_is_taken_for_the_name_that_is_meant(name: str, other: str) -> None:
-    assert meant(name, {other, "something_else"}) == other
+    assert misspelling_of(name, {other, "something_else"}) == other
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_a_slip_is_taken_for_the_name_that_is_meant(name: str, other: str) -> No
     ],
 )
 def test_names_that_people_choose_alike_are_no_slips(name: str, other: str) -> None:
-    assert meant(name, {other}) == ""
-    assert meant(other, {name}) == ""
+    assert misspelling_of(name, {other}) == ""
+    assert misspelling_of(other, {name}) == ""
 
 
 def test_a_policy_whose_purpose_no_trigger_has_is_told_with_the_nearest_one() -> None:

@@ -16,7 +16,7 @@ from schemas.profiles import Profile
 from schemas.vocabulary import ProblemCause
 from schemas.zones import zone_names
 from triggers.cases.backtest import backtest
-from triggers.cases.casefile import run_cases
+from triggers.cases.case_runner import run_cases
 from triggers.cel.conditions import compile_condition
 from triggers.engine.dates import LocalDate, UnreadableDate, local_date, moment_after
 from triggers.language.diagnostics import InvalidRules

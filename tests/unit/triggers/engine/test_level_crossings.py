@@ -13,7 +13,7 @@ from triggers.engine.evaluator import Evaluator
 from triggers.engine.levels import MAX_GROUP_CHARS, MAX_GROUPS
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import check
-from triggers.measures.localtime import calendar_window
+from triggers.measures.local_time import calendar_window
 from triggers.rules.encoding import decode, encode
 
 RULE = "trigger: t\npurpose: marketing\non: {event: buy, %s}\nsend: a\n"

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.zones import zone_named
-from triggers.cases.casefile import run_cases
+from triggers.cases.case_runner import run_cases
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
-from triggers.measures.localtime import calendar_window
+from triggers.measures.local_time import calendar_window
 from triggers.measures.shapes import Calendar, Rolling
 from triggers.measures.windows import CELLS, EXACT, MAX_VALUES, Tally, WindowState, value_text
 from triggers.rules.encoding import decode, encode

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cli.rules.decision_words import headline
 from schemas.vocabulary import Gate, OutcomeKind
 from streams.settings import StreamSettings
-from triggers.cases.recomputed import Verification, verify
+from triggers.cases.verification import Verification, verify
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
 from triggers.engine.gates.table import gate_words
 from triggers.rules.encoding import decode, encode

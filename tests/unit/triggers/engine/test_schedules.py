@@ -8,11 +8,11 @@ from drivers.trigger_world import DAY, MINUTE, TEMPLATES, World, at, rules, show
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triggers.cases.casefile import run_cases
+from triggers.cases.case_runner import run_cases
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import CODES, Diagnostic, InvalidRules, SourceFile
 from triggers.loader import check
-from triggers.measures.localtime import slot_after
+from triggers.measures.local_time import slot_after
 from triggers.measures.shapes import Schedule, clock_time
 from triggers.rules.encoding import decode, encode
 from triggers.rules.state import User, UserState

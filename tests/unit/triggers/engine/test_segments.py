@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.vocabulary import OutcomeKind
-from triggers.cases.casefile import run_cases
+from triggers.cases.case_runner import run_cases
 from triggers.cel.runtime import as_ms
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile

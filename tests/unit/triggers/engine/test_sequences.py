@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from triggers.cases.backtest import backtest
-from triggers.cases.casefile import run_cases
+from triggers.cases.case_runner import run_cases
 from triggers.engine.sequences import MAX_LAST, MAX_LINKS, earliest_chain
 from triggers.language.diagnostics import InvalidRules
 from triggers.rules.encoding import decode, encode

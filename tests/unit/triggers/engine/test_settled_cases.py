@@ -5,7 +5,7 @@ from drivers.trigger_world import DAY, World, at, shown
 
 from schemas.vocabulary import OutcomeKind
 from schemas.zones import zone_named
-from triggers.measures.localtime import first_outside
+from triggers.measures.local_time import first_outside
 from triggers.measures.shapes import DailyPeriod, clock_time
 from triggers.rules.assignment import in_holdout, variant
 

@@ -8,7 +8,7 @@ from drivers.trigger_world import DAY, MINUTE, World, at, rules, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from triggers.cases.casefile import run_cases
+from triggers.cases.case_runner import run_cases
 from triggers.cel.runtime import as_time
 from triggers.language.diagnostics import InvalidRules
 from triggers.rules.encoding import decode, encode

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from triggers.measures.localtime import instant, reading
+from triggers.measures.local_time import instant, reading
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 """The years of events in cases and logs: with the longest waits on both sides they are years that a calendar has."""
@@ -19,7 +19,7 @@ _CURLY = "“”„‟‘’"
 _SHORT = re.compile(r"(?:\+?(?P<days>\d{1,3})d )?(?P<clock>\d?\d:\d\d)")
 
 
-class TimeError(ValueError):
+class CaseTimeError(ValueError):
     """A text that is no time of a case."""
 
     def __init__(self, text: str, hint: str = "") -> None:
@@ -54,10 +54,10 @@ class At:
 
 
 def parse_at(text: str) -> At:
-    """The time; raises TimeError."""
+    """The time; raises CaseTimeError."""
     match = _AT.fullmatch(text)
     if match is None:
-        raise TimeError(text)
+        raise CaseTimeError(text)
     parts = match.groupdict()
     clock = time(int(parts["hour"]), int(parts["minute"]), int(parts["second"] or 0), int(parts["milli"] or 0) * 1000)
     precision = 1 if parts["milli"] else 1000 if parts["second"] else 60_000
@@ -66,10 +66,10 @@ def parse_at(text: str) -> At:
 
 
 def parse_start(text: str) -> datetime:
-    """Where a case starts: a date, at midnight unless a time follows; raises TimeError."""
+    """Where a case starts: a date, at midnight unless a time follows; raises CaseTimeError."""
     match = _START.fullmatch(text)
     if match is None:
-        raise TimeError(text)
+        raise CaseTimeError(text)
     clock = parse_at(match["clock"]).clock if match["clock"] else time()
     return datetime.combine(_date(match["date"], text), clock)
 
@@ -88,7 +88,7 @@ def _date(written: str, text: str) -> date:
     try:
         day = date.fromisoformat(written)
     except ValueError:
-        raise TimeError(text) from None
+        raise CaseTimeError(text) from None
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise TimeError(text, f"write a year from {FIRST_YEAR} to {LAST_YEAR}")
+        raise CaseTimeError(text, f"write a year from {FIRST_YEAR} to {LAST_YEAR}")
     return day

@@ -23,7 +23,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class ScalarShape:
     """A value on one line: its form in a few words, and what JSON Schema says of it."""
 
     sentence: str
@@ -32,7 +32,7 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class RecordShape:
     """A mapping with these keys. Of each group in `exactly_one`, one key is written."""
 
     sentence: str
@@ -42,11 +42,11 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChoiceShape:
     """A shape that is one of several others, written as a key's `takes` is."""
 
     sentence: str
     takes: str
 
 
-Shape = Scalar | Record | Choice
+Shape = ScalarShape | RecordShape | ChoiceShape

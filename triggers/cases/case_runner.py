@@ -20,8 +20,8 @@ from triggers.cel.runtime import as_time
 from triggers.engine.evaluator import Evaluator
 from triggers.engine.records import Message
 from triggers.engine.turn import DATE_PLACES, Effects
-from triggers.language.casetime import At, parse_at, parse_start, show
-from triggers.measures.localtime import instant
+from triggers.language.case_time import At, parse_at, parse_start, show
+from triggers.measures.local_time import instant
 from triggers.measures.shapes import MAX_DURATION_MS
 from triggers.rules.rule import Case, Expected, Experiment, Given, Trigger
 from triggers.rules.ruleset import RuleSet

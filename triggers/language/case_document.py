@@ -1,11 +1,11 @@
-"""The key `cases` of a trigger: examples written beside the rule, run by `casefile`."""
+"""The key `cases` of a trigger: examples written beside the rule, run by `triggers.cases.case_runner`."""
 
 from typing import Any
 
 from schemas.vocabulary import Reason
 from schemas.wording import nearest, quoted
 from triggers.language import keys, reader, time_shapes
-from triggers.language.casetime import TimeError, parse_at, parse_start
+from triggers.language.case_time import CaseTimeError, parse_at, parse_start
 from triggers.language.diagnostics import Problem
 from triggers.language.parts import Parts
 from triggers.language.reader import Reader
@@ -64,7 +64,7 @@ def _time(node: Node, *, start: bool = False) -> str:
     value = reader.text(node, "at")
     try:
         _ = parse_start(value) if start else parse_at(value)
-    except TimeError as error:
+    except CaseTimeError as error:
         raise Problem(node.index, "invalid-time", str(error), error.hint) from None
     return value
 

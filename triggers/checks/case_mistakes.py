@@ -8,7 +8,7 @@ from collections.abc import Mapping as AbstractMapping
 
 from schemas.vocabulary import OutcomeKind
 from schemas.wording import quoted
-from triggers.checks.misspelling import meant
+from triggers.checks.misspelling import misspelling_of
 from triggers.language.parts import Parts
 from triggers.language.yaml_tree import Mapping
 
@@ -19,7 +19,7 @@ Doubt = tuple[int, str, str, str]
 """Where it is, its code, what to say, and a hint."""
 
 
-def find_case_doubts(documents: Sequence[Parts], scores: Collection[str]) -> None:
+def check_case_mistakes(documents: Sequence[Parts], scores: Collection[str]) -> None:
     """Notes in each document's report what its cases give that does nothing and looks like a slip: events named almost
     as one that is listened to, properties under a key of their own, and attributes named as a score.
     """
@@ -35,7 +35,7 @@ def _slips(documents: Sequence[Parts]) -> dict[str, str]:
     listeners = {name: _place(parts, index) for parts in documents for name, index in parts.references.events}
     heard = set(listeners) | {f"email.{kind.value}" for kind in OutcomeKind}
     given = {name for parts in documents for name, _ in parts.references.case_events}
-    slips = {name: like for name in given - heard if (like := meant(name, heard))}
+    slips = {name: like for name in given - heard if (like := misspelling_of(name, heard))}
     listen = {name: f", which {listeners[like]} listens to" for name, like in slips.items() if like in listeners}
     return {
         name: f"did you mean {quoted(like)}{listen.get(name, '')}? If there are both, list the events in events.yaml"

@@ -1,4 +1,4 @@
-"""What is doubtful in rules that load: those that can never send. `cap_doubts` has the caps never reached.
+"""What is doubtful in rules that load: those that can never send.
 
 Only what is certain is told. Whatever these checks cannot read, they take for possible.
 """
@@ -10,8 +10,8 @@ from schemas.numbers import number_text
 from schemas.wording import quoted
 from triggers.checks.contradictions import contradiction
 from triggers.language.reader import ExpressionUse
-from triggers.language.written import Written
-from triggers.measures.localtime import covers
+from triggers.language.documents import TriggerDocument
+from triggers.measures.local_time import covers
 from triggers.measures.shapes import DailyPeriod, duration_text
 from triggers.rules.rule import Crossing, Pattern, Quiet, Source, Trigger, WindowCrossing
 from triggers.rules.ruleset import RuleSet
@@ -19,7 +19,7 @@ from triggers.rules.ruleset import RuleSet
 _MONDAY = date(2026, 1, 5)
 
 
-def find_doubts(rules: RuleSet, written: Sequence[Written]) -> None:
+def check_never_sends(rules: RuleSet, written: Sequence[TriggerDocument]) -> None:
     """Notes in each rule's report what is doubtful about it, seen together with scores and policies."""
     for each in written:
         obeying = rules.triggers[each.trigger.name]
@@ -29,7 +29,7 @@ def find_doubts(rules: RuleSet, written: Sequence[Written]) -> None:
             each.report.add(index, "never-fires", f"{_never_sends(each)}: {why}")
 
 
-def _never(rules: RuleSet, each: Written, obeying: Trigger) -> Iterator[tuple[int, str]]:
+def _never(rules: RuleSet, each: TriggerDocument, obeying: Trigger) -> Iterator[tuple[int, str]]:
     yield from _out_of_reach(rules, each)
     if obeying.settle_ms >= obeying.expires_ms:
         yield each.place("settle"), f"what settles for {duration_text(obeying.settle_ms)} has expired by then"
@@ -43,7 +43,7 @@ def _never(rules: RuleSet, each: Written, obeying: Trigger) -> Iterator[tuple[in
         yield each.place("quiet"), "the quiet periods leave no minute of the week"
 
 
-def _out_of_reach(rules: RuleSet, each: Written) -> Iterator[tuple[int, str]]:
+def _out_of_reach(rules: RuleSet, each: TriggerDocument) -> Iterator[tuple[int, str]]:
     """Scores that never come to the line; only where nothing else begins the rule."""
     found = []
     for number, source in enumerate(each.trigger.sources):
@@ -57,7 +57,7 @@ def _out_of_reach(rules: RuleSet, each: Written) -> Iterator[tuple[int, str]]:
         yield from found
 
 
-def _contradictions(each: Written) -> Iterator[tuple[int, str]]:
+def _contradictions(each: TriggerDocument) -> Iterator[tuple[int, str]]:
     """Sources that no event matches, and a `when` that never holds, alone or with what began the rule."""
     asked = {id(use.condition): use for use in each.uses}
     when = asked.get(id(each.trigger.when))
@@ -87,7 +87,7 @@ def _dead_source(source: Source, asked: dict[int, ExpressionUse], when: Expressi
     return None
 
 
-def _never_sends(each: Written) -> str:
+def _never_sends(each: TriggerDocument) -> str:
     return f"{quoted(each.trigger.name)} never sends"
 
 

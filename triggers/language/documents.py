@@ -24,7 +24,7 @@ class _Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Written(_Document):
+class TriggerDocument(_Document):
     """One trigger."""
 
     uses: Sequence[ExpressionUse]
@@ -32,7 +32,7 @@ class Written(_Document):
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenPolicy(_Document):
+class PolicyDocument(_Document):
     """One policy."""
 
     policy: Policy

@@ -2,7 +2,7 @@
 
 from drivers.trigger_world import rules
 
-from triggers.cases.casefile import CaseResult, run_cases
+from triggers.cases.case_runner import CaseResult, run_cases
 
 RULE = """
 trigger: t

@@ -15,7 +15,7 @@ _CODE = re.compile(r"[^\s,]+")
 _ALLOWED = frozenset((WARNINGS | NOTES) - {"allow"})
 
 
-class Allowances:
+class AllowComments:
     """What the comments of one file allow, by document; a code that cannot be allowed is told in the file's report."""
 
     def __init__(self, report: Report) -> None:
@@ -43,6 +43,6 @@ def _codes(report: Report, comment: re.Match[str]) -> Iterator[str]:
             report.add(code.start(), "allow", message, hint)
 
 
-def without_allowed(found: Iterable[Diagnostic], allowed: dict[str, Allowances]) -> list[Diagnostic]:
+def without_allowed(found: Iterable[Diagnostic], allowed: dict[str, AllowComments]) -> list[Diagnostic]:
     """The findings that their files, by path, do not allow."""
     return [each for each in found if each.path not in allowed or each not in allowed[each.path]]

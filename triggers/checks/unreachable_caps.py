@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from schemas.vocabulary import TRANSACTIONAL
 from schemas.wording import counted, quoted
-from triggers.language.written import Written, WrittenPolicy
+from triggers.language.documents import TriggerDocument, PolicyDocument
 from triggers.measures.shapes import MS, Calendar, Rolling
 from triggers.rules.rule import Cap, Policy, Send, Trigger
 from triggers.rules.ruleset import RuleSet
@@ -26,7 +26,7 @@ _LONGEST_MS = {"day": 25 * MS["h"], "week": 169 * MS["h"], "month": 31 * MS["d"]
 _WITHIN = {"day": ("day", "week", "month"), "week": ("week",), "month": ("month",)}
 
 
-def find_cap_doubts(rules: RuleSet, written: Sequence[Written], policies: Sequence[WrittenPolicy]) -> None:
+def check_unreachable_caps(rules: RuleSet, written: Sequence[TriggerDocument], policies: Sequence[PolicyDocument]) -> None:
     """Notes in each document's report which of its caps can never be reached."""
     hint = "drop it, or make it tighter"
     for each in written:
@@ -38,7 +38,7 @@ def find_cap_doubts(rules: RuleSet, written: Sequence[Written], policies: Sequen
             policy.report.add(index, "cap-unreachable", why, hint)
 
 
-def _of_trigger(each: Written, obeying: Trigger) -> Iterator[tuple[int, str]]:
+def _of_trigger(each: TriggerDocument, obeying: Trigger) -> Iterator[tuple[int, str]]:
     own = len(each.trigger.caps)
     for number, cap in enumerate(each.trigger.caps):
         if not isinstance(cap.maximum, int) or cap.maximum == 0:
@@ -56,7 +56,7 @@ def _of_trigger(each: Written, obeying: Trigger) -> Iterator[tuple[int, str]]:
             yield each.place("cap", number), _full_before(cap, whose, stricter)
 
 
-def _of_policy(each: WrittenPolicy, others: Sequence[Policy]) -> Iterator[tuple[int, str]]:
+def _of_policy(each: PolicyDocument, others: Sequence[Policy]) -> Iterator[tuple[int, str]]:
     """What everybody who obeys one policy also obeys of another; alike, the policy first by name decides."""
     for number, cap in enumerate(each.policy.caps):
         if not isinstance(cap.maximum, int) or cap.maximum == 0:
