@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as AbstractMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from schemas.rules import text_hash
@@ -188,7 +188,7 @@ def _order_notes(written: Sequence[TriggerDocument]) -> Iterator[Diagnostic]:
         message = f"{quoted(each.trigger.name)}: {note}"
         found = each.report.at(each.node.index, "order-sensitive", message, hint)
         if note and (found.path, each.report.document(found.line)) not in wrong:
-            yield found
+            yield replace(found, rule=each.trigger.name)
 
 
 def _read(files: Sequence[SourceFile], templates: dict[str, str]) -> _Files:
@@ -255,7 +255,7 @@ def _define(found: _Files, report: Report, place: int, kind: str, thing: T, into
     if thing.name in into:
         there = found.places[kind, thing.name]
         message = f"there is another {kind} {quoted(thing.name)}, at {there.path}:{there.line}"
-        report.add(place, "duplicate-document", message, "rename one")
+        report.add(place, "duplicate-document", message, "rename one", other_path=there.path)
         return
     into[thing.name] = thing
     found.places[kind, thing.name] = report.at(place, "", "")

@@ -112,7 +112,7 @@ def _refuse(checked: "Checked", as_json: bool) -> NoReturn:
     from cli.rules import checking
 
     checking.show(console, checked, Format.JSON if as_json else Format.TEXT)
-    if not as_json and any(each.path.startswith("set ") for each in checked.found):
+    if not as_json and checked.breaks_other_sets:
         console.print("other sets do not load with this one; nothing was published", soft_wrap=True)
     raise typer.Exit(EXIT_FAILED)
 

@@ -65,10 +65,15 @@ class RuleLog:
     def sources(self, files: Iterable[SetFile], kind: str, label: bool = False) -> list[SourceFile]:
         """The files of one kind as they were published; with `label`, their paths name their sets."""
         return [
-            SourceFile(f"set {file.set}: {file.path}" if label else file.path, self.texts[file.text].body)
+            SourceFile(labelled_path(file) if label else file.path, self.texts[file.text].body)
             for file in files
             if file.kind == kind
         ]
+
+
+def labelled_path(file: SetFile) -> str:
+    """The path of a published file, with its set's name."""
+    return f"set {file.set}: {file.path}"
 
 
 def read_rules(kafka: str) -> RuleLog:

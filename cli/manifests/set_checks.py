@@ -1,10 +1,9 @@
 """Checking one set among those that are current: workers load all of them together."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cli.manifests.history import RuleLog
+from cli.manifests.history import RuleLog, labelled_path
 from cli.rules.checking import Checked, check_templates, unused_templates
 from cli.rules.rule_folder import Folder
 from schemas.rules import SetFile
@@ -22,7 +21,6 @@ _OF_THE_WHOLE = DEFINED_ELSEWHERE | {
     "memory-bound",
 }
 """Codes of what only all sets together can tell; of what they find in other sets, only problems matter here."""
-_AT_SET = re.compile(r"at set (\S+): ")
 _WITHOUT_CATALOGUE = {"unheard-event", "nested-properties", "score-as-attribute", "unfed-event"}
 
 
@@ -41,18 +39,23 @@ def check_among(checked: Checked, log: RuleLog, others: Sequence[SetFile]) -> Ch
     own_paths = {file.path for file in (*own.rules, *own.templates.values())}
     kept = [each for each in checked.found if each.code not in of_the_whole]
     kept += [each for each in found if each.path in own_paths and each.code in of_the_whole]
-    kept += [each for each in found if each.path not in own_paths and each.severity == "error"]
+    broken = [each for each in found if each.path not in own_paths and each.severity == "error"]
+    kept += broken
     kept += whole.problems
-    told = {_with_hint(each) for each in kept}
-    return Checked(own, sorted(told, key=lambda each: (each.severity == "note", each)), checked.costs)
+    sets = {labelled_path(file): file.set for file in others}
+    ordered = sorted({_with_hint(each, sets) for each in kept}, key=lambda each: (each.severity == "note", each))
+    return Checked(own, ordered, checked.costs, breaks_other_sets=bool(broken))
 
 
-def _with_hint(found: Diagnostic) -> Diagnostic:
-    """What another set has too, with how it could be had from there."""
-    other = _AT_SET.search(found.message) if found.code.startswith("duplicate-") else None
+def _with_hint(found: Diagnostic, sets: Mapping[str, str]) -> Diagnostic:
+    """The finding; where another set has a document or template of the same name, with how to take it from there.
+
+    `sets` has the set of each other file, by path.
+    """
+    other = sets.get(found.other_path)
     if other is None:
         return found
-    return replace(found, hint=f"rename one; or, where the set {other[1]} gives it up, --take-from {other[1]}")
+    return replace(found, hint=f"rename one; or, where the set {other} gives it up, --take-from {other}")
 
 
 def _together(own: Folder, log: RuleLog, others: Sequence[SetFile]) -> Folder:
@@ -75,4 +78,4 @@ def _together(own: Folder, log: RuleLog, others: Sequence[SetFile]) -> Folder:
 
 def _taken(name: str, file: SourceFile, other: str) -> Diagnostic:
     message = f"there is another template {quoted(name)}, at {other}"
-    return Diagnostic(file.path, 1, 1, "duplicate-template", message, "rename one")
+    return Diagnostic(file.path, 1, 1, "duplicate-template", message, "rename one", other_path=other)

@@ -73,11 +73,19 @@ def _mail(sent: Sent, content: Content) -> Mail:
 
 def fault_words(error: TemplateError, user: str = "the case's `user`") -> str:
     """Why a mail cannot be made, and what gives it what it lacks; `user` is what gives a user's attributes."""
-    if error.detail.partition(".")[0] == "event":
-        return f"{quoted(error.detail)} is not there: a template sees the rule's `data` and `user`, and not the event"
     if error.reason is DeliveryReason.UNDEFINED:
-        gives = user if error.detail.startswith("user.") else "the rule's `data`"
-        return f"{quoted(error.detail)} is missing or blank; {gives} can give it, or the template a `default`"
+        return _undefined_words(error.detail, user)
     if error.reason is DeliveryReason.RENDER_LIMIT:
         return f"this takes more than a mail may ({error.detail})"
     return f"this cannot be rendered ({error.detail})"
+
+
+def _undefined_words(name: str, user: str) -> str:
+    match name.partition(".")[0]:
+        case "event":
+            return f"{quoted(name)} is not there: a template sees the rule's `data` and `user`, and not the event"
+        case "user":
+            gives = user
+        case _:
+            gives = "the rule's `data`"
+    return f"{quoted(name)} is missing or blank; {gives} can give it, or the template a `default`"

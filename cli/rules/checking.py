@@ -27,10 +27,14 @@ _GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
 class Checked:
     """What a check found: problems and warnings in order of place, then notes."""
 
-    def __init__(self, folder: Folder, found: list[Diagnostic], costs: list[Cost]) -> None:
+    def __init__(
+        self, folder: Folder, found: list[Diagnostic], costs: list[Cost], *, breaks_other_sets: bool = False
+    ) -> None:
         self.folder = folder
         self.found = found
         self.costs = costs
+        self.breaks_other_sets = breaks_other_sets
+        """Whether files of other published sets do not load together with this folder."""
 
     def count(self, severity: str) -> int:
         """How many findings are an error, a warning or a note."""
@@ -126,8 +130,13 @@ def as_json(checked: Checked) -> dict[str, object]:
         "notes": checked.count("note"),
         "costs": [asdict(each) for each in checked.costs],
         "cost_limit": MAX_COST,
-        "findings": [{**asdict(each), "severity": each.severity} for each in checked.found],
+        "findings": [_as_json(each) for each in checked.found],
     }
+
+
+def _as_json(found: Diagnostic) -> dict[str, object]:
+    shown = {name: value for name, value in asdict(found).items() if name not in ("rule", "other_path")}
+    return {**shown, "severity": found.severity}
 
 
 def summarised(found: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -143,7 +152,7 @@ def summarised(found: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 
 def _one_note(notes: Sequence[Diagnostic]) -> Diagnostic:
-    names = [each.message.partition("`: ")[0].removeprefix("`") for each in notes]
+    names = [each.rule for each in notes]
     more = f" and {len(names) - MAX_NAMES} more, which --format json names" if len(names) > MAX_NAMES else ""
     settled = "beyond their `settle`, " if not notes[0].hint else ""
     message = f"{counted(len(names), 'rule')}: {settled}an event that arrives late can change the answer: "

@@ -34,6 +34,8 @@ class Fault:
 
     detail: str
     index: int
+    key: str = ""
+    """The key that is wrong, or that a misspelt one stands for; empty where it is no single key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def read(body: str) -> FrontMatter:
     if isinstance(root, yaml.MappingNode):
         for key, value in root.value:
             _take(found, body, front.start(1), key, value)
-    if "subject" not in found.values and not any("`subject`" in fault.detail for fault in found.faults):
+    if "subject" not in found.values and all(fault.key != "subject" for fault in found.faults):
         found.faults.append(Fault("front matter: `subject` is required, as text", front.start(1)))
     return found
 
@@ -85,14 +87,16 @@ def _take(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml
     """Notes one key and its value, or what is wrong with them."""
     name, index = key.value if isinstance(key, yaml.ScalarNode) else "…", start + key.start_mark.index
     if name not in KEYS:
-        found.faults.append(Fault(f"front matter: unknown key `{name}`; {_nearest(name)}", index))
+        close = _nearest(name)
+        hint = f"did you mean `{close}`?" if close else f"known here: {', '.join(KEYS)}"
+        found.faults.append(Fault(f"front matter: unknown key `{name}`; {hint}", index, close))
     elif name in found.values:
-        found.faults.append(Fault(f"front matter: `{name}` is written twice", index))
+        found.faults.append(Fault(f"front matter: `{name}` is written twice", index, name))
     elif not isinstance(value, yaml.ScalarNode) or (value.tag != _TEXT and value.value):
-        found.faults.append(Fault(f"front matter: `{name}` is not text; put it in quotes", index))
+        found.faults.append(Fault(f"front matter: `{name}` is not text; put it in quotes", index, name))
     elif not value.value.strip():
         hint = "it is required" if name == "subject" else "leave it out"
-        found.faults.append(Fault(f"front matter: `{name}` is empty; {hint}", index))
+        found.faults.append(Fault(f"front matter: `{name}` is empty; {hint}", index, name))
     else:
         found.values[name] = Source(value.value, _place(body, start + value.start_mark.index, value.value))
         if name in MAILBOXES:
@@ -100,8 +104,8 @@ def _take(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml
 
 
 def _nearest(name: str) -> str:
-    close = difflib.get_close_matches(name.replace("-", "_").lower(), KEYS, n=1)
-    return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(KEYS)}"
+    """The key that a misspelt one stands for; nothing where none is near."""
+    return next(iter(difflib.get_close_matches(name.replace("-", "_").lower(), KEYS, n=1)), "")
 
 
 def _place(body: str, start: int, text: str) -> int:

@@ -325,7 +325,7 @@ class Intake(threading.Thread):
             ends[topic, partition] = offset or 0
         else:
             self._excused.add(TopicPartition(topic, partition))  # type: ignore[arg-type]
-            self._on_error(error, f"{topic}[{partition}]@{offset}: ")
+            self._on_error(error, "" if topic is None else f"{topic}[{partition}]@{offset}: ")
 
     def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         self._epoch += 1
@@ -363,8 +363,6 @@ class Intake(threading.Thread):
         self._excused, self._withheld = set(), False
 
     def _on_error(self, error: KafkaError, where: str = "") -> None:
-        if where.startswith("None["):  # it is of the consumer, not of a partition
-            where = ""
         fatal = {KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID, KafkaError._AUTO_OFFSET_RESET}
         if error.fatal() or error.code() in fatal:
             self._listener.failed(f"the consumer cannot go on: {where}{error.str()}")

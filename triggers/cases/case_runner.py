@@ -19,7 +19,7 @@ from triggers.cases.forgotten import forgotten_notes
 from triggers.cel.runtime import as_time
 from triggers.engine.evaluator import Evaluator
 from triggers.engine.records import Message
-from triggers.engine.turn import DATE_PLACES, Effects
+from triggers.engine.turn import DATE_PLACES, Effects, RuleProblem
 from triggers.language.case_time import At, parse_at, parse_start, show
 from triggers.measures.local_time import instant
 from triggers.measures.shapes import MAX_DURATION_MS
@@ -84,7 +84,7 @@ class _Log:
                 saw = _saw(decision.inputs) if decision.reason is Reason.CONDITION else ""
                 self.happened.append(_Happened(at_ms, kind, decision.reason.value, saw))
         self.happened += [_Happened(at_ms, "exit", exited.event_type) for exited in effects.exits]
-        self.problems += [f"{problem.place}: {problem.detail}" for problem in effects.problems]
+        self.problems += [f"{problem.place}: {problem.detail}{_next_step(problem)}" for problem in effects.problems]
         self.forgotten.update(effects.bounds)
         dates = (problem for problem in effects.problems if problem.place in DATE_PLACES)
         self.unread += [f"{problem.place}: {problem.detail}" for problem in dates]
@@ -126,8 +126,8 @@ def _shown_value(value: object) -> str:
     return number_text(value) if isinstance(value, float) else json.dumps(value)
 
 
-def _next_step(problem: str) -> str:
-    return " (the case can give it, or the rule ask has(…) first)" if "no such field" in problem else ""
+def _next_step(problem: RuleProblem) -> str:
+    return " (write it in the case, or ask has(…) first in the rule)" if problem.missing_field else ""
 
 
 class _Run:
@@ -216,7 +216,7 @@ class _Run:
         lines += [(each.at_ms, f"+ {self._shown(each)}") for each in sends]
         lines += [(each.at_ms, f"  {self._shown(each)}") for each in self.log.happened if each.kind != "send"]
         told = [text for _, text in sorted(lines, key=lambda line: line[0])]
-        problems = [f"  problem: {problem}{_next_step(problem)}" for problem in dict.fromkeys(self.log.problems)]
+        problems = [f"  problem: {problem}" for problem in dict.fromkeys(self.log.problems)]
         notes = [*self._unheard(), *forgotten_notes(self.log.forgotten)]
         return told + problems + [f"  note: {note}" for note in notes]
 

@@ -9,7 +9,7 @@ from schemas.decisions import Decision
 from schemas.vocabulary import ProblemCause
 from schemas.zones import zone_named
 from triggers.cel.conditions import Condition, Context
-from triggers.cel.runtime import EvaluationError
+from triggers.cel.runtime import EvaluationError, MissingField
 from triggers.engine.dates import UnreadableDate
 from triggers.engine.records import Record
 from triggers.measures.windows import WindowState
@@ -33,6 +33,8 @@ class RuleProblem:
     place: str
     detail: str
     cause: ProblemCause = ProblemCause.EXPRESSION
+    missing_field: bool = False
+    """Whether the expression read a field that its input does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ class Turn:
     def problem(self, trigger: str, place: str, error: EvaluationError) -> None:
         """Records an expression that failed."""
         cause = error.cause if isinstance(error, UnreadableDate) else ProblemCause.EXPRESSION
-        self.effects.problems.append(RuleProblem(trigger, place, str(error), cause))
+        self.effects.problems.append(RuleProblem(trigger, place, str(error), cause, isinstance(error, MissingField)))
 
     def holds(self, trigger: str, place: str, condition: Condition | None, context: Context) -> bool:
         """Whether the condition is absent or true; one that fails is false, and a problem."""

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -127,6 +127,10 @@ class Diagnostic:
     message: str
     hint: str = ""
     excerpt: str = field(default="", compare=False)
+    rule: str = field(default="", compare=False)
+    """The rule that a note is about, where several such notes are shown as one."""
+    other_path: str = field(default="", compare=False)
+    """The file of the other document or template, where two have one name."""
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}:{self.column}: {_SAID[self.severity]}: {self.code} {self.message}"
@@ -178,7 +182,7 @@ class Report:
             if char == "\n":
                 self._starts.append(index + 1)
 
-    def add(self, index: int, code: str, message: str, hint: str = "") -> None:
+    def add(self, index: int, code: str, message: str, hint: str = "", *, other_path: str = "") -> None:
         """Notes one problem at a character index of the file.
 
         Where the YAML itself is already wrong, what follows from that is not told as well.
@@ -188,7 +192,7 @@ class Report:
             self._not_yaml.add(index)
         elif index in self._not_yaml:
             return
-        self.diagnostics.append(self.at(index, code, message, hint))
+        self.diagnostics.append(replace(self.at(index, code, message, hint), other_path=other_path))
 
     def at(self, index: int, code: str, message: str, hint: str = "") -> Diagnostic:
         """What there is to say about a character of the file, not noted."""

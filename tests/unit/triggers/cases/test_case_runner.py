@@ -40,7 +40,7 @@ def test_a_field_that_is_missing_is_told_once_with_what_to_do() -> None:
         "- 10:00 send a",
         "  10:00 drop condition",
         "  11:00 drop condition",
-        "  problem: when: no such field: n in 'event.n > 1' (the case can give it, or the rule ask has(…) first)",
+        "  problem: when: no such field: n in 'event.n > 1' (write it in the case, or ask has(…) first in the rule)",
     )
 
 
