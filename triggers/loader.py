@@ -9,21 +9,21 @@ from schemas.rules import text_hash
 from schemas.wording import nearest, quoted
 from triggers.checks.allow_comments import AllowComments, without_allowed
 from triggers.checks.arrival_order import order_hint, order_note
-from triggers.checks.unreachable_caps import check_unreachable_caps
 from triggers.checks.case_mistakes import check_case_mistakes
 from triggers.checks.catalogue import check_events, read_catalogue
 from triggers.checks.costs import Cost, cost_notes, costs
-from triggers.checks.never_sends import check_never_sends
 from triggers.checks.memory_notes import memory_notes
+from triggers.checks.never_sends import check_never_sends
+from triggers.checks.unreachable_caps import check_unreachable_caps
 from triggers.checks.unused import check_never_given, check_unused
 from triggers.language import reader
 from triggers.language.definitions import read_policy, read_score
 from triggers.language.diagnostics import Diagnostic, InvalidRules, Report, SourceFile
+from triggers.language.documents import PolicyDocument, TriggerDocument
 from triggers.language.parts import Parts
 from triggers.language.reader import References
 from triggers.language.segment_document import read_metric, read_segment
 from triggers.language.trigger_document import read_trigger
-from triggers.language.documents import TriggerDocument, PolicyDocument
 from triggers.language.yaml_tree import Mapping, Node, Scalar, documents
 from triggers.rules.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
 from triggers.rules.ruleset import Pin, RuleSet
@@ -147,7 +147,9 @@ def inspect(
         for parts, _, trigger in found.documents:
             check_events(events, parts.report, parts.references, parts.expressions.uses, _entry_types(trigger))
     found.reports += reports
-    written = [TriggerDocument(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None]
+    written = [
+        TriggerDocument(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None
+    ]
     of_the_set: list[Diagnostic] = []
     if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
         rules = found.ruleset()

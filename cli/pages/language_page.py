@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from triggers.language import keys
-from triggers.language.diagnostics import CODES, NOTES, WARNINGS
 from triggers.language.declarations import ChoiceShape, Key, RecordShape, ScalarShape
+from triggers.language.diagnostics import CODES, NOTES, WARNINGS
 
 SOURCE = Path("docs/source/triggers.md")
 PAGE = Path("docs/triggers.md")

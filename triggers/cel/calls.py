@@ -1,4 +1,4 @@
-"""Calls in expressions: functions and methods by the tables of `triggers.cel.types`, and the macros that go through lists."""
+"""Calls in expressions: functions and methods by the tables of `types`, and the macros that go through lists."""
 
 from schemas.wording import nearest, quoted
 from schemas.zones import zone_hint

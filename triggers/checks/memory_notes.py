@@ -16,8 +16,8 @@ from triggers.engine.levels import MAX_GROUPS
 from triggers.engine.sending import MAX_GOALS
 from triggers.engine.sequences import MAX_LINKS
 from triggers.language.diagnostics import Diagnostic, Report
-from triggers.language.parts import Parts
 from triggers.language.documents import TriggerDocument
+from triggers.language.parts import Parts
 from triggers.language.yaml_tree import Mapping, Scalar
 from triggers.measures.decay import MAX_PARTS, Exponential, Linear, Step
 from triggers.measures.shapes import MS, Calendar, Rolling, Schedule, Window, duration_text

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from schemas.vocabulary import TRANSACTIONAL
 from schemas.wording import counted, quoted
-from triggers.language.documents import TriggerDocument, PolicyDocument
+from triggers.language.documents import PolicyDocument, TriggerDocument
 from triggers.measures.shapes import MS, Calendar, Rolling
 from triggers.rules.rule import Cap, Policy, Send, Trigger
 from triggers.rules.ruleset import RuleSet
@@ -26,7 +26,9 @@ _LONGEST_MS = {"day": 25 * MS["h"], "week": 169 * MS["h"], "month": 31 * MS["d"]
 _WITHIN = {"day": ("day", "week", "month"), "week": ("week",), "month": ("month",)}
 
 
-def check_unreachable_caps(rules: RuleSet, written: Sequence[TriggerDocument], policies: Sequence[PolicyDocument]) -> None:
+def check_unreachable_caps(
+    rules: RuleSet, written: Sequence[TriggerDocument], policies: Sequence[PolicyDocument]
+) -> None:
     """Notes in each document's report which of its caps can never be reached."""
     hint = "drop it, or make it tighter"
     for each in written:

@@ -13,8 +13,8 @@ from schemas.vocabulary import TRANSACTIONAL, OutcomeKind
 from schemas.wording import nearest, quoted
 from triggers.checks.misspelling import misspelling_of
 from triggers.language.diagnostics import Diagnostic
+from triggers.language.documents import PolicyDocument, TriggerDocument
 from triggers.language.parts import Parts
-from triggers.language.documents import TriggerDocument, PolicyDocument
 from triggers.language.yaml_tree import Mapping as MappingNode
 from triggers.rules.rule import Crossing, Policy, SegmentChange, Send, Trigger
 from triggers.rules.ruleset import RuleSet, obeys
@@ -26,7 +26,10 @@ _ALONE_AMONG = 2
 
 
 def check_unused(
-    rules: RuleSet, documents: Sequence[Document], written: Sequence[TriggerDocument], policies: Sequence[PolicyDocument]
+    rules: RuleSet,
+    documents: Sequence[Document],
+    written: Sequence[TriggerDocument],
+    policies: Sequence[PolicyDocument],
 ) -> list[Diagnostic]:
     """Warns in each document's report of what nothing uses, and returns notes on purposes that one trigger alone has.
 

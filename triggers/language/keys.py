@@ -190,7 +190,9 @@ SHAPES: Mapping[str, Shape] = {
             _ZONE,
         ),
     ),
-    "WAIT": ChoiceShape("A time to wait, the next slot, or a moment that the profile gives.", "DURATION | SCHEDULE | UNTIL"),
+    "WAIT": ChoiceShape(
+        "A time to wait, the next slot, or a moment that the profile gives.", "DURATION | SCHEDULE | UNTIL"
+    ),
     "UNTIL": RecordShape(
         "A moment, followed when the profile changes; due at once where it is past.",
         (Key("until", "EXPR", "a date or a timestamp.", required=True),),

@@ -95,6 +95,8 @@ SCALARS: Mapping[str, ScalarShape] = {
     ),
     "NUMBER": ScalarShape("A plain number.", "0.2", {"type": "number"}),
     "BOOLEAN": ScalarShape("True or false.", "true", {"type": "boolean"}),
-    "TEXT": ScalarShape("A text of up to 4,000 characters.", "growth@shop.example", {"type": "string", "maxLength": 4000}),
+    "TEXT": ScalarShape(
+        "A text of up to 4,000 characters.", "growth@shop.example", {"type": "string", "maxLength": 4000}
+    ),
 }
 """Each by the name under which keys take it."""

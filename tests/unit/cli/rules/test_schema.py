@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.rules.new_rule import STARTERS
-from cli.rules.rule_schema import rule_schema
+from cli.rules.rule_schema import HINT, rule_schema
 from triggers.language import keys
-from triggers.language.diagnostics import Report, SourceFile
 from triggers.language.declarations import ChoiceShape, RecordShape, ScalarShape
+from triggers.language.diagnostics import Report, SourceFile
 from triggers.language.yaml_tree import documents, plain_value
 from triggers.loader import check
 
@@ -130,3 +130,7 @@ def test_the_command_writes_the_schema_to_standard_output_or_a_file(tmp_path: Pa
     assert written.exit_code == 0
     assert json.loads((tmp_path / "deep" / "rules.json").read_text()) == SCHEMA
     assert f"# yaml-language-server: $schema={tmp_path}/deep/rules.json" in written.stdout.replace("\n", "")
+
+
+def test_the_page_names_the_schema_in_a_rule_file_as_the_command_says() -> None:
+    assert f"\n{HINT}rules.schema.json\n" in (TESTS.parent / "docs" / "triggers.md").read_text(encoding="utf-8")
