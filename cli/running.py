@@ -31,8 +31,9 @@ def run_streams_worker(environment: Environment, slot: int) -> None:
     app = _app_where_kafka_answers(environment, slot) if supervised else _app(environment, slot)
     if TURN in os.environ:
         _await_turn(int(os.environ[TURN]))
-    require_free(app.conf.web_port, f"the web pages of stream worker {slot}")
-    Records(environment.data_dir).note_worker(slot, as_process(os.getpid(), app.conf.web_port))
+    port = environment.web_port + slot
+    require_free(port, f"the web pages of stream worker {slot}")
+    Records(environment.data_dir).note_worker(slot, as_process(os.getpid(), port))
     Worker(app).execute_from_commandline()
 
 

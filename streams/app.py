@@ -4,12 +4,14 @@ Exactly once: state, decisions, commands, dead letters, journal and offsets of a
 """
 
 import asyncio
+from dataclasses import asdict
 
 import faust
 import structlog
 from mode import Service
 
 from infra.kafka.connection import Connection
+from infra.service.pages import Pages, PageServer
 from streams.decisions.journal import CheckpointJournal
 from streams.decisions.partitioning import INPUTS, OUTPUTS, user_partitions
 from streams.decisions.rulefeed import PublishedRules, RuleFeed
@@ -18,9 +20,8 @@ from streams.faust.background import BackgroundLoop
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
 from streams.monitoring.gauges import Gauges
-from streams.monitoring.health import Health, Phase
+from streams.monitoring.health import StreamHealth
 from streams.monitoring.metrics import Metrics
-from streams.monitoring.pages import Pages
 from streams.runtime.ending import end_process
 from streams.settings import StreamSettings
 
@@ -57,6 +58,22 @@ class RuleFollower(Service):
         await asyncio.get_running_loop().run_in_executor(None, self._feed.stop)
 
 
+class PageService(Service):
+    """Serves the pages beside the worker, from before its first recovery."""
+
+    def __init__(self, server: PageServer) -> None:
+        super().__init__()
+        self._server = server
+
+    async def on_start(self) -> None:
+        """Listens."""
+        await self._server.start()
+
+    async def on_stop(self) -> None:
+        """Stops listening."""
+        await self._server.stop()
+
+
 def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> faust.App:
     """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing, and
     AccessDenied where the broker rejects the client.
@@ -77,11 +94,7 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
             faust={
                 "datadir": str(settings.data_dir),
                 "topic_replication_factor": settings.replication_factor,
-                "web_bind": "127.0.0.1",
-                "web_host": "127.0.0.1",
-                "web_port": settings.web_port + slot,
-                "web_tables_enabled": False,  # they would show users' state
-                "web_router_enabled": False,
+                "web_enabled": False,  # its tables would show users' state; `PageService` serves ours
             },
         ),
         CheckpointJournal(),
@@ -90,19 +103,20 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
     runtime.decide(deciding)
     runtime.accompany(RuleFollower(connection, deciding))
     app: faust.App = runtime.app
-    _watch(runtime, deciding, slot, restarts)
+    pages = _watch(runtime, deciding, slot, restarts)
+    runtime.accompany(PageService(PageServer(pages, settings.web_port + slot)))
     return app
 
 
-def _watch(runtime: Runtime, deciding: DecisionSteps, slot: int, restarts: int) -> None:
-    health = Health(runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
+def _watch(runtime: Runtime, deciding: DecisionSteps, slot: int, restarts: int) -> Pages:
+    health = StreamHealth(slot, restarts, runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
     gauges = Gauges(runtime, deciding.pending)
     metrics = Metrics(
         failures=lambda: runtime.committer.failures,
-        ready=lambda: health.phase is Phase.READY,
+        ready=lambda: health.ready,
         gauges=lambda: gauges.now,
         restarts=restarts,
     )
     runtime.observe(health, gauges, metrics)
     runtime.accompany(BackgroundLoop(gauges.run))
-    Pages(slot, restarts, health, gauges, metrics).serve(runtime.app)
+    return Pages(health, metrics.page, lambda: {"partitions": [asdict(gauge) for gauge in gauges.now]})

@@ -1,80 +1,73 @@
-"""Whether a worker lives and whether it is ready, with the reason where it is not."""
+"""Whether a stream worker lives and whether it is ready, as its life cycle shows."""
 
-import time
 from collections.abc import Callable, Collection, Mapping
-from enum import StrEnum
 
+from infra.service.health import Health, Phase, State
 from streams.runtime.observer import Observer
 
 STUCK_S = 120.0
-"""How long no checkpoint may come to an end. A broker that is away for a minute costs nothing but time, and restarting
-the worker would only add a recovery to it; after two, a restart is what is left to try."""
+"""How long no checkpoint may end. A broker that is away for a minute costs only time, and a restart would add a
+recovery to it. After two minutes only a restart is left to try."""
 
-
-class Phase(StrEnum):
-    """Where a worker is in its life."""
-
-    STARTING = "starting"
-    RECOVERING = "recovering"
-    READY = "ready"
-    REBALANCING = "rebalancing"
-    STOPPING = "stopping"
-
-
-WHY_NOT = {
-    Phase.STARTING: "not yet a member of the group",
+REASONS = {
+    Phase.STARTING: "not yet a member of its consumer group",
     Phase.RECOVERING: "reads the state of its partitions",
-    Phase.REBALANCING: "its partitions went away; others are being assigned",
+    Phase.REBALANCING: "its partitions were revoked; the group assigns others",
     Phase.STOPPING: "stops",
 }
 
 
-class Health(Observer):
-    """The worker's phase. `since_checkpoint_s` tells how long ago a checkpoint ended; `needs`, what a worker that has
-    its state may still be waiting for, and who brings it."""
+class StreamHealth(Health, Observer):
+    """The health of one worker.
 
-    def __init__(self, since_checkpoint_s: Callable[[], float], needs: str) -> None:
+    `since_checkpoint_s` returns how long ago a checkpoint ended. `needs` names what a worker that has its state may
+    still wait for, and which command publishes it.
+    """
+
+    def __init__(self, slot: int, restarts: int, since_checkpoint_s: Callable[[], float], needs: str) -> None:
+        super().__init__(slot, restarts)
         self._since_checkpoint_s = since_checkpoint_s
         self._needs = needs
-        self.phase = Phase.STARTING
-        self.reason: str | None = WHY_NOT[Phase.STARTING]
-        self.partitions: tuple[int, ...] = ()
-        self._began_s = time.monotonic()
+        self._state = State(Phase.STARTING, REASONS[Phase.STARTING])
+        self._partitions: tuple[int, ...] = ()
 
-    @property
-    def up_s(self) -> float:
-        """How long the worker has been up."""
-        return time.monotonic() - self._began_s
+    def state(self) -> State:
+        """The phase that the last event of the life cycle began."""
+        return self._state
+
+    def held_partitions(self) -> Collection[int]:
+        """The partitions that the group assigned."""
+        return self._partitions
 
     def why_unhealthy(self) -> str | None:
-        """What is wrong beyond waiting; None where nothing is."""
+        """Whether checkpoints end."""
         quiet_s = self._since_checkpoint_s()
-        return f"no checkpoint has come to its end for {quiet_s:.0f} s" if quiet_s > STUCK_S else None
+        return f"no checkpoint has ended for {quiet_s:.0f} s" if quiet_s > STUCK_S else None
 
     def assigned(self, partitions: Collection[int]) -> None:
-        """Recovers."""
-        self.partitions = tuple(partitions)
-        self._go(Phase.RECOVERING)
+        """Recovery begins."""
+        self._partitions = tuple(partitions)
+        self._enter(Phase.RECOVERING)
 
     def waits(self, versions: Mapping[str, int]) -> None:
-        """Recovered but for what it needs."""
+        """The state is loaded; what the worker needs is missing."""
         wanted = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
-        self.reason = f"waits for {wanted or 'a first version'}: {self._needs}"
+        self._state = State(self._state.phase, f"waits for {wanted or 'a first version'}: {self._needs}")
 
     def recovered(self, partitions: Collection[int], took_s: float) -> None:
-        """Ready, unless it stops meanwhile."""
+        """The worker is ready, unless it stops meanwhile."""
         del partitions, took_s
-        self._go(Phase.READY)
+        self._enter(Phase.READY)
 
     def dropped(self) -> None:
-        """Without partitions."""
-        self.partitions = ()
-        self._go(Phase.REBALANCING)
+        """The worker has no partitions."""
+        self._partitions = ()
+        self._enter(Phase.REBALANCING)
 
     def stops(self) -> None:
-        """Stopping, whatever comes after."""
-        self._go(Phase.STOPPING)
+        """The worker stops; no later event changes that."""
+        self._enter(Phase.STOPPING)
 
-    def _go(self, phase: Phase) -> None:
-        if self.phase is not Phase.STOPPING:
-            self.phase, self.reason = phase, WHY_NOT.get(phase)
+    def _enter(self, phase: Phase) -> None:
+        if self._state.phase is not Phase.STOPPING:
+            self._state = State(phase, REASONS.get(phase))

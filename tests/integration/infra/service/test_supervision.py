@@ -21,8 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from infra.kafka.topic_setup import ensure_topics
+from infra.service.metrics import reference
 from schemas.topics import OUTCOMES
-from streams.monitoring.metrics import PREFIX, reference
+from streams.monitoring.metrics import DEFINITIONS
 
 pytestmark = pytest.mark.servers
 
@@ -70,7 +71,7 @@ def test_the_pages_and_the_status_show_what_the_workers_do(streams: Streams) -> 
     streams.publish(400)
     streams.wait_drained()
     assert (streams.get(0, "/table/") or (0, ""))[0] == 404  # Faust's own pages would show users' state
-    documented = {row.split("`")[1] for row in reference().splitlines()[2:]}
+    documented = {row.split("`")[1] for row in reference(DEFINITIONS).splitlines()[2:]}
     assert {name for slot in (0, 1) for name in scrape(streams, slot)[0]} == documented
     wait_until(lambda: totals(streams)["users"] == 100, "the gauges are measured")
     found = totals(streams)
@@ -103,7 +104,7 @@ def totals(streams: Streams) -> Counter[str | tuple[str, ...]]:
     """Over both workers: gauges by name, summed over partitions, and counters by name and labels."""
     found: Counter[str | tuple[str, ...]] = Counter()
     for sample in (sample for slot in (0, 1) for sample in scrape(streams, slot)[1]):
-        name, labels = sample.name.removeprefix(PREFIX), sorted(sample.labels.values())
+        name, labels = sample.name.removeprefix("ebbtide_streams_"), sorted(sample.labels.values())
         found[(name, *labels) if name.endswith("_total") else name] += sample.value
     return found
 

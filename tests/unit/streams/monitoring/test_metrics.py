@@ -8,13 +8,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infra.kafka.connection import Connection
 from infra.kafka.topics import TopicPartition
+from infra.service.health import Phase
+from infra.service.metrics import reference
 from schemas.vocabulary import DecisionOutcome, Reason
 from streams.decisions.counts import DEAD_LETTERED, DECIDED
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
 from streams.monitoring.gauges import Gauge
-from streams.monitoring.health import STUCK_S, Health, Phase
-from streams.monitoring.metrics import Metrics, reference
+from streams.monitoring.health import STUCK_S, StreamHealth
+from streams.monitoring.metrics import DEFINITIONS, Metrics
 from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange, Output, SealedCheckpoint
 from streams.runtime.clock import Batch, PartitionClock, Piece
 from streams.runtime.commit import Outcome
@@ -56,7 +58,7 @@ def apply_two(buffer: Buffer) -> None:
 
 def test_the_documented_metrics_are_those_there_are() -> None:
     text = DOCUMENT.read_text()
-    assert reference() in text, f"{DOCUMENT} is stale; its table is:\n{reference()}"
+    assert reference(DEFINITIONS) in text, f"{DOCUMENT} is stale; its table is:\n{reference(DEFINITIONS)}"
 
 
 def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buffer: Buffer) -> None:
@@ -148,36 +150,36 @@ class Clock:
 
 
 def test_a_worker_is_ready_from_its_recovery_to_its_next_rebalance() -> None:
-    health = Health(Clock(), "rules")
-    seen = [health.phase]
+    health = StreamHealth(0, 0, Clock(), "rules")
+    seen = [health.state().phase]
     health.assigned([1, 2])
-    seen.append(health.phase)
+    seen.append(health.state().phase)
     health.waits({"manifest": 4, "control": 0})
-    assert health.reason == "waits for manifest 4: rules"
+    assert health.state().reason == "waits for manifest 4: rules"
     health.recovered([1, 2], 0.5)
-    seen.append(health.phase)
-    assert (health.reason, health.partitions) == (None, (1, 2))
+    seen.append(health.state().phase)
+    assert (health.state().reason, health.held_partitions()) == (None, (1, 2))
     health.dropped()
-    seen.append(health.phase)
+    seen.append(health.state().phase)
     health.stops()
     health.assigned([1])
-    seen.append(health.phase)
+    seen.append(health.state().phase)
     assert seen == [Phase.STARTING, Phase.RECOVERING, Phase.READY, Phase.REBALANCING, Phase.STOPPING]
 
 
 def test_a_worker_whose_partitions_went_or_were_lost_is_not_ready_any_more() -> None:
     runtime = Runtime(RuntimeSettings("test", "0", Connection("127.0.0.1:1"), ("events",), 1))
-    health = Health(Clock(), "rules")
+    health = StreamHealth(0, 0, Clock(), "rules")
     runtime.observe(health)
     health.recovered([1], 0.5)
     runtime.drop()
-    assert (health.phase, health.partitions) == (Phase.REBALANCING, ())
+    assert (health.state().phase, health.held_partitions()) == (Phase.REBALANCING, ())
 
 
 def test_a_worker_is_unhealthy_once_no_checkpoint_ends_for_longer_than_a_broker_may_be_away() -> None:
     clock = Clock()
-    health = Health(clock, "rules")
+    health = StreamHealth(0, 0, clock, "rules")
     clock.quiet_s = 60.0
     assert health.why_unhealthy() is None
     clock.quiet_s = STUCK_S + 1
-    assert health.why_unhealthy() == "no checkpoint has come to its end for 121 s"
+    assert health.why_unhealthy() == "no checkpoint has ended for 121 s"

@@ -1,0 +1,66 @@
+"""Metrics for Prometheus: one definition each, from which the series and the reference page are made."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Buckets of histograms of durations."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDefinition:
+    """One metric: its name, its labels, and what it means."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    meaning: str
+
+    def counter(self, registry: CollectorRegistry) -> Counter:
+        """The counter, registered."""
+        return Counter(self.name, self.meaning, self.labels, registry=registry)
+
+    def histogram(self, registry: CollectorRegistry, buckets: Sequence[float]) -> Histogram:
+        """The histogram, registered."""
+        return Histogram(self.name, self.meaning, self.labels, registry=registry, buckets=buckets)
+
+    def count(self, value: float) -> CounterMetricFamily:
+        """The counter with a value that is kept elsewhere."""
+        return CounterMetricFamily(self.name, self.meaning, value=value)
+
+    def gauge(self, values: Iterable[tuple[tuple[str, ...], float | None]]) -> GaugeMetricFamily:
+        """The gauge with its values by labels; an unknown value has no series."""
+        family = GaugeMetricFamily(self.name, self.meaning, labels=self.labels)
+        for labels, value in values:
+            if value is not None:
+                family.add_metric(labels, value)
+        return family
+
+
+def new_registry() -> CollectorRegistry:
+    """A registry with the metrics of the process itself."""
+    # without this, each counter has a second series with the time of its creation
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def render(registry: CollectorRegistry) -> bytes:
+    """The page that Prometheus reads."""
+    return generate_latest(registry)
+
+
+def reference(definitions: Iterable[MetricDefinition]) -> str:
+    """The table of metrics in Markdown, those of the process itself included."""
+    rows: list[tuple[str, str, str, str]] = [(d.name, d.kind, ", ".join(d.labels), d.meaning) for d in definitions]
+    for family in new_registry().collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        rows.append((name, family.type, "", family.documentation))
+    lines = [f"| `{name}` | {kind} | {labels} | {meaning} |" for name, kind, labels, meaning in rows]
+    return "\n".join(["| metric | kind | labels | meaning |", "| --- | --- | --- | --- |", *lines, ""])
