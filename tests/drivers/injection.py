@@ -158,20 +158,23 @@ def _parts(value: object) -> Iterable[object]:
 
 
 class Faults:
-    """What is raised where: by number, the site and the exception's name."""
+    """What is raised where: by number, the site and the exception's name, both empty for an item that is only watched.
+
+    Items of other numbers are those of earlier runs, which the topics still hold.
+    """
 
     def __init__(self, plan: Path) -> None:
         self._plan: dict[int, tuple[str, str]] = {int(n): tuple(f) for n, f in json.loads(plan.read_text()).items()}
-        self._sites = {site for site, _ in self._plan.values()}
+        self._sites = {site for site, _ in self._plan.values() if site}
         self._raised: set[int] = set()
         self._seen: set[str] = set()
         self._report = plan.with_suffix(".report").open("a", buffering=1)
 
     def call(self, site: str, function: Any, scope: dict[str, object]) -> Any:
         """The function, unless a marked item in the scope has its fault here."""
-        if site not in self._sites if self._plan else site in self._seen:
+        if site not in self._sites if self._sites else site in self._seen:
             return function
-        for number in {number for value in list(scope.values()) for number in marks_in(value)}:
+        for number in {number for value in list(scope.values()) for number in marks_in(value)} & self._plan.keys():
             if site not in self._seen:
                 self._seen.add(site)
                 self._report.write(f"seen {site}\n")
@@ -179,7 +182,7 @@ class Faults:
         return function
 
     def _raise(self, number: int, site: str) -> None:
-        where, name = self._plan.get(number, ("", ""))
+        where, name = self._plan[number]
         if where != site or (name in OF_A_SERVER and number in self._raised):
             return
         if number not in self._raised:

@@ -114,7 +114,8 @@ def reported(report: Path, what: str) -> set[str]:
 def sites(delivery: Harbour, template: str, first: int) -> dict[str, str]:
     """The calls that have a record or a mail in scope, as a process without faults finds them, each with the kind of
     item that came there first: only such an item can be relied upon to come there again."""
-    report, found = start(delivery, "discovery", {}), dict[str, str]()
+    watched = dict.fromkeys(range(first, first + len(KINDS)), ("", ""))
+    report, found = start(delivery, "discovery", watched), dict[str, str]()
     before = a_command(delivery.publish_user(), template)  # an item waits where the view is not fresh yet
     delivery.publish(COMMANDS.name, before.user_id, before)
     delivery.wait_for(before, LedgerState.ACCEPTED)
