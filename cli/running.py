@@ -22,7 +22,7 @@ PR_SET_PDEATHSIG = 1
 def run_streams_worker(environment: Environment, slot: int) -> None:
     """The Faust worker of a slot, until a signal; does not return. Under a supervisor it dies with it."""
     from infra.service.logs import configure_logging
-    from streams.faust.worker import Worker
+    from streams.faust.worker import StreamWorker
 
     supervised = SUPERVISOR in os.environ
     if supervised:
@@ -34,7 +34,7 @@ def run_streams_worker(environment: Environment, slot: int) -> None:
     port = environment.web_port + slot
     require_free(port, f"the web pages of stream worker {slot}")
     Records(environment.data_dir).note_worker(slot, as_process(os.getpid(), port))
-    Worker(app).execute_from_commandline()
+    StreamWorker(app).execute_from_commandline()
 
 
 def _app(environment: Environment, slot: int) -> "faust.App":

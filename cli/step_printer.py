@@ -11,7 +11,7 @@ PLAIN_EVERY_S = 5.0
 """How often a long step says how far it is where there is no terminal."""
 
 
-class Step:
+class ProgressStep:
     """One step under way; `at` moves its bar."""
 
     def __init__(self, console: Console, title: str, total: int | None) -> None:
@@ -52,10 +52,10 @@ class StepPrinter:
         self.began = time.monotonic()
 
     @contextmanager
-    def step(self, title: str, total: int | None = None) -> Iterator[Step]:
+    def step(self, title: str, total: int | None = None) -> Iterator[ProgressStep]:
         """A step of the demo. What it says at its end is its title and its seconds."""
         started = time.monotonic()
-        step = Step(self.console, title, total)
+        step = ProgressStep(self.console, title, total)
         try:
             yield step
         finally:

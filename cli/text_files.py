@@ -13,56 +13,56 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 
 
-class Unreadable(UserError):
+class UnreadableFile(UserError):
     """A file that cannot be read; the message names it and says what to do."""
 
 
 def read_bytes(place: Path | str) -> bytes:
-    """What a file holds, or standard input for `-`; raises Unreadable."""
+    """What a file holds, or standard input for `-`; raises UnreadableFile."""
     if str(place) == STANDARD_INPUT:
         return sys.stdin.buffer.read()
     try:
         return Path(place).read_bytes()
     except OSError as error:
-        raise Unreadable(f"{place}: {error.strerror or error}") from None
+        raise UnreadableFile(f"{place}: {error.strerror or error}") from None
 
 
 def decoded(raw: bytes, place: object) -> str:
-    """The text of bytes in UTF-8; raises Unreadable where they are of another encoding."""
+    """The text of bytes in UTF-8; raises UnreadableFile where they are of another encoding."""
     if raw.startswith(_UTF_16):
-        raise Unreadable(f"{place}: it is UTF-16; save it as UTF-8")
+        raise UnreadableFile(f"{place}: it is UTF-16; save it as UTF-8")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Unreadable(f"{place}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
+        raise UnreadableFile(f"{place}: not UTF-8 at byte {error.start}; save it as UTF-8") from None
 
 
 def opened(place: Path) -> IO[bytes]:
-    """A file of lines, open for reading; raises Unreadable."""
+    """A file of lines, open for reading; raises UnreadableFile."""
     try:
         return place.open("rb")
     except OSError as error:
-        raise Unreadable(f"{place}: {error.strerror or error}") from None
+        raise UnreadableFile(f"{place}: {error.strerror or error}") from None
 
 
 def without_mark(line: bytes, place: object) -> bytes:
-    """The first line of a file without its byte order mark; raises Unreadable where the file is UTF-16."""
+    """The first line of a file without its byte order mark; raises UnreadableFile where the file is UTF-16."""
     if line.startswith(_UTF_16):
-        raise Unreadable(f"{place}: it is UTF-16; save it as UTF-8")
+        raise UnreadableFile(f"{place}: it is UTF-16; save it as UTF-8")
     return line.removeprefix(_BOM)
 
 
 def read_text(place: Path | str) -> str:
-    """The text of a file with line ends of any kind, a byte order mark kept; raises Unreadable."""
+    """The text of a file with line ends of any kind, a byte order mark kept; raises UnreadableFile."""
     return decoded(read_bytes(place), place).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(place: Path | str) -> Any:
-    """The JSON value in a file, a byte order mark passed over; raises Unreadable."""
+    """The JSON value in a file, a byte order mark passed over; raises UnreadableFile."""
     raw = read_bytes(place).removeprefix(_BOM)
     decoded(raw, place)
     try:
         return parse_json(raw)
     except DecodeError as error:
         not_json = "not JSON: " if error.cause is DeadLetterCause.NOT_JSON else ""
-        raise Unreadable(f"{place}: {not_json}{error}") from None
+        raise UnreadableFile(f"{place}: {not_json}{error}") from None

@@ -22,7 +22,7 @@ from rich.table import Table
 from perf import engine_loop, results, tables
 from perf.engine_loop import Point
 from perf.goals import at_least, at_most
-from perf.results import Goal
+from perf.results import PerformanceGoal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class EngineRun(BaseModel):
     """The machine's load average when it began: a figure measured on a busy machine is too low."""
     points: list[Point] = Field(default_factory=list)
     conditions_per_s: float | None = None
-    goals: list[Goal] = Field(default_factory=list)
+    goals: list[PerformanceGoal] = Field(default_factory=list)
 
 
 def main(
@@ -97,7 +97,7 @@ def _new_run() -> EngineRun:
     )
 
 
-def _goals(run: EngineRun) -> list[Goal]:
+def _goals(run: EngineRun) -> list[PerformanceGoal]:
     found = []
     for count, wanted in PER_S.items():
         rates = [point.events_per_s for point in run.points if point.rules == count]

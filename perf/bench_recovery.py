@@ -229,7 +229,7 @@ class Nothing:
         return {}
 
 
-class Watch(Service):
+class MemoryWatch(Service):
     """Says what memory the state takes, and how long the loop was held at a time while snapshots were written."""
 
     def __init__(self, runtime: Runtime, steps: Nothing, table: Any, users: int) -> None:
@@ -279,7 +279,7 @@ def work(settings: Mapping[str, Any]) -> None:
     runtime, steps = Runtime(chosen), Nothing(partitions)
     runtime.decide(steps)
     table = runtime.app.Table("users", partitions=partitions)
-    runtime.accompany(Watch(runtime, steps, table, settings["users"]))
+    runtime.accompany(MemoryWatch(runtime, steps, table, settings["users"]))
     faust.Worker(runtime.app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
 
 

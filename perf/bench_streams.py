@@ -65,7 +65,7 @@ class Options:
         return Workload(events, self.users, distribution, self.seed, span_ms=span_s * 1000).from_now()
 
 
-class Bench:
+class StreamBenchmark:
     """One run: its parts, in order, each noted in `run` when it is done."""
 
     def __init__(self, options: Options, broker: Broker, report: Callable[[str], None]) -> None:
@@ -207,7 +207,7 @@ def _measure(options: Options, profiled: int) -> Run | None:
 
     report(str(options.placing))
     with Broker(options.placing, report) as broker:
-        bench = Bench(options, broker, report)
+        bench = StreamBenchmark(options, broker, report)
         if profiled:
             bench.profile(profiled)
             return None

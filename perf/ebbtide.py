@@ -6,7 +6,7 @@ from perf.broker import Broker, Ends, Report
 from perf.feeding import Fed, feed
 from perf.results import Throughput
 from perf.rulesets import rules
-from perf.watching import Child, Watch, Window
+from perf.watching import Child, CommitWatch, MeasuredWindow
 from perf.workloads import Workload
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, PROFILES
 
@@ -36,11 +36,11 @@ def worker(broker: Broker, count: int, slot: int = 0, *, profiled: bool = False,
 
 def prepare(broker: Broker, count: int, profiles: Ends, report: Report) -> None:
     """Has the group apply all profiles, and stops it: its events are then decided for users who are known."""
-    with worker(broker, count) as child, Watch(broker.kafka, group_of(count), PROFILES.name, profiles) as watch:
+    with worker(broker, count) as child, CommitWatch(broker.kafka, group_of(count), PROFILES.name, profiles) as watch:
         watch.until_done([child], lambda text: report(f"profiles: {text}"))
 
 
-class Output:
+class OutputTopics:
     """What Ebbtide writes from now on."""
 
     def __init__(self, broker: Broker) -> None:
@@ -48,7 +48,7 @@ class Output:
         topics = (COMMANDS.name, DECISIONS.name, DEAD_LETTERS.name)
         self._starts: Mapping[str, Ends] = {topic: broker.ends(topic) for topic in topics}
 
-    def result(self, name: str, fed: Fed, window: Window, count: int, workers: int = 1) -> Throughput:
+    def result(self, name: str, fed: Fed, window: MeasuredWindow, count: int, workers: int = 1) -> Throughput:
         """The result, with what it wrote and what is wrong with that."""
         commands, decisions, letters = (self._values(topic) for topic in self._starts)
         expected = fed.sends if count == 1 else None
@@ -83,10 +83,10 @@ class Output:
 
 def measure(broker: Broker, fed: Fed, count: int, report: Report, *, profiled: bool = False) -> Throughput:
     """One worker, from its first commit to its last. Its group has applied the profiles; its rules are current."""
-    output = Output(broker)
+    output = OutputTopics(broker)
     with (
         worker(broker, count, profiled=profiled) as child,
-        Watch(broker.kafka, group_of(count), EVENTS.name, fed.ends) as watch,
+        CommitWatch(broker.kafka, group_of(count), EVENTS.name, fed.ends) as watch,
     ):
         window = watch.until_done([child], report)
     if profiled:

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 import orjson
 from pydantic import BaseModel
 
-from perf.engine_rules import Crowd, rule_texts
+from perf.engine_rules import EngineWorkload, rule_texts
 from schemas.codec import encode, is_at_home
 from schemas.plain import plain_event
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
-from streams.decisions.evaluate import Decider, Record, Step, plainly_stored
+from streams.decisions.evaluate import Decider, InputRecord, StepResult, plainly_stored
 from streams.runtime.timers import TimerIndex
 from triggers.cel.conditions import Context, compile_condition
 from triggers.engine.evaluator import Evaluator
@@ -53,7 +53,7 @@ class Point(BaseModel):
     peak_mib: float
 
 
-class Partition:
+class EnginePartition:
     """States by key, their timers, and what came of the events."""
 
     def __init__(self, rules: RuleSet) -> None:
@@ -66,7 +66,7 @@ class Partition:
 
     def profile(self, key: bytes, value: bytes) -> None:
         """Applies a profile."""
-        record = Record(PROFILES.name, 0, 0, key, value)
+        record = InputRecord(PROFILES.name, 0, 0, key, value)
         self._keep(self._decider.apply(record, 1, self.states.get(key), START_MS))
 
     def read(self, records: list[tuple[int, bytes, bytes]]) -> None:
@@ -83,10 +83,10 @@ class Partition:
                 stored = plainly_stored(event, value)
                 assert stored is not None
                 if concerns(stored, at_ms):
-                    record = Record(EVENTS.name, 0, 0, key, value)
+                    record = InputRecord(EVENTS.name, 0, 0, key, value)
                     self._keep(decider.decide(stored, event.user_id, record, states.get(key), at_ms))
 
-    def _keep(self, step: Step) -> None:
+    def _keep(self, step: StepResult) -> None:
         if step.state is not None:
             self.changed += 1
             self.touched.add(step.key)
@@ -101,10 +101,10 @@ def measure(count: int, zipf: bool, events: int, users: int, profiled: bool) -> 
     began = time.perf_counter()
     rules = load_rules(rule_texts(count), {"plain": "0" * 64})
     load_s = time.perf_counter() - began
-    partition = Partition(rules)
+    partition = EnginePartition(rules)
     for user in range(users):
         partition.profile(b"user-%07d" % user, _profile(f"user-{user:07d}"))
-    records = list(Crowd(events, users, zipf, count, START_MS).records())
+    records = list(EngineWorkload(events, users, zipf, count, START_MS).records())
     partition.changed = 0
     partition.touched.clear()
     partition.written.clear()
@@ -144,7 +144,7 @@ def _profile(user: str) -> bytes:
 def conditions_per_s() -> float:
     """Evaluations of one condition a second, each on an event of its own."""
     condition = compile_condition(CONDITION, "truth")
-    events = [orjson.loads(value) for _, _, value in Crowd(CONDITIONS, 1_000, False, 20, START_MS).records()]
+    events = [orjson.loads(value) for _, _, value in EngineWorkload(CONDITIONS, 1_000, False, 20, START_MS).records()]
     user = User("u")
     contexts = [
         Context(

@@ -177,7 +177,7 @@ def _decides(rule: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class EngineWorkload:
     """Events of `users` for a set of `rules`, from `start_ms` on. The same fields give the same bytes."""
 
     events: int

@@ -37,7 +37,7 @@ class Fed:
         }
 
 
-class Counted:
+class CountedRecords:
     """Records on their way, counted by hand as they pass. `first` keeps the first few."""
 
     def __init__(self, workload: Workload, keep: int = 0) -> None:
@@ -72,7 +72,7 @@ def feed(
     report(f"appending {workload.events:,} events of {workload.users:,} users, {workload.distribution}")
     loader = Loader(broker.kafka, hidden=hidden)
     now = workload.from_now()
-    counted = Counted(now, sample)
+    counted = CountedRecords(now, sample)
     loader.send(EVENTS.name, _as_they_happen(now, counted))
     if sample:
         broker.load(broker.topic(SAMPLE, EVENTS), counted.first)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import zip_longest
 
 from perf import throughput
-from perf.results import Goal, Run, Throughput
+from perf.results import PerformanceGoal, Run, Throughput
 
 ONE_PER_S, TWENTY_PER_S = 100_000, 60_000
 OF_THE_BARE_LOOP = 0.8
@@ -13,12 +13,12 @@ P99_MS = 400
 CHANGELOG_S, SNAPSHOT_S, RESIDENT_MIB = 30, 5, 1024
 
 
-def goals(run: Run) -> list[Goal]:
+def goals(run: Run) -> list[PerformanceGoal]:
     """Each goal with what was measured: the worse of what was measured more than once."""
     return [*_throughput(run), *_latency(run), *_recovery(run)]
 
 
-def _throughput(run: Run) -> Iterator[Goal]:
+def _throughput(run: Run) -> Iterator[PerformanceGoal]:
     rates: dict[str, dict[str, float]] = {}
     for each in run.throughput:
         if each.events_per_s is not None:
@@ -35,14 +35,14 @@ def _throughput(run: Run) -> Iterator[Goal]:
     yield at_least("one rule, of Faust as shipped", worst(throughput.ONE, throughput.FAUST), TIMES_FAUST, "times")
 
 
-def _latency(run: Run) -> Iterator[Goal]:
+def _latency(run: Run) -> Iterator[PerformanceGoal]:
     """At half of the goal's load, and at half of what was reached."""
     measured = [each.p99_ms for each in run.latency]
     for what, p99_ms in zip_longest(("half of the goal", "half of what one rule does"), measured[:2]):
         yield at_most(f"latency p99 at {what}", p99_ms, P99_MS, "ms")
 
 
-def _recovery(run: Run) -> Iterator[Goal]:
+def _recovery(run: Run) -> Iterator[PerformanceGoal]:
     found = run.recovery or {}
     users = found.get("settings", {}).get("users", 0)
     for name, key, limit in (("changelog", "from_changelog", CHANGELOG_S), ("snapshot", "from_snapshot", SNAPSHOT_S)):
@@ -52,9 +52,9 @@ def _recovery(run: Run) -> Iterator[Goal]:
     yield at_most("a million users resident", resident, RESIDENT_MIB, "MiB")
 
 
-def at_least(what: str, measured: float | None, wanted: float, unit: str) -> Goal:
+def at_least(what: str, measured: float | None, wanted: float, unit: str) -> PerformanceGoal:
     """The goal of a figure that is better the higher it is."""
-    return Goal(
+    return PerformanceGoal(
         what=what,
         wanted=f">= {wanted:,g} {unit}",
         measured=measured,
@@ -62,9 +62,9 @@ def at_least(what: str, measured: float | None, wanted: float, unit: str) -> Goa
     )
 
 
-def at_most(what: str, measured: float | None, wanted: float, unit: str) -> Goal:
+def at_most(what: str, measured: float | None, wanted: float, unit: str) -> PerformanceGoal:
     """The goal of a figure that is better the lower it is."""
-    return Goal(
+    return PerformanceGoal(
         what=what,
         wanted=f"<= {wanted:,g} {unit}",
         measured=measured,

@@ -15,10 +15,10 @@ from infra.kafka.client import client_config
 from perf import ebbtide
 from perf.broker import Broker, Ends, Report
 from perf.command_reader import READY
-from perf.feeding import Counted
+from perf.feeding import CountedRecords
 from perf.results import Latency
 from perf.rulesets import rules
-from perf.watching import Child, MeasurementFailed, Watch
+from perf.watching import Child, CommitWatch, MeasurementFailed
 from perf.workloads import Workload
 from schemas.codec import PARTITIONER
 from schemas.topics import EVENTS, PROFILES
@@ -43,9 +43,9 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
     file = broker.home / "logs" / "receipts.jsonl"
     receiving = ("perf.command_reader", broker.kafka, str(partitions), str(file))
     with ebbtide.worker(broker, 1, unpinned=True) as worker:
-        with Watch(broker.kafka, ebbtide.group_of(1), PROFILES.name, profiles) as watch:
+        with CommitWatch(broker.kafka, ebbtide.group_of(1), PROFILES.name, profiles) as watch:
             watch.until_done([worker], lambda text: report(f"profiles: {text}"))
-        counted = Counted(workload.from_now())
+        counted = CountedRecords(workload.from_now())
         records = list(counted)
         with Child("commands", receiving, None, broker.home / "logs") as reader:
             _wait_until_ready(reader)
@@ -111,7 +111,7 @@ def _feed(broker: Broker, records: Sequence[tuple[bytes, bytes]], seconds: float
 
 def _finish(broker: Broker, ends: Ends, worker: Child, report: Report) -> int:
     """Waits until all is committed; how many events were not when the last had been appended."""
-    with Watch(broker.kafka, ebbtide.group_of(1), EVENTS.name, ends) as watch:
+    with CommitWatch(broker.kafka, ebbtide.group_of(1), EVENTS.name, ends) as watch:
         behind = watch.total - watch.committed()
         watch.until_done([worker], report)
     return behind

@@ -59,7 +59,7 @@ class Latency(_Model):
     problems: list[str] = Field(default_factory=list)
 
 
-class Goal(_Model):
+class PerformanceGoal(_Model):
     """A goal, what was measured, and whether it was met; None where nothing was measured."""
 
     what: str
@@ -81,7 +81,7 @@ class Run(_Model):
     scale: list[Throughput] = Field(default_factory=list)
     sweeps: dict[str, list[Throughput]] = Field(default_factory=dict)
     recovery: dict[str, Any] | None = None
-    goals: list[Goal] = Field(default_factory=list)
+    goals: list[PerformanceGoal] = Field(default_factory=list)
     failures: list[str] = Field(default_factory=list)
     """Parts that could not be measured, and why."""
 

@@ -13,7 +13,7 @@ from perf.broker import Broker, Report
 from perf.feeding import feed
 from perf.results import Throughput
 from perf.rulesets import rules
-from perf.watching import Child, MeasurementFailed, Watch
+from perf.watching import Child, CommitWatch, MeasurementFailed
 from perf.workloads import Workload
 from schemas.topics import EVENTS, PROFILES
 
@@ -32,11 +32,11 @@ def measure(broker: Broker, workload: Workload, partitions: int, workers: int, r
     with ExitStack() as started:
         children = [started.enter_context(ebbtide.worker(broker, 1, slot, unpinned=True)) for slot in range(workers)]
         _wait_until_joined(children)
-        with Watch(broker.kafka, group, PROFILES.name, broker.load_profiles(workload)) as watch:
+        with CommitWatch(broker.kafka, group, PROFILES.name, broker.load_profiles(workload)) as watch:
             watch.until_done(children, lambda text: report(f"profiles: {text}"))
         fed, loader = feed(broker, workload, report, hidden=True)
-        output = ebbtide.Output(broker)
-        with Watch(broker.kafka, group, EVENTS.name, fed.ends) as watch:
+        output = ebbtide.OutputTopics(broker)
+        with CommitWatch(broker.kafka, group, EVENTS.name, fed.ends) as watch:
             watch.begin(children)
             loader.reveal()
             window = watch.until_done(children, report)

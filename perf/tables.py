@@ -7,7 +7,7 @@ from rich.table import Table
 
 from perf import throughput
 from perf.goals import ratio
-from perf.results import Goal, Latency, Run, Throughput
+from perf.results import Latency, PerformanceGoal, Run, Throughput
 
 ABSENT = "–"
 
@@ -70,7 +70,7 @@ def _show_points(console: Console, title: str, name: str, points: Sequence[Throu
     console.print(table)
 
 
-def show_goals(console: Console, goals: Iterable[Goal]) -> None:
+def show_goals(console: Console, goals: Iterable[PerformanceGoal]) -> None:
     """Each goal, and whether it was met."""
     table = _table("Goals", ("goal", "wanted"), ["measured", "met"])
     for goal in goals:

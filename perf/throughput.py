@@ -13,7 +13,7 @@ from perf.broker import Broker, Report
 from perf.feeding import SAMPLE, Fed, feed
 from perf.results import Throughput
 from perf.rulesets import rules
-from perf.watching import Child, Watch
+from perf.watching import Child, CommitWatch
 from perf.workloads import Workload
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, JOURNAL, PROFILES, Topic
 
@@ -119,7 +119,7 @@ def _watched(
         broker.topic(f"{group}-{suffix}", like)
     with (
         Child(group, module, broker.placing.worker, broker.home / "logs") as child,
-        Watch(broker.kafka, group, EVENTS.name, fed.ends) as watch,
+        CommitWatch(broker.kafka, group, EVENTS.name, fed.ends) as watch,
     ):
         window = watch.until_done([child], report)
     commands = len(broker.since(f"{group}-commands", dict.fromkeys(fed.ends, 0)))

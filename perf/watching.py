@@ -117,8 +117,8 @@ def cpu_s(pids: Sequence[int]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """From `Watch.begin`, else from the first commit that was seen, which ends start-up and recovery, to the last."""
+class MeasuredWindow:
+    """From `CommitWatch.begin`, or else from the first commit seen, which ends start-up and recovery, to the last."""
 
     events: int
     seconds: float
@@ -136,7 +136,7 @@ class Window:
         return self.cpu_s / self.events * 1e6 if self.events else None
 
 
-class Watch:
+class CommitWatch:
     """Asks the broker every 20 ms how far a group has committed a topic, as anybody outside can."""
 
     def __init__(self, kafka: str, group: str, topic: str, ends: Ends) -> None:
@@ -172,7 +172,7 @@ class Watch:
     def _now(done: int, children: Sequence[Child]) -> tuple[float, int, float]:
         return time.monotonic(), done, cpu_s([pid for child in children for pid in child.pids()])
 
-    def until_done(self, children: Sequence[Child], report: Report) -> Window:
+    def until_done(self, children: Sequence[Child], report: Report) -> MeasuredWindow:
         """Waits until all is committed; raises MeasurementFailed where a process ends or nothing moves for a minute."""
         done, moved_s, said_s = -1, time.monotonic(), time.monotonic()
         while True:
@@ -182,7 +182,9 @@ class Watch:
             if now_done == self.total and self._first is not None:
                 began_s, begun, spent_s = self._first
                 pids = [pid for child in children for pid in child.pids()]
-                return Window(self.total - begun, now_s - began_s, cpu_s(pids) - spent_s, sum(map(peak_mib, pids)))
+                return MeasuredWindow(
+                    self.total - begun, now_s - began_s, cpu_s(pids) - spent_s, sum(map(peak_mib, pids))
+                )
             if now_done > done:
                 done, moved_s = now_done, now_s
             elif now_s - moved_s > STILL_S:

@@ -55,7 +55,7 @@ _DRAWS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class WorkloadEvent:
     """One event before it is written down."""
 
     number: int
@@ -99,7 +99,7 @@ class Workload:
             }
             yield name.encode(), orjson.dumps(event)
 
-    def happenings(self) -> Iterator[Happening]:
+    def happenings(self) -> Iterator[WorkloadEvent]:
         """The events in order."""
         chance = random.Random(f"{self.seed}/{self.distribution}")
         crowd = _Crowd(self, chance)
@@ -162,14 +162,14 @@ class _Sessions:
         self._gap = workload.places(GAP_MS)
         self._rest = workload.places(REST_MS)
         self._begun = 0
-        self._coming: list[tuple[int, int, Happening]] = []
+        self._coming: list[tuple[int, int, WorkloadEvent]] = []
         self._busy_until: dict[int, int] = {}
 
-    def next(self, number: int) -> Happening | None:
+    def next(self, number: int) -> WorkloadEvent | None:
         """The session event of this place; None where somebody just browses."""
         if self._coming and self._coming[0][0] <= number:
             _, _, what = heapq.heappop(self._coming)
-            return Happening(number, what.type, what.user, what.properties)
+            return WorkloadEvent(number, what.type, what.user, what.properties)
         if self._chance.random() >= self._begins:
             return None
         user = self._free(number)
@@ -182,7 +182,7 @@ class _Sessions:
                 return user
         return None
 
-    def _begin(self, number: int, user: int) -> Happening:
+    def _begin(self, number: int, user: int) -> WorkloadEvent:
         chance = self._chance
         kind = chance.choices(list(KINDS), KIND_WEIGHTS)[0]
         length = chance.choice((3, 4) if chance.random() < self._long else (1, 2))
@@ -198,7 +198,7 @@ class _Sessions:
                 "currency": "EUR",
                 "device": chance.choice(("phone", "desktop", "tablet")),
             }
-            happenings.append(Happening(at, name, user, properties))
+            happenings.append(WorkloadEvent(at, name, user, properties))
             at += chance.randint(1, self._gap)
         for what in happenings[1:]:
             heapq.heappush(self._coming, (what.number, self._begun, what))
@@ -206,9 +206,9 @@ class _Sessions:
         return happenings[0]
 
 
-def _browsing(number: int, user: int, chance: random.Random) -> Happening:
+def _browsing(number: int, user: int, chance: random.Random) -> WorkloadEvent:
     place = int(chance.random() * 5_000)
     properties: dict[str, Any] = {"path": f"/catalogue/{place % 40}/{place}", "referrer": "search", "ms": place}
     if place % 2:
         properties["campaign"] = f"autumn-{place % 7}"
-    return Happening(number, BROWSING[place % len(BROWSING)], user, properties)
+    return WorkloadEvent(number, BROWSING[place % len(BROWSING)], user, properties)

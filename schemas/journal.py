@@ -3,7 +3,7 @@
 from schemas.types import Count, Fact, Instant
 
 
-class Applied(Fact):
+class AppliedRange(Fact):
     """A run of offsets of one input, [first, last], applied in order."""
 
     topic: str
@@ -17,7 +17,7 @@ class Checkpoint(Fact):
 
     partition: Count
     number: Count
-    applied: list[Applied]
+    applied: list[AppliedRange]
     clock: Instant
     manifest: Count
     control: Count

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field
 
-from schemas.replies import Answered, judge
+from schemas.replies import SmtpCommand, judge
 from schemas.types import Count, Id, Instant, PublishedFact
 from schemas.vocabulary import OutcomeKind
 
@@ -50,7 +50,7 @@ class Outcome(PublishedFact):
             return self.hard
         if self.kind is not OutcomeKind.BOUNCED or self.reply is None:
             return False
-        judgment = judge(self.reply.code, self.reply.enhanced, self.reply.text, Answered.RCPT)
+        judgment = judge(self.reply.code, self.reply.enhanced, self.reply.text, SmtpCommand.RCPT)
         return judgment is not None and judgment.hard
 
 

@@ -31,7 +31,7 @@ def _no_wins(consent: dict[str, Consent]) -> dict[str, Consent]:
     }
 
 
-Answers = Annotated[dict[Name, Consent], BeforeValidator(_without_nulls), AfterValidator(_no_wins)]
+ConsentByPurpose = Annotated[dict[Name, Consent], BeforeValidator(_without_nulls), AfterValidator(_no_wins)]
 """Consent by purpose."""
 
 
@@ -43,4 +43,4 @@ class Profile(PublishedFact):
     zone: Annotated[str, Field(max_length=64)] | None = None
     locale: Annotated[str, Field(max_length=35)] | None = None
     attributes: Properties = Field(default_factory=dict)
-    consent: Answers = Field(default_factory=dict)
+    consent: ConsentByPurpose = Field(default_factory=dict)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from schemas.vocabulary import HARD, ReplyClass
 
 
-class Answered(StrEnum):
+class SmtpCommand(StrEnum):
     """The command that a reply answered. One mail has one recipient, so a reply to DATA may be about it as well."""
 
     MAIL = "mail"
@@ -29,7 +29,7 @@ class Judgment:
     hard: bool
 
 
-def judge(code: int, enhanced: str | None, text: str, answered: Answered) -> Judgment | None:
+def judge(code: int, enhanced: str | None, text: str, answered: SmtpCommand) -> Judgment | None:
     """What a reply says; None of one that refuses nothing (below 400).
 
     Only a permanent refusal condemns, and never one to MAIL, where the server does not know the recipient yet.
@@ -37,13 +37,13 @@ def judge(code: int, enhanced: str | None, text: str, answered: Answered) -> Jud
     if code < 400:
         return None
     found = _about(code, enhanced, text, answered)
-    if answered is Answered.MAIL and found in HARD:
+    if answered is SmtpCommand.MAIL and found in HARD:
         found = ReplyClass.SENDER
     permanent = 500 <= code < 600 and not (enhanced or "").startswith("4.")
     return Judgment(found, permanent and found in HARD)
 
 
-def _about(code: int, enhanced: str | None, text: str, answered: Answered) -> ReplyClass:
+def _about(code: int, enhanced: str | None, text: str, answered: SmtpCommand) -> ReplyClass:
     words = _URL.sub(r" \1 ", text.lower().replace("\u2019", "'"))
     status = enhanced or _embedded(words)
     if status == "5.4.1" and _EXCHANGE_UNKNOWN.search(words):
@@ -53,7 +53,7 @@ def _about(code: int, enhanced: str | None, text: str, answered: Answered) -> Re
             return reply_class
     if _MAILBOX_UNAVAILABLE.search(words):
         says_more = status is not None and not status.startswith(("5.0.", "5.1.", "5.5."))
-        return ReplyClass.UNAVAILABLE if says_more or answered is not Answered.RCPT else ReplyClass.BAD_MAILBOX
+        return ReplyClass.UNAVAILABLE if says_more or answered is not SmtpCommand.RCPT else ReplyClass.BAD_MAILBOX
     return _by_status(status) or _CODES.get(code, ReplyClass.UNCLASSIFIED)
 
 

@@ -35,13 +35,13 @@ from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
 from senders.policy.recipients import AddressHasher
 from senders.policy.recipients_feed import RecipientsFeed
-from senders.queue.intake import Intake
+from senders.queue.intake import CommandIntake
 from senders.queue.outbox_relay import OutboxRelay
 from senders.queue.writer import LedgerWriter
 from senders.recorder import Recorder
 from senders.settings import SenderSettings
 from senders.template_reader import TemplateReader
-from senders.worker import Parts, Worker
+from senders.worker import DeliveryWorker, WorkerParts
 
 NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, DEAD_LETTERS)
 KAFKA_TIMEOUT_S = 10.0
@@ -162,9 +162,9 @@ class _Process:
             AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(3)
         ]
         take, write, publish = self._async_databases
-        self._worker = Worker(
+        self._worker = DeliveryWorker(
             settings,
-            Parts(
+            WorkerParts(
                 take_database=take,
                 writer=LedgerWriter(write, self.owner, self._watchdog),
                 channel=channel,
@@ -180,7 +180,7 @@ class _Process:
             settings.connection, publish, lambda: self._worker.held, self._worker.wake, self._watchdog
         )
         self._worker.outbox_relay = self._outbox_relay
-        intake = Intake(
+        intake = CommandIntake(
             settings,
             self._database(),
             self._halt,

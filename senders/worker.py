@@ -25,16 +25,16 @@ from infra.service.tasks import run_together
 from infra.service.watchdog import STANDS_STILL_S, Watchdog
 from schemas.vocabulary import DeliveryReason, LedgerState
 from schemas.waiting import event_within
-from senders.channels.channel import Channel, ChannelClient, RealMailRefused, Unreachable, Verdict
+from senders.channels.channel import Channel, ChannelClient, RealMailRefused, SendResult, Unreachable
 from senders.content.mail_builder import MailBuilder
 from senders.content.message import message_id
 from senders.content.render import TemplateError
 from senders.content.templates import TemplateCache
 from senders.policy import pipeline
-from senders.policy.pipeline import LOOK_AGAIN, DeliveryRequest, Stop, Wait
+from senders.policy.pipeline import LOOK_AGAIN, Delay, DeliveryRequest, Stop
 from senders.policy.recipients import AddressHasher, read_requests
 from senders.queue import ledger
-from senders.queue.ledger import Change, Due, Position, Start
+from senders.queue.ledger import Due, Position, Start, StateChange
 from senders.queue.outbox_relay import OutboxRelay
 from senders.queue.retry import next_attempt
 from senders.queue.writer import LedgerWriter
@@ -73,7 +73,7 @@ class _InFlight:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class WorkerParts:
     """What a worker works with. `take_database` is used by the taking task alone."""
 
     take_database: AsyncDatabase
@@ -87,13 +87,13 @@ class Parts:
     watchdog: Watchdog = field(default_factory=Watchdog)
 
 
-class Worker:
+class DeliveryWorker:
     """One delivery worker. All methods belong to the event loop's thread."""
 
     def __init__(
         self,
         settings: SenderSettings,
-        parts: Parts,
+        parts: WorkerParts,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
@@ -234,7 +234,7 @@ class Worker:
                     if position.command_id not in self._in_hand:
                         await self._hand_out([position], now)
             elif isinstance(error, QueryCanceled):
-                await self._record([(positions[0], Wait(DeliveryReason.DELIVERY_ERROR, now + READ_AGAIN))])
+                await self._record([(positions[0], Delay(DeliveryReason.DELIVERY_ERROR, now + READ_AGAIN))])
             else:
                 await self._record([(positions[0], _unforeseen(DeliveryReason.DELIVERY_ERROR, error))])
 
@@ -248,7 +248,7 @@ class Worker:
             raise error from failure
 
     async def _judge(self, positions: Sequence[Position], now: datetime) -> None:
-        rests: list[tuple[Position, Stop | Wait]] = []
+        rests: list[tuple[Position, Stop | Delay]] = []
         for job in await self._read(positions, now):
             answer = pipeline.judge(job.request)
             if answer is None:
@@ -277,7 +277,7 @@ class Worker:
 
         return await self._parts.take_database.run(read)
 
-    async def _record(self, rests: Collection[tuple[Position, Stop | Wait]]) -> None:
+    async def _record(self, rests: Collection[tuple[Position, Stop | Delay]]) -> None:
         """Write down what gets no mail now; one by one where that fails, and leave alone what fails alone."""
         try:
             await self._write_down(rests)
@@ -294,20 +294,24 @@ class Worker:
         self._log.error("command_set_aside", command_id=command_id, error=describe(error))
         self._set_aside.add(command_id)
 
-    async def _write_down(self, rests: Collection[tuple[Position, Stop | Wait]]) -> None:
+    async def _write_down(self, rests: Collection[tuple[Position, Stop | Delay]]) -> None:
         """What is in doubt stays so: it may have been sent."""
         now = self._clock()
         settled, postponed = [], []
         for at, answer in rests:
-            if isinstance(answer, Wait):
+            if isinstance(answer, Delay):
                 postponed.append(
-                    Change(at.command_id, at.attempt, LedgerState(at.state), now, answer.reason, None, answer.until)
+                    StateChange(
+                        at.command_id, at.attempt, LedgerState(at.state), now, answer.reason, None, answer.until
+                    )
                 )
             elif at.state == LedgerState.IN_DOUBT:
                 reason = answer.reason or answer.state
-                postponed.append(Change(at.command_id, at.attempt, LedgerState(at.state), now, reason, answer.detail))
+                postponed.append(
+                    StateChange(at.command_id, at.attempt, LedgerState(at.state), now, reason, answer.detail)
+                )
             else:
-                settled.append(Change(at.command_id, at.attempt, answer.state, now, answer.reason, answer.detail))
+                settled.append(StateChange(at.command_id, at.attempt, answer.state, now, answer.reason, answer.detail))
         self._set_aside |= await self._parts.writer.settle(settled)
         self._set_aside |= await self._parts.writer.postpone(postponed)
         if settled:
@@ -359,7 +363,7 @@ class Worker:
             await self._record([(job.due.position, stop)])
             return
         state = LedgerState.IN_DOUBT if job.handed_over else stop.state
-        change = Change(command_id, job.due.attempt + 1, state, self._clock(), stop.reason, stop.detail)
+        change = StateChange(command_id, job.due.attempt + 1, state, self._clock(), stop.reason, stop.detail)
         await self._parts.writer.answer(change)  # refused too, its row says `started`: the next owner finds it in doubt
         self._wake_outbox_relay()
 
@@ -382,14 +386,14 @@ class Worker:
     async def _make(self, job: _Job, address: str) -> bytes | None:
         """The signed mail; None where there is none, which is then written down."""
         command, now = job.due.command, self._clock()
-        rest: Stop | Wait
+        rest: Stop | Delay
         try:
             template = self._parts.templates.get(command.template_hash)
             if template is not None:
                 return self._parts.mail_builder.build(command, address, job.request.recipient, template, now)
             waited = self._parts.templates.waited(job.due.admitted_at, now)
             if waited < timedelta(seconds=self._settings.template_wait_s):
-                rest = Wait(DeliveryReason.TEMPLATE_MISSING, min(now + LOOK_AGAIN, command.expires_at))
+                rest = Delay(DeliveryReason.TEMPLATE_MISSING, min(now + LOOK_AGAIN, command.expires_at))
             else:
                 rest = Stop(LedgerState.FAILED, DeliveryReason.TEMPLATE_MISSING, command.template)
         except TemplateError as problem:
@@ -457,16 +461,16 @@ class Worker:
             del self._in_flight[command.id]
             mail.done.set()
 
-    def _as_before(self, job: _Job, start: Start) -> Change:
+    def _as_before(self, job: _Job, start: Start) -> StateChange:
         now = self._clock()
-        return Change(job.due.command.id, start.attempt, job.due.state, now, next_attempt_at=now)
+        return StateChange(job.due.command.id, start.attempt, job.due.state, now, next_attempt_at=now)
 
-    def _answer(self, command_id: str, attempt: int, job: _Job, verdict: Verdict) -> Change:
+    def _answer(self, command_id: str, attempt: int, job: _Job, verdict: SendResult) -> StateChange:
         command, now = job.due.command, self._clock()
         again = verdict.state is LedgerState.DEFERRED or (
             verdict.state is LedgerState.IN_DOUBT and self._settings.policy(command.purpose) == "resend"
         )
-        return Change(
+        return StateChange(
             command_id=command_id,
             attempt=attempt,
             state=verdict.state,

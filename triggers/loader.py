@@ -24,7 +24,7 @@ from triggers.language.parts import Parts
 from triggers.language.reader import References
 from triggers.language.segment_document import read_metric, read_segment
 from triggers.language.trigger_document import read_trigger
-from triggers.language.yaml_tree import Mapping, Node, Scalar, documents
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, documents
 from triggers.rules.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
 from triggers.rules.ruleset import Pin, RuleSet
 
@@ -34,7 +34,7 @@ T = TypeVar("T", Trigger, Score, Metric, Segment, Policy)
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class RuleFindings:
     """What `inspect` found: problems and warnings, and notes, which are neither; each ordered by place."""
 
     diagnostics: list[Diagnostic]
@@ -56,7 +56,7 @@ class _Files:
     metrics: dict[str, Metric] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
-    documents: list[tuple[Parts, Mapping, Trigger | None]] = field(default_factory=list)
+    documents: list[tuple[Parts, MappingNode, Trigger | None]] = field(default_factory=list)
     """What each document says, with the trigger that it is."""
     places: dict[tuple[str, str], Diagnostic] = field(default_factory=dict)
     """Where each document is, by its kind and name."""
@@ -71,7 +71,7 @@ class _Files:
         return [
             PolicyDocument(report, node, self.policies[name.text])
             for report, node, name in named
-            if isinstance(name, Scalar) and name.text in self.policies
+            if isinstance(name, ScalarNode) and name.text in self.policies
         ]
 
     def ruleset(self, pinned: AbstractMapping[Pin, Trigger] | None = None) -> RuleSet:
@@ -133,7 +133,7 @@ def check(
 
 def inspect(
     files: Sequence[SourceFile], templates: AbstractMapping[str, str], catalogue: Sequence[SourceFile] = ()
-) -> Findings:
+) -> RuleFindings:
     """Everything there is to say about the files, more than loading needs to know.
 
     `catalogue` are the files that say which events there are; without one, every event is taken to exist, and those of
@@ -161,7 +161,7 @@ def inspect(
             check_case_mistakes([parts for parts, _, _ in found.documents], found.scores)
             check_never_given(found.documents, written)
     notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents]), *of_the_set])
-    return Findings(
+    return RuleFindings(
         without_allowed(found.diagnostics(), allowed),
         without_allowed(notes, allowed),
         tuple(found.triggers.values()),
@@ -217,8 +217,8 @@ def _read_documents(files: Sequence[SourceFile], templates: dict[str, str]) -> _
 def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None:
     parts = Parts(report, found.templates)
     found.references.append((report, parts.references))
-    kind = next(iter(node.items), "") if isinstance(node, Mapping) else ""
-    if not isinstance(node, Mapping) or kind not in KINDS:
+    kind = next(iter(node.items), "") if isinstance(node, MappingNode) else ""
+    if not isinstance(node, MappingNode) or kind not in KINDS:
         _not_a_kind(report, node, kind)
         return
     place = node.keys[kind].index
@@ -242,7 +242,7 @@ def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None
 
 
 def _not_a_kind(report: Report, node: Node, kind: str) -> None:
-    if not isinstance(node, Mapping):
+    if not isinstance(node, MappingNode):
         hint = "as in trigger: welcome, at the margin, and its other keys below"
         report.add(node.index, "kind", "a document is a mapping that begins with its kind and name", hint)
         return

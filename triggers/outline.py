@@ -8,8 +8,7 @@ from typing import Any
 import orjson
 
 from triggers.language.diagnostics import Report, SourceFile
-from triggers.language.yaml_tree import Mapping as MappingNode
-from triggers.language.yaml_tree import Node, Scalar, documents
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, documents
 from triggers.loader import KINDS
 
 
@@ -38,7 +37,7 @@ def outline(source: SourceFile) -> list[Outline]:
         end = nodes[number + 1].index if number + 1 < len(nodes) else len(source.text)
         kind = next(iter(node.items), "")
         name = node.items.get(kind)
-        if kind in KINDS and isinstance(name, Scalar):
+        if kind in KINDS and isinstance(name, ScalarNode):
             line = source.text.count("\n", 0, node.index) + 1
             text = _without_end(source.text[node.index : end])
             found.append(Outline(kind, name.text, line, text, {key: _plain(item) for key, item in node.items.items()}))
@@ -46,7 +45,7 @@ def outline(source: SourceFile) -> list[Outline]:
 
 
 def _plain(node: Node) -> Any:
-    if isinstance(node, Scalar):
+    if isinstance(node, ScalarNode):
         return node.value
     if isinstance(node, MappingNode):
         return {key: _plain(item) for key, item in node.items.items()}

@@ -15,7 +15,7 @@ import psycopg
 
 from cli.operations.dead_letters import read_letters
 from infra.kafka.topic_reader import read_all
-from infra.local.sink import Delivered, read_messages
+from infra.local.sink import ReceivedMail, read_messages
 from schemas.codec import decode
 from schemas.commands import SendCommand
 from schemas.decisions import Decision
@@ -44,7 +44,7 @@ class Books:
     outcomes: list[Outcome] = field(default_factory=list)
     dead_letters: Counter[str] = field(default_factory=Counter)
     ledger: dict[str, str] = field(default_factory=dict)
-    mails: list[Delivered] = field(default_factory=list)
+    mails: list[ReceivedMail] = field(default_factory=list)
     appended_at: dict[str, float] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
 
@@ -76,7 +76,7 @@ def _event_id(raw: bytes | None) -> str:
     return str(found.get("id", "")) if isinstance(found, dict) else ""
 
 
-def command_of(mail: Delivered) -> str:
+def command_of(mail: ReceivedMail) -> str:
     """The id of the command that a mail says it came from; empty where it says none."""
     head, _, _ = mail.raw.partition(b"\r\n\r\n")
     found = _COMMAND.search(head + b"\r\n")
@@ -147,7 +147,7 @@ def _verifies(raw: bytes, dns_record: bytes, selector: str, domain: str) -> bool
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
+class MailLatency:
     """Percentiles in milliseconds over `count` mails."""
 
     count: int
@@ -156,19 +156,19 @@ class Latency:
     p99_ms: float
 
 
-def latencies(seconds: Iterable[float]) -> Latency:
+def latencies(seconds: Iterable[float]) -> MailLatency:
     """The percentiles, by the nearest rank."""
     ordered = sorted(seconds)
     if not ordered:
-        return Latency(0, 0.0, 0.0, 0.0)
+        return MailLatency(0, 0.0, 0.0, 0.0)
 
     def rank(share: float) -> float:
         return round(ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000, 1)
 
-    return Latency(len(ordered), rank(0.50), rank(0.95), rank(0.99))
+    return MailLatency(len(ordered), rank(0.50), rank(0.95), rank(0.99))
 
 
-def event_to_mail(books: Books, trigger: str) -> Latency:
+def event_to_mail(books: Books, trigger: str) -> MailLatency:
     """From the append of the entry event to the sink's copy of the mail, first attempts only."""
     retried = {o.command_id for o in books.outcomes if o.kind is OutcomeKind.DEFERRED}
     entry = {d.command_id: d.event_ids[0] for d in books.decisions if d.command_id and d.event_ids}

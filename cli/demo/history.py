@@ -14,7 +14,7 @@ from cli.demo.books import Check
 from infra.kafka.topic_reader import read_all
 from schemas import zones
 from schemas.codec import decode
-from schemas.journal import Applied, Checkpoint
+from schemas.journal import AppliedRange, Checkpoint
 from schemas.topics import COMMANDS, DECISIONS, JOURNAL
 from streams.decisions.evaluate import Decider
 from streams.decisions.replay import Appended, Replay
@@ -84,7 +84,7 @@ def _breaks(checkpoints: Sequence[Checkpoint]) -> int:
 
 def coverage(history: History) -> tuple[int, int]:
     """How many input records the journal leaves out, and how many it names again."""
-    spans: dict[Place, list[Applied]] = {}
+    spans: dict[Place, list[AppliedRange]] = {}
     for checkpoints in history.journal.values():
         for checkpoint in checkpoints:
             for span in checkpoint.applied:
@@ -93,7 +93,7 @@ def coverage(history: History) -> tuple[int, int]:
     return sum(lost for lost, _ in counted), sum(doubled for _, doubled in counted)
 
 
-def _covered(offsets: Sequence[int], spans: Iterable[Applied]) -> tuple[int, int]:
+def _covered(offsets: Sequence[int], spans: Iterable[AppliedRange]) -> tuple[int, int]:
     """Of rising offsets: how many the spans skip, and how many they name again."""
     at = lost = doubled = 0
     for span in spans:

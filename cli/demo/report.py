@@ -34,7 +34,7 @@ class Kill:
 
 
 @dataclass(slots=True)
-class Report:
+class DemoReport:
     """What one run of the demo brought."""
 
     books: Books
@@ -92,7 +92,7 @@ def _sorted(counter: Counter[str]) -> dict[str, int]:
     return {str(key): n for key, n in sorted(counter.items(), key=lambda item: (-item[1], item[0]))}
 
 
-def show(console: Console, report: Report, environment: Environment) -> None:
+def show(console: Console, report: DemoReport, environment: Environment) -> None:
     """Prints the summary; its last line is one JSON object."""
     console.print()
     console.print(_decisions(report.books))
@@ -122,7 +122,7 @@ def _decisions(books: Books) -> Table:
     return table
 
 
-def _rates(console: Console, report: Report) -> None:
+def _rates(console: Console, report: DemoReport) -> None:
     latency = event_to_mail(report.books, "thank-you")
     per_s = report.backfill_records / report.backfill_s
     retried = sum(o.kind is OutcomeKind.DEFERRED for o in report.books.outcomes)

@@ -16,15 +16,15 @@ from cli.demo import cdnow
 from cli.demo.books import Check, read_books, reconcile
 from cli.demo.crowd import Crowd, Sizes, gather, last_purchases, profile, shift_to_present
 from cli.demo.history import hold_against, read_history
-from cli.demo.report import Kill, Report
-from cli.demo.workers import Workers
+from cli.demo.report import DemoReport, Kill
+from cli.demo.workers import DemoProcesses
 from cli.environment import Environment
 from cli.manifests.publication import apply_folder
 from cli.rules.backtesting import run_backtest, show_backtest
 from cli.rules.event_log import LogReader
 from cli.rules.rule_folder import Folder
 from cli.running import make_dkim_key
-from cli.step_printer import Step, StepPrinter
+from cli.step_printer import ProgressStep, StepPrinter
 from infra.kafka.progress import Progress
 from infra.kafka.publisher import Publisher
 from infra.kafka.topic_reader import read_all
@@ -77,7 +77,7 @@ class Demo:
             "EBBTIDE_RETRY_SCHEDULE_S": "[1, 2, 5]",
         }
         self.sink = environment.home / "sink"
-        self.workers = Workers(self.variables, environment.home / "logs")
+        self.workers = DemoProcesses(self.variables, environment.home / "logs")
 
     @contextmanager
     def running(self, keep: bool = False) -> Iterator[None]:
@@ -88,7 +88,7 @@ class Demo:
             stack.enter_context(self.workers)
             yield
 
-    def run(self) -> Report:
+    def run(self) -> DemoReport:
         """The whole demo, within `running`."""
         printer, environment = self.printer, self.environment
         with ThreadPoolExecutor(1) as pool:
@@ -129,7 +129,7 @@ class Demo:
             part.rename(log)
         return log
 
-    def _live(self, purchases: list[cdnow.Purchase], crossings: list[datetime]) -> Report:
+    def _live(self, purchases: list[cdnow.Purchase], crossings: list[datetime]) -> DemoReport:
         printer, kafka = self.printer, self.environment.kafka
         end = max(p.time for p in purchases)
         shift = shift_to_present(datetime.now(UTC), end, crossings)
@@ -164,7 +164,7 @@ class Demo:
             history = read_history(kafka, INPUTS)
             checks += hold_against(history, self.folder.load())
         kill = Kill(_half(crowd), history.first_checkpoint_after(killed_s))
-        return Report(books, checks, total, backfill_s, len(crowd.events), live_s, self.seed, kill)
+        return DemoReport(books, checks, total, backfill_s, len(crowd.events), live_s, self.seed, kill)
 
     def _feed(self, crowd: Crowd) -> float:
         """Publishes the live crowd at a steady pace, two broken records among it; kills the stream worker half-way.
@@ -228,7 +228,7 @@ class Demo:
                 step.at(0, ", ".join(f"{name} {n:,}" for name, n in left.items() if n))
                 time.sleep(0.5)
 
-    def _wait(self, step: Step, left: Callable[[], int], total: int) -> None:
+    def _wait(self, step: ProgressStep, left: Callable[[], int], total: int) -> None:
         deadline = time.monotonic() + DRAIN_TIMEOUT_S
         while (remaining := left()) > 0:
             self._check(deadline, {"left": remaining})

@@ -14,11 +14,11 @@ STOP_S = 15.0
 """How long a worker may take to stop on its own, several times its promise of 5 s, before it is killed."""
 
 
-class WorkerEnded(UserError):
+class DemoProcessEnded(UserError):
     """A process of the demo ended before it should."""
 
 
-class Workers:
+class DemoProcesses:
     """Processes of `ebbtide`, in the order of their start; leaving the `with` block stops them in reverse."""
 
     def __init__(self, variables: Mapping[str, str], logs: Path) -> None:
@@ -66,9 +66,9 @@ class Workers:
         process.wait()
 
     def check(self) -> None:
-        """Raises WorkerEnded where one has ended, with where to read why."""
+        """Raises DemoProcessEnded where one has ended, with where to read why."""
         for name, process in self._running.items():
             if process.poll() is not None:
                 log = self._logs / f"{name}.log"
                 lines = log.read_text(errors="replace").strip().splitlines() or ["(nothing logged)"]
-                raise WorkerEnded(f"{name} ended with status {process.returncode}: {lines[-1]} (see {log})")
+                raise DemoProcessEnded(f"{name} ended with status {process.returncode}: {lines[-1]} (see {log})")

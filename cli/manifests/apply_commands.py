@@ -11,8 +11,8 @@ from cli.manifests.plan_text import By, DryRun, Yes, go_on, login, set_name, tel
 from cli.options import EXIT_FAILED, AsJson, Format, Instance, console
 
 if TYPE_CHECKING:
-    from cli.manifests.publication import Plan
-    from cli.rules.checking import Checked
+    from cli.manifests.publication import PublicationPlan
+    from cli.rules.checking import CheckResult
 
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
 Catalogue = Annotated[
@@ -107,7 +107,7 @@ def plan_apply(
     )
 
 
-def _refuse(checked: "Checked", as_json: bool) -> NoReturn:
+def _refuse(checked: "CheckResult", as_json: bool) -> NoReturn:
     """Tells what is wrong and exits with 1."""
     from cli.rules import checking
 
@@ -117,13 +117,13 @@ def _refuse(checked: "Checked", as_json: bool) -> NoReturn:
     raise typer.Exit(EXIT_FAILED)
 
 
-def _show_checked(checked: "Checked") -> None:
+def _show_checked(checked: "CheckResult") -> None:
     from cli.rules import checking
 
     checking.show(console, checked, Format.TEXT)
 
 
-def _refuse_empty(plan: "Plan", name: str, paths: list[Path], allowed: bool) -> None:
+def _refuse_empty(plan: "PublicationPlan", name: str, paths: list[Path], allowed: bool) -> None:
     """Raises NothingFound for a set without any document, unless that is what is meant."""
     from cli.manifests.changes import items
     from cli.manifests.history import RuleLog

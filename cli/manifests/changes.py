@@ -15,7 +15,7 @@ _ENDS = "ends its running occurrences: `withdrawn`"
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ManifestItem:
     """A document or a template as one manifest has it."""
 
     kind: str
@@ -43,7 +43,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RuleChange:
     """One difference. `ends` says whether it ends occurrences that run."""
 
     what: What
@@ -58,21 +58,23 @@ class Change:
         return asdict(self)
 
 
-def items(log: RuleLog, files: Iterable[SetFile]) -> dict[tuple[str, str], Item]:
+def items(log: RuleLog, files: Iterable[SetFile]) -> dict[tuple[str, str], ManifestItem]:
     """Every document and template of the files, by kind and name."""
-    found: dict[tuple[str, str], Item] = {}
+    found: dict[tuple[str, str], ManifestItem] = {}
     for file in files:
         body = log.texts[file.text].body
         if file.kind == "template":
-            found["template", file.name] = Item("template", file.name, file, 1, body, file.text, {})
+            found["template", file.name] = ManifestItem("template", file.name, file, 1, body, file.text, {})
             continue
         for each in outline(SourceFile(file.path, body)):
             key = each.kind, each.name
-            found[key] = Item(*key, file, each.line, each.text, each.digest, dict(each.values))
+            found[key] = ManifestItem(*key, file, each.line, each.text, each.digest, dict(each.values))
     return found
 
 
-def changes(before: dict[tuple[str, str], Item], after: dict[tuple[str, str], Item]) -> list[Change]:
+def changes(
+    before: dict[tuple[str, str], ManifestItem], after: dict[tuple[str, str], ManifestItem]
+) -> list[RuleChange]:
     """What the second has that the first has not, and the other way round; ordered by kind and name."""
     found = []
     for key in sorted(before.keys() | after.keys(), key=lambda key: (key[0] != "trigger", key)):
@@ -82,27 +84,29 @@ def changes(before: dict[tuple[str, str], Item], after: dict[tuple[str, str], It
     return found
 
 
-def _change(old: Item | None, new: Item | None) -> Change | None:
+def _change(old: ManifestItem | None, new: ManifestItem | None) -> RuleChange | None:
     if new is None:
         assert old is not None
         ends = old.kind == "trigger"
-        return Change("removed", old.kind, old.name, old.set, _ENDS if ends else "", ends)
+        return RuleChange("removed", old.kind, old.name, old.set, _ENDS if ends else "", ends)
     if old is None:
-        return Change("added", new.kind, new.name, new.set, f"mode {new.mode}" if new.mode else "")
+        return RuleChange("added", new.kind, new.name, new.set, f"mode {new.mode}" if new.mode else "")
     if old.set != new.set:
         edited = f", with another {_difference(old, new)}" if old.digest != new.digest and old.values else ""
-        return Change("moved", new.kind, new.name, new.set, f"from the set {old.set}{edited}")
-    return None if old.digest == new.digest else Change("changed", new.kind, new.name, new.set, _difference(old, new))
+        return RuleChange("moved", new.kind, new.name, new.set, f"from the set {old.set}{edited}")
+    return (
+        None if old.digest == new.digest else RuleChange("changed", new.kind, new.name, new.set, _difference(old, new))
+    )
 
 
-def _difference(old: Item, new: Item) -> str:
+def _difference(old: ManifestItem, new: ManifestItem) -> str:
     """Which keys of a document differ; a mode with what it was and is."""
     keys = [key for key in {**old.values, **new.values} if old.values.get(key) != new.values.get(key)]
     shown = [f"mode {old.mode} → {new.mode}" if key == "mode" else key for key in keys]
     return ", ".join(shown)
 
 
-def summary(found: Iterable[Change]) -> str:
+def summary(found: Iterable[RuleChange]) -> str:
     """How many of each, in words."""
     counts: dict[str, int] = dict.fromkeys(SIGNS, 0)
     for change in found:

@@ -13,7 +13,7 @@ from cli.options import AsJson, Instance, console, print_json
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
-    from cli.manifests.changes import Item
+    from cli.manifests.changes import ManifestItem
 
 OneSet = Annotated[str | None, typer.Option("--set", help="Only this set.", show_default=False, callback=set_name)]
 
@@ -161,20 +161,20 @@ def rollback(
     tell_published(plan, manifest.number, as_json)
 
 
-def _row(item: "Item", paused: list[str]) -> tuple[str, ...]:
+def _row(item: "ManifestItem", paused: list[str]) -> tuple[str, ...]:
     mode = f"{item.mode}, paused {' and '.join(paused)}" if paused else item.mode
     since = str(item.file.since), moment(item.file.at), item.file.by
     return item.set, item.kind, item.name, item.value("owner"), mode, *since
 
 
-def _paused(item: "Item", paused: set[str]) -> list[str]:
+def _paused(item: "ManifestItem", paused: set[str]) -> list[str]:
     """The scopes by which a trigger is paused."""
     if item.kind != "trigger":
         return []
     return [each for each in ("global", f"trigger/{item.name}", f"purpose/{item.value('purpose')}") if each in paused]
 
 
-def _item_json(item: "Item") -> dict[str, Any]:
+def _item_json(item: "ManifestItem") -> dict[str, Any]:
     about = {"set": item.set, "kind": item.kind, "name": item.name, "owner": item.value("owner"), "mode": item.mode}
     since = {"since": item.file.since, "at": item.file.at.isoformat(), "by": item.file.by}
     return {**about, **since, "path": item.file.path, "line": item.line}

@@ -13,7 +13,7 @@ from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from cli.manifests.history import RuleLog
-    from cli.manifests.publication import Plan
+    from cli.manifests.publication import PublicationPlan
 
 By = Annotated[str, typer.Option(help="Who does it, for the record; your login by default.", show_default=False)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before something is removed.")]
@@ -22,7 +22,7 @@ _STYLES = {"added": "green", "changed": "yellow", "moved": "yellow", "removed": 
 _SET = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 
 
-class NotConfirmed(UserError):
+class ConfirmationMissing(UserError):
     """Nobody is there to be asked whether something is to be removed."""
 
 
@@ -33,7 +33,9 @@ def set_name(value: str | None) -> str | None:
     return value
 
 
-def go_on(plan: "Plan", log: "RuleLog", what: str, again: str, *, yes: bool, dry_run: bool, as_json: bool) -> bool:
+def go_on(
+    plan: "PublicationPlan", log: "RuleLog", what: str, again: str, *, yes: bool, dry_run: bool, as_json: bool
+) -> bool:
     """Shows what changes, and asks where something is removed; whether it is to be published."""
     if not as_json:
         _show_changes(plan, log, what)
@@ -48,20 +50,22 @@ def go_on(plan: "Plan", log: "RuleLog", what: str, again: str, *, yes: bool, dry
     return True
 
 
-def _ask(plan: "Plan", again: str, as_json: bool) -> None:
-    """Asks a person; raises NotConfirmed where there is none to ask."""
+def _ask(plan: "PublicationPlan", again: str, as_json: bool) -> None:
+    """Asks a person; raises ConfirmationMissing where there is none to ask."""
     removed = [f"{change.kind} {change.name}" for change in plan.changes if change.what == "removed"]
     shown = ", ".join(removed[:5]) + (f" and {len(removed) - 5} more" if len(removed) > 5 else "")
     if as_json:
         print_json(plan_json(plan, None))
     if as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise NotConfirmed(f"this removes {shown}, and there is no terminal to ask on; to confirm: {again} --yes")
+        raise ConfirmationMissing(
+            f"this removes {shown}, and there is no terminal to ask on; to confirm: {again} --yes"
+        )
     if not typer.confirm(f"Remove {shown}?"):
         console.print("nothing was published")
         raise typer.Exit(EXIT_FAILED)
 
 
-def _show_changes(plan: "Plan", log: "RuleLog", what: str) -> None:
+def _show_changes(plan: "PublicationPlan", log: "RuleLog", what: str) -> None:
     from cli.manifests.changes import SIGNS, summary
 
     current = log.current
@@ -78,7 +82,7 @@ def _show_changes(plan: "Plan", log: "RuleLog", what: str) -> None:
         console.print(summary(plan.changes), soft_wrap=True)
 
 
-def tell_published(plan: "Plan", number: int, as_json: bool) -> None:
+def tell_published(plan: "PublicationPlan", number: int, as_json: bool) -> None:
     from schemas.wording import counted
 
     if as_json:
@@ -88,7 +92,7 @@ def tell_published(plan: "Plan", number: int, as_json: bool) -> None:
     console.print(f"manifest {number} is current: {counted(len(plan.files), 'file')}{back}", soft_wrap=True)
 
 
-def plan_json(plan: "Plan", published: int | None) -> dict[str, Any]:
+def plan_json(plan: "PublicationPlan", published: int | None) -> dict[str, Any]:
     return {
         "current": plan.number or None,
         "changes": [change.as_json() for change in plan.changes],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from cli.manifests.changes import Change, changes, items
+from cli.manifests.changes import RuleChange, changes, items
 from cli.manifests.history import RuleLog, read_rules
 from cli.operations.numbered_records import publish_next
 from cli.rules.rule_folder import Folder
@@ -26,18 +26,18 @@ MAX_PINNED = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Superseded(UserError):
+class ManifestConflict(UserError):
     """Somebody published a manifest after the one that a plan was made for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PublicationPlan:
     """What would be current, and what is different then. Made for the manifest `number`."""
 
     number: int
     files: list[SetFile]
     """Those of every set. What is new says `since` 0 until it is published."""
-    changes: list[Change]
+    changes: list[RuleChange]
     texts: dict[str, Text]
     """The texts of the files, by their hash."""
     new_texts: list[Text] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Plan:
         return load_rules(log.sources(self.files, "rule"), templates)
 
 
-def plan_folder(log: RuleLog, folder: Folder, name: str = DEFAULT_SET, take_from: str | None = None) -> Plan:
+def plan_folder(log: RuleLog, folder: Folder, name: str = DEFAULT_SET, take_from: str | None = None) -> PublicationPlan:
     """What publishing a folder as the set `name` changes.
 
     Files of the set `take_from` leave it where the folder has all that they define.
@@ -73,20 +73,20 @@ def plan_folder(log: RuleLog, folder: Folder, name: str = DEFAULT_SET, take_from
     return _plan(known, [*others, *own], texts)
 
 
-def plan_return(log: RuleLog, number: int, name: str | None = None) -> Plan:
+def plan_return(log: RuleLog, number: int, name: str | None = None) -> PublicationPlan:
     """What going back to the manifest of a number changes, of one set or of all; raises NoSuchManifest."""
     earlier = [file for file in log.files(log.manifest(number)) if name in (None, file.set)]
     others = [file for file in log.files() if name is not None and file.set != name]
     return _plan(log, [*others, *earlier], [], number)
 
 
-def _plan(log: RuleLog, files: list[SetFile], new: list[Text], restores: int | None = None) -> Plan:
+def _plan(log: RuleLog, files: list[SetFile], new: list[Text], restores: int | None = None) -> PublicationPlan:
     before = {_identity(file): file for file in log.files()}
     kept = [before.get(_identity(file), file.model_copy(update={"since": 0})) for file in files]
     found = changes(items(log, log.files()), items(log, files))
     same = bool(log.manifests) and {_identity(file) for file in files} == before.keys()
     texts = {file.text: log.texts[file.text] for file in files}
-    return Plan(log.number, kept, found, texts, new, restores, same)
+    return PublicationPlan(log.number, kept, found, texts, new, restores, same)
 
 
 def _identity(file: SetFile) -> tuple[str, str, str, str]:
@@ -104,10 +104,10 @@ def apply_folder(kafka: str, folder: Folder, by: str = "", name: str = DEFAULT_S
     return publish(kafka, lambda log: plan_folder(log, folder, name), by)
 
 
-def publish(kafka: str, make: Callable[[RuleLog], Plan], by: str, number: int | None = None) -> Manifest:
+def publish(kafka: str, make: Callable[[RuleLog], PublicationPlan], by: str, number: int | None = None) -> Manifest:
     """Publishes what `make` plans for the current manifest; raises InvalidRules where that does not load.
 
-    With `number`, raises Superseded where another manifest than that one is current by now.
+    With `number`, raises ManifestConflict where another manifest than that one is current by now.
     """
     log, published = RuleLog(), list[Manifest]()
 
@@ -119,7 +119,7 @@ def publish(kafka: str, make: Callable[[RuleLog], Plan], by: str, number: int | 
     def facts(next_number: int, _: Sequence[Manifest]) -> list[tuple[str, Fact]]:
         if number not in (None, log.number):
             who = f" by {log.current.applied_by}" if log.current and log.current.applied_by else ""
-            raise Superseded(
+            raise ManifestConflict(
                 f"manifest {log.number} was published{who} in between; look at the changes and run it again"
             )
         plan = make(log)
@@ -132,7 +132,7 @@ def publish(kafka: str, make: Callable[[RuleLog], Plan], by: str, number: int | 
     return published[-1]
 
 
-def _manifest(plan: Plan, number: int, by: str, before: Manifest | None) -> Manifest:
+def _manifest(plan: PublicationPlan, number: int, by: str, before: Manifest | None) -> Manifest:
     now = datetime.now(UTC)
     new = {"since": number, "at": now, "by": by}
     files = [file if file.since else file.model_copy(update=new) for file in plan.files]

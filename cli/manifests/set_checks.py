@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cli.manifests.history import RuleLog, labelled_path
-from cli.rules.checking import Checked, check_templates, unused_templates
+from cli.rules.checking import CheckResult, check_templates, unused_templates
 from cli.rules.rule_folder import Folder
 from schemas.rules import SetFile
 from schemas.wording import quoted
@@ -24,12 +24,12 @@ _OF_THE_WHOLE = DEFINED_ELSEWHERE | {
 _WITHOUT_CATALOGUE = {"unheard-event", "nested-properties", "score-as-attribute", "unfed-event"}
 
 
-def may_be_right(checked: Checked) -> bool:
+def may_be_right(checked: CheckResult) -> bool:
     """Whether all that is wrong in a folder alone may be defined by other sets."""
     return all(each.code in DEFINED_ELSEWHERE for each in checked.found if each.severity == "error")
 
 
-def check_among(checked: Checked, log: RuleLog, others: Sequence[SetFile]) -> Checked:
+def check_among(checked: CheckResult, log: RuleLog, others: Sequence[SetFile]) -> CheckResult:
     """What was found in a folder alone, and what only all sets together can tell; files of others name their set."""
     own = checked.folder
     whole = _together(own, log, others)
@@ -44,7 +44,7 @@ def check_among(checked: Checked, log: RuleLog, others: Sequence[SetFile]) -> Ch
     kept += whole.problems
     sets = {labelled_path(file): file.set for file in others}
     ordered = sorted({_with_hint(each, sets) for each in kept}, key=lambda each: (each.severity == "note", each))
-    return Checked(own, ordered, checked.costs, breaks_other_sets=bool(broken))
+    return CheckResult(own, ordered, checked.costs, breaks_other_sets=bool(broken))
 
 
 def _with_hint(found: Diagnostic, sets: Mapping[str, str]) -> Diagnostic:

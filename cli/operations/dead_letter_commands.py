@@ -11,7 +11,7 @@ from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
 
 if TYPE_CHECKING:
     from cli.operations.dead_letters import Selection
-    from cli.operations.replay import Planned
+    from cli.operations.replay import PlannedReplay
     from schemas.deadletters import DeadLetter
 
 app = typer.Typer(help="List, show and resend records that could not be read or processed.", no_args_is_help=True)
@@ -109,7 +109,7 @@ def replay_letters(
     from schemas.wording import counted
 
     kafka = Environment.of(instance).kafka
-    wish = replay.Wish(_selection(cause, topic, since, until, place), limit, again, force)
+    wish = replay.ReplayRequest(_selection(cause, topic, since, until, place), limit, again, force)
     with ExitStack() as stack:
         writer = None if dry_run else stack.enter_context(ExclusiveWriter(kafka, replay.WRITER))
         planned = replay.plan(kafka, wish)
@@ -149,7 +149,7 @@ def _letter_json(letter: "DeadLetter", replayed: set[str]) -> dict[str, Any]:
     return {"place": letter.place, "replayed": letter.place in replayed} | letter.model_dump(mode="json")
 
 
-def _show_plan(planned: "list[Planned]") -> None:
+def _show_plan(planned: "list[PlannedReplay]") -> None:
     for each in planned[:SHOWN]:
         does = "send" if each.skipped is None else f"skip: {each.skipped}"
         console.print(f"{each.letter.place}  {each.letter.cause}  {does}", markup=False, soft_wrap=True)
@@ -157,7 +157,7 @@ def _show_plan(planned: "list[Planned]") -> None:
         console.print(f"… and {len(planned) - SHOWN} more; --json names all")
 
 
-def _plan_json(planned: "Planned") -> dict[str, Any]:
+def _plan_json(planned: "PlannedReplay") -> dict[str, Any]:
     return {"place": planned.letter.place, "cause": planned.letter.cause, "skipped": planned.skipped}
 
 

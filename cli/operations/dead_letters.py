@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from cli.operations.publish import NotAFact, duration
+from cli.operations.publish import InvalidFact, duration
 from infra.kafka.topic_reader import read_all
 from schemas.codec import decode
 from schemas.deadletters import DeadLetter
@@ -88,7 +88,7 @@ def moment(text: str | None, now: datetime) -> datetime | None:
     except ValueError:
         try:
             return now - duration(text)
-        except NotAFact:
+        except InvalidFact:
             raise BadFilter(f"{text!r} is not a time; write 2h for two hours ago, or 2026-11-24T18:00:00Z") from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 

@@ -27,7 +27,7 @@ class WriterFenced(UserError):
     """Another writer has taken over; nothing of this one was written."""
 
 
-class Entry(NamedTuple):
+class RecordToWrite(NamedTuple):
     """A record to write; the partitioner chooses its partition by the key."""
 
     topic: str
@@ -63,7 +63,7 @@ class ExclusiveWriter:
         with suppress(KafkaException):  # of a producer that was ended, which `write` has told as WriterFenced
             self._producer.flush(0)
 
-    def write(self, entries: Iterable[Entry]) -> None:
+    def write(self, entries: Iterable[RecordToWrite]) -> None:
         """Writes all of them, or raises and none of them is ever seen."""
         try:
             self._producer.begin_transaction()

@@ -48,13 +48,13 @@ class MailView:
         return next((value for each, value in self.headers if each.lower() == name.lower()), "")
 
     @property
-    def reading(self) -> "Reading":
+    def reading(self) -> "HtmlText":
         """The HTML part as text."""
         return read_html(self.html or "")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class HtmlText:
     """HTML as text, and what is hidden in it: the line that mail programs show beside the subject."""
 
     text: str
@@ -101,12 +101,12 @@ def _attachment(part: EmailMessage) -> Attachment:
     return Attachment(one_line(part.get_filename() or "without a name"), part.get_content_type(), len(content))
 
 
-def read_html(html: str) -> Reading:
+def read_html(html: str) -> HtmlText:
     """The HTML as a person reads it: its lines, links with where they lead, pictures by their text."""
     reader = _Reader()
     reader.feed(html)
     reader.close()
-    return Reading(_tidy(reader.seen), _tidy(reader.hidden))
+    return HtmlText(_tidy(reader.seen), _tidy(reader.hidden))
 
 
 def _tidy(pieces: list[str]) -> str:

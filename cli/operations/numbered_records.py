@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from confluent_kafka import Consumer, TopicPartition
 
-from cli.operations.exclusive_writer import Entry, ExclusiveWriter, WriterFenced
+from cli.operations.exclusive_writer import ExclusiveWriter, RecordToWrite, WriterFenced
 from infra.kafka.client import TIMEOUT_S, client_config
 from infra.kafka.retry import retry
 from schemas.codec import encode
@@ -25,14 +25,14 @@ PAUSE_S = 1.0
 """The longest random wait of a fenced writer, several times what publishing takes, so that two do not collide again."""
 
 
-class Numbered(Protocol):
+class NumberedFact(Protocol):
     """A fact with its number."""
 
     @property
     def number(self) -> int: ...
 
 
-N = TypeVar("N", bound=Numbered)
+N = TypeVar("N", bound=NumberedFact)
 
 
 def publish_next(
@@ -51,7 +51,9 @@ def publish_next(
             with ExclusiveWriter(kafka, f"ebbtide-{topic.name}") as writer:
                 found = read()
                 number = 1 + max([applied(kafka, version), *(fact.number for fact in found)])
-                writer.write(Entry(topic.name, key.encode(), encode(fact)) for key, fact in facts(number, found))
+                writer.write(
+                    RecordToWrite(topic.name, key.encode(), encode(fact)) for key, fact in facts(number, found)
+                )
                 return number
         except WriterFenced:
             time.sleep(PAUSE_S * secrets.randbelow(1000) / 1000)

@@ -35,39 +35,39 @@ LONGEST = timedelta(weeks=52 * 50)
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
-class NotAFact(UserError):
+class InvalidFact(UserError):
     """What was to be published is not what the topic carries."""
 
 
 def duration(text: str) -> timedelta:
-    """A duration as the rule language writes it, such as 59m50s; raises NotAFact."""
+    """A duration as the rule language writes it, such as 59m50s; raises InvalidFact."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
-        raise NotAFact(f"{text!r} is not a duration; write it like 90s, 15m, 1h30m or 3d")
+        raise InvalidFact(f"{text!r} is not a duration; write it like 90s, 15m, 1h30m or 3d")
     weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     try:
         found = timedelta(weeks=weeks, days=days, hours=hours, minutes=minutes, seconds=seconds)
     except OverflowError:
         found = timedelta.max
     if found > LONGEST:
-        raise NotAFact(f"{text!r} is too long; at most {LONGEST.days // 7}w")
+        raise InvalidFact(f"{text!r} is too long; at most {LONGEST.days // 7}w")
     return found
 
 
 def event_of(text: str, now: datetime, ago: timedelta = timedelta(0)) -> Event:
-    """The event in a JSON text; an id and a time are given to one that has none. Raises NotAFact."""
+    """The event in a JSON text; an id and a time are given to one that has none. Raises InvalidFact."""
     data = _object(text)
     made_up = {"id": uuid.uuid4().hex, "time": (now - ago).isoformat()}
     return _checked(Event, data | {name: value for name, value in made_up.items() if data.get(name) is None})
 
 
 def profile_of(text: str, now: datetime, purposes: Iterable[str] = ()) -> Profile:
-    """The profile in a JSON text, with consent to `purposes` added; raises NotAFact."""
+    """The profile in a JSON text, with consent to `purposes` added; raises InvalidFact."""
     data = _object(text)
     given = {purpose: {"granted": True, "time": now.isoformat(), "method": "by hand"} for purpose in purposes}
     consent = {} if data.get("consent") is None else data["consent"]
     if not isinstance(consent, dict):
-        raise NotAFact('consent: not a JSON object of purposes; write {"PURPOSE": {"granted": …, "time": …}}')
+        raise InvalidFact('consent: not a JSON object of purposes; write {"PURPOSE": {"granted": …, "time": …}}')
     return _checked(Profile, data | {"consent": consent | given})
 
 
@@ -122,10 +122,10 @@ def _object(text: str) -> dict[str, Any]:
         data = parse_json(text.encode("utf-8", "surrogateescape"))
     except DecodeError as error:
         if error.cause is DeadLetterCause.NOT_JSON:
-            raise NotAFact(f"not JSON: {error}; put the object in single quotes") from None
-        raise NotAFact(error.detail) from None
+            raise InvalidFact(f"not JSON: {error}; put the object in single quotes") from None
+        raise InvalidFact(error.detail) from None
     if not isinstance(data, dict):
-        raise NotAFact("not a JSON object")
+        raise InvalidFact("not a JSON object")
     return data
 
 
@@ -133,4 +133,4 @@ def _checked(model: type[F], data: dict[str, Any]) -> F:
     try:
         return validate(model, data)
     except DecodeError as error:
-        raise NotAFact(error.detail) from None
+        raise InvalidFact(error.detail) from None

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from cli.operations.dead_letters import REPLAYED, Selection, marks, read_letters
-from cli.operations.exclusive_writer import Entry, ExclusiveWriter
+from cli.operations.exclusive_writer import ExclusiveWriter, RecordToWrite
 from cli.operations.publish import now
 from infra.kafka.topic_reader import read_all
 from schemas.codec import DecodeError, decode
@@ -26,7 +26,7 @@ TOPICS = {topic.name: topic for topic in USER_KEYED}
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedReplay:
     """One letter and why it is not sent again; None where it is."""
 
     letter: DeadLetter
@@ -34,7 +34,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReplayRequest:
     """What is wanted: at most `limit` records; also those sent `again`; by `force` also what may bring nothing."""
 
     selection: Selection
@@ -43,7 +43,7 @@ class Wish:
     force: bool = False
 
 
-def plan(kafka: str, wish: Wish) -> list[Planned]:
+def plan(kafka: str, wish: ReplayRequest) -> list[PlannedReplay]:
     """Every chosen letter, oldest first, with what is to be done about it."""
     letters = read_letters(kafka, wish.selection)
     chosen = sorted(letters.chosen, key=lambda letter: (letter.time, letter.place))
@@ -59,11 +59,11 @@ def plan(kafka: str, wish: Wish) -> list[Planned]:
             if wish.limit is not None and len(sent) >= wish.limit:
                 break
             sent.add(letter.place)
-        planned.append(Planned(letter, skipped))
+        planned.append(PlannedReplay(letter, skipped))
     return planned
 
 
-def send(writer: ExclusiveWriter, planned: Sequence[Planned], progress: Callable[[int], None]) -> int:
+def send(writer: ExclusiveWriter, planned: Sequence[PlannedReplay], progress: Callable[[int], None]) -> int:
     """Sends what is not skipped, with its mark, some hundred a transaction; raises WriterFenced."""
     letters = [each.letter for each in planned if each.skipped is None]
     for begin in range(0, len(letters), TOGETHER):
@@ -72,9 +72,11 @@ def send(writer: ExclusiveWriter, planned: Sequence[Planned], progress: Callable
     return len(letters)
 
 
-def _entries(letter: DeadLetter) -> tuple[Entry, Entry]:
+def _entries(letter: DeadLetter) -> tuple[RecordToWrite, RecordToWrite]:
     key, headers = letter.original_key(), [(REPLAYED, letter.place.encode())]
-    return Entry(letter.topic, key, letter.original_value(), headers), Entry(DEAD_LETTERS.name, key, None, headers)
+    return RecordToWrite(letter.topic, key, letter.original_value(), headers), RecordToWrite(
+        DEAD_LETTERS.name, key, None, headers
+    )
 
 
 def _why_not(letter: DeadLetter, replayed: set[str], overwritten: set[str], force: bool) -> str | None:

@@ -14,7 +14,7 @@ from cli.options import AsJson, Instance, console, print_json
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
-    from infra.local.sink import Delivered
+    from infra.local.sink import ReceivedMail
 
 app = typer.Typer(help="Look at the mails that the sink has taken.", no_args_is_help=True)
 
@@ -88,13 +88,13 @@ def _kept(directory: Path | None, instance: str) -> Path:
     return directory or Environment.of(instance).home / "sink"
 
 
-def _numbered(directory: Path) -> "Iterator[tuple[int, Delivered]]":
+def _numbered(directory: Path) -> "Iterator[tuple[int, ReceivedMail]]":
     from infra.local.sink import read_messages
 
     return enumerate(read_messages(directory), 1)
 
 
-def _chosen(directory: Path, number: int | None, to: str | None) -> "tuple[int, Delivered]":
+def _chosen(directory: Path, number: int | None, to: str | None) -> "tuple[int, ReceivedMail]":
     last, found = 0, None
     for at, mail in _numbered(directory):
         last = at
@@ -116,17 +116,17 @@ def _none(directory: Path, to: str | None) -> str:
     return f"{which} in {directory} yet; {how}"
 
 
-def _is_to(mail: "Delivered", to: str | None) -> bool:
+def _is_to(mail: "ReceivedMail", to: str | None) -> bool:
     from schemas.addresses import address_key
 
     return to is None or address_key(mail.rcpt_to) == address_key(to)
 
 
-def _moment(mail: "Delivered") -> datetime:
+def _moment(mail: "ReceivedMail") -> datetime:
     return datetime.fromtimestamp(mail.received_at, UTC)
 
 
-def _as_json(number: int, mail: "Delivered") -> dict[str, Any]:
+def _as_json(number: int, mail: "ReceivedMail") -> dict[str, Any]:
     from cli.operations import mail_view
 
     viewed = mail_view.view(mail.raw)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
     from senders.policy.recipients import AddressHasher
-    from senders.policy.suppressions import Change, Fact, Suppression
+    from senders.policy.suppressions import DeliveryFact, Suppression, SuppressionChange
 
 HELP = "\n\n".join(
     [
@@ -41,7 +41,7 @@ Why = Annotated[str, typer.Option("--reason", help="Why, for the audit.", show_d
 By = Annotated[str, typer.Option(help="Who does it, for the audit.", show_default=False)]
 
 
-class CannotChange(UserError):
+class SuppressionError(UserError):
     """What is to be listed or changed is not named rightly; the message says what to give instead."""
 
 
@@ -185,7 +185,7 @@ def _lift(
     scope: str | None,
     by: str,
     why: str,
-) -> "tuple[list[Change], list[tuple[Change, str]]]":
+) -> "tuple[list[SuppressionChange], list[tuple[SuppressionChange, str]]]":
     """The audit's lines, and those that a user's stream worker is to hear of, with the user."""
     from senders.policy import suppressions
     from senders.policy.pipeline import EVERY_PURPOSE
@@ -195,8 +195,8 @@ def _lift(
         hashes = [hasher(_plain(address))]
     else:
         hashes = [each.address_hash for each in suppressions.find(connection, command_id=command)]
-    lifted: list[Change] = []
-    users: list[tuple[Change, str]] = []
+    lifted: list[SuppressionChange] = []
+    users: list[tuple[SuppressionChange, str]] = []
     for address_hash in hashes:
         known = suppressions.users_at(connection, hasher, address_hash) if scope in (None, EVERY_PURPOSE) else []
         changes = suppressions.lift(connection, address_hash, scope, by, why, at)
@@ -207,7 +207,7 @@ def _lift(
     return lifted, users
 
 
-def _reinstated(change: "Change", user_id: str) -> Any:
+def _reinstated(change: "SuppressionChange", user_id: str) -> Any:
     from schemas.outcomes import Outcome, outcome_id
     from schemas.vocabulary import OutcomeKind
 
@@ -230,7 +230,7 @@ def _open(instance: str) -> "Iterator[tuple[Connection[Any], AddressHasher]]":
         with psycopg.connect(environment.database_url, options="-c timezone=UTC") as connection:
             yield connection, hasher
     except psycopg.errors.UndefinedTable:
-        raise CannotChange("the database has no table of suppressions yet; `ebbtide migrate` makes it") from None
+        raise SuppressionError("the database has no table of suppressions yet; `ebbtide migrate` makes it") from None
 
 
 def _plain(address: str) -> str:
@@ -242,7 +242,7 @@ def _plain(address: str) -> str:
     try:
         return adapter.validate_python(address)
     except ValidationError:
-        raise CannotChange("not a plain mail address; write it as ann@shop.example") from None
+        raise SuppressionError("not a plain mail address; write it as ann@shop.example") from None
 
 
 def _said(text: str, option: str) -> str:
@@ -258,7 +258,7 @@ def _line(each: "Suppression") -> str:
     return "  ".join(filter(None, [head, *about]))
 
 
-def _show(each: "Suppression", facts: "list[Fact]") -> None:
+def _show(each: "Suppression", facts: "list[DeliveryFact]") -> None:
     console.print(_line(each), markup=False, soft_wrap=True, style="bold")
     for fact in facts:
         reply = " ".join(filter(None, [str(fact.code or ""), fact.enhanced, fact.reply]))
@@ -269,7 +269,7 @@ def _show(each: "Suppression", facts: "list[Fact]") -> None:
         console.print("  nothing is recorded of the command that brought it", style="dim")
 
 
-def _change_line(change: "Change") -> str:
+def _change_line(change: "SuppressionChange") -> str:
     did = "added" if change.action == "add" else "lifted"
     was = change.suppression
     before = f" (was {was['reason']} since {str(was['since'])[:19].replace('T', ' ')})" if was else ""
@@ -280,7 +280,7 @@ def _suppression_json(each: "Suppression") -> dict[str, Any]:
     return asdict(each) | {"address_hash": each.address_hash.hex()}
 
 
-def _change_json(each: "Change") -> dict[str, Any]:
+def _change_json(each: "SuppressionChange") -> dict[str, Any]:
     return asdict(each) | {"address_hash": each.address_hash.hex()}
 
 

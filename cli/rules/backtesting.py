@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.columns import aligned
 from cli.rules.chart import LABEL, bar, columns, line
-from cli.rules.event_log import Skipped
+from cli.rules.event_log import SkippedLines
 from cli.rules.rule_folder import Folder
 from schemas.decisions import Decision
 from schemas.events import Event
@@ -27,12 +27,12 @@ _EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class BacktestRun:
     """A backtest, how long it took, and the lines of the log that were no events."""
 
     result: BacktestResult
     took_s: float
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedLines] = field(default_factory=list)
 
     def crossings(self) -> list[datetime]:
         """The instants after the last event at which some user's score will cross a rule's line."""
@@ -69,12 +69,12 @@ def run_backtest(
     events: Iterable[Event],
     progress: Callable[[int], None] | None = None,
     on_decision: Callable[[Decision], None] | None = None,
-) -> Tested:
+) -> BacktestRun:
     """The folder's rules over events; raises InvalidRules, or BadLog where the events are read from a log."""
     rules = folder.load()
     began = datetime.now(UTC)
     result = backtest(rules, events, progress=progress, on_decision=on_decision)
-    return Tested(result, (datetime.now(UTC) - began).total_seconds())
+    return BacktestRun(result, (datetime.now(UTC) - began).total_seconds())
 
 
 def note_beside(beside: Collection[str]) -> list[str]:
@@ -86,7 +86,7 @@ def note_beside(beside: Collection[str]) -> list[str]:
     return [f"{', '.join(sorted(beside)[:10])}: not read beside `properties`, where an event has its fields: {form}"]
 
 
-def show_backtest(console: Console, tested: Tested) -> None:
+def show_backtest(console: Console, tested: BacktestRun) -> None:
     """Sends by day as a chart, by rule and week as bars, decisions by reason, and what to know about the run."""
     result = tested.result
     _show_days(console, result)
@@ -108,7 +108,7 @@ def _print_note(console: Console, note: str) -> None:
         console.print(f"{'    ' if number else '  '}{each}", style="dim", markup=False, soft_wrap=True)
 
 
-def _extent(tested: Tested) -> str:
+def _extent(tested: BacktestRun) -> str:
     """How much was played, from when to when, and how fast."""
     result = tested.result
     if not result.events:

@@ -35,7 +35,7 @@ class NoSuchCase(UserError):
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class TimedCase:
     """One case, how it went, and how long it took."""
 
     result: CaseResult
@@ -43,16 +43,16 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class CaseRun:
     """The cases that ran; `unrendered` says why their mails were not made, where they were not."""
 
-    cases: list[Ran]
+    cases: list[TimedCase]
     unrendered: str
     passed_over: Sequence[Diagnostic] = ()
     """A warning for each file that looks like a rule or a template and was not read."""
 
 
-def run_paths(paths: Sequence[Path], name: str = "") -> Tested:
+def run_paths(paths: Sequence[Path], name: str = "") -> CaseRun:
     """Runs every case whose rule or name holds `name`, and makes each mail that it sends.
 
     Where the paths hold no template at all, none is missed. Raises InvalidRules, NothingFound, or NoSuchCase.
@@ -67,11 +67,11 @@ def run_paths(paths: Sequence[Path], name: str = "") -> Tested:
             if name.casefold() in f"{trigger.name}: {case.name}".casefold():
                 began = time.perf_counter()
                 result = mails.rendered(run_case(rules, trigger, case))
-                ran.append(Ran(result, time.perf_counter() - began))
+                ran.append(TimedCase(result, time.perf_counter() - began))
     if name and not ran:
         raise NoSuchCase(f"no case has {name!r} in its rule or its name; without -k all of them run")
     unrendered = "" if folder.templates else f"no templates in {folder.root}: the mails were not rendered"
-    return Tested(ran, unrendered, folder.passed_over)
+    return CaseRun(ran, unrendered, folder.passed_over)
 
 
 def _names_of_templates(folder: Folder) -> dict[str, str]:
@@ -80,7 +80,7 @@ def _names_of_templates(folder: Folder) -> dict[str, str]:
     return {step.template: "" for step in steps if isinstance(step, Send)}
 
 
-def show(console: Console, tested: Tested) -> bool:
+def show(console: Console, tested: CaseRun) -> bool:
     """Prints every case, what differs under those that failed, and the count; true where one failed."""
     ran = tested.cases
     for each in ran:
@@ -110,7 +110,7 @@ def _show_case(console: Console, result: CaseResult) -> None:
         console.print(f"    {line}", style=_STYLES.get(line[0], "dim"), markup=False, soft_wrap=True)
 
 
-def write_junit(ran: Sequence[Ran], file: Path) -> None:
+def write_junit(ran: Sequence[TimedCase], file: Path) -> None:
     """The results as JUnit XML, a suite for each rule, as CI servers read it."""
     root = ElementTree.Element("testsuites")
     for trigger in dict.fromkeys(each.result.trigger for each in ran):
@@ -125,7 +125,7 @@ def write_junit(ran: Sequence[Ran], file: Path) -> None:
     ElementTree.ElementTree(root).write(file, encoding="utf-8", xml_declaration=True)
 
 
-def _junit_case(suite: ElementTree.Element, ran: Ran) -> None:
+def _junit_case(suite: ElementTree.Element, ran: TimedCase) -> None:
     result = ran.result
     where = {"file": _xml(result.path), "line": str(result.line), "time": f"{ran.took_s:.6f}"}
     case = ElementTree.SubElement(suite, "testcase", {"classname": result.trigger, "name": _xml(result.name), **where})

@@ -15,7 +15,7 @@ from senders.content.template_names import Needed, needed_names
 from triggers.cel.cost import MAX_COST
 from triggers.checks.costs import Cost
 from triggers.language.diagnostics import Diagnostic, Report
-from triggers.loader import Findings, inspect
+from triggers.loader import RuleFindings, inspect
 from triggers.rules.rule import Send, Trigger
 
 MAX_NAMES = 40
@@ -24,7 +24,7 @@ _OF_MANY = "order-sensitive"
 _GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
 
 
-class Checked:
+class CheckResult:
     """What a check found: problems and warnings in order of place, then notes."""
 
     def __init__(
@@ -53,16 +53,16 @@ class Checked:
         return f"{looked}: {', '.join(counted(self.count(severity), word) for severity, word in found)}"
 
 
-def check_paths(paths: Sequence[Path], catalogue: Path | None = None, *, may_be_empty: bool = False) -> Checked:
+def check_paths(paths: Sequence[Path], catalogue: Path | None = None, *, may_be_empty: bool = False) -> CheckResult:
     """Checks rules, templates, and both against the event catalogue given or lying beside them."""
     folder = read_folder(*paths, catalogue=catalogue, may_be_empty=may_be_empty)
     rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
     files = [*folder.problems, *folder.passed_over, *unused_templates(folder, rules)]
     diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers), *files])
-    return Checked(folder, [*diagnostics, *rules.notes], rules.costs)
+    return CheckResult(folder, [*diagnostics, *rules.notes], rules.costs)
 
 
-def unused_templates(folder: Folder, rules: Findings) -> Iterator[Diagnostic]:
+def unused_templates(folder: Folder, rules: RuleFindings) -> Iterator[Diagnostic]:
     """Templates that no rule sends, of folders with rules that could all be read."""
     if not rules.triggers or not all(each.is_warning for each in rules.diagnostics):
         return
@@ -109,7 +109,7 @@ def _check_data(report: Report | None, needed: list[Needed], trigger: Trigger, s
             report.add(each.index, "template-variable", message, hint)
 
 
-def show(console: Console, checked: Checked, form: Format, *, costs: bool = False) -> None:
+def show(console: Console, checked: CheckResult, form: Format, *, costs: bool = False) -> None:
     """Prints what was found, in one of the formats; as text, with what expressions cost where that is asked for."""
     if form is Format.JSON:
         console.file.write(orjson.dumps(as_json(checked), option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -120,7 +120,7 @@ def show(console: Console, checked: Checked, form: Format, *, costs: bool = Fals
         _show_text(console, checked, costs=costs)
 
 
-def as_json(checked: Checked) -> dict[str, object]:
+def as_json(checked: CheckResult) -> dict[str, object]:
     """Everything that was found, for programs."""
     return {
         "rule_files": len(checked.folder.rules),
@@ -159,7 +159,7 @@ def _one_note(notes: Sequence[Diagnostic]) -> Diagnostic:
     return replace(notes[0], message=f"{message}{', '.join(names[:MAX_NAMES])}{more}")
 
 
-def _show_text(console: Console, checked: Checked, *, costs: bool) -> None:
+def _show_text(console: Console, checked: CheckResult, *, costs: bool) -> None:
     found = summarised(checked.found)
     hints = {each.hint: each for each in found if each.severity == "note" and each.hint}
     for each in found:

@@ -61,7 +61,7 @@ _NO_ROW = "delivery has no row of it: it has not read the command yet, or did so
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class DecidedSend:
     """A send that was decided."""
 
     trigger: str
@@ -107,10 +107,10 @@ def read_deliveries(connection: "Connection[Any]", ids: Collection[str]) -> dict
     return found
 
 
-def read_sends(connection: "Connection[Any]", user: str, ids: Collection[str]) -> dict[str, Sent]:
+def read_sends(connection: "Connection[Any]", user: str, ids: Collection[str]) -> dict[str, DecidedSend]:
     """The decisions that made these commands of one user, by command."""
     rows = connection.execute(_SENDS, {"user": user, "ids": list(ids)})
-    return {row["command_id"]: Sent(row["trigger"], row["step"], row["time"]) for row in rows}
+    return {row["command_id"]: DecidedSend(row["trigger"], row["step"], row["time"]) for row in rows}
 
 
 def delivery_lines(delivery: Delivery) -> Iterator[str]:

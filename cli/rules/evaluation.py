@@ -10,7 +10,7 @@ import orjson
 from pydantic import BaseModel
 
 from cli.options import console, print_json
-from cli.text_files import Unreadable, read_json
+from cli.text_files import UnreadableFile, read_json
 from schemas.codec import DecodeError, validate
 from schemas.errors import UserError
 from schemas.events import Event
@@ -134,7 +134,7 @@ def _json(place: str | None) -> Any:
     """What a file holds; an empty object where there is none."""
     try:
         return {} if place is None else read_json(place)
-    except Unreadable as error:
+    except UnreadableFile as error:
         raise BadInput(str(error)) from None
 
 

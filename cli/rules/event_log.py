@@ -34,7 +34,7 @@ class BadLog(UserError):
 
 
 @dataclass(slots=True)
-class Skipped:
+class SkippedLines:
     """The lines of one kind that were passed over: how many, and the first of them."""
 
     kind: str
@@ -56,7 +56,7 @@ class LogReader:
 
     log: Path
     strict: bool = True
-    skipped: dict[str, Skipped] = field(default_factory=dict)
+    skipped: dict[str, SkippedLines] = field(default_factory=dict)
     beside: set[str] = field(default_factory=set)
 
     def events(self, progress: Callable[[int], None] | None = None) -> Iterator[Event]:
@@ -106,7 +106,7 @@ class LogReader:
         kind = f"{kind} ({', '.join(sorted(error.fields))})" if error.fields else kind
         if kind not in self.skipped and len(self.skipped) >= MAX_KINDS:
             kind = _OTHERS
-        self.skipped.setdefault(kind, Skipped(kind, 0, place, error.detail)).count += 1
+        self.skipped.setdefault(kind, SkippedLines(kind, 0, place, error.detail)).count += 1
 
     @property
     def _name(self) -> str:

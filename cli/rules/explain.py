@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from cli.rules.decision_words import headline
-from cli.rules.delivery_answers import Delivery, Sent, delivery_lines, read_deliveries, read_sends
+from cli.rules.delivery_answers import DecidedSend, Delivery, delivery_lines, read_deliveries, read_sends
 from cli.rules.event_log import BadLog
 from cli.text_files import opened, without_mark
 from infra.postgres.migrate import CONNECT_S
@@ -28,24 +28,24 @@ ORDER BY time DESC, id LIMIT %(last)s
 """
 
 
-class NothingRecorded(UserError):
+class DecisionsMissing(UserError):
     """There is no table of decisions to look into."""
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
+class Explanation:
     """One decision, and whether it follows from what it stored."""
 
     decision: Decision
     verification: Verification
     delivery: Delivery | None = None
     """What became of its command; None where it has none, or the decision came from a file."""
-    sends: Mapping[str, Sent] = field(default_factory=dict)
+    sends: Mapping[str, DecidedSend] = field(default_factory=dict)
     """The sends that its cap counted, by command, as far as they are recorded."""
 
 
-def from_database(url: str, user: str, trigger: str | None, last: int) -> list[Explained]:
-    """The user's last decisions in the hypertable, oldest first; raises NothingRecorded where that is missing."""
+def from_database(url: str, user: str, trigger: str | None, last: int) -> list[Explanation]:
+    """The user's last decisions in the hypertable, oldest first; raises DecisionsMissing where that is missing."""
     import psycopg
     from psycopg.rows import dict_row
 
@@ -56,14 +56,14 @@ def from_database(url: str, user: str, trigger: str | None, last: int) -> list[E
             deliveries = read_deliveries(connection, {each.command_id for each in decisions if each.command_id})
             sends = read_sends(connection, user, {command for each in decisions for command in _counted(each)})
     except psycopg.errors.UndefinedTable:
-        raise NothingRecorded("the database has no decisions yet; `ebbtide migrate` makes their table") from None
+        raise DecisionsMissing("the database has no decisions yet; `ebbtide migrate` makes their table") from None
     return [
         replace(each, delivery=deliveries.get(each.decision.command_id or ""), sends=sends)
         for each in _explained(decisions)
     ]
 
 
-def from_file(file: Path, user: str, trigger: str | None, last: int) -> list[Explained]:
+def from_file(file: Path, user: str, trigger: str | None, last: int) -> list[Explanation]:
     """The user's last decisions in a file of JSON lines, oldest first; raises BadLog with file and line.
 
     What `ebbtide backtest --json` prints is such a file, its summary passed over.
@@ -85,11 +85,11 @@ def _decisions(file: Path) -> Iterator[Decision]:
                 raise BadLog(f"{file}:{number}: not a decision: {error.detail}") from None
 
 
-def _explained(decisions: list[Decision]) -> list[Explained]:
-    return [Explained(each, verify(each)) for each in decisions]
+def _explained(decisions: list[Decision]) -> list[Explanation]:
+    return [Explanation(each, verify(each)) for each in decisions]
 
 
-def show(console: Console, explained: list[Explained]) -> None:
+def show(console: Console, explained: list[Explanation]) -> None:
     """Prints each decision: what it did and why, each gate's answer, and the recomputation."""
     for each in explained:
         decision = each.decision
@@ -123,7 +123,7 @@ def _counted(decision: Decision) -> list[str]:
     return [each for each in counted if isinstance(each, str)] if isinstance(counted, list) else []
 
 
-def _counted_lines(each: Explained) -> Iterator[str]:
+def _counted_lines(each: Explanation) -> Iterator[str]:
     for command in _counted(each.decision):
         sent = each.sends.get(command)
         yield f"{time_words(sent.at)}  {sent.trigger}, {sent.step}" if sent else f"command {command}"
@@ -135,7 +135,7 @@ def _value(value: Any) -> str:
     return str(value) or "none"
 
 
-def _show_recomputed(console: Console, each: Explained) -> None:
+def _show_recomputed(console: Console, each: Explanation) -> None:
     if not each.decision.gates:
         console.print("  no gate was asked: nothing to compute again", style="dim")
     elif each.verification.verified:
@@ -147,7 +147,7 @@ def _show_recomputed(console: Console, each: Explained) -> None:
     console.print()
 
 
-def as_json(explained: list[Explained]) -> list[dict[str, Any]]:
+def as_json(explained: list[Explanation]) -> list[dict[str, Any]]:
     """The decisions as they were stored, with what differs, what delivery answered and what the cap counted."""
     return [
         {
@@ -165,6 +165,6 @@ def _recomputed_json(found: Verification) -> str | list[str]:
     return "the same" if found.verified else [*found.differs, *(f"cannot verify {each}" for each in found.unverified)]
 
 
-def _counted_json(each: Explained, command: str) -> dict[str, Any]:
+def _counted_json(each: Explanation, command: str) -> dict[str, Any]:
     sent = each.sends.get(command)
     return {"command_id": command, **(asdict(sent) if sent else {})}

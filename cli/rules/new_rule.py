@@ -11,7 +11,7 @@ STARTERS = Path(__file__).parent / "starters"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
-class Like(StrEnum):
+class StarterKind(StrEnum):
     """The kinds of rule that there is a starter for."""
 
     CART_ABANDONMENT = "cart-abandonment"
@@ -22,14 +22,14 @@ class Like(StrEnum):
     BIRTHDAY = "birthday"
 
 
-class CannotStart(UserError):
+class StarterError(UserError):
     """The rule cannot be written so; nothing was written."""
 
 
-def starter_files(name: str, like: Like) -> dict[Path, str]:
-    """The files of a new rule, below the folder of its rules; raises CannotStart for a name that cannot be one."""
+def starter_files(name: str, like: StarterKind) -> dict[Path, str]:
+    """The files of a new rule, below the folder of its rules; raises StarterError for a name that cannot be one."""
     if not _NAME.fullmatch(name):
-        raise CannotStart(f"{name!r} cannot name a rule and its file; a letter, then up to 63 letters, digits, _ or -")
+        raise StarterError(f"{name!r} cannot name a rule and its file; a letter, then up to 63 letters, digits, _ or -")
     files = {}
     for source in sorted((STARTERS / like.value).iterdir()):
         text = source.read_text(encoding="utf-8")
@@ -39,12 +39,12 @@ def starter_files(name: str, like: Like) -> dict[Path, str]:
     return files
 
 
-def write_rule(name: str, like: Like, folder: Path) -> list[Path]:
-    """Writes the rule and its templates into `folder`; raises CannotStart where a file of them is there already."""
+def write_rule(name: str, like: StarterKind, folder: Path) -> list[Path]:
+    """Writes the rule and its templates into `folder`; raises StarterError where a file of them is there already."""
     files = {folder / path: text for path, text in starter_files(name, like).items()}
     there = [str(path) for path in files if path.exists()]
     if there:
-        raise CannotStart(f"{', '.join(there)}: there already, and left as it is; choose another name")
+        raise StarterError(f"{', '.join(there)}: there already, and left as it is; choose another name")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:

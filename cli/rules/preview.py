@@ -30,7 +30,7 @@ from schemas.profiles import Profile
 from schemas.rules import text_hash
 from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState
 from schemas.wording import counted, quoted
-from senders.channels.channel import Channel, Unreachable, Verdict
+from senders.channels.channel import Channel, SendResult, Unreachable
 from senders.channels.smtp.channel import SmtpChannel
 from senders.content.dkim import Signer, load_key
 from senders.content.mail_builder import MailBuilder, content_of
@@ -43,7 +43,7 @@ from triggers.loader import load_rules
 from triggers.rules.rule import Send
 
 
-class CannotPreview(UserError):
+class PreviewError(UserError):
     """What the template is to be rendered with cannot be used; the message says what to give instead."""
 
 
@@ -62,7 +62,7 @@ _NO_CASE = "the rules beside it do not load ({}); `ebbtide check` shows what to 
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _CaseSample:
     """What the cases beside a template give, or why the rules there cannot be read."""
 
     sample: Sample | None = None
@@ -70,7 +70,7 @@ class _Found:
 
 
 def read_template(file: Path) -> Template:
-    """The template in a file; raises CannotPreview with its fault, FileNotFoundError or Unreadable."""
+    """The template in a file; raises PreviewError with its fault, FileNotFoundError or UnreadableFile."""
     with _faults_of(file):
         return parse_template(file.stem, _text(file))
 
@@ -83,7 +83,7 @@ def _text(file: Path) -> str:
 
 @contextmanager
 def _faults_of(file: Path, sample: Sample | None = None) -> Iterator[None]:
-    """Within, a fault of the template raises CannotPreview with its line; where the sample's rules do not load, a
+    """Within, a fault of the template raises PreviewError with its line; where the sample's rules do not load, a
     variable that is missing is their fault."""
     try:
         yield
@@ -92,12 +92,12 @@ def _faults_of(file: Path, sample: Sample | None = None) -> Iterator[None]:
         words = fault_words(error, "--user")
         if sample is not None and sample.unread and error.reason is DeliveryReason.UNDEFINED:
             words = f"{quoted(error.detail)} is missing: {_NO_CASE.format(sample.unread)}; or give --data and --user"
-        raise CannotPreview(f"{file}:{line}: {words}") from None
+        raise PreviewError(f"{file}:{line}: {words}") from None
 
 
 def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
     """What to render the template with: what the files say, else what a case of the rules beside it sends."""
-    found = _from_cases(template) if data is None or user is None else _Found()
+    found = _from_cases(template) if data is None or user is None else _CaseSample()
     case = found.sample or Sample({}, _recipient("u1", {}), _no_case(found))
     return Sample(
         case.data if data is None else _object(data),
@@ -107,20 +107,20 @@ def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
     )
 
 
-def _no_case(found: _Found) -> str:
+def _no_case(found: _CaseSample) -> str:
     return f"no data: {_NO_CASE.format(found.unread)}" if found.unread else "no data: no case beside it sends it"
 
 
-def _from_cases(template: Path) -> _Found:
+def _from_cases(template: Path) -> _CaseSample:
     """The data of the first case that sends the template, with the case's user; or why the rules do not load."""
     parent = template.parent.parent if template.parent.name == "templates" else template.parent
     try:
         folder = read_folder(parent, may_be_empty=True)
         rules = load_rules(folder.rules, folder.template_hashes())
     except NothingFound as error:
-        return _Found(unread=str(error))
+        return _CaseSample(unread=str(error))
     except InvalidRules as error:
-        return _Found(unread=_first_fault(error))
+        return _CaseSample(unread=_first_fault(error))
     for trigger in rules.declared.values():
         if template.stem not in {step.template for step in trigger.steps if isinstance(step, Send)}:
             continue
@@ -128,8 +128,10 @@ def _from_cases(template: Path) -> _Found:
             for sent in run_case(rules, trigger, case).sent:
                 if sent.message.template == template.stem:
                     user = _recipient("u1", sent.profile.attributes, sent.profile.zone, sent.profile.locale)
-                    return _Found(Sample(sent.message.data, user, f"data of the case “{case.name}” of {trigger.name}"))
-    return _Found()
+                    return _CaseSample(
+                        Sample(sent.message.data, user, f"data of the case “{case.name}” of {trigger.name}")
+                    )
+    return _CaseSample()
 
 
 def _first_fault(error: InvalidRules) -> str:
@@ -153,7 +155,7 @@ def _user(file: Path) -> Recipient:
     try:
         profile = validate(Profile, found)
     except DecodeError as error:
-        raise CannotPreview(f"{file}: not a profile: {error.detail}") from None
+        raise PreviewError(f"{file}: not a profile: {error.detail}") from None
     return _recipient(profile.user_id, profile.attributes, profile.zone, profile.locale)
 
 
@@ -163,12 +165,12 @@ def _object(file: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{file}: no such file")
     found = read_json(file)
     if not isinstance(found, dict):
-        raise CannotPreview(f"{file}: not a JSON object")
+        raise PreviewError(f"{file}: not a JSON object")
     return found
 
 
 def render(file: Path, sample: Sample) -> Content:
-    """The content of the mail of the template in a file; raises CannotPreview with the place of what is missing."""
+    """The content of the mail of the template in a file; raises PreviewError with the place of what is missing."""
     template = read_template(file)
     with _faults_of(file, sample):
         return content_of(template, sample.data, sample.user.user_id, sample.user, datetime.now(UTC))
@@ -193,16 +195,16 @@ def as_json(content: Content) -> dict[str, Any]:
     return {**heads, "subject": content.subject, "text": content.text, "html": content.html}
 
 
-def send_test(environment: Environment, template: Path, to: str, sample: Sample) -> tuple[str, Verdict]:
+def send_test(environment: Environment, template: Path, to: str, sample: Sample) -> tuple[str, SendResult]:
     """Mails the template to an address through the configured server; the server's place and its verdict.
 
-    Raises RealMailRefused where the server is not this machine's own and real mail is not allowed, and CannotPreview
+    Raises RealMailRefused where the server is not this machine's own and real mail is not allowed, and PreviewError
     where the address is none or no server answers.
     """
     try:
         to = plain_address(to)
     except ValueError as error:
-        raise CannotPreview(f"--to: {error}") from None
+        raise PreviewError(f"--to: {error}") from None
     compiled = read_template(template)
     settings = environment.settings(SenderSettings)
     make_dkim_key(environment)
@@ -216,7 +218,7 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
         with _log_on_stderr():
             return channel.place, asyncio.run(_deliver(channel, settings.sender.address, to, mail))
     except Unreachable as error:
-        raise CannotPreview(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
+        raise PreviewError(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
 
 
 def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
@@ -248,7 +250,7 @@ def _log_on_stderr() -> Iterator[None]:
         structlog.configure(**before)
 
 
-async def _deliver(channel: Channel, mail_from: str, to: str, mail: bytes) -> Verdict:
+async def _deliver(channel: Channel, mail_from: str, to: str, mail: bytes) -> SendResult:
     client = channel.client()
     try:
         return await client.send(mail_from, to, mail)
@@ -256,13 +258,13 @@ async def _deliver(channel: Channel, mail_from: str, to: str, mail: bytes) -> Ve
         await client.close()
 
 
-def verdict_words(place: str, verdict: Verdict) -> str:
+def verdict_words(place: str, verdict: SendResult) -> str:
     """What the server said, on one line."""
     reply = verdict.reply
     said = [verdict.reason] if reply is None else [str(reply.code), reply.enhanced, reply.text]
     return f"{verdict.state} by {place}: {' '.join(filter(None, said))}"
 
 
-def accepted(verdict: Verdict) -> bool:
+def accepted(verdict: SendResult) -> bool:
     """Whether the server took the mail."""
     return verdict.state is LedgerState.ACCEPTED

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.environment import Environment
 from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
-from cli.rules.new_rule import Like
+from cli.rules.new_rule import StarterKind
 
 if TYPE_CHECKING:
     from schemas.decisions import Decision
@@ -130,7 +130,7 @@ def backtest(
 
 def new(
     name: Annotated[str, typer.Argument(help="The new rule's name.", show_default=False)],
-    like: Annotated[Like, typer.Option(help="Which kind of rule to start from.", show_default=False)],
+    like: Annotated[StarterKind, typer.Option(help="Which kind of rule to start from.", show_default=False)],
     folder: Annotated[Path, typer.Option("--in", help="The folder of your rules.", file_okay=False)] = Path(),
 ) -> None:
     """Start a rule: a file with comments and cases, and the templates that it sends.

@@ -30,7 +30,7 @@ class NothingFound(UserError):
 
 
 @dataclass(slots=True)
-class Found:
+class FoundFiles:
     """The files to read, in order of their paths, and a warning for each that is passed over and looks like one."""
 
     files: list[Path] = field(default_factory=list)
@@ -39,12 +39,12 @@ class Found:
     passed_over: list[Diagnostic] = field(default_factory=list)
 
 
-def find_files(*paths: Path) -> Found:
+def find_files(*paths: Path) -> FoundFiles:
     """The files at or below the paths, each once.
 
     Raises FileNotFoundError, or NothingFound for a named file that is neither a rule file nor a template.
     """
-    found, named = Found(), set[Path]()
+    found, named = FoundFiles(), set[Path]()
     for path in paths:
         if path.is_file():
             named.add(path)

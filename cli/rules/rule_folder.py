@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.rules.rule_files import CATALOGUES, TEMPLATE_SUFFIX, NothingFound, find_files, is_rule
-from cli.text_files import Unreadable, read_text
+from cli.text_files import UnreadableFile, read_text
 from schemas.rules import text_hash
 from schemas.wording import quoted
 from senders.content.render import parse_template
@@ -99,5 +99,5 @@ def _templates(files: Sequence[Path]) -> tuple[dict[str, SourceFile], list[Diagn
 def _source(file: Path) -> SourceFile:
     try:
         return SourceFile(str(file), read_text(file))
-    except Unreadable as error:
+    except UnreadableFile as error:
         raise NothingFound(str(error)) from None

@@ -18,7 +18,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.dead_letters import DeadLetters
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.stalls import ENDS_TIMEOUT_S, StallGuard
-from infra.postgres.database import Database, Halted
+from infra.postgres.database import Database, Shutdown
 from infra.service.faults import Fault, describe, fault_of, fault_of_kafka
 from schemas.codec import DecodeError
 from schemas.vocabulary import DeadLetterCause
@@ -106,7 +106,7 @@ class BatchReader(Generic[T]):
             while not self.halt.is_set():
                 self.database.beat()
                 self._one_batch()
-        except Halted:
+        except Shutdown:
             self.log.info("halted_while_waiting", group=self.group)
         finally:
             self.consumer.close()

@@ -8,7 +8,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.kafka.connection import Connection
-from infra.postgres.database import Halted
+from infra.postgres.database import Shutdown
 from infra.service.faults import Fault, fault_of_kafka, kafka_error
 from infra.service.outages import backoff_s
 from schemas import codec
@@ -43,17 +43,17 @@ class DeadLetters:
     def flush(self) -> None:
         """Wait until all is on the topic, also while Kafka is away or refuses for a reason that may pass.
 
-        Raises Halted when the process stops first, RuntimeError when Kafka refuses for good.
+        Raises Shutdown when the process stops first, RuntimeError when Kafka refuses for good.
         """
         for wait_s in backoff_s():
             while self._producer.flush(0.5):
                 self._beat()
                 if self._halt.is_set():
-                    raise Halted
+                    raise Shutdown
             if not self._refused:
                 return
             if self._halt.wait(wait_s):
-                raise Halted
+                raise Shutdown
             self._send_again()
         raise AssertionError("back-off never ends")
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra.local.engine import Endpoints, Report, ServerStatus, State, quiet
+from infra.local.engine import Endpoints, ReportLine, ServerStatus, State, quiet
 from infra.local.layout import PROJECT_ROOT
 from infra.local.ports import Ports
 from infra.local.problems import SetupProblem
@@ -74,7 +74,7 @@ class ComposeEngine:
                 said = done.stderr.strip().splitlines() or ["no answer"]
                 raise SetupProblem(f"no container engine with compose answers ({said[-1]}): start one, {OR_NATIVE}")
 
-    def up(self, report: Report = quiet) -> list[str]:
+    def up(self, report: ReportLine = quiet) -> list[str]:
         """Start what does not run or runs on other ports; the names of those started."""
         before = {status.name for status in self.status() if status.state == "running"}
         self.compose("up", "--detach", "--wait")

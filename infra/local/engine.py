@@ -11,7 +11,7 @@ DATABASE = "ebbtide"
 DATABASE_USER = "postgres"
 
 State = Literal["running", "starting", "stopped"]
-Report = Callable[[str], None]
+ReportLine = Callable[[str], None]
 
 
 def quiet(_line: str) -> None:
@@ -82,7 +82,7 @@ class Engine(Protocol):
     def timescale(self) -> Server:
         """The store."""
 
-    def up(self, report: Report = quiet) -> list[str]:
+    def up(self, report: ReportLine = quiet) -> list[str]:
         """Fetch what is missing and start what does not run; the names of those started.
 
         Every server answers on return. On `SetupProblem`, what this call started is stopped again.

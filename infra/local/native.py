@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from infra.local.engine import Endpoints, Report, ServerStatus, quiet
+from infra.local.engine import Endpoints, ReportLine, ServerStatus, quiet
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import Layout
 from infra.local.ports import Ports
@@ -41,7 +41,7 @@ class NativeEngine:
         """All of them."""
         return (self.kafka, self.timescale)
 
-    def up(self, report: Report = quiet) -> list[str]:
+    def up(self, report: ReportLine = quiet) -> list[str]:
         """Start what does not run, side by side; the names of those started."""
         for server in self.servers:
             if server.process() is None or server.misplaced():
@@ -80,7 +80,7 @@ class NativeEngine:
         if follow:
             yield from _follow(logs, read_to)
 
-    def _start(self, server: NativeServer, report: Report) -> bool:
+    def _start(self, server: NativeServer, report: ReportLine) -> bool:
         began = time.monotonic()
         moved = server.misplaced()
         if server.install():

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from infra.local.engine import Report, ServerStatus, State, quiet
+from infra.local.engine import ReportLine, ServerStatus, State, quiet
 from infra.local.fetching import locked
 from infra.local.holders import LOOPBACK, answers, require_free
 from infra.local.layout import Layout
@@ -28,7 +28,7 @@ class NativeServer(ABC):
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
 
-    def __init__(self, layout: Layout, ports: Ports, report: Report = quiet) -> None:
+    def __init__(self, layout: Layout, ports: Ports, report: ReportLine = quiet) -> None:
         self.layout = layout
         self.ports = ports
         self.report = report

@@ -53,7 +53,7 @@ _TEXTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class ReceivedMail:
     """A mail as the sink took it; `received_at` is seconds since the epoch."""
 
     mail_from: str
@@ -63,7 +63,7 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ScriptedReply:
     """What a recipient's local part asks the sink to do, `times` times, or for ever where that is None."""
 
     stage: str
@@ -72,19 +72,19 @@ class Wish:
     times: int | None
 
 
-def wish_of(local_part: str) -> Wish | None:
+def wish_of(local_part: str) -> ScriptedReply | None:
     """The wish in a local part, if there is one."""
     found = _WISH.fullmatch(local_part.partition("+")[0])
     if found is None:
         return None
     times = None if found["times"] is None else int(found["times"])
     if found["code"] is not None:
-        return Wish("data" if found["data"] else "rcpt", int(found["code"]), False, times)
+        return ScriptedReply("data" if found["data"] else "rcpt", int(found["code"]), False, times)
     stage = "rcpt" if found["drop"] == "drop-at-rcpt" else "data"
-    return Wish(stage, None, found["drop"] == "keep-then-drop", times)
+    return ScriptedReply(stage, None, found["drop"] == "keep-then-drop", times)
 
 
-def read_messages(directory: Path) -> Iterator[Delivered]:
+def read_messages(directory: Path) -> Iterator[ReceivedMail]:
     """The mails that the sink in `directory` has taken, in order. A line that is half written is where they end: its
     sink was killed, or is about to write the rest."""
     path = directory / MAILS
@@ -97,8 +97,8 @@ def read_messages(directory: Path) -> Iterator[Delivered]:
             yield _delivered(json.loads(line))
 
 
-def _delivered(kept: dict[str, Any]) -> Delivered:
-    return Delivered(
+def _delivered(kept: dict[str, Any]) -> ReceivedMail:
+    return ReceivedMail(
         mail_from=kept["mail_from"],
         rcpt_to=kept["rcpt_to"],
         raw=base64.b64decode(kept["raw"]),
@@ -106,7 +106,7 @@ def _delivered(kept: dict[str, Any]) -> Delivered:
     )
 
 
-class Store:
+class MailFile:
     """The append-only file of one sink. A second sink on the same directory is refused."""
 
     def __init__(self, directory: Path) -> None:
@@ -132,7 +132,7 @@ class Store:
         if end != size:
             self._file.truncate(end)
 
-    def keep(self, mail: Delivered) -> None:
+    def keep(self, mail: ReceivedMail) -> None:
         """Append one mail in one write, which a later kill cannot take back."""
         line = json.dumps(
             {
@@ -150,7 +150,7 @@ class Store:
 class _Handler:
     """aiosmtpd's hooks."""
 
-    def __init__(self, store: Store, script: dict[str, str]) -> None:
+    def __init__(self, store: MailFile, script: dict[str, str]) -> None:
         self._store = store
         self._script = script
         self._granted: Counter[str] = Counter()
@@ -175,12 +175,12 @@ class _Handler:
         wish = self._wish(address, "data")
         if wish is None or wish.keep:
             raw = envelope.original_content or b""
-            self._store.keep(Delivered(envelope.mail_from or "", address, raw, time.time()))
+            self._store.keep(ReceivedMail(envelope.mail_from or "", address, raw, time.time()))
         if wish is not None and wish.code is None:
             _hang_up(server)
         return "250 2.0.0 kept" if wish is None else _reply(wish.code)
 
-    def _wish(self, address: str, stage: str) -> Wish | None:
+    def _wish(self, address: str, stage: str) -> ScriptedReply | None:
         """What to do for this address now; None where it has had its wish as often as it asked."""
         local_part = next(
             (part for pattern, part in self._script.items() if fnmatchcase(address, pattern)), address.split("@")[0]
@@ -213,7 +213,7 @@ def serve(port: int, directory: Path, script: dict[str, str] | None = None) -> N
 
 
 async def _serve(port: int, directory: Path, script: dict[str, str] | None) -> None:
-    handler = _Handler(Store(directory), script or {})
+    handler = _Handler(MailFile(directory), script or {})
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: SMTP(handler, hostname="sink", ident="ebbtide sink", data_size_limit=LARGEST_MAIL, loop=loop),
@@ -278,7 +278,7 @@ class Sink:
             process.send_signal(how)
             process.wait(timeout=10)
 
-    def messages(self) -> Iterator[Delivered]:
+    def messages(self) -> Iterator[ReceivedMail]:
         """The mails taken so far."""
         return read_messages(self.directory)
 

@@ -32,7 +32,7 @@ _CONNECTION: dict[str, Any] = {
 }
 
 
-class Halted(BaseException):
+class Shutdown(BaseException):
     """The process stops and no longer waits for a server. Like a cancellation, it is not an error of the work."""
 
 
@@ -81,7 +81,7 @@ class Database:
         """Do `work` in one transaction and commit it. Work may run more than once, so it must be idempotent.
 
         Waits while the server is at fault, and raises every other error of the work (infra.service.faults). Raises
-        Halted if the process stops while the server is away.
+        Shutdown if the process stops while the server is away.
         """
         for wait_s in backoff_s():
             self.beat()
@@ -101,7 +101,7 @@ class Database:
                 self._attempts.succeeded()
                 return result
             if self._halt.wait(wait_s):
-                raise Halted
+                raise Shutdown
         raise AssertionError("back-off never ends")
 
     def _connected(self) -> Connection[Any]:

@@ -1,6 +1,6 @@
 """What a channel is: a way by which mails leave, such as an SMTP relay or the HTTP interface of a provider.
 
-Delivery knows channels only by this protocol. A channel says once what became of a mail, as a Verdict; nothing else
+Delivery knows channels only by this protocol. A channel says once what became of a mail, as a SendResult; nothing else
 looks at the codes of its answers.
 """
 
@@ -21,7 +21,7 @@ class Unreachable(ConnectionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SendResult:
     """What became of one mail. `reply` is absent where the server gave none.
 
     `reason` of a reply of 4xx or 5xx is its class. `hard_bounce` where the address is to get no mail any more.
@@ -47,7 +47,7 @@ class ChannelClient(Protocol):
     async def connect(self) -> None:
         """Get ready to send; raises Unreachable or RealMailRefused."""
 
-    async def send(self, mail_from: str, to: str, message: bytes) -> Verdict:
+    async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
         """Send one mail. Raises Unreachable or RealMailRefused where the server took nothing of it."""
 
     async def close(self) -> None:

@@ -29,7 +29,7 @@ _TEXT = "tag:yaml.org,2002:str"
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FrontMatterFault:
     """What is wrong with the front matter, and at which index of the template's text."""
 
     detail: str
@@ -52,7 +52,7 @@ class FrontMatter:
 
     values: dict[str, Source]
     end: int
-    faults: list[Fault]
+    faults: list[FrontMatterFault]
 
     def mailbox(self, key: str) -> tuple[Source, Source]:
         """Display name and address of `from` or `reply_to`."""
@@ -63,23 +63,23 @@ def read(body: str) -> FrontMatter:
     """The front matter of the template's text."""
     front = _FRONT.match(body)
     if front is None:
-        return FrontMatter({}, 0, [Fault("no front matter between two lines `---`", 0)])
+        return FrontMatter({}, 0, [FrontMatterFault("no front matter between two lines `---`", 0)])
     found = FrontMatter({}, front.end(), [])
     try:
         root = yaml.compose(front.group(1), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         index = error.problem_mark.index if error.problem_mark else 0
         hint = "front matter: not YAML; a value that holds `: ` or `{{` first needs quotes"
-        found.faults.append(Fault(hint, min(front.start(1) + index, front.end(1))))
+        found.faults.append(FrontMatterFault(hint, min(front.start(1) + index, front.end(1))))
         return found
     except (yaml.YAMLError, RecursionError):  # a character that YAML does not have, or a thousand brackets
-        found.faults.append(Fault("front matter: not YAML", front.start(1)))
+        found.faults.append(FrontMatterFault("front matter: not YAML", front.start(1)))
         return found
     if isinstance(root, yaml.MappingNode):
         for key, value in root.value:
             _take(found, body, front.start(1), key, value)
     if "subject" not in found.values and all(fault.key != "subject" for fault in found.faults):
-        found.faults.append(Fault("front matter: `subject` is required, as text", front.start(1)))
+        found.faults.append(FrontMatterFault("front matter: `subject` is required, as text", front.start(1)))
     return found
 
 
@@ -89,14 +89,14 @@ def _take(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml
     if name not in KEYS:
         close = _nearest(name)
         hint = f"did you mean `{close}`?" if close else f"known here: {', '.join(KEYS)}"
-        found.faults.append(Fault(f"front matter: unknown key `{name}`; {hint}", index, close))
+        found.faults.append(FrontMatterFault(f"front matter: unknown key `{name}`; {hint}", index, close))
     elif name in found.values:
-        found.faults.append(Fault(f"front matter: `{name}` is written twice", index, name))
+        found.faults.append(FrontMatterFault(f"front matter: `{name}` is written twice", index, name))
     elif not isinstance(value, yaml.ScalarNode) or (value.tag != _TEXT and value.value):
-        found.faults.append(Fault(f"front matter: `{name}` is not text; put it in quotes", index, name))
+        found.faults.append(FrontMatterFault(f"front matter: `{name}` is not text; put it in quotes", index, name))
     elif not value.value.strip():
         hint = "it is required" if name == "subject" else "leave it out"
-        found.faults.append(Fault(f"front matter: `{name}` is empty; {hint}", index, name))
+        found.faults.append(FrontMatterFault(f"front matter: `{name}` is empty; {hint}", index, name))
     else:
         found.values[name] = Source(value.value, _place(body, start + value.start_mark.index, value.value))
         if name in MAILBOXES:
@@ -128,9 +128,9 @@ def _check_mailbox(found: FrontMatter, key: str) -> None:
     name, address = found.mailbox(key)
     if _SEVERAL.search(_LIQUID.sub("", name.text)):
         hint = "not one mailbox such as `Shop <mail@shop.example>`"
-        found.faults.append(Fault(f"front matter: {MAILBOXES[key]}: {hint}", name.index))
+        found.faults.append(FrontMatterFault(f"front matter: {MAILBOXES[key]}: {hint}", name.index))
     elif not _LIQUID.search(address.text):
         try:
             Sender.of("", address.text, MAILBOXES[key])
         except HeaderError as error:
-            found.faults.append(Fault(f"front matter: {error}", address.index))
+            found.faults.append(FrontMatterFault(f"front matter: {error}", address.index))

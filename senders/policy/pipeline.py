@@ -1,6 +1,6 @@
 """The questions that each command is asked before a mail is made, in their order, each with a named answer. Pure.
 
-A stage looks at a `DeliveryRequest` and either lets it pass (None), ends it (`Stop`) or lets it wait (`Wait`). What the
+A stage looks at a `DeliveryRequest` and either lets it pass (None), ends it (`Stop`) or delays it (`Delay`). What the
 recipients view says against a command counts only where the view is at least as new as the command: a profile or a
 consent that is still on its way must not look like one that was never given.
 """
@@ -57,56 +57,56 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Delay:
     """No mail yet: why, and when to ask again."""
 
     reason: DeliveryReason
     until: datetime
 
 
-Answer = Stop | Wait | None
+PolicyAnswer = Stop | Delay | None
 
 
-def expired(request: DeliveryRequest) -> Answer:
+def expired(request: DeliveryRequest) -> PolicyAnswer:
     """Is it too late?"""
     return Stop(LedgerState.EXPIRED) if request.now >= request.command.expires_at else None
 
 
-def deliverable(request: DeliveryRequest) -> Answer:
+def deliverable(request: DeliveryRequest) -> PolicyAnswer:
     """Is it mail at all? No other channel is spoken here."""
     if request.command.channel == "email":
         return None
     return Stop(LedgerState.FAILED, DeliveryReason.CHANNEL, request.command.channel)
 
 
-def view_fresh(request: DeliveryRequest) -> Answer:
+def view_fresh(request: DeliveryRequest) -> PolicyAnswer:
     """Is the view of consent and suppression fresh enough for a purpose that can be withdrawn?"""
     fresh = request.view_as_of is not None and request.now - request.view_as_of <= request.stale_after
     return None if fresh or not request.needs_consent else _wait(request, DeliveryReason.CONSENT_STALE)
 
 
-def recipient_known(request: DeliveryRequest) -> Answer:
+def recipient_known(request: DeliveryRequest) -> PolicyAnswer:
     """Is there an address?"""
     if request.address is not None:
         return None
     return _once_conclusive(request, SuppressionReason.NO_RECIPIENT)
 
 
-def not_suppressed(request: DeliveryRequest) -> Answer:
+def not_suppressed(request: DeliveryRequest) -> PolicyAnswer:
     """May the address get mail of this purpose?"""
     if request.suppressed_scopes.isdisjoint({EVERY_PURPOSE, request.command.purpose}):
         return None
     return Stop(LedgerState.SUPPRESSED, SuppressionReason.SUPPRESSED)
 
 
-def consented(request: DeliveryRequest) -> Answer:
+def consented(request: DeliveryRequest) -> PolicyAnswer:
     """Did the user agree to this purpose?"""
     if not request.needs_consent or (request.recipient and request.recipient.consents(request.command.purpose)):
         return None
     return _once_conclusive(request, SuppressionReason.NO_CONSENT)
 
 
-STAGES: tuple[Callable[[DeliveryRequest], Answer], ...] = (
+STAGES: tuple[Callable[[DeliveryRequest], PolicyAnswer], ...] = (
     expired,
     deliverable,
     view_fresh,
@@ -116,7 +116,7 @@ STAGES: tuple[Callable[[DeliveryRequest], Answer], ...] = (
 )
 
 
-def judge(request: DeliveryRequest) -> Answer:
+def judge(request: DeliveryRequest) -> PolicyAnswer:
     """The first answer that any stage gives; None where the mail may be made."""
     for stage in STAGES:
         answer = stage(request)
@@ -125,11 +125,11 @@ def judge(request: DeliveryRequest) -> Answer:
     return None
 
 
-def _once_conclusive(request: DeliveryRequest, reason: SuppressionReason) -> Answer:
+def _once_conclusive(request: DeliveryRequest, reason: SuppressionReason) -> PolicyAnswer:
     if request.view_is_conclusive:
         return Stop(LedgerState.SUPPRESSED, reason)
     return _wait(request, DeliveryReason.VIEW_BEHIND)
 
 
-def _wait(request: DeliveryRequest, reason: DeliveryReason) -> Wait:
-    return Wait(reason, min(request.now + LOOK_AGAIN, request.command.expires_at))
+def _wait(request: DeliveryRequest, reason: DeliveryReason) -> Delay:
+    return Delay(reason, min(request.now + LOOK_AGAIN, request.command.expires_at))

@@ -34,7 +34,7 @@ class Suppression:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class DeliveryFact:
     """What the ledger and the hypertables know of the command that brought a suppression."""
 
     command_id: str
@@ -50,7 +50,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SuppressionChange:
     """One line of the audit. `suppression` is what was lifted: its reason, since when and by which command."""
 
     id: int
@@ -94,9 +94,9 @@ def find(
     return cursor.fetchall()
 
 
-def facts(connection: Connection[Any], commands: Collection[str]) -> list[Fact]:
+def facts(connection: Connection[Any], commands: Collection[str]) -> list[DeliveryFact]:
     """What condemned an address or withdrew its consent, of these commands, the oldest first."""
-    cursor = connection.cursor(row_factory=class_row(Fact))
+    cursor = connection.cursor(row_factory=class_row(DeliveryFact))
     cursor.execute(
         """SELECT command_id, kind, time, user_id, trigger, purpose, code, enhanced, reply, classification
            FROM deliveries WHERE command_id = ANY(%(ids)s) AND kind = 'refused'
@@ -113,9 +113,9 @@ def facts(connection: Connection[Any], commands: Collection[str]) -> list[Fact]:
     return cursor.fetchall()
 
 
-def history(connection: Connection[Any], hashes: Collection[bytes]) -> list[Change]:
+def history(connection: Connection[Any], hashes: Collection[bytes]) -> list[SuppressionChange]:
     """What people changed about these addresses, the oldest first."""
-    cursor = connection.cursor(row_factory=class_row(Change))
+    cursor = connection.cursor(row_factory=class_row(SuppressionChange))
     cursor.execute(
         """SELECT id, at, by, action, why, address_hash, scope, suppression FROM suppression_audit
            WHERE address_hash = ANY(%s) ORDER BY at, id""",
@@ -126,9 +126,9 @@ def history(connection: Connection[Any], hashes: Collection[bytes]) -> list[Chan
 
 def lift(
     connection: Connection[Any], address_hash: bytes, scope: str | None, by: str, why: str, at: datetime
-) -> list[Change]:
+) -> list[SuppressionChange]:
     """Take an address off the list, for one scope or for all. Returns the audit's lines, with what was there."""
-    cursor = connection.cursor(row_factory=class_row(Change))
+    cursor = connection.cursor(row_factory=class_row(SuppressionChange))
     cursor.execute(
         """WITH lifted AS (
                DELETE FROM suppressions
@@ -158,9 +158,11 @@ def add(connection: Connection[Any], address_hash: bytes, scope: str, by: str, w
     return cursor.rowcount == 1
 
 
-def note_lift_in_streams(connection: Connection[Any], address_hash: bytes, by: str, why: str, at: datetime) -> Change:
+def note_lift_in_streams(
+    connection: Connection[Any], address_hash: bytes, by: str, why: str, at: datetime
+) -> SuppressionChange:
     """The audit's line where delivery withholds nothing and stream workers are told all the same."""
-    cursor = connection.cursor(row_factory=class_row(Change))
+    cursor = connection.cursor(row_factory=class_row(SuppressionChange))
     cursor.execute(
         """INSERT INTO suppression_audit (at, by, action, why, address_hash, scope)
            VALUES (%s, %s, 'lift', %s, %s, '*')

@@ -32,7 +32,7 @@ SAMPLE = SendCommand(
 )
 
 
-class Intake(BatchReader[Admission]):
+class CommandIntake(BatchReader[Admission]):
     """Admits commands, and tells the worker of new ones and of partitions that come and go.
 
     The three callbacks are called in this reader's thread. `give_up` returns when nothing of the partitions is on

@@ -73,7 +73,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class StateChange:
     """A command's new state. `attempt` is the one that it belongs to; `next_attempt_at` is absent where it rests.
 
     `hard` where the reply condemns the address, which is then suppressed with the answer.
@@ -218,7 +218,7 @@ _SETTLED = _CHANGE.format(
 _POSTPONED = _CHANGE.format(announced="unannounced", taken_back=0, guard="ledger.state = new.state")
 
 
-async def answer(connection: AsyncConnection[Any], changes: Sequence[Change], owner: str) -> set[str]:
+async def answer(connection: AsyncConnection[Any], changes: Sequence[StateChange], owner: str) -> set[str]:
     """Record what mail transactions of this owner came to, and suppress the addresses that bounced hard.
 
     An answer that comes after another worker put the attempt in doubt still counts, until that worker begins anew.
@@ -236,7 +236,7 @@ async def answer(connection: AsyncConnection[Any], changes: Sequence[Change], ow
     return recorded
 
 
-async def take_back(connection: AsyncConnection[Any], changes: Sequence[Change], owner: str) -> set[str]:
+async def take_back(connection: AsyncConnection[Any], changes: Sequence[StateChange], owner: str) -> set[str]:
     """Undo attempts of this owner of which no server took anything: the state before, one attempt less.
 
     Returns the ids of those undone; what another worker has put in doubt meanwhile stays in doubt.
@@ -244,18 +244,18 @@ async def take_back(connection: AsyncConnection[Any], changes: Sequence[Change],
     return await _apply(connection, _TAKEN_BACK, changes, owner)
 
 
-async def settle(connection: AsyncConnection[Any], changes: Sequence[Change]) -> set[str]:
+async def settle(connection: AsyncConnection[Any], changes: Sequence[StateChange]) -> set[str]:
     """Record final answers to commands for which no mail was begun. Returns the ids recorded."""
     return await _apply(connection, _SETTLED, changes)
 
 
-async def postpone(connection: AsyncConnection[Any], changes: Sequence[Change]) -> set[str]:
+async def postpone(connection: AsyncConnection[Any], changes: Sequence[StateChange]) -> set[str]:
     """Let commands stay in their state until `next_attempt_at` (or for good), with what they wait for."""
     return await _apply(connection, _POSTPONED, changes)
 
 
 async def _apply(
-    connection: AsyncConnection[Any], statement: str, changes: Sequence[Change], owner: str | None = None
+    connection: AsyncConnection[Any], statement: str, changes: Sequence[StateChange], owner: str | None = None
 ) -> set[str]:
     cursor = await connection.execute(
         statement,

@@ -16,7 +16,7 @@ from infra.postgres.database import AsyncDatabase
 from infra.service.faults import Fault, describe, fault_of
 from infra.service.watchdog import Watchdog
 from senders.queue import ledger
-from senders.queue.ledger import Change, Start
+from senders.queue.ledger import Start, StateChange
 
 GATHER_S = 0.002
 """How long the first change waits for company. A transaction costs the loop about a millisecond, a mail waits twice."""
@@ -31,7 +31,7 @@ class RowRefused(ValueError):
 @dataclass(slots=True)
 class _Wanted:
     kind: _Kind
-    row: Start | Change
+    row: Start | StateChange
     done: "asyncio.Future[bool]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -66,25 +66,25 @@ class LedgerWriter:
         with self._watchdog.rest():  # `run` is watched instead
             return await self._write("begin", start)
 
-    async def answer(self, change: Change) -> bool:
+    async def answer(self, change: StateChange) -> bool:
         """Record what a mail transaction came to."""
         with self._watchdog.rest():
             return await self._write("answer", change)
 
-    async def take_back(self, change: Change) -> bool:
+    async def take_back(self, change: StateChange) -> bool:
         """Undo an attempt of which the server took nothing."""
         with self._watchdog.rest():
             return await self._write("take_back", change)
 
-    async def settle(self, changes: Sequence[Change]) -> frozenset[str]:
+    async def settle(self, changes: Sequence[StateChange]) -> frozenset[str]:
         """Record final answers without a mail. Returns the commands whose row is at fault, instead of raising."""
         return await self._write_all("settle", changes)
 
-    async def postpone(self, changes: Sequence[Change]) -> frozenset[str]:
+    async def postpone(self, changes: Sequence[StateChange]) -> frozenset[str]:
         """Let commands wait. Returns the commands whose row is at fault, instead of raising."""
         return await self._write_all("postpone", changes)
 
-    async def _write_all(self, kind: _Kind, changes: Sequence[Change]) -> frozenset[str]:
+    async def _write_all(self, kind: _Kind, changes: Sequence[StateChange]) -> frozenset[str]:
         with self._watchdog.rest():
             ends = await asyncio.gather(*(self._write(kind, change) for change in changes), return_exceptions=True)
         refused = set()
@@ -95,7 +95,7 @@ class LedgerWriter:
                 raise end
         return frozenset(refused)
 
-    async def _write(self, kind: _Kind, row: Start | Change) -> bool:
+    async def _write(self, kind: _Kind, row: Start | StateChange) -> bool:
         wanted = _Wanted(kind, row)
         self._wanted.put_nowait(wanted)
         return await wanted.done
@@ -146,9 +146,9 @@ class LedgerWriter:
     async def _apply(self, connection: AsyncConnection[Any], group: list[_Wanted]) -> dict[_Kind, set[str]]:
         """Make the changes; an empty group tries each statement without a row."""
         starts = [wanted.row for wanted in group if isinstance(wanted.row, Start)]
-        changes: dict[_Kind, list[Change]] = {"answer": [], "take_back": [], "settle": [], "postpone": []}
+        changes: dict[_Kind, list[StateChange]] = {"answer": [], "take_back": [], "settle": [], "postpone": []}
         for wanted in group:
-            if isinstance(wanted.row, Change):
+            if isinstance(wanted.row, StateChange):
                 changes[wanted.kind].append(wanted.row)
 
         def asked(rows: Sequence[object]) -> bool:

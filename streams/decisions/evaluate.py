@@ -45,7 +45,7 @@ class TooLarge(ValueError):
     """A record makes a step that no transaction could carry."""
 
 
-class Record(NamedTuple):
+class InputRecord(NamedTuple):
     """A record as it was read."""
 
     topic: str
@@ -61,7 +61,7 @@ class Record(NamedTuple):
 
 
 @dataclass(slots=True)
-class Step:
+class StepResult:
     """What one step did: the user's new state (None where it did not change) or its removal, and what to write."""
 
     key: bytes = b""
@@ -81,7 +81,7 @@ class Decider:
         self.concerns = evaluator.concerns
         self._counts: Counts = Counter() if counts is None else counts
 
-    def apply(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
+    def apply(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> StepResult:
         """The step of one record of a topic of `partitions`. One that cannot be read is a dead letter; of the user it
         changes no more than what is heard of a no."""
         try:
@@ -93,25 +93,25 @@ class Decider:
                 case _:
                     return self._apply_event(record, partitions, raw_state, now_ms)
         except DecodeError as error:
-            return Step(outgoing=[self.dead_letter(record, error.cause, error.detail, now_ms)])
+            return StepResult(outgoing=[self.dead_letter(record, error.cause, error.detail, now_ms)])
 
-    def _apply_event(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
+    def _apply_event(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> StepResult:
         fact = decode(Event, record.value)
         if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
-            return Step()
+            return StepResult()
         require_home(record.key, fact.user_id, record.partition, partitions)
         event = stored_event(fact)
         if not self.concerns(event, now_ms):
-            return Step()
+            return StepResult()
         return self.decide(event, fact.user_id, record, raw_state, now_ms)
 
-    def _apply_profile(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
+    def _apply_profile(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> StepResult:
         """A profile; a record without value, which ends the user; or one that cannot be read, which ends consent."""
         place = (record.key, record.value, record.partition, partitions)
         said = read_profile(*place)
         if isinstance(said, ProfileRemoval):
             self._counts[UNDECIDED, "user_removed"] += 1
-            return Step(said.user_id.encode(), removed=True)
+            return StepResult(said.user_id.encode(), removed=True)
         if isinstance(said, Profile):
             state = encoding.decode(said.user_id, raw_state)
             try:
@@ -122,20 +122,22 @@ class Decider:
                 said = unreadable_profile(failure, *place)
         return self._withdraw(said, record, raw_state, now_ms)
 
-    def _withdraw(self, said: UnreadableProfile, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
+    def _withdraw(
+        self, said: UnreadableProfile, record: InputRecord, raw_state: bytes | None, now_ms: int
+    ) -> StepResult:
         letter = self.dead_letter(record, said.error.cause, said.error.detail, now_ms)
         refused = {purpose: now_ms if at is None else as_ms(at) for purpose, at in said.refused.items()}
         if said.home is None or (raw_state is None and not refused):
-            return Step(outgoing=[letter])
+            return StepResult(outgoing=[letter])
         state = encoding.decode(said.home, raw_state)
         step = _step(state, self.evaluator.withdraw(state, refused, now_ms), record.partition)
         step.outgoing.append(letter)
         return step
 
-    def _apply_outcome(self, record: Record, partitions: int, raw_state: bytes | None, now_ms: int) -> Step:
+    def _apply_outcome(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> StepResult:
         at = datetime.fromtimestamp(now_ms / 1000, UTC)
         outcome, error, at_home = read_outcome(record.key, record.value, record.partition, partitions, at)
-        step = Step()
+        step = StepResult()
         if at_home:
             state = encoding.decode(outcome.user_id, raw_state)
             try:
@@ -151,12 +153,14 @@ class Decider:
             step.outgoing.append(self.dead_letter(record, error.cause, error.detail, now_ms, applied=at_home))
         return step
 
-    def decide(self, event: StoredEvent, user_id: str, record: Record, raw_state: bytes | None, now_ms: int) -> Step:
+    def decide(
+        self, event: StoredEvent, user_id: str, record: InputRecord, raw_state: bytes | None, now_ms: int
+    ) -> StepResult:
         """The step of an event that concerns some rule; what does not concern any has no step."""
         state = encoding.decode(user_id, raw_state)
         return self._taken(record, state, self.evaluator.apply_stored(state, event, now_ms), now_ms)
 
-    def _taken(self, record: Record, state: UserState, effects: Effects, now_ms: int) -> Step:
+    def _taken(self, record: InputRecord, state: UserState, effects: Effects, now_ms: int) -> StepResult:
         step = self._counted(state, effects, record.partition)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
@@ -169,7 +173,7 @@ class Decider:
         """A name for the schedules and dates of the rules; empty where there are none."""
         return self.evaluator.rules.plan_version
 
-    def plan(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step | None:
+    def plan(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> StepResult | None:
         """The step that plans schedules and dates which are new to a user; None where they are not. Where that raises
         an exception the user has none of them, and a dead letter says so."""
         try:
@@ -180,7 +184,7 @@ class Decider:
             timer = self._timer(partition, user_id, now_ms)
             return self._skip_timer(timer, raw_state, now_ms, error, self.evaluator.skip_planning)
 
-    def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Step:
+    def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> StepResult:
         """The step of a user's timers that are due at `now_ms`. Where firing them raises an exception, all of them
         are skipped, and a dead letter says so."""
         try:
@@ -191,14 +195,16 @@ class Decider:
             timer = self._timer(partition, user_id, now_ms if due_ms is None else due_ms)
             return self._skip_timer(timer, raw_state, now_ms, error, self.evaluator.skip_due)
 
-    def _counted(self, state: UserState, effects: Effects, partition: int) -> Step:
+    def _counted(self, state: UserState, effects: Effects, partition: int) -> StepResult:
         step = _step(state, effects, partition)
         _require_bounds(step)
         if effects.records or effects.counts or effects.problems or effects.bounds:
             count(effects, self._counts)
         return step
 
-    def _skip_timer(self, timer: Record, raw_state: bytes, now_ms: int, error: Exception, skip: Skip) -> Step:
+    def _skip_timer(
+        self, timer: InputRecord, raw_state: bytes, now_ms: int, error: Exception, skip: Skip
+    ) -> StepResult:
         """The step that skips what failed, with a dead letter. Where skipping fails too, no timer of the user is due
         until the user's next record."""
         log.error("timer_failed", place=timer.place, exc_info=error)
@@ -208,18 +214,18 @@ class Decider:
             step = self._counted(state, skip(state, now_ms), timer.partition)
         except Exception as again:  # whatever it is: it is this user's alone
             log.error("timer_not_skipped", place=timer.place, exc_info=again)
-            step = Step(key, encoding.without_due(raw_state))
+            step = StepResult(key, encoding.without_due(raw_state))
         detail = f"a timer of the user: {type(error).__name__}: {error}"
         step.outgoing.append(self.dead_letter(timer, DeadLetterCause.RULE_ERROR, detail, now_ms))
         return step
 
     @staticmethod
-    def _timer(partition: int, user_id: str, at_ms: int) -> Record:
+    def _timer(partition: int, user_id: str, at_ms: int) -> InputRecord:
         """What names a user's timers in a dead letter: the table of states, and as offset the instant in ms."""
-        return Record(STATES, partition, max(at_ms, 0), user_id.encode(), None)
+        return InputRecord(STATES, partition, max(at_ms, 0), user_id.encode(), None)
 
     def dead_letter(
-        self, record: Record, cause: DeadLetterCause, detail: str, now_ms: int, *, applied: bool = False
+        self, record: InputRecord, cause: DeadLetterCause, detail: str, now_ms: int, *, applied: bool = False
     ) -> Output:
         """The record as a dead letter, with its place, its cause and its original bytes, unless those are too many."""
         self._counts[DEAD_LETTERED, cause] += 1
@@ -246,7 +252,7 @@ def plainly_stored(event: PlainEvent, raw: bytes) -> StoredEvent | None:
     )
 
 
-def _require_bounds(step: Step) -> None:
+def _require_bounds(step: StepResult) -> None:
     """Raises TooLarge, with nothing changed yet, where Kafka would not take what the step writes."""
     if step.state is not None and len(step.state) > LARGEST_STATE:
         raise TooLarge(f"the user's state would have {len(step.state)} bytes, and may have {LARGEST_STATE}")
@@ -256,10 +262,10 @@ def _require_bounds(step: Step) -> None:
             raise TooLarge(f"a record for {output.topic} would have {size} bytes, and may have {LARGEST_OUTPUT}")
 
 
-def _step(state: UserState, effects: Effects, partition: int) -> Step:
+def _step(state: UserState, effects: Effects, partition: int) -> StepResult:
     key = state.user_id.encode()
     raw, due_ms = encoding.encode_with_due(state)
-    step = Step(key, raw, next_due_ms=due_ms)
+    step = StepResult(key, raw, next_due_ms=due_ms)
     records = effects.records
     if records:
         step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]

@@ -8,10 +8,10 @@ record, all timers due by then.
 from datetime import UTC, datetime
 
 from schemas.codec import encode
-from schemas.journal import Applied, Checkpoint
+from schemas.journal import AppliedRange, Checkpoint
 from schemas.topics import JOURNAL
 from schemas.zones import release_name
-from streams.runtime.checkpoint import Output, Segment
+from streams.runtime.checkpoint import JournalSegment, Output
 
 
 class CheckpointJournal:
@@ -20,12 +20,12 @@ class CheckpointJournal:
     def __init__(self, topic: str = JOURNAL.name) -> None:
         self._topic = topic
 
-    def __call__(self, partition: int, segment: Segment) -> Output:
+    def __call__(self, partition: int, segment: JournalSegment) -> Output:
         """The record of one segment."""
         record = Checkpoint(
             partition=partition,
             number=segment.number,
-            applied=[Applied(topic=t, partition=partition, first=f, last=last) for t, f, last in segment.applied],
+            applied=[AppliedRange(topic=t, partition=partition, first=f, last=last) for t, f, last in segment.applied],
             clock=datetime.fromtimestamp(max(segment.clock_ms, 0) / 1000, UTC),
             manifest=segment.versions.get("manifest", 0),
             control=segment.versions.get("control", 0),

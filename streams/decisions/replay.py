@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from schemas import zones
-from schemas.journal import Applied, Checkpoint
-from streams.decisions.evaluate import Decider, Record, Step
+from schemas.journal import AppliedRange, Checkpoint
+from streams.decisions.evaluate import Decider, InputRecord, StepResult
 from streams.runtime.checkpoint import Output
 from streams.runtime.timers import TimerIndex
 
@@ -69,12 +69,12 @@ class Replay:
             if step is not None:
                 self._keep(step)
 
-    def _apply(self, decider: Decider, appended: Appended, span: Applied, offset: int) -> None:
+    def _apply(self, decider: Decider, appended: Appended, span: AppliedRange, offset: int) -> None:
         now_ms = max(appended.appended_ms, self._clock_ms)
         if now_ms > self._clock_ms:
             self._fire(decider, now_ms - 1)
             self._clock_ms = now_ms
-        record = Record(span.topic, span.partition, offset, appended.key, appended.value)
+        record = InputRecord(span.topic, span.partition, offset, appended.key, appended.value)
         state = None if record.key is None else self.states.get(record.key)
         self._keep(decider.apply(record, self._partitions, state, now_ms))
 
@@ -82,7 +82,7 @@ class Replay:
         while (key := self._timers.pop_due(now_ms)) is not None:
             self._keep(decider.fire_due(self._partition, key.decode(), self.states[key], now_ms))
 
-    def _keep(self, step: Step) -> None:
+    def _keep(self, step: StepResult) -> None:
         if step.state is not None:
             self.states[step.key] = step.state
             self._timers.set(step.key, step.next_due_ms)

@@ -11,7 +11,7 @@ from schemas.codec import is_at_home
 from schemas.plain import plain_event
 from schemas.topics import EVENTS
 from schemas.vocabulary import DeadLetterCause
-from streams.decisions.evaluate import STATES, Decider, Record, Step, plainly_stored
+from streams.decisions.evaluate import STATES, Decider, InputRecord, StepResult, plainly_stored
 from streams.decisions.rulefeed import PublishedRules
 from streams.faust.runtime import Runtime
 from streams.runtime.checkpoint import OffsetMetadata
@@ -150,7 +150,7 @@ class DecisionSteps:
         assert self._decider is not None
         return self._decider
 
-    def _keep(self, partition: int, step: Step) -> None:
+    def _keep(self, partition: int, step: StepResult) -> None:
         if step.state is not None:
             self._table.put(partition, step.key, step.state)
             self._timers[partition].set(step.key, step.next_due_ms)
@@ -166,9 +166,9 @@ def _reaches(versions: Mapping[str, int], others: Mapping[str, int]) -> bool:
     return all(versions.get(name, 0) >= number for name, number in others.items() if name != "zones")
 
 
-def _read(record: Message) -> Record:
+def _read(record: Message) -> InputRecord:
     topic, partition, offset = record.topic(), record.partition(), record.offset()
     assert topic is not None
     assert partition is not None
     assert offset is not None
-    return Record(topic, partition, offset, record.key(), record.value())
+    return InputRecord(topic, partition, offset, record.key(), record.value())

@@ -15,7 +15,7 @@ from faust.types import TP
 from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange
 from streams.runtime.clock import Batch
-from streams.runtime.gate import Gate
+from streams.runtime.gate import EventGate
 
 
 class Steps(Protocol):
@@ -128,7 +128,7 @@ class GatedStream(faust.Stream[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         app: Any = self.app
-        self.gate: Gate = app.runtime.checkpointer.gate
+        self.gate: EventGate = app.runtime.checkpointer.gate
         self.add_processor(self._pass_gate)
 
     async def _pass_gate(self, value: Any) -> Any:
@@ -149,7 +149,7 @@ class AckSensor(faust.Sensor):
     """Learns from Faust which events are finished, through the public sensor interface."""
 
     def __init__(
-        self, app: faust.App, gate: Gate, buffer: Buffer, release: Callable[[TopicPartition, int], None]
+        self, app: faust.App, gate: EventGate, buffer: Buffer, release: Callable[[TopicPartition, int], None]
     ) -> None:
         super().__init__()
         self._app = app

@@ -12,7 +12,7 @@ RARELY = (100_000, 50, 1_000)
 records allocates took a tenth of its time. State at rest is bytes, which are not looked through at all."""
 
 
-class Worker(faust.Worker):
+class StreamWorker(faust.Worker):
     """Runs one application, with `execute_from_commandline`. `configure_logging` comes before it."""
 
     def __init__(self, app: faust.App) -> None:

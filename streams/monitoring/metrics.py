@@ -16,7 +16,7 @@ from infra.service.metrics import SECONDS, MetricDefinition, new_registry, rende
 from streams.decisions.counts import DEAD_LETTERED, DECIDED, FAILED, FORGOTTEN, UNDECIDED
 from streams.monitoring.gauges import Gauge
 from streams.runtime.checkpoint import SealedCheckpoint
-from streams.runtime.commit import Outcome
+from streams.runtime.commit import CommitOutcome
 from streams.runtime.observer import Observer
 
 RECORDS = (1, 10, 100, 1_000, 10_000, 100_000)
@@ -165,9 +165,9 @@ class Metrics(Observer):
         del place
         self._stalls.inc()
 
-    def checkpointed(self, sealed: SealedCheckpoint, outcome: Outcome, took_s: float) -> None:
+    def checkpointed(self, sealed: SealedCheckpoint, outcome: CommitOutcome, took_s: float) -> None:
         """Counts what was committed."""
-        if outcome is not Outcome.OK:
+        if outcome is not CommitOutcome.OK:
             self._lost.inc()
             return
         self._seconds.observe(took_s)

@@ -62,7 +62,7 @@ class OffsetRange(NamedTuple):
 
 
 @dataclass(slots=True)
-class Segment:
+class JournalSegment:
     """A stretch of a partition's history under one set of versions: what was applied, in order, then the clock."""
 
     number: int
@@ -77,7 +77,7 @@ class Segment:
 class Journal(Protocol):
     """Turns history into records."""
 
-    def __call__(self, partition: int, segment: Segment) -> Output: ...
+    def __call__(self, partition: int, segment: JournalSegment) -> Output: ...
 
 
 @dataclass(slots=True)
@@ -88,7 +88,7 @@ class _Partition:
     number: int
     clock_ms: int
     versions: Mapping[str, int]
-    segments: list[Segment] = field(default_factory=list)
+    segments: list[JournalSegment] = field(default_factory=list)
     batches: int = 0
     records: int = 0
     """Records applied under this assignment."""
@@ -185,12 +185,12 @@ class Buffer:
         segment.clock_ms = partition.clock_ms = batch.clock_ms
         segment.closed = batch.is_tick
 
-    def _segment(self, partition: _Partition, versions: Mapping[str, int], silent: bool) -> Segment:
+    def _segment(self, partition: _Partition, versions: Mapping[str, int], silent: bool) -> JournalSegment:
         last = partition.segments[-1] if partition.segments else None
         if silent and last is not None and last.silent and last.versions == versions:
             return last
         if last is None or last.closed or last.versions != versions:
-            last = Segment(0, [], partition.clock_ms, dict(versions), silent=silent)
+            last = JournalSegment(0, [], partition.clock_ms, dict(versions), silent=silent)
             partition.segments.append(last)
             partition.versions = last.versions
         last.silent = last.silent and silent

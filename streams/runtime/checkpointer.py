@@ -15,8 +15,8 @@ from typing import Protocol, TypeVar
 import structlog
 
 from streams.runtime.checkpoint import Buffer, Output, SealedCheckpoint
-from streams.runtime.commit import Committer, Outcome
-from streams.runtime.gate import Gate
+from streams.runtime.commit import CommitOutcome, Committer
+from streams.runtime.gate import EventGate
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ AHEAD_S = 1.0
 LOOK_S = 5.0
 
 
-class State(Protocol):
+class CheckpointedTable(Protocol):
     """What a checkpoint needs from a table."""
 
     def drop(self) -> None: ...
@@ -42,12 +42,12 @@ class Checkpointer:
         self,
         buffer: Buffer,
         committer: Committer,
-        states: Callable[[], Iterable[State]],
+        states: Callable[[], Iterable[CheckpointedTable]],
         fatal: Callable[[str], object],
         lost: Callable[[], object],
-        observe: Callable[[SealedCheckpoint, Outcome, float], object] = lambda *_: None,
+        observe: Callable[[SealedCheckpoint, CommitOutcome, float], object] = lambda *_: None,
     ) -> None:
-        self.gate = Gate()
+        self.gate = EventGate()
         self._buffer = buffer
         self._committer = committer
         self._states = states
@@ -152,13 +152,13 @@ class Checkpointer:
             if not done and self._committer.is_stuck():
                 self._fatal("a commit call to the client library does not return")
         outcome = commit.result()
-        if outcome is Outcome.FATAL:
+        if outcome is CommitOutcome.FATAL:
             self._fatal("a checkpoint could not be committed; the state is recovered by the next process")
-        elif outcome is Outcome.LOST:
+        elif outcome is CommitOutcome.LOST:
             self.drop()
             self._lost()
         self._observe(sealed, outcome, time.monotonic() - began_s)
-        return outcome is Outcome.OK
+        return outcome is CommitOutcome.OK
 
     def _seal(self, proof: bool) -> SealedCheckpoint | None:
         """One synchronous section: what it takes is complete, and later work is in the next checkpoint."""

@@ -17,7 +17,7 @@ from streams.runtime.checkpoint import Output, SealedCheckpoint
 log = structlog.get_logger()
 
 
-class Outcome(StrEnum):
+class CommitOutcome(StrEnum):
     """How a commit ended."""
 
     OK = "ok"
@@ -92,7 +92,7 @@ class Committer:
         failpoints.reach("after_produce")
         return None
 
-    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> Outcome:
+    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> CommitOutcome:
         """Commits what was staged; after an error that allows it sends the same records again. Blocks."""
         problem, attempt = staged, 0
         while attempt < ATTEMPTS:
@@ -111,9 +111,9 @@ class Committer:
                 problem = self.stage(sealed)
             else:
                 failpoints.reach("after_commit")
-                return Outcome.OK
+                return CommitOutcome.OK
         log.critical("checkpoint_never_commits", attempts=ATTEMPTS, records=len(sealed.outputs))
-        return Outcome.FATAL
+        return CommitOutcome.FATAL
 
     def is_stuck(self) -> bool:
         """Whether a call to the client library does not come back."""
@@ -152,18 +152,18 @@ class Committer:
         membership = sealed.membership
         self._timed("send_offsets", lambda: self._producer.send_offsets_to_transaction(offsets, membership, CALL_S))
 
-    def _recover(self, error: KafkaError) -> Outcome | None:
+    def _recover(self, error: KafkaError) -> CommitOutcome | None:
         """Has the failed transaction ended; None where its records can be sent again."""
         self.failures += 1
         log.warning("checkpoint_failed", error=error.str(), code=error.name(), fatal=error.fatal())
         if error.fatal() or error.code() in HOPELESS:
-            return Outcome.FATAL
+            return CommitOutcome.FATAL
         try:
             self.open()
         except KafkaException as exception:
             log.critical("producer_refused", error=error_of(exception).str())
-            return Outcome.FATAL
-        return Outcome.LOST if error.code() in LOST else None
+            return CommitOutcome.FATAL
+        return CommitOutcome.LOST if error.code() in LOST else None
 
     def _patiently(self, name: str, call: Callable[[], None]) -> None:
         said = False

@@ -11,7 +11,7 @@ from weakref import WeakSet
 LOOK_S = 0.002
 
 
-class Gate:
+class EventGate:
     """Tracks the events in progress. Belongs to one event loop.
 
     References are weak: an event whose queue was cleared is forgotten, and no checkpoint waits for it.

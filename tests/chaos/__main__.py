@@ -16,7 +16,7 @@ from random import SystemRandom
 from typing import Any
 
 import orjson
-from chaos.run import CONTROLS, Chaos, Plan, Report
+from chaos.run import CONTROLS, Chaos, ChaosPlan, ChaosReport
 from rich.console import Console
 
 from infra.local.layout import PROJECT_ROOT
@@ -28,7 +28,7 @@ NOT_RUN = 3
 def main() -> int:
     """Runs as the arguments say."""
     given = _arguments()
-    plan = Plan(
+    plan = ChaosPlan(
         seed=given.seed or SystemRandom().randrange(1, 10**6),
         events=given.events,
         minutes=given.minutes,
@@ -71,7 +71,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _record(plan: Plan, report: Report) -> dict[str, Any]:
+def _record(plan: ChaosPlan, report: ChaosReport) -> dict[str, Any]:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     )
@@ -95,7 +95,7 @@ def _record(plan: Plan, report: Report) -> dict[str, Any]:
     }
 
 
-def _print(console: Console, report: Report) -> None:
+def _print(console: Console, report: ChaosReport) -> None:
     found = report.findings
     console.print("happened: " + ", ".join(f"{name} {n:,}" for name, n in sorted(report.happened.items())))
     console.print("failpoints: " + ", ".join(sorted(report.failpoints)))

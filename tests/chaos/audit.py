@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
-from slow_model.compare import COMMAND, DECISION, Findings, PlainCap, caps_exceeded, compare
+from slow_model.compare import COMMAND, DECISION, Comparison, PlainCap, caps_exceeded, compare
 from slow_model.documents import read_book
 from slow_model.past import NEVER_ACCEPTED
 from slow_model.rulebook import Book
@@ -72,7 +72,7 @@ class Shelves:
 
 
 @dataclass
-class Partition:
+class PartitionRecords:
     """What one partition number holds, by topic, in order."""
 
     number: int
@@ -93,9 +93,11 @@ class Partition:
         return [orjson.loads(record.value or b"") for record in self.records.get(topic, [])]
 
 
-def audit_partition(partition: Partition, shelves: Shelves, caps: list[PlainCap], settled_ms: int = 0) -> Findings:
+def audit_partition(
+    partition: PartitionRecords, shelves: Shelves, caps: list[PlainCap], settled_ms: int = 0
+) -> Comparison:
     """All comparisons of one partition. `settled_ms`: up to when every timer must have fired."""
-    found = Findings()
+    found = Comparison()
     timeline = read_timeline(partition.number, partition.partitions, partition.inputs, partition.journal)
     for kind, what in timeline.problems:
         found.note(kind, what)
@@ -118,7 +120,9 @@ def _json(records: Iterable[Wire]) -> Iterable[dict[str, Any]]:
     return (orjson.loads(record.value) for record in records if record.value)
 
 
-def _slow_model(found: Findings, partition: Partition, timeline: Timeline, shelves: Shelves, settled_ms: int) -> None:
+def _slow_model(
+    found: Comparison, partition: PartitionRecords, timeline: Timeline, shelves: Shelves, settled_ms: int
+) -> None:
     decisions, commands = [], []
     for user_id in timeline.facts:
         wanted = SlowUser(user_id, timeline, shelves.book).decide()
@@ -131,7 +135,7 @@ def _slow_model(found: Findings, partition: Partition, timeline: Timeline, shelv
     found.compared.update(f"{d['outcome']} {d['reason'] or ''}".strip() for d in decisions)
 
 
-def _core(found: Findings, partition: Partition, shelves: Shelves) -> None:
+def _core(found: Comparison, partition: PartitionRecords, shelves: Shelves) -> None:
     """The journal replayed by the core: the same bytes, and the same state."""
     inputs = {
         topic: {record.offset: Appended(record.key, record.value, record.append_ms) for record in records}
@@ -153,7 +157,7 @@ def _core(found: Findings, partition: Partition, shelves: Shelves) -> None:
         compare_states(found, way, replay.states, recovered)
 
 
-def compare_states(found: Findings, way: str, live: Mapping[bytes, bytes], recovered: Mapping[bytes, bytes]) -> None:
+def compare_states(found: Comparison, way: str, live: Mapping[bytes, bytes], recovered: Mapping[bytes, bytes]) -> None:
     """The state that a recovery would load, against that of a process that nothing happened to: byte for byte."""
     for key in live.keys() | recovered.keys():
         if live.get(key) != recovered.get(key):
@@ -161,7 +165,7 @@ def compare_states(found: Findings, way: str, live: Mapping[bytes, bytes], recov
     found.compared[f"states by {way}"] += len(live)
 
 
-def _letters(found: Findings, partition: Partition, timeline: Timeline) -> None:
+def _letters(found: Comparison, partition: PartitionRecords, timeline: Timeline) -> None:
     """One letter for each record that cannot be read, and none for another; what a rule could not read is counted."""
     letters = [letter for letter in partition.written(DEAD_LETTERS.name) if letter["cause"] != "rule_error"]
     written = Counter((letter["topic"], letter["partition"], letter["offset"]) for letter in letters)

@@ -37,7 +37,7 @@ RECENT = 5_000
 
 
 @dataclass
-class Item:
+class FeedRecord:
     """One record to publish. `body` is JSON that gets a time, `lag_ms` ago, or None for a tombstone; `again` repeats
     an earlier one."""
 
@@ -50,7 +50,7 @@ class Item:
     again: int = 0
 
 
-def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[Item]:
+def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[FeedRecord]:
     """Profiles of most users, then so many events, with further profiles among them.
 
     Of the others the profile comes right after the first event, as of somebody who signs up, or much later, or never.
@@ -60,26 +60,26 @@ def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[I
     unseen = {user_id for user_id in known if chance.random() < UNSEEN}
     for user_id in known:
         if user_id not in unseen:
-            yield Item("profiles", user_id, _profile(chance, user_id))
+            yield FeedRecord("profiles", user_id, _profile(chance, user_id))
     kinds, weights = list(TYPES), list(TYPES.values())
     number = 0
     while number < events:
         user_id = chance.choice(known)
         dice = chance.random()
         if dice < 0.015:
-            yield Item("profiles", user_id, _profile(chance, user_id))
+            yield FeedRecord("profiles", user_id, _profile(chance, user_id))
             continue
         number += 1
         if dice < 0.045:
-            yield Item(again=chance.choice((1, 2, 5, 50, 500, RECENT)))
+            yield FeedRecord(again=chance.choice((1, 2, 5, 50, 500, RECENT)))
         elif dice < 0.0455:
-            yield Item("profiles", user_id, None)
+            yield FeedRecord("profiles", user_id, None)
         elif dice < 0.0475:
             yield _poison(chance, f"{seed}.{number}", user_id, partitions)
         else:
             yield _event(chance, chance.choices(kinds, weights)[0], f"{seed}.{number}", user_id)
             if user_id in unseen and chance.random() < 0.5:
-                yield Item("profiles", user_id, _profile(chance, user_id))
+                yield FeedRecord("profiles", user_id, _profile(chance, user_id))
             unseen.discard(user_id)
 
 
@@ -96,7 +96,7 @@ def _profile(chance: Random, user_id: str) -> dict[str, Any]:
     return found
 
 
-def _event(chance: Random, kind: str, event_id: str, user_id: str) -> Item:
+def _event(chance: Random, kind: str, event_id: str, user_id: str) -> FeedRecord:
     whole = chance.random() > 0.005  # else a field is missing that a rule reads
     cart = f"{user_id}-c{chance.randrange(3)}"
     properties: dict[str, Any] = {}
@@ -119,29 +119,31 @@ def _event(chance: Random, kind: str, event_id: str, user_id: str) -> Item:
         lag_ms = chance.randrange(30_000)
     elif kind not in NEVER_LATE and chance.random() < 0.002:
         lag_ms = -600_000  # a publisher's clock far ahead
-    return Item("events", user_id, {"id": event_id, "type": kind, "user_id": user_id, "properties": properties}, lag_ms)
+    return FeedRecord(
+        "events", user_id, {"id": event_id, "type": kind, "user_id": user_id, "properties": properties}, lag_ms
+    )
 
 
-def _poison(chance: Random, event_id: str, user_id: str, partitions: int) -> Item:
+def _poison(chance: Random, event_id: str, user_id: str, partitions: int) -> FeedRecord:
     body = {"id": event_id, "type": "page_viewed", "user_id": user_id}
     match chance.randrange(7):
         case 0:
-            return Item("events", user_id, b"{no json")
+            return FeedRecord("events", user_id, b"{no json")
         case 1:
-            return Item("events", user_id, {name: body[name] for name in ("id", "user_id")})
+            return FeedRecord("events", user_id, {name: body[name] for name in ("id", "user_id")})
         case 2:
             wrong = (partition_for(user_id.encode(), partitions) + 1) % partitions
-            return Item("events", user_id, body, partition=wrong)
+            return FeedRecord("events", user_id, body, partition=wrong)
         case 3:
-            return Item("events", user_id, body, key=f"{user_id}x")
+            return FeedRecord("events", user_id, body, key=f"{user_id}x")
         case 4:
-            return Item("profiles", user_id, b"[]")
+            return FeedRecord("profiles", user_id, b"[]")
         case 5:  # says no, and lacks a field
-            return Item("profiles", user_id, {"consent": {chance.choice(PURPOSES): {"granted": False}}})
-    return Item("events", user_id, body | {"user_id": None})
+            return FeedRecord("profiles", user_id, {"consent": {chance.choice(PURPOSES): {"granted": False}}})
+    return FeedRecord("events", user_id, body | {"user_id": None})
 
 
-def stamped(item: Item, now: datetime) -> tuple[str, bytes, bytes | None]:
+def stamped(item: FeedRecord, now: datetime) -> tuple[str, bytes, bytes | None]:
     """Topic, key and value of an item that is published now."""
     key = (item.user_id if item.key is None else item.key).encode()
     if not isinstance(item.body, dict):
@@ -155,7 +157,7 @@ def stamped(item: Item, now: datetime) -> tuple[str, bytes, bytes | None]:
     return item.topic, key, orjson.dumps(body)
 
 
-def publish(kafka: str, items: Iterable[Item], per_s: float) -> None:
+def publish(kafka: str, items: Iterable[FeedRecord], per_s: float) -> None:
     """Publishes everything at a rate; raises where something was not taken."""
     recent: deque[tuple[str, bytes, bytes | None, int | None]] = deque(maxlen=RECENT)
     began = time.monotonic()

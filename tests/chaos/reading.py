@@ -6,10 +6,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import orjson
-from chaos.audit import KEYED, Partition, Shelves, audit_partition
+from chaos.audit import KEYED, PartitionRecords, Shelves, audit_partition
 from chaos.rules import CAPS
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from slow_model.compare import Findings
+from slow_model.compare import Comparison
 from slow_model.timeline import Wire
 
 from infra.kafka.topic_reader import arrived, reader_config
@@ -18,7 +18,7 @@ from streams.runtime import snapshot
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenTopics:
     """Where everything is."""
 
     kafka: str
@@ -52,7 +52,7 @@ def read(kafka: str, topics: Sequence[str], partition: int, level: str = "read_c
     return found
 
 
-def aborted(written: Written) -> int:
+def aborted(written: WrittenTopics) -> int:
     """Commands and decisions that lie in aborted transactions: read_committed readers never see them."""
     count = 0
     topics = (COMMANDS.name, DECISIONS.name)
@@ -62,13 +62,13 @@ def aborted(written: Written) -> int:
     return count
 
 
-def _audit(job: tuple[Written, int]) -> tuple[Findings, list[bytes]]:
+def _audit(job: tuple[WrittenTopics, int]) -> tuple[Comparison, list[bytes]]:
     written, number = job
     shelves = Shelves(*(read(written.kafka, [topic.name], 0).get(topic.name, []) for topic in (RULES, CONTROL)))
     records = read(written.kafka, [*KEYED, written.changelog], number)
     changelog = records.pop(written.changelog, [])
     states = {"changelog": _last_words(changelog), **_by_snapshot(written, number, changelog)}
-    partition = Partition(number, written.partitions, records, states)
+    partition = PartitionRecords(number, written.partitions, records, states)
     found = audit_partition(partition, shelves, CAPS, written.settled_ms)
     return found, [record.value or b"" for record in records.get(COMMANDS.name, [])]
 
@@ -83,7 +83,7 @@ def _last_words(changelog: Iterable[Wire], first: Mapping[bytes, bytes] | None =
     return state
 
 
-def _by_snapshot(written: Written, number: int, changelog: list[Wire]) -> dict[str, dict[bytes, bytes]]:
+def _by_snapshot(written: WrittenTopics, number: int, changelog: list[Wire]) -> dict[str, dict[bytes, bytes]]:
     """The state by the partition's snapshot, completed by the changelog; and, of one that was written at the stop,
     as it is: what a live worker had."""
     found = {}
@@ -100,9 +100,9 @@ def _by_snapshot(written: Written, number: int, changelog: list[Wire]) -> dict[s
     return found
 
 
-def audit(written: Written, processes: int = 2) -> tuple[Findings, list[bytes]]:
+def audit(written: WrittenTopics, processes: int = 2) -> tuple[Comparison, list[bytes]]:
     """What all partitions together show, and every command."""
-    found, commands = Findings(), []
+    found, commands = Comparison(), []
     with get_context("spawn").Pool(processes) as pool:
         for each, sent in pool.imap_unordered(_audit, [(written, number) for number in range(written.partitions)]):
             found.merge(each)

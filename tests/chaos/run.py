@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
 
 from chaos import rules, trouble
-from chaos.reading import Written, aborted, audit
+from chaos.reading import WrittenTopics, aborted, audit
 from chaos.trouble import Trouble
 from confluent_kafka import KafkaException
 from drivers.worker_crew import Workers
 from rich.console import Console
-from slow_model.compare import Findings
+from slow_model.compare import Comparison
 
 from cli.manifests.publication import apply_folder
 from cli.rules.rule_folder import read_folder
@@ -66,7 +66,7 @@ class Settled(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChaosPlan:
     """One run."""
 
     seed: int
@@ -84,10 +84,10 @@ class Plan:
 
 
 @dataclass
-class Report:
+class ChaosReport:
     """What came of it."""
 
-    findings: Findings
+    findings: Comparison
     happened: Counter[str]
     failpoints: list[str]
     seconds: dict[str, float]
@@ -102,7 +102,7 @@ class Report:
 class Chaos:
     """A run that is going on. Leaving the `with` block ends everything that it started."""
 
-    plan: Plan
+    plan: ChaosPlan
     console: Console
     ports: Ports = field(default_factory=lambda: Ports(Ports.from_env().base + PORT_OFFSET))
 
@@ -299,7 +299,7 @@ class Chaos:
 
     # the whole -------------------------------------------------------------------------------------------------------
 
-    def play(self) -> Report:
+    def play(self) -> ChaosReport:
         """Everything, and the audit."""
         plan, kept = self.plan, self.folder / "received.jsonl"
         seconds: dict[str, float] = {}
@@ -394,10 +394,10 @@ class Chaos:
                 raise RuntimeError(f"{lag} records were not committed within {self.plan.settle_within_s:g} s")
             self.pass_time(time.monotonic() + 0.5)
 
-    def _audit(self, settled: Settled, kept: Path) -> Report:
+    def _audit(self, settled: Settled, kept: Path) -> ChaosReport:
         self.say("all is committed; the audit begins")
         changelog = f"{StreamSettings().streams_group}-user-state-changelog"
-        written = Written(self.kafka, self.plan.partitions, changelog, self.folder / "faust", *settled)
+        written = WrittenTopics(self.kafka, self.plan.partitions, changelog, self.folder / "faust", *settled)
         found, commands = audit(written)
         received = Counter(kept.read_bytes().splitlines())
         for value in (received - Counter(commands)) + (Counter(commands) - received):
@@ -405,7 +405,7 @@ class Chaos:
         found.compared["commands received live"] += received.total()
         self.happened["aborted records"] = aborted(written)
         self._read_logs()
-        return Report(found, self.happened, self.failpoints, {}, self.folder)
+        return ChaosReport(found, self.happened, self.failpoints, {}, self.folder)
 
     def _read_logs(self) -> None:
         for log in self.folder.glob("worker-*.log"):

@@ -23,7 +23,7 @@ from streams.decisions.journal import CheckpointJournal
 from streams.faust.assignment import AssignmentRecovery
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
-from streams.faust.worker import Worker
+from streams.faust.worker import StreamWorker
 from streams.runtime import failpoints
 from streams.runtime.checkpoint import OffsetMetadata, Output, SealedCheckpoint
 from streams.runtime.clock import Batch, Piece
@@ -99,7 +99,7 @@ def _command(key: str, user: str, state: list[Any], now_ms: int) -> bytes:
     return orjson.dumps({"id": key, "user": user, "count": state[2], "score": state[0], "now": now_ms})
 
 
-class DecisionSteps:
+class JobSteps:
     """The job as the runtime's steps."""
 
     def __init__(self, runtime: Runtime, names: Names, slow_s: float = 0.0) -> None:
@@ -258,7 +258,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         wait_for_nobody(runtime)
     if control in ("split", "awaiting-unguarded"):  # else the runtime itself refuses the state that these leave alone
         AssignmentRecovery.check_state_has_offsets = lambda *_: None  # type: ignore[method-assign]
-    runtime.decide(DecisionSteps(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
+    runtime.decide(JobSteps(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
     stalls_on_signal(runtime)
     serve_orders(runtime.app, names, chosen.partitions)
     return runtime.app
@@ -267,4 +267,4 @@ def build(variables: Mapping[str, str]) -> faust.App:
 if __name__ == "__main__":
     faulthandler.register(signal.SIGPROF, all_threads=True)  # where a test finds it stuck
     configure_logging()
-    Worker(build(os.environ)).execute_from_commandline()
+    StreamWorker(build(os.environ)).execute_from_commandline()

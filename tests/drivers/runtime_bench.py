@@ -8,7 +8,7 @@ from pathlib import Path
 
 import orjson
 from drivers.runtime_app import Names
-from drivers.runtime_harness import Audit, Crew, Feed, Reader, audit, make_topics
+from drivers.runtime_harness import Audit, BrokerReader, Crew, Feed, audit, make_topics
 
 PARTITIONS = 4
 EVENTS = 4_000
@@ -21,7 +21,7 @@ class Bench:
     kafka: str
     names: Names
     crew: Crew
-    reader: Reader
+    reader: BrokerReader
 
     def feed(self, events: int = EVENTS, per_s: float = 1e9, seed: int = 1) -> None:
         """Writes events, all at once unless told otherwise."""
@@ -68,7 +68,7 @@ def running_bench(kafka: str, prefix: str, folder: Path, **variables: str) -> It
     """A bench with its topics made; every worker is ended with it."""
     names = Names(prefix)
     make_topics(kafka, names, PARTITIONS)
-    reader = Reader(kafka, names, PARTITIONS)
+    reader = BrokerReader(kafka, names, PARTITIONS)
     with Crew(kafka, prefix, PARTITIONS, folder, **variables) as crew:
         yield Bench(kafka, names, crew, reader)
     reader.close()

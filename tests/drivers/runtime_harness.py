@@ -90,7 +90,7 @@ class Crew(Workers):
         super().__init__(folder, lambda _: [sys.executable, str(APP)], lambda slot: {**told, "RUNTIME_SLOT": str(slot)})
 
 
-class Reader:
+class BrokerReader:
     """Asks the broker, as somebody outside does."""
 
     def __init__(self, kafka: str, names: Names, partitions: int) -> None:
@@ -167,7 +167,7 @@ class Audit:
         return f"wrong {dict(self.wrong)} (first: {self.first}) compared {dict(self.compared)}"
 
 
-def audit(reader: Reader, names: Names, partitions: int) -> Audit:
+def audit(reader: BrokerReader, names: Names, partitions: int) -> Audit:
     """Replays the inputs by the journal, and compares."""
     found = Audit()
     records: dict[tuple[str, int], dict[int, Message]] = defaultdict(dict)

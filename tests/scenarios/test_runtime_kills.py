@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from drivers.real_servers import RealServers
 from drivers.runtime_app import Names
-from drivers.runtime_harness import Audit, Crew, Feed, Reader, audit, make_topics
+from drivers.runtime_harness import Audit, BrokerReader, Crew, Feed, audit, make_topics
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
 
@@ -23,7 +23,7 @@ SEED = int(os.environ.get("RUNTIME_SEED", "0")) or random.SystemRandom().randran
 
 
 @dataclass
-class Plan:
+class KillPlan:
     """One run: how much, how many workers, and what happens to them."""
 
     events: int = 60_000
@@ -35,11 +35,11 @@ class Plan:
     within_s: float = 150.0
 
 
-def run(kafka: str, prefix: str, folder: Path, plan: Plan) -> Audit:
+def run(kafka: str, prefix: str, folder: Path, plan: KillPlan) -> Audit:
     """Plays the plan, waits until everything is committed, stops the workers and audits."""
     names, chance = Names(prefix), random.Random(SEED)
     make_topics(kafka, names, PARTITIONS)
-    reader = Reader(kafka, names, PARTITIONS)
+    reader = BrokerReader(kafka, names, PARTITIONS)
     feed = Feed(kafka, names, plan.events, plan.per_s, SEED)
     with Crew(kafka, prefix, PARTITIONS, folder, RUNTIME_SLOW_S="0.00002", RUNTIME_SNAPSHOT_S="0.5") as crew:
         for slot in range(plan.workers):
@@ -57,7 +57,7 @@ def run(kafka: str, prefix: str, folder: Path, plan: Plan) -> Audit:
         reader.close()
 
 
-def _trouble(crew: Crew, chance: random.Random, plan: Plan, end: float) -> None:
+def _trouble(crew: Crew, chance: random.Random, plan: KillPlan, end: float) -> None:
     actions = ["kill"] * plan.kills + ["freeze"] * plan.freezes + ["term"] * plan.terms
     chance.shuffle(actions)
     pause_s = max(0.5, (end - time.monotonic() - 3) / max(1, len(actions)))
@@ -80,7 +80,7 @@ def _trouble(crew: Crew, chance: random.Random, plan: Plan, end: float) -> None:
         time.sleep(pause_s * chance.uniform(0.5, 1.0))
 
 
-def _settle(crew: Crew, reader: Reader, end: float) -> None:
+def _settle(crew: Crew, reader: BrokerReader, end: float) -> None:
     """Waits until all is committed and every timer has fired."""
     quiet_since = None
     while time.monotonic() < end:
@@ -100,7 +100,7 @@ def _settle(crew: Crew, reader: Reader, end: float) -> None:
 def test_nothing_is_lost_or_doubled_when_workers_are_killed(
     servers: RealServers, topic_prefix: str, tmp_path: Path
 ) -> None:
-    found = run(servers.kafka, topic_prefix, tmp_path, Plan())
+    found = run(servers.kafka, topic_prefix, tmp_path, KillPlan())
     assert found.clean, f"seed {SEED}: {found}"
     assert found.compared["commands"] > 10_000
 
@@ -116,7 +116,7 @@ class Mistake:
 def _die_and_recover(kafka: str, prefix: str, folder: Path, mistake: Mistake) -> Audit:
     names = Names(prefix)
     make_topics(kafka, names, PARTITIONS)
-    reader = Reader(kafka, names, PARTITIONS)
+    reader = BrokerReader(kafka, names, PARTITIONS)
     quiet = {"RUNTIME_SNAPSHOT_S": "0"}  # their checkpoints would count with those that a failpoint waits for
     with Crew(kafka, prefix, PARTITIONS, folder, RUNTIME_CONTROL=mistake.control, **quiet) as crew:
         for seed in range(3):

@@ -24,7 +24,7 @@ COMMAND = (
 
 
 @dataclass
-class Findings:
+class Comparison:
     """What was found wrong, by kind, and how much was compared."""
 
     wrong: Counter[str] = field(default_factory=Counter)
@@ -35,7 +35,7 @@ class Findings:
         self.wrong[kind] += 1
         self.first.setdefault(kind, what)
 
-    def merge(self, other: "Findings") -> None:
+    def merge(self, other: "Comparison") -> None:
         self.wrong += other.wrong
         self.compared += other.compared
         for kind, what in other.first.items():
@@ -47,7 +47,7 @@ class Findings:
 
 
 def compare(
-    found: Findings, what: str, wanted: Iterable[dict[str, Any]], written: Iterable[dict[str, Any]], fields: Fields
+    found: Comparison, what: str, wanted: Iterable[dict[str, Any]], written: Iterable[dict[str, Any]], fields: Fields
 ) -> None:
     """Records of one kind: each id as often as it must be, and the same in every one of `fields`."""
     ours, theirs = _by_id(wanted), _by_id(written)
@@ -123,7 +123,9 @@ class PlainCap:
         return self.trigger in (None, command["trigger"]) and self.purpose in (None, command["purpose"])
 
 
-def caps_exceeded(found: Findings, commands: list[dict[str, Any]], given_back: set[str], caps: list[PlainCap]) -> None:
+def caps_exceeded(
+    found: Comparison, commands: list[dict[str, Any]], given_back: set[str], caps: list[PlainCap]
+) -> None:
     """Counts commands in every rolling window, whatever any model says; what was given back later does not count."""
     by_user: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for command in commands:

@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 from slow_model.documents import read_book
 from slow_model.grammar import TEMPLATES
-from slow_model.histories import Happening
+from slow_model.histories import HistoryItem
 from slow_model.rulebook import Book
-from slow_model.timeline import REMOVED, UNREADABLE, Fact, Timeline, Versions, ms
+from slow_model.timeline import REMOVED, UNREADABLE, Timeline, UserRecord, Versions, ms
 from slow_model.user import SlowUser
 
 from schemas.decisions import Decision
@@ -43,7 +43,7 @@ def _ms(instant: Any) -> int | None:
 
 
 @dataclass
-class EngineRun:
+class EngineHistory:
     """The engine over a history; `facts` is what it was told, for the model."""
 
     evaluator: Evaluator
@@ -54,7 +54,7 @@ class EngineRun:
     gates: list[list[dict[str, Any]]] = field(default_factory=list)
     """What each decision stores of its gates, as JSON."""
     commands: list[str] = field(default_factory=list)
-    facts: list[Fact] = field(default_factory=list)
+    facts: list[UserRecord] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
     now_ms: int = 0
     doubled: bool = False
@@ -106,12 +106,12 @@ class EngineRun:
                 self.take(self.evaluator.fire_due(self.state, self.now_ms))
         self.now_ms = end_ms
 
-    def play(self, start: datetime, happenings: list[Happening]) -> None:
+    def play(self, start: datetime, happenings: list[HistoryItem]) -> None:
         """Plays everything, and what is due in the time after."""
         for _ in self.playing(start, happenings):
             pass
 
-    def playing(self, start: datetime, happenings: list[Happening]) -> Iterator[Happening]:
+    def playing(self, start: datetime, happenings: list[HistoryItem]) -> Iterator[HistoryItem]:
         """Plays one thing after another: each is given when it and all that was due before it has been decided."""
         now_ms = ms(start.isoformat())
         for number, each in enumerate(happenings):
@@ -126,7 +126,7 @@ class EngineRun:
         self.until(now_ms + int(self.after.total_seconds()) * 1000)
         yield happenings[-1]
 
-    def happen(self, each: Happening, number: int) -> None:
+    def happen(self, each: HistoryItem, number: int) -> None:
         now_ms = self.now_ms
         if each.kind == "event":
             body = {"id": f"e{each.number}-{number}", "type": each.name, "user_id": USER}
@@ -155,7 +155,7 @@ class EngineRun:
 
     def tell(self, topic: str, body: dict[str, Any]) -> None:
         self.looks.append(-1)
-        self.facts.append(Fact(len(self.looks), self.now_ms, self.versions(self.now_ms), topic, body))
+        self.facts.append(UserRecord(len(self.looks), self.now_ms, self.versions(self.now_ms), topic, body))
 
     def versions(self, at_ms: int) -> Versions:
         """Which rules were in force at an instant."""
@@ -172,7 +172,7 @@ def _profile(properties: dict[str, Any], now_ms: int) -> dict[str, Any]:
 class EveryInstant(Timeline):
     """A timeline that is looked at whenever something is due: at its own instant, or at once where that is past."""
 
-    def __init__(self, run: EngineRun) -> None:
+    def __init__(self, run: EngineHistory) -> None:
         super().__init__()
         self.run, self.end_ms = run, run.now_ms
         self.facts[USER] = run.facts
@@ -190,12 +190,12 @@ class EveryInstant(Timeline):
         return len(self.looks) - 1
 
 
-def model_rows(run: EngineRun, *books: Book) -> list[Row]:
+def model_rows(run: EngineHistory, *books: Book) -> list[Row]:
     """What the slow model decides of what the engine was told, under the same rules."""
     return rows_of(model_decisions(run, *books))
 
 
-def model_decisions(run: EngineRun, *books: Book) -> list[dict[str, Any]]:
+def model_decisions(run: EngineHistory, *books: Book) -> list[dict[str, Any]]:
     """The decisions of the slow model on the history that the engine played, under the same rules."""
     timeline = EveryInstant(run) if run.every_ms is None else _looked_at(run)
     books = tuple(replace(book, earlier=books[:number]) for number, book in enumerate(books))
@@ -216,7 +216,7 @@ def rows_of(decisions: list[dict[str, Any]]) -> list[Row]:
     ]
 
 
-def _looked_at(run: EngineRun) -> Timeline:
+def _looked_at(run: EngineHistory) -> Timeline:
     """When the engine looked at its timers."""
     timeline = Timeline()
     timeline.facts[USER] = run.facts

@@ -23,7 +23,7 @@ GAPS_MS = [0, 0, 1, 1_000, 29_999, 30_000, *(duration(length) + beside for lengt
 
 
 @dataclass
-class Happening:
+class HistoryItem:
     """One thing that happens: an event, a profile, one that cannot be read and refuses purposes as of `age_ms` ago, the
     removal of the user, or an outcome of the command of this number."""
 
@@ -41,7 +41,7 @@ ages = st.sampled_from(_AGES_MS)
 """How old an event is when it comes; never ahead of its time: what a metric says of that, the language leaves open."""
 event_properties = nodes(k=st.sampled_from(["x", "x", "y", None]), n=st.sampled_from([0, 1, 2, 2, None]))
 events = st.builds(
-    Happening,
+    HistoryItem,
     gaps,
     st.just("event"),
     ages,
@@ -50,7 +50,7 @@ events = st.builds(
     st.integers(0, 30),
 )
 profiles = st.builds(
-    Happening,
+    HistoryItem,
     gaps,
     st.just("profile"),
     properties=st.fixed_dictionaries(
@@ -66,7 +66,7 @@ profiles = st.builds(
     ),
 )
 outcomes = st.builds(
-    Happening,
+    HistoryItem,
     gaps,
     st.just("outcome"),
     name=st.sampled_from(
@@ -76,13 +76,13 @@ outcomes = st.builds(
     number=st.integers(0, 3),
 )
 unreadable = st.builds(
-    Happening,
+    HistoryItem,
     gaps,
     st.just("unreadable"),
     ages,
     properties=st.sampled_from([{"refused": ()}, {"refused": ("marketing",)}, {"refused": ("news", "marketing")}]),
 )
-removals = st.builds(Happening, gaps, st.just("removed"))
+removals = st.builds(HistoryItem, gaps, st.just("removed"))
 kinds = [*[events] * 8, *[profiles] * 2, *[outcomes] * 2, unreadable, removals]
 histories = st.tuples(
     st.sampled_from(STARTS),
@@ -97,7 +97,7 @@ strokes = st.tuples(
     profiles,
     st.lists(
         st.builds(
-            Happening,
+            HistoryItem,
             st.sampled_from([duration(length) for length in ("30m", "1h", "1h", "2h")] + [0, 0, 1]),
             st.just("event"),
             st.sampled_from([0, 0, 0, 0, 1, duration("30m"), duration("1h")]),

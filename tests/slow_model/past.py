@@ -32,7 +32,7 @@ class Seen(NamedTuple):
     properties: dict[str, Any]
 
 
-class Sent(NamedTuple):
+class CountedSend(NamedTuple):
     """A decision that counts: kind is send, shadow or held_out. `entry` is the entry event as of then."""
 
     number: int
@@ -76,7 +76,7 @@ class Past:
     """Everything that happened to one user."""
 
     ids: list[tuple[str, int]] = field(default_factory=list)
-    sent: list[Sent] = field(default_factory=list)
+    sent: list[CountedSend] = field(default_factory=list)
     given_back: dict[str, int] = field(default_factory=dict)
     """By command id, how many sends there were when its outcome said that nobody accepted it."""
     goals_reached: set[int] = field(default_factory=set)
@@ -103,11 +103,11 @@ class Past:
             self.ids.append((event_id, now_ms))
         return repeated
 
-    def released(self, sent: Sent) -> bool:
+    def released(self, sent: CountedSend) -> bool:
         """Whether its reservation was given back."""
         return self.given_back.get(sent.command_id, -1) > sent.number
 
-    def sent_as(self, command_id: str) -> Sent | None:
+    def sent_as(self, command_id: str) -> CountedSend | None:
         """The send of a command whose reservation stands."""
         standing = [each for each in self.sent if each.command_id == command_id and not self.released(each)]
         return next((each for each in standing if each.kind == "send"), standing[0] if standing else None)

@@ -51,7 +51,7 @@ class Standing:
 
 
 @dataclass
-class Written:
+class ExpectedWrites:
     """What must have been written about one user."""
 
     decisions: list[dict[str, Any]] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Present:
     """When that was."""
     slots_after: dict[str, int] = field(default_factory=dict)
     planned_ms: int | None = None
-    written: Written = field(default_factory=Written)
+    written: ExpectedWrites = field(default_factory=ExpectedWrites)
     now_ms: int = 0
     book: Book = field(default_factory=lambda: Book({}, {}))
     paused: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ import orjson
 from slow_model import sends
 from slow_model.expressions import Failed, value
 from slow_model.localtime import known_zone, zone_of
-from slow_model.past import Seen, Sent, instant
+from slow_model.past import CountedSend, Seen, instant
 from slow_model.present import Occurrence, Present, Roots, agree, is_true, matches, roots
 from slow_model.rulebook import Rule, Send
 
@@ -64,7 +64,7 @@ def _maxima(rule: Rule, given: Roots) -> tuple[int, ...] | None:
 
 def _count(me: Present, rule: Rule, occurrence: Occurrence, step: Send, command_id: str, kind: str) -> None:
     me.past.sent.append(
-        Sent(
+        CountedSend(
             len(me.past.sent),
             command_id,
             me.now_ms,
@@ -158,7 +158,7 @@ def reach_goals(me: Present, event: Seen) -> None:
             _goal(me, rule, sent, event)
 
 
-def _goal(me: Present, rule: Rule, sent: Sent, event: Seen) -> None:
+def _goal(me: Present, rule: Rule, sent: CountedSend, event: Seen) -> None:
     what = [rule.name, me.user_id, sent.occurrence, sent.step, "goal", event.id, me.now_ms]
     me.written.decisions.append(
         {

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import orjson
 from slow_model.localtime import first_loud, is_quiet, next_window, stands_in, wall, zone_of
-from slow_model.past import Past, Sent, instant
+from slow_model.past import CountedSend, Past, instant
 from slow_model.rulebook import WEEKDAYS, Cap, Quiet, Rule
 
 PROFILE_WAIT_MS = 30_000
@@ -218,7 +218,7 @@ def counted_in(cap: Cap, question: Question, past: Past, zone: ZoneInfo, kind: s
     recorded those of its own kind too. What was recorded first and really sent later counts as sent."""
     rule = question.rule
 
-    def in_scope(each: Sent) -> bool:
+    def in_scope(each: CountedSend) -> bool:
         own = each.trigger == rule.name
         if cap.scope == "trigger":
             return own

@@ -40,7 +40,7 @@ REMOVED, UNREADABLE = "removed", "unreadable"
 when each purpose that it refuses was refused."""
 
 
-class Fact(NamedTuple):
+class UserRecord(NamedTuple):
     """One record of a user: its place in the order, the clock, what it says."""
 
     position: int
@@ -61,7 +61,7 @@ class Look(NamedTuple):
 class Timeline:
     """One partition's history. `problems` says where the journal contradicts itself or the inputs."""
 
-    facts: dict[str, list[Fact]] = field(default_factory=lambda: defaultdict(list))
+    facts: dict[str, list[UserRecord]] = field(default_factory=lambda: defaultdict(list))
     looks: list[Look] = field(default_factory=list)
     look_positions: list[int] = field(default_factory=list)
     letters: list[tuple[str, int, int]] = field(default_factory=list)
@@ -98,10 +98,10 @@ def read_timeline(
     partition: int, partitions: int, inputs: Mapping[str, Iterable[Wire]], journal: Iterable[dict[str, Any]]
 ) -> Timeline:
     """The history of one partition: its inputs by topic, in the order of its journal."""
-    return _Reading(partition, partitions, inputs).all(journal)
+    return _JournalReader(partition, partitions, inputs).all(journal)
 
 
-class _Reading:
+class _JournalReader:
     def __init__(self, partition: int, partitions: int, inputs: Mapping[str, Iterable[Wire]]) -> None:
         self.partition, self.partitions = partition, partitions
         self.left = {topic: {record.offset: record for record in records} for topic, records in inputs.items()}
@@ -161,7 +161,7 @@ class _Reading:
         if body is None:
             self.found.letters.append((record.topic, record.partition, record.offset))
         elif body["user_id"] is not None:
-            fact = Fact(self.position, now_ms, versions, record.topic, body)
+            fact = UserRecord(self.position, now_ms, versions, record.topic, body)
             self.found.facts[body["user_id"]].append(fact)
 
     def profile(self, record: Wire, now_ms: int, versions: Versions) -> bool:
@@ -171,11 +171,11 @@ class _Reading:
         if user_id is None:
             return False
         if record.value is None:
-            self.found.facts[user_id].append(Fact(self.position, now_ms, versions, REMOVED, {}))
+            self.found.facts[user_id].append(UserRecord(self.position, now_ms, versions, REMOVED, {}))
             return True
         if readable(record, self.partitions) is None:
             noes = refused(record.value, now_ms)
-            self.found.facts[user_id].append(Fact(self.position, now_ms, versions, UNREADABLE, noes))
+            self.found.facts[user_id].append(UserRecord(self.position, now_ms, versions, UNREADABLE, noes))
         return False
 
 

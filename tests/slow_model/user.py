@@ -12,10 +12,10 @@ from slow_model import crossings, journeys, plans
 from slow_model.crossings import Entry
 from slow_model.expressions import may_hold
 from slow_model.past import NEVER_ACCEPTED, Seen
-from slow_model.present import Occurrence, Present, Written, matches, roots
+from slow_model.present import ExpectedWrites, Occurrence, Present, matches, roots
 from slow_model.rulebook import Book
 from slow_model.sending import reach_goals
-from slow_model.timeline import REMOVED, UNREADABLE, Fact, Timeline, Versions, ms
+from slow_model.timeline import REMOVED, UNREADABLE, Timeline, UserRecord, Versions, ms
 
 AHEAD_MS = 5 * 60_000
 Books = Callable[[Versions], tuple[Book, frozenset[str]]]
@@ -31,7 +31,7 @@ class SlowUser:
         self.position = 0
         self.horizon_ms = 0
 
-    def decide(self) -> Written:
+    def decide(self) -> ExpectedWrites:
         """All decisions and commands up to the last look."""
         facts = self.timeline.facts[self.me.user_id]
         self.horizon_ms = self.timeline.horizon_ms(self.me.user_id)
@@ -135,7 +135,7 @@ class SlowUser:
 
     # facts -----------------------------------------------------------------------------------------------------------
 
-    def apply(self, fact: Fact) -> None:
+    def apply(self, fact: UserRecord) -> None:
         if fact.topic == "profiles":
             self.profile(fact.body)
         elif fact.topic == REMOVED:

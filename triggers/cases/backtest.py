@@ -19,7 +19,7 @@ from triggers.engine.turn import DATE_PLACES, Effects, RuleProblem
 from triggers.measures.local_time import iso_week
 from triggers.measures.shapes import MS
 from triggers.rules.ruleset import RuleSet
-from triggers.rules.state import Consent, User, UserState
+from triggers.rules.state import StoredConsent, User, UserState
 
 Order = Literal["event_time", "given"]
 MAX_PROBLEMS = 100
@@ -93,7 +93,7 @@ class _Backtest:
     def state_of(self, user_id: str, now_ms: int) -> UserState:
         state = self.result.states[user_id] = UserState(User(user_id))
         if self.profiles is None:
-            state.consent = {purpose: Consent(True, 0) for purpose in self.purposes}
+            state.consent = {purpose: StoredConsent(True, 0) for purpose in self.purposes}
             state.profiled = True
         elif user_id in self.profiles:
             self.evaluator.start(state, self.profiles[user_id], now_ms)

@@ -10,7 +10,7 @@ from schemas.vocabulary import OutcomeKind
 from schemas.wording import quoted
 from triggers.checks.misspelling import misspelling_of
 from triggers.language.parts import Parts
-from triggers.language.yaml_tree import Mapping
+from triggers.language.yaml_tree import MappingNode
 
 _WRAPPERS = ("data", "properties", "payload", "attributes")
 
@@ -78,11 +78,11 @@ def _place(parts: Parts, index: int) -> str:
     return f"{found.path}:{found.line}"
 
 
-def _wrapped(values: Mapping, texts: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+def _wrapped(values: MappingNode, texts: Sequence[str]) -> Iterator[tuple[int, str, str]]:
     """The one property that holds all others, with the first of them; none where an expression looks into it."""
     if len(values.items) != 1:
         return
     [(key, value)] = values.items.items()
     looked_into = key != "properties" and any(f".{key}" in text for text in texts)
-    if key in _WRAPPERS and isinstance(value, Mapping) and value.items and not looked_into:
+    if key in _WRAPPERS and isinstance(value, MappingNode) and value.items and not looked_into:
         yield values.keys[key].index, key, next(iter(value.items))

@@ -14,9 +14,7 @@ from triggers.cel.types import EVENT
 from triggers.language import reader
 from triggers.language.diagnostics import Report, SourceFile
 from triggers.language.reader import ExpressionUse, Reader, References
-from triggers.language.yaml_tree import Mapping as MappingNode
-from triggers.language.yaml_tree import Node, Scalar, documents
-from triggers.language.yaml_tree import Sequence as SequenceNode
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, documents
 
 TYPES = ("text", "number", "boolean", "time", "list", "object", "any")
 """What a property may be; `time` is a text that `timestamp()` reads."""
@@ -149,7 +147,7 @@ def _check_given(catalogue: Catalogue, report: Report, event: str, values: Mappi
 def _fits(node: Node, kind: str) -> bool:
     if isinstance(node, SequenceNode | MappingNode):
         return kind in ("any", "list" if isinstance(node, SequenceNode) else "object")
-    value = node.value if isinstance(node, Scalar) else None
+    value = node.value if isinstance(node, ScalarNode) else None
     if value is None or kind == "any":
         return True
     written = "boolean" if isinstance(value, bool) else "text" if isinstance(value, str) else "number"

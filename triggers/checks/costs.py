@@ -7,7 +7,7 @@ from triggers.cel.cost import MAX_COST
 from triggers.language.diagnostics import Diagnostic
 from triggers.language.parts import Parts
 from triggers.language.reader import ExpressionUse
-from triggers.language.yaml_tree import Mapping, Scalar
+from triggers.language.yaml_tree import MappingNode, ScalarNode
 
 NEAR = MAX_COST // 2
 """An expression that may take more than this is noted: one list more within another, and the rule would not load."""
@@ -29,18 +29,18 @@ class Cost:
     expressions: int
 
 
-def costs(documents: Sequence[tuple[Parts, Mapping]]) -> list[Cost]:
+def costs(documents: Sequence[tuple[Parts, MappingNode]]) -> list[Cost]:
     """The cost of each document that has expressions, the dearest first."""
     found = [_cost(parts, node) for parts, node in documents if parts.expressions.uses]
     return sorted(found, key=lambda each: (-each.dearest, each.document))
 
 
-def _cost(parts: Parts, node: Mapping) -> Cost:
+def _cost(parts: Parts, node: MappingNode) -> Cost:
     uses = parts.expressions.uses
     dearest = max(uses, key=_steps)
     kind, name = next(iter(node.items.items()))
     place = parts.report.at(dearest.node.index, "", "")
-    document = f"{kind} {name.text if isinstance(name, Scalar) else ''}"
+    document = f"{kind} {name.text if isinstance(name, ScalarNode) else ''}"
     return Cost(document, place.path, place.line, place.column, _steps(dearest), sum(map(_steps, uses)), len(uses))
 
 

@@ -18,7 +18,7 @@ from triggers.engine.sequences import MAX_LINKS
 from triggers.language.diagnostics import Diagnostic, Report
 from triggers.language.documents import TriggerDocument
 from triggers.language.parts import Parts
-from triggers.language.yaml_tree import Mapping, Scalar
+from triggers.language.yaml_tree import MappingNode, ScalarNode
 from triggers.measures.decay import MAX_PARTS, Exponential, Linear, Step
 from triggers.measures.shapes import MS, Calendar, Rolling, Schedule, Window, duration_text
 from triggers.measures.windows import CELLS, EXACT, MAX_VALUES
@@ -55,7 +55,7 @@ class _Kept:
 
 
 def memory_notes(
-    rules: RuleSet, documents: Sequence[tuple[Parts, Mapping, Trigger | None]], written: Sequence[TriggerDocument]
+    rules: RuleSet, documents: Sequence[tuple[Parts, MappingNode, Trigger | None]], written: Sequence[TriggerDocument]
 ) -> Iterator[Diagnostic]:
     """A note for each bound that a document can reach, in a set without problems."""
     for each in written:
@@ -63,7 +63,7 @@ def memory_notes(
             yield _note(each.report, place, each.trigger.name, told, hint)
     for parts, node, trigger in documents:
         kind, name = next(iter(node.items.items()))
-        named = name.text if isinstance(name, Scalar) else ""
+        named = name.text if isinstance(name, ScalarNode) else ""
         found = [*_of_definition(rules, kind, named, node), *_of_comparisons(rules, parts)]
         for place, told, hint in found:
             yield _note(parts.report, place, trigger.name if trigger is not None else named, told, hint)
@@ -178,7 +178,7 @@ def _per_day(maximum: int, window: Window) -> float:
 # scores, metrics and what is compared with them ----------------------------------------------------------------------
 
 
-def _of_definition(rules: RuleSet, kind: str, name: str, node: Mapping) -> Iterator[tuple[int, str, str]]:
+def _of_definition(rules: RuleSet, kind: str, name: str, node: MappingNode) -> Iterator[tuple[int, str, str]]:
     if kind == "score":
         yield from _of_score(node.items["decay"].index, rules.scores[name])
     elif kind == "metric" and (window := rules.metrics[name].metric.window) is not None:

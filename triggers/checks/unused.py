@@ -15,7 +15,7 @@ from triggers.checks.misspelling import misspelling_of
 from triggers.language.diagnostics import Diagnostic
 from triggers.language.documents import PolicyDocument, TriggerDocument
 from triggers.language.parts import Parts
-from triggers.language.yaml_tree import Mapping as MappingNode
+from triggers.language.yaml_tree import MappingNode
 from triggers.rules.rule import Crossing, Policy, SegmentChange, Send, Trigger
 from triggers.rules.ruleset import RuleSet, obeys
 

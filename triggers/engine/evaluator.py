@@ -22,7 +22,7 @@ from triggers.engine.skipping import skip_due
 from triggers.engine.turn import Effects, Turn, same_fields
 from triggers.rules.rule import Send, Trigger
 from triggers.rules.ruleset import AHEAD_MS, Route, RuleSet
-from triggers.rules.state import Consent, Occurrence, Reservation, StoredEvent, UnlessEvent, User, UserState
+from triggers.rules.state import Occurrence, Reservation, StoredConsent, StoredEvent, UnlessEvent, User, UserState
 
 PROFILE_WAIT_MS = 30_000
 """Publishers send a profile and an event together, and Kafka gives no order over two topics."""
@@ -110,7 +110,7 @@ class Evaluator:
         state.consent = {purpose: answer for purpose, answer in state.consent.items() if not answer.granted}
         for purpose, at in refused.items():
             before = state.consent.get(purpose)
-            state.consent[purpose] = Consent(False, at if before is None else max(at, before.at))
+            state.consent[purpose] = StoredConsent(False, at if before is None else max(at, before.at))
         return turn.effects
 
     def start(self, state: UserState, profile: Profile, now_ms: int) -> Turn:
@@ -406,7 +406,7 @@ def _take_profile(state: UserState, profile: Profile, now_ms: int) -> None:
 def _take_consent(state: UserState, profile: Profile) -> None:
     """The profile's word on consent, except where the user unsubscribed after it was given."""
     known = state.consent
-    state.consent = {name: Consent(each.granted, as_ms(each.time)) for name, each in profile.consent.items()}
+    state.consent = {name: StoredConsent(each.granted, as_ms(each.time)) for name, each in profile.consent.items()}
     for purpose, before in known.items():
         now = state.consent.get(purpose)
         if not before.granted and now is not None and now.granted and before.at > now.at:
@@ -440,7 +440,7 @@ def _follow(turn: Turn, outcome: Outcome, known: Reservation | None) -> None:
     elif outcome.kind is OutcomeKind.UNSUBSCRIBED:
         # Of a command no longer remembered nobody can tell the purpose: the user's no is to all of them.
         purposes = [known.purpose] if known is not None else [p for p, each in state.consent.items() if each.granted]
-        state.consent |= dict.fromkeys(purposes, Consent(False, as_ms(outcome.time)))
+        state.consent |= dict.fromkeys(purposes, StoredConsent(False, as_ms(outcome.time)))
 
 
 def _is_about_present_address(turn: Turn, known: Reservation | None) -> bool:

@@ -3,7 +3,7 @@
 from schemas.vocabulary import DecisionOutcome
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import as_time
-from triggers.engine.records import Record
+from triggers.engine.records import DecisionRecord
 from triggers.engine.turn import Turn, agree
 from triggers.rules.state import OpenGoal, StoredEvent
 
@@ -30,8 +30,8 @@ def _reached(turn: Turn, goal: OpenGoal, event: StoredEvent, context: Context) -
     return agree(pattern, event, entry) and turn.holds(trigger.name, "goal", pattern.where, context)
 
 
-def _record(turn: Turn, goal: OpenGoal, event: StoredEvent) -> Record:
-    return Record(
+def _record(turn: Turn, goal: OpenGoal, event: StoredEvent) -> DecisionRecord:
+    return DecisionRecord(
         goal.trigger,
         goal.rule_hash,
         turn.state.user_id,

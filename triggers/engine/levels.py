@@ -21,8 +21,8 @@ from triggers.measures.decay import MAX_SCORE, ScoreState
 from triggers.measures.shapes import Calendar
 from triggers.measures.windows import WindowState
 from triggers.rules.rule import Crossing
-from triggers.rules.ruleset import Counted, LevelRule, Route
-from triggers.rules.state import Level, StoredEvent
+from triggers.rules.ruleset import LevelRule, Route, StoredMetric
+from triggers.rules.state import LevelState, StoredEvent
 
 RISEN = "level.risen"
 FALLEN = "level.fallen"
@@ -165,7 +165,7 @@ def _moved(turn: Turn, rule: LevelRule, before: float, value: float, at: int, pa
     crossing = rule.crossing
     level = turn.state.levels.get(rule.id)
     if level is None:  # one at its line or above when the rule is first met has not crossed it
-        level = turn.state.levels[rule.id] = Level(armed=not crossing.falls and before < crossing.line)
+        level = turn.state.levels[rule.id] = LevelState(armed=not crossing.falls and before < crossing.line)
     if crossing.falls:
         _arm_falling(level, crossing.rearm, value, at)
         plan(turn, rule, level)
@@ -177,14 +177,14 @@ def _moved(turn: Turn, rule: LevelRule, before: float, value: float, at: int, pa
     return False
 
 
-def _arm_falling(level: Level, rearm: float, value: float, at: int) -> None:
+def _arm_falling(level: LevelState, rearm: float, value: float, at: int) -> None:
     if level.stale_at is not None and at < level.stale_at:
         level.armed = True
     level.stale_at = None
     level.armed = level.armed or value >= rearm
 
 
-def plan(turn: Turn, rule: LevelRule, level: Level) -> None:
+def plan(turn: Turn, rule: LevelRule, level: LevelState) -> None:
     """Sets the timer of a falling crossing, or none where it is not armed."""
     level.due = _falls_at(turn, rule) if level.armed and rule.crossing.falls else None
 
@@ -225,7 +225,7 @@ def _value(turn: Turn, rule: LevelRule, at: int) -> float:
     return tally.read(_window(turn, rule.counted), crossing.measure, tally.since(at, turn.zone()), None) or 0.0
 
 
-def cross(turn: Turn, rule: LevelRule, level: Level) -> StoredEvent | None:
+def cross(turn: Turn, rule: LevelRule, level: LevelState) -> StoredEvent | None:
     """Makes a falling crossing that is due: the event that stands for it, or None where it is too old.
 
     The instant is asked again: rules may have changed since the timer was set.
@@ -258,5 +258,5 @@ def _last_event(turn: Turn, rule: LevelRule) -> str:
     return _window(turn, rule.counted).last_event
 
 
-def _window(turn: Turn, counted: Counted) -> WindowState:
+def _window(turn: Turn, counted: StoredMetric) -> WindowState:
     return turn.state.windows.get(counted.key) or WindowState()

@@ -4,7 +4,7 @@ from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
 from triggers.engine.turn import Turn
 from triggers.measures.windows import MAX_AMOUNT, WindowState, value_text
-from triggers.rules.ruleset import Counted, Route
+from triggers.rules.ruleset import Route, StoredMetric
 from triggers.rules.state import StoredEvent
 
 
@@ -21,12 +21,12 @@ def feed(turn: Turn, route: Route, event: StoredEvent, context: Context) -> list
     return fed
 
 
-def kept(turn: Turn, counted: Counted) -> WindowState:
+def kept(turn: Turn, counted: StoredMetric) -> WindowState:
     """What the state keeps of a window, to add to: made where nothing was counted yet."""
     return turn.state.windows.setdefault(counted.key, WindowState())
 
 
-def measured(turn: Turn, counted: Counted, owner: str, context: Context) -> tuple[float, str] | None:
+def measured(turn: Turn, counted: StoredMetric, owner: str, context: Context) -> tuple[float, str] | None:
     """The amount and the value that the window keeps of an event; None where it does not count it.
 
     An event whose `sum` or `distinct` fails is not counted at all, and is noted.

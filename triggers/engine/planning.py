@@ -14,7 +14,7 @@ from triggers.engine.turn import Turn
 from triggers.measures.local_time import slot_after
 from triggers.measures.shapes import Schedule
 from triggers.rules.sources import ClockRule
-from triggers.rules.state import Plan, StoredEvent, UserState
+from triggers.rules.state import ScheduleState, StoredEvent, UserState
 
 SLOT = "schedule.slot"
 DATE = "date.reached"
@@ -41,7 +41,7 @@ def plan(turn: Turn, *, moved: bool = False) -> None:
     state.plans = {rule.id: _planned(turn, rule, known.get(rule.id), moved) for rule in turn.rules.clocks.values()}
 
 
-def _planned(turn: Turn, rule: ClockRule, known: Plan | None, moved: bool) -> Plan:
+def _planned(turn: Turn, rule: ClockRule, known: ScheduleState | None, moved: bool) -> ScheduleState:
     due = known.due if known is not None else None
     since = turn.now_ms
     if due is not None and due <= turn.now_ms:
@@ -51,12 +51,12 @@ def _planned(turn: Turn, rule: ClockRule, known: Plan | None, moved: bool) -> Pl
     return _next(turn, rule, since, known.fired if known is not None else [])
 
 
-def _next(turn: Turn, rule: ClockRule, since: int, fired: list[int]) -> Plan:
+def _next(turn: Turn, rule: ClockRule, since: int, fired: list[int]) -> ScheduleState:
     """What comes first after an instant on a day that is not among `fired`."""
     found = _after(turn, rule, since)
     while found is not None and (found[1] - _DAY_0).days in fired:
         found = _after(turn, rule, found[0])
-    return Plan(None, 0, fired) if found is None else Plan(found[0], (found[1] - _DAY_0).days, fired)
+    return ScheduleState(None, 0, fired) if found is None else ScheduleState(found[0], (found[1] - _DAY_0).days, fired)
 
 
 def _after(turn: Turn, rule: ClockRule, since: int) -> tuple[int, date] | None:
@@ -86,7 +86,9 @@ def first(state: UserState, due_before: int) -> tuple[int, str] | None:
 def skip(turn: Turn, name: str) -> None:
     """Moves a plan past now without beginning anything; a plan whose rule is gone has no next moment."""
     known, rule = turn.state.plans[name], turn.rules.clocks.get(name)
-    turn.state.plans[name] = Plan(None, 0, known.fired) if rule is None else _next(turn, rule, turn.now_ms, known.fired)
+    turn.state.plans[name] = (
+        ScheduleState(None, 0, known.fired) if rule is None else _next(turn, rule, turn.now_ms, known.fired)
+    )
 
 
 def forgo(turn: Turn) -> None:

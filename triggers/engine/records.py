@@ -69,7 +69,7 @@ class Message(NamedTuple):
 
 
 @dataclass(slots=True)
-class Record:
+class DecisionRecord:
     """One decision. `message` is there where it sends; `what` tells apart decisions alike but for it."""
 
     trigger: str

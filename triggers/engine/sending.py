@@ -11,7 +11,7 @@ from triggers.engine.caps import reserve
 from triggers.engine.gates.dedupe import recorded_key
 from triggers.engine.gates.request import GateRequest, Verdict
 from triggers.engine.gates.table import ask
-from triggers.engine.records import Message, Record
+from triggers.engine.records import DecisionRecord, Message
 from triggers.engine.turn import Turn, same_fields
 from triggers.rules.rule import Send, Trigger
 from triggers.rules.state import Occurrence, OpenGoal
@@ -130,7 +130,7 @@ def _count(
         )
 
 
-def note(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, verdict: Verdict) -> Record:
+def note(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, verdict: Verdict) -> DecisionRecord:
     """Records a decision. Where the user's zone is unknown, `zone_given` says what was given (settled case 21)."""
     inputs = verdict.inputs
     zone = turn.zone_given()
@@ -142,7 +142,7 @@ def note(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, verdi
     event_ids = [occurrence.event.id]
     if occurrence.began != occurrence.event.id:
         event_ids.insert(0, occurrence.began)
-    record = Record(
+    record = DecisionRecord(
         trigger.name,
         trigger.rule_hash,
         turn.state.user_id,

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from triggers.engine import planning
 from triggers.engine.turn import Turn
-from triggers.rules.state import Level, Membership
+from triggers.rules.state import LevelState, Membership
 
 SKIPPED = "timer_skipped"
 
@@ -26,7 +26,7 @@ def skip_due(turn: Turn) -> None:
         _count(turn, 1)
 
 
-def _clear(turn: Turn, timers: Iterable[Level | Membership]) -> None:
+def _clear(turn: Turn, timers: Iterable[LevelState | Membership]) -> None:
     for timer in timers:
         if timer.due is not None and timer.due <= turn.now_ms:
             timer.due = None

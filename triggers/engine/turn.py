@@ -11,7 +11,7 @@ from schemas.zones import zone_named
 from triggers.cel.conditions import Condition, Context
 from triggers.cel.runtime import EvaluationError, MissingField
 from triggers.engine.dates import UnreadableDate
-from triggers.engine.records import Record
+from triggers.engine.records import DecisionRecord
 from triggers.measures.windows import WindowState
 from triggers.rules.rule import Pattern, Segment, Trigger
 from triggers.rules.ruleset import RuleSet
@@ -56,7 +56,7 @@ class Effects:
     empty), unpinned (an occurrence whose text is gone), unknown_zone (a profile whose zone is none).
     """
 
-    records: list[Record] = field(default_factory=list)
+    records: list[DecisionRecord] = field(default_factory=list)
     problems: list[RuleProblem] = field(default_factory=list)
     exits: list[Exited] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from triggers.language.case_time import CaseTimeError, parse_at, parse_start
 from triggers.language.diagnostics import Problem
 from triggers.language.parts import Parts
 from triggers.language.reader import Reader
-from triggers.language.yaml_tree import Mapping, Node, Scalar, Sequence, plain_value
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, plain_value
 from triggers.measures.windows import EXACT, MAX_AMOUNT
 from triggers.rules.rule import Case, Expected, Given
 
@@ -21,7 +21,7 @@ _MEASURES = ("count", "sum", "distinct")
 
 def read_cases(parts: Parts, node: Node, sends: frozenset[str], *, recurs: bool = False) -> tuple[Case, ...]:
     """Every case of a trigger whose sends have these ids; one that `recurs` by the clock needs an end."""
-    if not isinstance(node, Sequence):
+    if not isinstance(node, SequenceNode):
         raise reader.wrong(node, "cases", "a list", "begin each case with `- `, as in - name: at once")
     return reader.several(parts.report, node, lambda item: _case(parts, item, sends, recurs=recurs))
 
@@ -55,7 +55,7 @@ def _policy(parts: Parts, node: Node) -> str:
 
 
 def _lines(parts: Parts, node: Node, what: str, parse: Any) -> tuple[Any, ...]:
-    if not isinstance(node, Sequence):
+    if not isinstance(node, SequenceNode):
         raise reader.wrong(node, what, "a list", "put it into [ ], or begin each line with `- `")
     return reader.several(parts.report, node, lambda item: parse(parts, item)) if node.items else ()
 
@@ -69,9 +69,9 @@ def _time(node: Node, *, start: bool = False) -> str:
     return value
 
 
-def _at(node: Node, what: str, example: str) -> tuple[str, str, Node, Mapping]:
+def _at(node: Node, what: str, example: str) -> tuple[str, str, Node, MappingNode]:
     """A line `{at, WHAT: value}` as (at, what, value, the whole)."""
-    if not isinstance(node, Mapping):
+    if not isinstance(node, MappingNode):
         raise reader.wrong(node, what, "{at, …}", f"as in {example}")
     others = [key for key in node.items if key != "at"]
     if "at" not in node.items or len(others) != 1:
@@ -83,8 +83,8 @@ def _given(parts: Parts, node: Node) -> Given:
     at, what, value, whole = _at(node, "a given line", '{at: "10:00", signed_up: {}}')
     if what == "all":
         raise Problem(whole.keys[what].index, "not-yet", "events without a user are not yet supported")
-    if not isinstance(value, Mapping):
-        named = value.text if what in ("event", "type") and isinstance(value, Scalar) else ""
+    if not isinstance(value, MappingNode):
+        named = value.text if what in ("event", "type") and isinstance(value, ScalarNode) else ""
         hint = f"the event's name is the key, as in {named}: {{}}" if named else "{} where it has none"
         raise reader.wrong(value, f"`{what}`", "a mapping of properties", hint)
     values = {key: plain_value(item) for key, item in value.items.items()}
@@ -115,7 +115,7 @@ def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
 
 
 def _user(parts: Parts, node: Node) -> dict[str, object]:
-    if not isinstance(node, Mapping):
+    if not isinstance(node, MappingNode):
         raise reader.wrong(node, "user", "a mapping of attributes")
     checks = {**_OF_PROFILE, "score": _scores, "metric": _metrics, "held_out": _flag, "variant": _text}
     _check(parts, node, checks)
@@ -123,7 +123,7 @@ def _user(parts: Parts, node: Node) -> dict[str, object]:
     return {key: plain_value(item) for key, item in node.items.items()}
 
 
-def _check(parts: Parts, node: Mapping, checks: dict[str, Any]) -> None:
+def _check(parts: Parts, node: MappingNode, checks: dict[str, Any]) -> None:
     for key, check in checks.items():
         if key in node.items:
             check(parts, node.items[key], key)
@@ -139,7 +139,7 @@ def _metrics(parts: Parts, node: Node, what: str) -> None:
     """`NAME: 3`, or `NAME: {count, sum, distinct}`."""
     for key, place, value in reader.mapping_items(node, what, f"{what}: {{NAME: 3}}"):
         whole = f"metric.{key}"
-        if not isinstance(value, Mapping):
+        if not isinstance(value, MappingNode):
             number = reader.number(value, whole, -MAX_AMOUNT, MAX_AMOUNT)
             counts = number.is_integer() and 0 <= number <= EXACT  # what is no count can only be a sum
             parts.references.metrics.append((key, "count" if counts else "sum", place.index))
@@ -152,14 +152,14 @@ def _metrics(parts: Parts, node: Node, what: str) -> None:
 
 
 def _consent(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
-    if not isinstance(node, Sequence):
+    if not isinstance(node, SequenceNode):
         raise reader.wrong(node, what, "a list of purposes")
     for item in node.items:
         reader.name(item, "a purpose")
 
 
 def _flag(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
-    if not isinstance(node, Scalar) or not isinstance(node.value, bool):
+    if not isinstance(node, ScalarNode) or not isinstance(node.value, bool):
         raise reader.wrong(node, what, "true or false")
 
 

@@ -6,7 +6,7 @@ from triggers.language import reader
 from triggers.language.diagnostics import Problem
 from triggers.language.parts import Parts
 from triggers.language.reader import Reader
-from triggers.language.yaml_tree import Mapping, Node
+from triggers.language.yaml_tree import MappingNode, Node
 from triggers.measures.decay import MAX_SCORE, Curve, Exponential, Linear, Power, Step
 from triggers.rules.rule import Addition, Policy, Score
 
@@ -62,7 +62,7 @@ def _additions(parts: Parts, node: Node) -> tuple[Addition, ...]:
 
 
 def _addition(parts: Parts, node: Node) -> Addition | None:
-    if not isinstance(node, Mapping):
+    if not isinstance(node, MappingNode):
         raise reader.wrong(node, "add", "{event, points}", "as in {event: NAME, points: 1}")
     pattern = parts.pattern(node, "add", _POINTS, ("points",))
     if "points" not in node.items:

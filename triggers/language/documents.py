@@ -5,22 +5,21 @@ from dataclasses import dataclass
 
 from triggers.language.diagnostics import Report
 from triggers.language.reader import ExpressionUse
-from triggers.language.yaml_tree import Mapping
-from triggers.language.yaml_tree import Sequence as ListNode
+from triggers.language.yaml_tree import MappingNode, SequenceNode
 from triggers.rules.rule import Policy, Trigger
 
 
 @dataclass(frozen=True, slots=True)
 class _Document:
     report: Report
-    node: Mapping
+    node: MappingNode
 
     def place(self, key: str, number: int = 0) -> int:
         """Where a key's value stands, or one item of its list; the document's beginning where it is not written."""
         node = self.node.items.get(key)
         if node is None:
             return self.node.index
-        return node.items[number].index if isinstance(node, ListNode) and number < len(node.items) else node.index
+        return node.items[number].index if isinstance(node, SequenceNode) and number < len(node.items) else node.index
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from triggers.language import keys, reader
 from triggers.language.diagnostics import Problem
 from triggers.language.parts import ENTRY, Parts
 from triggers.language.reader import Reader
-from triggers.language.yaml_tree import Mapping, Node, Scalar
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode
 from triggers.measures import shapes
 from triggers.measures.windows import EXACT, Measure
 from triggers.rules.rule import Crossing, Metric, SegmentChange, WindowCrossing
@@ -16,7 +16,7 @@ LEAST, MOST = 1e-9, 1e12
 """The lines that a score or a sum can be compared with."""
 
 
-def read_score_crossing(parts: Parts, node: Mapping) -> Crossing:
+def read_score_crossing(parts: Parts, node: MappingNode) -> Crossing:
     """`{score, reaches or falls_below, rearm}`."""
     read = Reader(parts.report, node, "on", keys.keys("SCORE_LEVEL"))
     score = read.required("score", lambda n: reader.identifier(n, "a score's name"), "")
@@ -24,7 +24,7 @@ def read_score_crossing(parts: Parts, node: Mapping) -> Crossing:
     return Crossing(score, *_lines(read, whole=False))
 
 
-def read_window_crossing(parts: Parts, node: Mapping) -> WindowCrossing:
+def read_window_crossing(parts: Parts, node: MappingNode) -> WindowCrossing:
     """`{event, where, same, within, sum or distinct, reaches or falls_below, rearm}`, or with `inactive: D`."""
     pattern = parts.pattern(node, "on", ENTRY, LEVEL_KEYS, same=True)
     read = Reader(parts.report, node, "on", tuple(node.items))  # what is unknown, the pattern has told
@@ -43,7 +43,7 @@ def read_window_crossing(parts: Parts, node: Mapping) -> WindowCrossing:
     return WindowCrossing(metric, measure, *_lines(read, whole=measure != "sum"))
 
 
-def read_segment_change(parts: Parts, node: Mapping) -> SegmentChange:
+def read_segment_change(parts: Parts, node: MappingNode) -> SegmentChange:
     """`{enters: SEGMENT}` or `{leaves: SEGMENT}`."""
     read = Reader(parts.report, node, "on", keys.keys("ENTERS", "LEAVES"))
     if "enters" in read and "leaves" in read:
@@ -57,7 +57,7 @@ def read_segment_change(parts: Parts, node: Mapping) -> SegmentChange:
 
 def read_window(node: Node, *, ever: bool) -> shapes.Window | None:
     """`within`: a duration or a calendar window; `ever`, where it may stand, is None."""
-    if isinstance(node, Scalar) and node.text == "ever":
+    if isinstance(node, ScalarNode) and node.text == "ever":
         if ever:
             return None
         raise Problem(node.index, "invalid-window", "within: `ever` is for metrics only")

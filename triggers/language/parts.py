@@ -15,7 +15,7 @@ from triggers.language import reader
 from triggers.language.diagnostics import Problem, Report
 from triggers.language.reader import Expressions, Reader, References
 from triggers.language.time_shapes import moment, schedule, zone
-from triggers.language.yaml_tree import Mapping, Node, Scalar, Sequence
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
 from triggers.measures import shapes
 from triggers.rules.rule import (
     AnyWait,
@@ -74,7 +74,7 @@ class Parts:
         self, node: Node, what: str, roots: Collection[str], more: Collection[str] = (), *, same: bool = False
     ) -> Pattern:
         """An event by name, or `{event, where, same}`; `more` are further keys that the caller reads."""
-        if isinstance(node, Scalar):
+        if isinstance(node, ScalarNode):
             return Pattern((self._event(node),))
         keys = (*language.keys("EVENT", without=() if same else ("same",)), *more)
         read = Reader(self.report, node, what, keys, () if same else ("same",))
@@ -105,13 +105,13 @@ class Parts:
     def goal(self, node: Node) -> Goal | None:
         """A pattern with `within`."""
         pattern = self.pattern(node, "goal", ENTRY, ("within",), same=True)
-        if not isinstance(node, Mapping) or "within" not in node.items:
+        if not isinstance(node, MappingNode) or "within" not in node.items:
             raise Problem(node.index, "missing-key", "goal needs `within`", "as in {event: NAME, within: 7d}")
         return Goal(pattern, reader.duration(node.items["within"], "within"))
 
     def cap(self, node: Node, *, scope_required: bool = False) -> Cap | None:
         """`{max, per, scope, over}`."""
-        meant = shapes.cap_meant(node.text) if isinstance(node, Scalar) else ""
+        meant = shapes.cap_meant(node.text) if isinstance(node, ScalarNode) else ""
         read = Reader(self.report, node, "cap", language.keys("CAP"), example=meant or "{max: 1, per: 3d}")
         scope = "trigger"
         if "scope" in read or not scope_required:
@@ -128,12 +128,12 @@ class Parts:
         )
 
     def _window(self, node: Node) -> shapes.Window:
-        if isinstance(node, Scalar) and node.text == "ever":
+        if isinstance(node, ScalarNode) and node.text == "ever":
             raise Problem(node.index, "invalid-window", "per: `ever` is for metrics only")
         return reader.shape(node, "per", "invalid-window", shapes.window)
 
     def _maximum(self, node: Node) -> int | Condition:
-        if isinstance(node, Scalar) and node.value.__class__ in (int, float):
+        if isinstance(node, ScalarNode) and node.value.__class__ in (int, float):
             return reader.whole(node, "max", 0, 1_000)
         return self.expressions.compile(node, "max", "number", ROOTS)
 
@@ -186,7 +186,7 @@ class Parts:
 
     def wait(self, node: Node, what: str) -> AnyWait:
         """A duration, a schedule, or `{until: EXPR}`; the same wherever a wait stands."""
-        if not isinstance(node, Mapping):
+        if not isinstance(node, MappingNode):
             return Wait(reader.duration(node, what, zero=True))
         if "until" not in node.items:
             return WaitSlot(schedule(self.report, node, what))
@@ -198,13 +198,13 @@ class Parts:
 
     def send(self, node: Node) -> Send | None:
         """A template's name, or `{template, id, channel, to, data}`."""
-        if isinstance(node, Scalar):
+        if isinstance(node, ScalarNode):
             template = self._template(node)
             return Send(template, template, self.templates.get(template, ""))
-        if isinstance(node, Sequence):
+        if isinstance(node, SequenceNode):
             raise reader.wrong(node, "send", "one message", "write several as steps, as in steps: [send: welcome]")
         read = Reader(self.report, node, "send", language.keys("MESSAGE"), ("webhook",))
-        if isinstance(node, Mapping) and "webhook" in node.items:
+        if isinstance(node, MappingNode) and "webhook" in node.items:
             return None
         self.unsure_of_sends |= "template" not in read
         template = read.required("template", self._template, "")
@@ -261,13 +261,13 @@ class Parts:
         return tuple(program)
 
     def _sequence(self, node: Node, program: list[Step], what: str) -> None:
-        if not isinstance(node, Sequence):
+        if not isinstance(node, SequenceNode):
             raise reader.wrong(node, what, "a list of steps", "begin each step with `- `, as in - send: welcome")
         for item in node.items:
             reader.guarded(self.report, lambda item=item: self._step(item, program), None)  # type: ignore[misc]
 
     def _step(self, node: Node, program: list[Step]) -> None:
-        if isinstance(node, Scalar):
+        if isinstance(node, ScalarNode):
             program.append(self._exit(node))
             return
         keys = language.keys("SEND_STEP", "WAIT_STEP", "IF_STEP")
@@ -290,7 +290,7 @@ class Parts:
         else:
             self._branch(read, program)
 
-    def _exit(self, node: Scalar) -> Exit:
+    def _exit(self, node: ScalarNode) -> Exit:
         word, _, rest = node.text.partition(" ")
         self.unsure_of_sends |= node.text != "exit"
         if word in _STEPS:

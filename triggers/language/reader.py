@@ -13,7 +13,7 @@ from triggers.cel.tree import SyntaxProblem
 from triggers.cel.writer import Scope
 from triggers.language.diagnostics import Problem, Report
 from triggers.language.keys_of_other_tools import key_hint
-from triggers.language.yaml_tree import Mapping, Node, Scalar, Sequence
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
 from triggers.measures import shapes
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ class ExpressionUse:
     """One expression and where it stands, for checks that need the whole set."""
 
     condition: Condition
-    node: Scalar
+    node: ScalarNode
     arriving: bool
     """Whether `event` is the one that arrives, and not the one that began the occurrence."""
     events: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class References:
     """Fields that two events share: the arriving event's types, the field, its index."""
     attributes: list[tuple[str, int]] = field(default_factory=list)
     """Attributes of the users of its cases."""
-    given: list[tuple[str, Mapping]] = field(default_factory=list)
+    given: list[tuple[str, MappingNode]] = field(default_factory=list)
     """The events of cases: type and properties as written."""
 
 
@@ -69,7 +69,7 @@ class Reader:
         later: Collection[str] = (),
         example: str = "",
     ) -> None:
-        if not isinstance(node, Mapping):
+        if not isinstance(node, MappingNode):
             raise wrong(node, what, "a mapping of keys to values", example and f"as in {example}")
         self.report = report
         self.node = node
@@ -124,8 +124,14 @@ def guarded(report: Report, read: Callable[[], T], default: D) -> T | D:
 
 def wrong(node: Node, what: str, wanted: str, hint: str = "") -> Problem:
     """The problem of a value that has another shape than `wanted`."""
-    kind = "a mapping" if isinstance(node, Mapping) else "a list" if isinstance(node, Sequence) else "a single value"
-    if isinstance(node, Scalar) and node.text:
+    kind = (
+        "a mapping"
+        if isinstance(node, MappingNode)
+        else "a list"
+        if isinstance(node, SequenceNode)
+        else "a single value"
+    )
+    if isinstance(node, ScalarNode) and node.text:
         kind = quoted(node.text)
     return Problem(node.index, "wrong-type", f"{what} takes {wanted}, not {kind}", hint)
 
@@ -138,7 +144,7 @@ def plain_hint(value: str, hint: str) -> str:
 
 def text(node: Node, what: str) -> str:
     """A text of bounded length."""
-    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+    if not isinstance(node, ScalarNode) or not isinstance(node.value, str):
         raise wrong(node, what, "a text")
     if len(node.value) > _MAX_TEXT:
         raise Problem(node.index, "invalid-value", f"{what} has more than {_MAX_TEXT} characters")
@@ -184,7 +190,7 @@ def choice(node: Node, what: str, allowed: Collection[str], later: Collection[st
 
 def number(node: Node, what: str, low: float, high: float) -> float:
     """A number within bounds, both included."""
-    if not isinstance(node, Scalar) or node.value.__class__ not in (int, float):
+    if not isinstance(node, ScalarNode) or node.value.__class__ not in (int, float):
         raise wrong(node, what, "a number")
     value = float(node.value)
     if not low <= value <= high:
@@ -203,7 +209,7 @@ def whole(node: Node, what: str, low: int, high: int) -> int:
 
 def shape(node: Node, what: str, code: str, parse: Callable[[str], T]) -> T:
     """A text of one of the shared shapes; `code` is what a wrong one is called."""
-    if not isinstance(node, Scalar):
+    if not isinstance(node, ScalarNode):
         raise wrong(node, what, "a single value")
     try:
         return parse(node.text)
@@ -228,14 +234,14 @@ def percent(node: Node, what: str) -> float:
 
 def several(report: Report, node: Node, parse: Callable[[Node], T | None]) -> tuple[T, ...]:
     """One value or a list of them; wrong items are told and left out."""
-    items = node.items if isinstance(node, Sequence) else [node]
+    items = node.items if isinstance(node, SequenceNode) else [node]
     if not items:
         report.add(node.index, "invalid-value", "an empty list says nothing", "drop the key")
     found: list[T | None] = [guarded(report, lambda item=item: parse(item), None) for item in items]  # type: ignore[misc]
     return tuple(value for value in found if value is not None)
 
 
-def _expression_hint(node: Scalar, problem: SyntaxProblem) -> str:
+def _expression_hint(node: ScalarNode, problem: SyntaxProblem) -> str:
     """The problem's hint, as it fits into the quoting of the value."""
     twice = f"""'"{node.text}"'"""
     if twice in problem.hint:
@@ -264,7 +270,7 @@ class Expressions:
         events: tuple[str, ...] = (),
     ) -> Condition:
         """The expression of a scalar; raises Problem at the place inside it."""
-        if not isinstance(node, Scalar) or (node.style in ("'", '"') and not node.text):
+        if not isinstance(node, ScalarNode) or (node.style in ("'", '"') and not node.text):
             raise wrong(node, what, "an expression", "wrap it in single quotes")
         try:
             condition = compile_condition(node.text, kind, Scope(frozenset(roots)))
@@ -286,8 +292,8 @@ class Expressions:
         return condition
 
 
-def mapping_items(node: Node, what: str, example: str = "") -> list[tuple[str, Scalar, Node]]:
+def mapping_items(node: Node, what: str, example: str = "") -> list[tuple[str, ScalarNode, Node]]:
     """A mapping's keys, their places and their values."""
-    if not isinstance(node, Mapping):
+    if not isinstance(node, MappingNode):
         raise wrong(node, what, "a mapping of keys to values", example and f"as in {example}")
     return [(key, node.keys[key], value) for key, value in node.items.items()]

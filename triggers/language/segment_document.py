@@ -13,7 +13,7 @@ from triggers.language.diagnostics import Problem
 from triggers.language.level_sources import LEAST, MOST, read_measures, read_window
 from triggers.language.parts import Parts
 from triggers.language.reader import Reader
-from triggers.language.yaml_tree import Mapping, Node, Scalar
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode
 from triggers.measures.shapes import Rolling
 from triggers.rules.rule import Metric, Segment
 
@@ -29,7 +29,7 @@ def read_metric(parts: Parts, node: Node) -> Metric:
     """The document of one metric."""
     pattern = parts.pattern(node, "metric", _MEASURED, METRIC_KEYS)
     read = Reader(
-        parts.report, node, "metric", tuple(cast(Mapping, node).items)
+        parts.report, node, "metric", tuple(cast(MappingNode, node).items)
     )  # the pattern has told what is unknown
     name = read.required("metric", lambda n: reader.identifier(n, "a metric's name"), "")
     window = read.required("within", lambda n: read_window(n, ever=True), Rolling(1))
@@ -50,10 +50,10 @@ def _key(name: str, condition: Condition) -> str:
 
 def _when(parts: Parts, node: Node) -> tuple[Condition, tuple[tuple[str, float], ...]]:
     condition = parts.expressions.compile(node, "when", "truth", _MEMBERS)
-    return condition, _score_lines(condition, cast(Scalar, node))
+    return condition, _score_lines(condition, cast(ScalarNode, node))
 
 
-def _score_lines(condition: Condition, node: Scalar) -> tuple[tuple[str, float], ...]:
+def _score_lines(condition: Condition, node: ScalarNode) -> tuple[tuple[str, float], ...]:
     """The lines with which the condition compares scores; raises Problem where it uses one in another way.
 
     A score falls all the time. Only where it is compared with a written number is there an instant at which the
@@ -98,7 +98,7 @@ def _score(tree: Expr) -> str | None:
     return None
 
 
-def _unfit(message: str, tree: Expr, node: Scalar) -> Problem:
+def _unfit(message: str, tree: Expr, node: ScalarNode) -> Problem:
     place = node.place_of(tree.offset)
     hint = "as in score.engagement >= 2; else no instant is known at which it changes"
     return Problem(place, "segment-score", f"when: {message}", hint)

@@ -9,7 +9,7 @@ from triggers.cel.conditions import Condition, written_moments
 from triggers.language import reader
 from triggers.language.diagnostics import Problem, Report
 from triggers.language.reader import Expressions, Reader
-from triggers.language.yaml_tree import Node, Scalar, Sequence
+from triggers.language.yaml_tree import Node, ScalarNode, SequenceNode
 from triggers.measures import shapes
 from triggers.measures.shapes import Schedule
 
@@ -54,9 +54,9 @@ def schedule(report: Report, node: Node, what: str) -> Schedule:
 
 def _every(report: Report, node: Node) -> tuple[bool, frozenset[int]]:
     """Whether it is every month, and else the weekdays."""
-    if isinstance(node, Scalar) and node.text in ("day", "month"):
+    if isinstance(node, ScalarNode) and node.text in ("day", "month"):
         return node.text == "month", _EVERY_DAY
-    if not isinstance(node, Scalar | Sequence):
+    if not isinstance(node, ScalarNode | SequenceNode):
         raise reader.wrong(node, "every", "day, month, a weekday or a list of weekdays")
     return False, frozenset(reader.several(report, node, _weekday))
 
@@ -85,9 +85,9 @@ def _every_hint(text: str) -> str:
 
 
 def _month_day(node: Node) -> int | None:
-    if isinstance(node, Scalar) and node.text == "last":
+    if isinstance(node, ScalarNode) and node.text == "last":
         return None
-    if isinstance(node, Scalar) and node.value.__class__ is int and 1 <= int(str(node.value)) <= _LAST_SURE_DAY:
+    if isinstance(node, ScalarNode) and node.value.__class__ is int and 1 <= int(str(node.value)) <= _LAST_SURE_DAY:
         return int(str(node.value))
     raise Problem(
         node.index, "invalid-schedule", f"day must be from 1 to {_LAST_SURE_DAY}, or last", "every month has these days"

@@ -5,8 +5,7 @@ from triggers.language.diagnostics import Problem, Report
 from triggers.language.parts import ENTRY, Parts
 from triggers.language.reader import Reader
 from triggers.language.time_shapes import clock, moment, schedule, zone
-from triggers.language.yaml_tree import Mapping, Node, Scalar
-from triggers.language.yaml_tree import Sequence as List
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
 from triggers.measures.shapes import MS
 from triggers.rules.rule import Anniversary, Pattern, Sequence, Source
 
@@ -15,7 +14,7 @@ TIME_SOURCES = ("every", "date", "sequence")
 MAX_PATTERNS = 8
 
 
-def time_source(parts: Parts, node: Mapping) -> Source | None:
+def time_source(parts: Parts, node: MappingNode) -> Source | None:
     """The source that has one of TIME_SOURCES."""
     if "sequence" in node.items:
         return _sequence(parts, node)
@@ -33,7 +32,7 @@ def _sequence(parts: Parts, node: Node) -> Sequence:
 
 
 def _patterns(parts: Parts, node: Node) -> tuple[Pattern, ...]:
-    if not isinstance(node, List):
+    if not isinstance(node, SequenceNode):
         raise reader.wrong(node, "sequence", "a list of events")
     if not 2 <= len(node.items) <= MAX_PATTERNS:
         raise Problem(node.index, "invalid-value", f"a sequence has 2 to {MAX_PATTERNS} events")
@@ -65,6 +64,6 @@ def _offset(read: Reader, key: str, *, whole_days: bool) -> int:
 
 
 def _flag(node: Node) -> bool:
-    if not isinstance(node, Scalar) or not isinstance(node.value, bool):
+    if not isinstance(node, ScalarNode) or not isinstance(node.value, bool):
         raise reader.wrong(node, "yearly", "true or false")
     return node.value

@@ -15,8 +15,7 @@ from triggers.language.level_sources import LEVEL_KEYS, read_score_crossing, rea
 from triggers.language.parts import ENTRY, Parts
 from triggers.language.reader import Reader
 from triggers.language.time_sources import TIME_SOURCES, time_source
-from triggers.language.yaml_tree import Mapping, Node, Scalar
-from triggers.language.yaml_tree import Sequence as ListNode
+from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode
 from triggers.measures.shapes import Schedule, percent
 from triggers.rules.rule import (
     Anniversary,
@@ -117,7 +116,7 @@ def _overlap(node: Node) -> str:
 
 
 def _reentry(node: Node) -> int | None:
-    if isinstance(node, Scalar) and node.text in ("always", "never"):
+    if isinstance(node, ScalarNode) and node.text in ("always", "never"):
         return 0 if node.text == "always" else None
     return reader.duration(node, "reentry")
 
@@ -127,7 +126,7 @@ def _key(parts: Parts, node: Node) -> Condition | None:
 
 
 def _source(parts: Parts, node: Node) -> Source | None:
-    if isinstance(node, Mapping):
+    if isinstance(node, MappingNode):
         if any(key in node.items for key in TIME_SOURCES):
             return time_source(parts, node)
         if "score" in node.items:
@@ -155,7 +154,7 @@ def _steps(parts: Parts, read: Reader) -> tuple[Step, ...]:
         send = read.optional("send", parts.send, None)
         steps: tuple[Step, ...] = (send,) if send else ()
     else:
-        parts.unsure_of_sends |= not isinstance(read.node.items["steps"], ListNode)
+        parts.unsure_of_sends |= not isinstance(read.node.items["steps"], SequenceNode)
         steps = read.optional("steps", parts.steps, ())
         if not any(isinstance(step, Send) for step in steps) and not parts.unsure_of_sends:
             parts.report.add(read.place("steps"), "invalid-value", "these steps send nothing", "add a send")

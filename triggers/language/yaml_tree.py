@@ -41,7 +41,7 @@ _SAVE_AS_UTF_8 = "save the file as UTF-8"
 
 
 @dataclass(slots=True)
-class Scalar:
+class ScalarNode:
     """One value. `text` is as written without quotes; `value` is what it means; `style` is its quoting."""
 
     index: int
@@ -59,7 +59,7 @@ class Scalar:
 
 
 @dataclass(slots=True)
-class Sequence:
+class SequenceNode:
     """A list of nodes."""
 
     index: int
@@ -67,16 +67,16 @@ class Sequence:
 
 
 @dataclass(slots=True)
-class Mapping:
+class MappingNode:
     """Keys and their nodes, in the order written; a key written twice is here once."""
 
     index: int
     flow: bool
-    keys: dict[str, Scalar] = field(default_factory=dict)
+    keys: dict[str, ScalarNode] = field(default_factory=dict)
     items: dict[str, "Node"] = field(default_factory=dict)
 
 
-Node = Scalar | Sequence | Mapping
+Node = ScalarNode | SequenceNode | MappingNode
 
 
 def documents(report: Report, kinds: Collection[str] = ()) -> list[Node]:
@@ -200,8 +200,8 @@ class _Builder:
         self.report = report
         self._kinds = kinds
         self.documents: list[Node] = []
-        self._open: list[Sequence | Mapping] = []
-        self._keys: list[Scalar | None] = []
+        self._open: list[SequenceNode | MappingNode] = []
+        self._keys: list[ScalarNode | None] = []
         self._nodes = 0
 
     def whole_documents(self) -> list[Node]:
@@ -212,7 +212,7 @@ class _Builder:
         self._count(event)
         if isinstance(event, yaml.AliasEvent):
             self._refuse(event, "yaml-anchor", f"the alias *{event.anchor} is not allowed", "write the value out")
-            node = Scalar(_start(event), "", None, "", None)
+            node = ScalarNode(_start(event), "", None, "", None)
             if self._expects_key():
                 self._keys[-1] = node
             else:
@@ -221,9 +221,9 @@ class _Builder:
             self._check_node(event)
             self._scalar(event)
         elif isinstance(event, yaml.MappingStartEvent):
-            self._begin(event, Mapping(_start(event), bool(event.flow_style)))
+            self._begin(event, MappingNode(_start(event), bool(event.flow_style)))
         elif isinstance(event, yaml.SequenceStartEvent):
-            self._begin(event, Sequence(_start(event)))
+            self._begin(event, SequenceNode(_start(event)))
         elif isinstance(event, yaml.CollectionEndEvent):
             self._open.pop()
             self._keys.pop()
@@ -240,14 +240,14 @@ class _Builder:
         if len(self.documents) >= MAX_DOCUMENTS:
             raise Problem(index, "yaml-limit", f"the file has more than {MAX_DOCUMENTS} documents", "split it")
 
-    def _begin(self, event: yaml.NodeEvent, node: Sequence | Mapping) -> None:
+    def _begin(self, event: yaml.NodeEvent, node: SequenceNode | MappingNode) -> None:
         self._check_node(event)
         if len(self._open) >= MAX_DEPTH:
             raise Problem(node.index, "yaml-limit", f"nested more than {MAX_DEPTH} deep", "flatten it")
         if self._expects_key():
             self._refuse_braces(node)
             self.report.add(node.index, "yaml-key", "a key must be text", "quote it")
-            self._keys[-1] = Scalar(node.index, "", "", "", None)
+            self._keys[-1] = ScalarNode(node.index, "", "", "", None)
             self._open.append(node)
             self._keys.append(None)
             return
@@ -265,12 +265,12 @@ class _Builder:
             raise Problem(node.index - 1, "yaml-syntax", message, f"an expression is CEL, without braces: {written}")
 
     def _expects_key(self) -> bool:
-        return bool(self._open) and isinstance(self._open[-1], Mapping) and self._keys[-1] is None
+        return bool(self._open) and isinstance(self._open[-1], MappingNode) and self._keys[-1] is None
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
         index = _start(event)
         written = self.report.source.text[index : event.end_mark.index if event.end_mark else index]
-        node = Scalar(index, event.value, event.value, written, event.style or None)
+        node = ScalarNode(index, event.value, event.value, written, event.style or None)
         plain = not node.style or node.style == ":"
         if plain and not node.text.isascii():
             self._check_look_alikes(node, key=self._expects_key())
@@ -281,7 +281,7 @@ class _Builder:
             self._resolve(node)
         self._place(node)
 
-    def _check_look_alikes(self, node: Scalar, *, key: bool) -> None:
+    def _check_look_alikes(self, node: ScalarNode, *, key: bool) -> None:
         """Refuses look-alikes in a key, and what shows nothing around a value: no quotes say that they are meant."""
         at = look_alike(node.text) if key else self._invisible_end(node.text)
         if at is not None:
@@ -294,18 +294,18 @@ class _Builder:
     def _invisible_end(text: str) -> int | None:
         return next((at for at in (0, len(text) - 1) if invisible(text[at])), None)
 
-    def _key(self, node: Scalar, plain: bool) -> None:
+    def _key(self, node: ScalarNode, plain: bool) -> None:
         if node.text == "<<" and plain:
             self.report.add(node.index, "yaml-anchor", "the merge key << is not allowed", "write the values out")
         elif plain and node.text != "on":
             self._check_key(node)
         mapping = self._open[-1]
-        assert isinstance(mapping, Mapping)
+        assert isinstance(mapping, MappingNode)
         if self._begins_another(mapping, node):
             message = f"{quoted(node.text)} begins another document, without a line `---` before it"
             self.report.add(node.index, "yaml-document", message, "write --- on a line of its own above this one")
             self._count_document(node.index)
-            self._open = [Mapping(node.index, flow=False)]
+            self._open = [MappingNode(node.index, flow=False)]
             self.documents.append(self._open[0])
         elif node.text in mapping.keys:
             self.report.add(
@@ -313,12 +313,12 @@ class _Builder:
             )
         self._keys[-1] = node
 
-    def _begins_another(self, mapping: Mapping, key: Scalar) -> bool:
+    def _begins_another(self, mapping: MappingNode, key: ScalarNode) -> bool:
         """Whether a key at the margin can only be the first of a document, and this document has its first."""
         first = next(iter(mapping.keys), "")
         return len(self._open) == 1 and not mapping.flow and {key.text, first} <= self._kinds
 
-    def _check_key(self, node: Scalar) -> None:
+    def _check_key(self, node: ScalarNode) -> None:
         if not node.text:
             self.report.add(node.index, "yaml-key", "a key is missing before the colon", "write it")
             return
@@ -330,7 +330,7 @@ class _Builder:
         if not isinstance(value, str):
             self.report.add(node.index, "yaml-key", f"the key {quoted(node.text)} is not text", "quote it")
 
-    def _resolve(self, node: Scalar) -> None:
+    def _resolve(self, node: ScalarNode) -> None:
         key = self._keys[-1] if self._keys else None
         if node.text == "":
             self._report_empty(node, key)
@@ -343,10 +343,10 @@ class _Builder:
             except Ambiguous as finding:
                 self.report.add(node.index, finding.code, finding.message, finding.hint)
 
-    def _report_empty(self, node: Scalar, key: Scalar | None) -> None:
+    def _report_empty(self, node: ScalarNode, key: ScalarNode | None) -> None:
         parent = self._open[-1] if self._open else None
         self.report.silence(node.index)
-        if isinstance(parent, Mapping) and parent.flow and key is not None:
+        if isinstance(parent, MappingNode) and parent.flow and key is not None:
             hint = "write one, {} for no properties; an expression with a comma goes in single quotes or block style"
             if joined := _JOINED.fullmatch(key.text):
                 hint = f"a blank after the colon, as in {joined[1]}: {joined[2]}"
@@ -361,7 +361,7 @@ class _Builder:
             self.documents.append(node)
             return
         parent = self._open[-1]
-        if isinstance(parent, Sequence):
+        if isinstance(parent, SequenceNode):
             parent.items.append(node)
             return
         key = self._keys[-1]
@@ -388,11 +388,11 @@ def _start(event: yaml.Event) -> int:
 
 def plain_value(node: Node) -> object:
     """The node as ordinary JSON values; raises Problem for a number that JSON readers do not keep exactly."""
-    if isinstance(node, Scalar):
+    if isinstance(node, ScalarNode):
         if node.value.__class__ is int and abs(int(str(node.value))) > MAX_WHOLE:
             hint = "quote it, where it is a name and not a number"
             raise Problem(node.index, "yaml-number", f"{quoted(node.text)} has more than 18 digits", hint)
         return node.value
-    if isinstance(node, Sequence):
+    if isinstance(node, SequenceNode):
         return [plain_value(item) for item in node.items]
     return {key: plain_value(item) for key, item in node.items.items()}

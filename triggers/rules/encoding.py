@@ -13,14 +13,14 @@ from msgspec.msgpack import Decoder, Encoder
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import WindowState
 from triggers.rules.state import (
-    Consent,
-    Level,
+    LevelState,
     Link,
     Membership,
     Occurrence,
     OpenGoal,
-    Plan,
     Reservation,
+    ScheduleState,
+    StoredConsent,
     StoredEvent,
     UnlessEvent,
     User,
@@ -57,12 +57,12 @@ class Packed(Struct, array_like=True):
     """The sections of a state, by position. Later versions add to the end."""
 
     profile: tuple[str | None, str | None, dict[str, Any]] | None = None
-    consent: dict[str, Consent] = {}
+    consent: dict[str, StoredConsent] = {}
     suppressed: bool = False
     address_digest: str = ""
     seen: dict[str, int] = {}
     scores: dict[str, ScoreState] = {}
-    levels: dict[str, Level] = {}
+    levels: dict[str, LevelState] = {}
     running: list[Running] = []
     entries: dict[str, dict[str, int]] = {}
     unless_events: dict[str, list[UnlessEvent]] = {}
@@ -74,7 +74,7 @@ class Packed(Struct, array_like=True):
     segment_version: str = ""
     segments: dict[str, Membership] = {}
     plan_version: str = ""
-    plans: dict[str, Plan] = {}
+    plans: dict[str, ScheduleState] = {}
     links: dict[str, list[Link]] = {}
     address_since: int = 0
 

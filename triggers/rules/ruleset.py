@@ -35,7 +35,7 @@ AHEAD_MS = 5 * MS["m"]
 
 
 @dataclass(slots=True)
-class Counted:
+class StoredMetric:
     """A metric, or what a crossing counts: how it is kept, and under which key in a state.
 
     The key changes with what is kept, so that a metric which sums what it only counted before starts empty.
@@ -64,7 +64,7 @@ class Route:
     goals: bool = False
     fed: frozenset[str] = frozenset()
     """The crossings that the event may move."""
-    metrics: list[Counted] = field(default_factory=list)
+    metrics: list[StoredMetric] = field(default_factory=list)
     crossings: list["LevelRule"] = field(default_factory=list)
     """Those over windows that count the event."""
     segments: list[Segment] = field(default_factory=list)
@@ -82,7 +82,7 @@ class LevelRule:
     id: str
     trigger: Trigger
     crossing: Crossing | WindowCrossing
-    counted: Counted | None = None
+    counted: StoredMetric | None = None
     properties: dict[str, Any] = field(default_factory=dict)
     """What the events of the group have in common."""
 
@@ -267,10 +267,12 @@ class RuleSet:
         return route
 
 
-def _counted(metric: Metric, name: str, slack_ms: int) -> Counted:
+def _counted(metric: Metric, name: str, slack_ms: int) -> StoredMetric:
     sums, tells = metric.sum is not None, metric.distinct is not None
     key = name + ("/sum" if sums else "") + ("/distinct" if tells else "")
-    return Counted(key, metric, Tally(metric.window, slack_ms, sums, tells, EXACT if metric.window else EXACT_EVER))
+    return StoredMetric(
+        key, metric, Tally(metric.window, slack_ms, sums, tells, EXACT if metric.window else EXACT_EVER)
+    )
 
 
 def _adds(route: Route) -> set[str]:

@@ -35,14 +35,14 @@ class User:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-class Consent(NamedTuple):
+class StoredConsent(NamedTuple):
     """One purpose's consent and since when."""
 
     granted: bool
     at: int
 
 
-class Level(Struct, array_like=True):
+class LevelState(Struct, array_like=True):
     """Where one trigger's crossing stands: armed, when it will cross, and the last crossing that began nothing."""
 
     armed: bool
@@ -128,7 +128,7 @@ class UnlessEvent(NamedTuple):
     same: list[Any]
 
 
-class Plan(Struct, array_like=True):
+class ScheduleState(Struct, array_like=True):
     """When a schedule or a date begins its trigger next, and the local day of that, in days since 1970-01-01.
 
     `fired` are the last days that it began something on: none begins anything twice.
@@ -157,12 +157,12 @@ class UserState:
     """One user's state; made empty, filled by the evaluator only. Its bytes are made by `triggers.rules.encoding`."""
 
     user: User
-    consent: dict[str, Consent] = field(default_factory=dict)
+    consent: dict[str, StoredConsent] = field(default_factory=dict)
     suppressed: bool = False
     address_digest: str = ""
     seen: dict[str, int] = field(default_factory=dict)
     scores: dict[str, ScoreState] = field(default_factory=dict)
-    levels: dict[str, Level] = field(default_factory=dict)
+    levels: dict[str, LevelState] = field(default_factory=dict)
     running: list[Occurrence] = field(default_factory=list)
     entries: dict[str, dict[str, int]] = field(default_factory=dict)
     unless_events: dict[str, list[UnlessEvent]] = field(default_factory=dict)
@@ -170,7 +170,7 @@ class UserState:
     sent: dict[str, list[str]] = field(default_factory=dict)
     goals: list[OpenGoal] = field(default_factory=list)
     windows: dict[str, WindowState] = field(default_factory=dict)
-    """What metrics and crossings count, by the key that `ruleset.Counted` has."""
+    """What metrics and crossings count, by the key that `ruleset.StoredMetric` has."""
     segment_version: str = ""
     """The `segment_version` of the rule set whose segments were all evaluated."""
     segments: dict[str, Membership] = field(default_factory=dict)
@@ -179,7 +179,7 @@ class UserState:
     """Whether there was ever a profile."""
     plan_version: str = ""
     """The `plan_version` of the rule set from which `plans` were made."""
-    plans: dict[str, Plan] = field(default_factory=dict)
+    plans: dict[str, ScheduleState] = field(default_factory=dict)
     links: dict[str, list[Link]] = field(default_factory=dict)
     address_since: int = 0
     """When the profile's address last changed from another; mail decided before that went to the other one."""

@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from infra.service.faults import describe
-from senders.channels.channel import RealMailRefused, Unreachable, Verdict
+from senders.channels.channel import RealMailRefused, SendResult, Unreachable
 from senders.channels.smtp.relay import ConnectionEnded, SmtpRelay, SmtpSession
 from senders.settings import SenderSettings
 
@@ -76,7 +76,7 @@ class SmtpClient:
         except Exception as error:
             raise Unreachable(f"{self._relay.place}: {describe(error)}") from error
 
-    async def send(self, mail_from: str, to: str, message: bytes) -> Verdict:
+    async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
         """One mail. Raises Unreachable, or RealMailRefused, where nothing of it was taken and no server answers."""
         self.handed_over = False
         for _ in range(TRIES):

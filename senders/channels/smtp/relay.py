@@ -20,7 +20,7 @@ from aiosmtplib import SMTPException, SMTPResponseException, SMTPServerDisconnec
 
 from schemas.outcomes import Reply
 from schemas.vocabulary import DeliveryReason, LedgerState
-from senders.channels.channel import RealMailRefused, Unreachable, Verdict
+from senders.channels.channel import RealMailRefused, SendResult, Unreachable
 from senders.channels.smtp import replies
 from senders.channels.smtp.starttls import StarttlsMemory
 from senders.settings import SenderSettings
@@ -36,7 +36,7 @@ class ConnectionEnded(ConnectionError):
     `verdict` is what the mail comes to where no other connection takes it either.
     """
 
-    def __init__(self, verdict: Verdict) -> None:
+    def __init__(self, verdict: SendResult) -> None:
         super().__init__(verdict.reason or "421")
         self.verdict = verdict
 
@@ -180,16 +180,16 @@ class SmtpSession:
         idle = time.monotonic() - self._used_at > self._idle_s
         return self.connected and self._mails_left > 0 and not idle
 
-    async def send(self, mail_from: str, to: str, message: bytes) -> Verdict:
+    async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
         """One mail transaction. Raises ConnectionEnded where the server took nothing. Lines must end in CRLF."""
         self._mails_left -= 1
         self.handed_over = False
         try:
             refusal = await self._open(mail_from, to)
         except SMTPTimeoutError:
-            raise self._ended(Verdict(LedgerState.DEFERRED, DeliveryReason.TIMED_OUT)) from None
+            raise self._ended(SendResult(LedgerState.DEFERRED, DeliveryReason.TIMED_OUT)) from None
         except (SMTPException, OSError):
-            raise self._ended(Verdict(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)) from None
+            raise self._ended(SendResult(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)) from None
         if refusal is not None and refusal.reply is not None and refusal.reply.code == _SERVICE_ENDS:
             raise self._ended(refusal)
         if refusal is not None:
@@ -198,7 +198,7 @@ class SmtpSession:
         self._used_at = time.monotonic()
         return verdict
 
-    async def _open(self, mail_from: str, to: str) -> Verdict | None:
+    async def _open(self, mail_from: str, to: str) -> SendResult | None:
         """MAIL, RCPT and DATA; the verdict of the first that is not taken."""
         commands = ((b"MAIL", f"FROM:<{mail_from}>"), (b"RCPT", f"TO:<{to}>"))
         for verb, argument in commands:
@@ -211,7 +211,7 @@ class SmtpSession:
             return _unless_accepted(replies.parse(response.code, response.message))
         return None
 
-    async def _hand_over(self, message: bytes) -> Verdict:
+    async def _hand_over(self, message: bytes) -> SendResult:
         """The message and its final dot. From the moment they are written, silence means doubt."""
         protocol = self._client.protocol
         try:
@@ -221,12 +221,12 @@ class SmtpSession:
             self.handed_over = True
             protocol.write(data)
         except SMTPServerDisconnected:
-            raise self._ended(Verdict(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)) from None
+            raise self._ended(SendResult(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)) from None
         try:
             response = await protocol.read_response(timeout=self._final_dot_timeout_s)
         except (SMTPServerDisconnected, SMTPTimeoutError, SMTPResponseException, OSError):
             self._client.close()
-            return Verdict(LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY)
+            return SendResult(LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY)
         if response.code == _SERVICE_ENDS:
             self._client.close()
         return replies.judge(replies.parse(response.code, response.message), at_recipient=False)
@@ -240,7 +240,7 @@ class SmtpSession:
         except (SMTPException, OSError):
             self._client.close()
 
-    def _ended(self, verdict: Verdict) -> ConnectionEnded:
+    def _ended(self, verdict: SendResult) -> ConnectionEnded:
         self._client.close()
         return ConnectionEnded(verdict)
 
@@ -257,9 +257,9 @@ def _dots_doubled(message: bytes) -> bytes:
     return (b"." if message.startswith(b".") else b"") + message.replace(b"\r\n.", b"\r\n..")
 
 
-def _unless_accepted(reply: Reply) -> Verdict:
+def _unless_accepted(reply: Reply) -> SendResult:
     """DATA answered with anything but 354 has taken nothing, whatever the code says."""
     verdict = replies.judge(reply, at_recipient=False)
     if verdict.state is LedgerState.ACCEPTED:
-        return Verdict(LedgerState.DEFERRED, None, reply)
+        return SendResult(LedgerState.DEFERRED, None, reply)
     return verdict

@@ -69,7 +69,7 @@ def mails_by_command(delivery: Harbour) -> Counter[str]:
 def one_reply(port: int, to_final_dot: bytes) -> Iterator[None]:
     """A mail server that takes every command, and gives this reply to every message."""
 
-    class Server(socketserver.StreamRequestHandler):
+    class OneReplyHandler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
             self.wfile.write(b"220 ready\r\n")
             while line := self.rfile.readline():
@@ -84,7 +84,7 @@ def one_reply(port: int, to_final_dot: bytes) -> Iterator[None]:
     class Threads(socketserver.ThreadingTCPServer):
         allow_reuse_address = daemon_threads = True
 
-    with Threads(("127.0.0.1", port), Server) as server:
+    with Threads(("127.0.0.1", port), OneReplyHandler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

@@ -13,21 +13,21 @@ from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from senders.policy.recipients import AddressHasher
 from senders.policy.recipients_feed import RecipientsFeed
-from senders.queue.intake import Intake
+from senders.queue.intake import CommandIntake
 from senders.recorder import Recorder
 from senders.settings import SenderSettings
 
 pytestmark = pytest.mark.servers
 
 
-class Broken(Exception):
+class ReaderFailure(Exception):
     """What a record would raise."""
 
 
 def readers(settings: SenderSettings, database: Database) -> list[BatchReader[Any]]:
     halt, nothing = Event(), {"take_over": print, "give_up": print, "admitted": print}
     return [
-        Intake(settings, database, halt, 16, **nothing),  # type: ignore[arg-type]
+        CommandIntake(settings, database, halt, 16, **nothing),  # type: ignore[arg-type]
         RecipientsFeed(settings, database, halt, 16, AddressHasher(b"a secret of the tests")),
         Recorder(settings.connection, database, halt),
     ]
@@ -39,7 +39,7 @@ def test_each_reader_can_write_its_samples(servers: RealServers, database_url: s
     settings = SenderSettings(kafka=servers.kafka, database_url=database_url, suppression_key="a secret of the tests")
     database = Database(database_url, Outage("timescale"), Event())
     for reader in readers(settings, database):
-        reader._prove(Broken())  # raises Broken where they cannot be written
+        reader._prove(ReaderFailure())  # raises ReaderFailure where they cannot be written
         reader.consumer.close()
     tables = ("ledger", "recipients", "suppressions", "decisions", "deliveries", "engagement")
     left = [database.run(lambda c, t=table: c.execute(f"SELECT count(*) FROM {t}").fetchone()) for table in tables]  # type: ignore[misc]

@@ -19,7 +19,7 @@ from schemas.profile_records import UnreadableProfile, read_profile
 from schemas.profiles import Profile
 from schemas.topics import DEAD_LETTERS, DECISIONS, PROFILES
 from senders.policy.recipients_feed import keep_profiles
-from streams.decisions.evaluate import Decider, Record, Step
+from streams.decisions.evaluate import Decider, InputRecord, StepResult
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
@@ -99,11 +99,11 @@ def at(number: int) -> datetime:
     return START + timedelta(minutes=number)
 
 
-def applied(raw: bytes | None, state: bytes | None, number: int) -> Step:
-    return DECIDER.apply(Record(PROFILES.name, 0, number, b"u1", raw), 1, state, START_MS + number * 60_000)
+def applied(raw: bytes | None, state: bytes | None, number: int) -> StepResult:
+    return DECIDER.apply(InputRecord(PROFILES.name, 0, number, b"u1", raw), 1, state, START_MS + number * 60_000)
 
 
-def following(step: Step, state: bytes | None) -> bytes | None:
+def following(step: StepResult, state: bytes | None) -> bytes | None:
     return None if step.removed else step.state or state
 
 
@@ -120,7 +120,7 @@ def says_yes(raw: bytes | None) -> bool:
 def sends(state: bytes | None, number: int) -> bool:
     event = Event(id=f"e{number}", type="wanted", user_id="u1", time=at(number))
     stored = DECIDER.apply(
-        Record("events", 0, number, b"u1", orjson.dumps(event.model_dump(mode="json"))),
+        InputRecord("events", 0, number, b"u1", orjson.dumps(event.model_dump(mode="json"))),
         1,
         state,
         START_MS + number * 60_000,

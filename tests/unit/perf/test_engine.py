@@ -5,8 +5,8 @@ from collections import Counter
 
 import pytest
 
-from perf.engine_loop import START_MS, Partition, measure
-from perf.engine_rules import MOST, Crowd, candidates, rule_texts
+from perf.engine_loop import START_MS, EnginePartition, measure
+from perf.engine_rules import MOST, EngineWorkload, candidates, rule_texts
 from triggers.loader import load_rules
 
 
@@ -27,8 +27,8 @@ def test_one_event_in_twenty_changes_a_state() -> None:
 
 def test_the_same_crowd_gives_the_same_states() -> None:
     def states() -> dict[bytes, bytes]:
-        partition = Partition(load_rules(rule_texts(20), {"plain": "h"}))
-        partition.read(list(Crowd(5_000, 500, True, 20, START_MS).records()))
+        partition = EnginePartition(load_rules(rule_texts(20), {"plain": "h"}))
+        partition.read(list(EngineWorkload(5_000, 500, True, 20, START_MS).records()))
         return partition.states
 
     assert states() == states() != {}

@@ -6,7 +6,7 @@ import pytest
 
 from perf import results, throughput
 from perf.goals import goals
-from perf.results import Goal, Latency, Run, Throughput
+from perf.results import Latency, PerformanceGoal, Run, Throughput
 
 
 def measured(name: str, per_s: float, distribution: str = "uniform") -> Throughput:
@@ -41,7 +41,7 @@ def run() -> Run:
     return found
 
 
-def by_name(found: list[Goal]) -> dict[str, Goal]:
+def by_name(found: list[PerformanceGoal]) -> dict[str, PerformanceGoal]:
     return {goal.what: goal for goal in found}
 
 

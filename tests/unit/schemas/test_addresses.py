@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cli.operations.publish import NotAFact, now, profile_of
+from cli.operations.publish import InvalidFact, now, profile_of
 from schemas.addresses import LONGEST, address_key, plain_address
 from schemas.codec import DecodeError, decode
 from schemas.commands import SendCommand
@@ -82,7 +82,7 @@ def test_profiles_and_commands_keep_one_form_and_a_dead_letter_says_which_charac
 
 def test_a_profile_published_by_hand_keeps_the_same_form_and_is_refused_alike() -> None:
     assert profile_of('{"user_id": "u1", "address": "ann@bücher.example"}', now()).address == BOOKS
-    with pytest.raises(NotAFact, match=r"address: .*SMTPUTF8"):
+    with pytest.raises(InvalidFact, match=r"address: .*SMTPUTF8"):
         profile_of('{"user_id": "u1", "address": "zoë@mail.example"}', now())
 
 
@@ -120,5 +120,5 @@ def test_what_is_taken_is_ascii_stable_and_has_one_key(local: str, domain: str) 
 
 
 def test_what_is_wrong_with_a_published_address_is_said_without_the_librarys_own_words() -> None:
-    with pytest.raises(NotAFact, match=r"^address: the part before the @ must be ASCII"):
+    with pytest.raises(InvalidFact, match=r"^address: the part before the @ must be ASCII"):
         profile_of('{"user_id": "u1", "address": "änn@mail.example"}', now())

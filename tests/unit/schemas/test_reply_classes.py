@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.replies import Answered, judge
+from schemas.replies import SmtpCommand, judge
 from schemas.vocabulary import HARD, ReplyClass
 from senders.channels.smtp.replies import parse
 
@@ -34,7 +34,7 @@ def test_a_reply_that_says_there_is_no_such_address_condemns_it(
     answered: str, reply_class: str, code: int, text: str
 ) -> None:
     reply = parse(code, text)
-    judgment = judge(reply.code, reply.enhanced, reply.text, Answered(answered))
+    judgment = judge(reply.code, reply.enhanced, reply.text, SmtpCommand(answered))
     assert judgment is not None
     assert (judgment.reply_class.value, judgment.hard) == (reply_class, True)
 
@@ -44,7 +44,7 @@ def test_a_reply_about_us_this_mail_or_the_moment_spares_the_address(
     answered: str, reply_class: str, code: int, text: str
 ) -> None:
     reply = parse(code, text)
-    judgment = judge(reply.code, reply.enhanced, reply.text, Answered(answered))
+    judgment = judge(reply.code, reply.enhanced, reply.text, SmtpCommand(answered))
     assert judgment is not None
     assert (judgment.reply_class.value, judgment.hard) == (reply_class, False)
 
@@ -54,7 +54,7 @@ def test_what_condemns_at_rcpt_condemns_neither_at_mail_nor_as_a_4xx(
     answered: str, reply_class: str, code: int, text: str
 ) -> None:
     reply = parse(code, text)
-    for changed, where in ((code, Answered.MAIL), (code - 100, Answered.RCPT)):
+    for changed, where in ((code, SmtpCommand.MAIL), (code - 100, SmtpCommand.RCPT)):
         judgment = judge(changed, reply.enhanced, reply.text, where)
         assert judgment is not None
         assert not judgment.hard, (answered, reply_class)
@@ -64,16 +64,16 @@ def test_what_condemns_at_rcpt_condemns_neither_at_mail_nor_as_a_4xx(
     st.integers(0, 999),
     st.none() | st.from_regex(r"[245]\.\d{1,3}\.\d{1,3}", fullmatch=True),
     st.text(max_size=200) | st.lists(st.sampled_from(WORDS)).map(" ".join),
-    st.sampled_from(Answered),
+    st.sampled_from(SmtpCommand),
 )
 def test_only_a_5xx_condemns_and_its_class_says_so(
-    code: int, enhanced: str | None, text: str, answered: Answered
+    code: int, enhanced: str | None, text: str, answered: SmtpCommand
 ) -> None:
     judgment = judge(code, enhanced, text, answered)
     assert (judgment is None) is (code < 400)
     if judgment is not None and judgment.hard:
         assert 500 <= code < 600
-        assert answered is not Answered.MAIL
+        assert answered is not SmtpCommand.MAIL
         assert judgment.reply_class in HARD
 
 
@@ -81,7 +81,7 @@ def test_only_a_5xx_condemns_and_its_class_says_so(
 @pytest.mark.parametrize("code", ["", "5.1.1 ", "5.1.2 ", "5.1.10 ", "5.0.0 "])
 def test_a_text_about_us_spares_the_address_whatever_the_enhanced_code(about_us: str, code: str) -> None:
     reply = parse(550, code + about_us)
-    judgment = judge(reply.code, reply.enhanced, reply.text, Answered.RCPT)
+    judgment = judge(reply.code, reply.enhanced, reply.text, SmtpCommand.RCPT)
     assert judgment is not None
     assert not judgment.hard
     assert judgment.reply_class not in (ReplyClass.UNCLASSIFIED, *HARD)

@@ -9,7 +9,7 @@ from infra.service.tasks import StillRunning, end_tasks, run_in_thread, run_toge
 from schemas.waiting import event_within
 
 
-class Broken(Exception):
+class LaneFailure(Exception):
     """What a lane raises."""
 
 
@@ -53,10 +53,10 @@ async def test_a_task_that_sets_an_event_and_fails_ends_the_group_with_its_error
     async def lane() -> None:
         await jobs.get()
         wake.set()
-        raise Broken
+        raise LaneFailure
 
     jobs.put_nowait(1)
-    with pytest.raises(Broken):
+    with pytest.raises(LaneFailure):
         async with asyncio.timeout(3):
             await run_together({"taker": take(), "lane": lane()})
 
@@ -74,9 +74,9 @@ async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
 
     async def fail() -> None:
         await asyncio.sleep(0)
-        raise Broken
+        raise LaneFailure
 
-    with pytest.raises(Broken):
+    with pytest.raises(LaneFailure):
         await run_together({"loses one": lose_one(), "fails": fail()})
     assert lost == 1
 
@@ -115,11 +115,11 @@ async def test_a_group_whose_task_does_not_end_says_so_with_the_first_error(monk
 
     async def fail() -> None:
         await asyncio.sleep(0)
-        raise Broken
+        raise LaneFailure
 
     with pytest.raises(StillRunning, match="stubborn") as raised:
         await run_together({"stubborn": ignore(), "fails": fail()})
-    assert isinstance(raised.value.__cause__, Broken)
+    assert isinstance(raised.value.__cause__, LaneFailure)
     done.set()
 
 
@@ -127,7 +127,7 @@ async def test_a_thread_hands_over_its_result_or_its_error() -> None:
     assert await run_in_thread("one", threading.current_thread) is not threading.current_thread()
 
     def fail() -> None:
-        raise Broken
+        raise LaneFailure
 
-    with pytest.raises(Broken):
+    with pytest.raises(LaneFailure):
         await run_in_thread("two", fail)

@@ -13,7 +13,7 @@ from drivers.running_senders import wait_until
 from drivers.whole_pipeline import new_topics
 
 from cli.manifests.history import read_rules
-from cli.manifests.publication import Superseded, current_manifest, plan_folder, publish
+from cli.manifests.publication import ManifestConflict, current_manifest, plan_folder, publish
 from cli.rules.rule_folder import read_folder
 from infra.kafka.connection import Connection
 from streams.decisions.rulefeed import PublishedRules, RuleFeed
@@ -256,6 +256,6 @@ def test_a_plan_is_refused_once_somebody_else_published(kafka: str, mine: Path) 
     folder = read_folder(mine)
     number = read_rules(kafka).number
     publish(kafka, lambda log: plan_folder(log, folder), "ada")
-    with pytest.raises(Superseded, match="manifest 1 was published by ada in between"):
+    with pytest.raises(ManifestConflict, match="manifest 1 was published by ada in between"):
         publish(kafka, lambda log: plan_folder(log, folder), "bob", number)
     assert current_manifest(kafka).number == 1

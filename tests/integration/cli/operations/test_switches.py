@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from cli.manifests.publication import apply_folder, current_manifest
 from cli.operations.control import switch, switches
-from cli.operations.exclusive_writer import Entry, ExclusiveWriter, WriterFenced
+from cli.operations.exclusive_writer import ExclusiveWriter, RecordToWrite, WriterFenced
 from cli.rules.rule_folder import Folder
 from infra.kafka.connection import Connection
 from schemas.topics import CONTROL, EVENTS, RULES
@@ -60,14 +60,14 @@ def test_a_writer_who_is_overtaken_writes_nothing(kafka):
         ExclusiveWriter(kafka, "first-come"),
         pytest.raises(WriterFenced),
     ):
-        first.write([Entry(CONTROL.name, b"global", b"{}")])
+        first.write([RecordToWrite(CONTROL.name, b"global", b"{}")])
 
 
 def test_of_many_writers_at_once_each_writes_or_is_overtaken(kafka):
     def write(_: int) -> str:
         try:
             with ExclusiveWriter(kafka, "first-come") as writer:
-                writer.write([Entry(RULES.name, b"text/none", None)])
+                writer.write([RecordToWrite(RULES.name, b"text/none", None)])
         except WriterFenced:
             return "overtaken"
         except KafkaException as exception:  # the broker's own failure at such a rush, and no word of who was first
@@ -138,13 +138,13 @@ def test_a_feed_whose_client_fetches_nothing_any_more_takes_another(kafka, monke
     apply_folder(kafka, FOLDER)
     opened = []
 
-    class Stalling(RuleFeed):
+    class StallingRuleFeed(RuleFeed):
         def _open(self) -> Consumer:
             opened.append(super()._open())
             return opened[-1]
 
     heard: list[PublishedRules] = []
-    feed = Stalling(Connection(kafka), heard.append)
+    feed = StallingRuleFeed(Connection(kafka), heard.append)
     feed.start()
     wait_until(lambda: heard, "the rules are read")
     opened[0].pause([TopicPartition(topic.name, 0) for topic in (RULES, CONTROL)])

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from cli.rules.explain import NothingRecorded, as_json, from_database, show
+from cli.rules.explain import DecisionsMissing, as_json, from_database, show
 from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.decisions import Decision, GateAnswer
@@ -51,7 +51,7 @@ def test_the_last_decisions_come_back_as_they_were_recorded_oldest_first(databas
 
 
 def test_a_database_without_tables_says_what_to_do(database_url: str) -> None:
-    with pytest.raises(NothingRecorded, match="ebbtide migrate"):
+    with pytest.raises(DecisionsMissing, match="ebbtide migrate"):
         from_database(database_url, "u1", None, 5)
 
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from drivers.running_senders import free_port
 
-from infra.local.sink import MAILS, Delivered, Sink, Store, read_messages, wish_of
+from infra.local.sink import MAILS, MailFile, ReceivedMail, Sink, read_messages, wish_of
 
 MAIL = b"Subject: hello\r\n\r\n.dotted\r\nbody\r\n"
 
@@ -74,11 +74,11 @@ def test_what_was_answered_survives_a_kill_and_the_sink_goes_on_in_the_same_file
 
 
 def test_a_second_sink_on_the_same_directory_is_refused(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = MailFile(tmp_path)
     with pytest.raises(SystemExit, match="another sink"):
-        Store(tmp_path)
-    store.keep(Delivered("", "ann@example.net", b"\x00\xff", 1.5))
-    assert list(read_messages(tmp_path)) == [Delivered("", "ann@example.net", b"\x00\xff", 1.5)]
+        MailFile(tmp_path)
+    store.keep(ReceivedMail("", "ann@example.net", b"\x00\xff", 1.5))
+    assert list(read_messages(tmp_path)) == [ReceivedMail("", "ann@example.net", b"\x00\xff", 1.5)]
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path, sink: Sink) -> None:

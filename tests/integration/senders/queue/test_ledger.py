@@ -14,7 +14,7 @@ from schemas.commands import SendCommand
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass
 from senders.queue import ledger
-from senders.queue.ledger import Admission, Change, Due, OutboxMessage, Start
+from senders.queue.ledger import Admission, Due, OutboxMessage, Start, StateChange
 
 pytestmark = pytest.mark.servers
 
@@ -52,8 +52,8 @@ def start(due: Due) -> Start:
     return Start(due, "<id@x>", b"\x01" * 32, NOW)
 
 
-def change(due: Due, state: LedgerState, attempt: int = 1, **changes: Any) -> Change:
-    return Change(due.command.id, attempt, state, LATER, **changes)
+def change(due: Due, state: LedgerState, attempt: int = 1, **changes: Any) -> StateChange:
+    return StateChange(due.command.id, attempt, state, LATER, **changes)
 
 
 async def row(connection: AsyncConnection[Any], command: SendCommand) -> tuple[Any, ...]:
@@ -233,7 +233,7 @@ async def test_the_ledger_forgets_only_what_is_settled_and_announced(
     settled = a_command("u3", "h")
     admit(database_url, settled)
     [due] = [due for due in await take(connection) if due.command.id == settled.id]
-    await ledger.settle(connection, [Change(settled.id, 0, LedgerState.EXPIRED, NOW)])
+    await ledger.settle(connection, [StateChange(settled.id, 0, LedgerState.EXPIRED, NOW)])
     far = NOW + ledger.KEPT
     assert await ledger.forget(connection, far, 10) == 0, "not announced yet"
     await announce(connection)

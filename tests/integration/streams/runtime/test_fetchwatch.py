@@ -31,7 +31,7 @@ pytestmark = pytest.mark.servers
 RECORDS = 100
 
 
-class Reading:
+class WatchedIntake:
     """An intake of a topic with one partition and an empty second one, and the watch of it."""
 
     def __init__(self, kafka: str, name: str, **settings: Any) -> None:
@@ -100,8 +100,8 @@ class Reading:
 
 
 @contextmanager
-def reading(kafka: str, name: str, **settings: Any) -> Iterator[Reading]:
-    made = Reading(kafka, name, **settings)
+def reading(kafka: str, name: str, **settings: Any) -> Iterator[WatchedIntake]:
+    made = WatchedIntake(kafka, name, **settings)
     admin = AdminClient({"bootstrap.servers": kafka})
     topics = [made.place.topic, made.other.topic]
     for future in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics]).values():
@@ -117,12 +117,12 @@ def reading(kafka: str, name: str, **settings: Any) -> Iterator[Reading]:
 
 
 @pytest.fixture
-def rows(servers: RealServers, topic_prefix: str) -> Iterator[Reading]:
+def rows(servers: RealServers, topic_prefix: str) -> Iterator[WatchedIntake]:
     with reading(servers.kafka, topic_prefix) as made:
         yield made
 
 
-def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled(rows: Reading) -> None:
+def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled(rows: WatchedIntake) -> None:
     rows.write_and_pause()
     with capture_logs() as said:
         rows.look(REFETCH_AFTER)
@@ -137,7 +137,7 @@ def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled
     assert (len(rows.stalled), rows.ended) == (1, [])
 
 
-def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: Reading) -> None:
+def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: WatchedIntake) -> None:
     at = rows.write_and_pause()
     rows.look(REFETCH_AFTER - 1)
     assert not rows.stalled
@@ -151,7 +151,7 @@ def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: 
     ]
 
 
-def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: Reading) -> None:
+def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: WatchedIntake) -> None:
     rows.intake.call(lambda: rows.intake._consumer.unassign()).result(10)
     rows.write()
     with capture_logs() as said:
@@ -160,7 +160,7 @@ def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: Reading)
     assert len(rows.ended) == 1
 
 
-def test_a_partition_that_moved_meanwhile_is_not_fetched_afresh(rows: Reading) -> None:
+def test_a_partition_that_moved_meanwhile_is_not_fetched_afresh(rows: WatchedIntake) -> None:
     rows.write()
     wait_until(lambda: rows.takes_all(RECORDS), "it is read")
     assert not rows.intake.refetch(rows.place, RECORDS - 1).result(10)
@@ -170,7 +170,7 @@ def test_a_partition_that_moved_meanwhile_is_not_fetched_afresh(rows: Reading) -
     assert rows.offsets == list(range(2 * RECORDS))
 
 
-def test_aborted_records_markers_and_an_open_transaction_are_nothing_to_read(rows: Reading) -> None:
+def test_aborted_records_markers_and_an_open_transaction_are_nothing_to_read(rows: WatchedIntake) -> None:
     producer = Producer({"bootstrap.servers": rows.kafka, "transactional.id": rows.place.topic})
     producer.init_transactions(30)
     for ends in (producer.commit_transaction, producer.abort_transaction, lambda _: producer.flush(30)):

@@ -294,7 +294,7 @@ def _until(holds: Callable[[], object], what: str, within_s: float = 30.0) -> No
         time.sleep(0.1)
 
 
-class Stalling(ChangelogReader):
+class StallingReader(ChangelogReader):
     """Its first client is paused behind its back, once some records have come: so looks one that fetches no more."""
 
     clients: tuple[Consumer, ...] = ()
@@ -318,7 +318,7 @@ def test_a_recovery_whose_client_silently_fetches_nothing_any_more_goes_on_with_
     monkeypatch.setattr(recovery, "BATCH", 10)
     changelog.commit([(0, b"user-%d" % n, b"%d" % n) for n in range(100)])
     changelog.commit([(0, b"user-7", None)])
-    reader = Stalling(Connection(changelog.kafka), APP, changelog.admin, changelog.ends, None)
+    reader = StallingReader(Connection(changelog.kafka), APP, changelog.admin, changelog.ends, None)
     with capture_logs() as lines:
         found = reader.read(changelog.topic, range(PARTITIONS), lambda: True)
     reader.close()

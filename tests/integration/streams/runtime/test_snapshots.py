@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from drivers.real_servers import RealServers
 from drivers.runtime_app import Names
-from drivers.runtime_harness import Crew, Feed, Reader, audit, make_topics
+from drivers.runtime_harness import BrokerReader, Crew, Feed, audit, make_topics
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
 
@@ -27,7 +27,7 @@ class Scene:
     def __init__(self, kafka: str, prefix: str, folder: Path) -> None:
         self.kafka, self.names, self.folder = kafka, Names(prefix), folder
         make_topics(kafka, self.names, PARTITIONS)
-        self.reader = Reader(kafka, self.names, PARTITIONS)
+        self.reader = BrokerReader(kafka, self.names, PARTITIONS)
         self.crew = Crew(kafka, prefix, PARTITIONS, folder, RUNTIME_SNAPSHOT_S="0.3")
         self.seed = 0
 

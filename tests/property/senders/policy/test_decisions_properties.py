@@ -10,7 +10,7 @@ from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
 from senders.channels.smtp.replies import judge as judge_reply
 from senders.channels.smtp.replies import parse
 from senders.content.recipient import Recipient
-from senders.policy.pipeline import EVERY_PURPOSE, DeliveryRequest, Stop, Wait, judge
+from senders.policy.pipeline import EVERY_PURPOSE, Delay, DeliveryRequest, Stop, judge
 from senders.queue.retry import next_attempt
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -80,7 +80,7 @@ def test_a_no_from_the_view_is_as_new_as_the_command(request: DeliveryRequest) -
 @given(requests())
 def test_nothing_waits_beyond_its_expiry_and_stops_are_final(request: DeliveryRequest) -> None:
     answer = judge(request)
-    if isinstance(answer, Wait):
+    if isinstance(answer, Delay):
         assert NOW < answer.until <= request.command.expires_at
     if isinstance(answer, Stop):
         assert answer.state.terminal

@@ -11,7 +11,7 @@ TOPICS = ("profiles", "outcomes", "events")
 
 
 @dataclass(frozen=True)
-class Entry:
+class BrokerRecord:
     """A record of a simulated broker: appended at `at_ms`, offsets with gaps as control records leave them."""
 
     topic: str
@@ -20,28 +20,28 @@ class Entry:
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[Entry]:
+def logs(draw: st.DrawFn) -> list[BrokerRecord]:
     """What is appended, in real order: times never fall, offsets rise by topic."""
     offsets, at_ms, entries = dict.fromkeys(TOPICS, 0), 1_000, []
     for _ in range(draw(st.integers(0, 40))):
         topic = draw(st.sampled_from(TOPICS))
         at_ms += draw(st.integers(0, 3))
         offsets[topic] += draw(st.integers(0, 2))
-        entries.append(Entry(topic, offsets[topic], at_ms))
+        entries.append(BrokerRecord(topic, offsets[topic], at_ms))
         offsets[topic] += 1
     return entries
 
 
-class World:
+class ClockWorld:
     """A broker and a reader whose arrivals and answers come in any order that can be."""
 
-    def __init__(self, log: list[Entry], data: st.DataObject) -> None:
+    def __init__(self, log: list[BrokerRecord], data: st.DataObject) -> None:
         self.log, self.data = log, data
         self.appended = 0
         self.delivered = dict.fromkeys(TOPICS, 0)
-        self.clock: PartitionClock[Entry] = PartitionClock(3, dict.fromkeys(TOPICS, 0))
+        self.clock: PartitionClock[BrokerRecord] = PartitionClock(3, dict.fromkeys(TOPICS, 0))
         self.asked: list[tuple[object, dict[str, int]]] = []
-        self.runs: list[Batch[Entry]] = []
+        self.runs: list[Batch[BrokerRecord]] = []
 
     @property
     def now_ms(self) -> int:
@@ -95,14 +95,14 @@ class World:
             if run is not None:
                 self.runs.append(run)
 
-    def _of(self, topic: str) -> list[Entry]:
+    def _of(self, topic: str) -> list[BrokerRecord]:
         return [e for e in self.log[: self.appended] if e.topic == topic]
 
     def _end(self, topic: str) -> int:
         entries = self._of(topic)
         return entries[-1].offset + 1 if entries else 0
 
-    def applied(self) -> list[tuple[Entry, int]]:
+    def applied(self) -> list[tuple[BrokerRecord, int]]:
         return [
             pair
             for run in self.runs
@@ -113,8 +113,8 @@ class World:
 
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.data())
-def test_every_record_is_applied_once_in_the_order_of_its_input(log: list[Entry], data: st.DataObject) -> None:
-    world = World(log, data)
+def test_every_record_is_applied_once_in_the_order_of_its_input(log: list[BrokerRecord], data: st.DataObject) -> None:
+    world = ClockWorld(log, data)
     for _ in range(data.draw(st.integers(0, 60))):
         world.step()
     world.finish()
@@ -124,9 +124,9 @@ def test_every_record_is_applied_once_in_the_order_of_its_input(log: list[Entry]
 
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.data())
-def test_records_are_applied_in_the_order_of_their_append_times(log: list[Entry], data: st.DataObject) -> None:
+def test_records_are_applied_in_the_order_of_their_append_times(log: list[BrokerRecord], data: st.DataObject) -> None:
     """The broker's own clock is all that is compared, so whatever the reader's speed the order is the log's."""
-    world = World(log, data)
+    world = ClockWorld(log, data)
     for _ in range(data.draw(st.integers(0, 60))):
         world.step()
     world.finish()
@@ -137,9 +137,9 @@ def test_records_are_applied_in_the_order_of_their_append_times(log: list[Entry]
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.data())
 def test_the_clock_never_goes_back_and_is_the_append_time_of_what_is_applied(
-    log: list[Entry], data: st.DataObject
+    log: list[BrokerRecord], data: st.DataObject
 ) -> None:
-    world = World(log, data)
+    world = ClockWorld(log, data)
     for _ in range(data.draw(st.integers(0, 60))):
         world.step()
     world.finish()
@@ -153,8 +153,8 @@ def test_the_clock_never_goes_back_and_is_the_append_time_of_what_is_applied(
 
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.data())
-def test_a_tick_comes_only_after_all_that_was_appended_by_then(log: list[Entry], data: st.DataObject) -> None:
-    world = World(log, data)
+def test_a_tick_comes_only_after_all_that_was_appended_by_then(log: list[BrokerRecord], data: st.DataObject) -> None:
+    world = ClockWorld(log, data)
     for _ in range(data.draw(st.integers(0, 60))):
         world.step()
     world.finish()

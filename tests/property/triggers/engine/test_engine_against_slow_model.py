@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from slow_model.compare import same_gates
 from slow_model.duel import (
-    EngineRun,
+    EngineHistory,
     book_of,
     edited_evaluator,
     evaluator_of,
@@ -16,11 +16,11 @@ from slow_model.duel import (
     rows_of,
 )
 from slow_model.grammar import coincidences, editions, mixed_quiets, rule_sets, segment_rules, shared_caps
-from slow_model.histories import STARTS, Happening, gaps, histories, strokes
+from slow_model.histories import STARTS, HistoryItem, gaps, histories, strokes
 
 from triggers.cel.runtime import as_ms
 
-History = tuple[datetime, Happening, list[Happening]]
+History = tuple[datetime, HistoryItem, list[HistoryItem]]
 _LOOKS_MS = 1_800_000
 _EVERY_10_S = 10_000
 half = settings().max_examples // 2  # of what the profile says: each example is a whole history
@@ -41,13 +41,13 @@ DROPS = ',"over":"drop"'
 
 def events_of(*names: str, gap_ms: int = 60_000) -> History:
     """A user with consent from a midnight on, and events of these types one after the other."""
-    happenings = [Happening(gap_ms, "event", 0, name, {}) for name in names]
-    return STARTS[0], Happening(0, "profile", properties=SAID), happenings
+    happenings = [HistoryItem(gap_ms, "event", 0, name, {}) for name in names]
+    return STARTS[0], HistoryItem(0, "profile", properties=SAID), happenings
 
 
 def duel(text: str, history: History, every_ms: int | None) -> None:
     start, profile, happenings = history
-    run = EngineRun(evaluator_of(text), every_ms)
+    run = EngineHistory(evaluator_of(text), every_ms)
     run.play(start, [profile, *happenings])
     decisions = model_decisions(run, book_of(text))
     assert run.rows == rows_of(decisions)
@@ -93,7 +93,7 @@ def test_events_before_the_first_profile_give_what_the_slow_model_says(
     text: str, history: History, number: int, every_ms: int | None
 ) -> None:
     start, profile, happenings = history
-    run = EngineRun(evaluator_of(text), every_ms)
+    run = EngineHistory(evaluator_of(text), every_ms)
     if every_ms == _EVERY_10_S:  # nine days of such looks are 78,000; what waits for a profile waits for 30 s
         run.after = timedelta(hours=6)
     run.play(start, [*happenings[:number], profile, *happenings[number:]])
@@ -120,7 +120,7 @@ def test_an_edited_rule_leaves_what_runs_as_the_slow_model_says(
     texts: tuple[str, str], history: History, gap_ms: int, number: int, every_ms: int | None
 ) -> None:
     start, profile, happenings = history
-    happenings.insert(min(number, len(happenings)), Happening(gap_ms, "edit"))
+    happenings.insert(min(number, len(happenings)), HistoryItem(gap_ms, "edit"))
     edited(texts, (start, profile, happenings), every_ms)
 
 
@@ -132,26 +132,26 @@ OTHER = '{"trigger":"l","purpose":"marketing","on":"buy","send":"b"}'
 @pytest.mark.parametrize("every_ms", [None, _LOOKS_MS])
 def test_what_an_earlier_text_holds_is_asked_again_where_the_user_moves(after: str, every_ms: int | None) -> None:
     minutes = 60_000
-    moved = Happening(15 * minutes, "profile", properties={**SAID, "zone": "Pacific/Auckland"})
-    happenings = [Happening(minutes, "event", 0, "ping", {}), Happening(5 * minutes, "edit"), moved]
-    edited((HELD + OTHER, after), (STARTS[0], Happening(0, "profile", properties=SAID), happenings), every_ms)
+    moved = HistoryItem(15 * minutes, "profile", properties={**SAID, "zone": "Pacific/Auckland"})
+    happenings = [HistoryItem(minutes, "event", 0, "ping", {}), HistoryItem(5 * minutes, "edit"), moved]
+    edited((HELD + OTHER, after), (STARTS[0], HistoryItem(0, "profile", properties=SAID), happenings), every_ms)
 
 
 @pytest.mark.parametrize("every_ms", [None, _LOOKS_MS])
 def test_a_wait_of_a_rule_that_was_taken_away_follows_no_profile(every_ms: int | None) -> None:
     waiting = '{"trigger":"k","purpose":"marketing","on":"ping","after":{"every":"day","at":"00:00"},"send":"a"}\n---\n'
-    moved = Happening(0, "profile", properties={**SAID, "zone": "Europe/Berlin"})
-    happenings = [Happening(0, "event", 0, "ping", {}), Happening(0, "edit"), moved]
-    edited((waiting + OTHER, OTHER), (STARTS[0], Happening(0, "profile", properties=SAID), happenings), every_ms)
+    moved = HistoryItem(0, "profile", properties={**SAID, "zone": "Europe/Berlin"})
+    happenings = [HistoryItem(0, "event", 0, "ping", {}), HistoryItem(0, "edit"), moved]
+    edited((waiting + OTHER, OTHER), (STARTS[0], HistoryItem(0, "profile", properties=SAID), happenings), every_ms)
 
 
 @pytest.mark.parametrize("instant", ["2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z", "2026-10-25T01:30:00.5Z"])
 def test_a_yearly_date_of_its_own_year_is_its_exact_instant_where_local_time_comes_twice(instant: str) -> None:
     source = '{"date":"timestamp(user.trial)","after":"1h","yearly":true,"zone":"Europe/Berlin"}'
     text = f'{{"trigger":"k","purpose":"marketing","on":{source},"send":"a"}}'
-    profile = Happening(0, "profile", properties={**SAID, "trial": instant})
-    run = EngineRun(evaluator_of(text), None)
-    run.play(STARTS[2], [profile, Happening(60_000, "event", 0, "buy", {})])
+    profile = HistoryItem(0, "profile", properties={**SAID, "trial": instant})
+    run = EngineHistory(evaluator_of(text), None)
+    run.play(STARTS[2], [profile, HistoryItem(60_000, "event", 0, "buy", {})])
     decided = as_ms(datetime.fromisoformat(instant)) + 3_600_000
     assert [row[5] for row in run.rows] == [row[5] for row in model_rows(run, book_of(text))] == [decided]
 
@@ -177,16 +177,16 @@ def test_what_ended_an_entry_before_it_came_is_told_by_the_text_that_it_came_und
     before: str, after: str, entry: str
 ) -> None:
     """The `unless` event came, then the rule was edited, then came an entry that is not newer."""
-    ended = Happening(60_000, "event", 0, "buy", {"k": "x"})
-    happenings = [ended, Happening(0, "edit"), Happening(0, "event", 0, "ping", {"k": entry})]
-    history = (STARTS[0], Happening(0, "profile", properties=SAID), happenings)
+    ended = HistoryItem(60_000, "event", 0, "buy", {"k": "x"})
+    happenings = [ended, HistoryItem(0, "edit"), HistoryItem(0, "event", 0, "ping", {"k": entry})]
+    history = (STARTS[0], HistoryItem(0, "profile", properties=SAID), happenings)
     edited((ENDED % before + OTHER, ENDED % after + OTHER), history, None)
 
 
 def edited(texts: tuple[str, str], history: History, every_ms: int | None) -> None:
     """Plays the history, in which the second text takes the first one's place."""
     start, profile, happenings = history
-    run = EngineRun(evaluator_of(texts[0]), every_ms)
+    run = EngineHistory(evaluator_of(texts[0]), every_ms)
     run.edited = edited_evaluator(*texts)
     run.play(start, [profile, *happenings])
     assert run.rows == model_rows(run, *map(book_of, texts))

@@ -9,17 +9,17 @@ import orjson
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from slow_model.documents import duration
-from slow_model.duel import EngineRun, Row, book_of, evaluator_of, recoded
+from slow_model.duel import EngineHistory, Row, book_of, evaluator_of, recoded
 from slow_model.grammar import beside, rule_sets, segment_rules
-from slow_model.histories import Happening, histories
+from slow_model.histories import HistoryItem, histories
 from slow_model.localtime import stands_in, zone_of
 from slow_model.rulebook import Book, Cap, Rule
-from slow_model.timeline import REMOVED, UNREADABLE, Fact
+from slow_model.timeline import REMOVED, UNREADABLE, UserRecord
 
 from schemas.codec import decode
 from schemas.decisions import Decision
 from schemas.events import Event
-from schemas.journal import Applied, Checkpoint
+from schemas.journal import AppliedRange, Checkpoint
 from schemas.profiles import Profile
 from schemas.topics import DECISIONS
 from streams.decisions.evaluate import Decider
@@ -27,15 +27,15 @@ from streams.decisions.replay import Appended, Replay
 from triggers.cases.backtest import backtest
 from triggers.rules.state import UserState
 
-History = tuple[datetime, Happening, list[Happening]]
+History = tuple[datetime, HistoryItem, list[HistoryItem]]
 half = settings().max_examples // 2  # of what the profile says: each example is a whole history
 unhurried = settings(deadline=None, max_examples=half, suppress_health_check=[HealthCheck.too_slow])
 Between = Callable[[UserState], UserState]
 
 
-def played(text: str, history: History, between: Between = lambda state: state) -> EngineRun:
+def played(text: str, history: History, between: Between = lambda state: state) -> EngineHistory:
     start, profile, happenings = history
-    run = EngineRun(evaluator_of(text), None, between)
+    run = EngineHistory(evaluator_of(text), None, between)
     run.play(start, [profile, *happenings])
     return run
 
@@ -55,7 +55,7 @@ def test_encoding_and_decoding_at_every_step_changes_nothing(text: str, history:
 @given(rule_sets(), histories)
 def test_an_event_that_comes_twice_changes_nothing(text: str, history: History) -> None:
     start, profile, happenings = history
-    once, twice = (EngineRun(evaluator_of(text), None) for _ in range(2))
+    once, twice = (EngineHistory(evaluator_of(text), None) for _ in range(2))
     once.play(start, [profile, *happenings])
     twice.doubled = True
     twice.play(start, [profile, *happenings])
@@ -67,7 +67,7 @@ def test_an_event_that_comes_twice_changes_nothing(text: str, history: History) 
 def test_users_do_not_affect_each_other(text: str, one: History, other: History) -> None:
     """One evaluator, two users in turns: each has what it has alone."""
     evaluator = evaluator_of(text)
-    together = [EngineRun(evaluator, None) for _ in range(2)]
+    together = [EngineHistory(evaluator, None) for _ in range(2)]
     plays = [
         run.playing(start, [profile, *happenings])
         for run, (start, profile, happenings) in zip(together, (one, other), strict=True)
@@ -91,7 +91,7 @@ def test_a_cap_is_never_exceeded(text: str, history: History) -> None:
     start, profile, happenings = history
     kept = [each for each in happenings if each.name not in ("refused", "suppressed")]
     book, zone, sent = book_of(text), zone_of(None), list[tuple[Rule, Row]]()
-    run = EngineRun(evaluator_of(text), None)
+    run = EngineHistory(evaluator_of(text), None)
     for happening in run.playing(start, [profile, *kept]):
         rows, run.rows = run.rows, []
         for row in rows:
@@ -126,13 +126,13 @@ def test_a_backtest_decides_what_was_decided_live(text: str, history: History) -
     start, profile, happenings = history
     events = [replace(each, age_ms=0) for each in happenings if each.kind == "event"]
     events[:1] = [replace(each, gap_ms=0) for each in events[:1]]
-    live = EngineRun(evaluator_of(text), None)
+    live = EngineHistory(evaluator_of(text), None)
     live.after = timedelta()
     for happening in live.playing(start, [profile, *events]):
         assume(happening.kind == "event" or not (live.rows or live.state.running or live.state.entries))
     told = [fact.body for fact in live.facts if fact.topic == "events"]
     before = next(fact for fact in live.facts if fact.topic == "profiles")
-    tried = EngineRun(evaluator_of(text), None)
+    tried = EngineHistory(evaluator_of(text), None)
     backtest(
         tried.evaluator.rules,
         [Event.model_validate(body) for body in told],
@@ -148,24 +148,24 @@ def test_a_backtest_decides_what_was_decided_live(text: str, history: History) -
 def test_a_replay_of_the_journal_decides_what_was_decided_live(text: str, history: History, each: int) -> None:
     """Timers looked at before every record and at the end, as in a worker; the journal cut after so many records."""
     start, profile, happenings = history
-    live = EngineRun(evaluator_of(text), every_ms=_NEVER_MS)
+    live = EngineHistory(evaluator_of(text), every_ms=_NEVER_MS)
     live.play(start, [profile, *happenings])
     inputs: dict[str, dict[int, Appended]] = {"events": {}, "profiles": {}, "outcomes": {}}
-    journal, segment, facts = [], list[Applied](), iter(live.facts)
+    journal, segment, facts = [], list[AppliedRange](), iter(live.facts)
     for look, following in zip(live.looks, [*live.looks[1:], 0], strict=True):
         if look < 0:
             fact = next(facts)
             topic = fact.topic if fact.topic in inputs else "profiles"
             offset = len(inputs[topic])
             inputs[topic][offset] = Appended(b"u1", _value(fact), fact.now_ms)
-            segment.append(Applied(topic=topic, partition=0, first=offset, last=offset))
+            segment.append(AppliedRange(topic=topic, partition=0, first=offset, last=offset))
         if len(segment) == each or (look >= 0 and following >= 0):  # a look before a record needs no telling
             journal.append(_checkpoint(segment, max(look, fact.now_ms)))
             segment = []
     replay, decider = Replay(0, 1, inputs), Decider(evaluator_of(text))
     for checkpoint in journal:
         replay.follow(checkpoint, decider)
-    again = EngineRun(decider.evaluator, None)
+    again = EngineHistory(decider.evaluator, None)
     for output in replay.written:
         if output.topic == DECISIONS.name:
             again.keep(decode(Decision, output.value))
@@ -175,7 +175,7 @@ def test_a_replay_of_the_journal_decides_what_was_decided_live(text: str, histor
 _NEVER_MS = 10**15
 
 
-def _value(fact: Fact) -> bytes | None:
+def _value(fact: UserRecord) -> bytes | None:
     """The record's value that says the fact."""
     if fact.topic == REMOVED:
         return None
@@ -186,7 +186,7 @@ def _value(fact: Fact) -> bytes | None:
     return orjson.dumps(fact.body)
 
 
-def _checkpoint(applied: list[Applied], clock_ms: int) -> Checkpoint:
+def _checkpoint(applied: list[AppliedRange], clock_ms: int) -> Checkpoint:
     clock = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=clock_ms)
     return Checkpoint(partition=0, number=1, applied=applied, clock=clock, manifest=1, control=0)
 
@@ -219,14 +219,14 @@ arrivals = st.lists(
 def test_the_order_of_arrival_within_settle_changes_nothing(lines: list[tuple[int, int, str, str, int]]) -> None:
     """Which sends there are, and when, for events that are not newer than what is due; an occurrence is named by the
     entry that came first."""
-    profile = Happening(0, "profile", properties={"zone": "UTC", "consent": ("marketing",)})
+    profile = HistoryItem(0, "profile", properties={"zone": "UTC", "consent": ("marketing",)})
     found = []
     for late in (True, False):
-        run, now = EngineRun(evaluator_of(SETTLING), None), 0
+        run, now = EngineHistory(evaluator_of(SETTLING), None), 0
         happenings = [profile]
         for minute, delay, name, key, n in sorted(lines, key=lambda each: each[0] + late * each[1]):
             arrives = minute + late * delay
-            happening = Happening((arrives - now) * duration("1m"), "event", late * delay * duration("1m"), name)
+            happening = HistoryItem((arrives - now) * duration("1m"), "event", late * delay * duration("1m"), name)
             happenings.append(replace(happening, properties={"k": key, "n": n}, number=minute))
             now = arrives
         run.play(datetime.fromisoformat("2026-01-05T10:00:00+00:00"), happenings)

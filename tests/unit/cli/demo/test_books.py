@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cli.demo.books import Books, command_of, latencies, reconcile
-from infra.local.sink import Delivered
+from infra.local.sink import ReceivedMail
 from schemas.commands import SendCommand, command_id
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome, outcome_id
@@ -21,9 +21,9 @@ def signer(tmp_path_factory) -> Signer:
     return Signer("mail.example", "demo", generate_key(tmp_path_factory.mktemp("key") / "dkim.pem"))
 
 
-def a_mail(signer: Signer, command: str) -> Delivered:
+def a_mail(signer: Signer, command: str) -> ReceivedMail:
     raw = f"From: a@mail.example\r\nTo: b@mail.example\r\nX-Ebbtide-Command: {command}\r\n\r\nhello\r\n".encode()
-    return Delivered("a@mail.example", "b@mail.example", signer.sign(raw, NOW), NOW.timestamp())
+    return ReceivedMail("a@mail.example", "b@mail.example", signer.sign(raw, NOW), NOW.timestamp())
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def _send_refused(books: Books, signer: Signer) -> None:
 
 def _tamper(books: Books, _: Signer) -> None:
     mail = books.mails[0]
-    books.mails[0] = Delivered(mail.mail_from, mail.rcpt_to, mail.raw.replace(b"hello", b"hullo"), mail.received_at)
+    books.mails[0] = ReceivedMail(mail.mail_from, mail.rcpt_to, mail.raw.replace(b"hello", b"hullo"), mail.received_at)
 
 
 def _lose_row(books: Books, _: Signer) -> None:
@@ -136,4 +136,4 @@ def test_the_command_is_read_from_the_head_and_nowhere_else(signer):
     mail = a_mail(signer, "ab12")
     assert command_of(mail) == "ab12"
     elsewhere = mail.raw.replace(b"X-Ebbtide-Command: ab12\r\n", b"").replace(b"hello", b"X-Ebbtide-Command: ab12\r")
-    assert command_of(Delivered("a", "b", elsewhere, 0.0)) == ""
+    assert command_of(ReceivedMail("a", "b", elsewhere, 0.0)) == ""

@@ -8,7 +8,7 @@ import pytest
 from cli.demo.history import Appended, History, decide_again, hold_against
 from schemas.codec import encode
 from schemas.events import Event
-from schemas.journal import Applied, Checkpoint
+from schemas.journal import AppliedRange, Checkpoint
 from schemas.topics import COMMANDS, DECISIONS
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
@@ -50,7 +50,7 @@ def order(offset: int) -> Appended:
 
 
 def checkpoint(number: int, first: int, last: int, seconds: float) -> Checkpoint:
-    span = Applied(topic="events", partition=0, first=first, last=last)
+    span = AppliedRange(topic="events", partition=0, first=first, last=last)
     at = NOW + timedelta(seconds=seconds)
     return Checkpoint(partition=0, number=number, applied=[span], clock=at, manifest=1, control=0)
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli.manifests.changes import Change, summary
+from cli.manifests.changes import RuleChange, summary
 from cli.manifests.history import NoSuchManifest, NoSuchSet, RuleLog
-from cli.manifests.publication import Plan, plan_folder, plan_return
+from cli.manifests.publication import PublicationPlan, plan_folder, plan_return
 from cli.manifests.set_checks import check_among, may_be_right
-from cli.rules.checking import Checked
+from cli.rules.checking import CheckResult
 from cli.rules.rule_folder import Folder
 from schemas.rules import Manifest, Text, text_hash
 from triggers.language.diagnostics import InvalidRules, SourceFile
@@ -34,7 +34,7 @@ def folder(*texts: str, **templates: str) -> Folder:
     return Folder("mine", rules, {name: SourceFile(f"templates/{name}.liquid", text) for name, text in named.items()})
 
 
-def published(log: RuleLog, plan: Plan, by: str = "ada") -> RuleLog:
+def published(log: RuleLog, plan: PublicationPlan, by: str = "ada") -> RuleLog:
     """The log after a plan was published, as `publish` does it."""
     number = plan.number + 1
     files = [f if f.since else f.model_copy(update={"since": number, "at": NOW, "by": by}) for f in plan.files]
@@ -50,7 +50,7 @@ def after(*plans: tuple[str, Folder]) -> RuleLog:
     return log
 
 
-def told(plan: Plan) -> list[tuple[str, str, str]]:
+def told(plan: PublicationPlan) -> list[tuple[str, str, str]]:
     return [(change.what, change.kind, change.name) for change in plan.changes]
 
 
@@ -64,7 +64,7 @@ def test_the_first_folder_adds_all_that_it_has() -> None:
 def test_what_is_changed_is_told_by_its_keys_and_a_mode_with_what_it_was() -> None:
     log = after(("default", folder(rule("a"), rule("b"))))
     plan = plan_folder(log, folder(rule("a", "mode: shadow\npriority: 60\n"), rule("b")))
-    assert plan.changes == [Change("changed", "trigger", "a", "default", "mode live → shadow, priority")]
+    assert plan.changes == [RuleChange("changed", "trigger", "a", "default", "mode live → shadow, priority")]
     assert not plan.removes
 
 
@@ -181,12 +181,12 @@ def test_a_manifest_or_a_set_that_there_is_not_is_told_with_those_that_there_are
         log.require_set("shp", log.files(log.current))
 
 
-def alone(each: Folder) -> Checked:
+def alone(each: Folder) -> CheckResult:
     found = inspect(each.rules, each.template_hashes())
-    return Checked(each, [*found.diagnostics, *found.notes], found.costs)
+    return CheckResult(each, [*found.diagnostics, *found.notes], found.costs)
 
 
-def among(log: RuleLog, each: Folder, name: str) -> Checked:
+def among(log: RuleLog, each: Folder, name: str) -> CheckResult:
     plan = plan_folder(log, each, name)
     return check_among(alone(each), log, [file for file in plan.files if file.set != name])
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.operations.mail_view import lines, read_html, view
-from infra.local.sink import Delivered, Store
+from infra.local.sink import MailFile, ReceivedMail
 from senders.content.message import Mail, Sender, compose
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -47,9 +47,11 @@ def ours() -> bytes:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    store = Store(tmp_path / "sink")
-    store.keep(Delivered("shop@shop.example", "bo@mail.example", b"Subject: first\r\n\r\nHi Bo\r\n", NOW.timestamp()))
-    store.keep(Delivered("shop@shop.example", "zoe@mail.example", ours(), NOW.timestamp() + 1))
+    store = MailFile(tmp_path / "sink")
+    store.keep(
+        ReceivedMail("shop@shop.example", "bo@mail.example", b"Subject: first\r\n\r\nHi Bo\r\n", NOW.timestamp())
+    )
+    store.keep(ReceivedMail("shop@shop.example", "zoe@mail.example", ours(), NOW.timestamp() + 1))
     return tmp_path / "sink"
 
 

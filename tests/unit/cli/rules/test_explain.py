@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.rules.explain import Explained, show
+from cli.rules.explain import Explanation, show
 from schemas.codec import encode
 from schemas.decisions import Decision, GateAnswer
 from schemas.events import Event
@@ -217,7 +217,7 @@ def test_stored_values_of_another_version_are_reported_as_not_verified(old: Deci
     assert [each for each in found.unverified if each.startswith(said)], found
     assert not [each for each in found.differs if each.startswith(said.split(":")[0])]
     out = StringIO()
-    show(Console(file=out), [Explained(old, found)])
+    show(Console(file=out), [Explanation(old, found)])
     assert f"recomputed: cannot verify {said}" in out.getvalue()
     assert "recomputed: the same" not in out.getvalue()
 
@@ -258,7 +258,7 @@ def test_explain_shows_a_decision_with_any_stored_values(decision: Decision, dat
     ]
     changes = {"gates": gates, "decided_at": data.draw(INSTANTS), "inputs": data.draw(INPUTS)}
     strange = decision.model_copy(update=changes)
-    show(Console(file=StringIO()), [Explained(strange, verify(strange))])
+    show(Console(file=StringIO()), [Explanation(strange, verify(strange))])
 
 
 @pytest.fixture

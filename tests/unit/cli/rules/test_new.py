@@ -8,12 +8,12 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.rules.case_runs import run_paths
 from cli.rules.checking import check_paths
-from cli.rules.new_rule import STARTERS, Like, write_rule
+from cli.rules.new_rule import STARTERS, StarterKind, write_rule
 
 
-@pytest.mark.parametrize("like", Like)
+@pytest.mark.parametrize("like", StarterKind)
 @pytest.mark.parametrize("name", ["left-cart", "r2_D2"])
-def test_a_new_rule_passes_check_and_test_as_it_is(like: Like, name: str, tmp_path: Path) -> None:
+def test_a_new_rule_passes_check_and_test_as_it_is(like: StarterKind, name: str, tmp_path: Path) -> None:
     write_rule(name, like, tmp_path)
     found = [str(each) for each in check_paths([tmp_path]).found if each.severity != "note"]
     assert found == []
@@ -22,16 +22,16 @@ def test_a_new_rule_passes_check_and_test_as_it_is(like: Like, name: str, tmp_pa
     assert [(each.result.name, each.result.diff) for each in ran if not each.result.passed] == []
 
 
-@pytest.mark.parametrize("like", Like)
-def test_two_rules_of_one_kind_stand_beside_each_other(like: Like, tmp_path: Path) -> None:
+@pytest.mark.parametrize("like", StarterKind)
+def test_two_rules_of_one_kind_stand_beside_each_other(like: StarterKind, tmp_path: Path) -> None:
     write_rule("one", like, tmp_path)
     write_rule("two", like, tmp_path)
     assert not check_paths([tmp_path]).wrong
 
 
 def test_every_starter_is_offered_and_explains_itself() -> None:
-    assert {each.name for each in STARTERS.iterdir()} == set(Like)
-    for like in Like:
+    assert {each.name for each in STARTERS.iterdir()} == set(StarterKind)
+    for like in StarterKind:
         assert (STARTERS / like / "rule.yaml").read_text().count("# ") >= 3
 
 

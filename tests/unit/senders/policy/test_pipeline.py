@@ -8,7 +8,7 @@ import pytest
 from schemas.commands import SendCommand
 from schemas.vocabulary import DeliveryReason, LedgerState, SuppressionReason
 from senders.content.recipient import Recipient
-from senders.policy.pipeline import LOOK_AGAIN, DeliveryRequest, Stop, Wait, judge
+from senders.policy.pipeline import LOOK_AGAIN, Delay, DeliveryRequest, Stop, judge
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 GRANTED = {"marketing": {"granted": True}}
@@ -65,7 +65,7 @@ def test_another_channel_fails_by_name() -> None:
 @pytest.mark.parametrize("as_of", [None, NOW - timedelta(seconds=5.1)])
 def test_marketing_waits_while_the_view_is_behind(as_of: datetime | None) -> None:
     answer = judge(request(command(), recipient(), view_as_of=as_of))
-    assert answer == Wait(DeliveryReason.CONSENT_STALE, NOW + LOOK_AGAIN)
+    assert answer == Delay(DeliveryReason.CONSENT_STALE, NOW + LOOK_AGAIN)
 
 
 def test_transactional_mail_to_a_known_user_does_not_wait_for_the_view() -> None:
@@ -74,7 +74,7 @@ def test_transactional_mail_to_a_known_user_does_not_wait_for_the_view() -> None
 
 def test_an_unknown_user_is_waited_for_until_the_view_has_seen_the_time_of_the_decision() -> None:
     behind = request(command(purpose="transactional"), None, view_as_of=NOW - timedelta(seconds=2))
-    assert judge(behind) == Wait(DeliveryReason.VIEW_BEHIND, NOW + LOOK_AGAIN)
+    assert judge(behind) == Delay(DeliveryReason.VIEW_BEHIND, NOW + LOOK_AGAIN)
     conclusive = request(command(purpose="transactional"), None, view_as_of=NOW)
     assert judge(conclusive) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
 

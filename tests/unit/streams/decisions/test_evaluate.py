@@ -13,7 +13,7 @@ from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DeadLetterCause, DecisionOutcome
-from streams.decisions.evaluate import LARGEST_STATE, Decider, Record, Step
+from streams.decisions.evaluate import LARGEST_STATE, Decider, InputRecord, StepResult
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
@@ -43,20 +43,20 @@ def decider() -> Decider:
     return Decider(Evaluator(rules))
 
 
-def record(topic: str, value: bytes | None, key: bytes | None = b"u1", partition: int | None = None) -> Record:
+def record(topic: str, value: bytes | None, key: bytes | None = b"u1", partition: int | None = None) -> InputRecord:
     where = partition_for(key or b"", PARTITIONS) if partition is None else partition
-    return Record(topic, where, 7, key, value)
+    return InputRecord(topic, where, 7, key, value)
 
 
 def event(kind: str = "ordered", **properties: object) -> bytes:
     return encode(Event(id=f"e-{kind}", type=kind, user_id="u1", time=NOW, properties=properties))
 
 
-def applied(decider: Decider, read: Record, state: bytes | None, now_ms: int) -> Step:
+def applied(decider: Decider, read: InputRecord, state: bytes | None, now_ms: int) -> StepResult:
     return decider.apply(read, PARTITIONS, state, now_ms)
 
 
-def of(step: Step, topic: str, model: type) -> list:
+def of(step: StepResult, topic: str, model: type) -> list:
     return [decode(model, out.value) for out in step.outgoing if out.topic == topic]
 
 
@@ -238,7 +238,7 @@ def test_a_profile_without_value_is_the_end_of_the_user_and_no_dead_letter(decid
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
     looked = applied(decider, record("events", event("looked")), known.state, NOW_MS)
     gone = applied(decider, record("profiles", None), looked.state, NOW_MS)
-    assert gone == Step(b"u1", removed=True)
+    assert gone == StepResult(b"u1", removed=True)
 
 
 @pytest.mark.parametrize("wrong", [{"time": "yesterday"}, {"url": "x" * 3000}, {"command_id": None}])
@@ -293,4 +293,4 @@ def test_noes_of_an_unreadable_profile_are_kept_where_the_state_is_full(decider)
 
 def test_an_event_without_a_user_changes_nobody(decider):
     raw = orjson.dumps({"id": "e1", "type": "restocked", "user_id": None, "time": NOW.isoformat()})
-    assert applied(decider, record("events", raw, key=None), None, NOW_MS) == Step()
+    assert applied(decider, record("events", raw, key=None), None, NOW_MS) == StepResult()

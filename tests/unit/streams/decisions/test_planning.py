@@ -11,11 +11,11 @@ from structlog.testing import capture_logs
 from schemas import zones
 from schemas.codec import decode, encode, partition_for
 from schemas.deadletters import DeadLetter
-from schemas.journal import Applied, Checkpoint
+from schemas.journal import AppliedRange, Checkpoint
 from schemas.profiles import Consent, Profile
 from schemas.topics import DEAD_LETTERS, DECISIONS, JOURNAL, PROFILES
 from streams.decisions.counts import FAILED, Counts
-from streams.decisions.evaluate import Decider, Record
+from streams.decisions.evaluate import Decider, InputRecord
 from streams.decisions.replay import Appended, Replay
 from streams.decisions.rulefeed import PublishedRules
 from streams.runtime.checkpoint import OffsetMetadata, Output
@@ -39,7 +39,7 @@ def states_before() -> dict[bytes, bytes]:
     decider, found = Decider(Evaluator(rules(PLAIN))), {}
     for user_id in ZONES:
         key = user_id.encode()
-        record = Record(PROFILES.name, partition_for(key, 1), 0, key, profile(user_id))
+        record = InputRecord(PROFILES.name, partition_for(key, 1), 0, key, profile(user_id))
         step = decider.apply(record, 1, None, NOW_MS)
         assert step.state is not None
         found[key] = step.state
@@ -126,7 +126,7 @@ def test_a_date_that_cannot_be_read_is_counted_by_rule_and_cause_at_a_profile_an
     counts: Counts = Counter()
     before, decider = Decider(Evaluator(rules(PLAIN)), counts), Decider(Evaluator(rules(BIRTHDAY)), counts)
     profile = encode(Profile(user_id="u1", attributes={"birthday": "3.5.1990"}))
-    record = Record(PROFILES.name, 0, 0, b"u1", profile)
+    record = InputRecord(PROFILES.name, 0, 0, b"u1", profile)
     state = before.apply(record, 1, None, NOW_MS).state
     assert state is not None
     assert counts[FAILED, "birthday", "on.date", "not_a_date"] == 0
@@ -153,9 +153,9 @@ def test_a_replay_by_the_journal_gives_the_same_decisions_and_states_byte_for_by
     inputs = {PROFILES.name: {n: Appended(u.encode(), profile(u), NOW_MS) for n, u in enumerate(ZONES)}}
     replay = Replay(0, 1, inputs)
     plain, daily = (Decider(Evaluator(rules(text))) for text in (PLAIN, DAILY))
-    spans = [Applied(topic=PROFILES.name, partition=0, first=0, last=2)]
+    spans = [AppliedRange(topic=PROFILES.name, partition=0, first=0, last=2)]
 
-    def checkpoint(applied: list[Applied], hours: float, manifest: int) -> Checkpoint:
+    def checkpoint(applied: list[AppliedRange], hours: float, manifest: int) -> Checkpoint:
         clock = NOW + timedelta(hours=hours)
         return Checkpoint(partition=0, number=1, applied=applied, clock=clock, manifest=manifest, control=0)
 

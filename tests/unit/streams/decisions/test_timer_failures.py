@@ -12,12 +12,12 @@ from schemas.codec import decode, encode
 from schemas.deadletters import DeadLetter
 from schemas.decisions import Decision
 from schemas.events import Event
-from schemas.journal import Applied, Checkpoint
+from schemas.journal import AppliedRange, Checkpoint
 from schemas.profiles import Profile
 from schemas.topics import DEAD_LETTERS, DECISIONS, EVENTS, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.decisions.counts import DEAD_LETTERED, UNDECIDED
-from streams.decisions.evaluate import LARGEST_OUTPUT, Decider, Record
+from streams.decisions.evaluate import LARGEST_OUTPUT, Decider, InputRecord
 from streams.decisions.replay import Appended, Replay
 from streams.runtime.checkpoint import OffsetMetadata, Output
 from triggers.engine.evaluator import Evaluator
@@ -39,18 +39,18 @@ UNDER_RULES = OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0})
 UNDER_NONE = OffsetMetadata(NOW_MS, 1, {"manifest": 1, "control": 0})
 
 
-def inputs(text: str = "") -> list[Record]:
+def inputs(text: str = "") -> list[InputRecord]:
     """A profile and an event of each user; the event of one of them holds `text`."""
     found = []
     for number, user in enumerate(USERS):
-        found.append(Record(PROFILES.name, 0, number, user.encode(), encode(Profile(user_id=user))))
+        found.append(InputRecord(PROFILES.name, 0, number, user.encode(), encode(Profile(user_id=user))))
         properties = {"text": text if user == POISON else "short"}
         event = Event(id=f"e-{user}", type="looked", user_id=user, time=NOW, properties=properties)
-        found.append(Record(EVENTS.name, 0, number, user.encode(), encode(event)))
+        found.append(InputRecord(EVENTS.name, 0, number, user.encode(), encode(event)))
     return found
 
 
-def states(text: str, records: Sequence[Record]) -> dict[bytes, bytes]:
+def states(text: str, records: Sequence[InputRecord]) -> dict[bytes, bytes]:
     decider, found = Decider(Evaluator(rules(text))), dict[bytes, bytes]()
     for record in records:
         assert record.key is not None
@@ -139,7 +139,7 @@ def test_an_exception_while_skipping_leaves_the_timer_for_the_users_next_record(
     assert encoding.due_of(state) is None
     event = encode(Event(id="later", type="looked", user_id=POISON, time=NOW + timedelta(hours=2)))
     decider = Decider(Evaluator(rules(REMIND)))
-    step = decider.apply(Record(EVENTS.name, 0, 9, POISON.encode(), event), 1, state, NOW_MS + 2 * HOUR_MS)
+    step = decider.apply(InputRecord(EVENTS.name, 0, 9, POISON.encode(), event), 1, state, NOW_MS + 2 * HOUR_MS)
     assert decided_for(step.outgoing) == [POISON]
 
 
@@ -198,7 +198,7 @@ def test_a_replay_by_the_journal_skips_the_same_timers(monkeypatch: pytest.Monke
         for topic in (PROFILES.name, EVENTS.name)
     }
     replay = Replay(0, 1, read)
-    spans = [Applied(topic=topic, partition=0, first=0, last=2) for topic in read]
+    spans = [AppliedRange(topic=topic, partition=0, first=0, last=2) for topic in read]
     before, after = (Decider(Evaluator(rules(text))) for text in (REMIND, f"{REMIND}---\n{DAILY}"))
     replay.follow(Checkpoint(partition=0, number=1, applied=spans, clock=NOW, manifest=1, control=0), before)
     for number, after_ms in enumerate(ticks, 2):

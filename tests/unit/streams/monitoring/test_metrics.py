@@ -19,7 +19,7 @@ from streams.monitoring.health import STUCK_S, StreamHealth
 from streams.monitoring.metrics import DEFINITIONS, Metrics
 from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange, Output, SealedCheckpoint
 from streams.runtime.clock import Batch, PartitionClock, Piece
-from streams.runtime.commit import Outcome
+from streams.runtime.commit import CommitOutcome
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "metrics.md"
 
@@ -65,7 +65,7 @@ def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buf
     apply_two(buffer)
     sealed = buffer.seal([Output("changelog", b"u", b"2", 3)])
     assert sealed is not None
-    watched.metrics.checkpointed(sealed, Outcome.OK, 0.03)
+    watched.metrics.checkpointed(sealed, CommitOutcome.OK, 0.03)
     assert watched.value("records_applied_total", topic="events") == 2
     assert watched.value("records_written_total", topic="commands") == 1
     assert watched.value("records_written_total", topic="changelog") == 1
@@ -90,7 +90,7 @@ def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer:
         SealedCheckpoint(
             [], [confluent_kafka.TopicPartition("events", 3, 12)], "member", {TopicPartition("events", 3): 2}
         ),
-        Outcome.LOST,
+        CommitOutcome.LOST,
         0.1,
     )
     assert watched.value("records_applied_total", topic="events") is None

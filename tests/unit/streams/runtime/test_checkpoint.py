@@ -9,19 +9,19 @@ from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import (
     BatchOutOfOrder,
     Buffer,
+    JournalSegment,
     NoPartitionsOwned,
     OffsetMetadata,
     OffsetRange,
     Output,
     SealedCheckpoint,
-    Segment,
 )
 from streams.runtime.clock import Batch, Piece
 
 VERSIONS = {"manifest": 3, "control": 1}
 
 
-def journal(partition: int, segment: Segment) -> Output:
+def journal(partition: int, segment: JournalSegment) -> Output:
     value = {
         "n": segment.number,
         "applied": list(map(list, segment.applied)),

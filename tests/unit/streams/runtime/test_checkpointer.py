@@ -10,8 +10,8 @@ from confluent_kafka import KafkaException
 
 from streams.runtime import checkpointer as module
 from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, SealedCheckpoint
-from streams.runtime.checkpointer import Checkpointer, State
-from streams.runtime.commit import Outcome
+from streams.runtime.checkpointer import CheckpointedTable, Checkpointer
+from streams.runtime.commit import CommitOutcome
 from streams.runtime.state import Partitions
 
 
@@ -19,7 +19,7 @@ class Slow:
     """A committer that takes until it is told the outcome."""
 
     def __init__(self) -> None:
-        self.outcome: Outcome = Outcome.OK
+        self.outcome: CommitOutcome = CommitOutcome.OK
         self.may_end = threading.Event()
         self.sealed: list[SealedCheckpoint] = []
         self.fails = ""
@@ -30,7 +30,7 @@ class Slow:
             raise TypeError("no header is an int")
         return None
 
-    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> Outcome:  # noqa: ARG002
+    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> CommitOutcome:  # noqa: ARG002
         assert self.may_end.wait(10)
         if self.fails == "commit":
             raise TypeError("no offset is a str")
@@ -40,7 +40,7 @@ class Slow:
         return False
 
 
-class World:
+class CheckpointerWorld:
     """A checkpointer over one owned partition, and what was begun."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class World:
         self.fatal: list[str] = []
         self.losses = 0
         committer: Any = self.committer
-        self.states: list[State] = []
+        self.states: list[CheckpointedTable] = []
         self.checkpointer = Checkpointer(self.buffer, committer, lambda: self.states, self.fatal.append, self._lost)
 
     def _lost(self) -> None:
@@ -74,13 +74,13 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    world = World()
+def world() -> Iterator[CheckpointerWorld]:
+    world = CheckpointerWorld()
     yield world
     world.committer.may_end.set()
 
 
-async def begun(world: World) -> "asyncio.Task[bool]":
+async def begun(world: CheckpointerWorld) -> "asyncio.Task[bool]":
     """A checkpoint whose commit is under way."""
     before = len(world.committer.sealed)
     task = asyncio.create_task(world.checkpointer.checkpoint())
@@ -89,7 +89,7 @@ async def begun(world: World) -> "asyncio.Task[bool]":
     return task
 
 
-async def test_events_are_begun_while_a_commit_is_under_way_and_belong_to_the_next(world: World) -> None:
+async def test_events_are_begun_while_a_commit_is_under_way_and_belong_to_the_next(world: CheckpointerWorld) -> None:
     world.do("first")
     first = await begun(world)
     assert await world.open_for(0.5)
@@ -101,7 +101,9 @@ async def test_events_are_begun_while_a_commit_is_under_way_and_belong_to_the_ne
     assert world.written() == [[b"first"], [b"second"]]
 
 
-async def test_a_slow_commit_closes_the_gate_until_it_is_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_slow_commit_closes_the_gate_until_it_is_done(
+    world: CheckpointerWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "AHEAD_S", 0.01)
     world.do("first")
     first = await begun(world)
@@ -113,7 +115,7 @@ async def test_a_slow_commit_closes_the_gate_until_it_is_done(world: World, monk
     assert await world.open_for(0.5)
 
 
-async def test_one_transaction_at_a_time(world: World) -> None:
+async def test_one_transaction_at_a_time(world: CheckpointerWorld) -> None:
     world.do("first")
     first = await begun(world)
     world.do("second")
@@ -127,7 +129,7 @@ async def test_one_transaction_at_a_time(world: World) -> None:
     assert len(world.committer.sealed) == 2
 
 
-async def test_nothing_is_begun_once_the_work_ends_also_while_a_commit_is_under_way(world: World) -> None:
+async def test_nothing_is_begun_once_the_work_ends_also_while_a_commit_is_under_way(world: CheckpointerWorld) -> None:
     world.do("first")
     first = await begun(world)
     world.do("second")
@@ -141,11 +143,11 @@ async def test_nothing_is_begun_once_the_work_ends_also_while_a_commit_is_under_
     assert not await world.open_for(0.05)
 
 
-async def test_what_was_done_beside_a_lost_transaction_is_lost_with_it(world: World) -> None:
+async def test_what_was_done_beside_a_lost_transaction_is_lost_with_it(world: CheckpointerWorld) -> None:
     world.do("first")
     first = await begun(world)
     world.do("second")
-    world.committer.outcome = Outcome.LOST
+    world.committer.outcome = CommitOutcome.LOST
     world.committer.may_end.set()
     assert not await first
     assert world.losses == 1
@@ -154,7 +156,7 @@ async def test_what_was_done_beside_a_lost_transaction_is_lost_with_it(world: Wo
     assert world.written() == [[b"first"]]
 
 
-class Table(Partitions[Any]):
+class TextTable(Partitions[Any]):
     """A table of two partitions, whose values are encoded as text."""
 
     def __init__(self) -> None:
@@ -167,7 +169,7 @@ class Table(Partitions[Any]):
 
 
 @pytest.mark.parametrize("where", ["stage", "commit"])
-async def test_a_defect_in_writing_a_checkpoint_ends_the_process(world: World, where: str) -> None:
+async def test_a_defect_in_writing_a_checkpoint_ends_the_process(world: CheckpointerWorld, where: str) -> None:
     """What was sealed is in no buffer any more, and the last checkpoint of a stop would commit offsets behind it."""
     world.committer.fails = where
     world.committer.may_end.set()
@@ -178,8 +180,10 @@ async def test_a_defect_in_writing_a_checkpoint_ends_the_process(world: World, w
     assert world.written() == [[b"first"]]
 
 
-async def test_a_value_that_cannot_be_serialised_ends_the_process_before_others_are_committed(world: World) -> None:
-    table = Table()
+async def test_a_value_that_cannot_be_serialised_ends_the_process_before_others_are_committed(
+    world: CheckpointerWorld,
+) -> None:
+    table = TextTable()
     world.states.append(table)
     table.put(0, b"u", "fine")
     table.put(1, b"v", 5)

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, SealedCheckpoint
 from streams.runtime.checkpointer import Checkpointer
-from streams.runtime.commit import Outcome
+from streams.runtime.commit import CommitOutcome
 from streams.runtime.recovery import RecoveredPartition
 from streams.runtime.snapshot import Origin, SnapshotFolder, read
 from streams.runtime.snapshotter import Snapshotter
@@ -25,7 +25,7 @@ class Answers:
     """A committer and a broker that say what they are told to, and what happens before they answer."""
 
     def __init__(self) -> None:
-        self.outcome = Outcome.OK
+        self.outcome = CommitOutcome.OK
         self.sealed: list[SealedCheckpoint] = []
         self.asked: list[list[TopicPartition]] = []
         self.ends = {TopicPartition(TOPIC, partition): 100 + partition for partition in HELD}
@@ -34,7 +34,7 @@ class Answers:
         self.sealed.append(sealed)
         return None
 
-    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> Outcome:  # noqa: ARG002
+    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> CommitOutcome:  # noqa: ARG002
         return self.outcome
 
     def is_stuck(self) -> bool:
@@ -58,7 +58,7 @@ class Users:
         return self.local.collect(TOPIC)
 
 
-class World:
+class SnapshotterWorld:
     """A worker's state with two partitions held, and its snapshots."""
 
     def __init__(self, folder: Path) -> None:
@@ -107,18 +107,18 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+async def world(tmp_path: Path) -> SnapshotterWorld:
+    return SnapshotterWorld(tmp_path)
 
 
-async def test_what_was_written_is_saved_with_the_offset_that_was_asked_before(world: World) -> None:
+async def test_what_was_written_is_saved_with_the_offset_that_was_asked_before(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
     await world.turn()
     assert world.saved(0) == ({b"ann": b"1"}, 100)
     assert world.saved(1) is None
 
 
-async def test_the_offset_is_proven_by_a_checkpoint_even_where_nothing_was_done(world: World) -> None:
+async def test_the_offset_is_proven_by_a_checkpoint_even_where_nothing_was_done(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
     before = len(world.answers.sealed)
     await world.turn()
@@ -127,7 +127,9 @@ async def test_the_offset_is_proven_by_a_checkpoint_even_where_nothing_was_done(
     assert [(o.topic, o.offset) for o in proof.offsets] == [("events", 0)]
 
 
-async def test_once_the_partitions_are_being_given_up_nothing_is_proven_and_nothing_begun(world: World) -> None:
+async def test_once_the_partitions_are_being_given_up_nothing_is_proven_and_nothing_begun(
+    world: SnapshotterWorld,
+) -> None:
     await world.change(0, b"ann", b"1")
     before = len(world.answers.sealed)
     giving_up = asyncio.create_task(world.checkpointer.finish(5.0))
@@ -142,7 +144,7 @@ async def test_once_the_partitions_are_being_given_up_nothing_is_proven_and_noth
     await entering
 
 
-async def test_what_changes_after_the_checkpoint_is_not_saved(world: World) -> None:
+async def test_what_changes_after_the_checkpoint_is_not_saved(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
     begun = await world.snapshotter.begin_last()
     assert begun is not None
@@ -152,15 +154,17 @@ async def test_what_changes_after_the_checkpoint_is_not_saved(world: World) -> N
     assert world.saved(0) == ({b"ann": b"1"}, 100)
 
 
-async def test_a_worker_whose_partitions_are_gone_saves_nothing(world: World) -> None:
+async def test_a_worker_whose_partitions_are_gone_saves_nothing(world: SnapshotterWorld) -> None:
     """Its offset may be a later owner's: asked after that wrote, and before this one noticed."""
     await world.change(0, b"ann", b"1")
-    world.answers.outcome = Outcome.LOST
+    world.answers.outcome = CommitOutcome.LOST
     await world.turn()
     assert world.saved(0) is None
 
 
-async def test_partitions_that_come_back_meanwhile_are_not_saved_for_an_offset_of_before(world: World) -> None:
+async def test_partitions_that_come_back_meanwhile_are_not_saved_for_an_offset_of_before(
+    world: SnapshotterWorld,
+) -> None:
     await world.change(0, b"ann", b"1")
     begun = await world.snapshotter.begin_last()
     assert begun is not None
@@ -172,7 +176,7 @@ async def test_partitions_that_come_back_meanwhile_are_not_saved_for_an_offset_o
     assert world.saved(0) is None
 
 
-async def test_nothing_is_saved_where_the_broker_does_not_say_where_changelogs_end(world: World) -> None:
+async def test_nothing_is_saved_where_the_broker_does_not_say_where_changelogs_end(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
     world.answers.ends.clear()
     await world.turn()
@@ -181,7 +185,7 @@ async def test_nothing_is_saved_where_the_broker_does_not_say_where_changelogs_e
     assert await world.snapshotter.begin_last() is None
 
 
-async def test_a_partition_is_saved_again_when_a_tenth_of_it_was_written(world: World) -> None:
+async def test_a_partition_is_saved_again_when_a_tenth_of_it_was_written(world: SnapshotterWorld) -> None:
     for number in range(50):
         world.users.local.put(0, b"user-%d" % number, b"0")
     await world.change(0, b"user-0", b"1")
@@ -200,7 +204,7 @@ async def test_a_partition_is_saved_again_when_a_tenth_of_it_was_written(world: 
     assert (found[0][b"user-9"], found[1]) == (b"2", 200)
 
 
-async def test_at_rest_nothing_is_asked_and_nothing_saved(world: World) -> None:
+async def test_at_rest_nothing_is_asked_and_nothing_saved(world: SnapshotterWorld) -> None:
     await world.turn(3)
     assert world.answers.asked == []
     assert world.answers.sealed == []
@@ -208,7 +212,7 @@ async def test_at_rest_nothing_is_asked_and_nothing_saved(world: World) -> None:
 
 async def test_after_a_failure_the_disk_is_left_alone_for_an_interval(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    world = World(tmp_path / "file")
+    world = SnapshotterWorld(tmp_path / "file")
     pauses: list[float] = []
 
     async def sleep(pause_s: float) -> None:
@@ -222,7 +226,9 @@ async def test_after_a_failure_the_disk_is_left_alone_for_an_interval(tmp_path: 
     assert world.saved(0) is None
 
 
-async def test_a_stop_gives_up_what_it_has_no_time_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stop_gives_up_what_it_has_no_time_for(
+    world: SnapshotterWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("streams.runtime.snapshotter.STOP_S", 0.0)
     await world.change(0, b"ann", b"1")
     begun = await world.snapshotter.begin_last()

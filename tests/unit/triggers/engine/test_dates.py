@@ -238,7 +238,7 @@ def test_a_case_says_that_its_date_cannot_be_read_also_where_it_passes() -> None
     assert result.passed
     assert [told.startswith("on.date: not a date: write 1990-05-03") for told in result.unread] == [True]
     out = io.StringIO()
-    case_runs.show(Console(file=out), case_runs.Tested([case_runs.Ran(result, 0.0)], ""))
+    case_runs.show(Console(file=out), case_runs.CaseRun([case_runs.TimedCase(result, 0.0)], ""))
     assert "problem: on.date: not a date: write 1990-05-03" in out.getvalue()
 
 

@@ -11,7 +11,7 @@ from slow_model.localtime import first_loud, zone_of
 from slow_model.past import NEVER_ACCEPTED, Points, faded, measured
 from slow_model.rulebook import Curve, Measure, Pattern, Quiet, Window
 from slow_model.sends import variant
-from slow_model.timeline import Fact, Timeline, Versions, ms
+from slow_model.timeline import Timeline, UserRecord, Versions, ms
 from slow_model.user import SlowUser
 
 PING = "trigger: t\npurpose: marketing\non: ping\n"
@@ -45,7 +45,7 @@ def at(text: str) -> int:
 CONSENT = {"marketing": {"granted": True, "time": "2026-01-01T00:00:00+00:00"}}
 
 
-class World:
+class ModelWorld:
     """A user, a clock that stops where something is said, and rules that may be replaced."""
 
     def __init__(
@@ -72,7 +72,7 @@ class World:
         self.position += 1
         self.timeline.look(self.position, at(moment) - 1, self.versions)
         self.position += 1
-        self.timeline.facts["u1"].append(Fact(self.position, at(moment), self.versions, topic, body))
+        self.timeline.facts["u1"].append(UserRecord(self.position, at(moment), self.versions, topic, body))
 
     def event(self, moment: str, name: str, own: str = "", event_id: str = "", **properties: Any) -> None:
         time = datetime.fromisoformat(own or moment).replace(tzinfo=UTC).isoformat()
@@ -104,7 +104,7 @@ class World:
 
 
 def test_1_a_cap_is_open_at_its_old_end() -> None:
-    world = World(PING + "cap: {max: 1, per: 3d}\nsend: a\n")
+    world = ModelWorld(PING + "cap: {max: 1, per: 3d}\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.event("2026-01-08 09:59:59.999", "ping")
     world.event("2026-01-08 10:00", "ping")
@@ -112,7 +112,7 @@ def test_1_a_cap_is_open_at_its_old_end() -> None:
 
 
 def test_1_a_deferring_cap_leaves_at_the_first_instant_with_room() -> None:
-    world = World(PING + "cap: {max: 1, per: 3d, over: defer}\nexpires: 5d\nsend: a\n")
+    world = ModelWorld(PING + "cap: {max: 1, per: 3d, over: defer}\nexpires: 5d\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.event("2026-01-08 09:59", "ping")
     world.until("2026-01-08 10:01")
@@ -150,20 +150,20 @@ DAILY = 'trigger: t\npurpose: marketing\non: {every: day, at: "02:30"}\nsend: a\
 def test_4_a_slot_that_does_not_exist_comes_at_the_jump_and_one_that_comes_twice_once(
     begin: str, slots: list[str]
 ) -> None:
-    world = World(DAILY, begin=begin, zone="Europe/Berlin")
+    world = ModelWorld(DAILY, begin=begin, zone="Europe/Berlin")
     world.until(f"{begin[:7]}-{int(begin[8:10]) + 2} 12:00")
     assert world.decided() == slots
 
 
 @pytest.mark.parametrize(("expires", "expected"), [("9h", "drop expired"), ("9h1m", "defer quiet")])
 def test_5_a_deferral_must_end_before_the_expiry(expires: str, expected: str) -> None:
-    world = World(PING + f'quiet: {{from: "21:00", to: "08:00"}}\nexpires: {expires}\nsend: a\n')
+    world = ModelWorld(PING + f'quiet: {{from: "21:00", to: "08:00"}}\nexpires: {expires}\nsend: a\n')
     world.event("2026-01-05 23:00", "ping")
     assert world.decided() == [f"01-05 23:00 {expected}"]
 
 
 def test_6_an_event_at_the_instant_of_a_timer_goes_first() -> None:
-    world = World(CART)
+    world = ModelWorld(CART)
     world.event("2026-01-05 10:00", "cart_updated", cart="c1")
     world.event("2026-01-05 11:00", "ordered", cart="c1")
     world.until("2026-01-05 12:00")
@@ -172,7 +172,7 @@ def test_6_an_event_at_the_instant_of_a_timer_goes_first() -> None:
 
 @pytest.mark.parametrize("first", ["cart_updated", "ordered"])
 def test_7_an_order_at_the_entry_s_own_instant_ends_it_in_either_order(first: str) -> None:
-    world = World(CART)
+    world = ModelWorld(CART)
     world.event("2026-01-05 10:00", first, cart="c1")
     world.event("2026-01-05 10:00", "ordered" if first == "cart_updated" else "cart_updated", cart="c1")
     world.event("2026-01-05 10:00", "cart_updated", cart="c2")
@@ -181,7 +181,7 @@ def test_7_an_order_at_the_entry_s_own_instant_ends_it_in_either_order(first: st
 
 
 def test_8_a_score_falls_only_after_it_was_armed() -> None:
-    world = World(SCORE)
+    world = ModelWorld(SCORE)
     world.event("2026-01-05 00:00", "ping", n=0.4)
     world.until("2026-01-07 00:00")
     assert world.decided() == []
@@ -192,7 +192,7 @@ def test_8_a_score_falls_only_after_it_was_armed() -> None:
 
 def test_9_an_iso_week_in_the_user_s_zone_spans_the_year() -> None:
     rule = PING + "cap: {max: 2, per: calendar week, over: defer}\nexpires: 7d\nsend: a\n"
-    world = World(rule, begin="2026-12-28 00:00", zone="Pacific/Auckland")
+    world = ModelWorld(rule, begin="2026-12-28 00:00", zone="Pacific/Auckland")
     for day in ("2026-12-29", "2026-12-31", "2027-01-02"):
         world.event(f"{day} 00:00", "ping")
     world.until("2027-01-03 12:00")
@@ -200,7 +200,7 @@ def test_9_an_iso_week_in_the_user_s_zone_spans_the_year() -> None:
 
 
 def test_10_a_held_send_is_planned_anew_where_the_user_moves() -> None:
-    world = World(PING + 'quiet: {from: "21:00", to: "08:00"}\nsend: a\n')
+    world = ModelWorld(PING + 'quiet: {from: "21:00", to: "08:00"}\nsend: a\n')
     world.event("2026-01-05 23:00", "ping")
     world.profile(
         "2026-01-06 03:00", zone="Asia/Tokyo", consent={"marketing": {"granted": True, "time": "2026-01-05T00:00Z"}}
@@ -209,7 +209,7 @@ def test_10_a_held_send_is_planned_anew_where_the_user_moves() -> None:
 
 
 def test_10_a_slot_that_came_for_a_local_date_does_not_come_twice_for_it() -> None:
-    world = World(DAILY.replace("02:30", "09:00"), begin="2026-01-05 00:00", zone="Europe/Berlin")
+    world = ModelWorld(DAILY.replace("02:30", "09:00"), begin="2026-01-05 00:00", zone="Europe/Berlin")
     world.until("2026-01-05 12:00")
     world.profile("2026-01-05 12:00", zone="America/New_York", consent=CONSENT)
     world.until("2026-01-06 15:00")
@@ -217,7 +217,7 @@ def test_10_a_slot_that_came_for_a_local_date_does_not_come_twice_for_it() -> No
 
 
 def test_11_consent_that_is_withdrawn_while_it_waits_stops_the_send() -> None:
-    world = World(CART)
+    world = ModelWorld(CART)
     world.event("2026-01-05 10:00", "cart_updated", cart="c1")
     world.profile(
         "2026-01-05 10:30", zone="UTC", consent={"marketing": {"granted": False, "time": "2026-01-05T10:30Z"}}
@@ -240,7 +240,7 @@ WELCOME = "trigger: t\npurpose: marketing\non: ping\nsend: a\n"
     ],
 )
 def test_27_a_send_waits_half_a_minute_for_the_first_profile(rule: str, profile: str, decided: list[str]) -> None:
-    world = World(rule, known=False)
+    world = ModelWorld(rule, known=False)
     world.event("2026-01-05 10:00", "ping")
     for second in range(1, int(profile[-2:])):
         world.position += 1
@@ -259,7 +259,7 @@ def test_27_a_send_waits_half_a_minute_for_the_first_profile(rule: str, profile:
     ids=["edited", "removed"],
 )
 def test_what_only_an_earlier_text_reads_concerns_users_as_long_as_its_rule_is_there(after: str, decided: str) -> None:
-    world = World(CART, after)
+    world = ModelWorld(CART, after)
     world.event("2026-01-05 10:00", "cart_updated", cart="c1")
     world.version = 2
     world.event("2026-01-05 11:30", "ordered", cart="c2")
@@ -272,7 +272,7 @@ def test_what_only_an_earlier_text_reads_concerns_users_as_long_as_its_rule_is_t
 
 def test_12_an_edited_rule_leaves_what_runs_its_steps_and_delay() -> None:
     edited = CART.replace("after: 1h", "after: 5h").replace("send: a", "send: b").replace("unless", "# unless")
-    world = World(CART, edited)
+    world = ModelWorld(CART, edited)
     world.event("2026-01-05 10:00", "cart_updated", cart="c1")
     world.event("2026-01-05 10:00", "cart_updated", cart="c2")
     world.version = 2
@@ -286,7 +286,7 @@ def test_12_an_edited_rule_leaves_what_runs_its_steps_and_delay() -> None:
 def test_12_a_removed_rule_sends_nothing_and_one_that_is_off_drops_what_falls_due() -> None:
     other = SCORE.replace("trigger: t", "trigger: other")
     for second, reason in ((other, "withdrawn"), (CART + "mode: off\n", "mode")):
-        world = World(CART, second)
+        world = ModelWorld(CART, second)
         world.event("2026-01-05 10:00", "cart_updated", cart="c1")
         world.version = 2
         world.until("2026-01-05 12:00")
@@ -294,7 +294,7 @@ def test_12_a_removed_rule_sends_nothing_and_one_that_is_off_drops_what_falls_du
 
 
 def test_a_paused_scope_drops_and_one_that_goes_on_sends() -> None:
-    world = World(CART)
+    world = ModelWorld(CART)
     world.paused[1] = frozenset({"purpose/marketing"})
     world.event("2026-01-05 10:00", "cart_updated", cart="c1")
     world.control = 1
@@ -306,7 +306,7 @@ def test_a_paused_scope_drops_and_one_that_goes_on_sends() -> None:
 
 
 def test_13_what_is_decided_stands_when_an_earlier_event_comes_late() -> None:
-    world = World(CART)
+    world = ModelWorld(CART)
     world.event("2026-01-05 10:00", "cart_updated", cart="c1")
     world.until("2026-01-05 11:00")
     world.event("2026-01-05 11:01", "ordered", own="2026-01-05 10:59", cart="c1")
@@ -315,7 +315,7 @@ def test_13_what_is_decided_stands_when_an_earlier_event_comes_late() -> None:
 
 @pytest.mark.parametrize(("arrives", "expected"), [("11:00:30", []), ("11:01:01", ["01-05 11:01 send"])])
 def test_13_settling_lets_a_late_event_count(arrives: str, expected: list[str]) -> None:
-    world = World(CART + "settle: 1m\n")
+    world = ModelWorld(CART + "settle: 1m\n")
     world.event("2026-01-05 10:00", "cart_updated", cart="c1")
     world.event(f"2026-01-05 {arrives}", "ordered", own="2026-01-05 10:59:50", cart="c1")
     world.until("2026-01-05 12:00")
@@ -325,13 +325,13 @@ def test_13_settling_lets_a_late_event_count(arrives: str, expected: list[str]) 
 def test_14_of_two_sends_at_one_instant_the_higher_priority_takes_the_slot() -> None:
     cap = "cap: {max: 1, per: 1d, scope: purpose}\nsend: a\n"
     second = f"trigger: u\npurpose: marketing\npriority: 60\non: ping\n{cap}"
-    world = World(f"{PING}{cap}---\n{second}")
+    world = ModelWorld(f"{PING}{cap}---\n{second}")
     world.event("2026-01-05 10:00", "ping")
     assert [(d["trigger"], d["outcome"]) for d in world.written().decisions] == [("u", "send"), ("t", "drop")]
 
 
 def test_15_a_released_reservation_wakes_nothing() -> None:
-    world = World(PING + "cap: {max: 1, per: 1d, over: defer}\nexpires: 3d\nsend: a\n")
+    world = ModelWorld(PING + "cap: {max: 1, per: 1d, over: defer}\nexpires: 3d\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.event("2026-01-05 11:00", "ping")
     world.outcome("2026-01-05 12:00", "refused", world.written().commands[0]["id"])
@@ -341,7 +341,7 @@ def test_15_a_released_reservation_wakes_nothing() -> None:
 
 def test_16_a_restart_after_the_first_step_does_not_send_it_again() -> None:
     steps = "steps:\n  - send: {template: a, id: first}\n  - wait: 1h\n  - send: {template: b, id: second}\n"
-    world = World(f"{PING}key: event.k\n{steps}")
+    world = ModelWorld(f"{PING}key: event.k\n{steps}")
     world.event("2026-01-05 10:00", "ping", k="x")
     world.event("2026-01-05 10:30", "ping", k="x")
     world.until("2026-01-05 12:00")
@@ -349,7 +349,7 @@ def test_16_a_restart_after_the_first_step_does_not_send_it_again() -> None:
 
 
 def test_17_an_event_id_met_again_after_a_day_begins_again_under_the_same_command() -> None:
-    world = World(PING + "max_age: 3d\nsend: a\n")
+    world = ModelWorld(PING + "max_age: 3d\nsend: a\n")
     for moment in ("2026-01-05 10:00", "2026-01-06 09:59:59", "2026-01-06 10:00"):
         world.event(moment, "ping", own="2026-01-05 10:00", event_id="same")
     assert world.decided() == ["01-05 10:00 send", "01-06 10:00 drop duplicate"]
@@ -365,7 +365,9 @@ def test_17_an_event_id_met_again_after_a_day_begins_again_under_the_same_comman
     ],
 )
 def test_18_a_crossing_is_the_first_millisecond_below_the_line(curve: str, expected: str) -> None:
-    world = World(SCORE.replace("{curve: exponential, half_life: 1d}", curve).replace("max_age: 10m", "max_age: 7d"))
+    world = ModelWorld(
+        SCORE.replace("{curve: exponential, half_life: 1d}", curve).replace("max_age: 10m", "max_age: 7d")
+    )
     world.event("2026-01-05 00:00", "ping", n=0.8)
     for moment in ("2026-01-05T18:00:00.001000Z", "2026-01-06T00:00:00Z", "2026-01-07T00:00:00.001000Z"):
         world.until(moment[:-1].replace("T", " "))
@@ -385,7 +387,7 @@ send: a
 
 
 def test_19_a_segment_or_level_that_is_true_when_its_rule_is_published_has_not_crossed() -> None:
-    world = World(PING + "send: a\n", SEGMENT)
+    world = ModelWorld(PING + "send: a\n", SEGMENT)
     world.profile("2026-01-05 10:00", zone="UTC", attributes={"vip": True}, consent=CONSENT)
     world.version = 2
     world.profile("2026-01-05 11:00", zone="UTC", attributes={"vip": True}, consent=CONSENT)
@@ -395,18 +397,18 @@ def test_19_a_segment_or_level_that_is_true_when_its_rule_is_published_has_not_c
 
 
 def test_20_data_that_is_missing_drops_the_send_and_a_where_that_fails_is_false() -> None:
-    world = World(PING + "send: {template: a, data: {total: event.total}}\n")
+    world = ModelWorld(PING + "send: {template: a, data: {total: event.total}}\n")
     world.event("2026-01-05 10:00", "ping")
     assert world.decided() == ["01-05 10:00 drop invalid_data"]
     assert world.written().decisions[0]["inputs"]["path"] == "data.total"
-    other = World("trigger: t\npurpose: marketing\non: {event: ping, where: event.n > 1}\nsend: a\n")
+    other = ModelWorld("trigger: t\npurpose: marketing\non: {event: ping, where: event.n > 1}\nsend: a\n")
     other.event("2026-01-05 10:00", "ping")
     assert other.decided() == []
 
 
 @pytest.mark.parametrize("zone", [None, "", "Mars/Olympus"])
 def test_21_an_unknown_zone_is_the_default_and_the_decision_says_so(zone: str | None) -> None:
-    world = World(PING + "send: a\n", zone=zone)
+    world = ModelWorld(PING + "send: a\n", zone=zone)
     world.event("2026-01-05 10:00", "ping")
     assert (
         world.written().decisions[0]["inputs"] | {"zone": "UTC", "zone_given": zone or ""}
@@ -417,7 +419,7 @@ def test_21_an_unknown_zone_is_the_default_and_the_decision_says_so(zone: str | 
 def test_22_a_grown_weight_moves_only_users_into_it() -> None:
     def chosen(weights: str) -> list[str]:
         text = f"{PING}experiment: {{variants: {{{weights}}}}}\nsend: a\n"
-        rule = World(text).books(Versions(1, 0))[0].rules["t"]
+        rule = ModelWorld(text).books(Versions(1, 0))[0].rules["t"]
         return [variant(rule, f"u{number}") or "" for number in range(2_000)]
 
     before, after = chosen("p: 50, q: 50"), chosen("p: 60, q: 40")
@@ -437,7 +439,7 @@ def test_22_a_grown_weight_moves_only_users_into_it() -> None:
     ],
 )
 def test_what_begins_a_rule_is_reasoned_by_hand(source: str, expected: list[str]) -> None:
-    world = World(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
+    world = ModelWorld(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
     world.profile("2026-01-04 01:00", zone="UTC", consent=CONSENT, attributes={"trial": "2026-01-06T10:00:00Z"})
     world.until("2026-01-05 09:00")
     for minute, name, n in ((0, "ping", 2), (20, "ping", 3), (30, "buy", 0), (50, "buy", 0), (55, "buy", 0)):
@@ -454,7 +456,7 @@ def test_what_begins_a_rule_is_reasoned_by_hand(source: str, expected: list[str]
 )
 def test_a_plain_date_is_the_local_day_and_what_is_written_as_midnight_is_one(born: Any, date: str, zone: str) -> None:
     source = f'{{date: {date}, yearly: true, at: "09:00"}}'
-    world = World(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
+    world = ModelWorld(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
     world.profile("2026-01-04 01:00", zone=zone, consent=CONSENT, attributes={"born": born})
     world.until("2026-01-08 00:00")
     local = {"America/Los_Angeles": "01-06 17:00", "Europe/Berlin": "01-06 08:00"}
@@ -468,7 +470,7 @@ def test_a_plain_date_is_the_local_day_and_what_is_written_as_midnight_is_one(bo
     [('{every: day, at: "09:00"}', "01-06 09:00"), ("{until: timestamp(user.trial)}", "01-05 16:00")],
 )
 def test_waits_end_at_the_next_slot_or_at_a_timestamp_that_the_profile_moves(wait: str, sent: str) -> None:
-    world = World(f"{PING}after: {wait}\nsend: a\n")
+    world = ModelWorld(f"{PING}after: {wait}\nsend: a\n")
     world.profile("2026-01-05 09:00", zone="UTC", consent=CONSENT, attributes={"trial": "2026-01-07T10:00:00Z"})
     world.event("2026-01-05 10:00", "ping")
     world.profile("2026-01-05 11:00", zone="UTC", consent=CONSENT, attributes={"trial": "2026-01-05T16:00:00Z"})
@@ -478,7 +480,7 @@ def test_waits_end_at_the_next_slot_or_at_a_timestamp_that_the_profile_moves(wai
 
 def test_a_goal_is_counted_once_within_its_time_and_a_branch_is_taken_as_of_its_due_time() -> None:
     steps = "steps:\n  - if: event.n > 1\n    then: [exit]\n  - send: a\n"
-    world = World(f"{PING}goal: {{event: buy, within: 1h}}\n{steps}")
+    world = ModelWorld(f"{PING}goal: {{event: buy, within: 1h}}\n{steps}")
     world.event("2026-01-05 10:00", "ping", n=2)
     world.event("2026-01-05 10:01", "ping", n=1)
     world.event("2026-01-05 11:01", "buy")
@@ -487,7 +489,7 @@ def test_a_goal_is_counted_once_within_its_time_and_a_branch_is_taken_as_of_its_
 
 
 def test_a_repeated_event_id_changes_nothing_and_is_forgotten_behind_64_others() -> None:
-    world = World(f"{PING}send: a\n")
+    world = ModelWorld(f"{PING}send: a\n")
     world.event("2026-01-05 10:00", "ping", event_id="same")
     world.event("2026-01-05 10:01", "ping", event_id="same")
     for number in range(64):
@@ -500,7 +502,7 @@ def test_a_repeated_event_id_changes_nothing_and_is_forgotten_behind_64_others()
 
 @pytest.mark.parametrize("kind", [*NEVER_ACCEPTED, "accepted", "in_doubt"])
 def test_an_outcome_that_nobody_accepted_gives_the_cap_back(kind: str) -> None:
-    world = World(PING + "cap: {max: 1, per: 3d}\nsend: a\n")
+    world = ModelWorld(PING + "cap: {max: 1, per: 3d}\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.outcome("2026-01-05 10:05", kind, world.written().commands[0]["id"])
     world.event("2026-01-05 10:10", "ping")
@@ -508,7 +510,7 @@ def test_an_outcome_that_nobody_accepted_gives_the_cap_back(kind: str) -> None:
 
 
 def test_a_count_reaches_its_line_once_and_again_after_it_was_below_rearm() -> None:
-    world = World("trigger: t\npurpose: marketing\non: {event: ping, within: 1m, reaches: 3, rearm: 2}\nsend: a\n")
+    world = ModelWorld("trigger: t\npurpose: marketing\non: {event: ping, within: 1m, reaches: 3, rearm: 2}\nsend: a\n")
     for second in (0, 10, 20, 30):
         world.event(f"2026-01-05 10:00:{second}".ljust(19, "0"), "ping")
     world.event("2026-01-05 10:01:29", "ping")  # of the last minute only the one of :30
@@ -517,7 +519,7 @@ def test_a_count_reaches_its_line_once_and_again_after_it_was_below_rearm() -> N
 
 
 def test_inactivity_begins_when_the_last_event_leaves_the_window() -> None:
-    world = World("trigger: t\npurpose: marketing\non: {event: ping, inactive: 30m}\nsend: a\n")
+    world = ModelWorld("trigger: t\npurpose: marketing\non: {event: ping, inactive: 30m}\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.event("2026-01-05 10:20", "ping")
     world.until("2026-01-05 12:00")

@@ -4,7 +4,7 @@ import pytest
 
 from triggers.language.diagnostics import Report, SourceFile
 from triggers.language.yaml_scalars import Ambiguous, resolve
-from triggers.language.yaml_tree import Mapping, Scalar, documents, plain_value
+from triggers.language.yaml_tree import MappingNode, ScalarNode, documents, plain_value
 from triggers.loader import check
 
 
@@ -94,9 +94,9 @@ def test_an_alias_bomb_is_refused_and_not_expanded() -> None:
 def test_a_place_in_an_expression_is_found_through_quoting_and_folding(written: str, needle: str) -> None:
     report = Report(SourceFile("f.yaml", written))
     [document] = documents(report)
-    assert isinstance(document, Mapping)
+    assert isinstance(document, MappingNode)
     scalar = document.items["k"]
-    assert isinstance(scalar, Scalar)
+    assert isinstance(scalar, ScalarNode)
     assert scalar.place_of(scalar.text.index(needle)) == written.index(needle)
 
 

@@ -9,14 +9,14 @@ from triggers.measures.decay import ScoreState
 from triggers.measures.windows import Cell, WindowState
 from triggers.rules.encoding import UnknownFormat, decode, due_of, encode, encode_with_due
 from triggers.rules.state import (
-    Consent,
-    Level,
+    LevelState,
     Link,
     Membership,
     Occurrence,
     OpenGoal,
-    Plan,
     Reservation,
+    ScheduleState,
+    StoredConsent,
     StoredEvent,
     UnlessEvent,
     User,
@@ -27,7 +27,7 @@ COMMAND = "0" * 32
 ENTRY = StoredEvent("e1", "cart", 1767607200000, "web", {"k": "x", "n": 2.5})
 STATE = UserState(
     User("u1", "Europe/Berlin", "de", {"vip": True}),
-    {"marketing": Consent(True, 1767600000000)},
+    {"marketing": StoredConsent(True, 1767600000000)},
     True,
     "0011223344556677",
     {"e1": 1767607200000, "e2": 1767607260000},
@@ -35,7 +35,7 @@ STATE = UserState(
         "s": ScoreState(1.5, 1767607200000, "e1"),
         "recent": ScoreState(1.0, 1767607200000, "e1", [(1.0, 1767607200000)]),
     },
-    {"t#0": Level(True, 1767693600000)},
+    {"t#0": LevelState(True, 1767693600000)},
     [
         Occurrence(
             *("cart", "ff00", '["x","e1"]', "x", '"x"', "e1", ENTRY),
@@ -53,7 +53,7 @@ NEWEST = replace(
     STATE,
     running=[replace(STATE.running[0], since=1767607200000)],
     plan_version="00ff00ff00ff",
-    plans={"daily@0": Plan(1767610800000, 20458, [20456, 20457]), "trial@1": Plan(None, 0, [])},
+    plans={"daily@0": ScheduleState(1767610800000, 20458, [20456, 20457]), "trial@1": ScheduleState(None, 0, [])},
     windows={
         "t#0": WindowState([1767607100000, 1767607200000], last_event="e1"),
         "spent/sum/distinct": WindowState(

@@ -11,7 +11,7 @@ from drivers.running_senders import free_port
 
 from infra.local.sink import Sink
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
-from senders.channels.channel import RealMailRefused, Unreachable, Verdict
+from senders.channels.channel import RealMailRefused, SendResult, Unreachable
 from senders.channels.smtp.channel import SmtpClient
 from senders.channels.smtp.relay import SmtpRelay
 from senders.settings import SenderSettings
@@ -24,7 +24,7 @@ def relay(port: int, **changes: Any) -> SmtpRelay:
     return SmtpRelay.of(SenderSettings(**(fields | changes)))
 
 
-async def send(relay: SmtpRelay, to: str) -> Verdict:
+async def send(relay: SmtpRelay, to: str) -> SendResult:
     client = SmtpClient(relay)
     try:
         return await client.send("hello@harbour.example", to, MAIL)
