@@ -60,7 +60,7 @@ class Recorder(BatchReader[Recorded]):
             return codec.decode(Decision, record.value())
         return codec.decode(Outcome, record.value())
 
-    def write(self, connection: Connection[Any], items: Sequence[Recorded]) -> None:
+    def write(self, connection: Connection[Any], items: Sequence[Recorded]) -> int:
         """Write facts that are not there yet. A fact is known by its id and time."""
         decisions = [item for item in items if isinstance(item, Decision)]
         outcomes = [item for item in items if isinstance(item, Outcome)]
@@ -73,6 +73,7 @@ class Recorder(BatchReader[Recorded]):
             _copy(connection, _COPY_OUTCOMES, map(_outcome_row, outcomes))
             connection.execute(_KEEP_DELIVERIES, [engagement])
             connection.execute(_KEEP_ENGAGEMENT, [engagement])
+        return 0
 
     def samples(self) -> Sequence[Recorded]:
         """A decision, an answer of delivery and an engagement that nobody made."""

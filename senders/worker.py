@@ -35,6 +35,7 @@ from senders.policy.pipeline import LOOK_AGAIN, Delay, DeliveryRequest, Stop
 from senders.policy.recipients import AddressHasher, read_requests
 from senders.queue import ledger
 from senders.queue.ledger import Due, Position, Start, StateChange
+from senders.queue.observer import LedgerObserver
 from senders.queue.outbox_relay import OutboxRelay
 from senders.queue.retry import next_attempt
 from senders.queue.writer import LedgerWriter
@@ -85,6 +86,7 @@ class WorkerParts:
     hasher: AddressHasher
     owner: str
     watchdog: Watchdog = field(default_factory=Watchdog)
+    observer: LedgerObserver = field(default_factory=LedgerObserver)
 
 
 class DeliveryWorker:
@@ -122,6 +124,16 @@ class DeliveryWorker:
     def held(self) -> Collection[int]:
         """The partitions whose commands this worker sends."""
         return frozenset(self._held)
+
+    @property
+    def arriving(self) -> Collection[int]:
+        """The partitions that this worker is about to hold."""
+        return frozenset(self._arriving)
+
+    @property
+    def in_flight(self) -> int:
+        """How many mail transactions run now."""
+        return len(self._in_flight)
 
     def wake(self) -> None:
         """There may be something to take."""
@@ -192,6 +204,7 @@ class DeliveryWorker:
             lambda connection: ledger.doubt(connection, arriving, self._parts.owner, resend, self._clock())
         )
         if doubted:
+            self._parts.observer.lost(doubted)
             self._log.warning("in_doubt", count=doubted, reason=DeliveryReason.WORKER_LOST.value)
         ours = arriving & self._arriving
         self._arriving -= ours

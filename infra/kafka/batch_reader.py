@@ -9,15 +9,18 @@ from collections.abc import Sequence
 from threading import Event
 from typing import Any, ClassVar, Generic, TypeVar
 
+import confluent_kafka
 import psycopg
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
 from infra.kafka.connection import Connection
 from infra.kafka.dead_letters import DeadLetters
+from infra.kafka.observer import ReaderObserver
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.stalls import ENDS_TIMEOUT_S, StallGuard
+from infra.kafka.topics import TopicPartition
 from infra.postgres.database import Database, Shutdown
 from infra.service.faults import Fault, describe, fault_of, fault_of_kafka
 from schemas.codec import DecodeError
@@ -42,11 +45,14 @@ class BatchReader(Generic[T]):
         halt: Event,
         session_timeout_ms: int = 10_000,
         instance: str | None = None,
+        observer: ReaderObserver | None = None,
     ) -> None:
         self.database = database
+        self.changed_commands = 0
+        """How many commands committed batches admitted or ended; for subclasses, which may reset it."""
         self.halt = halt
         self.log = structlog.get_logger(f"senders.{type(self).__name__.lower()}")
-        self.dead_letters = DeadLetters(connection, self.group, halt, database.beat)
+        self.dead_letters = DeadLetters(connection, self.group, halt, database.beat, observer)
         static = {} if instance is None else {"group_instance_id": f"{self.group}-{instance}"}
         self.consumer = Consumer(
             connection.client(
@@ -62,14 +68,17 @@ class BatchReader(Generic[T]):
             )
         )
         self.ends = EndOffsets(AdminClient(connection.client()), ENDS_TIMEOUT_S)
-        self._guard = StallGuard(self.consumer, self.ends)
+        self._guard = StallGuard(self.consumer, self.ends, observer=observer)
 
     def decode(self, record: Message) -> T | None:
         """The item of a record, or None if this reader does not need it. Raises DecodeError."""
         raise NotImplementedError
 
-    def write(self, connection: psycopg.Connection[Any], items: Sequence[T]) -> None:
-        """Write a batch. Must be idempotent: it may be called again with the same items."""
+    def write(self, connection: psycopg.Connection[Any], items: Sequence[T]) -> int:
+        """Write a batch, and return how many commands it admitted or ended.
+
+        Must be idempotent: it may be called again with the same items.
+        """
         raise NotImplementedError
 
     def samples(self) -> Sequence[T]:
@@ -81,11 +90,11 @@ class BatchReader(Generic[T]):
         """What to write instead of an item that is put aside; None for nothing."""
         return None
 
-    def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    def assigned(self, partitions: list[confluent_kafka.TopicPartition]) -> list[confluent_kafka.TopicPartition]:
         """Called with new partitions before their first record. Returns them, with the offsets to start at."""
         return partitions
 
-    def revoked(self, partitions: list[TopicPartition]) -> None:
+    def revoked(self, partitions: list[confluent_kafka.TopicPartition]) -> None:
         """Called with partitions before another reader gets them."""
 
     def at_end(self, topic: str, partition: int, offset: int) -> None:
@@ -93,6 +102,10 @@ class BatchReader(Generic[T]):
 
     def after_batch(self) -> None:
         """Called after each batch, also an empty one."""
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each partition, without those that returned nothing yet. In any thread."""
+        return self._guard.positions()
 
     def run(self) -> None:
         """Read until the process halts. Raises errors of the process, not those of a record or an absent server."""
@@ -112,12 +125,12 @@ class BatchReader(Generic[T]):
             self.consumer.close()
             self.database.close()
 
-    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         starts = self.assigned(partitions)
         consumer.assign(starts)
         self._guard.assigned(starts)
 
-    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_revoke(self, _: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         self._guard.revoked(partitions)
         self.revoked(partitions)
 
@@ -168,7 +181,7 @@ class BatchReader(Generic[T]):
             self._store(batch[middle:])
 
     def _write(self, items: Sequence[T]) -> None:
-        self.database.run(lambda connection: self.write(connection, items))
+        self.changed_commands += self.database.run(lambda connection: self.write(connection, items))
 
     def _refuse(self, record: Message, item: T, error: Exception) -> None:
         """Put aside a record that fails alone. Raises `error` if the record is not at fault."""
@@ -202,7 +215,9 @@ class BatchReader(Generic[T]):
 
     def _commit(self, records: list[Message]) -> None:
         ends = {(record.topic(), record.partition()): (record.offset() or 0) + 1 for record in records}
-        offsets = [TopicPartition(topic or "", partition or 0, end) for (topic, partition), end in ends.items()]
+        offsets = [
+            confluent_kafka.TopicPartition(topic or "", partition or 0, end) for (topic, partition), end in ends.items()
+        ]
         try:
             self.consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as failure:

@@ -8,6 +8,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.kafka.connection import Connection
+from infra.kafka.observer import ReaderObserver
 from infra.postgres.database import Shutdown
 from infra.service.faults import Fault, fault_of_kafka, kafka_error
 from infra.service.outages import backoff_s
@@ -21,9 +22,15 @@ class DeadLetters:
     """Where one reader puts records aside. Used by one thread."""
 
     def __init__(
-        self, connection: Connection, reader: str, halt: Event, beat: Callable[[], None] = lambda: None
+        self,
+        connection: Connection,
+        reader: str,
+        halt: Event,
+        beat: Callable[[], None] = lambda: None,
+        observer: ReaderObserver | None = None,
     ) -> None:
         self._beat = beat
+        self._observer = observer or ReaderObserver()
         self._reader = reader
         self._halt = halt
         self._log = structlog.get_logger("infra.kafka.dead_letters")
@@ -39,6 +46,7 @@ class DeadLetters:
         letter = dead_letter(place, record.key(), record.value(), cause, detail, reader=self._reader, time=now)
         self._log.warning("dead_letter", place=letter.place, cause=cause.value, detail=letter.detail)
         self._send(letter)
+        self._observer.dead_letter(cause)
 
     def flush(self) -> None:
         """Wait until all is on the topic, also while Kafka is away or refuses for a reason that may pass.

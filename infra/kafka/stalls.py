@@ -13,6 +13,7 @@ import confluent_kafka
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
 
+from infra.kafka.observer import ReaderObserver
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition
 
@@ -60,9 +61,16 @@ class FetchStalled(RuntimeError):
 class StallGuard:
     """Guards the partitions of one consumer. Used by the thread that owns the consumer."""
 
-    def __init__(self, consumer: Consumer, ends: EndOffsets, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        ends: EndOffsets,
+        clock: Callable[[], float] = time.monotonic,
+        observer: ReaderObserver | None = None,
+    ) -> None:
         self._consumer = consumer
         self._ends = ends
+        self._observer = observer or ReaderObserver()
         self._clock = clock
         self._counter = StallCounter()
         self._positions: dict[TopicPartition, int] = {}
@@ -83,6 +91,10 @@ class StallGuard:
         """Stop guarding these partitions."""
         for partition in partitions:
             self._positions.pop(TopicPartition(partition.topic, partition.partition), None)
+
+    def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each guarded partition, without those that returned nothing yet. In any thread."""
+        return {tp: at for tp, at in self._positions.copy().items() if at >= 0}
 
     def consumed(self, messages: Sequence[Message], limit: int) -> None:
         """Note what a call of `consume` with this limit returned, errors too, and check when it is time.
@@ -136,6 +148,7 @@ class StallGuard:
         except KafkaException as exception:  # the checks go on, and end the process
             refused = str(exception)
         self._log.warning("fetch_stalled", place=str(tp), at=position, end=end, refused=refused)
+        self._observer.stalled(tp)
 
     def _start(self, tp: TopicPartition, position: int) -> int:
         """Where to fetch from, also where a partition has returned nothing yet."""

@@ -23,10 +23,15 @@ class Outage:
     """Whether one server is away, as all its users in this process see it together. Safe to share between threads."""
 
     def __init__(self, server: str) -> None:
-        self._server = server
+        self.server = server
         self._since: float | None = None
         self._lock = Lock()
         self._log = structlog.get_logger("infra.service.outages")
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the server did not answer when it was last asked."""
+        return self._since is not None
 
     def away(self, error: Exception) -> None:
         """Note that the server did not answer; says so if nobody has said it yet."""
@@ -35,7 +40,7 @@ class Outage:
                 return
             self._since = time.monotonic()
         self._log.warning(
-            f"{self._server}_away", error=_one_line(error), next_step="waiting with back-off; nothing is lost"
+            f"{self.server}_away", error=_one_line(error), next_step="waiting with back-off; nothing is lost"
         )
 
     def back(self) -> None:
@@ -46,7 +51,7 @@ class Outage:
             if self._since is None:
                 return
             away_s, self._since = time.monotonic() - self._since, None
-        self._log.info(f"{self._server}_back", away_s=round(away_s, 1))
+        self._log.info(f"{self.server}_back", away_s=round(away_s, 1))
 
 
 def _one_line(error: Exception) -> str:

@@ -43,7 +43,7 @@ async def read_requests(
 ) -> list[DeliveryRequest]:
     """What is known of each due command, in the same order, read in one snapshot's worth of three queries."""
     recipients = await _recipients(connection, {due.command.user_id for due in dues})
-    fresh = await _as_of(connection, {due.partition for due in dues})
+    fresh = await known_as_of(connection, {due.partition for due in dues})
     hashes = {
         due.command.id: hasher(address)
         for due in dues
@@ -83,7 +83,7 @@ def _plain(address: str | None) -> str | None:
     return address
 
 
-async def _as_of(connection: AsyncConnection[Any], partitions: Iterable[int]) -> dict[int, datetime]:
+async def known_as_of(connection: AsyncConnection[Any], partitions: Iterable[int]) -> dict[int, datetime]:
     """Up to when each partition is known; a partition that one of the feeds never reached is left out."""
     cursor = await connection.execute(
         """SELECT partition, min(as_of) FROM recipients_progress

@@ -20,6 +20,7 @@ from psycopg import Connection
 from psycopg.types.json import Jsonb
 
 from infra.kafka.batch_reader import BatchReader
+from infra.kafka.observer import ReaderObserver
 from infra.kafka.topics import TopicPartition
 from infra.postgres.database import Database
 from schemas import codec
@@ -32,6 +33,7 @@ from schemas.vocabulary import DeadLetterCause, OutcomeKind
 from senders.policy.pipeline import EVERY_PURPOSE
 from senders.policy.recipients import FEEDS, AddressHasher
 from senders.queue import ledger
+from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
 ASK_EVERY_S = 0.5
@@ -64,9 +66,19 @@ class RecipientsFeed(BatchReader[Item]):
     topics = FEEDS
 
     def __init__(
-        self, settings: SenderSettings, database: Database, halt: Event, partitions: int, hasher: AddressHasher
+        self,
+        settings: SenderSettings,
+        database: Database,
+        halt: Event,
+        partitions: int,
+        hasher: AddressHasher,
+        observer: ReaderObserver | None = None,
+        ledger_observer: LedgerObserver | None = None,
     ) -> None:
-        super().__init__(settings.connection, database, halt, settings.session_timeout_ms, settings.sender_instance)
+        super().__init__(
+            settings.connection, database, halt, settings.session_timeout_ms, settings.sender_instance, observer
+        )
+        self._ledger_observer = LedgerObserver() if ledger_observer is None else ledger_observer
         self._partitions = partitions
         self._hasher = hasher
         self._places: dict[TopicPartition, _Place] = {}
@@ -88,12 +100,13 @@ class RecipientsFeed(BatchReader[Item]):
             return ProfileRemoval(said.user_id, _appended_at(record))
         return said
 
-    def write(self, connection: Connection[Any], items: Sequence[Item]) -> None:
+    def write(self, connection: Connection[Any], items: Sequence[Item]) -> int:
         """Apply profiles and removals, last word per user, then suppressions."""
-        keep_profiles(connection, [item for item in items if not isinstance(item, Outcome)])
+        withheld = keep_profiles(connection, [item for item in items if not isinstance(item, Outcome)])
         for item in items:
             if isinstance(item, Outcome):
                 self._suppress(connection, item)
+        return withheld
 
     def instead(self, item: Item) -> Item | None:
         """Of a profile that cannot be kept, that nothing is known of its user's consent any more."""
@@ -166,6 +179,9 @@ class RecipientsFeed(BatchReader[Item]):
 
     def after_batch(self) -> None:
         """Write down how far the view has got, whenever that is further than before."""
+        withheld, self.changed_commands = self.changed_commands, 0
+        if withheld:
+            self._ledger_observer.withheld(withheld)
         before = {key: place.as_of for key, place in self._places.items()}
         if time.monotonic() >= self._ask_at:
             self._ask_for_ends()
@@ -206,9 +222,9 @@ def _appended_at(record: Message) -> datetime:
     return datetime.fromtimestamp(record.timestamp()[1] / 1000, UTC)
 
 
-def keep_profiles(connection: Connection[Any], records: Sequence[ProfileRecord]) -> None:
+def keep_profiles(connection: Connection[Any], records: Sequence[ProfileRecord]) -> int:
     """Bring the view up to date with records in their order. Of a user the last word counts; one that cannot be read
-    takes consent from whom it names, and leaves the rest as it was."""
+    takes consent from whom it names, and leaves the rest as it was. Returns how many waiting commands that ended."""
     last: dict[str, Profile | None] = {}
     unreadable: dict[str, list[UnreadableProfile]] = {}
     for record in records:
@@ -221,8 +237,9 @@ def keep_profiles(connection: Connection[Any], records: Sequence[ProfileRecord])
     _keep(connection, [profile for profile in last.values() if profile])
     _remove(connection, [user_id for user_id, profile in last.items() if profile is None])
     removed = [record for record in records if isinstance(record, ProfileRemoval)]
-    ledger.withhold(connection, {record.user_id: record.at for record in removed if record.at is not None})
+    withheld = ledger.withhold(connection, {record.user_id: record.at for record in removed if record.at is not None})
     _withdraw(connection, [(user_id, record) for user_id, several in unreadable.items() for record in several])
+    return withheld
 
 
 def _keep(connection: Connection[Any], profiles: Sequence[Profile]) -> None:

@@ -9,12 +9,14 @@ from confluent_kafka import Message, TopicPartition
 from psycopg import Connection
 
 from infra.kafka.batch_reader import BatchReader
+from infra.kafka.observer import ReaderObserver
 from infra.postgres.database import Database
 from schemas import codec
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
 from senders.queue import ledger
 from senders.queue.ledger import Admission
+from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
 SAMPLE = SendCommand(
@@ -52,8 +54,13 @@ class CommandIntake(BatchReader[Admission]):
         take_over: Callable[[list[int]], None],
         give_up: Callable[[list[int]], None],
         admitted: Callable[[], None],
+        observer: ReaderObserver | None = None,
+        ledger_observer: LedgerObserver | None = None,
     ) -> None:
-        super().__init__(settings.connection, database, halt, settings.session_timeout_ms, settings.sender_instance)
+        super().__init__(
+            settings.connection, database, halt, settings.session_timeout_ms, settings.sender_instance, observer
+        )
+        self._ledger_observer = LedgerObserver() if ledger_observer is None else ledger_observer
         self._partitions = partitions
         self._take_over = take_over
         self._give_up = give_up
@@ -66,11 +73,12 @@ class CommandIntake(BatchReader[Admission]):
         codec.require_home(record.key(), command.user_id, partition, self._partitions)
         return Admission(partition, command)
 
-    def write(self, connection: Connection[Any], items: Sequence[Admission]) -> None:
+    def write(self, connection: Connection[Any], items: Sequence[Admission]) -> int:
         """Admit what the ledger does not know yet. A command known already changes nothing."""
         new = ledger.admit(connection, items, datetime.now(UTC))
         if new < len(items):
             self.log.info("commands_known_already", count=len(items) - new)
+        return new
 
     def samples(self) -> Sequence[Admission]:
         """A command that nobody decided."""
@@ -79,6 +87,9 @@ class CommandIntake(BatchReader[Admission]):
     def after_batch(self) -> None:
         """Wake the worker; it looks for itself whether there is anything to do."""
         self._admitted()
+        admitted, self.changed_commands = self.changed_commands, 0
+        if admitted:
+            self._ledger_observer.admitted(admitted)
 
     def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Hand the partitions to the worker."""

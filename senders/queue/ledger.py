@@ -107,10 +107,10 @@ def admit(connection: Connection[Any], admissions: Sequence[Admission], at: date
     return cursor.rowcount
 
 
-def withhold(connection: Connection[Any], removed: Mapping[str, datetime]) -> None:
+def withhold(connection: Connection[Any], removed: Mapping[str, datetime]) -> int:
     """End what waits for users who were removed, each as of an instant: also what would go to an address of the rule's.
-    Of what was decided later nothing changes."""
-    connection.execute(
+    Of what was decided later nothing changes. Returns how many ended."""
+    cursor = connection.execute(
         """UPDATE ledger SET state = %s, reason = %s, state_at = now(), next_attempt_at = NULL, unannounced = true
            FROM unnest(%s::text[], %s::timestamptz[]) AS gone (user_id, at)
            WHERE ledger.user_id = gone.user_id AND ledger.state = ANY(%s)
@@ -123,6 +123,7 @@ def withhold(connection: Connection[Any], removed: Mapping[str, datetime]) -> No
             [LedgerState.ADMITTED, LedgerState.DEFERRED],
         ],
     )
+    return cursor.rowcount
 
 
 async def due(

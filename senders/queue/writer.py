@@ -15,8 +15,10 @@ from psycopg import AsyncConnection
 from infra.postgres.database import AsyncDatabase
 from infra.service.faults import Fault, describe, fault_of
 from infra.service.watchdog import Watchdog
+from schemas.vocabulary import LedgerState
 from senders.queue import ledger
 from senders.queue.ledger import Start, StateChange
+from senders.queue.observer import LedgerObserver
 
 GATHER_S = 0.002
 """How long the first change waits for company. A transaction costs the loop about a millisecond, a mail waits twice."""
@@ -54,8 +56,15 @@ class LedgerWriter:
     `begin`, `answer` and `take_back` raise RowRefused where this row is at fault.
     """
 
-    def __init__(self, database: AsyncDatabase, owner: str, watchdog: Watchdog | None = None) -> None:
+    def __init__(
+        self,
+        database: AsyncDatabase,
+        owner: str,
+        watchdog: Watchdog | None = None,
+        observer: LedgerObserver | None = None,
+    ) -> None:
         self._watchdog = Watchdog() if watchdog is None else watchdog
+        self._observer = LedgerObserver() if observer is None else observer
         self._database = database
         self._owner = owner
         self._wanted: asyncio.Queue[_Wanted] = asyncio.Queue()
@@ -127,8 +136,22 @@ class LedgerWriter:
             await self._store(group[middle:])
         else:
             for wanted in group:
+                row = wanted.row
+                if isinstance(row, StateChange) and wanted.command_id in made[wanted.kind]:
+                    self._report(wanted.kind, row.state, row.reason)
                 if not wanted.done.done():
                     wanted.done.set_result(wanted.command_id in made[wanted.kind])
+
+    def _report(self, kind: _Kind, state: LedgerState, reason: str | None) -> None:
+        match kind:
+            case "answer":
+                self._observer.answered(state, reason)
+            case "take_back":
+                self._observer.taken_back()
+            case "settle":
+                self._observer.settled(state, reason)
+            case "postpone":
+                self._observer.postponed(reason)
 
     async def _refuse(self, wanted: _Wanted, error: Exception) -> None:
         """Fail a row that cannot be written even alone. Raises `error` where no row at all can be written."""
