@@ -1,0 +1,1 @@
+"""What a delivery worker shows of itself: metrics, health, status."""
