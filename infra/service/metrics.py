@@ -1,12 +1,13 @@
 """Metrics for Prometheus: one definition each, from which the series and the reference page are made."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
 from prometheus_client.exposition import generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Buckets of histograms of durations."""
@@ -40,6 +41,22 @@ class MetricDefinition:
             if value is not None:
                 family.add_metric(labels, value)
         return family
+
+
+@dataclass(frozen=True, slots=True)
+class ScrapeCollector(Collector):
+    """Metrics that each scrape reads anew by `read`: a partition that another worker took over has no series any
+    more."""
+
+    read: Callable[[], Iterable[Metric]]
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the series depend on the partitions held."""
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        """The families as they are now."""
+        return self.read()
 
 
 def new_registry() -> CollectorRegistry:

@@ -32,7 +32,7 @@ Positions = Callable[[], Mapping[TopicPartition, int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Gauge:
+class PartitionBacklog:
     """One partition. An unknown value is None."""
 
     partition: int
@@ -51,10 +51,10 @@ class LedgerGauges:
         self._database = database
         self._held = held
         self._watchdog = watchdog
-        self._measured: dict[int, Gauge] = {}
+        self._measured: dict[int, PartitionBacklog] = {}
 
     @property
-    def now(self) -> list[Gauge]:
+    def now(self) -> list[PartitionBacklog]:
         """The last measurement, without partitions that are held no more."""
         return [self._measured[number] for number in sorted(self._held()) if number in self._measured]
 
@@ -78,11 +78,13 @@ class LedgerGauges:
         self._measured = {number: _gauge(number, backlogs[number], as_of.get(number), now) for number in held}
 
 
-def _gauge(partition: int, backlog: Backlog, as_of: datetime | None, now: datetime) -> Gauge:
+def _gauge(partition: int, backlog: Backlog, as_of: datetime | None, now: datetime) -> PartitionBacklog:
     def age_s(since: datetime | None) -> float | None:
         return None if since is None else max(0.0, (now - since).total_seconds())
 
-    return Gauge(partition, backlog.due, backlog.waiting, age_s(backlog.oldest_due), backlog.outbox, age_s(as_of))
+    return PartitionBacklog(
+        partition, backlog.due, backlog.waiting, age_s(backlog.oldest_due), backlog.outbox, age_s(as_of)
+    )
 
 
 class BrokerGauges:

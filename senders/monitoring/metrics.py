@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from infra.kafka.observer import ReaderObserver
 from infra.kafka.topics import TopicPartition
-from infra.service.metrics import MetricDefinition, new_registry, render
+from infra.service.metrics import MetricDefinition, ScrapeCollector, new_registry, render
 from infra.service.outages import Outage
 from schemas.vocabulary import DeadLetterCause, DeliveryReason, LedgerState, SuppressionReason
-from senders.monitoring.gauges import Gauge
+from senders.monitoring.gauges import PartitionBacklog
 from senders.queue.observer import LedgerObserver
 
 TAKEN_BACK = "taken_back"
@@ -107,7 +106,7 @@ class Readings:
     ready: Callable[[], bool]
     in_flight: Callable[[], int]
     outages: Iterable[Outage]
-    gauges: Callable[[], Iterable[Gauge]]
+    gauges: Callable[[], Iterable[PartitionBacklog]]
     lags: Callable[[], Mapping[tuple[str, int], int]]
 
 
@@ -126,7 +125,7 @@ class SenderMetrics(LedgerObserver, ReaderObserver):
 
     def read(self, readings: Readings) -> None:
         """Adds the gauges."""
-        self.registry.register(_ScrapeCollector(readings))
+        self.registry.register(ScrapeCollector(lambda: _gauges(readings)))
 
     def page(self) -> bytes:
         """The page that Prometheus reads."""
@@ -173,24 +172,15 @@ class SenderMetrics(LedgerObserver, ReaderObserver):
         self._stalls.inc()
 
 
-@dataclass(frozen=True, slots=True)
-class _ScrapeCollector(Collector):
-    readings: Readings
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: the series depend on the partitions held."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """The gauges, with a value for each partition held."""
-        readings = self.readings
-        yield READY.gauge([((), float(readings.ready()))])
-        yield IN_FLIGHT.gauge([((), readings.in_flight())])
-        yield AWAY.gauge(((outage.server,), float(outage.is_away)) for outage in readings.outages)
-        held = {(str(gauge.partition),): gauge for gauge in readings.gauges()}
-        yield DUE.gauge((labels, gauge.due) for labels, gauge in held.items())
-        yield WAITING.gauge((labels, gauge.waiting) for labels, gauge in held.items())
-        yield OLDEST_DUE.gauge((labels, gauge.oldest_due_age_s) for labels, gauge in held.items())
-        yield OUTBOX.gauge((labels, gauge.outbox) for labels, gauge in held.items())
-        yield VIEW_AGE.gauge((labels, gauge.view_age_s) for labels, gauge in held.items())
-        yield LAG.gauge(((group, str(number)), lag) for (group, number), lag in readings.lags().items())
+def _gauges(readings: Readings) -> Iterator[Metric]:
+    """The gauges, with a value for each partition held."""
+    yield READY.gauge([((), float(readings.ready()))])
+    yield IN_FLIGHT.gauge([((), readings.in_flight())])
+    yield AWAY.gauge(((outage.server,), float(outage.is_away)) for outage in readings.outages)
+    held = {(str(gauge.partition),): gauge for gauge in readings.gauges()}
+    yield DUE.gauge((labels, gauge.due) for labels, gauge in held.items())
+    yield WAITING.gauge((labels, gauge.waiting) for labels, gauge in held.items())
+    yield OLDEST_DUE.gauge((labels, gauge.oldest_due_age_s) for labels, gauge in held.items())
+    yield OUTBOX.gauge((labels, gauge.outbox) for labels, gauge in held.items())
+    yield VIEW_AGE.gauge((labels, gauge.view_age_s) for labels, gauge in held.items())
+    yield LAG.gauge(((group, str(number)), lag) for (group, number), lag in readings.lags().items())

@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from operator import attrgetter
 
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from infra.kafka.topics import TopicPartition
-from infra.service.metrics import SECONDS, MetricDefinition, new_registry, render
+from infra.service.metrics import SECONDS, MetricDefinition, ScrapeCollector, new_registry, render
 from streams.decisions.counts import DEAD_LETTERED, DECIDED, FAILED, FORGOTTEN, UNDECIDED
 from streams.monitoring.gauges import Gauge
 from streams.runtime.checkpoint import SealedCheckpoint
@@ -144,7 +143,7 @@ class Metrics(Observer):
         self._stalls = STALLS.counter(registry)
         self._recoveries = RECOVERY_S.histogram(registry, SECONDS)
         RESTARTS.counter(registry).inc(restarts)
-        registry.register(_ScrapeCollector(failures, ready, gauges))
+        registry.register(ScrapeCollector(lambda: _gauges(failures, ready, gauges)))
 
     def page(self) -> bytes:
         """The page that Prometheus reads."""
@@ -183,25 +182,15 @@ class Metrics(Observer):
             self._counted[name].labels(*labels).inc(count)
 
 
-class _ScrapeCollector(Collector):
-    """What each scrape reads anew: a partition that another worker took over has no series any more."""
-
-    def __init__(
-        self, failures: Callable[[], int], ready: Callable[[], bool], gauges: Callable[[], Iterable[Gauge]]
-    ) -> None:
-        self._failures, self._ready, self._gauges = failures, ready, gauges
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: the series depend on the partitions held."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """The families, with a value for each partition held."""
-        yield FAILURES.count(self._failures())
-        yield READY.gauge([((), float(self._ready()))])
-        held = {(str(g.partition),): g for g in self._gauges()}
-        yield LAG.gauge((labels, g.lag) for labels, g in held.items())
-        yield CLOCK_LAG.gauge((labels, g.clock_lag_s) for labels, g in held.items())
-        yield USERS.gauge((labels, g.entries) for labels, g in held.items())
-        yield STATE.gauge((labels, g.state_bytes) for labels, g in held.items())
-        yield TIMERS.gauge((labels, g.timers) for labels, g in held.items())
+def _gauges(
+    failures: Callable[[], int], ready: Callable[[], bool], gauges: Callable[[], Iterable[Gauge]]
+) -> Iterator[Metric]:
+    """What each scrape reads anew, with a value for each partition held."""
+    yield FAILURES.count(failures())
+    yield READY.gauge([((), float(ready()))])
+    held = {(str(g.partition),): g for g in gauges()}
+    yield LAG.gauge((labels, g.lag) for labels, g in held.items())
+    yield CLOCK_LAG.gauge((labels, g.clock_lag_s) for labels, g in held.items())
+    yield USERS.gauge((labels, g.entries) for labels, g in held.items())
+    yield STATE.gauge((labels, g.state_bytes) for labels, g in held.items())
+    yield TIMERS.gauge((labels, g.timers) for labels, g in held.items())
