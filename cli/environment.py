@@ -1,6 +1,6 @@
 """The endpoints and folders of one instance of the local system, and the settings of its parts.
 
-An instance is a set of servers with their own data and ports: `main`, and `demo`, which each demo makes anew.
+An instance is a set of servers with their own data and ports: `main`, and `demo`, which each demo creates again.
 """
 
 import os
@@ -22,7 +22,7 @@ INSTANCES = {"main": 0, "demo": 100}
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One instance: its home folder and its ports. Variables that are already set win over both."""
+    """One instance: its home folder and its ports. Environment variables override both."""
 
     instance: str
     home: Path
@@ -30,7 +30,7 @@ class Environment:
 
     @classmethod
     def of(cls, instance: str = "main", root: Path = Path(".local")) -> "Environment":
-        """The instance below `root`, its ports moved by EBBTIDE_PORT_BASE."""
+        """The instance below `root`, with ports counted from EBBTIDE_PORT_BASE."""
         base = Ports.from_env()
         home = root if instance == "main" else root / instance
         return cls(instance, home.absolute(), Ports(base.base + INSTANCES[instance]))
@@ -57,16 +57,16 @@ class Environment:
 
     @property
     def web_port(self) -> int:
-        """The port of stream worker 0's web pages; the others' follow."""
+        """The port of the web pages of stream worker 0; the other workers use the ports after it."""
         return int(self._get("EBBTIDE_WEB_PORT", str(self.ports.web)))
 
     @property
     def suppression_key(self) -> str:
-        """The key of suppressed addresses; a local instance makes its own."""
+        """The key that hashes suppressed addresses; a local instance creates its own."""
         return os.environ.get("EBBTIDE_SUPPRESSION_KEY") or self._secret("suppression.key")
 
     def settings(self, kind: type[S]) -> S:
-        """The settings of a part: this instance's own, and for all other fields what the environment says."""
+        """The settings of a part: this instance's values, and the environment's for all other fields."""
         fields = kind.model_fields
         own = {name: value for name, value in self._values().items() if name in fields}
         if "suppression_key" in fields:
@@ -74,7 +74,7 @@ class Environment:
         return kind(**own)
 
     def variables(self) -> dict[str, str]:
-        """The same for another process, as its environment."""
+        """The settings of this instance as environment variables for another process."""
         values = self._values() | {"suppression_key": self.suppression_key}
         return {f"EBBTIDE_{name.upper()}": value for name, value in values.items()}
 
@@ -90,7 +90,7 @@ class Environment:
         }
 
     def _secret(self, name: str) -> str:
-        """A secret of this instance, made at its first use and readable by its owner alone."""
+        """A secret of this instance, created at its first use; only its owner can read it."""
         path = self.home / name
         if not path.exists():
             self.home.mkdir(parents=True, exist_ok=True)
@@ -101,5 +101,5 @@ class Environment:
         return path.read_text()
 
     def _get(self, name: str, default: str) -> str:
-        # A variable names one system: the demo's own servers never answer to it.
+        # Variables describe the main instance: the demo always uses its own servers.
         return os.environ.get(name, default) if self.instance == "main" else default

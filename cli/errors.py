@@ -14,7 +14,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 def one_line(error: Exception) -> str | None:
     """What to print for an error that a person can act on, with the next step; None for a defect.
 
-    Classes of Kafka's, PostgreSQL's and pydantic's are known by name: to import all three costs a command a second.
+    The classes of Kafka, PostgreSQL and pydantic are compared by name: importing all three costs a command a second.
     """
     if isinstance(error, UserError):
         return error.line
@@ -26,10 +26,10 @@ def one_line(error: Exception) -> str | None:
         return f"{str(error.strerror).lower()}: nothing more can be written here"
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if "cimpl.KafkaException" in names:
-        return f"Kafka does not answer ({error.args[0].str()}); `make status` tells what runs, `make up` starts it"
+        return f"Kafka does not answer ({error.args[0].str()}); `make status` shows what runs, `make up` starts it"
     if "psycopg.OperationalError" in names:
         first = str(error).strip().splitlines()[0]
-        return f"TimescaleDB does not answer ({first}); `make status` tells what runs, `make up` starts it"
+        return f"TimescaleDB does not answer ({first}); `make status` shows what runs, `make up` starts it"
     return _wrong_setting(error, names)
 
 

@@ -1,4 +1,4 @@
-"""The command line `ebbtide`: every group of commands under its name."""
+"""The command line `ebbtide`: the groups of commands and their names."""
 
 import signal
 from typing import Annotated, NoReturn
@@ -57,11 +57,13 @@ def root(
 ) -> None:
     """Behavioural email triggers on an event stream."""
     if as_json and not version:
-        raise typer.BadParameter("goes with --version; other commands take it after their name", param_hint="--json")
+        raise typer.BadParameter(
+            "use it with --version; for a command, put it after the command's name", param_hint="--json"
+        )
     if not version:
         return
     if context.invoked_subcommand is not None:
-        raise typer.BadParameter("takes no command", param_hint="--version")
+        raise typer.BadParameter("cannot be combined with a command", param_hint="--version")
     from cli.versions import versions
 
     found = versions()
@@ -72,11 +74,11 @@ def root(
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)  # unwinds, so that whatever was started is stopped
+    raise SystemExit(128 + number)  # unwinds the stack, which stops everything that was started
 
 
 def main() -> None:
-    """The console script. Exit status: 0 done, 1 a check failed, 2 it could not be done, 130 interrupted."""
+    """The console script. Exit status: 0 done, 1 a check failed, 2 an error, 130 interrupted."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _terminated)
     try:

@@ -1,4 +1,4 @@
-"""What every command shares: its options, how it prints, and how it exits."""
+"""What all commands share: options, output and exit statuses."""
 
 import os
 import sys
@@ -19,7 +19,7 @@ EXIT_USAGE = 2
 
 
 class Format(StrEnum):
-    """How findings are printed: for people, for programs, or as annotations of GitHub."""
+    """How findings are printed: for people, for programs, or as GitHub annotations."""
 
     TEXT = "text"
     JSON = "json"
@@ -28,17 +28,17 @@ class Format(StrEnum):
 
 def _instance(value: str) -> str:
     if value not in INSTANCES:
-        raise typer.BadParameter(f"no instance {value!r}; there are: {', '.join(INSTANCES)}")
+        raise typer.BadParameter(f"unknown instance {value!r}; use {' or '.join(INSTANCES)}")
     return value
 
 
 Instance = Annotated[
-    str, typer.Option("--instance", help="Which local servers: main, or the demo's.", callback=_instance)
+    str, typer.Option("--instance", help="The local servers to use: main or demo.", callback=_instance)
 ]
-EngineName = Annotated[str | None, typer.Option("--engine", help="native (default) or compose.")]
+EngineName = Annotated[str | None, typer.Option("--engine", help="How the servers run: native (default) or compose.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def print_json(value: object) -> None:
-    """One line of JSON on standard output."""
+    """Prints a value as one line of JSON on standard output."""
     sys.stdout.write(orjson.dumps(value).decode() + "\n")

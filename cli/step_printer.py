@@ -1,4 +1,4 @@
-"""How the demo tells what it does: a live line on a terminal, plain lines elsewhere."""
+"""The progress of long commands: a live line on a terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 PLAIN_EVERY_S = 5.0
-"""How often a long step says how far it is where there is no terminal."""
+"""How often a long step reports its progress without a terminal."""
 
 
 class ProgressStep:
-    """One step under way; `at` moves its bar."""
+    """One step in progress; `at` moves its bar."""
 
     def __init__(self, console: Console, title: str, total: int | None) -> None:
         self._console = console
@@ -29,23 +29,23 @@ class ProgressStep:
             self._task = self._bar.add_task(title, total=total)
 
     def at(self, done: int, note: str = "") -> None:
-        """How much of the total is done, with what is being waited for."""
+        """Shows how much of the total is done, and `note` beside it."""
         if self._bar is not None:
             label = f"{self._title} {note}".strip()
             self._bar.update(self._task, completed=done, description=label)
         elif time.monotonic() - self._said_at >= PLAIN_EVERY_S:
             self._said_at = time.monotonic()
-            far = f"{done:,} of {self._total:,}" if self._total else ""
-            self._console.print(f"    … {far} {note}".rstrip(), highlight=False)
+            progress = f"{done:,} of {self._total:,}" if self._total else ""
+            self._console.print(f"    … {progress} {note}".rstrip(), highlight=False)
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         if self._bar is not None:
             self._bar.stop()
 
 
 class StepPrinter:
-    """Says each step as it begins and how long it took."""
+    """Prints each step when it ends, and how long it took."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -53,7 +53,7 @@ class StepPrinter:
 
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[ProgressStep]:
-        """A step of the demo. What it says at its end is its title and its seconds."""
+        """Times the block, and prints its title and its seconds at the end."""
         started = time.monotonic()
         step = ProgressStep(self.console, title, total)
         try:
@@ -64,5 +64,5 @@ class StepPrinter:
         self.console.print(f"[green]✓[/] {title} [dim]({took:.1f} s)[/]", highlight=False)
 
     def say(self, text: str = "") -> None:
-        """One line as it is."""
+        """Prints one line."""
         self.console.print(text, highlight=False)

@@ -14,11 +14,11 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class UnreadableFile(UserError):
-    """A file that cannot be read; the message names it and says what to do."""
+    """A file cannot be read; the message names it and says what to do."""
 
 
 def read_bytes(place: Path | str) -> bytes:
-    """What a file holds, or standard input for `-`; raises UnreadableFile."""
+    """Reads a file, or standard input for `-`; raises UnreadableFile."""
     if str(place) == STANDARD_INPUT:
         return sys.stdin.buffer.read()
     try:
@@ -28,7 +28,7 @@ def read_bytes(place: Path | str) -> bytes:
 
 
 def decoded(raw: bytes, place: object) -> str:
-    """The text of bytes in UTF-8; raises UnreadableFile where they are of another encoding."""
+    """Decodes UTF-8; raises UnreadableFile for another encoding."""
     if raw.startswith(_UTF_16):
         raise UnreadableFile(f"{place}: it is UTF-16; save it as UTF-8")
     try:
@@ -38,7 +38,7 @@ def decoded(raw: bytes, place: object) -> str:
 
 
 def opened(place: Path) -> IO[bytes]:
-    """A file of lines, open for reading; raises UnreadableFile."""
+    """Opens a file of lines for reading; raises UnreadableFile."""
     try:
         return place.open("rb")
     except OSError as error:
@@ -46,19 +46,19 @@ def opened(place: Path) -> IO[bytes]:
 
 
 def without_mark(line: bytes, place: object) -> bytes:
-    """The first line of a file without its byte order mark; raises UnreadableFile where the file is UTF-16."""
+    """The first line of a file without its byte order mark; raises UnreadableFile if the file is UTF-16."""
     if line.startswith(_UTF_16):
         raise UnreadableFile(f"{place}: it is UTF-16; save it as UTF-8")
     return line.removeprefix(_BOM)
 
 
 def read_text(place: Path | str) -> str:
-    """The text of a file with line ends of any kind, a byte order mark kept; raises UnreadableFile."""
+    """The text of a file; every line end becomes `\\n`, a byte order mark stays. Raises UnreadableFile."""
     return decoded(read_bytes(place), place).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(place: Path | str) -> Any:
-    """The JSON value in a file, a byte order mark passed over; raises UnreadableFile."""
+    """The JSON value in a file, without a byte order mark; raises UnreadableFile."""
     raw = read_bytes(place).removeprefix(_BOM)
     decoded(raw, place)
     try:

@@ -1,4 +1,4 @@
-"""The versions that decide: of Ebbtide, of the zone data, and of Python."""
+"""The versions on which decisions depend: Ebbtide, the zone data and Python."""
 
 import platform
 from importlib.metadata import version
@@ -7,5 +7,5 @@ from schemas import zones
 
 
 def versions() -> dict[str, str]:
-    """Each by its name. `tzdata` is the release that IANA names; the journal has the same under `zones`."""
+    """The versions by name. `tzdata` is IANA's release; the journal has the same under `zones`."""
     return {"ebbtide": version("ebbtide"), "tzdata": zones.VERSION, "python": platform.python_version()}

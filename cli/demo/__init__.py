@@ -1,1 +1,1 @@
-"""`ebbtide demo`: a real purchase log and a seeded crowd through the whole pipeline, then the books balanced."""
+"""`ebbtide demo`: a real purchase log and simulated customers through the whole pipeline, whose books must balance."""

@@ -1,4 +1,4 @@
-"""The books: what each part of the pipeline says happened, held against what the others say."""
+"""The books: what each part of the pipeline says happened, compared with what the others say."""
 
 import base64
 import re
@@ -37,7 +37,7 @@ class Check:
 
 @dataclass(slots=True)
 class Books:
-    """Everything read back after a run. Times are seconds since the epoch."""
+    """Everything that a run wrote. Times are seconds since the epoch."""
 
     decisions: list[Decision] = field(default_factory=list)
     commands: list[SendCommand] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Books:
 
 
 def read_books(kafka: str, database_url: str, sink: Path, live_from: datetime) -> Books:
-    """Reads every topic, table and mail back. Append times are kept of events published since `live_from`."""
+    """Reads every topic, table and mail. Keeps the append times of events published since `live_from`."""
     books = Books()
     books.decisions = [decode(Decision, m.value()) for m in read_all(kafka, DECISIONS.name)]
     books.commands = [decode(SendCommand, m.value()) for m in read_all(kafka, COMMANDS.name)]
@@ -77,7 +77,7 @@ def _event_id(raw: bytes | None) -> str:
 
 
 def command_of(mail: ReceivedMail) -> str:
-    """The id of the command that a mail says it came from; empty where it says none."""
+    """The command id in a mail's `X-Ebbtide-Command` header; empty without one."""
     head, _, _ = mail.raw.partition(b"\r\n\r\n")
     found = _COMMAND.search(head + b"\r\n")
     return found.group(1).decode() if found else ""
@@ -139,9 +139,8 @@ def _equal(says: str, left: int, right: int) -> Check:
 def _verifies(raw: bytes, dns_record: bytes, selector: str, domain: str) -> bool:
     name = f"{selector}._domainkey.{domain}.".encode()
 
-    def lookup(asked: bytes | str, **_: object) -> bytes | None:
-        wanted = asked if isinstance(asked, bytes) else asked.encode()
-        return dns_record if wanted == name else None
+    def lookup(query: bytes | str, **_: object) -> bytes | None:
+        return dns_record if name == (query if isinstance(query, bytes) else query.encode()) else None
 
     return bool(dkim.verify(raw, dnsfunc=lookup))
 
@@ -169,7 +168,7 @@ def latencies(seconds: Iterable[float]) -> MailLatency:
 
 
 def event_to_mail(books: Books, trigger: str) -> MailLatency:
-    """From the append of the entry event to the sink's copy of the mail, first attempts only."""
+    """From the entry event's append time to the sink's receipt of the mail, for first attempts."""
     retried = {o.command_id for o in books.outcomes if o.kind is OutcomeKind.DEFERRED}
     entry = {d.command_id: d.event_ids[0] for d in books.decisions if d.command_id and d.event_ids}
     own = {c.id for c in books.commands if c.trigger == trigger} - retried
@@ -181,7 +180,7 @@ def event_to_mail(books: Books, trigger: str) -> MailLatency:
 
 
 def as_text(raw: bytes) -> str:
-    """A mail as a person reads it: a few headers and the text part."""
+    """A mail for people: a few headers and the text part."""
     mail = message_from_bytes(raw, policy=policy.default)
     body = mail.get_body(preferencelist=("plain",))
     head = "\n".join(f"{name}: {mail[name]}" for name in ("From", "To", "Subject", "Date", "Message-ID"))

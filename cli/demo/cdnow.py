@@ -1,6 +1,6 @@
 """The CDNOW purchase log: 69,659 purchases by 23,570 customers, January 1997 to June 1998.
 
-Source: Fader and Hardie, as packed in the PyPI wheel `lifetimes` (MIT). Only the data file is taken out of the wheel.
+Source: Fader and Hardie, as packed in the PyPI wheel `lifetimes` (MIT). Only the data file is extracted from the wheel.
 The log has dates without a time of day, and 255 repeated rows, so ids come from row numbers.
 """
 
@@ -23,7 +23,7 @@ CUSTOMERS = 23_570
 
 
 class DataMissing(UserError):
-    """The wheel could not be fetched, or holds something else than expected."""
+    """The wheel could not be fetched, or its content is not the expected one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Purchase:
 
 
 def fetch(folder: Path) -> Path:
-    """The data file, fetched into `folder` once; raises DataMissing with what to do."""
+    """Returns the data file, fetched into `folder` once; raises DataMissing with what to do."""
     target = folder / "CDNOW_master.txt"
     if target.exists():
         return target
@@ -72,7 +72,7 @@ def fetch(folder: Path) -> Path:
 
 
 def read(path: Path) -> list[Purchase]:
-    """Every purchase of the file, in file order; raises DataMissing where the file is not the one expected."""
+    """Every purchase of the file, in file order; raises DataMissing if the file is not the expected one."""
     lines = path.read_text(encoding="ascii").splitlines()[1:]
     purchases = [_purchase(row, line) for row, line in enumerate(lines, 1)]
     customers = len({p.customer for p in purchases})
@@ -85,7 +85,7 @@ def read(path: Path) -> list[Purchase]:
 def _purchase(row: int, line: str) -> Purchase:
     customer, date, quantity, total = line.split()
     day = datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC)
-    # A time of day between 08:00 and 20:00, fixed by the row, where the log has none.
+    # The log has no time of day: the row number gives one between 08:00 and 20:00.
     digest = hashlib.blake2b(str(row).encode(), digest_size=4).digest()
     time = day + timedelta(hours=8, seconds=int.from_bytes(digest, "big") % (12 * 3600))
     return Purchase(row, f"customer-{customer}", time, int(quantity), float(total))

@@ -9,13 +9,13 @@ from cli.options import EXIT_FAILED, EngineName, console
 
 
 def demo(
-    seed: Annotated[int, typer.Option(help="Another seed is another crowd.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the simulated customers.")] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running.")] = False,
     engine: EngineName = None,
 ) -> None:
     """Run the whole pipeline on real servers and a real purchase log, then balance the books.
 
-    Exits with 1 where they do not balance.
+    Exits with 1 if they do not balance.
     """
     from cli.demo.main import run_demo
 

@@ -1,4 +1,4 @@
-"""The seeded crowd: CDNOW's customers as profiles, and what they do now. Pure: seed and instant are passed in."""
+"""The simulated customers: CDNOW's customers as profiles, and what they do now. Pure: seed and time are arguments."""
 
 import hashlib
 import math
@@ -27,7 +27,7 @@ ALBUMS = (
 )  # fmt: skip
 HALF_LIFE = timedelta(days=14)
 LINE = 0.2
-"""The score's half-life and the win-back line of examples/, which place the crossings within the run."""
+"""The half-life and the win-back line of examples/: they put the crossings within the run."""
 
 GREYLISTED, GONE = "451-1", "550"
 """Local parts that make the sink answer 451 once, or 550 always."""
@@ -35,7 +35,7 @@ GREYLISTED, GONE = "451-1", "550"
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many customers play which part, and how many live events there are in all."""
+    """How many customers there are of each kind, and how many live events in all."""
 
     carts: int = 800
     cart_bought: int = 100
@@ -49,19 +49,19 @@ class Sizes:
 
 @dataclass(slots=True)
 class Crowd:
-    """What is published live: events in order, profile changes behind them, and the last instant that matters."""
+    """What is published live: events in order, profile changes, and the instant of the last timer."""
 
     events: list[Event] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
     last_due: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
     def due(self, moment: datetime) -> None:
-        """Notes that a timer comes up at `moment`."""
+        """Notes that a timer is due at `moment`."""
         self.last_due = max(self.last_due, moment)
 
 
 def profile(customer: str, since: datetime, *, granted: bool = True) -> Profile:
-    """The customer's profile; place, name and mailbox follow from the name alone."""
+    """The customer's profile. The customer id determines zone, name and mailbox."""
     digest = hashlib.blake2b(customer.encode(), digest_size=8).digest()
     mailbox = customer
     if digest[0] < 4:  # 1.6 %
@@ -87,15 +87,14 @@ def last_purchases(purchases: Iterable[Purchase]) -> dict[str, datetime]:
 
 
 RUN = (timedelta(minutes=-11), timedelta(minutes=4))
-"""The time around now in which a crossing would mail somebody: win-back's max_age before it, and the run itself."""
+"""A crossing in this time around now would mail somebody: win-back's max_age before now, and the run after it."""
 
 
 def shift_to_present(now: datetime, end: datetime, crossings: Sequence[datetime]) -> timedelta:
     """How far to move a log that ends at `end`, so that its last purchase was two days ago.
 
     `crossings` are the instants after `end` at which a customer's score falls below the line. The shift is shortened
-    by as few minutes as it takes for none of them to fall within RUN: so the backfill mails nobody by construction,
-    and not by luck.
+    by as few minutes as needed, so that none of them falls within RUN and the backfill mails nobody.
     """
     for minutes in range(24 * 60):
         shift = now - timedelta(days=2, minutes=minutes) - end
@@ -144,7 +143,7 @@ def _order(rng: random.Random, customer: str, number: int, time: datetime) -> Ev
 
 
 def _lapse(crowd: Crowd, rng: random.Random, customer: str, number: int, now: datetime) -> None:
-    """One view in the past, of one point, placed so that the score falls below the line 8 to 25 s from now."""
+    """Adds a past view of one point: its score falls below the line 8 to 25 s from now."""
     crossing = now + timedelta(seconds=rng.uniform(8, 25))
     decay = HALF_LIFE * math.log2(1 / LINE)
     crowd.events.append(
@@ -154,7 +153,7 @@ def _lapse(crowd: Crowd, rng: random.Random, customer: str, number: int, now: da
 
 
 def _shop(crowd: Crowd, rng: random.Random, customer: str, number: int, now: datetime, sizes: Sizes) -> None:
-    """A cart left 59 to 60 minutes ago; by their number some bought, emptied, filled another one or withdrew."""
+    """Adds a cart left 59 to 60 minutes ago; by `number` some bought, emptied it, filled another or withdrew."""
     left = now - timedelta(minutes=60) + timedelta(seconds=rng.uniform(8, 25))
     cart = f"cart-{number}"
     items = rng.sample(ALBUMS, rng.randint(1, 3))

@@ -1,8 +1,7 @@
-"""What the stream worker says it did, held against its inputs: nothing lost, nothing doubled, also across a kill.
+"""Compares the journal with the inputs and the outputs: nothing is lost or duplicated, even across a kill.
 
-The journal names each record that was applied, in order. So the books can ask whether it names every record of the
-inputs once, and have the core decide again by it: the same records in the same order give the same decisions and
-commands, byte for byte.
+The journal names each applied record, in order. It must name every input record once. A replay of the same records in
+the same order must give the same decisions and commands, byte for byte.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,31 +20,29 @@ from streams.decisions.replay import Appended, Replay
 from triggers.engine.evaluator import Evaluator
 from triggers.rules.ruleset import RuleSet
 
-Place = tuple[str, int]
-
 
 @dataclass(slots=True)
 class History:
-    """Read back: the journal by partition, each input's records by offset, and what was written by topic."""
+    """The journal by partition, the records of each (topic, partition) by offset, and what was written by topic."""
 
     journal: dict[int, list[Checkpoint]] = field(default_factory=dict)
-    inputs: dict[Place, dict[int, Appended]] = field(default_factory=dict)
+    inputs: dict[tuple[str, int], dict[int, Appended]] = field(default_factory=dict)
     written: Counter[tuple[str, bytes]] = field(default_factory=Counter)
     checkpointed_s: list[float] = field(default_factory=list)
 
     def first_checkpoint_after(self, moment_s: float) -> float:
-        """How many seconds after that moment, in seconds since the epoch, the next checkpoint was written."""
+        """The seconds from `moment_s` (since the epoch) to the next checkpoint."""
         return min(at for at in self.checkpointed_s if at > moment_s) - moment_s
 
 
 def read_history(kafka: str, inputs: Iterable[str]) -> History:
-    """All of it, as a read_committed reader sees it."""
+    """Reads all of it with read_committed."""
     history = History()
     for topic in inputs:
         for message in read_all(kafka, topic):
-            place, offset = (topic, message.partition() or 0), message.offset() or 0
+            partition, offset = (topic, message.partition() or 0), message.offset() or 0
             record = Appended(message.key(), message.value(), message.timestamp()[1])
-            history.inputs.setdefault(place, {})[offset] = record
+            history.inputs.setdefault(partition, {})[offset] = record
     for message in read_all(kafka, JOURNAL.name):
         history.journal.setdefault(message.partition() or 0, []).append(decode(Checkpoint, message.value()))
         history.checkpointed_s.append(message.timestamp()[1] / 1000)
@@ -54,26 +51,26 @@ def read_history(kafka: str, inputs: Iterable[str]) -> History:
     return history
 
 
-def hold_against(history: History, rules: RuleSet) -> list[Check]:
-    """Each equation between journal, inputs and what was written."""
+def check_history(history: History, rules: RuleSet) -> list[Check]:
+    """Checks the journal against the inputs and what was written."""
     breaks = sum(_breaks(checkpoints) for checkpoints in history.journal.values())
-    lost, doubled = coverage(history)
+    lost, duplicated = coverage(history)
     records = sum(map(len, history.inputs.values()))
-    again = decide_again(history, rules)
+    again = replay_journal(history, rules)
     others = sorted({c.zones for each in history.journal.values() for c in each} - {"", zones.VERSION})
     missing, more = (again - history.written).total(), (history.written - again).total()
     return [
         Check("the journal has no gap and no repeat", not breaks, f"{breaks} breaks"),
         Check(
             "each input record was applied once",
-            not lost and not doubled,
-            f"{records:,} records, {lost:,} lost, {doubled:,} doubled",
+            not lost and not duplicated,
+            f"{records:,} records, {lost:,} lost, {duplicated:,} duplicated",
         ),
         Check(
-            "decided again by the journal, the same decisions and commands",
+            "a replay of the journal gives the same decisions and commands",
             not missing and not more,
-            f"{again.total():,}, {missing:,} lost, {more:,} doubled or other"
-            + (f"; decided with zone data {', '.join(others)}, again with {zones.VERSION}" if others else ""),
+            f"{again.total():,}, {missing:,} missing, {more:,} extra"
+            + (f"; decided with zone data {', '.join(others)}, replayed with {zones.VERSION}" if others else ""),
         ),
     ]
 
@@ -83,29 +80,29 @@ def _breaks(checkpoints: Sequence[Checkpoint]) -> int:
 
 
 def coverage(history: History) -> tuple[int, int]:
-    """How many input records the journal leaves out, and how many it names again."""
-    spans: dict[Place, list[AppliedRange]] = {}
+    """How many input records the journal leaves out, and how many it names twice."""
+    ranges: dict[tuple[str, int], list[AppliedRange]] = {}
     for checkpoints in history.journal.values():
         for checkpoint in checkpoints:
-            for span in checkpoint.applied:
-                spans.setdefault((span.topic, span.partition), []).append(span)
-    counted = [_covered(list(records), spans.get(place, [])) for place, records in history.inputs.items()]
-    return sum(lost for lost, _ in counted), sum(doubled for _, doubled in counted)
+            for applied in checkpoint.applied:
+                ranges.setdefault((applied.topic, applied.partition), []).append(applied)
+    counted = [_covered(list(records), ranges.get(each, [])) for each, records in history.inputs.items()]
+    return sum(lost for lost, _ in counted), sum(duplicated for _, duplicated in counted)
 
 
-def _covered(offsets: Sequence[int], spans: Iterable[AppliedRange]) -> tuple[int, int]:
-    """Of rising offsets: how many the spans skip, and how many they name again."""
-    at = lost = doubled = 0
-    for span in spans:
-        begin, end = bisect_left(offsets, span.first), bisect_right(offsets, span.last)
+def _covered(offsets: Sequence[int], ranges: Iterable[AppliedRange]) -> tuple[int, int]:
+    """How many of the rising offsets the ranges skip, and how many they name twice."""
+    at = lost = duplicated = 0
+    for applied in ranges:
+        begin, end = bisect_left(offsets, applied.first), bisect_right(offsets, applied.last)
         lost += max(0, begin - at)
-        doubled += max(0, min(at, end) - begin)
+        duplicated += max(0, min(at, end) - begin)
         at = max(at, end)
-    return lost + len(offsets) - at, doubled
+    return lost + len(offsets) - at, duplicated
 
 
-def decide_again(history: History, rules: RuleSet) -> Counter[tuple[str, bytes]]:
-    """Every decision and command that the core gives by the journal, under one set of rules and no switch."""
+def replay_journal(history: History, rules: RuleSet) -> Counter[tuple[str, bytes]]:
+    """Replays the journal: every decision and command of the core, under one set of rules and without switches."""
     partitions = 1 + max((partition for _, partition in history.inputs), default=0)
     decider, again = Decider(Evaluator(rules)), Counter[tuple[str, bytes]]()
     for partition, checkpoints in history.journal.items():

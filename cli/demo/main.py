@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run_demo(console: Console, environment: Environment, engine: Engine, seed: int, keep: bool) -> bool:
-    """Runs the demo and prints its summary while the servers still answer; true where the books balance."""
+    """Runs the demo and prints its summary while the servers still run; true if the books balance."""
     folder = read_folder(EXAMPLES.relative_to(Path.cwd()) if EXAMPLES.is_relative_to(Path.cwd()) else EXAMPLES)
     demo = Demo(environment, engine, folder, StepPrinter(console), seed)
     with demo.running(keep):

@@ -1,4 +1,4 @@
-"""The demo's summary: what happened, why what did not happen did not, and whether the books balance."""
+"""The demo's summary: what was sent, what was not and why, and whether the books balance."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ QUERIES = {
     "Decisions by rule and reason": """
         SELECT trigger, outcome, coalesce(reason, '-') AS reason, count(*) AS decisions
         FROM decisions GROUP BY 1, 2, 3 ORDER BY 1, decisions DESC""",
-    "Opens and clicks by ten seconds": """
+    "Opens and clicks per ten seconds": """
         SELECT time_bucket('10 seconds', time) AS bucket, kind, count(*) AS readers
         FROM engagement GROUP BY 1, 2 ORDER BY 1, 2""",
 }
@@ -35,7 +35,7 @@ class Kill:
 
 @dataclass(slots=True)
 class DemoReport:
-    """What one run of the demo brought."""
+    """The result of one run of the demo."""
 
     books: Books
     checks: list[Check]
@@ -81,14 +81,14 @@ class DemoReport:
         }
 
     def mails_per_s(self) -> float:
-        """Mails by the time between the first and the last of them."""
+        """Mails a second between the first and the last of them."""
         moments = [mail.received_at for mail in self.books.mails]
         span = max(moments) - min(moments) if len(moments) > 1 else 0
         return round(len(moments) / span, 1) if span else 0.0
 
 
 def _sorted(counter: Counter[str]) -> dict[str, int]:
-    """Largest first, with plain text for keys: JSON takes no enum there."""
+    """Largest first, with plain text keys: JSON does not take enums as keys."""
     return {str(key): n for key, n in sorted(counter.items(), key=lambda item: (-item[1], item[0]))}
 
 
@@ -133,7 +133,7 @@ def _rates(console: Console, report: DemoReport) -> None:
         f"(thank-you, {latency.count:,} mails, from the event's append to the receiver's copy, the kill included)"
         f"\nKilled       the stream worker, after {report.kill.after_events:,} live events; the next one committed "
         f"{report.kill.recovered_s:.1f} s later"
-        f"\nRetried      {retried:,} attempts were deferred by the receiver and made again"
+        f"\nRetried      {retried:,} attempts, which the receiver deferred and delivery made again"
         f"\nDead letters {sum(report.books.dead_letters.values())}: "
         + ", ".join(f"{cause} {n}" for cause, n in report.books.dead_letters.items()),
         highlight=False,

@@ -15,7 +15,7 @@ import psycopg
 from cli.demo import cdnow
 from cli.demo.books import Check, read_books, reconcile
 from cli.demo.crowd import Crowd, Sizes, gather, last_purchases, profile, shift_to_present
-from cli.demo.history import hold_against, read_history
+from cli.demo.history import check_history, read_history
 from cli.demo.report import DemoReport, Kill
 from cli.demo.workers import DemoProcesses
 from cli.environment import Environment
@@ -48,16 +48,16 @@ GROUPS = {
 FEED_PER_S = 800
 DRAIN_TIMEOUT_S = 180.0
 SETTLE_S = 4
-"""Timers fire within a second of their instant; what they bring is on Kafka well before this has passed."""
+"""Timers fire within a second of their instant; their commands are on Kafka well before this time has passed."""
 DOMAIN, SELECTOR = "mail.cd-harbour.example", "demo"
 
 
 class DemoFailed(UserError):
-    """Something stopped the demo before its books could be read."""
+    """Something stopped the demo before it could read its books."""
 
 
 class Demo:
-    """One run. Everything it starts, it stops, whatever happens."""
+    """One run. It always stops everything that it starts."""
 
     def __init__(
         self, environment: Environment, engine: Engine, folder: Folder, printer: StepPrinter, seed: int
@@ -81,7 +81,7 @@ class Demo:
 
     @contextmanager
     def running(self, keep: bool = False) -> Iterator[None]:
-        """Whatever the demo starts is stopped at the end; with `keep`, the servers stay."""
+        """Stops everything that the demo started at the end of the block; with `keep`, the servers go on."""
         with ExitStack() as stack:
             if not keep:
                 stack.callback(self.engine.down)
@@ -96,10 +96,10 @@ class Demo:
             purchases = cdnow.read(cdnow.fetch(environment.home.parent / "cdnow"))
             log = self._write_log(purchases)
             printer.say(f"[bold]ebbtide backtest {self.folder.root} --events {relative(log)}[/]")
-            with printer.step("backtest over the whole log, on event time", len(purchases)) as step:
+            with printer.step("backtest of the whole log, by event time", len(purchases)) as step:
                 tested = run_backtest(self.folder, LogReader(log).events(), step.at)
             show_backtest(printer.console, tested)
-            with printer.step("Kafka and TimescaleDB up, migrated, topics made"):
+            with printer.step("start Kafka and TimescaleDB, migrate, create topics"):
                 starting.result()
         manifest = apply_folder(environment.kafka, self.folder, by="demo")
         printer.say(f"[green]✓[/] rules published as manifest {manifest.number}")
@@ -143,7 +143,7 @@ class Demo:
                 publisher.send(EVENTS.name, purchase.customer.encode(), encode(purchase.event(shift)))
         with Progress(kafka) as progress:
             total = len(customers) + len(purchases)
-            with printer.step("backfill through Faust: scores built", total) as step:
+            with printer.step("backfill through Faust, which builds the scores", total) as step:
                 self._wait(step, lambda: progress.lag("ebbtide-streams", INPUTS), total)
             backfill_s = time.monotonic() - began
             mailed_by_backfill = sum(1 for _ in read_all(kafka, COMMANDS.name))
@@ -154,22 +154,22 @@ class Demo:
             engaged = self._engage()
             self._drain(progress, crowd.last_due)
             live_s = (datetime.now(UTC) - live_from).total_seconds()
-        with printer.step("books read back, every signature checked"):
+        with printer.step("read the books, check every signature"):
             books = read_books(kafka, self.environment.database_url, self.sink, live_from)
             record = dns_record(load_key(self.environment.dkim_key)).encode()
             checks = reconcile(books, record, SELECTOR, DOMAIN, engaged)
             found = f"{mailed_by_backfill:,} commands"
             checks.append(Check("the backfill mailed nobody", mailed_by_backfill == 0, found))
-        with printer.step("everything decided again by the journal, and compared"):
+        with printer.step("replay the journal, and compare"):
             history = read_history(kafka, INPUTS)
-            checks += hold_against(history, self.folder.load())
+            checks += check_history(history, self.folder.load())
         kill = Kill(_half(crowd), history.first_checkpoint_after(killed_s))
         return DemoReport(books, checks, total, backfill_s, len(crowd.events), live_s, self.seed, kill)
 
     def _feed(self, crowd: Crowd) -> float:
-        """Publishes the live crowd at a steady pace, two broken records among it; kills the stream worker half-way.
+        """Publishes the live events at a steady rate, with two broken records; kills the stream worker half-way.
 
-        Returns when that was, in seconds since the epoch.
+        Returns the time of the kill, in seconds since the epoch.
         """
         killed_s = 0.0
         with (
@@ -196,11 +196,11 @@ class Demo:
         self.workers.kill("streams")
         killed_s = time.time()
         self._start_streams()
-        self.printer.say(f"  [yellow]kill -9[/] of the stream worker after {after:,} live events; it is started again")
+        self.printer.say(f"  [yellow]kill -9[/] the stream worker after {after:,} live events, and start it again")
         return killed_s
 
     def _engage(self) -> int:
-        """Publishes opens and clicks for a seeded share of the accepted mails; returns how many."""
+        """Publishes opens and clicks for a random share of the accepted mails; returns how many."""
         rng = random.Random(self.seed)
         now = datetime.now(UTC)
         published = 0
@@ -215,8 +215,8 @@ class Demo:
         return published
 
     def _drain(self, progress: Progress, last_due: datetime) -> None:
-        """Waits until every timer of the run has fired and every reader stands at the end, twice in a row."""
-        with self.printer.step("waiting until all that is due is drained") as step:
+        """Waits until every timer of the run has fired and every reader is at the end, twice in a row."""
+        with self.printer.step("wait until nothing is due") as step:
             self._wait(step, lambda: int((last_due - datetime.now(UTC)).total_seconds()) + SETTLE_S, 0)
             settled = 0
             deadline = time.monotonic() + DRAIN_TIMEOUT_S

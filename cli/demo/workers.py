@@ -1,4 +1,4 @@
-"""The demo's own processes: started, watched, and stopped whatever happens."""
+"""The demo's processes: it starts and watches them, and always stops them."""
 
 import signal
 import subprocess
@@ -11,7 +11,7 @@ from typing import Self
 from schemas.errors import UserError
 
 STOP_S = 15.0
-"""How long a worker may take to stop on its own, several times its promise of 5 s, before it is killed."""
+"""How long a worker may take to stop on its own, several times its limit of 5 s, before it is killed."""
 
 
 class DemoProcessEnded(UserError):
@@ -19,7 +19,7 @@ class DemoProcessEnded(UserError):
 
 
 class DemoProcesses:
-    """Processes of `ebbtide`, in the order of their start; leaving the `with` block stops them in reverse."""
+    """Processes of `ebbtide`, in the order of their start. Leaving the `with` block stops them in reverse order."""
 
     def __init__(self, variables: Mapping[str, str], logs: Path) -> None:
         self._variables = dict(variables)
@@ -36,7 +36,7 @@ class DemoProcesses:
             self.stop(name)
 
     def start(self, name: str, *arguments: str) -> int:
-        """Starts `ebbtide ARGUMENTS` with its output in the log of that name; returns its process id."""
+        """Starts `ebbtide ARGUMENTS`, whose output goes to the log of that name; returns its process id."""
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
@@ -45,12 +45,12 @@ class DemoProcesses:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C reaches the demo alone, which stops them in order
+                start_new_session=True,  # Ctrl-C reaches only the demo, which stops them in order
             )
         return self._running[name].pid
 
     def stop(self, name: str) -> None:
-        """Asks the process to stop, and kills it where it does not."""
+        """Asks the process to stop, and kills it if it does not."""
         process = self._running.pop(name)
         process.send_signal(signal.SIGTERM)
         try:
@@ -66,7 +66,7 @@ class DemoProcesses:
         process.wait()
 
     def check(self) -> None:
-        """Raises DemoProcessEnded where one has ended, with where to read why."""
+        """Raises DemoProcessEnded if a process has ended, with the last line and the path of its log."""
         for name, process in self._running.items():
             if process.poll() is not None:
                 log = self._logs / f"{name}.log"

@@ -1,1 +1,1 @@
-"""Rules as they are published: plans, numbered manifests, their history and the way back."""
+"""Published rules: plans, numbered manifests, their history, and rollback."""

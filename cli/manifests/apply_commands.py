@@ -1,4 +1,4 @@
-"""`ebbtide apply` and `plan`: a folder that becomes current as a set, and what that changes."""
+"""`ebbtide apply` and `plan`: publish a folder as a set, or show what that would change."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cli.environment import Environment
-from cli.manifests.plan_text import By, DryRun, Yes, go_on, login, set_name, tell_published
+from cli.manifests.plan_text import By, DryRun, Yes, confirm_plan, login, print_published, set_name
 from cli.options import EXIT_FAILED, AsJson, Format, Instance, console
 
 if TYPE_CHECKING:
@@ -19,14 +19,16 @@ Catalogue = Annotated[
     Path | None,
     typer.Option("--events", help="Which events there are; events.yaml beside the rules by default.", dir_okay=False),
 ]
-SetName = Annotated[str, typer.Option("--set", help="Which set this is: one team's rules.", callback=set_name)]
+SetName = Annotated[str, typer.Option("--set", help="The set to publish: one team's rules.", callback=set_name)]
 TakeFrom = Annotated[
     str | None,
     typer.Option(
-        "--take-from", help="A set that gives up the files which these replace.", metavar="SET", callback=set_name
+        "--take-from", help="Take over the files that these replace from another set.", metavar="SET", callback=set_name
     ),
 ]
-AllowEmpty = Annotated[bool, typer.Option("--allow-empty", help="Publish a set without any rule: it removes all.")]
+AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty", help="Publish a set without rules, which removes all of its rules.")
+]
 
 
 def apply(
@@ -41,23 +43,23 @@ def apply(
     by: By = "",
     as_json: AsJson = False,
 ) -> None:
-    """Publish rules and templates as one set, which running workers take up at once.
+    """Publish rules and templates as one set. Running workers use them at once.
 
-    It shows what is added, changed and removed, and asks before something is removed: a trigger that goes ends its
-    running occurrences. Programs say --yes. Rules of other sets stay as they are. A set with any problem is refused
-    whole, and what runs goes on.
+    It shows what it adds, changes and removes, and asks before it removes anything: the running occurrences of a
+    removed trigger end. Scripts pass --yes. The rules of other sets do not change. If the set has a problem, nothing is
+    published, and the current rules stay in force.
 
-    Exits with 1 where a problem is found or the answer is no, with 2 where --yes or --allow-empty is missing.
+    Exits with 1 if it finds a problem or you answer no, with 2 if --yes or --allow-empty is missing.
 
     Example: `ebbtide apply mine --set shop`
     """
     from cli.manifests.history import read_rules
     from cli.manifests.publication import plan_folder, publish
-    from cli.manifests.set_checks import check_among, may_be_right
+    from cli.manifests.set_checks import check_among, may_be_valid
     from cli.rules.checking import check_paths
 
     checked = check_paths(paths, events, may_be_empty=allow_empty)
-    if not may_be_right(checked):
+    if not may_be_valid(checked):
         _refuse(checked, as_json)
     kafka = Environment.of(instance).kafka
     log = read_rules(kafka)
@@ -71,13 +73,13 @@ def apply(
         _refuse(checked, as_json)
     _refuse_empty(plan, name, paths, allow_empty)
     folder = checked.folder
-    again = _typed("apply", paths, name, allow_empty=allow_empty, take_from=take_from)
+    command = _typed("apply", paths, name, allow_empty=allow_empty, take_from=take_from)
     if not as_json:
         _show_checked(checked)
-    if not go_on(plan, log, f"set {name}", again, yes=yes, dry_run=dry_run, as_json=as_json):
+    if not confirm_plan(plan, log, f"set {name}", command, yes=yes, dry_run=dry_run, as_json=as_json):
         return
     manifest = publish(kafka, lambda now: plan_folder(now, folder, name, take_from), by or login(), log.number)
-    tell_published(plan, manifest.number, as_json)
+    print_published(plan, manifest.number, as_json)
 
 
 def plan_apply(
@@ -89,9 +91,9 @@ def plan_apply(
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
-    """Show what `apply` would add, change and remove, and publish nothing.
+    """Show what `apply` would add, change and remove. It publishes nothing.
 
-    Exits with 1 where a problem is found.
+    Exits with 1 if it finds a problem.
 
     Example: `ebbtide plan mine --set shop`
     """
@@ -108,12 +110,12 @@ def plan_apply(
 
 
 def _refuse(checked: "CheckResult", as_json: bool) -> NoReturn:
-    """Tells what is wrong and exits with 1."""
+    """Prints the problems and exits with 1."""
     from cli.rules import checking
 
     checking.show(console, checked, Format.JSON if as_json else Format.TEXT)
     if not as_json and checked.breaks_other_sets:
-        console.print("other sets do not load with this one; nothing was published", soft_wrap=True)
+        console.print("nothing was published: this set and the other sets do not load together", soft_wrap=True)
     raise typer.Exit(EXIT_FAILED)
 
 
@@ -124,7 +126,7 @@ def _show_checked(checked: "CheckResult") -> None:
 
 
 def _refuse_empty(plan: "PublicationPlan", name: str, paths: list[Path], allowed: bool) -> None:
-    """Raises NothingFound for a set without any document, unless that is what is meant."""
+    """Raises NothingFound for a set without documents, unless `allowed`."""
     from cli.manifests.changes import items
     from cli.manifests.history import RuleLog
     from cli.rules.rule_files import NothingFound
@@ -136,8 +138,8 @@ def _refuse_empty(plan: "PublicationPlan", name: str, paths: list[Path], allowed
     where = ", ".join(map(str, paths))
     if not removed:
         raise NothingFound(f"no rule in {where}: nothing to publish")
-    removes = f"publishing it would remove all {removed} rules and templates of the set {name}"
-    raise NothingFound(f"no rule in {where}; {removes}. To do that, add --allow-empty")
+    removes = f"this would remove all {removed} rules and templates of the set {name}"
+    raise NothingFound(f"no rule in {where}; {removes}. To remove them, add --allow-empty")
 
 
 def _typed(command: str, paths: list[Path], name: str, *, allow_empty: bool, take_from: str | None) -> str:
@@ -147,4 +149,4 @@ def _typed(command: str, paths: list[Path], name: str, *, allow_empty: bool, tak
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"plan": plan_apply, "apply": apply}
-"""By the name under which each is called, in the order in which help shows them."""
+"""The commands by name, in the order of the help page."""

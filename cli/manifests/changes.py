@@ -1,4 +1,4 @@
-"""What is different between two manifests: documents and templates, by their names."""
+"""The differences between two manifests: documents and templates, by name."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -11,12 +11,12 @@ from triggers.outline import outline
 
 What = Literal["added", "changed", "moved", "removed"]
 SIGNS: dict[What, str] = {"added": "+", "changed": "~", "moved": ">", "removed": "-"}
-_ENDS = "ends its running occurrences: `withdrawn`"
+_ENDS = "ends its running occurrences with `withdrawn`"
 
 
 @dataclass(frozen=True, slots=True)
 class ManifestItem:
-    """A document or a template as one manifest has it."""
+    """A document or a template of one manifest."""
 
     kind: str
     name: str
@@ -24,7 +24,7 @@ class ManifestItem:
     line: int
     text: str
     digest: str
-    """The same for two that say the same."""
+    """Equal for two documents with the same content."""
     values: dict[str, Any]
 
     @property
@@ -33,18 +33,18 @@ class ManifestItem:
         return self.file.set
 
     def value(self, key: str, default: str = "") -> str:
-        """What a document says at a key."""
+        """The value of a key of the document."""
         return str(self.values.get(key, default))
 
     @property
     def mode(self) -> str:
-        """A trigger's mode; nothing of other kinds."""
+        """A trigger's mode; empty for other kinds."""
         return self.value("mode", "live") if self.kind == "trigger" else ""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleChange:
-    """One difference. `ends` says whether it ends occurrences that run."""
+    """One difference. `ends` says whether it ends running occurrences."""
 
     what: What
     kind: str
@@ -54,7 +54,7 @@ class RuleChange:
     ends: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """For programs."""
+        """The change as JSON values."""
         return asdict(self)
 
 
@@ -75,7 +75,7 @@ def items(log: RuleLog, files: Iterable[SetFile]) -> dict[tuple[str, str], Manif
 def changes(
     before: dict[tuple[str, str], ManifestItem], after: dict[tuple[str, str], ManifestItem]
 ) -> list[RuleChange]:
-    """What the second has that the first has not, and the other way round; ordered by kind and name."""
+    """The differences from `before` to `after`, ordered by kind and name."""
     found = []
     for key in sorted(before.keys() | after.keys(), key=lambda key: (key[0] != "trigger", key)):
         change = _change(before.get(key), after.get(key))
@@ -92,7 +92,7 @@ def _change(old: ManifestItem | None, new: ManifestItem | None) -> RuleChange | 
     if old is None:
         return RuleChange("added", new.kind, new.name, new.set, f"mode {new.mode}" if new.mode else "")
     if old.set != new.set:
-        edited = f", with another {_difference(old, new)}" if old.digest != new.digest and old.values else ""
+        edited = f"; changed: {_difference(old, new)}" if old.digest != new.digest and old.values else ""
         return RuleChange("moved", new.kind, new.name, new.set, f"from the set {old.set}{edited}")
     return (
         None if old.digest == new.digest else RuleChange("changed", new.kind, new.name, new.set, _difference(old, new))
@@ -100,16 +100,16 @@ def _change(old: ManifestItem | None, new: ManifestItem | None) -> RuleChange | 
 
 
 def _difference(old: ManifestItem, new: ManifestItem) -> str:
-    """Which keys of a document differ; a mode with what it was and is."""
+    """The keys that differ; a mode with its old and its new value."""
     keys = [key for key in {**old.values, **new.values} if old.values.get(key) != new.values.get(key)]
     shown = [f"mode {old.mode} → {new.mode}" if key == "mode" else key for key in keys]
     return ", ".join(shown)
 
 
 def summary(found: Iterable[RuleChange]) -> str:
-    """How many of each, in words."""
+    """How many changes there are of each kind, in words."""
     counts: dict[str, int] = dict.fromkeys(SIGNS, 0)
     for change in found:
         counts[change.what] += 1
     named = [f"{count} {what}" for what, count in counts.items() if count]
-    return ", ".join(named) or "no document and no template changes"
+    return ", ".join(named) or "no document or template changes"

@@ -1,4 +1,4 @@
-"""What the topic `rules` holds: every text, and every manifest that can still be read."""
+"""The content of the topic `rules`: all texts and all manifests that are still kept."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,28 +14,28 @@ from triggers.language.diagnostics import SourceFile
 
 
 class NoSuchManifest(UserError):
-    """The manifest cannot be read, or texts that it names cannot."""
+    """The manifest, or a text that it names, is no longer kept."""
 
 
 class NoSuchSet(UserError):
-    """No file is of the set."""
+    """No file belongs to the set."""
 
 
 @dataclass(slots=True)
 class RuleLog:
-    """The texts by their hash, and the manifests in the order of their numbers."""
+    """The texts by hash, and the manifests ordered by number."""
 
     texts: dict[str, Text] = field(default_factory=dict)
     manifests: list[Manifest] = field(default_factory=list)
 
     @property
     def current(self) -> Manifest | None:
-        """The manifest in force; None before the first."""
+        """The manifest in force; None before the first one."""
         return self.manifests[-1] if self.manifests else None
 
     @property
     def number(self) -> int:
-        """The current manifest's number; 0 before the first."""
+        """The current manifest's number; 0 before the first one."""
         return self.manifests[-1].number if self.manifests else 0
 
     def files(self, manifest: Manifest | None = None) -> list[SetFile]:
@@ -44,26 +44,26 @@ class RuleLog:
         return [] if manifest is None else manifest_files(manifest, self.texts)
 
     def manifest(self, number: int) -> Manifest:
-        """The manifest of a number, whole; raises NoSuchManifest with those that there are."""
+        """The manifest of a number, if all its texts are kept; raises NoSuchManifest with the numbers that are kept."""
         found = next((each for each in self.manifests if each.number == number), None)
         if found is None:
             there = ", ".join(str(each.number) for each in self.manifests) or "none"
             raise NoSuchManifest(
-                f"manifest {number} is not kept; kept are: {there}. Replaced manifests are kept for at least 7 days"
+                f"manifest {number} is not kept; kept: {there}. Replaced manifests are kept for at least 7 days"
             )
         missing = [digest for digest in found.texts if digest not in self.texts]
         if missing:
-            raise NoSuchManifest(f"of manifest {number} {counted(len(missing), 'text')} cannot be read any more")
+            raise NoSuchManifest(f"manifest {number} is incomplete: {counted(len(missing), 'text')} no longer kept")
         return found
 
     def require_set(self, name: str, files: Iterable[SetFile]) -> None:
-        """Raises NoSuchSet, with those that there are, where no file is of the set."""
+        """Raises NoSuchSet, which lists the known sets, if no file belongs to the set."""
         known = {file.set for file in files}
         if name not in known:
-            raise NoSuchSet(f"there is no set {name!r}; {nearest(name, known) or 'nothing was applied yet'}")
+            raise NoSuchSet(f"no set {name!r}; {nearest(name, known) or 'nothing was applied yet'}")
 
     def sources(self, files: Iterable[SetFile], kind: str, label: bool = False) -> list[SourceFile]:
-        """The files of one kind as they were published; with `label`, their paths name their sets."""
+        """The published files of one kind; with `label`, each path begins with its set."""
         return [
             SourceFile(labelled_path(file) if label else file.path, self.texts[file.text].body)
             for file in files
@@ -77,7 +77,7 @@ def labelled_path(file: SetFile) -> str:
 
 
 def read_rules(kafka: str) -> RuleLog:
-    """Reads the topic whole."""
+    """Reads the whole topic."""
     log, manifests = RuleLog(), dict[int, Manifest]()
     for message in read_all(kafka, RULES.name):
         key, value = (message.key() or b"").decode(errors="replace"), message.value()
@@ -89,7 +89,7 @@ def read_rules(kafka: str) -> RuleLog:
                 log.texts.pop(key.removeprefix("text/"), None)
             else:
                 log.texts[key.removeprefix("text/")] = decode(Text, value)
-        except DecodeError:  # no manifest and no text: workers say so, and ignore it too
+        except DecodeError:  # neither a manifest nor a text: workers log it, and ignore it too
             continue
     log.manifests = [manifests[number] for number in sorted(manifests)]
     return log

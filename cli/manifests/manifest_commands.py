@@ -1,4 +1,4 @@
-"""`ebbtide rules`: what is current, what was, and the way back."""
+"""`ebbtide rules`: the current rules, their history, and rollback."""
 
 import sys
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import typer
 
 from cli.columns import aligned
 from cli.environment import Environment
-from cli.manifests.plan_text import By, DryRun, Yes, go_on, login, moment, set_name, tell_published
+from cli.manifests.plan_text import By, DryRun, Yes, confirm_plan, login, moment, print_published, set_name
 from cli.options import AsJson, Instance, console, print_json
 from schemas.errors import UserError
 
@@ -19,7 +19,7 @@ OneSet = Annotated[str | None, typer.Option("--set", help="Only this set.", show
 
 
 class NoSuchRule(UserError):
-    """Nothing that is current has the name."""
+    """No current rule or template has the name."""
 
 
 rules_app = typer.Typer(invoke_without_command=True)
@@ -32,7 +32,7 @@ def rules(
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
-    """List the rules and templates that are current: their sets, owners and modes, since when and by whom.
+    """List the current rules and templates: set, owner, mode, and when and by whom each was published.
 
     Example: `ebbtide rules`, `ebbtide rules history`, `ebbtide rules show win-back`, `ebbtide rules rollback 7`
     """
@@ -64,13 +64,13 @@ def rules(
 
 @rules_app.command("history")
 def history(
-    last: Annotated[int, typer.Option("-n", "--last", min=1, help="How many at most.")] = 20,
+    last: Annotated[int, typer.Option("-n", "--last", min=1, help="The largest number to list.")] = 20,
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
-    """List the manifests that can be read, the newest last: when and by whom, and what each changed.
+    """List the manifests that are kept, newest last: when and by whom each was published, and what it changed.
 
-    A manifest that was replaced is kept for at least 7 days.
+    A replaced manifest is kept for at least 7 days.
 
     Example: `ebbtide rules history`
     """
@@ -83,18 +83,18 @@ def history(
         whole = all(text in log.texts for text in manifest.texts)
         now = items(log, log.files(manifest)) if whole else None
         found = changes(before, now) if before is not None and now is not None else None
-        told = summary(found) if found is not None else "its texts are gone" if now is None else "the first to be read"
-        told += f"; back to manifest {manifest.restores}" if manifest.restores is not None else ""
-        rows.append((str(manifest.number), moment(manifest.applied_at), manifest.applied_by, told))
+        changed = summary(found) if found is not None else "texts no longer kept" if now is None else "the oldest kept"
+        changed += f"; restores manifest {manifest.restores}" if manifest.restores is not None else ""
+        rows.append((str(manifest.number), moment(manifest.applied_at), manifest.applied_by, changed))
         listed = None if found is None else [each.as_json() for each in found]
-        whose = {"by": manifest.applied_by, "restores": manifest.restores, "changes": listed}
-        known.append({"manifest": manifest.number, "at": manifest.applied_at.isoformat(), **whose})
+        details = {"by": manifest.applied_by, "restores": manifest.restores, "changes": listed}
+        known.append({"manifest": manifest.number, "at": manifest.applied_at.isoformat(), **details})
         before = now
     if as_json:
         print_json(known[-last:])
         return
     _print_rows(("manifest", "at", "by", "what it changed"), rows[-last:])
-    console.print("`ebbtide rules rollback NUMBER` goes back to one of them" if rows else "nothing was applied yet")
+    console.print("`ebbtide rules rollback NUMBER` restores one of them" if rows else "nothing was applied yet")
 
 
 @rules_app.command("show")
@@ -103,7 +103,7 @@ def show(
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
-    """Print the text of a rule or template as it is current.
+    """Print the current text of a rule or template.
 
     Example: `ebbtide rules show win-back`
     """
@@ -116,7 +116,7 @@ def show(
     found = [each for key, each in sorted(known.items()) if name in (each.name, "/".join(key))]
     if not found:
         hint = nearest(name, {each.name for each in known.values()}) or "`ebbtide apply` publishes rules"
-        raise NoSuchRule(f"nothing that is current is named {name!r}; {hint}")
+        raise NoSuchRule(f"no current rule or template is named {name!r}; {hint}")
     if as_json:
         print_json([{**_item_json(each), "text": each.text} for each in found])
         return
@@ -128,7 +128,7 @@ def show(
 
 @rules_app.command("rollback")
 def rollback(
-    number: Annotated[int, typer.Argument(help="The manifest to go back to.", min=1, show_default=False)],
+    number: Annotated[int, typer.Argument(help="The manifest to restore.", min=1, show_default=False)],
     name: OneSet = None,
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -138,27 +138,27 @@ def rollback(
 ) -> None:
     """Make an earlier manifest's rules and templates current again, under a new number.
 
-    It shows what changes and asks as `apply` does. `ebbtide rules history` lists the numbers.
+    It shows what changes, and asks before it removes anything. `ebbtide rules history` lists the numbers.
 
-    Exits with 1 where the answer is no, with 2 where --yes is missing or the manifest cannot be read any more.
+    Exits with 1 if you answer no, with 2 if --yes is missing or the manifest is no longer kept.
 
     Example: `ebbtide rules rollback 7 --set shop`
     """
     from cli.manifests.history import read_rules
-    from cli.manifests.publication import plan_return, publish
+    from cli.manifests.publication import plan_rollback, publish
 
     kafka = Environment.of(instance).kafka
     log = read_rules(kafka)
     if name is not None:
         log.require_set(name, [*log.files(), *log.files(log.manifest(number))])
-    plan = plan_return(log, number, name)
+    plan = plan_rollback(log, number, name)
     plan.load()
-    again = f"ebbtide rules rollback {number}" + (f" --set {name}" if name else "")
-    what = f"back to manifest {number}" + (f", set {name}" if name else "")
-    if not go_on(plan, log, what, again, yes=yes, dry_run=dry_run, as_json=as_json):
+    command = f"ebbtide rules rollback {number}" + (f" --set {name}" if name else "")
+    what = f"rollback to manifest {number}" + (f", set {name}" if name else "")
+    if not confirm_plan(plan, log, what, command, yes=yes, dry_run=dry_run, as_json=as_json):
         return
-    manifest = publish(kafka, lambda now: plan_return(now, number, name), by or login(), log.number)
-    tell_published(plan, manifest.number, as_json)
+    manifest = publish(kafka, lambda now: plan_rollback(now, number, name), by or login(), log.number)
+    print_published(plan, manifest.number, as_json)
 
 
 def _row(item: "ManifestItem", paused: list[str]) -> tuple[str, ...]:
@@ -168,7 +168,7 @@ def _row(item: "ManifestItem", paused: list[str]) -> tuple[str, ...]:
 
 
 def _paused(item: "ManifestItem", paused: set[str]) -> list[str]:
-    """The scopes by which a trigger is paused."""
+    """The paused scopes that cover a trigger."""
     if item.kind != "trigger":
         return []
     return [each for each in ("global", f"trigger/{item.name}", f"purpose/{item.value('purpose')}") if each in paused]

@@ -1,7 +1,7 @@
-"""Publishing rules: what a folder or an earlier manifest changes, and the numbered manifest that makes it current.
+"""Publishes rules: plans what a folder or an earlier manifest changes, and writes the numbered manifest.
 
-Rules are published by named sets. Who applies one set replaces its files and leaves those of all other sets; workers
-load them together, so they are checked together, and a name belongs to one set.
+Rules are published in named sets. Applying a set replaces its files and leaves those of all other sets. Workers load
+all sets together, so they are checked together, and a name belongs to one set.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -20,34 +20,34 @@ from triggers.loader import load_rules
 from triggers.rules.ruleset import RuleSet
 
 PINNED_FOR = timedelta(days=400)
-"""How long a replaced text is carried on: no occurrence waits longer."""
+"""How long manifests name a replaced text: no occurrence waits longer."""
 MAX_PINNED = 1_000
-"""Replaced texts that are carried on, the newest: every worker compiles them all whenever a set is published."""
+"""The newest replaced texts that a manifest names: every worker compiles all of them at each publication."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ManifestConflict(UserError):
-    """Somebody published a manifest after the one that a plan was made for."""
+    """Somebody published another manifest after the plan was made."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicationPlan:
-    """What would be current, and what is different then. Made for the manifest `number`."""
+    """The files that would be current, and what changes, compared with the manifest `number`."""
 
     number: int
     files: list[SetFile]
-    """Those of every set. What is new says `since` 0 until it is published."""
+    """The files of every set. A new one has `since` 0 until it is published."""
     changes: list[RuleChange]
     texts: dict[str, Text]
     """The texts of the files, by their hash."""
     new_texts: list[Text] = field(default_factory=list)
     restores: int | None = None
     same: bool = False
-    """Whether every file is as it is: then there is nothing to publish."""
+    """Whether no file changes: then there is nothing to publish."""
 
     @property
     def removes(self) -> bool:
-        """Whether it removes something, or ends occurrences that run."""
+        """Whether it removes something, or ends running occurrences."""
         return any(change.what == "removed" or change.ends for change in self.changes)
 
     def load(self) -> RuleSet:
@@ -58,9 +58,9 @@ class PublicationPlan:
 
 
 def plan_folder(log: RuleLog, folder: Folder, name: str = DEFAULT_SET, take_from: str | None = None) -> PublicationPlan:
-    """What publishing a folder as the set `name` changes.
+    """Plans to publish a folder as the set `name`.
 
-    Files of the set `take_from` leave it where the folder has all that they define.
+    A file of the set `take_from` leaves that set if the folder has everything that it defines.
     """
     texts = [Text(kind="rule", path=file.path, body=file.text) for file in folder.rules]
     texts += [Text(kind="template", path=file.path, body=file.text) for file in folder.templates.values()]
@@ -73,8 +73,8 @@ def plan_folder(log: RuleLog, folder: Folder, name: str = DEFAULT_SET, take_from
     return _plan(known, [*others, *own], texts)
 
 
-def plan_return(log: RuleLog, number: int, name: str | None = None) -> PublicationPlan:
-    """What going back to the manifest of a number changes, of one set or of all; raises NoSuchManifest."""
+def plan_rollback(log: RuleLog, number: int, name: str | None = None) -> PublicationPlan:
+    """Plans to restore an earlier manifest, for one set or for all; raises NoSuchManifest."""
     earlier = [file for file in log.files(log.manifest(number)) if name in (None, file.set)]
     others = [file for file in log.files() if name is not None and file.set != name]
     return _plan(log, [*others, *earlier], [], number)
@@ -90,14 +90,14 @@ def _plan(log: RuleLog, files: list[SetFile], new: list[Text], restores: int | N
 
 
 def _identity(file: SetFile) -> tuple[str, str, str, str]:
-    """What makes a file another one: a rule file may move, a template is known by its name."""
+    """What identifies a file: its text and its set; for a template also its name, since a rule file may move."""
     return file.set, file.kind, file.text, file.name if file.kind == "template" else ""
 
 
 def apply_folder(kafka: str, folder: Folder, by: str = "", name: str = DEFAULT_SET) -> Manifest:
-    """Publishes the folder as a set and returns the manifest; raises before anything wrong is published.
+    """Publishes the folder as a set and returns the manifest; raises before it publishes anything wrong.
 
-    The texts that it replaces are named on, for occurrences that began with them and keep to them.
+    The manifest also names the texts that it replaces: running occurrences go on with them.
     """
     folder.refuse_problems()
     folder.parse_templates()
@@ -105,9 +105,9 @@ def apply_folder(kafka: str, folder: Folder, by: str = "", name: str = DEFAULT_S
 
 
 def publish(kafka: str, make: Callable[[RuleLog], PublicationPlan], by: str, number: int | None = None) -> Manifest:
-    """Publishes what `make` plans for the current manifest; raises InvalidRules where that does not load.
+    """Publishes what `make` plans for the current manifest; raises InvalidRules if that does not load.
 
-    With `number`, raises ManifestConflict where another manifest than that one is current by now.
+    With `number`, raises ManifestConflict if the current manifest has another number.
     """
     log, published = RuleLog(), list[Manifest]()
 
@@ -120,7 +120,7 @@ def publish(kafka: str, make: Callable[[RuleLog], PublicationPlan], by: str, num
         if number not in (None, log.number):
             who = f" by {log.current.applied_by}" if log.current and log.current.applied_by else ""
             raise ManifestConflict(
-                f"manifest {log.number} was published{who} in between; look at the changes and run it again"
+                f"manifest {log.number} was published{who} meanwhile; look at its changes, then run this again"
             )
         plan = make(log)
         plan.load()
@@ -144,7 +144,7 @@ def _manifest(plan: PublicationPlan, number: int, by: str, before: Manifest | No
         applied_by=by,
         files=files,
         restores=plan.restores,
-        pinned=carried_on(before, texts, now),
+        pinned=carry_over(before, texts, now),
     )
 
 
@@ -153,8 +153,8 @@ def current_manifest(kafka: str) -> Manifest | None:
     return read_rules(kafka).current
 
 
-def carried_on(before: Manifest | None, texts: Collection[str], now: datetime) -> dict[str, datetime]:
-    """The texts that a set replaces or that were replaced before it, each with when: 400 days long, at most 1,000."""
+def carry_over(before: Manifest | None, texts: Collection[str], now: datetime) -> dict[str, datetime]:
+    """The replaced texts that a manifest still names, and when each was replaced: for 400 days, at most 1,000."""
     if before is None:
         return {}
     replaced = before.pinned | dict.fromkeys(before.texts, now)

@@ -1,4 +1,4 @@
-"""Checking one set among those that are current: workers load all of them together."""
+"""Checks one set together with the other current sets, as workers load them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,31 +14,31 @@ from triggers.loader import inspect
 DEFINED_ELSEWHERE = frozenset(
     {"unknown-score", "unknown-metric", "unknown-segment", "unknown-policy", "unknown-template", "metric-field"}
 )
-"""Codes of what another set may define."""
-_OF_THE_WHOLE = DEFINED_ELSEWHERE | {
+"""Codes of problems that disappear if another set has the definition."""
+_NEEDS_ALL_SETS = DEFINED_ELSEWHERE | {
     *("duplicate-document", "never-fires", "cap-unreachable", "unused-policy", "unused-definition", "unused-template"),
     *("misspelt-purpose", "lone-purpose", "template-variable", "costly-expression", "order-sensitive"),
     "memory-bound",
 }
-"""Codes of what only all sets together can tell; of what they find in other sets, only problems matter here."""
+"""Codes that need all sets. In files of other sets, only errors are reported."""
 _WITHOUT_CATALOGUE = {"unheard-event", "nested-properties", "score-as-attribute", "unfed-event"}
 
 
-def may_be_right(checked: CheckResult) -> bool:
-    """Whether all that is wrong in a folder alone may be defined by other sets."""
+def may_be_valid(checked: CheckResult) -> bool:
+    """Whether other sets may define everything that is missing in the folder."""
     return all(each.code in DEFINED_ELSEWHERE for each in checked.found if each.severity == "error")
 
 
 def check_among(checked: CheckResult, log: RuleLog, others: Sequence[SetFile]) -> CheckResult:
-    """What was found in a folder alone, and what only all sets together can tell; files of others name their set."""
+    """The findings in a folder together with the other sets. Paths in other sets begin with the set."""
     own = checked.folder
     whole = _together(own, log, others)
     rules = inspect(whole.rules, whole.template_hashes())
-    of_the_whole = _OF_THE_WHOLE if own.catalogues else _OF_THE_WHOLE | _WITHOUT_CATALOGUE
+    needs_all_sets = _NEEDS_ALL_SETS if own.catalogues else _NEEDS_ALL_SETS | _WITHOUT_CATALOGUE
     found = [*rules.diagnostics, *rules.notes, *check_templates(whole, rules.triggers), *unused_templates(own, rules)]
     own_paths = {file.path for file in (*own.rules, *own.templates.values())}
-    kept = [each for each in checked.found if each.code not in of_the_whole]
-    kept += [each for each in found if each.path in own_paths and each.code in of_the_whole]
+    kept = [each for each in checked.found if each.code not in needs_all_sets]
+    kept += [each for each in found if each.path in own_paths and each.code in needs_all_sets]
     broken = [each for each in found if each.path not in own_paths and each.severity == "error"]
     kept += broken
     kept += whole.problems
@@ -48,18 +48,18 @@ def check_among(checked: CheckResult, log: RuleLog, others: Sequence[SetFile]) -
 
 
 def _with_hint(found: Diagnostic, sets: Mapping[str, str]) -> Diagnostic:
-    """The finding; where another set has a document or template of the same name, with how to take it from there.
+    """The finding; if another set has a document or template of the same name, the hint says how to take it over.
 
-    `sets` has the set of each other file, by path.
+    `sets` has the set of each file of other sets, by path.
     """
     other = sets.get(found.other_path)
     if other is None:
         return found
-    return replace(found, hint=f"rename one; or, where the set {other} gives it up, --take-from {other}")
+    return replace(found, hint=f"rename one, or take it over from the set {other} with --take-from {other}")
 
 
 def _together(own: Folder, log: RuleLog, others: Sequence[SetFile]) -> Folder:
-    """Every set's files; those of others first, so that what is there twice is told in the folder."""
+    """The files of all sets. The other sets come first, so that duplicates are reported in the folder."""
     rules = [*log.sources(others, "rule", label=True), *own.rules]
     templates = {
         file.name: source

@@ -39,7 +39,7 @@ def require_kafka(kafka: str, *, secured: bool = False) -> None:
         for _ in addresses:
             if answers.get(timeout=max(0.0, end - time.monotonic())):
                 return
-    raise KafkaAway(f"Kafka does not answer at {kafka}; `make status` tells what runs, `make up` starts it")
+    raise KafkaAway(f"Kafka does not answer at {kafka}; `make status` shows what runs, `make up` starts it")
 
 
 def _probe(address: str, *, secured: bool, end: float, answers: SimpleQueue[bool]) -> None:

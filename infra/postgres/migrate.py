@@ -45,7 +45,7 @@ def migrate(database_url: str) -> list[str]:
             return _run_missing(connection)
     except psycopg.OperationalError as error:
         place, said = _without_password(database_url), " ".join(str(error).split())
-        raise MigrationError(f"{place}: {said}; `make status` tells what runs, `make up` starts it") from error
+        raise MigrationError(f"{place}: {said}; `make status` shows what runs, `make up` starts it") from error
 
 
 def _run_missing(connection: Connection[Any]) -> list[str]:

@@ -110,7 +110,7 @@ def test_kafka_away_is_one_line_with_the_next_step(ebbtide, arguments):
     done = (process if arguments[0] == "run" else ebbtide)(*arguments, EBBTIDE_KAFKA=address)
     assert done.returncode == 2
     assert done.stderr == (
-        f"ebbtide: Kafka does not answer at {address}; `make status` tells what runs, `make up` starts it\n"
+        f"ebbtide: Kafka does not answer at {address}; `make status` shows what runs, `make up` starts it\n"
     )
 
 
@@ -186,7 +186,7 @@ def test_senders_without_kafka_say_so_in_one_line_and_end_so_that_they_are_start
     done = process("run", "senders", EBBTIDE_KAFKA=address)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        f"ebbtide: Kafka does not answer at {address}; `make status` tells what runs, `make up` starts it\n"
+        f"ebbtide: Kafka does not answer at {address}; `make status` shows what runs, `make up` starts it\n"
     )
 
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from cli.manifests.publication import MAX_PINNED, PINNED_FOR, carried_on
+from cli.manifests.publication import MAX_PINNED, PINNED_FOR, carry_over
 from schemas.codec import decode, encode
 from schemas.rules import Manifest
 
@@ -15,26 +15,26 @@ def manifest(*texts: str, **pinned: datetime) -> Manifest:
 
 
 def test_before_the_first_set_there_is_nothing_to_carry_on() -> None:
-    assert carried_on(None, frozenset({"a"}), NOW) == {}
+    assert carry_over(None, frozenset({"a"}), NOW) == {}
 
 
-def test_what_a_set_replaces_is_carried_on_with_what_was_replaced_before_it() -> None:
+def test_what_a_set_replaces_is_carry_over_with_what_was_replaced_before_it() -> None:
     before = manifest("a", "b", old=EARLIER)
-    assert carried_on(before, frozenset({"b", "c"}), NOW) == {"old": EARLIER, "a": NOW}
+    assert carry_over(before, frozenset({"b", "c"}), NOW) == {"old": EARLIER, "a": NOW}
 
 
 def test_a_text_that_comes_back_is_current_and_counts_anew_when_it_goes_again() -> None:
     before = manifest("a", b=EARLIER)
-    assert carried_on(before, frozenset({"b"}), NOW) == {"a": NOW}
-    assert carried_on(manifest("b", b=EARLIER), frozenset({"c"}), NOW) == {"b": NOW}
+    assert carry_over(before, frozenset({"b"}), NOW) == {"a": NOW}
+    assert carry_over(manifest("b", b=EARLIER), frozenset({"c"}), NOW) == {"b": NOW}
 
 
 def test_texts_are_forgotten_after_400_days_and_of_too_many_the_oldest() -> None:
     limit = NOW - PINNED_FOR
     before = manifest(kept=limit, gone=limit - timedelta(seconds=1))
-    assert carried_on(before, frozenset(), NOW) == {"kept": limit}
+    assert carry_over(before, frozenset(), NOW) == {"kept": limit}
     many = {f"t{n}": EARLIER + timedelta(seconds=n) for n in range(MAX_PINNED)}
-    assert carried_on(manifest("a", **many), frozenset(), NOW).keys() == {"a", *many} - {"t0"}
+    assert carry_over(manifest("a", **many), frozenset(), NOW).keys() == {"a", *many} - {"t0"}
 
 
 def test_a_manifest_without_pinned_texts_as_older_programs_wrote_it_is_read() -> None:

@@ -107,7 +107,7 @@ def test_apply_shows_what_it_adds_and_a_second_time_it_does_nothing(kafka: str, 
     assert "  + template hello" in done.stdout
     assert "3 added\nmanifest 1 is current: 3 files\n" in done.stdout
     again = ebbtide(kafka, "apply", mine)
-    assert "nothing to do: manifest 1 has all of it as it is\n" in again.stdout
+    assert "nothing to do: manifest 1 already has this content\n" in again.stdout
     assert (again.returncode, current_manifest(kafka).number) == (0, 1)
     assert loaded(kafka) == ["a", "b"]
 
@@ -118,14 +118,14 @@ def test_a_removal_is_refused_where_nobody_can_be_asked_and_done_with_yes(kafka:
     done = ebbtide(kafka, "apply", mine)
     assert done.returncode == 2
     assert "  - trigger  b" in done.stdout
-    assert "ends its running occurrences: `withdrawn`" in done.stdout
+    assert "ends its running occurrences with `withdrawn`" in done.stdout
     assert done.stderr == (
-        f"ebbtide: this removes trigger b, and there is no terminal to ask on; to confirm: ebbtide apply {mine} --yes\n"
+        f"ebbtide: this removes trigger b; without a terminal, confirm it with: ebbtide apply {mine} --yes\n"
     )
     assert current_manifest(kafka).number == 1
     done = ebbtide(kafka, "apply", mine, "--yes")
     assert (done.returncode, loaded(kafka)) == (0, ["a"])
-    assert "manifest 2 is current: 2 files; `ebbtide rules rollback 1` goes back\n" in done.stdout
+    assert "manifest 2 is current: 2 files; to undo: `ebbtide rules rollback 1`\n" in done.stdout
 
 
 @pytest.mark.parametrize(("answer", "status", "number"), [("y", 0, 2), ("n", 1, 1)])
@@ -155,7 +155,10 @@ def test_a_folder_without_a_rule_is_refused_unless_that_is_meant(kafka: str, min
     for more in ((), ("--yes",)):
         done = ebbtide(kafka, "apply", mine, *more)
         assert done.returncode == 2
-        assert "would remove all 2 rules and templates of the set default. To do that, add --allow-empty" in done.stderr
+        assert (
+            "would remove all 2 rules and templates of the set default. To remove them, add --allow-empty"
+            in done.stderr
+        )
     assert loaded(kafka) == ["a", "b"]
     assert ebbtide(kafka, "apply", mine, "--allow-empty").returncode == 2
     assert ebbtide(kafka, "apply", mine, "--allow-empty", "--yes").returncode == 0
@@ -190,7 +193,7 @@ def test_one_team_s_apply_never_touches_another_s_rules(kafka: str, mine: Path, 
     done = ebbtide(kafka, "apply", news, "--set", "news", "--yes")
     assert done.returncode == 1
     assert f"set shop: {mine}/hello0.yaml:6:7: problem: unknown-score there is no score `keen`" in done.stdout
-    assert "other sets do not load with this one; nothing was published" in done.stdout
+    assert "nothing was published: this set and the other sets do not load together" in done.stdout
     assert loaded(kafka) == ["a", "n"]
 
 
@@ -206,7 +209,7 @@ def test_rules_lists_what_is_current_with_owner_mode_and_who_applied_it_when(kaf
     assert out[-1] == "manifest 2 is current"
     rules = {each["name"]: each for each in as_json(kafka, "rules", "--set", "shop")["rules"]}
     assert (rules["a"]["since"], rules["a"]["by"], rules["b"]["since"], rules["b"]["by"]) == (1, "bob", 2, "ada")
-    assert ebbtide(kafka, "rules", "--set", "shp").stderr == "ebbtide: there is no set 'shp'; did you mean `shop`?\n"
+    assert ebbtide(kafka, "rules", "--set", "shp").stderr == "ebbtide: no set 'shp'; did you mean `shop`?\n"
 
 
 def test_a_paused_rule_is_listed_as_paused(kafka: str, mine: Path) -> None:
@@ -224,7 +227,7 @@ def test_history_says_what_each_manifest_changed_and_rollback_goes_back(kafka: s
     (mine / "hello1.yaml").unlink()
     ebbtide(kafka, "apply", mine, "--yes")
     refused = ebbtide(kafka, "rules", "rollback", 9)
-    assert (refused.returncode, "manifest 9 is not kept; kept are: 1, 2" in refused.stderr) == (2, True)
+    assert (refused.returncode, "manifest 9 is not kept; kept: 1, 2" in refused.stderr) == (2, True)
     done = ebbtide(kafka, "rules", "rollback", 1, "--by", "eve")
     assert (done.returncode, "  + trigger  b" in done.stdout) == (0, True)
     assert loaded(kafka) == ["a", "b"]
@@ -248,7 +251,7 @@ def test_show_prints_the_current_text(kafka: str, mine: Path) -> None:
     wrong = ebbtide(kafka, "rules", "show", "helo")
     assert (wrong.returncode, wrong.stderr) == (
         2,
-        "ebbtide: nothing that is current is named 'helo'; did you mean `hello`?\n",
+        "ebbtide: no current rule or template is named 'helo'; did you mean `hello`?\n",
     )
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.demo.history import Appended, History, decide_again, hold_against
+from cli.demo.history import Appended, History, check_history, replay_journal
 from schemas.codec import encode
 from schemas.events import Event
 from schemas.journal import AppliedRange, Checkpoint
@@ -24,7 +24,7 @@ send: thanks
 """
 ONCE = "each input record was applied once"
 UNBROKEN = "the journal has no gap and no repeat"
-AGAIN = "decided again by the journal, the same decisions and commands"
+AGAIN = "a replay of the journal gives the same decisions and commands"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def history(rules) -> History:
     history = History()
     history.inputs["events", 0] = {offset: order(offset) for offset in (0, 1, 3, 4)}  # 2 is a control record
     history.journal[0] = [checkpoint(1, 0, 1, seconds=1), checkpoint(2, 3, 4, seconds=60)]
-    history.written = decide_again(history, rules)
+    history.written = replay_journal(history, rules)
     assert sorted(topic for topic, _ in history.written) == [COMMANDS.name] * 4 + [DECISIONS.name] * 4
     return history
 
@@ -56,7 +56,7 @@ def checkpoint(number: int, first: int, last: int, seconds: float) -> Checkpoint
 
 
 def broken(history: History, rules: RuleSet) -> set[str]:
-    return {check.says for check in hold_against(history, rules) if not check.holds}
+    return {check.says for check in check_history(history, rules) if not check.holds}
 
 
 def test_the_history_balances(history, rules):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cli.manifests.changes import RuleChange, summary
 from cli.manifests.history import NoSuchManifest, NoSuchSet, RuleLog
-from cli.manifests.publication import PublicationPlan, plan_folder, plan_return
-from cli.manifests.set_checks import check_among, may_be_right
+from cli.manifests.publication import PublicationPlan, plan_folder, plan_rollback
+from cli.manifests.set_checks import check_among, may_be_valid
 from cli.rules.checking import CheckResult
 from cli.rules.rule_folder import Folder
 from schemas.rules import Manifest, Text, text_hash
@@ -94,7 +94,7 @@ def test_the_same_folder_changes_nothing_wherever_it_is() -> None:
 
 def test_a_comment_changes_no_document_and_is_published_all_the_same() -> None:
     plan = plan_folder(after(("default", folder(rule("a")))), folder("# why\n" + rule("a")))
-    assert (plan.changes, plan.same, summary(plan.changes)) == ([], False, "no document and no template changes")
+    assert (plan.changes, plan.same, summary(plan.changes)) == ([], False, "no document or template changes")
 
 
 def test_one_set_never_touches_another() -> None:
@@ -136,7 +136,7 @@ def test_a_file_keeps_since_when_it_is_what_it_is() -> None:
 
 def test_two_templates_with_one_text_are_two() -> None:
     log = after(("default", folder(rule("a", send="x"), rule("b", send="y"), x="same", y="same")))
-    assert sorted(step.template for each in plan_return(log, 1).load().triggers.values() for step in each.steps) == [
+    assert sorted(step.template for each in plan_rollback(log, 1).load().triggers.values() for step in each.steps) == [
         "x",
         "y",
     ]
@@ -154,30 +154,30 @@ def test_a_set_takes_from_another_the_files_that_it_has_whole() -> None:
 
 def test_going_back_is_an_earlier_manifest_under_a_new_number() -> None:
     log = after(("default", folder(rule("a"))), ("default", folder(rule("b"))))
-    plan = plan_return(log, 1)
+    plan = plan_rollback(log, 1)
     assert told(plan) == [("added", "trigger", "a"), ("removed", "trigger", "b")]
     assert (plan.restores, plan.number) == (1, 2)
     back = published(log, plan)
     assert plan_folder(back, folder(rule("a"))).same
-    assert plan_return(back, 3).same
+    assert plan_rollback(back, 3).same
 
 
 def test_one_set_goes_back_alone() -> None:
     log = after(
         ("shop", folder(rule("a"))), ("news", folder(rule("n", send="news"), news="n")), ("shop", folder(rule("b")))
     )
-    assert told(plan_return(log, 1, "shop")) == [("added", "trigger", "a"), ("removed", "trigger", "b")]
-    assert ("removed", "trigger", "n") in told(plan_return(log, 1))
+    assert told(plan_rollback(log, 1, "shop")) == [("added", "trigger", "a"), ("removed", "trigger", "b")]
+    assert ("removed", "trigger", "n") in told(plan_rollback(log, 1))
 
 
 def test_a_manifest_or_a_set_that_there_is_not_is_told_with_those_that_there_are() -> None:
     log = after(("shop", folder(rule("a"))), ("shop", folder(rule("b"))))
-    with pytest.raises(NoSuchManifest, match="manifest 9 is not kept; kept are: 1, 2"):
-        plan_return(log, 9)
+    with pytest.raises(NoSuchManifest, match="manifest 9 is not kept; kept: 1, 2"):
+        plan_rollback(log, 9)
     log.texts.pop(text_hash(rule("a")))
-    with pytest.raises(NoSuchManifest, match="of manifest 1 1 text cannot be read any more"):
-        plan_return(log, 1)
-    with pytest.raises(NoSuchSet, match="there is no set 'shp'; did you mean `shop`"):
+    with pytest.raises(NoSuchManifest, match="manifest 1 is incomplete: 1 text no longer kept"):
+        plan_rollback(log, 1)
+    with pytest.raises(NoSuchSet, match="no set 'shp'; did you mean `shop`"):
         log.require_set("shp", log.files(log.current))
 
 
@@ -194,9 +194,9 @@ def among(log: RuleLog, each: Folder, name: str) -> CheckResult:
 def test_a_set_may_read_what_another_one_defines() -> None:
     log = after(("platform", folder(SCORE, other=TEMPLATE)))
     mine = folder(rule("a", "when: score.keen > 1\n"))
-    assert may_be_right(alone(mine))
+    assert may_be_valid(alone(mine))
     assert not among(log, mine, "shop").wrong
-    assert not may_be_right(alone(folder(rule("a", "whn: 1 > 0\n"))))
+    assert not may_be_valid(alone(folder(rule("a", "whn: 1 > 0\n"))))
 
 
 def test_a_set_that_removes_what_another_one_reads_is_a_problem_that_names_it() -> None:
@@ -238,7 +238,7 @@ def test_whatever_was_published_a_plan_leaves_other_sets_and_going_back_restores
     assert {file.text for file in plan.files if file.set != name} == others
     assert {t for t in plan.load().triggers if t[0] == name} == {f"{name}{n}" for n in numbers}
     if log.manifests:
-        back = plan_return(published(log, plan), log.number)
+        back = plan_rollback(published(log, plan), log.number)
         assert sorted(file.text for file in back.files) == sorted(file.text for file in log.files())
 
 
