@@ -33,6 +33,7 @@ from senders.channels.smtp.channel import SmtpChannel
 from senders.content import dkim
 from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
+from senders.delivery.worker import DeliveryWorker, WorkerParts
 from senders.policy.recipients import AddressHasher
 from senders.policy.recipients_feed import RecipientsFeed
 from senders.queue.intake import CommandIntake
@@ -41,7 +42,6 @@ from senders.queue.writer import LedgerWriter
 from senders.recorder import Recorder
 from senders.settings import SenderSettings
 from senders.template_reader import TemplateReader
-from senders.worker import DeliveryWorker, WorkerParts
 
 NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, DEAD_LETTERS)
 KAFKA_TIMEOUT_S = 10.0
@@ -103,7 +103,7 @@ async def run(settings: SenderSettings, stop: asyncio.Event, ending: Callable[[]
             log.info("stopped_while_starting")
             return
         process = starting.result()
-        log.info("senders_started", owner=process.owner, relay=process.channel.place)
+        log.info("senders_started", owner=process.owner, relay=process.channel.server)
         try:
             await process.run(stop)
         finally:
@@ -165,21 +165,21 @@ class _Process:
         self._worker = DeliveryWorker(
             settings,
             WorkerParts(
-                take_database=take,
+                database=take,
                 writer=LedgerWriter(write, self.owner, self._watchdog),
                 channel=channel,
-                relay_outage=Outage("relay"),
+                channel_outage=Outage("relay"),
                 templates=templates,
                 mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url),
                 hasher=hasher,
                 owner=self.owner,
+                on_answer=lambda: self._outbox_relay.wake(),
                 watchdog=self._watchdog,
             ),
         )
         self._outbox_relay = OutboxRelay(
             settings.connection, publish, lambda: self._worker.held, self._worker.wake, self._watchdog
         )
-        self._worker.outbox_relay = self._outbox_relay
         intake = CommandIntake(
             settings,
             self._database(),

@@ -196,7 +196,7 @@ def as_json(content: Content) -> dict[str, Any]:
 
 
 def send_test(environment: Environment, template: Path, to: str, sample: Sample) -> tuple[str, SendResult]:
-    """Mails the template to an address through the configured server; the server's place and its verdict.
+    """Mails the template to an address through the configured server; the server and what it answered.
 
     Raises RealMailRefused where the server is not this machine's own and real mail is not allowed, and PreviewError
     where the address is none or no server answers.
@@ -216,7 +216,7 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     channel: Channel = SmtpChannel.of(settings)
     try:
         with _log_on_stderr():
-            return channel.place, asyncio.run(_deliver(channel, settings.sender.address, to, mail))
+            return channel.server, asyncio.run(_deliver(channel, settings.sender.address, to, mail))
     except Unreachable as error:
         raise PreviewError(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
 
@@ -241,7 +241,7 @@ def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
 
 @contextmanager
 def _log_on_stderr() -> Iterator[None]:
-    """Standard output is the verdict; what delivery logs on the way, such as TLS that fails, stands beside it."""
+    """Standard output is the result. What delivery logs, such as TLS that fails, goes to standard error."""
     before = structlog.get_config()
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
@@ -258,13 +258,13 @@ async def _deliver(channel: Channel, mail_from: str, to: str, mail: bytes) -> Se
         await client.close()
 
 
-def verdict_words(place: str, verdict: SendResult) -> str:
+def result_words(server: str, result: SendResult) -> str:
     """What the server said, on one line."""
-    reply = verdict.reply
-    said = [verdict.reason] if reply is None else [str(reply.code), reply.enhanced, reply.text]
-    return f"{verdict.state} by {place}: {' '.join(filter(None, said))}"
+    reply = result.reply
+    said = [result.reason] if reply is None else [str(reply.code), reply.enhanced, reply.text]
+    return f"{result.state} by {server}: {' '.join(filter(None, said))}"
 
 
-def accepted(verdict: SendResult) -> bool:
+def accepted(result: SendResult) -> bool:
     """Whether the server took the mail."""
-    return verdict.state is LedgerState.ACCEPTED
+    return result.state is LedgerState.ACCEPTED

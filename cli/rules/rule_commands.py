@@ -236,9 +236,9 @@ def send_test(
     from cli.rules import preview as previewing
 
     sample = previewing.sample_for(template, user, data)
-    place, verdict = previewing.send_test(Environment.of(instance), template, to, sample)
-    console.print(previewing.verdict_words(place, verdict), markup=False, soft_wrap=True)
-    raise typer.Exit(0 if previewing.accepted(verdict) else EXIT_FAILED)
+    server, result = previewing.send_test(Environment.of(instance), template, to, sample)
+    console.print(previewing.result_words(server, result), markup=False, soft_wrap=True)
+    raise typer.Exit(0 if previewing.accepted(result) else EXIT_FAILED)
 
 
 def explain(

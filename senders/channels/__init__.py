@@ -1,1 +1,1 @@
-"""How mails leave: what a channel is, and the channels that exist."""
+"""Channels: the protocol, and one package for each way to send."""

@@ -1,7 +1,7 @@
-"""What a channel is: a way by which mails leave, such as an SMTP relay or the HTTP interface of a provider.
+"""The protocol of a channel: a way to send mails, such as an SMTP relay or the HTTP API of a provider.
 
-Delivery knows channels only by this protocol. A channel says once what became of a mail, as a SendResult; nothing else
-looks at the codes of its answers.
+Delivery knows channels only by this protocol. Only the channel reads the codes of its server's replies; it gives one
+SendResult for each mail.
 """
 
 from dataclasses import dataclass
@@ -13,24 +13,24 @@ from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 
 
 class RealMailRefused(UserError):
-    """The mail would leave this machine, and nobody has allowed that."""
+    """The mail would leave this machine, and the settings do not allow that."""
 
 
 class Unreachable(ConnectionError):
-    """The server cannot be reached or will not talk; nothing was sent, and no command is to blame."""
+    """The server cannot be reached, or accepts no connection. Nothing was sent, and no command is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """What became of one mail. `reply` is absent where the server gave none.
+    """What became of one mail. `reply` is None if the server gave none.
 
-    `reason` of a reply of 4xx or 5xx is its class. `hard_bounce` where the address is to get no mail any more.
+    For a reply of 4xx or 5xx, `reason` is its class. `hard` says that the address must get no mail any more.
     """
 
     state: LedgerState
     reason: DeliveryReason | ReplyClass | None = None
     reply: Reply | None = None
-    hard_bounce: bool = False
+    hard: bool = False
 
 
 class ChannelClient(Protocol):
@@ -38,35 +38,35 @@ class ChannelClient(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether the server holds a connection of this client."""
+        """Whether this client has an open connection."""
 
     @property
     def handed_over(self) -> bool:
-        """Whether the server may have the mail of the last `send`, also where `send` raised."""
+        """Whether the server may have the mail of the last `send`, even if `send` raised."""
 
     async def connect(self) -> None:
-        """Get ready to send; raises Unreachable or RealMailRefused."""
+        """Connect unless connected; raises Unreachable or RealMailRefused."""
 
     async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
         """Send one mail. Raises Unreachable or RealMailRefused where the server took nothing of it."""
 
     async def close(self) -> None:
-        """Close the connection. Never raises for what the server answers."""
+        """Close the connection. Never raises because of what the server answers."""
 
 
 class Channel(Protocol):
     """Makes the clients of one channel. Safe to share between tasks."""
 
     @property
-    def place(self) -> str:
-        """Where mails go, as people write it."""
+    def server(self) -> str:
+        """The server that mails go to, for people to read."""
 
     @property
     def longest_send_s(self) -> float:
-        """More than a `send` takes that uses up each of its time-outs."""
+        """More than one `send` can take if each of its time-outs runs to its end."""
 
     async def check(self) -> None:
-        """Raise RealMailRefused where the settings forbid to send there, Unreachable where that cannot be told."""
+        """Raise RealMailRefused if the settings forbid this server, and Unreachable if its address is not known."""
 
     def client(self) -> ChannelClient:
         """A new client, not connected yet."""

@@ -16,6 +16,6 @@ class Recipient:
     consent: dict[str, Any]
 
     def consents(self, purpose: str) -> bool:
-        """Whether the user's last word on this purpose was yes."""
+        """Whether the user's last answer for this purpose was yes."""
         answer = self.consent.get(purpose)
         return isinstance(answer, dict) and answer.get("granted") is True

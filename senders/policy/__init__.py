@@ -1,1 +1,1 @@
-"""Who may get a mail: consent, suppression, the recipients view, the stages before a mail is made."""
+"""Whether a mail may be sent: the stages, the recipients view, and suppressions."""

@@ -1,1 +1,1 @@
-"""The ledger, and the outbox of outcomes."""
+"""The ledger, which is delivery's queue, and the outbox of outcomes."""

@@ -43,7 +43,7 @@ async def read_backlog(
         found[partition] = Backlog(due, waiting, oldest_due)
     cursor = await connection.execute(
         """SELECT partition, count(*) FROM (SELECT partition FROM ledger
-             WHERE unannounced AND partition = ANY(%s) LIMIT %s) AS unpublished GROUP BY partition""",
+             WHERE unpublished AND partition = ANY(%s) LIMIT %s) AS outbox GROUP BY partition""",
         [list(partitions), COUNTED],
     )
     async for partition, outbox in cursor:

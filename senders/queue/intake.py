@@ -1,4 +1,4 @@
-"""Commands from Kafka into the ledger. Once a command is admitted there, Kafka's part in its delivery is over."""
+"""Reads commands from Kafka into the ledger. Once a command is admitted, delivery needs Kafka no more to send it."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -35,10 +35,10 @@ SAMPLE = SendCommand(
 
 
 class CommandIntake(BatchReader[Admission]):
-    """Admits commands, and tells the worker of new ones and of partitions that come and go.
+    """Admits commands, and tells the worker about new ones and about assigned and revoked partitions.
 
-    The three callbacks are called in this reader's thread. `give_up` returns when nothing of the partitions is on
-    its way any more, or when it has waited long enough; only then may another worker take them.
+    The three callbacks are called in this reader's thread. `give_up` returns when no mail transaction of the partitions
+    is open, or when it has waited long enough. Only then may another worker take the partitions.
     """
 
     group = "ebbtide-senders"
@@ -74,22 +74,22 @@ class CommandIntake(BatchReader[Admission]):
         return Admission(partition, command)
 
     def write(self, connection: Connection[Any], items: Sequence[Admission]) -> int:
-        """Admit what the ledger does not know yet. A command known already changes nothing."""
+        """Admit the commands that the ledger does not know yet."""
         new = ledger.admit(connection, items, datetime.now(UTC))
         if new < len(items):
             self.log.info("commands_known_already", count=len(items) - new)
         return new
 
     def samples(self) -> Sequence[Admission]:
-        """A command that nobody decided."""
+        """A command without a user or a rule."""
         return [Admission(0, SAMPLE)]
 
     def after_batch(self) -> None:
-        """Wake the worker; it looks for itself whether there is anything to do."""
-        self._admitted()
+        """Wake the worker, which then asks the ledger what is due."""
         admitted, self.changed_commands = self.changed_commands, 0
         if admitted:
             self._ledger_observer.admitted(admitted)
+        self._admitted()
 
     def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Hand the partitions to the worker."""
@@ -97,5 +97,5 @@ class CommandIntake(BatchReader[Admission]):
         return partitions
 
     def revoked(self, partitions: list[TopicPartition]) -> None:
-        """Take the partitions from the worker."""
+        """Make the worker give the partitions up."""
         self._give_up([partition.partition for partition in partitions])

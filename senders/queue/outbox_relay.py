@@ -20,13 +20,13 @@ from infra.service.watchdog import Watchdog
 from schemas import codec
 from schemas.topics import OUTCOMES
 from schemas.waiting import event_within
-from senders.queue import ledger
-from senders.queue.ledger import OutboxMessage, OutboxRow
+from senders.queue import outbox
+from senders.queue.outbox import OutboxMessage, OutboxRow
 
 BATCH = 500
 POLL_INTERVAL_S = 1.0
 GATHER_S = 0.02
-"""How long the first outcome waits for others: a batch costs two transactions and a flush, whatever its size."""
+"""How long the first outcome waits for others. A batch costs two transactions and a flush, whatever its size."""
 
 
 class OutboxRelay:
@@ -53,11 +53,11 @@ class OutboxRelay:
         )
 
     def wake(self) -> None:
-        """There is something to publish."""
+        """Publish soon: there is a new outcome."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Publish outcomes, for ever."""
+        """Publish outcomes, until cancelled."""
         while True:
             self._watchdog.beat()
             self._wake.clear()
@@ -71,7 +71,9 @@ class OutboxRelay:
         if not partitions:
             return 0
         without = sorted(self._given_up)
-        batch = await self._database.run(lambda connection: ledger.outbox_rows(connection, partitions, BATCH, without))
+        batch = await self._database.run(
+            lambda connection: outbox.unpublished_rows(connection, partitions, BATCH, without)
+        )
         if not batch:
             return 0
         published = await self._produce(batch)
@@ -80,24 +82,24 @@ class OutboxRelay:
         return len(published)
 
     async def _mark_published(self, published: list[OutboxMessage]) -> None:
-        """Mark rows as published. If that fails, halve them; give up a row that fails alone."""
+        """Mark rows as published. If that fails, mark the halves; give up a row that fails alone."""
         try:
-            await self._database.run(lambda connection: ledger.mark_published(connection, published))
+            await self._database.run(lambda connection: outbox.mark_published(connection, published))
         except Exception as error:  # noqa: BLE001  # raised unless it is one row's fault
             if len(published) > 1:
                 await self._mark_published(published[: len(published) // 2])
                 await self._mark_published(published[len(published) // 2 :])
                 return
             try:
-                await self._database.run(lambda connection: ledger.mark_published(connection, []))
+                await self._database.run(lambda connection: outbox.mark_published(connection, []))
             except Exception as failure:
                 raise error from failure
-            for one in published:
-                self._log.error("outcome_not_marked", command_id=one.outcome.command_id, error=describe(error))
-                self._given_up.add(one.outcome.command_id)
+            for message in published:
+                self._log.error("outcome_not_marked", command_id=message.outcome.command_id, error=describe(error))
+                self._given_up.add(message.outcome.command_id)
 
     async def _produce(self, batch: list[OutboxRow]) -> list[OutboxMessage]:
-        """Returns the outcomes that Kafka has acknowledged. Waits while Kafka is away."""
+        """Publish a batch. Returns the outcomes that Kafka has acknowledged. Waits while Kafka is down."""
         published: list[OutboxMessage] = []
         refused: list[KafkaError] = []
         for row in batch:
@@ -114,10 +116,10 @@ class OutboxRelay:
         return published
 
     def _publish(self, row: OutboxRow, published: list[OutboxMessage], refused: list[KafkaError]) -> None:
-        """Hand one outcome to the producer: if that fails, without the text of servers, and after that not at all."""
-        for made in (row.message, row.bare_message):
+        """Give one outcome to the producer. If that fails, give it without the text of servers, or else give it up."""
+        for make in (row.message, row.message_without_text):
             try:
-                self._hand_over(made(), published, refused)
+                self._hand_over(make(), published, refused)
                 return
             except Exception as error:  # noqa: BLE001  # one outcome must not hold up the others
                 kafka = kafka_error(error)

@@ -1,7 +1,7 @@
-"""Group commit for the ledger: what many deliveries want written at the same moment goes in one transaction.
+"""Group commit for the ledger: changes that many lanes make at the same moment go into one transaction.
 
-A row that cannot be written fails alone. It is written without what others have said (a server's reply, a detail)
-before it is given up, because those are the only values in it that we did not make.
+A row that cannot be written fails alone. Before that it is written once more without the text of others (a server's
+reply, a detail), because no other value in it comes from outside.
 """
 
 import asyncio
@@ -16,33 +16,33 @@ from infra.postgres.database import AsyncDatabase
 from infra.service.faults import Fault, describe, fault_of
 from infra.service.watchdog import Watchdog
 from schemas.vocabulary import LedgerState
-from senders.queue import ledger
-from senders.queue.ledger import Start, StateChange
+from senders.queue import transitions
 from senders.queue.observer import LedgerObserver
+from senders.queue.transitions import AttemptStart, StateChange
 
 GATHER_S = 0.002
-"""How long the first change waits for company. A transaction costs the loop about a millisecond, a mail waits twice."""
+"""How long the first change waits for others. A transaction costs the loop about a millisecond. A mail waits twice."""
 
 _Kind = Literal["begin", "answer", "take_back", "settle", "postpone"]
 
 
 class RowRefused(ValueError):
-    """A row of the ledger cannot be written, though others can; the message says why, without its values."""
+    """One row of the ledger cannot be written, although others can. The message says why, without its values."""
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _PendingWrite:
     kind: _Kind
-    row: Start | StateChange
+    row: AttemptStart | StateChange
     done: "asyncio.Future[bool]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def command_id(self) -> str:
-        return self.row.due.command.id if isinstance(self.row, Start) else self.row.command_id
+        return self.row.due.command.id if isinstance(self.row, AttemptStart) else self.row.command_id
 
-    def bare(self) -> bool:
-        """Whether there was something that could be left out, and now is."""
-        if isinstance(self.row, Start) or (self.row.detail is None and self.row.reply is None):
+    def drop_text(self) -> bool:
+        """Leave out the text of others. Returns whether there was any."""
+        if isinstance(self.row, AttemptStart) or (self.row.detail is None and self.row.reply is None):
             return False
         reply = self.row.reply and self.row.reply.model_copy(update={"text": "", "enhanced": None})
         has_text = self.row.detail is not None or reply != self.row.reply
@@ -51,9 +51,9 @@ class _Wanted:
 
 
 class LedgerWriter:
-    """Each method returns once its change is durable: True if it was made, False if the command had moved on.
+    """Each method returns once its change is durable: True if it was made, False if the command's state has changed.
 
-    `begin`, `answer` and `take_back` raise RowRefused where this row is at fault.
+    `begin`, `answer` and `take_back` raise RowRefused if the row is at fault.
     """
 
     def __init__(
@@ -67,64 +67,64 @@ class LedgerWriter:
         self._observer = LedgerObserver() if observer is None else observer
         self._database = database
         self._owner = owner
-        self._wanted: asyncio.Queue[_Wanted] = asyncio.Queue()
+        self._pending: asyncio.Queue[_PendingWrite] = asyncio.Queue()
         self._log = structlog.get_logger("senders.queue.writer")
 
-    async def begin(self, start: Start) -> bool:
+    async def begin(self, start: AttemptStart) -> bool:
         """Make `started` durable."""
         with self._watchdog.rest():  # `run` is watched instead
             return await self._write("begin", start)
 
     async def answer(self, change: StateChange) -> bool:
-        """Record what a mail transaction came to."""
+        """Record the answer of a mail transaction."""
         with self._watchdog.rest():
             return await self._write("answer", change)
 
     async def take_back(self, change: StateChange) -> bool:
-        """Undo an attempt of which the server took nothing."""
+        """Undo an attempt of which no server took anything."""
         with self._watchdog.rest():
             return await self._write("take_back", change)
 
     async def settle(self, changes: Sequence[StateChange]) -> frozenset[str]:
-        """Record final answers without a mail. Returns the commands whose row is at fault, instead of raising."""
+        """Record final answers without a mail transaction. Returns the ids of commands whose row is at fault."""
         return await self._write_all("settle", changes)
 
     async def postpone(self, changes: Sequence[StateChange]) -> frozenset[str]:
-        """Let commands wait. Returns the commands whose row is at fault, instead of raising."""
+        """Record what commands wait for. Returns the ids of commands whose row is at fault."""
         return await self._write_all("postpone", changes)
 
     async def _write_all(self, kind: _Kind, changes: Sequence[StateChange]) -> frozenset[str]:
         with self._watchdog.rest():
-            ends = await asyncio.gather(*(self._write(kind, change) for change in changes), return_exceptions=True)
+            results = await asyncio.gather(*(self._write(kind, change) for change in changes), return_exceptions=True)
         refused = set()
-        for change, end in zip(changes, ends, strict=True):
-            if isinstance(end, RowRefused):
+        for change, result in zip(changes, results, strict=True):
+            if isinstance(result, RowRefused):
                 refused.add(change.command_id)
-            elif isinstance(end, BaseException):
-                raise end
+            elif isinstance(result, BaseException):
+                raise result
         return frozenset(refused)
 
-    async def _write(self, kind: _Kind, row: Start | StateChange) -> bool:
-        wanted = _Wanted(kind, row)
-        self._wanted.put_nowait(wanted)
-        return await wanted.done
+    async def _write(self, kind: _Kind, row: AttemptStart | StateChange) -> bool:
+        pending = _PendingWrite(kind, row)
+        self._pending.put_nowait(pending)
+        return await pending.done
 
     async def run(self) -> None:
-        """Write what is wanted, for ever."""
+        """Write pending changes, until cancelled."""
         while True:
             await self.write_once()
 
     async def write_once(self) -> None:
-        """Write what is wanted. One transaction at a time; the next takes all that came meanwhile."""
+        """Write the pending changes in one transaction. The next one takes all changes that came meanwhile."""
         with self._watchdog.rest():
-            group = [await self._wanted.get()]
+            group = [await self._pending.get()]
         await asyncio.sleep(GATHER_S)
-        while not self._wanted.empty():
-            group.append(self._wanted.get_nowait())
+        while not self._pending.empty():
+            group.append(self._pending.get_nowait())
         await self._store(group)
 
-    async def _store(self, group: list[_Wanted]) -> None:
-        """Write a group; halve it where that fails, until the culprit stands alone."""
+    async def _store(self, group: list[_PendingWrite]) -> None:
+        """Write a group. If that fails, write its halves, down to the row that fails alone."""
         try:
             made = await self._database.run(lambda connection: self._apply(connection, group))
         except Exception as error:  # noqa: BLE001  # `_refuse` raises what is not the row's fault
@@ -135,12 +135,12 @@ class LedgerWriter:
             await self._store(group[:middle])
             await self._store(group[middle:])
         else:
-            for wanted in group:
-                row = wanted.row
-                if isinstance(row, StateChange) and wanted.command_id in made[wanted.kind]:
-                    self._report(wanted.kind, row.state, row.reason)
-                if not wanted.done.done():
-                    wanted.done.set_result(wanted.command_id in made[wanted.kind])
+            for pending in group:
+                row = pending.row
+                if isinstance(row, StateChange) and pending.command_id in made[pending.kind]:
+                    self._report(pending.kind, row.state, row.reason)
+                if not pending.done.done():
+                    pending.done.set_result(pending.command_id in made[pending.kind])
 
     def _report(self, kind: _Kind, state: LedgerState, reason: str | None) -> None:
         match kind:
@@ -153,39 +153,39 @@ class LedgerWriter:
             case "postpone":
                 self._observer.postponed(reason)
 
-    async def _refuse(self, wanted: _Wanted, error: Exception) -> None:
-        """Fail a row that cannot be written even alone. Raises `error` where no row at all can be written."""
+    async def _refuse(self, pending: _PendingWrite, error: Exception) -> None:
+        """Fail a row that cannot be written even alone. Raises `error` if no row at all can be written."""
         if fault_of(error) is not Fault.ITEM:
             try:
                 await self._database.run(lambda connection: self._apply(connection, []))
             except Exception as failure:
                 raise error from failure
-        self._log.error("ledger_row_refused", command_id=wanted.command_id, kind=wanted.kind, error=describe(error))
-        if wanted.bare():
-            await self._store([wanted])
-        elif not wanted.done.done():
-            wanted.done.set_exception(RowRefused(describe(error)))
+        self._log.error("ledger_row_refused", command_id=pending.command_id, kind=pending.kind, error=describe(error))
+        if pending.drop_text():
+            await self._store([pending])
+        elif not pending.done.done():
+            pending.done.set_exception(RowRefused(describe(error)))
 
-    async def _apply(self, connection: AsyncConnection[Any], group: list[_Wanted]) -> dict[_Kind, set[str]]:
-        """Make the changes; an empty group tries each statement without a row."""
-        starts = [wanted.row for wanted in group if isinstance(wanted.row, Start)]
+    async def _apply(self, connection: AsyncConnection[Any], group: list[_PendingWrite]) -> dict[_Kind, set[str]]:
+        """Make the changes. An empty group tries each statement without a row."""
+        starts = [pending.row for pending in group if isinstance(pending.row, AttemptStart)]
         changes: dict[_Kind, list[StateChange]] = {"answer": [], "take_back": [], "settle": [], "postpone": []}
-        for wanted in group:
-            if isinstance(wanted.row, StateChange):
-                changes[wanted.kind].append(wanted.row)
+        for pending in group:
+            if isinstance(pending.row, StateChange):
+                changes[pending.kind].append(pending.row)
 
-        def asked(rows: Sequence[object]) -> bool:
+        def needed(rows: Sequence[object]) -> bool:
             return bool(rows) or not group
 
         made: dict[_Kind, set[str]] = {kind: set() for kind in get_args(_Kind)}
-        if asked(starts):
-            made["begin"] = await ledger.begin(connection, starts, self._owner)
-        if asked(changes["answer"]):
-            made["answer"] = await ledger.answer(connection, changes["answer"], self._owner)
-        if asked(changes["take_back"]):
-            made["take_back"] = await ledger.take_back(connection, changes["take_back"], self._owner)
-        if asked(changes["settle"]):
-            made["settle"] = await ledger.settle(connection, changes["settle"])
-        if asked(changes["postpone"]):
-            made["postpone"] = await ledger.postpone(connection, changes["postpone"])
+        if needed(starts):
+            made["begin"] = await transitions.begin(connection, starts, self._owner)
+        if needed(changes["answer"]):
+            made["answer"] = await transitions.answer(connection, changes["answer"], self._owner)
+        if needed(changes["take_back"]):
+            made["take_back"] = await transitions.take_back(connection, changes["take_back"], self._owner)
+        if needed(changes["settle"]):
+            made["settle"] = await transitions.settle(connection, changes["settle"])
+        if needed(changes["postpone"]):
+            made["postpone"] = await transitions.postpone(connection, changes["postpone"])
         return made

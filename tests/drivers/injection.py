@@ -26,9 +26,7 @@ import psycopg
 from confluent_kafka import KafkaError, KafkaException, Message
 from pydantic import BaseModel
 
-MACHINERY = frozenset(
-    {"app", "database", "ending", "faults", "outages", "settings", "tasks", "watchdog", "deadletters"}
-)
+MACHINERY = frozenset({"app", "settings"})
 """Modules of `senders` that no item passes through, or that deal with its failure."""
 READER = "infra.kafka.batch_reader"
 """Reads records for `senders`, and deals with those that it cannot keep."""
@@ -39,11 +37,12 @@ GUARDS = frozenset(
         "batch_reader._decoded",
         "batch_reader._commit",
         "batch_reader._sound",
-        "worker._take",
-        "worker._hand_out",
-        "worker._work",
-        "worker._lane",
-        "worker._record",
+        "scheduler._take",
+        "scheduler._dispatch",
+        "lane._work",
+        "lane.run",
+        "answers.record",
+        "ready_queue.done",
         "writer._store",
         "writer.write_once",
         "writer.command_id",
@@ -52,8 +51,8 @@ GUARDS = frozenset(
         "outbox_relay._publish",
         "outbox_relay.delivered",
         "outbox_relay._mark_published",
-        "ledger.due",
-        "ledger.outbox_rows",
+        "ledger.due_commands",
+        "outbox.unpublished_rows",
     }
 )
 """The loops and guards that deal with what all other functions raise, and the questions which items there are. What

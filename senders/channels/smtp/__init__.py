@@ -1,1 +1,1 @@
-"""SMTP: the relay, its connections, and what its replies mean."""
+"""SMTP: the relay, its sessions, and what replies mean."""

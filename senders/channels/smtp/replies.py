@@ -1,22 +1,22 @@
-"""What an SMTP reply means for the command and for the address. Pure; what the text says, `schemas.replies` judges."""
+"""Reads SMTP replies, and says what each means for the mail. Pure. `schemas.replies` classifies the text."""
 
 import re
 
 from schemas.outcomes import Reply
-from schemas.replies import SmtpCommand
-from schemas.replies import judge as judge_text
+from schemas.replies import SmtpCommand, judge
 from schemas.vocabulary import LedgerState
 from senders.channels.channel import SendResult
 
 _ENHANCED = re.compile(r"^#?([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
 
-LONGEST_READ = 4096
+MAX_TEXT = 4096
+"""How much of a reply's text is read."""
 _UNPRINTABLE = re.compile(r"[^\n -~]")
 
 
 def parse(code: int, text: str) -> Reply:
-    """The reply with its enhanced code set apart (RFC 2034). Addresses in its text are left out."""
-    words = _UNPRINTABLE.sub("?", text[:LONGEST_READ]).split()
+    """The reply, with its enhanced code (RFC 2034) apart from its text, and without the addresses in its text."""
+    words = _UNPRINTABLE.sub("?", text[:MAX_TEXT]).split()
     line = " ".join("<address>" if "@" in word else word for word in words)
     enhanced = _ENHANCED.match(line)
     rest = line[enhanced.end() :] if enhanced else line
@@ -27,16 +27,15 @@ def parse(code: int, text: str) -> Reply:
     )
 
 
-def judge(reply: Reply, *, at_recipient: bool, at_sender: bool = False) -> SendResult:
-    """The verdict that a reply gives: `at_recipient` where it answered RCPT, `at_sender` where it answered MAIL.
+def result(reply: Reply, answered: SmtpCommand) -> SendResult:
+    """The result of a mail whose transaction ended with this reply to the command `answered`.
 
-    Anything that is neither 2xx nor 5xx may be tried again: 4xx says so, and a reply outside the standard proves
-    nothing. A 5xx is final for this mail; whether for the address too, its text and enhanced code say.
+    Every reply but 2xx and 5xx may be tried again: 4xx says so, and a reply outside the standard proves nothing. A 5xx
+    is final for this mail. Its text and enhanced code say whether it is final for the address too.
     """
     if 200 <= reply.code < 300:
         return SendResult(LedgerState.ACCEPTED, None, reply)
-    answered = SmtpCommand.MAIL if at_sender else SmtpCommand.RCPT if at_recipient else SmtpCommand.DATA
-    judgment = judge_text(reply.code, reply.enhanced, reply.text, answered)
+    judgment = judge(reply.code, reply.enhanced, reply.text, answered)
     reply_class = judgment.reply_class if judgment else None
     if not 500 <= reply.code < 600:
         return SendResult(LedgerState.DEFERRED, reply_class, reply)

@@ -172,7 +172,7 @@ def test_what_waits_for_a_removed_user_ends_also_where_the_rule_wrote_the_addres
     delivery.wait_for(waiting, LedgerState.ADMITTED)
     published(delivery, user, None)
     delivery.wait_for(waiting, LedgerState.SUPPRESSED)
-    asked = "SELECT reason, next_attempt_at, unannounced FROM ledger WHERE command_id = %s"
+    asked = "SELECT reason, next_attempt_at, unpublished FROM ledger WHERE command_id = %s"
     wait_until(lambda: delivery.rows(asked, waiting.id) == [("no_recipient", None, False)], "the outcome")
     assert delivery.rows("SELECT 1 FROM recipients WHERE user_id = %s", user) == []
 

@@ -98,8 +98,8 @@ def ended(delivery: Harbour) -> int:
 @pytest.mark.parametrize(
     "place",
     [
-        "senders.worker.DeliveryWorker._claim",
-        "senders.worker.DeliveryWorker._take",
+        "senders.delivery.scheduler.Scheduler._claim",
+        "senders.delivery.scheduler.Scheduler._take",
         "senders.queue.writer.LedgerWriter.write_once",
         "senders.queue.outbox_relay.OutboxRelay.publish_batch",
         "infra.kafka.batch_reader.BatchReader._one_batch",
@@ -124,7 +124,7 @@ def test_a_defect_anywhere_in_the_loops_ends_the_process_in_time_with_its_error(
     ("place", "named", "status"),
     [
         ("senders.template_reader.TemplateReader._take", "template-reader", 70),
-        ("senders.worker.DeliveryWorker._take", "MainThread", 70),
+        ("senders.delivery.scheduler.Scheduler._take", "MainThread", 70),
     ],
 )
 def test_what_does_not_end_at_sigterm_is_named_and_does_not_keep_the_process(

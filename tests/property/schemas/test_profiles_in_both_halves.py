@@ -18,7 +18,7 @@ from schemas.events import Event
 from schemas.profile_records import UnreadableProfile, read_profile
 from schemas.profiles import Profile
 from schemas.topics import DEAD_LETTERS, DECISIONS, PROFILES
-from senders.policy.recipients_feed import keep_profiles
+from senders.policy.recipients_table import write_profiles
 from streams.decisions.evaluate import Decider, InputRecord, StepResult
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
@@ -168,7 +168,7 @@ def test_both_halves_know_the_same_of_a_user(
     for begin in range(0, len(raws), together):
         batch = [read_profile(b"u1", raw, 0, 1) for raw in raws[begin : begin + together]]
         for _ in range(2):
-            keep_profiles(view, batch)
+            write_profiles(view, batch)
     row = view.execute("SELECT consent, attributes, address FROM recipients WHERE user_id = 'u1'").fetchone()
     known = state_of("u1", state)
     assert (row is not None) is known.profiled

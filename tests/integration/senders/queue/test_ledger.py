@@ -1,4 +1,4 @@
-"""The ledger on a real PostgreSQL: who may change what, and that nothing is counted twice."""
+"""The ledger on a real PostgreSQL: which changes each state allows, and that nothing is counted twice."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -13,8 +13,10 @@ from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass
-from senders.queue import ledger
-from senders.queue.ledger import Admission, Due, OutboxMessage, Start, StateChange
+from senders.queue import ledger, outbox, transitions
+from senders.queue.ledger import Admission, DueCommand
+from senders.queue.outbox import OutboxMessage
+from senders.queue.transitions import AttemptStart, StateChange
 
 pytestmark = pytest.mark.servers
 
@@ -35,44 +37,44 @@ def admit(database_url: str, *commands: SendCommand, partition: int = 0) -> int:
         return ledger.admit(connection, [Admission(partition, command) for command in commands], NOW)
 
 
-async def take(connection: AsyncConnection[Any], now: datetime = NOW, **changes: Any) -> list[Due]:
-    arguments: dict[str, Any] = {"partitions": [0], "in_hand": [], "now": now, "limit": 10}
-    return await ledger.read_due(connection, await ledger.due(connection, **(arguments | changes)))
+async def take(connection: AsyncConnection[Any], now: datetime = NOW, **changes: Any) -> list[DueCommand]:
+    arguments: dict[str, Any] = {"partitions": [0], "without": [], "now": now, "limit": 10}
+    return await ledger.read_commands(connection, await ledger.due_commands(connection, **(arguments | changes)))
 
 
-async def waiting_to_be_announced(connection: AsyncConnection[Any]) -> list[OutboxMessage]:
-    return [row.message() for row in await ledger.outbox_rows(connection, [0], 10)]
+async def unpublished(connection: AsyncConnection[Any]) -> list[OutboxMessage]:
+    return [row.message() for row in await outbox.unpublished_rows(connection, [0], 10)]
 
 
-async def announce(connection: AsyncConnection[Any]) -> None:
-    await ledger.mark_published(connection, await waiting_to_be_announced(connection))
+async def publish(connection: AsyncConnection[Any]) -> None:
+    await outbox.mark_published(connection, await unpublished(connection))
 
 
-def start(due: Due) -> Start:
-    return Start(due, "<id@x>", b"\x01" * 32, NOW)
+def start(due: DueCommand) -> AttemptStart:
+    return AttemptStart(due, "<id@x>", b"\x01" * 32, NOW)
 
 
-def change(due: Due, state: LedgerState, attempt: int = 1, **changes: Any) -> StateChange:
+def change(due: DueCommand, state: LedgerState, attempt: int = 1, **changes: Any) -> StateChange:
     return StateChange(due.command.id, attempt, state, LATER, **changes)
 
 
 async def row(connection: AsyncConnection[Any], command: SendCommand) -> tuple[Any, ...]:
     cursor = await connection.execute(
-        "SELECT state, attempt, owner, unannounced, next_attempt_at FROM ledger WHERE command_id = %s", [command.id]
+        "SELECT state, attempt, owner, unpublished, next_attempt_at FROM ledger WHERE command_id = %s", [command.id]
     )
     found = await cursor.fetchone()
     assert found is not None
     return found
 
 
-async def begun(connection: AsyncConnection[Any], database_url: str) -> Due:
+async def begin_one(connection: AsyncConnection[Any], database_url: str) -> DueCommand:
     admit(database_url, a_command("u1", "h"))
     [due] = await take(connection)
-    assert await ledger.begin(connection, [start(due)], MINE) == {due.command.id}
+    assert await transitions.begin(connection, [start(due)], MINE) == {due.command.id}
     return due
 
 
-async def test_a_command_is_admitted_once_also_within_one_batch(
+async def test_a_command_is_admitted_once_even_within_one_batch(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
     command = a_command("u1", "h", data={"deep": {"é": [1, 2.5, None, True]}})
@@ -90,76 +92,78 @@ async def test_only_due_commands_of_our_partitions_that_are_not_in_hand_are_take
     admit(database_url, ours)
     admit(database_url, other, partition=1)
     assert [due.command.id for due in await take(connection)] == [ours.id]
-    assert await take(connection, in_hand=[ours.id]) == []
+    assert await take(connection, without=[ours.id]) == []
     assert await take(connection, now=NOW - timedelta(seconds=1)) == []
 
 
 async def test_of_two_workers_one_begins(connection: AsyncConnection[Any], database_url: str) -> None:
     admit(database_url, a_command("u1", "h"))
     [due] = await take(connection)
-    assert await ledger.begin(connection, [start(due)], MINE) == {due.command.id}
-    assert await ledger.begin(connection, [start(due)], OTHER) == set()
-    assert await ledger.begin(connection, [start(due)], MINE) == {due.command.id}, "a repeated commit changes nothing"
+    assert await transitions.begin(connection, [start(due)], MINE) == {due.command.id}
+    assert await transitions.begin(connection, [start(due)], OTHER) == set()
+    assert await transitions.begin(connection, [start(due)], MINE) == {due.command.id}, (
+        "a repeated commit changes nothing"
+    )
     assert (await row(connection, due.command))[:3] == ("started", 1, MINE)
 
 
-async def test_an_answer_ends_the_attempt_and_waits_to_be_announced(
+async def test_an_answer_ends_the_attempt_and_is_then_to_be_published(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
-    due = await begun(connection, database_url)
+    due = await begin_one(connection, database_url)
     answer = change(due, LedgerState.ACCEPTED, reply=Reply(code=250, text="ok"))
-    assert await ledger.answer(connection, [answer], MINE) == {due.command.id}
-    [told] = await waiting_to_be_announced(connection)
-    assert (told.outcome.kind, told.outcome.attempt, told.outcome.time) == (OutcomeKind.ACCEPTED, 1, LATER)
-    assert told.outcome.reply == Reply(code=250, text="ok")
-    [again] = await waiting_to_be_announced(connection)
-    assert again == told, "asked again, the same outcome with the same id"
-    await ledger.mark_published(connection, [told])
-    assert await waiting_to_be_announced(connection) == []
+    assert await transitions.answer(connection, [answer], MINE) == {due.command.id}
+    [message] = await unpublished(connection)
+    assert (message.outcome.kind, message.outcome.attempt, message.outcome.time) == (OutcomeKind.ACCEPTED, 1, LATER)
+    assert message.outcome.reply == Reply(code=250, text="ok")
+    [again] = await unpublished(connection)
+    assert again == message, "asked again, the same outcome with the same id"
+    await outbox.mark_published(connection, [message])
+    assert await unpublished(connection) == []
 
 
-async def test_a_deferred_command_is_taken_again_only_after_its_answer_is_announced(
+async def test_a_deferred_command_is_taken_again_only_after_its_outcome_is_published(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
-    due = await begun(connection, database_url)
-    await ledger.answer(connection, [change(due, LedgerState.DEFERRED, next_attempt_at=LATER)], MINE)
+    due = await begin_one(connection, database_url)
+    await transitions.answer(connection, [change(due, LedgerState.DEFERRED, next_attempt_at=LATER)], MINE)
     assert await take(connection, now=LATER) == []
-    await announce(connection)
+    await publish(connection)
     assert await take(connection, now=NOW) == []
     [again] = await take(connection, now=LATER)
     assert (again.state, again.attempt) == (LedgerState.DEFERRED, 1)
 
 
-async def test_what_a_lost_worker_began_is_in_doubt_and_what_we_began_is_not(
+async def test_commands_that_a_lost_worker_began_are_in_doubt_and_our_own_are_not(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
-    due = await begun(connection, database_url)
-    assert await ledger.doubt(connection, [0], MINE, [], LATER) == 0
-    assert await ledger.doubt(connection, [1], OTHER, [], LATER) == 0
-    assert await ledger.doubt(connection, [0], OTHER, [], LATER) == 1
-    state, attempt, _, unannounced, next_at = await row(connection, due.command)
-    assert (state, attempt, unannounced, next_at) == ("in_doubt", 1, True, None)
+    due = await begin_one(connection, database_url)
+    assert await ledger.mark_in_doubt(connection, [0], MINE, [], LATER) == 0
+    assert await ledger.mark_in_doubt(connection, [1], OTHER, [], LATER) == 0
+    assert await ledger.mark_in_doubt(connection, [0], OTHER, [], LATER) == 1
+    state, attempt, _, unpublished, next_at = await row(connection, due.command)
+    assert (state, attempt, unpublished, next_at) == ("in_doubt", 1, True, None)
 
 
-async def test_resent_doubt_is_due_again_and_a_late_answer_counts_until_then(
+async def test_a_command_in_doubt_that_may_be_resent_is_due_and_a_late_answer_still_counts(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
-    due = await begun(connection, database_url)
-    await ledger.doubt(connection, [0], OTHER, ["marketing"], LATER)
+    due = await begin_one(connection, database_url)
+    await ledger.mark_in_doubt(connection, [0], OTHER, ["marketing"], LATER)
     late = change(due, LedgerState.ACCEPTED)
-    assert await ledger.answer(connection, [late], MINE) == {due.command.id}
+    assert await transitions.answer(connection, [late], MINE) == {due.command.id}
     assert (await row(connection, due.command))[0] == "accepted"
 
 
-async def test_a_late_answer_changes_nothing_once_the_command_was_begun_anew(
+async def test_a_late_answer_changes_nothing_after_another_worker_has_begun(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
-    due = await begun(connection, database_url)
-    await ledger.doubt(connection, [0], OTHER, ["marketing"], LATER)
-    await announce(connection)
+    due = await begin_one(connection, database_url)
+    await ledger.mark_in_doubt(connection, [0], OTHER, ["marketing"], LATER)
+    await publish(connection)
     [again] = await take(connection, now=LATER)
-    assert await ledger.begin(connection, [start(again)], OTHER) == {due.command.id}
-    assert await ledger.answer(connection, [change(due, LedgerState.REFUSED, hard=True)], MINE) == set()
+    assert await transitions.begin(connection, [start(again)], OTHER) == {due.command.id}
+    assert await transitions.answer(connection, [change(due, LedgerState.REFUSED, hard=True)], MINE) == set()
     assert (await row(connection, due.command))[:3] == ("started", 2, OTHER)
     cursor = await connection.execute("SELECT count(*) FROM suppressions")
     assert await cursor.fetchone() == (0,)
@@ -168,77 +172,79 @@ async def test_a_late_answer_changes_nothing_once_the_command_was_begun_anew(
 async def test_a_hard_bounce_suppresses_the_address_in_the_same_transaction(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
-    due = await begun(connection, database_url)
+    due = await begin_one(connection, database_url)
     bounced = change(due, LedgerState.REFUSED, reason=ReplyClass.BAD_MAILBOX, hard=True)
     for _ in range(2):
-        await ledger.answer(connection, [bounced], MINE)
+        await transitions.answer(connection, [bounced], MINE)
     cursor = await connection.execute("SELECT address_hash, scope, reason, command_id FROM suppressions")
     assert await cursor.fetchall() == [(b"\x01" * 32, "*", "hard_bounce", due.command.id)]
-    [told] = await waiting_to_be_announced(connection)
-    assert (told.outcome.classification, told.outcome.hard) == ("bad_mailbox", True)
+    [message] = await unpublished(connection)
+    assert (message.outcome.classification, message.outcome.hard) == ("bad_mailbox", True)
 
 
 @pytest.mark.parametrize("before", [LedgerState.ADMITTED, LedgerState.DEFERRED])
 async def test_an_attempt_of_which_no_server_took_anything_is_taken_back(
     connection: AsyncConnection[Any], database_url: str, before: LedgerState
 ) -> None:
-    due = await begun(connection, database_url)
+    due = await begin_one(connection, database_url)
     if before is LedgerState.DEFERRED:
-        await ledger.answer(connection, [change(due, before, next_attempt_at=NOW)], MINE)
-        await announce(connection)
+        await transitions.answer(connection, [change(due, before, next_attempt_at=NOW)], MINE)
+        await publish(connection)
         [due] = await take(connection)
-        assert await ledger.begin(connection, [start(due)], MINE) == {due.command.id}
+        assert await transitions.begin(connection, [start(due)], MINE) == {due.command.id}
     back = change(due, before, attempt=due.attempt + 1, next_attempt_at=LATER)
-    assert await ledger.take_back(connection, [back], OTHER) == set()
-    assert await ledger.take_back(connection, [back], MINE) == {due.command.id}
-    assert await ledger.take_back(connection, [back], MINE) == set(), "a repeated one changes nothing"
+    assert await transitions.take_back(connection, [back], OTHER) == set()
+    assert await transitions.take_back(connection, [back], MINE) == {due.command.id}
+    assert await transitions.take_back(connection, [back], MINE) == set(), "a repeated one changes nothing"
     assert await row(connection, due.command) == (before, due.attempt, MINE, False, LATER)
     [again] = await take(connection, now=LATER)
     assert (again.state, again.attempt) == (before, due.attempt)
 
 
-async def test_what_was_put_in_doubt_meanwhile_is_not_taken_back(
+async def test_an_attempt_that_is_in_doubt_is_not_taken_back(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
-    due = await begun(connection, database_url)
-    await ledger.doubt(connection, [0], OTHER, [], LATER)
+    due = await begin_one(connection, database_url)
+    await ledger.mark_in_doubt(connection, [0], OTHER, [], LATER)
     back = change(due, LedgerState.ADMITTED, next_attempt_at=LATER)
-    assert await ledger.take_back(connection, [back], MINE) == set()
+    assert await transitions.take_back(connection, [back], MINE) == set()
     assert (await row(connection, due.command))[0] == "in_doubt"
 
 
-async def test_waiting_keeps_the_state_and_says_why(connection: AsyncConnection[Any], database_url: str) -> None:
+async def test_a_postponed_command_keeps_its_state_and_has_a_reason(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
     admit(database_url, a_command("u1", "h"))
     [due] = await take(connection)
     wait = change(due, LedgerState.ADMITTED, attempt=0, reason="consent_stale", next_attempt_at=LATER)
-    assert await ledger.postpone(connection, [wait]) == {due.command.id}
+    assert await transitions.postpone(connection, [wait]) == {due.command.id}
     assert (await row(connection, due.command))[0] == "admitted"
     assert await take(connection, now=NOW) == []
     assert len(await take(connection, now=LATER)) == 1
 
 
-async def test_settling_touches_nothing_that_has_begun(connection: AsyncConnection[Any], database_url: str) -> None:
-    due = await begun(connection, database_url)
+async def test_settling_does_not_change_a_started_command(connection: AsyncConnection[Any], database_url: str) -> None:
+    due = await begin_one(connection, database_url)
     expired = change(due, LedgerState.EXPIRED, attempt=1)
-    assert await ledger.settle(connection, [expired]) == set()
+    assert await transitions.settle(connection, [expired]) == set()
     assert (await row(connection, due.command))[0] == "started"
 
 
-async def test_the_ledger_forgets_only_what_is_settled_and_announced(
+async def test_the_ledger_deletes_only_commands_that_are_settled_and_published(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
-    held = await begun(connection, database_url)
+    held = await begin_one(connection, database_url)
     admit(database_url, a_command("u2", "h"))
-    [waiting] = await take(connection, in_hand=[held.command.id])
+    [waiting] = await take(connection, without=[held.command.id])
     settled = a_command("u3", "h")
     admit(database_url, settled)
     [due] = [due for due in await take(connection) if due.command.id == settled.id]
-    await ledger.settle(connection, [StateChange(settled.id, 0, LedgerState.EXPIRED, NOW)])
-    far = NOW + ledger.KEPT
-    assert await ledger.forget(connection, far, 10) == 0, "not announced yet"
-    await announce(connection)
-    assert await ledger.forget(connection, NOW, 10) == 0, "not old enough"
-    assert await ledger.forget(connection, far, 10) == 1
+    await transitions.settle(connection, [StateChange(settled.id, 0, LedgerState.EXPIRED, NOW)])
+    far = NOW + ledger.RETENTION
+    assert await ledger.delete_settled(connection, far, 10) == 0, "not published yet"
+    await publish(connection)
+    assert await ledger.delete_settled(connection, NOW, 10) == 0, "not old enough"
+    assert await ledger.delete_settled(connection, far, 10) == 1
     assert (await row(connection, held.command))[0] == "started"
     assert (await row(connection, waiting.command))[0] == "admitted"
     assert due.command.id == settled.id

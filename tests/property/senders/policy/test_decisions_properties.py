@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.commands import SendCommand
+from schemas.replies import SmtpCommand
 from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
-from senders.channels.smtp.replies import judge as judge_reply
-from senders.channels.smtp.replies import parse
+from senders.channels.smtp.replies import parse, result
 from senders.content.recipient import Recipient
-from senders.policy.pipeline import EVERY_PURPOSE, Delay, DeliveryRequest, Stop, judge
+from senders.policy.pipeline import EVERY_PURPOSE, Delay, DeliveryRequest, Stop, apply
 from senders.queue.retry import next_attempt
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -55,8 +55,8 @@ def requests(draw: st.DrawFn) -> DeliveryRequest:
 
 
 @given(requests())
-def test_what_passes_all_stages_may_be_sent(request: DeliveryRequest) -> None:
-    if judge(request) is not None:
+def test_a_request_that_passes_all_stages_may_be_sent(request: DeliveryRequest) -> None:
+    if apply(request) is not None:
         return
     purpose = request.command.purpose
     assert request.command.expires_at > NOW
@@ -70,16 +70,16 @@ def test_what_passes_all_stages_may_be_sent(request: DeliveryRequest) -> None:
 
 
 @given(requests())
-def test_a_no_from_the_view_is_as_new_as_the_command(request: DeliveryRequest) -> None:
-    answer = judge(request)
+def test_a_command_is_stopped_only_by_a_view_as_new_as_the_command(request: DeliveryRequest) -> None:
+    answer = apply(request)
     if isinstance(answer, Stop) and answer.reason in (SuppressionReason.NO_RECIPIENT, SuppressionReason.NO_CONSENT):
         assert request.view_as_of is not None
         assert request.view_as_of >= min(request.command.decided_at, request.admitted_at)
 
 
 @given(requests())
-def test_nothing_waits_beyond_its_expiry_and_stops_are_final(request: DeliveryRequest) -> None:
-    answer = judge(request)
+def test_no_command_waits_beyond_its_expiry_and_stops_are_final(request: DeliveryRequest) -> None:
+    answer = apply(request)
     if isinstance(answer, Delay):
         assert NOW < answer.until <= request.command.expires_at
     if isinstance(answer, Stop):
@@ -105,14 +105,14 @@ def test_a_retry_is_never_in_the_past_nor_after_the_expiry(
         assert wait_s * (1 - jitter) - 1e-3 <= (at - NOW).total_seconds() <= wait_s * (1 + jitter) + 1e-3
 
 
-@given(st.integers(-5, 2000), st.text(max_size=200), st.booleans())
-def test_every_reply_has_one_verdict_and_only_a_refusal_condemns(code: int, text: str, at_recipient: bool) -> None:
-    verdict = judge_reply(parse(code, text), at_recipient=at_recipient)
-    assert verdict.state in (LedgerState.ACCEPTED, LedgerState.DEFERRED, LedgerState.REFUSED)
-    if verdict.hard_bounce:
-        assert verdict.state is LedgerState.REFUSED
+@given(st.integers(-5, 2000), st.text(max_size=200), st.sampled_from(SmtpCommand))
+def test_every_reply_has_one_result_and_only_a_refusal_is_hard(code: int, text: str, answered: SmtpCommand) -> None:
+    found = result(parse(code, text), answered)
+    assert found.state in (LedgerState.ACCEPTED, LedgerState.DEFERRED, LedgerState.REFUSED)
+    if found.hard:
+        assert found.state is LedgerState.REFUSED
 
 
 @given(st.text(), st.emails(domains=st.just("example.net")), st.text())
-def test_no_plain_address_survives_in_a_reply(before: str, address: str, after: str) -> None:
+def test_no_plain_address_is_left_in_a_reply(before: str, address: str, after: str) -> None:
     assert "@example.net" not in parse(550, f"{before} <{address}> {after}").text

@@ -8,7 +8,7 @@ import pytest
 from schemas.commands import SendCommand
 from schemas.vocabulary import DeliveryReason, LedgerState, SuppressionReason
 from senders.content.recipient import Recipient
-from senders.policy.pipeline import LOOK_AGAIN, Delay, DeliveryRequest, Stop, judge
+from senders.policy.pipeline import ASK_AGAIN, Delay, DeliveryRequest, Stop, apply
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 GRANTED = {"marketing": {"granted": True}}
@@ -48,47 +48,47 @@ def request(command: SendCommand, recipient: Recipient | None, **changes: Any) -
 
 
 def test_a_consenting_user_gets_the_mail() -> None:
-    assert judge(request(command(), recipient())) is None
+    assert apply(request(command(), recipient())) is None
 
 
 def test_the_expiry_is_asked_first() -> None:
     late = request(command(expires_at=NOW), None, view_as_of=None)
-    assert judge(late) == Stop(LedgerState.EXPIRED)
+    assert apply(late) == Stop(LedgerState.EXPIRED)
 
 
 def test_another_channel_fails_by_name() -> None:
-    assert judge(request(command(channel="sms"), recipient())) == Stop(
+    assert apply(request(command(channel="sms"), recipient())) == Stop(
         LedgerState.FAILED, DeliveryReason.CHANNEL, "sms"
     )
 
 
 @pytest.mark.parametrize("as_of", [None, NOW - timedelta(seconds=5.1)])
 def test_marketing_waits_while_the_view_is_behind(as_of: datetime | None) -> None:
-    answer = judge(request(command(), recipient(), view_as_of=as_of))
-    assert answer == Delay(DeliveryReason.CONSENT_STALE, NOW + LOOK_AGAIN)
+    answer = apply(request(command(), recipient(), view_as_of=as_of))
+    assert answer == Delay(DeliveryReason.CONSENT_STALE, NOW + ASK_AGAIN)
 
 
 def test_transactional_mail_to_a_known_user_does_not_wait_for_the_view() -> None:
-    assert judge(request(command(purpose="transactional"), recipient(consent={}), view_as_of=None)) is None
+    assert apply(request(command(purpose="transactional"), recipient(consent={}), view_as_of=None)) is None
 
 
 def test_an_unknown_user_is_waited_for_until_the_view_has_seen_the_time_of_the_decision() -> None:
     behind = request(command(purpose="transactional"), None, view_as_of=NOW - timedelta(seconds=2))
-    assert judge(behind) == Delay(DeliveryReason.VIEW_BEHIND, NOW + LOOK_AGAIN)
+    assert apply(behind) == Delay(DeliveryReason.VIEW_BEHIND, NOW + ASK_AGAIN)
     conclusive = request(command(purpose="transactional"), None, view_as_of=NOW)
-    assert judge(conclusive) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
+    assert apply(conclusive) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
 
 
 def test_a_decision_dated_ahead_of_our_clock_is_not_waited_for_longer_than_since_its_admission() -> None:
     ahead = command(purpose="transactional", decided_at=NOW + timedelta(hours=1))
-    assert judge(request(ahead, None)) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
+    assert apply(request(ahead, None)) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
 
 
 def test_an_address_written_by_the_rule_needs_no_profile_but_marketing_still_needs_consent() -> None:
     to = command(to="desk@example.net", purpose="transactional")
-    assert judge(request(to, None)) is None
+    assert apply(request(to, None)) is None
     marketing = request(command(to="desk@example.net"), None)
-    assert judge(marketing) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT)
+    assert apply(marketing) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_an_address_written_by_the_rule_needs_no_profile_but_marketing_still_nee
     ],
 )
 def test_a_suppression_withholds_its_scope(scopes: set[str], purpose: str, stopped: bool) -> None:
-    answer = judge(request(command(purpose=purpose), recipient(), suppressed_scopes=frozenset(scopes)))
+    answer = apply(request(command(purpose=purpose), recipient(), suppressed_scopes=frozenset(scopes)))
     assert (answer == Stop(LedgerState.SUPPRESSED, SuppressionReason.SUPPRESSED)) is stopped
 
 
@@ -110,5 +110,5 @@ def test_a_suppression_withholds_its_scope(scopes: set[str], purpose: str, stopp
     "consent", [{}, {"marketing": {"granted": False}}, {"digest": {"granted": True}}, {"marketing": {"granted": "yes"}}]
 )
 def test_without_a_clear_yes_marketing_stops(consent: dict[str, Any]) -> None:
-    answer = judge(request(command(), recipient(consent=consent)))
+    answer = apply(request(command(), recipient(consent=consent)))
     assert answer == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT)

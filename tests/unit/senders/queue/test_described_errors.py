@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from infra.service.faults import describe
-from senders.queue.ledger import OutboxRow
+from senders.queue.outbox import OutboxRow
 
 
 def test_an_error_is_described_by_the_line_of_delivery_that_led_to_it() -> None:
@@ -13,5 +13,5 @@ def test_an_error_is_described_by_the_line_of_delivery_that_led_to_it() -> None:
     with pytest.raises(ValueError, match="Invalid JSON") as raised:
         row.message()
     described = describe(raised.value)
-    assert described.startswith("ValidationError in ledger.py:")
+    assert described.startswith("ValidationError in outbox.py:")
     assert described.endswith("(message)")

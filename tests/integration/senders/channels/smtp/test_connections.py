@@ -20,9 +20,9 @@ from structlog.testing import capture_logs
 
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 from senders.channels.channel import Unreachable
-from senders.channels.smtp.channel import TRIES, SmtpClient
+from senders.channels.smtp.channel import MAX_CONNECTIONS, SmtpClient
 from senders.channels.smtp.relay import SmtpRelay
-from senders.channels.smtp.starttls import TRY_AGAIN_S, StarttlsMemory
+from senders.channels.smtp.starttls import RETRY_AFTER_S, StarttlsMemory
 from senders.content.dkim import generate_key
 from senders.settings import SenderSettings
 
@@ -191,7 +191,7 @@ async def test_a_mail_at_which_the_server_always_hangs_up_is_deferred_after_a_fe
         [verdict] = await send_all(relay(receiver), 1)
     assert (verdict.state, verdict.reason) == (LedgerState.DEFERRED, reason)
     assert (verdict.reply is None) is (reply is None)
-    assert receiver.connections == TRIES
+    assert receiver.connections == MAX_CONNECTIONS
 
 
 async def test_a_server_that_then_takes_no_other_connection_is_unreachable_and_took_nothing() -> None:
@@ -282,12 +282,12 @@ def test_starttls_is_tried_again_after_a_while_and_its_return_is_said() -> None:
     now = 0.0
     memory = StarttlsMemory(lambda: now)
     with capture_logs() as logs:
-        assert not memory.fails_at("192.0.2.1")
+        assert not memory.failed_recently("192.0.2.1")
         memory.failed("192.0.2.1", ConnectionError("454"))
-        assert memory.fails_at("192.0.2.1")
-        assert not memory.fails_at("192.0.2.2")
-        now = TRY_AGAIN_S
-        assert not memory.fails_at("192.0.2.1")
+        assert memory.failed_recently("192.0.2.1")
+        assert not memory.failed_recently("192.0.2.2")
+        now = RETRY_AFTER_S
+        assert not memory.failed_recently("192.0.2.1")
         memory.failed("192.0.2.1", ConnectionError("454"))
         memory.worked("192.0.2.1")
         memory.worked("192.0.2.1")

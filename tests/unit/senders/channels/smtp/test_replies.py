@@ -1,9 +1,10 @@
-"""SMTP replies: what each means for the command and for the address."""
+"""SMTP replies: what each means for the mail and for the address."""
 
 import pytest
 
+from schemas.replies import SmtpCommand
 from schemas.vocabulary import LedgerState
-from senders.channels.smtp.replies import judge, parse
+from senders.channels.smtp.replies import parse, result
 
 
 @pytest.mark.parametrize(
@@ -21,32 +22,32 @@ from senders.channels.smtp.replies import judge, parse
     ],
 )
 def test_the_code_decides_the_state(code: int, text: str, state: LedgerState) -> None:
-    assert judge(parse(code, text), at_recipient=False).state is state
+    assert result(parse(code, text), SmtpCommand.DATA).state is state
 
 
 @pytest.mark.parametrize(
-    ("code", "text", "at_recipient", "hard"),
+    ("code", "text", "answered", "hard"),
     [
-        (550, "5.1.1 unknown user", True, True),
-        (550, "unknown user", True, True),
-        (550, "5.0.0 no", True, False),
-        (550, "Blocked: 192.0.2.1 is listed at dnsbl.example", True, False),
-        (550, "relay not permitted", True, False),
-        (550, "mailbox full", True, False),
-        (554, "5.1.10 null MX", False, True),
-        (550, "message refused", False, False),
-        (550, "5.7.1 policy", True, False),
-        (550, "5.7.26 DMARC", False, False),
-        (553, "5.1.8 bad sender", True, False),
-        (552, "5.2.2 mailbox full", True, False),
-        (450, "4.1.1 maybe", True, False),
+        (550, "5.1.1 unknown user", SmtpCommand.RCPT, True),
+        (550, "unknown user", SmtpCommand.RCPT, True),
+        (550, "5.0.0 no", SmtpCommand.RCPT, False),
+        (550, "Blocked: 192.0.2.1 is listed at dnsbl.example", SmtpCommand.RCPT, False),
+        (550, "relay not permitted", SmtpCommand.RCPT, False),
+        (550, "mailbox full", SmtpCommand.RCPT, False),
+        (554, "5.1.10 null MX", SmtpCommand.DATA, True),
+        (550, "message refused", SmtpCommand.DATA, False),
+        (550, "5.7.1 policy", SmtpCommand.RCPT, False),
+        (550, "5.7.26 DMARC", SmtpCommand.DATA, False),
+        (553, "5.1.8 bad sender", SmtpCommand.RCPT, False),
+        (552, "5.2.2 mailbox full", SmtpCommand.RCPT, False),
+        (450, "4.1.1 maybe", SmtpCommand.RCPT, False),
     ],
 )
-def test_only_a_reply_about_the_address_condemns_it(code: int, text: str, at_recipient: bool, hard: bool) -> None:
-    assert judge(parse(code, text), at_recipient=at_recipient).hard_bounce is hard
+def test_only_a_reply_about_the_address_is_hard(code: int, text: str, answered: SmtpCommand, hard: bool) -> None:
+    assert result(parse(code, text), answered).hard is hard
 
 
-def test_the_enhanced_code_is_set_apart() -> None:
+def test_the_enhanced_code_is_separate_from_the_text() -> None:
     reply = parse(550, "5.1.1 no such user\nreally not")
     assert (reply.code, reply.enhanced, reply.text) == (550, "5.1.1", "no such user really not")
     assert parse(550, "5.1.1").text == ""
@@ -59,5 +60,5 @@ def test_addresses_in_a_reply_are_left_out() -> None:
     assert "unknown" in reply.text
 
 
-def test_a_reply_of_any_length_and_any_bytes_fits_the_wire() -> None:
+def test_a_reply_of_any_length_and_bytes_fits_into_an_outcome() -> None:
     assert len(parse(550, "5.1.1 " + "é\udc80\x00" * 5000).text) <= 1024

@@ -1,0 +1,138 @@
+"""What became of each command, into the ledger: the answers of the stages, those of the channel, and failures.
+
+After each answer that the topic `outcomes` must carry, `on_answer` is called.
+"""
+
+import random
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+
+import structlog
+
+from infra.service.faults import describe
+from schemas.vocabulary import DeliveryReason, LedgerState
+from senders.channels.channel import SendResult
+from senders.delivery.ready_queue import DeliveryJob
+from senders.policy.pipeline import Delay, Stop
+from senders.queue.ledger import CommandStatus
+from senders.queue.retry import next_attempt
+from senders.queue.transitions import AttemptStart, StateChange
+from senders.queue.writer import LedgerWriter
+from senders.settings import SenderSettings
+
+
+def unexpected(reason: DeliveryReason, error: Exception) -> Stop:
+    """The answer to a command that raised an unexpected error: the exception's type and place, none of its text."""
+    return Stop(LedgerState.FAILED, reason, describe(error))
+
+
+class AnswerRecorder:
+    """Used in the event loop's thread only."""
+
+    def __init__(
+        self,
+        settings: SenderSettings,
+        writer: LedgerWriter,
+        on_answer: Callable[[], None],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._on_answer = on_answer
+        self._clock = clock
+        self._chance = chance
+        self._set_aside: set[str] = set()
+        self._log = structlog.get_logger("senders.delivery.answers")
+
+    @property
+    def set_aside(self) -> Collection[str]:
+        """Commands whose ledger row cannot be written. This process leaves them alone; the next one tries again."""
+        return self._set_aside
+
+    def set_command_aside(self, command_id: str, error: Exception) -> None:
+        """Leave a command alone whose answer cannot be written."""
+        self._log.error("command_set_aside", command_id=command_id, error=describe(error))
+        self._set_aside.add(command_id)
+
+    # answers without a mail transaction
+
+    async def record(self, answers: Collection[tuple[CommandStatus, Stop | Delay]]) -> None:
+        """Record answers to commands that get no mail now. If that fails, record each alone, or set it aside."""
+        try:
+            await self._write(answers)
+        except Exception as error:  # noqa: BLE001  # each is tried alone, which shows whose fault it is
+            if len(answers) == 1:
+                [(status, _)] = answers
+                self.set_command_aside(status.command_id, error)
+                return
+            for answer in answers:
+                await self.record([answer])
+
+    async def _write(self, answers: Collection[tuple[CommandStatus, Stop | Delay]]) -> None:
+        now = self._clock()
+        settled: list[StateChange] = []
+        postponed: list[StateChange] = []
+        for status, answer in answers:
+            change = _change(status, answer, now)
+            (postponed if change.state == status.state else settled).append(change)
+        self._set_aside |= await self._writer.settle(settled)
+        self._set_aside |= await self._writer.postpone(postponed)
+        if settled:
+            self._on_answer()
+
+    # answers of mail transactions
+
+    async def take_back(self, job: DeliveryJob, start: AttemptStart) -> None:
+        """Undo an attempt of which no server took anything: the command is as before, and due now."""
+        now = self._clock()
+        change = StateChange(job.due.command.id, start.attempt, job.due.state, now, next_attempt_at=now)
+        await self._writer.take_back(change)
+
+    async def sent(self, job: DeliveryJob, start: AttemptStart, result: SendResult) -> None:
+        """Record what the channel answered."""
+        command, now = job.due.command, self._clock()
+        again = result.state is LedgerState.DEFERRED or (
+            result.state is LedgerState.IN_DOUBT and self._settings.policy(command.purpose) == "resend"
+        )
+        change = StateChange(
+            command_id=command.id,
+            attempt=start.attempt,
+            state=result.state,
+            at=now,
+            reason=result.reason,
+            next_attempt_at=self._next_attempt(start.attempt, now, command.expires_at) if again else None,
+            reply=result.reply,
+            hard=result.hard,
+        )
+        if not await self._writer.answer(change):
+            self._log.warning("answer_too_late", command_id=command.id, state=result.state.value)
+        self._on_answer()
+
+    async def failed(self, job: DeliveryJob, error: Exception) -> None:
+        """Record that sending raised an unexpected error: the command failed, or is in doubt if it was handed over."""
+        stop = unexpected(DeliveryReason.DELIVERY_ERROR, error)
+        command_id = job.due.command.id
+        self._log.error("mail_failed", command_id=command_id, state=stop.state.value, error=stop.detail)
+        if not job.started:
+            await self.record([(job.due.status, stop)])
+            return
+        state = LedgerState.IN_DOUBT if job.handed_over else stop.state
+        change = StateChange(command_id, job.due.attempt + 1, state, self._clock(), stop.reason, stop.detail)
+        await self._writer.answer(change)  # if refused, the row says `started`: the next owner puts it in doubt
+        self._on_answer()
+
+    def _next_attempt(self, attempt: int, now: datetime, expires_at: datetime) -> datetime:
+        settings = self._settings
+        return next_attempt(attempt, now, expires_at, settings.retry_schedule_s, settings.retry_jitter, self._chance())
+
+
+def _change(status: CommandStatus, answer: Stop | Delay, now: datetime) -> StateChange:
+    """The change of a ledger row. A command in doubt stays in doubt, whatever stops it: it may have been sent."""
+    state = LedgerState(status.state)
+    if isinstance(answer, Delay):
+        return StateChange(status.command_id, status.attempt, state, now, answer.reason, None, answer.until)
+    if state is LedgerState.IN_DOUBT:
+        reason = answer.reason or answer.state
+        return StateChange(status.command_id, status.attempt, state, now, reason, answer.detail)
+    return StateChange(status.command_id, status.attempt, answer.state, now, answer.reason, answer.detail)

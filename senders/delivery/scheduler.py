@@ -1,0 +1,181 @@
+"""Takes due commands of the held partitions from the ledger, and asks the stages of policy about each.
+
+A command that passes goes into the ready queue. A command that a stage stops or postpones gets its answer.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from psycopg import AsyncConnection
+from psycopg.errors import QueryCanceled
+
+from infra.postgres.database import AsyncDatabase
+from infra.service.faults import describe
+from infra.service.watchdog import Watchdog
+from schemas.vocabulary import DeliveryReason
+from schemas.waiting import event_within
+from senders.delivery.answers import AnswerRecorder, unexpected
+from senders.delivery.availability import ChannelAvailability
+from senders.delivery.ownership import PartitionOwnership
+from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
+from senders.policy import pipeline
+from senders.policy.pipeline import Delay, Stop
+from senders.policy.recipients import AddressHasher, read_requests
+from senders.queue import ledger
+from senders.queue.ledger import CommandStatus
+from senders.queue.observer import LedgerObserver
+from senders.settings import SenderSettings
+
+POLL_INTERVAL_S = 0.25
+DELETE_INTERVAL_S = 3600.0
+DELETE_BATCH = 10_000
+READ_AGAIN = timedelta(minutes=1)
+"""When a command is read again whose reading by itself took longer than a statement may."""
+
+
+class Scheduler:
+    """One task. `database` is used by this task only."""
+
+    def __init__(
+        self,
+        settings: SenderSettings,
+        *,
+        database: AsyncDatabase,
+        owner: str,
+        ownership: PartitionOwnership,
+        ready: ReadyQueue,
+        availability: ChannelAvailability,
+        hasher: AddressHasher,
+        answers: AnswerRecorder,
+        on_answer: Callable[[], None],
+        observer: LedgerObserver,
+        watchdog: Watchdog,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._database = database
+        self._owner = owner
+        self._ownership = ownership
+        self._ready = ready
+        self._availability = availability
+        self._hasher = hasher
+        self._answers = answers
+        self._on_answer = on_answer
+        self._observer = observer
+        self._watchdog = watchdog
+        self._clock = clock
+        self._stale_after = timedelta(seconds=settings.consent_stale_s)
+        self._resend = [purpose for purpose, policy in settings.in_doubt.items() if policy == "resend"]
+        self._delete_at_s = 0.0
+        self._wake = asyncio.Event()
+        self._log = structlog.get_logger("senders.delivery.scheduler")
+
+    def wake(self) -> None:
+        """Look soon: a command may be due, or a partition arriving."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Take due commands, until cancelled."""
+        while True:
+            self._watchdog.beat()
+            self._wake.clear()
+            if not await self._turn():
+                await event_within(self._wake, POLL_INTERVAL_S)
+
+    async def _turn(self) -> bool:
+        """Take what is due. Returns whether more may be due."""
+        try:
+            await self._claim()
+            await self._delete_old()
+            if not self._ready.low or not self._ownership.held or not self._availability.up:
+                return False
+            room = self._ready.room
+            return await self._take(room) == room
+        except QueryCanceled as error:
+            # Our own time-out, and no mail waits for this statement: the next one may be quicker.
+            self._log.warning("statement_timed_out", error=describe(error), next_step="tried again")
+            return False
+
+    async def _claim(self) -> None:
+        """Put in doubt what lost workers began in arriving partitions, then hold these partitions."""
+        arriving = self._ownership.arriving
+        if not arriving:
+            return
+        in_doubt = await self._database.run(
+            lambda connection: ledger.mark_in_doubt(connection, arriving, self._owner, self._resend, self._clock())
+        )
+        if in_doubt:
+            self._observer.lost(in_doubt)
+            self._log.warning("in_doubt", count=in_doubt, reason=DeliveryReason.WORKER_LOST.value)
+        self._ownership.hold(arriving)
+        self._on_answer()
+
+    async def _delete_old(self) -> None:
+        """Once an hour, delete old commands, in batches: mail waits while one is deleted."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._delete_at_s:
+            return
+        before = self._clock() - ledger.RETENTION
+        self._delete_at_s = now_s + DELETE_INTERVAL_S
+        deleted = await self._database.run(lambda connection: ledger.delete_settled(connection, before, DELETE_BATCH))
+        if deleted == DELETE_BATCH:
+            self._delete_at_s = now_s
+        if deleted:
+            self._log.info("old_commands_deleted", count=deleted, before=before.isoformat())
+
+    async def _take(self, room: int) -> int:
+        """Take at most `room` due commands. Returns how many."""
+        now = self._clock()
+        held, without = sorted(self._ownership.held), [*self._ready.in_hand, *self._answers.set_aside]
+        due = await self._database.run(lambda connection: ledger.due_commands(connection, held, without, now, room))
+        if due:
+            await self._dispatch(due, now)
+        return len(due)
+
+    async def _dispatch(self, statuses: Sequence[CommandStatus], now: datetime) -> None:
+        """Queue or answer each command. If that fails, try each alone: a command that fails alone gets that answer."""
+        try:
+            await self._apply_policy(statuses, now)
+        except Exception as error:  # noqa: BLE001  # `_prove` raises what is no command's fault
+            await self._prove(error, now)
+            if len(statuses) > 1:
+                for status in statuses:
+                    if status.command_id not in self._ready.in_hand:
+                        await self._dispatch([status], now)
+            elif isinstance(error, QueryCanceled):
+                postponement = Delay(DeliveryReason.DELIVERY_ERROR, now + READ_AGAIN)
+                await self._answers.record([(statuses[0], postponement)])
+            else:
+                await self._answers.record([(statuses[0], unexpected(DeliveryReason.DELIVERY_ERROR, error))])
+
+    async def _prove(self, error: Exception, now: datetime) -> None:
+        """Raise `error` if the ledger and the recipients view cannot be read at all."""
+        try:
+            await self._read([], now)
+        except QueryCanceled:
+            raise
+        except Exception as failure:
+            raise error from failure
+
+    async def _apply_policy(self, statuses: Sequence[CommandStatus], now: datetime) -> None:
+        answers: list[tuple[CommandStatus, Stop | Delay]] = []
+        for job in await self._read(statuses, now):
+            answer = pipeline.apply(job.request)
+            if answer is None:
+                self._ready.put(job)
+            else:
+                answers.append((job.due.status, answer))
+        if answers:
+            await self._answers.record(answers)
+
+    async def _read(self, statuses: Sequence[CommandStatus], now: datetime) -> list[DeliveryJob]:
+        """The commands and all that policy asks about them."""
+
+        async def read(connection: AsyncConnection[Any]) -> list[DeliveryJob]:
+            due = await ledger.read_commands(connection, statuses)
+            requests = await read_requests(connection, due, self._hasher, now, self._stale_after)
+            return [DeliveryJob(command, request) for command, request in zip(due, requests, strict=True)]
+
+        return await self._database.run(read)
