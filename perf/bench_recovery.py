@@ -197,8 +197,8 @@ def _line(log: Path, event: str) -> dict[str, Any]:
     return next(line for line in lines if line["event"] == event)
 
 
-class Nothing:
-    """Steps that only say when everything is loaded."""
+class NoopProcessor:
+    """A processor that only counts the partitions that are not loaded yet."""
 
     def __init__(self, partitions: int) -> None:
         self.left = partitions
@@ -206,7 +206,7 @@ class Nothing:
     def ready(self, versions: Mapping[str, int]) -> bool:  # noqa: ARG002
         return True
 
-    def loaded(self, partition: int, mark: OffsetMetadata) -> None:  # noqa: ARG002
+    def loaded(self, partition: int, metadata: OffsetMetadata) -> None:  # noqa: ARG002
         self.left -= 1
 
     def dropped(self) -> None:
@@ -232,13 +232,13 @@ class Nothing:
 class MemoryWatch(Service):
     """Says what memory the state takes, and how long the loop was held at a time while snapshots were written."""
 
-    def __init__(self, runtime: Runtime, steps: Nothing, table: Any, users: int) -> None:
+    def __init__(self, runtime: Runtime, processor: NoopProcessor, table: Any, users: int) -> None:
         super().__init__()
-        self._runtime, self._steps, self._table, self._users = runtime, steps, table, users
+        self._runtime, self._processor, self._table, self._users = runtime, processor, table, users
 
     @Service.task
     async def _watch(self) -> None:
-        while self._steps.left or not len(self._table):
+        while self._processor.left or not len(self._table):
             await asyncio.sleep(0.01)
         loaded, cpu_s, gaps = time.monotonic(), time.process_time(), []
         assert len(self._table) == self._users, f"{len(self._table)} users were loaded"
@@ -276,10 +276,10 @@ def work(settings: Mapping[str, Any]) -> None:
         snapshot_s=1.0,
         faust={"web_enabled": False, "datadir": settings["data"]},
     )
-    runtime, steps = Runtime(chosen), Nothing(partitions)
-    runtime.decide(steps)
+    runtime, processor = Runtime(chosen), NoopProcessor(partitions)
+    runtime.process_with(processor)
     table = runtime.app.Table("users", partitions=partitions)
-    runtime.accompany(MemoryWatch(runtime, steps, table, settings["users"]))
+    runtime.add_service(Watch(runtime, processor, table, settings["users"]))
     faust.Worker(runtime.app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
 
 

@@ -17,13 +17,14 @@ from schemas.codec import encode, is_at_home
 from schemas.plain import plain_event
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
-from streams.decisions.evaluate import Decider, InputRecord, StepResult, plainly_stored
+from streams.decisions.evaluate import Decider, InputRecord, Update
 from streams.runtime.timers import TimerIndex
 from triggers.cel.conditions import Context, compile_condition
 from triggers.engine.evaluator import Evaluator
 from triggers.loader import load_rules
+from triggers.rules.events import StoredEvent, stored_plain_event
 from triggers.rules.ruleset import RuleSet
-from triggers.rules.state import StoredEvent, User
+from triggers.rules.state import User
 
 START_MS = 1_780_000_000_000
 CONDITION = 'event.total >= 100 && event.device in ["phone", "tablet"]'
@@ -67,32 +68,33 @@ class EnginePartition:
     def profile(self, key: bytes, value: bytes) -> None:
         """Applies a profile."""
         record = InputRecord(PROFILES.name, 0, 0, key, value)
-        self._keep(self._decider.apply(record, 1, self.states.get(key), START_MS))
+        self._store(self._decider.apply(record, 1, self.states.get(key), START_MS))
 
     def read(self, records: list[tuple[int, bytes, bytes]]) -> None:
         """Decides events, each at its own time, and what falls due before it."""
         decider, states, pop_due = self._decider, self.states, self._timers.pop_due
-        types, concerns = decider.read_types, decider.concerns
+        types, relevant_context = decider.read_types, decider.relevant_context
         for at_ms, key, value in records:
-            while (due := pop_due(at_ms - 1)) is not None:
-                self._keep(decider.fire_due(0, due.decode(), states[due], at_ms - 1))
+            while (entry := pop_due(at_ms - 1)) is not None:
+                due_ms, due_key = entry
+                self._store(decider.fire_due(0, due_key.decode(), states[due_key], due_ms, at_ms - 1))
             event = plain_event(value)
             assert event is not None
             assert is_at_home(key, event.user_id, 0, 1)
             if event.type in types:
-                stored = plainly_stored(event, value)
+                stored = stored_plain_event(event, value)
                 assert stored is not None
-                if concerns(stored, at_ms):
+                if (context := relevant_context(stored, at_ms)) is not None:
                     record = InputRecord(EVENTS.name, 0, 0, key, value)
-                    self._keep(decider.decide(stored, event.user_id, record, states.get(key), at_ms))
+                    self._store(decider.decide(context, event.user_id, record, states.get(key), at_ms))
 
-    def _keep(self, step: StepResult) -> None:
-        if step.state is not None:
+    def _store(self, update: Update) -> None:
+        if update.state is not None:
             self.changed += 1
-            self.touched.add(step.key)
-            self.states[step.key] = step.state
-            self._timers.set(step.key, step.next_due_ms)
-        for output in step.outgoing:
+            self.touched.add(update.key)
+            self.states[update.key] = update.state
+            self._timers.set(update.key, update.next_due_ms)
+        for output in update.outgoing:
             self.written[output.topic] += 1
 
 

@@ -78,7 +78,7 @@ def build(kafka: str, group: str, topic: str, partitions: int, folder: str) -> f
         faust={"web_enabled": False, "datadir": folder},
     )
     runtime = Runtime(settings, CheckpointJournal(f"{group}-journal"))
-    runtime.decide(Scoring(runtime, group))
+    runtime.process_with(Scoring(runtime, group))
     app: faust.App = runtime.app
     return app
 

@@ -14,8 +14,8 @@ from infra.kafka.connection import Connection
 from infra.service.pages import Pages, PageServer
 from streams.decisions.journal import CheckpointJournal
 from streams.decisions.partitioning import INPUTS, OUTPUTS, user_partitions
+from streams.decisions.processor import DecisionProcessor
 from streams.decisions.rulefeed import PublishedRules, RuleFeed
-from streams.decisions.steps import DecisionSteps
 from streams.faust.background import BackgroundLoop
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
@@ -31,10 +31,10 @@ log = structlog.get_logger()
 class RuleFollower(Service):
     """Hands each change of rules or switches to the event loop, from the rule feed's thread."""
 
-    def __init__(self, connection: Connection, deciding: DecisionSteps) -> None:
+    def __init__(self, connection: Connection, processor: DecisionProcessor) -> None:
         super().__init__()
         self._connection = connection
-        self._deciding = deciding
+        self._processor = processor
 
     async def on_start(self) -> None:
         """Starts the feed."""
@@ -48,7 +48,7 @@ class RuleFollower(Service):
 
     def _adopt(self, published: PublishedRules) -> None:
         try:
-            self._deciding.adopt(published)
+            self._processor.adopt(published)
         except Exception:
             log.exception("rules_not_adopted", manifest=published.manifest, control=published.control)
             end_process("rules that loaded could not be adopted; going on would decide by the ones before")
@@ -89,7 +89,9 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
             inputs=tuple(topic.name for topic in INPUTS),
             partitions=user_partitions(connection),
             checkpoint_s=settings.commit_interval_s,
-            beside=tuple(topic.name for topic in OUTPUTS),  # of rules and switches the feed never goes back by itself
+            other_topics=tuple(
+                topic.name for topic in OUTPUTS
+            ),  # of rules and switches the feed never goes back by itself
             snapshot_s=settings.snapshot_interval_s or None,
             faust={
                 "datadir": str(settings.data_dir),
@@ -99,18 +101,17 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
         ),
         CheckpointJournal(),
     )
-    deciding = DecisionSteps(runtime, settings.default_zone, round(settings.profile_wait_s * 1000))
-    runtime.decide(deciding)
-    runtime.accompany(RuleFollower(connection, deciding))
+    processor = DecisionProcessor(runtime, settings.default_zone, round(settings.profile_wait_s * 1000))
+    runtime.process_with(processor)
+    runtime.add_service(RuleFollower(connection, processor))
     app: faust.App = runtime.app
-    pages = _watch(runtime, deciding, slot, restarts)
-    runtime.accompany(PageService(PageServer(pages, settings.web_port + slot)))
+    _watch(runtime, processor, slot, restarts)
     return app
 
 
-def _watch(runtime: Runtime, deciding: DecisionSteps, slot: int, restarts: int) -> Pages:
-    health = StreamHealth(slot, restarts, runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
-    gauges = Gauges(runtime, deciding.pending)
+def _watch(runtime: Runtime, processor: DecisionProcessor, slot: int, restarts: int) -> None:
+    health = Health(runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
+    gauges = Gauges(runtime, processor.pending)
     metrics = Metrics(
         failures=lambda: runtime.committer.failures,
         ready=lambda: health.ready,
@@ -118,5 +119,5 @@ def _watch(runtime: Runtime, deciding: DecisionSteps, slot: int, restarts: int) 
         restarts=restarts,
     )
     runtime.observe(health, gauges, metrics)
-    runtime.accompany(BackgroundLoop(gauges.run))
-    return Pages(health, metrics.page, lambda: {"partitions": [asdict(gauge) for gauge in gauges.now]})
+    runtime.add_service(BackgroundLoop(gauges.run))
+    Pages(slot, restarts, health, gauges, metrics).serve(runtime.app)

@@ -109,7 +109,7 @@ def replay_journal(history: History, rules: RuleSet) -> Counter[tuple[str, bytes
         inputs = {topic: records for (topic, p), records in history.inputs.items() if p == partition}
         replay = Replay(partition, partitions, inputs)
         for checkpoint in checkpoints:
-            replay.follow(checkpoint, decider)
+            replay.apply(checkpoint, decider)
         wanted = (DECISIONS.name, COMMANDS.name)
         again.update((out.topic, out.value or b"") for out in replay.written if out.topic in wanted)
     return again

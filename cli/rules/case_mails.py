@@ -59,7 +59,7 @@ class CaseMails:
 def _mail(sent: Sent, content: Content) -> Mail:
     """The mail as delivery would compose it, with what it fills in made up."""
     return Mail(
-        command_id=sent.message.command_id,
+        command_id=sent.message.id,
         sender=content.sender or _SENDER,
         reply_to=content.reply_to,
         to=sent.message.to or _SENDER.address,

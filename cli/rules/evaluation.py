@@ -24,7 +24,8 @@ from triggers.cel.runtime import EvaluationError, as_ms
 from triggers.cel.syntax import parse
 from triggers.cel.tree import SyntaxProblem
 from triggers.cel.writer import Scope
-from triggers.rules.state import StoredEvent, User
+from triggers.rules.events import StoredEvent
+from triggers.rules.state import User
 
 M = TypeVar("M", bound=BaseModel)
 _FACTS: dict[str, tuple[type[BaseModel], str, str]] = {

@@ -1,1 +1,1 @@
-"""The trigger core as steps of the runtime: records in, decisions and commands out."""
+"""The trigger core as a processor of the runtime: records in, decisions and commands out."""

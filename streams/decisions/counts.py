@@ -1,19 +1,19 @@
-"""What the worker counts of its decisions, by the vocabulary's names: observed with the checkpoint that holds them."""
+"""The worker's counts of decisions, by the vocabulary's names. They become metrics when their checkpoint commits."""
 
 from collections import Counter
 
-from triggers.engine.turn import Effects
+from triggers.engine.evaluation import Effects
 
 DECIDED, UNDECIDED, DEAD_LETTERED, FAILED = "decided", "undecided", "dead_lettered", "failed"
 FORGOTTEN = "forgotten"
-"""Decisions by outcome and reason; what left no decision, by what it was; dead letters by cause; expressions that
-failed, by rule, place and cause; what a bound on memory made a rule forget, by rule and what it was."""
+"""Decisions by outcome and reason; what made no decision, by kind; dead letters by cause; failed expressions by rule,
+place and cause; what a rule forgot because of a limit on memory, by rule and kind."""
 
 Counts = Counter[tuple[str, ...]]
 
 
 def count(effects: Effects, counts: Counts) -> None:
-    """Adds what one call of the core did."""
+    """Adds the effects of one call of the core."""
     for record in effects.records:
         counts[DECIDED, record.outcome, record.reason or ""] += 1
     for what, times in effects.counts.items():

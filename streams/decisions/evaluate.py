@@ -1,7 +1,7 @@
-"""One record in, the new state and the records to write out: the trigger core as the stream sees it.
+"""Applies one record or one user's due timers: state in as bytes, new state and outgoing records out.
 
-Knows no Faust and no clock: whoever calls passes the record, the user's state as bytes, and the instant. State goes in
-and comes out as bytes, so that a record which fails has changed nothing.
+Knows neither Faust nor a clock: the caller passes the record, the user's state and the instant. State is bytes on both
+sides, so a record that fails has changed nothing.
 """
 
 from collections import Counter
@@ -16,33 +16,35 @@ from schemas.codec import DecodeError, decode, encode, require_home
 from schemas.deadletters import dead_letter
 from schemas.events import Event
 from schemas.outcome_records import MAY_WITHHOLD, read_outcome
-from schemas.plain import PlainEvent, plain_ms
 from schemas.profile_records import ProfileRemoval, UnreadableProfile, read_profile, unreadable_profile
 from schemas.profiles import Profile
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.decisions.counts import DEAD_LETTERED, UNDECIDED, Counts, count
 from streams.runtime.checkpoint import Output
+from triggers.cel.conditions import Context
 from triggers.cel.runtime import as_ms
-from triggers.engine.evaluator import Evaluator, stored_event
-from triggers.engine.turn import Effects
+from triggers.engine.evaluation import Effects
+from triggers.engine.evaluator import Evaluator
 from triggers.rules import encoding
-from triggers.rules.state import StoredEvent, UserState
+from triggers.rules.events import stored_event
+from triggers.rules.state import UserState
 
 READER = "streams"
 log = structlog.get_logger()
 Skip = Callable[[UserState, int], Effects]
 
 STATES = "user-state"
-"""The table of users' states."""
+"""The table of user states."""
 LARGEST_OUTPUT = 900_000
-"""Bytes of a record's value: a producer refuses a record of a million, and would do so in every transaction."""
+"""Bytes of a record's value. A producer refuses a record of a million bytes, and would refuse it in every
+transaction."""
 LARGEST_STATE = 250_000
-"""Bytes of a user's state: a quarter of a record, for what a timer writes of it is not bounded by itself."""
+"""Bytes of a user's state: a quarter of a record, because what a timer writes from it is not bounded otherwise."""
 
 
 class TooLarge(ValueError):
-    """A record makes a step that no transaction could carry."""
+    """Applying the record would write more than a transaction can carry."""
 
 
 class InputRecord(NamedTuple):
@@ -56,13 +58,13 @@ class InputRecord(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Where it lies: topic[partition]@offset."""
+        """The record's address: topic[partition]@offset."""
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
 
 @dataclass(slots=True)
-class StepResult:
-    """What one step did: the user's new state (None where it did not change) or its removal, and what to write."""
+class Update:
+    """What to store and to write: the user's new state (None if it is unchanged) or its removal, and the outputs."""
 
     key: bytes = b""
     state: bytes | None = None
@@ -72,18 +74,21 @@ class StepResult:
 
 
 class Decider:
-    """Applies records and due timers to user state by the current rules."""
+    """Applies records and due timers to user states under one rule set."""
 
     def __init__(self, evaluator: Evaluator, counts: Counts | None = None) -> None:
         self.evaluator = evaluator
         self.read_types = frozenset(evaluator.rules.routes)
-        """The types of the events that some rule reads; all others change nothing."""
-        self.concerns = evaluator.concerns
+        """The event types that some rule reads. Events of other types change nothing."""
+        self.relevant_context = evaluator.relevant_context
         self._counts: Counts = Counter() if counts is None else counts
 
-    def apply(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> StepResult:
-        """The step of one record of a topic of `partitions`. One that cannot be read is a dead letter; of the user it
-        changes no more than what is heard of a no."""
+    def apply(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
+        """Applies one record of a topic with `partitions` partitions.
+
+        A record that cannot be read becomes a dead letter. It changes the user's state only if it refuses consent or
+        reports an outcome that stops mail.
+        """
         try:
             match record.topic:
                 case PROFILES.name:
@@ -93,141 +98,144 @@ class Decider:
                 case _:
                     return self._apply_event(record, partitions, raw_state, now_ms)
         except DecodeError as error:
-            return StepResult(outgoing=[self.dead_letter(record, error.cause, error.detail, now_ms)])
+            return Update(outgoing=[self.dead_letter(record, error.cause, error.detail, now_ms)])
 
-    def _apply_event(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> StepResult:
-        fact = decode(Event, record.value)
-        if fact.user_id is None:  # reaches waiting occurrences only, which no rule of this wave has
-            return StepResult()
-        require_home(record.key, fact.user_id, record.partition, partitions)
-        event = stored_event(fact)
-        if not self.concerns(event, now_ms):
-            return StepResult()
-        return self.decide(event, fact.user_id, record, raw_state, now_ms)
+    def _apply_event(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
+        event = decode(Event, record.value)
+        if event.user_id is None:  # no rule reads events without a user yet
+            return Update()
+        require_home(record.key, event.user_id, record.partition, partitions)
+        context = self.relevant_context(stored_event(event), now_ms)
+        if context is None:
+            return Update()
+        return self.decide(context, event.user_id, record, raw_state, now_ms)
 
-    def _apply_profile(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> StepResult:
-        """A profile; a record without value, which ends the user; or one that cannot be read, which ends consent."""
-        place = (record.key, record.value, record.partition, partitions)
-        said = read_profile(*place)
-        if isinstance(said, ProfileRemoval):
+    def _apply_profile(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
+        """Applies a profile, a removal (a record without value), or an unreadable profile, which withdraws consent."""
+        read = (record.key, record.value, record.partition, partitions)
+        profile = read_profile(*read)
+        if isinstance(profile, ProfileRemoval):
             self._counts[UNDECIDED, "user_removed"] += 1
-            return StepResult(said.user_id.encode(), removed=True)
-        if isinstance(said, Profile):
-            state = encoding.decode(said.user_id, raw_state)
+            return Update(profile.user_id.encode(), removed=True)
+        if isinstance(profile, Profile):
+            state = encoding.decode(profile.user_id, raw_state)
             try:
-                return self._taken(record, state, self.evaluator.apply_profile(state, said, now_ms), now_ms)
-            except Exception as error:  # whatever it is: an older yes must not outlive a newer profile
+                return self._applied(record, state, self.evaluator.apply_profile(state, profile, now_ms), now_ms)
+            except Exception as error:  # after any error: consent from an older profile must not outlive a newer one
                 log.error("record_failed", place=record.place, exc_info=error)
                 failure = DecodeError(DeadLetterCause.RULE_ERROR, f"{type(error).__name__}: {error}")
-                said = unreadable_profile(failure, *place)
-        return self._withdraw(said, record, raw_state, now_ms)
+                profile = unreadable_profile(failure, *read)
+        return self._withdraw_consent(profile, record, raw_state, now_ms)
 
-    def _withdraw(
-        self, said: UnreadableProfile, record: InputRecord, raw_state: bytes | None, now_ms: int
-    ) -> StepResult:
-        letter = self.dead_letter(record, said.error.cause, said.error.detail, now_ms)
-        refused = {purpose: now_ms if at is None else as_ms(at) for purpose, at in said.refused.items()}
-        if said.home is None or (raw_state is None and not refused):
-            return StepResult(outgoing=[letter])
-        state = encoding.decode(said.home, raw_state)
-        step = _step(state, self.evaluator.withdraw(state, refused, now_ms), record.partition)
-        step.outgoing.append(letter)
-        return step
+    def _withdraw_consent(
+        self, profile: UnreadableProfile, record: InputRecord, raw_state: bytes | None, now_ms: int
+    ) -> Update:
+        letter = self.dead_letter(record, profile.error.cause, profile.error.detail, now_ms)
+        refused = {purpose: now_ms if at is None else as_ms(at) for purpose, at in profile.refused.items()}
+        if profile.home is None or (raw_state is None and not refused):
+            return Update(outgoing=[letter])
+        state = encoding.decode(profile.home, raw_state)
+        update = _update(state, self.evaluator.withdraw_consent(state, refused, now_ms), record.partition)
+        update.outgoing.append(letter)
+        return update
 
-    def _apply_outcome(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> StepResult:
+    def _apply_outcome(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
         at = datetime.fromtimestamp(now_ms / 1000, UTC)
         outcome, error, at_home = read_outcome(record.key, record.value, record.partition, partitions, at)
-        step = StepResult()
+        update = Update()
         if at_home:
             state = encoding.decode(outcome.user_id, raw_state)
             try:
-                step = self._taken(record, state, self.evaluator.apply_outcome(state, outcome, now_ms), now_ms)
-            except Exception as failure:  # whatever it is: the user's no must be heard
+                update = self._applied(record, state, self.evaluator.apply_outcome(state, outcome, now_ms), now_ms)
+            except Exception as failure:  # after any error: an outcome that stops mail must take effect
                 if outcome.kind not in MAY_WITHHOLD:
                     raise
                 log.error("record_failed", place=record.place, exc_info=failure)
                 state = encoding.decode(outcome.user_id, raw_state)
-                step = _step(state, self.evaluator.heed(state, outcome, now_ms), record.partition)
+                update = _update(state, self.evaluator.apply_suppression(state, outcome, now_ms), record.partition)
                 error = DecodeError(DeadLetterCause.RULE_ERROR, f"{type(failure).__name__}: {failure}")
         if error is not None:
-            step.outgoing.append(self.dead_letter(record, error.cause, error.detail, now_ms, applied=at_home))
-        return step
+            update.outgoing.append(self.dead_letter(record, error.cause, error.detail, now_ms, applied=at_home))
+        return update
 
     def decide(
-        self, event: StoredEvent, user_id: str, record: InputRecord, raw_state: bytes | None, now_ms: int
-    ) -> StepResult:
-        """The step of an event that concerns some rule; what does not concern any has no step."""
+        self, context: Context, user_id: str, record: InputRecord, raw_state: bytes | None, now_ms: int
+    ) -> Update:
+        """Applies an event that some rule reads, by the context that `relevant_context` returned for it."""
         state = encoding.decode(user_id, raw_state)
-        return self._taken(record, state, self.evaluator.apply_stored(state, event, now_ms), now_ms)
+        return self._applied(record, state, self.evaluator.apply_relevant(state, context), now_ms)
 
-    def _taken(self, record: InputRecord, state: UserState, effects: Effects, now_ms: int) -> StepResult:
-        step = self._counted(state, effects, record.partition)
+    def _applied(self, record: InputRecord, state: UserState, effects: Effects, now_ms: int) -> Update:
+        update = self._checked_update(state, effects, record.partition)
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
             cause = DeadLetterCause.RULE_ERROR
-            step.outgoing.append(self.dead_letter(record, cause, detail, now_ms, applied=True))
-        return step
+            update.outgoing.append(self.dead_letter(record, cause, detail, now_ms, applied=True))
+        return update
 
     @property
     def plan_version(self) -> str:
-        """A name for the schedules and dates of the rules; empty where there are none."""
+        """The version of the rules' schedules and dates; empty if there are none."""
         return self.evaluator.rules.plan_version
 
-    def plan(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> StepResult | None:
-        """The step that plans schedules and dates which are new to a user; None where they are not. Where that raises
-        an exception the user has none of them, and a dead letter says so."""
+    def plan(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> Update | None:
+        """Plans the schedules and dates that are new to a user; None if there are none.
+
+        After an exception the user has no plans, and a dead letter reports it.
+        """
         try:
             state = encoding.decode(user_id, raw_state)
             effects = self.evaluator.plan(state, now_ms)
-            return None if effects is None else self._counted(state, effects, partition)
-        except Exception as error:  # noqa: BLE001  # whatever it is: it is this user's alone
+            return None if effects is None else self._checked_update(state, effects, partition)
+        except Exception as error:  # noqa: BLE001  # any error: it concerns only this user
             timer = self._timer(partition, user_id, now_ms)
             return self._skip_timer(timer, raw_state, now_ms, error, self.evaluator.skip_planning)
 
-    def fire_due(self, partition: int, user_id: str, raw_state: bytes, now_ms: int) -> StepResult:
-        """The step of a user's timers that are due at `now_ms`. Where firing them raises an exception, all of them
-        are skipped, and a dead letter says so."""
+    def fire_due(self, partition: int, user_id: str, raw_state: bytes, due_ms: int, now_ms: int) -> Update:
+        """Fires a user's timers that are due at `now_ms`; the first of them is due at `due_ms`.
+
+        After an exception all of them are skipped, and a dead letter reports it.
+        """
         try:
             state = encoding.decode(user_id, raw_state)
-            return self._counted(state, self.evaluator.fire_due(state, now_ms), partition)
-        except Exception as error:  # noqa: BLE001  # whatever it is: it is this user's alone
-            due_ms = encoding.due_of(raw_state)
-            timer = self._timer(partition, user_id, now_ms if due_ms is None else due_ms)
+            return self._checked_update(state, self.evaluator.fire_due(state, now_ms), partition)
+        except Exception as error:  # noqa: BLE001  # any error: it concerns only this user
+            timer = self._timer(partition, user_id, due_ms)
             return self._skip_timer(timer, raw_state, now_ms, error, self.evaluator.skip_due)
 
-    def _counted(self, state: UserState, effects: Effects, partition: int) -> StepResult:
-        step = _step(state, effects, partition)
-        _require_bounds(step)
+    def _checked_update(self, state: UserState, effects: Effects, partition: int) -> Update:
+        update = _update(state, effects, partition)
+        _require_bounds(update)
         if effects.records or effects.counts or effects.problems or effects.bounds:
             count(effects, self._counts)
-        return step
+        return update
 
-    def _skip_timer(
-        self, timer: InputRecord, raw_state: bytes, now_ms: int, error: Exception, skip: Skip
-    ) -> StepResult:
-        """The step that skips what failed, with a dead letter. Where skipping fails too, no timer of the user is due
-        until the user's next record."""
+    def _skip_timer(self, timer: InputRecord, raw_state: bytes, now_ms: int, error: Exception, skip: Skip) -> Update:
+        """Skips the timers that failed and adds a dead letter.
+
+        If skipping fails too, none of the user's timers is due until the user's next record.
+        """
         log.error("timer_failed", place=timer.place, exc_info=error)
         key = timer.key or b""
         try:
             state = encoding.decode(key.decode(), raw_state)
-            step = self._counted(state, skip(state, now_ms), timer.partition)
-        except Exception as again:  # whatever it is: it is this user's alone
+            update = self._checked_update(state, skip(state, now_ms), timer.partition)
+        except Exception as again:  # any error: it concerns only this user
             log.error("timer_not_skipped", place=timer.place, exc_info=again)
-            step = StepResult(key, encoding.without_due(raw_state))
+            update = Update(key, encoding.without_due(raw_state))
         detail = f"a timer of the user: {type(error).__name__}: {error}"
-        step.outgoing.append(self.dead_letter(timer, DeadLetterCause.RULE_ERROR, detail, now_ms))
-        return step
+        update.outgoing.append(self.dead_letter(timer, DeadLetterCause.RULE_ERROR, detail, now_ms))
+        return update
 
     @staticmethod
     def _timer(partition: int, user_id: str, at_ms: int) -> InputRecord:
-        """What names a user's timers in a dead letter: the table of states, and as offset the instant in ms."""
+        """A user's timers as a dead letter names them: the table of states, with the instant in ms as the offset."""
         return InputRecord(STATES, partition, max(at_ms, 0), user_id.encode(), None)
 
     def dead_letter(
         self, record: InputRecord, cause: DeadLetterCause, detail: str, now_ms: int, *, applied: bool = False
     ) -> Output:
-        """The record as a dead letter, with its place, its cause and its original bytes, unless those are too many."""
+        """The record as a dead letter, with its place, its cause and, unless they are too large, its original bytes."""
         self._counts[DEAD_LETTERED, cause] += 1
         letter = dead_letter(
             (record.topic, record.partition, record.offset),
@@ -242,33 +250,23 @@ class Decider:
         return Output(DEAD_LETTERS.name, letter.original_key(), encode(letter), record.partition)
 
 
-def plainly_stored(event: PlainEvent, raw: bytes) -> StoredEvent | None:
-    """A plain event as rules see it, without its model; None where the model must be asked."""
-    own_ms = plain_ms(event, raw)
-    return (
-        None
-        if own_ms is None
-        else StoredEvent(event.id, event.type, own_ms, event.source or "", event.properties or {})
-    )
-
-
-def _require_bounds(step: StepResult) -> None:
-    """Raises TooLarge, with nothing changed yet, where Kafka would not take what the step writes."""
-    if step.state is not None and len(step.state) > LARGEST_STATE:
-        raise TooLarge(f"the user's state would have {len(step.state)} bytes, and may have {LARGEST_STATE}")
-    for output in step.outgoing:
+def _require_bounds(update: Update) -> None:
+    """Raises TooLarge, before anything has changed, if Kafka would refuse what the update writes."""
+    if update.state is not None and len(update.state) > LARGEST_STATE:
+        raise TooLarge(f"the user's state would have {len(update.state)} bytes; at most {LARGEST_STATE} are allowed")
+    for output in update.outgoing:
         size = len(output.value or b"")
         if size > LARGEST_OUTPUT:
-            raise TooLarge(f"a record for {output.topic} would have {size} bytes, and may have {LARGEST_OUTPUT}")
+            raise TooLarge(f"a record for {output.topic} would have {size} bytes; at most {LARGEST_OUTPUT} are allowed")
 
 
-def _step(state: UserState, effects: Effects, partition: int) -> StepResult:
+def _update(state: UserState, effects: Effects, partition: int) -> Update:
     key = state.user_id.encode()
-    raw, due_ms = encoding.encode_with_due(state)
-    step = StepResult(key, raw, next_due_ms=due_ms)
+    raw, due_ms = encoding.encode(state)
+    update = Update(key, raw, next_due_ms=due_ms)
     records = effects.records
     if records:
-        step.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]
+        update.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]
         commands = [command for record in records if (command := record.command_json()) is not None]
-        step.outgoing += [Output(COMMANDS.name, key, command, partition) for command in commands]
-    return step
+        update.outgoing += [Output(COMMANDS.name, key, command, partition) for command in commands]
+    return update

@@ -1,8 +1,6 @@
-"""The journal: what each checkpoint applied, in order, up to which clock, written in the checkpoint's transaction.
+"""The journal: what each checkpoint applied, in which order and up to which clock, in the checkpoint's transaction.
 
-Replayed by the core it gives the same decisions: records in this order, each at its append time or the clock before
-it, whichever is later; timers due before that first; at a segment's end, where the clock is later than its last
-record, all timers due by then.
+A replay of it gives the same decisions (see `replay`).
 """
 
 from datetime import UTC, datetime
@@ -15,7 +13,7 @@ from streams.runtime.checkpoint import JournalSegment, Output
 
 
 class CheckpointJournal:
-    """Writes history as `schemas.journal.Checkpoint`, one record a segment, in the partition that it is about."""
+    """Encodes each segment as a `schemas.journal.Checkpoint`, for the partition number that it describes."""
 
     def __init__(self, topic: str = JOURNAL.name) -> None:
         self._topic = topic

@@ -1,14 +1,14 @@
-"""The topics that the stream worker stands on, and the partition count that they must share."""
+"""The topics that a stream worker uses, and the partition count that they must share."""
 
 from infra.kafka.connection import Connection, connect_admin
 from infra.kafka.partition_counts import shared_partition_count
 from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, EVENTS, JOURNAL, OUTCOMES, PROFILES, RULES
 
 INPUTS = (PROFILES, OUTCOMES, EVENTS)
-"""In the order in which records of one append time are applied: what is known of a user before what they do."""
+"""In the order in which records with equal append times are applied: what is known of a user before what they do."""
 OUTPUTS = (COMMANDS, DECISIONS, JOURNAL, DEAD_LETTERS)
-"""Written to the partition number of what caused them."""
-BESIDE = (RULES, CONTROL)
+"""Written to the partition number of the record that caused them."""
+OTHER_TOPICS = (RULES, CONTROL)
 CONNECT_S = 30.0
 
 
@@ -16,4 +16,6 @@ def user_partitions(connection: Connection) -> int:
     """The partition count that inputs and outputs share; raises TopicsMissing where they do not, or where a topic is
     not there, and AccessDenied where the broker rejects the worker."""
     together = [topic.name for topic in (*INPUTS, *OUTPUTS)]
-    return shared_partition_count(connect_admin(connection, CONNECT_S), together, [topic.name for topic in BESIDE])
+    return shared_partition_count(
+        connect_admin(connection, CONNECT_S), together, [topic.name for topic in OTHER_TOPICS]
+    )

@@ -1,8 +1,8 @@
-"""The core over a journal: what a worker that nothing ever happened to would have written, byte for byte.
+"""Replays a journal with the trigger core: returns byte for byte what an undisturbed worker would have written.
 
-Records in the order that the journal gives, each at its append time or the clock before it, whichever is later; timers
-due before that first; at a segment's end, where the clock is later than its last record, all timers due by then.
-Where a segment brings other schedules or dates, everybody is planned as of the clock before it.
+Records are applied in the journal's order, each at its append time or at the clock before it, whichever is later.
+Timers that are due before a record fire first. At the end of a segment whose clock is later than its last record, all
+timers due by then fire. If a segment has other schedules or dates, all users are planned as of the clock before it.
 """
 
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from schemas import zones
-from schemas.journal import AppliedRange, Checkpoint
-from streams.decisions.evaluate import Decider, InputRecord, StepResult
+from schemas.journal import Applied, Checkpoint
+from streams.decisions.evaluate import Decider, InputRecord, Update
 from streams.runtime.checkpoint import Output
 from streams.runtime.timers import TimerIndex
 
@@ -19,7 +19,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Appended(NamedTuple):
-    """An input record as the broker keeps it."""
+    """An input record as the broker stores it."""
 
     key: bytes | None
     value: bytes | None
@@ -31,7 +31,7 @@ Inputs = Mapping[str, Mapping[int, Appended]]
 
 
 class Replay:
-    """One partition, of `partitions`. `written` and `states` hold what comes of it."""
+    """Replays one of `partitions` partitions. `written` and `states` hold the results."""
 
     def __init__(self, partition: int, partitions: int, inputs: Inputs) -> None:
         self.written: list[Output] = []
@@ -43,11 +43,13 @@ class Replay:
         self._clock_ms = -1
         self._planned = ""
         self.other_zones: set[str] = set()
-        """Releases of the zone data, other than this one's, by which some of it was decided."""
+        """Other releases of the zone data than the current one, by which some records were decided."""
 
-    def follow(self, checkpoint: Checkpoint, decider: Decider) -> None:
-        """Applies one record of the journal, with the rules and switches that it names. What a topic has not kept is
-        passed over."""
+    def apply(self, checkpoint: Checkpoint, decider: Decider) -> None:
+        """Applies one record of the journal with the rules and switches that it names.
+
+        Skips input records that their topic no longer has.
+        """
         if checkpoint.zones not in ("", zones.VERSION):
             self.other_zones.add(checkpoint.zones)
         if decider.plan_version != self._planned:
@@ -65,9 +67,9 @@ class Replay:
     def _plan(self, decider: Decider) -> None:
         self._planned = decider.plan_version
         for key, raw in [*self.states.items()] if decider.plan_version else ():
-            step = decider.plan(self._partition, key.decode(), raw, self._clock_ms)
-            if step is not None:
-                self._keep(step)
+            update = decider.plan(self._partition, key.decode(), raw, self._clock_ms)
+            if update is not None:
+                self._store(update)
 
     def _apply(self, decider: Decider, appended: Appended, span: AppliedRange, offset: int) -> None:
         now_ms = max(appended.appended_ms, self._clock_ms)
@@ -76,17 +78,18 @@ class Replay:
             self._clock_ms = now_ms
         record = InputRecord(span.topic, span.partition, offset, appended.key, appended.value)
         state = None if record.key is None else self.states.get(record.key)
-        self._keep(decider.apply(record, self._partitions, state, now_ms))
+        self._store(decider.apply(record, self._partitions, state, now_ms))
 
     def _fire(self, decider: Decider, now_ms: int) -> None:
-        while (key := self._timers.pop_due(now_ms)) is not None:
-            self._keep(decider.fire_due(self._partition, key.decode(), self.states[key], now_ms))
+        while (entry := self._timers.pop_due(now_ms)) is not None:
+            due_ms, key = entry
+            self._store(decider.fire_due(self._partition, key.decode(), self.states[key], due_ms, now_ms))
 
-    def _keep(self, step: StepResult) -> None:
-        if step.state is not None:
-            self.states[step.key] = step.state
-            self._timers.set(step.key, step.next_due_ms)
-        elif step.removed:
-            self.states.pop(step.key, None)
-            self._timers.set(step.key, None)
-        self.written += step.outgoing
+    def _store(self, update: Update) -> None:
+        if update.state is not None:
+            self.states[update.key] = update.state
+            self._timers.set(update.key, update.next_due_ms)
+        elif update.removed:
+            self.states.pop(update.key, None)
+            self._timers.set(update.key, None)
+        self.written += update.outgoing

@@ -85,7 +85,7 @@ class AssignmentRecovery:
             for name, number in metadata.versions.items():
                 versions[name] = max(number, versions.get(name, 0))
         said = False
-        while self._runtime.step is not None and not self._runtime.step.ready(versions):
+        while self._runtime.processor is not None and not self._runtime.processor.ready(versions):
             if not should_continue():
                 raise NewerAssignment("assignment")
             if not said:
@@ -104,9 +104,9 @@ class AssignmentRecovery:
         singles = {p: offset for p, (offset, _) in committed.items() if p.topic not in self._runtime.settings.inputs}
         self._runtime.buffer.begin(membership, partitions, singles)
         self._runtime.inputs.begin(partitions)
-        if self._runtime.step is not None:
+        if self._runtime.processor is not None:
             for number, (_, metadata) in partitions.items():
-                self._runtime.step.loaded(number, metadata)
+                self._runtime.processor.loaded(number, metadata)
 
     def _committed(
         self, places: frozenset[TopicPartition], should_continue: Callable[[], bool]

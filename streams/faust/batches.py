@@ -1,7 +1,7 @@
-"""Batches as Faust sees them: one event carries a batch of records of one partition, applied by a synchronous step.
+"""Batches as Faust sees them: one event carries a batch of records of one partition, applied by a synchronous call.
 
-No await comes between a change and its ack: `BatchStep` is a plain function, which changes state, sends, fires timers
-and records the offsets in one go. Ordinary agents (`async for` a record of another topic) pass the same gate.
+No await comes between a change and its ack: `BatchProcessor` is a plain function that changes state, sends, fires
+timers and records the offsets. Ordinary agents (`async for` over the records of another topic) pass the same gate.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,7 +18,7 @@ from streams.runtime.clock import Batch
 from streams.runtime.gate import EventGate
 
 
-class Steps(Protocol):
+class Processor(Protocol):
     """What an application does with its partitions. All synchronous: no method may block or await."""
 
     def ready(self, versions: Mapping[str, int]) -> bool:
@@ -49,51 +49,51 @@ class Steps(Protocol):
         """The version numbers in force, such as that of the rule manifest. Called once a batch."""
 
 
-class BatchStep:
+class BatchProcessor:
     """Applies batches: each record at its append time, between the timers due before and those due then."""
 
-    def __init__(self, steps: Steps, buffer: Buffer) -> None:
-        self._steps = steps
+    def __init__(self, processor: Processor, buffer: Buffer) -> None:
+        self._processor = processor
         self._buffer = buffer
         self._clocks: dict[int, int] = {}
 
     def ready(self, versions: Mapping[str, int]) -> bool:
         """Whether the application can decide."""
-        return self._steps.ready(versions)
+        return self._processor.ready(versions)
 
     def loaded(self, partition: int, metadata: OffsetMetadata) -> None:
         """The partition continues from `metadata`."""
         self._clocks[partition] = metadata.clock_ms
-        self._steps.loaded(partition, metadata)
+        self._processor.loaded(partition, metadata)
 
     def dropped(self) -> None:
         """All partitions are dropped."""
         self._clocks.clear()
-        self._steps.dropped()
+        self._processor.dropped()
 
     def __call__(self, batch: Batch[Message]) -> None:
         """Applies all of `batch` and records it in the open checkpoint."""
-        versions = self._steps.versions()
+        versions = self._processor.versions()
         self.record(batch, self.work(batch), versions)
 
     def work(self, batch: Batch[Message]) -> int:
         """Applies records and timers; returns how many timers fired, or were set for new rules. Call `record` directly
         after it."""
-        partition, steps = batch.partition, self._steps
+        partition, processor = batch.partition, self._processor
         clock_ms = self._clocks[partition]
-        fired = steps.before_batch(partition, clock_ms)
+        fired = processor.before_batch(partition, clock_ms)
         for piece in batch.pieces:
-            apply = steps.record_handler(partition, piece.topic)
+            apply = processor.record_handler(partition, piece.topic)
             for record, now_ms in zip(piece.records, piece.times_ms, strict=True):
                 if now_ms > clock_ms:
-                    fired += steps.fire(partition, now_ms - 1)
+                    fired += processor.fire(partition, now_ms - 1)
                     clock_ms = now_ms
                 try:
                     apply(record, now_ms)
                 except Exception as error:  # noqa: BLE001 - a poison record must not stop its partition
-                    steps.failed(partition, record, error, now_ms)
+                    processor.failed(partition, record, error, now_ms)
         if batch.is_tick:
-            fired += steps.fire(partition, batch.clock_ms)
+            fired += processor.fire(partition, batch.clock_ms)
         self._clocks[partition] = batch.clock_ms
         return fired
 

@@ -13,12 +13,12 @@ from infra.kafka.partition_counts import existing_topics
 from infra.kafka.retry import retry
 from infra.kafka.topics import TopicPartition
 from streams.faust.background import in_thread
-from streams.faust.batches import BatchStep
+from streams.faust.batches import BatchProcessor
 from streams.faust.settings import RuntimeSettings
 from streams.faust.table import Table
-from streams.runtime.checkpoint import Buffer, Journal, Output, SealedCheckpoint
+from streams.runtime.checkpoint import Buffer, Journal, Output, Transaction
 from streams.runtime.checkpointer import Checkpointer
-from streams.runtime.commit import CommitOutcome, Committer
+from streams.runtime.commit import CommitResult, Committer
 from streams.runtime.ending import end_for_repair, end_process
 from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.inputs import Inputs, by_number
@@ -54,18 +54,18 @@ class RuntimeCore:
         self.checkpointer = Checkpointer(
             self.buffer, self.committer, self.tables, end_process, self._lost, self._checkpointed
         )
-        self.companions: list[Service] = []
+        self.services: list[Service] = []
         self.topic_watch = TopicWatch(self.admin, self._topics, end_process)
-        self.step: BatchStep | None = None
+        self.processor: BatchProcessor | None = None
         self._finished = False
         folder, interval_s = SnapshotFolder(Path(self.app.conf.tabledir), settings.slot), settings.snapshot_s
         self.snapshotter = Snapshotter(folder, self.checkpointer, self.ends, interval_s or float("inf"))
         used = folder if interval_s else None
         self.changelogs = ChangelogReader(self.connection, settings.name, self.admin, self.ends, used)
 
-    def accompany(self, service: Service) -> None:
+    def add_service(self, service: Service) -> None:
         """Has `service` run beside the worker, from before the first recovery: Faust's own tasks begin after it."""
-        self.companions.append(service)
+        self.services.append(service)
 
     def observe(self, *observers: Observer) -> None:
         """Has them told what the worker goes through."""
@@ -91,7 +91,7 @@ class RuntimeCore:
         found = existing_topics(self.admin, self._topics())
         changelogs = {table.changelog for table in self.tables()}
         for name, topic in found.items():
-            if name not in self.settings.beside and topic.partitions != self.settings.partitions:
+            if name not in self.settings.other_topics and topic.partitions != self.settings.partitions:
                 end_for_repair(
                     f"topic {name} has {topic.partitions} partitions, not {self.settings.partitions}; recreate it"
                 )
@@ -107,7 +107,7 @@ class RuntimeCore:
 
     def _topics(self) -> set[str]:
         agents = {topic for channel in self.app.topics for topic in channel.topics}
-        return {*self.settings.inputs, *agents, *self.settings.beside, *(t.changelog for t in self.tables())}
+        return {*self.settings.inputs, *agents, *self.settings.other_topics, *(t.changelog for t in self.tables())}
 
     def _input_partitions(self) -> list[TopicPartition]:
         numbers = range(self.settings.partitions)
@@ -121,8 +121,8 @@ class RuntimeCore:
     def _forget(self) -> None:
         self.snapshotter.drop()
         self.inputs.drop()
-        if self.step is not None:
-            self.step.dropped()
+        if self.processor is not None:
+            self.processor.dropped()
         for observer in self.observers:
             observer.dropped()
 
@@ -143,9 +143,9 @@ class RuntimeCore:
         """The tables that are recovered and checkpointed."""
         return list(self.app.tables.local())
 
-    def _checkpointed(self, sealed: SealedCheckpoint, outcome: CommitOutcome, took_s: float) -> None:
+    def _checkpointed(self, transaction: Transaction, result: CommitResult, took_s: float) -> None:
         for observer in self.observers:
-            observer.checkpointed(sealed, outcome, took_s)
+            observer.checkpointed(transaction, result, took_s)
 
     def stalled(self, place: TopicPartition) -> None:
         """Tells the observers that the partition is fetched again."""

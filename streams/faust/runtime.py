@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import Message
 
 from streams.faust.application import Application
-from streams.faust.batches import BatchStep, PassThrough, Steps
+from streams.faust.batches import BatchProcessor, PassThrough, Processor
 from streams.faust.core import RuntimeCore
 from streams.faust.settings import RuntimeSettings
 from streams.faust.transport import Transport
@@ -35,22 +35,22 @@ class Runtime(RuntimeCore):
         self.app.runtime = self
         self.app.transport = self.app.producer_transport = Transport(self, self.app)
 
-    def decide(self, steps: Steps) -> None:
-        """Registers the agent that applies the merged inputs with `steps`."""
-        self.step = BatchStep(steps, self.buffer)
+    def process_with(self, processor: Processor) -> None:
+        """Registers the agent that applies the merged inputs with `processor`."""
+        self.processor = BatchProcessor(processor, self.buffer)
         channel = self.app.topic(*self.settings.inputs, schema=PassThrough(), partitions=self.settings.partitions)
 
-        async def decide(stream: Any) -> None:
+        async def process(stream: Any) -> None:
             async for batch in stream:
                 await self.apply(batch)
 
-        self.app.agent(channel, name="decide")(decide)
+        self.app.agent(channel, name="process")(process)
 
     async def apply(self, batch: Batch[Message]) -> None:
         """Applies one batch, without ever suspending; ends the process where that fails."""
-        assert self.step is not None
+        assert self.processor is not None
         try:
-            self.step(batch)
+            self.processor(batch)
         except Exception:
-            log.exception("step_failed", partition=batch.partition)
-            end_process("a batch step failed outside of a record; going on would lose it")
+            log.exception("batch_failed", partition=batch.partition)
+            end_process("a batch failed outside of a record, and to continue would lose its records")

@@ -29,7 +29,7 @@ class RuntimeSettings:
     partitioner: str = "murmur2_random"
     snapshot_s: float | None = 60.0
     """At least this long between two local snapshots of a partition, in Faust's `tabledir`; None or 0: none."""
-    beside: tuple[str, ...] = ()
+    other_topics: tuple[str, ...] = ()
     """Other topics that must stay as they are while it runs, such as those that it writes."""
     faust: Mapping[str, Any] = field(default_factory=dict)
     """More of Faust's own settings."""

@@ -100,8 +100,8 @@ class Consumer(FaustConsumer):
 
     async def on_start(self) -> None:
         """Starts the consume thread, and what runs beside the worker."""
-        for companion in self.runtime.companions:
-            await self.add_runtime_dependency(companion)
+        for service in self.runtime.services:
+            await self.add_runtime_dependency(service)
         self.intake.start()
 
     @Service.task

@@ -12,7 +12,7 @@ from itertools import islice
 from infra.kafka.topics import TopicPartition
 from schemas.waiting import event_within
 from streams.faust.core import RuntimeCore
-from streams.runtime.clock import NEVER
+from streams.runtime.clock import NO_TIMESTAMP
 from streams.runtime.observer import Observer
 
 INTERVAL_S = 2.0
@@ -79,7 +79,7 @@ class Gauges(Observer):
         for number, (records, clock_ms) in sorted(standing.items()):
             entries, state_bytes = self._state(number)
             rate = max(0, records - self._before.get(number, records)) / elapsed_s
-            clock_lag_s = None if clock_ms == NEVER else max(0.0, now_s - clock_ms / 1000)
+            clock_lag_s = None if clock_ms == NO_TIMESTAMP else max(0.0, now_s - clock_ms / 1000)
             found.append(
                 Gauge(number, lags.get(number), rate, entries, state_bytes, timers.get(number, 0), clock_lag_s)
             )

@@ -14,8 +14,8 @@ from infra.kafka.topics import TopicPartition
 from infra.service.metrics import SECONDS, MetricDefinition, ScrapeCollector, new_registry, render
 from streams.decisions.counts import DEAD_LETTERED, DECIDED, FAILED, FORGOTTEN, UNDECIDED
 from streams.monitoring.gauges import Gauge
-from streams.runtime.checkpoint import SealedCheckpoint
-from streams.runtime.commit import CommitOutcome
+from streams.runtime.checkpoint import Transaction
+from streams.runtime.commit import CommitResult
 from streams.runtime.observer import Observer
 
 RECORDS = (1, 10, 100, 1_000, 10_000, 100_000)
@@ -164,18 +164,18 @@ class Metrics(Observer):
         del place
         self._stalls.inc()
 
-    def checkpointed(self, sealed: SealedCheckpoint, outcome: CommitOutcome, took_s: float) -> None:
-        """Counts what was committed."""
-        if outcome is not CommitOutcome.OK:
+    def checkpointed(self, transaction: Transaction, result: CommitResult, took_s: float) -> None:
+        """Counts what is committed."""
+        if result is not CommitResult.OK:
             self._lost.inc()
             return
         self._seconds.observe(took_s)
-        self._records.observe(len(sealed.outputs))
-        for topic, count in Counter(map(attrgetter("topic"), sealed.outputs)).items():
+        self._records.observe(len(transaction.outputs))
+        for topic, count in Tally(map(attrgetter("topic"), transaction.outputs)).items():
             self._written.labels(topic).inc(count)
-        for place, count in sealed.applied.items():
+        for place, count in transaction.applied.items():
             self._applied.labels(place.topic).inc(count)
-        self._count(sealed.counts)
+        self._count(transaction.counts)
 
     def _count(self, counts: Mapping[tuple[str, ...], int]) -> None:
         for (name, *labels), count in counts.items():

@@ -14,7 +14,7 @@ import confluent_kafka
 import orjson
 
 from infra.kafka.topics import TopicPartition
-from streams.runtime.clock import NEVER, Batch
+from streams.runtime.clock import NO_TIMESTAMP, Batch
 
 
 class Output(NamedTuple):
@@ -31,7 +31,7 @@ class Output(NamedTuple):
 class OffsetMetadata:
     """What a partition's committed offsets carry as metadata."""
 
-    clock_ms: int = NEVER
+    clock_ms: int = NO_TIMESTAMP
     number: int = 0
     """Of its last journal record."""
     versions: Mapping[str, int] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class _Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class SealedCheckpoint:
+class Transaction:
     """One checkpoint, ready to be written as often as it takes."""
 
     outputs: Sequence[Output]
@@ -214,7 +214,7 @@ class Buffer:
             )
         self.outputs.append(output)
 
-    def seal(self, changelog: Sequence[Output], proof: bool = False) -> SealedCheckpoint | None:
+    def drain(self, changelog: Sequence[Output], proof: bool = False) -> Transaction | None:
         """Takes everything out as one checkpoint. Returns None if there is nothing to write; with `proof`, it then
         writes an unchanged offset instead."""
         if self._membership is None:
@@ -232,7 +232,7 @@ class Buffer:
         self.outputs.clear()
         self.counts.clear()
         self._moved.clear()
-        return SealedCheckpoint(outputs, offsets or self._any_offset(), self._membership, applied, counts)
+        return Transaction(outputs, offsets or self._any_offset(), self._membership, applied, counts)
 
     def _history(self, number: int, partition: _Partition) -> list[Output]:
         records = []

@@ -1,7 +1,7 @@
 """Takes checkpoints: closes the gate, seals, stages in the event loop, opens the gate, then commits in a thread.
 
 Work done while a transaction is in flight belongs to the next one, which begins after it. It is no more at risk than
-sealed work: a lost transaction drops all state, and a fatal outcome ends the process.
+transaction work: a lost transaction drops all state, and a fatal result ends the process.
 
 Knows neither Faust nor Kafka: a buffer, a committer, tables and a gate.
 """
@@ -14,9 +14,9 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from streams.runtime.checkpoint import Buffer, Output, SealedCheckpoint
-from streams.runtime.commit import CommitOutcome, Committer
-from streams.runtime.gate import EventGate
+from streams.runtime.checkpoint import Buffer, Output, Transaction
+from streams.runtime.commit import CommitResult, Committer
+from streams.runtime.gate import Gate
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ class Checkpointer:
         states: Callable[[], Iterable[CheckpointedTable]],
         fatal: Callable[[str], object],
         lost: Callable[[], object],
-        observe: Callable[[SealedCheckpoint, CommitOutcome, float], object] = lambda *_: None,
+        observe: Callable[[Transaction, CommitResult, float], object] = lambda *_: None,
     ) -> None:
         self.gate = EventGate()
         self._buffer = buffer
@@ -136,13 +136,13 @@ class Checkpointer:
             raise
 
     async def _commit(self, proof: bool) -> bool:
-        sealed = self._seal(proof)
-        if sealed is None:
+        transaction = self._drain(proof)
+        if transaction is None:
             return False
         began_s = time.monotonic()
-        staged = self._committer.stage(sealed)
+        staged = self._committer.stage(transaction)
         loop = asyncio.get_running_loop()
-        commit = loop.run_in_executor(self._thread, self._committer.commit, sealed, staged)
+        commit = loop.run_in_executor(self._thread, self._committer.commit, transaction, staged)
         if not self._finishing:
             self.gate.open()
         done, _ = await asyncio.wait({commit}, timeout=AHEAD_S)
@@ -151,17 +151,17 @@ class Checkpointer:
             done, _ = await asyncio.wait({commit}, timeout=LOOK_S)
             if not done and self._committer.is_stuck():
                 self._fatal("a commit call to the client library does not return")
-        outcome = commit.result()
-        if outcome is CommitOutcome.FATAL:
+        result = commit.result()
+        if result is CommitResult.FATAL:
             self._fatal("a checkpoint could not be committed; the state is recovered by the next process")
-        elif outcome is CommitOutcome.LOST:
+        elif result is CommitResult.LOST:
             self.drop()
             self._lost()
-        self._observe(sealed, outcome, time.monotonic() - began_s)
-        return outcome is CommitOutcome.OK
+        self._observe(transaction, result, time.monotonic() - began_s)
+        return result is CommitResult.OK
 
-    def _seal(self, proof: bool) -> SealedCheckpoint | None:
+    def _drain(self, proof: bool) -> Transaction | None:
         """One synchronous section: what it takes is complete, and later work is in the next checkpoint."""
         if not self._buffer.owned:
             return None
-        return self._buffer.seal([output for state in self._states() for output in state.changes()], proof)
+        return self._buffer.drain([output for state in self._states() for output in state.changes()], proof)

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 R = TypeVar("R")
 
-NEVER = -1
+NO_TIMESTAMP = -1
 """Earlier than every append time."""
 
 
@@ -76,8 +76,8 @@ class _Lane(Generic[R]):
     rank: int
     position: int
     chunks: deque[_Chunk[R]] = field(default_factory=deque)
-    last_ms: int = NEVER
-    complete_to_ms: int = NEVER
+    last_ms: int = NO_TIMESTAMP
+    complete_to_ms: int = NO_TIMESTAMP
     known_end: int = 0
 
     def waiting(self) -> int:
@@ -95,12 +95,12 @@ class PartitionClock(Generic[R]):
     Of records with one append time, those of the input named first come first.
     """
 
-    def __init__(self, partition: int, positions: Mapping[str, int], clock_ms: int = NEVER) -> None:
+    def __init__(self, partition: int, positions: Mapping[str, int], clock_ms: int = NO_TIMESTAMP) -> None:
         self.partition = partition
         self.clock_ms = clock_ms
         self._lanes = {t: _Lane[R](t, rank, at) for rank, (t, at) in enumerate(positions.items())}
         self._ordered = list(self._lanes.values())
-        self._tick_ms = NEVER
+        self._tick_ms = NO_TIMESTAMP
         self._batches = 0
         self._taken = 0
 
@@ -175,7 +175,7 @@ class PartitionClock(Generic[R]):
 
     def _ticks(self) -> bool:
         at_rest = not any(lane.chunks for lane in self._ordered)
-        due_ms, self._tick_ms = self._tick_ms, NEVER  # what arrived since makes the answer stale
+        due_ms, self._tick_ms = self._tick_ms, NO_TIMESTAMP  # what arrived since makes the answer stale
         if not at_rest or due_ms <= self.clock_ms:
             return False
         self.clock_ms = due_ms

@@ -1,5 +1,6 @@
-"""Writes sealed checkpoints: changelog, outputs, journal, dead letters and offsets in one Kafka transaction (KIP-98),
-fenced by the group membership of whoever owned the partitions (KIP-447).
+"""Writes checkpoints: changelog, outputs, journal, dead letters and offsets in one Kafka transaction (KIP-98).
+
+The group membership of the partitions' owner fences the transaction (KIP-447).
 """
 
 import time
@@ -12,12 +13,12 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from infra.kafka.retry import RETRIABLE, error_of
 from streams.runtime import failpoints
-from streams.runtime.checkpoint import Output, SealedCheckpoint
+from streams.runtime.checkpoint import Output, Transaction
 
 log = structlog.get_logger()
 
 
-class CommitOutcome(StrEnum):
+class CommitResult(StrEnum):
     """How a commit ended."""
 
     OK = "ok"
@@ -50,7 +51,7 @@ class TransactionalProducer(Protocol):
 
 
 class Committer:
-    """Writes sealed checkpoints, one at a time, over producers that `connect` makes.
+    """Writes transaction checkpoints, one at a time, over producers that `connect` makes.
 
     `stage` belongs to the event loop's thread (elsewhere it fights the agents for the interpreter), `commit` to
     another, for it waits for the broker as long as that takes: retriable errors are tried again without end, since
@@ -82,38 +83,38 @@ class Committer:
     def _take_another(self) -> None:
         self._producer = self._connect()  # the one before is destroyed here, and may hang in that
 
-    def stage(self, sealed: SealedCheckpoint) -> KafkaException | None:
+    def stage(self, transaction: Transaction) -> KafkaException | None:
         """Begins the transaction and produces its records; returns what went wrong, for `commit` to deal with."""
         try:
             self._producer.begin_transaction()
-            self._produce(sealed.outputs)
+            self._produce(transaction.outputs)
         except KafkaException as exception:
             return exception
         failpoints.reach("after_produce")
         return None
 
-    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> CommitOutcome:
+    def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitResult:
         """Commits what was staged; after an error that allows it sends the same records again. Blocks."""
         problem, attempt = staged, 0
         while attempt < ATTEMPTS:
             try:
                 if problem is not None:
                     raise problem
-                self._finish(sealed)
+                self._finish(transaction)
             except KafkaException as exception:
                 error = error_of(exception)
-                outcome = self._recover(error)
-                if outcome is not None:
-                    return outcome
+                result = self._recover(error)
+                if result is not None:
+                    return result
                 if not _passes(error):
                     attempt += 1
                 time.sleep(min(1.0, 0.05 + 0.05 * attempt))
-                problem = self.stage(sealed)
+                problem = self.stage(transaction)
             else:
                 failpoints.reach("after_commit")
-                return CommitOutcome.OK
-        log.critical("checkpoint_never_commits", attempts=ATTEMPTS, records=len(sealed.outputs))
-        return CommitOutcome.FATAL
+                return CommitResult.OK
+        log.critical("checkpoint_never_commits", attempts=ATTEMPTS, records=len(transaction.outputs))
+        return CommitResult.FATAL
 
     def is_stuck(self) -> bool:
         """Whether a call to the client library does not come back."""
@@ -139,31 +140,31 @@ class Committer:
                     log.error("record_not_taken", topic=topic, bytes=len(value or b""))
                     raise
 
-    def _finish(self, sealed: SealedCheckpoint) -> None:
-        self._send_offsets(sealed)
+    def _finish(self, transaction: Transaction) -> None:
+        self._send_offsets(transaction)
         failpoints.reach("after_send_offsets")
         if failpoints.strikes("abort_before_commit"):
             raise KafkaException(KafkaError(KafkaError.TRANSACTION_ABORTABLE, "failpoint", txn_requires_abort=True))
         failpoints.reach("before_commit")
         self._patiently("commit_transaction", lambda: self._producer.commit_transaction(CALL_S))
 
-    def _send_offsets(self, sealed: SealedCheckpoint) -> None:
-        offsets = list(sealed.offsets)
-        membership = sealed.membership
+    def _send_offsets(self, transaction: Transaction) -> None:
+        offsets = list(transaction.offsets)
+        membership = transaction.membership
         self._timed("send_offsets", lambda: self._producer.send_offsets_to_transaction(offsets, membership, CALL_S))
 
-    def _recover(self, error: KafkaError) -> CommitOutcome | None:
+    def _recover(self, error: KafkaError) -> CommitResult | None:
         """Has the failed transaction ended; None where its records can be sent again."""
         self.failures += 1
         log.warning("checkpoint_failed", error=error.str(), code=error.name(), fatal=error.fatal())
         if error.fatal() or error.code() in HOPELESS:
-            return CommitOutcome.FATAL
+            return CommitResult.FATAL
         try:
             self.open()
         except KafkaException as exception:
             log.critical("producer_refused", error=error_of(exception).str())
-            return CommitOutcome.FATAL
-        return CommitOutcome.LOST if error.code() in LOST else None
+            return CommitResult.FATAL
+        return CommitResult.LOST if error.code() in LOST else None
 
     def _patiently(self, name: str, call: Callable[[], None]) -> None:
         said = False

@@ -1,17 +1,17 @@
-"""The index of pending timers: which user is due next. The timers themselves live in each user's state."""
+"""An index of pending timers: which key is due next. The timers themselves are in each key's state."""
 
 from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 
 SMALL = 1_000
-"""Of a heap no larger than this nobody minds the half that is stale."""
+"""A heap of up to this many entries is not rebuilt, even if more than half of them are stale."""
 
 
 class TimerIndex:
-    """A heap of (due, key) in which each key counts at its latest setting only.
+    """A heap of (due, key) in which only the latest setting of each key counts.
 
-    An entry that was moved or cleared stays in the heap until it comes up, and is skipped there: both operations
-    cost O(log n), and nothing scans. Where more than half of a heap is such entries, it is made anew.
+    A changed or cleared entry stays in the heap as stale until it is popped, and is skipped then. So every operation
+    costs O(log n). The heap is rebuilt when more than half of it is stale.
     """
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class TimerIndex:
 
     @property
     def entries(self) -> int:
-        """How many entries the heap holds, stale ones too."""
+        """The number of entries in the heap, including stale ones."""
         return len(self._heap)
 
     def set(self, key: bytes, due_ms: int | None) -> None:
-        """Sets or, with None, clears the instant at which `key` is next due."""
+        """Sets when `key` is next due; None clears it."""
         if due_ms is None:
             self._due.pop(key, None)
         elif self._due.get(key) != due_ms:
@@ -38,21 +38,22 @@ class TimerIndex:
                 heapify(self._heap)
 
     def fill(self, due_ms_by_key: Iterable[tuple[bytes, int]]) -> None:
-        """Sets many at once, of keys that are not set: what a recovery found."""
+        """Sets many keys at once, none of which is set yet. For a recovery."""
         self._due.update(due_ms_by_key)
         self._heap = [(due_ms, key) for key, due_ms in self._due.items()]
         heapify(self._heap)
 
     def clear(self) -> None:
-        """Forgets everything."""
+        """Removes everything."""
         self._heap.clear()
         self._due.clear()
 
-    def pop_due(self, now_ms: int) -> bytes | None:
-        """Takes out the key that is due first, or None where nothing is due at `now_ms`."""
+    def pop_due(self, now_ms: int) -> tuple[int, bytes] | None:
+        """Removes and returns the entry (due, key) that is due first; None if none is due at `now_ms`."""
         while self._heap and self._heap[0][0] <= now_ms:
-            due_ms, key = heappop(self._heap)
+            entry = heappop(self._heap)
+            due_ms, key = entry
             if self._due.get(key) == due_ms:
                 del self._due[key]
-                return key
+                return entry
         return None

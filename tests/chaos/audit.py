@@ -144,7 +144,7 @@ def _core(found: Comparison, partition: PartitionRecords, shelves: Shelves) -> N
     replay = Replay(partition.number, partition.partitions, inputs)
     for record in partition.records[JOURNAL.name]:
         checkpoint = decode(Checkpoint, record.value)
-        replay.follow(checkpoint, shelves.decider(Versions(checkpoint.manifest, checkpoint.control)))
+        replay.apply(checkpoint, shelves.decider(Versions(checkpoint.manifest, checkpoint.control)))
     wanted: defaultdict[str, Counter[bytes]] = defaultdict(Counter)
     for outgoing in replay.written:
         wanted[outgoing.topic][outgoing.value] += 1

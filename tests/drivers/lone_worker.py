@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from infra.kafka.connection import Connection
 from schemas.topics import PROFILES
 from streams.decisions.journal import CheckpointJournal
+from streams.decisions.processor import DecisionProcessor
 from streams.decisions.rulefeed import PublishedRules
-from streams.decisions.steps import DecisionSteps
-from streams.faust.batches import BatchStep
+from streams.faust.batches import BatchProcessor
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
 from streams.runtime.checkpoint import OffsetMetadata
@@ -29,19 +29,19 @@ class LoneWorker:
         self.runtime = Runtime(
             RuntimeSettings("test", "0", Connection("127.0.0.1:1"), (PROFILES.name,), 1), CheckpointJournal()
         )
-        self.deciding = DecisionSteps(self.runtime, "UTC")
-        self.step = BatchStep(self.deciding, self.runtime.buffer)
-        self.deciding.adopt(PublishedRules(rules(text), 2, 0, frozenset()))
+        self.processor = DecisionProcessor(self.runtime, "UTC")
+        self.batch_processor = BatchProcessor(self.processor, self.runtime.buffer)
+        self.processor.adopt(PublishedRules(rules(text), 2, 0, frozenset()))
         [self.table] = self.runtime.tables()
         self.table.local.load(0, dict(states))
         self.runtime.buffer.begin(object(), {0: ({PROFILES.name: 3}, mark)}, {})
-        self.step.loaded(0, mark)
+        self.batch_processor.loaded(0, mark)
         self.runs = 0
 
     def tick(self, clock_ms: int) -> None:
         """Moves the clock."""
         self.runs += 1
-        self.step(Batch(0, self.runs, (), clock_ms))
+        self.batch_processor(Batch(0, self.runs, (), clock_ms))
 
     def states(self) -> dict[bytes, bytes]:
         """All users' states, collected as a checkpoint would."""

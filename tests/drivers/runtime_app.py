@@ -25,7 +25,7 @@ from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
 from streams.faust.worker import StreamWorker
 from streams.runtime import failpoints
-from streams.runtime.checkpoint import OffsetMetadata, Output, SealedCheckpoint
+from streams.runtime.checkpoint import OffsetMetadata, Output, Transaction
 from streams.runtime.clock import Batch, Piece
 from streams.runtime.commit import Committer
 
@@ -99,7 +99,7 @@ def _command(key: str, user: str, state: list[Any], now_ms: int) -> bytes:
     return orjson.dumps({"id": key, "user": user, "count": state[2], "score": state[0], "now": now_ms})
 
 
-class JobSteps:
+class DecisionProcessor:
     """The job as the runtime's steps."""
 
     def __init__(self, runtime: Runtime, names: Names, slow_s: float = 0.0) -> None:
@@ -157,12 +157,12 @@ class JobSteps:
 class SplitCommitter(Committer):
     """A mistake: the offsets in a second transaction."""
 
-    def _send_offsets(self, sealed: SealedCheckpoint) -> None:
+    def _send_offsets(self, transaction: Transaction) -> None:
         self._producer.commit_transaction(20.0)
         failpoints.reach("after_commit")
         self._producer.begin_transaction()
-        offsets: list[TopicPartition] = list(sealed.offsets)
-        self._producer.send_offsets_to_transaction(offsets, sealed.membership, 20.0)
+        offsets: list[TopicPartition] = list(transaction.offsets)
+        self._producer.send_offsets_to_transaction(offsets, transaction.membership, 20.0)
 
 
 class AwaitingRuntime(Runtime):
@@ -171,17 +171,17 @@ class AwaitingRuntime(Runtime):
     long_awaits = 12
 
     async def apply(self, run: Batch[Message]) -> None:
-        step = self.step
-        assert step is not None
-        halves, versions = _halves(run), step._steps.versions()
-        fired = step.work(halves[0])
+        processor = self.processor
+        assert processor is not None
+        halves, versions = _halves(run), processor._processor.versions()
+        fired = processor.work(halves[0])
         if not run.is_tick and self.long_awaits > 0:
             self.long_awaits -= 1
             await asyncio.sleep(0.3)  # longer than from one checkpoint to the next
         if not self.buffer.owned:  # lost meanwhile: the state that this belongs to is gone
             return
-        fired += sum(step.work(half) for half in halves[1:])
-        step.record(run, fired, versions)
+        fired += sum(processor.work(half) for half in halves[1:])
+        processor.record(run, fired, versions)
 
 
 def wait_for_nobody(runtime: Runtime) -> None:
@@ -247,7 +247,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         partitions=int(variables["RUNTIME_PARTITIONS"]),
         transaction_timeout_ms=int(variables.get("RUNTIME_TRANSACTION_MS", "10000")),
         session_timeout_ms=int(variables.get("RUNTIME_SESSION_MS", "6000")),
-        beside=(names.commands, names.journal, names.letters, names.receipts),
+        other_topics=(names.commands, names.journal, names.letters, names.receipts),
         snapshot_s=float(variables.get("RUNTIME_SNAPSHOT_S", "60")) or None,
         faust={"web_enabled": False, "datadir": variables["RUNTIME_DATA"]},
     )
@@ -258,7 +258,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         wait_for_nobody(runtime)
     if control in ("split", "awaiting-unguarded"):  # else the runtime itself refuses the state that these leave alone
         AssignmentRecovery.check_state_has_offsets = lambda *_: None  # type: ignore[method-assign]
-    runtime.decide(JobSteps(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
+    runtime.process_with(DecisionProcessor(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
     stalls_on_signal(runtime)
     serve_orders(runtime.app, names, chosen.partitions)
     return runtime.app

@@ -11,8 +11,8 @@ from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DecisionOutcome, OutcomeKind
 from schemas.zones import zone_named
 from triggers.cel.runtime import as_ms, as_time
+from triggers.engine.evaluation import Effects, OccurrenceExit, RuleProblem
 from triggers.engine.evaluator import Evaluator
-from triggers.engine.turn import Effects, Exited, RuleProblem
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules, pinned_triggers
 from triggers.rules.ruleset import RuleSet
@@ -74,7 +74,7 @@ class World:
         self.decisions: list[Decision] = []
         self.commands: list[Any] = []
         self.problems: list[RuleProblem] = []
-        self.exits: list[Exited] = []
+        self.exits: list[OccurrenceExit] = []
         self.counts: dict[str, int] = {}
         self._events = 0
         if known:

@@ -22,8 +22,8 @@ from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
+from triggers.engine.evaluation import Effects
 from triggers.engine.evaluator import Evaluator
-from triggers.engine.turn import Effects
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
 from triggers.rules.encoding import decode, encode
@@ -140,7 +140,7 @@ class EngineHistory:
         elif each.kind == "unreadable":
             refused = dict.fromkeys(each.properties["refused"], now_ms - each.age_ms)
             self.tell(UNREADABLE, refused)
-            self.take(self.evaluator.withdraw(self.state, refused, now_ms))
+            self.take(self.evaluator.withdraw_consent(self.state, refused, now_ms))
         elif each.kind == "removed":
             self.tell(REMOVED, {})
             self.state = UserState(User(USER))
@@ -246,4 +246,4 @@ def book_of(text: str) -> Book:
 
 def recoded(state: UserState) -> UserState:
     """The state as it comes back from its bytes."""
-    return decode(USER, encode(state))
+    return decode(USER, encode(state)[0])

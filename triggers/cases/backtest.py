@@ -14,8 +14,8 @@ from schemas.zones import zone_hint, zone_named
 from triggers.cases.forgotten import forgotten_notes
 from triggers.cel.runtime import as_ms
 from triggers.engine import segments
+from triggers.engine.evaluation import DATE_PLACES, Effects, RuleProblem
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
-from triggers.engine.turn import DATE_PLACES, Effects, RuleProblem
 from triggers.measures.local_time import iso_week
 from triggers.measures.shapes import MS
 from triggers.rules.ruleset import RuleSet
@@ -98,7 +98,7 @@ class _Backtest:
         elif user_id in self.profiles:
             self.evaluator.start(state, self.profiles[user_id], now_ms)
         if state.profiled:
-            segments.initialize(self.evaluator.turn(state, now_ms))
+            segments.initialize(self.evaluator.evaluation(state, now_ms))
         if (planned := self.evaluator.plan(state, now_ms)) is not None:
             self.take(planned, now_ms)
         return state

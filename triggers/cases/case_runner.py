@@ -17,13 +17,13 @@ from schemas.zones import UTC_ZONE, zone_named
 from triggers.cases.case_start import start
 from triggers.cases.forgotten import forgotten_notes
 from triggers.cel.runtime import as_time
+from triggers.engine.evaluation import DATE_PLACES, Effects, RuleProblem
 from triggers.engine.evaluator import Evaluator
-from triggers.engine.records import Message
-from triggers.engine.turn import DATE_PLACES, Effects, RuleProblem
+from triggers.engine.records import CommandFields
 from triggers.language.case_time import At, parse_at, parse_start, show
 from triggers.measures.local_time import instant
 from triggers.measures.shapes import MAX_DURATION_MS
-from triggers.rules.rule import Case, Expected, Experiment, Given, Trigger
+from triggers.rules.rule import Case, CaseExpectation, CaseInput, Experiment, Trigger
 from triggers.rules.ruleset import RuleSet
 from triggers.rules.state import User, UserState
 
@@ -38,7 +38,7 @@ class Sent:
 
     at: str
     step: str
-    message: Message
+    message: CommandFields
     profile: Profile
 
 
@@ -168,7 +168,7 @@ class _Run:
         for_ever = any("now" in segment.when.code.roots for segment in self.evaluator.rules.segments.values())
         return last + MAX_DURATION_MS if for_ever else None
 
-    def _give(self, given: Given, number: int, at_ms: int) -> Effects:
+    def _give(self, given: CaseInput, number: int, at_ms: int) -> Effects:
         if given.type is None:
             self.user |= given.values
             return self.evaluator.apply_profile(self.state, self._profile(at_ms), at_ms)
@@ -180,9 +180,9 @@ class _Run:
     def _take(self, effects: Effects, at_ms: int) -> None:
         self.log.take(effects, at_ms)
         for decision in effects.records:
-            if decision.message is not None:
+            if decision.command_fields is not None:
                 at = show(at_ms, self.zone, self.start)
-                self.sent.append(Sent(at, decision.step, decision.message, self._profile(at_ms)))
+                self.sent.append(Sent(at, decision.step, decision.command_fields, self._profile(at_ms)))
 
     def _fire(self, until: int | None) -> None:
         for _ in range(_MAX_TIMERS):
@@ -226,7 +226,7 @@ class _Run:
         unheard = [quoted(name) for name in given if name not in self.evaluator.rules.routes]
         return [f"this rule, and what it asks for, does not listen to {', '.join(unheard)}"] if unheard else []
 
-    def _found(self, expected: Expected, happened: list[_Happened]) -> bool:
+    def _found(self, expected: CaseExpectation, happened: list[_Happened]) -> bool:
         """Takes the first thing that happened as expected out of the list; times count to the precision written."""
         at = parse_at(expected.at)
         wanted = self._at(at)

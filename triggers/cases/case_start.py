@@ -5,41 +5,41 @@ from typing import Any, cast
 
 from schemas.profiles import Profile
 from triggers.engine import levels, metrics, planning, segments
+from triggers.engine.evaluation import Effects, Evaluation
 from triggers.engine.evaluator import Evaluator
-from triggers.engine.turn import Effects, Turn
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import value_text
-from triggers.rules.ruleset import StoredMetric
-from triggers.rules.state import LevelState, UserState
+from triggers.rules.ruleset import MetricWindow
+from triggers.rules.state import Level, UserState
 
 _EVENT = "case-start"
 
 
 def start(evaluator: Evaluator, state: UserState, profile: Profile, given: Mapping[str, object], at: int) -> Effects:
     """Makes the state of a case's user at its start, where segments have the value that follows; what came of it."""
-    turn = evaluator.start(state, profile, at)
+    evaluation = evaluator.start(state, profile, at)
     for name, value in cast(dict[str, float], given.get("score", {})).items():
-        _seed_score(turn, name, float(value), at)
+        _seed_score(evaluation, name, float(value), at)
     for name, value in cast(dict[str, Any], given.get("metric", {})).items():
-        _seed_metric(turn, turn.rules.metrics[name], value, at)
-    segments.initialize(turn)
-    planning.plan(turn)
-    return turn.effects
+        _seed_metric(evaluation, evaluation.rules.metrics[name], value, at)
+    segments.initialize(evaluation)
+    planning.plan(evaluation)
+    return evaluation.effects
 
 
-def _seed_score(turn: Turn, name: str, value: float, at: int) -> None:
+def _seed_score(evaluation: Evaluation, name: str, value: float, at: int) -> None:
     """As if one addition had made the score."""
-    rules = turn.rules
-    score = turn.state.scores[name] = ScoreState(at=at, last_event=_EVENT)
+    rules = evaluation.rules
+    score = evaluation.state.scores[name] = ScoreState(at=at, last_event=_EVENT)
     rules.scores[name].curve.add(score, value, at, rules.scores[name].ceiling)
     for rule in rules.levels_of.get(name, ()):
         crossing = rule.crossing
         armed = value >= crossing.rearm if crossing.falls else value < crossing.rearm
-        level = turn.state.levels[rule.id] = LevelState(armed)
-        levels.plan(turn, rule, level)
+        level = evaluation.state.levels[rule.id] = Level(armed)
+        levels.plan(evaluation, rule, level)
 
 
-def _seed_metric(turn: Turn, counted: StoredMetric, value: Any, at: int) -> None:
+def _seed_metric(evaluation: Evaluation, counted: MetricWindow, value: Any, at: int) -> None:
     """As if its events had all come at the start: a number is a metric's sum where it has one, else their count."""
     if not isinstance(value, dict):
         value = {"sum" if counted.metric.sum is not None else "count": value}
@@ -48,4 +48,4 @@ def _seed_metric(turn: Turn, counted: StoredMetric, value: Any, at: int) -> None
     distinct = int(value.get("distinct", count))
     for number in range(max(count, distinct)):
         told_apart = value_text(min(number, distinct - 1))
-        counted.tally.add(metrics.kept(turn, counted), at, total if number == 0 else 0.0, told_apart)
+        counted.tally.add(metrics.kept(evaluation, counted), at, total if number == 0 else 0.0, told_apart)

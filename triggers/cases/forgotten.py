@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 
 from schemas.wording import counted
-from triggers.engine.evaluator import MAX_UNLESS_EVENTS
 from triggers.engine.journeys import MAX_KEYS, MAX_RUNNING
 from triggers.engine.levels import MAX_GROUPS
 from triggers.engine.sending import MAX_COMMAND_IDS, MAX_GOALS
 from triggers.engine.sequences import MAX_LAST, MAX_LINKS
+from triggers.engine.unless_events import MAX_UNLESS_EVENTS
 from triggers.measures.decay import MAX_PARTS
 from triggers.measures.windows import EXACT, MAX_VALUES
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from schemas.wording import quoted
 from triggers.cel.syntax import parse
 from triggers.cel.tree import Binary, Expr, Literal, Name, Select, walk
-from triggers.engine.evaluator import MAX_UNLESS_EVENTS
 from triggers.engine.journeys import MAX_KEYS, MAX_RUNNING
 from triggers.engine.levels import MAX_GROUPS
 from triggers.engine.sending import MAX_GOALS
 from triggers.engine.sequences import MAX_LINKS
+from triggers.engine.unless_events import MAX_UNLESS_EVENTS
 from triggers.language.diagnostics import Diagnostic, Report
 from triggers.language.documents import TriggerDocument
 from triggers.language.parts import Parts

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
 from triggers.cel.conditions import Condition, Context
-from triggers.engine.turn import Turn
+from triggers.engine.evaluation import Evaluation
 from triggers.measures.local_time import calendar_window
 from triggers.measures.shapes import Rolling
 from triggers.rules.rule import Cap, Send, Trigger
@@ -36,17 +36,17 @@ class CapAnswer:
 
 
 def ask_caps(
-    turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, context: Context
+    evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, context: Context
 ) -> CapAnswer:
     """Asks every cap of the trigger about one more send of a kind; raises EvaluationError where a `max` fails."""
-    zone = turn.zone()
+    zone = evaluation.zone()
     full: list[tuple[Cap, list[Reservation], int, int | None]] = []
     tightest: tuple[int, int, Cap] | None = None
     for cap in trigger.caps:
         maximum = _maximum(cap, context)
-        counted = _counted(turn, cap, trigger, occurrence, send, kind, zone)
+        counted = _counted(evaluation, cap, trigger, occurrence, send, kind, zone)
         if len(counted) >= maximum:
-            full.append((cap, counted, maximum, _room_at(cap, counted, maximum, turn.now_ms, zone)))
+            full.append((cap, counted, maximum, _room_at(cap, counted, maximum, evaluation.now_ms, zone)))
         elif tightest is None or maximum - len(counted) < tightest[1] - tightest[0]:
             tightest = (len(counted), maximum, cap)
     if not full:
@@ -71,17 +71,17 @@ def _maximum(cap: Cap, context: Context) -> int:
 
 
 def _counted(
-    turn: Turn, cap: Cap, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, zone: ZoneInfo
+    evaluation: Evaluation, cap: Cap, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, zone: ZoneInfo
 ) -> list[Reservation]:
     """The reservations that stand in the cap's window, oldest first: those of real sends, and for a
     send that is only recorded those of its own kind too."""
     if isinstance(cap.window, Rolling):
-        since = turn.now_ms - cap.window.ms + 1
+        since = evaluation.now_ms - cap.window.ms + 1
     else:
-        since, _ = calendar_window(zone, turn.now_ms, cap.window.unit)
+        since, _ = calendar_window(zone, evaluation.now_ms, cap.window.unit)
     standing = [
         each
-        for each in turn.state.reservations
+        for each in evaluation.state.reservations
         if each.at >= since
         and each.kind in (DecisionOutcome.SEND, kind)
         and _in_scope(cap, each, trigger, occurrence, send)
@@ -112,21 +112,23 @@ def _room_at(cap: Cap, counted: list[Reservation], maximum: int, now_ms: int, zo
     return calendar_window(zone, now_ms, cap.window.unit)[1]
 
 
-def reserve(turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, command_id: str) -> None:
+def reserve(
+    evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, command_id: str
+) -> None:
     """Counts a send from now on, and forgets what no window can hold any more.
 
     A real send takes the place of the same command's earlier record, so that nobody counts it twice.
     """
-    state = turn.state
+    state = evaluation.state
     if any(each.command_id == command_id for each in state.reservations):
-        release(turn, command_id)
-    since = turn.now_ms - turn.rules.remember_ms
+        release(evaluation, command_id)
+    since = evaluation.now_ms - evaluation.rules.remember_ms
     if state.reservations and state.reservations[0].at <= since:
         state.reservations = [each for each in state.reservations if each.at > since]
     state.reservations.append(
         Reservation(
             command_id,
-            turn.now_ms,
+            evaluation.now_ms,
             kind,
             trigger.name,
             occurrence.key_text,
@@ -138,6 +140,6 @@ def reserve(turn: Turn, trigger: Trigger, occurrence: Occurrence, send: Send, ki
     )
 
 
-def release(turn: Turn, command_id: str) -> None:
+def release(evaluation: Evaluation, command_id: str) -> None:
     """Removes a reservation."""
-    turn.state.reservations = [each for each in turn.state.reservations if each.command_id != command_id]
+    evaluation.state.reservations = [each for each in evaluation.state.reservations if each.command_id != command_id]

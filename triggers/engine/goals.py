@@ -1,48 +1,49 @@
-"""Goals: what is counted after a send or holdout, once each. They measure and never stop anything."""
+"""Goals: events that are counted once after a send or a holdout. They only measure."""
 
 from schemas.vocabulary import DecisionOutcome
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import as_time
+from triggers.engine.evaluation import Evaluation, agree
 from triggers.engine.records import DecisionRecord
-from triggers.engine.turn import Turn, agree
-from triggers.rules.state import OpenGoal, StoredEvent
+from triggers.rules.events import StoredEvent
+from triggers.rules.state import OpenGoal
 
 
-def reach(turn: Turn, event: StoredEvent, context: Context) -> None:
-    """Counts each open goal that the event reaches, once, and forgets it."""
+def reach(evaluation: Evaluation, event: StoredEvent, context: Context) -> None:
+    """Counts each open goal that the event reaches, and closes it."""
     still: list[OpenGoal] = []
-    for goal in turn.state.goals:
-        if _reached(turn, goal, event, context):
-            turn.effects.records.append(_record(turn, goal, event))
-        elif goal.until >= turn.now_ms:
+    for goal in evaluation.state.goals:
+        if _reached(evaluation, goal, event, context):
+            evaluation.effects.records.append(_record(evaluation, goal, event))
+        elif goal.until >= evaluation.now_ms:
             still.append(goal)
-    turn.state.goals = still
+    evaluation.state.goals = still
 
 
-def _reached(turn: Turn, goal: OpenGoal, event: StoredEvent, context: Context) -> bool:
-    trigger = turn.rules.triggers.get(goal.trigger)
+def _reached(evaluation: Evaluation, goal: OpenGoal, event: StoredEvent, context: Context) -> bool:
+    trigger = evaluation.rules.triggers.get(goal.trigger)
     if trigger is None or trigger.goal is None or not goal.at < event.time_ms <= goal.until:
         return False
     pattern = trigger.goal.pattern
     if event.type not in pattern.types or len(pattern.same) != len(goal.same):
         return False
     entry = StoredEvent("", "", 0, "", dict(zip(pattern.same, goal.same, strict=True)))
-    return agree(pattern, event, entry) and turn.holds(trigger.name, "goal", pattern.where, context)
+    return agree(pattern, event, entry) and evaluation.holds(trigger.name, "goal", pattern.where, context)
 
 
-def _record(turn: Turn, goal: OpenGoal, event: StoredEvent) -> DecisionRecord:
+def _record(evaluation: Evaluation, goal: OpenGoal, event: StoredEvent) -> DecisionRecord:
     return DecisionRecord(
         goal.trigger,
         goal.rule_hash,
-        turn.state.user_id,
+        evaluation.state.user_id,
         goal.occurrence,
         goal.step,
         DecisionOutcome.GOAL,
         None,
-        turn.now_ms,
+        evaluation.now_ms,
         None,
         [event.id],
         inputs={"sent_at": as_time(goal.at).isoformat(), "held_out": goal.command_id is None},
         command_id=goal.command_id,
-        what=event.id,
+        distinction=event.id,
     )

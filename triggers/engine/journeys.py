@@ -1,247 +1,243 @@
-"""The life of an occurrence: it begins, waits, sends, is held, and ends."""
+"""The life of an occurrence: it begins, waits, sends, is deferred, and ends."""
 
 from typing import Any
 
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
-from triggers.engine import sending, waits
+from triggers.engine import sending, unless_events, waits
+from triggers.engine.evaluation import Evaluation, OccurrenceExit, agree
 from triggers.engine.gates.request import Verdict
-from triggers.engine.turn import Exited, Turn, agree
 from triggers.rules.assignment import variant
+from triggers.rules.events import StoredEvent
 from triggers.rules.rule import Branch, Exit, Jump, Send, Trigger, Wait, WaitSlot, WaitUntil
-from triggers.rules.state import Occurrence, StoredEvent, occurrence_id, text_of_key
+from triggers.rules.state import Occurrence, occurrence_id, text_of_key
 
-_MISSING = object()
 MAX_RUNNING = 64
 MAX_KEYS = 256
 MAX_KEY_CHARS = 512
 
 
 def begin(
-    turn: Turn, trigger: Trigger, event: StoredEvent, at: int, context: Context | None = None
+    evaluation: Evaluation, trigger: Trigger, event: StoredEvent, at: int, context: Context | None = None
 ) -> Occurrence | None:
-    """Begins or restarts an occurrence at an instant; None where the entry is too old, already over, or excluded by
-    `reentry`."""
-    if turn.now_ms - at > trigger.max_age_ms:
-        turn.count("stale")
+    """Begins or restarts an occurrence at an instant.
+
+    None if the entry is too old, was ended before it arrived, or is excluded by `reentry`.
+    """
+    if evaluation.now_ms - at > trigger.max_age_ms:
+        evaluation.count("stale")
         return None
     try:
-        key = _key(turn, trigger, event, context)
+        key = _key(evaluation, trigger, event, context)
         key_text = text_of_key(key)
         if key_text is not None and len(key_text) > MAX_KEY_CHARS:
             raise EvaluationError(f"a key of more than {MAX_KEY_CHARS} characters")
     except EvaluationError as error:
-        turn.problem(trigger.name, "key", error)
+        evaluation.problem(trigger.name, "key", error)
         return None
-    if _already_over(turn, trigger, event):
-        turn.count("ended_before_entry")
+    if unless_events.is_over(evaluation, trigger, event):
+        evaluation.count("ended_before_entry")
         return None
-    running = _running_with(turn, trigger, key_text)
+    running = _running_with(evaluation, trigger, key_text)
     if running is not None:
-        return _restart(turn, trigger, running, event, at)
-    if not _may_enter(turn, trigger, key_text, at):
-        turn.count("reentry")
+        return _restart(evaluation, trigger, running, event, at)
+    if not _may_enter(evaluation, trigger, key_text, at):
+        evaluation.count("reentry")
         return None
-    _make_room(turn, trigger)
+    _make_room(evaluation, trigger)
     name = occurrence_id(key, event.id)
-    chosen = _variant(turn, trigger)
+    chosen = _variant(evaluation, trigger)
     occurrence = Occurrence(
         trigger.name, trigger.rule_hash, name, key, key_text, event.id, event, at, chosen, 0, at, at
     )
-    turn.state.running.append(occurrence)
-    _remember_entry(turn, trigger, key_text, at)
+    evaluation.state.running.append(occurrence)
+    _remember_entry(evaluation, trigger, key_text, at)
     return occurrence
 
 
-def _key(turn: Turn, trigger: Trigger, event: StoredEvent, context: Context | None) -> Any:
-    """The value of the trigger's `key`, a list where it has several parts; None without a `key`."""
+def _key(evaluation: Evaluation, trigger: Trigger, event: StoredEvent, context: Context | None) -> Any:
+    """The value of the trigger's `key`, a list if it has several parts; None without a `key`."""
     if not trigger.key:
         return None
-    context = context or turn.context(event, None, turn.now_ms)
+    context = context or evaluation.context(event, None, evaluation.now_ms)
     values = [part.value(context) for part in trigger.key]
     if any(isinstance(value, list | dict) or value is None for value in values):
         raise EvaluationError("a key must be a text, a number or a boolean")
     return values[0] if len(values) == 1 else values
 
 
-def _running_with(turn: Turn, trigger: Trigger, key_text: str | None) -> Occurrence | None:
+def _running_with(evaluation: Evaluation, trigger: Trigger, key_text: str | None) -> Occurrence | None:
     if key_text is None:
         return None
-    found = (o for o in turn.state.running if o.trigger == trigger.name and o.key_text == key_text)
+    found = (o for o in evaluation.state.running if o.trigger == trigger.name and o.key_text == key_text)
     return next(found, None)
 
 
-def _restart(turn: Turn, trigger: Trigger, running: Occurrence, event: StoredEvent, at: int) -> Occurrence | None:
-    """Starts over with the new event; an entry that is older than the running one changes nothing."""
+def _restart(
+    evaluation: Evaluation, trigger: Trigger, running: Occurrence, event: StoredEvent, at: int
+) -> Occurrence | None:
+    """Starts again with the new event. An entry older than the one of the running occurrence changes nothing."""
     if trigger.overlap == "ignore":
         return None
     if at < running.entered_at:
-        turn.count("late")
+        evaluation.count("late")
         return None
     running.event, running.entered_at, running.rule_hash = event, at, trigger.rule_hash
     running.step, running.due, running.wake, running.held, running.since = 0, at, at, False, None
-    _remember_entry(turn, trigger, running.key_text, at)
+    _remember_entry(evaluation, trigger, running.key_text, at)
     return running
 
 
-def _already_over(turn: Turn, trigger: Trigger, event: StoredEvent) -> bool:
-    """Whether an `unless` event that is not older than this entry arrived before it (settled case 7)."""
-    for each in turn.state.unless_events.get(trigger.name, ()):
-        if each.time_ms < event.time_ms or each.event_id == event.id:
-            continue
-        shared = zip(each.names, each.same, strict=True)
-        if all(event.properties.get(name, _MISSING) == value for name, value in shared):
-            return True
-    return False
-
-
-def _may_enter(turn: Turn, trigger: Trigger, key_text: str | None, at: int) -> bool:
+def _may_enter(evaluation: Evaluation, trigger: Trigger, key_text: str | None, at: int) -> bool:
     if key_text is None or trigger.reentry_ms == 0:
         return True
-    last = turn.state.entries.get(trigger.name, {}).get(key_text)
+    last = evaluation.state.entries.get(trigger.name, {}).get(key_text)
     return last is None or (trigger.reentry_ms is not None and at >= last + trigger.reentry_ms)
 
 
-def _remember_entry(turn: Turn, trigger: Trigger, key_text: str | None, at: int) -> None:
+def _remember_entry(evaluation: Evaluation, trigger: Trigger, key_text: str | None, at: int) -> None:
     if key_text is None or trigger.reentry_ms == 0:
         return
-    keys = turn.state.entries.setdefault(trigger.name, {})
+    keys = evaluation.state.entries.setdefault(trigger.name, {})
     keys.pop(key_text, None)
     keys[key_text] = at
     if len(keys) > MAX_KEYS:
-        turn.forgot(trigger.name, "keys")
+        evaluation.forgot(trigger.name, "keys")
         del keys[next(iter(keys))]
 
 
-def _variant(turn: Turn, trigger: Trigger) -> str | None:
+def _variant(evaluation: Evaluation, trigger: Trigger) -> str | None:
     if trigger.experiment is None:
         return None
-    return variant(trigger.experiment.salt, turn.state.user_id, dict(trigger.experiment.weights))
+    return variant(trigger.experiment.salt, evaluation.state.user_id, dict(trigger.experiment.weights))
 
 
-def _make_room(turn: Turn, trigger: Trigger) -> None:
-    running = [each for each in turn.state.running if each.trigger == trigger.name]
+def _make_room(evaluation: Evaluation, trigger: Trigger) -> None:
+    running = [each for each in evaluation.state.running if each.trigger == trigger.name]
     if len(running) >= MAX_RUNNING:
         oldest = running[0]
-        turn.count("evicted")
-        turn.forgot(trigger.name, "running occurrences")
-        drop_next(turn, trigger, oldest, Reason.EVICTED)
-        end(turn, oldest)
+        evaluation.count("evicted")
+        evaluation.forgot(trigger.name, "running occurrences")
+        drop_next(evaluation, trigger, oldest, Reason.EVICTED)
+        end(evaluation, oldest)
 
 
-def end(turn: Turn, occurrence: Occurrence) -> None:
-    """Forgets a running occurrence."""
-    turn.state.running = [each for each in turn.state.running if each is not occurrence]
+def end(evaluation: Evaluation, occurrence: Occurrence) -> None:
+    """Ends a running occurrence."""
+    evaluation.state.running = [each for each in evaluation.state.running if each is not occurrence]
 
 
-def unless(turn: Turn, event: StoredEvent) -> None:
-    """Ends the running occurrences that the event ends; an `unless` that fails drops the send with them."""
-    for occurrence in [*turn.state.running]:
-        trigger = turn.rule_of(occurrence)
+def end_by_event(evaluation: Evaluation, event: StoredEvent) -> None:
+    """Ends the running occurrences whose `unless` the event matches. An `unless` that fails also drops the send."""
+    for occurrence in [*evaluation.state.running]:
+        trigger = evaluation.rule_of(occurrence)
         if trigger is None or event.time_ms < occurrence.entered_at:
             continue
         for pattern in trigger.unless:
             if event.type not in pattern.types or not agree(pattern, occurrence.event, event):
                 continue
-            context = turn.context(event, occurrence, turn.now_ms)
+            context = evaluation.context(event, occurrence, evaluation.now_ms)
             try:
                 if pattern.where is not None and not pattern.where.holds(context):
                     continue
-                turn.effects.exits.append(Exited(trigger.name, occurrence.id, event.type, turn.now_ms))
+                evaluation.effects.exits.append(
+                    OccurrenceExit(trigger.name, occurrence.id, event.type, evaluation.now_ms)
+                )
             except EvaluationError as error:
-                turn.problem(trigger.name, "unless", error)
-                drop_next(turn, trigger, occurrence, Reason.CONDITION_ERROR)
-            end(turn, occurrence)
+                evaluation.problem(trigger.name, "unless", error)
+                drop_next(evaluation, trigger, occurrence, Reason.CONDITION_ERROR)
+            end(evaluation, occurrence)
             break
 
 
-def drop_next(turn: Turn, trigger: Trigger, occurrence: Occurrence, reason: Reason) -> None:
-    """Records that the next send is dropped."""
+def drop_next(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, reason: Reason) -> None:
+    """Records a drop of the next send."""
     following = (step for step in trigger.steps[occurrence.step :] if isinstance(step, Send))
     send = next(following, None)
     if send is not None:
         verdict = Verdict(DecisionOutcome.DROP, reason)
-        sending.note(turn, trigger, occurrence, send, verdict)
+        sending.record_decision(evaluation, trigger, occurrence, send, verdict)
 
 
-def advance(turn: Turn, occurrence: Occurrence, paused: frozenset[str]) -> None:
-    """Executes one step of an occurrence that is due: decides a send, sets a wait, takes a branch, or ends it."""
-    trigger = turn.rule_of(occurrence)
+def advance(evaluation: Evaluation, occurrence: Occurrence) -> None:
+    """Executes one step of a due occurrence: decides a send, sets a wait, takes a branch, or ends it."""
+    trigger = evaluation.rule_of(occurrence)
     if trigger is None:
-        _withdraw(turn, occurrence)
+        _end_withdrawn(evaluation, occurrence)
         return
     step = trigger.steps[occurrence.step] if occurrence.step < len(trigger.steps) else Exit()
     if not occurrence.held:
         occurrence.since = None
     match step:
         case Wait() | WaitSlot() | WaitUntil():
-            if not waits.begin(turn, trigger, occurrence, step):
-                _give_up(turn, trigger, occurrence)
+            if not waits.begin(evaluation, trigger, occurrence, step):
+                _end_by_error(evaluation, trigger, occurrence)
                 return
             occurrence.step += 1
         case Branch():
-            context = turn.context(occurrence.event, occurrence, occurrence.due)
-            taken = turn.holds(trigger.name, "if", step.condition, context)
+            context = evaluation.context(occurrence.event, occurrence, occurrence.due)
+            taken = evaluation.holds(trigger.name, "if", step.condition, context)
             occurrence.step = occurrence.step + 1 if taken else step.otherwise
         case Jump(target=target):
             occurrence.step = target
         case Send():
-            if _settles(turn, trigger, occurrence) or not sending.send(turn, trigger, occurrence, step, paused):
+            if _settles(evaluation, trigger, occurrence) or not sending.send(evaluation, trigger, occurrence, step):
                 return
             occurrence.step += 1
         case Exit():
-            end(turn, occurrence)
+            end(evaluation, occurrence)
             return
     occurrence.wake = occurrence.due
-    occurrence.step = _landed(trigger, occurrence.step)
+    occurrence.step = _after_jumps(trigger, occurrence.step)
     if occurrence.step >= len(trigger.steps):
-        end(turn, occurrence)
+        end(evaluation, occurrence)
 
 
-def follow(turn: Turn, *, moved: bool) -> list[Occurrence]:
-    """After a changed profile: sets waits anew, and wakes what is held for a profile or, where the zone `moved`, by a
-    clock; what may now be due."""
+def apply_profile(evaluation: Evaluation, *, moved: bool) -> list[Occurrence]:
+    """Computes waits again after a changed profile, and wakes occurrences that are held: those that wait for a profile,
+    or all if the zone `moved`. Returns the occurrences that may now be due."""
     touched = []
-    for occurrence in [*turn.state.running]:
+    for occurrence in [*evaluation.state.running]:
         if occurrence.held:
             if moved or occurrence.since is not None:
-                occurrence.wake = min(occurrence.wake, turn.now_ms)
+                occurrence.wake = min(occurrence.wake, evaluation.now_ms)
                 touched.append(occurrence)
-        elif occurrence.since is not None and (trigger := turn.rule_of(occurrence)) is not None:
-            if waits.follow(turn, trigger, occurrence, moved=moved):
+        elif occurrence.since is not None and (trigger := evaluation.rule_of(occurrence)) is not None:
+            if waits.apply_profile(evaluation, trigger, occurrence, moved=moved):
                 touched.append(occurrence)
             else:
-                _give_up(turn, trigger, occurrence)
+                _end_by_error(evaluation, trigger, occurrence)
     return touched
 
 
-def _withdraw(turn: Turn, occurrence: Occurrence) -> None:
-    """Ends an occurrence whose rule was removed. What it would have sent only its text knows, where that is at hand."""
-    old = turn.rules.pinned.get((occurrence.rule_hash, occurrence.trigger))
+def _end_withdrawn(evaluation: Evaluation, occurrence: Occurrence) -> None:
+    """Ends an occurrence whose rule was removed. Records a drop if the rule's text is still available."""
+    old = evaluation.rules.pinned.get((occurrence.rule_hash, occurrence.trigger))
     if old is None:
-        turn.count("withdrawn")
+        evaluation.count("withdrawn")
     else:
-        drop_next(turn, old, occurrence, Reason.WITHDRAWN)
-    end(turn, occurrence)
+        drop_next(evaluation, old, occurrence, Reason.WITHDRAWN)
+    end(evaluation, occurrence)
 
 
-def _give_up(turn: Turn, trigger: Trigger, occurrence: Occurrence) -> None:
-    """Ends an occurrence that cannot know how long to wait: nobody is mailed by mistake."""
-    drop_next(turn, trigger, occurrence, Reason.CONDITION_ERROR)
-    end(turn, occurrence)
+def _end_by_error(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence) -> None:
+    """Ends an occurrence whose wait has no end because its expression failed, so that nobody gets mail by mistake."""
+    drop_next(evaluation, trigger, occurrence, Reason.CONDITION_ERROR)
+    end(evaluation, occurrence)
 
 
-def _landed(trigger: Trigger, step: int) -> int:
-    """Where a step leads: what has only jumps to its end before it is over now, and no entry may restart it."""
+def _after_jumps(trigger: Trigger, step: int) -> int:
+    """The first step from `step` on that is no jump. An occurrence with only jumps left ends now, so that no entry
+    restarts it."""
     while step < len(trigger.steps) and isinstance(jump := trigger.steps[step], Jump):
         step = jump.target
     return step
 
 
-def _settles(turn: Turn, trigger: Trigger, occurrence: Occurrence) -> bool:
-    """Puts a send off by `settle` past its due time, once."""
-    if occurrence.held or turn.now_ms >= occurrence.due + trigger.settle_ms:
+def _settles(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence) -> bool:
+    """Delays a send once, until `settle` after its due time; returns whether it is delayed."""
+    if occurrence.held or evaluation.now_ms >= occurrence.due + trigger.settle_ms:
         return False
     occurrence.wake = occurrence.due + trigger.settle_ms
     return True

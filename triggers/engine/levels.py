@@ -16,13 +16,14 @@ import orjson
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
 from triggers.engine import metrics
-from triggers.engine.turn import Turn
+from triggers.engine.evaluation import Evaluation
 from triggers.measures.decay import MAX_SCORE, ScoreState
 from triggers.measures.shapes import Calendar
 from triggers.measures.windows import WindowState
+from triggers.rules.events import StoredEvent
 from triggers.rules.rule import Crossing
-from triggers.rules.ruleset import LevelRule, Route, StoredMetric
-from triggers.rules.state import LevelState, StoredEvent
+from triggers.rules.ruleset import LevelRule, MetricWindow, Route
+from triggers.rules.state import Level
 
 RISEN = "level.risen"
 FALLEN = "level.fallen"
@@ -33,7 +34,9 @@ Rise = tuple[LevelRule, StoredEvent]
 """A rising crossing that an event made, and the event that stands for it."""
 
 
-def feed_scores(turn: Turn, route: Route, event: StoredEvent, context: Context) -> tuple[list[Rise], list[str]]:
+def feed_scores(
+    evaluation: Evaluation, route: Route, event: StoredEvent, context: Context
+) -> tuple[list[Rise], list[str]]:
     """Adds what the event adds to scores; returns the rising crossings that it made, and the scores as `score/NAME`.
 
     Several additions to one score count in the order written. Falling crossings become timers.
@@ -42,64 +45,66 @@ def feed_scores(turn: Turn, route: Route, event: StoredEvent, context: Context) 
     fed: list[str] = []
     for score, addition in route.additions:
         where = f"score/{score.name}"
-        if not turn.holds(where, "where", addition.pattern.where, context):
+        if not evaluation.holds(where, "where", addition.pattern.where, context):
             continue
         try:
             points = addition.points.number(context)
             if points < 0:
                 raise EvaluationError(f"points must be zero or more: {addition.points.text!r}")
         except EvaluationError as error:
-            turn.problem(where, "points", error)
+            evaluation.problem(where, "points", error)
             continue
-        rules = turn.rules.levels_of.get(score.name)
-        known, passed, before = turn.state.scores.get(score.name), True, 0.0
+        rules = evaluation.rules.levels_of.get(score.name)
+        known, passed, before = evaluation.state.scores.get(score.name), True, 0.0
         if known is None:
-            known = turn.state.scores[score.name] = ScoreState(at=event.time_ms)
+            known = evaluation.state.scores[score.name] = ScoreState(at=event.time_ms)
         elif rules:
             passed = known.at < event.time_ms
             before = score.curve.read(known, event.time_ms - passed)
         if score.curve.add(known, min(points, MAX_SCORE), event.time_ms, score.ceiling):
-            turn.forgot(where, "additions")
+            evaluation.forgot(where, "additions")
         known.last_event = event.id
         fed.append(where)
         if rules:
             entry = StoredEvent(event.id, RISEN, known.at, "", {})
-            risen += [(rule, entry) for rule in rules if _moved(turn, rule, before, known.value, event.time_ms, passed)]
+            risen += [
+                (rule, entry) for rule in rules if _moved(evaluation, rule, before, known.value, event.time_ms, passed)
+            ]
     return risen, fed
 
 
-def feed_windows(turn: Turn, route: Route, event: StoredEvent, context: Context) -> list[Rise]:
+def feed_windows(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context) -> list[Rise]:
     """Counts the event in the windows that crossings are over; returns the rising crossings that it made."""
     risen: list[Rise] = []
     for rule in route.crossings:
         group = _group(rule, event)
         if group is None or rule.counted is None:
             continue
-        found = metrics.measured(turn, rule.counted, rule.trigger.name, context)
+        found = metrics.measured(evaluation, rule.counted, rule.trigger.name, context)
         if found is None:
             continue
         if found[0] < 0:
             error = EvaluationError("the sum of a crossing takes amounts of zero or more; a segment takes any")
-            turn.problem(rule.trigger.name, "sum", error)
+            evaluation.problem(rule.trigger.name, "sum", error)
         elif len(group) > MAX_GROUP_CHARS:
             error = EvaluationError(f"a group of more than {MAX_GROUP_CHARS} characters")
-            turn.problem(rule.trigger.name, "same", error)
+            evaluation.problem(rule.trigger.name, "same", error)
         else:
-            risen += _count(turn, _in_group(turn, rule, group, event), event, found)
+            risen += _count(evaluation, _in_group(evaluation, rule, group, event), event, found)
     return risen
 
 
-def _count(turn: Turn, rule: LevelRule, event: StoredEvent, found: tuple[float, str]) -> list[Rise]:
+def _count(evaluation: Evaluation, rule: LevelRule, event: StoredEvent, found: tuple[float, str]) -> list[Rise]:
     counted = rule.counted
     assert counted is not None
-    known = metrics.kept(turn, counted)
+    known = metrics.kept(evaluation, counted)
     passed = not known.instants or known.instants[-1] < event.time_ms
     at = event.time_ms if passed else known.instants[-1]
-    before = _value(turn, rule, at - passed)
+    before = _value(evaluation, rule, at - passed)
     for what in counted.tally.add(known, event.time_ms, *found):
-        turn.forgot(rule.trigger.name, what)
+        evaluation.forgot(rule.trigger.name, what)
     known.last_event = event.id
-    if not _moved(turn, rule, before, _value(turn, rule, at), event.time_ms, passed):
+    if not _moved(evaluation, rule, before, _value(evaluation, rule, at), event.time_ms, passed):
         return []
     return [(rule, StoredEvent(event.id, RISEN, at, "", rule.properties))]
 
@@ -117,31 +122,31 @@ def _group(rule: LevelRule, event: StoredEvent) -> str | None:
     return orjson.dumps([value if isinstance(value, str | bool) else float(value) for value in values]).decode()
 
 
-def _in_group(turn: Turn, rule: LevelRule, group: str, event: StoredEvent) -> LevelRule:
+def _in_group(evaluation: Evaluation, rule: LevelRule, group: str, event: StoredEvent) -> LevelRule:
     """The crossing of a group. For a new one room is made."""
     if not group:
         return rule
     of_group = rule.of(group)
-    if of_group.id not in turn.state.levels:
-        _make_room(turn, rule, event.time_ms)
+    if of_group.id not in evaluation.state.levels:
+        _make_room(evaluation, rule, event.time_ms)
     return of_group
 
 
-def _make_room(turn: Turn, rule: LevelRule, at: int) -> None:
+def _make_room(evaluation: Evaluation, rule: LevelRule, at: int) -> None:
     """Before a new group: forgets those that are over, and of MAX_GROUPS the one whose last event is the oldest."""
     assert rule.counted is not None
-    since = rule.counted.tally.since(at, turn.zone())
+    since = rule.counted.tally.since(at, evaluation.zone())
     last: dict[str, int] = {}
-    for name in [name for name in turn.state.levels if name.startswith(f"{rule.id}|")]:
-        window = turn.state.windows.get(_key_of(rule, name), WindowState())
+    for name in [name for name in evaluation.state.levels if name.startswith(f"{rule.id}|")]:
+        window = evaluation.state.windows.get(_key_of(rule, name), WindowState())
         last[name] = window.instants[-1] if window.instants else since
-    over = [name for name, newest in last.items() if newest <= since and turn.state.levels[name].due is None]
+    over = [name for name, newest in last.items() if newest <= since and evaluation.state.levels[name].due is None]
     if len(last) - len(over) >= MAX_GROUPS:
-        turn.forgot(rule.trigger.name, "groups")
+        evaluation.forgot(rule.trigger.name, "groups")
         over.append(min(last.keys() - over, key=lambda name: (last[name], name)))
     for name in over:
-        del turn.state.levels[name]
-        turn.state.windows.pop(_key_of(rule, name), None)
+        del evaluation.state.levels[name]
+        evaluation.state.windows.pop(_key_of(rule, name), None)
 
 
 def _key_of(rule: LevelRule, name: str) -> str:
@@ -156,19 +161,19 @@ def fed(route: Route, event: StoredEvent) -> frozenset[str]:
     return route.fed.union(groups) if groups else route.fed
 
 
-def _moved(turn: Turn, rule: LevelRule, before: float, value: float, at: int, passed: bool) -> bool:
+def _moved(evaluation: Evaluation, rule: LevelRule, before: float, value: float, at: int, passed: bool) -> bool:
     """Brings a crossing up to date after an event of an instant; whether the level rose over its line.
 
     `passed`: the event is newer than all before, and `before` is the level a millisecond earlier. Only then has the
     level stood at `before` for a time, and a rule is armed again by that.
     """
     crossing = rule.crossing
-    level = turn.state.levels.get(rule.id)
+    level = evaluation.state.levels.get(rule.id)
     if level is None:  # one at its line or above when the rule is first met has not crossed it
-        level = turn.state.levels[rule.id] = LevelState(armed=not crossing.falls and before < crossing.line)
+        level = evaluation.state.levels[rule.id] = Level(armed=not crossing.falls and before < crossing.line)
     if crossing.falls:
         _arm_falling(level, crossing.rearm, value, at)
-        plan(turn, rule, level)
+        plan(evaluation, rule, level)
         return False
     level.armed = level.armed or (passed and before < crossing.rearm)
     if level.armed and before < crossing.line <= value:
@@ -184,79 +189,85 @@ def _arm_falling(level: LevelState, rearm: float, value: float, at: int) -> None
     level.armed = level.armed or value >= rearm
 
 
-def plan(turn: Turn, rule: LevelRule, level: LevelState) -> None:
+def plan(evaluation: Evaluation, rule: LevelRule, level: Level) -> None:
     """Sets the timer of a falling crossing, or none where it is not armed."""
-    level.due = _falls_at(turn, rule) if level.armed and rule.crossing.falls else None
+    level.due = _falls_at(evaluation, rule) if level.armed and rule.crossing.falls else None
 
 
-def plan_calendar(turn: Turn) -> None:
+def plan_calendar(evaluation: Evaluation) -> None:
     """Plans anew what a change of the user's zone moves: the falling crossings over calendar windows.
 
     A level never rises over its line by such a change: no event fed it.
     """
-    for name, level in turn.state.levels.items():
-        rule = turn.rules.level(name)
+    for name, level in evaluation.state.levels.items():
+        rule = evaluation.rules.level(name)
         if rule is None or rule.counted is None or not isinstance(rule.counted.metric.window, Calendar):
             continue
-        plan(turn, rule, level)
-        level.due = None if level.due is None else max(level.due, turn.now_ms)
+        plan(evaluation, rule, level)
+        level.due = None if level.due is None else max(level.due, evaluation.now_ms)
 
 
-def _falls_at(turn: Turn, rule: LevelRule) -> int | None:
+def _falls_at(evaluation: Evaluation, rule: LevelRule) -> int | None:
     crossing = rule.crossing
     if isinstance(crossing, Crossing):
-        score = turn.state.scores.get(crossing.score)
-        return turn.rules.scores[crossing.score].curve.falls_below(score, crossing.line) if score is not None else None
+        score = evaluation.state.scores.get(crossing.score)
+        return (
+            evaluation.rules.scores[crossing.score].curve.falls_below(score, crossing.line)
+            if score is not None
+            else None
+        )
     assert rule.counted is not None
-    window = _window(turn, rule.counted)
+    window = _window(evaluation, rule.counted)
     if not window.instants:
         return None
-    return rule.counted.tally.falls_below(window, crossing.measure, crossing.line, turn.zone())
+    return rule.counted.tally.falls_below(window, crossing.measure, crossing.line, evaluation.zone())
 
 
-def _value(turn: Turn, rule: LevelRule, at: int) -> float:
+def _value(evaluation: Evaluation, rule: LevelRule, at: int) -> float:
     """The level at an instant that is not before the last event."""
     crossing = rule.crossing
     if isinstance(crossing, Crossing):
-        score = turn.state.scores.get(crossing.score)
-        return turn.rules.scores[crossing.score].curve.read(score, at) if score is not None else 0.0
+        score = evaluation.state.scores.get(crossing.score)
+        return evaluation.rules.scores[crossing.score].curve.read(score, at) if score is not None else 0.0
     assert rule.counted is not None
     tally = rule.counted.tally
-    return tally.read(_window(turn, rule.counted), crossing.measure, tally.since(at, turn.zone()), None) or 0.0
+    return (
+        tally.read(_window(evaluation, rule.counted), crossing.measure, tally.since(at, evaluation.zone()), None) or 0.0
+    )
 
 
-def cross(turn: Turn, rule: LevelRule, level: LevelState) -> StoredEvent | None:
+def cross(evaluation: Evaluation, rule: LevelRule, level: Level) -> StoredEvent | None:
     """Makes a falling crossing that is due: the event that stands for it, or None where it is too old.
 
     The instant is asked again: rules may have changed since the timer was set.
     """
     at = level.due
     level.due = None
-    name = _last_event(turn, rule)
+    name = _last_event(evaluation, rule)
     if at is None or not name or not rule.crossing.falls:  # what it was set for is not there any more
-        del turn.state.levels[rule.id]
+        del evaluation.state.levels[rule.id]
         return None
-    if _value(turn, rule, at) >= rule.crossing.line:
-        plan(turn, rule, level)
+    if _value(evaluation, rule, at) >= rule.crossing.line:
+        plan(evaluation, rule, level)
         if level.due is not None:
             level.due = max(level.due, at + 1)  # whatever the curve says, a timer never fires twice at one instant
         return None
     level.armed = False
-    if turn.now_ms - at > rule.trigger.max_age_ms:
+    if evaluation.now_ms - at > rule.trigger.max_age_ms:
         level.stale_at = at
-        turn.count("stale")
+        evaluation.count("stale")
         return None
     return StoredEvent(name, FALLEN, at, "", rule.properties)
 
 
-def _last_event(turn: Turn, rule: LevelRule) -> str:
+def _last_event(evaluation: Evaluation, rule: LevelRule) -> str:
     """The id of the last event that fed the level, which names its crossing; empty where none did."""
     if isinstance(rule.crossing, Crossing):
-        score = turn.state.scores.get(rule.crossing.score)
+        score = evaluation.state.scores.get(rule.crossing.score)
         return score.last_event if score is not None else ""
     assert rule.counted is not None
-    return _window(turn, rule.counted).last_event
+    return _window(evaluation, rule.counted).last_event
 
 
-def _window(turn: Turn, counted: StoredMetric) -> WindowState:
-    return turn.state.windows.get(counted.key) or WindowState()
+def _window(evaluation: Evaluation, counted: MetricWindow) -> WindowState:
+    return evaluation.state.windows.get(counted.key) or WindowState()

@@ -2,37 +2,37 @@
 
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
-from triggers.engine.turn import Turn
+from triggers.engine.evaluation import Evaluation
 from triggers.measures.windows import MAX_AMOUNT, WindowState, value_text
-from triggers.rules.ruleset import Route, StoredMetric
-from triggers.rules.state import StoredEvent
+from triggers.rules.events import StoredEvent
+from triggers.rules.ruleset import MetricWindow, Route
 
 
-def feed(turn: Turn, route: Route, event: StoredEvent, context: Context) -> list[str]:
+def feed(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context) -> list[str]:
     """Adds the event to every metric that counts it; their names as `metric/NAME`."""
     fed = []
     for counted in route.metrics:
-        found = measured(turn, counted, f"metric/{counted.metric.name}", context)
+        found = measured(evaluation, counted, f"metric/{counted.metric.name}", context)
         if found is not None:
             name = f"metric/{counted.metric.name}"
-            for what in counted.tally.add(kept(turn, counted), event.time_ms, *found):
-                turn.forgot(name, what)
+            for what in counted.tally.add(kept(evaluation, counted), event.time_ms, *found):
+                evaluation.forgot(name, what)
             fed.append(name)
     return fed
 
 
-def kept(turn: Turn, counted: StoredMetric) -> WindowState:
+def kept(evaluation: Evaluation, counted: MetricWindow) -> WindowState:
     """What the state keeps of a window, to add to: made where nothing was counted yet."""
-    return turn.state.windows.setdefault(counted.key, WindowState())
+    return evaluation.state.windows.setdefault(counted.key, WindowState())
 
 
-def measured(turn: Turn, counted: StoredMetric, owner: str, context: Context) -> tuple[float, str] | None:
+def measured(evaluation: Evaluation, counted: MetricWindow, owner: str, context: Context) -> tuple[float, str] | None:
     """The amount and the value that the window keeps of an event; None where it does not count it.
 
     An event whose `sum` or `distinct` fails is not counted at all, and is noted.
     """
     metric = counted.metric
-    if metric.pattern.where is not None and not turn.holds(owner, "where", metric.pattern.where, context):
+    if metric.pattern.where is not None and not evaluation.holds(owner, "where", metric.pattern.where, context):
         return None
     place = "sum"
     try:
@@ -42,5 +42,5 @@ def measured(turn: Turn, counted: StoredMetric, owner: str, context: Context) ->
         place = "distinct"
         return amount, value_text(metric.distinct.value(context)) if metric.distinct is not None else ""
     except EvaluationError as error:
-        turn.problem(owner, place, error)
+        evaluation.problem(owner, place, error)
         return None

@@ -1,10 +1,11 @@
 """Decisions and commands as the evaluator records them, and their JSON on the wire.
 
-A record is a few plain values. The stream writes its JSON from them, without the models: `decision_json` and
-`command_json` give the bytes that encoding the models gives. A backtest of a year only counts.
+A record is a few plain values. Streams write JSON from them without building the models: `decision_json` and
+`command_json` return the bytes that encoding the models would return. A backtest of a year only counts records.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from triggers.cel.runtime import as_time
 
 
 class Answer(NamedTuple):
-    """One gate's answer; `limit_ms` is a limit that is an instant, `until_ms` when the gate would pass."""
+    """One gate's answer. `limit_ms` is a limit that is an instant; `until_ms` is when the gate would pass."""
 
     gate: Gate
     passed: bool
@@ -29,22 +30,23 @@ class Answer(NamedTuple):
 
     def model(self) -> GateAnswer:
         """The answer as its model."""
-        limit = self.limit if self.limit_ms is None else as_time(self.limit_ms)
-        until = None if self.until_ms is None else as_time(self.until_ms)
-        return GateAnswer(gate=self.gate, passed=self.passed, observed=self.observed, limit=limit, next_eligible=until)
+        return GateAnswer(**self._named(as_time))
 
     def json(self) -> dict[str, Any]:
-        """The answer as JSON has it."""
-        written: dict[str, Any] = {"gate": self.gate, "passed": self.passed}
+        """The answer as JSON values."""
+        return self._named(_instant)
+
+    def _named(self, time: Callable[[int], Any]) -> dict[str, Any]:
+        fields: dict[str, Any] = {"gate": self.gate, "passed": self.passed}
         if self.observed is not None:
-            written["observed"] = self.observed
+            fields["observed"] = self.observed
         if self.limit_ms is not None:
-            written["limit"] = _instant(self.limit_ms)
+            fields["limit"] = time(self.limit_ms)
         elif self.limit is not None:
-            written["limit"] = self.limit
+            fields["limit"] = self.limit
         if self.until_ms is not None:
-            written["next_eligible"] = _instant(self.until_ms)
-        return written
+            fields["next_eligible"] = time(self.until_ms)
+        return fields
 
 
 @lru_cache(maxsize=1024)
@@ -53,10 +55,10 @@ def _instant(ms: int) -> str:
     return f"{as_time(ms).isoformat()[:-6]}Z"
 
 
-class Message(NamedTuple):
-    """What only a command needs to know."""
+class CommandFields(NamedTuple):
+    """The fields that only a command has."""
 
-    command_id: str
+    id: str
     channel: str
     to: str | None
     template: str
@@ -70,7 +72,7 @@ class Message(NamedTuple):
 
 @dataclass(slots=True)
 class DecisionRecord:
-    """One decision. `message` is there where it sends; `what` tells apart decisions alike but for it."""
+    """One decision. It has `command_fields` if it sends. `distinction` replaces the reason in the decision's id."""
 
     trigger: str
     rule_hash: str
@@ -84,22 +86,38 @@ class DecisionRecord:
     event_ids: list[str]
     answers: list[Answer] = field(default_factory=list)
     inputs: dict[str, Any] = field(default_factory=dict)
-    message: Message | None = None
+    command_fields: CommandFields | None = None
     command_id: str | None = None
-    what: str | None = None
+    distinction: str | None = None
 
     def decision_id(self) -> str:
-        """Blake2b-128 of what is decided, about whom, and when: a replay gives it again."""
-        what = self.what if self.what is not None else self.reason
+        """Blake2b-128 of what was decided, about whom, and when: a replay gives the same id."""
+        what = self.distinction if self.distinction is not None else self.reason
         parts = [self.trigger, self.user_id, self.occurrence, self.step, self.outcome, what, self.at_ms]
         return hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()
 
-    def _inputs(self) -> dict[str, Any]:
-        return self.inputs if self.due_ms is None else {**self.inputs, "due": as_time(self.due_ms).isoformat()}
-
     def decision_json(self) -> bytes:
         """The decision on the wire."""
-        written: dict[str, Any] = {
+        return orjson.dumps(self._decision_fields(_instant, Answer.json))
+
+    def command_json(self) -> bytes | None:
+        """The command on the wire; None if the decision does not send."""
+        command = self.command_fields
+        return None if command is None else orjson.dumps(self._command_fields(command, _instant))
+
+    def decision(self) -> Decision:
+        """The decision as its model."""
+        return Decision(**self._decision_fields(as_time, Answer.model))
+
+    def command(self) -> SendCommand | None:
+        """The command as its model; None if the decision does not send."""
+        command = self.command_fields
+        return None if command is None else SendCommand(**self._command_fields(command, as_time))
+
+    def _decision_fields(self, time: Callable[[int], Any], answer: Callable[[Answer], Any]) -> dict[str, Any]:
+        """The fields of `Decision` in its order, without those that are None."""
+        inputs = self.inputs if self.due_ms is None else {**self.inputs, "due": as_time(self.due_ms).isoformat()}
+        fields: dict[str, Any] = {
             "id": self.decision_id(),
             "trigger": self.trigger,
             "rule_hash": self.rule_hash,
@@ -109,80 +127,35 @@ class DecisionRecord:
             "outcome": self.outcome,
         }
         if self.reason is not None:
-            written["reason"] = self.reason
-        written["gates"] = [answer.json() for answer in self.answers]
-        written["event_ids"] = self.event_ids
-        written["inputs"] = self._inputs()
-        written["decided_at"] = _instant(self.at_ms)
+            fields["reason"] = self.reason
+        fields["gates"] = [answer(each) for each in self.answers]
+        fields["event_ids"] = self.event_ids
+        fields["inputs"] = inputs
+        fields["decided_at"] = time(self.at_ms)
         if self.command_id is not None:
-            written["command_id"] = self.command_id
-        return orjson.dumps(written)
+            fields["command_id"] = self.command_id
+        return fields
 
-    def command_json(self) -> bytes | None:
-        """The command on the wire, where the decision sends."""
-        message = self.message
-        if message is None:
-            return None
-        written: dict[str, Any] = {
-            "id": message.command_id,
+    def _command_fields(self, command: CommandFields, time: Callable[[int], Any]) -> dict[str, Any]:
+        """The fields of `SendCommand` in its order, without those that are None."""
+        fields: dict[str, Any] = {
+            "id": command.id,
             "trigger": self.trigger,
             "rule_hash": self.rule_hash,
             "occurrence": self.occurrence,
             "step": self.step,
             "user_id": self.user_id,
-            "channel": message.channel,
+            "channel": command.channel,
         }
-        if message.to is not None:
-            written["to"] = message.to
-        written["template"] = message.template
-        written["template_hash"] = message.template_hash
-        if message.variant is not None:
-            written["variant"] = message.variant
-        written["purpose"] = message.purpose
-        written["data"] = message.data
-        written["decided_at"] = _instant(self.at_ms)
-        written["expires_at"] = _instant(message.expires_ms)
-        written["priority"] = message.priority
-        return orjson.dumps(written)
-
-    def decision(self) -> Decision:
-        """The decision as its model."""
-        return Decision(
-            id=self.decision_id(),
-            trigger=self.trigger,
-            rule_hash=self.rule_hash,
-            user_id=self.user_id,
-            occurrence=self.occurrence,
-            step=self.step,
-            outcome=self.outcome,
-            reason=self.reason,
-            gates=[answer.model() for answer in self.answers],
-            event_ids=self.event_ids,
-            inputs=self._inputs(),
-            decided_at=as_time(self.at_ms),
-            command_id=self.command_id,
-        )
-
-    def command(self) -> SendCommand | None:
-        """The command as its model, where the decision sends."""
-        message = self.message
-        if message is None:
-            return None
-        return SendCommand(
-            id=message.command_id,
-            trigger=self.trigger,
-            rule_hash=self.rule_hash,
-            occurrence=self.occurrence,
-            step=self.step,
-            user_id=self.user_id,
-            channel=message.channel,
-            to=message.to,
-            template=message.template,
-            template_hash=message.template_hash,
-            variant=message.variant,
-            purpose=message.purpose,
-            data=message.data,
-            decided_at=as_time(self.at_ms),
-            expires_at=as_time(message.expires_ms),
-            priority=message.priority,
-        )
+        if command.to is not None:
+            fields["to"] = command.to
+        fields["template"] = command.template
+        fields["template_hash"] = command.template_hash
+        if command.variant is not None:
+            fields["variant"] = command.variant
+        fields["purpose"] = command.purpose
+        fields["data"] = command.data
+        fields["decided_at"] = time(self.at_ms)
+        fields["expires_at"] = time(command.expires_ms)
+        fields["priority"] = command.priority
+        return fields

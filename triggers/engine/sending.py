@@ -1,4 +1,4 @@
-"""One send: ask the gates, fill the message, record and count what came of it."""
+"""Decides one send: asks the gates, evaluates its data, records the decision and counts it."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from schemas.commands import command_id
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.cel.runtime import EvaluationError
 from triggers.engine.caps import reserve
+from triggers.engine.evaluation import Evaluation, same_fields
 from triggers.engine.gates.dedupe import recorded_key
 from triggers.engine.gates.request import GateRequest, Verdict
 from triggers.engine.gates.table import ask
-from triggers.engine.records import DecisionRecord, Message
-from triggers.engine.turn import Turn, same_fields
+from triggers.engine.records import CommandFields, DecisionRecord
 from triggers.rules.rule import Send, Trigger
 from triggers.rules.state import Occurrence, OpenGoal
 
@@ -21,36 +21,36 @@ MAX_GOALS = 64
 _RECORDED = frozenset({DecisionOutcome.SEND, DecisionOutcome.SHADOW, DecisionOutcome.HELD_OUT})
 
 
-def send(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, paused: frozenset[str]) -> bool:
-    """Decides a send that is due; returns whether the journey goes on. A deferred send holds it."""
-    moment = max(occurrence.due, turn.now_ms - (0 if occurrence.held else trigger.settle_ms))
-    name = command_id(trigger.name, turn.state.user_id, occurrence.id, step.id)
-    request = GateRequest(turn, trigger, occurrence, step, name, moment, paused)
+def send(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: Send) -> bool:
+    """Decides a due send; returns whether the journey continues. A deferred send holds it."""
+    moment = max(occurrence.due, evaluation.now_ms - (0 if occurrence.held else trigger.settle_ms))
+    name = command_id(trigger.name, evaluation.state.user_id, occurrence.id, step.id)
+    request = GateRequest(evaluation, trigger, occurrence, step, name, moment)
     verdict = ask(request)
-    filled = _fill(request) if verdict.outcome in _RECORDED else None
-    record = note(turn, trigger, occurrence, step, verdict)
+    content = _content(request) if verdict.outcome in _RECORDED else None
+    record = record_decision(evaluation, trigger, occurrence, step, verdict)
     if verdict.outcome is DecisionOutcome.DEFER:
         assert verdict.until is not None
         occurrence.wake, occurrence.held = verdict.until, True
         waits_for_profile = verdict.reason is Reason.PROFILE_UNKNOWN
-        occurrence.since = (occurrence.since or turn.now_ms) if waits_for_profile else None
+        occurrence.since = (occurrence.since or evaluation.now_ms) if waits_for_profile else None
         return False
-    if filled is not None:
+    if content is not None:
         if verdict.outcome is DecisionOutcome.SEND:
-            record.message = _message(trigger, occurrence, step, name, filled)
+            record.command_fields = _command_fields(trigger, occurrence, step, name, content)
             record.command_id = name
-        _count(turn, trigger, occurrence, step, verdict.outcome, name)
+        _remember(evaluation, trigger, occurrence, step, verdict.outcome, name)
     occurrence.due, occurrence.held, occurrence.since = moment, False, None
     return True
 
 
 _LEVEL_OF_DATA = 3
-"""A field of the data stands in the command's object, in its `data`."""
-_Filled = tuple[dict[str, Any], str | None]
+"""The nesting level of a value in the command's `data`."""
+_Content = tuple[dict[str, Any], str | None]
 
 
-def _fill(request: GateRequest) -> _Filled | None:
-    """The message's data and address; where one fails the verdict becomes a drop that names it."""
+def _content(request: GateRequest) -> _Content | None:
+    """The command's data and address. If an expression fails, the verdict becomes a drop that names it."""
     step, verdict = request.send, request.verdict
     if step.to is None and not step.data:
         return {}, None
@@ -61,17 +61,17 @@ def _fill(request: GateRequest) -> _Filled | None:
         to = None if step.to is None else _address(step.to.string(context))
         for field, expression in step.data:
             place = f"data.{field}"
-            data[field] = _keepable(expression.value(context))
+            data[field] = _storable(expression.value(context))
     except EvaluationError as error:
-        request.turn.problem(request.trigger.name, place, error)
+        request.evaluation.problem(request.trigger.name, place, error)
         verdict.outcome, verdict.reason = DecisionOutcome.DROP, Reason.INVALID_DATA
         verdict.inputs["path"] = place
         return None
     return data, to
 
 
-def _keepable(value: Any) -> Any:
-    """The value, where delivery can keep it: an expression may nest what an event brought, or write U+0000."""
+def _storable(value: Any) -> Any:
+    """The value if delivery can store it; raises EvaluationError otherwise, as for deep nesting or U+0000."""
     if (problem := problem_of(value, _LEVEL_OF_DATA)) is not None:
         raise EvaluationError(problem)
     return value
@@ -84,37 +84,39 @@ def _address(text: str) -> str:
         raise EvaluationError(str(error)) from None
 
 
-def _message(trigger: Trigger, occurrence: Occurrence, step: Send, name: str, filled: _Filled) -> Message:
-    return Message(
+def _command_fields(
+    trigger: Trigger, occurrence: Occurrence, step: Send, name: str, content: _Content
+) -> CommandFields:
+    return CommandFields(
         name,
         step.channel,
-        filled[1],
+        content[1],
         step.template,
         step.template_hash,
         occurrence.variant,
         trigger.purpose,
-        filled[0],
+        content[0],
         occurrence.due + trigger.expires_ms,
         trigger.priority,
     )
 
 
-def _count(
-    turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, outcome: DecisionOutcome, name: str
+def _remember(
+    evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: Send, outcome: DecisionOutcome, name: str
 ) -> None:
-    """Reserves in the caps, remembers the command's id, and opens the goal."""
-    state = turn.state
-    reserve(turn, trigger, occurrence, step, str(outcome), name)
+    """Reserves a place in the caps, remembers the command's id, and opens the goal."""
+    state = evaluation.state
+    reserve(evaluation, trigger, occurrence, step, str(outcome), name)
     sent = outcome is DecisionOutcome.SEND
     ids = state.sent.setdefault(trigger.name if sent else recorded_key(outcome, trigger.name), [])
     ids.append(name)
     if len(ids) > MAX_COMMAND_IDS:
-        turn.forgot(trigger.name, "command ids")
+        evaluation.forgot(trigger.name, "command ids")
         del ids[:-MAX_COMMAND_IDS]
     if trigger.goal is not None and outcome is not DecisionOutcome.SHADOW:
-        goals = [goal for goal in state.goals if goal.until >= turn.now_ms]
+        goals = [goal for goal in state.goals if goal.until >= evaluation.now_ms]
         for goal in goals[: -MAX_GOALS + 1]:
-            turn.forgot(goal.trigger, "goals")
+            evaluation.forgot(goal.trigger, "goals")
         state.goals = goals[-MAX_GOALS + 1 :]
         state.goals.append(
             OpenGoal(
@@ -123,20 +125,22 @@ def _count(
                 occurrence.id,
                 step.id,
                 name if outcome is DecisionOutcome.SEND else None,
-                turn.now_ms,
-                turn.now_ms + trigger.goal.within_ms,
+                evaluation.now_ms,
+                evaluation.now_ms + trigger.goal.within_ms,
                 same_fields(trigger.goal.pattern, occurrence.event),
             )
         )
 
 
-def note(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, verdict: Verdict) -> DecisionRecord:
-    """Records a decision. Where the user's zone is unknown, `zone_given` says what was given (settled case 21)."""
+def record_decision(
+    evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: Send, verdict: Verdict
+) -> DecisionRecord:
+    """Records a decision. If the user's zone is unknown, `zone_given` says what was given (settled case 21)."""
     inputs = verdict.inputs
-    zone = turn.zone_given()
-    inputs["zone"] = (zone or turn.default_zone).key
+    zone = evaluation.zone_given()
+    inputs["zone"] = (zone or evaluation.default_zone).key
     if zone is None:
-        inputs["zone_given"] = turn.state.user.zone or ""
+        inputs["zone_given"] = evaluation.state.user.zone or ""
     if occurrence.variant is not None:
         inputs["variant"] = occurrence.variant
     event_ids = [occurrence.event.id]
@@ -145,16 +149,16 @@ def note(turn: Turn, trigger: Trigger, occurrence: Occurrence, step: Send, verdi
     record = DecisionRecord(
         trigger.name,
         trigger.rule_hash,
-        turn.state.user_id,
+        evaluation.state.user_id,
         occurrence.id,
         step.id,
         verdict.outcome,
         verdict.reason,
-        turn.now_ms,
+        evaluation.now_ms,
         occurrence.due,
         event_ids,
         verdict.answers,
         inputs,
     )
-    turn.effects.records.append(record)
+    evaluation.effects.records.append(record)
     return record

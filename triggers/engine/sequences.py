@@ -12,11 +12,12 @@ import orjson
 
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
-from triggers.engine.turn import Turn
+from triggers.engine.evaluation import Evaluation
+from triggers.rules.events import StoredEvent
 from triggers.rules.rule import Sequence
 from triggers.rules.ruleset import Route
 from triggers.rules.sources import SequenceRule
-from triggers.rules.state import Link, StoredEvent
+from triggers.rules.state import Link
 
 MAX_LINKS = 64
 MAX_LAST = 16
@@ -25,38 +26,42 @@ MAX_SAME_CHARS = 512
 MAX_ATTEMPTS = 2_000
 
 
-def feed(turn: Turn, route: Route, event: StoredEvent, context: Context) -> list[tuple[SequenceRule, StoredEvent]]:
+def feed(
+    evaluation: Evaluation, route: Route, event: StoredEvent, context: Context
+) -> list[tuple[SequenceRule, StoredEvent]]:
     """Takes in an event; returns the sequences that it completes, each with its last event."""
     completed = []
     for rule in route.sequences:
         numbers = [
             number
             for number, pattern in enumerate(rule.sequence.patterns)
-            if event.type in pattern.types and turn.holds(rule.trigger.name, "on", pattern.where, context)
+            if event.type in pattern.types and evaluation.holds(rule.trigger.name, "on", pattern.where, context)
         ]
-        link = _link(turn, rule, event, numbers) if numbers else None
-        if link is not None and (last := _take_in(turn, rule, link)) is not None:
+        link = _link(evaluation, rule, event, numbers) if numbers else None
+        if link is not None and (last := _take_in(evaluation, rule, link)) is not None:
             completed.append((rule, last))
     return completed
 
 
-def _link(turn: Turn, rule: SequenceRule, event: StoredEvent, numbers: list[int]) -> Link | None:
+def _link(evaluation: Evaluation, rule: SequenceRule, event: StoredEvent, numbers: list[int]) -> Link | None:
     """The event as a link, or None where it lacks a field of `same`, which then equals nothing."""
     names = rule.sequence.same
     if any(name not in event.properties for name in names):
         return None
     same = [event.properties[name] for name in names]
     if len(orjson.dumps(same)) > MAX_SAME_CHARS:
-        turn.problem(rule.trigger.name, "same", EvaluationError(f"values of more than {MAX_SAME_CHARS} characters"))
+        evaluation.problem(
+            rule.trigger.name, "same", EvaluationError(f"values of more than {MAX_SAME_CHARS} characters")
+        )
         return None
     may_end = numbers[-1] == len(rule.sequence.patterns) - 1
     return Link(event.time_ms, event.id, numbers, same, event if may_end else None)
 
 
-def _take_in(turn: Turn, rule: SequenceRule, link: Link) -> StoredEvent | None:
+def _take_in(evaluation: Evaluation, rule: SequenceRule, link: Link) -> StoredEvent | None:
     """Keeps the link, or uses it at once with those that it completes; then the last event of them."""
-    state, since = turn.state, turn.now_ms - rule.sequence.within_ms - rule.trigger.max_age_ms
-    for gone in state.links.keys() - turn.rules.sequences.keys():
+    state, since = evaluation.state, evaluation.now_ms - rule.sequence.within_ms - rule.trigger.max_age_ms
+    for gone in state.links.keys() - evaluation.rules.sequences.keys():
         del state.links[gone]
     links = [each for each in state.links.get(rule.id, ()) if each.time_ms > since and each.id != link.id]
     chain = earliest_chain([*links, link], link, rule.sequence)
@@ -65,7 +70,7 @@ def _take_in(turn: Turn, rule: SequenceRule, link: Link) -> StoredEvent | None:
     unused = [each for each in links if chain is None or not any(each is used for used in chain)]
     links = _bounded(unused)
     for _ in range(len(unused) - len(links)):
-        turn.forgot(rule.trigger.name, "sequence events")
+        evaluation.forgot(rule.trigger.name, "sequence events")
     if links:
         state.links[rule.id] = links
     else:

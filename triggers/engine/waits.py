@@ -1,42 +1,43 @@
-"""Waits: until when an occurrence stands still, and what a changed profile does to that."""
+"""Waits: when the next step of an occurrence is due, and how a changed profile changes that."""
 
 from triggers.cel.runtime import EvaluationError
 from triggers.engine.dates import local_date
-from triggers.engine.turn import Turn
+from triggers.engine.evaluation import Evaluation
 from triggers.measures.local_time import slot_after
 from triggers.measures.shapes import MAX_DURATION_MS, MS
 from triggers.rules.rule import AnyWait, Trigger, Wait, WaitSlot, WaitUntil
 from triggers.rules.state import Occurrence
 
 
-def begin(turn: Turn, trigger: Trigger, occurrence: Occurrence, wait: AnyWait) -> bool:
-    """Sets when the next step is due; false where a timestamp has no value, which is noted.
+def begin(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, wait: AnyWait) -> bool:
+    """Sets when the next step is due. Returns False if a timestamp has no value, which is recorded as a problem.
 
-    Every wait counts from when the step before it was due, not from when the clock got there.
+    Every wait counts from the instant at which the step before it was due, not from the clock.
     """
     if isinstance(wait, Wait):
         occurrence.due += wait.ms
         return True
     occurrence.since = occurrence.due
-    due = _due(turn, trigger, occurrence, wait, occurrence.due)
+    due = _due(evaluation, trigger, occurrence, wait, occurrence.due)
     if due is None:
         return False
     occurrence.due = due
     return True
 
 
-def follow(turn: Turn, trigger: Trigger, occurrence: Occurrence, *, moved: bool) -> bool:
-    """Sets anew when the next step is due, after the profile changed; `moved`: its zone too. False as in `begin`.
+def apply_profile(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, *, moved: bool) -> bool:
+    """Computes again when the next step is due, after the profile changed; `moved` if its zone changed. Returns False
+    as `begin` does.
 
-    A slot is then the next in the new zone, from now on. A wait that was over stays so.
+    After a move, a slot is the next one in the new zone from now on. A wait that is over stays over.
     """
     if occurrence.since is None:
         return True
     wait = trigger.steps[occurrence.step - 1] if occurrence.step <= len(trigger.steps) else None
     if isinstance(wait, WaitSlot) and moved and wait.schedule.zone is None:
-        occurrence.due = slot_after(wait.schedule, turn.zone(), max(occurrence.since, turn.now_ms - 1))[0]
+        occurrence.due = slot_after(wait.schedule, evaluation.zone(), max(occurrence.since, evaluation.now_ms - 1))[0]
     elif isinstance(wait, WaitUntil):
-        due = _due(turn, trigger, occurrence, wait, max(occurrence.since, turn.now_ms))
+        due = _due(evaluation, trigger, occurrence, wait, max(occurrence.since, evaluation.now_ms))
         if due is None:
             return False
         occurrence.due = due
@@ -44,23 +45,25 @@ def follow(turn: Turn, trigger: Trigger, occurrence: Occurrence, *, moved: bool)
     return True
 
 
-def _due(turn: Turn, trigger: Trigger, occurrence: Occurrence, wait: WaitSlot | WaitUntil, base: int) -> int | None:
+def _due(
+    evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, wait: WaitSlot | WaitUntil, base: int
+) -> int | None:
     if isinstance(wait, WaitSlot):
-        return slot_after(wait.schedule, turn.zone_of(wait.schedule.zone), base)[0]
+        return slot_after(wait.schedule, evaluation.zone_of(wait.schedule.zone), base)[0]
     assert occurrence.since is not None
-    context = turn.context(occurrence.event, occurrence, occurrence.since)
+    context = evaluation.context(occurrence.event, occurrence, occurrence.since)
     try:
-        until = _instant(turn, wait.moment.value(context))
+        until = _instant(evaluation, wait.moment.value(context))
         if until - base > MAX_DURATION_MS:
             raise EvaluationError(f"more than {MAX_DURATION_MS // MS['d']} days away")
     except EvaluationError as error:
-        turn.problem(trigger.name, "until", error)
+        evaluation.problem(trigger.name, "until", error)
         return None
     return max(base, until)
 
 
-def _instant(turn: Turn, value: object) -> int:
-    target = local_date(value, turn.zone())
+def _instant(evaluation: Evaluation, value: object) -> int:
+    target = local_date(value, evaluation.zone())
     if target is None:
         raise EvaluationError("a wait needs a timestamp to end at")
-    return target.instant(turn.zone(), target.year)
+    return target.instant(evaluation.zone(), target.year)

@@ -11,7 +11,7 @@ from triggers.language.parts import Parts
 from triggers.language.reader import Reader
 from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, plain_value
 from triggers.measures.windows import EXACT, MAX_AMOUNT
-from triggers.rules.rule import Case, Expected, Given
+from triggers.rules.rule import Case, CaseExpectation, CaseInput
 
 DEFAULT_START = "2026-01-05"
 _KEYS = keys.keys("CASE")
@@ -79,7 +79,7 @@ def _at(node: Node, what: str, example: str) -> tuple[str, str, Node, MappingNod
     return _time(node.items["at"]), others[0], node.items[others[0]], node
 
 
-def _given(parts: Parts, node: Node) -> Given:
+def _given(parts: Parts, node: Node) -> CaseInput:
     at, what, value, whole = _at(node, "a given line", '{at: "10:00", signed_up: {}}')
     if what == "all":
         raise Problem(whole.keys[what].index, "not-yet", "events without a user are not yet supported")
@@ -90,26 +90,26 @@ def _given(parts: Parts, node: Node) -> Given:
     values = {key: plain_value(item) for key, item in value.items.items()}
     if what == "user":
         _check(parts, value, _OF_PROFILE)
-        return Given(at, None, values, _line(parts, node))
+        return CaseInput(at, None, values, _line(parts, node))
     parts.references.case_events.append((reader.name(whole.keys[what], "an event's name"), whole.keys[what].index))
     parts.references.given.append((what, value))
-    return Given(at, what, values, _line(parts, node))
+    return CaseInput(at, what, values, _line(parts, node))
 
 
-def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> Expected:
+def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> CaseExpectation:
     at, what, value, whole = _at(node, "an expected line", '{at: "10:00", send: welcome}')
     line = _line(parts, node)
     if what == "send":
         step = reader.name(value, "a step's id")
         if step not in sends and not parts.unsure_of_sends:
             raise Problem(value.index, "invalid-value", f"{quoted(step)} is no send of this rule", nearest(step, sends))
-        return Expected(at, "send", step, line)
+        return CaseExpectation(at, "send", step, line)
     if what == "drop":
-        return Expected(at, "drop", reader.choice(value, "reason", _DROPS), line)
+        return CaseExpectation(at, "drop", reader.choice(value, "reason", _DROPS), line)
     if what == "exit":
         event = reader.name(value, "an event's name")
         parts.references.case_events.append((event, value.index))
-        return Expected(at, "exit", event, line)
+        return CaseExpectation(at, "exit", event, line)
     hint = nearest(what, ("send", "drop", "exit"))
     raise Problem(whole.keys[what].index, "unknown-key", f"{quoted(what)} is nothing to expect", hint)
 

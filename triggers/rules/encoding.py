@@ -1,7 +1,8 @@
-"""A user's state as bytes: compact, and with the number of its format.
+"""Encodes a user's state as compact bytes, with the number of the format.
 
-One byte with the format, eight with the instant at which the next timer is due (so that a million states are indexed
-without being decoded), and a MessagePack array of the sections of `Packed`.
+The bytes are one byte with the format, eight with the instant at which the next timer is due, and a MessagePack array
+with the sections of `PackedState`. The instant comes first so that a recovery indexes a million states without decoding
+them.
 """
 
 import struct
@@ -12,6 +13,7 @@ from msgspec.msgpack import Decoder, Encoder
 
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import WindowState
+from triggers.rules.events import StoredEvent
 from triggers.rules.state import (
     LevelState,
     Link,
@@ -19,9 +21,6 @@ from triggers.rules.state import (
     Occurrence,
     OpenGoal,
     Reservation,
-    ScheduleState,
-    StoredConsent,
-    StoredEvent,
     UnlessEvent,
     User,
     UserState,
@@ -34,8 +33,8 @@ _HEAD = struct.Struct(">Bq")
 _NOTHING_DUE = -(2**63)
 
 
-class Running(Struct, array_like=True):
-    """An occurrence; what follows from the rest of it is None."""
+class PackedOccurrence(Struct, array_like=True):
+    """An occurrence. A field that can be derived from the others is None."""
 
     trigger: str
     rule_hash: str
@@ -53,8 +52,8 @@ class Running(Struct, array_like=True):
     since: int | None = None
 
 
-class Packed(Struct, array_like=True):
-    """The sections of a state, by position. Later versions add to the end."""
+class PackedState(Struct, array_like=True):
+    """The sections of a state, by position. Later versions append."""
 
     profile: tuple[str | None, str | None, dict[str, Any]] | None = None
     consent: dict[str, StoredConsent] = {}
@@ -62,13 +61,13 @@ class Packed(Struct, array_like=True):
     address_digest: str = ""
     seen: dict[str, int] = {}
     scores: dict[str, ScoreState] = {}
-    levels: dict[str, LevelState] = {}
-    running: list[Running] = []
+    levels: dict[str, Level] = {}
+    running: list[PackedOccurrence] = []
     entries: dict[str, dict[str, int]] = {}
     unless_events: dict[str, list[UnlessEvent]] = {}
     reservations: list[Reservation] = []
     sent: dict[str, list[str | int]] = {}
-    """Command ids, those of reservations by their position among them."""
+    """Command ids. One that a reservation has too is stored as the position of that reservation."""
     goals: list[OpenGoal] = []
     windows: dict[str, WindowState] = {}
     segment_version: str = ""
@@ -80,11 +79,11 @@ class Packed(Struct, array_like=True):
 
 
 _pack = Encoder().encode
-_unpack = Decoder(Packed).decode
+_unpack = Decoder(PackedState).decode
 
 
 class UnknownFormat(ValueError):
-    """State written by another version of Ebbtide in a format that this one does not read."""
+    """The state was written by another version of Ebbtide, in a format that this one does not read."""
 
     def __init__(self, raw: bytes) -> None:
         super().__init__(
@@ -94,9 +93,9 @@ class UnknownFormat(ValueError):
 
 
 def due_of(raw: bytes) -> int | None:
-    """When the next timer of encoded state is due, in milliseconds, without decoding it; None where nothing waits.
+    """When the next timer of an encoded state is due, in milliseconds; None if no timer is set. Does not decode it.
 
-    For states that are read back, as in recovery: `encode_with_due` gives it for a state that is written.
+    For a recovery, which has only the bytes. Everybody else has the instant from `encode`.
     """
     if raw[0] != FORMAT:
         raise UnknownFormat(raw)
@@ -105,19 +104,14 @@ def due_of(raw: bytes) -> int | None:
 
 
 def without_due(raw: bytes) -> bytes:
-    """The same state, read as one in which no timer is due until it is encoded anew. Does not decode it."""
+    """The same state with no timer due until it is encoded again. Does not decode it."""
     return _HEAD.pack(raw[0], _NOTHING_DUE) + raw[_HEAD.size :] if raw[0] == FORMAT else raw
 
 
-def encode(state: UserState) -> bytes:
-    """The state as bytes; `decode` gives an equal state."""
-    return encode_with_due(state)[0]
-
-
-def encode_with_due(state: UserState) -> tuple[bytes, int | None]:
-    """The state as bytes, and when its next timer is due, in milliseconds."""
+def encode(state: UserState) -> tuple[bytes, int | None]:
+    """The state as bytes, and when its next timer is due, in milliseconds. `decode` returns an equal state."""
     user = state.user
-    packed = Packed(
+    packed = PackedState(
         (user.zone, user.locale, user.attributes) if state.profiled else None,
         state.consent,
         state.suppressed,
@@ -144,7 +138,7 @@ def encode_with_due(state: UserState) -> tuple[bytes, int | None]:
 
 
 def decode(user_id: str, raw: bytes | None) -> UserState:
-    """The state of `encode`'s bytes, an empty one of None; raises UnknownFormat."""
+    """The state that `encode` encoded, an empty state for None; raises UnknownFormat."""
     if raw is None:
         return UserState(User(user_id))
     if raw[0] != FORMAT:
@@ -188,9 +182,9 @@ def _sent(packed: dict[str, list[str | int]], reservations: list[Reservation]) -
     }
 
 
-def _pack_running(each: Occurrence) -> Running:
+def _pack_running(each: Occurrence) -> PackedOccurrence:
     key, began, event = each.key, each.began, each.event
-    return Running(
+    return PackedOccurrence(
         each.trigger,
         each.rule_hash,
         key,
@@ -208,7 +202,7 @@ def _pack_running(each: Occurrence) -> Running:
     )
 
 
-def _occurrence(packed: Running) -> Occurrence:
+def _occurrence(packed: PackedOccurrence) -> Occurrence:
     key, event, due = packed.key, packed.event, packed.due
     began = event.id if packed.began is None else packed.began
     return Occurrence(

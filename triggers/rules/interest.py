@@ -1,9 +1,9 @@
-"""Which events of one type can change a user's state, decided without the state.
+"""Tells from an event alone whether it can change any user's state.
 
-Most events of a type that many rules read concern none of them. So the part of a `where` that reads the event alone is
-evaluated first; and a `where` that compares a property with texts, as in `event.plan == "pro"`, is looked up by the
-event's own text instead (the equality predicates of Fabret et al., Filtering Algorithms and Implementation for Very
-Fast Publish/Subscribe Systems, SIGMOD 2001).
+Most events of a type that many rules read match no rule. So the part of each `where` that reads only the event is
+evaluated first, without the user's state. A `where` that compares a property with texts, as in `event.plan == "pro"`,
+is found by the event's own text instead of being evaluated (the equality predicates of Fabret et al., Filtering
+Algorithms and Implementation for Very Fast Publish/Subscribe Systems, SIGMOD 2001).
 """
 
 from collections.abc import Callable
@@ -15,13 +15,15 @@ from triggers.cel.runtime import FAILURES
 from triggers.cel.syntax import parse
 from triggers.cel.tree import Binary, Expr, ListOf, Literal, Name, Select, conjuncts
 from triggers.cel.types import EVENT
+from triggers.rules.events import StoredEvent
 from triggers.rules.rule import Pattern
-from triggers.rules.state import StoredEvent, User
+from triggers.rules.state import User
 
-Ask = Callable[[Any], Any]
+Predicate = Callable[[Any], Any]
+"""The compiled function of a condition that reads only the event."""
 
-_ASKED_ALONE = frozenset({"event", "now"})
-_NOBODY = User("")
+_EVENT_NAMES = frozenset({"event", "now"})
+_NO_USER = User("")
 
 
 def _no_score(name: str) -> float:
@@ -29,31 +31,31 @@ def _no_score(name: str) -> float:
 
 
 @dataclass(slots=True)
-class Compared:
-    """The conditions that compare one property with texts."""
+class TextComparisons:
+    """The predicates that compare one property with texts."""
 
-    by_text: dict[str, list[Ask]] = field(default_factory=dict)
-    every: list[Ask] = field(default_factory=list)
+    by_text: dict[str, list[Predicate]] = field(default_factory=dict)
+    every: list[Predicate] = field(default_factory=list)
 
-    def add(self, texts: frozenset[str], ask: Ask) -> None:
-        self.every.append(ask)
+    def add(self, texts: frozenset[str], predicate: Predicate) -> None:
+        self.every.append(predicate)
         for text in texts:
-            self.by_text.setdefault(text, []).append(ask)
+            self.by_text.setdefault(text, []).append(predicate)
 
 
 @dataclass(slots=True)
 class Interest:
-    """What the patterns that read one event type ask of the event alone."""
+    """What the patterns of one event type require of the event alone."""
 
     always: bool = False
-    """Whether some pattern takes every event of the type, or asks nothing of the event alone."""
-    _others: list[Ask] = field(default_factory=list)
-    _compared: dict[str, Compared] = field(default_factory=dict)
-    """By the property that is compared; each condition is here or among the others."""
+    """Whether some pattern matches every event of the type, or requires nothing of the event alone."""
+    _others: list[Predicate] = field(default_factory=list)
+    _compared: dict[str, TextComparisons] = field(default_factory=dict)
+    """Comparisons by property. Each predicate is either here or in `_others`."""
 
     def add(self, pattern: Pattern) -> None:
-        """Notes a pattern that reads events of the type."""
-        part = None if pattern.where is None else part_over(pattern.where, _ASKED_ALONE)
+        """Adds a pattern that reads events of the type."""
+        part = None if pattern.where is None else part_over(pattern.where, _EVENT_NAMES)
         if part is None:
             self.always = True
             return
@@ -62,25 +64,36 @@ class Interest:
             self._others.append(part.code.function)
         else:
             name, texts = compared
-            self._compared.setdefault(name, Compared()).add(texts, part.code.function)
+            self._compared.setdefault(name, TextComparisons()).add(texts, part.code.function)
 
-    def takes(self, event: StoredEvent, now_ms: int) -> bool:
-        """Whether the event can touch a user's state: some `where` is true of it, or fails and is to be told."""
+    def context(self, event: StoredEvent, now_ms: int) -> Context | None:
+        """The event's context, without a user, if the event may change a user's state; else None.
+
+        It may do so if some `where` is true, and also if one fails, because the failure must be reported.
+        """
         if self.always:
-            return True
-        asks = self._others
+            return event_context(event, now_ms)
+        predicates = self._others
         for name, compared in self._compared.items():
-            text = event.properties.get(name)
-            found = compared.by_text.get(text) if text.__class__ is str else compared.every  # who lacks it may fail
+            text = event.properties.get(name)  # without a text, each comparison may fail
+            found = compared.by_text.get(text) if text.__class__ is str else compared.every
             if found:
-                asks = asks + found
-        return bool(asks) and _any_holds(asks, Context(event, _NOBODY, None, _no_score, now_ms))
+                predicates = predicates + found
+        if not predicates:
+            return None
+        context = event_context(event, now_ms)
+        return context if _any_holds(predicates, context) else None
 
 
-def _any_holds(asks: list[Ask], context: Context) -> bool:
+def event_context(event: StoredEvent, now_ms: int) -> Context:
+    """The event's context without a user."""
+    return Context(event, _NO_USER, None, _no_score, now_ms)
+
+
+def _any_holds(predicates: list[Predicate], context: Context) -> bool:
     try:
-        for ask in asks:
-            if ask(context) is not False:
+        for predicate in predicates:
+            if predicate(context) is not False:
                 return True
     except FAILURES:
         return True
@@ -88,10 +101,10 @@ def _any_holds(asks: list[Ask], context: Context) -> bool:
 
 
 def texts_compared(condition: Condition) -> tuple[str, frozenset[str]] | None:
-    """A property of the event, and the texts of which it is one wherever the condition is true; None without such.
+    """A property of the event and the texts that it must equal for the condition to be true; None if there is none.
 
-    Where it is another text the condition is false, whatever else it asks: a false operand of `&&` outweighs one that
-    fails.
+    With any other text the condition is false, whatever its other operands are: a false operand of `&&` outweighs one
+    that fails.
     """
     for operand in conjuncts(parse(condition.text)):
         match operand:

@@ -181,7 +181,7 @@ class Goal:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class CaseInput:
     """One line of a case: at `at`, an event of a type or (type None) new profile attributes."""
 
     at: str
@@ -191,7 +191,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class CaseExpectation:
     """What a case expects at `at`: a send by its id, a drop by its reason, or an end by its event."""
 
     at: str
@@ -207,8 +207,8 @@ class Case:
     name: str
     start: str
     user: dict[str, object]
-    given: tuple[Given, ...]
-    expect: tuple[Expected, ...]
+    given: tuple[CaseInput, ...]
+    expect: tuple[CaseExpectation, ...]
     until: str | None
     policies: tuple[str, ...]
     line: int

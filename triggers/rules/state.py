@@ -1,8 +1,8 @@
 """A user's state: everything the evaluator remembers of one user.
 
-What is pruned and when: event ids after 64 or 24 h, reservations when outside every window, remembered keys after 256
-a rule, command ids after 128 a rule, goals when their time is over, events of an unfinished sequence after 64 a
-sequence or when nothing that may still arrive could finish it.
+Limits: 64 event ids of the last 24 h; reservations while they are inside some window; 256 entry keys a rule; 128
+command ids a rule; goals until their time is over; 64 events of an unfinished sequence, while an event that may still
+arrive could finish it.
 """
 
 from dataclasses import dataclass, field
@@ -13,21 +13,12 @@ from msgspec import Struct
 
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import WindowState
-
-
-class StoredEvent(Struct, array_like=True):
-    """An event as rules see it."""
-
-    id: str
-    type: str
-    time_ms: int
-    source: str
-    properties: dict[str, Any]
+from triggers.rules.events import StoredEvent
 
 
 @dataclass(slots=True)
 class User:
-    """What is known of a user, as rules see it."""
+    """A user's profile as rules see it."""
 
     id: str
     zone: str | None = None
@@ -35,15 +26,16 @@ class User:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-class StoredConsent(NamedTuple):
-    """One purpose's consent and since when."""
+class Consent(NamedTuple):
+    """The user's answer for one purpose, and when it was given."""
 
     granted: bool
     at: int
 
 
-class LevelState(Struct, array_like=True):
-    """Where one trigger's crossing stands: armed, when it will cross, and the last crossing that began nothing."""
+class Level(Struct, array_like=True):
+    """The state of one trigger's crossing: whether it is armed, when it will cross, and when it crossed too long ago to
+    begin anything."""
 
     armed: bool
     due: int | None = None
@@ -51,7 +43,7 @@ class LevelState(Struct, array_like=True):
 
 
 class Membership(Struct, array_like=True):
-    """Whether the user was in a segment at its last evaluation, and when it is evaluated next without an event."""
+    """Whether the user was in a segment at its last evaluation, and when it is evaluated again without an event."""
 
     inside: bool
     due: int | None = None
@@ -59,7 +51,10 @@ class Membership(Struct, array_like=True):
 
 @dataclass(slots=True)
 class Occurrence:
-    """A trigger that runs. `due` is when its step is due; `wake` when to look, later where it settles or is held."""
+    """One run of a trigger.
+
+    `due` is when its step is due. `wake` is when the step is tried: later than `due` while a send is held.
+    """
 
     trigger: str
     rule_hash: str
@@ -75,21 +70,21 @@ class Occurrence:
     wake: int
     held: bool = False
     since: int | None = None
-    """When the wait for a slot, a timestamp or, where it is held, a first profile began; None in no such wait."""
+    """When the wait for a slot, for a timestamp or, if `held`, for the first profile began; None in other waits."""
 
 
 def occurrence_id(key: Any, began: str) -> str:
-    """What an occurrence is named by: its key, where it has one, and what it began with. JSON."""
+    """The occurrence's id: its key, if it has one, and the id of the event that began it, as JSON."""
     return orjson.dumps([key, began] if key is not None else [began]).decode()
 
 
 def text_of_key(key: Any) -> str | None:
-    """The key as JSON, by which occurrences, caps and reentry compare it; None for none."""
+    """The key as JSON. Occurrences, caps and reentry compare keys in this form."""
     return None if key is None else orjson.dumps(key).decode()
 
 
 class Reservation(NamedTuple):
-    """One decided send, as caps count it and as outcomes find it. `kind` is send, shadow or held_out."""
+    """One decided send. Caps count it, and outcomes find their rule by it. `kind` is send, shadow or held_out."""
 
     command_id: str
     at: int
@@ -103,7 +98,7 @@ class Reservation(NamedTuple):
 
 
 class OpenGoal(NamedTuple):
-    """A send or holdout whose goal has not been reached yet. `same` are the entry event's values."""
+    """A send or holdout whose goal is not reached yet. `same` holds the entry event's values of the `same` fields."""
 
     trigger: str
     rule_hash: str
@@ -116,10 +111,10 @@ class OpenGoal(NamedTuple):
 
 
 class UnlessEvent(NamedTuple):
-    """An `unless` event that is remembered: an entry that arrives later and is not newer is already over.
+    """A remembered `unless` event: an entry that arrives later and is not newer begins nothing.
 
-    `names` are the fields `same` of the pattern that it matched, and `same` their values: the rule may be edited before
-    the entry arrives.
+    `names` are the `same` fields of the pattern that it matched and `same` are their values. Both are kept because the
+    rule may change before the entry arrives.
     """
 
     time_ms: int
@@ -128,10 +123,10 @@ class UnlessEvent(NamedTuple):
     same: list[Any]
 
 
-class ScheduleState(Struct, array_like=True):
-    """When a schedule or a date begins its trigger next, and the local day of that, in days since 1970-01-01.
+class Plan(Struct, array_like=True):
+    """When a schedule or date begins its trigger next, and the local day of that, in days since 1970-01-01.
 
-    `fired` are the last days that it began something on: none begins anything twice.
+    `fired` holds the last days on which it began something, so that no day begins anything twice.
     """
 
     due: int | None
@@ -140,9 +135,9 @@ class ScheduleState(Struct, array_like=True):
 
 
 class Link(Struct, array_like=True):
-    """An event that no sequence has used: the numbers of the patterns it matches, and its values of `same`.
+    """An event that waits to complete a sequence: the numbers of the patterns that it matches, and its `same` values.
 
-    The event is whole where it may end the sequence, for what begins then is about it.
+    `event` is kept if it may be the last of the sequence, because it is then the entry event.
     """
 
     time_ms: int
@@ -154,7 +149,7 @@ class Link(Struct, array_like=True):
 
 @dataclass(slots=True)
 class UserState:
-    """One user's state; made empty, filled by the evaluator only. Its bytes are made by `triggers.rules.encoding`."""
+    """One user's state. Only the evaluator changes it; `triggers.rules.encoding` turns it into bytes."""
 
     user: User
     consent: dict[str, StoredConsent] = field(default_factory=dict)
@@ -170,11 +165,11 @@ class UserState:
     sent: dict[str, list[str]] = field(default_factory=dict)
     goals: list[OpenGoal] = field(default_factory=list)
     windows: dict[str, WindowState] = field(default_factory=dict)
-    """What metrics and crossings count, by the key that `ruleset.StoredMetric` has."""
+    """What metrics and crossings count, by the key of their `MetricWindow`."""
     segment_version: str = ""
-    """The `segment_version` of the rule set whose segments were all evaluated."""
+    """The `segment_version` of the rule set whose segments were all evaluated for this user."""
     segments: dict[str, Membership] = field(default_factory=dict)
-    """Of those, the ones that the user is in, or may come to be in by time alone; the user is in no other."""
+    """The segments that the user is in, or may enter by time alone. The user is in no other segment."""
     profiled: bool = False
     """Whether there was ever a profile."""
     plan_version: str = ""
@@ -182,7 +177,7 @@ class UserState:
     plans: dict[str, ScheduleState] = field(default_factory=dict)
     links: dict[str, list[Link]] = field(default_factory=dict)
     address_since: int = 0
-    """When the profile's address last changed from another; mail decided before that went to the other one."""
+    """When the profile's address last changed. Mail decided before that went to the earlier address."""
 
     @property
     def user_id(self) -> str:
@@ -190,7 +185,7 @@ class UserState:
         return self.user.id
 
     def next_due(self) -> int | None:
-        """When the next timer is due, in milliseconds; None where nothing waits."""
+        """When the next timer is due, in milliseconds; None if no timer is set."""
         earliest: int | None = None
         for occurrence in self.running:
             if earliest is None or occurrence.wake < earliest:

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from schemas.codec import DecodeError, decode, encode
 from schemas.events import Event
 from schemas.plain import plain_event, plain_ms
-from streams.decisions.evaluate import plainly_stored
 from triggers.cel.runtime import as_ms
-from triggers.engine.evaluator import stored_event
+from triggers.rules.events import stored_event, stored_plain_event
 
 TEXTS = st.one_of(
     st.text(max_size=8), st.sampled_from(["e1", "u1", "é", "a b", "a\x00b", "\u2028", "x" * 256, "x" * 257])
@@ -80,7 +79,7 @@ def test_an_event_with_null_for_all_that_may_be_absent_is_plain() -> None:
     assert plain is not None
     assert event is not None
     assert (event.properties, event.context, event.source) == ({}, {}, "")
-    assert plainly_stored(plain, raw) == stored_event(event)
+    assert stored_plain_event(plain, raw) == stored_event(event)
 
 
 def test_what_a_publisher_writes_is_plain() -> None:

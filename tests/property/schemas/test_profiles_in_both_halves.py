@@ -19,7 +19,7 @@ from schemas.profile_records import UnreadableProfile, read_profile
 from schemas.profiles import Profile
 from schemas.topics import DEAD_LETTERS, DECISIONS, PROFILES
 from senders.policy.recipients_table import write_profiles
-from streams.decisions.evaluate import Decider, InputRecord, StepResult
+from streams.decisions.evaluate import Decider, InputRecord, Update
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
@@ -99,11 +99,11 @@ def at(number: int) -> datetime:
     return START + timedelta(minutes=number)
 
 
-def applied(raw: bytes | None, state: bytes | None, number: int) -> StepResult:
+def applied(raw: bytes | None, state: bytes | None, number: int) -> Update:
     return DECIDER.apply(InputRecord(PROFILES.name, 0, number, b"u1", raw), 1, state, START_MS + number * 60_000)
 
 
-def following(step: StepResult, state: bytes | None) -> bytes | None:
+def following(step: Update, state: bytes | None) -> bytes | None:
     return None if step.removed else step.state or state
 
 

@@ -25,9 +25,11 @@ def ask(request: GateRequest) -> Answer:
         return _NO_CAP
     outcome = str(request.verdict.outcome)
     try:
-        found = ask_caps(request.turn, request.trigger, request.occurrence, request.send, outcome, request.context)
+        found = ask_caps(
+            request.evaluation, request.trigger, request.occurrence, request.send, outcome, request.context
+        )
     except EvaluationError as error:
-        request.turn.problem(request.trigger.name, "cap.max", error)
+        request.evaluation.problem(request.trigger.name, "cap.max", error)
         return Answer(Gate.CAP, False, {"error": str(error)})
     if found.passed:
         return Answer(Gate.CAP, True, found.observed, found.limit)

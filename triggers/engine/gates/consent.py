@@ -22,8 +22,8 @@ def ask(request: GateRequest) -> Answer:
     purpose = request.trigger.purpose
     if purpose == TRANSACTIONAL:
         return _NOT_NEEDED
-    consent = request.turn.state.consent.get(purpose)
-    if consent is None and not request.turn.state.profiled:
+    consent = request.evaluation.state.consent.get(purpose)
+    if consent is None and not request.evaluation.state.profiled:
         return _no_profile(request)
     observed = "unknown" if consent is None else "granted" if consent.granted else "refused"
     return Answer(Gate.CONSENT, consent is not None and consent.granted, observed, purpose)
@@ -34,11 +34,11 @@ def _no_profile(request: GateRequest) -> Answer:
 
     It waits from its first decision, up to the expiry where that comes first; the verdict then names both.
     """
-    turn, occurrence, verdict = request.turn, request.occurrence, request.verdict
-    since = turn.now_ms if occurrence.since is None else occurrence.since
-    ends = since + turn.profile_wait_ms
+    evaluation, occurrence, verdict = request.evaluation, request.occurrence, request.verdict
+    since = evaluation.now_ms if occurrence.since is None else occurrence.since
+    ends = since + evaluation.profile_wait_ms
     until = min(ends, request.expires_ms)
-    waits = turn.now_ms < until
+    waits = evaluation.now_ms < until
     if waits or request.expires_ms <= ends:
         verdict.outcome, verdict.until = DecisionOutcome.DEFER, until if waits else None
     return Answer(Gate.CONSENT, False, NO_PROFILE, request.trigger.purpose, None, verdict.until)

@@ -14,7 +14,7 @@ _FIRST = Answer(Gate.DEDUPE, True)
 
 def ask(request: GateRequest) -> Answer:
     """Passes where the user's state does not remember the command, among those sent and those recorded alike."""
-    sent = request.turn.state.sent
+    sent = request.evaluation.state.sent
     known = request.command_id in sent.get(request.trigger.name, ())
     outcome = _recorded_outcome(request)
     if outcome is not None and not known:

@@ -26,15 +26,15 @@ _WORDS = {"live": "live", "shadow": "shadow: recorded, not sent", "off": "off"}
 def ask(request: GateRequest) -> Answer:
     """Passes unless the rule is off or paused."""
     trigger = request.trigger
-    if trigger.mode == "live" and not request.paused:
+    if trigger.mode == "live" and not request.evaluation.paused:
         return _LIVE
     scopes = ("global", f"trigger/{trigger.name}", f"purpose/{trigger.purpose}")
-    paused = next((scope for scope in scopes if scope in request.paused), None)
+    paused = next((scope for scope in scopes if scope in request.evaluation.paused), None)
     if paused is not None:
         return Answer(Gate.MODE, False, {"paused": paused})
     if trigger.mode == "off":
         return _OFF
-    user_id = request.turn.state.user_id
+    user_id = request.evaluation.state.user_id
     outside = trigger.mode == "canary" and not in_canary(trigger.name, user_id, trigger.canary_percent)
     if trigger.mode == "shadow" or outside:
         request.verdict.outcome, request.verdict.reason = DecisionOutcome.SHADOW, Reason.MODE

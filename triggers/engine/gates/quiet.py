@@ -41,7 +41,7 @@ def ask(request: GateRequest) -> Answer:
     quiet = request.trigger.quiet
     if not quiet:
         return _NEVER_QUIET
-    now_ms, user_zone = request.turn.now_ms, request.turn.zone()
+    now_ms, user_zone = request.evaluation.now_ms, request.evaluation.zone()
     wall = reading(user_zone, now_ms)
     zones = [zone_named(each.period.zone) if each.period.zone else None for each in quiet]
     placed = [(each, zone or user_zone) for each, zone in zip(quiet, zones, strict=True)]

@@ -1,12 +1,12 @@
-"""One send before its gates, and what the gates say together."""
+"""One send before its gates, and their common verdict."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.cel.conditions import Context
+from triggers.engine.evaluation import Evaluation
 from triggers.engine.records import Answer
-from triggers.engine.turn import Turn
 from triggers.rules.assignment import in_holdout
 from triggers.rules.rule import Send, Trigger
 from triggers.rules.state import Occurrence
@@ -14,7 +14,7 @@ from triggers.rules.state import Occurrence
 
 @dataclass(slots=True)
 class Verdict:
-    """What the gates say. `outcome` is send, shadow or held_out where all passed; `until` is a deferral's instant."""
+    """The verdict of all gates. `outcome` is send, shadow or held_out if all pass; a deferral ends at `until`."""
 
     outcome: DecisionOutcome = DecisionOutcome.SEND
     reason: Reason | None = None
@@ -25,16 +25,17 @@ class Verdict:
 
 @dataclass(slots=True)
 class GateRequest:
-    """One send before the gates. `moment` is the instant at which `when` is evaluated: `settle` before the clock, but
-    not before the send was due."""
+    """One send before the gates.
 
-    turn: Turn
+    `moment` is the instant at which `when` is evaluated: `settle` before the clock, but not before the send was due.
+    """
+
+    evaluation: Evaluation
     trigger: Trigger
     occurrence: Occurrence
     send: Send
     command_id: str
     moment: int
-    paused: frozenset[str]
     verdict: Verdict = field(default_factory=Verdict)
     cached_context: Context | None = None
 
@@ -42,7 +43,7 @@ class GateRequest:
     def context(self) -> Context:
         """The names that the rule's expressions read."""
         if self.cached_context is None:
-            self.cached_context = self.turn.context(self.occurrence.event, self.occurrence, self.moment)
+            self.cached_context = self.evaluation.context(self.occurrence.event, self.occurrence, self.moment)
         return self.cached_context
 
     @property
@@ -51,6 +52,6 @@ class GateRequest:
         return self.occurrence.due + self.trigger.expires_ms
 
     def holdout(self) -> tuple[str, float] | None:
-        """The name and percentage of the first holdout that the user is in."""
-        user_id = self.turn.state.user_id
+        """The name and percentage of the first holdout that the user is in; None if there is none."""
+        user_id = self.evaluation.state.user_id
         return next((each for each in self.trigger.holdouts if in_holdout(each[0], user_id, each[1])), None)

@@ -14,7 +14,7 @@ _SUPPRESSED = Answer(Gate.SUPPRESSION, False, True)
 
 def ask(request: GateRequest) -> Answer:
     """Passes unless delivery suppressed the user's address."""
-    return _SUPPRESSED if request.turn.state.suppressed else _NOT_SUPPRESSED
+    return _SUPPRESSED if request.evaluation.state.suppressed else _NOT_SUPPRESSED
 
 
 def verify(_decision: Decision, answer: GateAnswer) -> Iterator[str]:

@@ -27,12 +27,12 @@ def ask(request: GateRequest) -> Answer:
     if condition is None:
         return _NO_WHEN
     context = request.context
-    request.verdict.inputs |= _inputs(condition, request.turn.rules, context)
+    request.verdict.inputs |= _inputs(condition, request.evaluation.rules, context)
     try:
         passed: bool = condition.holds(context)
         return Answer(Gate.WHEN, passed, passed, condition.text)
     except EvaluationError as error:
-        request.turn.problem(request.trigger.name, "when", error)
+        request.evaluation.problem(request.trigger.name, "when", error)
         return Answer(Gate.WHEN, False, {"error": str(error)}, condition.text)
 
 

@@ -18,7 +18,8 @@ from triggers.cel.syntax import MAX_CHARS
 from triggers.cel.tree import SyntaxProblem
 from triggers.cel.values import EvaluationError
 from triggers.language.diagnostics import CODES
-from triggers.rules.state import StoredEvent, User
+from triggers.rules.events import StoredEvent
+from triggers.rules.state import User
 
 VALID = (
     "event.a.exists(x, x.price > 20 && x.name.matches('^a+'))",

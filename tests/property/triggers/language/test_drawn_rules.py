@@ -164,8 +164,8 @@ def test_a_replay_of_the_journal_decides_what_was_decided_live(text: str, histor
             segment = []
     replay, decider = Replay(0, 1, inputs), Decider(evaluator_of(text))
     for checkpoint in journal:
-        replay.follow(checkpoint, decider)
-    again = EngineHistory(decider.evaluator, None)
+        replay.apply(checkpoint, decider)
+    again = EngineRun(decider.evaluator, None)
     for output in replay.written:
         if output.topic == DECISIONS.name:
             again.keep(decode(Decision, output.value))

@@ -13,7 +13,7 @@ from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DeadLetterCause, DecisionOutcome
-from streams.decisions.evaluate import LARGEST_STATE, Decider, InputRecord, StepResult
+from streams.decisions.evaluate import LARGEST_STATE, Decider, InputRecord, Update
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
@@ -52,22 +52,22 @@ def event(kind: str = "ordered", **properties: object) -> bytes:
     return encode(Event(id=f"e-{kind}", type=kind, user_id="u1", time=NOW, properties=properties))
 
 
-def applied(decider: Decider, read: InputRecord, state: bytes | None, now_ms: int) -> StepResult:
+def applied(decider: Decider, read: InputRecord, state: bytes | None, now_ms: int) -> Update:
     return decider.apply(read, PARTITIONS, state, now_ms)
 
 
-def of(step: StepResult, topic: str, model: type) -> list:
-    return [decode(model, out.value) for out in step.outgoing if out.topic == topic]
+def of(update: Update, topic: str, model: type) -> list:
+    return [decode(model, out.value) for out in update.outgoing if out.topic == topic]
 
 
 def test_an_event_that_a_rule_answers_brings_state_a_decision_and_its_command(decider):
-    step = applied(decider, record("events", event(total=5, order="o1")), None, NOW_MS)
-    (decision,), (command,) = of(step, "decisions", Decision), of(step, "commands", SendCommand)
+    update = applied(decider, record("events", event(total=5, order="o1")), None, NOW_MS)
+    (decision,), (command,) = of(update, "decisions", Decision), of(update, "commands", SendCommand)
     assert decision.outcome is DecisionOutcome.SEND
     assert decision.command_id == command.id
     assert (command.trigger, command.template_hash, command.data) == ("thanks", "hash-1", {"order": "o1"})
-    assert {out.key for out in step.outgoing} == {b"u1"}
-    assert step.state is not None
+    assert {out.key for out in update.outgoing} == {b"u1"}
+    assert update.state is not None
 
 
 def test_an_event_read_before_its_profile_brings_its_command_with_the_profile(decider):
@@ -84,8 +84,8 @@ def test_an_event_read_before_its_profile_brings_its_command_with_the_profile(de
 
 
 def test_an_event_that_concerns_no_rule_leaves_no_state_by_its_model_either(decider):
-    step = applied(decider, record("events", event(total=0)), None, NOW_MS)
-    assert (step.state, step.outgoing) == (None, [])
+    update = applied(decider, record("events", event(total=0)), None, NOW_MS)
+    assert (update.state, update.outgoing) == (None, [])
 
 
 def test_what_an_event_leaves_behind_is_freed_at_once_and_not_left_to_the_collector(decider):
@@ -114,8 +114,8 @@ def test_a_delay_waits_in_the_state_and_fires_when_it_is_due(decider):
     looked = applied(decider, record("events", event("looked")), known.state, NOW_MS)
     due_ms = int((NOW + timedelta(hours=1)).timestamp() * 1000)
     assert (looked.outgoing, looked.next_due_ms) == ([], due_ms)
-    assert decider.fire_due(0, "u1", looked.state, due_ms - 1).outgoing == []
-    fired = decider.fire_due(0, "u1", looked.state, due_ms)
+    assert decider.fire_due(0, "u1", looked.state, due_ms, due_ms - 1).outgoing == []
+    fired = decider.fire_due(0, "u1", looked.state, due_ms, due_ms)
     assert [c.trigger for c in of(fired, "commands", SendCommand)] == ["reminder"]
     assert fired.next_due_ms is None
 
@@ -130,34 +130,34 @@ def test_a_delay_waits_in_the_state_and_fires_when_it_is_due(decider):
     ],
 )
 def test_what_cannot_be_read_is_a_dead_letter_with_its_place_and_bytes(decider, raw, cause):
-    step = applied(decider, record("events", raw), b"state as it was", NOW_MS)
-    (letter,) = of(step, "dead-letters", DeadLetter)
+    update = applied(decider, record("events", raw), b"state as it was", NOW_MS)
+    (letter,) = of(update, "dead-letters", DeadLetter)
     assert (letter.cause, letter.original_value()) == (cause, raw)
     assert letter.place == f"events[{partition_for(b'u1', PARTITIONS)}]@7"
-    assert step.state is None
+    assert update.state is None
 
 
 def test_a_record_in_a_wrong_partition_is_misrouted(decider):
     wrong = (partition_for(b"u1", PARTITIONS) + 1) % PARTITIONS
-    step = applied(decider, record("events", event(total=1), partition=wrong), None, NOW_MS)
-    (letter,) = of(step, "dead-letters", DeadLetter)
+    update = applied(decider, record("events", event(total=1), partition=wrong), None, NOW_MS)
+    (letter,) = of(update, "dead-letters", DeadLetter)
     assert letter.cause is DeadLetterCause.MISROUTED
     assert "murmur2_random" in letter.detail
     assert not letter.applied
 
 
 def test_a_record_under_another_key_is_misrouted(decider):
-    step = applied(decider, record("events", event(total=1), key=b"u2"), None, NOW_MS)
-    assert [letter.cause for letter in of(step, "dead-letters", DeadLetter)] == [DeadLetterCause.MISROUTED]
+    update = applied(decider, record("events", event(total=1), key=b"u2"), None, NOW_MS)
+    assert [letter.cause for letter in of(update, "dead-letters", DeadLetter)] == [DeadLetterCause.MISROUTED]
 
 
 def test_a_record_that_makes_a_rule_fail_is_put_aside_and_still_counts_for_the_others(decider):
-    step = applied(decider, record("events", event(total="much")), None, NOW_MS)
-    (letter,) = of(step, "dead-letters", DeadLetter)
+    update = applied(decider, record("events", event(total="much")), None, NOW_MS)
+    (letter,) = of(update, "dead-letters", DeadLetter)
     assert letter.cause is DeadLetterCause.RULE_ERROR
     assert letter.detail.startswith("thanks: ")
     assert letter.applied
-    assert step.state is not None
+    assert update.state is not None
 
 
 def profile(granted: bool = True, **fields: object) -> bytes:
@@ -169,7 +169,7 @@ def marketing_outcomes(decider: Decider, state: bytes | None) -> list[DecisionOu
     """What is decided of a marketing send, an hour after the event that asks for it."""
     later = NOW_MS + 3_600_000
     looked = applied(decider, record("events", event("looked")), state, NOW_MS)
-    fired = decider.fire_due(0, "u1", looked.state, later)
+    fired = decider.fire_due(0, "u1", looked.state, later, later)
     return [decision.outcome for decision in of(fired, "decisions", Decision)]
 
 
@@ -210,8 +210,8 @@ def test_an_older_yes_does_not_undo_a_no_that_was_heard_of_an_unreadable_profile
 def test_an_unreadable_profile_does_not_stop_transactional_mail(decider):
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
     unread = applied(decider, record("profiles", b"{"), known.state, NOW_MS)
-    step = applied(decider, record("events", event(total=5, order="o1")), unread.state, NOW_MS)
-    assert [decision.outcome for decision in of(step, "decisions", Decision)] == [DecisionOutcome.SEND]
+    update = applied(decider, record("events", event(total=5, order="o1")), unread.state, NOW_MS)
+    assert [decision.outcome for decision in of(update, "decisions", Decision)] == [DecisionOutcome.SEND]
 
 
 def test_an_unreadable_profile_of_a_user_never_seen_leaves_no_state(decider):
@@ -221,24 +221,24 @@ def test_an_unreadable_profile_of_a_user_never_seen_leaves_no_state(decider):
 def test_a_profile_that_makes_the_core_fail_withdraws_marketing_too(decider):
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
     attributes = {"a": [0.5] * 45_000}  # under the bound of a profile, and above that of a state
-    step = applied(decider, record("profiles", profile(attributes=attributes)), known.state, NOW_MS)
-    (letter,) = of(step, "dead-letters", DeadLetter)
+    update = applied(decider, record("profiles", profile(attributes=attributes)), known.state, NOW_MS)
+    (letter,) = of(update, "dead-letters", DeadLetter)
     assert letter.cause is DeadLetterCause.RULE_ERROR
-    assert marketing_outcomes(decider, step.state) == [DecisionOutcome.DROP]
+    assert marketing_outcomes(decider, update.state) == [DecisionOutcome.DROP]
 
 
 def test_a_misrouted_profile_changes_no_state_here(decider):
     wrong = (partition_for(b"u1", PARTITIONS) + 1) % PARTITIONS
-    step = applied(decider, record("profiles", profile(False), partition=wrong), None, NOW_MS)
-    assert step.state is None
-    assert [letter.cause for letter in of(step, "dead-letters", DeadLetter)] == [DeadLetterCause.MISROUTED]
+    update = applied(decider, record("profiles", profile(False), partition=wrong), None, NOW_MS)
+    assert update.state is None
+    assert [letter.cause for letter in of(update, "dead-letters", DeadLetter)] == [DeadLetterCause.MISROUTED]
 
 
 def test_a_profile_without_value_is_the_end_of_the_user_and_no_dead_letter(decider):
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
     looked = applied(decider, record("events", event("looked")), known.state, NOW_MS)
     gone = applied(decider, record("profiles", None), looked.state, NOW_MS)
-    assert gone == StepResult(b"u1", removed=True)
+    assert gone == Update(b"u1", removed=True)
 
 
 @pytest.mark.parametrize("wrong", [{"time": "yesterday"}, {"url": "x" * 3000}, {"command_id": None}])
@@ -246,17 +246,17 @@ def test_a_profile_without_value_is_the_end_of_the_user_and_no_dead_letter(decid
 def test_an_outcome_that_says_no_is_heard_where_the_rest_cannot_be_read(decider, kind, wrong):
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
     said = {"id": "o1", "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
-    step = applied(decider, record("outcomes", orjson.dumps(said | wrong)), known.state, NOW_MS)
-    (letter,) = of(step, "dead-letters", DeadLetter)
+    update = applied(decider, record("outcomes", orjson.dumps(said | wrong)), known.state, NOW_MS)
+    (letter,) = of(update, "dead-letters", DeadLetter)
     assert (letter.cause, letter.applied) == (DeadLetterCause.INVALID, True)
-    assert marketing_outcomes(decider, step.state) == [DecisionOutcome.DROP]
+    assert marketing_outcomes(decider, update.state) == [DecisionOutcome.DROP]
 
 
 def test_an_unsubscription_of_a_command_no_longer_known_is_from_every_purpose(decider):
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
     said = {"id": "o1", "command_id": "long-ago", "user_id": "u1", "kind": "unsubscribed", "time": NOW.isoformat()}
-    step = applied(decider, record("outcomes", orjson.dumps(said)), known.state, NOW_MS)
-    assert marketing_outcomes(decider, step.state) == [DecisionOutcome.DROP]
+    update = applied(decider, record("outcomes", orjson.dumps(said)), known.state, NOW_MS)
+    assert marketing_outcomes(decider, update.state) == [DecisionOutcome.DROP]
 
 
 def full_state(decider: Decider, spare: int) -> bytes:
@@ -264,7 +264,7 @@ def full_state(decider: Decider, spare: int) -> bytes:
     lean = applied(decider, record("profiles", profile(attributes={"a": ""})), None, NOW_MS).state
     assert lean is not None
     text = "x" * (LARGEST_STATE - len(lean) - spare)
-    return encoding.encode(replaced(encoding.decode("u1", lean), text))
+    return encoding.encode(replaced(encoding.decode("u1", lean), text))[0]
 
 
 def replaced(state: UserState, text: str) -> UserState:
@@ -276,21 +276,21 @@ def replaced(state: UserState, text: str) -> UserState:
 def test_a_no_is_heard_where_the_state_has_no_room_for_its_event(decider, kind):
     full = full_state(decider, 20)
     said = {"id": "o" * 200, "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
-    step = applied(decider, record("outcomes", orjson.dumps(said)), full, NOW_MS)
-    assert [letter.cause for letter in of(step, "dead-letters", DeadLetter)] == [DeadLetterCause.RULE_ERROR]
-    state = encoding.decode("u1", step.state)
+    update = applied(decider, record("outcomes", orjson.dumps(said)), full, NOW_MS)
+    assert [letter.cause for letter in of(update, "dead-letters", DeadLetter)] == [DeadLetterCause.RULE_ERROR]
+    state = encoding.decode("u1", update.state)
     assert state.suppressed or not state.consent["marketing"].granted
 
 
 def test_noes_of_an_unreadable_profile_are_kept_where_the_state_is_full(decider):
     noes = {f"purpose-{number}": False for number in range(50)}
     raw = orjson.dumps({"user_id": "u1", "consent": noes})
-    step = applied(decider, record("profiles", raw), full_state(decider, 20), NOW_MS)
-    state = encoding.decode("u1", step.state)
+    update = applied(decider, record("profiles", raw), full_state(decider, 20), NOW_MS)
+    state = encoding.decode("u1", update.state)
     assert {purpose for purpose, answer in state.consent.items() if not answer.granted} == set(noes)
     assert len(state.consent) == len(noes)
 
 
 def test_an_event_without_a_user_changes_nobody(decider):
     raw = orjson.dumps({"id": "e1", "type": "restocked", "user_id": None, "time": NOW.isoformat()})
-    assert applied(decider, record("events", raw, key=None), None, NOW_MS) == StepResult()
+    assert applied(decider, record("events", raw, key=None), None, NOW_MS) == Update()

@@ -40,9 +40,9 @@ def states_before() -> dict[bytes, bytes]:
     for user_id in ZONES:
         key = user_id.encode()
         record = InputRecord(PROFILES.name, partition_for(key, 1), 0, key, profile(user_id))
-        step = decider.apply(record, 1, None, NOW_MS)
-        assert step.state is not None
-        found[key] = step.state
+        update = decider.apply(record, 1, None, NOW_MS)
+        assert update.state is not None
+        found[key] = update.state
     return found
 
 
@@ -58,25 +58,25 @@ def worker() -> LoneWorker:
 
 def test_everybody_has_a_slot_without_any_event(worker: LoneWorker) -> None:
     worker.tick(NOW_MS + 1)
-    assert worker.deciding.pending() == {0: 3}
+    assert worker.processor.pending() == {0: 3}
     worker.tick(NOW_MS + 4 * HOUR_MS)
     assert len(decisions(worker.runtime.buffer.outputs)) == 3
 
 
 def test_users_are_planned_once_a_set_and_again_where_its_schedules_change(worker: LoneWorker) -> None:
-    assert worker.deciding.before_batch(0, NOW_MS) == 3
-    assert worker.deciding.before_batch(0, NOW_MS) == 0
-    worker.deciding.adopt(PublishedRules(rules(DAILY + "priority: 7\n"), 3, 0, frozenset()))
-    assert worker.deciding.before_batch(0, NOW_MS) == 0
-    worker.deciding.adopt(PublishedRules(rules(DAILY.replace("09:00", "10:00")), 4, 0, frozenset()))
-    assert worker.deciding.before_batch(0, NOW_MS) == 3
+    assert worker.processor.before_batch(0, NOW_MS) == 3
+    assert worker.processor.before_batch(0, NOW_MS) == 0
+    worker.processor.adopt(PublishedRules(rules(DAILY + "priority: 7\n"), 3, 0, frozenset()))
+    assert worker.processor.before_batch(0, NOW_MS) == 0
+    worker.processor.adopt(PublishedRules(rules(DAILY.replace("09:00", "10:00")), 4, 0, frozenset()))
+    assert worker.processor.before_batch(0, NOW_MS) == 3
 
 
 def test_a_worker_that_starts_under_rules_already_applied_plans_nobody_again() -> None:
     worker = LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0}), DAILY, states_before())
-    assert worker.deciding.before_batch(0, NOW_MS) == 0
+    assert worker.processor.before_batch(0, NOW_MS) == 0
     worker = LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 1, "control": 0}), PLAIN, states_before())
-    assert worker.deciding.before_batch(0, NOW_MS) == 0
+    assert worker.processor.before_batch(0, NOW_MS) == 0
 
 
 def test_a_worker_with_other_zone_data_than_the_journals_last_says_so_and_plans_everybody_anew() -> None:
@@ -86,8 +86,8 @@ def test_a_worker_with_other_zone_data_than_the_journals_last_says_so_and_plans_
     before = zones.release_name(zones.RELEASE - 1)
     said = [(line["log_level"], line["before"], line["now"]) for line in lines if line["event"] == "zones_changed"]
     assert said == [("warning", before, zones.VERSION)]
-    assert worker.step.ready({"manifest": 2, "zones": zones.RELEASE + 1})  # an older Ebbtide may take over again
-    assert worker.deciding.before_batch(0, NOW_MS) == 3
+    assert worker.processor.ready({"manifest": 2, "zones": zones.RELEASE + 1})  # an older Ebbtide may take over again
+    assert worker.processor.before_batch(0, NOW_MS) == 3
     with capture_logs() as lines:
         LoneWorker(
             OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE}), DAILY, states_before()
@@ -97,11 +97,13 @@ def test_a_worker_with_other_zone_data_than_the_journals_last_says_so_and_plans_
 
 def test_the_journal_and_the_offsets_name_the_release_of_the_zone_data(worker: LoneWorker) -> None:
     worker.tick(NOW_MS + 1)
-    sealed = worker.runtime.buffer.seal(())
-    assert sealed is not None
-    [record] = [decode(Checkpoint, out.value) for out in sealed.outputs if out.topic == JOURNAL.name]
+    transaction = worker.runtime.buffer.drain(())
+    assert transaction is not None
+    [record] = [decode(Checkpoint, out.value) for out in transaction.outputs if out.topic == JOURNAL.name]
     assert record.zones == zones.VERSION
-    assert {OffsetMetadata.decode(offset.metadata).versions["zones"] for offset in sealed.offsets} == {zones.RELEASE}
+    assert {OffsetMetadata.decode(offset.metadata).versions["zones"] for offset in transaction.offsets} == {
+        zones.RELEASE
+    }
 
 
 def test_a_journal_from_before_the_release_was_noted_is_still_read() -> None:
@@ -113,7 +115,7 @@ def test_a_replay_names_the_other_releases_that_its_journal_was_decided_by() -> 
     replay, decider = Replay(0, 1, {}), Decider(Evaluator(rules(PLAIN)))
     for release in ("", zones.VERSION, "2019c"):
         checkpoint = Checkpoint(partition=0, number=1, applied=[], clock=NOW, manifest=1, control=0, zones=release)
-        replay.follow(checkpoint, decider)
+        replay.apply(checkpoint, decider)
     assert replay.other_zones == {"2019c"}
 
 
@@ -142,7 +144,7 @@ def test_a_date_that_cannot_be_read_is_counted_by_rule_and_cause_at_a_profile_an
 
 def test_planning_is_journaled_though_its_run_had_no_records(worker: LoneWorker) -> None:
     worker.tick(NOW_MS + 1)
-    assert worker.runtime.buffer.seal(()) is not None
+    assert worker.runtime.buffer.drain(()) is not None
 
 
 def test_a_replay_by_the_journal_gives_the_same_decisions_and_states_byte_for_byte(worker: LoneWorker) -> None:
@@ -159,10 +161,10 @@ def test_a_replay_by_the_journal_gives_the_same_decisions_and_states_byte_for_by
         clock = NOW + timedelta(hours=hours)
         return Checkpoint(partition=0, number=1, applied=applied, clock=clock, manifest=manifest, control=0)
 
-    replay.follow(checkpoint(spans, 0, 1), plain)
-    replay.follow(checkpoint([], 1 / 3_600_000, 2), daily)
-    replay.follow(checkpoint([], 10, 2), daily)
-    replay.follow(checkpoint([], 34, 2), daily)
+    replay.apply(checkpoint(spans, 0, 1), plain)
+    replay.apply(checkpoint([], 1 / 3_600_000, 2), daily)
+    replay.apply(checkpoint([], 10, 2), daily)
+    replay.apply(checkpoint([], 34, 2), daily)
     assert decisions(replay.written) == live
     assert len(live) == 6
     assert worker.states() == replay.states

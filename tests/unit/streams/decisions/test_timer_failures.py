@@ -20,8 +20,8 @@ from streams.decisions.counts import DEAD_LETTERED, UNDECIDED
 from streams.decisions.evaluate import LARGEST_OUTPUT, Decider, InputRecord
 from streams.decisions.replay import Appended, Replay
 from streams.runtime.checkpoint import OffsetMetadata, Output
+from triggers.engine.evaluation import Effects
 from triggers.engine.evaluator import Evaluator
-from triggers.engine.turn import Effects
 from triggers.rules import encoding
 from triggers.rules.state import UserState
 
@@ -54,9 +54,9 @@ def states(text: str, records: Sequence[InputRecord]) -> dict[bytes, bytes]:
     decider, found = Decider(Evaluator(rules(text))), dict[bytes, bytes]()
     for record in records:
         assert record.key is not None
-        step = decider.apply(record, 1, found.get(record.key), NOW_MS)
-        if step.state is not None:
-            found[record.key] = step.state
+        update = decider.apply(record, 1, found.get(record.key), NOW_MS)
+        if update.state is not None:
+            found[record.key] = update.state
     return found
 
 
@@ -99,7 +99,7 @@ def test_a_timer_that_fails_is_a_dead_letter_and_the_timers_of_all_others_fire(
     assert counts[DEAD_LETTERED, DeadLetterCause.RULE_ERROR] == 1
     assert counts[UNDECIDED, "timer_skipped"] == 1
     assert [line["place"] for line in lines if line["event"] == "timer_failed"] == [letter.place]
-    assert worker.deciding.pending() == {0: 0}
+    assert worker.processor.pending() == {0: 0}
 
 
 def test_a_timer_that_fails_is_skipped_once_and_neither_fires_again_nor_after_a_start(
@@ -139,8 +139,8 @@ def test_an_exception_while_skipping_leaves_the_timer_for_the_users_next_record(
     assert encoding.due_of(state) is None
     event = encode(Event(id="later", type="looked", user_id=POISON, time=NOW + timedelta(hours=2)))
     decider = Decider(Evaluator(rules(REMIND)))
-    step = decider.apply(InputRecord(EVENTS.name, 0, 9, POISON.encode(), event), 1, state, NOW_MS + 2 * HOUR_MS)
-    assert decided_for(step.outgoing) == [POISON]
+    update = decider.apply(InputRecord(EVENTS.name, 0, 9, POISON.encode(), event), 1, state, NOW_MS + 2 * HOUR_MS)
+    assert decided_for(update.outgoing) == [POISON]
 
 
 def test_a_state_that_cannot_be_decoded_is_a_dead_letter_when_its_timer_is_due() -> None:
@@ -200,11 +200,11 @@ def test_a_replay_by_the_journal_skips_the_same_timers(monkeypatch: pytest.Monke
     replay = Replay(0, 1, read)
     spans = [AppliedRange(topic=topic, partition=0, first=0, last=2) for topic in read]
     before, after = (Decider(Evaluator(rules(text))) for text in (REMIND, f"{REMIND}---\n{DAILY}"))
-    replay.follow(Checkpoint(partition=0, number=1, applied=spans, clock=NOW, manifest=1, control=0), before)
+    replay.apply(Checkpoint(partition=0, number=1, applied=spans, clock=NOW, manifest=1, control=0), before)
     for number, after_ms in enumerate(ticks, 2):
         clock = NOW + timedelta(milliseconds=after_ms)
         checkpoint = Checkpoint(partition=0, number=number, applied=[], clock=clock, manifest=2, control=0)
-        replay.follow(checkpoint, after)
+        replay.apply(checkpoint, after)
     assert replay.written == worker.runtime.buffer.outputs
     assert replay.states == worker.states()
     assert len(of(replay.written, DEAD_LETTERS.name, DeadLetter)) == 1

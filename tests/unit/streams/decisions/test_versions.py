@@ -4,7 +4,7 @@ import pytest
 
 from infra.kafka.connection import Connection
 from schemas.zones import RELEASE
-from streams.app import DecisionSteps
+from streams.app import DecisionProcessor
 from streams.decisions.rulefeed import PublishedRules
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
@@ -20,10 +20,10 @@ send: hello
 
 
 @pytest.fixture
-def deciding() -> DecisionSteps:
+def processor() -> DecisionProcessor:
     """Of a worker that talks to nobody."""
     settings = RuntimeSettings("test", "0", Connection("127.0.0.1:1"), ("events",), 1)
-    return DecisionSteps(Runtime(settings), "UTC")
+    return DecisionProcessor(Runtime(settings), "UTC")
 
 
 def published(manifest: int, control: int, *paused: str) -> PublishedRules:
@@ -31,10 +31,10 @@ def published(manifest: int, control: int, *paused: str) -> PublishedRules:
     return PublishedRules(rules, manifest, control, frozenset(paused))
 
 
-def test_a_worker_is_not_ready_before_there_are_rules(deciding):
-    assert not deciding.ready({})
-    deciding.adopt(published(1, 0))
-    assert deciding.ready({})
+def test_a_worker_is_not_ready_before_there_are_rules(processor):
+    assert not processor.ready({})
+    processor.adopt(published(1, 0))
+    assert processor.ready({})
 
 
 @pytest.mark.parametrize(
@@ -47,17 +47,17 @@ def test_a_worker_is_not_ready_before_there_are_rules(deciding):
         ({"manifest": 4, "control": 8}, False),
     ],
 )
-def test_a_worker_waits_for_rules_and_switches_no_older_than_were_applied(deciding, applied, ready):
-    deciding.adopt(published(4, 7))
-    assert deciding.ready(applied) is ready
+def test_a_worker_waits_for_rules_and_switches_no_older_than_were_applied(processor, applied, ready):
+    processor.adopt(published(4, 7))
+    assert processor.ready(applied) is ready
 
 
-def test_a_switch_is_adopted_under_the_same_rules_and_neither_number_goes_back(deciding):
-    deciding.adopt(published(4, 7))
-    deciding.adopt(published(4, 8, "global"))
-    assert deciding.versions() == {"manifest": 4, "control": 8, "zones": RELEASE}
+def test_a_switch_is_adopted_under_the_same_rules_and_neither_number_goes_back(processor):
+    processor.adopt(published(4, 7))
+    processor.adopt(published(4, 8, "global"))
+    assert processor.versions() == {"manifest": 4, "control": 8, "zones": RELEASE}
     for older in (published(4, 7), published(3, 9), published(5, 7)):
-        deciding.adopt(older)
-        assert deciding.versions() == {"manifest": 4, "control": 8, "zones": RELEASE}
-    deciding.adopt(published(5, 8, "global"))
-    assert deciding.versions() == {"manifest": 5, "control": 8, "zones": RELEASE}
+        processor.adopt(older)
+        assert processor.versions() == {"manifest": 4, "control": 8, "zones": RELEASE}
+    processor.adopt(published(5, 8, "global"))
+    assert processor.versions() == {"manifest": 5, "control": 8, "zones": RELEASE}

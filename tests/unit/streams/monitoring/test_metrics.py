@@ -15,11 +15,11 @@ from streams.decisions.counts import DEAD_LETTERED, DECIDED
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
 from streams.monitoring.gauges import Gauge
-from streams.monitoring.health import STUCK_S, StreamHealth
-from streams.monitoring.metrics import DEFINITIONS, Metrics
-from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange, Output, SealedCheckpoint
+from streams.monitoring.health import STUCK_S, Health, Phase
+from streams.monitoring.metrics import Metrics, reference
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange, Output, Transaction
 from streams.runtime.clock import Batch, PartitionClock, Piece
-from streams.runtime.commit import CommitOutcome
+from streams.runtime.commit import CommitResult
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "metrics.md"
 
@@ -63,9 +63,9 @@ def test_the_documented_metrics_are_those_there_are() -> None:
 
 def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buffer: Buffer) -> None:
     apply_two(buffer)
-    sealed = buffer.seal([Output("changelog", b"u", b"2", 3)])
-    assert sealed is not None
-    watched.metrics.checkpointed(sealed, CommitOutcome.OK, 0.03)
+    transaction = buffer.drain([Output("changelog", b"u", b"2", 3)])
+    assert transaction is not None
+    watched.metrics.checkpointed(transaction, CommitResult.OK, 0.03)
     assert watched.value("records_applied_total", topic="events") == 2
     assert watched.value("records_written_total", topic="commands") == 1
     assert watched.value("records_written_total", topic="changelog") == 1
@@ -75,7 +75,7 @@ def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buf
     assert watched.value("checkpoint_records_sum") == 2
     apply_three = Batch(3, 2, [Piece("events", ["c"], [3])], 3)
     buffer.applied(apply_three, [OffsetRange("events", 13, 13)], fired=False, versions={})
-    later = buffer.seal([])
+    later = buffer.drain([])
     assert later is not None
     assert (later.applied, later.counts) == ({TopicPartition("events", 3): 1}, {}), "nothing is counted again"
 
@@ -87,10 +87,8 @@ def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer:
     assert buffer.counts == {}
     assert buffer.applied_so_far() == {3: (0, OffsetMetadata().clock_ms)}
     watched.metrics.checkpointed(
-        SealedCheckpoint(
-            [], [confluent_kafka.TopicPartition("events", 3, 12)], "member", {TopicPartition("events", 3): 2}
-        ),
-        CommitOutcome.LOST,
+        Transaction([], [confluent_kafka.TopicPartition("events", 3, 12)], "member", {TopicPartition("events", 3): 2}),
+        CommitResult.LOST,
         0.1,
     )
     assert watched.value("records_applied_total", topic="events") is None

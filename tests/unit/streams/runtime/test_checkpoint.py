@@ -14,7 +14,7 @@ from streams.runtime.checkpoint import (
     OffsetMetadata,
     OffsetRange,
     Output,
-    SealedCheckpoint,
+    Transaction,
 )
 from streams.runtime.clock import Batch, Piece
 
@@ -52,57 +52,57 @@ def tick(number: int, clock_ms: int, partition: int = 0) -> Batch[object]:
     return Batch(partition, number, [], clock_ms)
 
 
-def offsets(sealed: SealedCheckpoint | None) -> Mapping[tuple[str, int], int]:
-    assert sealed is not None
-    return {(o.topic, o.partition): o.offset for o in sealed.offsets}
+def offsets(transaction: Transaction | None) -> Mapping[tuple[str, int], int]:
+    assert transaction is not None
+    return {(o.topic, o.partition): o.offset for o in transaction.offsets}
 
 
-def history(sealed: SealedCheckpoint | None) -> list[dict[str, object]]:
-    assert sealed is not None
-    return [orjson.loads(o.value or b"") for o in sealed.outputs if o.topic == "journal"]
+def history(transaction: Transaction | None) -> list[dict[str, object]]:
+    assert transaction is not None
+    return [orjson.loads(o.value or b"") for o in transaction.outputs if o.topic == "journal"]
 
 
 def test_nothing_done_is_no_checkpoint(buffer: Buffer) -> None:
-    assert buffer.seal([]) is None
+    assert buffer.drain([]) is None
 
 
 def test_a_touched_partition_commits_all_of_its_inputs_with_its_mark(buffer: Buffer) -> None:
     buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 14)], False, VERSIONS)
-    sealed = buffer.seal([Output("changelog", b"k", b"v", 0)])
-    assert offsets(sealed) == {("profiles", 0): 5, ("events", 0): 15}
-    assert sealed is not None
-    marks = [OffsetMetadata.decode(o.metadata) for o in sealed.offsets]
+    transaction = buffer.drain([Output("changelog", b"k", b"v", 0)])
+    assert offsets(transaction) == {("profiles", 0): 5, ("events", 0): 15}
+    assert transaction is not None
+    marks = [OffsetMetadata.decode(o.metadata) for o in transaction.offsets]
     assert all(mark == OffsetMetadata(2_000, 8, VERSIONS) for mark in marks)
-    assert sealed.membership == "membership"
-    assert sealed.outputs[0] == Output("changelog", b"k", b"v", 0)
+    assert transaction.membership == "membership"
+    assert transaction.outputs[0] == Output("changelog", b"k", b"v", 0)
 
 
 def test_what_was_sealed_is_not_sealed_again(buffer: Buffer) -> None:
     buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 14)], False, VERSIONS)
     buffer.emit(Output("commands", b"u", b"c"))
-    assert buffer.seal([]) is not None
-    assert buffer.seal([]) is None
+    assert buffer.drain([]) is not None
+    assert buffer.drain([]) is None
 
 
 def test_a_tick_that_fires_nothing_commits_nothing(buffer: Buffer) -> None:
     buffer.applied(tick(1, 5_000), [], False, VERSIONS)
-    assert buffer.seal([]) is None
+    assert buffer.drain([]) is None
 
 
 def test_a_tick_that_fires_commits_the_unchanged_offsets(buffer: Buffer) -> None:
     """Without an offset nothing would fence the transaction."""
     buffer.applied(tick(1, 5_000), [], True, VERSIONS)
-    sealed = buffer.seal([])
-    assert offsets(sealed) == {("profiles", 0): 5, ("events", 0): 10}
-    assert history(sealed) == [{"n": 8, "applied": [], "clock": 5_000, "v": VERSIONS}]
+    transaction = buffer.drain([])
+    assert offsets(transaction) == {("profiles", 0): 5, ("events", 0): 10}
+    assert history(transaction) == [{"n": 8, "applied": [], "clock": 5_000, "v": VERSIONS}]
 
 
 def test_silent_ticks_are_written_once_and_only_before_what_follows_them(buffer: Buffer) -> None:
     buffer.applied(tick(1, 5_000), [], False, VERSIONS)
     buffer.applied(tick(2, 6_000), [], False, VERSIONS)
-    assert buffer.seal([]) is None
+    assert buffer.drain([]) is None
     buffer.applied(records(3, 6_500), [OffsetRange("events", 10, 10)], False, VERSIONS)
-    written = history(buffer.seal([]))
+    written = history(buffer.drain([]))
     assert [(entry["n"], entry["applied"], entry["clock"]) for entry in written] == [
         (8, [], 6_000),
         (9, [["events", 10, 10]], 6_500),
@@ -114,7 +114,7 @@ def test_a_tick_ends_a_segment(buffer: Buffer) -> None:
     buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 10)], False, VERSIONS)
     buffer.applied(tick(2, 3_000), [], True, VERSIONS)
     buffer.applied(records(3, 4_000), [OffsetRange("events", 11, 11)], False, VERSIONS)
-    written = history(buffer.seal([]))
+    written = history(buffer.drain([]))
     assert [(entry["applied"], entry["clock"]) for entry in written] == [
         ([["events", 10, 10]], 3_000),
         ([["events", 11, 11]], 4_000),
@@ -125,13 +125,13 @@ def test_new_versions_begin_a_segment(buffer: Buffer) -> None:
     newer = {"manifest": 4, "control": 1}
     buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 10)], False, VERSIONS)
     buffer.applied(records(2, 2_001), [OffsetRange("events", 11, 11)], False, newer)
-    assert [entry["v"] for entry in history(buffer.seal([]))] == [VERSIONS, newer]
+    assert [entry["v"] for entry in history(buffer.drain([]))] == [VERSIONS, newer]
 
 
 def test_successive_offsets_of_one_input_are_one_run_of_the_journal(buffer: Buffer) -> None:
     buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 10), OffsetRange("profiles", 5, 6)], False, VERSIONS)
     buffer.applied(records(2, 2_000), [OffsetRange("profiles", 7, 7), OffsetRange("events", 12, 13)], False, VERSIONS)
-    [entry] = history(buffer.seal([]))
+    [entry] = history(buffer.drain([]))
     assert entry["applied"] == [["events", 10, 10], ["profiles", 5, 7], ["events", 12, 13]]
 
 
@@ -144,19 +144,19 @@ def test_a_run_that_was_dropped_on_the_way_is_noticed(buffer: Buffer) -> None:
 def test_acks_of_ordinary_agents_commit_the_offset_after_them(buffer: Buffer) -> None:
     buffer.acked(TopicPartition("other", 4), 51)
     buffer.acked(TopicPartition("other", 4), 50)
-    assert offsets(buffer.seal([])) == {("other", 4): 52}
+    assert offsets(buffer.drain([])) == {("other", 4): 52}
 
 
 def test_what_was_sent_outside_of_any_partition_carries_an_unchanged_offset(buffer: Buffer) -> None:
     buffer.emit(Output("commands", b"u", b"c"))
-    assert offsets(buffer.seal([])) == {("profiles", 0): 5, ("events", 0): 10}
+    assert offsets(buffer.drain([])) == {("profiles", 0): 5, ("events", 0): 10}
 
 
 def test_after_a_loss_nothing_is_left_and_nothing_is_taken(buffer: Buffer) -> None:
     buffer.emit(Output("commands", b"u", b"c"))
     buffer.drop()
     assert not buffer.owned
-    assert buffer.seal([Output("changelog", b"k", b"v", 0)]) is None
+    assert buffer.drain([Output("changelog", b"k", b"v", 0)]) is None
     buffer.acked(TopicPartition("other", 4), 60)
     with pytest.raises(NoPartitionsOwned):
         buffer.emit(Output("commands", b"u", b"c"))

@@ -9,32 +9,32 @@ import pytest
 from confluent_kafka import KafkaException
 
 from streams.runtime import checkpointer as module
-from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, SealedCheckpoint
-from streams.runtime.checkpointer import CheckpointedTable, Checkpointer
-from streams.runtime.commit import CommitOutcome
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, Transaction
+from streams.runtime.checkpointer import Checkpointer, State
+from streams.runtime.commit import CommitResult
 from streams.runtime.state import Partitions
 
 
 class Slow:
-    """A committer that takes until it is told the outcome."""
+    """A committer that takes until it is told the result."""
 
     def __init__(self) -> None:
-        self.outcome: CommitOutcome = CommitOutcome.OK
+        self.result: CommitResult = CommitResult.OK
         self.may_end = threading.Event()
-        self.sealed: list[SealedCheckpoint] = []
+        self.transaction: list[Transaction] = []
         self.fails = ""
 
-    def stage(self, sealed: SealedCheckpoint) -> KafkaException | None:
-        self.sealed.append(sealed)
+    def stage(self, transaction: Transaction) -> KafkaException | None:
+        self.transaction.append(transaction)
         if self.fails == "stage":
             raise TypeError("no header is an int")
         return None
 
-    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> CommitOutcome:  # noqa: ARG002
+    def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitResult:  # noqa: ARG002
         assert self.may_end.wait(10)
         if self.fails == "commit":
             raise TypeError("no offset is a str")
-        return self.outcome
+        return self.result
 
     def is_stuck(self) -> bool:
         return False
@@ -61,7 +61,7 @@ class CheckpointerWorld:
         self.buffer.emit(Output("commands", None, what.encode(), 0))
 
     def written(self) -> list[list[bytes | None]]:
-        return [[output.value for output in sealed.outputs] for sealed in self.committer.sealed]
+        return [[output.value for output in transaction.outputs] for transaction in self.committer.transaction]
 
     async def open_for(self, seconds: float) -> bool:
         """Whether an event may be begun within that time."""
@@ -82,9 +82,9 @@ def world() -> Iterator[CheckpointerWorld]:
 
 async def begun(world: CheckpointerWorld) -> "asyncio.Task[bool]":
     """A checkpoint whose commit is under way."""
-    before = len(world.committer.sealed)
+    before = len(world.committer.transaction)
     task = asyncio.create_task(world.checkpointer.checkpoint())
-    while len(world.committer.sealed) == before:
+    while len(world.committer.transaction) == before:
         await asyncio.sleep(0)
     return task
 
@@ -122,11 +122,11 @@ async def test_one_transaction_at_a_time(world: CheckpointerWorld) -> None:
     second = asyncio.create_task(world.checkpointer.checkpoint())
     for _ in range(100):
         await asyncio.sleep(0)
-    assert len(world.committer.sealed) == 1
+    assert len(world.committer.transaction) == 1
     world.committer.may_end.set()
     assert await first
     assert await second
-    assert len(world.committer.sealed) == 2
+    assert len(world.committer.transaction) == 2
 
 
 async def test_nothing_is_begun_once_the_work_ends_also_while_a_commit_is_under_way(world: CheckpointerWorld) -> None:
@@ -147,7 +147,7 @@ async def test_what_was_done_beside_a_lost_transaction_is_lost_with_it(world: Ch
     world.do("first")
     first = await begun(world)
     world.do("second")
-    world.committer.outcome = CommitOutcome.LOST
+    world.committer.result = CommitResult.LOST
     world.committer.may_end.set()
     assert not await first
     assert world.losses == 1
@@ -169,8 +169,8 @@ class TextTable(Partitions[Any]):
 
 
 @pytest.mark.parametrize("where", ["stage", "commit"])
-async def test_a_defect_in_writing_a_checkpoint_ends_the_process(world: CheckpointerWorld, where: str) -> None:
-    """What was sealed is in no buffer any more, and the last checkpoint of a stop would commit offsets behind it."""
+async def test_a_defect_in_writing_a_checkpoint_ends_the_process(world: World, where: str) -> None:
+    """The buffer no longer has its records, and the last checkpoint of a stop would commit offsets after them."""
     world.committer.fails = where
     world.committer.may_end.set()
     world.do("first")

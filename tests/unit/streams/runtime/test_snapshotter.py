@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka import KafkaException
 
 from infra.kafka.topics import TopicPartition
-from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, SealedCheckpoint
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, Transaction
 from streams.runtime.checkpointer import Checkpointer
-from streams.runtime.commit import CommitOutcome
+from streams.runtime.commit import CommitResult
 from streams.runtime.recovery import RecoveredPartition
 from streams.runtime.snapshot import Origin, SnapshotFolder, read
 from streams.runtime.snapshotter import Snapshotter
@@ -25,17 +25,17 @@ class Answers:
     """A committer and a broker that say what they are told to, and what happens before they answer."""
 
     def __init__(self) -> None:
-        self.outcome = CommitOutcome.OK
-        self.sealed: list[SealedCheckpoint] = []
+        self.result = CommitResult.OK
+        self.transaction: list[Transaction] = []
         self.asked: list[list[TopicPartition]] = []
         self.ends = {TopicPartition(TOPIC, partition): 100 + partition for partition in HELD}
 
-    def stage(self, sealed: SealedCheckpoint) -> KafkaException | None:
-        self.sealed.append(sealed)
+    def stage(self, transaction: Transaction) -> KafkaException | None:
+        self.transaction.append(transaction)
         return None
 
-    def commit(self, sealed: SealedCheckpoint, staged: KafkaException | None = None) -> CommitOutcome:  # noqa: ARG002
-        return self.outcome
+    def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitResult:  # noqa: ARG002
+        return self.result
 
     def is_stuck(self) -> bool:
         return False
@@ -120,9 +120,9 @@ async def test_what_was_written_is_saved_with_the_offset_that_was_asked_before(w
 
 async def test_the_offset_is_proven_by_a_checkpoint_even_where_nothing_was_done(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
-    before = len(world.answers.sealed)
+    before = len(world.answers.transaction)
     await world.turn()
-    (proof,) = world.answers.sealed[before:]
+    (proof,) = world.answers.transaction[before:]
     assert not proof.outputs
     assert [(o.topic, o.offset) for o in proof.offsets] == [("events", 0)]
 
@@ -131,11 +131,11 @@ async def test_once_the_partitions_are_being_given_up_nothing_is_proven_and_noth
     world: SnapshotterWorld,
 ) -> None:
     await world.change(0, b"ann", b"1")
-    before = len(world.answers.sealed)
+    before = len(world.answers.transaction)
     giving_up = asyncio.create_task(world.checkpointer.finish(5.0))
     await world.turn()
     assert await giving_up
-    assert len(world.answers.sealed) == before
+    assert len(world.answers.transaction) == before
     assert world.saved(0) is None
     entering = asyncio.create_task(world.checkpointer.gate.enter(object()))
     await asyncio.wait({entering}, timeout=0.05)
@@ -157,7 +157,7 @@ async def test_what_changes_after_the_checkpoint_is_not_saved(world: Snapshotter
 async def test_a_worker_whose_partitions_are_gone_saves_nothing(world: SnapshotterWorld) -> None:
     """Its offset may be a later owner's: asked after that wrote, and before this one noticed."""
     await world.change(0, b"ann", b"1")
-    world.answers.outcome = CommitOutcome.LOST
+    world.answers.result = CommitResult.LOST
     await world.turn()
     assert world.saved(0) is None
 
@@ -207,7 +207,7 @@ async def test_a_partition_is_saved_again_when_a_tenth_of_it_was_written(world: 
 async def test_at_rest_nothing_is_asked_and_nothing_saved(world: SnapshotterWorld) -> None:
     await world.turn(3)
     assert world.answers.asked == []
-    assert world.answers.sealed == []
+    assert world.answers.transaction == []
 
 
 async def test_after_a_failure_the_disk_is_left_alone_for_an_interval(tmp_path: Path) -> None:

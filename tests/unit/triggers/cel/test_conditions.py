@@ -8,8 +8,9 @@ from triggers.cel.conditions import Condition, Context, compile_condition, part_
 from triggers.cel.runtime import EvaluationError
 from triggers.cel.tree import SyntaxProblem
 from triggers.cel.writer import Scope
+from triggers.rules.events import StoredEvent
 from triggers.rules.interest import texts_compared
-from triggers.rules.state import Occurrence, StoredEvent, User
+from triggers.rules.state import Occurrence, User
 
 EVENT = StoredEvent(
     "e1",

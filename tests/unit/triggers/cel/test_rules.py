@@ -10,7 +10,8 @@ from triggers.cel.cost import MAX_COST, MAX_STEPS
 from triggers.cel.strict import evaluate
 from triggers.cel.tree import SyntaxProblem
 from triggers.cel.values import EvaluationError
-from triggers.rules.state import StoredEvent, User
+from triggers.rules.events import StoredEvent
+from triggers.rules.state import User
 
 ITEMS = [{"sku": "tea", "price": 4, "tags": ["new"]}, {"sku": "pot", "price": 30.5}]
 NOW = 1_700_000_000_000

@@ -9,7 +9,7 @@ from drivers.trigger_world import MINUTE, World, at, event, rules
 
 from triggers.cases.backtest import BacktestResult, backtest
 from triggers.cases.forgotten import forgotten_notes
-from triggers.engine.turn import Effects
+from triggers.engine.evaluation import Effects
 
 MANUAL = Path(__file__).parents[4] / "docs" / "triggers.md"
 START = at("2026-01-05 10:00")

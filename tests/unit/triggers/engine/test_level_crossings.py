@@ -134,7 +134,7 @@ def test_a_group_falls_below_its_line_by_itself() -> None:
     world = World(GROUPED % "inactive: 1h")
     for moment, sku in (("10:00", "x"), ("10:10", "y"), ("10:30", "x")):
         world.event(f"2026-01-05 {moment}", "view", sku=sku)
-        world.state = decode("u1", encode(world.state))
+        world.state = decode("u1", encode(world.state)[0])
     world.until("2026-01-06 00:00")
     assert [each.data["sku"] for each in world.commands] == ["y", "x"]
     assert crossed(world) == [
@@ -292,7 +292,7 @@ def test_crossings_are_at_the_instants_that_counting_again_gives(
     world = World(RULE % f"within: {within}, {words}{way}: {line}, rearm: {rearm}", zone=zone)
     for number, (time, n, k) in enumerate(buys):
         world.event(time, "buy", event_id=f"b{number}", n=n, k=k)
-        world.state = decode("u1", encode(world.state))
+        world.state = decode("u1", encode(world.state)[0])
     world.until(MONDAY + 14 * DAY)
     expected = crossings(buys, within, measure, zone, (falls, line, rearm))
     assert crossed(world) == [(shown(instant), f'["b{number}"]') for instant, number in expected]

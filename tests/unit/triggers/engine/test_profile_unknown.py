@@ -171,7 +171,7 @@ def test_every_decision_follows_from_what_it_stored_and_the_state_is_the_same_as
     for gap_ms, what in said:
         moment = shown(world.now + gap_ms)
         _ = world.profile(moment) if what == "profile" else world.event(moment, what)
-        world.state = decode("u1", encode(world.state))
+        world.state = decode("u1", encode(world.state)[0])
     world.until(world.now + DAY)
     assert [verify(decision) for decision in world.decisions] == [Verification()] * len(world.decisions)
     assert world.state.next_due() is None

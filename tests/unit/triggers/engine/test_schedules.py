@@ -221,7 +221,7 @@ def test_wherever_a_user_moves_no_local_date_begins_twice_and_state_is_the_same_
     world = World(DAILY)
     for minutes, zone in journey:
         world.profile(shown(world.now + minutes * MINUTE), zone=zone)
-        assert decode("u1", encode(world.state)) == world.state
+        assert decode("u1", encode(world.state)[0]) == world.state
     world.until(world.now + 3 * DAY)
     occurrences = [decision.occurrence for decision in world.decisions]
     assert len(occurrences) == len(set(occurrences))

@@ -210,7 +210,7 @@ def test_state_in_between_as_bytes_changes_nothing(history: list[tuple[int, str,
     for minutes, name, key in history:
         for world in (straight, recoded):
             world.event(world.now + minutes * MINUTE, name, k=key, n=minutes)
-        recoded.state = decode("u1", encode(recoded.state))
+        recoded.state = decode("u1", encode(recoded.state)[0])
     assert straight.state == recoded.state
     assert straight.decisions == recoded.decisions
 

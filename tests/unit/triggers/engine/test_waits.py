@@ -214,7 +214,7 @@ def test_a_followed_wait_ends_at_the_last_word_or_when_that_was_heard(steps: lis
     for minutes, zone, ends in steps:
         now = world.now + minutes * MINUTE
         world.profile(shown(now), zone=zone, x=as_time(start + ends * MINUTE).isoformat())
-        world.state = decode("u1", encode(world.state))
+        world.state = decode("u1", encode(world.state)[0])
         heard.append((now, start + ends * MINUTE))
     world.until(start + 400 * DAY)
     ends_at = [

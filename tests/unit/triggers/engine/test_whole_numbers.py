@@ -20,8 +20,8 @@ from senders.content.mail_builder import user_names
 from senders.content.recipient import Recipient
 from triggers.cel.conditions import Context, compile_condition
 from triggers.cel.runtime import as_time
-from triggers.engine.evaluator import stored_event
 from triggers.engine.gates.table import gate_words
+from triggers.rules.events import stored_event
 from triggers.rules.state import User
 
 TEMPLATE = (

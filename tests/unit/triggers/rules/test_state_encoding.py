@@ -7,7 +7,8 @@ from drivers.trigger_world import World
 
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import Cell, WindowState
-from triggers.rules.encoding import UnknownFormat, decode, due_of, encode, encode_with_due
+from triggers.rules.encoding import UnknownFormat, decode, due_of, encode
+from triggers.rules.events import StoredEvent
 from triggers.rules.state import (
     LevelState,
     Link,
@@ -15,9 +16,6 @@ from triggers.rules.state import (
     Occurrence,
     OpenGoal,
     Reservation,
-    ScheduleState,
-    StoredConsent,
-    StoredEvent,
     UnlessEvent,
     User,
     UserState,
@@ -86,7 +84,7 @@ FORMAT_4 = bytes.fromhex(
 
 def test_the_bytes_of_this_format_are_read_and_written_to_the_byte() -> None:
     assert decode("u1", FORMAT_4) == NEWEST
-    assert encode(NEWEST) == FORMAT_4
+    assert encode(NEWEST)[0] == FORMAT_4
     assert due_of(FORMAT_4) == NEWEST.next_due()
 
 
@@ -96,21 +94,21 @@ def test_what_does_not_follow_from_the_rest_of_an_occurrence_is_written_out() ->
     )
     moved = replace(restarted, entered_at=1767607260000, id="named otherwise", key=["x", 2.5], key_text='["x",2.5]')
     later = replace(STATE, running=[restarted, moved, replace(moved, key=None, key_text=None)])
-    assert decode("u1", encode(later)) == later
+    assert decode("u1", encode(later)[0]) == later
 
 
 def test_a_command_that_no_reservation_names_is_remembered_by_its_id() -> None:
     state = replace(STATE, sent={"thanks": ["1" * 32, COMMAND], "gone": ["2" * 32]})
-    assert decode("u1", encode(state)) == state
+    assert decode("u1", encode(state)[0]) == state
 
 
 def test_empty_sections_cost_a_byte_each() -> None:
-    assert decode("u1", encode(UserState(User("u1")))) == UserState(User("u1"))
-    assert len(encode(UserState(User("u1")))) == 9 + 3 + 20
+    assert decode("u1", encode(UserState(User("u1")))[0]) == UserState(User("u1"))
+    assert len(encode(UserState(User("u1")))[0]) == 9 + 3 + 20
 
 
-def test_state_in_which_nothing_waits_is_due_never() -> None:
-    assert due_of(encode(UserState(User("u1")))) is None
+def test_state_without_timers_is_never_due() -> None:
+    assert due_of(encode(UserState(User("u1")))[0]) is None
 
 
 @pytest.mark.parametrize(("raw", "found"), [(b"\x05rest", 5), (b"\x03rest", 3), (b"[]", 91)])
@@ -124,8 +122,7 @@ def test_state_of_another_format_is_refused_with_what_to_do(raw: bytes, found: i
 
 def test_encoding_gives_the_next_due_time_that_the_bytes_carry() -> None:
     for state in (NEWEST, UserState(User("u1"))):
-        raw, due_ms = encode_with_due(state)
-        assert raw == encode(state)
+        raw, due_ms = encode(state)
         assert due_ms == due_of(raw) == state.next_due()
 
 
@@ -136,6 +133,6 @@ CART = "trigger: t\npurpose: marketing\non: ping\nafter: 1h\nunless: {event: buy
 def test_what_ended_an_entry_before_it_came_is_read_from_the_bytes(key: str, ended: bool) -> None:
     world = World(CART)
     world.state.unless_events = {"t": [UnlessEvent(world.now + 2, "e0", ["k"], ["x"])]}
-    world.state = decode("u1", encode(world.state))
+    world.state = decode("u1", encode(world.state)[0])
     counts = world.event(world.now + 1, "ping", k=key).counts
     assert counts == ({"ended_before_entry": 1} if ended else {})

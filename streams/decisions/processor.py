@@ -1,4 +1,4 @@
-"""The trigger core as steps of the runtime: the rules in force, and each partition's user states and timers."""
+"""The trigger core as a processor of the runtime: current rules, and the user states and timers of each partition."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -11,18 +11,19 @@ from schemas.codec import is_at_home
 from schemas.plain import plain_event
 from schemas.topics import EVENTS
 from schemas.vocabulary import DeadLetterCause
-from streams.decisions.evaluate import STATES, Decider, InputRecord, StepResult, plainly_stored
+from streams.decisions.evaluate import STATES, Decider, InputRecord, Update
 from streams.decisions.rulefeed import PublishedRules
 from streams.faust.runtime import Runtime
 from streams.runtime.checkpoint import OffsetMetadata
 from streams.runtime.timers import TimerIndex
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
 from triggers.rules.encoding import due_of
+from triggers.rules.events import stored_plain_event
 
 log = structlog.get_logger()
 
 
-class DecisionSteps:
+class DecisionProcessor:
     """Decides the records of all partitions. Create it before the application starts; it belongs to its event loop."""
 
     def __init__(self, runtime: Runtime, default_zone: str, profile_wait_ms: int = PROFILE_WAIT_MS) -> None:
@@ -35,11 +36,11 @@ class DecisionSteps:
         self._versions: Mapping[str, int] = {}
         self._timers: defaultdict[int, TimerIndex] = defaultdict(TimerIndex)
         self._planned: dict[int, str] = {}
-        """By partition, the schedules and dates for which all its users have timers."""
+        """By partition, the plan version for which all its users have plans."""
         self._table = runtime.app.Table(STATES, partitions=self._partitions).local
 
     def adopt(self, published: PublishedRules) -> None:
-        """Adopts new rules or switches between two batches; never an earlier number of either."""
+        """Adopts new rules or switches between two batches, unless one of their numbers is older."""
         versions = {"manifest": published.manifest, "control": published.control}
         if not _reaches(versions, self._versions):
             log.warning("rules_older", **versions, running={name: self._versions[name] for name in versions})
@@ -50,18 +51,21 @@ class DecisionSteps:
         log.info("rules_current", **versions, triggers=len(published.rules.triggers), paused=sorted(published.paused))
 
     def pending(self) -> Mapping[int, int]:
-        """How many users have a timer pending, by partition."""
+        """The number of users with a pending timer, by partition."""
         return {partition: len(timers) for partition, timers in self._timers.items()}
 
-    # The runtime's Steps.
+    # The runtime's Processor.
 
     def ready(self, versions: Mapping[str, int]) -> bool:
         """Whether there are rules, and neither they nor the switches are older than those last applied."""
         return self._decider is not None and _reaches(self._versions, versions)
 
     def loaded(self, partition: int, metadata: OffsetMetadata) -> None:
-        """Builds the partition's timer index. The rules in force have planned every user already, unless the zone data
-        was of another release: then this logs a warning, and every user is planned again."""
+        """Builds the partition's timer index.
+
+        If the last batch was applied under the current manifest, its users are planned already. If the zone data is of
+        another release, this logs a warning, and the next batch plans every user again.
+        """
         held = self._table.raw(partition)
         timers = self._timers[partition] = TimerIndex()
         timers.fill((key, due) for key, raw in held.items() if (due := due_of(raw)) is not None)
@@ -72,15 +76,15 @@ class DecisionSteps:
             self._planned[partition] = self._current.plan_version
 
     def dropped(self) -> None:
-        """Forgets the timers."""
+        """Drops the timers."""
         self._timers.clear()
         self._planned.clear()
 
     def before_batch(self, partition: int, clock_ms: int) -> int:
-        """Plans the timers of every user at once where schedules or dates are new: inactive users have them too.
+        """Plans all users of the partition if schedules or dates are new, because inactive users have plans too.
 
-        Done once for each partition and rule set, at the clock before the first batch under that set; a replay of the
-        journal plans at the same place. It costs less than the first slot, which fires for every user at once.
+        This happens once for each partition and rule set, at the clock before the first batch under that set. A replay
+        of the journal plans at the same place. It costs less than the first slot, which fires for every user at once.
         """
         decider, planned = self._current, 0
         known, self._planned[partition] = self._planned.get(partition), decider.plan_version
@@ -89,30 +93,30 @@ class DecisionSteps:
         users = self._table.partition(partition)
         for key in [*users]:
             raw = users.get(key)
-            step = None if raw is None else decider.plan(partition, key.decode(), raw, clock_ms)
-            if step is not None:
-                self._keep(partition, step)
+            update = None if raw is None else decider.plan(partition, key.decode(), raw, clock_ms)
+            if update is not None:
+                self._store(partition, update)
                 planned += 1
         log.info("users_planned", partition=partition, users=planned)
         return planned
 
     def versions(self) -> Mapping[str, int]:
-        """The rules and control in force."""
+        """The numbers of the current manifest, control and zone data."""
         return self._versions
 
     def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:
-        """Decides records of one input. State is changed only after the core has answered."""
+        """Returns the function that decides records of one input. It changes state only after the core has returned."""
         decider = self._current
-        get, keep, count = self._table.partition(partition).get, self._keep, self._partitions
+        get, store, count = self._table.partition(partition).get, self._store, self._partitions
 
         def read(record: Message, now_ms: int) -> None:
             key = record.key()
             state = None if key is None else get(key)
-            keep(partition, decider.apply(_read(record), count, state, now_ms))
+            store(partition, decider.apply(_read(record), count, state, now_ms))
 
         if topic != EVENTS.name:
             return read
-        types, concerns = decider.read_types, decider.concerns
+        types, relevant_context = decider.read_types, decider.relevant_context
 
         def read_event(record: Message, now_ms: int) -> None:
             key, value = record.key(), record.value()
@@ -120,11 +124,11 @@ class DecisionSteps:
             if key is None or value is None or event is None or not is_at_home(key, event.user_id, partition, count):
                 read(record, now_ms)
             elif event.type in types:
-                stored = plainly_stored(event, value)
+                stored = stored_plain_event(event, value)
                 if stored is None:
                     read(record, now_ms)
-                elif concerns(stored, now_ms):
-                    keep(partition, decider.decide(stored, event.user_id, _read(record), get(key), now_ms))
+                elif (context := relevant_context(stored, now_ms)) is not None:
+                    store(partition, decider.decide(context, event.user_id, _read(record), get(key), now_ms))
 
         return read_event
 
@@ -138,10 +142,11 @@ class DecisionSteps:
     def fire(self, partition: int, now_ms: int) -> int:
         """Fires due timers, user by user in order of time."""
         timers, fired = self._timers[partition], 0
-        while (key := timers.pop_due(now_ms)) is not None:
+        while (entry := timers.pop_due(now_ms)) is not None:
+            due_ms, key = entry
             raw = self._table.get(partition, key)
             if raw is not None:
-                self._keep(partition, self._current.fire_due(partition, key.decode(), raw, now_ms))
+                self._store(partition, self._current.fire_due(partition, key.decode(), raw, due_ms, now_ms))
                 fired += 1
         return fired
 
@@ -150,14 +155,14 @@ class DecisionSteps:
         assert self._decider is not None
         return self._decider
 
-    def _keep(self, partition: int, step: StepResult) -> None:
-        if step.state is not None:
-            self._table.put(partition, step.key, step.state)
-            self._timers[partition].set(step.key, step.next_due_ms)
-        elif step.removed:
-            self._table.remove(partition, step.key)
-            self._timers[partition].set(step.key, None)
-        for output in step.outgoing:
+    def _store(self, partition: int, update: Update) -> None:
+        if update.state is not None:
+            self._table.put(partition, update.key, update.state)
+            self._timers[partition].set(update.key, update.next_due_ms)
+        elif update.removed:
+            self._table.remove(partition, update.key)
+            self._timers[partition].set(update.key, None)
+        for output in update.outgoing:
             self._emit(output)
 
 

@@ -1,4 +1,4 @@
-"""One turn of the evaluator: a user's state, the clock, and what comes of it."""
+"""One evaluation: a user's state, the rules, one clock, and the effects that the call collects."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,21 +13,24 @@ from triggers.cel.runtime import EvaluationError, MissingField
 from triggers.engine.dates import UnreadableDate
 from triggers.engine.records import DecisionRecord
 from triggers.measures.windows import WindowState
+from triggers.rules.events import StoredEvent
+from triggers.rules.interest import event_context
 from triggers.rules.rule import Pattern, Segment, Trigger
 from triggers.rules.ruleset import RuleSet
-from triggers.rules.state import Occurrence, StoredEvent, UserState
+from triggers.rules.state import Occurrence, UserState
 
-_NOTHING = WindowState()
+_EMPTY_WINDOW = WindowState()
 _NO_EVENT = StoredEvent("", "", 0, "", {})
 
 
 DATE_PLACES = ("on.date", "until")
-"""The places of expressions that give dates. One that fails there means that nothing comes, which no send shows."""
+"""The places of expressions that give dates. If one fails there, nothing is sent and no decision shows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleProblem:
-    """An expression that failed on this input: whose, which, and why. `cause` is the reason by name, for counting."""
+    """An expression that failed on this input: its rule, its place and the error. `cause` is the reason that is
+    counted."""
 
     trigger: str
     place: str
@@ -38,8 +41,8 @@ class RuleProblem:
 
 
 @dataclass(frozen=True, slots=True)
-class Exited:
-    """An occurrence that an event ended."""
+class OccurrenceExit:
+    """An event ended an occurrence."""
 
     trigger: str
     occurrence: str
@@ -51,71 +54,81 @@ class Exited:
 class Effects:
     """What one call did besides changing the state.
 
-    `counts` holds what left no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
-    withdrawn, timer_skipped, unmatched_outcome, undated (a date source whose field the user does not have, or has
-    empty), unpinned (an occurrence whose text is gone), unknown_zone (a profile whose zone is none).
+    `counts` holds what made no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
+    withdrawn, timer_skipped, unmatched_outcome, undated (the user has no value for the field of a date source),
+    unpinned (the text that an occurrence began with is gone), unknown_zone (the profile's zone does not exist).
     """
 
     records: list[DecisionRecord] = field(default_factory=list)
     problems: list[RuleProblem] = field(default_factory=list)
-    exits: list[Exited] = field(default_factory=list)
+    exits: list[OccurrenceExit] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     bounds: dict[tuple[str, str], int] = field(default_factory=dict)
-    """How often something was forgotten because a bound on memory was reached, by rule and what was forgotten.
+    """How often something was forgotten because a limit on memory was reached, by rule and what was forgotten.
 
-    Other rules than triggers have their kind before the name: `metric/NAME`, `score/NAME`.
+    A rule that is no trigger has its kind before its name: `metric/NAME`, `score/NAME`.
     """
 
     @property
     def decisions(self) -> list[Decision]:
-        """The decisions, in order; made anew at each call."""
+        """The decisions in order, built at each call."""
         return [record.decision() for record in self.records]
 
     @property
     def commands(self) -> list[SendCommand]:
-        """The commands of the decisions that send, in order; made anew at each call."""
+        """The commands of the decisions that send, in order, built at each call."""
         return [command for record in self.records if (command := record.command()) is not None]
 
 
-class Turn:
-    """The state, the rules and the clock of one call; it evaluates the expressions."""
+class Evaluation:
+    """The state, the rules and the clock of one call. It evaluates expressions and collects effects.
 
-    __slots__ = ("default_zone", "effects", "now_ms", "profile_wait_ms", "rules", "state")
+    `paused` holds the paused scopes; `profile_wait_ms` is how long a send waits for the user's first profile.
+    """
+
+    __slots__ = ("default_zone", "effects", "now_ms", "paused", "profile_wait_ms", "rules", "state")
 
     def __init__(
-        self, rules: RuleSet, state: UserState, now_ms: int, default_zone: ZoneInfo, profile_wait_ms: int
+        self,
+        rules: RuleSet,
+        state: UserState,
+        now_ms: int,
+        default_zone: ZoneInfo,
+        profile_wait_ms: int,
+        paused: frozenset[str],
     ) -> None:
         self.rules = rules
         self.state = state
         self.now_ms = now_ms
         self.default_zone = default_zone
         self.profile_wait_ms = profile_wait_ms
+        self.paused = paused
         self.effects = Effects()
 
-    def as_of(self, now_ms: int) -> "Turn":
-        """The same turn while its clock stood at an earlier instant, when a timer was due."""
-        earlier = Turn(self.rules, self.state, now_ms, self.default_zone, self.profile_wait_ms)
+    def as_of(self, now_ms: int) -> "Evaluation":
+        """The same evaluation with its clock at an earlier instant, at which a timer was due."""
+        earlier = Evaluation(self.rules, self.state, now_ms, self.default_zone, self.profile_wait_ms, self.paused)
         earlier.effects = self.effects
         return earlier
 
     def zone(self) -> ZoneInfo:
-        """The user's zone, the project's where it is unknown or empty."""
+        """The user's zone, or the project's if it is unknown or empty."""
         return self.zone_given() or self.default_zone
 
     def zone_given(self) -> ZoneInfo | None:
-        """The user's own zone, None where it is unknown or empty."""
+        """The user's own zone; None if it is unknown or empty."""
         name = self.state.user.zone
         return zone_named(name) if name else None
 
     def zone_of(self, name: str | None) -> ZoneInfo:
-        """The zone that a rule names, the user's where it names none."""
+        """The zone that a rule names, or the user's if it names none."""
         return (zone_named(name) if name else None) or self.zone()
 
     def rule_of(self, occurrence: Occurrence) -> Trigger | None:
-        """The rule that a running occurrence follows; None where it was removed.
+        """The rule that a running occurrence follows; None if it was removed.
 
-        It keeps `unless`, `when`, `steps` and `experiment` of the text that it began with. Where that is not at hand
-        any more, it follows the current rule from now on, and is counted.
+        The occurrence keeps `unless`, `when`, `steps` and `experiment` of the text that it began with. If that text is
+        not available any more, the occurrence follows the current rule from now on, and this is counted.
         """
         trigger = self.rules.triggers.get(occurrence.trigger)
         if trigger is None or trigger.rule_hash == occurrence.rule_hash:
@@ -128,9 +141,16 @@ class Turn:
 
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
         """The names that an expression reads, with scores, metrics and segments as of `now_ms`."""
+        context = event_context(event, now_ms)
+        context.occurrence = occurrence
+        return self.with_user(context)
+
+    def with_user(self, context: Context) -> Context:
+        """Adds the user, scores, metrics and segments to an event's context, and returns it."""
+        now_ms = context.now_ms
 
         def score(name: str) -> float:
-            if name not in self.rules.scores:  # which only an earlier text can name
+            if name not in self.rules.scores:  # only an earlier text of a rule can name it
                 raise EvaluationError(f"there is no score {name} any more")
             known = self.state.scores.get(name)
             return self.rules.scores[name].curve.read(known, now_ms) if known is not None else 0.0
@@ -141,19 +161,26 @@ class Turn:
         def segment(name: str) -> bool:
             return self.inside(name, now_ms)
 
-        return Context(event, self.state.user, occurrence, score, now_ms, metric, segment)
+        context.user, context.score, context.metric, context.segment = self.state.user, score, metric, segment
+        return context
 
     def metric(self, name: str, field: str, at_ms: int) -> float | None:
-        """A metric's field as of an instant. At the clock, an event ahead of it counts already, as it does in scores;
-        before it, what is newer than the instant does not."""
-        counted = self.rules.metrics[name]
-        known = self.state.windows.get(counted.key, _NOTHING)
-        tally = counted.tally
+        """A metric's field as of an instant.
+
+        At the clock, an event whose time is ahead of the clock counts already, as it does in scores. Before the clock,
+        what is newer than the instant does not count.
+        """
+        metric = self.rules.metrics[name]
+        known = self.state.windows.get(metric.key, _EMPTY_WINDOW)
+        tally = metric.tally
         return tally.read(known, field, tally.since(at_ms, self.zone()), at_ms if at_ms < self.now_ms else None)
 
     def inside(self, name: str, at_ms: int) -> bool:
-        """Whether the user is in a segment. One that names `now` keeps its last membership; any other is evaluated for
-        an instant before the clock, and where its timer is due but has not fired."""
+        """Whether the user is in a segment.
+
+        A segment that names `now` keeps its last membership. Any other is evaluated for an instant before the clock,
+        and if its timer is due but has not fired.
+        """
         segment = self.rules.segments[name]
         known = self.state.segments.get(segment.key)
         if known is not None:
@@ -162,24 +189,24 @@ class Turn:
                 return known.inside
         elif at_ms >= self.now_ms and self.state.segment_version == self.rules.segment_version:
             return False
-        return self.ask_segment(segment, at_ms)
+        return self.evaluate_segment(segment, at_ms)
 
-    def ask_segment(self, segment: Segment, at_ms: int, *, tell: bool = False) -> bool:
-        """The value of a segment's condition at an instant; false where it fails, which is a problem if `tell`."""
+    def evaluate_segment(self, segment: Segment, at_ms: int, *, report: bool = False) -> bool:
+        """The value of a segment's condition at an instant. False if it fails; with `report` that is a problem."""
         try:
             return segment.when.holds(self.context(_NO_EVENT, None, at_ms))
         except EvaluationError as error:
-            if tell:
+            if report:
                 self.problem(f"segment/{segment.name}", "when", error)
             return False
 
     def count(self, name: str) -> None:
-        """Counts what leaves no decision."""
+        """Counts what makes no decision."""
         counts = self.effects.counts
         counts[name] = counts.get(name, 0) + 1
 
     def forgot(self, rule: str, what: str) -> None:
-        """Counts what a bound on memory made a rule forget."""
+        """Counts what a rule forgot because a limit on memory was reached."""
         bounds = self.effects.bounds
         bounds[rule, what] = bounds.get((rule, what), 0) + 1
 
@@ -189,7 +216,7 @@ class Turn:
         self.effects.problems.append(RuleProblem(trigger, place, str(error), cause, isinstance(error, MissingField)))
 
     def holds(self, trigger: str, place: str, condition: Condition | None, context: Context) -> bool:
-        """Whether the condition is absent or true; one that fails is false, and a problem."""
+        """Whether the condition is absent or true. If it fails it counts as false, and the failure is a problem."""
         if condition is None:
             return True
         try:
@@ -208,7 +235,7 @@ def same_fields(pattern: Pattern, event: StoredEvent) -> list[Any]:
 
 
 def agree(pattern: Pattern, one: StoredEvent, other: StoredEvent) -> bool:
-    """Whether two events carry equal values in every `same` field; a missing field equals nothing."""
+    """Whether two events have equal values in every `same` field. A missing field equals nothing."""
     for name in pattern.same:
         value = one.properties.get(name, _MISSING)
         if value is _MISSING or value != other.properties.get(name, _MISSING):
