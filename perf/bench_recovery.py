@@ -279,7 +279,7 @@ def work(settings: Mapping[str, Any]) -> None:
     runtime, processor = Runtime(chosen), NoopProcessor(partitions)
     runtime.process_with(processor)
     table = runtime.app.Table("users", partitions=partitions)
-    runtime.add_service(Watch(runtime, processor, table, settings["users"]))
+    runtime.add_service(MemoryWatch(runtime, processor, table, settings["users"]))
     faust.Worker(runtime.app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
 
 

@@ -105,12 +105,13 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
     runtime.process_with(processor)
     runtime.add_service(RuleFollower(connection, processor))
     app: faust.App = runtime.app
-    _watch(runtime, processor, slot, restarts)
+    pages = _watch(runtime, processor, slot, restarts)
+    runtime.add_service(PageService(PageServer(pages, settings.web_port + slot)))
     return app
 
 
-def _watch(runtime: Runtime, processor: DecisionProcessor, slot: int, restarts: int) -> None:
-    health = Health(runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
+def _watch(runtime: Runtime, processor: DecisionProcessor, slot: int, restarts: int) -> Pages:
+    health = StreamHealth(slot, restarts, runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
     gauges = Gauges(runtime, processor.pending)
     metrics = Metrics(
         failures=lambda: runtime.committer.failures,
@@ -120,4 +121,4 @@ def _watch(runtime: Runtime, processor: DecisionProcessor, slot: int, restarts: 
     )
     runtime.observe(health, gauges, metrics)
     runtime.add_service(BackgroundLoop(gauges.run))
-    Pages(slot, restarts, health, gauges, metrics).serve(runtime.app)
+    return Pages(health, metrics.page, lambda: {"partitions": [asdict(gauge) for gauge in gauges.now]})

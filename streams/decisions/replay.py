@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from schemas import zones
-from schemas.journal import Applied, Checkpoint
+from schemas.journal import AppliedRange, Checkpoint
 from streams.decisions.evaluate import Decider, InputRecord, Update
 from streams.runtime.checkpoint import Output
 from streams.runtime.timers import TimerIndex

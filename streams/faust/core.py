@@ -18,7 +18,7 @@ from streams.faust.settings import RuntimeSettings
 from streams.faust.table import Table
 from streams.runtime.checkpoint import Buffer, Journal, Output, Transaction
 from streams.runtime.checkpointer import Checkpointer
-from streams.runtime.commit import CommitResult, Committer
+from streams.runtime.commit import CommitOutcome, Committer
 from streams.runtime.ending import end_for_repair, end_process
 from streams.runtime.group_offsets import GroupOffsets
 from streams.runtime.inputs import Inputs, by_number
@@ -143,7 +143,7 @@ class RuntimeCore:
         """The tables that are recovered and checkpointed."""
         return list(self.app.tables.local())
 
-    def _checkpointed(self, transaction: Transaction, result: CommitResult, took_s: float) -> None:
+    def _checkpointed(self, transaction: Transaction, result: CommitOutcome, took_s: float) -> None:
         for observer in self.observers:
             observer.checkpointed(transaction, result, took_s)
 

@@ -15,7 +15,7 @@ from infra.service.metrics import SECONDS, MetricDefinition, ScrapeCollector, ne
 from streams.decisions.counts import DEAD_LETTERED, DECIDED, FAILED, FORGOTTEN, UNDECIDED
 from streams.monitoring.gauges import Gauge
 from streams.runtime.checkpoint import Transaction
-from streams.runtime.commit import CommitResult
+from streams.runtime.commit import CommitOutcome
 from streams.runtime.observer import Observer
 
 RECORDS = (1, 10, 100, 1_000, 10_000, 100_000)
@@ -164,14 +164,14 @@ class Metrics(Observer):
         del place
         self._stalls.inc()
 
-    def checkpointed(self, transaction: Transaction, result: CommitResult, took_s: float) -> None:
-        """Counts what is committed."""
-        if result is not CommitResult.OK:
+    def checkpointed(self, transaction: Transaction, outcome: CommitOutcome, took_s: float) -> None:
+        """Counts what was committed."""
+        if outcome is not CommitOutcome.OK:
             self._lost.inc()
             return
         self._seconds.observe(took_s)
         self._records.observe(len(transaction.outputs))
-        for topic, count in Tally(map(attrgetter("topic"), transaction.outputs)).items():
+        for topic, count in Counter(map(attrgetter("topic"), transaction.outputs)).items():
             self._written.labels(topic).inc(count)
         for place, count in transaction.applied.items():
             self._applied.labels(place.topic).inc(count)

@@ -15,8 +15,8 @@ from typing import Protocol, TypeVar
 import structlog
 
 from streams.runtime.checkpoint import Buffer, Output, Transaction
-from streams.runtime.commit import CommitResult, Committer
-from streams.runtime.gate import Gate
+from streams.runtime.commit import CommitOutcome, Committer
+from streams.runtime.gate import EventGate
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ class Checkpointer:
         states: Callable[[], Iterable[CheckpointedTable]],
         fatal: Callable[[str], object],
         lost: Callable[[], object],
-        observe: Callable[[Transaction, CommitResult, float], object] = lambda *_: None,
+        observe: Callable[[Transaction, CommitOutcome, float], object] = lambda *_: None,
     ) -> None:
         self.gate = EventGate()
         self._buffer = buffer
@@ -152,13 +152,13 @@ class Checkpointer:
             if not done and self._committer.is_stuck():
                 self._fatal("a commit call to the client library does not return")
         result = commit.result()
-        if result is CommitResult.FATAL:
+        if result is CommitOutcome.FATAL:
             self._fatal("a checkpoint could not be committed; the state is recovered by the next process")
-        elif result is CommitResult.LOST:
+        elif result is CommitOutcome.LOST:
             self.drop()
             self._lost()
         self._observe(transaction, result, time.monotonic() - began_s)
-        return result is CommitResult.OK
+        return result is CommitOutcome.OK
 
     def _drain(self, proof: bool) -> Transaction | None:
         """One synchronous section: what it takes is complete, and later work is in the next checkpoint."""

@@ -18,7 +18,7 @@ from streams.runtime.checkpoint import Output, Transaction
 log = structlog.get_logger()
 
 
-class CommitResult(StrEnum):
+class CommitOutcome(StrEnum):
     """How a commit ended."""
 
     OK = "ok"
@@ -93,7 +93,7 @@ class Committer:
         failpoints.reach("after_produce")
         return None
 
-    def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitResult:
+    def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitOutcome:
         """Commits what was staged; after an error that allows it sends the same records again. Blocks."""
         problem, attempt = staged, 0
         while attempt < ATTEMPTS:
@@ -112,9 +112,9 @@ class Committer:
                 problem = self.stage(transaction)
             else:
                 failpoints.reach("after_commit")
-                return CommitResult.OK
+                return CommitOutcome.OK
         log.critical("checkpoint_never_commits", attempts=ATTEMPTS, records=len(transaction.outputs))
-        return CommitResult.FATAL
+        return CommitOutcome.FATAL
 
     def is_stuck(self) -> bool:
         """Whether a call to the client library does not come back."""
@@ -153,18 +153,18 @@ class Committer:
         membership = transaction.membership
         self._timed("send_offsets", lambda: self._producer.send_offsets_to_transaction(offsets, membership, CALL_S))
 
-    def _recover(self, error: KafkaError) -> CommitResult | None:
+    def _recover(self, error: KafkaError) -> CommitOutcome | None:
         """Has the failed transaction ended; None where its records can be sent again."""
         self.failures += 1
         log.warning("checkpoint_failed", error=error.str(), code=error.name(), fatal=error.fatal())
         if error.fatal() or error.code() in HOPELESS:
-            return CommitResult.FATAL
+            return CommitOutcome.FATAL
         try:
             self.open()
         except KafkaException as exception:
             log.critical("producer_refused", error=error_of(exception).str())
-            return CommitResult.FATAL
-        return CommitResult.LOST if error.code() in LOST else None
+            return CommitOutcome.FATAL
+        return CommitOutcome.LOST if error.code() in LOST else None
 
     def _patiently(self, name: str, call: Callable[[], None]) -> None:
         said = False

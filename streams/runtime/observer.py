@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Transaction
-from streams.runtime.commit import CommitResult
+from streams.runtime.commit import CommitOutcome
 
 
 class Observer:
@@ -28,7 +28,7 @@ class Observer:
     def stalled(self, place: TopicPartition) -> None:
         """The partition stalled and is fetched again."""
 
-    def checkpointed(self, transaction: Transaction, result: CommitResult, took_s: float) -> None:
+    def checkpointed(self, transaction: Transaction, result: CommitOutcome, took_s: float) -> None:
         """A checkpoint ended, `took_s` after its first write."""
 
     def stops(self) -> None:

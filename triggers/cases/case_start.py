@@ -9,8 +9,8 @@ from triggers.engine.evaluation import Effects, Evaluation
 from triggers.engine.evaluator import Evaluator
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import value_text
-from triggers.rules.ruleset import MetricWindow
-from triggers.rules.state import Level, UserState
+from triggers.rules.ruleset import StoredMetric
+from triggers.rules.state import LevelState, UserState
 
 _EVENT = "case-start"
 
@@ -35,11 +35,11 @@ def _seed_score(evaluation: Evaluation, name: str, value: float, at: int) -> Non
     for rule in rules.levels_of.get(name, ()):
         crossing = rule.crossing
         armed = value >= crossing.rearm if crossing.falls else value < crossing.rearm
-        level = evaluation.state.levels[rule.id] = Level(armed)
+        level = evaluation.state.levels[rule.id] = LevelState(armed)
         levels.plan(evaluation, rule, level)
 
 
-def _seed_metric(evaluation: Evaluation, counted: MetricWindow, value: Any, at: int) -> None:
+def _seed_metric(evaluation: Evaluation, counted: StoredMetric, value: Any, at: int) -> None:
     """As if its events had all come at the start: a number is a metric's sum where it has one, else their count."""
     if not isinstance(value, dict):
         value = {"sum" if counted.metric.sum is not None else "count": value}

@@ -22,8 +22,8 @@ from triggers.measures.shapes import Calendar
 from triggers.measures.windows import WindowState
 from triggers.rules.events import StoredEvent
 from triggers.rules.rule import Crossing
-from triggers.rules.ruleset import LevelRule, MetricWindow, Route
-from triggers.rules.state import Level
+from triggers.rules.ruleset import LevelRule, Route, StoredMetric
+from triggers.rules.state import LevelState
 
 RISEN = "level.risen"
 FALLEN = "level.fallen"
@@ -170,7 +170,7 @@ def _moved(evaluation: Evaluation, rule: LevelRule, before: float, value: float,
     crossing = rule.crossing
     level = evaluation.state.levels.get(rule.id)
     if level is None:  # one at its line or above when the rule is first met has not crossed it
-        level = evaluation.state.levels[rule.id] = Level(armed=not crossing.falls and before < crossing.line)
+        level = evaluation.state.levels[rule.id] = LevelState(armed=not crossing.falls and before < crossing.line)
     if crossing.falls:
         _arm_falling(level, crossing.rearm, value, at)
         plan(evaluation, rule, level)
@@ -189,7 +189,7 @@ def _arm_falling(level: LevelState, rearm: float, value: float, at: int) -> None
     level.armed = level.armed or value >= rearm
 
 
-def plan(evaluation: Evaluation, rule: LevelRule, level: Level) -> None:
+def plan(evaluation: Evaluation, rule: LevelRule, level: LevelState) -> None:
     """Sets the timer of a falling crossing, or none where it is not armed."""
     level.due = _falls_at(evaluation, rule) if level.armed and rule.crossing.falls else None
 
@@ -236,7 +236,7 @@ def _value(evaluation: Evaluation, rule: LevelRule, at: int) -> float:
     )
 
 
-def cross(evaluation: Evaluation, rule: LevelRule, level: Level) -> StoredEvent | None:
+def cross(evaluation: Evaluation, rule: LevelRule, level: LevelState) -> StoredEvent | None:
     """Makes a falling crossing that is due: the event that stands for it, or None where it is too old.
 
     The instant is asked again: rules may have changed since the timer was set.
@@ -269,5 +269,5 @@ def _last_event(evaluation: Evaluation, rule: LevelRule) -> str:
     return _window(evaluation, rule.counted).last_event
 
 
-def _window(evaluation: Evaluation, counted: MetricWindow) -> WindowState:
+def _window(evaluation: Evaluation, counted: StoredMetric) -> WindowState:
     return evaluation.state.windows.get(counted.key) or WindowState()

@@ -5,7 +5,7 @@ from triggers.cel.runtime import EvaluationError
 from triggers.engine.evaluation import Evaluation
 from triggers.measures.windows import MAX_AMOUNT, WindowState, value_text
 from triggers.rules.events import StoredEvent
-from triggers.rules.ruleset import MetricWindow, Route
+from triggers.rules.ruleset import Route, StoredMetric
 
 
 def feed(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context) -> list[str]:
@@ -21,12 +21,12 @@ def feed(evaluation: Evaluation, route: Route, event: StoredEvent, context: Cont
     return fed
 
 
-def kept(evaluation: Evaluation, counted: MetricWindow) -> WindowState:
+def kept(evaluation: Evaluation, counted: StoredMetric) -> WindowState:
     """What the state keeps of a window, to add to: made where nothing was counted yet."""
     return evaluation.state.windows.setdefault(counted.key, WindowState())
 
 
-def measured(evaluation: Evaluation, counted: MetricWindow, owner: str, context: Context) -> tuple[float, str] | None:
+def measured(evaluation: Evaluation, counted: StoredMetric, owner: str, context: Context) -> tuple[float, str] | None:
     """The amount and the value that the window keeps of an event; None where it does not count it.
 
     An event whose `sum` or `distinct` fails is not counted at all, and is noted.

@@ -7,7 +7,7 @@ from triggers.engine.caps import release
 from triggers.engine.evaluation import Evaluation
 from triggers.rules.events import StoredEvent
 from triggers.rules.rule import Send
-from triggers.rules.state import Consent, Reservation, UserState
+from triggers.rules.state import Reservation, StoredConsent, UserState
 
 
 def reservation_of(state: UserState, outcome: Outcome) -> Reservation | None:
@@ -46,7 +46,7 @@ def apply_suppression(evaluation: Evaluation, outcome: Outcome, reservation: Res
         # Without a reservation the purpose is unknown, so the user refuses all purposes.
         granted = [purpose for purpose, each in state.consent.items() if each.granted]
         purposes = granted if reservation is None else [reservation.purpose]
-        state.consent |= dict.fromkeys(purposes, Consent(False, as_ms(outcome.time)))
+        state.consent |= dict.fromkeys(purposes, StoredConsent(False, as_ms(outcome.time)))
 
 
 def _is_about_current_address(evaluation: Evaluation, reservation: Reservation | None) -> bool:

@@ -15,7 +15,7 @@ from triggers.measures.local_time import slot_after
 from triggers.measures.shapes import Schedule
 from triggers.rules.events import StoredEvent
 from triggers.rules.sources import ClockRule
-from triggers.rules.state import Plan, UserState
+from triggers.rules.state import ScheduleState, UserState
 
 SLOT = "schedule.slot"
 DATE = "date.reached"
@@ -44,7 +44,7 @@ def plan(evaluation: Evaluation, *, moved: bool = False) -> None:
     }
 
 
-def _planned(evaluation: Evaluation, rule: ClockRule, known: Plan | None, moved: bool) -> Plan:
+def _planned(evaluation: Evaluation, rule: ClockRule, known: ScheduleState | None, moved: bool) -> ScheduleState:
     due = known.due if known is not None else None
     since = evaluation.now_ms
     if due is not None and due <= evaluation.now_ms:
@@ -54,12 +54,12 @@ def _planned(evaluation: Evaluation, rule: ClockRule, known: Plan | None, moved:
     return _next(evaluation, rule, since, known.fired if known is not None else [])
 
 
-def _next(evaluation: Evaluation, rule: ClockRule, since: int, fired: list[int]) -> Plan:
+def _next(evaluation: Evaluation, rule: ClockRule, since: int, fired: list[int]) -> ScheduleState:
     """The first moment after an instant on a day that is not among `fired`."""
     found = _after(evaluation, rule, since)
     while found is not None and (found[1] - _DAY_0).days in fired:
         found = _after(evaluation, rule, found[0])
-    return Plan(None, 0, fired) if found is None else Plan(found[0], (found[1] - _DAY_0).days, fired)
+    return ScheduleState(None, 0, fired) if found is None else ScheduleState(found[0], (found[1] - _DAY_0).days, fired)
 
 
 def _after(evaluation: Evaluation, rule: ClockRule, since: int) -> tuple[int, date] | None:
@@ -90,7 +90,7 @@ def skip(evaluation: Evaluation, name: str) -> None:
     """Moves a plan past now without beginning anything. A plan whose rule is gone has no next moment."""
     known, rule = evaluation.state.plans[name], evaluation.rules.clocks.get(name)
     evaluation.state.plans[name] = (
-        Plan(None, 0, known.fired) if rule is None else _next(evaluation, rule, evaluation.now_ms, known.fired)
+        ScheduleState(None, 0, known.fired) if rule is None else _next(evaluation, rule, evaluation.now_ms, known.fired)
     )
 
 

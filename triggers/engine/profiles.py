@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from schemas.profiles import Profile
 from triggers.cel.runtime import as_ms
-from triggers.rules.state import Consent, User, UserState
+from triggers.rules.state import StoredConsent, User, UserState
 
 
 def replace_profile(state: UserState, profile: Profile, now_ms: int) -> None:
@@ -24,7 +24,7 @@ def replace_profile(state: UserState, profile: Profile, now_ms: int) -> None:
 def _replace_consent(state: UserState, profile: Profile) -> None:
     """Takes consent from the profile, except for purposes from which the user unsubscribed after giving it."""
     known = state.consent
-    state.consent = {name: Consent(each.granted, as_ms(each.time)) for name, each in profile.consent.items()}
+    state.consent = {name: StoredConsent(each.granted, as_ms(each.time)) for name, each in profile.consent.items()}
     for purpose, before in known.items():
         now = state.consent.get(purpose)
         if not before.granted and now is not None and now.granted and before.at > now.at:
@@ -36,7 +36,7 @@ def withdraw_consent(state: UserState, refused: Mapping[str, int]) -> None:
     state.consent = {purpose: answer for purpose, answer in state.consent.items() if not answer.granted}
     for purpose, at in refused.items():
         before = state.consent.get(purpose)
-        state.consent[purpose] = Consent(False, at if before is None else max(at, before.at))
+        state.consent[purpose] = StoredConsent(False, at if before is None else max(at, before.at))
 
 
 def _digest(address: str | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from triggers.engine import planning
 from triggers.engine.evaluation import Evaluation
-from triggers.rules.state import Level, Membership
+from triggers.rules.state import LevelState, Membership
 
 SKIPPED = "timer_skipped"
 
@@ -26,7 +26,7 @@ def skip_due(evaluation: Evaluation) -> None:
         _count(evaluation, 1)
 
 
-def _clear(evaluation: Evaluation, timers: Iterable[Level | Membership]) -> None:
+def _clear(evaluation: Evaluation, timers: Iterable[LevelState | Membership]) -> None:
     for timer in timers:
         if timer.due is not None and timer.due <= evaluation.now_ms:
             timer.due = None

@@ -21,6 +21,8 @@ from triggers.rules.state import (
     Occurrence,
     OpenGoal,
     Reservation,
+    ScheduleState,
+    StoredConsent,
     UnlessEvent,
     User,
     UserState,
@@ -61,7 +63,7 @@ class PackedState(Struct, array_like=True):
     address_digest: str = ""
     seen: dict[str, int] = {}
     scores: dict[str, ScoreState] = {}
-    levels: dict[str, Level] = {}
+    levels: dict[str, LevelState] = {}
     running: list[PackedOccurrence] = []
     entries: dict[str, dict[str, int]] = {}
     unless_events: dict[str, list[UnlessEvent]] = {}

@@ -35,7 +35,7 @@ AHEAD_MS = 5 * MS["m"]
 
 
 @dataclass(slots=True)
-class MetricWindow:
+class StoredMetric:
     """A metric, or what a crossing counts: how it is kept, and under which key in a state.
 
     The key changes with what is kept, so that a metric which sums what it only counted before starts empty.
@@ -64,7 +64,7 @@ class Route:
     goals: bool = False
     fed: frozenset[str] = frozenset()
     """The crossings that the event may move."""
-    metrics: list[MetricWindow] = field(default_factory=list)
+    metrics: list[StoredMetric] = field(default_factory=list)
     crossings: list["LevelRule"] = field(default_factory=list)
     """Those over windows that count the event."""
     segments: list[Segment] = field(default_factory=list)
@@ -82,7 +82,7 @@ class LevelRule:
     id: str
     trigger: Trigger
     crossing: Crossing | WindowCrossing
-    counted: MetricWindow | None = None
+    counted: StoredMetric | None = None
     properties: dict[str, Any] = field(default_factory=dict)
     """What the events of the group have in common."""
 
@@ -130,7 +130,7 @@ class RuleSet:
         self.movers: dict[tuple[str, bool], list[Trigger]] = {}
         """The triggers that begin where a segment is entered (True) or left."""
         settle_ms = max((trigger.settle_ms for trigger in self.triggers.values()), default=0)
-        self.metrics = {metric.name: _metric_window(metric, metric.name, settle_ms + AHEAD_MS) for metric in metrics}
+        self.metrics = {metric.name: _stored_metric(metric, metric.name, settle_ms + AHEAD_MS) for metric in metrics}
         self.counted = {each.key for each in self.metrics.values()}
         self.grouped: set[str] = set()
         """The keys of the windows that a state keeps; of the grouped, what comes before the group."""
@@ -249,7 +249,7 @@ class RuleSet:
             level = self.levels[name] = LevelRule(name, trigger, source)
             self.levels_of.setdefault(source.score, []).append(level)
             return
-        counted = _metric_window(source.metric, name, 0)
+        counted = _stored_metric(source.metric, name, 0)
         if source.measure == "count":  # what a count is compared with needs no more of the newest events than its lines
             most = int(max(source.line, source.rearm))
             counted = replace(counted, tally=replace(counted.tally, most=most, folds=False))
@@ -267,10 +267,10 @@ class RuleSet:
         return route
 
 
-def _metric_window(metric: Metric, name: str, slack_ms: int) -> MetricWindow:
+def _stored_metric(metric: Metric, name: str, slack_ms: int) -> StoredMetric:
     sums, tells = metric.sum is not None, metric.distinct is not None
     key = name + ("/sum" if sums else "") + ("/distinct" if tells else "")
-    return MetricWindow(
+    return StoredMetric(
         key, metric, Tally(metric.window, slack_ms, sums, tells, EXACT if metric.window else EXACT_EVER)
     )
 

@@ -26,14 +26,14 @@ class User:
     attributes: dict[str, Any] = field(default_factory=dict)
 
 
-class Consent(NamedTuple):
+class StoredConsent(NamedTuple):
     """The user's answer for one purpose, and when it was given."""
 
     granted: bool
     at: int
 
 
-class Level(Struct, array_like=True):
+class LevelState(Struct, array_like=True):
     """The state of one trigger's crossing: whether it is armed, when it will cross, and when it crossed too long ago to
     begin anything."""
 
@@ -123,7 +123,7 @@ class UnlessEvent(NamedTuple):
     same: list[Any]
 
 
-class Plan(Struct, array_like=True):
+class ScheduleState(Struct, array_like=True):
     """When a schedule or date begins its trigger next, and the local day of that, in days since 1970-01-01.
 
     `fired` holds the last days on which it began something, so that no day begins anything twice.
@@ -165,7 +165,7 @@ class UserState:
     sent: dict[str, list[str]] = field(default_factory=dict)
     goals: list[OpenGoal] = field(default_factory=list)
     windows: dict[str, WindowState] = field(default_factory=dict)
-    """What metrics and crossings count, by the key of their `MetricWindow`."""
+    """What metrics and crossings count, by the key of their `StoredMetric`."""
     segment_version: str = ""
     """The `segment_version` of the rule set whose segments were all evaluated for this user."""
     segments: dict[str, Membership] = field(default_factory=dict)

@@ -165,7 +165,7 @@ def test_a_replay_of_the_journal_decides_what_was_decided_live(text: str, histor
     replay, decider = Replay(0, 1, inputs), Decider(evaluator_of(text))
     for checkpoint in journal:
         replay.apply(checkpoint, decider)
-    again = EngineRun(decider.evaluator, None)
+    again = EngineHistory(decider.evaluator, None)
     for output in replay.written:
         if output.topic == DECISIONS.name:
             again.keep(decode(Decision, output.value))

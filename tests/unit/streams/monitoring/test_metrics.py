@@ -15,11 +15,11 @@ from streams.decisions.counts import DEAD_LETTERED, DECIDED
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
 from streams.monitoring.gauges import Gauge
-from streams.monitoring.health import STUCK_S, Health, Phase
-from streams.monitoring.metrics import Metrics, reference
+from streams.monitoring.health import STUCK_S, StreamHealth
+from streams.monitoring.metrics import DEFINITIONS, Metrics
 from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange, Output, Transaction
 from streams.runtime.clock import Batch, PartitionClock, Piece
-from streams.runtime.commit import CommitResult
+from streams.runtime.commit import CommitOutcome
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "metrics.md"
 
@@ -65,7 +65,7 @@ def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buf
     apply_two(buffer)
     transaction = buffer.drain([Output("changelog", b"u", b"2", 3)])
     assert transaction is not None
-    watched.metrics.checkpointed(transaction, CommitResult.OK, 0.03)
+    watched.metrics.checkpointed(transaction, CommitOutcome.OK, 0.03)
     assert watched.value("records_applied_total", topic="events") == 2
     assert watched.value("records_written_total", topic="commands") == 1
     assert watched.value("records_written_total", topic="changelog") == 1
@@ -88,7 +88,7 @@ def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer:
     assert buffer.applied_so_far() == {3: (0, OffsetMetadata().clock_ms)}
     watched.metrics.checkpointed(
         Transaction([], [confluent_kafka.TopicPartition("events", 3, 12)], "member", {TopicPartition("events", 3): 2}),
-        CommitResult.LOST,
+        CommitOutcome.LOST,
         0.1,
     )
     assert watched.value("records_applied_total", topic="events") is None

@@ -10,8 +10,8 @@ from confluent_kafka import KafkaException
 
 from streams.runtime import checkpointer as module
 from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, Transaction
-from streams.runtime.checkpointer import Checkpointer, State
-from streams.runtime.commit import CommitResult
+from streams.runtime.checkpointer import CheckpointedTable, Checkpointer
+from streams.runtime.commit import CommitOutcome
 from streams.runtime.state import Partitions
 
 
@@ -19,7 +19,7 @@ class Slow:
     """A committer that takes until it is told the result."""
 
     def __init__(self) -> None:
-        self.result: CommitResult = CommitResult.OK
+        self.result: CommitOutcome = CommitOutcome.OK
         self.may_end = threading.Event()
         self.transaction: list[Transaction] = []
         self.fails = ""
@@ -30,7 +30,7 @@ class Slow:
             raise TypeError("no header is an int")
         return None
 
-    def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitResult:  # noqa: ARG002
+    def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitOutcome:  # noqa: ARG002
         assert self.may_end.wait(10)
         if self.fails == "commit":
             raise TypeError("no offset is a str")
@@ -147,7 +147,7 @@ async def test_what_was_done_beside_a_lost_transaction_is_lost_with_it(world: Ch
     world.do("first")
     first = await begun(world)
     world.do("second")
-    world.committer.result = CommitResult.LOST
+    world.committer.result = CommitOutcome.LOST
     world.committer.may_end.set()
     assert not await first
     assert world.losses == 1
@@ -169,7 +169,7 @@ class TextTable(Partitions[Any]):
 
 
 @pytest.mark.parametrize("where", ["stage", "commit"])
-async def test_a_defect_in_writing_a_checkpoint_ends_the_process(world: World, where: str) -> None:
+async def test_a_defect_in_writing_a_checkpoint_ends_the_process(world: CheckpointerWorld, where: str) -> None:
     """The buffer no longer has its records, and the last checkpoint of a stop would commit offsets after them."""
     world.committer.fails = where
     world.committer.may_end.set()

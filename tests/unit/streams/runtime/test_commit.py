@@ -7,7 +7,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.runtime import failpoints
 from streams.runtime.checkpoint import Output, Transaction
-from streams.runtime.commit import ATTEMPTS, CommitResult, Committer
+from streams.runtime.commit import ATTEMPTS, CommitOutcome, Committer
 
 TRANSACTION = Transaction(
     [Output("commands", b"u", b"1", 3), Output("letters", None, b"2")], [TopicPartition("e", 0, 7)], "m"
@@ -75,11 +75,11 @@ ONCE = [
 
 
 @pytest.fixture
-def take(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recording], CommitResult]:
+def take(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recording], CommitOutcome]:
     """Stages and commits the checkpoint, without the pauses between attempts."""
     monkeypatch.setattr("streams.runtime.commit.time.sleep", lambda _: None)
 
-    def take(producer: Recording) -> CommitResult:
+    def take(producer: Recording) -> CommitOutcome:
         committer = Committer(lambda: producer)
         committer.open()
         assert producer.calls.pop(0) == "init"
@@ -88,77 +88,77 @@ def take(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recording], CommitResult]
     return take
 
 
-def test_a_checkpoint_is_one_transaction(take: Callable[[Recording], CommitResult]) -> None:
+def test_a_checkpoint_is_one_transaction(take: Callable[[Recording], CommitOutcome]) -> None:
     producer = Recording()
-    assert take(producer) is CommitResult.OK
+    assert take(producer) is CommitOutcome.OK
     assert producer.calls == ONCE
 
 
 @pytest.mark.parametrize("place", ["begin", "produce", "offsets", "commit"])
 def test_after_an_abortable_error_the_same_records_are_sent_again(
-    take: Callable[[Recording], CommitResult], place: str
+    take: Callable[[Recording], CommitOutcome], place: str
 ) -> None:
     """By a new producer: the one that failed may be refused for the gap in its sequence numbers."""
     producer = Recording(**{place: [ABORTABLE]})
-    assert take(producer) is CommitResult.OK
+    assert take(producer) is CommitOutcome.OK
     again = producer.calls.index("init") + 1
     assert producer.calls[again:] == ONCE
 
 
 def test_a_commit_that_may_have_been_done_is_asked_for_again_and_never_sent_again(
-    take: Callable[[Recording], CommitResult],
+    take: Callable[[Recording], CommitOutcome],
 ) -> None:
     producer = Recording(commit=[RETRIABLE] * 50)
-    assert take(producer) is CommitResult.OK
+    assert take(producer) is CommitOutcome.OK
     assert producer.calls.count("begin") == 1
 
 
 def test_offsets_that_are_not_taken_are_sent_again_by_a_new_producer_however_long_it_takes(
-    take: Callable[[Recording], CommitResult],
+    take: Callable[[Recording], CommitOutcome],
 ) -> None:
     producer = Recording(offsets=[RETRIABLE] * (ATTEMPTS + 5))
-    assert take(producer) is CommitResult.OK
+    assert take(producer) is CommitOutcome.OK
     assert producer.calls.count("init") == ATTEMPTS + 5
 
 
-def test_a_new_producer_waits_for_a_broker_that_is_away(take: Callable[[Recording], CommitResult]) -> None:
+def test_a_new_producer_waits_for_a_broker_that_is_away(take: Callable[[Recording], CommitOutcome]) -> None:
     producer = Recording(commit=[ABORTABLE])
     producer.away = 30
-    assert take(producer) is CommitResult.OK
+    assert take(producer) is CommitOutcome.OK
     assert producer.calls.count("init") == 31
 
 
 @pytest.mark.parametrize("code", [KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID])
 def test_a_generation_that_is_gone_is_lost_and_never_sent_again(
-    take: Callable[[Recording], CommitResult], code: int
+    take: Callable[[Recording], CommitOutcome], code: int
 ) -> None:
     producer = Recording(offsets=[error(code, txn_requires_abort=True)])
-    assert take(producer) is CommitResult.LOST
+    assert take(producer) is CommitOutcome.LOST
     assert producer.calls[-2:] == [ONCE[-2], "init"]
 
 
 @pytest.mark.parametrize("place", ["begin", "produce", "offsets", "commit"])
-def test_a_fenced_producer_is_the_end(take: Callable[[Recording], CommitResult], place: str) -> None:
+def test_a_fenced_producer_is_the_end(take: Callable[[Recording], CommitOutcome], place: str) -> None:
     producer = Recording(**{place: [FATAL]})
-    assert take(producer) is CommitResult.FATAL
+    assert take(producer) is CommitOutcome.FATAL
     assert "init" not in producer.calls
 
 
-def test_a_new_producer_that_is_refused_is_the_end(take: Callable[[Recording], CommitResult]) -> None:
+def test_a_new_producer_that_is_refused_is_the_end(take: Callable[[Recording], CommitOutcome]) -> None:
     producer = Recording(commit=[ABORTABLE])
     producer.refused = True
-    assert take(producer) is CommitResult.FATAL
+    assert take(producer) is CommitOutcome.FATAL
 
 
-def test_a_checkpoint_that_never_commits_is_the_end_and_not_a_loop(take: Callable[[Recording], CommitResult]) -> None:
+def test_a_checkpoint_that_never_commits_is_the_end_and_not_a_loop(take: Callable[[Recording], CommitOutcome]) -> None:
     producer = Recording(commit=[ABORTABLE] * (ATTEMPTS + 5))
-    assert take(producer) is CommitResult.FATAL
+    assert take(producer) is CommitOutcome.FATAL
     assert producer.calls.count("commit") == ATTEMPTS
 
 
-def test_a_full_queue_waits_for_room(take: Callable[[Recording], CommitResult]) -> None:
+def test_a_full_queue_waits_for_room(take: Callable[[Recording], CommitOutcome]) -> None:
     producer = Recording(produce=[BufferError()])
-    assert take(producer) is CommitResult.OK
+    assert take(producer) is CommitOutcome.OK
     assert "poll" in producer.calls
 
 

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from infra.kafka.topics import TopicPartition
 from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, Transaction
 from streams.runtime.checkpointer import Checkpointer
-from streams.runtime.commit import CommitResult
+from streams.runtime.commit import CommitOutcome
 from streams.runtime.recovery import RecoveredPartition
 from streams.runtime.snapshot import Origin, SnapshotFolder, read
 from streams.runtime.snapshotter import Snapshotter
@@ -25,7 +25,7 @@ class Answers:
     """A committer and a broker that say what they are told to, and what happens before they answer."""
 
     def __init__(self) -> None:
-        self.result = CommitResult.OK
+        self.result = CommitOutcome.OK
         self.transaction: list[Transaction] = []
         self.asked: list[list[TopicPartition]] = []
         self.ends = {TopicPartition(TOPIC, partition): 100 + partition for partition in HELD}
@@ -34,7 +34,7 @@ class Answers:
         self.transaction.append(transaction)
         return None
 
-    def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitResult:  # noqa: ARG002
+    def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitOutcome:  # noqa: ARG002
         return self.result
 
     def is_stuck(self) -> bool:
@@ -157,7 +157,7 @@ async def test_what_changes_after_the_checkpoint_is_not_saved(world: Snapshotter
 async def test_a_worker_whose_partitions_are_gone_saves_nothing(world: SnapshotterWorld) -> None:
     """Its offset may be a later owner's: asked after that wrote, and before this one noticed."""
     await world.change(0, b"ann", b"1")
-    world.answers.result = CommitResult.LOST
+    world.answers.result = CommitOutcome.LOST
     await world.turn()
     assert world.saved(0) is None
 

@@ -16,6 +16,8 @@ from triggers.rules.state import (
     Occurrence,
     OpenGoal,
     Reservation,
+    ScheduleState,
+    StoredConsent,
     UnlessEvent,
     User,
     UserState,
