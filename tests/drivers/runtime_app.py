@@ -99,7 +99,7 @@ def _command(key: str, user: str, state: list[Any], now_ms: int) -> bytes:
     return orjson.dumps({"id": key, "user": user, "count": state[2], "score": state[0], "now": now_ms})
 
 
-class DecisionProcessor:
+class JobProcessor:
     """The job as the runtime's steps."""
 
     def __init__(self, runtime: Runtime, names: Names, slow_s: float = 0.0) -> None:
@@ -258,7 +258,7 @@ def build(variables: Mapping[str, str]) -> faust.App:
         wait_for_nobody(runtime)
     if control in ("split", "awaiting-unguarded"):  # else the runtime itself refuses the state that these leave alone
         AssignmentRecovery.check_state_has_offsets = lambda *_: None  # type: ignore[method-assign]
-    runtime.process_with(DecisionProcessor(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
+    runtime.process_with(JobProcessor(runtime, names, float(variables.get("RUNTIME_SLOW_S", "0"))))
     stalls_on_signal(runtime)
     serve_orders(runtime.app, names, chosen.partitions)
     return runtime.app
