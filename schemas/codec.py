@@ -62,7 +62,9 @@ def validate(model: type[M], data: Any) -> M:
             ".".join(map(str, each["loc"])): each["msg"].removeprefix("Value error, ")
             for each in error.errors(include_input=False)
         }
-        raise _invalid({place or "record": problem for place, problem in found.items()}) from None
+    # Outside of `except`: as the context of a kept DecodeError, pydantic's error would keep the frames of all callers
+    # for good, because the garbage collector cannot look into it.
+    raise _invalid({place or "record": problem for place, problem in found.items()})
 
 
 def _invalid(found: Mapping[str, str]) -> DecodeError:

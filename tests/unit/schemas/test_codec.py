@@ -1,6 +1,8 @@
 """What the codec promises: facts survive the wire, and what is not one says where it is wrong."""
 
+import gc
 import random
+import weakref
 
 import orjson
 import pytest
@@ -246,3 +248,20 @@ def test_the_inputs_of_the_clock_use_append_time():
 def test_a_command_needs_an_id_of_its_own_form():
     with pytest.raises(ValidationError):
         SendCommand.model_validate({"id": "not-hex"})
+
+
+def test_a_kept_decode_error_does_not_keep_what_its_callers_had_in_hand() -> None:
+    class Batch:
+        """What a reader holds while it decodes."""
+
+    def read() -> weakref.ref[Batch]:
+        batch = Batch()
+        with pytest.raises(DecodeError) as raised:
+            decode(Profile, b'{"user_id": "ann", "address": "a b"}')
+        kept = [raised.value]  # as a reader keeps it with the record
+        assert kept
+        return weakref.ref(batch)
+
+    batch = read()
+    gc.collect()
+    assert batch() is None
