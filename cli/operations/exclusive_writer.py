@@ -62,6 +62,7 @@ class ExclusiveWriter:
     ) -> None:
         with suppress(KafkaException):  # of a producer that was ended, which `write` has told as WriterFenced
             self._producer.flush(0)
+        del self._producer  # ends its connections, also where the traceback of an error keeps this object
 
     def write(self, entries: Iterable[RecordToWrite]) -> None:
         """Writes all of them, or raises and none of them is ever seen."""

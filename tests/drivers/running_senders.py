@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
+from drivers.command_line import Done, ebbtide
 from pydantic import BaseModel
 
 from infra.kafka.connection import Connection
@@ -166,6 +167,7 @@ class Harbour:
                 self._stop()
             thread.join(30)
             assert not thread.is_alive(), "delivery did not stop"
+            self._stop = lambda: None
             if self._failure is not None:
                 raise self._failure
         return time.monotonic() - began
@@ -205,25 +207,17 @@ class Harbour:
             self.stop()
         finally:
             self.sink.stop()
+            self._producer.close()
 
     # what became of it
 
-    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    def command(self, *arguments: str) -> Done:
         """The command line, on the servers and with the key of this delivery."""
-        variables = {
-            "EBBTIDE_KAFKA": self.kafka,
-            "EBBTIDE_DATABASE_URL": self.database_url,
-            "EBBTIDE_SUPPRESSION_KEY": self.settings["suppression_key"],
-            "COLUMNS": "200",
-            "TERM": "dumb",
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "cli.main", *arguments],
-            env=os.environ | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+        return ebbtide(
+            *arguments,
+            EBBTIDE_KAFKA=self.kafka,
+            EBBTIDE_DATABASE_URL=self.database_url,
+            EBBTIDE_SUPPRESSION_KEY=self.settings["suppression_key"],
         )
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:

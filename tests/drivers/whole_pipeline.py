@@ -13,6 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from drivers.command_line import Done
 from drivers.running_senders import DOMAIN, Harbour, free_port, wait_until
 
 from cli.demo.books import Books, command_of, read_books
@@ -107,7 +108,7 @@ class Pipeline:
             for event in events:
                 publisher.send(EVENTS.name, str(event.user_id).encode(), encode(event))
 
-    def lift_suppression(self, address: str) -> "subprocess.CompletedProcess[str]":
+    def lift_suppression(self, address: str) -> Done:
         """`ebbtide suppressions lift`, on this pipeline's servers."""
         return self.harbour.command("suppressions", "lift", address, "--reason", "a test", "--by", "ada")
 

@@ -1,11 +1,9 @@
 """Records that cannot be read or processed are put aside with their cause and place; the rest goes on."""
 
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 
 import pytest
+from drivers.command_line import ebbtide
 from drivers.whole_pipeline import PARTITIONS, THANKS, orders, pipeline
 
 from infra.kafka.publisher import Publisher
@@ -56,13 +54,8 @@ def test_bad_records_become_dead_letters_and_stop_nobody(servers, database_url, 
         }
         assert sorted(mail.rcpt_to for mail in books.mails) == ["u1@mail.example", "u2@mail.example"]
 
-        listed = subprocess.run(
-            [sys.executable, "-m", "cli.main", "dead-letters", "list", "--cause", "rule_error"],
-            env=os.environ | {"EBBTIDE_KAFKA": servers.kafka},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        listed = ebbtide("dead-letters", "list", "--cause", "rule_error", EBBTIDE_KAFKA=servers.kafka)
+        assert listed.returncode == 0, listed.stderr
         assert "rule_error" in listed.stdout
         assert "pricey: " in listed.stdout
         assert "1 dead letters" in listed.stdout

@@ -1,13 +1,12 @@
 """Dead letters sent again once their cause is mended: each once, the right one, to the right place."""
 
 import json
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from drivers import command_line
+from drivers.command_line import Done
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import INPUTS, PARTITIONS, THANKS, Pipeline, orders, pipeline
 
@@ -158,12 +157,5 @@ def reasons(planned: dict[str, Any]) -> dict[str, str | None]:
     return {place: reason.split(" until ")[0] if reason else None for place, reason in found.items()}
 
 
-def ebbtide(run: Pipeline, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", "dead-letters", *arguments],
-        env=os.environ | {"EBBTIDE_KAFKA": run.kafka},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def ebbtide(run: Pipeline, *arguments: str) -> Done:
+    return command_line.ebbtide("dead-letters", *arguments, EBBTIDE_KAFKA=run.kafka)

@@ -1,9 +1,7 @@
 """The kill switch on a running worker: quick, durable, and never back."""
 
-import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +12,7 @@ from itertools import count, islice
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from drivers import command_line
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import PARTITIONS, THANKS, Pipeline, orders, pipeline
 
@@ -133,13 +132,8 @@ def said(run: Pipeline, what: str) -> int:
 
 def ebbtide(run: Pipeline, *arguments: str) -> int:
     """The number under which the command did it."""
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        env=os.environ | {"EBBTIDE_KAFKA": run.kafka},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = command_line.ebbtide(*arguments, EBBTIDE_KAFKA=run.kafka)
+    assert done.returncode == 0, done.stderr
     found = re.search(r"number (\d+)", done.stdout)
     assert found is not None
     return int(found[1])

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from drivers import command_line
+from drivers.command_line import Done
 from drivers.running_senders import wait_until
 from drivers.whole_pipeline import new_topics
 
@@ -60,15 +62,8 @@ def write(folder: Path, **templates: tuple[str, ...]) -> Path:
     return folder
 
 
-def ebbtide(kafka: str, *arguments: object, stdin: int = subprocess.DEVNULL) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *map(str, arguments)],
-        env=os.environ | {"EBBTIDE_KAFKA": kafka, "LOGNAME": "ada", "TERM": "dumb"},
-        stdin=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def ebbtide(kafka: str, *arguments: object) -> Done:
+    return command_line.ebbtide(*arguments, EBBTIDE_KAFKA=kafka, LOGNAME="ada")
 
 
 def as_json(kafka: str, *arguments: object) -> object:

@@ -1,12 +1,11 @@
 """Numbers of switches and manifests, whoever publishes; and the thread that brings them to a worker."""
 
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from drivers import command_line
+from drivers.command_line import Done
 from drivers.running_senders import free_port, have_topics, wait_until
 from drivers.whole_pipeline import TEMPLATE, THANKS
 from structlog.testing import capture_logs
@@ -155,11 +154,5 @@ def test_a_feed_whose_client_fetches_nothing_any_more_takes_another(kafka, monke
     ebbtide(kafka, "resume", "trigger/thanks")
 
 
-def ebbtide(kafka: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        env=os.environ | {"EBBTIDE_KAFKA": kafka},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def ebbtide(kafka: str, *arguments: str) -> Done:
+    return command_line.ebbtide(*arguments, EBBTIDE_KAFKA=kafka)
