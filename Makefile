@@ -6,6 +6,8 @@ unexport PYTHONDONTWRITEBYTECODE # where an image sets it, every process would c
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
+# Tests wait more than they compute. Each process starts servers of its own; at most 5.
+TEST_PROCESSES ?= 2
 ebbtide := .venv/bin/ebbtide
 with_engine := --engine $(ENGINE)
 
@@ -15,8 +17,8 @@ help: ## List the targets
 demo: setup ## Run the whole pipeline on a real purchase log, on real servers, and check its books
 	@$(ebbtide) demo $(ARGS)
 
-test: setup ## Run the tests on real servers (ARGS='-k name' goes to pytest)
-	@.venv/bin/pytest $(ARGS)
+test: setup ## Run the tests on real servers (ARGS='-k name' goes to pytest; TEST_PROCESSES=1)
+	@.venv/bin/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-all: setup ## Run all of that, the long kills and outages of the stream runtime, and properties on many more examples
 	@.venv/bin/pytest -m "slow or not slow" --hypothesis-profile=thorough $(ARGS)

@@ -1,6 +1,7 @@
 """The real Kafka and TimescaleDB that tests run against, shared by all pytest sessions of one checkout.
 
-They are native processes; with EBBTIDE_TEST_SERVERS=containers, containers of the official images.
+They are native processes; with EBBTIDE_TEST_SERVERS=containers, containers of the official images. Each process of
+pytest-xdist has servers of its own, because topics and consumer groups have fixed names.
 """
 
 import fcntl
@@ -17,9 +18,14 @@ from infra.local.engine import Endpoints, Engine, Server
 from infra.local.fetching import locked
 from infra.local.layout import Layout
 from infra.local.ports import Ports
+from infra.local.problems import SetupProblem
 
 ENGINES = {"": "native", "native": "native", "containers": "compose"}
 TEMPLATE = "ebbtide_template"
+PORTS_APART = 10
+"""Between the servers of two processes of pytest-xdist."""
+MOST_PROCESSES = 5
+"""Further ones would take the ports of `own_broker` and `test_servers`."""
 
 
 class RealServers:
@@ -62,7 +68,7 @@ class RealServers:
 @contextmanager
 def real_servers() -> Iterator[RealServers]:
     """The servers, up. Whichever pytest session is the last to leave stops them, also those that a crash left."""
-    ports = Ports.from_env().for_tests()
+    ports = _ports()
     home = Layout.of_project().home / "test" / str(ports.base)
     engine = choose_engine(ENGINES[os.environ.get("EBBTIDE_TEST_SERVERS", "")], home, ports)
     home.mkdir(parents=True, exist_ok=True)
@@ -78,3 +84,12 @@ def real_servers() -> Iterator[RealServers]:
             with suppress(BlockingIOError):  # another session still uses them
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 engine.down()
+
+
+def _ports() -> Ports:
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    if number >= MOST_PROCESSES:
+        raise SetupProblem(
+            f"at most {MOST_PROCESSES} test processes can have servers: run pytest with -n {MOST_PROCESSES}"
+        )
+    return Ports(Ports.from_env().for_tests().base + number * PORTS_APART)
