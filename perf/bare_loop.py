@@ -14,10 +14,10 @@ from confluent_kafka import Producer, TopicPartition
 
 from infra.kafka.client import client_config
 from perf.inside import Meter, reader, wait_to_be_ended
-from perf.jobs import Job, RuleJob, SpikeJob
+from perf.jobs import EveryEventJob, Job, RuleJob, SpikeJob
 from schemas.codec import PARTITIONER
 
-JOBS: dict[str, Callable[[], Job]] = {"spike": SpikeJob, "rule": RuleJob}
+JOBS: dict[str, Callable[[], Job]] = {"spike": SpikeJob, "rule": RuleJob, "every-event": EveryEventJob}
 TRANSACTION_S = 0.2
 TIMEOUT_S = 30.0
 

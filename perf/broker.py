@@ -99,16 +99,20 @@ class Broker:
         """Appends the profile of each user."""
         return self.load(PROFILES.name, workload.profiles())
 
-    def ends(self, topic: str) -> Ends:
-        """Where the topic ends, with what an open transaction wrote."""
+    def ends(self, topic: str, isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED) -> Ends:
+        """Where the topic ends; by default with what an open transaction wrote."""
         admin = AdminClient(client_config(self.kafka))
         wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self.partitions)}  # type: ignore[no-untyped-call]
 
         def ask() -> Ends:
-            asked = admin.list_offsets(wanted, isolation_level=IsolationLevel.READ_UNCOMMITTED)
+            asked = admin.list_offsets(wanted, isolation_level=isolation)
             return {place.partition: int(found.result(10).offset) for place, found in asked.items()}
 
         return retry(ask, 30.0)
+
+    def is_all_committed(self, topic: str) -> bool:
+        """Whether no open transaction hides records of the topic."""
+        return self.ends(topic, IsolationLevel.READ_COMMITTED) == self.ends(topic)
 
     def since(self, topic: str, starts: Ends) -> list[Message]:
         """The committed records from `starts` to the end."""

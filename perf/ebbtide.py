@@ -4,23 +4,22 @@ from collections.abc import Mapping, Sequence
 
 from perf.broker import Broker, Ends, Report
 from perf.feeding import Fed, feed
+from perf.progress import MeasuredWindow
 from perf.results import Throughput
-from perf.rulesets import rules
-from perf.watching import Child, CommitWatch, MeasuredWindow
+from perf.rulesets import EVERY_EVENT, ONE, BenchRules
+from perf.watching import Child, CommitWatch
 from perf.workloads import Workload
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, PROFILES
 
-NAMES = {1: "one rule", 20: "twenty rules", 100: "a hundred rules"}
+COUNTED_BY_HAND = (ONE, EVERY_EVENT)
+"""The rules whose commands are counted without Ebbtide."""
 
 
-def group_of(count: int) -> str:
-    """The group that decides by a set of `count` rules."""
-    return f"perf-{count}-rules"
-
-
-def worker(broker: Broker, count: int, slot: int = 0, *, profiled: bool = False, unpinned: bool = False) -> Child:
-    """Starts a worker of the group for `count` rules."""
-    group = group_of(count)
+def worker(
+    broker: Broker, rules: BenchRules, slot: int = 0, *, profiled: bool = False, unpinned: bool = False
+) -> Child:
+    """Starts a worker of the group of these rules."""
+    group = rules.group
     variables = {
         "EBBTIDE_KAFKA": broker.kafka,
         "EBBTIDE_STREAMS_GROUP": group,
@@ -34,10 +33,14 @@ def worker(broker: Broker, count: int, slot: int = 0, *, profiled: bool = False,
     return Child(f"{group}-{slot}", command, cores, broker.home / "logs", variables)
 
 
-def prepare(broker: Broker, count: int, profiles: Ends, report: Report) -> None:
+def prepare(broker: Broker, rules: BenchRules, profiles: Ends, report: Report) -> None:
     """Has the group apply all profiles, and stops it: its events are then decided for users who are known."""
-    with worker(broker, count) as child, CommitWatch(broker.kafka, group_of(count), PROFILES.name, profiles) as watch:
-        watch.until_done([child], lambda text: report(f"profiles: {text}"))
+    _catch_up(broker, rules, PROFILES.name, profiles, lambda text: report(f"profiles: {text}"))
+
+
+def _catch_up(broker: Broker, rules: BenchRules, topic: str, ends: Ends, report: Report) -> None:
+    with worker(broker, rules) as child, CommitWatch(broker.kafka, rules.group, topic, ends) as watch:
+        watch.until_done([child], report)
 
 
 class OutputTopics:
@@ -48,10 +51,10 @@ class OutputTopics:
         topics = (COMMANDS.name, DECISIONS.name, DEAD_LETTERS.name)
         self._starts: Mapping[str, Ends] = {topic: broker.ends(topic) for topic in topics}
 
-    def result(self, name: str, fed: Fed, window: MeasuredWindow, count: int, workers: int = 1) -> Throughput:
+    def result(self, name: str, fed: Fed, window: MeasuredWindow, rules: BenchRules, workers: int = 1) -> Throughput:
         """The result, with what it wrote and what is wrong with that."""
         commands, decisions, letters = (self._values(topic) for topic in self._starts)
-        expected = fed.sends if count == 1 else None
+        expected = fed.sends if rules in COUNTED_BY_HAND else None
         problems = []
         if len(set(commands)) < len(commands):
             problems.append(f"{len(commands) - len(set(commands))} commands are there twice")
@@ -65,12 +68,9 @@ class OutputTopics:
             name=name,
             measured="outside",
             **fed.described(),
-            rules=count,
+            rules=rules.count,
             workers=workers,
-            seconds=window.seconds,
-            events_per_s=window.per_s,
-            cpu_us_per_event=window.cpu_us,
-            peak_mib=window.peak_mib,
+            **window.measured(),
             commands=len(commands),
             commands_expected=expected,
             decisions=len(decisions),
@@ -81,25 +81,35 @@ class OutputTopics:
         return [message.value() for message in self._broker.since(topic, self._starts[topic])]
 
 
-def measure(broker: Broker, fed: Fed, count: int, report: Report, *, profiled: bool = False) -> Throughput:
+def measure(broker: Broker, fed: Fed, rules: BenchRules, report: Report, *, profiled: bool = False) -> Throughput:
     """One worker, from its first commit to its last. Its group has applied the profiles; its rules are current."""
     output = OutputTopics(broker)
     with (
-        worker(broker, count, profiled=profiled) as child,
-        CommitWatch(broker.kafka, group_of(count), EVENTS.name, fed.ends) as watch,
+        worker(broker, rules, profiled=profiled) as child,
+        CommitWatch(broker.kafka, rules.group, EVENTS.name, fed.ends) as watch,
     ):
         window = watch.until_done([child], report)
     if profiled:
         report("profile: " + child.log.read_text(errors="replace").partition("profile: ")[2])
-    return output.result(NAMES[count], fed, window, count)
+    return output.result(rules.name, fed, window, rules)
 
 
 def measure_alone(
-    broker: Broker, workload: Workload, partitions: int, count: int, report: Report, *, profiled: bool = False
+    broker: Broker,
+    workload: Workload,
+    partitions: int,
+    rules: BenchRules,
+    report: Report,
+    *,
+    profiled: bool = False,
+    history: Workload | None = None,
 ) -> Throughput:
-    """The same on a broker that is emptied for it."""
+    """The same on a broker that is emptied for it; users' states have grown by `history` before the clock starts."""
     broker.fresh(partitions)
-    broker.apply(rules(count))
-    prepare(broker, count, broker.load_profiles(workload), report)
+    broker.apply(rules.read())
+    prepare(broker, rules, broker.load_profiles(workload), report)
+    if history is not None:
+        before, _ = feed(broker, history, report)
+        _catch_up(broker, rules, EVENTS.name, before.ends, lambda text: report(f"history: {text}"))
     fed, _ = feed(broker, workload, report)
-    return measure(broker, fed, count, report, profiled=profiled)
+    return measure(broker, fed, rules, report, profiled=profiled)

@@ -1,34 +1,42 @@
 """Events appended to the broker, and what is known of them without Ebbtide."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from perf.broker import Broker, Ends, Loader, Report
-from perf.jobs import RuleJob
+from perf.dense_workloads import AllCountWorkload, EveryEventWorkload
+from perf.jobs import CountingJob, EveryEventJob, RuleJob
 from perf.workloads import Workload
 from schemas.topics import EVENTS
 
 SAMPLE = "events-sample"
+BY_HAND: Mapping[type[Workload], Callable[[], CountingJob] | None] = {
+    Workload: RuleJob,
+    EveryEventWorkload: EveryEventJob,
+    AllCountWorkload: None,
+}
+"""What counts the commands that the rules of a workload must lead to."""
 PACE = 500
 """After so many records it is asked whether they happen already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """Events that are in the topic. `sends`: how many of them `rules/one` must lead to."""
+    """Events that are in the topic. `sends`: how many of them must lead to a command, where that is counted by hand."""
 
     workload: Workload
     partitions: int
     ends: Ends
     match_share: float
-    sends: int
+    sends: int | None
 
     def described(self) -> dict[str, Any]:
         """What a result says of its events."""
         workload = self.workload
         return {
+            "workload": workload.name,
             "distribution": workload.distribution,
             "events": workload.events,
             "users": workload.users,
@@ -42,15 +50,16 @@ class CountedRecords:
 
     def __init__(self, workload: Workload, keep: int = 0) -> None:
         self._workload = workload
-        self._job = RuleJob()
+        by_hand = BY_HAND[type(workload)]
+        self._job = None if by_hand is None else by_hand()
         self._matched = 0
         self._keep = keep
         self.first: list[tuple[bytes, bytes]] = []
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        apply, now_ms = self._job.apply, self._workload.start_ms + self._workload.span_ms
+        job, now_ms = self._job, self._workload.start_ms + self._workload.span_ms
         for key, value in self._workload.records():
-            self._matched += apply(key, value, now_ms)[0]
+            self._matched += True if job is None else job.apply(key, value, now_ms)[0]
             if len(self.first) < self._keep:
                 self.first.append((key, value))
             yield key, value
@@ -59,7 +68,8 @@ class CountedRecords:
         """What was fed, when all of it has passed."""
         workload = self._workload
         ends = broker.ends(EVENTS.name)
-        return Fed(workload, broker.partitions, ends, self._matched / workload.events, self._job.sends)
+        sends = None if self._job is None else self._job.sends
+        return Fed(workload, broker.partitions, ends, self._matched / workload.events, sends)
 
 
 def feed(

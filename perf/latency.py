@@ -17,7 +17,7 @@ from perf.broker import Broker, Ends, Report
 from perf.command_reader import READY
 from perf.feeding import CountedRecords
 from perf.results import Latency
-from perf.rulesets import rules
+from perf.rulesets import ONE
 from perf.watching import Child, CommitWatch, MeasurementFailed
 from perf.workloads import Workload
 from schemas.codec import PARTITIONER
@@ -36,14 +36,14 @@ SLICE_S = 0.005
 def measure(broker: Broker, workload: Workload, partitions: int, report: Report) -> Latency:
     """The latency of the events of `workload` over its span, which is the time they are fed in."""
     broker.fresh(partitions)
-    broker.apply(rules(1))
+    broker.apply(ONE.read())
     seconds = workload.span_ms / 1000
     report(f"latency at {workload.events / seconds:,.0f} events/s for {seconds:g} s")
     profiles = broker.load_profiles(workload)
     file = broker.home / "logs" / "receipts.jsonl"
     receiving = ("perf.command_reader", broker.kafka, str(partitions), str(file))
-    with ebbtide.worker(broker, 1, unpinned=True) as worker:
-        with CommitWatch(broker.kafka, ebbtide.group_of(1), PROFILES.name, profiles) as watch:
+    with ebbtide.worker(broker, ONE, unpinned=True) as worker:
+        with CommitWatch(broker.kafka, ONE.group, PROFILES.name, profiles) as watch:
             watch.until_done([worker], lambda text: report(f"profiles: {text}"))
         counted = CountedRecords(workload.from_now())
         records = list(counted)
@@ -111,7 +111,7 @@ def _feed(broker: Broker, records: Sequence[tuple[bytes, bytes]], seconds: float
 
 def _finish(broker: Broker, ends: Ends, worker: Child, report: Report) -> int:
     """Waits until all is committed; how many events were not when the last had been appended."""
-    with CommitWatch(broker.kafka, ebbtide.group_of(1), EVENTS.name, ends) as watch:
+    with CommitWatch(broker.kafka, ONE.group, EVENTS.name, ends) as watch:
         behind = watch.total - watch.committed()
         watch.until_done([worker], report)
     return behind

@@ -24,6 +24,7 @@ class Throughput(_Model):
     """One contender over one workload. Rates are None where all was committed at once: too few events."""
 
     name: str
+    workload: str = "shop"
     measured: Literal["outside", "inside"]
     """By what its group committed, as seen from outside, or by the process itself."""
     distribution: Literal["uniform", "zipf"]
@@ -35,6 +36,9 @@ class Throughput(_Model):
     seconds: float
     events_per_s: float | None
     cpu_us_per_event: float | None
+    warm_events_per_s: float | None = None
+    warm_cpu_us_per_event: float | None = None
+    """Both over the last 70 % of the events, up to the last commit but one."""
     peak_mib: float
     match_share: float | None = None
     commands: int | None = None

@@ -12,7 +12,7 @@ from perf import ebbtide
 from perf.broker import Broker, Report
 from perf.feeding import feed
 from perf.results import Throughput
-from perf.rulesets import rules
+from perf.rulesets import ONE
 from perf.watching import Child, CommitWatch, MeasurementFailed
 from perf.workloads import Workload
 from schemas.topics import EVENTS, PROFILES
@@ -27,20 +27,19 @@ JOIN_S = 60.0
 def measure(broker: Broker, workload: Workload, partitions: int, workers: int, report: Report) -> Throughput:
     """The throughput of all workers together, and the CPU time an event of all of them."""
     broker.fresh(partitions)
-    broker.apply(rules(1))
-    group = ebbtide.group_of(1)
+    broker.apply(ONE.read())
     with ExitStack() as started:
-        children = [started.enter_context(ebbtide.worker(broker, 1, slot, unpinned=True)) for slot in range(workers)]
+        children = [started.enter_context(ebbtide.worker(broker, ONE, slot, unpinned=True)) for slot in range(workers)]
         _wait_until_joined(children)
-        with CommitWatch(broker.kafka, group, PROFILES.name, broker.load_profiles(workload)) as watch:
+        with CommitWatch(broker.kafka, ONE.group, PROFILES.name, broker.load_profiles(workload)) as watch:
             watch.until_done(children, lambda text: report(f"profiles: {text}"))
         fed, loader = feed(broker, workload, report, hidden=True)
         output = ebbtide.OutputTopics(broker)
-        with CommitWatch(broker.kafka, group, EVENTS.name, fed.ends) as watch:
+        with CommitWatch(broker.kafka, ONE.group, EVENTS.name, fed.ends) as watch:
             watch.begin(children)
             loader.reveal()
             window = watch.until_done(children, report)
-    return output.result(NAMES[workers], fed, window, 1, workers)
+    return output.result(NAMES[workers], fed, window, ONE, workers)
 
 
 def _wait_until_joined(children: Sequence[Child]) -> None:

@@ -6,13 +6,14 @@ from dataclasses import replace
 from perf import ebbtide
 from perf.broker import Broker, Report
 from perf.results import Throughput
+from perf.rulesets import HUNDRED, ONE, TWENTY
 from perf.workloads import Workload
 
 USERS = (10_000, 100_000, 1_000_000)
-RULES = (1, 20, 100)
+RULES = {rules.count: rules for rules in (ONE, TWENTY, HUNDRED)}
 PARTITIONS = (4, 16, 64)
 BASE_USERS, BASE_RULES, BASE_PARTITIONS = 100_000, 1, 16
-SWEEPS = {"users": USERS, "rules": RULES, "partitions": PARTITIONS}
+SWEEPS = {"users": USERS, "rules": tuple(RULES), "partitions": PARTITIONS}
 
 
 def measure(broker: Broker, base: Workload, smaller: float, report: Report) -> Iterator[tuple[str, Throughput]]:
@@ -25,7 +26,7 @@ def measure(broker: Broker, base: Workload, smaller: float, report: Report) -> I
             if not in_the_middle or middle is None:
                 workload = replace(base, users=max(100, round(users * smaller)))
                 report(f"{workload.users:,} users, {rules} rules, {partitions} partitions")
-                point = ebbtide.measure_alone(broker, workload, partitions, rules, report)
+                point = ebbtide.measure_alone(broker, workload, partitions, RULES[rules], report)
                 middle = point if in_the_middle else middle
             else:
                 point = middle

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from perf import throughput
 from perf.goals import ratio
+from perf.programs import BARE_RULE, BARE_SPIKE
 from perf.results import Latency, PerformanceGoal, Run, Throughput
+from perf.throughput import FAUST
 
 ABSENT = "–"
 
@@ -34,17 +35,19 @@ def _show_throughput(console: Console, results: Sequence[Throughput]) -> None:
     columns: list[tuple[str, Callable[[Throughput], str]]] = [
         ("events/s", lambda each: _number(each.events_per_s, ",.0f")),
         ("µs CPU/event", lambda each: _number(each.cpu_us_per_event, ".1f")),
+        ("warm events/s", lambda each: _number(each.warm_events_per_s, ",.0f")),
+        ("warm µs", lambda each: _number(each.warm_cpu_us_per_event, ".1f")),
         ("peak MiB", lambda each: _number(each.peak_mib, ",.0f")),
-        ("of bare loop", of(throughput.BARE_SPIKE, ".0%")),
-        ("same work", of(throughput.BARE_RULE, ".0%")),
-        ("× Faust", of(throughput.FAUST, ".1f")),
+        ("of bare loop", of(BARE_SPIKE, ".0%")),
+        ("same work", of(BARE_RULE, ".0%")),
+        ("× Faust", of(FAUST.name, ".1f")),
         ("match", lambda each: _number(each.match_share, ".1%")),
         ("send", lambda each: _share(each.commands, each.events)),
         ("decide", lambda each: _share(each.decisions, each.events)),
     ]
-    table = _table("Throughput of one process", ("contender", "events"), [name for name, _ in columns])
+    table = _table("Throughput of one process", ("contender", "workload", "users"), [name for name, _ in columns])
     for each in results:
-        table.add_row(each.name, each.distribution, *(cell(each) for _, cell in columns))
+        table.add_row(each.name, each.workload, each.distribution, *(cell(each) for _, cell in columns))
     console.print(table)
 
 

@@ -6,77 +6,117 @@ recovery alike. Two cannot be seen so and time themselves, from the first record
 commits nothing, and Faust as shipped, which commits every 2.8 s, too coarse for the few events that it can do.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from perf import ebbtide
+from perf import ebbtide, programs
 from perf.broker import Broker, Report
 from perf.feeding import SAMPLE, Fed, feed
+from perf.programs import BARE_RULE, BARE_SPIKE, RUNTIME_LOOP, CommandLine, Program, bare_loop
 from perf.results import Throughput
-from perf.rulesets import rules
-from perf.watching import Child, CommitWatch
+from perf.rulesets import EVERY_EVENT, ONE, TWENTY, BenchRules
+from perf.watching import Child
 from perf.workloads import Workload
-from schemas.topics import COMMANDS, DECISIONS, EVENTS, JOURNAL, PROFILES, Topic
+from schemas.topics import EVENTS
 
-CONSUME, BARE_SPIKE, BARE_RULE, RUNTIME = (
-    "consume limit",
-    "bare loop, spike job",
-    "bare loop, rule job",
-    "runtime, spike job",
-)
-ONE, TWENTY, FAUST = ebbtide.NAMES[1], ebbtide.NAMES[20], "Faust as shipped"
-CONTENDERS = (CONSUME, BARE_SPIKE, BARE_RULE, RUNTIME, ONE, TWENTY, FAUST)
-OURS = {ONE: 1, TWENTY: 20}
 FAUST_EVENTS = 30_000
 """What Faust does in about ten seconds."""
 INSIDE_S = 300.0
 """How long a program that times itself may take."""
 
 
+@dataclass(frozen=True, slots=True)
+class SelfTimed:
+    """A program that times itself, over the first `limit` events."""
+
+    name: str
+    group: str
+    arguments: CommandLine
+    limit: int | None = None
+
+
+Contender = Program | SelfTimed | BenchRules
+
+
+def _consume(broker: Broker, group: str, events: int) -> Sequence[str]:
+    return ("perf.consume_limit", broker.kafka, group, EVENTS.name, str(events))
+
+
+def _faust(broker: Broker, group: str, events: int) -> Sequence[str]:
+    folder = str(broker.faust / "stock")
+    return ("perf.stock_faust", broker.kafka, group, SAMPLE, str(broker.partitions), str(events), folder)
+
+
+CONSUME = SelfTimed("consume limit", "perf-consume", _consume)
+FAUST = SelfTimed("Faust as shipped", "perf-faust", _faust, limit=FAUST_EVENTS)
+CONTENDERS: dict[str, Contender] = {
+    "consume": CONSUME,
+    "bare-spike": bare_loop(BARE_SPIKE, "spike", does_the_rule=False),
+    "bare-rule": bare_loop(BARE_RULE, "rule", does_the_rule=True),
+    "runtime": RUNTIME_LOOP,
+    "one-rule": ONE,
+    "twenty-rules": TWENTY,
+    "faust": FAUST,
+}
+"""Those over events of which 5 % concern a rule."""
+EVERY_EVENT_CONTENDERS: tuple[Contender, ...] = (
+    bare_loop(BARE_SPIKE, "spike", does_the_rule=False),
+    bare_loop(BARE_RULE, "every-event", does_the_rule=True),
+    EVERY_EVENT,
+)
+"""Those over events that all count."""
+
+
 def measure(
-    broker: Broker, workload: Workload, partitions: int, names: Collection[str], report: Report
+    broker: Broker, workload: Workload, partitions: int, contenders: Sequence[Contender], report: Report
 ) -> Iterator[Throughput]:
-    """The named contenders, in order, on a broker that is emptied for them."""
+    """The contenders, in order, on a broker that is emptied for them."""
     broker.fresh(partitions)
-    ours = [count for name, count in OURS.items() if name in names]
+    _prepare(broker, workload, [each for each in contenders if isinstance(each, BenchRules)], report)
+    sample = max((each.limit or 0 for each in contenders if isinstance(each, SelfTimed)), default=0)
+    fed, _ = feed(broker, workload, report, sample=min(sample, workload.events))
+    for each in contenders:
+        report(f"{each.name}, {workload.name}, {workload.distribution}")
+        measured = _measure(broker, fed, each, report)
+        report(in_words(measured))
+        yield measured
+
+
+def _prepare(broker: Broker, workload: Workload, ours: Sequence[BenchRules], report: Report) -> None:
+    """Has the group of each set of rules apply the profiles, whatever rules are current."""
     if ours:
-        broker.apply(rules(1))
+        broker.apply(ours[0].read())
         profiles = broker.load_profiles(workload)
-        for count in ours:
-            ebbtide.prepare(broker, count, profiles, report)
-    fed, _ = feed(broker, workload, report, sample=min(FAUST_EVENTS, workload.events) if FAUST in names else 0)
-    for name in CONTENDERS:
-        if name in names:
-            report(f"{name}, {workload.distribution}")
-            measured = _MEASURES[name](broker, fed, report)
-            report(in_words(measured))
-            yield measured
+        for rules in ours:
+            ebbtide.prepare(broker, rules, profiles, report)
+
+
+def _measure(broker: Broker, fed: Fed, contender: Contender, report: Report) -> Throughput:
+    if isinstance(contender, BenchRules):
+        broker.apply(contender.read())
+        return ebbtide.measure(broker, fed, contender, report)
+    if isinstance(contender, SelfTimed):
+        return _inside(broker, fed, contender)
+    return programs.measure(broker, fed, contender, report)
 
 
 def in_words(result: Throughput) -> str:
     """A result as one line."""
     if result.events_per_s is None or result.cpu_us_per_event is None:
         return "  all was committed at once: too few events to measure"
-    return f"  {result.events_per_s:,.0f} events/s, {result.cpu_us_per_event:.1f} µs each, {result.peak_mib:,.0f} MiB"
+    words = f"  {result.events_per_s:,.0f} events/s, {result.cpu_us_per_event:.1f} µs each, {result.peak_mib:,.0f} MiB"
+    if result.warm_events_per_s is None or result.warm_cpu_us_per_event is None:
+        return words
+    return f"{words}; warm {result.warm_events_per_s:,.0f}, {result.warm_cpu_us_per_event:.1f} µs"
 
 
-def _consume(broker: Broker, fed: Fed, _: Report) -> Throughput:
-    arguments = (broker.kafka, "perf-consume", EVENTS.name, str(fed.workload.events))
-    return _inside(broker, fed, CONSUME, ("perf.consume_limit", *arguments))
-
-
-def _faust(broker: Broker, fed: Fed, _: Report) -> Throughput:
-    events = min(FAUST_EVENTS, fed.workload.events)
-    folder = str(broker.faust / "stock")
-    arguments = (broker.kafka, "perf-faust", SAMPLE, str(broker.partitions), str(events), folder)
-    return _inside(broker, fed, FAUST, ("perf.stock_faust", *arguments))
-
-
-def _inside(broker: Broker, fed: Fed, name: str, module: tuple[str, ...]) -> Throughput:
-    """A program that times itself."""
-    with Child(module[0].rpartition(".")[2], module, broker.placing.worker, broker.home / "logs") as child:
+def _inside(broker: Broker, fed: Fed, contender: SelfTimed) -> Throughput:
+    events = min(contender.limit or fed.workload.events, fed.workload.events)
+    arguments = contender.arguments(broker, contender.group, events)
+    with Child(contender.group, arguments, broker.placing.worker, broker.home / "logs") as child:
         said = child.answer(INSIDE_S)
     return Throughput(
-        name=name,
+        name=contender.name,
         measured="inside",
         **fed.described() | {"events": said["events"]},
         seconds=said["seconds"],
@@ -84,74 +124,3 @@ def _inside(broker: Broker, fed: Fed, name: str, module: tuple[str, ...]) -> Thr
         cpu_us_per_event=said["cpu_s"] / said["events"] * 1e6,
         peak_mib=said["peak_mib"],
     )
-
-
-def _bare(name: str, job: str) -> Callable[[Broker, Fed, Report], Throughput]:
-    def measure_bare(broker: Broker, fed: Fed, report: Report) -> Throughput:
-        group = f"perf-bare-{job}"
-        arguments = (broker.kafka, group, EVENTS.name, job, str(fed.workload.events))
-        outputs = {"changelog": PROFILES, "commands": COMMANDS, "decisions": DECISIONS}
-        expected = fed.sends if job == "rule" else None
-        return _watched(broker, fed, name, group, ("perf.bare_loop", *arguments), outputs, expected, report)
-
-    return measure_bare
-
-
-def _runtime(broker: Broker, fed: Fed, report: Report) -> Throughput:
-    group = "perf-runtime"
-    arguments = (broker.kafka, group, EVENTS.name, str(broker.partitions), str(broker.faust / group))
-    outputs = {"commands": COMMANDS, "journal": JOURNAL}
-    return _watched(broker, fed, RUNTIME, group, ("perf.runtime_loop", *arguments), outputs, None, report)
-
-
-def _watched(
-    broker: Broker,
-    fed: Fed,
-    name: str,
-    group: str,
-    module: tuple[str, ...],
-    outputs: dict[str, Topic],
-    expected: int | None,
-    report: Report,
-) -> Throughput:
-    """A program that commits as Ebbtide does, to topics of its own."""
-    for suffix, like in outputs.items():
-        broker.topic(f"{group}-{suffix}", like)
-    with (
-        Child(group, module, broker.placing.worker, broker.home / "logs") as child,
-        CommitWatch(broker.kafka, group, EVENTS.name, fed.ends) as watch,
-    ):
-        window = watch.until_done([child], report)
-    commands = len(broker.since(f"{group}-commands", dict.fromkeys(fed.ends, 0)))
-    return Throughput(
-        name=name,
-        measured="outside",
-        **fed.described(),
-        seconds=window.seconds,
-        events_per_s=window.per_s,
-        cpu_us_per_event=window.cpu_us,
-        peak_mib=window.peak_mib,
-        commands=commands,
-        commands_expected=expected,
-        problems=[f"{commands} commands instead of {expected}"] if expected not in (None, commands) else [],
-    )
-
-
-def _ours(count: int) -> Callable[[Broker, Fed, Report], Throughput]:
-    def measure_ours(broker: Broker, fed: Fed, report: Report) -> Throughput:
-        if count > 1:
-            broker.apply(rules(count))
-        return ebbtide.measure(broker, fed, count, report)
-
-    return measure_ours
-
-
-_MEASURES = {
-    CONSUME: _consume,
-    BARE_SPIKE: _bare(BARE_SPIKE, "spike"),
-    BARE_RULE: _bare(BARE_RULE, "rule"),
-    RUNTIME: _runtime,
-    ONE: _ours(1),
-    TWENTY: _ours(20),
-    FAUST: _faust,
-}

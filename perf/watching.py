@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +17,7 @@ from infra.kafka.retry import retry
 from perf.broker import Ends, Report
 from perf.inside import MARK, peak_mib
 from perf.placing import Cores, on
+from perf.progress import MeasuredWindow, Progress
 
 LOOK_S = 0.02
 SAY_S = 5.0
@@ -25,6 +25,10 @@ STOP_S = 15.0
 STILL_S = 60.0
 """How long nothing may be committed before a measurement is given up."""
 TICKS_S = os.sysconf("SC_CLK_TCK")
+
+
+PYTHON_MODULE = (sys.executable, "-m")
+"""Runs the module that the first argument names."""
 
 
 class MeasurementFailed(RuntimeError):
@@ -35,14 +39,21 @@ class Child:
     """One measured process, in a session of its own. Leaving the `with` block ends it."""
 
     def __init__(
-        self, name: str, module: Sequence[str], cores: Cores, folder: Path, variables: Mapping[str, str] | None = None
+        self,
+        name: str,
+        arguments: Sequence[str],
+        cores: Cores,
+        folder: Path,
+        variables: Mapping[str, str] | None = None,
+        *,
+        program: Sequence[str] = PYTHON_MODULE,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.log = folder / f"{name}.log"
         with self.log.open("wb") as log, on(cores):
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *module],
+                [*program, *arguments],
                 env={**os.environ, **(variables or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -99,6 +110,10 @@ class Child:
         return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _session(pid) == leader]  # noqa: PTH208 - thousands of Path objects
 
 
+def _pids(children: Sequence[Child]) -> list[int]:
+    return [pid for child in children for pid in child.pids()]
+
+
 def _stat(pid: int) -> list[str]:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -116,26 +131,6 @@ def cpu_s(pids: Sequence[int]) -> float:
     return sum(int(f[11]) + int(f[12]) for f in map(_stat, pids) if f) / TICKS_S
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredWindow:
-    """From `CommitWatch.begin`, or else from the first commit seen, which ends start-up and recovery, to the last."""
-
-    events: int
-    seconds: float
-    cpu_s: float
-    peak_mib: float
-
-    @property
-    def per_s(self) -> float | None:
-        """Events a second; None where all was committed at once."""
-        return self.events / self.seconds if self.events else None
-
-    @property
-    def cpu_us(self) -> float | None:
-        """Microseconds of CPU an event; None where all was committed at once."""
-        return self.cpu_s / self.events * 1e6 if self.events else None
-
-
 class CommitWatch:
     """Asks the broker every 20 ms how far a group has committed a topic, as anybody outside can."""
 
@@ -150,8 +145,9 @@ class CommitWatch:
             "isolation.level": "read_uncommitted",
         }
         self._consumer = Consumer(client_config(kafka, **settings))
-        self._first: tuple[float, int, float] | None = None
-        """When the clock was started, what was committed then, and the CPU time until then."""
+        self._before = self.committed()
+        self._seen: list[Progress] = []
+        """From the start of the clock; an item for each progress."""
 
     def __enter__(self) -> Self:
         return self
@@ -166,25 +162,20 @@ class CommitWatch:
 
     def begin(self, children: Sequence[Child]) -> None:
         """Starts the clock now, for processes that are at rest until there is something to do."""
-        self._first = self._now(self.committed(), children)
+        self._note(self.committed(), children)
 
-    @staticmethod
-    def _now(done: int, children: Sequence[Child]) -> tuple[float, int, float]:
-        return time.monotonic(), done, cpu_s([pid for child in children for pid in child.pids()])
+    def _note(self, done: int, children: Sequence[Child]) -> None:
+        self._seen.append(Progress(time.monotonic(), done, cpu_s(_pids(children))))
 
     def until_done(self, children: Sequence[Child], report: Report) -> MeasuredWindow:
         """Waits until all is committed; raises MeasurementFailed where a process ends or nothing moves for a minute."""
         done, moved_s, said_s = -1, time.monotonic(), time.monotonic()
         while True:
             now_done, now_s = self.committed(), time.monotonic()
-            if now_done > max(done, 0) and self._first is None:
-                self._first = self._now(now_done, children)
-            if now_done == self.total and self._first is not None:
-                began_s, begun, spent_s = self._first
-                pids = [pid for child in children for pid in child.pids()]
-                return MeasuredWindow(
-                    self.total - begun, now_s - began_s, cpu_s(pids) - spent_s, sum(map(peak_mib, pids))
-                )
+            if now_done > max(done, self._before) or now_done == self.total:
+                self._note(now_done, children)
+            if now_done == self.total:
+                return MeasuredWindow.of(self._seen, self.total - self._before, sum(map(peak_mib, _pids(children))))
             if now_done > done:
                 done, moved_s = now_done, now_s
             elif now_s - moved_s > STILL_S:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import orjson
 
@@ -68,6 +68,7 @@ class WorkloadEvent:
 class Workload:
     """The events of one run, from `start_ms` over `span_ms`. The same fields give the same bytes."""
 
+    name: ClassVar[str] = "shop"
     events: int
     users: int
     distribution: Distribution = "uniform"
@@ -75,7 +76,7 @@ class Workload:
     start_ms: int = 0
     span_ms: int = SPAN_MS
 
-    def from_now(self) -> "Workload":
+    def from_now(self) -> Self:
         """The same events, beginning at this moment."""
         return replace(self, start_ms=time.time_ns() // 1_000_000)
 
@@ -107,6 +108,10 @@ class Workload:
         sessions = _Sessions(self, chance, crowd)
         for number in range(self.events):
             yield sessions.next(number) or _browsing(number, next(browsers), chance)
+
+    def drawn_users(self, chance: random.Random) -> Iterator[int]:
+        """The user of each event, by the distribution."""
+        return _Crowd(self, chance).browsers(self.events)
 
     def profiles(self) -> Iterator[tuple[bytes, bytes]]:
         """Key and value of each user's profile, who consents to marketing."""

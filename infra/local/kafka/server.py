@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient
 from infra.local.fetching import installing, run
 from infra.local.holders import LOOPBACK, require_free
 from infra.local.kafka import install
+from infra.local.maven import require
 from infra.local.server import NativeServer
 
 HERE = Path(__file__).parent
@@ -89,6 +90,6 @@ class KafkaServer(NativeServer):
         )
 
     def _java(self, main: str, *options: str) -> list[str | Path]:
-        java = install.require("java", install.JAVA_MISSING)
+        java = require("java", install.JAVA_MISSING)
         jars = self.layout.programs / "kafka" / "libs" / "*"
         return [java, *options, f"-Dlog4j2.configurationFile={HERE / 'log4j2.properties'}", "-cp", jars, main]

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 
 from perf.jobs import RuleJob
-from perf.rulesets import COUNTS, rules
+from perf.rulesets import EVERY_EVENT, HUNDRED, ONE, TWENTY, TWENTY_ALL_COUNT, BenchRules
 from perf.workloads import DISTRIBUTIONS, MATCHING, Distribution, Workload
 from schemas.codec import decode
 from schemas.events import Event
@@ -29,9 +29,9 @@ def facts(distribution: Distribution) -> tuple[list[Event], dict[str, Profile]]:
     return events, {key.decode(): decode(Profile, value) for key, value in fed.profiles()}
 
 
-def decided_by_the_core(distribution: Distribution, count: int) -> BacktestResult:
+def decided_by_the_core(distribution: Distribution, rules: BenchRules) -> BacktestResult:
     events, profiles = facts(distribution)
-    return backtest(rules(count).load(), events, profiles, order="given")
+    return backtest(rules.read().load(), events, profiles, order="given")
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -48,14 +48,14 @@ def test_the_one_rule_sends_what_the_work_by_hand_sends(distribution: Distributi
     fed, job = workload(distribution), RuleJob()
     for key, value in fed.records():
         job.apply(key, value, NOW_MS + fed.span_ms)
-    found = decided_by_the_core(distribution, 1)
+    found = decided_by_the_core(distribution, ONE)
     assert found.sends_by_trigger() == {"keen": job.sends}
     assert {reason for _, outcome, reason in found.decisions if outcome == "drop"} == {"condition", "cap"}
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_the_twenty_rules_send_for_one_percent_too_and_most_of_them_do(distribution: Distribution) -> None:
-    found = decided_by_the_core(distribution, 20)
+    found = decided_by_the_core(distribution, TWENTY)
     assert found.sends_by_trigger().total() / EVENTS == pytest.approx(0.01, abs=0.002)
     assert len(found.sends_by_trigger()) >= 12
     assert not found.problems
@@ -63,9 +63,9 @@ def test_the_twenty_rules_send_for_one_percent_too_and_most_of_them_do(distribut
     assert waiting > USERS / 20  # delays that are still to come
 
 
-@pytest.mark.parametrize("count", COUNTS)
-def test_a_set_of_rules_has_that_many_triggers(count: int) -> None:
-    assert len(rules(count).load().triggers) == count
+@pytest.mark.parametrize("rules", [ONE, TWENTY, HUNDRED, EVERY_EVENT, TWENTY_ALL_COUNT], ids=lambda rules: rules.name)
+def test_a_set_of_rules_has_the_number_of_triggers_that_it_says(rules: BenchRules) -> None:
+    assert len(rules.read().load().triggers) == rules.count
 
 
 def test_zipf_is_skewed_and_uniform_is_not() -> None:

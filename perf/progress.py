@@ -1,0 +1,60 @@
+"""What a run's progress, as it was seen from outside, says of its speed: over all of it, and over its warm part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+WARM_SHARE = 0.7
+"""The last part of the events, for which a process is warm: a JVM has compiled, and users have state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How many records were committed at an instant, and the CPU time that was spent until then."""
+
+    at_s: float
+    committed: int
+    cpu_s: float
+
+    def per_s(self, end: "Progress") -> float | None:
+        """Events a second from here to `end`; None where there are none."""
+        events = end.committed - self.committed
+        return events / (end.at_s - self.at_s) if events else None
+
+    def cpu_us(self, end: "Progress") -> float | None:
+        """Microseconds of CPU an event from here to `end`; None where there are none."""
+        events = end.committed - self.committed
+        return (end.cpu_s - self.cpu_s) / events * 1e6 if events else None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredWindow:
+    """A run, from `CommitWatch.begin` or else from the first commit that was seen, to the last commit.
+
+    `warm` is the part over the last 70 % of the events. It ends at the last commit but one: a process that commits
+    once a second stands idle before its last.
+    """
+
+    whole: tuple[Progress, Progress]
+    warm: tuple[Progress, Progress]
+    peak_mib: float
+
+    @classmethod
+    def of(cls, seen: Sequence[Progress], records: int, peak_mib: float) -> "MeasuredWindow":
+        """From all progress that was seen over the last `records` of a topic."""
+        last = seen[-1]
+        from_here = last.committed - WARM_SHARE * records
+        end = seen[-2] if len(seen) > 1 else last
+        warm = next((each for each in seen if each.committed >= from_here), last)
+        return cls((seen[0], last), (warm, end) if warm.committed < end.committed else (end, end), peak_mib)
+
+    def measured(self) -> dict[str, Any]:
+        """What a result says of it."""
+        return {
+            "seconds": self.whole[1].at_s - self.whole[0].at_s,
+            "events_per_s": self.whole[0].per_s(self.whole[1]),
+            "cpu_us_per_event": self.whole[0].cpu_us(self.whole[1]),
+            "warm_events_per_s": self.warm[0].per_s(self.warm[1]),
+            "warm_cpu_us_per_event": self.warm[0].cpu_us(self.warm[1]),
+            "peak_mib": self.peak_mib,
+        }
