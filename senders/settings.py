@@ -61,6 +61,9 @@ class SenderSettings(KafkaSecuritySettings):
     stop_within_s: PositiveFloat = 3.0
     """How long mails on their way are awaited when stopping or giving partitions up; then they are in doubt."""
 
+    senders_web_port: Annotated[int, Field(gt=0, lt=65536)] = 21200
+    """The port of the pages of the worker in slot 0; those of the others follow."""
+
     session_timeout_ms: PositiveInt = 10_000
     """How long Kafka waits for a silent worker before its partitions move to another."""
     sender_instance: str | None = None

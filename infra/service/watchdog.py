@@ -77,6 +77,11 @@ class Watchdog:
                 pulse.said = True
             return [(pulse.part, now_s - pulse.beat_at_s) for pulse in still]
 
+    def stuck(self) -> list[str]:
+        """The names of the parts that stand still now."""
+        with self._lock:
+            return sorted(name_of(pulse.part) for pulse in self._pulses.values() if pulse.said)
+
     def run(self, end: Event) -> None:
         """Look once a second and log what stands still, until `end`."""
         log = structlog.get_logger("infra.service.watchdog")

@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
+import structlog
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from psycopg import AsyncConnection
+from psycopg.errors import QueryCanceled
 
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition
 from infra.postgres.database import AsyncDatabase
+from infra.service.faults import describe
 from infra.service.outages import Outage
 from infra.service.watchdog import Watchdog
 from schemas.topics import COMMANDS
@@ -26,6 +29,8 @@ INTERVAL_S = 5.0
 SHARE = 20
 """A measurement of the ledger that takes long is repeated later, so that it never takes more than a twentieth of the
 time."""
+FIRST_INTERVAL_S = 1.0
+"""The interval while there is nothing to measure yet."""
 BROKER_TIMEOUT_S = 5.0
 
 Positions = Callable[[], Mapping[TopicPartition, int]]
@@ -51,6 +56,7 @@ class LedgerGauges:
         self._database = database
         self._held = held
         self._watchdog = watchdog
+        self._log = structlog.get_logger("senders.monitoring.gauges")
         self._measured: dict[int, PartitionBacklog] = {}
 
     @property
@@ -63,9 +69,14 @@ class LedgerGauges:
         loop = asyncio.get_running_loop()
         while True:
             began_s = loop.time()
-            with self._watchdog.rest():  # a statement has a time-out of its own, and an absent server is waited for
-                await self.measure(datetime.now(UTC))
-                await asyncio.sleep(max(INTERVAL_S, SHARE * (loop.time() - began_s)))
+            with self._watchdog.rest():  # statements have a time-out of their own, and an absent server is waited for
+                try:
+                    await self.measure(datetime.now(UTC))
+                except QueryCanceled as error:
+                    self._log.warning("statement_timed_out", error=describe(error), next_step="tried again")
+                await asyncio.sleep(
+                    max(INTERVAL_S if self._measured else FIRST_INTERVAL_S, SHARE * (loop.time() - began_s))
+                )
 
     async def measure(self, now: datetime) -> None:
         """Measures once."""
@@ -102,7 +113,7 @@ class BrokerGauges:
         """Measures until `halt` is set."""
         while not halt.is_set():
             self.measure()
-            halt.wait(INTERVAL_S)
+            halt.wait(INTERVAL_S if self.lags else FIRST_INTERVAL_S)
 
     def measure(self) -> None:
         """Measures once. The lags stay as they were while Kafka does not answer."""

@@ -106,7 +106,7 @@ class Readings:
     ready: Callable[[], bool]
     in_flight: Callable[[], int]
     outages: Iterable[Outage]
-    gauges: Callable[[], Iterable[PartitionBacklog]]
+    backlog: Callable[[], Iterable[PartitionBacklog]]
     lags: Callable[[], Mapping[tuple[str, int], int]]
 
 
@@ -177,7 +177,7 @@ def _gauges(readings: Readings) -> Iterator[Metric]:
     yield READY.gauge([((), float(readings.ready()))])
     yield IN_FLIGHT.gauge([((), readings.in_flight())])
     yield AWAY.gauge(((outage.server,), float(outage.is_away)) for outage in readings.outages)
-    held = {(str(gauge.partition),): gauge for gauge in readings.gauges()}
+    held = {(str(gauge.partition),): gauge for gauge in readings.backlog()}
     yield DUE.gauge((labels, gauge.due) for labels, gauge in held.items())
     yield WAITING.gauge((labels, gauge.waiting) for labels, gauge in held.items())
     yield OLDEST_DUE.gauge((labels, gauge.oldest_due_age_s) for labels, gauge in held.items())

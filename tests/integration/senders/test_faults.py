@@ -17,6 +17,7 @@ from confluent_kafka import KafkaException
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, Tail, a_command, free_port, harbour, have_topics, parsed, wait_until
 
+from infra.kafka.client import KafkaAway
 from infra.kafka.connection import Connection
 from infra.postgres.migrate import migrate
 from schemas.codec import decode
@@ -24,7 +25,7 @@ from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter
 from schemas.topics import COMMANDS, DEAD_LETTERS, PROFILES
 from schemas.vocabulary import LedgerState
-from senders.app import StartError, user_partitions
+from senders.app import user_partitions
 from senders.channels.channel import RealMailRefused
 
 pytestmark = pytest.mark.servers
@@ -348,7 +349,7 @@ def test_a_destination_beyond_loopback_stops_the_start(delivery: Harbour) -> Non
 
 
 def test_without_kafka_the_start_says_so() -> None:
-    with pytest.raises(StartError, match=r"127\.0\.0\.1:\d+ does not answer"):
+    with pytest.raises(KafkaAway, match=r"Kafka does not answer at 127\.0\.0\.1:\d+ "):
         user_partitions(Connection(f"127.0.0.1:{free_port()}"), timeout_s=1.0)
 
 

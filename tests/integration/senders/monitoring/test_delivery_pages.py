@@ -1,0 +1,139 @@
+"""What a delivery worker shows of itself over HTTP, on real servers: pages, and metrics that agree with the ledger."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers.pages import get, samples
+from drivers.real_servers import RealServers
+from drivers.running_senders import Harbour, a_command, free_port, harbour, have_topics, wait_until
+
+from infra.postgres.migrate import migrate
+from infra.service.metrics import reference
+from schemas.profiles import Consent
+from schemas.topics import COMMANDS, PROFILES
+from schemas.vocabulary import LedgerState
+from senders.monitoring.metrics import DEFINITIONS
+
+pytestmark = pytest.mark.servers
+
+SLOT = 3
+PROGRAM = [
+    sys.executable,
+    "-c",
+    f"from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings(), {SLOT}, 2)",
+]
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def delivery(servers: RealServers, database_url: str, tmp_path: Path, port: int) -> Iterator[Harbour]:
+    have_topics(servers.kafka)
+    migrate(database_url)
+    yield from harbour(servers.kafka, database_url, tmp_path, senders_web_port=port - SLOT)
+
+
+def ready(port: int) -> dict[str, Any]:
+    answer = get(port, "/ready")
+    return {} if answer is None else {"status": answer[0], **json.loads(answer[1])}
+
+
+def wait_ready(delivery: Harbour, port: int) -> dict[str, Any]:
+    delivery.start_process(PROGRAM)
+    return wait_until(lambda: (said := ready(port)).get("ready") and said, "delivery is ready") or {}
+
+
+def counted(port: int) -> Counter[tuple[str, ...]]:
+    """The samples by name and labels, without the prefix."""
+    return Counter(
+        {
+            (sample.name.removeprefix("ebbtide_senders_"), *sorted(sample.labels.values())): sample.value
+            for sample in samples(port)
+        }
+    )
+
+
+def test_a_worker_answers_its_pages(delivery: Harbour, port: int) -> None:
+    said = wait_ready(delivery, port)
+    assert (said["status"], said["state"], said["reason"], said["slot"]) == (200, "ready", None, SLOT)
+    assert said["partitions"] == list(range(have_topics(delivery.kafka)))
+    health = get(port, "/health")
+    assert health is not None
+    assert (health[0], json.loads(health[1])["healthy"]) == (200, True)
+    wait_until(lambda: json.loads(get(port, "/status")[1])["partitions"], "the backlog is measured")
+    status = json.loads(get(port, "/status")[1])
+    assert (status["restarts"], status["servers_away"], status["mails_in_flight"]) == (2, [], 0)
+    assert status["version"]
+    assert {"partition", "due", "waiting", "oldest_due_age_s", "outbox", "view_age_s", "lag"} == set(
+        status["partitions"][0]
+    )
+    age = ("recipients_view_age_seconds", "0")
+    wait_until(lambda: age in (found := counted(port)) and found[age] < 5, "the age of the view is measured")
+    wait_until(lambda: any(name == "lag_records" for name, *_ in counted(port)), "the lag is measured")
+    documented = {row.split("`")[1] for row in reference(DEFINITIONS).splitlines()[2:]}
+    labelled = {definition.name for definition in DEFINITIONS if definition.kind == "counter" and definition.labels}
+    shown = {sample.name for sample in samples(port)}
+    assert shown <= documented
+    assert documented - labelled - {"ebbtide_senders_oldest_due_age_seconds"} <= shown, "only counters begin unseen"
+
+
+def test_the_counters_agree_with_the_ledger(delivery: Harbour, port: int) -> None:
+    wait_ready(delivery, port)
+    template = delivery.publish_template()
+    users = [delivery.publish_user() for _ in range(5)]
+    greylisted = delivery.publish_user("451-1")
+    silent = delivery.publish_user(consent={"marketing": Consent(granted=False, time="2026-01-01T00:00:00Z")})
+    removed = delivery.publish_user()
+    delivery.publish(PROFILES.name, removed, None)
+    unknown_template = a_command(users[0], "0" * 64)
+    commands = [a_command(user, template) for user in [*users, greylisted, silent, removed] for _ in range(3)]
+    for command in [*commands, unknown_template]:
+        delivery.publish(COMMANDS.name, command.user_id, command)
+    delivery.publish(COMMANDS.name, users[0], b"{not json")
+    for command in commands:
+        delivery.wait_for(command, LedgerState.ACCEPTED, LedgerState.SUPPRESSED, LedgerState.REFUSED)
+    wait_until(lambda: counted(port)["commands_postponed_total", "template_missing"], "the unknown template is awaited")
+
+    found = counted(port)
+    rows = delivery.rows("SELECT state, coalesce(reason, ''), count(*) FROM ledger GROUP BY 1, 2")
+    ledger = Counter({(state, reason): count for state, reason, count in rows})
+    terminal = {key: count for key, count in ledger.items() if LedgerState(key[0]).terminal}
+    for (state, reason), count in terminal.items():
+        assert found[("commands_settled_total", *sorted((state, reason)))] == count, (state, reason)
+    settled = sum(count for key, count in found.items() if key[0] == "commands_settled_total")
+    assert settled == sum(terminal.values()) == len(commands)
+    assert found["commands_admitted_total",] == sum(ledger.values()) == len(commands) + 1
+    assert found[("attempts_total", *sorted(("accepted", "")))] == ledger["accepted", ""]
+    attempts = sum(count for key, count in found.items() if key[0] == "attempts_total")
+    assert attempts == delivery.rows("SELECT sum(attempt) FROM ledger")[0][0]
+    assert found["dead_letters_total", "not_json"] == 1
+    wait_until(lambda: counted(port)["commands_waiting", str(partition_of(delivery, unknown_template.id))], "it waits")
+    wait_until(lambda: sum(n for k, n in counted(port).items() if k[0] == "lag_records") == 0, "no reader is behind")
+
+
+def partition_of(delivery: Harbour, command_id: str) -> int:
+    return int(delivery.rows("SELECT partition FROM ledger WHERE command_id = %s", command_id)[0][0])
+
+
+def test_a_worker_whose_mail_server_is_away_is_not_ready_and_says_why(delivery: Harbour, port: int) -> None:
+    wait_ready(delivery, port)
+    delivery.sink.stop()
+    command = a_command(delivery.publish_user(), delivery.publish_template())
+    delivery.publish(COMMANDS.name, command.user_id, command)
+    wait_until(lambda: ready(port).get("state") == "waiting", "it waits")
+    said = ready(port)
+    assert (said["status"], said["reason"]) == (503, "waits for relay")
+    assert get(port, "/health")[0] == 200, "a restart would not help"
+    assert counted(port)["server_away", "relay"] == 1
+    assert counted(port)["ready",] == 0
+    delivery.sink.start()
+    delivery.wait_for(command, LedgerState.ACCEPTED)
+    wait_until(lambda: ready(port).get("ready"), "it is ready again")
