@@ -1,7 +1,7 @@
-"""Blank is as missing in a template: data without its blanks, and conditions for which a blank text is none.
+"""Treats blank values in templates as missing: removes them from the data, and makes them false in conditions.
 
-Liquid takes an empty text for true, null for a value that shows nothing, and what is missing for different from
-`blank`. A person who writes `{% if user.name %}` means a name that can be read.
+In Liquid an empty text is true, null is shown as nothing, and a missing value does not equal `blank`. But somebody who
+writes `{% if user.name %}` means a name that can be read.
 """
 
 import unicodedata
@@ -25,37 +25,37 @@ from liquid.undefined import is_undefined
 
 
 def is_blank(value: object) -> bool:
-    """Whether there is nothing to read: null, or a text of white space and unseen characters alone."""
+    """Whether there is nothing to read: null, or a text of white space and invisible characters only."""
     if isinstance(value, str):
-        return all(letter.isspace() or unicodedata.category(letter) in ("Cc", "Cf") for letter in value)
+        return all(character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in value)
     return value is None or is_undefined(value)
 
 
 def without_blanks(names: Mapping[str, Any]) -> dict[str, Any]:
-    """The names and all that is in them, without what is blank. In a list its place is kept, as one that is missing."""
-    return {name: _kept(value, name) for name, value in names.items() if not is_blank(value)}
+    """The data without blank values, at every depth. A blank item of a list becomes a missing one."""
+    return {name: _without_blanks(value, name) for name, value in names.items() if not is_blank(value)}
 
 
-def _kept(value: Any, place: str) -> Any:
+def _without_blanks(value: Any, path: str) -> Any:
     if isinstance(value, dict):
-        return {key: _kept(each, f"{place}.{key}") for key, each in value.items() if not is_blank(each)}
+        return {key: _without_blanks(item, f"{path}.{key}") for key, item in value.items() if not is_blank(item)}
     if isinstance(value, list):
-        return [_item(each, f"{place}[{index}]") for index, each in enumerate(value)]
+        return [_item(item, f"{path}[{index}]") for index, item in enumerate(value)]
     return value
 
 
-def _item(value: Any, place: str) -> Any:
-    return FalsyStrictUndefined(place, token=None) if is_blank(value) else _kept(value, place)
+def _item(value: Any, path: str) -> Any:
+    return FalsyStrictUndefined(path, token=None) if is_blank(value) else _without_blanks(value, path)
 
 
-def teach_conditions(template: BoundTemplate) -> None:
-    """Makes what is blank or missing false in the template's conditions, and equal to `""`, `blank` and `empty`."""
+def treat_blank_as_missing(template: BoundTemplate) -> None:
+    """Make blank and missing values false in the template's conditions, and equal to `""`, `blank` and `empty`."""
     context = RenderContext(template)
     for node in _nodes(template.nodes, context):
         if isinstance(node, MultiExpressionBlockNode) and any(map(_means_blank, node.expression.expressions)):
-            node.expression.left = _OrEmpty(node.expression.left)
+            node.expression.left = _BlankAsEmpty(node.expression.left)
         for expression in node.expressions():
-            _teach(expression)
+            _change_conditions(expression)
 
 
 def _nodes(nodes: list[Node], context: RenderContext) -> Iterator[Node]:
@@ -66,35 +66,35 @@ def _nodes(nodes: list[Node], context: RenderContext) -> Iterator[Node]:
         rest.extend(node.children(context, include_partials=False))
 
 
-def _teach(expression: Expression) -> None:
+def _change_conditions(expression: Expression) -> None:
     if isinstance(expression, EqExpression | NeExpression):
         if _means_blank(expression.right):
-            expression.left = _OrEmpty(expression.left)
+            expression.left = _BlankAsEmpty(expression.left)
         elif _means_blank(expression.left):
-            expression.right = _OrEmpty(expression.right)
+            expression.right = _BlankAsEmpty(expression.right)
     elif isinstance(expression, BooleanExpression):
-        expression.expression = _asked(expression.expression)
+        expression.expression = _as_condition(expression.expression)
     elif isinstance(expression, LogicalAndExpression | LogicalOrExpression):
-        expression.left, expression.right = _asked(expression.left), _asked(expression.right)
+        expression.left, expression.right = _as_condition(expression.left), _as_condition(expression.right)
     elif isinstance(expression, LogicalNotExpression):
-        expression.right = _asked(expression.right)
+        expression.right = _as_condition(expression.right)
     for child in expression.children():
-        _teach(child)
+        _change_conditions(child)
 
 
 def _means_blank(expression: Expression) -> bool:
     return isinstance(expression, Blank | Empty) or (isinstance(expression, StringLiteral) and not expression.value)
 
 
-def _asked(expression: Expression) -> Expression:
-    return _OrNothing(expression) if isinstance(expression, Path) else expression
+def _as_condition(expression: Expression) -> Expression:
+    return _BlankAsNull(expression) if isinstance(expression, Path) else expression
 
 
-class _Wrapped(Expression):
-    """Another expression, of which a blank value is read otherwise."""
+class _BlankReplacement(Expression):
+    """Another expression, whose value is replaced if it is blank."""
 
     __slots__ = ("inner",)
-    instead: str | None
+    replacement: str | None
 
     def __init__(self, inner: Expression) -> None:
         super().__init__(inner.token)
@@ -105,21 +105,21 @@ class _Wrapped(Expression):
 
     def evaluate(self, context: RenderContext) -> object:
         value = self.inner.evaluate(context)
-        return self.instead if is_blank(value) else value
+        return self.replacement if is_blank(value) else value
 
     def children(self) -> list[Expression]:
         return [self.inner]
 
 
-class _OrEmpty(_Wrapped):
-    """In a comparison with `""`, `blank` or `empty`."""
+class _BlankAsEmpty(_BlankReplacement):
+    """For a comparison with `""`, `blank` or `empty`."""
 
     __slots__ = ()
-    instead = ""
+    replacement = ""
 
 
-class _OrNothing(_Wrapped):
-    """Where a condition asks whether there is something."""
+class _BlankAsNull(_BlankReplacement):
+    """For a condition that asks whether there is a value."""
 
     __slots__ = ()
-    instead = None
+    replacement = None

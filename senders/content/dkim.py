@@ -34,7 +34,7 @@ SIGNED = (
     "feedback-id",
     "auto-submitted",
 )
-"""Each is signed as often as it occurs and once more, so that nobody can add one (RFC 6376, 5.4.2 and 8.15)."""
+"""Each is signed once more often than it occurs, so that nobody can add one (RFC 6376, 5.4.2 and 8.15)."""
 
 KEY_BITS = 2048
 _BLANKS = re.compile(rb"[ \t]+")
@@ -90,7 +90,7 @@ def _relaxed_value(value: bytes) -> bytes:
 
 
 def _covered(head: bytes) -> tuple[list[bytes], bytes]:
-    """The names for `h=` and the canonical headers they stand for, each name's last occurrence first."""
+    """The names for `h=`, and the canonical headers that they name. The last of several headers of a name comes first."""
     fields: dict[bytes, list[bytes]] = {}
     for line in _FOLD.sub(b"", head).split(b"\r\n"):
         name, _, value = line.partition(b":")
@@ -111,7 +111,7 @@ def _rows(names: list[bytes]) -> Iterator[bytes]:
 
 
 def generate_key(path: Path) -> rsa.RSAPrivateKey:
-    """Make a 2048-bit key and keep it in `path`, readable by its owner alone. Never replaces a file."""
+    """Make a 2048-bit key and write it to `path`, which only its owner can read. Never replaces a file."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()

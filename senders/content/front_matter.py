@@ -1,11 +1,11 @@
-"""The front matter of a template: which keys there are, and what each must be.
+"""The front matter of a template: its keys, and what each value must be.
 
     subject    required; the subject, Liquid
     preheader  the line that mail programs show beside the subject, Liquid
     from       `Name <address>` or an address; both parts are Liquid
     reply_to   the same
 
-A mailbox is split before it is rendered, so that a value in the name, whatever it holds, cannot become an address.
+A mailbox is split into name and address before it is rendered, so that no value in the name can become an address.
 """
 
 import difflib
@@ -19,7 +19,7 @@ from senders.content.message import Sender
 
 KEYS = ("subject", "preheader", "from", "reply_to")
 MAILBOXES = {"from": "From", "reply_to": "Reply-To"}
-"""Keys that name one mailbox, and the header that each becomes."""
+"""Keys whose value is one mailbox, and the header that each becomes."""
 _FRONT = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?\n", re.DOTALL | re.MULTILINE)
 _MAILBOX = re.compile(r"(.*?)<([^<>]*)>\s*", re.DOTALL)
 _QUOTED = re.compile(r'\s*"(.*)"\s*', re.DOTALL)
@@ -35,7 +35,7 @@ class FrontMatterFault:
     detail: str
     index: int
     key: str = ""
-    """The key that is wrong, or that a misspelt one stands for; empty where it is no single key."""
+    """The wrong key, or the one that a misspelt key is most like. Empty if the fault is not in a single key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ def read(body: str) -> FrontMatter:
         return found
     if isinstance(root, yaml.MappingNode):
         for key, value in root.value:
-            _take(found, body, front.start(1), key, value)
+            _add(found, body, front.start(1), key, value)
     if "subject" not in found.values and all(fault.key != "subject" for fault in found.faults):
         found.faults.append(FrontMatterFault("front matter: `subject` is required, as text", front.start(1)))
     return found
 
 
-def _take(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml.Node) -> None:
-    """Notes one key and its value, or what is wrong with them."""
+def _add(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml.Node) -> None:
+    """Add one key and its value, or a fault."""
     name, index = key.value if isinstance(key, yaml.ScalarNode) else "…", start + key.start_mark.index
     if name not in KEYS:
         close = _nearest(name)
@@ -104,12 +104,12 @@ def _take(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml
 
 
 def _nearest(name: str) -> str:
-    """The key that a misspelt one stands for; nothing where none is near."""
+    """The known key that a misspelt one is most like, or an empty text."""
     return next(iter(difflib.get_close_matches(name.replace("-", "_").lower(), KEYS, n=1)), "")
 
 
 def _place(body: str, start: int, text: str) -> int:
-    """Where a value's text begins, behind its quote or block mark; its start where escapes change it."""
+    """Where a value's text begins, after its quote or block mark. If escapes change the text: where the value begins."""
     first = text.lstrip().split("\n", 1)[0]
     found = body.find(first, start)
     return found if found >= 0 else start
@@ -124,7 +124,7 @@ def _split(source: Source) -> tuple[Source, Source]:
 
 
 def _check_mailbox(found: FrontMatter, key: str) -> None:
-    """Notes a mailbox that is wrong whatever the data."""
+    """Add a fault if the mailbox is wrong for any data."""
     name, address = found.mailbox(key)
     if _SEVERAL.search(_LIQUID.sub("", name.text)):
         hint = "not one mailbox such as `Shop <mail@shop.example>`"

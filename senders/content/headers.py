@@ -1,4 +1,4 @@
-"""Header fields in ASCII: white space as mail programs show it, lines folded at 78, other letters in encoded-words.
+"""Header fields in ASCII: single spaces, lines folded at 78 characters, other characters in encoded-words.
 
 RFC 5322, 2.1.1 and 2.2.3 (lines and folding); RFC 2047, 2 and 5 (encoded-words).
 """
@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterator
 
 LONGEST_LINE = 78
-"""What a line should not exceed, without its CRLF. It must not exceed 998, which only an address or a URL can near."""
+"""Without CRLF. A line should not be longer. It must not pass 998, which only an address or a URL can reach."""
 _LONGEST_ENCODED = 64
-"""Of one encoded-word. RFC 2047 allows 75; the field's name goes before the first of them on one line of 76."""
+"""The longest encoded-word. RFC 2047 allows 75, but the field's name stands before the first in a line of 76."""
 
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
 _WHITE = re.compile(r"[ \t\n\x0b\x0c\r\x1c-\x1f\x85\u2028\u2029]+")
@@ -18,11 +18,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _PRINTABLE = re.compile(r"[ -~]*")
 _SAFE_IN_Q = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
-"""RFC 2047, 5 (3): what may stand for itself also where an encoded-word is part of a display name."""
+"""RFC 2047, 5 (3): the characters that need no code in an encoded-word of a display name."""
 
 
 class HeaderError(ValueError):
-    """A header's value cannot be written safely; the message names the header and never the value."""
+    """A header's value cannot be written safely. The message names the header, never the value."""
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field}: {problem}")
@@ -30,12 +30,12 @@ class HeaderError(ValueError):
 
 
 def one_line(text: str) -> str:
-    """The text as mail programs show it in a list: each run of white space is one blank, controls are left out."""
+    """The text with each run of white space as one space, and without control characters."""
     return _WHITE.sub(" ", _INVISIBLE.sub("", text)).strip(" ")
 
 
 def checked(name: str, value: str) -> str:
-    """A value that is written as it is; raises HeaderError where a control character could end its line."""
+    """The value, which is written as it is; raises HeaderError if it holds a control character."""
     if _CONTROL.search(value):
         raise HeaderError(name, "control characters are not allowed")
     return value
@@ -50,7 +50,7 @@ def text_field(name: str, value: str) -> str:
 
 
 def mailbox_field(name: str, display: str, address: str) -> str:
-    """A field with one mailbox, such as From, with its CRLF; raises HeaderError where the address could end it."""
+    """A field with one mailbox, such as From, with its CRLF; raises HeaderError at a control character in the address."""
     checked(name, address)
     words = _phrase(name, one_line(display))
     return _folded(name, [*words, f"<{address}>"] if words else [address])
@@ -62,7 +62,7 @@ def field(name: str, value: str) -> str:
 
 
 def _phrase(name: str, display: str) -> list[str]:
-    """A display name as words that a fold may part (RFC 5322, 3.2.5)."""
+    """A display name as words between which the line may be folded (RFC 5322, 3.2.5)."""
     if not display:
         return []
     written = display
@@ -88,7 +88,7 @@ def _folded(name: str, words: list[str]) -> str:
 
 
 def _encoded_words(text: str) -> list[str]:
-    """The text in encoded-words, by the shorter of the two encodings; no character is parted (RFC 2047, 5)."""
+    """The text in encoded-words of the shorter encoding. No character is split between two words (RFC 2047, 5)."""
     raw = text.encode()
     as_q = sum(map(_length_in_q, raw))
     if as_q <= -(-len(raw) // 3) * 4:
@@ -98,14 +98,14 @@ def _encoded_words(text: str) -> list[str]:
 
 
 def _parts(text: str, length: Callable[[bytes], int]) -> Iterator[bytes]:
-    """The text's bytes in parts of whole characters, each of which fits one encoded-word once it is encoded."""
+    """The text's bytes in parts of whole characters. Each part fits into one encoded-word."""
     room = _LONGEST_ENCODED - len("=?utf-8?q??=")
     part = b""
-    for letter in text:
-        longer = part + letter.encode()
+    for character in text:
+        longer = part + character.encode()
         if length(longer) > room:
             yield part
-            longer = letter.encode()
+            longer = character.encode()
         part = longer
     yield part
 

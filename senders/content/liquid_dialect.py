@@ -1,25 +1,30 @@
-"""Liquid as templates are written in it here: under limits, with Shopify's filters, and blank as missing.
+"""Liquid for mails: with limits, with Shopify's filters, and with blank values treated as missing.
 
-A value that is missing, null or blank fails the mail where it is shown: nobody is greeted with "Hello ,".
+A mail fails where it would show a value that is missing, null or blank: nobody is greeted with "Hello ,".
 """
 
 from typing import TextIO
 
 from liquid import BoundTemplate, Environment, FalsyStrictUndefined, RenderContext
 from liquid.builtin.output import Output, OutputNode
+from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
 from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
 from liquid.exceptions import UndefinedError
+from liquid.expression import Expression
 from liquid.filter import flatten
 from liquid.stringify import to_liquid_string
+from liquid.token import Token
 from liquid.undefined import is_undefined
 
-from senders.content import blanks, filters
+from senders.content import blanks
+from senders.content.filters.install import install
+from senders.content.filters.values import as_shown
 
 _NO_SUCH_ITEM = "index out of range"
 
 
-class _Dialect(Environment):
-    """Bounds what one rendering may take; a newsletter needs a hundredth of each."""
+class _LimitedEnvironment(Environment):
+    """Limits what one rendering may cost. A newsletter needs a hundredth of each."""
 
     loop_iteration_limit = 10_000
     output_stream_limit = 500_000
@@ -27,52 +32,87 @@ class _Dialect(Environment):
     context_depth_limit = 20
 
 
-class _ShownNode(OutputNode):
-    """Output that says which value is missing, instead of showing nothing."""
+def _output_of(value: object) -> object:
+    """A value as templates show it: whole numbers are written whole, in lists too."""
+    if isinstance(value, list):
+        return ["" if blanks.is_blank(item) else as_shown(item) for item in flatten(value)]
+    return as_shown(value)
+
+
+class _StrictOutputNode(OutputNode):
+    """Output that names the value that is missing, instead of showing nothing."""
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
-        """Writes the value; raises UndefinedError with its name and place."""
+        """Write the value; raises UndefinedError with its name and place."""
         try:
-            shown = self._shown(self.expression.evaluate(context))
+            value = self.expression.evaluate(context)
+            if value is None or (is_undefined(value) and getattr(value, "hint", None) == _NO_SUCH_ITEM):
+                raise UndefinedError(str(self.expression) or "nil", token=self.token)
+            return buffer.write(to_liquid_string(_output_of(value), context.autoescape))
         except UndefinedError as error:
             error.token = error.token or self.token
             raise
-        return buffer.write(to_liquid_string(shown, context.autoescape))
-
-    def _shown(self, value: object) -> object:
-        if value is None or (is_undefined(value) and getattr(value, "hint", None) == _NO_SUCH_ITEM):
-            raise UndefinedError(str(self.expression) or "nil", token=self.token)
-        if isinstance(value, list):
-            return ["" if blanks.is_blank(each) else filters.as_shown(each) for each in flatten(value)]
-        return filters.as_shown(value)
 
 
-class _Shown(Output):
-    node_class = _ShownNode
+class _StrictOutput(Output):
+    node_class = _StrictOutputNode
 
 
-class _EchoNode(_ShownNode, EchoNode):
+class _StrictEchoNode(_StrictOutputNode, EchoNode):
     pass
 
 
-class _Echo(EchoTag):
-    node_class = _EchoNode
+class _StrictEchoTag(EchoTag):
+    node_class = _StrictEchoNode
 
 
-def _dialect(*, autoescape: bool) -> Environment:
-    environment = _Dialect(undefined=FalsyStrictUndefined, autoescape=autoescape)
-    environment.add_tag(_Shown)
-    environment.add_tag(_Echo)
-    filters.install(environment)
+class _ShownExpression(Expression):
+    """Another expression, whose value is text as templates show it."""
+
+    __slots__ = ("inner",)
+
+    def __init__(self, inner: Expression) -> None:
+        super().__init__(inner.token)
+        self.inner = inner
+
+    def __str__(self) -> str:
+        return str(self.inner)
+
+    def evaluate(self, context: RenderContext) -> object:
+        """The value, with whole numbers written whole."""
+        return _output_of(self.inner.evaluate(context))
+
+    def children(self) -> list[Expression]:
+        """The other expression."""
+        return [self.inner]
+
+
+class _CycleNode(CycleNode):
+    """`cycle` with whole numbers written whole."""
+
+    def __init__(self, token: Token, group: Expression | None, args: list[Expression]) -> None:
+        super().__init__(token, group, [_ShownExpression(argument) for argument in args])
+
+
+class _CycleTag(CycleTag):
+    node_class = _CycleNode
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    environment = _LimitedEnvironment(undefined=FalsyStrictUndefined, autoescape=autoescape)
+    environment.add_tag(_StrictOutput)
+    environment.add_tag(_StrictEchoTag)
+    environment.add_tag(_CycleTag)
+    install(environment)
     return environment
 
 
-_PLAIN = _dialect(autoescape=False)
-_HTML = _dialect(autoescape=True)
+_PLAIN = _environment(autoescape=False)
+_HTML = _environment(autoescape=True)
 
 
 def compile_part(source: str, *, as_html: bool) -> BoundTemplate:
     """The source, ready to be rendered; raises LiquidError with the place of the fault."""
     template = (_HTML if as_html else _PLAIN).from_string(source)
-    blanks.teach_conditions(template)
+    blanks.treat_blank_as_missing(template)
     return template

@@ -1,4 +1,4 @@
-"""From a command and its recipient to signed bytes: render, compose, sign. Pure but for the key."""
+"""Makes the signed mail of a command: render, compose, sign. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from senders.content.render import Content, Template, TemplateError
 
 @dataclass(frozen=True, slots=True)
 class MailBuilder:
-    """What every mail of this process has in common."""
+    """One for all mails of a process."""
 
     signer: Signer
     sender: Sender
@@ -25,7 +25,7 @@ class MailBuilder:
     def build(
         self, command: SendCommand, to: str, recipient: Recipient | None, template: Template, now: datetime
     ) -> bytes:
-        """The signed mail; raises TemplateError with the reason why there can be none."""
+        """The signed mail; raises TemplateError with the reason if it cannot be made."""
         content = content_of(template, command.data, command.user_id, recipient, now)
         mail = Mail(
             command_id=command.id,
@@ -62,13 +62,12 @@ class MailBuilder:
 def content_of(
     template: Template, data: dict[str, Any], user_id: str, recipient: Recipient | None, now: datetime
 ) -> Content:
-    """What the mail says: the same for a preview, a test mail, a case and delivery. Raises TemplateError."""
+    """The content of the mail. Previews, test mails, cases and delivery all use this. Raises TemplateError."""
     return template.render(whole_numbers(data), whole_numbers(user_names(user_id, recipient)), now)
 
 
 def user_names(user_id: str, recipient: Recipient | None) -> dict[str, Any]:
-    """What a template may ask of `user`: the profile's attributes, whole numbers written whole, and id, zone and
-    locale, which always win."""
+    """The properties of `user` in a template: the profile's attributes, overridden by id, zone and locale."""
     attributes = whole_numbers(recipient.attributes) if recipient else {}
     place = {"zone": recipient.zone, "locale": recipient.locale} if recipient else {}
     return {**attributes, **{name: value for name, value in place.items() if value}, "id": user_id}

@@ -1,8 +1,8 @@
 """One mail as bytes: headers and a multipart/alternative body, ready to be signed.
 
-The bytes are written here rather than by the standard library's `email` package, which takes ten times as long. Two
-rules make that safe: no control character of a value reaches a header, and quoted-printable parts can never hold the
-boundary, since it contains "=_" (RFC 2045, 6.7).
+The standard library's `email` package takes ten times as long as this code. Two rules make it safe: no control
+character of a value gets into a header, and a quoted-printable part cannot contain the boundary, which has "=_" in it
+(RFC 2045, 6.7).
 """
 
 from dataclasses import dataclass, field
@@ -23,12 +23,12 @@ class Sender:
 
     @property
     def shown(self) -> str:
-        """The mailbox as mail programs show it."""
+        """`Name <address>`, or the address if there is no name."""
         return f"{self.name} <{self.address}>" if self.name else self.address
 
     @classmethod
     def parse(cls, text: str, field: str = "From") -> "Sender":
-        """The one mailbox of `Name <address>` or `address`; raises HeaderError, which names `field`."""
+        """The mailbox in `Name <address>` or `address`; raises HeaderError, which names `field`."""
         try:
             [(name, address)] = getaddresses([headers.one_line(text)])
         except ValueError:
@@ -39,7 +39,7 @@ class Sender:
 
     @classmethod
     def of(cls, name: str, address: str, field: str = "From") -> "Sender":
-        """The mailbox of a display name and an address, as mail programs show them; raises HeaderError."""
+        """The mailbox with this display name and address; raises HeaderError."""
         return cls(headers.one_line(name), ascii_address(headers.one_line(address), field))
 
 
@@ -60,7 +60,7 @@ class Mail:
 
     @property
     def message_id(self) -> str:
-        """The same for every attempt, so that a receiver can know a mail sent twice."""
+        """The same for every attempt, so that a receiver can recognize a mail sent twice."""
         return message_id(self.command_id, self.domain)
 
 
@@ -72,7 +72,7 @@ def message_id(command_id: str, domain: str) -> str:
 def compose(mail: Mail) -> bytes:
     """The mail as bytes with CRLF line ends; raises HeaderError.
 
-    Lines have at most 78 bytes. An address or a URL, which no fold may part, can make one longer, up to 998.
+    Lines have at most 78 bytes, or up to 998 with an address or a URL, which must not be folded.
     """
     boundary = f"=_{mail.command_id}"
     fields = [
@@ -98,7 +98,7 @@ def _reply_to(mailbox: Sender | None) -> list[str]:
 
 
 def ascii_address(address: str, field: str) -> str:
-    """The address as plain SMTP carries it, its domain in A-labels; raises HeaderError with the reason otherwise."""
+    """The address for plain SMTP, with its domain in A-labels; raises HeaderError with the reason if it has none."""
     try:
         return plain_address(address)
     except ValueError as error:

@@ -1,6 +1,6 @@
-"""Quoted-printable (RFC 2045, 6.7): lines of at most 76 bytes, each of which ends in CRLF and never in a blank.
+"""Quoted-printable (RFC 2045, 6.7): lines of at most 76 bytes, ended by CRLF, and with no white space at their end.
 
-`binascii.b2a_qp` is not used: it gives a line of 77 bytes where a blank or a tab ends one of 75.
+`binascii.b2a_qp` is not used: it writes a line of 77 bytes where a line of 75 ends in white space.
 """
 
 import re
@@ -12,7 +12,7 @@ _CODES = {bytes([byte]): b"=%02X" % byte for byte in range(256)}
 
 
 def encode(body: bytes) -> bytes:
-    """The text with its lines, which `\\n` ends; CR LF and CR end one too."""
+    """The encoded text. `\\n`, CR LF and CR each end a line."""
     lines = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
     return b"\r\n".join(row for line in lines for row in _rows(_encoded(line)))
 
@@ -21,12 +21,12 @@ def _encoded(line: bytes) -> bytes:
     line = _TO_ENCODE.sub(lambda found: _CODES[found[0]], line)
     if line.endswith((b" ", b"\t")):
         line = line[:-1] + _CODES[line[-1:]]
-    # A point alone ends the mail for a relay that forgets to double it (RFC 2049, 3).
+    # A line with only a dot ends the mail at a relay without dot-stuffing (RFC 2049, 3).
     return b"=2E" if line == b"." else line
 
 
 def _rows(line: bytes) -> Iterator[bytes]:
-    """An encoded line as rows; all but the last end in the soft break `=`. No `=XX` is parted."""
+    """An encoded line as rows, all but the last with the soft break `=` at the end. No `=XX` is split."""
     start = 0
     while len(line) - start > LONGEST_LINE:
         end = start + LONGEST_LINE - 1

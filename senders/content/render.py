@@ -1,8 +1,7 @@
-"""Templates: one file becomes subject, sender, an HTML part and a text part, under limits on what it may cost.
+"""Templates: one file gives subject, sender, HTML part and text part, within limits on what rendering may cost.
 
-A template is front matter between two lines `---`, the HTML part, a line `--- text ---`, and the text part. Names in
-it: the command's `data` at top level, and `user`. What is null or blank among them is as missing
-(`senders.content.blanks`).
+A template is front matter between two lines `---`, the HTML part, a line `--- text ---`, and the text part. It can use
+the command's `data` at top level, and `user`. Null and blank values count as missing (`senders.content.blanks`).
 """
 
 import difflib
@@ -20,7 +19,7 @@ from schemas.errors import UserError
 from schemas.vocabulary import DeliveryReason
 from senders.content import front_matter
 from senders.content.blanks import is_blank, without_blanks
-from senders.content.filters import NOW
+from senders.content.filters.dates import NOW
 from senders.content.front_matter import MAILBOXES, FrontMatter
 from senders.content.headers import HeaderError, one_line
 from senders.content.liquid_dialect import compile_part
@@ -34,21 +33,21 @@ _AS_HTML = frozenset({"preheader", "HTML part"})
 
 
 class TemplateError(UserError, ValueError):
-    """A template cannot be used, or cannot be rendered with this data; `detail` never holds a user's data.
+    """A template is wrong, or cannot be rendered with this data. `detail` never holds a user's data.
 
-    `index` is where in the template's text it shows, as far as that is known.
+    `index` is the place in the template's text, as far as that is known.
     """
 
     def __init__(self, reason: DeliveryReason, detail: str, index: int = 0) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.index = index
-        self.detail = "".join(letter if letter.isprintable() else "?" for letter in detail[:200])
+        self.detail = "".join(character if character.isprintable() else "?" for character in detail[:200])
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What one rendering gave."""
+    """The result of one rendering."""
 
     sender: Sender | None
     reply_to: Sender | None
@@ -61,12 +60,12 @@ class Content:
 class Template:
     """A compiled template: its parts by name."""
 
-    parts: "Mapping[str, _Compiled]"
+    parts: "Mapping[str, _CompiledPart]"
 
     def render(self, data: dict[str, Any], user: dict[str, Any], now: datetime) -> Content:
-        """The content for one user at `now`; raises TemplateError with the place, naming the variable that is missing.
+        """The content for one user at `now`; raises TemplateError with its place, and the name of a missing variable.
 
-        The sender and the address for replies are those of the front matter, None where it names none.
+        The sender and the address for replies are those of the front matter, None if it has none.
         """
         try:
             names = without_blanks({"now": now, "today": now.date(), **data, "user": user}) | {NOW: now}
@@ -96,14 +95,14 @@ class Template:
             raise TemplateError(DeliveryReason.HEADER, str(error), address.offset) from None
 
 
-class _Compiled(NamedTuple):
+class _CompiledPart(NamedTuple):
     """One part of a template, and where it begins in the template's text."""
 
     part: BoundTemplate
     offset: int
 
     def render(self, names: dict[str, Any]) -> str:
-        """The part with these names; raises TemplateError with the place of what fails."""
+        """The part rendered with these names; raises TemplateError with its place."""
         try:
             return self.part.render(names)
         except UndefinedError as error:
@@ -114,7 +113,7 @@ class _Compiled(NamedTuple):
         except (ResourceLimitError, RecursionError) as error:
             raise TemplateError(DeliveryReason.RENDER_LIMIT, type(error).__name__, self._place(error)) from None
         except (LiquidError, ArithmeticError, ValueError, TypeError) as error:
-            # A filter met a value it cannot take. The message may quote that value, so only the error's kind is kept.
+            # A filter cannot take a value. The error's message may quote that value, so only its type is kept.
             raise TemplateError(DeliveryReason.TEMPLATE_INVALID, type(error).__name__, self._place(error)) from None
 
     def _place(self, error: Exception) -> int:
@@ -124,14 +123,14 @@ class _Compiled(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of a template as written: its source, and where that begins in the template's text."""
+    """The source of one part of a template, and where it begins in the template's text."""
 
     name: str
     source: str
     offset: int
 
     def compiled(self) -> BoundTemplate:
-        """The part, ready to be rendered; raises TemplateError with the place of the fault."""
+        """The compiled part; raises TemplateError with the place of the fault."""
         try:
             return compile_part(self.source, as_html=self.name in _AS_HTML)
         except LiquidError as error:
@@ -142,11 +141,11 @@ class Part:
             raise self._fault("nested too deeply", 0) from None
 
     def analysis(self) -> TemplateAnalysis:
-        """What the part uses; raises TemplateError also where it wants another template, or an unknown filter."""
+        """What the part uses; raises TemplateError also for an unknown filter, or if it includes another template."""
         template = self.compiled()
         try:
             found = template.analyze()
-        except LiquidError:  # only another template that it names can fail here: there is nowhere to take one from
+        except LiquidError:  # only the inclusion of another template can fail here
             raise self._fault("a template cannot include another", 0) from None
         except RecursionError:
             raise self._fault("nested too deeply", 0) from None
@@ -162,15 +161,15 @@ class Part:
 
 
 def parse_template(name: str, body: str) -> Template:
-    """The template in the file `templates/NAME.liquid`, whose text is `body`; raises TemplateError with the fault."""
+    """The template of the file `templates/NAME.liquid` with the text `body`; raises TemplateError with its first fault."""
     faults = template_faults(name, body)
     if faults:
         raise faults[0]
-    return Template({part.name: _Compiled(part.compiled(), part.offset) for part in template_parts(body)})
+    return Template({part.name: _CompiledPart(part.compiled(), part.offset) for part in template_parts(body)})
 
 
 def template_faults(name: str, body: str) -> list[TemplateError]:
-    """Everything that is wrong with the template, each with its place."""
+    """All faults of the template, each with its place."""
     front, parts = _split(body)
     wrong = [(fault.detail, fault.index) for fault in front.faults]
     if front.end and not any(part.name == "text part" for part in parts):
@@ -184,7 +183,7 @@ def template_faults(name: str, body: str) -> list[TemplateError]:
 
 
 def template_parts(body: str) -> list[Part]:
-    """The parts of a template that are rendered, those of its front matter first."""
+    """The parts of a template that are rendered, beginning with those in its front matter."""
     return _split(body)[1]
 
 
@@ -206,7 +205,7 @@ def _split(body: str) -> tuple[FrontMatter, list[Part]]:
 
 
 def _with_preheader(html: str, preheader: str) -> str:
-    """The HTML with the line that mail programs show beside the subject, first in its body and not to be seen there."""
+    """The HTML with the line that mail programs show beside the subject: hidden, at the beginning of its body."""
     body = _BODY.search(html)
     at = body.end() if body else 0
     return html[:at] + _PREHEADER.format(preheader) + html[at:]

@@ -1,4 +1,4 @@
-"""The names that a template cannot do without, found without rendering it."""
+"""The names that a template requires, found without rendering it."""
 
 import re
 from bisect import bisect_right
@@ -15,7 +15,7 @@ _OPENING = re.compile(r"\{\{|\{%-?\s*(\w+)")
 _TESTED = re.compile(r"[\w.\-\[\]'\"]*\s*(?:-?%\}|and\b|or\b|!=|==\s*(?:(?:blank|empty|nil|null)\b|\"\"|''))")
 _TESTS = frozenset({"if", "elsif", "unless"})
 GIVEN = frozenset({"user", "user.id"})
-"""Names that every rendering has beside `data`."""
+"""Names that every rendering has, besides `data`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,10 @@ class Needed:
 
 
 def needed_names(name: str, body: str) -> list[Needed]:
-    """The names without which the template cannot be rendered, in order of place; raises TemplateError.
+    """The names that must be there to render the template, in order of place; raises TemplateError.
 
-    Of `user`, each attribute is a name of its own: a profile need not have it.
-
-    A name that `if` or `unless` asks for, as in `{% if name %}`, or that is only used with a `default`, may be missing.
+    Each attribute of `user` is a name of its own, because a profile may not have it. A name may be missing if `if` or
+    `unless` tests it, as in `{% if name %}`, or if every use has a `default`.
     """
     faults = template_faults(name, body)
     if faults:
@@ -49,7 +48,7 @@ def needed_names(name: str, body: str) -> list[Needed]:
 
 
 class _Use(NamedTuple):
-    """One use of a name, whether a tag asks for it there, and whether it has a default there."""
+    """One use of a name: whether a tag tests it there, and whether it has a default there."""
 
     name: str
     place: int

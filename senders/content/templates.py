@@ -9,7 +9,7 @@ from senders.content.render import Template, TemplateError, parse_template
 
 
 class TemplateCache:
-    """Templates by hash. One thread fills it, another reads it."""
+    """Templates by hash. One thread writes, another reads."""
 
     def __init__(self) -> None:
         self._texts: dict[str, Text] = {}
@@ -18,15 +18,15 @@ class TemplateCache:
         self._complete_since: datetime | None = None
 
     def complete(self, now: datetime) -> None:
-        """Note that all published templates are here; only the first call counts."""
+        """Note that all published templates are in the cache. Only the first call counts."""
         if self._complete_since is None:
             self._complete_since = now
 
     def waited(self, since: datetime, now: datetime) -> timedelta:
-        """How long a template has been missing that a command has needed since `since`.
+        """How long a command that needs a missing template since `since` has waited for it.
 
-        Counts from the moment at which the cache was complete: after a restart, a command that was admitted long ago
-        must not fail for a template that is still being read.
+        The time before the cache was complete does not count: after a restart, a command that was admitted long ago
+        must not fail because its template is not read yet.
         """
         return timedelta(0) if self._complete_since is None else now - max(since, self._complete_since)
 
@@ -42,7 +42,7 @@ class TemplateCache:
             self._compiled.pop(digest, None)
 
     def get(self, digest: str) -> Template | None:
-        """The compiled template, or None if it is missing. Raises TemplateError if it does not compile."""
+        """The compiled template, None if it is missing; raises TemplateError if it does not compile."""
         with self._lock:
             text = self._texts.get(digest)
             if text is None:

@@ -320,3 +320,16 @@ def test_sort_puts_null_last_and_keeps_every_item(values: list[float | None]) ->
     there = [each for each in found if each is not None]
     assert there == sorted(there)
     assert found[: len(there)] == there
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ("{% cycle 1.0 %}", "1"),
+        ("{% for n in numbers %}{% cycle 1.0, 2.5 %} {% endfor %}", "1 2.5 1 "),
+        ("{% for n in numbers %}{% cycle 'list': n, 'x' %} {% endfor %}", "1 x 3 "),
+        ('{% for n in numbers %}{% cycle "rows": "", "<odd>" %}{% endfor %}', "<odd>"),
+    ],
+)
+def test_cycle_writes_whole_numbers_whole(source: str, answer: str) -> None:
+    assert shown(source, numbers=[1.0, 2.0, 3.0]) == answer

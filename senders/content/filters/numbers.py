@@ -1,0 +1,43 @@
+"""Filters of numbers and amounts of money."""
+
+from decimal import ROUND_FLOOR, ROUND_HALF_UP, Decimal
+
+from babel.numbers import NumberFormatError, parse_decimal
+from liquid import RenderContext
+from liquid.exceptions import FilterArgumentError
+from liquid.extra.filters.babel import Currency
+from liquid.filter import num_arg
+
+from senders.content.filters.values import whole_number
+
+
+def round_(value: object, digits: object = 0) -> int | float:
+    """Rounded half away from zero to this many digits. Negative digits round before the point."""
+    number, places = num_arg(value, 0), whole_number(digits, "round")
+    rounded = Decimal(str(number)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    return float(rounded) if places > 0 and isinstance(number, float) else int(rounded)
+
+
+def modulo(value: object, divisor: object) -> int | float:
+    """The remainder, with the sign of the divisor."""
+    one, other = num_arg(value, 0), num_arg(divisor, 0)
+    if other == 0:
+        raise FilterArgumentError("modulo: divided by 0", token=None)
+    if isinstance(one, int) and isinstance(other, int):
+        return one % other
+    exact, by = Decimal(str(one)), Decimal(str(other))
+    return float(exact - by * (exact / by).to_integral_value(ROUND_FLOOR))
+
+
+class CurrencyFilter(Currency):
+    """`currency`: US dollars and English unless a template assigns `currency_code` and `locale` first."""
+
+    def __call__(self, left: object, *, context: RenderContext, group_separator: bool = True) -> str:
+        if isinstance(left, str):
+            try:
+                left = parse_decimal(left, locale=context.resolve(self.input_locale_var, default="en_US"))
+            except NumberFormatError:
+                left = None
+        if isinstance(left, bool) or not isinstance(left, int | float | Decimal):
+            raise FilterArgumentError("currency: not an amount", token=None)
+        return str(super().__call__(left, context=context, group_separator=group_separator))
