@@ -90,7 +90,7 @@ def _relaxed_value(value: bytes) -> bytes:
 
 
 def _covered(head: bytes) -> tuple[list[bytes], bytes]:
-    """The names for `h=`, and the canonical headers that they name. The last of several headers of a name comes first."""
+    """The names for `h=`, and the canonical headers that they name. Of several with one name, the last comes first."""
     fields: dict[bytes, list[bytes]] = {}
     for line in _FOLD.sub(b"", head).split(b"\r\n"):
         name, _, value = line.partition(b":")

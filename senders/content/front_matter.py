@@ -109,7 +109,7 @@ def _nearest(name: str) -> str:
 
 
 def _place(body: str, start: int, text: str) -> int:
-    """Where a value's text begins, after its quote or block mark. If escapes change the text: where the value begins."""
+    """Where a value's text begins, after its quote or block mark. With escapes in it: where the value begins."""
     first = text.lstrip().split("\n", 1)[0]
     found = body.find(first, start)
     return found if found >= 0 else start

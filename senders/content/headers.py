@@ -50,7 +50,7 @@ def text_field(name: str, value: str) -> str:
 
 
 def mailbox_field(name: str, display: str, address: str) -> str:
-    """A field with one mailbox, such as From, with its CRLF; raises HeaderError at a control character in the address."""
+    """A field with one mailbox, with its CRLF; raises HeaderError at a control character in the address."""
     checked(name, address)
     words = _phrase(name, one_line(display))
     return _folded(name, [*words, f"<{address}>"] if words else [address])

@@ -161,7 +161,7 @@ class Part:
 
 
 def parse_template(name: str, body: str) -> Template:
-    """The template of the file `templates/NAME.liquid` with the text `body`; raises TemplateError with its first fault."""
+    """The template `templates/NAME.liquid` with the text `body`; raises TemplateError with its first fault."""
     faults = template_faults(name, body)
     if faults:
         raise faults[0]
