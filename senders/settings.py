@@ -10,7 +10,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.security import KafkaSecuritySettings
 from schemas.types import Line, Name
 from schemas.vocabulary import TRANSACTIONAL
-from senders.content.message import Sender
+from senders.content.message import Mailbox
 
 InDoubtPolicy = Literal["hold", "resend"]
 
@@ -79,7 +79,7 @@ class SenderSettings(KafkaSecuritySettings):
     @field_validator("mail_from")
     @classmethod
     def _names_a_mailbox(cls, text: str) -> str:
-        Sender.parse(text)
+        Mailbox.parse(text)
         return text
 
     @property
@@ -88,9 +88,9 @@ class SenderSettings(KafkaSecuritySettings):
         return Connection(self.kafka, self.kafka_security)
 
     @property
-    def sender(self) -> Sender:
+    def sender(self) -> Mailbox:
         """Who the mail is from where its template names nobody."""
-        return Sender.parse(self.mail_from)
+        return Mailbox.parse(self.mail_from)
 
     def policy(self, purpose: str) -> InDoubtPolicy:
         """What to do with a mail of this purpose whose acceptance is unknown."""

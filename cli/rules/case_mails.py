@@ -9,12 +9,12 @@ from schemas.vocabulary import DeliveryReason
 from schemas.wording import quoted
 from senders.content.headers import HeaderError
 from senders.content.mail_builder import content_of
-from senders.content.message import Mail, Sender, compose
+from senders.content.message import Mail, Mailbox, compose
 from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError, parse_template
 from triggers.cases.case_runner import CaseResult, Sent
 
-_SENDER = Sender("Shop", "shop@shop.example")
+_SENDER = Mailbox("Shop", "shop@shop.example")
 _SENT_AT = datetime(2026, 1, 5, tzinfo=UTC)
 
 

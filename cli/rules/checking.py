@@ -11,7 +11,7 @@ from cli.options import Format
 from cli.rules.rule_folder import Folder, read_folder
 from schemas.wording import counted, nearest, quoted
 from senders.content.render import template_faults
-from senders.content.template_names import Needed, needed_names
+from senders.content.template_names import RequiredName, required_names
 from triggers.cel.cost import MAX_COST
 from triggers.checks.costs import Cost
 from triggers.language.diagnostics import Diagnostic, Report
@@ -75,10 +75,10 @@ def unused_templates(folder: Folder, rules: RuleFindings) -> Iterator[Diagnostic
 def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnostic]:
     """Templates that cannot be used, and variables that they need and some rule's `data` does not give."""
     reports = {name: Report(file) for name, file in folder.templates.items()}
-    needed: dict[str, list[Needed]] = {}
+    needed: dict[str, list[RequiredName]] = {}
     for name, file in folder.templates.items():
         faults = template_faults(name, file.text)
-        needed[name] = [] if faults else needed_names(name, file.text)
+        needed[name] = [] if faults else required_names(name, file.text)
         for fault in faults:
             reports[name].add(fault.index, "template-invalid", fault.detail, "docs/triggers.md says how one is written")
         for each in needed.get(name, []):
@@ -89,14 +89,14 @@ def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnos
     return [each for report in reports.values() for each in report.diagnostics]
 
 
-def _check_attribute(report: Report, each: Needed) -> None:
+def _check_attribute(report: Report, each: RequiredName) -> None:
     if each.name.startswith("user."):
         hint = f'as in {{{{ {each.name} | default: "…" }}}}, or {{% if {each.name} %}}'
         message = f"{quoted(each.name)} fails the mail of a user whose profile does not have it"
         report.add(each.index, "template-attribute", message, hint)
 
 
-def _check_data(report: Report | None, needed: list[Needed], trigger: Trigger, send: Send) -> None:
+def _check_data(report: Report | None, needed: list[RequiredName], trigger: Trigger, send: Send) -> None:
     given = [name for name, _ in send.data]
     for each in needed:
         if report is not None and each.name not in given and not each.name.startswith("user."):

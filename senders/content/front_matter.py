@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import yaml
 
 from senders.content.headers import HeaderError
-from senders.content.message import Sender
+from senders.content.message import Mailbox
 
 KEYS = ("subject", "preheader", "from", "reply_to")
 MAILBOXES = {"from": "From", "reply_to": "Reply-To"}
@@ -131,6 +131,6 @@ def _check_mailbox(found: FrontMatter, key: str) -> None:
         found.faults.append(FrontMatterFault(f"front matter: {MAILBOXES[key]}: {hint}", name.index))
     elif not _LIQUID.search(address.text):
         try:
-            Sender.of("", address.text, MAILBOXES[key])
+            Mailbox.of("", address.text, MAILBOXES[key])
         except HeaderError as error:
             found.faults.append(FrontMatterFault(f"front matter: {error}", address.index))

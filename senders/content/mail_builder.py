@@ -9,7 +9,7 @@ from schemas.numbers import whole_numbers
 from schemas.vocabulary import TRANSACTIONAL, DeliveryReason
 from senders.content.dkim import Signer
 from senders.content.headers import HeaderError
-from senders.content.message import Mail, Sender, compose
+from senders.content.message import Mail, Mailbox, compose
 from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError
 
@@ -19,7 +19,7 @@ class MailBuilder:
     """One for all mails of a process."""
 
     signer: Signer
-    sender: Sender
+    sender: Mailbox
     unsubscribe_url: str | None = None
 
     def build(

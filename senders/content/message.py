@@ -15,7 +15,7 @@ from senders.content.headers import HeaderError
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class Mailbox:
     """A mailbox with its display name."""
 
     name: str
@@ -27,7 +27,7 @@ class Sender:
         return f"{self.name} <{self.address}>" if self.name else self.address
 
     @classmethod
-    def parse(cls, text: str, field: str = "From") -> "Sender":
+    def parse(cls, text: str, field: str = "From") -> "Mailbox":
         """The mailbox in `Name <address>` or `address`; raises HeaderError, which names `field`."""
         try:
             [(name, address)] = getaddresses([headers.one_line(text)])
@@ -38,7 +38,7 @@ class Sender:
         return cls.of(name, address, field)
 
     @classmethod
-    def of(cls, name: str, address: str, field: str = "From") -> "Sender":
+    def of(cls, name: str, address: str, field: str = "From") -> "Mailbox":
         """The mailbox with this display name and address; raises HeaderError."""
         return cls(headers.one_line(name), ascii_address(headers.one_line(address), field))
 
@@ -48,14 +48,14 @@ class Mail:
     """What a mail says and to whom. `extra` headers are (name, value) in order."""
 
     command_id: str
-    sender: Sender
+    sender: Mailbox
     to: str
     subject: str
     html: str
     text: str
     date: datetime
     domain: str
-    reply_to: Sender | None = None
+    reply_to: Mailbox | None = None
     extra: tuple[tuple[str, str], ...] = field(default=())
 
     @property
@@ -93,7 +93,7 @@ def compose(mail: Mail) -> bytes:
     return head + b"\r\n" + b"".join(delimiter + b"\r\n" + part for part in parts) + delimiter + b"--\r\n"
 
 
-def _reply_to(mailbox: Sender | None) -> list[str]:
+def _reply_to(mailbox: Mailbox | None) -> list[str]:
     return [] if mailbox is None else [headers.mailbox_field("Reply-To", mailbox.name, mailbox.address)]
 
 

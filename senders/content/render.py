@@ -23,7 +23,7 @@ from senders.content.filters.dates import NOW
 from senders.content.front_matter import MAILBOXES, FrontMatter
 from senders.content.headers import HeaderError, one_line
 from senders.content.liquid_dialect import compile_part
-from senders.content.message import Sender
+from senders.content.message import Mailbox
 
 _TEXT = re.compile(r"^--- text ---[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
 _NAMED = re.compile(r"'?([A-Za-z_][\w.\-\[\]]*)'? is undefined")
@@ -49,8 +49,8 @@ class TemplateError(UserError, ValueError):
 class Content:
     """The result of one rendering."""
 
-    sender: Sender | None
-    reply_to: Sender | None
+    sender: Mailbox | None
+    reply_to: Mailbox | None
     subject: str
     html: str
     text: str
@@ -85,12 +85,12 @@ class Template:
     def _optional(self, name: str, names: dict[str, Any]) -> str:
         return self.parts[name].render(names).strip() if name in self.parts else ""
 
-    def _mailbox(self, key: str, names: dict[str, Any]) -> Sender | None:
+    def _mailbox(self, key: str, names: dict[str, Any]) -> Mailbox | None:
         if key not in self.parts:
             return None
         address = self.parts[key]
         try:
-            return Sender.of(self._optional(f"{key} name", names), address.render(names), MAILBOXES[key])
+            return Mailbox.of(self._optional(f"{key} name", names), address.render(names), MAILBOXES[key])
         except HeaderError as error:
             raise TemplateError(DeliveryReason.HEADER, str(error), address.offset) from None
 

@@ -19,14 +19,14 @@ GIVEN = frozenset({"user", "user.id"})
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
+class RequiredName:
     """A name of `data`, or `user.NAME`, that must be there, and where the template's text first uses it."""
 
     name: str
     index: int
 
 
-def needed_names(name: str, body: str) -> list[Needed]:
+def required_names(name: str, body: str) -> list[RequiredName]:
     """The names that must be there to render the template, in order of place; raises TemplateError.
 
     Each attribute of `user` is a name of its own, because a profile may not have it. A name may be missing if `if` or
@@ -43,7 +43,7 @@ def needed_names(name: str, body: str) -> list[Needed]:
     for used_name, used in uses.items():
         plain = [use.place for use in used if not use.defaulted]
         if used_name not in GIVEN and plain and not any(use.tested for use in used):
-            found.append(Needed(used_name, min(plain)))
+            found.append(RequiredName(used_name, min(plain)))
     return sorted(found, key=lambda each: each.index)
 
 

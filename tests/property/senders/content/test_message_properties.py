@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from senders.content import headers, quoted_printable
 from senders.content.dkim import Signer, dns_record
-from senders.content.message import Mail, Sender, compose
+from senders.content.message import Mail, Mailbox, compose
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 ANY = st.text(st.characters(exclude_categories=("Cs",)), max_size=300)
@@ -41,7 +41,7 @@ def verifies(message: bytes) -> bool:
 
 
 def mail(subject: str, html: str, text: str) -> Mail:
-    sender = Sender("CD Harbour", "hello@harbour.example")
+    sender = Mailbox("CD Harbour", "hello@harbour.example")
     return Mail("ab" * 16, sender, "ann@example.net", subject, html, text, NOW, "harbour.example")
 
 
@@ -76,7 +76,7 @@ def test_both_parts_read_back_as_they_were_written(html: str, text: str) -> None
 @example("=?utf-8?b?eA==?=", "=?")
 @example("word " * 60, 'Ann, "x" ' * 30)
 def test_no_value_adds_a_field_and_every_value_reads_back_as_one_line(subject: str, name: str) -> None:
-    sender = Sender(name, "hello@harbour.example")
+    sender = Mailbox(name, "hello@harbour.example")
     composed = compose(Mail("ab" * 16, sender, "ann@example.net", subject, "x", "x", NOW, "harbour.example"))
     message, other = read(composed), fast_mail_parser.parse_email(composed)
     names = ["From", "To", "Subject", "Date", "Message-ID", "X-Ebbtide-Command", "MIME-Version", "Content-Type"]
@@ -140,7 +140,7 @@ def test_every_composed_mail_verifies(subject: str, html: str, text: str) -> Non
 
 @given(ANY, ANY)
 def test_a_relay_that_folds_headers_anew_leaves_the_signature_whole(subject: str, name: str) -> None:
-    sender = Sender(name, "hello@harbour.example")
+    sender = Mailbox(name, "hello@harbour.example")
     composed = compose(Mail("ab" * 16, sender, "ann@example.net", subject, "x", "x", NOW, "harbour.example"))
     head, _, body = signer().sign(composed, NOW).partition(b"\r\n\r\n")
     assert verifies(head.replace(b"\r\n ", b" ") + b"\r\n\r\n" + body)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.operations.mail_view import lines, read_html, view
 from infra.local.sink import MailFile, ReceivedMail
-from senders.content.message import Mail, Sender, compose
+from senders.content.message import Mail, Mailbox, compose
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 HTML = """<!DOCTYPE html><html><head><title>Not shown</title><style>p {color: red}</style></head>
@@ -38,8 +38,8 @@ https://shop.example [a record][picture]"""
 
 
 def ours() -> bytes:
-    sender = Sender.of("Läden und Gärten am alten Hafen " * 4, "shop@läden.example")
-    reply_to = Sender("Ann", "ann@shop.example")
+    sender = Mailbox.of("Läden und Gärten am alten Hafen " * 4, "shop@läden.example")
+    reply_to = Mailbox("Ann", "ann@shop.example")
     subject = "Ein sehr langer Betreff über Schallplatten, der gefaltet und verschlüsselt wird"
     mail = Mail("ab" * 16, sender, "zoe@mail.example", subject, HTML, "Hello Zoë,", NOW, "shop.example", reply_to)
     return compose(mail)

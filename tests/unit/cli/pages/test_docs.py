@@ -12,7 +12,7 @@ from cli.main import app
 from cli.manifests import apply_commands
 from cli.pages.language_page import PAGE, SOURCE, StalePage, check_page, page, write_page
 from cli.rules import rule_commands
-from senders.content.template_names import needed_names
+from senders.content.template_names import required_names
 from triggers.cases.case_runner import run_cases
 from triggers.cel.conditions import compile_condition
 from triggers.checks.catalogue import read_catalogue
@@ -89,7 +89,7 @@ def test_every_expression_compiles(expression: str) -> None:
 
 def test_the_template_and_the_catalogue_that_it_shows_are_right() -> None:
     [template] = [each for each in EXAMPLES if each.language == "liquid"]
-    assert needed_names("price-drop", template.text) == []
+    assert required_names("price-drop", template.text) == []
     [events] = [each for each in EXAMPLES if each.language == "events"]
     catalogue, reports = read_catalogue([SourceFile("events.yaml", events.text)])
     assert catalogue is not None

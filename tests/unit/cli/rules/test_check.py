@@ -13,7 +13,7 @@ from cli.errors import one_line
 from cli.main import app
 from cli.rules.checking import annotation, check_paths
 from senders.content.render import TemplateError
-from senders.content.template_names import needed_names
+from senders.content.template_names import required_names
 from triggers.checks.contradictions import contradiction
 from triggers.language.diagnostics import Diagnostic
 
@@ -109,13 +109,13 @@ def test_a_template_that_cannot_be_used_is_told(folder: Path) -> None:
 )
 def test_a_template_that_wants_what_there_is_not_cannot_be_used(tag: str) -> None:
     with pytest.raises(TemplateError):
-        needed_names("t", f"---\nsubject: s\n---\n{tag}\n--- text ---\nx\n")
+        required_names("t", f"---\nsubject: s\n---\n{tag}\n--- text ---\nx\n")
 
 
 def test_a_long_template_is_read_in_reasonable_time() -> None:
     names = [f"a{number}" for number in range(5_000)]
     html = " ".join(f"{{{{ {name} }}}}" for name in names)
-    found = needed_names("t", f"---\nsubject: s\n---\n{html}\n--- text ---\nx\n")
+    found = required_names("t", f"---\nsubject: s\n---\n{html}\n--- text ---\nx\n")
     assert [each.name for each in found] == names
 
 
@@ -127,7 +127,7 @@ def test_a_long_template_is_read_in_reasonable_time() -> None:
 )
 def test_whatever_a_template_holds_it_is_read_or_refused(pieces: list[str]) -> None:
     try:
-        needed_names("t", f"---\nsubject: s\n---\n{''.join(pieces)}\n--- text ---\nx\n")
+        required_names("t", f"---\nsubject: s\n---\n{''.join(pieces)}\n--- text ---\nx\n")
     except TemplateError:
         return
 
@@ -136,10 +136,10 @@ def test_a_name_may_be_missing_where_the_template_asks_for_it_or_has_a_default()
     body = "---\nsubject: s\n---\nHTML\n--- text ---\nx\n"
     may_be_missing = ("{% if a %}{{ a }}{% endif %}", "{% unless a %}no{% else %}{{ a }}{% endunless %}")
     for html in (*may_be_missing, "{{ a | default: 'b' }}", "{% if a != blank %}{{ a }}{% endif %}", "{{ user.id }}"):
-        assert needed_names("t", body.replace("HTML", html)) == []
-    assert [each.name for each in needed_names("t", body.replace("HTML", "{{ user.a }}"))] == ["user.a"]
+        assert required_names("t", body.replace("HTML", html)) == []
+    assert [each.name for each in required_names("t", body.replace("HTML", "{{ user.a }}"))] == ["user.a"]
     for html in ("{{ a }}", "{% if a == 1 %}{{ a }}{% endif %}", "{{ a.b[0] }}", "{% for i in a %}{{ i }}{% endfor %}"):
-        assert [each.name for each in needed_names("t", body.replace("HTML", html))] == ["a"]
+        assert [each.name for each in required_names("t", body.replace("HTML", html))] == ["a"]
 
 
 def test_the_catalogue_beside_the_rules_is_used_and_another_can_be_given(folder: Path) -> None:

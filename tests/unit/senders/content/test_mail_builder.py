@@ -10,7 +10,7 @@ from schemas.commands import SendCommand
 from schemas.vocabulary import DeliveryReason
 from senders.content.dkim import Signer
 from senders.content.mail_builder import MailBuilder
-from senders.content.message import Sender
+from senders.content.message import Mailbox
 from senders.content.render import TemplateError, parse_template
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 @cache
 def builder() -> MailBuilder:
     signer = Signer("harbour.example", "s1", rsa.generate_private_key(65537, 2048))
-    return MailBuilder(signer, Sender("CD Harbour", "hello@harbour.example"))
+    return MailBuilder(signer, Mailbox("CD Harbour", "hello@harbour.example"))
 
 
 def made(template: str, to: str = "ann@example.net", **data: object) -> bytes:

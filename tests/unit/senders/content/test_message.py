@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from senders.content.headers import HeaderError
-from senders.content.message import Mail, Sender, compose
+from senders.content.message import Mail, Mailbox, compose
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 
@@ -19,7 +19,7 @@ NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 def mail(**changes: object) -> Mail:
     fields: dict[str, object] = {
         "command_id": "0123456789abcdef0123456789abcdef",
-        "sender": Sender("CD Harbour", "hello@harbour.example"),
+        "sender": Mailbox("CD Harbour", "hello@harbour.example"),
         "to": "ann@example.net",
         "subject": "Your cart",
         "html": "<p>Hello</p>",
@@ -83,7 +83,7 @@ def test_a_subject_that_plain_ascii_cannot_carry_reads_back_the_same(subject: st
     ],
 )
 def test_white_space_in_a_header_is_one_blank_and_controls_are_left_out(written: str, shown: str) -> None:
-    message = parsed(compose(mail(subject=written, sender=Sender(written, "hello@harbour.example"))))
+    message = parsed(compose(mail(subject=written, sender=Mailbox(written, "hello@harbour.example"))))
     assert str(message["Subject"]) == shown
     assert message["From"].addresses[0].display_name == shown
     assert message["From"].addresses[0].addr_spec == "hello@harbour.example"
@@ -94,7 +94,7 @@ def test_white_space_in_a_header_is_one_blank_and_controls_are_left_out(written:
     "changes",
     [
         {"to": "ann@example.net\r\nBcc: all@example.net"},
-        {"sender": Sender("Shop", "hello@harbour.example>\r\nBcc: <all@example.net")},
+        {"sender": Mailbox("Shop", "hello@harbour.example>\r\nBcc: <all@example.net")},
         {"extra": (("List-Unsubscribe", "<https://x.example>\r\nBcc: all@example.net"),)},
         {"extra": (("List-Unsubscribe", "<https://x.example>\u2028"),)},
     ],
@@ -117,7 +117,7 @@ def test_an_address_or_url_that_could_end_its_header_is_refused_and_not_repeated
     ],
 )
 def test_a_sender_name_of_any_length_is_folded_and_reads_back_the_same(name: str) -> None:
-    composed = compose(mail(sender=Sender(name, "hello@harbour.example")))
+    composed = compose(mail(sender=Mailbox(name, "hello@harbour.example")))
     assert mailbox(composed) == (name.strip(), "hello@harbour.example")
     assert max(map(len, composed.split(b"\r\n"))) <= 78
 
@@ -135,7 +135,7 @@ def test_a_local_part_beyond_ascii_is_refused_because_smtputf8_is_not_spoken() -
 
 
 def test_a_domain_with_other_letters_is_written_in_a_labels() -> None:
-    composed = compose(mail(to="ann@bücher.example", sender=Sender.parse("Läden <shop@läden.example>")))
+    composed = compose(mail(to="ann@bücher.example", sender=Mailbox.parse("Läden <shop@läden.example>")))
     assert b"\r\nTo: ann@xn--bcher-kva.example\r\n" in composed
     assert parsed(composed)["From"].addresses[0].addr_spec == "shop@xn--lden-loa.example"
 
@@ -150,15 +150,15 @@ def test_a_domain_with_other_letters_is_written_in_a_labels() -> None:
 )
 def test_a_mailbox_that_cannot_be_written_is_refused_with_the_reason(text: str, told: str) -> None:
     with pytest.raises(HeaderError, match=re.escape(told)):
-        Sender.parse(text, "Reply-To")
+        Mailbox.parse(text, "Reply-To")
 
 
 @pytest.mark.parametrize("text", ["", "not an address", "a@b@c", "Shop <>", "one@x.example, two@x.example"])
 def test_a_sender_must_be_one_mailbox(text: str) -> None:
     with pytest.raises(HeaderError, match="From"):
-        Sender.parse(text)
+        Mailbox.parse(text)
 
 
 def test_a_display_name_keeps_its_letters() -> None:
-    sender = Sender.parse('"Läden, GmbH" <hello@harbour.example>')
+    sender = Mailbox.parse('"Läden, GmbH" <hello@harbour.example>')
     assert parsed(compose(mail(sender=sender)))["From"].addresses[0].display_name == "Läden, GmbH"

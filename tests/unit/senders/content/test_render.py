@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.vocabulary import DeliveryReason
-from senders.content.message import Mail, Sender, compose
+from senders.content.message import Mail, Mailbox, compose
 from senders.content.render import TemplateError, parse_template, template_faults
 
 NOW = datetime(2026, 1, 5, 10, 30, tzinfo=UTC)
@@ -150,8 +150,8 @@ SHOP = fronted('subject: "Hello"', 'from: "{{ seller }} <{{ box }}@shop.example>
 def test_the_senders_and_the_address_for_replies_are_liquid() -> None:
     data = {"seller": "Läden, Ann", "box": "mail", "clerk": "ann@bücher.example"}
     content = parse_template("t", SHOP).render(data, {}, NOW)
-    assert content.sender == Sender("Läden, Ann", "mail@shop.example")
-    assert content.reply_to == Sender("", "ann@xn--bcher-kva.example")
+    assert content.sender == Mailbox("Läden, Ann", "mail@shop.example")
+    assert content.reply_to == Mailbox("", "ann@xn--bcher-kva.example")
 
 
 @pytest.mark.parametrize(
