@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from slow_model.documents import read_book
@@ -169,10 +169,19 @@ def _profile(properties: dict[str, Any], now_ms: int) -> dict[str, Any]:
     return who | {"attributes": attributes, "consent": consent}
 
 
+class PlayedHistory(Protocol):
+    """What `EveryInstant` reads."""
+
+    facts: list[UserRecord]
+    now_ms: int
+
+    def versions(self, at_ms: int) -> Versions: ...
+
+
 class EveryInstant(Timeline):
     """A timeline that is looked at whenever something is due: at its own instant, or at once where that is past."""
 
-    def __init__(self, run: EngineHistory) -> None:
+    def __init__(self, run: PlayedHistory) -> None:
         super().__init__()
         self.run, self.end_ms = run, run.now_ms
         self.facts[USER] = run.facts
