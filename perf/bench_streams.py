@@ -102,7 +102,7 @@ def _finish(run: Run, record: Path, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(run.model_dump_json() + "\n")
     else:
-        tables.show(Console(highlight=False, width=None if sys.stdout.isatty() else 130), run)
+        tables.show(Console(highlight=False, width=None if sys.stdout.isatty() else 150), run)
     if run.problems:
         raise SystemExit(1)
 

@@ -34,6 +34,8 @@ class Program:
     does_the_rule: bool = False
     """Whether it does the work of the rule, so that the number of its commands is known."""
     program: Sequence[str] = PYTHON_MODULE
+    late_last_commit: bool = False
+    """Whether its last commit comes long after its last event."""
 
 
 def bare_loop(name: str, job: str, *, does_the_rule: bool) -> Program:
@@ -64,7 +66,7 @@ def measure(broker: Broker, fed: Fed, what: Program, report: Report) -> Throughp
         Child(what.group, arguments, broker.placing.worker, logs, program=what.program) as child,
         CommitWatch(broker.kafka, what.group, EVENTS.name, fed.ends) as watch,
     ):
-        window = watch.until_done([child], report)
+        window = watch.until_done([child], report, late_last_commit=what.late_last_commit)
         _wait_until_committed(broker, commands_topic)
     commands = len(broker.since(commands_topic, dict.fromkeys(fed.ends, 0)))
     expected = fed.sends if what.does_the_rule else None

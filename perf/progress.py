@@ -31,8 +31,8 @@ class Progress:
 class MeasuredWindow:
     """A run, from `CommitWatch.begin` or else from the first commit that was seen, to the last commit.
 
-    `warm` is the part over the last 70 % of the events. It ends at the last commit but one: a process that commits
-    once a second stands idle before its last.
+    `warm` is the part over the last 70 % of the events. It ends at the last commit but one: a process stands idle
+    before its last, for as long as it waits between two.
     """
 
     whole: tuple[Progress, Progress]
@@ -40,13 +40,22 @@ class MeasuredWindow:
     peak_mib: float
 
     @classmethod
-    def of(cls, seen: Sequence[Progress], records: int, peak_mib: float) -> "MeasuredWindow":
-        """From all progress that was seen over the last `records` of a topic."""
+    def of(
+        cls, seen: Sequence[Progress], records: int, peak_mib: float, *, late_last_commit: bool = False
+    ) -> "MeasuredWindow":
+        """From all progress that was seen over the last `records` of a topic.
+
+        `late_last_commit`: the whole run too ends at the last commit but one.
+        """
         last = seen[-1]
+        before_last = seen[-2] if len(seen) > 1 else last
         from_here = last.committed - WARM_SHARE * records
-        end = seen[-2] if len(seen) > 1 else last
         warm = next((each for each in seen if each.committed >= from_here), last)
-        return cls((seen[0], last), (warm, end) if warm.committed < end.committed else (end, end), peak_mib)
+        return cls(
+            (seen[0], before_last if late_last_commit else last),
+            (min(warm, before_last, key=lambda each: each.committed), before_last),
+            peak_mib,
+        )
 
     def measured(self) -> dict[str, Any]:
         """What a result says of it."""

@@ -34,8 +34,8 @@ def _show_throughput(console: Console, results: Sequence[Throughput]) -> None:
 
     columns: list[tuple[str, Callable[[Throughput], str]]] = [
         ("events/s", lambda each: _number(each.events_per_s, ",.0f")),
-        ("µs CPU/event", lambda each: _number(each.cpu_us_per_event, ".1f")),
-        ("warm events/s", lambda each: _number(each.warm_events_per_s, ",.0f")),
+        ("µs CPU", lambda each: _number(each.cpu_us_per_event, ".1f")),
+        ("warm /s", lambda each: _number(each.warm_events_per_s, ",.0f")),
         ("warm µs", lambda each: _number(each.warm_cpu_us_per_event, ".1f")),
         ("peak MiB", lambda each: _number(each.peak_mib, ",.0f")),
         ("of bare loop", of(BARE_SPIKE, ".0%")),
@@ -45,9 +45,10 @@ def _show_throughput(console: Console, results: Sequence[Throughput]) -> None:
         ("send", lambda each: _share(each.commands, each.events)),
         ("decide", lambda each: _share(each.decisions, each.events)),
     ]
-    table = _table("Throughput of one process", ("contender", "workload", "users"), [name for name, _ in columns])
+    filled = [(name, cell) for name, cell in columns if any(cell(each) != ABSENT for each in results)]
+    table = _table("Throughput of one process", ("contender", "events"), [name for name, _ in filled])
     for each in results:
-        table.add_row(each.name, each.workload, each.distribution, *(cell(each) for _, cell in columns))
+        table.add_row(each.name, f"{each.workload}, {each.distribution}", *(cell(each) for _, cell in filled))
     console.print(table)
 
 

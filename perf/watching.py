@@ -167,7 +167,9 @@ class CommitWatch:
     def _note(self, done: int, children: Sequence[Child]) -> None:
         self._seen.append(Progress(time.monotonic(), done, cpu_s(_pids(children))))
 
-    def until_done(self, children: Sequence[Child], report: Report) -> MeasuredWindow:
+    def until_done(
+        self, children: Sequence[Child], report: Report, *, late_last_commit: bool = False
+    ) -> MeasuredWindow:
         """Waits until all is committed; raises MeasurementFailed where a process ends or nothing moves for a minute."""
         done, moved_s, said_s = -1, time.monotonic(), time.monotonic()
         while True:
@@ -175,7 +177,9 @@ class CommitWatch:
             if now_done > max(done, self._before) or now_done == self.total:
                 self._note(now_done, children)
             if now_done == self.total:
-                return MeasuredWindow.of(self._seen, self.total - self._before, sum(map(peak_mib, _pids(children))))
+                peak = sum(map(peak_mib, _pids(children)))
+                records = self.total - self._before
+                return MeasuredWindow.of(self._seen, records, peak, late_last_commit=late_last_commit)
             if now_done > done:
                 done, moved_s = now_done, now_s
             elif now_s - moved_s > STILL_S:

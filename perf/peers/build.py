@@ -9,30 +9,33 @@ from infra.local.fetching import installing, is_installed, locked, run
 from infra.local.layout import Layout
 from infra.local.maven import copy_jars, require
 
-HERE = Path(__file__).parent
-JOB = HERE / "Job.java"
 RELEASE = "17"
 JDK_MISSING = "A JDK 17 is missing: type `apt-get install openjdk-17-jdk-headless` as root"
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One peer: a folder here with a `pom.xml` and Java sources."""
+    """One peer: a folder with a `pom.xml` and Java sources, beside the sources that the peers share."""
 
     name: str
-    folder: str
+    home: Path
     main: str
     """The class with its `main`."""
 
     @property
+    def folder(self) -> str:
+        """What its files in `.local` are called."""
+        return self.home.name
+
+    @property
     def pom(self) -> Path:
         """What it depends on."""
-        return HERE / self.folder / "pom.xml"
+        return self.home / "pom.xml"
 
     @property
     def sources(self) -> list[Path]:
-        """Its own sources, and the job that the peers share."""
-        return [JOB, *sorted((HERE / self.folder).glob("*.java"))]
+        """Those that it shares, and its own."""
+        return [*sorted(self.home.parent.glob("*.java")), *sorted(self.home.glob("*.java"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def _compile(peer: Peer, found: Build, layout: Layout) -> None:
             [javac, "--release", RELEASE, "-Xlint:all,-processing", "-cp", f"{found.jars}/*", "-d", new, *peer.sources],
             log=log,
             failure=f"javac could not compile the job for {peer.name}",
-            marks=(str(HERE),),
+            marks=(str(peer.home.parent),),
         )
 
 

@@ -1,6 +1,7 @@
 """The peers as programs that are measured: how each is started, and where it writes."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from infra.local.kafka.install import JAVA_MISSING
 from infra.local.layout import Layout
@@ -10,9 +11,10 @@ from perf.peers.build import Build, Peer, build
 from perf.programs import FLINK, KAFKA_STREAMS, Program
 from schemas.topics import COMMANDS, EVENTS
 
+HERE = Path(__file__).parent
 PEERS = (
-    Peer(KAFKA_STREAMS, "kafka-streams", "ebbtide.peers.KafkaStreamsPeer"),
-    Peer(FLINK, "flink", "ebbtide.peers.FlinkPeer"),
+    Peer(KAFKA_STREAMS, HERE / "kafka-streams", "ebbtide.peers.KafkaStreamsPeer"),
+    Peer(FLINK, HERE / "flink", "ebbtide.peers.FlinkPeer"),
 )
 JVM = ("-Xmx1g", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 ARTIFACTS = {
@@ -47,4 +49,5 @@ def _program(java: str, peer: Peer, built: Build) -> Program:
         {"commands": COMMANDS},
         does_the_rule=True,
         program=(java, *JVM, "-cp", built.classpath, peer.main),
+        late_last_commit=peer.name == FLINK,  # its reader commits after a poll, which waits 10 s where nothing comes
     )

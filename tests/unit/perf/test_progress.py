@@ -40,3 +40,9 @@ def test_too_few_commits_have_no_warm_part(committed: tuple[int, ...]) -> None:
 def test_a_single_commit_has_no_speed() -> None:
     measured = MeasuredWindow.of(progress(1_000), 1_000, 1.0).measured()
     assert (measured["events_per_s"], measured["cpu_us_per_event"], measured["seconds"]) == (None, None, 0.0)
+
+
+def test_a_run_whose_last_commit_is_late_ends_at_the_one_before() -> None:
+    seen = [*progress(100, 400, 900), Progress(12.0, 1_000, 1.0)]
+    measured = MeasuredWindow.of(seen, 1_000, 1.0, late_last_commit=True).measured()
+    assert (measured["seconds"], measured["events_per_s"]) == (2.0, 400)
