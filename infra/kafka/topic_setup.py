@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
 from infra.kafka.client import TIMEOUT_S, client_config
+from infra.kafka.topics import create_topics
 from schemas.errors import UserError
 from schemas.topics import TOPICS, Topic
 
@@ -30,10 +30,5 @@ def ensure_topics(
                 f"topic {topic.name} has {found} partitions, not {wanted}; "
                 f"use --partitions {found}, or delete the topic and publish again"
             )
-    for created in admin.create_topics(missing).values() if missing else ():
-        try:
-            created.result(TIMEOUT_S)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process created it first
-                raise
+    create_topics(admin, missing, TIMEOUT_S)
     return [topic.topic for topic in missing]

@@ -1,14 +1,14 @@
 """Topics and their partitions as the broker describes them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from confluent_kafka import TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # no __all__
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]  # no __all__
 
 from infra.kafka.futures import REQUEST_TIMEOUT_S, completed
-from infra.kafka.retry import retry
+from infra.kafka.retry import error_of, retry
 
 
 class TopicPartition(NamedTuple):
@@ -43,3 +43,13 @@ def describe(admin: AdminClient, topic: str, keep_trying: Callable[[], bool]) ->
         return TopicDescription(str(description.topic_id), len(description.partitions), config)
 
     return retry(request, keep_trying=keep_trying)
+
+
+def create_topics(admin: AdminClient, topics: Sequence[NewTopic], timeout_s: float) -> None:
+    """Creates the topics. One that another process created first stays as it is. Blocks; raises KafkaException."""
+    for created in admin.create_topics(list(topics)).values() if topics else ():
+        try:
+            created.result(timeout_s)
+        except KafkaException as exception:
+            if error_of(exception).code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise

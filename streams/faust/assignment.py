@@ -45,7 +45,7 @@ class AssignmentRecovery:
         numbers = sorted(by_number(places, self._runtime.settings.inputs)) or sorted({p.partition for p in places})
         for observer in self._runtime.observers:
             observer.assigned(numbers)
-        await self._runtime.checkpointer.settled()
+        await self._runtime.checkpointer.wait_idle()
         committed = await in_thread(lambda: self._committed(places, should_continue))
         entries = {}
         for table in self._runtime.tables():

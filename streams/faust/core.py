@@ -133,8 +133,8 @@ class RuntimeCore:
         self._finished = True
         for observer in self.observers:
             observer.stops()
-        snapshots = await self.snapshotter.begin_last()
-        if not await self.checkpointer.finish(STOP_S, proof=snapshots is not None):
+        snapshots = await self.snapshotter.begin_final()
+        if not await self.checkpointer.finish(STOP_S, force=snapshots is not None):
             end_process(f"the last checkpoint was not committed within {STOP_S:g} s of the stop")
         if snapshots is not None:
             await self.snapshotter.save(snapshots)

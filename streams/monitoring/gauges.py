@@ -73,7 +73,7 @@ class Gauges(Observer):
         """The partitions held now, with lags up to `ends`."""
         standing = self._runtime.buffer.applied_so_far()
         applied = {number: records for number, (records, _) in standing.items()}
-        lags, timers = self._runtime.inputs.behind(ends, applied), self._timers()
+        lags, timers = self._runtime.inputs.lags(ends, applied), self._timers()
         now_s, elapsed_s = time.time(), time.monotonic() - self._measured_s
         found = []
         for number, (records, clock_ms) in sorted(standing.items()):

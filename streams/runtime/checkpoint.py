@@ -1,8 +1,8 @@
-"""What one checkpoint holds: outputs, offsets, clocks and history of every partition changed since the last.
+"""The content of a checkpoint: outputs, offsets, clocks and history of each partition that changed since the last one.
 
-Pure: collects what batch steps and ordinary agents did and seals it as one unit. commit.py writes it.
+Pure: collects what the batch processor and ordinary agents did, and returns it as one transaction. commit.py writes it.
 
-A partition's clock travels in the metadata of its committed offsets, as Kafka Streams keeps its partition time.
+A partition's clock is in the metadata of its committed offsets, where Kafka Streams keeps its partition time too.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from streams.runtime.clock import NO_TIMESTAMP, Batch
 
 
 class Output(NamedTuple):
-    """A record to write, serialised. Without a partition, the producer's partitioner chooses it by the key."""
+    """A serialised record to write. Without a partition, the producer's partitioner chooses one by the key."""
 
     topic: str
     key: bytes | None
@@ -29,21 +29,21 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class OffsetMetadata:
-    """What a partition's committed offsets carry as metadata."""
+    """The metadata of a partition's committed offsets."""
 
     clock_ms: int = NO_TIMESTAMP
     number: int = 0
-    """Of its last journal record."""
+    """The number of its last journal record."""
     versions: Mapping[str, int] = field(default_factory=dict)
-    """Numbers of what the application applied, such as a rule manifest."""
+    """The version numbers that the application applied, such as that of the rule manifest."""
 
     def encode(self) -> str:
-        """As offset metadata."""
+        """The metadata as text."""
         return orjson.dumps({"clock": self.clock_ms, "number": self.number, "versions": dict(self.versions)}).decode()
 
     @classmethod
     def decode(cls, metadata: str | None) -> "OffsetMetadata":
-        """From offset metadata. What another program wrote there decodes as empty metadata."""
+        """Decodes the text. Text of another program decodes as empty metadata."""
         try:
             found = orjson.loads(metadata or "")
             return cls(
@@ -54,7 +54,7 @@ class OffsetMetadata:
 
 
 class OffsetRange(NamedTuple):
-    """Successive records of one input, first and last offset included."""
+    """Consecutive records of one input, including the first and the last offset."""
 
     topic: str
     first: int
@@ -63,7 +63,7 @@ class OffsetRange(NamedTuple):
 
 @dataclass(slots=True)
 class JournalSegment:
-    """A stretch of a partition's history under one set of versions: what was applied, in order, then the clock."""
+    """A part of a partition's history under one set of versions: what was applied, in order, then the clock."""
 
     number: int
     applied: list[OffsetRange]
@@ -71,18 +71,18 @@ class JournalSegment:
     versions: Mapping[str, int]
     closed: bool = False
     silent: bool = False
-    """A tick that did nothing. It is written only if something follows it."""
+    """Whether it is only a tick that did nothing. It is written only if something follows it."""
 
 
 class Journal(Protocol):
-    """Turns history into records."""
+    """Encodes history as records."""
 
     def __call__(self, partition: int, segment: JournalSegment) -> Output: ...
 
 
 @dataclass(slots=True)
 class _Partition:
-    """One partition number: the next offset of each of its inputs, and its history since the last checkpoint."""
+    """One partition number: the next offset of each input, and the history since the last checkpoint."""
 
     next_offsets: dict[str, int]
     number: int
@@ -96,29 +96,29 @@ class _Partition:
     """Records applied since the last checkpoint, by input."""
 
     @property
-    def touched(self) -> bool:
+    def changed(self) -> bool:
         return any(not segment.silent for segment in self.segments)
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """One checkpoint, ready to be written as often as it takes."""
+    """The content of one checkpoint, which may be written more than once until it commits."""
 
     outputs: Sequence[Output]
     offsets: Sequence[confluent_kafka.TopicPartition]
     membership: object
     applied: Mapping[TopicPartition, int] = field(default_factory=dict)
-    """The number of records of the merged inputs that it covers."""
+    """The number of applied records, by partition of the merged inputs."""
     counts: Mapping[tuple[str, ...], int] = field(default_factory=dict)
-    """What the application counted in `Buffer.counts`."""
+    """The application's counts from `Buffer.counts`."""
 
 
 class BatchOutOfOrder(RuntimeError):
-    """A batch before this one was dropped. To continue would lose its records."""
+    """The batch before this one was dropped. To continue would lose its records."""
 
 
 class NoPartitionsOwned(RuntimeError):
-    """A record was sent while no partitions are assigned: no transaction would carry it."""
+    """A record was sent while no partitions are assigned, so no transaction would contain it."""
 
 
 class Buffer:
@@ -127,10 +127,10 @@ class Buffer:
     def __init__(self, journal: Journal | None = None) -> None:
         self.outputs: list[Output] = []
         self.counts: Counter[tuple[str, ...]] = Counter()
-        """The application's counts by name and labels: observed with the checkpoint, dropped if that is lost."""
+        """The application's counts by name and labels. They are dropped if the checkpoint is lost."""
         self._journal = journal
         self._partitions: dict[int, _Partition] = {}
-        self._singles: dict[TopicPartition, int] = {}
+        self._other_offsets: dict[TopicPartition, int] = {}
         self._moved: set[TopicPartition] = set()
         self._membership: object | None = None
 
@@ -143,20 +143,22 @@ class Buffer:
         self,
         membership: object,
         partitions: Mapping[int, tuple[Mapping[str, int], OffsetMetadata]],
-        singles: Mapping[TopicPartition, int],
+        other_offsets: Mapping[TopicPartition, int],
     ) -> None:
-        """Starts an assignment: inputs' offsets and metadata by partition number; offsets of other partitions."""
+        """Starts an assignment: inputs' offsets and metadata by partition number, and offsets of other partitions."""
         self.drop()
         self._membership = membership
-        for partition, (offsets, mark) in partitions.items():
-            self._partitions[partition] = _Partition(dict(offsets), mark.number, mark.clock_ms, mark.versions)
-        self._singles.update(singles)
+        for partition, (offsets, metadata) in partitions.items():
+            self._partitions[partition] = _Partition(
+                dict(offsets), metadata.number, metadata.clock_ms, metadata.versions
+            )
+        self._other_offsets.update(other_offsets)
 
     def drop(self) -> None:
         """Drops everything: the partitions are gone, or this work must be undone."""
         self._membership = None
         self._partitions.clear()
-        self._singles.clear()
+        self._other_offsets.clear()
         self._moved.clear()
         self.outputs.clear()
         self.counts.clear()
@@ -166,7 +168,7 @@ class Buffer:
     ) -> None:
         """Records that `batch` was applied completely. `fired`: a timer did something; a tick alone changes nothing.
 
-        Raises BatchOutOfOrder where a batch was skipped, KeyError where the partition is not owned.
+        Raises BatchOutOfOrder if a batch was skipped, and KeyError if the partition is not owned.
         """
         partition = self._partitions[batch.partition]
         partition.batches += 1
@@ -196,36 +198,38 @@ class Buffer:
         last.silent = last.silent and silent
         return last
 
-    def acked(self, place: TopicPartition, offset: int) -> None:
-        """An ordinary agent has finished with the record at `offset`."""
-        if place in self._singles:
-            self._singles[place] = max(self._singles[place], offset + 1)
-            self._moved.add(place)
+    def acked(self, partition: TopicPartition, offset: int) -> None:
+        """Records that an ordinary agent finished the record at `offset`."""
+        if partition in self._other_offsets:
+            self._other_offsets[partition] = max(self._other_offsets[partition], offset + 1)
+            self._moved.add(partition)
 
     def applied_so_far(self) -> dict[int, tuple[int, int]]:
-        """By partition number: the records applied under this assignment, and the clock."""
+        """The number of records applied under this assignment and the clock, by partition number."""
         return {number: (p.records, p.clock_ms) for number, p in self._partitions.items()}
 
     def emit(self, output: Output) -> None:
-        """Adds a record to the open checkpoint; raises NoPartitionsOwned where none is open."""
+        """Adds a record to the open checkpoint; raises NoPartitionsOwned if there is none."""
         if self._membership is None:
             raise NoPartitionsOwned(
                 f"a record for {output.topic} was sent before partitions were assigned, or after a loss"
             )
         self.outputs.append(output)
 
-    def drain(self, changelog: Sequence[Output], proof: bool = False) -> Transaction | None:
-        """Takes everything out as one checkpoint. Returns None if there is nothing to write; with `proof`, it then
-        writes an unchanged offset instead."""
+    def drain(self, changelog: Sequence[Output], force: bool = False) -> Transaction | None:
+        """Removes everything and returns it as one transaction, or None if there is nothing to write.
+
+        With `force`, an empty transaction contains an unchanged offset.
+        """
         if self._membership is None:
             return None
-        touched = {number: p for number, p in self._partitions.items() if p.touched}
-        if not (touched or self._moved or self.outputs or changelog or proof):
+        changed = {number: p for number, p in self._partitions.items() if p.changed}
+        if not (changed or self._moved or self.outputs or changelog or force):
             return None
         outputs = [*changelog, *self.outputs]
-        applied = {TopicPartition(topic, n): count for n, p in touched.items() for topic, count in p.uncounted.items()}
-        offsets = [confluent_kafka.TopicPartition(*place, self._singles[place]) for place in self._moved]
-        for number, partition in touched.items():
+        applied = {TopicPartition(topic, n): count for n, p in changed.items() for topic, count in p.uncounted.items()}
+        offsets = [confluent_kafka.TopicPartition(*tp, self._other_offsets[tp]) for tp in self._moved]
+        for number, partition in changed.items():
             outputs.extend(self._history(number, partition))
             offsets += _offsets_of(number, partition)
         counts = dict(self.counts)
@@ -246,10 +250,10 @@ class Buffer:
         return records
 
     def _any_offset(self) -> list[confluent_kafka.TopicPartition]:
-        """An unchanged offset for what was sent outside of any partition: without one nothing fences it."""
+        """An unchanged offset, for outputs that belong to no partition: without an offset nothing fences them."""
         for number, partition in self._partitions.items():
             return _offsets_of(number, partition)
-        return [confluent_kafka.TopicPartition(*place, at) for place, at in self._singles.items()][:1]
+        return [confluent_kafka.TopicPartition(*tp, offset) for tp, offset in self._other_offsets.items()][:1]
 
 
 def _offsets_of(number: int, partition: _Partition) -> list[confluent_kafka.TopicPartition]:

@@ -23,24 +23,24 @@ class CommitOutcome(StrEnum):
 
     OK = "ok"
     LOST = "lost"
-    """The group has moved on: another member may own the partitions. Drop the state and recover."""
+    """The group has rebalanced, and another member may own the partitions. Drop the state and recover."""
     FATAL = "fatal"
-    """This producer is fenced, or nothing helps. End the process."""
+    """This producer is fenced, or a retry cannot help. End the process."""
 
 
 LOST = frozenset({KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID})
-HOPELESS = frozenset({KafkaError.MSG_SIZE_TOO_LARGE})
-"""What the same records would meet again however often they are sent."""
+NOT_RETRIABLE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE})
+"""Errors that the same records cause however often they are sent."""
 CALL_S = 5.0
 STUCK_S = 20.0
-"""How long one call may take that was told to take CALL_S: librdkafka takes twice that with a broker that has just gone
-away, and `send_offsets` may wait for ever for a coordinator that went (its issues 5456 and 5511)."""
+"""How long a call with the timeout CALL_S may take. librdkafka takes twice the timeout if the broker has just gone
+away, and `send_offsets` may wait for ever for a coordinator that went away (its issues 5456 and 5511)."""
 ATTEMPTS = 20
-"""How many times one checkpoint is sent before something must be wrong with it."""
+"""How often one checkpoint is sent before the process ends."""
 
 
 class TransactionalProducer(Protocol):
-    """What the committer needs of confluent_kafka.Producer."""
+    """The methods of confluent_kafka.Producer that the committer uses."""
 
     def init_transactions(self, timeout: float) -> None: ...
     def begin_transaction(self) -> None: ...
@@ -51,17 +51,17 @@ class TransactionalProducer(Protocol):
 
 
 class Committer:
-    """Writes transaction checkpoints, one at a time, over producers that `connect` makes.
+    """Commits transactions, one at a time, with producers that `connect` creates.
 
-    `stage` belongs to the event loop's thread (elsewhere it fights the agents for the interpreter), `commit` to
-    another, for it waits for the broker as long as that takes: retriable errors are tried again without end, since
-    giving up would say less than is true. What must not wait for it is the loss of the partitions.
+    Call `stage` in the event loop's thread: in another it competes with the agents for the interpreter. Call `commit`
+    in another thread: it waits for the broker as long as necessary. Retriable errors are retried without end, because
+    the outcome of an abandoned commit is unknown. The loss of partitions must not wait for `commit`.
 
-    After any other error the producer is given up, not its transaction aborted: a new one under the same
-    transactional id makes the coordinator abort what the old one left, and its sequence numbers begin anew. A
-    producer whose messages timed out is refused (OUT_OF_ORDER_SEQUENCE_NUMBER), and was seen to hang in that state.
-    So it was where `send_offsets_to_transaction` was tried again after a broker's death: that is given up at its first
-    error. Only a commit is asked for again, by the same producer, since it may have been done.
+    After any other error the producer is replaced instead of aborting its transaction. A new producer with the same
+    transactional id makes the coordinator abort the old transaction, and its sequence numbers start again. A producer
+    whose messages timed out is rejected (OUT_OF_ORDER_SEQUENCE_NUMBER), and was seen to hang in that state. It also
+    hung when `send_offsets_to_transaction` was retried after a broker's death, so that call is not retried. Only a
+    commit is retried with the same producer, because it may have succeeded.
     """
 
     def __init__(self, connect: Callable[[], TransactionalProducer]) -> None:
@@ -70,21 +70,21 @@ class Committer:
         self._call = ""
         self._call_began_s: float | None = None
         self.failures = 0
-        """Transactions that did not commit, since the start; those that were sent again and did, too."""
+        """How many transactions failed since the start, including those that were sent again and committed."""
 
     def open(self) -> None:
         """Connects, and fences every earlier producer of this transactional id. Blocks until the broker answers.
 
-        Raises KafkaException where it refuses.
+        Raises KafkaException if the broker refuses.
         """
-        self._timed("connect", self._take_another)
-        self._patiently("init_transactions", lambda: self._producer.init_transactions(CALL_S))
+        self._timed("connect", self._replace_producer)
+        self._retry("init_transactions", lambda: self._producer.init_transactions(CALL_S))
 
-    def _take_another(self) -> None:
-        self._producer = self._connect()  # the one before is destroyed here, and may hang in that
+    def _replace_producer(self) -> None:
+        self._producer = self._connect()  # this destroys the earlier producer, which may hang
 
     def stage(self, transaction: Transaction) -> KafkaException | None:
-        """Begins the transaction and produces its records; returns what went wrong, for `commit` to deal with."""
+        """Begins the transaction and produces its records. Returns an error for `commit` to handle, or None."""
         try:
             self._producer.begin_transaction()
             self._produce(transaction.outputs)
@@ -94,7 +94,7 @@ class Committer:
         return None
 
     def commit(self, transaction: Transaction, staged: KafkaException | None = None) -> CommitOutcome:
-        """Commits what was staged; after an error that allows it sends the same records again. Blocks."""
+        """Commits what was staged. After an error that allows it, sends the same records again. Blocks."""
         problem, attempt = staged, 0
         while attempt < ATTEMPTS:
             try:
@@ -106,7 +106,7 @@ class Committer:
                 result = self._recover(error)
                 if result is not None:
                     return result
-                if not _passes(error):
+                if not _is_temporary(error):
                     attempt += 1
                 time.sleep(min(1.0, 0.05 + 0.05 * attempt))
                 problem = self.stage(transaction)
@@ -117,7 +117,7 @@ class Committer:
         return CommitOutcome.FATAL
 
     def is_stuck(self) -> bool:
-        """Whether a call to the client library does not come back."""
+        """Whether a call to the client library does not return."""
         began_s = self._call_began_s
         stuck = began_s is not None and time.monotonic() - began_s > STUCK_S
         if stuck:
@@ -143,10 +143,10 @@ class Committer:
     def _finish(self, transaction: Transaction) -> None:
         self._send_offsets(transaction)
         failpoints.reach("after_send_offsets")
-        if failpoints.strikes("abort_before_commit"):
+        if failpoints.triggers("abort_before_commit"):
             raise KafkaException(KafkaError(KafkaError.TRANSACTION_ABORTABLE, "failpoint", txn_requires_abort=True))
         failpoints.reach("before_commit")
-        self._patiently("commit_transaction", lambda: self._producer.commit_transaction(CALL_S))
+        self._retry("commit_transaction", lambda: self._producer.commit_transaction(CALL_S))
 
     def _send_offsets(self, transaction: Transaction) -> None:
         offsets = list(transaction.offsets)
@@ -154,10 +154,10 @@ class Committer:
         self._timed("send_offsets", lambda: self._producer.send_offsets_to_transaction(offsets, membership, CALL_S))
 
     def _recover(self, error: KafkaError) -> CommitOutcome | None:
-        """Has the failed transaction ended; None where its records can be sent again."""
+        """Ends the failed transaction. Returns None if its records can be sent again."""
         self.failures += 1
         log.warning("checkpoint_failed", error=error.str(), code=error.name(), fatal=error.fatal())
-        if error.fatal() or error.code() in HOPELESS:
+        if error.fatal() or error.code() in NOT_RETRIABLE:
             return CommitOutcome.FATAL
         try:
             self.open()
@@ -166,18 +166,18 @@ class Committer:
             return CommitOutcome.FATAL
         return CommitOutcome.LOST if error.code() in LOST else None
 
-    def _patiently(self, name: str, call: Callable[[], None]) -> None:
-        said = False
+    def _retry(self, name: str, call: Callable[[], None]) -> None:
+        logged = False
         while True:
             try:
                 return self._timed(name, call)
             except KafkaException as exception:
                 error = error_of(exception)
-                if error.fatal() or error.txn_requires_abort() or not _passes(error):
+                if error.fatal() or error.txn_requires_abort() or not _is_temporary(error):
                     raise
-                if not said:
+                if not logged:
                     log.warning("checkpoint_waits", error=error.str())
-                    said = True
+                    logged = True
             time.sleep(0.1)
 
     def _timed(self, name: str, call: Callable[[], None]) -> None:
@@ -189,6 +189,6 @@ class Committer:
             self._call_began_s = None
 
 
-def _passes(error: KafkaError) -> bool:
-    """Whether it is the broker's absence or a moment of its life, that ends however long it takes."""
+def _is_temporary(error: KafkaError) -> bool:
+    """Whether the error ends by itself, however long that takes: the broker is away, starts or moves."""
     return error.retriable() or error.code() in RETRIABLE

@@ -1,4 +1,4 @@
-"""Ends the process where to continue could lose or duplicate data. A supervisor restarts it, and it recovers."""
+"""Ends the process if continuing could lose or duplicate data. A supervisor restarts it, and it recovers."""
 
 import os
 import sys

@@ -1,7 +1,7 @@
-"""Places at which a test meddles with the process on purpose: EBBTIDE_FAILPOINT=NAME, NAME:N for the Nth time it is
-reached, NAME:N:ACTION for something else than death.
+"""Failpoints: places where a test kills or delays the process.
 
-Random kills hit the narrow places of a transaction rarely; these hit them always. Unset, each costs one comparison.
+EBBTIDE_FAILPOINT is NAME, NAME:N for the Nth time that it is reached, or NAME:N:ACTION for another action than a kill.
+Random kills rarely hit the short phases of a transaction; failpoints always do. If unset, each costs one comparison.
 """
 
 import os
@@ -14,16 +14,16 @@ from typing import NamedTuple
 NAMES = frozenset(
     {"after_produce", "after_send_offsets", "before_commit", "after_commit", "in_recovery", "abort_before_commit"}
 )
-"""`abort_before_commit` does not kill: the committer meets an abortable error there, as a coordinator may send one."""
+"""`abort_before_commit` does not kill: the committer gets an abortable error there, as a coordinator may send one."""
 
 
 class UnknownFailpoint(ValueError):
-    """EBBTIDE_FAILPOINT names no failpoint, or nothing that it can do."""
+    """EBBTIDE_FAILPOINT has an unknown failpoint or action."""
 
 
 class Failpoint(NamedTuple):
-    """Where and when it strikes, and what it does: `kill`, `stop` (SIGSTOP: the test wakes it), or `wait` some
-    seconds in this thread while the others go on."""
+    """When it triggers and what it does: `kill`, `stop` (SIGSTOP; the test continues it), or `wait` for some seconds in
+    this thread while the others continue."""
 
     name: str = ""
     nth: int = 1
@@ -32,7 +32,7 @@ class Failpoint(NamedTuple):
 
 
 def parse(text: str) -> Failpoint:
-    """What the variable asks for; one without a name where it is empty."""
+    """The failpoint in the variable's value; one without a name if the value is empty."""
     if not text:
         return Failpoint()
     name, nth, action, *_ = [*text.split(":"), "", ""]
@@ -40,8 +40,8 @@ def parse(text: str) -> Failpoint:
     known = action in {"", "kill", "stop"} or (action == "wait" and seconds.isdecimal())
     if name not in NAMES or not (nth or "1").isdecimal() or not known:
         raise UnknownFailpoint(
-            f"EBBTIDE_FAILPOINT={text}: not NAME, NAME:N or NAME:N:ACTION with one of {', '.join(sorted(NAMES))} "
-            "and an action of kill, stop, wait=SECONDS"
+            f"EBBTIDE_FAILPOINT={text}: expected NAME, NAME:N or NAME:N:ACTION, with a name of "
+            f"{', '.join(sorted(NAMES))} and an action of kill, stop, wait=SECONDS"
         )
     return Failpoint(name, int(nth or 1), action or "kill", float(seconds or 0))
 
@@ -50,16 +50,16 @@ _armed = parse(os.environ.get("EBBTIDE_FAILPOINT", ""))
 _reached = count(1)
 
 
-def strikes(name: str) -> bool:
-    """Whether the failpoint `name` strikes now."""
+def triggers(name: str) -> bool:
+    """Whether the failpoint `name` triggers now. Each call counts as reached."""
     return name == _armed.name and next(_reached) == _armed.nth
 
 
 def reach(name: str) -> None:
-    """Does to the process what the failpoint `name` is armed with, where it strikes now."""
-    if not strikes(name):
+    """Executes the action of the failpoint `name` if it triggers now."""
+    if not triggers(name):
         return
-    print(f"failpoint {name}", file=sys.stderr, flush=True)  # noqa: T201 - it may be the last word of the process
+    print(f"failpoint {name}", file=sys.stderr, flush=True)  # noqa: T201 - it may be the last output of the process
     if _armed.action == "wait":
         time.sleep(_armed.seconds)
     else:

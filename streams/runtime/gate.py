@@ -1,14 +1,14 @@
-"""The gate before each event: closed during a checkpoint, so that no checkpoint holds half an event.
+"""The gate before each event: closed during a checkpoint, so that no checkpoint contains half an event.
 
-A checkpoint closes the gate, waits until every event in progress is finished, seals its content and opens the gate. A
-batch step never suspends, so a checkpoint never waits for one. It does wait for an agent that awaits between two
-changes of one event: both changes stay in one transaction.
+A checkpoint closes the gate, waits until every event in progress is finished, drains the buffer and opens the gate. A
+batch never suspends, so a checkpoint never waits for one. It does wait for an agent that awaits between two changes of
+one event, so that both changes are in one transaction.
 """
 
 import asyncio
 from weakref import WeakSet
 
-LOOK_S = 0.002
+CHECK_INTERVAL_S = 0.002
 
 
 class EventGate:
@@ -50,11 +50,11 @@ class EventGate:
         """Lets new events begin."""
         self._open.set()
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """Lets no new event begin."""
         self._open.clear()
 
-    async def quiet(self) -> None:
+    async def wait_idle(self) -> None:
         """Waits until no event is in progress."""
         while self._begun:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""The group's committed offsets and its partitions' watermarks, asked through the consume thread. For other threads."""
+"""The group's committed offsets and partition watermarks, requested through the consume thread. For other threads."""
 
 from collections.abc import Iterable
 
@@ -11,13 +11,13 @@ from streams.runtime.intake import Intake
 
 
 class GroupOffsets:
-    """Blocking requests over `intake`. Each raises KafkaException where the broker does not answer."""
+    """Blocking requests over `intake`. Each raises KafkaException if the broker does not answer."""
 
     def __init__(self, intake: Intake) -> None:
         self._intake = intake
 
     def committed(self, partitions: Iterable[TopicPartition]) -> list[confluent_kafka.TopicPartition]:
-        """The stable committed offsets with their metadata; a negative offset where the group has none."""
+        """The stable committed offsets with their metadata. The offset is negative if the group has none."""
         answers = self._intake.committed(partitions).result(2 * REQUEST_TIMEOUT_S)
         for answer in answers:
             if answer.error is not None:

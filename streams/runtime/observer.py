@@ -17,7 +17,7 @@ class Observer:
         """The group assigned these partitions; their recovery begins."""
 
     def waits(self, versions: Mapping[str, int]) -> None:
-        """The state is loaded, but the steps still need these versions (none: any first version)."""
+        """The state is loaded, but the processor still needs these versions (empty: any first version)."""
 
     def recovered(self, partitions: Collection[int], took_s: float) -> None:
         """Processing begins, `took_s` after the assignment."""
@@ -25,7 +25,7 @@ class Observer:
     def dropped(self) -> None:
         """All partitions were revoked or lost. Work since the last checkpoint is undone."""
 
-    def stalled(self, place: TopicPartition) -> None:
+    def stalled(self, partition: TopicPartition) -> None:
         """The partition stalled and is fetched again."""
 
     def checkpointed(self, transaction: Transaction, result: CommitOutcome, took_s: float) -> None:

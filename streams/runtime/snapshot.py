@@ -1,24 +1,25 @@
-"""A table's partition as a file, with the changelog offset from which reading on completes it: recovery is short.
+"""Snapshots: a table partition as a file, with the changelog offset from which a recovery continues.
 
-Why (entries, offset) may stand for the changelog before `offset`. The entries are the state at rest between two
-checkpoints of its owner. The offset is a last stable offset, asked before one of the owner's checkpoints that was
-then committed, and so passed the group's check of its generation: at the time of asking nobody else owned the
-partition. Below it every record belongs to a finished transaction. Those of owners before were recovered, those of
-this owner are in the entries, and the rest were aborted. What the entries hold beyond the offset is read again, which
-changes nothing: the last value of each key wins, and a recovery reads to the high watermark, which is later than
-anything in the entries. A worker that lost its partitions and has not noticed has no such offset, however late its
-file is written.
+Why (entries, offset) may replace the changelog before `offset`: the entries are the state at rest between two
+checkpoints of the partition's owner. The offset is a last stable offset, requested before one of the owner's
+checkpoints that then committed and so passed the group's check of its generation. So nobody else owned the partition
+at the time of the request. Every record below the offset belongs to a finished transaction: those of earlier owners
+were recovered, those of this owner are in the entries, and the rest were aborted. What the entries contain beyond the
+offset is read again, which changes nothing: the last value of each key wins, and a recovery reads to the high
+watermark, which is later than anything in the entries. A worker that lost its partitions without noticing has no such
+offset, however late it writes its file.
 
-When it may not: the topic was made again (another id) or cut (it ends before the offset), its partitions were
-counted anew, or a tombstone after the offset may have been cleaned away, for which the snapshot must be younger than
-half of the changelog's delete.retention.ms. A file that is torn, damaged, of another format or application is of no
-use either. All of that is answered with one line in the log, and the changelog read from its beginning.
+When it may not: the topic was recreated (another id) or truncated (it ends before the offset); its partition count
+changed; or a tombstone after the offset may have been removed, so the snapshot must be younger than half of the
+changelog's delete.retention.ms. A file that is incomplete, damaged, or of another format or application cannot be used
+either. In all these cases one line is logged, and the changelog is read from its beginning.
 
-The bytes are those of the changelog, so a file outlives a change of the application's codec as the changelog does.
+The entries are the bytes of the changelog, so a change of the application's codec affects both alike.
 
-The file: a magic line with the format's number; a JSON header and its length before it; then chunks: how many
-entries, the lengths of their keys, of their values, the keys, the values; at last a digest of all that. Numbers are
-little-endian and 32 bits wide. It replaces its predecessor by a rename, so there is one whole file a partition.
+The file format: a magic line with the format's number; the length of a JSON header, and the header; then chunks: the
+number of entries, the lengths of their keys and of their values, the keys, the values; finally a digest of everything
+before. Numbers are little-endian with 32 bits. A new file replaces the old one by a rename, so each partition has one
+complete file.
 """
 
 import os
@@ -40,13 +41,13 @@ log = structlog.get_logger()
 MAGIC = b"ebbtide snapshot 1\n"
 DIGEST_BYTES = 16
 CHUNK = 1_024
-"""Entries joined at a time: a fraction of a millisecond, then the file and the digest let the event loop run."""
+"""How many entries are joined at once: a fraction of a millisecond, after which the event loop can run."""
 NUMBER = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The changelog partition that a snapshot stands for."""
+    """The changelog partition that a snapshot replaces."""
 
     application: str
     topic: str
@@ -57,23 +58,23 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A partition's entries, from where its changelog is to be read on, and when that offset was asked."""
+    """A partition's entries, the changelog offset to continue from, and when that offset was requested."""
 
     entries: dict[bytes, bytes]
     offset: int
-    asked_s: float
+    requested_s: float
     """Seconds since 1970."""
 
 
 class UnusableSnapshot(Exception):
-    """The file is not what it should be; the text says how."""
+    """The file cannot be used; the text has the reason."""
 
 
 class SnapshotFolder:
-    """The snapshots of a machine's workers: one file a partition, written by whoever has it.
+    """The snapshots of a machine's workers: one file for each partition, written by its owner.
 
-    `worker` tells their unfinished files apart; no two that run at once may share it. A failure costs a line in the
-    log and a longer recovery, never more.
+    `worker` names the unfinished files of one worker; two workers must not share it. A failure only costs a line in the
+    log and a longer recovery.
     """
 
     def __init__(self, folder: Path, worker: str) -> None:
@@ -85,32 +86,34 @@ class SnapshotFolder:
         return self._folder / origin.topic / f"{origin.partition}.snapshot"
 
     def tidy(self) -> None:
-        """Takes away what this worker left unfinished when it was killed."""
-        with suppress(OSError):  # they are in the way of nothing, and are written over
+        """Removes the files that this worker left unfinished when it was killed."""
+        with suppress(OSError):  # they do no harm, and are overwritten
             for left in self._folder.glob(f"*/*{self._suffix}"):
                 left.unlink()
 
     def find(self, origin: Origin, end: int, max_age_s: float) -> Snapshot | None:
-        """The partition's snapshot where it can be used for a changelog that ends at `end`. Blocks."""
+        """The partition's snapshot if it can be used for a changelog that ends at `end`. Blocks."""
         path = self.path(origin)
         try:
             snapshot = read(path, origin)
             if end < snapshot.offset:
-                raise UnusableSnapshot(f"it goes to offset {snapshot.offset}, and the changelog ends at {end}")
-            age_s = time.time() - snapshot.asked_s
+                raise UnusableSnapshot(f"it goes to offset {snapshot.offset}, but the changelog ends at {end}")
+            age_s = time.time() - snapshot.requested_s
             if not 0 <= age_s <= max_age_s:
                 raise UnusableSnapshot(
-                    f"it is {age_s:.0f} s old, and tombstones are kept for {max_age_s:.0f} s at least"
+                    f"it is {age_s:.0f} s old, but usable for {max_age_s:.0f} s only, while all tombstones are kept"
                 )
         except FileNotFoundError:
             return None
         except (OSError, UnusableSnapshot) as error:
-            log.warning("snapshot_unused", file=str(path), reason=str(error), next_step="the changelog is read whole")
+            log.warning(
+                "snapshot_unused", file=str(path), reason=str(error), next_step="none: the whole changelog is read"
+            )
             return None
         return snapshot
 
     def save(self, origin: Origin, snapshot: Snapshot, should_continue: Callable[[], bool]) -> bool:
-        """Writes the partition's file. Blocks; returns False if `should_continue` or the disk did not let it."""
+        """Writes the partition's file. Blocks; returns False if `should_continue` ended it or the disk failed."""
         path = self.path(origin)
         new = path.with_name(path.name + self._suffix)
         try:
@@ -125,7 +128,7 @@ class SnapshotFolder:
             finally:
                 new.unlink(missing_ok=True)
         except OSError as error:
-            remedy = "make room or set another folder; until then a recovery reads more of the changelog"
+            remedy = "free disk space or set another folder; until then a recovery reads more of the changelog"
             log.warning("snapshot_not_written", file=str(path), error=str(error), next_step=remedy)
             return False
         return True
@@ -135,14 +138,14 @@ def read(path: Path, origin: Origin) -> Snapshot:
     """The snapshot in `path`; raises UnusableSnapshot if it is not one of `origin`, OSError if it cannot be read."""
     data = path.read_bytes()
     if not data.startswith(MAGIC):
-        raise UnusableSnapshot("it is no snapshot of this format")
+        raise UnusableSnapshot("it is not a snapshot of this format")
     if blake2b(memoryview(data)[:-DIGEST_BYTES], digest_size=DIGEST_BYTES).digest() != data[-DIGEST_BYTES:]:
-        raise UnusableSnapshot("it is damaged: its digest is another")
+        raise UnusableSnapshot("it is damaged: its digest does not match")
     (size,) = NUMBER.unpack_from(data, len(MAGIC))
     at = len(MAGIC) + NUMBER.size
     header = orjson.loads(data[at : at + size])
     if header["origin"] != asdict(origin):
-        raise UnusableSnapshot(f"it is of {header['origin']}, and {asdict(origin)} is wanted")
+        raise UnusableSnapshot(f"it is a snapshot of {header['origin']}, not of {asdict(origin)}")
     entries: dict[bytes, bytes] = {}
     for keys, values in _chunks(data, at + size):
         entries.update(zip(keys, values, strict=True))
@@ -161,7 +164,7 @@ def _write(file: BinaryIO, origin: Origin, snapshot: Snapshot, should_continue: 
 
 
 def _parts(origin: Origin, snapshot: Snapshot) -> Iterator[bytes]:
-    header = orjson.dumps({"origin": asdict(origin), "offset": snapshot.offset, "asked_s": snapshot.asked_s})
+    header = orjson.dumps({"origin": asdict(origin), "offset": snapshot.offset, "asked_s": snapshot.requested_s})
     yield MAGIC + NUMBER.pack(len(header)) + header
     all_keys, all_values = iter(snapshot.entries.keys()), iter(snapshot.entries.values())
     while keys := list(islice(all_keys, CHUNK)):

@@ -1,8 +1,8 @@
-"""When snapshots are taken: each partition's at an interval where enough was written since its last one, one partition
-after the other, and at a graceful stop as many as there is time for.
+"""Schedules snapshots: each partition at an interval if enough was written since its last one, one after the other, and
+at a graceful stop as many as there is time for.
 
-The event loop gives a copy of one partition's dictionary at a time, a millisecond for 60,000 keys; writing is a
-thread's. Why a file is right is snapshot.py's.
+The event loop copies one partition's dictionary at a time, a millisecond for 60,000 keys; a thread writes the file.
+snapshot.py explains why a file is correct.
 """
 
 import asyncio
@@ -23,40 +23,40 @@ from streams.runtime.state import Partition
 
 log = structlog.get_logger()
 
-LOOK_S = 1.0
+CHECK_INTERVAL_S = 1.0
 SHARE = 0.1
-"""Of a partition's keys that must have been written since its last snapshot. So the files cost the disk about ten
-times what the changelog does, and beside them a recovery reads a tenth of the state and an interval's records."""
+"""The share of a partition's keys that must have been written since its last snapshot. So the files write about ten
+times as much as the changelog, and a recovery reads a tenth of the state and one interval's records besides them."""
 RENEWALS = 4
-"""How often a partition where little is written is saved again before its file would be too old to be used."""
-ASK_S = 0.3
-"""How long a stop waits for the broker to say where changelogs end."""
+"""How often a partition with few writes is saved before its file is too old to be used."""
+REQUEST_S = 0.3
+"""How long a stop waits for the broker to return the ends of changelogs."""
 STOP_S = 2.0
-"""How much of a stop's 5 s may have passed before the writing of snapshots is given up."""
+"""After how much of a stop's 5 s the writing of snapshots ends."""
 
 
 @dataclass(slots=True)
-class _HeldPartition:
-    """A partition that is held, and its last snapshot."""
+class _OwnedPartition:
+    """An owned partition and its last snapshot."""
 
     partition: Partition[Any]
     origin: Origin
     max_age_s: float
     saved_s: float
     written: int
-    """The partition's own count at the offset of its last snapshot."""
+    """`Partition.written` at the offset of its last snapshot."""
 
     @property
-    def place(self) -> TopicPartition:
+    def changelog(self) -> TopicPartition:
         return TopicPartition(self.origin.topic, self.origin.partition)
 
     @property
     def behind(self) -> int:
-        """Records that a recovery would have to read."""
+        """How many records a recovery would read."""
         return self.partition.written - self.written
 
     def is_due(self, interval_s: float, now_s: float) -> bool:
-        """Whether enough time has passed, and enough was written."""
+        """Whether enough time has passed and enough was written."""
         age_s, entries = now_s - self.saved_s, len(self.partition.raw)
         if age_s < interval_s or not (entries or self.behind):
             return False
@@ -64,92 +64,96 @@ class _HeldPartition:
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """Partitions to be saved, and offsets for them, to be proven by a checkpoint that begins after they were asked."""
+class SnapshotRound:
+    """Partitions to save and their offsets. A checkpoint that begins after the request must prove the offsets."""
 
-    due: Sequence[_HeldPartition]
+    due: Sequence[_OwnedPartition]
     written: Mapping[TopicPartition, int]
-    """How many records of each were committed before that."""
+    """How many records of each were committed before the request."""
     offsets: Mapping[TopicPartition, int]
-    asked_s: float
+    requested_s: float
 
 
 class Snapshotter:
-    """Keeps the snapshots of the partitions that are held. Belongs to the event loop."""
+    """Keeps snapshots of the owned partitions. Belongs to the event loop."""
 
     def __init__(self, folder: SnapshotFolder, checkpointer: Checkpointer, ends: EndOffsets, interval_s: float) -> None:
         self._folder = folder
         self._checkpointer = checkpointer
         self._ends = ends
         self._interval_s = interval_s
-        self._kept: dict[TopicPartition, _HeldPartition] = {}
+        self._owned: dict[TopicPartition, _OwnedPartition] = {}
         self._pool = ThreadPoolExecutor(1, "snapshot")
         self._end_s = float("inf")
 
     def keep(self, partition: Partition[Any], found: RecoveredPartition) -> None:
-        """A partition that was recovered."""
+        """Adds a recovered partition."""
         if found.origin is not None:
-            kept = _HeldPartition(partition, found.origin, found.max_age_s, found.saved_s, found.begin - found.end)
-            self._kept[kept.place] = kept
+            owned = _OwnedPartition(partition, found.origin, found.max_age_s, found.saved_s, found.begin - found.end)
+            self._owned[owned.changelog] = owned
 
     def drop(self) -> None:
-        """All partitions are gone."""
-        self._kept.clear()
+        """Drops all partitions."""
+        self._owned.clear()
 
     async def run(self, sleep: Callable[[float], Awaitable[None]], should_stop: Callable[[], bool]) -> None:
         """Takes snapshots when they are due, until `should_stop`."""
         self._folder.tidy()
-        pause_s = min(LOOK_S, self._interval_s)
+        pause_s = min(CHECK_INTERVAL_S, self._interval_s)
         while not should_stop():
             await sleep(pause_s)
-            begun = await self._begin(self._interval_s)
-            done = begun is None or (await self._checkpointer.checkpoint(proof=True) and await self.save(begun))
-            pause_s = min(LOOK_S, self._interval_s) if done else self._interval_s
+            current = await self._begin(self._interval_s)
+            done = current is None or (await self._checkpointer.checkpoint(force=True) and await self.save(current))
+            pause_s = min(CHECK_INTERVAL_S, self._interval_s) if done else self._interval_s
 
-    async def begin_last(self) -> Round | None:
-        """The round of a stop, whose checkpoint is the last; None where there is nothing to save or no answer.
+    async def begin_final(self) -> SnapshotRound | None:
+        """The round of a stop, before its last checkpoint; None if nothing is due or the broker does not answer.
 
-        From here on writing is given up when a stop has no time left for it.
+        From now on, writing ends when the stop has no time left for it.
         """
         self._end_s = time.monotonic() + STOP_S
         try:
-            async with asyncio.timeout(ASK_S):
+            async with asyncio.timeout(REQUEST_S):
                 return await self._begin(0.0)
         except TimeoutError:
             return None
 
-    async def save(self, begun: Round) -> bool:
-        """Writes the partitions of a round whose offsets are proven, as far as they are still held; whether nothing
-        was in the way."""
+    async def save(self, current: SnapshotRound) -> bool:
+        """Writes the partitions of a round whose offsets are proven, if they are still owned.
+
+        Returns False if a file could not be written.
+        """
         began_s, count = time.monotonic(), 0
-        for kept in begun.due:
-            if kept.place in begun.offsets:
-                if not await self._save(kept, begun):
+        for owned in current.due:
+            if owned.changelog in current.offsets:
+                if not await self._save(owned, current):
                     return False
                 count += 1
         log.info("snapshots_written", partitions=count, took_s=round(time.monotonic() - began_s, 3))
         return True
 
-    async def _begin(self, interval_s: float) -> Round | None:
-        asked_s = time.time()
-        due = sorted((k for k in self._kept.values() if k.is_due(interval_s, asked_s)), key=lambda k: -k.behind)
+    async def _begin(self, interval_s: float) -> SnapshotRound | None:
+        requested_s = time.time()
+        due = sorted((k for k in self._owned.values() if k.is_due(interval_s, requested_s)), key=lambda k: -k.behind)
         if not due:
             return None
-        written = await self._checkpointer.between(lambda: {kept.place: kept.partition.written for kept in due})
+        written = await self._checkpointer.while_idle(
+            lambda: {owned.changelog: owned.partition.written for owned in due}
+        )
         loop = asyncio.get_running_loop()
         offsets = await loop.run_in_executor(self._pool, self._ends.last_stable, list(written))
-        return Round(due, written, offsets, asked_s) if offsets else None
+        return SnapshotRound(due, written, offsets, requested_s) if offsets else None
 
-    async def _save(self, kept: _HeldPartition, begun: Round) -> bool:
-        place = kept.place
-        entries = await self._checkpointer.between(lambda: dict(kept.partition.raw))
-        if self._kept.get(place) is not kept:  # dropped, and what is at rest was perhaps not committed
+    async def _save(self, owned: _OwnedPartition, current: SnapshotRound) -> bool:
+        changelog = owned.changelog
+        entries = await self._checkpointer.while_idle(lambda: dict(owned.partition.raw))
+        if self._owned.get(changelog) is not owned:  # it was dropped, so its state at rest may not be committed
             return True
-        snapshot = Snapshot(entries, begun.offsets[place], begun.asked_s)
+        snapshot = Snapshot(entries, current.offsets[changelog], current.requested_s)
         loop = asyncio.get_running_loop()
-        saved = await loop.run_in_executor(self._pool, self._folder.save, kept.origin, snapshot, self._has_time)
+        saved = await loop.run_in_executor(self._pool, self._folder.save, owned.origin, snapshot, self._has_time)
         if saved:
-            kept.saved_s, kept.written = begun.asked_s, begun.written[place]
+            owned.saved_s, owned.written = current.requested_s, current.written[changelog]
         return saved
 
     def _has_time(self) -> bool:

@@ -1,9 +1,9 @@
-"""State by partition: bytes at rest, and as objects only what was touched since the last checkpoint.
+"""State by partition: bytes at rest, and objects only for the keys used since the last checkpoint.
 
-A changed key is serialised once a checkpoint, however often it changed, and written only where its bytes differ from
-those at rest. What is dropped is read again from the changelog; nothing here is ever rolled back.
+A changed key is serialised once a checkpoint, however often it changed, and written only if its bytes differ from those
+at rest. Dropped state is read again from the changelog; nothing here is ever rolled back.
 
-Bytes at rest are compact, and nothing for the garbage collector to visit: a million users cost what their bytes do.
+Bytes at rest are compact, and the garbage collector does not visit them: a million users cost only their bytes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ V = TypeVar("V")
 class Partition(Generic[V]):
     """One partition of a table. A value is never None.
 
-    Belongs to one assignment: after a loss there is another object, and whoever keeps this one must forget it.
+    Belongs to one assignment: after a loss there is a new object, and references to this one must be dropped.
     """
 
     __slots__ = ("_deserialize", "_dirty", "_live", "_serialize", "raw", "written")
@@ -33,13 +33,12 @@ class Partition(Generic[V]):
         self._live: dict[bytes, V] = {}
         self._dirty: set[bytes] = set()
         self.raw: Mapping[bytes, bytes] = raw
-        """The bytes at rest: all that was collected, without what changed since."""
+        """The bytes at rest, without changes since the last checkpoint."""
         self.written = 0
-        """How many changelog records were collected here."""
+        """The number of changelog records of this partition so far."""
 
     def get(self, key: bytes) -> V | None:
-        """The value of `key`: one object until the next checkpoint, which may be changed in place where `put`
-        follows."""
+        """The value of `key`: one object until the next checkpoint. It may be changed in place if `put` follows."""
         value = self._live.get(key)
         if value is None and key not in self._dirty:
             raw = self.raw.get(key)
@@ -48,12 +47,12 @@ class Partition(Generic[V]):
         return value
 
     def put(self, key: bytes, value: V) -> None:
-        """Sets `key`, and has it written at the next checkpoint."""
+        """Sets `key`. The next checkpoint writes it."""
         self._live[key] = value
         self._dirty.add(key)
 
     def remove(self, key: bytes) -> None:
-        """Takes `key` out, and has a tombstone written at the next checkpoint where it was at rest."""
+        """Removes `key`. The next checkpoint writes a tombstone if it was at rest."""
         self._live.pop(key, None)
         self._dirty.add(key)
 
@@ -69,9 +68,11 @@ class Partition(Generic[V]):
         return len(self.raw) + changed
 
     def collect(self, topic: str, number: int) -> list[Output]:
-        """Puts what changed to rest, and returns its changelog records; forgets all objects. Where a value cannot be
-        serialised, nothing has changed."""
-        rest: dict[bytes, bytes] = self.raw  # type: ignore[assignment]  # a Mapping to everybody else
+        """Puts changed keys to rest, drops all objects, and returns the changelog records.
+
+        If a value cannot be serialised, nothing changes.
+        """
+        rest: dict[bytes, bytes] = self.raw  # type: ignore[assignment]  # others see a Mapping
         changes = [(key, raw) for key in self._dirty if (raw := self._bytes(key)) != rest.get(key)]
         for key, raw in changes:
             if raw is None:
@@ -89,9 +90,9 @@ class Partition(Generic[V]):
 
 
 class Partitions(Generic[V]):
-    """The partitions of one table. Keys are bytes; `serialize` and `deserialize` are told the key.
+    """The partitions of one table. Keys are bytes; `serialize` and `deserialize` receive the key.
 
-    What names a partition raises KeyError where that is not loaded.
+    A method with a partition number raises KeyError if that partition is not loaded.
     """
 
     def __init__(self, serialize: Callable[[bytes, V], bytes], deserialize: Callable[[bytes, bytes], V]) -> None:
@@ -106,11 +107,11 @@ class Partitions(Generic[V]):
         return iter(self._partitions)
 
     def partition(self, number: int) -> Partition[V]:
-        """One partition, for whoever works on it for a while: it saves a look-up a call."""
+        """One partition, for callers that use it repeatedly: it saves a look-up a call."""
         return self._partitions[number]
 
     def raw(self, number: int) -> Mapping[bytes, bytes]:
-        """The partition's bytes at rest: all that was collected, without what changed since."""
+        """The partition's bytes at rest, without changes since the last checkpoint."""
         return self._partitions[number].raw
 
     def get(self, number: int, key: bytes) -> V | None:
@@ -126,13 +127,13 @@ class Partitions(Generic[V]):
         self._partitions[number].remove(key)
 
     def drop(self) -> None:
-        """Forgets every partition."""
+        """Drops every partition."""
         self._partitions.clear()
 
     def load(self, number: int, entries: dict[bytes, bytes]) -> None:
-        """Takes a partition from what its changelog holds. `entries` is the table's own from here."""
+        """Loads a partition. The table owns `entries` from now on."""
         self._partitions[number] = Partition(self._serialize, self._deserialize, entries)
 
     def collect(self, topic: str) -> list[Output]:
-        """Puts to rest all that changed since the last time, and returns its changelog records."""
+        """Puts all changes since the last call to rest, and returns the changelog records."""
         return [output for number, partition in self._partitions.items() for output in partition.collect(topic, number)]

@@ -15,7 +15,7 @@ from infra.kafka.partition_counts import TopicIdentity, existing_topics
 
 log = structlog.get_logger()
 
-LOOK_S = 2.0
+CHECK_INTERVAL_S = 2.0
 """The time between two checks. A topic counts as deleted if two checks in a row miss it, since one broker may know less
 than another for a moment."""
 
@@ -25,11 +25,13 @@ def changed(known: Mapping[str, TopicIdentity], seen: Mapping[str, TopicIdentity
     for name in known.keys() & seen.keys():
         before, now = known[name], seen[name]
         if now.id != before.id:
-            return f"topic {name} was deleted and made anew while it was in use; what was read of it is void"
+            return (
+                f"topic {name} was deleted and recreated while it was in use; what was read from it is no longer valid"
+            )
         if now.partitions != before.partitions:
             return (
-                f"topic {name} has {now.partitions} partitions and had {before.partitions}: its keys belong elsewhere "
-                f"now; recreate it with {before.partitions}"
+                f"topic {name} has {now.partitions} partitions and had {before.partitions}, so keys belong elsewhere; "
+                f"recreate it with {before.partitions}"
             )
     return None
 
@@ -55,14 +57,14 @@ class TopicWatch:
                 seen = None  # the broker is away; the parts that need it log that
             if seen is not None:
                 self._compare(names, seen)
-            await sleep(LOOK_S)
+            await sleep(CHECK_INTERVAL_S)
 
     def _compare(self, names: set[str], seen: Mapping[str, TopicIdentity]) -> None:
         missing = names - seen.keys()
         gone = missing & self._missed
         self._missed = missing
         if gone:
-            self._broken(f"topic {', '.join(sorted(gone))} is gone; make it again, with its records where they matter")
+            self._broken(f"topic {', '.join(sorted(gone))} is gone; create it again, and restore its records if needed")
         elif found := changed(self._known, seen):
             self._broken(found)
         self._known = {**seen, **self._known}

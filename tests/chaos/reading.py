@@ -95,7 +95,7 @@ def _by_snapshot(written: WrittenTopics, number: int, changelog: list[Wire]) -> 
         kept = snapshot.read(path, origin)
         rest = [record for record in changelog if record.offset >= kept.offset]
         found["snapshot and changelog"] = _last_words(rest, kept.entries)
-        if kept.asked_s * 1000 >= written.stopping_ms:
+        if kept.requested_s * 1000 >= written.stopping_ms:
             found["snapshot of the stop"] = kept.entries
     return found
 

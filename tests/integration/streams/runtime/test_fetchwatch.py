@@ -22,9 +22,11 @@ from structlog.testing import capture_logs
 from infra.kafka import offsets
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import EndOffsets
+from infra.kafka.stalls import FAIL_AFTER, SEEK_AFTER
 from infra.kafka.topics import TopicPartition
-from streams.runtime.fetchwatch import GIVEN_UP, REFETCH_AFTER, FetchWatch
-from streams.runtime.intake import Intake, IntakeSettings
+from streams.runtime.fetchwatch import FetchWatch
+from streams.runtime.intake import Intake
+from streams.runtime.intake_settings import IntakeSettings
 
 pytestmark = pytest.mark.servers
 
@@ -69,7 +71,7 @@ class WatchedIntake:
         self.pauses_at = 30
         self.write()
         wait_until(lambda: self.pauses_at is None and self.end() == RECORDS, "it is paused in the midst of the records")
-        self.look()  # from here on it is known where it stands
+        self.check()  # from here on it is known where it stands
         assert self.stands_at() < RECORDS
         return self.stands_at()
 
@@ -79,14 +81,14 @@ class WatchedIntake:
             producer.produce(self.place.topic, b"x", partition=0)
         producer.flush(30)
 
-    def look(self, times: int = 1) -> None:
+    def check(self, times: int = 1) -> None:
         for _ in range(times):
-            asyncio.run(self.watch.look())
+            asyncio.run(self.watch.check())
 
     def take(self) -> None:
         for arrival in self.intake.take():
             self.offsets += [record.offset() or 0 for record in arrival.records]
-            self.intake.release(arrival.place, len(arrival.records))
+            self.intake.release(arrival.partition, len(arrival.records))
 
     def takes_all(self, count: int) -> bool:
         self.take()
@@ -125,7 +127,7 @@ def rows(servers: RealServers, topic_prefix: str) -> Iterator[WatchedIntake]:
 def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled(rows: WatchedIntake) -> None:
     rows.write_and_pause()
     with capture_logs() as said:
-        rows.look(REFETCH_AFTER)
+        rows.check(SEEK_AFTER)
     assert rows.stalled == [rows.place]
     assert [(line["event"], line["place"], line["end"], line["refused"]) for line in said] == [
         ("fetch_stalled", str(rows.place), RECORDS, None)
@@ -133,21 +135,20 @@ def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled
     rows.write()
     wait_until(lambda: rows.takes_all(2 * RECORDS), "all of it comes")
     assert rows.offsets == list(range(2 * RECORDS))
-    rows.look(GIVEN_UP)
+    rows.check(FAIL_AFTER)
     assert (len(rows.stalled), rows.ended) == (1, [])
 
 
 def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: WatchedIntake) -> None:
     at = rows.write_and_pause()
-    rows.look(REFETCH_AFTER - 1)
+    rows.check(SEEK_AFTER - 1)
     assert not rows.stalled
     rows.intake.refetch = lambda *_: rows.intake.call(lambda: True)  # type: ignore[method-assign]
-    rows.look(GIVEN_UP - REFETCH_AFTER)
+    rows.check(FAIL_AFTER - SEEK_AFTER)
     assert (rows.stalled, rows.ended) == ([rows.place], [])
-    rows.look()
+    rows.check()
     assert rows.ended == [
-        f"{rows.place} stands at {at} and goes to {RECORDS}, and the client fetches nothing of it, even after "
-        "a new fetch"
+        f"{rows.place} is at offset {at} of {RECORDS}, and the client fetches nothing from it, even after a seek"
     ]
 
 
@@ -155,7 +156,7 @@ def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: WatchedI
     rows.intake.call(lambda: rows.intake._consumer.unassign()).result(10)
     rows.write()
     with capture_logs() as said:
-        rows.look(GIVEN_UP + 1)
+        rows.check(FAIL_AFTER + 1)
     assert "Erroneous state" in said[0]["refused"]
     assert len(rows.ended) == 1
 
@@ -180,7 +181,7 @@ def test_aborted_records_markers_and_an_open_transaction_are_nothing_to_read(row
         producer.flush(30)
         ends(30)
     wait_until(lambda: rows.end() == 22 and rows.stands_at() == 22, "it stands behind the second marker")
-    rows.look(GIVEN_UP + 1)
+    rows.check(FAIL_AFTER + 1)
     rows.take()
     assert rows.offsets == list(range(10))
     assert (rows.stalled, rows.ended) == ([], [])
@@ -194,10 +195,10 @@ def test_an_intake_that_is_full_and_one_that_was_paused_for_another_are_left_alo
     with reading(servers.kafka, topic_prefix, held_records=20) as rows:
         rows.write()
         wait_until(lambda: rows.intake.held >= 20 and rows.end() == RECORDS, "it is full")
-        rows.look(GIVEN_UP + 1)
+        rows.check(FAIL_AFTER + 1)
         rows.intake.starve(frozenset({rows.other}))
         wait_until(lambda: rows.intake.paused == {rows.place}, "it is paused in favour of the other")
-        rows.look(GIVEN_UP + 1)
+        rows.check(FAIL_AFTER + 1)
         assert not rows.intake.refetch(rows.place, rows.stands_at()).result(10)
         assert (rows.stalled, rows.ended, rows.intake.paused) == ([], [], {rows.place})
         wait_until(lambda: rows.takes_all(RECORDS), "all of it comes")
@@ -210,18 +211,18 @@ def test_a_broker_that_does_not_answer_begins_the_count_anew(
     monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_S", 1.0)
     with own_broker(servers, tmp_path) as broker, reading(broker.address, topic_prefix) as rows:
         rows.write_and_pause()
-        rows.look(REFETCH_AFTER - 1)
+        rows.check(SEEK_AFTER - 1)
         broker.freeze()
         try:
             wait_until(lambda: rows.end() < 0, "it does not answer")
-            rows.look()
+            rows.check()
         finally:
             broker.thaw()
         wait_until(lambda: rows.end() == RECORDS, "it answers")
-        rows.look(REFETCH_AFTER - 1)
+        rows.check(SEEK_AFTER - 1)
         assert not rows.stalled
         # the client may say only now that the broker was away, which begins the count once more
-        wait_until(lambda: rows.look() or rows.stalled == [rows.place], "it is fetched afresh")
+        wait_until(lambda: rows.check() or rows.stalled == [rows.place], "it is fetched afresh")
         wait_until(lambda: rows.takes_all(RECORDS), "all of it comes")
     assert rows.offsets == list(range(RECORDS))
 
@@ -229,8 +230,8 @@ def test_a_broker_that_does_not_answer_begins_the_count_anew(
 def test_a_look_at_an_intake_that_has_ended_is_none(servers: RealServers, topic_prefix: str) -> None:
     with reading(servers.kafka, topic_prefix) as rows:
         rows.write_and_pause()
-        rows.look(REFETCH_AFTER)
+        rows.check(SEEK_AFTER)
         rows.intake.stop()
         rows.intake.join(10)
-        rows.look()
+        rows.check()
     assert not rows.ended

@@ -13,7 +13,8 @@ from drivers.real_servers import RealServers
 
 from infra.kafka.connection import Connection
 from infra.kafka.topics import TopicPartition
-from streams.runtime.intake import Intake, IntakeSettings
+from streams.runtime.intake import Intake
+from streams.runtime.intake_settings import IntakeSettings
 
 pytestmark = pytest.mark.servers
 
@@ -93,7 +94,7 @@ def test_a_partition_that_was_paused_flows_again_in_the_next_assignment(full: In
         nonlocal taken
         for arrival in full.take():
             taken += len(arrival.records)
-            full.release(arrival.place, len(arrival.records))
+            full.release(arrival.partition, len(arrival.records))
         return taken >= RECORDS
 
     wait(flows, "all of it is read again")

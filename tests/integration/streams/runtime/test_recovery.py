@@ -314,7 +314,7 @@ class StallingReader(ChangelogReader):
 def test_a_recovery_whose_client_silently_fetches_nothing_any_more_goes_on_with_another(
     changelog: Changelog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recovery, "QUIET_S", 0.5)
+    monkeypatch.setattr(recovery, "SILENCE_S", 0.5)
     monkeypatch.setattr(recovery, "BATCH", 10)
     changelog.commit([(0, b"user-%d" % n, b"%d" % n) for n in range(100)])
     changelog.commit([(0, b"user-7", None)])

@@ -66,7 +66,7 @@ class ClockWorld:
         self.clock.push(topic, list(part), [e.at_ms for e in part], end)
 
     def ask(self) -> None:
-        question = self.clock.question(self.now_ms)
+        question = self.clock.end_query(self.now_ms)
         if question is not None:
             self.asked.append((question, {topic: self._end(topic) for topic in question.topics}))
 
@@ -74,7 +74,7 @@ class ClockWorld:
         if self.asked:
             question, ends = self.asked.pop(0)
             known = {t: end for t, end in ends.items() if self.data.draw(st.integers(0, 9)) > 0}
-            self.clock.answer(question, known)  # type: ignore[arg-type]
+            self.clock.receive_ends(question, known)  # type: ignore[arg-type]
 
     def take(self) -> None:
         run = self.clock.take(self.data.draw(st.integers(1, 10)))
@@ -88,9 +88,9 @@ class ClockWorld:
                 rest = self._of(topic)[self.delivered[topic] :]
                 self.delivered[topic] += len(rest)
                 self.clock.push(topic, list(rest), [e.at_ms for e in rest], self._end(topic))
-            question = self.clock.question(self.now_ms)
+            question = self.clock.end_query(self.now_ms)
             if question is not None:
-                self.clock.answer(question, {topic: self._end(topic) for topic in question.topics})
+                self.clock.receive_ends(question, {topic: self._end(topic) for topic in question.topics})
             run = self.clock.take(100)
             if run is not None:
                 self.runs.append(run)

@@ -122,20 +122,20 @@ def test_the_page_is_what_prometheus_reads(watched: Watched) -> None:
 def test_lag_counts_what_is_not_applied_and_no_control_records() -> None:
     clock: PartitionClock[str] = PartitionClock(3, {"profiles": 0, "events": 0})
     ends = {"profiles": 0, "events": 6}
-    assert clock.behind(ends, applied=0) == 6, "six are on the broker"
+    assert clock.lag(ends, applied=0) == 6, "six are on the broker"
     clock.push("events", ["a", "b", "c"], [1, 2, 3], position=3)
-    assert clock.behind(ends, applied=0) == 6, "three have arrived"
-    question = clock.question(10)
+    assert clock.lag(ends, applied=0) == 6, "three have arrived"
+    question = clock.end_query(10)
     assert question is not None
-    clock.answer(question, ends)
+    clock.receive_ends(question, ends)
     run = clock.take(2)
     assert run is not None
     assert len(run) == 2
-    assert clock.behind(ends, applied=0) == 6, "two are being applied"
-    assert clock.behind(ends, applied=2) == 4
+    assert clock.lag(ends, applied=0) == 6, "two are being applied"
+    assert clock.lag(ends, applied=2) == 4
     clock.push("events", ["d"], [4], position=4)
     clock.push("events", [], [], position=6)  # two control records
-    assert clock.behind(ends, applied=2) == 2
+    assert clock.lag(ends, applied=2) == 2
 
 
 class Clock:

@@ -104,7 +104,7 @@ async def test_events_are_begun_while_a_commit_is_under_way_and_belong_to_the_ne
 async def test_a_slow_commit_closes_the_gate_until_it_is_done(
     world: CheckpointerWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "AHEAD_S", 0.01)
+    monkeypatch.setattr(module, "OVERLAP_S", 0.01)
     world.do("first")
     first = await begun(world)
     while await world.open_for(0.001):

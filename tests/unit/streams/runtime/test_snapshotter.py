@@ -146,9 +146,9 @@ async def test_once_the_partitions_are_being_given_up_nothing_is_proven_and_noth
 
 async def test_what_changes_after_the_checkpoint_is_not_saved(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
-    begun = await world.snapshotter.begin_last()
+    begun = await world.snapshotter.begin_final()
     assert begun is not None
-    await world.checkpointer.finish(5.0, proof=True)
+    await world.checkpointer.finish(5.0, force=True)
     world.users.local.put(0, b"bob", b"uncommitted")
     assert await world.snapshotter.save(begun)
     assert world.saved(0) == ({b"ann": b"1"}, 100)
@@ -166,7 +166,7 @@ async def test_partitions_that_come_back_meanwhile_are_not_saved_for_an_offset_o
     world: SnapshotterWorld,
 ) -> None:
     await world.change(0, b"ann", b"1")
-    begun = await world.snapshotter.begin_last()
+    begun = await world.snapshotter.begin_final()
     assert begun is not None
     world.checkpointer.drop()
     world.lost()
@@ -182,7 +182,7 @@ async def test_nothing_is_saved_where_the_broker_does_not_say_where_changelogs_e
     await world.turn()
     assert world.answers.asked
     assert world.saved(0) is None
-    assert await world.snapshotter.begin_last() is None
+    assert await world.snapshotter.begin_final() is None
 
 
 async def test_a_partition_is_saved_again_when_a_tenth_of_it_was_written(world: SnapshotterWorld) -> None:
@@ -231,7 +231,7 @@ async def test_a_stop_gives_up_what_it_has_no_time_for(
 ) -> None:
     monkeypatch.setattr("streams.runtime.snapshotter.STOP_S", 0.0)
     await world.change(0, b"ann", b"1")
-    begun = await world.snapshotter.begin_last()
+    begun = await world.snapshotter.begin_final()
     assert begun is not None
     assert not await world.snapshotter.save(begun)
     assert world.saved(0) is None
