@@ -299,12 +299,12 @@ class StallingReader(ChangelogReader):
 
     clients: tuple[Consumer, ...] = ()
 
-    def _turn(self, consumer: Consumer, reading: recovery._Reading) -> bool:
+    def _consume(self, consumer: Consumer, progress: recovery._Progress) -> bool:
         if consumer in self.clients:
-            return super()._turn(consumer, reading)
+            return super()._consume(consumer, progress)
         came = False
         if not self.clients:
-            while not (came := super()._turn(consumer, reading)):
+            while not (came := super()._consume(consumer, progress)):
                 pass
             consumer.pause([confluent_kafka.TopicPartition(reading.topic, p) for p in reading.parts])
         self.clients += (consumer,)
