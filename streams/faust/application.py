@@ -1,4 +1,4 @@
-"""The Faust application of a worker: Faust's settings, and the classes of ours in Faust's slots."""
+"""The Faust application of a worker: Faust's settings, and our classes in Faust's slots."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from streams.faust.table import Table
 
 
 class Application(faust.App):
-    """An application whose `runtime` sets itself and the transport on it."""
+    """An application. `Runtime` sets itself and the transport on it."""
 
     runtime: Any
 
@@ -38,6 +38,6 @@ class Application(faust.App):
         )
 
     async def on_stop(self) -> None:
-        """Commits while events still flow, so that what was begun is finished; then stops as Faust does."""
+        """Commits while events still flow, so that events in progress finish, then stops Faust."""
         await self.runtime.finish()
         await super().on_stop()

@@ -1,4 +1,4 @@
-"""Loops that run beside the worker: Faust starts and stops them as services."""
+"""Background loops, which Faust starts and stops as services."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,7 +9,7 @@ from mode import Service
 T = TypeVar("T")
 
 Loop = Callable[[Callable[[float], Awaitable[None]], Callable[[], bool]], Awaitable[None]]
-"""Runs until its second argument returns True, and sleeps with its first, which a stop interrupts."""
+"""Runs until its second argument returns True. Sleeps with its first argument, which a stop interrupts."""
 
 
 class BackgroundLoop(Service):
@@ -25,5 +25,5 @@ class BackgroundLoop(Service):
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Runs what blocks in a thread of the default pool."""
+    """Runs a blocking call in a thread of the default pool."""
     return await asyncio.get_running_loop().run_in_executor(None, work)

@@ -19,11 +19,11 @@ from streams.runtime.gate import EventGate
 
 
 class Processor(Protocol):
-    """What an application does with its partitions. All synchronous: no method may block or await."""
+    """What an application does with its partitions. All methods are synchronous: none may block or await."""
 
     def ready(self, versions: Mapping[str, int]) -> bool:
-        """Whether the steps have what they need to decide, in no older version than was applied before. The runtime
-        applies nothing until this returns True."""
+        """Whether the processor has what it needs, in no older version than was applied before. The runtime applies
+        nothing until this returns True."""
 
     def loaded(self, partition: int, metadata: OffsetMetadata) -> None:
         """The partition's tables are loaded. `metadata` holds its last clock and versions."""
@@ -32,8 +32,10 @@ class Processor(Protocol):
         """All partitions and their tables are dropped."""
 
     def before_batch(self, partition: int, clock_ms: int) -> int:
-        """Called before each batch with the partition's clock: does what a change of rules requires. Returns for how
-        many users it did something."""
+        """Called before each batch with the partition's clock: applies a change of rules.
+
+        Returns for how many users it did something.
+        """
 
     def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:
         """Returns the function that applies one record of this input at its append time, in milliseconds. Called once
@@ -50,7 +52,7 @@ class Processor(Protocol):
 
 
 class BatchProcessor:
-    """Applies batches: each record at its append time, between the timers due before and those due then."""
+    """Applies batches: each record at its append time, after the timers due before it and before those due then."""
 
     def __init__(self, processor: Processor, buffer: Buffer) -> None:
         self._processor = processor
@@ -58,7 +60,7 @@ class BatchProcessor:
         self._clocks: dict[int, int] = {}
 
     def ready(self, versions: Mapping[str, int]) -> bool:
-        """Whether the application can decide."""
+        """Whether the processor is ready."""
         return self._processor.ready(versions)
 
     def loaded(self, partition: int, metadata: OffsetMetadata) -> None:
@@ -77,8 +79,10 @@ class BatchProcessor:
         self.record(batch, self.work(batch), versions)
 
     def work(self, batch: Batch[Message]) -> int:
-        """Applies records and timers; returns how many timers fired, or were set for new rules. Call `record` directly
-        after it."""
+        """Applies records and timers; returns how many timers fired or were planned for new rules.
+
+        Call `record` directly afterwards.
+        """
         partition, processor = batch.partition, self._processor
         clock_ms = self._clocks[partition]
         fired = processor.before_batch(partition, clock_ms)
@@ -98,7 +102,7 @@ class BatchProcessor:
         return fired
 
     def record(self, batch: Batch[Message], fired: int, versions: Mapping[str, int]) -> None:
-        """Puts the batch's offsets and clock into the checkpoint that holds its effects."""
+        """Records the batch's offsets and clock in the checkpoint that contains its effects."""
         applied = [OffsetRange(p.topic, _offset(p.records[0]), _offset(p.records[-1])) for p in batch.pieces]
         self._buffer.applied(batch, applied, fired > 0, versions)
 
@@ -110,7 +114,7 @@ def _offset(record: Message) -> int:
 
 
 class PassThrough(faust.Schema[Any, Any]):
-    """Passes a message's value through unchanged: it is a batch already."""
+    """Passes a message's value through unchanged, because it is a batch already."""
 
     def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:
         """The decoder of one message."""
@@ -138,15 +142,15 @@ class GatedStream(faust.Stream[Any]):
             return value
         await self.gate.enter(message)
         app = self.app
-        gone = not app.flow_control.is_active() or message.generation_id != app.consumer_generation_id
-        if gone and not self.gate.has_begun(message):
-            raise Skip  # its partition went while it waited; whoever has it now reads it again
+        outdated = not app.flow_control.is_active() or message.generation_id != app.consumer_generation_id
+        if outdated and not self.gate.has_begun(message):
+            raise Skip  # its partition was revoked meanwhile; the new owner reads it again
         self.gate.begin(message)
         return value
 
 
 class AckSensor(faust.Sensor):
-    """Learns from Faust which events are finished, through the public sensor interface."""
+    """Receives from Faust, through the public sensor interface, which events are finished."""
 
     def __init__(
         self, app: faust.App, gate: EventGate, buffer: Buffer, release: Callable[[TopicPartition, int], None]
@@ -158,7 +162,7 @@ class AckSensor(faust.Sensor):
         self._release = release
 
     def on_message_out(self, tp: TP, offset: int, message: Any) -> None:
-        """All agents have finished with the message, or skipped it."""
+        """All agents have finished or skipped the message."""
         begun = self._gate.finish(message)
         if message.generation_id != self._app.consumer_generation_id:
             consumer: Any = self._app.consumer
@@ -166,7 +170,7 @@ class AckSensor(faust.Sensor):
             return
         if not begun:
             return
-        if isinstance(message.value, Batch):  # its step has recorded its offsets
+        if isinstance(message.value, Batch):  # the processor has recorded its offsets
             for piece in message.value.pieces:
                 self._release(TopicPartition(piece.topic, message.value.partition), len(piece.records))
         else:

@@ -1,4 +1,4 @@
-"""The parts of a worker that do not depend on the consumer, made in one go, and what its life does to them."""
+"""The parts of a worker that do not depend on the consumer, and what its life cycle does to them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ from streams.runtime.snapshotter import Snapshotter
 from streams.runtime.topics import TopicWatch
 
 STOP_S = 3.5
-"""How long a stop waits for the last checkpoint: under 5 s with what else a stop does."""
+"""How long a stop waits for the last checkpoint. A whole stop takes less than 5 s."""
 
 
 class RuntimeCore:
@@ -64,27 +64,27 @@ class RuntimeCore:
         self.changelogs = ChangelogReader(self.connection, settings.name, self.admin, self.ends, used)
 
     def add_service(self, service: Service) -> None:
-        """Has `service` run beside the worker, from before the first recovery: Faust's own tasks begin after it."""
+        """Runs `service` in the background from before the first recovery. Faust's own tasks begin after that."""
         self.services.append(service)
 
     def observe(self, *observers: Observer) -> None:
-        """Has them told what the worker goes through."""
+        """Adds observers of the worker's life cycle."""
         self.observers += observers
 
     def emit(self, output: Output) -> None:
-        """Writes a record with the open checkpoint."""
+        """Adds a record to the open checkpoint."""
         self.buffer.emit(output)
 
-    def check_assignment(self, places: frozenset[TopicPartition]) -> None:
-        """Ends the process where a partition number came without all inputs: their counts differ, or one is gone."""
-        for number, topics in by_number(places, self.settings.inputs).items():
+    def check_assignment(self, partitions: frozenset[TopicPartition]) -> None:
+        """Ends the process if a partition number lacks an input: their counts differ, or a topic is gone."""
+        for number, topics in by_number(partitions, self.settings.inputs).items():
             missing = set(self.settings.inputs) - topics
             if missing:
                 names = ", ".join(sorted(missing))
                 end_process(f"partition {number} of {names} is missing; all inputs need one partition count")
 
     async def check_topics(self, offsets: GroupOffsets) -> None:
-        """Ends the process where what it has done and the topics do not go together: starting again would not help."""
+        """Ends the process if the topics do not fit the group's state, so that a restart would not help."""
         await in_thread(lambda: retry(lambda: self._check_topics(offsets)))
 
     def _check_topics(self, offsets: GroupOffsets) -> None:
@@ -97,12 +97,12 @@ class RuntimeCore:
                 )
         missing = self._topics() - found.keys()
         if missing - changelogs:
-            end_for_repair(f"no topic {', '.join(sorted(missing - changelogs))}; make it first")
+            end_for_repair(f"no topic {', '.join(sorted(missing - changelogs))}; create it first")
         if missing and offsets.any_committed(self._input_partitions()):
             end_for_repair(
                 f"changelog {', '.join(sorted(missing))} is gone, and with it the state of what group "
-                f"{self.settings.name} has applied; make it (compacted, {self.settings.partitions} partitions) with "
-                "its records, or empty where the state may begin anew"
+                f"{self.settings.name} has applied; create it (compacted, {self.settings.partitions} partitions) and "
+                "restore its records, or leave it empty to start without state"
             )
 
     def _topics(self) -> set[str]:
@@ -114,11 +114,11 @@ class RuntimeCore:
         return [TopicPartition(topic, number) for topic in self.settings.inputs for number in numbers]
 
     def drop(self) -> None:
-        """Forgets all state and everything uncommitted."""
+        """Drops all state and everything uncommitted."""
         self.checkpointer.drop()
-        self._forget()
+        self._drop_rest()
 
-    def _forget(self) -> None:
+    def _drop_rest(self) -> None:
         self.snapshotter.drop()
         self.inputs.drop()
         if self.processor is not None:
@@ -127,7 +127,7 @@ class RuntimeCore:
             observer.dropped()
 
     async def finish(self) -> None:
-        """The last checkpoint: nothing is begun after it. Ends the process where the broker does not let it end."""
+        """Takes the last checkpoint, after which no event begins. Ends the process if it does not commit in time."""
         if self._finished:
             return
         self._finished = True
@@ -147,17 +147,17 @@ class RuntimeCore:
         for observer in self.observers:
             observer.checkpointed(transaction, result, took_s)
 
-    def stalled(self, place: TopicPartition) -> None:
-        """Tells the observers that the partition is fetched again."""
+    def stalled(self, partition: TopicPartition) -> None:
+        """Tells the observers that the partition stalled and is fetched again."""
         for observer in self.observers:
-            observer.stalled(place)
+            observer.stalled(partition)
 
     def _lost(self) -> None:
-        """A commit found the partitions gone; the consumer hears of it next, and rejoins."""
+        """A commit found that the partitions are lost. The consumer will be told so and rejoin the group."""
         self.app.consumer.suspend()
-        self._forget()
+        self._drop_rest()
 
     def close(self) -> None:
-        """Ends what a stop leaves."""
+        """Closes threads and clients that a stop leaves."""
         self.inputs.close()
         self.changelogs.close()

@@ -1,6 +1,7 @@
 """Faust's slots for recovery: its table manager, and the recovery service that it starts at each rebalance.
 
-What is recovered, and in which order, is recovery.py's; here it is fitted between Faust's rebalance and its streams.
+`assignment` decides what is recovered and in which order. This module runs it between Faust's rebalance and its
+streams.
 """
 
 from collections.abc import Iterable
@@ -34,7 +35,7 @@ class Recovery(FaustRecovery):
         newly_assigned: set[TP],  # noqa: ARG002
         generation_id: int = 0,
     ) -> None:
-        """Notes what is to be recovered, and wakes the task that does it."""
+        """Records the assignment and wakes the task that recovers it."""
         self._assigned = frozenset(TopicPartition(*tp) for tp in assigned)
         self._generation_id = generation_id
         self.signal_recovery_start.set()
@@ -48,7 +49,7 @@ class Recovery(FaustRecovery):
 
     @Service.task
     async def _publish_stats(self) -> None:
-        """Nothing: recovery says how far it is."""
+        """Nothing: the recovery logs its progress."""
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -92,11 +93,11 @@ class TableManager(FaustTableManager):
         return self._recovery
 
     async def on_start(self) -> None:
-        """Starts at once: Faust's own waits a second for tables to be declared."""
+        """Starts at once. Faust's own manager waits a second for tables to be declared."""
         app: Any = self.app
         await app.runtime.check_topics(app.consumer.offsets)
         await self._update_channels()
-        await self.add_runtime_dependency(BackgroundLoop(app.runtime.topic_watch.run))  # all topics are there now
+        await self.add_runtime_dependency(BackgroundLoop(app.runtime.topic_watch.run))  # all topics exist now
         await self.recovery.start()
 
     async def _update_channels(self) -> None:
@@ -106,5 +107,5 @@ class TableManager(FaustTableManager):
         self._tables_registered.set()
 
     def local(self) -> Iterable[Table]:
-        """The tables, as the runtime sees them."""
+        """The tables of the runtime."""
         return [table for table in self.values() if isinstance(table, Table)]

@@ -1,6 +1,6 @@
-"""The runtime as one thing: its parts put together, and the agent that applies the merged inputs.
+"""The runtime: its parts put together, and the agent that applies the merged inputs.
 
-Serves any Faust application: it knows partitions, records, tables and time, and nothing of what they are for.
+It serves any Faust application: it knows partitions, records, tables and time, and not what they mean.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 
 class Runtime(RuntimeCore):
-    """One worker. Build it, take its `app`, declare tables and agents, `decide` what is done with the merged inputs."""
+    """One worker. Create it, declare tables and agents on its `app`, and set a processor with `process_with`."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Runtime(RuntimeCore):
         self.app.agent(channel, name="process")(process)
 
     async def apply(self, batch: Batch[Message]) -> None:
-        """Applies one batch, without ever suspending; ends the process where that fails."""
+        """Applies one batch without suspending. Ends the process if it fails."""
         assert self.processor is not None
         try:
             self.processor(batch)

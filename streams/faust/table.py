@@ -1,4 +1,4 @@
-"""A Faust table on the runtime's partitions of state."""
+"""A Faust table on the runtime's state partitions."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from streams.runtime.state import Partition, Partitions
 class Table(faust.Table[Any, Any]):
     """A Faust table on `Partitions`, declared with `app.Table(name, options={"codec": (serialize, deserialize)})`.
 
-    Batch steps use `local`; an ordinary agent reads and writes it as a mapping, in its event's partition.
+    Processors use `local`. An ordinary agent reads and writes the table as a mapping, in its event's partition.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -21,7 +21,7 @@ class Table(faust.Table[Any, Any]):
         self.local: Partitions[Any] = Partitions(serialize, deserialize)
 
     def drop(self) -> None:
-        """Forgets every partition."""
+        """Drops every partition."""
         self.local.drop()
 
     def changes(self) -> list[Output]:
@@ -62,12 +62,12 @@ class Table(faust.Table[Any, Any]):
         return default if value is None else value
 
     def __iter__(self) -> Iterator[bytes]:
-        """The keys of all partitions held here."""
+        """The keys of all loaded partitions."""
         return (key for number in self.local for key in self.local.partition(number))
 
     def __len__(self) -> int:
         return sum(len(self.local.partition(number)) for number in self.local)
 
 
-def _same(key: bytes, value: bytes) -> bytes:  # noqa: ARG001 - the codec of values that are bytes already
+def _same(key: bytes, value: bytes) -> bytes:  # noqa: ARG001 - the codec of values that are bytes
     return value

@@ -1,4 +1,4 @@
-"""Faust's worker as we run it: in the foreground until a signal, our logs, no banner, gone as soon as it stops."""
+"""Faust's worker as we run it: in the foreground until a signal, with our logs, without a banner, ending at once."""
 
 import gc
 from typing import NoReturn
@@ -7,9 +7,9 @@ import faust
 
 from streams.runtime.ending import leave
 
-RARELY = (100_000, 50, 1_000)
-"""How seldom a worker looks for cycles of garbage: it makes hardly any, and looking through what a run of a thousand
-records allocates took a tenth of its time. State at rest is bytes, which are not looked through at all."""
+GC_THRESHOLDS = (100_000, 50, 1_000)
+"""The garbage collector runs rarely: a worker creates hardly any cycles, and scanning what a batch of a thousand
+records allocates took a tenth of its time. State at rest is bytes, which the collector does not scan."""
 
 
 class StreamWorker(faust.Worker):
@@ -17,15 +17,15 @@ class StreamWorker(faust.Worker):
 
     def __init__(self, app: faust.App) -> None:
         super().__init__(app, override_logging=False, redirect_stdouts=False, quiet=True)
-        gc.set_threshold(*RARELY)
-        self.spinner = None  # it writes to the terminal however quiet the worker is
+        gc.set_threshold(*GC_THRESHOLDS)
+        self.spinner = None  # it writes to the terminal even with quiet=True
 
     def execute_from_commandline(self) -> NoReturn:
-        """Runs until a signal, and ends the process: a thread that asks a broker which is away would keep it."""
+        """Runs until a signal, then ends the process, even if a thread still waits for a broker that is away."""
         try:
             super().execute_from_commandline()
         except SystemExit as ended:
             leave(ended.code if isinstance(ended.code, int) else 0)
 
     async def _sentinel_task(self) -> None:
-        """Nothing: Faust sleeps for a second at its very end, which every restart would be longer by."""
+        """Nothing: Faust's own sleeps for a second at the end, which would delay every restart."""

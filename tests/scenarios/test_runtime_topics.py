@@ -121,7 +121,7 @@ def test_an_input_made_anew_under_a_worker_is_never_read_at_the_old_offsets(benc
         thirds = [m for m in bench.reader.all(bench.names.commands) if b'"third-2.' in m.value()]
         assert len(thirds) > 50, "the new records were passed over"
     else:
-        ended(bench, NEEDS_REPAIR, bench.names.events, "made anew")
+        ended(bench, NEEDS_REPAIR, bench.names.events, "recreated")
 
 
 @pytest.mark.slow

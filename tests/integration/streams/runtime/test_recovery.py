@@ -306,7 +306,7 @@ class StallingReader(ChangelogReader):
         if not self.clients:
             while not (came := super()._consume(consumer, progress)):
                 pass
-            consumer.pause([confluent_kafka.TopicPartition(reading.topic, p) for p in reading.parts])
+            consumer.pause([confluent_kafka.TopicPartition(progress.topic, p) for p in progress.parts])
         self.clients += (consumer,)
         return came
 
