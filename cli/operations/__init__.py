@@ -1,1 +1,1 @@
-"""Commands for operators: switches, dead letters, suppressions, publishing, the state of workers."""
+"""Commands for operators: servers, workers, switches, dead letters, suppressions, publishing."""

@@ -1,4 +1,4 @@
-"""The kill switch: scopes paused and resumed by numbered records on `control`, which workers take up at once."""
+"""The kill switch: numbered records on `control` pause and resume scopes. Workers apply them at once."""
 
 import re
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ from triggers.rules.ruleset import RuleSet
 
 GLOBAL = "global"
 EFFECT_S = 2
-"""Within so many seconds of the command's return, no running worker sends what is paused."""
+"""This many seconds after the command returns, no running worker sends what is paused."""
 _SCOPE = re.compile(r"global|(trigger|purpose)/\S{1,200}")
 
 
 class UnknownScope(UserError):
-    """The scope names nothing that could be paused."""
+    """The scope names no trigger and no purpose of the current rules."""
 
 
 def switch(kafka: str, scope: str, *, paused: bool, by: str = "") -> Control:
-    """Pauses the scope or resumes it, under the next number; raises UnknownScope for one that names nothing."""
+    """Pauses or resumes the scope, under the next number; raises UnknownScope."""
     _check(kafka, scope)
     made: list[Control] = []
 
@@ -41,7 +41,7 @@ def switch(kafka: str, scope: str, *, paused: bool, by: str = "") -> Control:
 
 
 def switches(kafka: str) -> list[Control]:
-    """The latest switch of every scope that ever had one, by scope."""
+    """The latest switch of every scope that has one, ordered by scope."""
     return _latest(_controls(kafka))
 
 
@@ -50,7 +50,7 @@ def _controls(kafka: str) -> list[Control]:
     for message in read_all(kafka, CONTROL.name):
         try:
             found.append(decode(Control, message.value()))
-        except DecodeError:  # no switch: workers say so, and ignore it too
+        except DecodeError:  # not a switch: workers log it, and ignore it too
             continue
     return found
 
@@ -64,31 +64,31 @@ def _check(kafka: str, scope: str) -> None:
     if not _SCOPE.fullmatch(scope):
         raise UnknownScope(f"{scope!r} is not a scope; write global, trigger/NAME or purpose/NAME")
     rules = None if scope == GLOBAL else _running_rules(kafka)
-    if rules is None:  # an emergency waits for nothing, and without rules there is no name to get wrong
+    if rules is None:  # `global` needs no check, and without rules there are no names to compare
         return
     named = {f"trigger/{name}" for name in rules.triggers} | {f"purpose/{t.purpose}" for t in rules.triggers.values()}
     if scope in named:
         return
-    known = named | {control.scope for control in switches(kafka)}  # a rule may go while it is paused
+    known = named | {control.scope for control in switches(kafka)}  # a paused rule may have been removed
     if scope in known:
         return
     kind, _, name = scope.partition("/")
     near = get_close_matches(scope, known, 1)
-    there_are = ", ".join(sorted(other for other in known if other.startswith(f"{kind}/"))) or "none"
-    hint = f"did you mean {near[0]}?" if near else f"there are: {there_are}"
-    raise UnknownScope(f"no {kind} {name!r} in the rules that are current; {hint}")
+    listed = ", ".join(sorted(other for other in known if other.startswith(f"{kind}/"))) or "none"
+    hint = f"did you mean {near[0]}?" if near else f"known: {listed}"
+    raise UnknownScope(f"no {kind} {name!r} in the current rules; {hint}")
 
 
 def _running_rules(kafka: str) -> RuleSet | None:
-    """The current set as a worker reads it; None where there is none that loads."""
-    shelf = RuleStore()
+    """The current rules, read as a worker reads them; None if there are none, or they do not load."""
+    store = RuleStore()
     for message in read_all(kafka, RULES.name):
         try:
-            shelf.put(RULES.name, (message.key() or b"").decode(errors="replace"), message.value())
-        except (DecodeError, OlderNumber):  # workers say so, and ignore it too
+            store.put(RULES.name, (message.key() or b"").decode(errors="replace"), message.value())
+        except (DecodeError, OlderNumber):  # workers log it, and ignore it too
             continue
     try:
-        published = shelf.load()
+        published = store.load()
     except InvalidRules:
         return None
     return None if published is None else published.rules

@@ -1,4 +1,4 @@
-"""`ebbtide dead-letters`: what was put aside, looked at and sent again."""
+"""`ebbtide dead-letters`: list, show and replay records that were put aside."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from cli.operations.replay import PlannedReplay
     from schemas.deadletters import DeadLetter
 
-app = typer.Typer(help="List, show and resend records that could not be read or processed.", no_args_is_help=True)
+app = typer.Typer(help="List, show and replay records that could not be read or processed.", no_args_is_help=True)
 
 SHOWN = 50
-"""Lines of a plan that a person reads."""
+"""Lines of a plan that are printed as text; --json prints all."""
 
-Cause = Annotated[str | None, typer.Option(help="Only this cause, such as not_json.")]
+Cause = Annotated[str | None, typer.Option(help="Only letters with this cause, such as not_json.")]
 SourceTopic = Annotated[str | None, typer.Option("--topic", help="Only records of this topic.")]
-Since = Annotated[str | None, typer.Option(help="Only those put aside since then: 2h (ago), or 2026-11-24T18:00:00Z.")]
-Until = Annotated[str | None, typer.Option(help="Only those put aside before then.")]
+Since = Annotated[str | None, typer.Option(help="Only letters since this time: 2h (ago), or 2026-11-24T18:00:00Z.")]
+Until = Annotated[str | None, typer.Option(help="Only letters before this time.")]
 
 
 @app.command("list")
@@ -34,11 +34,12 @@ def list_letters(
     until: Until = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the dead letters: where each came from, why, and how it begins.
+    """List the dead letters: the place and cause of each, and the beginning of its value.
 
     Example: `ebbtide dead-letters list --cause not_json`
     """
     from cli.operations import dead_letters
+    from schemas.wording import counted
 
     found = dead_letters.read_letters(Environment.of(instance).kafka, _selection(cause, topic, since, until))
     if as_json:
@@ -50,7 +51,7 @@ def list_letters(
         console.print(f"{letter.time:%Y-%m-%d %H:%M:%S}  {letter.place}  {letter.cause}{again}", soft_wrap=True)
         console.print(f"    {letter.detail}", markup=False, soft_wrap=True)
         console.print(f"    {dead_letters.excerpt(letter)}", style="dim", markup=False, soft_wrap=True)
-    console.print(f"{len(found.chosen)} dead letters")
+    console.print(counted(len(found.chosen), "dead letter"))
 
 
 @app.command("show")
@@ -59,7 +60,7 @@ def show_letter(
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
-    """Print a whole dead letter with its original bytes; unprintable bytes are escaped.
+    """Print one dead letter with its original bytes; unprintable characters are escaped.
 
     Example: `ebbtide dead-letters show 'events[3]@1234'`
     """
@@ -77,7 +78,7 @@ def show_letter(
         for line in (head, letter.detail, f"key    {key}", f"value  {value}"):
             console.print(line, markup=False, soft_wrap=True)
     if not found.chosen:
-        _nothing(f"no dead letter of {place}; `ebbtide dead-letters list` shows those there are")
+        _nothing(f"no dead letter of {place}; `ebbtide dead-letters list` shows all")
 
 
 @app.command("replay")
@@ -87,19 +88,19 @@ def replay_letters(
     topic: SourceTopic = None,
     since: Since = None,
     until: Until = None,
-    place: Annotated[list[str] | None, typer.Option(help=r"Only topic\[partition]@offset; may be repeated.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Send at most so many, the oldest first.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Also those that were sent again before.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also those that cannot be read or would be ignored.")] = False,
+    place: Annotated[list[str] | None, typer.Option(help=r"Only topic\[partition]@offset; repeatable.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Send at most this many, oldest first.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also letters that were replayed before.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also letters that cannot be read or have no effect.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be sent, and send nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send chosen dead letters again, with their original key and bytes, once the cause is fixed.
+    """Send dead letters again, with their original key and bytes, after you fixed the cause.
 
-    They go through all rules as usual: an event id that is still remembered changes nothing, and `max_age` holds. Each
-    is sent once, also when this runs twice. It skips, with the reason, letters that would have no effect or do harm.
-    Exits with 1 where nothing is chosen or you answer no.
+    All rules process them as usual: an event id that is still remembered changes nothing, and `max_age` applies. Each
+    letter is sent once, even if this runs twice. Letters that would have no effect or do harm are skipped, with the
+    reason. Exits with 1 if no letter matches or you answer no.
 
     Example: `ebbtide dead-letters replay --cause misrouted --since 2h --dry-run`
     """
@@ -109,12 +110,12 @@ def replay_letters(
     from schemas.wording import counted
 
     kafka = Environment.of(instance).kafka
-    wish = replay.ReplayRequest(_selection(cause, topic, since, until, place), limit, again, force)
+    request = replay.ReplayRequest(_selection(cause, topic, since, until, place), limit, again, force)
     with ExitStack() as stack:
         writer = None if dry_run else stack.enter_context(ExclusiveWriter(kafka, replay.WRITER))
-        planned = replay.plan(kafka, wish)
+        planned = replay.plan(kafka, request)
         if not planned:
-            _nothing("no dead letter is chosen; `ebbtide dead-letters list` shows those there are")
+            _nothing("no dead letter matches; `ebbtide dead-letters list` shows all")
         if not as_json:
             _show_plan(planned)
         count = sum(each.skipped is None for each in planned)
@@ -154,7 +155,7 @@ def _show_plan(planned: "list[PlannedReplay]") -> None:
         does = "send" if each.skipped is None else f"skip: {each.skipped}"
         console.print(f"{each.letter.place}  {each.letter.cause}  {does}", markup=False, soft_wrap=True)
     if len(planned) > SHOWN:
-        console.print(f"… and {len(planned) - SHOWN} more; --json names all")
+        console.print(f"… and {len(planned) - SHOWN} more; --json lists all")
 
 
 def _plan_json(planned: "PlannedReplay") -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Dead letters as an operator sees them: what was put aside, where it came from, why, and which were sent again.
+"""Reads dead letters for operators: what was put aside, from where, why, and which letters were replayed.
 
-A replay leaves a mark on `dead-letters` itself, in the transaction that sends the record again: the record's key, no
-value, and the header REPLAYED with its place. It is younger than the letter and so kept as long, and who reads the
-letters reads it too; a scan of the source topics would read all that was published since.
+The transaction that replays a record also writes a mark to `dead-letters`: the record's key, no value, and the header
+REPLAYED with the record's place. The mark is newer than the letter, so it is kept at least as long, and reading the
+letters also reads the marks. Without marks, a scan of the source topics would read everything published since.
 """
 
 from collections.abc import Iterator
@@ -18,16 +18,16 @@ from schemas.topics import DEAD_LETTERS
 from schemas.vocabulary import DeadLetterCause
 
 REPLAYED = "ebbtide-replayed"
-"""The header of a record that was sent again: topic[partition]@offset of the original."""
+"""The header of a replayed record: topic[partition]@offset of the original."""
 
 
 class BadFilter(UserError):
-    """What was to be chosen cannot be."""
+    """A filter of dead letters is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which letters are meant; what is left empty narrows nothing."""
+    """A filter of letters; an empty field accepts all."""
 
     cause: DeadLetterCause | None = None
     topic: str | None = None
@@ -47,14 +47,14 @@ class Selection:
 
 @dataclass(slots=True)
 class Letters:
-    """The letters chosen, oldest first by partition, and the place of every record that was ever sent again."""
+    """The selected letters, oldest first in each partition, and the places of all replayed records."""
 
     chosen: list[DeadLetter] = field(default_factory=list)
     replayed: set[str] = field(default_factory=set)
 
 
 def read_letters(kafka: str, selection: Selection = Selection()) -> Letters:
-    """Every dead letter kept that is chosen, and what became of them."""
+    """Reads the selected dead letters, and which records were replayed."""
     letters = Letters()
     for message in read_all(kafka, DEAD_LETTERS.name):
         if message.value() is None:
@@ -67,20 +67,20 @@ def read_letters(kafka: str, selection: Selection = Selection()) -> Letters:
 
 
 def marks(headers: object) -> Iterator[str]:
-    """The places that a record's headers say it is a replay of."""
+    """The places of the original records, from the headers of a replayed one."""
     found = headers if isinstance(headers, list) else []
     yield from (value.decode() for name, value in found if name == REPLAYED)
 
 
 def cause_named(text: str | None) -> DeadLetterCause | None:
-    """The cause of that name; raises BadFilter."""
+    """The cause with this name; raises BadFilter."""
     if text is None or text in set(DeadLetterCause):
         return None if text is None else DeadLetterCause(text)
-    raise BadFilter(f"no cause {text!r}; there are: {', '.join(DeadLetterCause)}")
+    raise BadFilter(f"unknown cause {text!r}; use one of {', '.join(DeadLetterCause)}")
 
 
 def moment(text: str | None, now: datetime) -> datetime | None:
-    """An instant written as a duration before now, or as ISO 8601 (UTC where it names no zone); raises BadFilter."""
+    """Parses a duration before now, or ISO 8601 (UTC without a zone); raises BadFilter."""
     if text is None:
         return None
     try:
@@ -94,7 +94,7 @@ def moment(text: str | None, now: datetime) -> datetime | None:
 
 
 def excerpt(letter: DeadLetter, width: int = 60) -> str:
-    """The beginning of the original bytes, made safe for a terminal."""
+    """The beginning of the original bytes, safe for a terminal."""
     raw = letter.original_value()
     if raw is None:
         return "(no value)"
@@ -104,7 +104,7 @@ def excerpt(letter: DeadLetter, width: int = 60) -> str:
 
 
 def whole(raw: bytes | None) -> str:
-    """All of the bytes, safe for a terminal: unprintable text is escaped, lines stay lines."""
+    """All of the bytes, safe for a terminal: unprintable characters are escaped, line breaks stay."""
     if raw is None:
         return "(none)"
     text = raw.decode("utf-8", "backslashreplace")

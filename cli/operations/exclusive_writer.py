@@ -1,4 +1,4 @@
-"""One writer at a time, where reading, deciding and writing must not interleave with another's."""
+"""One writer at a time: its reading, deciding and writing do not interleave with another writer's."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -18,17 +18,17 @@ FENCED = frozenset(
         KafkaError._FENCED,
         KafkaError.PRODUCER_FENCED,
         KafkaError.INVALID_PRODUCER_EPOCH,
-        KafkaError.INVALID_TXN_STATE,  # the other one ended the transaction while records were on their way
+        KafkaError.INVALID_TXN_STATE,  # the other writer ended the transaction while records were in flight
     }
 )
 
 
 class WriterFenced(UserError):
-    """Another writer has taken over; nothing of this one was written."""
+    """Another writer has taken over; this one wrote nothing."""
 
 
 class RecordToWrite(NamedTuple):
-    """A record to write; the partitioner chooses its partition by the key."""
+    """A record to write. The partitioner chooses its partition by the key."""
 
     topic: str
     key: bytes | None
@@ -37,10 +37,10 @@ class RecordToWrite(NamedTuple):
 
 
 class ExclusiveWriter:
-    """A transactional producer under a name that all who write the same thing share.
+    """A transactional producer. All writers of the same records share its name.
 
-    Entering fences the writer that had the name before, and waits for what it committed: reads after that are
-    complete. A writer that is fenced writes nothing more and raises WriterFenced.
+    Entering the block fences the previous writer of that name and waits for its commits, so later reads are complete. A
+    fenced writer writes nothing more and raises WriterFenced.
     """
 
     def __init__(self, kafka: str, name: str) -> None:
@@ -60,12 +60,12 @@ class ExclusiveWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(KafkaException):  # of a producer that was ended, which `write` has told as WriterFenced
+        with suppress(KafkaException):  # a fenced producer: `write` has raised WriterFenced
             self._producer.flush(0)
         del self._producer  # ends its connections, also where the traceback of an error keeps this object
 
     def write(self, entries: Iterable[RecordToWrite]) -> None:
-        """Writes all of them, or raises and none of them is ever seen."""
+        """Writes all records in one transaction, or raises and writes none."""
         try:
             self._producer.begin_transaction()
             for entry in entries:
@@ -74,6 +74,6 @@ class ExclusiveWriter:
         except KafkaException as exception:
             if exception.args[0].code() in FENCED:
                 raise WriterFenced(
-                    f"another writer took over {self._name}; see what it wrote, and run this again"
+                    f"another writer took over {self._name}; check what it wrote, then run this again"
                 ) from None
             raise

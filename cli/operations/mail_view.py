@@ -1,6 +1,6 @@
-"""A mail as a person sees it: decoded headers, the text part, the HTML part as text, and what is attached.
+"""A mail for people: decoded headers, the text part, the HTML part as text, and the attachments.
 
-A mail is hostile input: what a terminal would obey, such as an escape sequence, is left out.
+A mail is hostile input: control characters, such as those of escape sequences, are removed.
 """
 
 import re
@@ -36,7 +36,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class MailView:
-    """What is to be seen of a mail. `text` and `html` are absent where it has no such part."""
+    """The visible content of a mail. `text` and `html` are None if it has no such part."""
 
     headers: list[tuple[str, str]]
     text: str | None
@@ -44,7 +44,7 @@ class MailView:
     attachments: list[Attachment]
 
     def header(self, name: str) -> str:
-        """The first header of that name; empty where there is none."""
+        """The first header with this name; empty if there is none."""
         return next((value for each, value in self.headers if each.lower() == name.lower()), "")
 
     @property
@@ -55,14 +55,14 @@ class MailView:
 
 @dataclass(frozen=True, slots=True)
 class HtmlText:
-    """HTML as text, and what is hidden in it: the line that mail programs show beside the subject."""
+    """HTML as text. `hidden` is its hidden text: the line that mail programs show beside the subject."""
 
     text: str
     hidden: str
 
 
 def view(raw: bytes) -> MailView:
-    """The mail in `raw`. What cannot be decoded is shown as it stands."""
+    """Parses a mail. What cannot be decoded stays as it is."""
     message = message_from_bytes(raw, policy=policy.default)
     raw_headers = message_from_bytes(raw).raw_items()
     text, html = (message.get_body((kind,)) for kind in ("plain", "html"))
@@ -79,20 +79,20 @@ def _decoded(value: str) -> str:
     unfolded = "".join(value.splitlines())
     try:
         return one_line(str(make_header(decode_header(unfolded))))
-    except (LookupError, UnicodeError, HeaderParseError):  # a charset that there is not, or bytes that are not of it
+    except (LookupError, UnicodeError, HeaderParseError):  # an unknown charset, or bytes that do not fit it
         return one_line(unfolded.encode("ascii", "backslashreplace").decode())
 
 
 def _content(part: EmailMessage) -> str:
     try:
         found = str(part.get_content())
-    except LookupError:  # a charset that there is not
+    except LookupError:  # an unknown charset
         found = cast(bytes, part.get_payload(decode=True)).decode("ascii", "backslashreplace")
     return shown(found.replace("\r\n", "\n"))
 
 
 def shown(text: str) -> str:
-    """The text without what a terminal would obey."""
+    """The text without control characters."""
     return _UNSHOWN.sub("", text)
 
 
@@ -102,7 +102,7 @@ def _attachment(part: EmailMessage) -> Attachment:
 
 
 def read_html(html: str) -> HtmlText:
-    """The HTML as a person reads it: its lines, links with where they lead, pictures by their text."""
+    """The HTML as text: lines, links with their targets, pictures by their alternative text."""
     reader = _Reader()
     reader.feed(html)
     reader.close()
@@ -115,7 +115,7 @@ def _tidy(pieces: list[str]) -> str:
 
 
 class _Reader(HTMLParser):
-    """Gathers text. `_open` holds the elements that are not closed yet, each with where its text goes."""
+    """Collects text. `_open` holds the open elements, each with the list that takes its text."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)

@@ -1,7 +1,7 @@
-"""Numbers that rise over a whole topic, whoever publishes: those of rule manifests and of switches.
+"""Numbered records: the numbers of rule manifests and of switches rise over their whole topic.
 
-The next number is above all that the topic holds, and above what stream workers have applied: these refuse to go back,
-so a topic that was lost and made anew goes on where the old one ended. Two who publish at once get two numbers.
+The next number is above all numbers in the topic and above the number that stream workers have applied: workers never
+go back, so a topic that was lost and recreated continues the old numbers. Two simultaneous publishers get two numbers.
 """
 
 import secrets
@@ -22,7 +22,7 @@ from streams.settings import StreamSettings
 
 ATTEMPTS = 10
 PAUSE_S = 1.0
-"""The longest random wait of a fenced writer, several times what publishing takes, so that two do not collide again."""
+"""The longest random wait of a fenced writer: several times as long as publishing, so that two do not collide again."""
 
 
 class NumberedFact(Protocol):
@@ -42,9 +42,10 @@ def publish_next(
     read: Callable[[], Sequence[N]],
     facts: Callable[[int, Sequence[N]], Iterable[tuple[str, Fact]]],
 ) -> int:
-    """Publishes what `facts` makes of the next number and of what `read` found, all at once; returns the number.
+    """Publishes in one transaction what `facts` makes of the next number and of what `read` found; returns the number.
 
-    `version` is the name under which stream workers keep the number. Raises WriterFenced where others never let it end.
+    `version` is the name under which stream workers keep the number. Raises WriterFenced if other writers interrupt all
+    attempts.
     """
     for _ in range(ATTEMPTS):
         try:
@@ -57,11 +58,11 @@ def publish_next(
                 return number
         except WriterFenced:
             time.sleep(PAUSE_S * secrets.randbelow(1000) / 1000)
-    raise WriterFenced(f"others published on {topic.name} at the same time, {ATTEMPTS} times; run it again")
+    raise WriterFenced(f"others published on {topic.name} during all {ATTEMPTS} attempts; run this again")
 
 
 def applied(kafka: str, version: str) -> int:
-    """The highest number of that version which stream workers have committed; 0 where there is none."""
+    """The highest number that stream workers have committed for this version; 0 if there is none."""
     group = StreamSettings().streams_group
     settings: dict[str, str | int | float | bool] = {
         "group.id": group,

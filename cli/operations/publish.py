@@ -1,4 +1,4 @@
-"""Publishing single facts by hand, for trying things out."""
+"""Publishes single events and profiles by hand, to try things out."""
 
 import re
 import uuid
@@ -29,18 +29,18 @@ _OTHER_NAMES = {
     **dict.fromkeys(("timestamp", "at", "occurred_at"), "time"),
     **dict.fromkeys(("data", "payload", "props"), "properties"),
 }
-"""What other systems call a field."""
+"""The names that other systems give to a field."""
 LONGEST = timedelta(weeks=52 * 50)
-"""Of a duration before now: it stays within the years that clocks have."""
+"""The longest duration before now, so that the result is a valid date."""
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 
 
 class InvalidFact(UserError):
-    """What was to be published is not what the topic carries."""
+    """The JSON is not a valid fact of its topic, or a duration is not one."""
 
 
 def duration(text: str) -> timedelta:
-    """A duration as the rule language writes it, such as 59m50s; raises InvalidFact."""
+    """Parses a duration of the rule language, such as 59m50s; raises InvalidFact."""
     match = _DURATION.fullmatch(text)
     if not text or match is None:
         raise InvalidFact(f"{text!r} is not a duration; write it like 90s, 15m, 1h30m or 3d")
@@ -55,14 +55,14 @@ def duration(text: str) -> timedelta:
 
 
 def event_of(text: str, now: datetime, ago: timedelta = timedelta(0)) -> Event:
-    """The event in a JSON text; an id and a time are given to one that has none. Raises InvalidFact."""
+    """Parses an event; adds an id and a time if it has none. Raises InvalidFact."""
     data = _object(text)
     made_up = {"id": uuid.uuid4().hex, "time": (now - ago).isoformat()}
     return _checked(Event, data | {name: value for name, value in made_up.items() if data.get(name) is None})
 
 
 def profile_of(text: str, now: datetime, purposes: Iterable[str] = ()) -> Profile:
-    """The profile in a JSON text, with consent to `purposes` added; raises InvalidFact."""
+    """Parses a profile and adds consent to `purposes`; raises InvalidFact."""
     data = _object(text)
     given = {purpose: {"granted": True, "time": now.isoformat(), "method": "by hand"} for purpose in purposes}
     consent = {} if data.get("consent") is None else data["consent"]
@@ -72,19 +72,19 @@ def profile_of(text: str, now: datetime, purposes: Iterable[str] = ()) -> Profil
 
 
 def publish_event(kafka: str, event: Event) -> None:
-    """The event on its topic."""
+    """Publishes the event."""
     with Publisher(kafka) as publisher:
         publisher.send(EVENTS.name, None if event.user_id is None else event.user_id.encode(), encode(event))
 
 
 def publish_profile(kafka: str, profile: Profile) -> None:
-    """The profile on its topic."""
+    """Publishes the profile."""
     with Publisher(kafka) as publisher:
         publisher.send(PROFILES.name, profile.user_id.encode(), encode(profile))
 
 
 def profile_warnings(profile: Profile) -> list[str]:
-    """What is most likely a mistake in a profile that is taken all the same, with what to write instead."""
+    """Likely mistakes in a valid profile, each with what to write instead."""
     if not profile.zone or zone_named(profile.zone) is not None:
         return []
     hint = zone_hint(profile.zone)
@@ -92,7 +92,7 @@ def profile_warnings(profile: Profile) -> list[str]:
 
 
 def unknown_fields(text: str, model: type[Event] | type[Profile]) -> list[str]:
-    """Unknown fields of a published fact. A newer publisher may have them; a person has misspelt them."""
+    """Warnings about unknown fields: a newer publisher may have them, but a person has probably misspelt them."""
     inside = "attributes" if model is Profile else "properties"
     return [
         f"unknown field `{key}`; {_meant_field(key, model, inside)}"

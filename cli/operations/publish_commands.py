@@ -12,7 +12,7 @@ app = typer.Typer(help="Publish an event or a profile by hand, to try things out
 
 @app.command("event")
 def publish_event(
-    text: Annotated[str, typer.Argument(metavar="JSON", help="The event; id and time are given where left out.")],
+    text: Annotated[str, typer.Argument(metavar="JSON", help="The event; id and time are optional.")],
     ago: Annotated[str, typer.Option(help="How long ago it happened, such as 59m50s.")] = "0s",
     instance: Instance = "main",
 ) -> None:
@@ -33,10 +33,10 @@ def publish_event(
 @app.command("profile")
 def publish_profile(
     text: Annotated[str, typer.Argument(metavar="JSON", help="The profile.")],
-    consent: Annotated[list[str] | None, typer.Option(help="A purpose consented to; may be repeated.")] = None,
+    consent: Annotated[list[str] | None, typer.Option(help="A purpose that the user consents to; repeatable.")] = None,
     instance: Instance = "main",
 ) -> None:
-    """Publish a profile. It replaces the one before it whole.
+    """Publish a profile. It replaces the whole previous profile.
 
     Example: `ebbtide publish profile '{"user_id": "u1", "address": "u1@mail.example"}' --consent marketing`
     """

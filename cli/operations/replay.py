@@ -1,7 +1,7 @@
-"""Sending dead letters again: the original key and bytes to the topic they came from, each at most once.
+"""Replays dead letters: sends the original key and bytes to their topic, each letter at most once.
 
-What would bring nothing, or harm, is skipped with its reason. A record that was sent again goes through all rules as
-any other: an event id that is still remembered changes nothing, and `max_age` holds.
+A letter that would have no effect or do harm is skipped, with the reason. All rules process a replayed record as any
+other: an event id that is still remembered changes nothing, and `max_age` applies.
 """
 
 from collections import defaultdict
@@ -21,13 +21,13 @@ from triggers.engine.evaluator import SEEN_MS
 
 WRITER = "ebbtide-replay"
 TOGETHER = 500
-"""Records of one transaction: far fewer than a transaction's time would allow."""
+"""Records in one transaction: far fewer than its timeout would allow."""
 TOPICS = {topic.name: topic for topic in USER_KEYED}
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedReplay:
-    """One letter and why it is not sent again; None where it is."""
+    """One letter, and why it is skipped; None if it is sent."""
 
     letter: DeadLetter
     skipped: str | None = None
@@ -35,7 +35,7 @@ class PlannedReplay:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRequest:
-    """What is wanted: at most `limit` records; also those sent `again`; by `force` also what may bring nothing."""
+    """What to replay. `again` includes letters replayed before; `force` those that may have no effect."""
 
     selection: Selection
     limit: int | None = None
@@ -43,20 +43,20 @@ class ReplayRequest:
     force: bool = False
 
 
-def plan(kafka: str, wish: ReplayRequest) -> list[PlannedReplay]:
-    """Every chosen letter, oldest first, with what is to be done about it."""
-    letters = read_letters(kafka, wish.selection)
+def plan(kafka: str, request: ReplayRequest) -> list[PlannedReplay]:
+    """The selected letters, oldest first, and whether each is sent or skipped."""
+    letters = read_letters(kafka, request.selection)
     chosen = sorted(letters.chosen, key=lambda letter: (letter.time, letter.place))
     overwritten = _overwritten(kafka, chosen)
-    known = set() if wish.again else letters.replayed
+    known = set() if request.again else letters.replayed
     planned, sent = [], set[str]()
     for letter in chosen:
         if letter.place in sent:
             skipped: str | None = "it is the same record as an earlier letter"
         else:
-            skipped = _why_not(letter, known, overwritten, wish.force)
+            skipped = _why_not(letter, known, overwritten, request.force)
         if skipped is None:
-            if wish.limit is not None and len(sent) >= wish.limit:
+            if request.limit is not None and len(sent) >= request.limit:
                 break
             sent.add(letter.place)
         planned.append(PlannedReplay(letter, skipped))
@@ -64,7 +64,7 @@ def plan(kafka: str, wish: ReplayRequest) -> list[PlannedReplay]:
 
 
 def send(writer: ExclusiveWriter, planned: Sequence[PlannedReplay], progress: Callable[[int], None]) -> int:
-    """Sends what is not skipped, with its mark, some hundred a transaction; raises WriterFenced."""
+    """Sends the letters that are not skipped, each with its mark, in transactions of TOGETHER; raises WriterFenced."""
     letters = [each.letter for each in planned if each.skipped is None]
     for begin in range(0, len(letters), TOGETHER):
         writer.write(entry for letter in letters[begin : begin + TOGETHER] for entry in _entries(letter))
@@ -82,27 +82,27 @@ def _entries(letter: DeadLetter) -> tuple[RecordToWrite, RecordToWrite]:
 def _why_not(letter: DeadLetter, replayed: set[str], overwritten: set[str], force: bool) -> str | None:
     topic = TOPICS.get(letter.topic)
     if topic is None:
-        return "its topic takes no records from here"
+        return "records of its topic cannot be replayed"
     if letter.place in replayed:
-        return "it was sent again before; --again sends it once more"
+        return "it was replayed before; --again sends it once more"
     if letter.place in overwritten:
-        return "a newer record of its key is there, which it would overwrite"
-    if letter.value is None:  # of a profile that would be a tombstone
-        return "the letter has no value to send; publish it anew"
+        return "it would overwrite a newer record of its key"
+    if letter.value is None:  # for a profile that would be a tombstone
+        return "it has no value to send; publish the record again"
     if force:
         return None
     return _unreadable(letter, topic) or _remembered(letter)
 
 
 def _unreadable(letter: DeadLetter, topic: Topic) -> str | None:
-    """Asks the model and not the cause: what an older reader refused may be readable by now."""
+    """Decodes the record instead of trusting the cause: a newer version may read what an older one refused."""
     try:
         fact = decode(topic.models[0], letter.original_value())
     except DecodeError as error:
-        return f"it still cannot be read ({error.cause}); fix it and publish it anew"
+        return f"it still cannot be read ({error.cause}); fix it and publish it again"
     user_id: str | None = getattr(fact, "user_id", None)
     if user_id is not None and letter.original_key() != user_id.encode():
-        return "its key is not its user_id; fix it and publish it anew"
+        return "its key is not its user_id; fix it and publish it again"
     return None
 
 
@@ -112,10 +112,8 @@ def _remembered(letter: DeadLetter) -> str | None:
     until = letter.time + timedelta(milliseconds=SEEN_MS)
     if until <= now():
         return None
-    ends = f"{until:%Y-%m-%d %H:%M} UTC"
-    return (
-        f"all other rules applied it, and its id is remembered until {ends} or 64 later events of its user; or --force"
-    )
+    remembered = f"its id is remembered until {until:%Y-%m-%d %H:%M} UTC or 64 later events of its user"
+    return f"all other rules applied it, and {remembered}; --force sends it"
 
 
 class _Seen(NamedTuple):
@@ -127,7 +125,7 @@ class _Seen(NamedTuple):
 
 
 def _overwritten(kafka: str, letters: Iterable[DeadLetter]) -> set[str]:
-    """The places of those from compacted topics whose key has a newer record, or that are compacted away themselves."""
+    """The places of letters from compacted topics that are compacted away or whose key has a newer record."""
     found: set[str] = set()
     by_topic: dict[str, list[DeadLetter]] = defaultdict(list)
     for letter in letters:
@@ -158,7 +156,7 @@ def _is_old(letter: DeadLetter, history: list[_Seen]) -> bool:
 
 
 def _follows(other: _Seen, own: _Seen) -> bool:
-    """Whether it is newer. In two partitions and one millisecond there is no order: it counts as newer."""
+    """Whether `other` is newer. Records of two partitions and one millisecond have no order: it counts as newer."""
     if other.place[0] == own.place[0]:
         return other.place[1] > own.place[1]
     return other.appended_ms >= own.appended_ms

@@ -1,4 +1,4 @@
-"""`ebbtide up`, `down`, `status`, `logs`, `psql`, `migrate` and `topics`: the servers and what stands in them."""
+"""`ebbtide up`, `down`, `status`, `logs`, `psql`, `migrate` and `topics`: local servers, tables and topics."""
 
 import subprocess
 from collections.abc import Callable
@@ -17,13 +17,13 @@ PANEL = "Local servers"
 
 
 def engine_of(instance: str, name: str | None) -> tuple[Environment, Engine]:
-    """The instance, and what runs its servers."""
+    """The environment of an instance, and the engine of its servers."""
     environment = Environment.of(instance)
     return environment, choose_engine(name, environment.home, environment.ports)
 
 
 def up(instance: Instance = "main", engine: EngineName = None) -> None:
-    """Start Kafka and TimescaleDB, migrate, and make the topics. What already runs is left alone.
+    """Start Kafka and TimescaleDB, migrate the database, and create the topics. Running servers keep running.
 
     Example: `ebbtide up`
     """
@@ -46,7 +46,7 @@ def down(instance: Instance = "main", engine: EngineName = None) -> None:
 
 
 def status(instance: Instance = "main", engine: EngineName = None, as_json: AsJson = False) -> None:
-    """Show what runs, where. Exits with 1 where a server does not run."""
+    """Show the servers and their addresses. Exits with 1 if a server is not running."""
     environment, chosen = engine_of(instance, engine)
     found = chosen.status()
     if as_json:
@@ -67,8 +67,8 @@ def _show_status(environment: Environment, engine: Engine) -> None:
 def logs(
     instance: Instance = "main",
     engine: EngineName = None,
-    lines: Annotated[int, typer.Option("-n", min=1, help="How many lines of each.")] = 50,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("-n", min=1, help="Lines of each log.")] = 50,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new lines until Ctrl-C.")] = False,
 ) -> None:
     """Show the servers' logs."""
     for line in engine_of(instance, engine)[1].logs(lines, follow):
@@ -76,7 +76,7 @@ def logs(
 
 
 def psql(
-    arguments: Annotated[list[str] | None, typer.Argument(help="Passed on to psql.", show_default=False)] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments of psql.", show_default=False)] = None,
     instance: Instance = "main",
 ) -> None:
     """Open psql on the ledger and the hypertables.
@@ -106,11 +106,11 @@ def topics(
     partitions: Annotated[int, typer.Option(min=1, help="Partitions of each user-keyed topic.")] = 16,
     replication: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
 ) -> None:
-    """Make the topics that are missing; refuse where one has another partition count."""
+    """Create the missing topics. Fails if a topic has another partition count."""
     from infra.kafka.topic_setup import ensure_topics
 
     made = ensure_topics(Environment.of(instance).kafka, partitions, replication)
-    console.print(f"made: {', '.join(made)}" if made else "all there")
+    console.print(f"created: {', '.join(made)}" if made else "nothing to create: all topics exist")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -122,4 +122,4 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "migrate": migrate,
     "topics": topics,
 }
-"""By the name under which each is called, in the order in which help shows them."""
+"""The commands by name, in the order of the help page."""

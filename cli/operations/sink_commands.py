@@ -1,4 +1,4 @@
-"""`ebbtide sink`: the mails that the local sink has taken, as a person sees them."""
+"""`ebbtide sink`: shows the mails that the local sink received."""
 
 import sys
 from collections.abc import Iterator
@@ -16,29 +16,29 @@ from schemas.errors import UserError
 if TYPE_CHECKING:
     from infra.local.sink import ReceivedMail
 
-app = typer.Typer(help="Look at the mails that the sink has taken.", no_args_is_help=True)
+app = typer.Typer(help="List and show the mails that the local sink received.", no_args_is_help=True)
 
-Directory = Annotated[Path | None, typer.Option("--directory", help="Where the sink keeps them.")]
+Directory = Annotated[Path | None, typer.Option("--directory", help="The folder of the sink.")]
 To = Annotated[str | None, typer.Option("--to", help="Only mails to this address.")]
 
 
 class NoMail(UserError):
-    """The mail does not exist; the message says how to get one."""
+    """There is no such mail; the message says how to get one."""
 
 
 @app.command()
 def show(
     number: Annotated[
-        int | None, typer.Argument(help="Which, as `sink list` numbers them; the last by default.", show_default=False)
+        int | None, typer.Argument(help="Its number in `sink list`; default: the last mail.", show_default=False)
     ] = None,
     to: To = None,
     as_json: AsJson = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Print its bytes as they came.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write the HTML part here.", dir_okay=False)] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the bytes as received.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the HTML part to this file.", dir_okay=False)] = None,
     directory: Directory = None,
     instance: Instance = "main",
 ) -> None:
-    """Show a mail as a person sees it: headers, the text part, the HTML part as text, what is attached.
+    """Show a mail: headers, the text part, the HTML part as text, and the attachments.
 
     Example: `ebbtide sink show`, or `ebbtide sink show 3 --html mail.html`
     """
@@ -65,7 +65,7 @@ def show(
 def list_mails(
     to: To = None, as_json: AsJson = False, directory: Directory = None, instance: Instance = "main"
 ) -> None:
-    """List the mails, the last at the end: number, time, recipient, subject.
+    """List the mails, newest last: number, time, recipient, subject.
 
     Example: `ebbtide sink list --to ann@mail.example`
     """
@@ -112,7 +112,7 @@ def _chosen(directory: Path, number: int | None, to: str | None) -> "tuple[int, 
 
 def _none(directory: Path, to: str | None) -> str:
     which = "no mail" if to is None else f"no mail to {to}"
-    how = "`ebbtide run sink` takes mails, and `ebbtide send-test TEMPLATE --to you@shop.example` sends one"
+    how = "start `ebbtide run sink`, then send one: `ebbtide send-test TEMPLATE --to you@shop.example`"
     return f"{which} in {directory} yet; {how}"
 
 

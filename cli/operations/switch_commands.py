@@ -11,20 +11,20 @@ from cli.options import AsJson, Instance, console, print_json
 PANEL = "Kill switch"
 
 Scope = Annotated[str, typer.Argument(help="global, trigger/NAME or purpose/NAME.", show_default=False)]
-By = Annotated[str, typer.Option(help="Who does it, for the record.")]
+By = Annotated[str, typer.Option(help="Who makes the change, for the record.")]
 
 
 def pause(scope: Scope, by: By = "", instance: Instance = "main", as_json: AsJson = False) -> None:
     """Stop sending: everything, one trigger or one purpose.
 
-    What comes due while it is paused is dropped with the reason `mode`, not kept for later. Commands that were decided
-    before are still delivered. Example: `ebbtide pause trigger/win-back --by ada`, or `ebbtide pause global`
+    Sends that come due during the pause are dropped with the reason `mode`, not kept for later. Commands that were
+    decided before are still delivered. Example: `ebbtide pause trigger/win-back --by ada`, or `ebbtide pause global`
     """
     _switch(scope, True, by, instance, as_json)
 
 
 def resume(scope: Scope, by: By = "", instance: Instance = "main", as_json: AsJson = False) -> None:
-    """Lift a pause. Other pauses that cover the same trigger stay.
+    """End a pause. Other pauses that cover the same trigger stay.
 
     Example: `ebbtide resume trigger/win-back --by ada`
     """
@@ -32,7 +32,7 @@ def resume(scope: Scope, by: By = "", instance: Instance = "main", as_json: AsJs
 
 
 def switches(instance: Instance = "main", as_json: AsJson = False) -> None:
-    """List the switches: what is paused, what was resumed, when and by whom.
+    """List the switches: what was paused or resumed, when and by whom.
 
     Example: `ebbtide switches`
     """
@@ -66,4 +66,4 @@ def _switch(scope: str, paused: bool, by: str, instance: str, as_json: bool) -> 
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"pause": pause, "resume": resume, "switches": switches}
-"""By the name under which each is called, in the order in which help shows them."""
+"""The commands by name, in the order of the help page."""

@@ -1,1 +1,1 @@
-"""Commands for people who write rules: check, test, backtest, preview, plan, apply, explain."""
+"""Commands for people who write rules: new, check, test, backtest, preview, explain, eval, schema."""

@@ -1,4 +1,4 @@
-"""`ebbtide backtest`: rules over a past log of events, told as tables, a chart and figures."""
+"""`ebbtide backtest`: runs rules over a log of past events, and shows tables, a chart and figures."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -22,20 +22,20 @@ _WEEKS_WIDTH = 26
 """Characters of the little chart beside each rule: half a year of weeks."""
 _BAR_WIDTH = 40
 _MANY_PROBLEMS = 10
-"""Problems that are shown; one line counts the others."""
+"""Problems that are printed as text; one line counts the others."""
 _EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestRun:
-    """A backtest, how long it took, and the lines of the log that were no events."""
+    """A backtest, how long it took, and the skipped lines of the log."""
 
     result: BacktestResult
     took_s: float
     skipped: list[SkippedLines] = field(default_factory=list)
 
     def crossings(self) -> list[datetime]:
-        """The instants after the last event at which some user's score will cross a rule's line."""
+        """The instants after the last event at which a user's score will cross the line of a rule."""
         levels = (level for state in self.result.states.values() for level in state.levels.values())
         return [datetime.fromtimestamp(level.due / 1000, UTC) for level in levels if level.due is not None]
 
@@ -70,7 +70,7 @@ def run_backtest(
     progress: Callable[[int], None] | None = None,
     on_decision: Callable[[Decision], None] | None = None,
 ) -> BacktestRun:
-    """The folder's rules over events; raises InvalidRules, or BadLog where the events are read from a log."""
+    """Runs the folder's rules over events; raises InvalidRules, or BadLog if the events come from a log."""
     rules = folder.load()
     began = datetime.now(UTC)
     result = backtest(rules, events, progress=progress, on_decision=on_decision)
@@ -78,16 +78,16 @@ def run_backtest(
 
 
 def note_beside(beside: Collection[str]) -> list[str]:
-    """What to say of fields that stand beside an event's properties; nothing where there are none."""
+    """A note about fields outside of the events' `properties`; none if there are no such fields."""
     if not beside:
         return []
     first = min(beside)
     form = f'{{"properties": {{"{first}": …}}}}'
-    return [f"{', '.join(sorted(beside)[:10])}: not read beside `properties`, where an event has its fields: {form}"]
+    return [f"{', '.join(sorted(beside)[:10])}: ignored outside of `properties`; write {form}"]
 
 
 def show_backtest(console: Console, tested: BacktestRun) -> None:
-    """Sends by day as a chart, by rule and week as bars, decisions by reason, and what to know about the run."""
+    """Prints sends by day, week and rule, decisions by reason, problems and notes."""
     result = tested.result
     _show_days(console, result)
     _show_weeks(console, result)
@@ -103,16 +103,16 @@ def show_backtest(console: Console, tested: BacktestRun) -> None:
 
 
 def _print_note(console: Console, note: str) -> None:
-    """Prints a note on as many lines as it takes, each but the first further in; a long word stays whole."""
+    """Prints a note, wrapped at the width of the console; a long word stays whole."""
     for number, each in enumerate(wrap(note, console.width - 4, break_long_words=False, break_on_hyphens=False)):
         console.print(f"{'    ' if number else '  '}{each}", style="dim", markup=False, soft_wrap=True)
 
 
 def _extent(tested: BacktestRun) -> str:
-    """How much was played, from when to when, and how fast."""
+    """The number of events and users, the first and the last day, and the speed."""
     result = tested.result
     if not result.events:
-        return "no event in the log"
+        return "the log has no events"
     rate = result.events / tested.took_s if tested.took_s else 0
     return (
         f"{counted(result.events, 'event')} of {counted(len(result.states), 'user')}, "
@@ -141,7 +141,7 @@ def _show_weeks(console: Console, result: BacktestResult) -> None:
     rows = [(week, f"{by_week[week]:,}", bar(by_week[week], most, _BAR_WIDTH)) for week in weeks]
     _print(console, aligned([*rows, ("all", f"{sum(by_week.values()):,}", "")], right=(1,)))
     first_to_last = f", {weeks[0]} to {weeks[-1]}" if weeks else ""
-    console.print(f"Sends by rule{first_to_last}; --json has each week's")
+    console.print(f"Sends by rule{first_to_last}; --json has the weeks of each rule")
     rows = [
         (f"{number:,}", line([result.sends[rule, week] for week in weeks], _WEEKS_WIDTH), rule)
         for rule, number in sorted(result.sends_by_trigger().items())
@@ -158,12 +158,12 @@ def _show_decisions(console: Console, result: BacktestResult) -> None:
 
 
 def _show_problems(console: Console, result: BacktestResult) -> None:
-    told = Counter(f"{p.trigger} {p.place}: {p.detail}" for p in result.problems)
-    for problem, count in list(told.items())[:_MANY_PROBLEMS]:
+    messages = Counter(f"{p.trigger} {p.place}: {p.detail}" for p in result.problems)
+    for problem, count in list(messages.items())[:_MANY_PROBLEMS]:
         times = f" ({counted(count, 'time')})" if count > 1 else ""
         console.print(f"  problem: {problem}{times}", style="dim", markup=False, soft_wrap=True)
-    if len(told) > _MANY_PROBLEMS:
-        console.print(f"  and {len(told) - _MANY_PROBLEMS} more kinds of problem, which --json names", style="dim")
+    if len(messages) > _MANY_PROBLEMS:
+        console.print(f"  and {len(messages) - _MANY_PROBLEMS} more kinds of problem; --json lists them", style="dim")
 
 
 def _print(console: Console, lines: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""The mails of cases: each send's template rendered with its data, so that one that would fail fails its case."""
+"""The mails of cases: renders the template of each send with its data. A mail that fails fails its case."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ _SENT_AT = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 class CaseMails:
-    """The templates of a folder, each compiled when a case first sends it."""
+    """The templates of a folder. Each is compiled when a case first sends it."""
 
     def __init__(self, folder: Folder) -> None:
         self._files = folder.templates
@@ -27,16 +27,16 @@ class CaseMails:
 
     @property
     def given(self) -> bool:
-        """Whether there is any template; without one nothing can be rendered."""
+        """Whether the folder has templates; otherwise nothing can be rendered."""
         return bool(self._files)
 
     def rendered(self, result: CaseResult) -> CaseResult:
-        """The case's result, failed by each of its mails that cannot be made."""
+        """The result of the case; it fails if one of its mails cannot be made."""
         wrong = [f"! {sent.at} send {sent.step}: {why}" for sent in result.sent if (why := self._fault(sent))]
         return replace(result, passed=False, diff=(*result.diff, *wrong)) if wrong else result
 
     def _fault(self, sent: Sent) -> str:
-        """Where and why the mail cannot be made; nothing where it can, or its template is not there."""
+        """Where and why the mail cannot be made; empty if it can, or if its template is missing."""
         name, profile = sent.message.template, sent.profile
         if name not in self._files:
             return ""
@@ -57,7 +57,7 @@ class CaseMails:
 
 
 def _mail(sent: Sent, content: Content) -> Mail:
-    """The mail as delivery would compose it, with what it fills in made up."""
+    """The mail as delivery would compose it, with sample values for what delivery adds."""
     return Mail(
         command_id=sent.message.id,
         sender=content.sender or _SENDER,
@@ -72,20 +72,20 @@ def _mail(sent: Sent, content: Content) -> Mail:
 
 
 def fault_words(error: TemplateError, user: str = "the case's `user`") -> str:
-    """Why a mail cannot be made, and what gives it what it lacks; `user` is what gives a user's attributes."""
+    """Why a mail cannot be made, and what to do; `user` names the source of the user's attributes."""
     if error.reason is DeliveryReason.UNDEFINED:
         return _undefined_words(error.detail, user)
     if error.reason is DeliveryReason.RENDER_LIMIT:
-        return f"this takes more than a mail may ({error.detail})"
-    return f"this cannot be rendered ({error.detail})"
+        return f"rendering exceeds a limit ({error.detail})"
+    return f"rendering failed ({error.detail})"
 
 
 def _undefined_words(name: str, user: str) -> str:
     match name.partition(".")[0]:
         case "event":
-            return f"{quoted(name)} is not there: a template sees the rule's `data` and `user`, and not the event"
+            return f"{quoted(name)} is not available: a template sees the rule's `data` and `user`, not the event"
         case "user":
-            gives = user
+            source = user
         case _:
-            gives = "the rule's `data`"
-    return f"{quoted(name)} is missing or blank; {gives} can give it, or the template a `default`"
+            source = "the rule's `data`"
+    return f"{quoted(name)} is missing or blank; add it to {source}, or a `default` to the template"

@@ -1,4 +1,4 @@
-"""`ebbtide test`: the cases that rule files carry, run, told, written as JUnit, and run again when a file changes."""
+"""`ebbtide test`: runs the cases of rule files, prints the results, writes JUnit XML, and watches the files."""
 
 import os
 import time
@@ -19,24 +19,24 @@ from triggers.loader import inspect, load_rules
 from triggers.rules.rule import Send
 
 POLL_S = 0.3
-"""How often `--watch` looks at the files: quick for a person, and no load for the machine."""
+"""How often `--watch` looks at the files: soon enough for a person, and hardly any load."""
 _WATCHED = (*RULE_SUFFIXES, TEMPLATE_SUFFIX)
 _STYLES = {"-": "red", "+": "green", "!": "red"}
 _LEGEND = {
     "-": "[red]-[/] expected and missing",
     "+": "[green]+[/] sent and not expected",
-    "!": "[red]![/] a mail that cannot be made",
+    "!": "[red]![/] a mail that cannot be rendered",
     " ": "others happened too",
 }
 
 
 class NoSuchCase(UserError):
-    """No case has the name that was asked for."""
+    """No case matches the given name."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimedCase:
-    """One case, how it went, and how long it took."""
+    """The result of one case, and how long it took."""
 
     result: CaseResult
     took_s: float
@@ -44,7 +44,7 @@ class TimedCase:
 
 @dataclass(frozen=True, slots=True)
 class CaseRun:
-    """The cases that ran; `unrendered` says why their mails were not made, where they were not."""
+    """The cases that ran. `unrendered` says why their mails were not rendered; empty if they were."""
 
     cases: list[TimedCase]
     unrendered: str
@@ -53,9 +53,9 @@ class CaseRun:
 
 
 def run_paths(paths: Sequence[Path], name: str = "") -> CaseRun:
-    """Runs every case whose rule or name holds `name`, and makes each mail that it sends.
+    """Runs every case whose name or rule contains `name`, and renders the mails that it sends.
 
-    Where the paths hold no template at all, none is missed. Raises InvalidRules, NothingFound, or NoSuchCase.
+    If the paths have no templates at all, none counts as missing. Raises InvalidRules, NothingFound, or NoSuchCase.
     """
     folder = read_folder(*paths)
     folder.refuse_problems()
@@ -69,19 +69,19 @@ def run_paths(paths: Sequence[Path], name: str = "") -> CaseRun:
                 result = mails.rendered(run_case(rules, trigger, case))
                 ran.append(TimedCase(result, time.perf_counter() - began))
     if name and not ran:
-        raise NoSuchCase(f"no case has {name!r} in its rule or its name; without -k all of them run")
+        raise NoSuchCase(f"no case matches -k {name!r}; leave it out to run all cases")
     unrendered = "" if folder.templates else f"no templates in {folder.root}: the mails were not rendered"
     return CaseRun(ran, unrendered, folder.passed_over)
 
 
 def _names_of_templates(folder: Folder) -> dict[str, str]:
-    """The templates that the rules name, with no text."""
+    """The templates that the rules name, with empty texts."""
     steps = [step for trigger in inspect(folder.rules, {}).triggers for step in trigger.steps]
     return {step.template: "" for step in steps if isinstance(step, Send)}
 
 
 def show(console: Console, tested: CaseRun) -> bool:
-    """Prints every case, what differs under those that failed, and the count; true where one failed."""
+    """Prints every case, the differences of failed ones, and the counts; true if a case failed."""
     ran = tested.cases
     for each in ran:
         _show_case(console, each.result)
@@ -111,7 +111,7 @@ def _show_case(console: Console, result: CaseResult) -> None:
 
 
 def write_junit(ran: Sequence[TimedCase], file: Path) -> None:
-    """The results as JUnit XML, a suite for each rule, as CI servers read it."""
+    """Writes the results as JUnit XML, with a suite for each rule."""
     root = ElementTree.Element("testsuites")
     for trigger in dict.fromkeys(each.result.trigger for each in ran):
         cases = [each for each in ran if each.result.trigger == trigger]
@@ -135,14 +135,14 @@ def _junit_case(suite: ElementTree.Element, ran: TimedCase) -> None:
 
 
 def _xml(text: str) -> str:
-    """The text without what XML 1.0 cannot hold."""
+    """The text without characters that XML 1.0 does not allow."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def watch(console: Console, paths: Sequence[Path], run: Callable[[], object]) -> None:
-    """Calls `run` now and whenever a file at or below `paths` has changed, until Ctrl-C.
+    """Calls `run` now and after each change of a file at or below `paths`, until Ctrl-C.
 
-    Rules that do not load are told, and the next change is waited for.
+    If the rules do not load, it prints the problems and waits for the next change.
     """
     try:
         for _ in _changes(paths):
@@ -153,13 +153,13 @@ def watch(console: Console, paths: Sequence[Path], run: Callable[[], object]) ->
                     console.print(diagnostic.render(), markup=False, soft_wrap=True)
             except (NothingFound, NoSuchCase, FileNotFoundError) as error:
                 console.print(str(error), markup=False, soft_wrap=True)
-            console.print("waiting for a change; Ctrl-C ends", style="dim")
+            console.print("waiting for a change; Ctrl-C to stop", style="dim")
     except KeyboardInterrupt:
         return
 
 
 def _changes(paths: Sequence[Path]) -> Iterator[None]:
-    """Once now, and once after each change of the files."""
+    """Yields now, and after each change of the files."""
     seen: dict[Path, tuple[int, int]] | None = None
     while True:
         found = _stamps(paths)
@@ -170,7 +170,7 @@ def _changes(paths: Sequence[Path]) -> Iterator[None]:
 
 
 def _stamps(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
-    """Time of change and size of each rule file and template; hidden folders are passed over, as reading does."""
+    """The modification time and size of each rule file and template. Hidden folders are skipped, as in reading."""
     stamps = {}
     for path in paths:
         for folder, below, files in os.walk(path if path.is_dir() else path.parent):
@@ -178,7 +178,7 @@ def _stamps(paths: Sequence[Path]) -> dict[Path, tuple[int, int]]:
             for file in (Path(folder, name) for name in files if name.endswith(_WATCHED)):
                 try:
                     found = file.stat()
-                except FileNotFoundError:  # gone between the listing and the look
+                except FileNotFoundError:  # deleted since it was listed
                     continue
                 stamps[file] = (found.st_mtime_ns, found.st_size)
     return stamps

@@ -1,20 +1,20 @@
-"""Charts for a terminal: columns, bars and lines, drawn with the block characters of eighths."""
+"""Charts for a terminal: columns, bars and lines, drawn with block characters."""
 
 from collections.abc import Sequence
 
 HEIGHT = 8
 LABEL = 9
-"""The room for what a line means, up to 9,999,999."""
+"""The width of the labels, up to 9,999,999."""
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 def bar(value: int, most: int, width: int) -> str:
-    """A bar as long beside `width` as the value is beside `most`; anything above zero shows."""
+    """A bar; `width` characters stand for `most`. A value above zero has at least one."""
     return "█" * max(1, round(width * value / most)) if value else ""
 
 
 def line(values: Sequence[int], width: int) -> str:
-    """The values as one line of at most `width` columns, each of which adds up as many values as it must."""
+    """The values as one line of at most `width` columns; each column is the sum of one or more values."""
     sums, _ = _sums(values, width)
     top = max(sums, default=0)
     return "".join(_EIGHTHS[max(1, round(total * 8 / top)) if total else 0] for total in sums)
@@ -26,9 +26,9 @@ def _sums(values: Sequence[int], width: int) -> tuple[list[int], int]:
 
 
 def columns(values: Sequence[int], width: int) -> tuple[list[str], int]:
-    """The chart's lines, and how many values each column adds up so that it fits `width`.
+    """The lines of the chart, and how many values each column adds up to fit `width`.
 
-    Beside the top and the bottom line stands what they mean. Anything above zero shows at least an eighth.
+    The top and the bottom line have labels. A value above zero has at least an eighth of a character.
     """
     sums, each = _sums(values, width)
     top = max(sums, default=0)

@@ -1,4 +1,4 @@
-"""`ebbtide check`: everything there is to say about a folder of rules and templates, as text, JSON or annotations."""
+"""`ebbtide check`: all findings in a folder of rules and templates, as text, JSON or GitHub annotations."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -19,13 +19,13 @@ from triggers.loader import RuleFindings, inspect
 from triggers.rules.rule import Send, Trigger
 
 MAX_NAMES = 40
-"""Rules that one note names."""
+"""The number of rules that one note names."""
 _OF_MANY = "order-sensitive"
 _GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
 
 
 class CheckResult:
-    """What a check found: problems and warnings in order of place, then notes."""
+    """The findings of a check: problems and warnings ordered by place, then notes."""
 
     def __init__(
         self, folder: Folder, found: list[Diagnostic], costs: list[Cost], *, breaks_other_sets: bool = False
@@ -37,16 +37,16 @@ class CheckResult:
         """Whether files of other published sets do not load together with this folder."""
 
     def count(self, severity: str) -> int:
-        """How many findings are an error, a warning or a note."""
+        """The number of findings of a severity: error, warning or note."""
         return sum(each.severity == severity for each in self.found)
 
     @property
     def wrong(self) -> bool:
-        """Whether anything keeps the rules from loading or their messages from being sent."""
+        """Whether a problem prevents rules from loading or mails from being sent."""
         return self.count("error") > 0
 
     def summary(self) -> str:
-        """What was looked at and how much was found, as one line."""
+        """The numbers of files and of findings, on one line."""
         rules, templates = len(self.folder.rules), self.folder.template_files
         looked = f"{counted(rules, 'rule file')}, {counted(templates, 'template')}"
         found = (("error", "problem"), ("warning", "warning"), ("note", "note"))
@@ -54,7 +54,7 @@ class CheckResult:
 
 
 def check_paths(paths: Sequence[Path], catalogue: Path | None = None, *, may_be_empty: bool = False) -> CheckResult:
-    """Checks rules, templates, and both against the event catalogue given or lying beside them."""
+    """Checks rules and templates, also against the event catalogue: the given one, or the one beside them."""
     folder = read_folder(*paths, catalogue=catalogue, may_be_empty=may_be_empty)
     rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
     files = [*folder.problems, *folder.passed_over, *unused_templates(folder, rules)]
@@ -63,7 +63,7 @@ def check_paths(paths: Sequence[Path], catalogue: Path | None = None, *, may_be_
 
 
 def unused_templates(folder: Folder, rules: RuleFindings) -> Iterator[Diagnostic]:
-    """Templates that no rule sends, of folders with rules that could all be read."""
+    """Warns of templates that no rule sends, if all rules could be read."""
     if not rules.triggers or not all(each.is_warning for each in rules.diagnostics):
         return
     sent = {step.template for trigger in rules.triggers for step in trigger.steps if isinstance(step, Send)}
@@ -73,14 +73,14 @@ def unused_templates(folder: Folder, rules: RuleFindings) -> Iterator[Diagnostic
 
 
 def check_templates(folder: Folder, triggers: Iterable[Trigger]) -> list[Diagnostic]:
-    """Templates that cannot be used, and variables that they need and some rule's `data` does not give."""
+    """Finds invalid templates, and variables that a template needs and a rule's `data` does not give."""
     reports = {name: Report(file) for name, file in folder.templates.items()}
     needed: dict[str, list[RequiredName]] = {}
     for name, file in folder.templates.items():
         faults = template_faults(name, file.text)
         needed[name] = [] if faults else required_names(name, file.text)
         for fault in faults:
-            reports[name].add(fault.index, "template-invalid", fault.detail, "docs/triggers.md says how one is written")
+            reports[name].add(fault.index, "template-invalid", fault.detail, "docs/triggers.md explains templates")
         for each in needed.get(name, []):
             _check_attribute(reports[name], each)
     for trigger in triggers:
@@ -102,7 +102,7 @@ def _check_data(report: Report | None, needed: list[RequiredName], trigger: Trig
         if report is not None and each.name not in given and not each.name.startswith("user."):
             message = f"{quoted(each.name)} is not in the `data` of `{send.id}` of the trigger {quoted(trigger.name)}"
             written = f"send: {{template: {send.template}, data: {{total: event.total}}}}"
-            close = nearest(each.name, given) if given else f"the rule gives no data; it would be as in {written}"
+            close = nearest(each.name, given) if given else f"the rule gives no data; write {written}"
             hint = f"{close.removesuffix('?')}; or give it a `default`"
             if each.name == "event":
                 hint = "a template sees the rule's `data` and `user`, not the event, as in data: {total: event.total}"
@@ -110,7 +110,7 @@ def _check_data(report: Report | None, needed: list[RequiredName], trigger: Trig
 
 
 def show(console: Console, checked: CheckResult, form: Format, *, costs: bool = False) -> None:
-    """Prints what was found, in one of the formats; as text, with what expressions cost where that is asked for."""
+    """Prints the findings in one of the formats. As text, `costs` adds the costs of expressions."""
     if form is Format.JSON:
         console.file.write(orjson.dumps(as_json(checked), option=orjson.OPT_INDENT_2).decode() + "\n")
     elif form is Format.GITHUB:
@@ -121,7 +121,7 @@ def show(console: Console, checked: CheckResult, form: Format, *, costs: bool = 
 
 
 def as_json(checked: CheckResult) -> dict[str, object]:
-    """Everything that was found, for programs."""
+    """All findings as JSON values."""
     return {
         "rule_files": len(checked.folder.rules),
         "templates": checked.folder.template_files,
@@ -140,7 +140,7 @@ def _as_json(found: Diagnostic) -> dict[str, object]:
 
 
 def summarised(found: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """The findings as people read them: what is noted of many rules alike is one note that names them."""
+    """The findings for people: equal notes about many rules become one note that names the rules."""
     told: list[Diagnostic] = []
     by_hint: dict[str, list[Diagnostic]] = {}
     for each in found:
@@ -153,7 +153,7 @@ def summarised(found: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 def _one_note(notes: Sequence[Diagnostic]) -> Diagnostic:
     names = [each.rule for each in notes]
-    more = f" and {len(names) - MAX_NAMES} more, which --format json names" if len(names) > MAX_NAMES else ""
+    more = f" and {len(names) - MAX_NAMES} more; --format json lists them" if len(names) > MAX_NAMES else ""
     settled = "beyond their `settle`, " if not notes[0].hint else ""
     message = f"{counted(len(names), 'rule')}: {settled}an event that arrives late can change the answer: "
     return replace(notes[0], message=f"{message}{', '.join(names[:MAX_NAMES])}{more}")
@@ -165,7 +165,7 @@ def _show_text(console: Console, checked: CheckResult, *, costs: bool) -> None:
     for each in found:
         told = str(each) if each.severity == "note" else each.render()
         console.print(told, markup=False, soft_wrap=True)
-        if hints.get(each.hint) is each:  # the same for many rules: once is enough, after the last of them
+        if hints.get(each.hint) is each:  # many rules have the same hint: print it once, after the last of them
             console.print(f"  hint: {each.hint}", markup=False, soft_wrap=True)
     for cost in checked.costs if costs else ():
         console.print(_cost_words(cost), markup=False, soft_wrap=True)
@@ -174,11 +174,11 @@ def _show_text(console: Console, checked: CheckResult, *, costs: bool) -> None:
 
 def _cost_words(cost: Cost) -> str:
     words = f"{cost.document}: at most {counted(cost.total, 'step')} in {counted(cost.expressions, 'expression')}"
-    return f"{words}; the dearest has {cost.dearest:,} of {MAX_COST:,}, at {cost.path}:{cost.line}:{cost.column}"
+    return f"{words}; the most expensive has {cost.dearest:,} of {MAX_COST:,}, at {cost.path}:{cost.line}:{cost.column}"
 
 
 def annotation(found: Diagnostic) -> str:
-    """A workflow command that GitHub shows beside the line."""
+    """A workflow command: GitHub shows it beside the line."""
     message = f"{found.message}\n{found.hint}" if found.hint else found.message
     place = f"file={_property(found.path)},line={found.line},col={found.column},title={_property(found.code)}"
     return f"::{_GITHUB[found.severity]} {place}::{_data(message)}"

@@ -14,24 +14,24 @@ _DONE = {
 }
 _WHY = {
     Reason.MODE: "the rule's mode",
-    Reason.DUPLICATE: "this very send was made before",
+    Reason.DUPLICATE: "this send was made before",
     Reason.SUPPRESSED: "the address is suppressed",
     Reason.NO_CONSENT: "the user has not consented",
-    Reason.PROFILE_UNKNOWN: "no profile of the user has come",
+    Reason.PROFILE_UNKNOWN: "the user has no profile yet",
     Reason.CONDITION: "`when` was not true",
-    Reason.CONDITION_ERROR: "an expression of `unless` failed, and nobody is mailed by mistake",
-    Reason.HOLDOUT: "the user is held out, for comparison",
+    Reason.CONDITION_ERROR: "an expression of `unless` failed, so nothing is sent",
+    Reason.HOLDOUT: "the user is in the holdout",
     Reason.EXPIRED: "too late",
     Reason.QUIET: "a quiet period",
     Reason.CAP: "the cap is full",
     Reason.INVALID_DATA: "a field of the message could not be computed",
     Reason.EVICTED: "the user had too many running occurrences of this rule; the oldest ended",
-    Reason.WITHDRAWN: "the rule was taken away",
+    Reason.WITHDRAWN: "the rule was removed",
 }
 
 
 def headline(decision: Decision, delivered: str = "") -> str:
-    """When, what, and why, on one line; of a send what `delivered` says, where it is known."""
+    """When, what, and why, on one line. `delivered` replaces the outcome of a send."""
     done = delivered or _DONE[decision.outcome]
     why = f": {_WHY[decision.reason]}" if decision.reason else ""
     cause, path = decision.inputs.get("cause"), decision.inputs.get("path")

@@ -1,4 +1,4 @@
-"""What became of commands: delivery's row in the ledger, and what the receiver and the reader did, in plain words."""
+"""What became of commands: delivery's row in the ledger, and what the receiver and the reader did, in words."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,38 +26,38 @@ _SENDS = """
 SELECT command_id, trigger, step, time FROM decisions WHERE user_id = %(user)s AND command_id = ANY(%(ids)s)
 """
 _HEADS: Mapping[str, str] = {
-    LedgerState.ADMITTED: "to be sent, waits for delivery",
+    LedgerState.ADMITTED: "to be sent, waiting for delivery",
     LedgerState.STARTED: "being handed over",
     LedgerState.ACCEPTED: "sent",
-    LedgerState.DEFERRED: "to be sent, the receiver said later",
+    LedgerState.DEFERRED: "to be sent, the receiver asked to try later",
     LedgerState.REFUSED: "not delivered, the receiver refused it",
-    LedgerState.EXPIRED: "not sent, delivery was too late",
+    LedgerState.EXPIRED: "not sent, it expired before delivery",
     LedgerState.SUPPRESSED: "not sent, delivery withheld it",
     LedgerState.FAILED: "not sent, the mail could not be made",
     LedgerState.IN_DOUBT: "in doubt, handed over without an answer",
 }
 _WHY: Mapping[str, str] = {
-    SuppressionReason.NO_RECIPIENT: "no address is known of the user; a profile has it in its field `address`",
+    SuppressionReason.NO_RECIPIENT: "the user has no address; a profile gives it in the field `address`",
     SuppressionReason.SUPPRESSED: "the address is suppressed: it bounced, complained or unsubscribed",
-    SuppressionReason.NO_CONSENT: "the user has not consented to the purpose, or has taken it back",
-    DeliveryReason.CONSENT_STALE: "what is known of consent is not up to date yet",
-    DeliveryReason.VIEW_BEHIND: "the profiles are not read to their end yet",
-    DeliveryReason.TEMPLATE_MISSING: "the template is not there",
+    SuppressionReason.NO_CONSENT: "the user has not consented to the purpose, or has withdrawn consent",
+    DeliveryReason.CONSENT_STALE: "consent is not up to date yet",
+    DeliveryReason.VIEW_BEHIND: "not all profiles are read yet",
+    DeliveryReason.TEMPLATE_MISSING: "the template is missing",
     DeliveryReason.TEMPLATE_INVALID: "the template cannot be used",
-    DeliveryReason.UNDEFINED: "the template shows what it is not given",
-    DeliveryReason.RENDER_LIMIT: "the template took too much to render",
+    DeliveryReason.UNDEFINED: "the template uses a variable that it is not given",
+    DeliveryReason.RENDER_LIMIT: "the template exceeded a limit of rendering",
     DeliveryReason.RENDER_ERROR: "rendering the template failed",
-    DeliveryReason.DELIVERY_ERROR: "delivery itself failed at this mail",
+    DeliveryReason.DELIVERY_ERROR: "delivery itself failed on this mail",
     DeliveryReason.HARD_BOUNCE: "the address does not exist or takes no mail",
-    DeliveryReason.HEADER: "a header of the mail would not be one line",
-    DeliveryReason.ADDRESS: "the address is none that mail can be sent to",
-    DeliveryReason.CHANNEL: "the channel is none that delivery has",
+    DeliveryReason.HEADER: "a header of the mail would have more than one line",
+    DeliveryReason.ADDRESS: "the address is not one that mail can be sent to",
+    DeliveryReason.CHANNEL: "the channel is not one that delivery has",
     DeliveryReason.DISCONNECTED: "the connection ended before an answer",
     DeliveryReason.TIMED_OUT: "no answer came in time",
     DeliveryReason.NO_REPLY: "no answer came",
     DeliveryReason.WORKER_LOST: "the worker that handed it over ended before the answer was recorded",
 }
-_NO_ROW = "delivery has no row of it: it has not read the command yet, or did so more than 35 days ago"
+_NO_ROW = "not in the ledger: delivery has not read the command yet, or did so more than 35 days ago"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class DecidedSend:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What is known of one command; `state` is absent where delivery has no row of it."""
+    """What is known of one command. `state` is None if the ledger has no row for it."""
 
     state: LedgerState | None = None
     at: datetime | None = None
@@ -85,9 +85,9 @@ class Delivery:
 
     @property
     def headline(self) -> str:
-        """What was done, in a few words, with the reason where there is one."""
+        """What was done, in a few words, with the reason if there is one."""
         if self.state is None:
-            return "to be sent, not taken by delivery"
+            return "to be sent, not yet read by delivery"
         if any(each["kind"] == OutcomeKind.BOUNCED for each in self.events):
             return "sent, and bounced"
         why = _why(self.reason)
@@ -114,7 +114,7 @@ def read_sends(connection: "Connection[Any]", user: str, ids: Collection[str]) -
 
 
 def delivery_lines(delivery: Delivery) -> Iterator[str]:
-    """Delivery's answer and what followed, a line each."""
+    """The answer of delivery and the later events, one line each."""
     if delivery.state is None:
         yield _NO_ROW
     else:

@@ -1,4 +1,4 @@
-"""What `ebbtide eval` does: an expression of rules asked about an event, or many of CEL by its definition."""
+"""`ebbtide eval`: evaluates an expression of rules over an event, or many expressions of strict CEL."""
 
 import sys
 from collections.abc import Iterator
@@ -36,11 +36,11 @@ _ROOTS = {"event": "--event FILE", "user": "--user FILE", "now": ""}
 
 
 class BadInput(UserError):
-    """What the expression should be asked about cannot be read."""
+    """The input of the expression cannot be read."""
 
 
 def show(text: str, event: str | None, user: str | None, as_json: bool) -> bool:
-    """Prints the expression's value, or why there is none; whether there is one."""
+    """Prints the value of the expression, or why it has none; returns whether it has one."""
     try:
         condition = compile_condition(text, "any", Scope(frozenset(_ROOTS)))
     except SyntaxProblem as problem:
@@ -75,7 +75,7 @@ def _show_hint(hint: str) -> None:
 
 
 def _misplaced(text: str, data: dict[str, Any]) -> Iterator[str]:
-    """Where fields belong that the expression asks for and that stand beside those of an event or a profile."""
+    """Hints about fields that the expression reads and that stand outside of `properties` or `attributes`."""
     asked = {
         (node.operand.name, node.field)
         for node in cel_tree.walk(parse(text))
@@ -89,7 +89,7 @@ def _misplaced(text: str, data: dict[str, Any]) -> Iterator[str]:
             field = next((field for field in wanted if field == key or field in inside), None)
             if field is not None:
                 form = f'{{"{under}": {{"{field}": …}}}}'
-                yield f"{what} has its fields under `{under}`, as in {form}; beside it, {quoted(key)} is not read"
+                yield f"{what} has its fields under `{under}`, as in {form}; {quoted(key)} outside of it is ignored"
 
 
 def _show_problem(text: str, problem: SyntaxProblem, as_json: bool) -> None:
@@ -108,21 +108,21 @@ def _show_problem(text: str, problem: SyntaxProblem, as_json: bool) -> None:
 def _check_given(condition: Condition, places: dict[str, str | None]) -> None:
     for root in sorted(condition.code.roots):
         if root != "now" and places[root] is None:
-            raise BadInput(f"the expression reads `{root}`: give one by {_ROOTS[root]}")
+            raise BadInput(f"the expression reads `{root}`; give it with {_ROOTS[root]}")
 
 
 def _context(data: dict[str, Any], places: dict[str, str | None]) -> Context:
     now = datetime.now(UTC)
     made_up = {"id": "event", "type": "event", "user_id": None, "time": now.isoformat()}
-    found = _read(Event, data["event"], f"{places['event']}: no event", made_up)
-    profile = _read(Profile, data["user"], f"{places['user']}: no user", {"user_id": "user"})
+    found = _read(Event, data["event"], f"{places['event']}: not an event", made_up)
+    profile = _read(Profile, data["user"], f"{places['user']}: not a profile", {"user_id": "user"})
     stored = StoredEvent(found.id, found.type, as_ms(found.time), found.source, found.properties)
     known = User(profile.user_id, profile.zone, profile.locale, profile.attributes)
     return Context(stored, known, None, lambda _: 0.0, as_ms(now))
 
 
 def _read(model: type[M], data: Any, wrong: str, otherwise: dict[str, Any]) -> M:
-    """The fact that the data is; what it need not say for this is made up. Raises BadInput."""
+    """Parses a fact; `otherwise` gives fields that are missing. Raises BadInput."""
     try:
         known = {name for name, value in data.items() if value is not None} if isinstance(data, dict) else set()
         made_up = {name: value for name, value in otherwise.items() if name not in known}
@@ -132,7 +132,7 @@ def _read(model: type[M], data: Any, wrong: str, otherwise: dict[str, Any]) -> M
 
 
 def _json(place: str | None) -> Any:
-    """What a file holds; an empty object where there is none."""
+    """Reads a JSON file; an empty object without a file."""
     try:
         return {} if place is None else read_json(place)
     except UnreadableFile as error:
@@ -151,12 +151,12 @@ def _lines(place: str) -> Iterator[bytes]:
 
 
 def answers(place: str) -> Iterator[dict[str, Any]]:
-    """What each line of a file of cases brings, in order; `-` is standard input."""
+    """The answers to the lines of a file of cases, in order; `-` is standard input."""
     return (answer(line) for line in _lines(place) if line.strip())
 
 
 def answer(line: bytes) -> dict[str, Any]:
-    """What one line of cases brings: {"value": …} or {"error": "…"}."""
+    """The answer to one line of cases: {"value": …} or {"error": "…"}."""
     try:
         case = orjson.loads(line)
         if not isinstance(case, dict) or not isinstance(case.get("expr"), str):

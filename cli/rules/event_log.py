@@ -1,4 +1,4 @@
-"""Reads a past log of events, one JSON object a line; lines that are not events are skipped and counted by kind."""
+"""Reads a log of events, one JSON object a line. Lines that are not events are skipped and counted by kind."""
 
 import gzip
 import sys
@@ -19,9 +19,9 @@ from schemas.wording import counted
 from triggers.language.case_time import FIRST_YEAR, LAST_YEAR
 
 MAX_LINE_BYTES = 1024 * 1024
-"""Of a line: more than Kafka takes as one record."""
+"""The longest line: more than Kafka accepts as one record."""
 MAX_KINDS = 20
-"""How many kinds of problem are kept; a file that is not an event log has one for each line."""
+"""The largest number of kinds of problem: a file that is not an event log could have one for each line."""
 _REPORT_EVERY = 10_000
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -35,7 +35,7 @@ class BadLog(UserError):
 
 @dataclass(slots=True)
 class SkippedLines:
-    """The lines of one kind that were passed over: how many, and the first of them."""
+    """Skipped lines with one kind of problem: how many, and the first of them."""
 
     kind: str
     count: int
@@ -48,10 +48,10 @@ class SkippedLines:
 
 @dataclass(slots=True)
 class LogReader:
-    """One log: a file, gzip where its name ends in `.gz`, or `-` for standard input.
+    """One log: a file, compressed with gzip if its name ends in `.gz`, or `-` for standard input.
 
-    With `strict`, the first line that is no event ends the reading with BadLog; otherwise it is counted in `skipped`.
-    `beside` are the fields of events without properties that are none of an event's.
+    With `strict`, the first line that is not an event raises BadLog; otherwise it is counted in `skipped`. `beside` has
+    the unknown fields of events without properties.
     """
 
     log: Path
@@ -62,7 +62,7 @@ class LogReader:
     def events(self, progress: Callable[[int], None] | None = None) -> Iterator[Event]:
         """The events in the order of the log; raises BadLog with file and line.
 
-        A log that cannot be read to its end, or of which no line is an event, is one that cannot be read at all.
+        It also raises BadLog if the log cannot be read to its end, or if no line is an event.
         """
         found = False
         for number, line in self._lines():
@@ -80,7 +80,7 @@ class LogReader:
         if self.skipped and not found:
             first, *_ = self.skipped.values()
             count = sum(each.count for each in self.skipped.values())
-            raise BadLog(f"{first.place}: not an event: {first.detail}; none of {counted(count, 'line')} is one")
+            raise BadLog(f"{first.place}: not an event: {first.detail}; none of the {counted(count, 'line')} is one")
 
     def _event(self, line: bytes) -> Event:
         if len(line) > MAX_LINE_BYTES:
@@ -113,7 +113,7 @@ class LogReader:
         return "<standard input>" if str(self.log) == "-" else str(self.log)
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """Each line with its number, a byte order mark taken off; of one too long, its beginning."""
+        """Each line with its number, without a byte order mark; only the beginning of a line that is too long."""
         number = 0
         with ExitStack() as stack:
             try:

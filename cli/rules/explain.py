@@ -1,4 +1,4 @@
-"""`ebbtide explain`: a user's last decisions of a rule in plain words, and whether each follows from what it stored."""
+"""`ebbtide explain`: a user's last decisions in words, and whether each follows from what it stored."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -29,7 +29,7 @@ ORDER BY time DESC, id LIMIT %(last)s
 
 
 class DecisionsMissing(UserError):
-    """There is no table of decisions to look into."""
+    """The database has no table of decisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ class Explanation:
     decision: Decision
     verification: Verification
     delivery: Delivery | None = None
-    """What became of its command; None where it has none, or the decision came from a file."""
+    """What became of its command; None if it has none, or if the decision came from a file."""
     sends: Mapping[str, DecidedSend] = field(default_factory=dict)
-    """The sends that its cap counted, by command, as far as they are recorded."""
+    """The recorded sends that its cap counted, by command."""
 
 
 def from_database(url: str, user: str, trigger: str | None, last: int) -> list[Explanation]:
-    """The user's last decisions in the hypertable, oldest first; raises DecisionsMissing where that is missing."""
+    """The user's last decisions in the hypertable, oldest first; raises DecisionsMissing if there is no table."""
     import psycopg
     from psycopg.rows import dict_row
 
@@ -56,7 +56,7 @@ def from_database(url: str, user: str, trigger: str | None, last: int) -> list[E
             deliveries = read_deliveries(connection, {each.command_id for each in decisions if each.command_id})
             sends = read_sends(connection, user, {command for each in decisions for command in _counted(each)})
     except psycopg.errors.UndefinedTable:
-        raise DecisionsMissing("the database has no decisions yet; `ebbtide migrate` makes their table") from None
+        raise DecisionsMissing("the database has no decisions yet; `ebbtide migrate` creates their table") from None
     return [
         replace(each, delivery=deliveries.get(each.decision.command_id or ""), sends=sends)
         for each in _explained(decisions)
@@ -66,7 +66,7 @@ def from_database(url: str, user: str, trigger: str | None, last: int) -> list[E
 def from_file(file: Path, user: str, trigger: str | None, last: int) -> list[Explanation]:
     """The user's last decisions in a file of JSON lines, oldest first; raises BadLog with file and line.
 
-    What `ebbtide backtest --json` prints is such a file, its summary passed over.
+    `ebbtide backtest --json` prints such a file; its summary is skipped.
     """
     found = [d for d in _decisions(file) if d.user_id == user and trigger in (None, d.trigger)]
     return _explained(sorted(found, key=lambda each: (each.decided_at, each.id))[-last:])
@@ -90,7 +90,7 @@ def _explained(decisions: list[Decision]) -> list[Explanation]:
 
 
 def show(console: Console, explained: list[Explanation]) -> None:
-    """Prints each decision: what it did and why, each gate's answer, and the recomputation."""
+    """Prints each decision: what it did and why, the answer of each gate, and the recomputation."""
     for each in explained:
         decision = each.decision
         delivered = each.delivery.headline if each.delivery else ""
@@ -110,9 +110,9 @@ def show(console: Console, explained: list[Explanation]) -> None:
 
 def _about(decision: Decision) -> Iterator[str]:
     yield f"occurrence {decision.occurrence}, begun by {', '.join(decision.event_ids) or 'no event'}"
-    told = {key: value for key, value in decision.inputs.items() if key not in ("due", "cause", "path", "counted")}
-    if told:
-        yield ", ".join(f"{key} {_value(value)}" for key, value in told.items())
+    inputs = {key: value for key, value in decision.inputs.items() if key not in ("due", "cause", "path", "counted")}
+    if inputs:
+        yield ", ".join(f"{key} {_value(value)}" for key, value in inputs.items())
     if decision.command_id:
         yield f"command {decision.command_id}"
 
@@ -137,7 +137,7 @@ def _value(value: Any) -> str:
 
 def _show_recomputed(console: Console, each: Explanation) -> None:
     if not each.decision.gates:
-        console.print("  no gate was asked: nothing to compute again", style="dim")
+        console.print("  no gate was asked: nothing to recompute", style="dim")
     elif each.verification.verified:
         console.print("  recomputed: the same", style="dim")
     for text in each.verification.differs:
@@ -148,7 +148,7 @@ def _show_recomputed(console: Console, each: Explanation) -> None:
 
 
 def as_json(explained: list[Explanation]) -> list[dict[str, Any]]:
-    """The decisions as they were stored, with what differs, what delivery answered and what the cap counted."""
+    """The stored decisions as JSON values, with differences, delivery's answer, and the sends counted by the cap."""
     return [
         {
             **each.decision.model_dump(mode="json", exclude_none=True),

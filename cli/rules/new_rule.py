@@ -1,4 +1,4 @@
-"""`ebbtide new`: a rule to start from, with comments, cases and the templates that it sends."""
+"""`ebbtide new`: writes a first rule with comments, cases and the templates that it sends."""
 
 import re
 from enum import StrEnum
@@ -7,12 +7,12 @@ from pathlib import Path
 from schemas.errors import UserError
 
 STARTERS = Path(__file__).parent / "starters"
-"""A folder for each kind: `rule.yaml` and templates, in which NAME and IDENT stand for the new rule's name."""
+"""A folder for each kind: `rule.yaml` and templates, in which NAME and IDENT stand for the name of the new rule."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 class StarterKind(StrEnum):
-    """The kinds of rule that there is a starter for."""
+    """The kinds of rule to start from."""
 
     CART_ABANDONMENT = "cart-abandonment"
     WELCOME_JOURNEY = "welcome-journey"
@@ -23,13 +23,15 @@ class StarterKind(StrEnum):
 
 
 class StarterError(UserError):
-    """The rule cannot be written so; nothing was written."""
+    """The rule cannot be written; nothing was written."""
 
 
 def starter_files(name: str, like: StarterKind) -> dict[Path, str]:
-    """The files of a new rule, below the folder of its rules; raises StarterError for a name that cannot be one."""
+    """The files of a new rule, relative to the folder of rules; raises StarterError for an invalid name."""
     if not _NAME.fullmatch(name):
-        raise StarterError(f"{name!r} cannot name a rule and its file; a letter, then up to 63 letters, digits, _ or -")
+        raise StarterError(
+            f"{name!r} cannot name a rule and its file; use a letter, then up to 63 letters, digits, _ or -"
+        )
     files = {}
     for source in sorted((STARTERS / like.value).iterdir()):
         text = source.read_text(encoding="utf-8")
@@ -40,11 +42,11 @@ def starter_files(name: str, like: StarterKind) -> dict[Path, str]:
 
 
 def write_rule(name: str, like: StarterKind, folder: Path) -> list[Path]:
-    """Writes the rule and its templates into `folder`; raises StarterError where a file of them is there already."""
+    """Writes the rule and its templates into `folder`; raises StarterError if one of the files exists."""
     files = {folder / path: text for path, text in starter_files(name, like).items()}
     there = [str(path) for path in files if path.exists()]
     if there:
-        raise StarterError(f"{', '.join(there)}: there already, and left as it is; choose another name")
+        raise StarterError(f"{', '.join(there)}: already there, and not changed; choose another name")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:

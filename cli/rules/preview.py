@@ -1,6 +1,6 @@
-"""`ebbtide preview` and `ebbtide send-test`: one template rendered for one user, and mailed to one address.
+"""`ebbtide preview` and `ebbtide send-test`: renders a template for one user, and mails it to one address.
 
-Sample data comes from the rules beside the template: from the first of their cases that sends it.
+Sample data comes from the rules beside the template: from their first case that sends it.
 """
 
 import asyncio
@@ -44,18 +44,18 @@ from triggers.rules.rule import Send
 
 
 class PreviewError(UserError):
-    """What the template is to be rendered with cannot be used; the message says what to give instead."""
+    """The template or its data cannot be used; the message says what to give instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a template is rendered with, and in a few words where that came from."""
+    """The data and user of a template, and where they came from, in a few words."""
 
     data: dict[str, Any]
     user: Recipient
     origin: str
     unread: str = ""
-    """The first fault of the rules beside the template, where they do not load and so no case can give data."""
+    """The first fault of the rules beside the template, if they do not load and so no case gives data."""
 
 
 _NO_CASE = "the rules beside it do not load ({}); `ebbtide check` shows what to fix"
@@ -63,7 +63,7 @@ _NO_CASE = "the rules beside it do not load ({}); `ebbtide check` shows what to 
 
 @dataclass(frozen=True, slots=True)
 class _CaseSample:
-    """What the cases beside a template give, or why the rules there cannot be read."""
+    """The sample that a case beside a template gives, or why the rules there cannot be read."""
 
     sample: Sample | None = None
     unread: str = ""
@@ -83,8 +83,8 @@ def _text(file: Path) -> str:
 
 @contextmanager
 def _faults_of(file: Path, sample: Sample | None = None) -> Iterator[None]:
-    """Within, a fault of the template raises PreviewError with its line; where the sample's rules do not load, a
-    variable that is missing is their fault."""
+    """Turns a fault of the template into a PreviewError with its line. If the rules of the sample do not load, the
+    message about a missing variable says so."""
     try:
         yield
     except TemplateError as error:
@@ -96,7 +96,7 @@ def _faults_of(file: Path, sample: Sample | None = None) -> Iterator[None]:
 
 
 def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
-    """What to render the template with: what the files say, else what a case of the rules beside it sends."""
+    """The data and user for the template: from the files, or else from a case of the rules beside it."""
     found = _from_cases(template) if data is None or user is None else _CaseSample()
     case = found.sample or Sample({}, _recipient("u1", {}), _no_case(found))
     return Sample(
@@ -108,11 +108,15 @@ def sample_for(template: Path, user: Path | None, data: Path | None) -> Sample:
 
 
 def _no_case(found: _CaseSample) -> str:
-    return f"no data: {_NO_CASE.format(found.unread)}" if found.unread else "no data: no case beside it sends it"
+    return (
+        f"no data: {_NO_CASE.format(found.unread)}"
+        if found.unread
+        else "no data: no case of the rules beside it sends this template"
+    )
 
 
 def _from_cases(template: Path) -> _CaseSample:
-    """The data of the first case that sends the template, with the case's user; or why the rules do not load."""
+    """The data and the user of the first case that sends the template; or why the rules do not load."""
     parent = template.parent.parent if template.parent.name == "templates" else template.parent
     try:
         folder = read_folder(parent, may_be_empty=True)
@@ -135,7 +139,7 @@ def _from_cases(template: Path) -> _CaseSample:
 
 
 def _first_fault(error: InvalidRules) -> str:
-    """The first problem with its place, and how many more there are."""
+    """The first problem with its place, and the number of further ones."""
     first, more = error.diagnostics[0], len(error.diagnostics) - 1
     others = f", and {counted(more, 'more problem')}" if more else ""
     return f"{first.path}:{first.line}: {first.message}{others}"
@@ -148,7 +152,7 @@ def _recipient(
 
 
 def _user(file: Path) -> Recipient:
-    """The user in a file: a profile as it is published, or only attributes."""
+    """Reads a user from a file: a profile as it is published, or only attributes."""
     found = _object(file)
     if "user_id" not in found:
         return _recipient("u1", found)
@@ -160,7 +164,7 @@ def _user(file: Path) -> Recipient:
 
 
 def _object(file: Path) -> dict[str, Any]:
-    """The JSON object in a file, or on standard input for `-`."""
+    """Reads a JSON object from a file, or from standard input for `-`."""
     if str(file) != "-" and not file.exists():
         raise FileNotFoundError(f"{file}: no such file")
     found = read_json(file)
@@ -170,26 +174,26 @@ def _object(file: Path) -> dict[str, Any]:
 
 
 def render(file: Path, sample: Sample) -> Content:
-    """The content of the mail of the template in a file; raises PreviewError with the place of what is missing."""
+    """Renders the mail of the template in a file; raises PreviewError with the place of a fault."""
     template = read_template(file)
     with _faults_of(file, sample):
         return content_of(template, sample.data, sample.user.user_id, sample.user, datetime.now(UTC))
 
 
 def show(console: Console, content: Content, sample: Sample) -> None:
-    """Prints who it is from, subject and text."""
+    """Prints the sender, the subject and the text."""
     if content.sender is not None:
         console.print(f"From:     {content.sender.shown}", markup=False, soft_wrap=True)
     if content.reply_to is not None:
         console.print(f"Reply-To: {content.reply_to.shown}", markup=False, soft_wrap=True)
     console.print(f"Subject:  {content.subject}", markup=False, soft_wrap=True)
-    console.print(f"{sample.origin}; --data FILE gives other", style="dim", markup=False, soft_wrap=True)
+    console.print(f"{sample.origin}; for other data: --data FILE", style="dim", markup=False, soft_wrap=True)
     console.print()
     console.print(content.text.strip(), markup=False, soft_wrap=True)
 
 
 def as_json(content: Content) -> dict[str, Any]:
-    """The content for programs."""
+    """The content as JSON values."""
     mailboxes = {"from": content.sender, "reply_to": content.reply_to}
     heads = {key: asdict(each) if each else None for key, each in mailboxes.items()}
     return {**heads, "subject": content.subject, "text": content.text, "html": content.html}
@@ -198,8 +202,8 @@ def as_json(content: Content) -> dict[str, Any]:
 def send_test(environment: Environment, template: Path, to: str, sample: Sample) -> tuple[str, SendResult]:
     """Mails the template to an address through the configured server; the server and what it answered.
 
-    Raises RealMailRefused where the server is not this machine's own and real mail is not allowed, and PreviewError
-    where the address is none or no server answers.
+    Raises RealMailRefused if the server is not on this machine and real mail is not allowed. Raises PreviewError if the
+    address is invalid or no server answers.
     """
     try:
         to = plain_address(to)
@@ -222,7 +226,7 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
 
 
 def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
-    """A command that no rule decided and no ledger knows."""
+    """A command that comes from no rule and is in no ledger."""
     return SendCommand(
         id=uuid.uuid4().hex,
         trigger="send-test",

@@ -1,4 +1,4 @@
-"""The commands of people who write rules, as the command line shows them. What they do is in modules of their own."""
+"""The commands for people who write rules. Other modules do the work."""
 
 import sys
 from collections.abc import Callable
@@ -32,7 +32,8 @@ UserFile = Annotated[
     typer.Option("--user", help="A profile, or only its attributes, as JSON; - for standard input.", allow_dash=True),
 ]
 DataFile = Annotated[
-    Path | None, typer.Option("--data", help="The data to show, as JSON; a case's by default.", allow_dash=True)
+    Path | None,
+    typer.Option("--data", help="The data of the template, as JSON; default: from a case.", allow_dash=True),
 ]
 
 EventLog = Annotated[
@@ -46,13 +47,13 @@ EventLog = Annotated[
 def check(
     paths: Paths,
     events: Catalogue = None,
-    form: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
-    costs: Annotated[bool, typer.Option("--costs", help="Print what each document's expressions cost too.")] = False,
+    form: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TEXT,
+    costs: Annotated[bool, typer.Option("--costs", help="Also print what the expressions cost.")] = False,
 ) -> None:
-    """Check rule files and templates: every problem at once, as file:line:column.
+    """Check rule files and templates, and print every problem as file:line:column.
 
-    Warnings and notes stop nothing; a problem exits with 1. With an event catalogue, events and their properties are
-    checked too. A step of --costs is about a tenth of a microsecond; JSON always has them.
+    Exits with 1 if there is a problem; warnings and notes are no problems. With an event catalogue, events and their
+    properties are checked too. A step of --costs takes about a tenth of a microsecond; JSON always has the costs.
 
     Example: `ebbtide check examples`
     """
@@ -65,11 +66,11 @@ def check(
 
 def run_cases(
     paths: Paths,
-    name: Annotated[str, typer.Option("-k", help="Only cases with this in their rule's or their own name.")] = "",
-    junit: Annotated[Path | None, typer.Option(help="Write the results as JUnit XML too.", dir_okay=False)] = None,
+    name: Annotated[str, typer.Option("-k", help="Only cases whose name or rule contains this text.")] = "",
+    junit: Annotated[Path | None, typer.Option(help="Also write the results as JUnit XML.", dir_okay=False)] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Run again when a file changes, until Ctrl-C.")] = False,
 ) -> None:
-    """Run the cases that the rule files carry, on a virtual clock, and render the mails that they send.
+    """Run the cases of the rule files on a virtual clock, and render the mails that they send.
 
     Example: `ebbtide test examples -k cart`
     """
@@ -91,13 +92,13 @@ def backtest(
     paths: Paths,
     events: EventLog,
     as_json: Annotated[bool, typer.Option("--json", help="Print a line for each decision, then the summary.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="End at the first line that is not an event.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that is not an event.")] = False,
 ) -> None:
-    """Run the rules over a past log of events and show what they would have sent.
+    """Run the rules over a log of past events, and show what they would have sent.
 
     An event is a line such as {"id": "1", "user_id": "u1", "type": "cart_updated", "time": "2026-05-01T10:00:00Z",
-    "properties": {"cart_id": "c1"}}. A line that is not an event is skipped and counted, by its kind and with the place
-    of the first; where none is, or with --strict, it exits with 2.
+    "properties": {"cart_id": "c1"}}. Lines that are not events are skipped and counted by kind. Exits with 2 if no line
+    is an event, or with --strict at the first line that is not one.
 
     Example: `ebbtide backtest examples --events log.jsonl`
     """
@@ -113,7 +114,7 @@ def backtest(
     folder = read_folder(*paths)
     for warning in folder.passed_over:
         typer.echo(str(warning), err=True)
-    folder.load()  # a mistake in the rules shows before a long log is read
+    folder.load()  # a mistake in the rules is reported before a long log is read
     printer = StepPrinter(Console(stderr=True))
     with printer.step(f"read {events}") as step:
         reader = LogReader(events, strict)
@@ -130,12 +131,12 @@ def backtest(
 
 def new(
     name: Annotated[str, typer.Argument(help="The new rule's name.", show_default=False)],
-    like: Annotated[StarterKind, typer.Option(help="Which kind of rule to start from.", show_default=False)],
+    like: Annotated[StarterKind, typer.Option(help="The kind of rule to start from.", show_default=False)],
     folder: Annotated[Path, typer.Option("--in", help="The folder of your rules.", file_okay=False)] = Path(),
 ) -> None:
     """Start a rule: a file with comments and cases, and the templates that it sends.
 
-    What it writes passes `check` and `test` as it is. Nothing is ever overwritten.
+    The new files pass `check` and `test`. No file is overwritten.
 
     Example: `ebbtide new left-cart --like cart-abandonment --in mine`
     """
@@ -148,11 +149,13 @@ def new(
 
 def schema(
     what: Annotated[
-        str, typer.Argument(help="`trigger` for the schema of rule files; or a folder, for those of the topics.")
+        str, typer.Argument(help="`trigger` for the schema of rule files, or a folder for those of the topics.")
     ] = "build/schemas",
-    out: Annotated[Path | None, typer.Option(help="Write the schema of rule files here.", dir_okay=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the schema of rule files to this file.", dir_okay=False)
+    ] = None,
 ) -> None:
-    """Write JSON Schema: of rule files, which editors use, or of every model on a topic.
+    """Write the JSON Schema of rule files, for editors, or of every model on a topic.
 
     Example: `ebbtide schema trigger --out rules.schema.json`
     """
@@ -176,7 +179,7 @@ def schema(
 
 
 def docs(
-    only_check: Annotated[bool, typer.Option("--check", help="Write nothing; fail where the page is stale.")] = False,
+    only_check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if the page is stale.")] = False,
 ) -> None:
     """Write docs/triggers.md from its source and the language's declared keys, in a checkout of Ebbtide.
 
@@ -198,12 +201,12 @@ def preview(
     template: Template,
     user: UserFile = None,
     data: DataFile = None,
-    html: Annotated[Path | None, typer.Option(help="Write the HTML part here.", dir_okay=False)] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the HTML part to this file.", dir_okay=False)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Render a template for a user: subject and text.
+    """Render a template for a user, and print subject and text.
 
-    Without --data, the data is what the first case that sends the template computes, in the rules beside it.
+    Without --data, the data comes from the first case in the rules beside it that sends the template.
 
     Example: `ebbtide preview examples/templates/thank-you.liquid --html thank-you.html`
     """
@@ -221,15 +224,15 @@ def preview(
 
 def send_test(
     template: Template,
-    to: Annotated[str, typer.Option(help="Whom to send it.", show_default=False)],
+    to: Annotated[str, typer.Option(help="The recipient's address.", show_default=False)],
     user: UserFile = None,
     data: DataFile = None,
     instance: Instance = "main",
 ) -> None:
-    """Render a template and really mail it, by the configured SMTP server: the local sink by default.
+    """Render a template and mail it through the configured SMTP server; default: the local sink.
 
-    It refuses a server outside this machine unless EBBTIDE_ALLOW_REAL_MAIL is set. Exits with 1 where the mail is
-    refused.
+    It refuses a server outside this machine unless EBBTIDE_ALLOW_REAL_MAIL is set. Exits with 1 if the server refuses
+    the mail.
 
     Example: `ebbtide send-test examples/templates/thank-you.liquid --to you@shop.example`
     """
@@ -244,17 +247,19 @@ def send_test(
 def explain(
     user: Annotated[str, typer.Option(help="The user's id.", show_default=False)],
     trigger: Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)] = None,
-    last: Annotated[int, typer.Option("-n", "--last", min=1, max=1000, help="How many at most.")] = 5,
+    last: Annotated[int, typer.Option("-n", "--last", min=1, max=1000, help="The largest number to explain.")] = 5,
     file: Annotated[
         Path | None,
-        typer.Option(help="Decisions as JSON lines instead of the database.", exists=True, dir_okay=False),
+        typer.Option(
+            help="Read decisions from this file of JSON lines instead of the database.", exists=True, dir_okay=False
+        ),
     ] = None,
     as_json: AsJson = False,
     instance: Instance = "main",
 ) -> None:
-    """Explain a user's last decisions gate by gate, what delivery answered, and whether each still computes.
+    """Explain a user's last decisions gate by gate, what delivery answered, and whether each can be recomputed.
 
-    Exits with 1 where there is no decision, or one does not follow from what it stored.
+    Exits with 1 if there is no decision, or if one does not follow from what it stored.
 
     Example: `ebbtide explain --user u1 --trigger cart-abandoned`
     """
@@ -285,4 +290,4 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "schema": schema,
     "docs": docs,
 }
-"""By the name under which each is called, in the order in which help shows them."""
+"""The commands by name, in the order of the help page."""

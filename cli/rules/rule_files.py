@@ -1,4 +1,4 @@
-"""Which files of a folder are rules and templates, and which only look as if they were, and are not read."""
+"""Finds rule files and templates in a folder, and warns of files that look like them but are not read."""
 
 import os
 import re
@@ -12,13 +12,13 @@ from triggers.language.diagnostics import Diagnostic
 RULE_SUFFIXES = {".yaml", ".yml"}
 TEMPLATE_SUFFIX = ".liquid"
 CATALOGUES = {"events.yaml", "events.yml"}
-"""The names of the file beside the rules that says which events there are."""
+"""The names of an event catalogue, a file beside the rules."""
 TEMPLATES = "templates"
 
-_READ = "rule files end in .yaml or .yml, templates in .liquid, all in small letters"
+_READ = "names of rule files end in .yaml or .yml, those of templates in .liquid, in lower case"
 _OTHER_TEMPLATES = {".html", ".htm", ".txt", ".mjml", ".j2", ".jinja", ".jinja2", ".hbs", ".mustache", ".eml", ".tpl"}
 _SNIFFED = {"", ".txt", ".json"}
-"""Suffixes under which a rule is looked for by its text; a manual may show rules, and is none."""
+"""Suffixes of files whose text is searched for a rule. Manuals are not searched: they may show rules."""
 _SNIFFED_BYTES = 65_536
 _RULE_TEXT = re.compile(rb'^\s*\{?\s*"?(?:trigger|score|metric|segment|policy)"?:\s', re.MULTILINE)
 _MANUALS = ("readme", "license", "changelog", "notice", "codeowners")
@@ -26,16 +26,16 @@ _LEFT_BY_EDITORS = ("~", ".swp", ".swo")
 
 
 class NothingFound(UserError):
-    """The paths hold no rule file, or one that cannot be read."""
+    """The paths have no rule file, or one that cannot be read."""
 
 
 @dataclass(slots=True)
 class FoundFiles:
-    """The files to read, in order of their paths, and a warning for each that is passed over and looks like one."""
+    """The files to read, ordered by path, and a warning for each other file that looks like one."""
 
     files: list[Path] = field(default_factory=list)
     beside: set[Path] = field(default_factory=set)
-    """Those that lie beside a file that was named, and were not named themselves."""
+    """Files that lie beside a named file and were not named themselves."""
     passed_over: list[Diagnostic] = field(default_factory=list)
 
 
@@ -52,7 +52,7 @@ def find_files(*paths: Path) -> FoundFiles:
         elif path.exists():
             named |= set(_below(path, found.passed_over))
         else:
-            what = "a link that leads to no file" if path.is_symlink() else "no such file or folder"
+            what = "a broken link" if path.is_symlink() else "no such file or folder"
             raise FileNotFoundError(f"{path}: {what}")
     found.beside -= named
     read = {os.path.realpath(file): file for file in sorted(named | found.beside, reverse=True)}
@@ -62,7 +62,7 @@ def find_files(*paths: Path) -> FoundFiles:
 
 
 def is_rule(file: Path) -> bool:
-    """Whether the file is one of rules, by its name."""
+    """Whether the file is a rule file, by its name."""
     return file.suffix in RULE_SUFFIXES and file.name not in CATALOGUES
 
 
@@ -71,7 +71,7 @@ def _beside(file: Path) -> list[Path]:
         raise NothingFound(f"{file}: neither a rule file nor a template; {_READ}")
     templates = sorted(file.parent.glob(f"{TEMPLATES}/*{TEMPLATE_SUFFIX}"))
     catalogues = [file.parent / name for name in sorted(CATALOGUES)]
-    return [each for each in (*templates, *catalogues) if each.is_file()]  # to open a pipe would wait for its writer
+    return [each for each in (*templates, *catalogues) if each.is_file()]  # opening a pipe would wait for its writer
 
 
 def _below(folder: Path, passed_over: list[Diagnostic]) -> Iterator[Path]:
@@ -92,55 +92,55 @@ def _below(folder: Path, passed_over: list[Diagnostic]) -> Iterator[Path]:
 
 
 def _passed_folder(folder: Path) -> list[Diagnostic]:
-    """A warning for a folder with the name of a file, or that is not entered and holds what looks like a rule."""
+    """Warns of a folder with the name of a file, and of a folder that is not read and has what looks like a rule."""
     named = not folder.name.startswith(".") and folder.suffix.casefold() in (*RULE_SUFFIXES, TEMPLATE_SUFFIX)
     if folder.is_symlink():
         holds = named or any(file.suffix in (*RULE_SUFFIXES, TEMPLATE_SUFFIX) for file in _list(folder))
-        return [_warning(folder, "a link to a folder is not followed; name the folder itself too")] * holds
+        return [_warning(folder, "links to folders are not followed; name the folder itself too")] * holds
     if folder.name.startswith("."):
         return [
             _warning(file, "a folder whose name begins with a dot is hidden") for file in _list(folder) if _rule(file)
         ]
-    return [_warning(folder, "it is a folder, though its name is that of a file; the files in it are read")] * named
+    return [_warning(folder, "it is a folder with the name of a file; the files in it are read")] * named
 
 
 def _list(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
-    except OSError:  # a link that leads nowhere, or a hidden folder of somebody else: it holds nothing for us
+    except OSError:  # a broken link, or a hidden folder that we may not read: it has no rules for us
         return []
 
 
 def _why_passed(file: Path) -> str:
-    """Why a file that looks like a rule or a template is not read; nothing of one that does not look so."""
+    """Why a file that looks like a rule or a template is not read; empty for other files."""
     name = file.name.casefold()
     if name.endswith(_LEFT_BY_EDITORS) or name.startswith(_MANUALS) or file.suffix == ".md":
         return ""
     if name.startswith("."):
         return "a file whose name begins with a dot is hidden" if _rule(file) else ""
     if not file.is_file():
-        why = "a link that leads to no file" if file.is_symlink() else "it is no regular file, but a pipe or a device"
+        why = "it is a broken link" if file.is_symlink() else "it is a pipe or a device, not a regular file"
         return why if _suffixes(name) else ""
     if _suffixes(name):
-        return f"its name does not end so: {_READ}"
+        return _READ
     if file.suffix in _OTHER_TEMPLATES and file.parent.name == TEMPLATES:
         return f"a template ends in {TEMPLATE_SUFFIX}"
-    return f"it holds a rule, and its name does not say so: {_READ}" if _rule(file) else ""
+    return f"it has a rule, but {_READ}" if _rule(file) else ""
 
 
 def _suffixes(name: str) -> bool:
-    """Whether a name in small letters has the suffix of a rule or a template anywhere: `a.yaml.bak`, `A.YML`."""
+    """Whether a name in lower case has the suffix of a rule or a template anywhere: `a.yaml.bak`, `a.yml`."""
     return any(suffix in (*RULE_SUFFIXES, TEMPLATE_SUFFIX) for suffix in Path(name).suffixes)
 
 
 def _rule(file: Path) -> bool:
-    """Whether the text is that of a rule."""
+    """Whether the text of the file has a rule."""
     if file.suffix.casefold() not in _SNIFFED | RULE_SUFFIXES or not file.is_file():
         return False
     try:
         with file.open("rb") as opened:
             return _RULE_TEXT.search(opened.read(_SNIFFED_BYTES)) is not None
-    except OSError:  # what must not be read here is no rule of ours
+    except OSError:  # a file that we may not read is not one of our rules
         return False
 
 

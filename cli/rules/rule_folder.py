@@ -1,4 +1,4 @@
-"""A folder of rules and templates as it is read from disk, to be checked, tried or published."""
+"""Reads a folder of rules and templates, to check, test or publish it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,22 +16,22 @@ from triggers.rules.ruleset import RuleSet
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Rule files and templates as they were read from disk."""
+    """The rule files and templates of one or more paths."""
 
     root: str
     rules: list[SourceFile]
     templates: dict[str, SourceFile]
     catalogues: list[SourceFile] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
-    """Templates whose name another one has too: which of them would be sent, nobody could tell."""
+    """Templates whose name is not unique: nobody could tell which of them would be sent."""
     passed_over: list[Diagnostic] = field(default_factory=list)
     """A warning for each file that looks like a rule or a template and is not read."""
     beside: frozenset[str] = frozenset()
-    """The templates that were not named, and lie beside a rule file that was."""
+    """Templates that were not named themselves, and lie beside a named rule file."""
 
     @property
     def template_files(self) -> int:
-        """How many files of templates there are, with those whose name another one has."""
+        """The number of template files, including those whose name is not unique."""
         return len({file.path for file in self.templates.values()} | {problem.path for problem in self.problems})
 
     def template_hashes(self) -> dict[str, str]:
@@ -50,16 +50,16 @@ class Folder:
             parse_template(name, file.text)
 
     def refuse_problems(self) -> None:
-        """Raises InvalidRules where a template's name is not its alone."""
+        """Raises InvalidRules if the name of a template is not unique."""
         if self.problems:
             raise InvalidRules(self.problems)
 
 
 def read_folder(*paths: Path, catalogue: Path | None = None, may_be_empty: bool = False) -> Folder:
-    """Every rule file and template at or below `paths`; raises FileNotFoundError, or NothingFound where there is no
-    rule file and that is not what is meant.
+    """Reads every rule file and template at or below `paths`.
 
-    A file `events.yaml` is an event catalogue; `catalogue` names one that is used instead.
+    A file `events.yaml` is an event catalogue; `catalogue` replaces it. Raises FileNotFoundError, and NothingFound if
+    there is no rule file, unless `may_be_empty`.
     """
     found = find_files(*paths)
     catalogues = [catalogue] if catalogue else [file for file in found.files if file.name in CATALOGUES]
@@ -82,7 +82,7 @@ def read_folder(*paths: Path, catalogue: Path | None = None, may_be_empty: bool 
 
 
 def _templates(files: Sequence[Path]) -> tuple[dict[str, SourceFile], list[Diagnostic]]:
-    """The templates by name, and a problem for each whose name another has, however it is written."""
+    """The templates by name, and a problem for each name that is not unique; upper and lower case are equal."""
     templates: dict[str, SourceFile] = {}
     known: dict[str, Path] = {}
     problems = []
@@ -90,7 +90,7 @@ def _templates(files: Sequence[Path]) -> tuple[dict[str, SourceFile], list[Diagn
         other = known.setdefault(file.stem.casefold(), file)
         if other is not file:
             message = f"there is another template {quoted(other.stem)}, {other}"
-            hint = "rename one: a template is found by its file's name alone, whatever folder it is in"
+            hint = "rename one: a template is found by the name of its file, whatever its folder"
             problems.append(Diagnostic(str(file), 1, 1, "duplicate-template", message, hint))
         templates.setdefault(file.stem, _source(file))
     return templates, problems

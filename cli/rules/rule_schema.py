@@ -1,7 +1,7 @@
-"""The JSON Schema of rule files, written from the declared keys, for editors.
+"""The JSON Schema of rule files for editors, made from the declared keys of the language.
 
-It holds what has a shape: keys, values, what must be written and what excludes what. Names that must be defined, and
-what stands inside expressions, only `ebbtide check` knows.
+It covers keys, values, required keys and keys that exclude each other. Only `ebbtide check` knows which names are
+defined and whether expressions are right.
 """
 
 from typing import Any, TextIO
@@ -14,7 +14,7 @@ from triggers.language.declarations import ChoiceShape, Key, RecordShape, Scalar
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 HINT = "# yaml-language-server: $schema="
-"""What a rule file begins with so that editors find the schema, before the schema's place."""
+"""The comment that names the schema to editors, before the path of the schema. A rule file begins with it."""
 
 
 def rule_schema() -> Schema:

@@ -58,4 +58,4 @@ def test_bad_records_become_dead_letters_and_stop_nobody(servers, database_url, 
         assert listed.returncode == 0, listed.stderr
         assert "rule_error" in listed.stdout
         assert "pricey: " in listed.stdout
-        assert "1 dead letters" in listed.stdout
+        assert "1 dead letter\n" in listed.stdout

@@ -54,11 +54,11 @@ def test_letters_are_sent_again_once_and_what_would_bring_nothing_or_harm_is_not
         run.apply(THANKS, MENDED)
         planned = replay(run, "--dry-run")
         assert reasons(planned) == {
-            places["not_json"]: "it still cannot be read (not_json); fix it and publish it anew",
+            places["not_json"]: "it still cannot be read (not_json); fix it and publish it again",
             places["rule_error"]: "all other rules applied it, and its id is remembered",
             UNAPPLIED: None,
             places["misrouted"]: None,
-            f"profiles[{WRONG}]@0": "a newer record of its key is there, which it would overwrite",
+            f"profiles[{WRONG}]@0": "it would overwrite a newer record of its key",
         }
         assert (planned["sent"], planned["skipped"]) == (0, 3)
         assert not any(letter["replayed"] for letter in listed(run))
@@ -78,7 +78,7 @@ def test_letters_are_sent_again_once_and_what_would_bring_nothing_or_harm_is_not
         }
         second = replay(run, "--yes", "--force", "--topic", "events", "--cause", "misrouted")
         assert (second["sent"], second["skipped"]) == (0, 1)
-        assert "sent again before" in second["records"][0]["skipped"]
+        assert "replayed before" in second["records"][0]["skipped"]
         assert sorted(letter["place"] for letter in listed(run) if letter["replayed"]) == sorted(
             [places["misrouted"], places["rule_error"], UNAPPLIED]
         )

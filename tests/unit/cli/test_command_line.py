@@ -119,12 +119,12 @@ def test_kafka_away_is_one_line_with_the_next_step(ebbtide, arguments):
     [
         (("check", "nowhere"), "ebbtide: nowhere: no such file or folder\n"),
         (("check", "."), "ebbtide: no rule files (*.yaml) in .\n"),
-        (("test", str(EXAMPLES), "-k", "zzz"), "ebbtide: no case has 'zzz'"),
+        (("test", str(EXAMPLES), "-k", "zzz"), "ebbtide: no case matches -k 'zzz'"),
         (("new", "a/b", "--like", "receipt"), "ebbtide: 'a/b' cannot name a rule"),
         (("preview", "nowhere.liquid"), "ebbtide: nowhere.liquid: no such template"),
         (("send-test", str(EXAMPLES / "templates" / "we-miss-you.liquid"), "--to", "x"), "ebbtide: --to: not a plain"),
         (("publish", "event", "{oops"), "ebbtide: not JSON: "),
-        (("eval", "event.a"), "ebbtide: the expression reads `event`: give one by --event FILE\n"),
+        (("eval", "event.a"), "ebbtide: the expression reads `event`; give it with --event FILE\n"),
         (
             ("publish", "profile", '{"user_id": "u1", "consent": true}', "--consent", "m"),
             "ebbtide: consent: not a JSON o",

@@ -228,9 +228,9 @@ def test_history_says_what_each_manifest_changed_and_rollback_goes_back(kafka: s
     assert loaded(kafka) == ["a", "b"]
     lines = ebbtide(kafka, "rules", "history").stdout.splitlines()
     assert [line.split()[3:] for line in lines[1:4]] == [
-        ["bob", "the", "first", "to", "be", "read"],
+        ["bob", "the", "oldest", "kept"],
         ["ada", "1", "removed"],
-        ["eve", "1", "added;", "back", "to", "manifest", "1"],
+        ["eve", "1", "added;", "restores", "manifest", "1"],
     ]
     listed = as_json(kafka, "rules", "history", "-n", 1)
     assert [(each["manifest"], each["by"], each["restores"]) for each in listed] == [(3, "eve", 1)]
@@ -254,6 +254,6 @@ def test_a_plan_is_refused_once_somebody_else_published(kafka: str, mine: Path) 
     folder = read_folder(mine)
     number = read_rules(kafka).number
     publish(kafka, lambda log: plan_folder(log, folder), "ada")
-    with pytest.raises(ManifestConflict, match="manifest 1 was published by ada in between"):
+    with pytest.raises(ManifestConflict, match="manifest 1 was published by ada meanwhile"):
         publish(kafka, lambda log: plan_folder(log, folder), "bob", number)
     assert current_manifest(kafka).number == 1

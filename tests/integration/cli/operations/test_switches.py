@@ -97,7 +97,7 @@ def test_a_switch_is_listed_with_its_number_and_who_did_it(kafka):
     [
         (
             "trigger/thansk",
-            "ebbtide: no trigger 'thansk' in the rules that are current; did you mean trigger/thanks?\n",
+            "ebbtide: no trigger 'thansk' in the current rules; did you mean trigger/thanks?\n",
         ),
         ("everything", "ebbtide: 'everything' is not a scope; write global, trigger/NAME or purpose/NAME\n"),
     ],

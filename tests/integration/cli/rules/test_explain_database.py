@@ -90,10 +90,10 @@ def test_a_send_is_told_with_what_delivery_answered_and_what_followed(database_u
     out = StringIO()
     show(Console(file=out, width=200), [first, second, third])
     told = out.getvalue()
-    assert "cart, s: not sent, delivery withheld it: no address is known of the user" in told
+    assert "cart, s: not sent, delivery withheld it: the user has no address" in told
     assert "cart, s: sent\n" in told
     assert "opened" in told
-    assert "cart, s: to be sent, not taken by delivery" in told
+    assert "cart, s: to be sent, not yet read by delivery" in told
     assert first.delivery is not None
     assert first.delivery.state is LedgerState.SUPPRESSED
     [first_json, *_] = as_json([first])

@@ -31,4 +31,4 @@ def test_a_letter_without_a_value_is_never_sent_again_for_of_a_profile_it_would_
         topic="profiles", partition=0, offset=1, cause=DeadLetterCause.INVALID, detail="too large", reader="streams",
         time=datetime.now(UTC), key=b64(b"u1"),
     )  # fmt: skip
-    assert _why_not(letter, set(), set(), force) == "the letter has no value to send; publish it anew"
+    assert _why_not(letter, set(), set(), force) == "it has no value to send; publish the record again"

@@ -110,7 +110,7 @@ def test_a_mail_that_is_not_there_is_told(arguments: tuple[str, ...], told: str,
 
 
 def test_an_empty_sink_says_how_a_mail_comes(tmp_path: Path) -> None:
-    how = "`ebbtide run sink` takes mails, and `ebbtide send-test TEMPLATE --to you@shop.example` sends one"
+    how = "start `ebbtide run sink`, then send one: `ebbtide send-test TEMPLATE --to you@shop.example`"
     assert str(run("show", "--directory", tmp_path).exception) == f"no mail in {tmp_path} yet; {how}"
     listed = run("list", "--directory", tmp_path)
     assert (listed.exit_code, listed.stdout.strip()) == (0, f"no mail in {tmp_path} yet; {how}")

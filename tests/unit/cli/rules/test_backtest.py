@@ -231,7 +231,7 @@ def test_an_empty_log_is_no_mistake(folder: Path) -> None:
     for lines in (b"", b"\n\n"):
         done = run(folder, "--events", "-", stdin=lines)
         assert done.exit_code == 0
-        assert "no event in the log\n" in done.stdout
+        assert "the log has no events\n" in done.stdout
         assert "0 users" not in done.stdout.replace("0 users with timers", "")
 
 
@@ -250,6 +250,6 @@ def test_fields_that_stand_beside_the_properties_are_named(folder: Path) -> None
     lines = [event | {"total": 5, "cart_id": "c"}, event | {"id": "2", "properties": {"total": 5}, "tenant": "t"}]
     log = "\n".join(json.dumps(line) for line in lines).encode()
     told = run(folder, "--events", "-", stdin=log).stdout
-    said = 'cart_id, total: not read beside `properties`, where an event has its fields: {"properties": {"cart_id": …}}'
+    said = 'cart_id, total: ignored outside of `properties`; write {"properties": {"cart_id": …}}'
     assert f"note: {said}" in " ".join(told.split())
     assert "beside" not in run(folder, "--events", "-", stdin=log_of([0])).stdout

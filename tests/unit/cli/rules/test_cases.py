@@ -67,7 +67,7 @@ def test_a_name_chooses_cases_by_rule_or_case(folder: Path) -> None:
 
 def test_a_name_that_no_case_has_is_a_usage_error(folder: Path) -> None:
     done = CliRunner().invoke(app, ["test", str(folder), "-k", "nothing"])
-    assert "no case has 'nothing'" in str(done.exception)
+    assert "no case matches -k 'nothing'" in str(done.exception)
 
 
 SEQUENCE = """trigger: late
@@ -131,9 +131,9 @@ def test_a_mail_that_cannot_be_made_fails_its_case_with_template_line_and_variab
         f"    {folder}/rule.yaml:11",
         "    + 11:00 send hello",
         "    - 12:00 send hello",
-        f"    ! 11:00 send hello: {mail}:5: `user.street` is missing or blank; the case's `user` can give it, or the "
-        "template a `default`",
-        "- expected and missing   + sent and not expected   ! a mail that cannot be made",
+        f"    ! 11:00 send hello: {mail}:5: `user.street` is missing or blank; add it to the "
+        "case's `user`, or a `default` to the template",
+        "- expected and missing   + sent and not expected   ! a mail that cannot be rendered",
         "1 passed, 1 failed",
     ]
     assert run(folder, "--junit", folder / "junit.xml")[0] == 1
@@ -145,9 +145,9 @@ def test_a_mail_that_cannot_be_made_fails_its_case_with_template_line_and_variab
     [
         (
             "{n: '4', m: '2'}",
-            "4: `plan` is missing or blank; the rule's `data` can give it, or the template a `default`",
+            "4: `plan` is missing or blank; add it to the rule's `data`, or a `default` to the template",
         ),
-        ("{plan: '1', n: '4', m: '0'}", "7: this cannot be rendered (FilterArgumentError)"),
+        ("{plan: '1', n: '4', m: '0'}", "7: rendering failed (FilterArgumentError)"),
     ],
 )
 def test_what_data_does_not_give_fails_the_mail(data: str, said: str, folder: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_template_that_cannot_be_used_fails_the_cases_that_send_it(folder: Pat
     (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("---\nx\n", "---\n{% if %}\n"))
     code, lines = run(folder, "-k", "right")
     assert code == 1
-    assert "hello.liquid:4: this cannot be rendered (hello: HTML part: missing expression)" in lines[2]
+    assert "hello.liquid:4: rendering failed (hello: HTML part: missing expression)" in lines[2]
 
 
 def test_without_any_template_the_cases_run_and_it_is_said_that_no_mail_was_rendered(folder: Path) -> None:
@@ -218,13 +218,13 @@ def test_watch_runs_again_at_each_change_and_ctrl_c_ends_it_with_0(folder: Path)
     )
     try:
         line_with(process, "1 passed, 1 failed")
-        line_with(process, "Ctrl-C ends")
+        line_with(process, "Ctrl-C to stop")
         (folder / "rule.yaml").write_text(RULES.replace("purpose", "porpoise"))
         line_with(process, "unknown-key `porpoise`")
-        line_with(process, "Ctrl-C ends")
+        line_with(process, "Ctrl-C to stop")
         (folder / "rule.yaml").write_text(RULES[: RULES.index('  - name: "wrong')])
         line_with(process, "1 passed, 0 failed")
-        line_with(process, "Ctrl-C ends")
+        line_with(process, "Ctrl-C to stop")
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
     finally:
@@ -239,5 +239,5 @@ def test_a_mail_that_shows_the_event_is_told_what_a_template_sees(folder: Path) 
     (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("---\nx", "---\n{{ event.total }}"))
     told = run(folder, "-k", "one")[1][2]
     assert told.endswith(
-        "hello.liquid:4: `event` is not there: a template sees the rule's `data` and `user`, and not the event"
+        "hello.liquid:4: `event` is not available: a template sees the rule's `data` and `user`, not the event"
     )

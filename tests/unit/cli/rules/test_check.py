@@ -83,7 +83,7 @@ def test_a_rule_without_data_is_told_how_to_give_it(folder: Path) -> None:
     write_rule(folder)
     hints = {each.hint for each in check_paths([folder]).found if each.code == "template-variable"}
     assert hints == {
-        "the rule gives no data; it would be as in send: {template: template-variable, data: {total: event.total}}; "
+        "the rule gives no data; write send: {template: template-variable, data: {total: event.total}}; "
         "or give it a `default`"
     }
 
@@ -242,8 +242,8 @@ def test_what_each_document_costs_is_told_where_it_is_asked_for(folder: Path) ->
     (folder / "rule.yaml").write_text(rule + score)
     assert "step" not in run("check", folder)[1]
     assert run("check", "--costs", folder)[1].splitlines()[-3:-1] == [
-        f"trigger t: at most 6 steps in 2 expressions; the dearest has 4 of 20,000, at {folder}/rule.yaml:3:26",
-        f"score s: at most 1 step in 1 expression; the dearest has 1 of 20,000, at {folder}/rule.yaml:9:28",
+        f"trigger t: at most 6 steps in 2 expressions; the most expensive has 4 of 20,000, at {folder}/rule.yaml:3:26",
+        f"score s: at most 1 step in 1 expression; the most expensive has 1 of 20,000, at {folder}/rule.yaml:9:28",
     ]
     told = json.loads(run("check", "--format", "json", folder)[1])
     assert told["cost_limit"] == 20_000

@@ -18,9 +18,9 @@ def event(kind: str, minute: int, **more: Any) -> dict[str, Any]:
 
 def test_a_mail_without_an_address_is_told_with_the_field_that_has_it() -> None:
     found = Delivery(state=LedgerState.SUPPRESSED, at=AT, reason="no_recipient")
-    assert found.headline.startswith("not sent, delivery withheld it: no address is known of the user")
+    assert found.headline.startswith("not sent, delivery withheld it: the user has no address")
     assert list(delivery_lines(found)) == [
-        "2026-11-28 12:00:00 UTC suppressed; no address is known of the user; a profile has it in its field `address`"
+        "2026-11-28 12:00:00 UTC suppressed; the user has no address; a profile gives it in the field `address`"
     ]
 
 
@@ -52,7 +52,7 @@ def test_a_deferral_tells_the_receiver_s_words_and_when_it_is_tried_again() -> N
 
 def test_a_command_without_a_row_was_not_taken_by_delivery() -> None:
     assert "has not read the command yet" in next(delivery_lines(Delivery()))
-    assert Delivery().headline == "to be sent, not taken by delivery"
+    assert Delivery().headline == "to be sent, not yet read by delivery"
 
 
 @pytest.mark.parametrize("state", LedgerState)

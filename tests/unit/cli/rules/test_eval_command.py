@@ -63,7 +63,9 @@ def test_an_expression_without_a_value_says_why() -> None:
     assert (done.exit_code, done.stdout) == (1, "no value: no such field: total in 'event.total > 1'\n")
 
 
-FLAT = 'an event has its fields under `properties`, as in {"properties": {"total": …}}; beside it, `total` is not read'
+FLAT = (
+    'an event has its fields under `properties`, as in {"properties": {"total": …}}; `total` outside of it is ignored'
+)
 
 
 def test_a_flat_event_is_told_where_its_fields_belong() -> None:
@@ -83,7 +85,7 @@ def test_a_flat_event_is_told_where_its_fields_belong() -> None:
 
 def test_fields_under_another_key_and_a_flat_profile_are_told_too() -> None:
     wrapped = ebbtide_eval("event.total > 1", "--event", "-", given='{"data": {"total": 50}}')
-    assert '{"properties": {"total": …}}; beside it, `data` is not read' in wrapped.stdout
+    assert '{"properties": {"total": …}}; `data` outside of it is ignored' in wrapped.stdout
     user = ebbtide_eval("user.plan == 'team'", "--user", "-", given='{"plan": "team"}')
     assert 'a profile has its fields under `attributes`, as in {"attributes": {"plan": …}}' in user.stdout
 
@@ -96,10 +98,10 @@ def test_what_the_expression_does_not_ask_for_may_stand_anywhere() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("event.a",), "the expression reads `event`: give one by --event FILE"),
+        (("event.a",), "the expression reads `event`; give it with --event FILE"),
         (("event.a", "--event", "nowhere.json"), "nowhere.json: No such file or directory"),
         (("event.a", "--event", "bad.json"), "bad.json: not JSON: "),
-        (("event.a", "--event", "other.json"), "other.json: no event: properties: "),
+        (("event.a", "--event", "other.json"), "other.json: not an event: properties: "),
         (("--cases", "nowhere.jsonl"), "nowhere.jsonl: No such file or directory"),
     ],
 )

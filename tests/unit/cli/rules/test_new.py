@@ -39,7 +39,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "mine.liquid").write_text("mine")
     done = CliRunner().invoke(app, ["new", "mine", "--like", "receipt", "--in", str(tmp_path)])
-    assert "templates/mine.liquid: there already" in str(done.exception)
+    assert "templates/mine.liquid: already there" in str(done.exception)
     assert not (tmp_path / "mine.yaml").exists()
     assert (tmp_path / "templates" / "mine.liquid").read_text() == "mine"
 

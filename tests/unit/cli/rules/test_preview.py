@@ -53,7 +53,7 @@ def test_sample_data_and_the_user_come_from_the_case_that_sends_it(template: Pat
     assert lines == [
         "From:     Shop <shop@harbour.example>",
         "Subject:  $8.00 for Ann",
-        "data of the case “one” of thanks; --data FILE gives other",
+        "data of the case “one” of thanks; for other data: --data FILE",
         "",
         "8 in Europe/Berlin",
     ]
@@ -83,7 +83,7 @@ def test_html_is_written_and_json_has_all_parts(template: Path, tmp_path: Path) 
 
 def test_without_rules_the_missing_variable_is_named(template: Path, tmp_path: Path) -> None:
     (tmp_path / "rule.yaml").unlink()
-    told = f"{template}:2: `total` is missing or blank; the rule's `data` can give it, or the template a `default`"
+    told = f"{template}:2: `total` is missing or blank; add it to the rule's `data`, or a `default` to the template"
     assert str(run("preview", template).exception) == told
     assert str(run("send-test", template, "--to", "a@mail.example").exception) == told
 
@@ -110,7 +110,7 @@ def test_a_template_that_needs_no_data_is_shown_though_a_rule_file_does_not_load
         (tmp_path / "rule.yaml").write_text(broken)
         shown = run("preview", template).stdout
         assert f"no data: the rules beside it do not load ({tmp_path}/rule.yaml" in shown
-        assert "no case beside it sends it" not in shown
+        assert "no case of the rules beside it sends this template" not in shown
     (tmp_path / "rule.yaml").write_bytes(b"\xff\xfe")
     assert f"do not load ({tmp_path}/rule.yaml: it is UTF-16; save it as UTF-8)" in run("preview", template).stdout
 
@@ -127,13 +127,13 @@ def test_a_blank_name_is_as_missing(user: str, template: Path) -> None:
     template.write_text(body)
     assert "Subject:  Good news\n" in run("preview", template, "--user", "-", stdin=user).stdout
     template.write_text(body.replace("if user.name", "if true"))
-    told = f"{template}:2: `user.name` is missing or blank; --user can give it, or the template a `default`"
+    told = f"{template}:2: `user.name` is missing or blank; add it to --user, or a `default` to the template"
     assert str(run("preview", template, "--user", "-", stdin=user).exception) == told
 
 
 def test_a_fault_of_the_template_is_told_with_its_line(template: Path) -> None:
     template.write_text("---\nsubject: x\nfrom: nobody\n---\nx\n--- text ---\nx\n")
-    told = f"{template}:3: this cannot be rendered (thanks: front matter: From: not a plain mail address)"
+    told = f"{template}:3: rendering failed (thanks: front matter: From: not a plain mail address)"
     assert str(run("preview", template).exception) == told
 
 

@@ -101,9 +101,7 @@ def test_a_folder_that_has_the_name_of_a_file_is_told_and_the_files_in_it_are_re
     (folder / name).mkdir()
     assert told(folder) == [("not-read", name)]
     [found] = check_paths([folder]).found
-    assert (
-        found.message == "this is not read: it is a folder, though its name is that of a file; the files in it are read"
-    )
+    assert found.message == "this is not read: it is a folder with the name of a file; the files in it are read"
     write(folder, f"{name}/b.yaml", RULE.format("b"))
     assert len(read_folder(folder).rules) == 2
 
@@ -181,7 +179,7 @@ def test_an_event_that_two_catalogues_describe_differently_is_a_problem(folder: 
 @pytest.mark.parametrize("name", ["rules.txt", "rules.json"])
 def test_a_named_file_that_is_not_read_is_refused(folder: Path, name: str) -> None:
     write(folder, name, RULE.format("b"))
-    with pytest.raises(NothingFound, match=f"{name}: neither a rule file nor a template; rule files end in"):
+    with pytest.raises(NothingFound, match=f"{name}: neither a rule file nor a template; names of rule files end in"):
         read_folder(folder, folder / name)
 
 

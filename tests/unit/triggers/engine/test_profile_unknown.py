@@ -185,12 +185,12 @@ def test_explain_says_what_is_waited_for_and_what_did_not_come() -> None:
     world = stranger()
     world.until("2026-01-05 13:00")
     waits, dropped = world.decisions
-    assert headline(waits).endswith("t, a: waits: no profile of the user has come")
+    assert headline(waits).endswith("t, a: waits: the user has no profile yet")
     consent = next(answer for answer in waits.gates if answer.gate is Gate.CONSENT)
     assert gate_words(consent) == (
         "no profile of the user yet, so consent to marketing is unknown; waits for one until 2026-01-05 12:00:30 UTC"
     )
-    assert headline(dropped).endswith("t, a: not sent: no profile of the user has come")
+    assert headline(dropped).endswith("t, a: not sent: the user has no profile yet")
     early = stranger(RULE + "expires: 10s\n")
     early.until("2026-01-05 13:00")
     assert headline(early.decisions[-1]).endswith("t, a: not sent: too late (no profile came)")
