@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.local.ports import Ports
+from infra.service.worker_registry import WorkerKind, WorkerRegistry
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
@@ -18,6 +19,10 @@ S = TypeVar("S", bound="BaseSettings")
 
 INSTANCES = {"main": 0, "demo": 100}
 """Each instance's distance from the port base."""
+
+
+STREAMS = WorkerKind("streams", "stream worker")
+SENDERS = WorkerKind("senders", "delivery worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +60,15 @@ class Environment:
         """Where stream workers keep their files."""
         return Path(self._get("EBBTIDE_DATA_DIR", str(self.home / "faust")))
 
-    @property
-    def web_port(self) -> int:
-        """The port of the web pages of stream worker 0; the other workers use the ports after it."""
-        return int(self._get("EBBTIDE_WEB_PORT", str(self.ports.web)))
+    def page_port(self, kind: WorkerKind) -> int:
+        """The port of the pages of worker 0; those of the others follow."""
+        values = self._values()
+        return int(values["web_port"] if kind is STREAMS else values["senders_web_port"])
+
+    def registry(self, kind: WorkerKind) -> WorkerRegistry:
+        """Where the workers of this kind and their supervisor write down that they run."""
+        senders_dir = Path(self._get("EBBTIDE_SENDERS_DIR", str(self.home / "senders")))
+        return WorkerRegistry(self.data_dir if kind is STREAMS else senders_dir, kind, self.instance)
 
     @property
     def suppression_key(self) -> str:
@@ -85,6 +95,7 @@ class Environment:
             "smtp_host": self._get("EBBTIDE_SMTP_HOST", "127.0.0.1"),
             "smtp_port": self._get("EBBTIDE_SMTP_PORT", str(self.ports.smtp)),
             "web_port": self._get("EBBTIDE_WEB_PORT", str(self.ports.web)),
+            "senders_web_port": self._get("EBBTIDE_SENDERS_WEB_PORT", str(self.ports.senders_web)),
             "data_dir": str(self.data_dir),
             "dkim_key": str(self.dkim_key),
         }

@@ -14,9 +14,9 @@ from cli.operations import (
     run_commands,
     server_commands,
     sink_commands,
-    stream_commands,
     suppression_commands,
     switch_commands,
+    worker_commands,
 )
 from cli.options import console, print_json
 from cli.rules import eval_command, rule_commands
@@ -31,7 +31,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(run_commands.app, name="run")
-app.add_typer(stream_commands.app, name="streams")
+app.add_typer(worker_commands.streams_app, name="streams")
+app.add_typer(worker_commands.senders_app, name="senders")
 app.add_typer(publish_commands.app, name="publish")
 app.add_typer(dead_letter_commands.app, name="dead-letters")
 app.add_typer(sink_commands.app, name="sink")

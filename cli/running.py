@@ -4,62 +4,87 @@ import ctypes
 import os
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from cli.environment import Environment
+from cli.environment import SENDERS, STREAMS, Environment
 from infra.kafka.client import KafkaAway, client_config, require_kafka
 from infra.local.holders import require_free
-from infra.service.stream_workers import Records, as_process
-from infra.service.worker_slot import BROKER_AWAY, RESTARTS, SUPERVISOR, TURN
-
-if TYPE_CHECKING:
-    import faust
+from infra.service.worker_registry import WorkerKind, as_process
+from infra.service.worker_slot import KAFKA_AWAY, RESTARTS, SUPERVISOR, TURN
 
 PR_SET_PDEATHSIG = 1
 
 
 def run_streams_worker(environment: Environment, slot: int) -> None:
     """The Faust worker of a slot, until a signal; does not return. Under a supervisor it dies with it."""
-    from infra.service.logs import configure_logging
-    from streams.faust.worker import StreamWorker
+    from streams.settings import StreamSettings
 
-    supervised = SUPERVISOR in os.environ
-    if supervised:
-        die_with(int(os.environ[SUPERVISOR]))
-    configure_logging(slot=slot)
-    app = _app_where_kafka_answers(environment, slot) if supervised else _app(environment, slot)
-    if TURN in os.environ:
-        _await_turn(int(os.environ[TURN]))
-    port = environment.web_port + slot
-    require_free(port, f"the web pages of stream worker {slot}")
-    Records(environment.data_dir).note_worker(slot, as_process(os.getpid(), port))
+    with _exit_if_kafka_is_away(slot):
+        settings = environment.settings(StreamSettings)
+        client_config(environment.kafka)
+
+        from streams.app import create_app
+        from streams.faust.worker import StreamWorker
+
+        app = create_app(settings, slot, _restarts())
+    _begin(environment, STREAMS, slot)
     StreamWorker(app).execute_from_commandline()
 
 
-def _app(environment: Environment, slot: int) -> "faust.App":
-    from streams.app import create_app
-    from streams.settings import StreamSettings
+def run_senders_worker(environment: Environment, slot: int) -> None:
+    """The delivery worker of a slot, until a signal; does not return. Under a supervisor it dies with it."""
+    from senders.settings import SenderSettings
 
-    settings = environment.settings(StreamSettings)
-    client_config(environment.kafka)
-    return create_app(settings, slot, int(os.environ.get(RESTARTS, 0)))
+    with _exit_if_kafka_is_away(slot):
+        settings = environment.settings(SenderSettings)
+        require_kafka(settings.kafka, secured=bool(settings.kafka_security))  # before imports that take a second
+
+        from senders.app import main
+
+        make_dkim_key(environment)
+        # static membership: a worker that comes back within the session keeps its partitions
+        name = f"{settings.sender_instance or socket.gethostname()}-{slot}"
+        _begin(environment, SENDERS, slot)
+        main(settings.model_copy(update={"sender_instance": name}), slot, _restarts())
 
 
-def _app_where_kafka_answers(environment: Environment, slot: int) -> "faust.App":
-    """The same; ends the process with BROKER_AWAY where Kafka does not answer, so that the supervisor tries again."""
+@contextmanager
+def _exit_if_kafka_is_away(slot: int) -> Iterator[None]:
+    """Sets up a worker's process. Under a supervisor, KafkaAway ends it with a status that has it started again."""
+    from infra.service.logs import configure_logging
+
+    configure_logging(slot=slot)
+    if SUPERVISOR not in os.environ:
+        yield
+        return
     import structlog
     from confluent_kafka import KafkaException
 
+    die_with(int(os.environ[SUPERVISOR]))
     try:
-        return _app(environment, slot)
+        yield
     except (KafkaAway, KafkaException) as error:
         structlog.get_logger().warning("kafka_away", reason=str(error))
-        raise SystemExit(BROKER_AWAY) from None
+        raise SystemExit(KAFKA_AWAY) from None
+
+
+def _restarts() -> int:
+    return int(os.environ.get(RESTARTS, 0))
+
+
+def _begin(environment: Environment, kind: WorkerKind, slot: int) -> None:
+    """Waits for its turn, where the worker is a successor, and registers it."""
+    if TURN in os.environ:
+        _await_turn(int(os.environ[TURN]))
+    port = environment.page_port(kind) + slot
+    require_free(port, f"the pages of {kind.title} {slot}")
+    environment.registry(kind).note_worker(slot, as_process(os.getpid(), port))
 
 
 def _await_turn(number: int) -> None:
-    """Reports on this socket that the worker is loaded, and waits for the word to begin; ends where it is closed."""
+    """Reports on this socket that the worker is loaded, and waits for the word to begin; ends if it is closed."""
     with socket.socket(fileno=number) as turn:
         turn.send(b"1")
         if not turn.recv(1):
@@ -67,25 +92,12 @@ def _await_turn(number: int) -> None:
 
 
 def die_with(parent: int) -> None:
-    """Has the kernel kill this process when `parent` ends, however that ends; at once where it has ended."""
+    """Makes the kernel kill this process when `parent` ends, however that ends; at once if it has ended."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent:  # it ended before the kernel knew
         raise SystemExit(128 + signal.SIGKILL)
-
-
-def run_senders_worker(environment: Environment) -> None:
-    """The delivery worker, until a signal; raises KafkaAway where no broker answers when it starts."""
-    from senders.settings import SenderSettings
-
-    settings = environment.settings(SenderSettings)
-    require_kafka(settings.kafka, secured=bool(settings.kafka_security))  # before what takes a second to import
-
-    from senders.app import main
-
-    make_dkim_key(environment)
-    main(settings)
 
 
 def make_dkim_key(environment: Environment) -> None:

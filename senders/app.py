@@ -122,12 +122,22 @@ async def run(
 
 
 async def _start(settings: SenderSettings, ending: Callable[[], None], slot: int | None, restarts: int) -> "_Process":
+    partitions, signer, channel = await _prepare(settings)
+    return _Process(settings, partitions, signer, channel, ending, slot, restarts)
+
+
+async def _prepare(settings: SenderSettings) -> tuple[int, dkim.Signer, Channel]:
     signer = dkim.Signer(settings.dkim_domain, settings.dkim_selector, dkim.load_key(settings.dkim_key))
     channel = SmtpChannel.of(settings)
     with suppress(Unreachable):  # a name that does not resolve yet is waited for, like a server that is away
         await channel.check()
     partitions = await run_in_thread("ask-topics", lambda: user_partitions(settings.connection))
-    return _Process(settings, partitions, signer, channel, ending, slot, restarts)
+    return partitions, signer, channel
+
+
+def check_start(settings: SenderSettings) -> int:
+    """Raises UserError if no worker can start with these settings; returns how many partitions there are."""
+    return asyncio.run(_prepare(settings))[0]
 
 
 def user_partitions(connection: Connection, timeout_s: float = KAFKA_TIMEOUT_S) -> int:

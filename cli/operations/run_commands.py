@@ -1,13 +1,20 @@
 """`ebbtide run`: one part of the system in the foreground."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.environment import Environment
+from cli.environment import SENDERS, STREAMS, Environment
 from cli.options import EXIT_FAILED, Instance
+from infra.service.worker_registry import WorkerKind
+
+Slot = Annotated[
+    int | None,
+    typer.Option(min=0, max=94, help="Run only this worker, unsupervised; no two workers may have the same slot."),
+]
 
 app = typer.Typer(help="Run a part in the foreground; Ctrl-C stops it cleanly.", no_args_is_help=True)
 
@@ -18,42 +25,59 @@ def run_streams(
     workers: Annotated[
         int | None, typer.Option(min=1, max=95, help="How many processes, one a core; 1 by default.")
     ] = None,
-    slot: Annotated[
-        int | None,
-        typer.Option(min=0, max=94, help="Run this one worker alone, unsupervised; no two may have one slot."),
-    ] = None,
+    slot: Slot = None,
 ) -> None:
     """Run the Faust workers, which decide.
 
-    A supervisor starts them, and starts again what ends. Ctrl-C stops all in order, a second one kills them; SIGHUP, or
-    `ebbtide streams restart`, restarts one after the other. Where something else supervises, such as systemd, give
+    A supervisor starts them, and restarts each that ends. Ctrl-C stops all in order, a second one kills them. SIGHUP,
+    or `ebbtide streams restart`, restarts one after the other. If something else supervises, such as systemd, give
     each worker its --slot instead.
     """
-    if slot is None:
-        from cli.operations.stream_supervision import run_supervisor
-
-        raise typer.Exit(run_supervisor(Environment.of(instance), workers or 1))
-    if workers is not None:
-        raise typer.BadParameter("a --slot is one worker: give --workers or --slot, not both", param_hint="--slot")
     from cli.running import run_streams_worker
 
-    run_streams_worker(Environment.of(instance), slot)
+    _run(STREAMS, instance, workers, slot, run_streams_worker)
 
 
 @app.command("senders")
-def run_senders(instance: Instance = "main") -> None:
-    """Run the delivery worker, which sends and records.
+def run_senders(
+    instance: Instance = "main",
+    workers: Annotated[int | None, typer.Option(min=1, max=95, help="How many processes; 1 by default.")] = None,
+    slot: Slot = None,
+) -> None:
+    """Run the delivery workers, which send and record.
 
-    Exits with 1 where no broker of Kafka answers when it starts: starting it again later helps.
+    A supervisor starts them, and restarts each that ends. Ctrl-C stops all in order, a second one kills them. SIGHUP,
+    or `ebbtide senders restart`, restarts one after the other. If something else supervises, such as systemd, give
+    each worker its --slot instead.
+
+    Exits with 1 if Kafka does not answer when it starts: to start it again later helps.
     """
     from cli.running import run_senders_worker
     from infra.kafka.client import KafkaAway
 
     try:
-        run_senders_worker(Environment.of(instance))
+        _run(SENDERS, instance, workers, slot, run_senders_worker)
     except KafkaAway as away:
         sys.stderr.write(f"ebbtide: {away}\n")
         raise typer.Exit(EXIT_FAILED) from None
+
+
+def _run(
+    kind: WorkerKind,
+    instance: str,
+    workers: int | None,
+    slot: int | None,
+    run_worker: Callable[[Environment, int], None],
+) -> None:
+    """Runs the worker of `slot`, or without one a supervisor with `workers` of them."""
+    if slot is not None and workers is not None:
+        raise typer.BadParameter("a --slot is one worker: give --workers or --slot, not both", param_hint="--slot")
+    if slot is not None:
+        run_worker(Environment.of(instance), slot)
+        return
+    from cli.operations.worker_supervision import run_supervisor
+
+    raise typer.Exit(run_supervisor(Environment.of(instance), kind, workers or 1))
 
 
 @app.command("sink")

@@ -1,4 +1,4 @@
-"""Which TCP ports one checkout uses: five in a row from `EBBTIDE_PORT_BASE`, all on 127.0.0.1."""
+"""Which TCP ports one checkout uses, counted from `EBBTIDE_PORT_BASE`, all on 127.0.0.1."""
 
 import os
 from collections.abc import Mapping
@@ -62,5 +62,10 @@ class Ports:
 
     @property
     def web(self) -> int:
-        """Faust's own web server."""
+        """The pages of stream worker 0; those of the others follow."""
         return self.base + 4
+
+    @property
+    def senders_web(self) -> int:
+        """The pages of delivery worker 0; those of the others follow."""
+        return self.base + 200

@@ -1,6 +1,6 @@
-"""Keeps stream workers running: one process a slot, restarted when it ends, stopped together, replaced one by one.
+"""Keeps workers of one kind running: one process a slot, restarted when it ends, stopped together, replaced in turn.
 
-A worker ends itself wherever going on could lose or double something, and relies on the supervisor to restart it.
+A worker ends itself if to continue could lose or duplicate something, and relies on the supervisor to restart it.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import structlog
 
-from infra.service.stream_workers import Roll
+from infra.service.worker_registry import RollingRestart
 from infra.service.worker_slot import READY_S, REFUSED, STOP_S, Slot, why_ended
 from schemas.waiting import event_within
 
@@ -24,16 +24,16 @@ REFUSALS = 3
 
 
 class Supervisor:
-    """Keeps a worker running in each of `slots`. Calls `note` at each step of a rolling restart."""
+    """Keeps a worker running in each of `slots`. Calls `report` at each step of a rolling restart."""
 
-    def __init__(self, slots: Sequence[Slot], note: Callable[[Roll], object]) -> None:
+    def __init__(self, slots: Sequence[Slot], report: Callable[[RollingRestart], object]) -> None:
         self._slots = slots
-        self._note = note
-        self._roll = Roll()
+        self._report = report
+        self._restart = RollingRestart()
         self._ending = asyncio.Event()
         self._interrupts = 0
         self._gave_up = False
-        self._rolling: asyncio.Task[None] | None = None
+        self._restarting: asyncio.Task[None] | None = None
         self._has_terminal = sys.stderr.isatty()
 
     async def run(self) -> int:
@@ -42,13 +42,13 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._interrupted)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up)
-        self._note(self._roll)
+        self._report(self._restart)
         log.info("supervising", workers=len(self._slots), pid=os.getpid())
         keeping = [asyncio.create_task(self._keep(slot)) for slot in self._slots]
         ending = asyncio.create_task(self._ending.wait())
         done, _ = await asyncio.wait({ending, *keeping}, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            await task  # a defect in keeping one ends all: workers die with their supervisor
+            await task  # a defect here ends all workers, which die with their supervisor
         clean = await self._stop(keeping)
         if self._gave_up:
             return REFUSED
@@ -65,7 +65,7 @@ class Supervisor:
                 return
             if slot.successor is not None:
                 continue
-            pause_s = slot.note_end(status, time.monotonic() - began_s)
+            pause_s = slot.pause_after(status, time.monotonic() - began_s)
             if slot.refusals >= REFUSALS:
                 self._give_up(slot)
                 return
@@ -88,12 +88,12 @@ class Supervisor:
         self._ending.set()
 
     async def _stop(self, keeping: Sequence[asyncio.Task[None]]) -> bool:
-        """Stops all workers; whether each ended by itself with status 0."""
+        """Stops all workers; returns whether each ended by itself with status 0."""
         began_s = time.monotonic()
         running = [slot for slot in self._slots if slot.running is not None]
         log.info("stopping", workers=len(running))
-        if self._rolling is not None:
-            self._rolling.cancel()
+        if self._restarting is not None:
+            self._restarting.cancel()
         self._send_all(signal.SIGTERM)
         _, late = await asyncio.wait(keeping, timeout=STOP_S)
         if late:
@@ -102,8 +102,8 @@ class Supervisor:
         await asyncio.gather(*keeping, *(slot.drop_successor() for slot in self._slots))
         statuses = {slot.number: slot.process.returncode for slot in running if slot.process is not None}
         log.info("stopped", statuses=statuses, took_s=round(time.monotonic() - began_s, 1))
-        young = {-signal.SIGTERM, 128 + signal.SIGTERM}  # it had not begun to work
-        return all(status == 0 or status in young for status in statuses.values())
+        before_work = {-signal.SIGTERM, 128 + signal.SIGTERM}  # the signal came before the worker began to work
+        return all(status == 0 or status in before_work for status in statuses.values())
 
     def _send_all(self, number: signal.Signals) -> None:
         for slot in self._slots:
@@ -112,30 +112,30 @@ class Supervisor:
     # Restarting in turn.
 
     def _hung_up(self) -> None:
-        if self._has_terminal and not sys.stderr.isatty():  # no request for a restart: the terminal was closed
+        if self._has_terminal and not sys.stderr.isatty():  # the terminal was closed; nobody asks for a restart
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, sys.stderr.fileno())
             self._interrupted()
-        elif self._roll.state == "running":
-            log.warning("already_restarting", slot=self._roll.slot)
+        elif self._restart.state == "running":
+            log.warning("already_restarting", slot=self._restart.slot)
         else:
-            self._rolling = asyncio.create_task(self._restart_in_turn())
-            self._rolling.add_done_callback(self._rolled)
+            self._restarting = asyncio.create_task(self._restart_in_turn())
+            self._restarting.add_done_callback(self._restart_ended)
 
     async def _restart_in_turn(self) -> None:
-        self._say(Roll(self._roll.number + 1, "running"))
+        self._advance(RollingRestart(self._restart.number + 1, "running"))
         for slot in self._slots:
-            self._say(replace(self._roll, slot=slot.number))
-            reason = await self._restart(slot)
+            self._advance(replace(self._restart, slot=slot.number))
+            reason = await self._replace(slot)
             if reason is not None:
                 log.error("restart_failed", slot=slot.number, why=reason)
-                self._say(replace(self._roll, state="failed", reason=reason))
+                self._advance(replace(self._restart, state="failed", reason=reason))
                 return
         log.info("restarted", workers=len(self._slots))
-        self._say(replace(self._roll, state="done", slot=None))
+        self._advance(replace(self._restart, state="done", slot=None))
 
     @staticmethod
-    async def _restart(slot: Slot) -> str | None:
+    async def _replace(slot: Slot) -> str | None:
         """Replaces the worker by a new one; returns the reason of a failure, or None."""
         if not await slot.load_successor():
             return f"the new worker {slot.number} did not start; the old one and the workers after it still run"
@@ -144,11 +144,11 @@ class Supervisor:
             return f"worker {slot.number} was not ready within {READY_S:g} s; the workers after it were not restarted"
         return None
 
-    def _rolled(self, task: asyncio.Task[None]) -> None:
+    def _restart_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("restart_failed", slot=self._roll.slot, why="a defect", exc_info=error)
-            self._say(replace(self._roll, state="failed", reason=f"a defect: {error!r}"))
+            log.error("restart_failed", slot=self._restart.slot, why="a defect", exc_info=error)
+            self._advance(replace(self._restart, state="failed", reason=f"a defect: {error!r}"))
 
-    def _say(self, roll: Roll) -> None:
-        self._roll = roll
-        self._note(roll)
+    def _advance(self, restart: RollingRestart) -> None:
+        self._restart = restart
+        self._report(restart)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from infra.service.stream_workers import ask
+from infra.service.page_client import read_page
 
 log = structlog.get_logger(part="supervisor")
 
@@ -35,10 +35,10 @@ can run again is back soon."""
 STEADY_S = 15.0
 """A worker that ran this long has recovered and worked, so its next end counts as the first failure again."""
 REFUSED = 2
-BROKER_AWAY = 75
-"""EX_TEMPFAIL of sysexits.h: the worker found no broker; the supervisor starts it until there is one."""
-STOP_S = 8.0
-"""How long a worker may take to stop, above its promise of 5 s, before it is killed."""
+KAFKA_AWAY = 75
+"""EX_TEMPFAIL of sysexits.h: Kafka did not answer the worker; the supervisor starts it again until Kafka does."""
+STOP_S = 12.0
+"""How long a worker may take to stop before it is killed: stream workers promise 5 s, delivery workers 10 s."""
 READY_S = 300.0
 """How long a rolling restart waits for a worker, many times a recovery, before it leaves the others as they are."""
 LOOK_S = 0.2
@@ -48,7 +48,7 @@ WHY = {
     1: "it crashed; its log says how",
     REFUSED: "it refused to start; its log says what to fix",
     70: "it ended itself, because going on could lose or double something; its log says what",
-    BROKER_AWAY: "Kafka does not answer",
+    KAFKA_AWAY: "Kafka does not answer",
 }
 
 
@@ -139,20 +139,20 @@ class Slot:
 
     async def _start(self, turn: socket.socket | None = None) -> asyncio.subprocess.Process:
         passed = () if turn is None else (turn.fileno(),)
-        told = {SUPERVISOR: str(os.getpid()), RESTARTS: str(self.starts)}
+        own = {SUPERVISOR: str(os.getpid()), RESTARTS: str(self.starts)}
         taking_over = {} if turn is None else {TURN: str(turn.fileno())}
         self.starts += 1
         return await asyncio.create_subprocess_exec(
             *self.command,
             str(self.number),
-            env={**self.variables, **told, **taking_over},
+            env={**self.variables, **own, **taking_over},
             stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops them in order
+            start_new_session=True,  # Ctrl-C reaches only the supervisor, which stops the workers in order
             pass_fds=passed,
         )
 
-    def note_end(self, status: int, lived_s: float) -> float:
-        """How long to wait before the next start."""
+    def pause_after(self, status: int, lived_s: float) -> float:
+        """Counts an end of the worker; returns how long to wait before the next start."""
         if lived_s > STEADY_S:
             self.failures = self.refusals = 0
         self.refusals = self.refusals + 1 if status == REFUSED else 0
@@ -181,10 +181,10 @@ class Slot:
                 process.kill()
 
     async def becomes_ready(self) -> bool:
-        """Waits until the worker, a successor once it has begun, says that it is ready; False where not in time."""
+        """Waits until the worker reports that it is ready, a successor once it has begun; False if not in time."""
         end_s = time.monotonic() + READY_S
         while time.monotonic() < end_s:
-            answer = await asyncio.to_thread(ask, self.port, "/ready")
+            answer = await asyncio.to_thread(read_page, self.port, "/ready")
             new = self.running if self.successor is None else None
             if new is not None and answer is not None and answer[0] == 200 and answer[1].get("pid") == new.pid:
                 return True

@@ -97,6 +97,7 @@ class Harbour:
             "retry_schedule_s": (0.2,),
             "session_timeout_ms": 2000,
             "connections": 8,
+            "senders_web_port": free_port(),
         } | settings
         self._producer = Producer({"bootstrap.servers": kafka, "partitioner": PARTITIONER, "linger.ms": 1})
         self._stop: Callable[[], None] = lambda: None
@@ -177,14 +178,19 @@ class Harbour:
         """Whether the delivery of `start` has not ended."""
         return self._thread is not None and self._thread.is_alive()
 
-    def start_process(self, program: Sequence[str] = PROGRAM, **others: str) -> None:
-        """Run delivery in a process of its own; `others` are variables that replace those of the settings."""
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings as the environment of another process."""
         settings = SenderSettings(**self.settings).model_dump(mode="json", exclude_none=True)
         settings["suppression_key"] = self.settings["suppression_key"]
         variables = {f"EBBTIDE_{name.upper()}": _as_variable(value) for name, value in settings.items()}
+        return variables | {"EBBTIDE_SENDERS_DIR": str(self.directory / "workers")}
+
+    def start_process(self, program: Sequence[str] = PROGRAM, **others: str) -> None:
+        """Run delivery in a process of its own; `others` are variables that replace those of the settings."""
         with (self.directory / "senders.log").open("ab") as log:
             self._process = subprocess.Popen(
-                program, env=os.environ | variables | others, stdin=subprocess.DEVNULL, stderr=log
+                program, env=os.environ | self.variables | others, stdin=subprocess.DEVNULL, stderr=log
             )
 
     @property

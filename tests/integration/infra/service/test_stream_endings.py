@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
-from drivers.running_streams import Streams, is_gone
+from drivers.running_streams import Streams
+from drivers.supervised_workers import is_gone
 
 pytestmark = pytest.mark.servers
 

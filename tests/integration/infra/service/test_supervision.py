@@ -15,7 +15,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from drivers.real_servers import RealServers
 from drivers.running_senders import free_port, wait_until
-from drivers.running_streams import Streams, is_gone
+from drivers.running_streams import Streams
+from drivers.supervised_workers import is_gone
 from drivers.whole_pipeline import PARTITIONS
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
@@ -205,7 +206,7 @@ def test_what_a_beginner_may_have_forgotten_is_one_line(streams: Streams, tmp_pa
     refused(streams, "Kafka does not answer", **elsewhere | {"EBBTIDE_KAFKA": f"127.0.0.1:{free_port()}"})
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        why = f"port {port} for the web pages of stream worker 0 is in use by"
+        why = f"port {port} for the pages of stream worker 0 is in use by"
         refused(streams, why, **elsewhere | {"EBBTIDE_WEB_PORT": port})
     admin = AdminClient({"bootstrap.servers": streams.kafka})  # dropped, its futures would not resolve
     admin.delete_topics([OUTCOMES.name])[OUTCOMES.name].result(30)

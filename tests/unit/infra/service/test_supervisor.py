@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from drivers.running_senders import wait_until
-from drivers.running_streams import is_gone
+from drivers.supervised_workers import is_gone
 
 from infra.service.worker_slot import LONGEST_PAUSE_S, REFUSED, STEADY_S, Slot
 
@@ -25,7 +25,7 @@ from infra.service.logs import configure_logging
 async def main():
     command = [sys.executable, "-c", sys.argv[1]]
     slots = [Slot(number, 1, command, os.environ) for number in range(2)]
-    return await Supervisor(slots, lambda roll: None).run()
+    return await Supervisor(slots, lambda restart: None).run()
 
 configure_logging()
 sys.exit(asyncio.run(main()))
@@ -84,8 +84,8 @@ def test_a_worker_that_ends_is_started_again_after_a_pause_that_doubles(supervis
 
 def test_the_pause_is_bounded_and_short_again_after_a_steady_run() -> None:
     slot = Slot(0, 1, [], {})
-    assert [slot.note_end(1, 0.1) for _ in range(9)][-1] == LONGEST_PAUSE_S
-    assert slot.note_end(1, STEADY_S + 1) == 0.5
+    assert [slot.pause_after(1, 0.1) for _ in range(9)][-1] == LONGEST_PAUSE_S
+    assert slot.pause_after(1, STEADY_S + 1) == 0.5
 
 
 def test_a_worker_that_refuses_to_start_three_times_ends_all_with_what_to_do(supervise: Any) -> None:

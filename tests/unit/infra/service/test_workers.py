@@ -1,4 +1,4 @@
-"""What is written down of supervisor and workers, and the status that is made of it where little answers."""
+"""What a supervisor and its workers write down, and the status that is made of it if little answers."""
 
 import os
 import subprocess
@@ -8,9 +8,14 @@ from pathlib import Path
 import pytest
 from drivers.running_senders import free_port
 
-from cli.environment import Environment
-from cli.operations.stream_status import Status, duration, look
-from infra.service.stream_workers import Records, Roll, Supervision, SupervisorRuns, as_process
+from cli.environment import STREAMS, Environment
+from cli.operations.worker_status import WorkerStatus, look
+from cli.operations.worker_tables import duration
+from infra.service.worker_registry import RollingRestart, Supervision, SupervisorRuns, WorkerRegistry, as_process
+
+
+def registry_in(folder: Path) -> WorkerRegistry:
+    return WorkerRegistry(folder, STREAMS, "main")
 
 
 @pytest.fixture
@@ -22,31 +27,33 @@ def ended() -> int:
 
 
 def test_a_record_is_believed_only_while_its_process_lives(tmp_path: Path, ended: int) -> None:
-    records = Records(tmp_path)
-    with records.supervising("main"):
-        records.note_supervision(Supervision(as_process(os.getpid()), {0: 21004}, Roll(3, "running", 0)))
-        assert records.supervision() == Supervision(as_process(os.getpid()), {0: 21004}, Roll(3, "running", 0))
-        records.note_supervision(Supervision(as_process(ended), {0: 21004}))
-        assert records.supervision() is None
-    records.note_worker(0, as_process(os.getpid(), 21004))
-    records.note_worker(1, as_process(ended, 21005))
-    assert records.workers() == {0: as_process(os.getpid(), 21004)}
+    registry = registry_in(tmp_path)
+    with registry.supervising():
+        registry.note_supervision(Supervision(as_process(os.getpid()), {0: 21004}, RollingRestart(3, "running", 0)))
+        assert registry.supervision() == Supervision(
+            as_process(os.getpid()), {0: 21004}, RollingRestart(3, "running", 0)
+        )
+        registry.note_supervision(Supervision(as_process(ended), {0: 21004}))
+        assert registry.supervision() is None
+    registry.note_worker(0, as_process(os.getpid(), 21004))
+    registry.note_worker(1, as_process(ended, 21005))
+    assert registry.workers() == {0: as_process(os.getpid(), 21004)}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"process": 1, "roll": {}, "ports": {}}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"process": 1, "restart": {}, "ports": {}}'])
 def test_a_record_that_cannot_be_read_says_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / "supervisor.json").write_text(text)
-    assert Records(tmp_path).supervision() is None
+    assert registry_in(tmp_path).supervision() is None
 
 
 def test_there_is_one_supervisor_at_a_time(tmp_path: Path) -> None:
     with (
-        Records(tmp_path).supervising("main"),
+        registry_in(tmp_path).supervising(),
         pytest.raises(SupervisorRuns, match="the stream workers of instance main already have a supervisor"),
-        Records(tmp_path).supervising("main"),
+        registry_in(tmp_path).supervising(),
     ):
         pass
-    with Records(tmp_path).supervising("main"):
+    with registry_in(tmp_path).supervising():
         pass
 
 
@@ -55,11 +62,11 @@ def test_the_status_says_which_worker_should_run_and_does_not_even_without_kafka
 ) -> None:
     monkeypatch.setenv("EBBTIDE_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("EBBTIDE_KAFKA", f"127.0.0.1:{free_port()}")
-    records = Records(tmp_path)
-    with records.supervising("main"):
-        records.note_supervision(Supervision(as_process(os.getpid()), {0: free_port(), 1: free_port()}))
-        records.note_worker(1, as_process(os.getpid(), free_port()))
-        found = look(Environment.of())
+    registry = registry_in(tmp_path)
+    with registry.supervising():
+        registry.note_supervision(Supervision(as_process(os.getpid()), {0: free_port(), 1: free_port()}))
+        registry.note_worker(1, as_process(os.getpid(), free_port()))
+        found = look(Environment.of(), STREAMS)
     assert found.supervisor == os.getpid()
     assert [(worker["slot"], worker["pid"]) for worker in found.workers] == [(0, None), (1, os.getpid())]
     assert found.workers[0]["state"] == "stopped"
@@ -73,7 +80,7 @@ def test_the_status_says_which_worker_should_run_and_does_not_even_without_kafka
     [((), False), (("ready", "recovering", "starting"), True), (("ready", "stopped"), False), (("silent",), False)],
 )
 def test_all_run_where_no_worker_is_stopped_or_silent(states: tuple[str, ...], all_run: bool) -> None:
-    assert Status(1, [{"state": state} for state in states]).all_run is all_run
+    assert WorkerStatus(1, [{"state": state} for state in states]).all_run is all_run
 
 
 def test_durations_are_short() -> None:

@@ -1,7 +1,7 @@
-"""Which stream workers run on this machine: what is written down of them, and what they answer over HTTP.
+"""Which workers of one kind run on this machine: what they and their supervisor write down.
 
-Under the data folder of an instance: `workers/<slot>.json` by each worker, `supervisor.json` by the supervisor. A
-record is believed only while exactly that process lives.
+A folder holds `workers/<slot>.json`, which each worker writes, and `supervisor.json`, which the supervisor writes. A
+record counts only while exactly that process lives.
 """
 
 import fcntl
@@ -9,28 +9,32 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from infra.service.processes import NEVER, Process, boot_id, recall, remember, start_ticks
 from schemas.errors import UserError
 
-ASK_S = 2.0
-"""How long a worker may take to answer: its event loop is held for some tens of milliseconds, never longer."""
-
 
 class SupervisorRuns(UserError):
-    """Another supervisor of this instance is there."""
+    """Another supervisor of the same workers runs."""
 
 
 class NoSupervisor(UserError):
-    """No supervisor of this instance is there."""
+    """No supervisor of these workers runs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Roll:
-    """A rolling restart: its number, its state, and why it failed."""
+class WorkerKind:
+    """A kind of worker: its name on the command line (`ebbtide run NAME`), and what people call it."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class RollingRestart:
+    """The last rolling restart: its number, its state, the slot that restarts now, and why it failed."""
 
     number: int = 0
     state: Literal["none", "running", "done", "failed"] = "none"
@@ -40,33 +44,35 @@ class Roll:
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """What a supervisor says of itself. `ports` are the web ports of the slots that should run."""
+    """What a supervisor reports. `ports` are the ports of the pages of all slots."""
 
     process: Process
     ports: dict[int, int]
-    roll: Roll = field(default_factory=Roll)
+    restart: RollingRestart = field(default_factory=RollingRestart)
 
 
-class Records:
-    """The records below one data folder."""
+class WorkerRegistry:
+    """The records of the workers of one kind and instance, below `folder`."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self._folder = data_dir
-        self._supervisor = data_dir / "supervisor.json"
+    def __init__(self, folder: Path, kind: WorkerKind, instance: str) -> None:
+        self._folder = folder
+        self._kind = kind
+        self._instance = instance
+        self._supervisor = folder / "supervisor.json"
 
     @contextmanager
-    def supervising(self, instance: str) -> Iterator[None]:
-        """Is the one supervisor while it lasts; raises SupervisorRuns where there is another."""
+    def supervising(self) -> Iterator[None]:
+        """Keeps other supervisors out; raises SupervisorRuns if one runs."""
         self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / "supervisor.lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 other = self.supervision()
-                who = f" (pid {other.process.pid})" if other else ""
+                name, who = self._kind.name, f" (pid {other.process.pid})" if other else ""
                 raise SupervisorRuns(
-                    f"the stream workers of instance {instance} already have a supervisor{who}; "
-                    "`ebbtide streams status` shows it, `ebbtide streams restart` restarts its workers"
+                    f"the {self._kind.title}s of instance {self._instance} already have a supervisor{who}; "
+                    f"`ebbtide {name} status` shows it, `ebbtide {name} restart` restarts its workers"
                 ) from None
             try:
                 yield
@@ -74,23 +80,33 @@ class Records:
                 self._supervisor.unlink(missing_ok=True)
 
     def note_supervision(self, supervision: Supervision) -> None:
-        """Writes down what the supervisor says, whole or not at all."""
+        """Writes the supervisor's record, whole or not at all."""
         part = self._supervisor.with_suffix(".part")
         part.write_text(json.dumps(asdict(supervision)))
         part.replace(self._supervisor)
 
     def supervision(self) -> Supervision | None:
-        """What the supervisor that runs says; None where none runs."""
+        """What the supervisor reports; None if none runs."""
         try:
             found = json.loads(self._supervisor.read_text())
-            process, roll = Process(**found["process"]), Roll(**found["roll"])
+            process, restart = Process(**found["process"]), RollingRestart(**found["restart"])
             ports = {int(slot): int(port) for slot, port in found["ports"].items()}
         except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        return Supervision(process, ports, roll) if process.alive() else None
+        return Supervision(process, ports, restart) if process.alive() else None
+
+    def require_supervision(self) -> Supervision:
+        """What the supervisor reports; raises NoSupervisor if none runs."""
+        found = self.supervision()
+        if found is None:
+            raise NoSupervisor(
+                f"no supervisor of {self._kind.title}s runs for instance {self._instance}: "
+                f"`ebbtide run {self._kind.name} --workers N` starts one"
+            )
+        return found
 
     def note_worker(self, slot: int, process: Process) -> None:
-        """Writes down that a worker runs in `slot`."""
+        """Records the worker that runs in `slot`."""
         remember(process, self._worker(slot))
 
     def workers(self) -> dict[int, Process]:
@@ -106,16 +122,3 @@ class Records:
 def as_process(pid: int, port: int = 0) -> Process:
     """The process that has this id now."""
     return Process(pid, start_ticks(pid) or NEVER, boot_id(), port)
-
-
-def ask(port: int, page: str) -> tuple[int, Any] | None:
-    """The HTTP status and the JSON that the worker on `port` answers; None where none comes in time. Blocks."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=ASK_S)
-    try:
-        connection.request("GET", page)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    except (OSError, HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()

@@ -1,0 +1,74 @@
+"""`ebbtide streams` and `ebbtide senders`: look at the workers of an instance, and restart them."""
+
+import typer
+
+from cli.environment import SENDERS, STREAMS, Environment
+from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
+from infra.service.worker_registry import WorkerKind
+
+streams_app = typer.Typer(
+    help="Look at the stream workers, and restart them one after the other.", no_args_is_help=True
+)
+senders_app = typer.Typer(
+    help="Look at the delivery workers, and restart them one after the other.", no_args_is_help=True
+)
+
+
+@streams_app.command("status")
+def streams_status(instance: Instance = "main", as_json: AsJson = False) -> None:
+    """Show the stream workers and each partition's lag, rate, state and timers.
+
+    Exits with 1 if a worker that should run does not, or none does.
+    """
+    _status(instance, STREAMS, as_json)
+
+
+@streams_app.command("restart")
+def streams_restart(instance: Instance = "main") -> None:
+    """Restart the stream workers one after the other, each when the one before is ready again.
+
+    Exits with 1 if one does not become ready; those after it keep running as they were.
+    """
+    _restart(instance, STREAMS)
+
+
+@senders_app.command("status")
+def senders_status(instance: Instance = "main", as_json: AsJson = False) -> None:
+    """Show the delivery workers and each partition's lag, commands due and waiting, and outcomes to publish.
+
+    Exits with 1 if a worker that should run does not, or none does.
+    """
+    _status(instance, SENDERS, as_json)
+
+
+@senders_app.command("restart")
+def senders_restart(instance: Instance = "main") -> None:
+    """Restart the delivery workers one after the other, each when the one before is ready again.
+
+    Exits with 1 if one does not become ready; those after it keep running as they were.
+    """
+    _restart(instance, SENDERS)
+
+
+def _status(instance: str, kind: WorkerKind, as_json: bool) -> None:
+    from cli.operations import worker_status, worker_tables
+
+    found = worker_status.look(Environment.of(instance), kind)
+    if as_json:
+        print_json(worker_status.as_json(found))
+    else:
+        worker_tables.show(console, found, kind)
+    if not found.all_run:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _restart(instance: str, kind: WorkerKind) -> None:
+    from cli.operations import worker_status
+
+    for restart in worker_status.restart(Environment.of(instance), kind):
+        if restart.state == "running" and restart.slot is not None:
+            console.print(f"worker {restart.slot} restarts")
+        elif restart.state == "failed":
+            console.print(restart.reason, soft_wrap=True)
+            raise typer.Exit(EXIT_FAILED)
+    console.print("all are ready again")
