@@ -8,7 +8,10 @@ from schemas.types import Id, Instant, Name, Properties, PublishedFact
 
 
 class Event(PublishedFact):
-    """One thing a user did. Keyed by `user_id`; an event without a user carries null there."""
+    """One thing that a user did. Keyed by `user_id`, which is null for an event without a user.
+
+    The published contract: every reader validates by it, directly or as `PlainEvent` does.
+    """
 
     id: Id
     type: Name

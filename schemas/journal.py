@@ -1,4 +1,4 @@
-"""The journal: one record a checkpoint, enough to apply the same inputs in the same order again."""
+"""The journal: records of checkpoints, with which the same inputs can be applied in the same order again."""
 
 from schemas.types import Count, Fact, Instant
 
@@ -22,4 +22,4 @@ class Checkpoint(Fact):
     manifest: Count
     control: Count
     zones: str = ""
-    """The release of the zone data, such as 2026f; empty in records from before it was noted."""
+    """The release of the zone data, such as 2026f; empty in records written before it was recorded."""

@@ -1,7 +1,7 @@
-"""Events told at a glance: whether one is plainly valid, whose it is and of which type, without its model.
+"""Decodes plain events without their model, to tell quickly whose they are and which type they have.
 
-On a stream of events most concern no rule, and the model is the larger part of what such an event costs. Sufficient,
-not necessary: what is accepted here the model accepts with the same values; whatever else there is, the model decides.
+Most events of a stream match no rule, and validation by the model is most of what such an event costs. An event that is
+accepted here is accepted by the model with the same values. For every other event the model decides.
 """
 
 import re
@@ -15,12 +15,12 @@ from schemas.bounds import may_hold_nul
 
 _Text = Annotated[str, Meta(min_length=1, max_length=256)]
 _Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-"""A wider one is a double to the model, and a whole number of any width here."""
+"""The model reads a wider number as a double, and this decoder would read it as an integer."""
 _Value = _Number | float | str | bool | None
 _Values = _Value | list[_Value] | dict[str, _Value]
 _Nested = _Value | list[_Values] | dict[str, _Values]
 _Map = dict[str, _Value | list[_Nested] | dict[str, _Nested]] | None
-"""Nested as deep as events usually are; what is nested deeper is not plain."""
+"""Nested as deep as events usually are. A deeper event is not plain."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}")
 _KNOWN_NAMES = 10_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +28,10 @@ _MICROSECONDS_Z, _MICROSECONDS_OFFSET = len("2026-11-24T10:00:00.123456Z"), len(
 
 
 class PlainEvent(Struct, gc=False):
-    """An event with the bounds of its model, as far as JSON types and lengths can say them."""
+    """An event with the limits of `Event`, as far as JSON types and lengths express them.
+
+    A shape of its own beside `Event`, because that model would be most of what an event costs that no rule reads.
+    """
 
     id: _Text
     type: Annotated[str, Meta(max_length=128)]
@@ -50,7 +53,7 @@ _names: set[str] = set()
 
 
 def plain_event(raw: bytes | None) -> PlainEvent | None:
-    """The event that `raw` carries where it is plainly valid and has a user, else None."""
+    """The event in `raw` if it is plainly valid and has a user; else None."""
     if raw is None or may_hold_nul(raw):
         return None
     try:
@@ -61,7 +64,7 @@ def plain_event(raw: bytes | None) -> PlainEvent | None:
         (event.type in _names or _is_name(event.type))
         and event.id.isprintable()
         and event.user_id.isprintable()
-        and 1 < event.time.year < 9999  # beyond, some offsets lead out of what a date can be
+        and 1 < event.time.year < 9999  # beyond, some offsets lead out of datetime's range
         and (event.anonymous_id is None or event.anonymous_id.isprintable())
     ):
         return event
@@ -69,9 +72,9 @@ def plain_event(raw: bytes | None) -> PlainEvent | None:
 
 
 def plain_ms(event: PlainEvent, raw: bytes) -> int | None:
-    """The plain event's own time in whole milliseconds, as its model would say it; None where the model must be asked.
+    """The event's time in whole milliseconds, as its model reads it; None if only the model can tell.
 
-    What lies beyond microseconds is cut by the model and rounded here, so a time written more finely is not plain.
+    The model truncates digits beyond microseconds and this decoder rounds them, so such a time is not plain.
     """
     text = _decode_moment(raw).time
     if len(text) > (_MICROSECONDS_Z if text[-1] in "Zz" else _MICROSECONDS_OFFSET):

@@ -1,7 +1,7 @@
-"""The running rules and switches: reads `rules` and `control` whole, then follows them, and hands over each change.
+"""Reads the topics `rules` and `control` from the beginning, then follows them, and publishes each change.
 
-Numbers rise over a whole topic. What comes with an older one is refused, also where a topic was made anew. A set that
-does not load never replaces the running one, and switches go on to work on that.
+Numbers rise over a whole topic. A record with an older number is rejected, also if the topic was recreated. A rule set
+that does not load never replaces the current one, and switches continue to apply to that.
 """
 
 import threading
@@ -30,19 +30,19 @@ from triggers.rules.ruleset import RuleSet
 log = structlog.get_logger()
 
 POLL_S = 0.25
-"""How long a poll waits: also the longest time that a stop waits for this thread."""
-LOOK_S = 3.0
-"""Between two looks at where the topics end: a client that gave nothing in between, though there is more, is replaced.
-After a broker's restart confluent-kafka 2.16 was seen to fetch nothing any more, and to say nothing of it."""
+"""How long a poll waits, which is also the longest time that a stop waits for this thread."""
+CHECK_INTERVAL_S = 3.0
+"""The time between two checks of the topics' ends. A client that returned nothing in between although there is more is
+replaced: after a broker's restart, confluent-kafka 2.16 was seen to fetch nothing any more, without an error."""
 
 
 class OlderNumber(ValueError):
-    """A manifest or switch whose number is not above the last one's."""
+    """The number of a manifest or switch is not above the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedRules:
-    """A set that loaded, with the switches in force; `control` is the highest number among those ever read."""
+    """A rule set that loaded, with the current switches. `control` is the highest number of all switches read."""
 
     rules: RuleSet
     manifest: int
@@ -52,7 +52,7 @@ class PublishedRules:
 
 @dataclass(slots=True)
 class RuleStore:
-    """What has been read so far. Pure: fed with records, asked for what is in force."""
+    """The records read so far. Pure: receives records and returns the current rules."""
 
     texts: dict[str, Text] = field(default_factory=dict)
     controls: dict[str, Control] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class RuleStore:
     _loaded: tuple[RuleSet, int] | None = None
 
     def put(self, topic: str, key: str, value: bytes | None) -> None:
-        """Takes in one record; raises DecodeError or OlderNumber, having changed nothing."""
+        """Adds one record; raises DecodeError or OlderNumber without changing anything."""
         if topic == CONTROL.name:
             self._switch(decode(Control, value))
         elif key == CURRENT:
@@ -76,38 +76,38 @@ class RuleStore:
         if control == self.controls.get(control.scope):
             return
         if control.number <= self.control:
-            raise OlderNumber(f"control {control.number} is not above {self.control}; {control.scope} stays as it is")
+            raise OlderNumber(f"control {control.number} is not above {self.control}; {control.scope} does not change")
         self.controls[control.scope] = control
         self.control = control.number
 
     def _set(self, manifest: Manifest) -> None:
         known = self.manifest
         if known is not None and manifest != known and manifest.number <= known.number:
-            raise OlderNumber(f"manifest {manifest.number} is not above {known.number}, which stays")
+            raise OlderNumber(f"manifest {manifest.number} is not above {known.number}, which stays current")
         self.manifest = manifest
 
     def missing(self) -> list[str]:
-        """Hashes that the manifest names and the log has not brought yet."""
+        """The hashes in the manifest whose texts have not arrived yet."""
         return [] if self.manifest is None else [h for h in self.manifest.texts if h not in self.texts]
 
     def paused(self) -> frozenset[str]:
-        """The scopes that are switched off."""
+        """The paused scopes."""
         return frozenset(scope for scope, control in self.controls.items() if control.paused)
 
     def load(self) -> PublishedRules | None:
-        """What is in force, or None before the first set.
+        """The current rules, or None before the first set.
 
-        Raises InvalidRules once for a manifest that does not load; asked again, it gives the set before that.
+        Raises InvalidRules once for a manifest that does not load. The next call returns the set before it.
         """
         if self.manifest is not None and self.manifest is not self._tried and not self.missing():
             self._tried = self.manifest
-            self._loaded = self._read(self.manifest), self.manifest.number
+            self._loaded = self._load(self.manifest), self.manifest.number
         if self._loaded is None:
             return None
         rules, number = self._loaded
         return PublishedRules(rules, number, self.control, self.paused())
 
-    def _read(self, manifest: Manifest) -> RuleSet:
+    def _load(self, manifest: Manifest) -> RuleSet:
         named = [(file.text, file) for file in manifest_files(manifest, self.texts)]
         rules = [SourceFile(file.path, self.texts[digest].body) for digest, file in named if file.kind == "rule"]
         templates = _templates(named)
@@ -118,7 +118,7 @@ class RuleStore:
 
 
 def manifest_files(manifest: Manifest, texts: Mapping[str, Text]) -> list[SetFile]:
-    """The files that a manifest names; where an older program wrote it, as their texts say."""
+    """The files of a manifest. For a manifest of an older program they are derived from the texts."""
     if manifest.files:
         return manifest.files
     since: dict[str, Any] = {"since": manifest.number, "at": manifest.applied_at, "by": manifest.applied_by}
@@ -131,15 +131,15 @@ def _rules(named: Iterable[tuple[str, Text]]) -> list[SourceFile]:
 
 
 def _templates(named: Iterable[tuple[str, Text | SetFile]]) -> dict[str, str]:
-    """Each template's name with the hash of its text; of two with one name the later."""
+    """Each template's name with the hash of its text. Of two with one name, the later counts."""
     return {PurePosixPath(file.path).stem: digest for digest, file in named if file.kind == "template"}
 
 
 class RuleFeed(threading.Thread):
-    """Follows the two topics in a thread of its own and calls `publish` with each change.
+    """Follows the two topics in its own thread and calls `publish` with each change.
 
-    It waits for a broker that is away. Where it cannot go on it calls `failed`: a worker must not decide for ever by
-    rules and switches that nobody reads any more.
+    It waits for a broker that is away. If it cannot continue it calls `failed`, because a worker must not decide by
+    rules and switches that are no longer updated.
     """
 
     def __init__(
@@ -155,13 +155,13 @@ class RuleFeed(threading.Thread):
         self._stopping = threading.Event()
         self._store = RuleStore()
         self._next = {RULES.name: 0, CONTROL.name: 0}
-        """By topic, the offset after what was read."""
+        """The next offset of each topic."""
         self._ends_left = {*self._next}
         self._changed = False
         self._waits_for = ""
 
     def stop(self) -> None:
-        """Ends the thread within a poll."""
+        """Stops the thread, which ends after its current poll."""
         self._stopping.set()
         self.join(timeout=10 * POLL_S)
 
@@ -172,25 +172,25 @@ class RuleFeed(threading.Thread):
         except Exception as error:
             if not self._stopping.is_set():
                 log.exception("rule_feed_failed")
-                self._failed(f"the rule feed ended ({error}); rules and switches would never change again")
+                self._failed(f"the rule feed ended ({error}); rules and switches would not change any more")
 
     def _follow(self) -> None:
         ends = EndOffsets(AdminClient(self._connection.client()))
         while not self._stopping.is_set():
             consumer = self._open()
             try:
-                self._read_on(consumer, ends)
+                self._read(consumer, ends)
             finally:
                 consumer.close()
 
     def _open(self) -> Consumer:
-        """A client that goes on where the one before it was."""
+        """A client that continues at the next offsets."""
         settings = self._connection.client(
             group_id="ebbtide-rule-feed",  # required by the client; nothing is ever committed
             enable_auto_commit=False,
             enable_partition_eof=True,
             isolation_level="read_committed",
-            auto_offset_reset="earliest",  # of a topic made anew, everything is read and its numbers are looked at
+            auto_offset_reset="earliest",  # a recreated topic is read whole, and its numbers are checked
             fetch_wait_max_ms=100,
         )
         consumer = Consumer({**settings, "error_cb": self._wait})
@@ -199,26 +199,26 @@ class RuleFeed(threading.Thread):
         )
         return consumer
 
-    def _read_on(self, consumer: Consumer, ends: EndOffsets) -> None:
-        """Until it is stopped, or the client gives nothing though there is more."""
-        looked_s, behind = time.monotonic(), dict[str, int]()
+    def _read(self, consumer: Consumer, ends: EndOffsets) -> None:
+        """Reads until the feed stops, or the client returns nothing although there is more."""
+        checked_s, behind = time.monotonic(), dict[str, int]()
         while not self._stopping.is_set():
             message = consumer.poll(POLL_S)
             if message is not None:
                 self._take(message)
             if self._changed and not self._ends_left and (message is None or message.error() is not None):
-                self._hand_over()
-            if time.monotonic() - looked_s > LOOK_S:
+                self._publish_change()
+            if time.monotonic() - checked_s > CHECK_INTERVAL_S:
                 before, behind = behind, self._behind(ends)
                 if before.items() & behind.items():
                     log.warning("rule_feed_reopens", topics=sorted(behind))
                     return
-                looked_s = time.monotonic()
+                checked_s = time.monotonic()
 
     def _behind(self, ends: EndOffsets) -> dict[str, int]:
-        """The topics that have more than was read, and up to where that was."""
+        """The next offset of each topic that has more records."""
         found = ends.last_stable(TopicPartition(topic, 0) for topic in self._next)
-        return {place.topic: self._next[place.topic] for place, end in found.items() if end > self._next[place.topic]}
+        return {tp.topic: self._next[tp.topic] for tp, end in found.items() if end > self._next[tp.topic]}
 
     def _take(self, message: Message) -> None:
         topic, error = message.topic() or "", message.error()
@@ -250,7 +250,7 @@ class RuleFeed(threading.Thread):
             return
         self._changed = True
 
-    def _hand_over(self) -> None:
+    def _publish_change(self) -> None:
         self._changed = False
         try:
             published = self._store.load()

@@ -9,7 +9,7 @@ from triggers.engine.evaluation import Effects, Evaluation
 from triggers.engine.evaluator import Evaluator
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import value_text
-from triggers.rules.ruleset import StoredMetric
+from triggers.rules.routes import StoredMetric
 from triggers.rules.state import LevelState, UserState
 
 _EVENT = "case-start"

@@ -16,8 +16,9 @@ from triggers.language.diagnostics import Diagnostic
 from triggers.language.documents import PolicyDocument, TriggerDocument
 from triggers.language.parts import Parts
 from triggers.language.yaml_tree import MappingNode
+from triggers.rules.policies import obeys
 from triggers.rules.rule import Crossing, Policy, SegmentChange, Send, Trigger
-from triggers.rules.ruleset import RuleSet, obeys
+from triggers.rules.ruleset import RuleSet
 
 Document = tuple[Parts, MappingNode, Trigger | None]
 _DEFINED = ("score", "metric", "segment")

@@ -32,7 +32,8 @@ from triggers.engine.evaluation import Effects, Evaluation
 from triggers.engine.skipping import skip_due
 from triggers.rules.events import StoredEvent, stored_event
 from triggers.rules.interest import event_context
-from triggers.rules.ruleset import AHEAD_MS, Route, RuleSet
+from triggers.rules.routes import Route
+from triggers.rules.ruleset import AHEAD_MS, RuleSet
 from triggers.rules.state import Occurrence, UserState
 
 PROFILE_WAIT_MS = 30_000

@@ -21,8 +21,8 @@ from triggers.measures.decay import MAX_SCORE, ScoreState
 from triggers.measures.shapes import Calendar
 from triggers.measures.windows import WindowState
 from triggers.rules.events import StoredEvent
+from triggers.rules.routes import LevelRule, Route, StoredMetric
 from triggers.rules.rule import Crossing
-from triggers.rules.ruleset import LevelRule, Route, StoredMetric
 from triggers.rules.state import LevelState
 
 RISEN = "level.risen"

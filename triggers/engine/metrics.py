@@ -5,7 +5,7 @@ from triggers.cel.runtime import EvaluationError
 from triggers.engine.evaluation import Evaluation
 from triggers.measures.windows import MAX_AMOUNT, WindowState, value_text
 from triggers.rules.events import StoredEvent
-from triggers.rules.ruleset import Route, StoredMetric
+from triggers.rules.routes import Route, StoredMetric
 
 
 def feed(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context) -> list[str]:

@@ -22,8 +22,8 @@ from triggers.engine.evaluation import Evaluation
 from triggers.measures.local_time import calendar_window
 from triggers.measures.shapes import Calendar
 from triggers.rules.events import StoredEvent
+from triggers.rules.routes import Route
 from triggers.rules.rule import Segment, Trigger
-from triggers.rules.ruleset import Route
 from triggers.rules.state import Membership
 
 ENTERED = "segment.entered"

@@ -14,8 +14,8 @@ from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
 from triggers.engine.evaluation import Evaluation
 from triggers.rules.events import StoredEvent
+from triggers.rules.routes import Route
 from triggers.rules.rule import Sequence
-from triggers.rules.ruleset import Route
 from triggers.rules.sources import SequenceRule
 from triggers.rules.state import Link
 

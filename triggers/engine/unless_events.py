@@ -3,8 +3,8 @@
 from triggers.cel.conditions import Context
 from triggers.engine.evaluation import Evaluation, same_fields
 from triggers.rules.events import StoredEvent
+from triggers.rules.routes import Route
 from triggers.rules.rule import Trigger
-from triggers.rules.ruleset import Route
 from triggers.rules.state import UnlessEvent
 
 MAX_UNLESS_EVENTS = 16

@@ -1,4 +1,4 @@
-"""Rules as they run: immutable, with every expression compiled and every duration in milliseconds."""
+"""Rules as they run: immutable, with compiled expressions and durations in milliseconds."""
 
 from dataclasses import dataclass, field
 from datetime import time
@@ -16,7 +16,8 @@ Mode = Literal["off", "shadow", "canary", "live"]
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """An event: one of `types`, with `where` true and the fields `same` equal to the entry event's."""
+    """Matches an event of one of `types` for which `where` is true and the `same` fields equal those of the entry
+    event."""
 
     types: tuple[str, ...]
     where: Condition | None = None
@@ -25,7 +26,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """A score that crosses `line`. Falling, it must have been at `rearm` or above before; rising, below it."""
+    """A score crosses `line`. Falling, it must have been at `rearm` or above before; rising, below `rearm`."""
 
     score: str
     falls: bool
@@ -35,7 +36,8 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What the events of a pattern come to within a window; None has no end. `name` is empty in a crossing."""
+    """Aggregates the events of a pattern over a window. Without a window, over all time. `name` is empty in a
+    crossing."""
 
     name: str
     pattern: Pattern
@@ -46,7 +48,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class WindowCrossing:
-    """What happens within a window, counted, summed or told apart, crosses `line`, otherwise as a score does."""
+    """A count, sum or number of distinct values over a window crosses `line`, otherwise as a score does."""
 
     metric: Metric
     measure: Measure
@@ -57,7 +59,7 @@ class WindowCrossing:
 
 @dataclass(frozen=True, slots=True)
 class SegmentChange:
-    """A user enters a segment, or leaves it."""
+    """A user enters or leaves a segment."""
 
     segment: str
     enters: bool
@@ -65,7 +67,7 @@ class SegmentChange:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """Events in the listed order within a time, equal in the fields `same`; others may lie between."""
+    """Events in the listed order within a time, with equal `same` fields. Other events may come between."""
 
     patterns: tuple[Pattern, ...]
     within_ms: int
@@ -74,9 +76,9 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Anniversary:
-    """A moment that a date of the user's profile sets: so long after it (before, where negative), once or each year.
+    """A moment relative to a date in the user's profile: `offset_ms` after it (before it, if negative), once or yearly.
 
-    With `at`, `offset_ms` is whole local days, counted before the clock is set; without, elapsed time.
+    With `at`, `offset_ms` is whole local days, added before the local time is set. Without `at`, it is elapsed time.
     """
 
     date: Condition
@@ -101,7 +103,7 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Quiet:
-    """A period in which nothing goes out."""
+    """A period in which nothing is sent."""
 
     period: Period
     over: Over = "defer"
@@ -109,7 +111,7 @@ class Quiet:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """One message. `id` is the step in the command's id."""
+    """Sends one message. `id` is the step's name in the command's id."""
 
     id: str
     template: str
@@ -121,28 +123,29 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Elapsed time."""
+    """Waits for elapsed time."""
 
     ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class WaitSlot:
-    """Until the schedule's next slot, strictly later than when the wait begins."""
+    """Waits until the schedule's next slot, strictly after the wait begins."""
 
     schedule: Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class WaitUntil:
-    """Until a timestamp, which is evaluated again whenever the profile changes; over at once where it is past."""
+    """Waits until a timestamp, which is evaluated again when the profile changes. A past timestamp ends the wait at
+    once."""
 
     moment: Condition
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """Goes on at the next step where `condition` holds, else at the step numbered `otherwise`."""
+    """Continues with the next step if `condition` holds, else with the step numbered `otherwise`."""
 
     condition: Condition
     otherwise: int
@@ -150,7 +153,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """Goes on at the step numbered `target`."""
+    """Continues with the step numbered `target`."""
 
     target: int
 
@@ -166,7 +169,7 @@ Step = Send | AnyWait | Branch | Jump | Exit
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """Variants by weight."""
+    """Variants and their weights."""
 
     salt: str
     weights: tuple[tuple[str, float], ...]
@@ -174,7 +177,7 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is counted after a send."""
+    """The event that counts as success after a send."""
 
     pattern: Pattern
     within_ms: int
@@ -182,7 +185,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class CaseInput:
-    """One line of a case: at `at`, an event of a type or (type None) new profile attributes."""
+    """One input of a case: at `at`, an event of a type or, if the type is None, new profile attributes."""
 
     at: str
     type: str | None
@@ -192,7 +195,7 @@ class CaseInput:
 
 @dataclass(frozen=True, slots=True)
 class CaseExpectation:
-    """What a case expects at `at`: a send by its id, a drop by its reason, or an end by its event."""
+    """What a case expects at `at`: a send by its id, a drop by its reason, or an exit by its event."""
 
     at: str
     kind: Literal["send", "drop", "exit"]
@@ -216,7 +219,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """One trigger, policies not yet added."""
+    """One trigger."""
 
     name: str
     rule_hash: str
@@ -231,7 +234,7 @@ class Trigger:
     key: tuple[Condition, ...] = ()
     overlap: Literal["restart", "ignore"] = "restart"
     reentry_ms: int | None = 0
-    """0 is always, None is never."""
+    """0 means always, None means never."""
     unless: tuple[Pattern, ...] = ()
     when: Condition | None = None
     caps: tuple[Cap, ...] = ()
@@ -241,7 +244,7 @@ class Trigger:
     settle_ms: int = 0
     priority: int = 50
     holdouts: tuple[tuple[str, float], ...] = ()
-    """Who is held out by whom: (name of the rule or policy, percent)."""
+    """Holdouts: (name of the rule or policy, percent of users)."""
     experiment: Experiment | None = None
     goal: Goal | None = None
     cases: tuple[Case, ...] = field(default=(), compare=False)
@@ -249,7 +252,7 @@ class Trigger:
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """What adds how much to a score."""
+    """Which events add how many points to a score."""
 
     pattern: Pattern
     points: Condition
@@ -267,10 +270,11 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The users for whom `when` is true. `lines` are the scores that it compares, each with the line it does so with:
-    `when` asks of them only whether they are below it.
+    """The users for whom `when` is true. `lines` are the scores that `when` compares, each with the number: `when` only
+    tests whether a score is below it.
 
-    `key` is what states keep it by. It changes with `when`: a segment that is edited is met anew, and moves nobody.
+    States store the segment by `key`, which changes with `when`. So an edited segment is a new one, which nobody enters
+    or leaves by the edit.
     """
 
     name: str
@@ -281,7 +285,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What every trigger of a purpose or channel obeys besides its own rules."""
+    """Limits for every trigger of a purpose or channel, in addition to its own."""
 
     name: str
     purpose: str | None = None

@@ -1,4 +1,4 @@
-"""Schedules, dates and sequences that begin triggers, under the ids that states keep."""
+"""Schedules, dates and sequences that begin triggers, with the ids by which states store them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from triggers.rules.rule import Anniversary, Sequence, Trigger
 
 @dataclass(frozen=True, slots=True)
 class ClockRule:
-    """One trigger's schedule or date. No crossing has such an id, also not after an edit."""
+    """One trigger's schedule or date. Its id never equals that of a crossing, even after an edit."""
 
     id: str
     trigger: Trigger
@@ -23,7 +23,7 @@ class ClockRule:
 
 @dataclass(frozen=True, slots=True)
 class SequenceRule:
-    """One trigger's sequence. Its id changes with what it says: links made by other patterns mean nothing here."""
+    """One trigger's sequence. Its id changes with its content, because links of other patterns have no meaning here."""
 
     id: str
     trigger: Trigger
@@ -31,14 +31,14 @@ class SequenceRule:
 
 
 def sequence_rule(name: str, trigger: Trigger, sequence: Sequence) -> SequenceRule:
-    """The sequence under its id."""
+    """The sequence with its id."""
     patterns = [[each.types, each.where and each.where.text] for each in sequence.patterns]
     return SequenceRule(f"{name}/{digest([patterns, sequence.within_ms, sequence.same])}", trigger, sequence)
 
 
 def plan_version(rules: Iterable[ClockRule]) -> str:
-    """A digest of these schedules and dates and of the zone data; empty for none. Plans of another version are made
-    anew."""
+    """A digest of these schedules and dates and of the zone data; empty if there are none. Plans of another version are
+    made again."""
     sources = [[each.id, *_content(each.source)] for each in rules]
     return digest([VERSION, *sources]) if sources else ""
 

@@ -16,7 +16,8 @@ from schemas.events import Event
 from schemas.profiles import Profile
 from triggers.cases.backtest import BacktestResult, backtest
 from triggers.measures.shapes import MS
-from triggers.rules.ruleset import Route, RuleSet
+from triggers.rules.routes import Route
+from triggers.rules.ruleset import RuleSet
 
 NOW_MS = 1_790_000_000_000
 EVENTS, USERS = 20_000, 2_000

@@ -133,7 +133,7 @@ def test_a_feed_waits_for_a_broker_that_is_away():
 
 
 def test_a_feed_whose_client_fetches_nothing_any_more_takes_another(kafka, monkeypatch):
-    monkeypatch.setattr("streams.decisions.rulefeed.LOOK_S", 0.5)
+    monkeypatch.setattr("streams.decisions.rulefeed.CHECK_INTERVAL_S", 0.5)
     apply_folder(kafka, FOLDER)
     opened = []
 

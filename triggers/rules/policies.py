@@ -1,0 +1,30 @@
+"""Which policies a trigger obeys, and what they add to it."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from schemas.vocabulary import TRANSACTIONAL
+from triggers.rules.rule import Policy, Send, Trigger
+
+
+def with_policies(trigger: Trigger, policies: Iterable[Policy]) -> Trigger:
+    """The trigger with what its policies add: all caps, quiet periods and holdouts, and the smallest expiry."""
+    for policy in sorted((p for p in policies if obeys(trigger, p)), key=lambda p: p.name):
+        held = ((f"policy/{policy.name}", policy.holdout_percent),) if policy.holdout_percent else ()
+        trigger = replace(
+            trigger,
+            caps=trigger.caps + policy.caps,
+            quiet=trigger.quiet + policy.quiet,
+            holdouts=trigger.holdouts + held,
+            expires_ms=min(trigger.expires_ms, policy.expires_ms or trigger.expires_ms),
+        )
+    return trigger
+
+
+def obeys(trigger: Trigger, policy: Policy) -> bool:
+    """Whether the policy applies to the trigger. A transactional trigger only obeys policies for that purpose."""
+    if trigger.purpose == TRANSACTIONAL and policy.purpose != TRANSACTIONAL:
+        return False
+    channels = {step.channel for step in trigger.steps if isinstance(step, Send)}
+    purpose_fits = policy.purpose is None or policy.purpose == trigger.purpose
+    return purpose_fits and (policy.channel is None or policy.channel in channels)

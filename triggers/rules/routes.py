@@ -1,0 +1,81 @@
+"""The index of a rule set by event type: what an event of each type can change."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from triggers.measures.windows import EXACT, EXACT_EVER, Tally
+from triggers.rules.interest import Interest
+from triggers.rules.rule import Addition, Crossing, Metric, Pattern, Score, Segment, Trigger, WindowCrossing
+from triggers.rules.sources import SequenceRule
+
+
+@dataclass(slots=True)
+class StoredMetric:
+    """A metric, or what a crossing counts, with the key and the tally by which states store it.
+
+    The key changes with what is stored, so that a metric which now sums what it only counted before starts empty.
+    """
+
+    key: str
+    metric: Metric
+    tally: Tally
+
+
+@dataclass(slots=True)
+class Route:
+    """What events of one type can change. Events of a type without a route change nothing."""
+
+    interest: Interest = field(default_factory=Interest)
+    """Tells which of the events can change a state."""
+    additions: list[tuple[Score, Addition]] = field(default_factory=list)
+    unless_events: list[tuple[Trigger, Pattern]] = field(default_factory=list)
+    """The `unless` patterns whose `where` does not read the occurrence."""
+    begins: list[tuple[Trigger, list[Pattern]]] = field(default_factory=list)
+    sequences: list[SequenceRule] = field(default_factory=list)
+    goals: bool = False
+    fed: frozenset[str] = frozenset()
+    """The ids of the crossings that the event may move."""
+    metrics: list[StoredMetric] = field(default_factory=list)
+    crossings: list["LevelRule"] = field(default_factory=list)
+    """The crossings over windows that count the event."""
+    segments: list[Segment] = field(default_factory=list)
+    """The segments that the event may move."""
+
+
+@dataclass(slots=True)
+class LevelRule:
+    """One trigger's crossing, with the id by which states store it. A crossing over a window has `counted`.
+
+    A crossing that groups its events by `same` is one crossing for each group. The id of a group's crossing is followed
+    by `|` and the group's values as JSON.
+    """
+
+    id: str
+    trigger: Trigger
+    crossing: Crossing | WindowCrossing
+    counted: StoredMetric | None = None
+    properties: dict[str, Any] = field(default_factory=dict)
+    """The values that the events of the group share."""
+
+    @property
+    def same(self) -> tuple[str, ...]:
+        """The properties by which it groups its events."""
+        return self.crossing.metric.pattern.same if isinstance(self.crossing, WindowCrossing) else ()
+
+    def of(self, group: str) -> "LevelRule":
+        """The crossing of one group, given the group's values as JSON."""
+        assert self.counted is not None
+        counted = replace(self.counted, key=f"{self.counted.key}|{group}")
+        values = dict(zip(self.same, orjson.loads(group), strict=False))
+        return LevelRule(f"{self.id}|{group}", self.trigger, self.crossing, counted, values)
+
+
+def stored_metric(metric: Metric, name: str, slack_ms: int) -> StoredMetric:
+    """The metric under the key and the tally by which states store it."""
+    sums, tells = metric.sum is not None, metric.distinct is not None
+    key = name + ("/sum" if sums else "") + ("/distinct" if tells else "")
+    return StoredMetric(
+        key, metric, Tally(metric.window, slack_ms, sums, tells, EXACT if metric.window else EXACT_EVER)
+    )
