@@ -1,8 +1,8 @@
-"""Frequency caps: how many sends stand in a window, and when there will be room.
+"""Frequency caps: how many sends a window contains, and when there will be room.
 
-Counted by the instants of decision. A send that its cap counts is reserved there, in every scope at once; the
-reservation goes when delivery says that nobody ever accepted the message. What is only recorded (shadow, outside a
-canary, held out) counts real sends and what was recorded for the same cause; real sends count only each other.
+Caps count sends by the instant of their decision. A send reserves its place in every scope at once. The reservation is
+released when delivery reports that no server accepted the message. A send that is only recorded (shadow, outside a
+canary, held out) counts real sends and those recorded for the same reason; real sends count only each other.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from triggers.rules.rule import Cap, Send, Trigger
 from triggers.rules.state import Occurrence, Reservation
 
 MOST_NAMED = 20
-"""How many of the sends that filled a cap a decision names: enough to read, and a cap may allow a thousand."""
+"""How many of the counted sends a decision lists: enough to read, while a cap may allow a thousand."""
 
 
 @dataclass(slots=True)
 class CapAnswer:
-    """The answer of all caps together. `until` is the first instant at which none of them is full."""
+    """The common answer of all caps. `until` is the first instant at which none of them is full."""
 
     passed: bool
     observed: int | None
@@ -32,13 +32,13 @@ class CapAnswer:
     until: int | None = None
     defer: bool = False
     counted: tuple[str, ...] = ()
-    """The commands that the full cap counted, oldest first; of many the newest."""
+    """The commands that the full cap counted, oldest first; only the newest if there are many."""
 
 
 def ask_caps(
     evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, context: Context
 ) -> CapAnswer:
-    """Asks every cap of the trigger about one more send of a kind; raises EvaluationError where a `max` fails."""
+    """Asks every cap of the trigger for room for one more send of a kind; raises EvaluationError if a `max` fails."""
     zone = evaluation.zone()
     full: list[tuple[Cap, list[Reservation], int, int | None]] = []
     tightest: tuple[int, int, Cap] | None = None
@@ -73,8 +73,8 @@ def _maximum(cap: Cap, context: Context) -> int:
 def _counted(
     evaluation: Evaluation, cap: Cap, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, zone: ZoneInfo
 ) -> list[Reservation]:
-    """The reservations that stand in the cap's window, oldest first: those of real sends, and for a
-    send that is only recorded those of its own kind too."""
+    """The reservations in the cap's window, oldest first: those of real sends and, for a send that is only recorded,
+    those of its own kind."""
     if isinstance(cap.window, Rolling):
         since = evaluation.now_ms - cap.window.ms + 1
     else:
@@ -104,7 +104,7 @@ def _in_scope(cap: Cap, each: Reservation, trigger: Trigger, occurrence: Occurre
 
 
 def _room_at(cap: Cap, counted: list[Reservation], maximum: int, now_ms: int, zone: ZoneInfo) -> int | None:
-    """The first instant at which fewer than `maximum` of those counted stand in the window; None for a cap of 0."""
+    """The first instant at which the window contains fewer than `maximum` of those counted; None for a cap of 0."""
     if maximum <= 0:
         return None
     if isinstance(cap.window, Rolling):
@@ -115,9 +115,9 @@ def _room_at(cap: Cap, counted: list[Reservation], maximum: int, now_ms: int, zo
 def reserve(
     evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, command_id: str
 ) -> None:
-    """Counts a send from now on, and forgets what no window can hold any more.
+    """Counts a send from now on, and removes reservations that are outside every window.
 
-    A real send takes the place of the same command's earlier record, so that nobody counts it twice.
+    A real send replaces an earlier record of the same command, so that it is not counted twice.
     """
     state = evaluation.state
     if any(each.command_id == command_id for each in state.reservations):
@@ -141,5 +141,5 @@ def reserve(
 
 
 def release(evaluation: Evaluation, command_id: str) -> None:
-    """Removes a reservation."""
+    """Releases a reservation."""
     evaluation.state.reservations = [each for each in evaluation.state.reservations if each.command_id != command_id]

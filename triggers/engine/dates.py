@@ -1,4 +1,4 @@
-"""Dates of profiles, and the moments that lie so long before or after them, once or every year."""
+"""Dates in profiles, and moments relative to them, once or every year."""
 
 import re
 from datetime import date, datetime, time, timedelta
@@ -14,7 +14,7 @@ from triggers.measures.shapes import MS
 from triggers.rules.rule import Anniversary
 
 YEARS = (1900, 2200)
-"""What a date may lie between: beyond, it is a mistake, and clocks have no calendar."""
+"""The range of years. A date outside it is a mistake, and local times are not defined there."""
 _DATE = re.compile(r"(\d{4})-(\d{2})-(\d{2})", re.ASCII)
 _MIDNIGHT = re.compile(r"(\d{4})-(\d{2})-(\d{2})[Tt]00:00:00(?:\.0+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _A_LEAP_YEAR = 2000
@@ -25,11 +25,11 @@ _NEAREST_S = 1_000_000
 _FARTHEST_S = 10_000_000_000
 """The year 2286; 1990 in milliseconds is sixty times that."""
 _REACH_YEARS = 2
-"""Over how many new years an offset of at most 400 days can reach."""
+"""How many ends of years an offset of at most 400 days can cross."""
 
 
 class LocalDate(NamedTuple):
-    """A local date: written as one, or what a clock shows at a timestamp, which is then kept with it."""
+    """A local date: either written as a date, or the local date and time of a timestamp, which is kept in `ms`."""
 
     year: int
     month: int
@@ -38,20 +38,20 @@ class LocalDate(NamedTuple):
     ms: int | None = None
 
     def in_year(self, year: int) -> date:
-        """The same date of a year: 29 February is the 28th where the year has none."""
+        """The same date in a year. 29 February becomes the 28th in a year without one."""
         if (self.month, self.day) == (2, 29):
             return date(year, 3, 1) - timedelta(days=1)
         return date(year, self.month, self.day)
 
     def instant(self, zone: ZoneInfo, year: int) -> int:
-        """The timestamp in its own year, and in others the same reading; a date is its first instant."""
+        """The timestamp in its own year, and the same local time in other years. A date is the day's first instant."""
         if self.ms is not None and year == self.year:
             return self.ms
         return first_reading_from(zone, datetime.combine(self.in_year(year), self.clock))
 
 
 class UnreadableDate(EvaluationError):
-    """A value that is no date; `cause` is counted, the message says what to write."""
+    """A value that is not a date. `cause` is counted; the message says what to write."""
 
     def __init__(self, cause: ProblemCause, message: str) -> None:
         super().__init__(message)
@@ -59,13 +59,12 @@ class UnreadableDate(EvaluationError):
 
 
 def local_date(value: object, zone: ZoneInfo, *, whole_days: bool = False) -> LocalDate | None:
-    """A value as JSON has it as a local date; None for null and "".
+    """A JSON value as a local date; None for null and "". Raises UnreadableDate.
 
-    `2026-06-12` is that day wherever the user is; its 29 February may be of any year, for that is how birthdays are
-    stored. An RFC 3339 text with an offset is an instant, and a number is one too: seconds since 1970-01-01 in UTC.
-    Where `whole_days` are counted, an instant that is written as midnight is the day it is written as: that is how
-    programs without a type for dates write them, and read as an instant it is the day before, west of there. Raises
-    UnreadableDate.
+    `2026-06-12` is that day in the user's zone, whatever that is. 29 February is accepted in any year, because
+    birthdays are stored so. An RFC 3339 text with an offset is an instant, and so is a number: seconds since 1970-01-01
+    in UTC. With `whole_days`, an instant written as midnight is the day as written: programs without a date type write
+    dates so, and as an instant it would be the day before in zones to the west.
     """
     if value is None or value == "":
         return None
@@ -90,7 +89,7 @@ def _day(year: int, month: int, day: int) -> LocalDate:
     try:
         _ = date(_A_LEAP_YEAR if (month, day) == (2, 29) else year, month, day)
     except ValueError:
-        raise UnreadableDate(ProblemCause.NO_SUCH_DAY, "a date that no calendar has") from None
+        raise UnreadableDate(ProblemCause.NO_SUCH_DAY, "a date that does not exist") from None
     return LocalDate(year, month, day)
 
 
@@ -123,7 +122,7 @@ def _seconds(number: float) -> Timestamp:
 
 
 def _spells_a_day(number: float) -> bool:
-    """Whether the digits are a date's, as in 19900503."""
+    """Whether the digits are those of a date, as in 19900503."""
     year, month_day = divmod(int(number), 10_000)
     if not YEARS[0] <= year <= YEARS[1]:
         return False
@@ -139,9 +138,9 @@ def _require_year(year: int) -> None:
 
 
 def moment_after(source: Anniversary, target: LocalDate, zone: ZoneInfo, ms: int) -> tuple[int, date] | None:
-    """The source's first moment strictly later than an instant, with its local date; None where there is none.
+    """The source's first moment strictly after an instant, with its local date; None if there is none.
 
-    A yearly one begins with the date itself: no anniversary comes before it.
+    A yearly source begins with the date itself: there is no anniversary before it.
     """
     years = range(target.year, target.year + 1)
     if source.yearly:

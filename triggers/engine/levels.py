@@ -1,12 +1,12 @@
-"""Levels, scores and windows, and their crossings: what an event adds, and the instant at which one falls below a line.
+"""Levels (scores and windows) and their crossings: what an event adds, and when a level falls below a line.
 
-A level is a function of time, to the millisecond, and of no event: what it was before an event is what it was a
-millisecond earlier. So where one event leaves a window at the instant at which another comes, the level has not
-dipped; and between two events of one instant it has no value (settled case 23).
+A level is a function of time in milliseconds. Its value before an event is its value one millisecond earlier. So if one
+event leaves a window at the instant at which another arrives, the level has not fallen, and between two events of one
+instant it has no value (settled case 23).
 
-A crossing lies between two events: one computed for an instant after the next event is moved by it, one before stands.
-A crossing too old to begin anything is taken back when an event older than it comes in after all. Between events a
-level falls or stays: neither points nor the amounts of a crossing are negative.
+A crossing lies between two events. If it is computed for an instant after the next event, that event moves it; if it is
+before the event, it stays. A crossing that was too old to begin anything is undone if an event older than it arrives
+later. Between events a level falls or stays, because neither points nor the amounts of a crossing are negative.
 """
 
 from typing import Any
@@ -28,18 +28,18 @@ from triggers.rules.state import LevelState
 RISEN = "level.risen"
 FALLEN = "level.fallen"
 MAX_GROUPS = 256
-"""How many groups of events a crossing keeps for a user."""
+"""How many groups of events a crossing stores for a user."""
 MAX_GROUP_CHARS = 512
 Rise = tuple[LevelRule, StoredEvent]
-"""A rising crossing that an event made, and the event that stands for it."""
+"""A rising crossing that an event caused, and the entry event for it."""
 
 
 def feed_scores(
     evaluation: Evaluation, route: Route, event: StoredEvent, context: Context
 ) -> tuple[list[Rise], list[str]]:
-    """Adds what the event adds to scores; returns the rising crossings that it made, and the scores as `score/NAME`.
+    """Adds the event's points to scores. Returns the rising crossings that it caused, and the scores as `score/NAME`.
 
-    Several additions to one score count in the order written. Falling crossings become timers.
+    Several additions to one score apply in the order in which they are written. Falling crossings become timers.
     """
     risen: list[Rise] = []
     fed: list[str] = []
@@ -74,7 +74,7 @@ def feed_scores(
 
 
 def feed_windows(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context) -> list[Rise]:
-    """Counts the event in the windows that crossings are over; returns the rising crossings that it made."""
+    """Counts the event in the windows of crossings; returns the rising crossings that it caused."""
     risen: list[Rise] = []
     for rule in route.crossings:
         group = _group(rule, event)
@@ -84,7 +84,7 @@ def feed_windows(evaluation: Evaluation, route: Route, event: StoredEvent, conte
         if found is None:
             continue
         if found[0] < 0:
-            error = EvaluationError("the sum of a crossing takes amounts of zero or more; a segment takes any")
+            error = EvaluationError("the sum of a crossing needs amounts of zero or more; a segment accepts any amount")
             evaluation.problem(rule.trigger.name, "sum", error)
         elif len(group) > MAX_GROUP_CHARS:
             error = EvaluationError(f"a group of more than {MAX_GROUP_CHARS} characters")
@@ -110,9 +110,9 @@ def _count(evaluation: Evaluation, rule: LevelRule, event: StoredEvent, found: t
 
 
 def _group(rule: LevelRule, event: StoredEvent) -> str | None:
-    """The group that an event belongs to, empty where there are no groups; None where it belongs to none.
+    """The group of an event; empty if the rule has no groups, None if the event belongs to no group.
 
-    A missing field, or one that is no text, number or boolean, equals nothing.
+    A missing field, or one that is not a text, number or boolean, equals nothing.
     """
     if not rule.same:
         return ""
@@ -123,7 +123,7 @@ def _group(rule: LevelRule, event: StoredEvent) -> str | None:
 
 
 def _in_group(evaluation: Evaluation, rule: LevelRule, group: str, event: StoredEvent) -> LevelRule:
-    """The crossing of a group. For a new one room is made."""
+    """The crossing of a group. Makes room for a new group."""
     if not group:
         return rule
     of_group = rule.of(group)
@@ -133,7 +133,7 @@ def _in_group(evaluation: Evaluation, rule: LevelRule, group: str, event: Stored
 
 
 def _make_room(evaluation: Evaluation, rule: LevelRule, at: int) -> None:
-    """Before a new group: forgets those that are over, and of MAX_GROUPS the one whose last event is the oldest."""
+    """Removes groups whose window is empty, and of MAX_GROUPS groups the one with the oldest last event."""
     assert rule.counted is not None
     since = rule.counted.tally.since(at, evaluation.zone())
     last: dict[str, int] = {}
@@ -150,7 +150,7 @@ def _make_room(evaluation: Evaluation, rule: LevelRule, at: int) -> None:
 
 
 def _key_of(rule: LevelRule, name: str) -> str:
-    """The key of the window of a group's crossing."""
+    """The key of a group's window."""
     assert rule.counted is not None
     return f"{rule.counted.key}|{name.partition('|')[2]}"
 
@@ -162,14 +162,14 @@ def fed(route: Route, event: StoredEvent) -> frozenset[str]:
 
 
 def _moved(evaluation: Evaluation, rule: LevelRule, before: float, value: float, at: int, passed: bool) -> bool:
-    """Brings a crossing up to date after an event of an instant; whether the level rose over its line.
+    """Updates a crossing after an event at `at`; returns whether the level rose over its line.
 
-    `passed`: the event is newer than all before, and `before` is the level a millisecond earlier. Only then has the
-    level stood at `before` for a time, and a rule is armed again by that.
+    `passed`: the event is newer than all others, and `before` is the level a millisecond earlier. Only then was the
+    level at `before` for some time, which can arm the rule again.
     """
     crossing = rule.crossing
     level = evaluation.state.levels.get(rule.id)
-    if level is None:  # one at its line or above when the rule is first met has not crossed it
+    if level is None:  # a level at or above its line at the rule's first event has not crossed it
         level = evaluation.state.levels[rule.id] = LevelState(armed=not crossing.falls and before < crossing.line)
     if crossing.falls:
         _arm_falling(level, crossing.rearm, value, at)
@@ -190,14 +190,14 @@ def _arm_falling(level: LevelState, rearm: float, value: float, at: int) -> None
 
 
 def plan(evaluation: Evaluation, rule: LevelRule, level: LevelState) -> None:
-    """Sets the timer of a falling crossing, or none where it is not armed."""
+    """Sets the timer of a falling crossing; no timer if it is not armed."""
     level.due = _falls_at(evaluation, rule) if level.armed and rule.crossing.falls else None
 
 
 def plan_calendar(evaluation: Evaluation) -> None:
-    """Plans anew what a change of the user's zone moves: the falling crossings over calendar windows.
+    """Plans the falling crossings over calendar windows again, after a change of the user's zone.
 
-    A level never rises over its line by such a change: no event fed it.
+    Such a change never makes a level rise over its line, because no event caused it.
     """
     for name, level in evaluation.state.levels.items():
         rule = evaluation.rules.level(name)
@@ -237,20 +237,20 @@ def _value(evaluation: Evaluation, rule: LevelRule, at: int) -> float:
 
 
 def cross(evaluation: Evaluation, rule: LevelRule, level: LevelState) -> StoredEvent | None:
-    """Makes a falling crossing that is due: the event that stands for it, or None where it is too old.
+    """Handles a due falling crossing. Returns its entry event, or None if it is too old.
 
-    The instant is asked again: rules may have changed since the timer was set.
+    The level is checked again, because rules may have changed since the timer was set.
     """
     at = level.due
     level.due = None
     name = _last_event(evaluation, rule)
-    if at is None or not name or not rule.crossing.falls:  # what it was set for is not there any more
+    if at is None or not name or not rule.crossing.falls:  # the rule or its level no longer exists
         del evaluation.state.levels[rule.id]
         return None
     if _value(evaluation, rule, at) >= rule.crossing.line:
         plan(evaluation, rule, level)
         if level.due is not None:
-            level.due = max(level.due, at + 1)  # whatever the curve says, a timer never fires twice at one instant
+            level.due = max(level.due, at + 1)  # a timer never fires twice at one instant
         return None
     level.armed = False
     if evaluation.now_ms - at > rule.trigger.max_age_ms:
@@ -261,7 +261,7 @@ def cross(evaluation: Evaluation, rule: LevelRule, level: LevelState) -> StoredE
 
 
 def _last_event(evaluation: Evaluation, rule: LevelRule) -> str:
-    """The id of the last event that fed the level, which names its crossing; empty where none did."""
+    """The id of the last event that fed the level, which becomes the crossing's id; empty if there is none."""
     if isinstance(rule.crossing, Crossing):
         score = evaluation.state.scores.get(rule.crossing.score)
         return score.last_event if score is not None else ""

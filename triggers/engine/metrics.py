@@ -1,4 +1,4 @@
-"""Metrics: what an event adds to the windows that count it."""
+"""Metrics: adds events to the windows that count them."""
 
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
@@ -9,7 +9,7 @@ from triggers.rules.routes import Route, StoredMetric
 
 
 def feed(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context) -> list[str]:
-    """Adds the event to every metric that counts it; their names as `metric/NAME`."""
+    """Adds the event to every metric that counts it; returns their names as `metric/NAME`."""
     fed = []
     for counted in route.metrics:
         found = measured(evaluation, counted, f"metric/{counted.metric.name}", context)
@@ -22,14 +22,14 @@ def feed(evaluation: Evaluation, route: Route, event: StoredEvent, context: Cont
 
 
 def kept(evaluation: Evaluation, counted: StoredMetric) -> WindowState:
-    """What the state keeps of a window, to add to: made where nothing was counted yet."""
+    """The state's window to add to; created if nothing was counted yet."""
     return evaluation.state.windows.setdefault(counted.key, WindowState())
 
 
 def measured(evaluation: Evaluation, counted: StoredMetric, owner: str, context: Context) -> tuple[float, str] | None:
-    """The amount and the value that the window keeps of an event; None where it does not count it.
+    """The amount and the value that the window stores for an event; None if it does not count the event.
 
-    An event whose `sum` or `distinct` fails is not counted at all, and is noted.
+    An event whose `sum` or `distinct` fails is not counted, and the failure is a problem.
     """
     metric = counted.metric
     if metric.pattern.where is not None and not evaluation.holds(owner, "where", metric.pattern.where, context):

@@ -1,8 +1,8 @@
 """Sequences: events in the listed order within a time, each used once.
 
-Events that no sequence has used are kept as links. An event that comes may be any of them, the last, or an earlier
-one that comes late; where several choices would complete the sequence, the earliest events are taken, by (time, id).
-Events of one time count in the listed order, however they came (settled case 7).
+Events that no sequence has used are stored as links. A new event may be any of the sequence: the last, or an earlier
+one that arrives late. If several choices would complete the sequence, the earliest events are used, by (time, id).
+Events with one time count in the listed order, in whatever order they arrived (settled case 7).
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from triggers.rules.state import Link
 
 MAX_LINKS = 64
 MAX_LAST = 16
-"""Of the events kept, how many may end the sequence: those are kept whole."""
+"""How many of the stored events may end the sequence. Those are stored whole."""
 MAX_SAME_CHARS = 512
 MAX_ATTEMPTS = 2_000
 
@@ -29,7 +29,7 @@ MAX_ATTEMPTS = 2_000
 def feed(
     evaluation: Evaluation, route: Route, event: StoredEvent, context: Context
 ) -> list[tuple[SequenceRule, StoredEvent]]:
-    """Takes in an event; returns the sequences that it completes, each with its last event."""
+    """Adds an event; returns the sequences that it completes, each with its last event."""
     completed = []
     for rule in route.sequences:
         numbers = [
@@ -38,13 +38,13 @@ def feed(
             if event.type in pattern.types and evaluation.holds(rule.trigger.name, "on", pattern.where, context)
         ]
         link = _link(evaluation, rule, event, numbers) if numbers else None
-        if link is not None and (last := _take_in(evaluation, rule, link)) is not None:
+        if link is not None and (last := _add(evaluation, rule, link)) is not None:
             completed.append((rule, last))
     return completed
 
 
 def _link(evaluation: Evaluation, rule: SequenceRule, event: StoredEvent, numbers: list[int]) -> Link | None:
-    """The event as a link, or None where it lacks a field of `same`, which then equals nothing."""
+    """The event as a link; None if it lacks a `same` field, because a missing field equals nothing."""
     names = rule.sequence.same
     if any(name not in event.properties for name in names):
         return None
@@ -58,8 +58,8 @@ def _link(evaluation: Evaluation, rule: SequenceRule, event: StoredEvent, number
     return Link(event.time_ms, event.id, numbers, same, event if may_end else None)
 
 
-def _take_in(evaluation: Evaluation, rule: SequenceRule, link: Link) -> StoredEvent | None:
-    """Keeps the link, or uses it at once with those that it completes; then the last event of them."""
+def _add(evaluation: Evaluation, rule: SequenceRule, link: Link) -> StoredEvent | None:
+    """Stores the link, or uses it with the links that it completes and returns the last event."""
     state, since = evaluation.state, evaluation.now_ms - rule.sequence.within_ms - rule.trigger.max_age_ms
     for gone in state.links.keys() - evaluation.rules.sequences.keys():
         del state.links[gone]
@@ -79,7 +79,7 @@ def _take_in(evaluation: Evaluation, rule: SequenceRule, link: Link) -> StoredEv
 
 
 def _bounded(links: list[Link]) -> list[Link]:
-    """The newest of the links: 64, of which 16 may end the sequence."""
+    """The newest links: 64, of which 16 may end the sequence."""
     newest = sorted(links, key=_order)[-MAX_LINKS:]
     ends = [each for each in newest if each.event is not None]
     too_many = ends[: len(ends) - MAX_LAST] if len(ends) > MAX_LAST else []
@@ -93,9 +93,9 @@ def _order(link: Link) -> tuple[int, str]:
 def earliest_chain(links: list[Link], newest: Link, sequence: Sequence) -> list[Link] | None:
     """One link for each pattern, in order and within the time; of several choices the earliest, by (time, id).
 
-    Without `newest` no choice is complete, or it would have been used. Looks for the first pattern's link, then the
-    next one's, and goes back where no link is left. That happens only among links of one time that several patterns
-    share; where it takes more than 2,000 attempts, there is no sequence.
+    Without `newest` no choice is complete, because it would have been used. Searches a link for each pattern in order,
+    and backtracks if none is left. Backtracking happens only among links of one time that match several patterns. After
+    2,000 attempts the sequence counts as incomplete.
     """
     links = sorted((each for each in links if each.same == newest.same), key=_order)
     attempts = count()
@@ -110,7 +110,7 @@ def earliest_chain(links: list[Link], newest: Link, sequence: Sequence) -> list[
 
 
 def _latest(links: list[Link], total: int) -> list[int] | None:
-    """By pattern the time up to which a link leaves room for those of the patterns after it; None where none does."""
+    """For each pattern, the latest time of a link that leaves room for the patterns after it; None if there is none."""
     latest: list[int] = []
     for number in reversed(range(total)):
         times = [each.time_ms for each in links if number in each.numbers]
@@ -122,7 +122,7 @@ def _latest(links: list[Link], total: int) -> list[int] | None:
 
 
 def _extended(chain: list[Link], links: list[Link], latest: list[int], attempts: Iterator[int]) -> list[Link] | None:
-    """The chain with what completes it, or None."""
+    """The chain with the links that complete it; None if there are none."""
     number = len(chain)
     if number == len(latest):
         return chain

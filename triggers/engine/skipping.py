@@ -1,4 +1,4 @@
-"""Skipping due timers: what is done with the timers of a user for whom firing them raises an exception."""
+"""Skips the due timers of a user for whom firing them raises an exception."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ SKIPPED = "timer_skipped"
 
 
 def skip_due(evaluation: Evaluation) -> None:
-    """Skips every timer due by now, and counts each as `timer_skipped`; evaluates no rule but for the next date.
+    """Skips every timer due by now and counts each as `timer_skipped`. Evaluates rules only for the next date.
 
     Occurrences that are due end without a decision. A crossing or a segment is evaluated again at the user's next
     event. A schedule or date goes on with its next moment.

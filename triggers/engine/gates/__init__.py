@@ -1,1 +1,1 @@
-"""The gates of a send: one module each, with its question, its verification and its words; `table` has their order."""
+"""The gates of a send, one module each: the check, its verification and its words. `table` has their order."""

@@ -1,7 +1,7 @@
 """The gate `cap`: no more sends in a window than the rule's caps allow.
 
-Observed is how many sends stand in the window of the full or fullest cap, or `{"error": MESSAGE}` where a `max`
-failed; limit is that cap, `{"max": 2, "per": "1d", "by": "trigger"}`. Both are absent without caps.
+Observed is the number of sends in the window of the full or fullest cap, or `{"error": MESSAGE}` if a `max` failed;
+limit is that cap, `{"max": 2, "per": "1d", "by": "trigger"}`. Both are absent without caps.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _NO_CAP = Answer(Gate.CAP, True)
 
 
 def ask(request: GateRequest) -> Answer:
-    """Passes where every cap has room; a full one drops the send, or defers it until there is room."""
+    """Passes if every cap has room. A full cap drops the send, or defers it until there is room."""
     if not request.trigger.caps:
         return _NO_CAP
     outcome = str(request.verdict.outcome)

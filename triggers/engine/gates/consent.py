@@ -12,13 +12,13 @@ from triggers.engine.gates.request import GateRequest
 from triggers.engine.records import Answer
 
 NO_PROFILE = "no_profile"
-"""Observed where no profile of the user was ever read."""
+"""Observed if no profile of the user was ever read."""
 _NOT_NEEDED = Answer(Gate.CONSENT, True, "not_needed", TRANSACTIONAL)
 _PASSES = {"granted": True, "not_needed": True, "refused": False, "unknown": False, NO_PROFILE: False}
 
 
 def ask(request: GateRequest) -> Answer:
-    """Passes where consent is granted or not needed; waits for the first profile of an unknown user."""
+    """Passes if consent is granted or not needed. Waits for the first profile of an unknown user."""
     purpose = request.trigger.purpose
     if purpose == TRANSACTIONAL:
         return _NOT_NEEDED
@@ -30,9 +30,9 @@ def ask(request: GateRequest) -> Answer:
 
 
 def _no_profile(request: GateRequest) -> Answer:
-    """An unknown user has not refused: the send waits for the first profile, at which it is decided again.
+    """Defers the send of an unknown user, who has not refused, until the first profile, and then decides it again.
 
-    It waits from its first decision, up to the expiry where that comes first; the verdict then names both.
+    The wait begins at the first decision. If the expiry comes before its end, the verdict names both.
     """
     evaluation, occurrence, verdict = request.evaluation, request.occurrence, request.verdict
     since = evaluation.now_ms if occurrence.since is None else occurrence.since

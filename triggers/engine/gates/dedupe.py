@@ -13,7 +13,7 @@ _FIRST = Answer(Gate.DEDUPE, True)
 
 
 def ask(request: GateRequest) -> Answer:
-    """Passes where the user's state does not remember the command, among those sent and those recorded alike."""
+    """Passes if the user's state remembers the command neither as sent nor as recorded in the same way."""
     sent = request.evaluation.state.sent
     known = request.command_id in sent.get(request.trigger.name, ())
     outcome = _recorded_outcome(request)
@@ -23,7 +23,7 @@ def ask(request: GateRequest) -> Answer:
 
 
 def _recorded_outcome(request: GateRequest) -> DecisionOutcome | None:
-    """The outcome of a send that is recorded instead of sent, if it passes; None where it is really sent.
+    """The outcome of a send that is recorded instead of sent, if it passes; None for a real send.
 
     The gate `holdout` comes later, so the holdout is computed here too.
     """
@@ -33,7 +33,7 @@ def _recorded_outcome(request: GateRequest) -> DecisionOutcome | None:
 
 
 def recorded_key(outcome: DecisionOutcome, trigger: str) -> str:
-    """The key under which a state remembers commands that were only recorded; no trigger's name has a space."""
+    """The key by which a state remembers commands that were only recorded. No trigger's name has a space."""
     return f"{outcome} {trigger}"
 
 

@@ -1,6 +1,6 @@
 """The gate `holdout`: a share of users is recorded, not sent, for comparison. It always passes.
 
-Observed is the name of the holdout that the user is in, limit its percentage. Both are absent outside of holdouts.
+Observed is the name of the holdout that the user is in, limit its percentage. Both are absent for a user in no holdout.
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 Observed is the clock in the user's zone, `{"local": "21:30", "zone": "Europe/Berlin"}`. Limit is the period that holds
 the send, by the keys of a rule: `{"from": "21:00", "to": "08:00", "days": ["mon"], "zone": …}` or
-`{"from": "2026-12-24", "through": "2026-12-26", "zone": …}`. Observed is absent where the rule has no periods.
+`{"from": "2026-12-24", "through": "2026-12-26", "zone": …}`. Observed is absent if the rule has no periods.
 """
 
 from collections.abc import Iterator
@@ -32,12 +32,12 @@ from triggers.measures.shapes import (
 
 _NEVER_QUIET = Answer(Gate.QUIET, True)
 _YEARS = range(1970, 9999)
-"""At the ends of the calendar, a local reading does not exist."""
+"""At the ends of the calendar, local times do not exist."""
 
 
 def ask(request: GateRequest) -> Answer:
-    """Passes outside of all periods. A deferral ends outside of all periods that defer: there, a period that drops is
-    evaluated again (settled case 25)."""
+    """Passes outside all periods. A deferral ends outside all periods that defer; at that instant, a period that drops
+    is evaluated again (settled case 25)."""
     quiet = request.trigger.quiet
     if not quiet:
         return _NEVER_QUIET

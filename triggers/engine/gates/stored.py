@@ -1,4 +1,4 @@
-"""Reads what decisions store of gates: typed values, checked, because a decision may come from any version or file."""
+"""Reads the gate values of stored decisions, and checks them, because a decision may come from any version or file."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -49,7 +49,7 @@ def instant(value: Any) -> datetime | None:
 
 
 def error(answer: GateAnswer) -> str | None:
-    """The message of the expression that failed at this gate; None where none did."""
+    """The message of the expression that failed at this gate; None if none failed."""
     if not isinstance(answer.observed, dict) or "error" not in answer.observed:
         return None
     return text(answer.observed["error"], answer)
@@ -72,5 +72,5 @@ def time_words(value: Any) -> str:
 
 
 def next_words(answer: GateAnswer) -> str:
-    """When a gate that does not pass would pass; empty where that is not known."""
+    """When a gate that does not pass would pass; empty if that is unknown."""
     return f"; free again {time_words(answer.next_eligible)}" if answer.next_eligible else ""

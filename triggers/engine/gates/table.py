@@ -1,8 +1,8 @@
-"""The gates in their order, and the three questions to each: ask a send, verify a stored answer, say it in words.
+"""The gates in their order, and what each does: ask about a send, verify a stored answer, describe it in words.
 
 The first gate that does not pass decides. A deferral that would not end before the expiry is dropped at once, and both
-answers are stored. In shadow, outside a canary and in a holdout the remaining gates count the real sends and, on top of
-these, what was recorded for the same reason; what passes is recorded, not sent.
+answers are stored. In shadow, outside a canary and in a holdout, the remaining gates count the real sends and those
+recorded for the same reason; a send that passes is recorded and not sent.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ from triggers.engine.records import Answer
 
 @dataclass(frozen=True, slots=True)
 class GateDefinition:
-    """One gate. `verify` yields what does not follow from the stored answer; it and `words` raise UnknownRecord."""
+    """One gate. `verify` yields each contradiction in the stored answer. It and `words` raise UnknownRecord."""
 
     reason: Reason
     ask: Callable[[GateRequest], Answer]

@@ -1,6 +1,6 @@
 """The gate `when`: the rule's condition on the moment of sending.
 
-Observed is its value, or `{"error": MESSAGE}` where it failed; limit is its text. Both are absent without a `when`.
+Observed is its value, or `{"error": MESSAGE}` if it failed; limit is its text. Both are absent without a `when`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _NOTHING: Any = None
 
 
 def ask(request: GateRequest) -> Answer:
-    """Passes where the condition is true or absent; one that fails does not pass, and is a problem of the rule."""
+    """Passes if the condition is true or absent. If it fails, the gate does not pass, and the failure is a problem."""
     condition = request.trigger.when
     if condition is None:
         return _NO_WHEN

@@ -118,7 +118,7 @@ def test_a_paused_scope_is_paused_until_a_newer_switch_lifts_it(shelf):
 
 def test_numbers_rise_over_all_scopes_and_an_older_switch_is_refused(shelf):
     shelf.put("control", "global", switch(5, "global", True))
-    with pytest.raises(OlderNumber, match="control 5 is not above 5; trigger/hello stays as it is"):
+    with pytest.raises(OlderNumber, match="control 5 is not above 5; trigger/hello does not change"):
         shelf.put("control", "trigger/hello", switch(5, "trigger/hello", True))
     with pytest.raises(OlderNumber):
         shelf.put("control", "global", switch(4, "global", False))
