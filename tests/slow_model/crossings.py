@@ -284,6 +284,7 @@ def ask_segments(me: Present, names: Iterable[str], at_ms: int, moved_by: Seen |
     for name in sorted(names):
         known, now = me.segments.get(name, False), belongs(me, name, at_ms)
         me.segments[name], me.asked_ms[name] = now, at_ms
+        me.kept_due_ms.pop(name, None)
         if known is now:
             continue
         how, by_time = "segment.entered" if now else "segment.left", datetime.fromtimestamp(at_ms / 1000, UTC)
@@ -293,6 +294,12 @@ def ask_segments(me: Present, names: Iterable[str], at_ms: int, moved_by: Seen |
         for rule in me.book.ranked:
             entries += [Entry(rule, event, event.time_ms) for b in rule.borders if (b.segment, b.enters) == (name, now)]
     return entries
+
+
+def keep_due(me: Present) -> None:
+    """Before the zone changes: notes the segments that change at this instant by time alone."""
+    due = [name for name in me.segments if name in me.book.segments and _changes_at(me, name, me.now_ms) == me.now_ms]
+    me.kept_due_ms = dict.fromkeys(due, me.now_ms)
 
 
 def ask_segments_due(me: Present, at_ms: int) -> list[Entry]:
@@ -320,6 +327,7 @@ def _changes_at(me: Present, name: str, until_ms: int) -> int | None:
     }
     if "now" in text:
         instants |= set(_midnights(me, before_ms, until_ms)) | _scores_fall(me, text, before_ms, until_ms)
+        instants |= {me.kept_due_ms[name]} if name in me.kept_due_ms else set()
     elif until_ms > before_ms:
         instants.add(until_ms)
     for at_ms in sorted(instants):

@@ -71,6 +71,8 @@ class Present:
     """What each was when it was last asked."""
     asked_ms: dict[str, int] = field(default_factory=dict)
     """When that was."""
+    kept_due_ms: dict[str, int] = field(default_factory=dict)
+    """By segment, an instant at which it was to be asked when the zone changed at that same instant."""
     slots_after: dict[str, int] = field(default_factory=dict)
     planned_ms: int | None = None
     written: ExpectedWrites = field(default_factory=ExpectedWrites)

@@ -156,6 +156,8 @@ class SlowUser:
         self.fire(me.now_ms - 1)
         crossings.meet(me, me.book.segments)
         before, moved = me.past.profile(), body.get("zone") != me.past.zone()
+        if moved:  # what was to come at this very instant comes, whatever the new zone says of later ones
+            crossings.keep_due(me)
         me.past.words.append(("profile", body))
         addresses = [(each.get("address") or "").lower() for each in (before, body)]
         if addresses[0] and addresses[0] != addresses[1]:
@@ -169,7 +171,8 @@ class SlowUser:
         changed = not before or any(body.get(name) != before.get(name) for name in told)
         moving = crossings.profile_segments(me, changed=changed, moved=moved)
         if moved:  # local midnights come by the new zone from now on
-            me.asked_ms.update(dict.fromkeys(me.segments, me.now_ms))
+            by_day = [name for name in me.segments if "now" in me.book.segments.get(name, "")]
+            me.asked_ms.update(dict.fromkeys(by_day, me.now_ms))
         begun = [journeys.begin(me, entry) for entry in crossings.ask_segments(me, moving, me.now_ms)]
         self.run_now([*journeys.replan(me, moved=moved), *(each for each in begun if each is not None)])
 

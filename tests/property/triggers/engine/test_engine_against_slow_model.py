@@ -39,6 +39,22 @@ BEFORE_DAWN = '{"from":"02:30","to":"03:30"%s}'
 DROPS = ',"over":"drop"'
 
 
+LEAVES = (
+    '{"score":"s","decay":{"curve":"step","lifetime":"1h"},"add":{"event":"ping","points":"1"}}\n---\n'
+    '{"segment":"r","when":"%s"}\n---\n'
+    '{"trigger":"l","purpose":"marketing","on":{"leaves":"r"},"send":"a"}'
+)
+MOVES_AS_IT_FALLS = (
+    STARTS[0],
+    HistoryItem(0, "profile", properties=SAID),
+    [
+        HistoryItem(0, "event", 0, "ping", {}),
+        HistoryItem(3_600_000, "profile", properties=SAID | {"zone": "Asia/Tokyo"}),
+    ],
+)
+"""The user moves to another zone at the very instant at which a score falls."""
+
+
 def events_of(*names: str, gap_ms: int = 60_000) -> History:
     """A user with consent from a midnight on, and events of these types one after the other."""
     happenings = [HistoryItem(gap_ms, "event", 0, name, {}) for name in names]
@@ -56,6 +72,8 @@ def duel(text: str, history: History, every_ms: int | None) -> None:
 
 
 @unhurried
+@example(LEAVES % "score.s >= 0.6", MOVES_AS_IT_FALLS)
+@example(LEAVES % 'score.s >= 0.6 && now > timestamp("2026-01-01T00:00:00Z")', MOVES_AS_IT_FALLS)
 @given(rule_sets(), histories)
 def test_timers_at_their_instants_give_what_the_slow_model_says(text: str, history: History) -> None:
     duel(text, history, None)
