@@ -11,6 +11,7 @@ from pathlib import Path
 from cli.environment import SENDERS, STREAMS, Environment
 from infra.kafka.client import KafkaAway, client_config, require_kafka
 from infra.local.holders import require_free
+from infra.service.health import WorkerIdentity
 from infra.service.worker_registry import WorkerKind, as_process
 from infra.service.worker_slot import KAFKA_AWAY, RESTARTS, SUPERVISOR, TURN
 
@@ -47,7 +48,8 @@ def run_senders_worker(environment: Environment, slot: int) -> None:
         # static membership: a worker that comes back within the session keeps its partitions
         name = f"{settings.sender_instance or socket.gethostname()}-{slot}"
         _begin(environment, SENDERS, slot)
-        main(settings.model_copy(update={"sender_instance": name}), slot, _restarts())
+        port = environment.page_port(SENDERS) + slot
+        main(settings.model_copy(update={"sender_instance": name}), WorkerIdentity(slot, _restarts(), port))
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version
@@ -29,6 +30,15 @@ class State(NamedTuple):
 
     phase: Phase
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """Which worker a process is: its slot, how often its supervisor restarted it, and the port of its pages."""
+
+    slot: int
+    restarts: int
+    port: int
 
 
 class Health(ABC):

@@ -22,7 +22,7 @@ END_WITHIN_S = 4.0
 
 
 class StillRunning(RuntimeError):
-    """Tasks or threads did not end when told to; the message names them."""
+    """Tasks or threads did not end in time; the message names them."""
 
 
 async def end_tasks(tasks: Collection["asyncio.Task[Any]"], within_s: float | None = None) -> set["asyncio.Task[Any]"]:

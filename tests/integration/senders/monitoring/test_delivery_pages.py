@@ -22,11 +22,12 @@ from senders.monitoring.metrics import DEFINITIONS
 pytestmark = pytest.mark.servers
 
 SLOT = 3
-PROGRAM = [
-    sys.executable,
-    "-c",
-    f"from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings(), {SLOT}, 2)",
-]
+PROGRAM = """
+from infra.service.health import WorkerIdentity
+from senders.app import main
+from senders.settings import SenderSettings
+main(SenderSettings(), WorkerIdentity({slot}, 2, {port}))
+"""
 
 
 @pytest.fixture
@@ -35,10 +36,10 @@ def port() -> int:
 
 
 @pytest.fixture
-def delivery(servers: RealServers, database_url: str, tmp_path: Path, port: int) -> Iterator[Harbour]:
+def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
     migrate(database_url)
-    yield from harbour(servers.kafka, database_url, tmp_path, senders_web_port=port - SLOT)
+    yield from harbour(servers.kafka, database_url, tmp_path)
 
 
 def ready(port: int) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def ready(port: int) -> dict[str, Any]:
 
 
 def wait_ready(delivery: Harbour, port: int) -> dict[str, Any]:
-    delivery.start_process(PROGRAM)
+    delivery.start_process([sys.executable, "-c", PROGRAM.format(slot=SLOT, port=port)])
     return wait_until(lambda: (said := ready(port)).get("ready") and said, "delivery is ready") or {}
 
 

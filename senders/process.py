@@ -1,0 +1,212 @@
+"""One delivery process: intake, worker, outbox relay, recipients view, recorder and templates, put together."""
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import Callable, Collection, Mapping, Sequence
+from threading import Event
+from threading import enumerate as enumerate_threads
+from typing import Any
+
+import structlog
+
+from infra.postgres.database import AsyncDatabase, Database
+from infra.service.health import WorkerIdentity
+from infra.service.outages import Outage
+from infra.service.tasks import StillRunning, end_tasks, run_in_thread
+from infra.service.watchdog import Watchdog, where
+from senders.channels.channel import Channel
+from senders.content import dkim
+from senders.content.mail_builder import MailBuilder
+from senders.content.templates import TemplateCache
+from senders.delivery.worker import DeliveryWorker, WorkerParts
+from senders.monitoring.metrics import SenderMetrics
+from senders.monitoring.monitor import Monitor
+from senders.policy.recipients import AddressHasher
+from senders.policy.recipients_feed import RecipientsFeed
+from senders.queue.intake import CommandIntake
+from senders.queue.outbox_relay import OutboxRelay
+from senders.queue.writer import LedgerWriter
+from senders.recorder import Recorder
+from senders.settings import SenderSettings
+from senders.template_reader import TemplateReader
+
+READERS_STOP_WITHIN_S = 5.0
+END_WITHIN_S = READERS_STOP_WITHIN_S + 1.5
+"""How long after the mails in flight everything else may take to end; with their 3 s it is less than 10 s."""
+LOOP_ANSWERS_S = 30.0
+"""How long intake's thread waits for an event loop that has no time; a second is common on a loaded machine."""
+
+
+class DeliveryProcess:
+    """The parts of one process and their life."""
+
+    def __init__(
+        self,
+        settings: SenderSettings,
+        partitions: int,
+        signer: dkim.Signer,
+        channel: Channel,
+        ending: Callable[[], None],
+        identity: WorkerIdentity | None,
+    ) -> None:
+        self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.channel = channel
+        self._settings = settings
+        self._ending = ending
+        self._watchdog = Watchdog()
+        self._databases: list[Database] = []
+        self._loop = asyncio.get_running_loop()
+        self._halt = Event()
+        self._timescale, relay, _ = outages = (Outage("timescale"), Outage("relay"), Outage("kafka"))
+        metrics = SenderMetrics(identity.restarts if identity else 0)
+        hasher = AddressHasher(settings.suppression_key.get_secret_value().encode())
+        templates = TemplateCache()
+        self._async_databases = [
+            AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(4)
+        ]
+        take, write, publish, count = self._async_databases
+        self._worker = DeliveryWorker(
+            settings,
+            WorkerParts(
+                database=take,
+                writer=LedgerWriter(write, self.owner, self._watchdog, metrics),
+                channel=channel,
+                channel_outage=relay,
+                templates=templates,
+                mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url),
+                hasher=hasher,
+                owner=self.owner,
+                on_answer=lambda: self._outbox_relay.wake(),
+                watchdog=self._watchdog,
+                observer=metrics,
+            ),
+        )
+        self._outbox_relay = OutboxRelay(
+            settings.connection, publish, lambda: self._worker.held, self._worker.wake, self._watchdog
+        )
+        intake = CommandIntake(
+            settings,
+            self._database(),
+            self._halt,
+            partitions,
+            take_over=lambda taken: self._call(self._take_over, taken),
+            give_up=self._give_up,
+            admitted=lambda: self._call(self._worker.wake),
+            observer=metrics,
+            ledger_observer=metrics,
+        )
+        feed = RecipientsFeed(
+            settings, self._database(), self._halt, partitions, hasher, metrics, ledger_observer=metrics
+        )
+        recorder = Recorder(
+            settings.connection,
+            self._database(),
+            self._halt,
+            settings.session_timeout_ms,
+            settings.sender_instance,
+            metrics,
+        )
+        self._readers: dict[str, Callable[[], None]] = {
+            "intake": intake.run,
+            "recipients-feed": feed.run,
+            "recorder": recorder.run,
+            "template-reader": TemplateReader(settings.connection, templates, self._halt, beat=self._watchdog.beat).run,
+        }
+        self._monitor = Monitor(
+            self._worker,
+            metrics,
+            outages,
+            self._watchdog,
+            count,
+            settings.connection,
+            {reader.group: reader.positions for reader in (intake, feed, recorder)},
+            identity,
+        )
+
+    def _database(self) -> Database:
+        database = Database(self._settings.database_url, self._timescale, self._halt, self._watchdog.beat)
+        self._databases.append(database)
+        return database
+
+    def _take_over(self, partitions: list[int]) -> None:
+        self._worker.take_over(partitions)
+        self._monitor.health.assigned()
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Calls a function in the event loop, from a reader's thread."""
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _give_up(self, partitions: list[int]) -> None:
+        """Waits in intake's thread until the worker has given the partitions up."""
+        self._monitor.health.revoked()
+        future = asyncio.run_coroutine_threadsafe(self._worker.give_up(frozenset(partitions)), self._loop)
+        future.result(self._settings.stop_within_s + LOOP_ANSWERS_S)
+
+    def _reading(self, reader: Callable[[], None]) -> Callable[[], None]:
+        """The reader, whose error begins the end even if the event loop stands still."""
+
+        def read() -> None:
+            try:
+                reader()
+            except BaseException:
+                self._ending()
+                raise
+
+        return read
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop` is set or a part ends. Raises the first error, and StillRunning if a part does not end."""
+        await self._monitor.start()
+        readers = {name: run_in_thread(name, self._reading(reader)) for name, reader in self._readers.items()}
+        coroutines = {
+            "worker": self._worker.run(),
+            "outbox-relay": self._outbox_relay.run(),
+            "ledger-gauges": self._monitor.measure_ledger(),
+        }
+        tasks = {name: asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()}
+        stopping = asyncio.create_task(stop.wait())
+        ended = Event()
+        run_in_thread("watchdog", lambda: self._watchdog.run(ended))
+        broker_gauges = run_in_thread("broker-gauges", lambda: self._monitor.measure_broker(self._halt))
+        first: set[asyncio.Future[Any]] = set()
+        try:
+            everything: set[asyncio.Future[Any]] = {stopping, broker_gauges, *readers.values(), *tasks.values()}
+            first, _ = await asyncio.wait(everything, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._ending()
+            self._monitor.health.stops()
+            stopping.cancel()
+            if not tasks["worker"].done():
+                await self._worker.stop()
+            self._halt.set()
+            late, _ = await asyncio.gather(self._end_readers(readers), end_tasks(tasks.values()))
+            late |= {name for name, task in tasks.items() if not task.done()}
+            for database in self._async_databases:
+                await database.close()
+            await self._monitor.stop()
+            ended.set()
+        _raise([*first, *readers.values(), *tasks.values()], late)
+
+    async def _end_readers(self, readers: Mapping[str, "asyncio.Future[None]"]) -> set[str]:
+        """Wait until the halted readers have ended. Returns the names of those that have not."""
+        await asyncio.wait(readers.values(), timeout=READERS_STOP_WITHIN_S / 2)
+        for database in self._databases:
+            database.interrupt()
+        await asyncio.wait(readers.values(), timeout=READERS_STOP_WITHIN_S / 2)
+        late = {name for name, reader in readers.items() if not reader.done()}
+        for thread in enumerate_threads():
+            if thread.name in late:
+                structlog.get_logger("senders.process").error("stop_overdue", part=thread.name, where=where(thread))
+        return late
+
+
+def _raise(parts: Sequence["asyncio.Future[Any]"], late: Collection[str]) -> None:
+    """Raise the first error of these parts; if some are late, StillRunning from it."""
+    ended = [part for part in parts if part.done() and not part.cancelled()]
+    errors = [error for part in ended if (error := part.exception()) is not None]
+    if late:
+        raise StillRunning(f"did not end in time: {', '.join(sorted(late))}") from next(iter(errors), None)
+    if errors:
+        raise errors[0]
