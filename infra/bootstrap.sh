@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes what every other command needs, once: .venv from requirements.lock and, but for `bootstrap.sh venv`, the
-# programs of the local servers in .local. When it fails it says one line, ends with 2 and leaves nothing half-made.
+# Makes what every other command needs, once: .venv from requirements.lock and, except with `bootstrap.sh venv`, the
+# programs of the local servers in .local. If it fails, it prints one line, exits with 2 and leaves nothing half-made.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,7 +13,7 @@ fail() {
   exit 2
 }
 
-# ---- what is there already. The path is in the stamp because a virtual environment that was moved does not work.
+# ---- what exists already. The stamp has the path because a virtual environment does not work after a move.
 lock_stamp() { { pwd && cat requirements.lock; } | sha256sum; }
 project_stamp() { sha256sum <pyproject.toml; }
 has_stamp() { [[ -f .venv/$1 && $(<".venv/$1") == "$2" ]]; }
@@ -43,7 +43,7 @@ install_with_apt() { # one line of apt's own as the reason
   local log=$logs/apt-get.log
   { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@"; } \
     </dev/null >"$log" 2>&1 ||
-    fail "apt-get could not install $*: $(grep -m 1 -E '^(E|Err|W):' "$log" || echo 'no reason given'); check the network and the mirror, and run the same command again (all of it in $log)"
+    fail "apt-get could not install $*: $(grep -m 1 -E '^(E|Err|W):' "$log" || echo 'no reason given'); check the network and the mirror, and run the same command again (full output in $log)"
 }
 require_root_for() { # the packages, where there are any
   if (($# > 0)) && { [[ $(id -u) != 0 ]] || ! command -v apt-get >/dev/null; }; then
@@ -57,22 +57,22 @@ install_missing() { # $1 names them
   install_with_apt "${missing[@]}"
   mapfile -t missing < <("$1")
   ((${#missing[@]} == 0)) ||
-    fail "${missing[*]} was installed, yet $python, java or mvn in PATH is another that will not do: put /usr/bin first in PATH"
+    fail "${missing[*]} was installed, but PATH finds another $python, java or mvn first: put /usr/bin first in PATH"
 }
 
-# ---- .venv. The old one stays until the new one is whole.
+# ---- .venv. The old one stays until the new one is complete.
 pip_install() {
   .venv/bin/python -m pip --disable-pip-version-check install --quiet --no-input --no-deps "$@" \
     </dev/null >"$logs/pip.log" 2>&1
 }
 pip_failure() {
-  fail "pip could not install $1: $(grep -m 1 '^ERROR' "$logs/pip.log" || tail -n 1 "$logs/pip.log"); check the network and the index (pip config list), and run the same command again (all of it in $logs/pip.log)"
+  fail "pip could not install $1: $(grep -m 1 '^ERROR' "$logs/pip.log" || tail -n 1 "$logs/pip.log"); check the network and the index (pip config list), and run the same command again (full output in $logs/pip.log)"
 }
 make_venv() {
   rm -rf .venv.old
   if [[ -e .venv ]]; then mv .venv .venv.old; fi
   "$python" -m venv .venv >"$logs/venv.log" 2>&1 || fail "$python could not make .venv: $(tail -n 1 "$logs/venv.log")"
-  # The lock names every package, so nothing is left to resolve. Modules are compiled when first imported: most never are.
+  # The lock names every package, so pip resolves nothing. Modules are compiled when first imported: most never are.
   pip_install --require-hashes --no-compile --retries 3 -r requirements.lock || pip_failure "the locked packages"
 }
 install_project() {
@@ -88,13 +88,13 @@ prepare_venv() {
   printf '%s\n' "$project" >.venv/.project-stamp
 }
 
-# ---- all of it, side by side, or nothing
+# ---- both in parallel, all or nothing
 jobs_running=()
 clear_up() {
   local status=$?
   trap - EXIT
   if ((status != 0)); then
-    exec 2>/dev/null # bash would tell of each job that it ends here
+    exec 2>/dev/null # bash would report each job that ends here
     for job in "${jobs_running[@]}"; do kill -- "-$job" 2>/dev/null || true; done
     wait || true
     rm -rf .local/kafka.new .local/timescale.new
@@ -112,14 +112,14 @@ mapfile -t missing < <(missing_for_venv && missing_for_servers)
 require_root_for "${missing[@]}"
 mkdir -p "$logs"
 exec 8>.local/bootstrap.lock
-flock 8 # a second set-up of the same checkout waits for the first, and finds all of it made
+flock 8 # a second set-up of the same checkout waits for the first, and then has nothing to do
 if has_packages && has_project && has_servers; then exit 0; fi
 
 had_venv=$(ls -d .venv 2>/dev/null || true)
 trap clear_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
-set -m # each job is a process group, so that all of it can be ended
+set -m # each job is a process group, so that it can be ended as a whole
 : >"$logs/venv.err"
 : >"$logs/servers.err"
 if ! has_packages || ! has_project; then
@@ -129,7 +129,7 @@ if ! has_packages || ! has_project; then
   jobs_running+=($!)
 fi
 if ! has_servers; then
-  install_missing missing_for_servers # here and not in a job: apt-get must not be ended half-way
+  install_missing missing_for_servers # here and not in a job: apt-get must not be killed half-way
   echo "set-up: fetching Kafka and TimescaleDB into .local"
   "$python" -m infra.local.install 2>"$logs/servers.err" &
   jobs_running+=($!)

@@ -15,7 +15,7 @@ import psycopg
 
 from cli.operations.dead_letters import read_letters
 from infra.kafka.topic_reader import read_all
-from infra.local.sink import ReceivedMail, read_messages
+from infra.local.sink_mails import ReceivedMail, read_messages
 from schemas.codec import decode
 from schemas.commands import SendCommand
 from schemas.decisions import Decision

@@ -14,7 +14,7 @@ from cli.options import AsJson, Instance, console, print_json
 from schemas.errors import UserError
 
 if TYPE_CHECKING:
-    from infra.local.sink import ReceivedMail
+    from infra.local.sink_mails import ReceivedMail
 
 app = typer.Typer(help="List and show the mails that the local sink received.", no_args_is_help=True)
 
@@ -89,7 +89,7 @@ def _kept(directory: Path | None, instance: str) -> Path:
 
 
 def _numbered(directory: Path) -> "Iterator[tuple[int, ReceivedMail]]":
-    from infra.local.sink import read_messages
+    from infra.local.sink_mails import read_messages
 
     return enumerate(read_messages(directory), 1)
 

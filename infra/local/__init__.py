@@ -1,1 +1,1 @@
-"""The local servers, and the one small interface behind which native processes and containers look alike."""
+"""The local servers, as native processes or as containers, behind one small interface."""

@@ -11,11 +11,10 @@ from infra.local.problems import SetupProblem
 
 
 def choose_engine(name: str | None = None, home: Path | None = None, ports: Ports | None = None) -> Engine:
-    """The engine called `native` (also where nothing is asked for) or `compose`.
+    """Returns the engine called `native` (the default) or `compose`.
 
-    `home` is where these servers keep their data, logs and records, by default `.local` of this checkout; `ports`
-    are by default the environment's. Raises `SetupProblem` for another name, and for `compose` where no container
-    engine answers.
+    `home` is the folder for data, logs and records, by default `.local` of this checkout; `ports` are by default the
+    environment's. Raises `SetupProblem` for another name, and for `compose` if no container engine answers.
     """
     layout = Layout.of_project()
     layout = layout.at_home(home) if home else layout
@@ -26,4 +25,4 @@ def choose_engine(name: str | None = None, home: Path | None = None, ports: Port
         engine = ComposeEngine(ports, layout.home)
         engine.require()
         return engine
-    raise SetupProblem(f"unknown engine {name!r}: type ENGINE=native or ENGINE=compose")
+    raise SetupProblem(f"unknown engine {name!r}: use native or compose")

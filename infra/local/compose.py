@@ -1,4 +1,4 @@
-"""Both servers as containers of the official images, by `docker compose` and infra/compose.yaml."""
+"""Both servers as containers of the official images, run by `docker compose` with infra/compose.yaml."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from infra.local.problems import SetupProblem
 
 FILE = PROJECT_ROOT / "infra" / "compose.yaml"
 SERVICES = ("kafka", "timescale")
-OR_NATIVE = "or leave ENGINE=compose out: the native servers need no container engine"
+OR_NATIVE = "or use the native servers, which need no container engine"
 
 
 class ComposeServer:
@@ -26,24 +26,24 @@ class ComposeServer:
         self.name = name
 
     def start(self) -> bool:
-        """Healthy on return; true where it did not run."""
+        """Starts it; healthy on return. True if it was not running."""
         ran = self.status().state != "stopped"
         self.engine.compose("up", "--detach", "--wait", "--no-deps", self.name)
         return not ran
 
     def stop(self) -> bool:
-        """Ended in good order; true where it ran."""
+        """Stops it cleanly; true if it was running."""
         ran = self.status().state != "stopped"
         self.engine.compose("stop", self.name)
         return ran
 
     def kill(self) -> None:
-        """Ended by SIGKILL."""
+        """Kills it with SIGKILL."""
         if self.status().state != "stopped":
             self.engine.compose("kill", "--signal", "SIGKILL", self.name)
 
     def status(self) -> ServerStatus:
-        """What it is doing now."""
+        """Its state now."""
         return next(status for status in self.engine.status() if status.name == self.name)
 
 
@@ -54,7 +54,7 @@ class ComposeEngine:
 
     def __init__(self, ports: Ports, home: Path) -> None:
         self.ports = ports
-        # The project owns containers and volumes: another checkout, or the tests' servers, must not share them.
+        # The project name owns containers and volumes: another checkout, or the tests' servers, must not share them.
         self.project = f"ebbtide-{hashlib.blake2b(os.fsencode(home.absolute()), digest_size=4).hexdigest()}"
         self.kafka = ComposeServer(self, "kafka")
         self.timescale = ComposeServer(self, "timescale")
@@ -65,7 +65,7 @@ class ComposeEngine:
         return Endpoints.on(self.ports)
 
     def require(self) -> None:
-        """Raise `SetupProblem` where no container engine answers, or it has no compose."""
+        """Raises `SetupProblem` if no container engine answers, or if it has no compose."""
         if shutil.which("docker") is None:
             raise SetupProblem(f"docker is not installed: install it, {OR_NATIVE}")
         for arguments in (["info"], ["compose", "version"]):
@@ -75,7 +75,7 @@ class ComposeEngine:
                 raise SetupProblem(f"no container engine with compose answers ({said[-1]}): start one, {OR_NATIVE}")
 
     def up(self, report: ReportLine = quiet) -> list[str]:
-        """Start what does not run or runs on other ports; the names of those started."""
+        """Starts the servers that are not running, or run on other ports; returns their names."""
         before = {status.name for status in self.status() if status.state == "running"}
         self.compose("up", "--detach", "--wait")
         started = [name for name in SERVICES if name not in before]
@@ -84,18 +84,18 @@ class ComposeEngine:
         return started
 
     def down(self) -> list[str]:
-        """Remove the containers; their volumes, and so the data, stay."""
+        """Removes the containers. Their volumes, and so the data, stay."""
         ran = [status.name for status in self.status() if status.state != "stopped"]
         self.compose("down")
         return ran
 
     def status(self) -> list[ServerStatus]:
-        """Every service, running or not."""
+        """The state of every service."""
         states = parse_ps(self.compose("ps", "--all", "--format", "json"))
         return [ServerStatus(name, states.get(name, "stopped"), self._address(name)) for name in SERVICES]
 
     def logs(self, lines: int = 50, follow: bool = False) -> Iterator[str]:
-        """The last lines of each service's log, then, with `follow`, new ones as they come."""
+        """The last lines of each log and, with `follow`, new lines without end."""
         arguments = ["logs", "--no-color", "--tail", str(lines), *(["--follow"] * follow)]
         with subprocess.Popen(
             self._command(arguments), stdout=subprocess.PIPE, text=True, env=self._environment()
@@ -104,7 +104,7 @@ class ComposeEngine:
             yield from (line.rstrip() for line in logs.stdout)
 
     def compose(self, *arguments: str) -> str:
-        """Run `docker compose` on our file and return what it prints; raises `SetupProblem` where it fails."""
+        """Runs `docker compose` on our file and returns its output; raises `SetupProblem` if it fails."""
         done = self._docker(self._command(list(arguments))[1:])
         if done.returncode != 0:
             said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

@@ -1,4 +1,4 @@
-"""The one interface behind which native processes and containers look alike."""
+"""The interface of the local servers: the same for native processes and containers."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ReportLine = Callable[[str], None]
 
 
 def quiet(_line: str) -> None:
-    """A report that nobody reads."""
+    """A report that prints nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """One line of `ebbtide status`. `detail` says what a person should know besides, else it is empty."""
+    """One line of `ebbtide status`. `detail` has more for a person to know, or is empty."""
 
     name: str
     state: State
@@ -44,23 +44,23 @@ class ServerStatus:
 
 
 class Server(Protocol):
-    """One server, as tests stop and kill it. Each call returns once what it promises holds."""
+    """One server. Each call returns when its promise holds."""
 
     @property
     def name(self) -> str:
         """`kafka` or `timescale`."""
 
     def start(self) -> bool:
-        """Answering requests on return; true where it did not run before. Raises `SetupProblem`."""
+        """Starts it; it answers on return. True if it was not running before. Raises `SetupProblem`."""
 
     def stop(self) -> bool:
-        """Ended in good order, its data written; true where it ran before."""
+        """Stops it cleanly, with its data written; true if it was running before."""
 
     def kill(self) -> None:
-        """Ended by SIGKILL, as in a crash."""
+        """Kills it with SIGKILL, as in a crash."""
 
     def status(self) -> ServerStatus:
-        """What it is doing now."""
+        """Its state now."""
 
 
 class Engine(Protocol):
@@ -83,16 +83,16 @@ class Engine(Protocol):
         """The store."""
 
     def up(self, report: ReportLine = quiet) -> list[str]:
-        """Fetch what is missing and start what does not run; the names of those started.
+        """Fetches missing programs and starts the servers that are not running; returns their names.
 
-        Every server answers on return. On `SetupProblem`, what this call started is stopped again.
+        Every server answers on return. On `SetupProblem`, the servers that this call started are stopped again.
         """
 
     def down(self) -> list[str]:
-        """Stop what runs; the names of those stopped."""
+        """Stops the running servers; returns their names."""
 
     def status(self) -> list[ServerStatus]:
-        """Every server, running or not."""
+        """The state of every server."""
 
     def logs(self, lines: int = 50, follow: bool = False) -> Iterator[str]:
-        """The last `lines` of each server's log, each `NAME | text`; with `follow`, what comes after, without end."""
+        """The last `lines` of each log, each as `NAME | text`; with `follow`, new lines without end."""

@@ -1,4 +1,4 @@
-"""Running an installer: its output to a log, one line on failure, its result put in place whole or not at all."""
+"""Runs installers: output goes to a log, a failure is one line, and a result is put in place as a whole or not."""
 
 import fcntl
 import os
@@ -18,7 +18,7 @@ TIMEOUT_S = 600.0
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock: a second process waits here until the first is done. It ends with its holder."""
+    """Holds an exclusive lock: a second process waits until the first is done. The lock ends with its process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -34,9 +34,9 @@ def run(
     environment: Mapping[str, str] | None = None,
     directory: Path | None = None,
 ) -> None:
-    """Run one installer command, appending to `log`.
+    """Runs one installer command and appends its output to `log`.
 
-    Raises `SetupProblem` beginning with `failure`, with the first line of output that starts with one of `marks`.
+    Raises `SetupProblem`: `failure`, and the first line of output that begins with one of `marks`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -54,25 +54,25 @@ def run(
             ).returncode
             reason = f"exit status {status}"
         except subprocess.TimeoutExpired:
-            status, reason = -1, f"no end after {TIMEOUT_S:.0f} s"
+            status, reason = -1, f"it did not end within {TIMEOUT_S:.0f} s"
     if status != 0:
-        said = log.read_bytes()[begin:].decode(errors="replace")
-        raise SetupProblem(f"{failure} ({_telling_line(said, marks) or reason}; all of it in {log})")
+        printed = log.read_bytes()[begin:].decode(errors="replace")
+        raise SetupProblem(f"{failure} ({_error_line(printed, marks) or reason}; full output in {log})")
 
 
-def _telling_line(output: str, marks: Sequence[str]) -> str | None:
+def _error_line(output: str, marks: Sequence[str]) -> str | None:
     lines = COLOUR.sub("", output).splitlines()
     return next((_shortened(line) for mark in marks for line in lines if line.startswith(mark)), None)
 
 
 def _shortened(line: str, longest: int = 240) -> str:
-    """Without its middle where it is long: what failed stands at the beginning, why at the end."""
+    """A long line without its middle: the beginning says what failed, the end why."""
     half = longest // 2
     return line if len(line) <= longest else f"{line[:half]} … {line[-half:]}"
 
 
 def is_installed(place: Path, version: str) -> bool:
-    """Whether `place` holds exactly this version, whole."""
+    """Whether `place` has exactly this version, complete."""
     try:
         return (place / STAMP).read_text() == version
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def is_installed(place: Path, version: str) -> bool:
 
 @contextmanager
 def installing(place: Path, version: str) -> Iterator[Path]:
-    """Give an empty directory to fill; put it in `place` when the block ends well, else remove it."""
+    """Yields an empty directory to fill. If the block succeeds, it moves to `place`; otherwise it is removed."""
     new, old = place.with_name(f"{place.name}.new"), place.with_name(f"{place.name}.old")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Who listens on a local TCP port, read from /proc: for the one line that says why a server cannot start."""
+"""Which process listens on a local TCP port, from /proc: for the message that a server cannot start."""
 
 import errno
 import socket
@@ -16,7 +16,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could bind 127.0.0.1:port now. Connections in TIME_WAIT do not count."""
+    """Whether a server could bind 127.0.0.1:port now. Connections in TIME_WAIT do not matter."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -37,13 +37,13 @@ def answers(port: int, timeout_s: float = 1.0) -> bool:
         return False
 
 
-def require_free(port: int, purpose: str, patience_s: float = 5.0) -> None:
-    """Raise `SetupProblem` naming the port, who holds it and the remedy, unless `purpose` can have it.
+def require_free(port: int, purpose: str, wait_s: float = 5.0) -> None:
+    """Raises `SetupProblem` with the port, its process and the remedy if the port is not free.
 
-    A killed process keeps its ports until the kernel has taken it apart, and then has no files that /proc could
-    show: where nobody seems to hold the port, wait that long for it.
+    A killed process keeps its ports until the kernel has removed it, but /proc no longer shows its files: if no process
+    seems to have the port, this waits up to `wait_s` for it.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + wait_s
     while not is_free(port):
         name = holder(port)
         if name is not None or time.monotonic() > deadline:
@@ -55,13 +55,13 @@ def require_free(port: int, purpose: str, patience_s: float = 5.0) -> None:
 
 
 def next_base(port: int) -> int:
-    """A port base a thousand further on, to suggest instead of the one around `port`."""
+    """Suggests a port base: the next thousand after `port`."""
     base = (port // 1000 + 1) * 1000
     return base if base <= 31_000 else 11_000
 
 
 def holder(port: int, proc: Path = Path("/proc")) -> str | None:
-    """`name (pid N)` of the process that listens on the port, or None where /proc does not tell."""
+    """`name (pid N)` of the process that listens on the port; None if /proc does not show it."""
     wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port, proc)}
     for process in proc.iterdir() if wanted else ():
         if process.name.isdecimal() and wanted.intersection(_open_files(process)):
@@ -84,10 +84,10 @@ def _listening_inodes(port: int, proc: Path) -> Iterator[str]:
 def _open_files(process: Path) -> Iterator[str]:
     try:
         entries = list((process / "fd").iterdir())
-    except OSError:  # another user's process, or one that ended while we looked
+    except OSError:  # another user's process, or one that just ended
         return
     for entry in entries:
-        with suppress(OSError):  # this descriptor was closed while we looked; the others still count
+        with suppress(OSError):  # this descriptor was just closed; the others still count
             yield str(entry.readlink())
 
 

@@ -1,7 +1,7 @@
-"""Fetching both local servers at once: `python3 -m infra.local.install`.
+"""Fetches both local servers at once: `python3 -m infra.local.install`.
 
-Set-up runs this beside pip, before there is a virtual environment, so it and what it imports use the standard
-library only (a test holds that). Starting the servers is `infra.local.native`'s.
+Set-up runs this in parallel with pip, before there is a virtual environment, so it imports only the standard library
+and modules that do the same (a test checks that). `infra.local.native` starts the servers.
 """
 
 import sys
@@ -15,7 +15,7 @@ from infra.local.timescale import install as timescale
 
 
 def together(steps: Sequence[Callable[[], object]]) -> None:
-    """Run the steps side by side; raises the first problem once all have ended."""
+    """Runs the steps in parallel; when all have ended, raises the first problem."""
     with ThreadPoolExecutor(len(steps)) as pool:
         futures = [pool.submit(step) for step in steps]
     for future in futures:
@@ -23,12 +23,12 @@ def together(steps: Sequence[Callable[[], object]]) -> None:
 
 
 def install_servers(layout: Layout) -> None:
-    """Have the programs of both servers in place. Raises `SetupProblem`."""
+    """Installs the programs of both servers, if they are missing. Raises `SetupProblem`."""
     together([lambda: kafka.install(layout), lambda: timescale.install(layout)])
 
 
 def main() -> int:
-    """The exit status: 0, or 2 with one line on standard error."""
+    """Returns the exit status: 0, or 2 with one line on standard error."""
     try:
         install_servers(Layout.of_project())
     except SetupProblem as problem:

@@ -1,4 +1,4 @@
-"""Where the local servers live on disk: programs shared by all, data, logs and process records by home."""
+"""The files of the local servers: shared programs, and the data, logs and process records of each home."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`programs` holds what was fetched, `home` what one set of servers writes."""
+    """`programs` has the fetched programs, `home` the files that one set of servers writes."""
 
     programs: Path
     home: Path
@@ -19,17 +19,17 @@ class Layout:
         return cls(root / ".local", root / ".local")
 
     def at_home(self, home: Path) -> "Layout":
-        """Another set of servers with the same programs and files of its own."""
+        """The layout of another set of servers: the same programs, its own files."""
         return Layout(self.programs, home)
 
     def data(self, server: str) -> Path:
-        """What the server keeps: losing it is losing events or rows."""
+        """The data of the server: events or rows are lost with it."""
         return self.home / "data" / server
 
     def log(self, server: str) -> Path:
-        """What the server printed since it was last started; the start before that is beside it, `.1`."""
+        """The output of the server since its last start; the output of the start before is in the file with `.1`."""
         return self.home / "logs" / f"{server}.log"
 
     def record(self, server: str) -> Path:
-        """Which process the server is."""
+        """The record of the server's process."""
         return self.home / "run" / f"{server}.json"

@@ -8,10 +8,10 @@ from infra.local.fetching import run
 from infra.local.problems import SetupProblem
 
 PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-# Maven runs once for half a minute: the optimising compiler costs more than it gives, and takes a core from pip.
+# Maven runs once for half a minute: the optimising compiler costs more than it saves, and takes a core from pip.
 MAVEN_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-# A repository that accepts and says nothing: by itself Maven waits half an hour. Up to 3.8, and from 3.9.
-MAVEN_PATIENCE = (
+# If a repository accepts and does not answer, Maven waits half an hour by default. Options up to 3.8, and from 3.9.
+MAVEN_TIMEOUTS = (
     "-Dmaven.wagon.rto=30000",
     "-Dmaven.wagon.http.retryHandler.count=1",
     "-Daether.connector.connectTimeout=20000",
@@ -20,11 +20,11 @@ MAVEN_PATIENCE = (
 MAVEN_MISSING = "Maven is missing: type `apt-get install maven` as root"
 
 
-def require(program: str, otherwise: str) -> str:
-    """The program's path; raises `SetupProblem(otherwise)` where it is not installed."""
+def require(program: str, message: str) -> str:
+    """The path of the program; raises `SetupProblem(message)` if it is not installed."""
     path = shutil.which(program)
     if path is None:
-        raise SetupProblem(otherwise)
+        raise SetupProblem(message)
     return path
 
 
@@ -35,7 +35,7 @@ def copy_jars(what: str, pom: Path, folder: Path, log: Path) -> None:
             require("mvn", MAVEN_MISSING),
             "-q",
             "-B",
-            *MAVEN_PATIENCE,
+            *MAVEN_TIMEOUTS,
             "-f",
             pom,
             PLUGIN,

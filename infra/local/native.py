@@ -38,14 +38,14 @@ class NativeEngine:
 
     @property
     def servers(self) -> tuple[NativeServer, ...]:
-        """All of them."""
+        """Both servers."""
         return (self.kafka, self.timescale)
 
     def up(self, report: ReportLine = quiet) -> list[str]:
-        """Start what does not run, side by side; the names of those started."""
+        """Starts the servers that are not running, in parallel; returns their names."""
         for server in self.servers:
             if server.process() is None or server.misplaced():
-                server.require_ports()  # all of them before any start: a port in use changes nothing
+                server.require_ports()  # all before any start, so that a port in use changes nothing
         started = {server.name: False for server in self.servers}
 
         def start(server: NativeServer) -> None:
@@ -59,16 +59,16 @@ class NativeEngine:
         return [name for name, here in started.items() if here]
 
     def down(self) -> list[str]:
-        """Stop what runs; the names of those stopped."""
+        """Stops the running servers; returns their names."""
         stopped = self._on_each(NativeServer.stop)
         return [server.name for server, ran in zip(self.servers, stopped, strict=True) if ran]
 
     def status(self) -> list[ServerStatus]:
-        """Every server, running or not."""
+        """The state of every server."""
         return [server.status() for server in self.servers]
 
     def logs(self, lines: int = 50, follow: bool = False) -> Iterator[str]:
-        """The last lines of each log, then, with `follow`, new ones as they come."""
+        """The last lines of each log and, with `follow`, new lines without end."""
         logs = {server.name: server.log for server in self.servers if server.log.exists()}
         read_to: dict[str, int] = {}
         tails: list[str] = []
@@ -99,7 +99,7 @@ class NativeEngine:
 
 
 def psql_program(programs: Path | None = None) -> Path:
-    """PostgreSQL 17's own psql, fetched with the server; `programs` is by default `.local` of this checkout."""
+    """The psql of PostgreSQL 17, fetched with the server; `programs` is by default `.local` of this checkout."""
     layout = Layout.of_project()
     return bin_directory(layout if programs is None else Layout(programs, programs)) / "psql"
 
@@ -109,7 +109,7 @@ def _text(line: bytes) -> str:
 
 
 def _follow(logs: dict[str, Path], read_to: dict[str, int]) -> Iterator[str]:
-    """New lines of the logs, without end. A log that was begun anew is read from its beginning."""
+    """New lines of the logs, without end. A log that became shorter is read from its beginning."""
     while True:
         for name, log in logs.items():
             with log.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Which TCP ports one checkout uses, counted from `EBBTIDE_PORT_BASE`, all on 127.0.0.1."""
+"""The TCP ports of one checkout, counted from `EBBTIDE_PORT_BASE`, all on 127.0.0.1."""
 
 import os
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from infra.local.problems import SetupProblem
 VARIABLE = "EBBTIDE_PORT_BASE"
 DEFAULT_BASE = 21_000
 TEST_OFFSET = 500
-# Linux hands out 32768 and above to outgoing connections, so a server there can find its port taken by chance;
-# tests count on from base + 500.
+# Linux gives outgoing connections the ports from 32768 up, so the port of a server there may be taken by chance.
+# Tests count from base + 500.
 LOWEST_BASE, HIGHEST_BASE = 1_024, 32_000
 
 
@@ -22,9 +22,9 @@ class Ports:
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> "Ports":
-        """The ports that the environment asks for, by default from 21000.
+        """The ports that the environment sets, by default from 21000.
 
-        Raises `SetupProblem` where the variable is no number or leaves the range.
+        Raises `SetupProblem` if the variable is not a number or is outside of the range.
         """
         text = (os.environ if environment is None else environment).get(VARIABLE, "").strip()
         if not text:

@@ -1,4 +1,4 @@
-"""What the native Kafka and TimescaleDB have in common: one process, one port, one record, one log."""
+"""The common part of the native Kafka and TimescaleDB: one process, one port, one record, one log."""
 
 import signal
 import time
@@ -18,7 +18,7 @@ from infra.local.problems import SetupProblem
 from infra.service import processes
 from infra.service.processes import Process
 
-START_TIMEOUT_S = 120.0  # a broker that was killed reads its logs again, on a busy machine for half a minute
+START_TIMEOUT_S = 120.0  # a killed broker reads its logs again: half a minute on a busy machine
 STOP_TIMEOUT_S = 30.0
 
 
@@ -41,19 +41,19 @@ class NativeServer(ABC):
     @property
     @abstractmethod
     def marks(self) -> tuple[Path, ...]:
-        """Arguments that only this server's process has on its command line."""
+        """Arguments that only the command line of this server's process has."""
 
     @abstractmethod
     def install(self) -> bool:
-        """Have the programs in place; true where they had to be fetched."""
+        """Installs the programs; true if they had to be fetched."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """Have configuration and data directory in place, and nothing left of a crash that blocks a start."""
+        """Writes the configuration, creates the data directory, and removes remains of a crash that block a start."""
 
     @abstractmethod
     def command(self) -> list[str | Path]:
-        """What to run, `prepare` done."""
+        """The command to run after `prepare`."""
 
     @abstractmethod
     def ready(self) -> bool:
@@ -61,15 +61,15 @@ class NativeServer(ABC):
 
     @abstractmethod
     def complete(self) -> None:
-        """What has to be done on the server once it answers. May be called again and again."""
+        """Sets up the server when it answers. It may be called more than once."""
 
     @property
     def log(self) -> Path:
-        """Where its output goes."""
+        """The file of its output."""
         return self.layout.log(self.name)
 
     def require_ports(self) -> None:
-        """Raise `SetupProblem` where another process has a port of this server."""
+        """Raises `SetupProblem` if another process has a port of this server."""
         require_free(self.port, self.name)
 
     def process(self) -> Process | None:
@@ -78,17 +78,17 @@ class NativeServer(ABC):
         return recorded or processes.find(self.marks)
 
     def misplaced(self) -> bool:
-        """Whether it runs, but not on the port that is asked for."""
+        """Whether it runs on another port than the requested one."""
         process = self.process()
         return process is not None and process.port != self.port
 
     def start(self) -> bool:
-        """Answering on return; true where it did not run, or ran on another port."""
+        """Starts it; it answers on return. True if it was not running, or ran on another port."""
         with self._lock():
             process = self.process()
             if process is not None and process.port == self.port and self._comes_up(process):
                 return False
-            self.require_ports()  # before it gives up the port it has
+            self.require_ports()  # before it gives up its present port
             if process is not None:
                 self._stop(process)
             self.install()
@@ -96,11 +96,11 @@ class NativeServer(ABC):
             process = processes.spawn(self.command(), self.log, self.port)
             processes.remember(process, self.layout.record(self.name))
             if not self._comes_up(process):
-                raise SetupProblem(f"{self.name} ended while starting ({self._last_words()}): see {self.log}")
+                raise SetupProblem(f"{self.name} ended while starting ({self._last_line()}): see {self.log}")
             return True
 
     def stop(self) -> bool:
-        """Ended in good order; true where it ran."""
+        """Stops it cleanly; true if it was running."""
         with self._lock():
             process = self.process()
             if process is not None:
@@ -108,13 +108,13 @@ class NativeServer(ABC):
             return process is not None
 
     def kill(self) -> None:
-        """Ended by SIGKILL."""
+        """Kills it with SIGKILL."""
         process = self.process()
         if process is not None:
             processes.end(process, signal.SIGKILL, STOP_TIMEOUT_S)
 
     def status(self) -> ServerStatus:
-        """What it is doing now, found without waiting for it."""
+        """Its state now, without waiting."""
         address, process = f"{LOOPBACK}:{self.port}", self.process()
         if process is None:
             return ServerStatus(self.name, "stopped", address)
@@ -134,7 +134,7 @@ class NativeServer(ABC):
         self.layout.record(self.name).unlink(missing_ok=True)
 
     def _comes_up(self, process: Process) -> bool:
-        """Wait until it answers; false where it ends before that, as one does that was just killed."""
+        """Waits until it answers; false if the process ends before."""
         began = time.monotonic()
         while process.alive():
             if answers(self.port) and self.ready():
@@ -146,7 +146,7 @@ class NativeServer(ABC):
             time.sleep(processes.POLL_S)
         return False
 
-    def _last_words(self, longest: int = 200) -> str:
+    def _last_line(self, longest: int = 200) -> str:
         with self.log.open(errors="replace") as file:
             last = deque((line.strip() for line in file if line.strip()), maxlen=1)
         return last[0][:longest] if last else "it printed nothing"

@@ -1,6 +1,6 @@
-"""Stopping every native server of this checkout, main, demo's and tests': `python -m infra.local.stop`.
+"""Stops every native server of this checkout, also those of the demo and the tests: `python -m infra.local.stop`.
 
-For a clean-up that must not depend on which ports or instance the servers were started with.
+`make clean` uses it because it does not depend on the ports and instances of the servers.
 """
 
 import sys
@@ -13,19 +13,19 @@ from infra.local.ports import Ports
 
 
 def homes(top: Path) -> Iterator[Path]:
-    """The directories at most two levels below `top`, and `top` itself, where servers keep their records."""
+    """`top` and the directories at most two levels below it that have records of servers."""
     yield from (place for place in (top, *top.glob("*"), *top.glob("*/*")) if (place / "run").is_dir())
 
 
 def stop_all(layout: Layout) -> list[str]:
-    """Stop them; `HOME: SERVER` of each that ran."""
+    """Stops them; returns `HOME: SERVER` for each that was running."""
     return [
         f"{home}: {name}" for home in homes(layout.home) for name in NativeEngine(Ports(), layout.at_home(home)).down()
     ]
 
 
 def main() -> int:
-    """Stop them and say which."""
+    """Stops them and prints which."""
     for stopped in stop_all(Layout.of_project()):
         print(f"stopped {stopped}")  # noqa: T201 -- a program's own output
     return 0

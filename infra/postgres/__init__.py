@@ -1,1 +1,1 @@
-"""PostgreSQL as processes use it: the migrations of the database."""
+"""PostgreSQL: connections whose transactions are repeated during an outage, and the migrations."""

@@ -1,8 +1,8 @@
 """Transactions on PostgreSQL that are repeated while the server is away, for threads and for asyncio.
 
-Each user has one connection of its own for as long as it runs, so there is no pool. A kept connection that breaks is no
-outage yet: the server may have been back for long. Only if a new one cannot be made, or breaks too, is the server away.
-This is logged once.
+Each user has one connection of its own for as long as it runs, so there is no pool. A kept connection that breaks is
+not an outage: the server may have been back for a long time. The server is away only if a new connection cannot be
+made, or breaks too. This is logged once.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Brings a database to the newest migration. Safe to run again, and from several processes at once.
+"""Runs the migrations of a database. It is safe to run again, and from several processes at once.
 
-A migration is a file of SQL in `migrations/`. Files run in the order of their names, each once and in a transaction of
-its own; the table `schema_migrations` names those that ran.
+A migration is a file of SQL in `migrations/`. Files run in the order of their names, each once and in its own
+transaction; the table `schema_migrations` names those that ran.
 """
 
 from contextlib import closing
@@ -33,7 +33,7 @@ class MigrationError(UserError):
 
 
 def require_database(database_url: str) -> None:
-    """Raises psycopg.OperationalError where the database does not answer within 3 s."""
+    """Raises psycopg.OperationalError if the database does not answer within 3 s."""
     psycopg.connect(database_url, connect_timeout=CONNECT_S).close()
 
 

@@ -27,7 +27,7 @@ from infra.kafka.connection import Connection
 from infra.kafka.progress import Progress
 from infra.kafka.topic_reader import arrived
 from infra.kafka.topic_setup import TopicDisagreement, ensure_topics
-from infra.local.sink import Sink
+from infra.local.sink_process import Sink
 from schemas.codec import PARTITIONER, encode
 from schemas.commands import SendCommand, command_id
 from schemas.profiles import Consent, Profile

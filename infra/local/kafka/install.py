@@ -1,4 +1,4 @@
-"""Fetching Apache Kafka's published jars through Maven into `.local/kafka/libs`. Standard library only."""
+"""Fetches the published jars of Apache Kafka with Maven into `.local/kafka/libs`. Standard library only."""
 
 import hashlib
 from pathlib import Path
@@ -13,9 +13,9 @@ JAVA_MISSING = "Java 17 is missing: type `apt-get install openjdk-17-jre-headles
 
 
 def install(layout: Layout) -> bool:
-    """Put the jars in place unless they are there; true where it had to fetch them.
+    """Installs the jars if they are missing; true if it had to fetch them.
 
-    Raises `SetupProblem` where Maven is missing or cannot fetch; nothing is left in place then.
+    Raises `SetupProblem` if Maven is missing or cannot fetch; nothing is left in place then.
     """
     place, version = layout.programs / "kafka", hashlib.sha256(POM.read_bytes()).hexdigest()
     if is_installed(place, version):

@@ -42,16 +42,16 @@ class KafkaServer(NativeServer):
         return (self.settings,)
 
     def install(self) -> bool:
-        """Have the jars in place."""
+        """Installs the jars."""
         return install.install(self.layout)
 
     def require_ports(self) -> None:
-        """Raise `SetupProblem` where another process has one of its two ports."""
+        """Raises `SetupProblem` if another process has one of its two ports."""
         super().require_ports()
         require_free(self.ports.controller, "kafka's controller")
 
     def prepare(self) -> None:
-        """Write the configuration; format the data directory once."""
+        """Writes the configuration, and formats the data directory once."""
         data = self.layout.data(self.name)
         if not data.exists():
             with installing(data, CLUSTER_ID) as new:
@@ -64,7 +64,7 @@ class KafkaServer(NativeServer):
         return [*self._java("kafka.Kafka", *HEAP), self.settings]
 
     def ready(self) -> bool:
-        """Whether it answers a metadata request and counts itself among the brokers."""
+        """Whether it answers a metadata request and lists itself as a broker."""
         client = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{self.port}", "log_level": 0})
         try:
             return bool(client.list_topics(timeout=METADATA_TIMEOUT_S).brokers)

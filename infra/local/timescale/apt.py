@@ -1,4 +1,4 @@
-"""A private apt: the system's mirror, proxy and keyring, but lists, cache and status of its own.
+"""A private apt: the system's mirror, proxy and keyring, with its own lists, cache and status.
 
 It downloads packages of another Debian release without touching the system's apt, and needs no root.
 Standard library only.
@@ -22,7 +22,7 @@ MARKS = ("E: ", "Err:", "W: ")
 
 
 def uris(text: str) -> list[str]:
-    """The mirrors that a sources file names, in order, in deb822 style or one line each (sources.list(5))."""
+    """The mirrors in a sources file, in order, in deb822 style or one per line (sources.list(5))."""
     found: list[str] = []
     for line in text.splitlines():
         if match := re.match(r"URIs:\s*(.+)", line):
@@ -50,7 +50,7 @@ def package_names(print_uris: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class PrivateApt:
-    """apt in a directory of its own. `log` takes what it prints."""
+    """apt in its own directory. Its output goes to `log`."""
 
     place: Path
     log: Path
@@ -60,7 +60,7 @@ class PrivateApt:
         return {"APT_CONFIG": str(self.place / "apt.conf"), "LC_ALL": "C.UTF-8"}
 
     def update(self, suite: str) -> None:
-        """Configure for `suite` and fetch its package lists."""
+        """Configures apt for `suite` and fetches its package lists."""
         if not KEYRING.is_file():
             raise SetupProblem(f"{KEYRING} is missing: type `apt-get install debian-archive-keyring` as root")
         for directory in ("lists/partial", "cache/archives/partial"):
@@ -71,7 +71,7 @@ class PrivateApt:
         run(["apt-get", "-q", "update"], log=self.log, failure=UNREACHABLE, marks=MARKS, environment=self._environment)
 
     def closure(self, package: str) -> list[str]:
-        """The names of the package and of all that it depends on."""
+        """The names of the package and of all its dependencies."""
         listing = self.place / "closure"
         run(
             ["apt-get", "-qq", "install", "--print-uris", package],
@@ -83,7 +83,7 @@ class PrivateApt:
         return package_names(listing.read_text())
 
     def download(self, names: list[str], into: Path) -> None:
-        """Download the packages' .deb files; apt checks their hashes against the signed lists."""
+        """Downloads the .deb files of the packages; apt checks their hashes against the signed lists."""
         into.mkdir(parents=True)
         run(
             ["apt-get", "-q", "download", *names],
@@ -95,7 +95,7 @@ class PrivateApt:
         )
 
     def _own_settings(self) -> str:
-        """No file of the system's configuration is read: one of its hooks empties /var/cache/apt after each update."""
+        """Reads no file of the system's configuration: one of its hooks empties /var/cache/apt after each update."""
         none, place = '"/dev/null"', self.place
         return f"""
 Dir::Etc::Main {none}; Dir::Etc::Parts {none};
@@ -109,7 +109,7 @@ APT::Install-Recommends "false"; APT::Sandbox::User ""; APT::Update::Error-Mode 
 
 
 def _system_acquire() -> str:
-    """How the system's apt reaches its mirror, such as through which proxy."""
+    """How the system's apt reaches its mirror, for example through a proxy."""
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
     kept = (
         line

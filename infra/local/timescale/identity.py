@@ -1,4 +1,4 @@
-"""As whom PostgreSQL runs: it refuses to run as root, and root is who set-up often is."""
+"""The user of the PostgreSQL process: PostgreSQL refuses to run as root, and set-up often runs as root."""
 
 import os
 import pwd
@@ -15,17 +15,17 @@ NAMESPACE = ("unshare", "--user", f"--map-user={NOBODY}", f"--map-group={NOBODY}
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A prefix to PostgreSQL's commands, and who must own its files (None: whoever runs this)."""
+    """A prefix for the commands of PostgreSQL, and the owner of its files (None: the current user)."""
 
     prefix: tuple[str, ...] = ()
     owner: str | None = None
 
     @classmethod
     def choose(cls, data: Path) -> "Identity":
-        """The caller, unless that is root.
+        """The current user, unless that is root.
 
-        Root looks like nobody in a user namespace of its own: files stay root's and stay reachable below /root.
-        Where the kernel refuses that, or the cluster was made so, it really becomes `postgres` or `nobody`.
+        Root runs PostgreSQL as nobody in its own user namespace: files still belong to root and are reachable below
+        /root. If the kernel refuses that, it becomes `postgres` or `nobody`; a cluster keeps the user who made it.
         """
         if os.geteuid() != 0:
             return cls()
@@ -43,7 +43,7 @@ class Identity:
         return cls(words, user)
 
     def own(self, directory: Path, programs: Path) -> None:
-        """Hand an empty directory over; raises `SetupProblem` where the owner could not reach it or the programs."""
+        """Gives an empty directory to the owner; raises `SetupProblem` if the owner cannot reach it or the programs."""
         if self.owner is None:
             return
         shutil.chown(directory, self.owner)

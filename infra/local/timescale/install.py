@@ -1,7 +1,7 @@
-"""Unpacking TimescaleDB on PostgreSQL 17 from Debian 13's packages into `.local/timescale`. Standard library only.
+"""Unpacks TimescaleDB on PostgreSQL 17 from Debian 13's packages into `.local/timescale`. Standard library only.
 
-Debian 12 has no TimescaleDB. The packages of Debian 13 need a newer C library than the machine's, so theirs is
-unpacked with them and each program becomes a wrapper that starts it through that library's loader.
+Debian 12 has no TimescaleDB. The packages of Debian 13 need a newer C library than the machine has, so that library is
+unpacked too, and each program becomes a wrapper that starts it with the loader of that library.
 """
 
 import re
@@ -16,23 +16,23 @@ from infra.local.timescale.apt import PrivateApt
 
 SUITE = "trixie"
 PACKAGE = "postgresql-17-timescaledb"
-LAYOUT_VERSION = f"{SUITE} {PACKAGE} 1"  # raise the number where what is unpacked changes
+LAYOUT_VERSION = f"{SUITE} {PACKAGE} 1"  # raise the number when the unpacked files change
 SERVER = Path("usr/lib/postgresql/17")
 ZONES = Path("/usr/share/zoneinfo/UTC")
 
 WANTED = re.compile(r"lib|postgresql-17|postgresql-client-17$|zlib1g")
-# What only compilation of queries (off here), Perl tools, PAM or an interactive set-up would load: 320 of 417 MB.
+# Only for JIT compilation (off here), Perl tools, PAM or an interactive set-up: 320 of 417 MB.
 UNWANTED = re.compile(
     r".*-perl$|.*-common$|lib(perl|llvm|z3|c-bin|c-l10n|db5|gdbm|sepol|semanage|pam-modules|proc2|ncursesw|debconf)"
 )
-DROPPED = (  # documents, and debugger scripts in Python that our own linters would read
+DROPPED = (  # documents, and debugger scripts in Python that our linters would check
     *("usr/share/" + name for name in ("doc", "man", "locale", "lintian", "bug", "gcc", "gdb")),
     "var",
     "etc",
 )
 
 WRAPPER = """#!/bin/sh
-# Starts the program of this name with the loader and libraries it was built for, wherever this tree lies.
+# Starts the program of this name with the loader and libraries that it was built for, whatever the path of this tree.
 bin=$(dirname "$(readlink -f "$0")")
 for libraries in "$bin"/../../../*-linux-gnu; do :; done
 for loader in "$libraries"/ld-linux-*.so.*; do :; done
@@ -42,9 +42,9 @@ exec "$loader" --library-path "$libraries" --argv0 "$bin/${0##*/}" "$bin/../libe
 
 
 def install(layout: Layout) -> bool:
-    """Put the server in place unless it is there; true where it had to fetch it.
+    """Installs the server if it is missing; true if it had to fetch it.
 
-    Raises `SetupProblem` where the mirror does not answer or the tree would not run; nothing is left then.
+    Raises `SetupProblem` if the mirror does not answer or the server would not run; nothing is left in place then.
     """
     place = layout.programs / "timescale"
     if is_installed(place, LAYOUT_VERSION):
@@ -61,7 +61,7 @@ def install(layout: Layout) -> bool:
 
 
 def bin_directory(layout: Layout) -> Path:
-    """Where `psql`, `postgres` and the rest are started from."""
+    """The directory of `psql`, `postgres` and the other programs."""
     return layout.programs / "timescale" / SERVER / "bin"
 
 
@@ -106,7 +106,7 @@ def _wrap_programs(server: Path) -> None:
 
 
 def _check_libraries(new: Path) -> None:
-    """Every library that the server loads must come from the tree, none from the machine, none be missing."""
+    """Checks that every library that the server loads comes from the tree, and none is missing."""
     libraries = next((new / "usr/lib").glob("*-linux-gnu"))
     loader = next(libraries.glob("ld-linux-*.so.*"))
     server = new / SERVER

@@ -1,6 +1,6 @@
 """The local TimescaleDB as one PostgreSQL process and its children, on loopback.
 
-Anyone who can log in on this machine can connect to it as its superuser: it is for development and tests.
+Anyone who can log in on this machine can connect to it as superuser: it is for development and tests only.
 """
 
 import os
@@ -43,15 +43,15 @@ class TimescaleServer(NativeServer):
 
     @property
     def marks(self) -> tuple[Path, ...]:
-        """The postmaster's program and data directory: its children show a title in place of the program."""
+        """The program and the data directory of the postmaster; its children show a title instead of the program."""
         return (self._program("postgres").resolve(), self.cluster)
 
     def install(self) -> bool:
-        """Have the programs in place."""
+        """Installs the programs."""
         return install.install(self.layout)
 
     def prepare(self) -> None:
-        """Make the cluster once, write its settings, and clear away what a killed server left."""
+        """Makes the cluster once, writes its settings, and removes what a killed server left."""
         data = self.layout.data(self.name)
         if not data.exists():
             with installing(data, install.LAYOUT_VERSION) as new:
@@ -62,7 +62,7 @@ class TimescaleServer(NativeServer):
         settings.chmod(0o644)
 
     def command(self) -> list[str | Path]:
-        """The postmaster, in the foreground of its own session."""
+        """The postmaster in the foreground, in its own session."""
         return [*Identity.choose(self.cluster).prefix, self._program("postgres"), "-D", self.cluster]
 
     def ready(self) -> bool:
@@ -75,12 +75,12 @@ class TimescaleServer(NativeServer):
         return True
 
     def complete(self) -> None:
-        """Have the database `ebbtide`, with the extension in it."""
+        """Creates the database `ebbtide` and its extension, if they are missing."""
         with self._connection("postgres") as connection:
             if not connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).rowcount:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
         with self._connection(DATABASE) as connection:
-            connection.execute("SET client_min_messages = error")  # the extension greets with a banner
+            connection.execute("SET client_min_messages = error")  # the extension prints a banner
             connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
 
     def _program(self, name: str) -> Path:
@@ -106,7 +106,7 @@ class TimescaleServer(NativeServer):
             "--encoding=UTF8",
         ]
         run(
-            # --no-sync: there is nothing yet to lose. The server itself keeps fsync on.
+            # --no-sync: there is no data to lose yet. The server itself runs with fsync.
             [*identity.prefix, *initdb, "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
             log=self.layout.log("timescale-initdb"),
             failure="PostgreSQL could not make its data directory",
@@ -117,10 +117,10 @@ class TimescaleServer(NativeServer):
             main.write(f"include = '{SETTINGS}'\n")
 
     def _clear_remains(self) -> None:
-        """After a SIGKILL of the postmaster: wait for its children, which notice, and remove its pid file.
+        """After a SIGKILL of the postmaster: waits until its children end, and removes its pid file.
 
-        PostgreSQL removes a stale pid file itself, but not where the pid belongs to a zombie or to another program
-        by now; that our server does not run is known here from its start time.
+        PostgreSQL removes a stale pid file itself, but not if the pid now belongs to a zombie or to another program.
+        Here the start time has shown that our server does not run.
         """
         programs = self.layout.programs.resolve()
 
@@ -141,7 +141,7 @@ port = {port}
 unix_socket_directories = ''
 shared_preload_libraries = 'timescaledb'
 timescaledb.telemetry_level = off
-# In the Apache edition they could do nothing, but would hold connections to every database.
+# In the Apache edition they can do nothing, but would hold connections to every database.
 timescaledb.max_background_workers = 0
 max_connections = 200
 max_locks_per_transaction = 256

@@ -9,7 +9,9 @@ import orjson
 import pytest
 from drivers.running_senders import free_port
 
-from infra.local.sink import MAILS, MailFile, ReceivedMail, Sink, read_messages, wish_of
+from infra.local.sink import scripted_reply
+from infra.local.sink_mails import MAILS, MailFile, ReceivedMail, read_messages
+from infra.local.sink_process import Sink
 
 MAIL = b"Subject: hello\r\n\r\n.dotted\r\nbody\r\n"
 
@@ -88,7 +90,7 @@ def test_a_port_in_use_is_one_line(tmp_path: Path, sink: Sink) -> None:
 
 @pytest.mark.parametrize("local_part", ["ann", "451x", "351", "drop-after", "451-", "data-", "550-1-2"])
 def test_other_local_parts_ask_for_nothing(local_part: str) -> None:
-    assert wish_of(local_part) is None
+    assert scripted_reply(local_part) is None
 
 
 def test_who_reads_while_mails_are_being_written_reads_those_that_are_whole(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cli.demo.books import Books, command_of, latencies, reconcile
-from infra.local.sink import ReceivedMail
+from infra.local.sink_mails import ReceivedMail
 from schemas.commands import SendCommand, command_id
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome, outcome_id

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.operations.mail_view import lines, read_html, view
-from infra.local.sink import MailFile, ReceivedMail
+from infra.local.sink_mails import MailFile, ReceivedMail
 from senders.content.message import Mail, Mailbox, compose
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from cli.operations.mail_view import view
-from infra.local.sink import Sink
+from infra.local.sink_process import Sink
 
 TEMPLATE = """---
 subject: "{{ total | currency }} for {{ user.name | default: 'you' }}"

@@ -70,13 +70,13 @@ def test_native_is_what_nobody_has_to_ask_for(name: str | None, tmp_path: Path) 
 
 
 def test_another_engine_is_refused_by_name() -> None:
-    with pytest.raises(SetupProblem, match="unknown engine 'podman': type ENGINE=native or ENGINE=compose"):
+    with pytest.raises(SetupProblem, match="unknown engine 'podman': use native or compose"):
         choose_engine("podman")
 
 
 def test_compose_without_docker_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SetupProblem, match="docker is not installed: install it, or leave ENGINE=compose out"):
+    with pytest.raises(SetupProblem, match="docker is not installed: install it, or use the native servers"):
         choose_engine("compose")
 
 
@@ -86,5 +86,5 @@ def test_compose_where_no_engine_answers_is_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
     monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
     assert "DOCKER_HOST" in os.environ
-    with pytest.raises(SetupProblem, match=r"no container engine with compose answers \(.+\): start one, or leave"):
+    with pytest.raises(SetupProblem, match=r"no container engine with compose answers \(.+\): start one, or use"):
         choose_engine("compose")

@@ -93,13 +93,13 @@ def test_a_failed_command_is_one_line_with_its_own_words_and_the_log(tmp_path: P
         fetching.run(["sh", "-c", script], log=log, failure="No jars", marks=("[ERROR] Failed", "[ERROR]"))
     text = str(problem.value)
     assert text.startswith("No jars ([ERROR] Failed: 1 2 3")
-    assert text.endswith(f" 199 200; all of it in {log})")
+    assert text.endswith(f" 199 200; full output in {log})")
     assert "\n" not in text
     assert "noise" in log.read_text()
 
 
 def test_a_command_that_fails_without_a_word_gives_its_status(tmp_path: Path) -> None:
-    with pytest.raises(SetupProblem, match=r"No jars \(exit status 3; all of it in "):
+    with pytest.raises(SetupProblem, match=r"No jars \(exit status 3; full output in "):
         fetching.run(["sh", "-c", "exit 3"], log=tmp_path / "log", failure="No jars", marks=("E:",))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from drivers.running_senders import free_port
 
-from infra.local.sink import Sink
+from infra.local.sink_process import Sink
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 from senders.channels.channel import RealMailRefused, SendResult, Unreachable
 from senders.channels.smtp.channel import SmtpClient

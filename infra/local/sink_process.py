@@ -1,0 +1,77 @@
+"""A sink in its own process, for tests and measurements."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra.local.sink import HOST
+from infra.local.sink_mails import ReceivedMail, read_messages
+
+START_WITHIN_S = 15.0
+
+
+class Sink:
+    """A sink in its own process."""
+
+    def __init__(self, port: int, directory: Path, script: dict[str, str] | None = None) -> None:
+        self.port = port
+        self.directory = directory
+        self._script = script
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts the process and waits until it answers; raises RuntimeError if it does not."""
+        if self._answers():
+            raise RuntimeError(f"SMTP sink on {HOST}:{self.port} did not start: another server has this port")
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "infra.local.sink", "--port", str(self.port), "--dir", str(self.directory)]
+        if self._script is not None:
+            script = self.directory / "script.json"
+            script.write_text(json.dumps(self._script))
+            command += ["--script", str(script)]
+        with (self.directory / "sink.log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_WITHIN_S
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                tail = (self.directory / "sink.log").read_text().strip().splitlines()[-1:] or ["no log"]
+                raise RuntimeError(f"SMTP sink on {HOST}:{self.port} did not start: {tail[0]}")
+            time.sleep(0.05)
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((HOST, self.port), timeout=1) as connection:
+                return connection.recv(3) == b"220"
+        except OSError:
+            return False
+
+    def stop(self) -> None:
+        """Stops the process cleanly."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Kills the process, as in a crash."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(how)
+            process.wait(timeout=10)
+
+    def messages(self) -> Iterator[ReceivedMail]:
+        """The mails received so far."""
+        return read_messages(self.directory)
+
+    def __enter__(self) -> "Sink":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
