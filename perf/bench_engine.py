@@ -30,6 +30,7 @@ FILE = results.FILE.with_name("engine.jsonl")
 COUNTS = (1, 20, 200, 1_000)
 PER_S = {20: 150_000, 1_000: 80_000}
 LOAD_S, STATE_BYTES, CONDITIONS_PER_S = 2.0, 300, 1_000_000
+BACKTEST_RULES, BACKTEST_OF_THE_ENGINE = 20, 0.6
 
 
 class EngineRun(BaseModel):
@@ -43,6 +44,8 @@ class EngineRun(BaseModel):
     """The machine's load average when it began: a figure measured on a busy machine is too low."""
     points: list[Point] = Field(default_factory=list)
     conditions_per_s: float | None = None
+    backtest_per_s: float | None = None
+    """Events a second of a backtest with 20 rules, drawn evenly."""
     goals: list[PerformanceGoal] = Field(default_factory=list)
 
 
@@ -72,6 +75,9 @@ def main(
     if profile:
         return
     run.conditions_per_s = _alone(engine_loop.conditions_per_s)
+    if BACKTEST_RULES in (rules or COUNTS):
+        run.backtest_per_s = _alone(engine_loop.backtest_per_s, BACKTEST_RULES, events, users)
+        sys.stderr.write(f"backtest, {BACKTEST_RULES} rules: {run.backtest_per_s:,.0f} events/s\n")
     run.goals = _goals(run)
     results.append(run, record)
     if as_json:
@@ -106,8 +112,17 @@ def _goals(run: EngineRun) -> list[PerformanceGoal]:
     found.append(at_most("1,000 rules loaded", max(loads, default=None), LOAD_S, "s"))
     sizes = [point.state_bytes for point in run.points if point.rules == 20]
     found.append(at_most("a user's state with 20 rules", max(sizes, default=None), STATE_BYTES, "bytes"))
+    found.append(at_least("a backtest, of the engine", _backtest_share(run), BACKTEST_OF_THE_ENGINE, "times"))
     found.append(at_least("conditions", run.conditions_per_s, CONDITIONS_PER_S, "/s"))
     return found
+
+
+def _backtest_share(run: EngineRun) -> float | None:
+    """The speed of the backtest by that of the engine over the same events."""
+    engine = (p.events_per_s for p in run.points if p.rules == BACKTEST_RULES and p.distribution == "uniform")
+    if run.backtest_per_s is None or (per_s := next(engine, None)) is None:
+        return None
+    return run.backtest_per_s / per_s
 
 
 def _show(console: Console, run: EngineRun) -> None:

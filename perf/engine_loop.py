@@ -13,12 +13,14 @@ import orjson
 from pydantic import BaseModel
 
 from perf.engine_rules import EngineWorkload, rule_texts
-from schemas.codec import encode, is_at_home
+from schemas.codec import decode, encode, is_at_home
+from schemas.events import Event
 from schemas.plain import plain_event
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
 from streams.decisions.evaluate import Decider, InputRecord, Update
 from streams.runtime.timers import TimerIndex
+from triggers.cases.backtest import backtest
 from triggers.cel.conditions import Context, compile_condition
 from triggers.engine.evaluator import Evaluator
 from triggers.loader import load_rules
@@ -141,6 +143,17 @@ def _profile(user: str) -> bytes:
     given = Consent(granted=True, time=datetime.fromtimestamp(START_MS / 1000 - 86_400, UTC), method="form")
     profile = Profile(user_id=user, address=f"{user}@mail.example", zone="Europe/Berlin", consent={"marketing": given})
     return encode(profile)
+
+
+def backtest_per_s(count: int, events: int, users: int) -> float:
+    """Events a second of a backtest of the same rules over the same events, from their bytes, drawn evenly."""
+    rules = load_rules(rule_texts(count), {"plain": "0" * 64})
+    values = [value for _, _, value in EngineWorkload(events, users, False, count, START_MS).records()]
+    gc.collect()
+    gc.freeze()
+    began = time.perf_counter()
+    backtest(rules, (decode(Event, value) for value in values))
+    return events / (time.perf_counter() - began)
 
 
 def conditions_per_s() -> float:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from perf.engine_loop import START_MS, EnginePartition, measure
+from perf.engine_loop import START_MS, EnginePartition, backtest_per_s, measure
 from perf.engine_rules import MOST, EngineWorkload, candidates, rule_texts
 from triggers.loader import load_rules
 
@@ -32,3 +32,7 @@ def test_the_same_crowd_gives_the_same_states() -> None:
         return partition.states
 
     assert states() == states() != {}
+
+
+def test_a_backtest_is_timed_over_the_same_events() -> None:
+    assert backtest_per_s(20, events=2_000, users=500) > 0
