@@ -17,7 +17,7 @@ BY_HAND: Mapping[type[Workload], Callable[[], CountingJob] | None] = {
     EveryEventWorkload: EveryEventJob,
     AllCountWorkload: None,
 }
-"""What counts the commands that the rules of a workload must lead to."""
+"""What counts by hand the commands that a workload must lead to; None where nothing does."""
 PACE = 500
 """After so many records it is asked whether they happen already."""
 

@@ -20,15 +20,16 @@ from perf.workloads import DISTRIBUTIONS, Distribution, Workload
 
 PARTITIONS = 16
 EVENTS, EVERY_EVENT_EVENTS = 1_000_000, 2_000_000
-"""How many events a contender gets. Where each adds to a user's state, twice as many show what its growth costs."""
+"""How many events a contender gets by default. With `every-event` a user's state grows with each, so it gets more."""
 SWEEP_SHARE = 0.3
 """A point of a sweep has this share of the events."""
 LATENCY_S, QUICK_LATENCY_S = 40, 15
-HISTORY_EVENTS, HISTORY_SEED = 80, 1_000
-"""Of each user whose state is to be grown: more than the 64 whose ids are remembered. From a seed so far away, so that
-no event has the id of one that is measured."""
-HISTORY_USERS = 5
-"""There is one such user where other parts have so many."""
+HISTORY_EVENTS = 80
+"""Events of each user before the clock starts, on average: a state remembers the ids of 64."""
+HISTORY_SEED = 1_000
+"""Added to the seed: no event of the history has the id of one that is measured."""
+HISTORY_SHARE = 5
+"""A history is fed for one user in five, to save time."""
 PARTS = (*CONTENDERS, "every-event", "twenty-all-count", "grown-state", "latency", "scale", "sweeps", "recovery")
 PROFILED: dict[str, tuple[BenchRules, type[Workload]]] = {
     "one-rule": (ONE, Workload),
@@ -140,7 +141,7 @@ class StreamBenchmark:
     def _grown_state(self) -> None:
         for distribution in self._options.distributions:
             workload = self._options.workload(AllCountWorkload, distribution=distribution)
-            workload = replace(workload, users=max(10, workload.users // HISTORY_USERS))
+            workload = replace(workload, users=max(10, workload.users // HISTORY_SHARE))
             history = replace(
                 workload,
                 events=workload.users * HISTORY_EVENTS,
