@@ -112,7 +112,8 @@ class StreamBenchmark:
         """One worker under the profiler; notes nothing."""
         rules, kind = PROFILED[part]
         workload = self._options.workload(kind)
-        ebbtide.measure_alone(self._broker, workload, PARTITIONS, rules, self._report, profiled=True)
+        found = ebbtide.measure_alone(self._broker, workload, PARTITIONS, rules, self._report, profiled=True)
+        self._report(throughput.in_words(found))
 
     def _or_note(self, part: str, measure: Callable[[], None]) -> None:
         """What fails costs itself, and not what was measured before it."""

@@ -1,7 +1,7 @@
 """What a run's progress, as it was seen from outside, says of its speed: over all of it, and over its warm part."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 WARM_SHARE = 0.7
@@ -15,6 +15,8 @@ class Progress:
     at_s: float
     committed: int
     cpu_s: float
+    cpu_s_by_thread: Mapping[str, float] = field(default_factory=dict)
+    """By kind of thread; it is asked at the first and the last progress of a run."""
 
     def per_s(self, end: "Progress") -> float | None:
         """Events a second from here to `end`; None where there are none."""
@@ -38,6 +40,8 @@ class MeasuredWindow:
     whole: tuple[Progress, Progress]
     warm: tuple[Progress, Progress]
     peak_mib: float
+    cpu_us_by_thread: Mapping[str, float]
+    """Of an event, from the first commit that was seen to the last; empty where there is one commit."""
 
     @classmethod
     def of(
@@ -55,6 +59,7 @@ class MeasuredWindow:
             (seen[0], before_last if late_last_commit else last),
             (min(warm, before_last, key=lambda each: each.committed), before_last),
             peak_mib,
+            _by_thread(seen[0], last),
         )
 
     def measured(self) -> dict[str, Any]:
@@ -66,4 +71,11 @@ class MeasuredWindow:
             "warm_events_per_s": self.warm[0].per_s(self.warm[1]),
             "warm_cpu_us_per_event": self.warm[0].cpu_us(self.warm[1]),
             "peak_mib": self.peak_mib,
+            "cpu_us_by_thread": self.cpu_us_by_thread,
         }
+
+
+def _by_thread(begin: Progress, end: Progress) -> dict[str, float]:
+    events = end.committed - begin.committed
+    spent = {name: cpu_s - begin.cpu_s_by_thread.get(name, 0.0) for name, cpu_s in end.cpu_s_by_thread.items()}
+    return {name: round(cpu_s / events * 1e6, 2) for name, cpu_s in spent.items()} if events else {}

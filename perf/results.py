@@ -39,6 +39,8 @@ class Throughput(_Model):
     warm_events_per_s: float | None = None
     warm_cpu_us_per_event: float | None = None
     """Both over the last 70 % of the events, up to the last commit but one."""
+    cpu_us_by_thread: dict[str, float] = Field(default_factory=dict)
+    """Microseconds an event by kind of thread."""
     peak_mib: float
     match_share: float | None = None
     commands: int | None = None

@@ -21,6 +21,8 @@ from schemas.topics import EVENTS
 
 FAUST_EVENTS = 30_000
 """What Faust does in about ten seconds."""
+LEAST_US = 0.05
+"""Kinds of threads that take less are not told."""
 INSIDE_S = 300.0
 """How long a program that times itself may take."""
 
@@ -105,9 +107,10 @@ def in_words(result: Throughput) -> str:
     if result.events_per_s is None or result.cpu_us_per_event is None:
         return "  all was committed at once: too few events to measure"
     words = f"  {result.events_per_s:,.0f} events/s, {result.cpu_us_per_event:.1f} µs each, {result.peak_mib:,.0f} MiB"
-    if result.warm_events_per_s is None or result.warm_cpu_us_per_event is None:
-        return words
-    return f"{words}; warm {result.warm_events_per_s:,.0f}, {result.warm_cpu_us_per_event:.1f} µs"
+    if result.warm_events_per_s is not None and result.warm_cpu_us_per_event is not None:
+        words += f"; warm {result.warm_events_per_s:,.0f}, {result.warm_cpu_us_per_event:.1f} µs"
+    threads = ", ".join(f"{name} {us:.1f}" for name, us in result.cpu_us_by_thread.items() if us >= LEAST_US)
+    return f"{words}; {threads}" if threads else words
 
 
 def _inside(broker: Broker, fed: Fed, contender: SelfTimed) -> Throughput:

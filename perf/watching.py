@@ -18,13 +18,13 @@ from perf.broker import Ends, Report
 from perf.inside import MARK, peak_mib
 from perf.placing import Cores, on
 from perf.progress import MeasuredWindow, Progress
+from perf.threads import TICKS_S, cpu_s_by_kind
 
 LOOK_S = 0.02
 SAY_S = 5.0
 STOP_S = 15.0
 STILL_S = 60.0
 """How long nothing may be committed before a measurement is given up."""
-TICKS_S = os.sysconf("SC_CLK_TCK")
 
 
 PYTHON_MODULE = (sys.executable, "-m")
@@ -165,7 +165,9 @@ class CommitWatch:
         self._note(self.committed(), children)
 
     def _note(self, done: int, children: Sequence[Child]) -> None:
-        self._seen.append(Progress(time.monotonic(), done, cpu_s(_pids(children))))
+        pids = _pids(children)
+        ends = not self._seen or done == self.total
+        self._seen.append(Progress(time.monotonic(), done, cpu_s(pids), cpu_s_by_kind(pids) if ends else {}))
 
     def until_done(
         self, children: Sequence[Child], report: Report, *, late_last_commit: bool = False
