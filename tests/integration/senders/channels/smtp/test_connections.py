@@ -1,4 +1,4 @@
-"""What a connection does wrong is not charged to the mail: session limits, broken TLS, servers that know no EHLO."""
+"""Faults of a connection cost the mail no attempt: session limits, broken TLS, servers without EHLO."""
 
 import asyncio
 import os
@@ -35,6 +35,8 @@ class Receiver:
 
     answers: dict[str, Callable[["Talk"], bytes | None]] = field(default_factory=dict)
     tls: ssl.SSLContext | None = None
+    final: Callable[["Talk"], bytes] = lambda _: b"250 taken"
+    """The reply to the final dot."""
     after_mail: Callable[["Talk"], bytes | None] | None = None
     """What comes unasked after the final reply; None hangs up."""
     port: int = 0
@@ -85,10 +87,13 @@ async def converse(receiver: Receiver, reader: asyncio.StreamReader, writer: asy
             talk.secured = True
         if reply.startswith(b"354"):
             await reader.readuntil(b"\r\n.\r\n")
+            final = receiver.final(talk)
+            writer.write(final + b"\r\n")
+            if final.startswith(b"421"):
+                break
             talk.mails += 1
             receiver.mails += 1
             receiver.secured_mails += talk.secured
-            writer.write(b"250 taken\r\n")
             if receiver.after_mail is not None:
                 unasked = receiver.after_mail(talk)
                 if unasked is None or unasked:
@@ -149,14 +154,15 @@ def after(limit: int, reply: bytes | None) -> Callable[[Talk], bytes | None]:
         {"answers": {"MAIL": after(2, None)}},
         {"answers": {"RCPT": after(2, None)}},
         {"answers": {"DATA": lambda talk: None if talk.mails >= 2 else b"354 go"}},
+        {"final": lambda talk: b"421 4.7.0 too many messages in this session" if talk.mails >= 2 else b"250 taken"},
         {"after_mail": lambda talk: b"421 4.7.0 limit reached" if talk.mails >= 2 else b""},
         {"after_mail": lambda talk: None if talk.mails >= 2 else b""},
     ],
 )
-async def test_a_limit_of_mails_a_session_costs_no_mail_its_turn(limits: dict[str, Any]) -> None:
+async def test_a_limit_of_mails_a_session_costs_no_attempt(limits: dict[str, Any]) -> None:
     async with running(Receiver(**limits)) as receiver:
-        verdicts = await send_all(relay(receiver), 7)
-    assert [verdict.state for verdict in verdicts] == [LedgerState.ACCEPTED] * 7
+        results = await send_all(relay(receiver), 7)
+    assert [result.state for result in results] == [LedgerState.ACCEPTED] * 7
     assert receiver.mails == 7
     assert receiver.connections == 4
 
@@ -177,8 +183,8 @@ async def test_a_session_that_falls_silent_is_replaced() -> None:
     receiver = Receiver()
     async with await asyncio.start_server(fall_silent, "127.0.0.1", 0) as server:
         receiver.port = server.sockets[0].getsockname()[1]
-        [verdict] = await send_all(relay(receiver, smtp_timeout_s=0.3), 1)
-    assert verdict.state is LedgerState.ACCEPTED
+        [result] = await send_all(relay(receiver, smtp_timeout_s=0.3), 1)
+    assert result.state is LedgerState.ACCEPTED
 
 
 @pytest.mark.parametrize(
@@ -188,21 +194,41 @@ async def test_a_mail_at_which_the_server_always_hangs_up_is_deferred_after_a_fe
     reply: bytes | None, reason: DeliveryReason | ReplyClass
 ) -> None:
     async with running(Receiver(answers={"RCPT": lambda _: reply})) as receiver:
-        [verdict] = await send_all(relay(receiver), 1)
-    assert (verdict.state, verdict.reason) == (LedgerState.DEFERRED, reason)
-    assert (verdict.reply is None) is (reply is None)
+        [result] = await send_all(relay(receiver), 1)
+    assert (result.state, result.reason) == (LedgerState.DEFERRED, reason)
+    assert (result.reply is None) is (reply is None)
     assert receiver.connections == MAX_CONNECTIONS
 
 
-async def test_a_server_that_then_takes_no_other_connection_is_unreachable_and_took_nothing() -> None:
+async def test_a_mail_whose_final_dot_is_always_answered_421_is_deferred_after_a_few_connections() -> None:
+    async with running(Receiver(final=lambda _: b"421 4.3.2 shutting down")) as receiver:
+        client = SmtpClient(relay(receiver))
+        result = await client.send("hello@harbour.example", "ann@example.net", MAIL)
+        await client.close()
+    assert (result.state, result.reason) == (LedgerState.DEFERRED, ReplyClass.SYSTEM)
+    assert result.reply is not None
+    assert result.reply.code == 421
+    assert not client.handed_over, "the reply says that the server does not have the mail"
+    assert receiver.connections == MAX_CONNECTIONS
+
+
+@pytest.mark.parametrize("at", ["MAIL", "final dot"])
+async def test_a_server_that_accepts_no_other_connection_is_unreachable_and_took_nothing(at: str) -> None:
     def greet(talk: Talk) -> bytes:
         return b"220 test" if talk.receiver.connections == 1 else b"421 4.3.2 too busy"
 
-    answers = {"CONNECT": greet, "MAIL": lambda _: b"421 4.3.2 shutting down"}
-    async with running(Receiver(answers=answers)) as receiver:
+    answers: dict[str, Callable[[Talk], bytes | None]] = {"CONNECT": greet}
+    receiver = Receiver(answers=answers)
+    if at == "MAIL":
+        answers["MAIL"] = lambda _: b"421 4.3.2 shutting down"
+    else:
+        receiver.final = lambda _: b"421 4.3.2 shutting down"
+    async with running(receiver):
+        client = SmtpClient(relay(receiver))
         with pytest.raises(Unreachable, match="too busy"):
-            await send_all(relay(receiver), 1)
+            await client.send("hello@harbour.example", "ann@example.net", MAIL)
     assert receiver.connections == 2
+    assert not client.handed_over
 
 
 # TLS where it is offered ---------------------------------------------------------------------------------------------
@@ -225,10 +251,10 @@ def server_context(directory: Path) -> ssl.SSLContext:
     return context
 
 
-async def test_tls_that_works_is_used_and_ehlo_is_said_again_in_it(tmp_path: Path) -> None:
+async def test_tls_that_works_is_used_with_another_ehlo(tmp_path: Path) -> None:
     async with running(Receiver(tls=server_context(tmp_path))) as receiver:
-        [verdict] = await send_all(relay(receiver), 1)
-    assert verdict.state is LedgerState.ACCEPTED
+        [result] = await send_all(relay(receiver), 1)
+    assert result.state is LedgerState.ACCEPTED
     assert receiver.secured_mails == 1
     assert receiver.verbs[:4] == ["EHLO", "STARTTLS", "EHLO", "MAIL"]
 
@@ -251,14 +277,14 @@ BROKEN: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-async def test_offered_tls_that_fails_is_left_out_and_that_is_said_once(name: str, tmp_path: Path) -> None:
+async def test_mail_goes_without_offered_tls_that_fails_and_the_log_says_so_once(name: str, tmp_path: Path) -> None:
     async with running(Receiver(**BROKEN[name](tmp_path))) as receiver:
         with capture_logs() as logs:
             server = relay(receiver)
             first = await send_all(server, 1)
             tried = receiver.connections
             again = await send_all(server, 1)
-    assert [verdict.state for verdict in first + again] == [LedgerState.ACCEPTED] * 2
+    assert [result.state for result in first + again] == [LedgerState.ACCEPTED] * 2
     assert (tried, receiver.connections) == (2, 3)
     assert [line["event"] for line in logs] == ["starttls_failed"]
 
@@ -271,14 +297,14 @@ async def test_required_tls_that_fails_never_falls_back(name: str, tmp_path: Pat
     assert "MAIL" not in receiver.verbs
 
 
-async def test_required_tls_refuses_a_certificate_that_nobody_signed(tmp_path: Path) -> None:
+async def test_required_tls_refuses_a_self_signed_certificate(tmp_path: Path) -> None:
     async with running(Receiver(tls=server_context(tmp_path))) as receiver:
         with pytest.raises(Unreachable, match=r"(?i)certificate"):
             await send_all(relay(receiver, smtp_tls="required"), 1)
     assert "MAIL" not in receiver.verbs
 
 
-def test_starttls_is_tried_again_after_a_while_and_its_return_is_said() -> None:
+def test_starttls_is_tried_again_after_a_while_and_its_return_is_logged() -> None:
     now = 0.0
     memory = StarttlsMemory(lambda: now)
     with capture_logs() as logs:
@@ -298,14 +324,14 @@ def test_starttls_is_tried_again_after_a_while_and_its_return_is_said() -> None:
 
 
 @pytest.mark.parametrize("code", [500, 502, 504])
-async def test_a_server_that_knows_no_ehlo_is_greeted_with_helo(code: int) -> None:
+async def test_a_server_without_ehlo_gets_helo(code: int) -> None:
     async with running(Receiver(answers={"EHLO": lambda _: b"%d what?" % code})) as receiver:
-        [verdict] = await send_all(relay(receiver), 1)
-    assert verdict.state is LedgerState.ACCEPTED
+        [result] = await send_all(relay(receiver), 1)
+    assert result.state is LedgerState.ACCEPTED
     assert receiver.verbs[:3] == ["EHLO", "HELO", "MAIL"]
 
 
-async def test_required_tls_takes_no_server_that_knows_no_ehlo() -> None:
+async def test_required_tls_refuses_a_server_without_ehlo() -> None:
     async with running(Receiver(answers={"EHLO": lambda _: b"502 what?"})) as receiver:
         with pytest.raises(Unreachable, match="STARTTLS"):
             await send_all(relay(receiver, smtp_tls="required"), 1)
@@ -318,7 +344,7 @@ async def test_a_server_that_refuses_every_greeting_is_unreachable() -> None:
             await send_all(relay(receiver), 1)
 
 
-async def test_send_test_goes_without_tls_that_fails_and_says_so_beside_the_verdict(tmp_path: Path) -> None:
+async def test_send_test_goes_without_tls_that_fails_and_says_so_on_stderr(tmp_path: Path) -> None:
     template = tmp_path / "hello.liquid"
     generate_key(tmp_path / "dkim.pem")
     template.write_text('---\nsubject: "Hello"\n---\n<p>x</p>\n--- text ---\nx\n')
