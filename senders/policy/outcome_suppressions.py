@@ -1,38 +1,59 @@
-"""Suppressions that outcomes bring: complaints, unsubscribes, and hard bounces after acceptance.
+"""Suppressions that outcomes bring, and what lifts them without a command of a person.
 
-A hard refusal while sending suppresses in the ledger's own transaction (`senders.queue.transitions`).
+Complaints, unsubscribes, and hard bounces after acceptance suppress. (A hard refusal while sending suppresses in the
+ledger's own transaction, see `senders.queue.transitions`.) An unsubscribe ends when its user consents to that purpose
+again. The outcome `reinstated` repeats what a person lifted, for a view that is read again from the topics.
+
+Profiles and outcomes are separate topics, so a consent may be read before an older unsubscribe. The result is the same.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import structlog
 from psycopg import Connection
+from psycopg.sql import SQL
 
+from infra.postgres.columns import RowArrays, statement
 from schemas.outcome_records import MAY_WITHHOLD
 from schemas.outcomes import Outcome
+from schemas.profiles import Profile
 from schemas.vocabulary import OutcomeKind
 from senders.policy.pipeline import EVERY_PURPOSE
 from senders.policy.recipients import AddressHasher
 
-_ALWAYS = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED})
+_SUPPRESSING = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED})
 _log = structlog.get_logger("senders.policy.outcome_suppressions")
 
 
-def suppresses(outcome: Outcome) -> bool:
-    """Whether the outcome suppresses an address: by its kind, or because it is hard."""
-    return outcome.kind in MAY_WITHHOLD and (outcome.kind in _ALWAYS or outcome.is_hard)
+def concerns_suppressions(outcome: Outcome) -> bool:
+    """Whether the outcome suppresses an address, by its kind or because it is hard, or lifts a suppression."""
+    suppresses = outcome.kind in MAY_WITHHOLD and (outcome.kind in _SUPPRESSING or outcome.is_hard)
+    return suppresses or outcome.kind is OutcomeKind.REINSTATED
 
 
-def suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outcome) -> None:
-    """Suppress the address that the command went to, or the user's present address if the ledger does not know it."""
+def apply_outcome(connection: Connection[Any], hasher: AddressHasher, outcome: Outcome) -> None:
+    """Suppress the address that the command went to, or the user's present one; or lift what was reinstated."""
+    if outcome.kind is OutcomeKind.REINSTATED:
+        _reinstate(connection, hasher, outcome)
+    else:
+        _suppress(connection, hasher, outcome)
+
+
+def _suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outcome) -> None:
     row = connection.execute(
-        """SELECT l.address_hash, l.purpose, r.address FROM (SELECT %s::text AS id, %s::text AS user_id) AS o
+        """SELECT l.address_hash, l.purpose, r.address,
+                  r.consent -> l.purpose -> 'granted' = 'true'
+                      AND least((r.consent -> l.purpose ->> 'time')::timestamptz, r.known_at) > %s
+           FROM (SELECT %s::text AS id, %s::text AS user_id) AS o
            LEFT JOIN ledger l ON l.command_id = o.id AND l.user_id = o.user_id
            LEFT JOIN recipients r ON r.user_id = o.user_id""",
-        [outcome.command_id, outcome.user_id],
+        [outcome.time, outcome.command_id, outcome.user_id],
     ).fetchone()
-    address_hash, purpose, address = row or (None, None, None)
-    address_hash = address_hash or (hasher(address) if address else None)
+    went_to, purpose, address, consented_later = row or (None, None, None, None)
+    present = hasher(address) if address else None
+    address_hash = went_to or present
     if address_hash is None:
         _log.warning("suppression_without_address", command_id=outcome.command_id, kind=outcome.kind.value)
         return
@@ -40,13 +61,18 @@ def suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outcom
     if outcome.kind is OutcomeKind.UNSUBSCRIBED:
         # The purpose of a command that the ledger does not know is unknown. Then the unsubscribe is from everything.
         scope = purpose or EVERY_PURPOSE
-    # An outcome that is read a second time must not bring back what a person has lifted since.
+        if consented_later and address_hash == present:
+            return
+    # An outcome that is read a second time must not bring back what was lifted since. A later unsubscribe counts from
+    # its own time, so that a consent given before it lifts nothing.
     connection.execute(
-        """INSERT INTO suppressions (address_hash, scope, reason, since, command_id)
+        """INSERT INTO suppressions AS known (address_hash, scope, reason, since, command_id)
            SELECT %(hash)s, %(scope)s, %(reason)s, %(since)s, %(command)s
            WHERE NOT EXISTS (SELECT FROM suppression_audit WHERE action = 'lift' AND at >= %(since)s
                              AND address_hash = %(hash)s AND scope = %(scope)s)
-           ON CONFLICT DO NOTHING""",
+           ON CONFLICT (address_hash, scope) DO UPDATE SET since = EXCLUDED.since, command_id = EXCLUDED.command_id
+               WHERE known.reason = 'unsubscribed' AND EXCLUDED.reason = 'unsubscribed'
+                 AND known.since < EXCLUDED.since""",
         {
             "hash": address_hash,
             "scope": scope,
@@ -55,3 +81,73 @@ def suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outcom
             "command": outcome.command_id,
         },
     )
+
+
+class _Lift(NamedTuple):
+    address_hash: bytes
+    scope: str
+    user_id: str
+    at: datetime
+
+
+_LIFTS = RowArrays[_Lift](
+    address_hash=("bytea", lambda lift: lift.address_hash),
+    scope=("text", lambda lift: lift.scope),
+    user_id=("text", lambda lift: lift.user_id),
+    at=("timestamptz", lambda lift: lift.at),
+)
+_LIFT = """WITH lifted AS (
+        DELETE FROM suppressions AS known USING {lifts}
+        WHERE known.address_hash = lift.address_hash AND known.scope = lift.scope
+          AND known.since {before} least(lift.at, now()) AND {condition}
+        RETURNING known.*, least(lift.at, now()) AS at
+    )
+    INSERT INTO suppression_audit (at, by, action, why, address_hash, scope, suppression)
+    SELECT at, {by}, 'lift', {why}, address_hash, scope,
+           jsonb_build_object('reason', reason, 'since', since, 'command_id', command_id)
+    FROM lifted"""
+_LIFT_UNSUBSCRIBED = statement(
+    _LIFT,
+    lifts=_LIFTS.unnest("lift"),
+    before=SQL("<"),
+    condition=SQL(
+        """known.reason = 'unsubscribed'
+           AND lift.user_id = coalesce((SELECT user_id FROM ledger WHERE command_id = known.command_id),
+                                       (SELECT user_id FROM deliveries WHERE command_id = known.command_id LIMIT 1))"""
+    ),
+    by=SQL("'consent'"),
+    why=SQL("'the user consented again'"),
+)
+_LIFT_REINSTATED = statement(
+    _LIFT,
+    lifts=_LIFTS.unnest("lift"),
+    before=SQL("<="),
+    condition=SQL("true"),
+    by=SQL("'reinstated'"),
+    why=SQL("'the outcome of an earlier lift'"),
+)
+
+
+def lift_by_consent(connection: Connection[Any], hasher: AddressHasher, profiles: Sequence[Profile]) -> None:
+    """Lift an unsubscribe if its user has consented to that purpose since, with the same address.
+
+    A consent with a time in the future counts from now. It lifts no complaint, no hard bounce, and nothing that a
+    person added.
+    """
+    lifts = [
+        _Lift(hasher(profile.address), purpose, profile.user_id, answer.time)
+        for profile in profiles
+        if profile.address
+        for purpose, answer in profile.consent.items()
+        if answer.granted
+    ]
+    if lifts:
+        connection.execute(_LIFT_UNSUBSCRIBED, _LIFTS.parameters(lifts))
+
+
+def _reinstate(connection: Connection[Any], hasher: AddressHasher, outcome: Outcome) -> None:
+    """Lift what suppressed the user's present address before. Changes nothing if a person has lifted it here."""
+    row = connection.execute("SELECT address FROM recipients WHERE user_id = %s", [outcome.user_id]).fetchone()
+    if row is not None and row[0]:
+        lift = _Lift(hasher(row[0]), EVERY_PURPOSE, outcome.user_id, outcome.time)
+        connection.execute(_LIFT_REINSTATED, _LIFTS.parameters([lift]))

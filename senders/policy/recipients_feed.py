@@ -23,7 +23,7 @@ from schemas import codec
 from schemas.outcome_records import read_outcome
 from schemas.outcomes import Outcome
 from schemas.profile_records import ProfileRemoval, UnreadableProfile, read_profile
-from schemas.profiles import Profile
+from schemas.profiles import Consent, Profile
 from schemas.topics import OUTCOMES
 from schemas.vocabulary import DeadLetterCause, OutcomeKind
 from senders.policy import outcome_suppressions, view_progress
@@ -65,13 +65,13 @@ class RecipientsFeed(BatchReader[Item]):
         self._ask_at = 0.0
 
     def decode(self, record: Message) -> Item | None:
-        """What a profile record says, even one that cannot be read; or an outcome that suppresses, else None."""
+        """What a profile record says, even an unreadable one; or an outcome that concerns suppressions, else None."""
         topic, partition = record.topic() or "", record.partition() or 0
         progress = self.progress.get(TopicPartition(topic, partition))
         if progress is not None:
             progress.read_to((record.offset() or 0) + 1)
         if topic == OUTCOMES.name:
-            return _suppressing_outcome(record, self._partitions)
+            return _outcome(record, self._partitions)
         profile = read_profile(record.key(), record.value(), partition, self._partitions)
         if isinstance(profile, UnreadableProfile):
             self.dead_letters.put(record, profile.error.cause, profile.error.detail)
@@ -80,11 +80,13 @@ class RecipientsFeed(BatchReader[Item]):
         return profile
 
     def write(self, connection: Connection[Any], items: Sequence[Item]) -> int:
-        """Write the profiles, then the suppressions."""
+        """Write the profiles, then lift and add suppressions."""
         ended = write_profiles(connection, [item for item in items if not isinstance(item, Outcome)])
+        profiles = [item for item in items if isinstance(item, Profile)]
+        outcome_suppressions.lift_by_consent(connection, self._hasher, profiles)
         for item in items:
             if isinstance(item, Outcome):
-                outcome_suppressions.suppress(connection, self._hasher, item)
+                outcome_suppressions.apply_outcome(connection, self._hasher, item)
         return ended
 
     def instead(self, item: Item) -> Item | None:
@@ -96,12 +98,14 @@ class RecipientsFeed(BatchReader[Item]):
         return UnreadableProfile(error, (item.user_id,), item.user_id, refused)
 
     def samples(self) -> Sequence[Item]:
-        """A user who does not exist, a complaint of that user, an unreadable profile, and the removal of another."""
+        """A user who does not exist, a complaint, a lift, an unreadable profile, and the removal of another user."""
         now, user_id = datetime.now(UTC), f"sample-{uuid.uuid4()}"
-        profile = Profile(user_id=user_id, address="sample@example.invalid")
-        complaint = Outcome(id=user_id, command_id="sample", user_id=user_id, kind=OutcomeKind.COMPLAINED, time=now)
+        consent = {"marketing": Consent(granted=True, time=now)}
+        profile = Profile(user_id=user_id, address="sample@example.invalid", consent=consent)
+        kinds = (OutcomeKind.COMPLAINED, OutcomeKind.REINSTATED)
+        outcomes = [Outcome(id=user_id, command_id="sample", user_id=user_id, kind=kind, time=now) for kind in kinds]
         unreadable = UnreadableProfile(codec.DecodeError(DeadLetterCause.INVALID, "sample"), (user_id,), user_id)
-        return [profile, complaint, unreadable, ProfileRemoval(f"{user_id}-removed")]
+        return [profile, *outcomes, unreadable, ProfileRemoval(f"{user_id}-removed")]
 
     def assigned(self, partitions: list[confluent_kafka.TopicPartition]) -> list[confluent_kafka.TopicPartition]:
         """Begin at the offsets in the database."""
@@ -146,13 +150,13 @@ class RecipientsFeed(BatchReader[Item]):
             self.log.info("ends_unknown", partitions=[str(tp) for tp in partitions if tp not in ends])
 
 
-def _suppressing_outcome(record: Message, partitions: int) -> Outcome | None:
-    """The outcome if it suppresses an address, even if the rest of it cannot be read. The recorder reports that."""
+def _outcome(record: Message, partitions: int) -> Outcome | None:
+    """The outcome if it concerns suppressions, even if the rest of it cannot be read. The recorder reports that."""
     try:
         found = read_outcome(record.key(), record.value(), record.partition() or 0, partitions, _appended_at(record))
     except codec.DecodeError:
         return None
-    return found.outcome if outcome_suppressions.suppresses(found.outcome) else None
+    return found.outcome if outcome_suppressions.concerns_suppressions(found.outcome) else None
 
 
 def _appended_at(record: Message) -> datetime:

@@ -1,8 +1,8 @@
 """One SMTP connection that carries many mails. For each mail it gives one result.
 
 A connection that ends before the server took the mail, by 421, a close or a time-out, costs the mail nothing:
-`SmtpSession.send` raises ConnectionEnded, and `senders.channels.smtp.channel` sends the mail on another connection. This
-includes 421 as the reply to the final dot: a reply of 4xx says that the server did not take the mail (RFC 5321, 4.1.1.4
+`SmtpSession.send` raises ConnectionEnded, and `senders.channels.smtp.channel` sends the mail on another connection.
+421 as the reply to the final dot is such an end too: 4xx says that the server did not take the mail (RFC 5321, 4.1.1.4
 and 4.2.1), and 421 that it closes the connection (3.8). A connection that ends after the final dot without any reply
 leaves doubt, because the server may have taken the mail (RFC 1047): the result is `in_doubt`.
 """

@@ -1,7 +1,7 @@
 """What delivery hears of a profile that cannot be read, of a tombstone, and of an outcome that says no."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from infra.postgres.migrate import migrate
 from schemas.codec import decode, partition_for
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter
+from schemas.outcomes import Outcome
 from schemas.topics import COMMANDS, DEAD_LETTERS, OUTCOMES, PROFILES
 from schemas.vocabulary import TRANSACTIONAL, LedgerState
 from senders.app import user_partitions
@@ -158,7 +159,8 @@ def test_a_no_is_heard_of_an_outcome_that_cannot_be_read_whole(
     command = a_command(user, template)
     delivery.publish(COMMANDS.name, user, command)
     delivery.wait_for(command, LedgerState.ACCEPTED)
-    said = {"id": command.id, "command_id": command.id, "user_id": user, "kind": kind, "time": YES["time"]}
+    now = datetime.now(UTC).isoformat()
+    said = {"id": command.id, "command_id": command.id, "user_id": user, "kind": kind, "time": now}
     delivery.publish(OUTCOMES.name, user, orjson.dumps(said | wrong))
     asked = "SELECT scope FROM suppressions WHERE command_id = %s"
     assert wait_until(lambda: delivery.rows(asked, command.id), "a suppression") == [(scope,)]
@@ -183,3 +185,102 @@ def test_what_is_decided_after_the_removal_of_a_user_is_another_users(delivery: 
     wait_until(lambda: not delivery.rows("SELECT 1 FROM recipients WHERE user_id = %s", user), "the removal")
     state, _, mails = answer(delivery, user, template, purpose=TRANSACTIONAL, to="other@example.net")
     assert (state, mails) == (LedgerState.ACCEPTED, ["other@example.net"])
+
+
+def outcome(delivery: Harbour, command: SendCommand, kind: str, at: datetime) -> None:
+    fact = Outcome(id=f"{command.id}-{kind}-{at}", command_id=command.id, user_id=command.user_id, kind=kind, time=at)
+    delivery.publish(OUTCOMES.name, command.user_id, fact)
+
+
+def accepted_command(delivery: Harbour, user: str, template: str) -> SendCommand:
+    command = a_command(user, template)
+    delivery.publish(COMMANDS.name, user, command)
+    delivery.wait_for(command, LedgerState.ACCEPTED)
+    return command
+
+
+def consent_at(delivery: Harbour, user: str, at: datetime) -> None:
+    """Publishes the profile with a consent of this time, and waits until the view has it."""
+    address = f"ann+{user}@example.net"
+    published(delivery, user, whole(user, address=address, consent={"marketing": YES | {"time": at.isoformat()}}))
+    asked = "SELECT (consent->'marketing'->>'time')::timestamptz FROM recipients WHERE user_id = %s"
+    wait_until(lambda: delivery.rows(asked, user) == [(at,)], "the consent in the view")
+
+
+def suppressed(delivery: Harbour, command: SendCommand) -> list[tuple[Any, ...]]:
+    return delivery.rows("SELECT scope, reason FROM suppressions WHERE command_id = %s", command.id)
+
+
+def test_consent_given_after_an_unsubscribe_lifts_it_and_the_audit_says_so(delivery: Harbour, template: str) -> None:
+    user, now = delivery.publish_user(), datetime.now(UTC)
+    command = accepted_command(delivery, user, template)
+    outcome(delivery, command, "unsubscribed", now)
+    wait_until(lambda: suppressed(delivery, command), "the suppression")
+    consent_at(delivery, user, now - timedelta(seconds=1))
+    assert suppressed(delivery, command) == [("marketing", "unsubscribed")], "an older consent lifts nothing"
+    again = datetime.now(UTC)
+    consent_at(delivery, user, again)
+    assert suppressed(delivery, command) == []
+    assert answer(delivery, user, template)[0] == LedgerState.ACCEPTED
+    audit = "SELECT at, action, \"by\", scope FROM suppression_audit WHERE suppression->>'command_id' = %s"
+    assert delivery.rows(audit, command.id) == [(again, "lift", "consent", "marketing")]
+    outcome(delivery, command, "unsubscribed", again + timedelta(milliseconds=1))
+    wait_until(lambda: suppressed(delivery, command), "a later unsubscribe suppresses again")
+
+
+def test_consent_does_not_lift_a_complaint_a_hard_bounce_or_another_purpose(delivery: Harbour, template: str) -> None:
+    user, now = delivery.publish_user(), datetime.now(UTC)
+    complaint, digest = accepted_command(delivery, user, template), a_command(user, template, purpose="digest")
+    delivery.publish(COMMANDS.name, user, digest)
+    wait_until(lambda: delivery.state(digest.id), "the other command")
+    outcome(delivery, digest, "unsubscribed", now)
+    outcome(delivery, complaint, "complained", now)
+    wait_until(lambda: suppressed(delivery, complaint), "the complaint")
+    consent_at(delivery, user, datetime.now(UTC))
+    assert suppressed(delivery, complaint) == [("*", "complained")]
+    assert suppressed(delivery, digest) == [("digest", "unsubscribed")]
+
+
+def test_consent_of_another_user_at_the_same_address_lifts_nothing(delivery: Harbour, template: str) -> None:
+    user, other = delivery.publish_user(), delivery.publish_user()
+    command = accepted_command(delivery, user, template)
+    outcome(delivery, command, "unsubscribed", datetime.now(UTC))
+    wait_until(lambda: suppressed(delivery, command), "the suppression")
+    consent = {"marketing": YES | {"time": datetime.now(UTC).isoformat()}}
+    published(delivery, other, whole(other, address=f"ann+{user}@example.net", consent=consent))
+    asked = "SELECT address FROM recipients WHERE user_id = %s"
+    wait_until(lambda: delivery.rows(asked, other) == [(f"ann+{user}@example.net",)], "the address in the view")
+    assert suppressed(delivery, command) == [("marketing", "unsubscribed")]
+
+
+def test_an_unsubscribe_that_is_read_after_a_later_consent_suppresses_nothing(delivery: Harbour, template: str) -> None:
+    user, now = delivery.publish_user(), datetime.now(UTC)
+    command = accepted_command(delivery, user, template)
+    consent_at(delivery, user, datetime.now(UTC))
+    outcome(delivery, command, "unsubscribed", now)
+    outcome(delivery, command, "complained", now)
+    wait_until(lambda: suppressed(delivery, command), "the complaint, which comes after the unsubscribe")
+    assert suppressed(delivery, command) == [("*", "complained")]
+
+
+def test_consent_from_the_future_counts_from_the_moment_it_is_read(delivery: Harbour, template: str) -> None:
+    user = delivery.publish_user()
+    command = accepted_command(delivery, user, template)
+    consent_at(delivery, user, datetime.now(UTC) + timedelta(days=365))
+    outcome(delivery, command, "unsubscribed", datetime.now(UTC))
+    wait_until(lambda: suppressed(delivery, command) == [("marketing", "unsubscribed")], "the suppression")
+
+
+def test_a_reinstated_address_is_lifted_by_its_outcome_too(delivery: Harbour, template: str) -> None:
+    """As where the view is read again from the topics, and the lift of a person comes back only as its outcome."""
+    user, now = delivery.publish_user(), datetime.now(UTC)
+    command = accepted_command(delivery, user, template)
+    outcome(delivery, command, "complained", now)
+    wait_until(lambda: suppressed(delivery, command), "the complaint")
+    outcome(delivery, command, "reinstated", now - timedelta(seconds=1))
+    outcome(delivery, command, "reinstated", now + timedelta(seconds=1))
+    wait_until(lambda: suppressed(delivery, command) == [], "the lift")
+    audit = "SELECT at, action, \"by\", scope FROM suppression_audit WHERE suppression->>'command_id' = %s"
+    assert delivery.rows(audit, command.id) == [(now + timedelta(seconds=1), "lift", "reinstated", "*")]
+    outcome(delivery, command, "complained", now + timedelta(microseconds=1))
+    assert answer(delivery, user, template)[0] == LedgerState.ACCEPTED
