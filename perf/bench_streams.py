@@ -17,12 +17,12 @@ from rich.console import Console
 from infra.local.problems import SetupProblem
 from perf import results, tables
 from perf.broker import Broker
+from perf.cpu_placement import CpuPlacement
 from perf.goals import goals
 from perf.parts import PARTS, PROFILED, Options, StreamBenchmark
-from perf.placing import Placing
 from perf.plot import draw
 from perf.results import Run
-from perf.watching import MeasurementFailed
+from perf.watch import MeasurementFailed
 
 QUICK_EVENTS = 100_000
 
@@ -61,8 +61,8 @@ def main(
         raise typer.BadParameter(f"one of {', '.join(PROFILED)}", param_hint="--profile")
     if quick:
         events, users = min(events or QUICK_EVENTS, QUICK_EVENTS), min(users, 10_000)
-    placing = Placing() if unpinned else Placing.pinned()
-    options = Options(events, users, seed, quick, tuple(only or PARTS), placing, peers)
+    placement = CpuPlacement() if unpinned else CpuPlacement.pinned()
+    options = Options(events, users, seed, quick, tuple(only or PARTS), placement, peers)
     signal.signal(signal.SIGTERM, _interrupted)
     try:
         run = _measure(options, profile)
@@ -79,8 +79,8 @@ def _measure(options: Options, profiled: str | None) -> Run | None:
     def report(text: str) -> None:
         sys.stderr.write(f"{time.monotonic() - began_s:7.1f} s  {text}\n")
 
-    report(str(options.placing))
-    with Broker(options.placing, report) as broker:
+    report(str(options.placement))
+    with Broker(options.placement, report) as broker:
         bench = StreamBenchmark(options, broker, report)
         if profiled is not None:
             bench.profile(profiled)

@@ -19,7 +19,7 @@ from infra.kafka.topic_setup import ensure_topics
 from infra.local.kafka.server import KafkaServer
 from infra.local.layout import Layout
 from infra.local.ports import Ports
-from perf.placing import Placing, on
+from perf.cpu_placement import CpuPlacement, on
 from perf.workloads import Workload
 from schemas.codec import PARTITIONER
 from schemas.topics import PROFILES, Topic
@@ -35,11 +35,11 @@ Ends = Mapping[int, int]
 class Broker:
     """One Kafka process, on its own port and in its own folder. Leaving the `with` block ends it and its data."""
 
-    def __init__(self, placing: Placing, report: Report) -> None:
+    def __init__(self, placement: CpuPlacement, report: Report) -> None:
         layout = Layout.of_project()
         self.ports = Ports(Ports.from_env().base + PORT_OFFSET)
         self.home = layout.home / "perf" / str(self.ports.base)
-        self.placing = placing
+        self.placement = placement
         self.partitions = 0
         self._server = KafkaServer(layout.at_home(self.home), self.ports)
         self._report = report
@@ -75,7 +75,7 @@ class Broker:
         """Empties it: another process, no data, and the product's topics."""
         self._remove()
         self.faust.mkdir(parents=True)
-        with on(self.placing.broker):
+        with on(self.placement.broker):
             self._server.start()
         self.partitions = partitions
         ensure_topics(self.kafka, partitions)

@@ -33,7 +33,7 @@ class EveryEventWorkload(Workload):
 
     name: ClassVar[str] = "every event"
 
-    def happenings(self) -> Iterator[WorkloadEvent]:
+    def events_in_order(self) -> Iterator[WorkloadEvent]:
         """The events in order."""
         chance = random.Random(f"{self.seed}/{self.name}/{self.distribution}")
         types = tuple(EVERY_EVENT_POINTS)
@@ -53,7 +53,7 @@ class AllCountWorkload(Workload):
 
     name: ClassVar[str] = "all count"
 
-    def happenings(self) -> Iterator[WorkloadEvent]:
+    def events_in_order(self) -> Iterator[WorkloadEvent]:
         """The events in order."""
         chance = random.Random(f"{self.seed}/{self.name}/{self.distribution}")
         for number, user in enumerate(self.drawn_users(chance)):

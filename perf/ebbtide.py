@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from perf.broker import Broker, Ends, Report
-from perf.feeding import Fed, feed
-from perf.progress import MeasuredWindow
+from perf.commit_progress import MeasuredWindow
+from perf.feed import FedEvents, feed
 from perf.results import Throughput
 from perf.rulesets import EVERY_EVENT, ONE, BenchRules
-from perf.watching import Child, CommitWatch
+from perf.watch import CommitWatch, MeasuredProcess
 from perf.workloads import Workload
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, PROFILES
 
@@ -17,7 +17,7 @@ COUNTED_BY_HAND = (ONE, EVERY_EVENT)
 
 def worker(
     broker: Broker, rules: BenchRules, slot: int = 0, *, profiled: bool = False, unpinned: bool = False
-) -> Child:
+) -> MeasuredProcess:
     """Starts a worker of the group of these rules."""
     group = rules.group
     variables = {
@@ -29,8 +29,8 @@ def worker(
     command: Sequence[str] = ("cli.main", "run", "streams", "--slot", str(slot))
     if profiled:
         command = ("perf.profiled_worker", str(slot))
-    cores = None if unpinned else broker.placing.worker
-    return Child(f"{group}-{slot}", command, cores, broker.home / "logs", variables)
+    cores = None if unpinned else broker.placement.worker
+    return MeasuredProcess(f"{group}-{slot}", command, cores, broker.home / "logs", variables)
 
 
 def prepare(broker: Broker, rules: BenchRules, profiles: Ends, report: Report) -> None:
@@ -51,7 +51,9 @@ class OutputTopics:
         topics = (COMMANDS.name, DECISIONS.name, DEAD_LETTERS.name)
         self._starts: Mapping[str, Ends] = {topic: broker.ends(topic) for topic in topics}
 
-    def result(self, name: str, fed: Fed, window: MeasuredWindow, rules: BenchRules, workers: int = 1) -> Throughput:
+    def result(
+        self, name: str, fed: FedEvents, window: MeasuredWindow, rules: BenchRules, workers: int = 1
+    ) -> Throughput:
         """The result, with what it wrote and what is wrong with that."""
         commands, decisions, letters = (self._values(topic) for topic in self._starts)
         expected = fed.sends if rules in COUNTED_BY_HAND else None
@@ -81,7 +83,7 @@ class OutputTopics:
         return [message.value() for message in self._broker.since(topic, self._starts[topic])]
 
 
-def measure(broker: Broker, fed: Fed, rules: BenchRules, report: Report, *, profiled: bool = False) -> Throughput:
+def measure(broker: Broker, fed: FedEvents, rules: BenchRules, report: Report, *, profiled: bool = False) -> Throughput:
     """One worker, from its first commit to its last. Its group has applied the profiles; its rules are current."""
     output = OutputTopics(broker)
     with (

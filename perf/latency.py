@@ -15,10 +15,10 @@ from infra.kafka.client import client_config
 from perf import ebbtide
 from perf.broker import Broker, Ends, Report
 from perf.command_reader import READY
-from perf.feeding import CountedRecords
+from perf.feed import CountedRecords
 from perf.results import Latency
 from perf.rulesets import ONE
-from perf.watching import Child, CommitWatch, MeasurementFailed
+from perf.watch import CommitWatch, MeasuredProcess, MeasurementFailed
 from perf.workloads import Workload
 from schemas.codec import PARTITIONER
 from schemas.topics import EVENTS, PROFILES
@@ -47,7 +47,7 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
             watch.until_done([worker], lambda text: report(f"profiles: {text}"))
         counted = CountedRecords(workload.from_now())
         records = list(counted)
-        with Child("commands", receiving, None, broker.home / "logs") as reader:
+        with MeasuredProcess("commands", receiving, None, broker.home / "logs") as reader:
             _wait_until_ready(reader)
             took_s = _feed(broker, records, seconds)
             ends = broker.ends(EVENTS.name)
@@ -76,7 +76,7 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
     )
 
 
-def _wait_until_ready(reader: Child) -> None:
+def _wait_until_ready(reader: MeasuredProcess) -> None:
     end = time.monotonic() + READY_S
     while not reader.says(READY):
         reader.check()
@@ -109,7 +109,7 @@ def _feed(broker: Broker, records: Sequence[tuple[bytes, bytes]], seconds: float
     return time.monotonic() - began_s
 
 
-def _finish(broker: Broker, ends: Ends, worker: Child, report: Report) -> int:
+def _finish(broker: Broker, ends: Ends, worker: MeasuredProcess, report: Report) -> int:
     """Waits until all is committed; how many events were not when the last had been appended."""
     with CommitWatch(broker.kafka, ONE.group, EVENTS.name, ends) as watch:
         behind = watch.total - watch.committed()

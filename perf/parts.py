@@ -9,13 +9,13 @@ import orjson
 
 from perf import ebbtide, latency, results, scale, sweeps, throughput
 from perf.broker import Broker
+from perf.cpu_placement import CpuPlacement
 from perf.dense_workloads import AllCountWorkload, EveryEventWorkload
 from perf.goals import STEADY_PER_S
 from perf.peers.contenders import peer_versions, peers
-from perf.placing import Placing
 from perf.rulesets import EVERY_EVENT, GROWN, ONE, TWENTY, TWENTY_ALL_COUNT, BenchRules
 from perf.throughput import CONTENDERS, EVERY_EVENT_CONTENDERS, Contender
-from perf.watching import MeasurementFailed
+from perf.watch import MeasurementFailed
 from perf.workloads import DISTRIBUTIONS, Distribution, Workload
 
 PARTITIONS = 16
@@ -48,7 +48,7 @@ class Options:
     seed: int
     quick: bool
     parts: tuple[str, ...]
-    placing: Placing
+    placement: CpuPlacement
     peers: bool = False
 
     @property
@@ -82,7 +82,7 @@ class StreamBenchmark:
             "users": options.users,
             "seed": options.seed,
             "partitions": PARTITIONS,
-            "placing": str(options.placing),
+            "placing": str(options.placement),
             "quick": options.quick,
             "parts": list(options.parts),
             "peers": options.peers,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from perf.broker import Broker, Report
-from perf.feeding import Fed
+from perf.feed import FedEvents
 from perf.results import Throughput
-from perf.watching import PYTHON_MODULE, Child, CommitWatch, MeasurementFailed
+from perf.watch import PYTHON_MODULE, CommitWatch, MeasuredProcess, MeasurementFailed
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, JOURNAL, PROFILES, Topic
 
 BARE_SPIKE, BARE_RULE, RUNTIME = "bare loop, spike job", "bare loop, rule job", "runtime, spike job"
@@ -55,7 +55,7 @@ def _runtime(broker: Broker, group: str, events: int) -> Sequence[str]:  # noqa:
 RUNTIME_LOOP = Program(RUNTIME, "perf-runtime", _runtime, {"commands": COMMANDS, "journal": JOURNAL})
 
 
-def measure(broker: Broker, fed: Fed, what: Program, report: Report) -> Throughput:
+def measure(broker: Broker, fed: FedEvents, what: Program, report: Report) -> Throughput:
     """Runs the program over all events, from its first commit to its last, and counts its commands."""
     for suffix, like in what.outputs.items():
         broker.topic(f"{what.group}-{suffix}", like)
@@ -63,7 +63,7 @@ def measure(broker: Broker, fed: Fed, what: Program, report: Report) -> Throughp
     logs = broker.home / "logs"
     commands_topic = f"{what.group}-commands"
     with (
-        Child(what.group, arguments, broker.placing.worker, logs, program=what.program) as child,
+        MeasuredProcess(what.group, arguments, broker.placement.worker, logs, program=what.program) as child,
         CommitWatch(broker.kafka, what.group, EVENTS.name, fed.ends) as watch,
     ):
         window = watch.until_done([child], report, late_last_commit=what.late_last_commit)

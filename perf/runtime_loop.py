@@ -18,7 +18,7 @@ from streams.faust.settings import RuntimeSettings
 from streams.runtime.checkpoint import OffsetMetadata, Output
 
 
-class Scoring:
+class SpikeProcessor:
     """The job as the runtime's steps. Its state is a table, written as the bare loop writes it."""
 
     def __init__(self, runtime: Runtime, group: str) -> None:
@@ -78,7 +78,7 @@ def build(kafka: str, group: str, topic: str, partitions: int, folder: str) -> f
         faust={"web_enabled": False, "datadir": folder},
     )
     runtime = Runtime(settings, CheckpointJournal(f"{group}-journal"))
-    runtime.process_with(Scoring(runtime, group))
+    runtime.process_with(SpikeProcessor(runtime, group))
     app: faust.App = runtime.app
     return app
 

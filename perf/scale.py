@@ -10,10 +10,10 @@ from contextlib import ExitStack
 
 from perf import ebbtide
 from perf.broker import Broker, Report
-from perf.feeding import feed
+from perf.feed import feed
 from perf.results import Throughput
 from perf.rulesets import ONE
-from perf.watching import Child, CommitWatch, MeasurementFailed
+from perf.watch import CommitWatch, MeasuredProcess, MeasurementFailed
 from perf.workloads import Workload
 from schemas.topics import EVENTS, PROFILES
 
@@ -42,7 +42,7 @@ def measure(broker: Broker, workload: Workload, partitions: int, workers: int, r
     return output.result(NAMES[workers], fed, window, ONE, workers)
 
 
-def _wait_until_joined(children: Sequence[Child]) -> None:
+def _wait_until_joined(children: Sequence[MeasuredProcess]) -> None:
     end = time.monotonic() + JOIN_S
     while not all(child.says(RECOVERED) for child in children):
         for child in children:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from perf import ebbtide, programs
 from perf.broker import Broker, Report
-from perf.feeding import SAMPLE, Fed, feed
+from perf.feed import SAMPLE, FedEvents, feed
 from perf.programs import BARE_RULE, BARE_SPIKE, RUNTIME_LOOP, CommandLine, Program, bare_loop
 from perf.results import Throughput
 from perf.rulesets import EVERY_EVENT, ONE, TWENTY, BenchRules
-from perf.watching import Child
+from perf.watch import MeasuredProcess
 from perf.workloads import Workload
 from schemas.topics import EVENTS
 
@@ -93,7 +93,7 @@ def _prepare(broker: Broker, workload: Workload, ours: Sequence[BenchRules], rep
             ebbtide.prepare(broker, rules, profiles, report)
 
 
-def _measure(broker: Broker, fed: Fed, contender: Contender, report: Report) -> Throughput:
+def _measure(broker: Broker, fed: FedEvents, contender: Contender, report: Report) -> Throughput:
     if isinstance(contender, BenchRules):
         broker.apply(contender.read())
         return ebbtide.measure(broker, fed, contender, report)
@@ -113,10 +113,10 @@ def in_words(result: Throughput) -> str:
     return f"{words}; {threads}" if threads else words
 
 
-def _inside(broker: Broker, fed: Fed, contender: SelfTimed) -> Throughput:
+def _inside(broker: Broker, fed: FedEvents, contender: SelfTimed) -> Throughput:
     events = min(contender.limit or fed.workload.events, fed.workload.events)
     arguments = contender.arguments(broker, contender.group, events)
-    with Child(contender.group, arguments, broker.placing.worker, broker.home / "logs") as child:
+    with MeasuredProcess(contender.group, arguments, broker.placement.worker, broker.home / "logs") as child:
         said = child.answer(INSIDE_S)
     return Throughput(
         name=contender.name,

@@ -88,7 +88,7 @@ class Workload:
         """Key and value of each event as a backend service publishes it."""
         names = [user_id(user) for user in range(self.users)]
         start_ms, step_ms = self.start_ms, self.span_ms / self.events
-        for what in self.happenings():
+        for what in self.events_in_order():
             name = names[what.user]
             event = {
                 "id": f"{self.seed}-{what.number:08d}",
@@ -100,7 +100,7 @@ class Workload:
             }
             yield name.encode(), orjson.dumps(event)
 
-    def happenings(self) -> Iterator[WorkloadEvent]:
+    def events_in_order(self) -> Iterator[WorkloadEvent]:
         """The events in order."""
         chance = random.Random(f"{self.seed}/{self.distribution}")
         crowd = _Crowd(self, chance)
@@ -193,7 +193,7 @@ class _Sessions:
         length = chance.choice((3, 4) if chance.random() < self._long else (1, 2))
         self._begun += 1
         at, total = number, 0.0
-        happenings = []
+        events = []
         for step, name in enumerate(KINDS[kind][:length], 1):
             total += chance.randrange(200, 8_000) / 100
             properties = {
@@ -203,12 +203,12 @@ class _Sessions:
                 "currency": "EUR",
                 "device": chance.choice(("phone", "desktop", "tablet")),
             }
-            happenings.append(WorkloadEvent(at, name, user, properties))
+            events.append(WorkloadEvent(at, name, user, properties))
             at += chance.randint(1, self._gap)
-        for what in happenings[1:]:
+        for what in events[1:]:
             heapq.heappush(self._coming, (what.number, self._begun, what))
         self._busy_until[user] = at + self._gap + self._rest  # where the places are taken, an event comes later
-        return happenings[0]
+        return events[0]
 
 
 def _browsing(number: int, user: int, chance: random.Random) -> WorkloadEvent:

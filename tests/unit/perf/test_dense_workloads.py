@@ -81,7 +81,7 @@ def test_the_rule_by_hand_wants_more_than_eight_and_writes_once_a_day() -> None:
 @pytest.mark.parametrize("kind", [EveryEventWorkload, AllCountWorkload])
 def test_every_event_is_of_a_type_that_the_rules_read_and_types_are_drawn_evenly(kind: type[Workload]) -> None:
     types = {EveryEventWorkload: tuple(EVERY_EVENT_POINTS), AllCountWorkload: ALL_COUNT_TYPES}[kind]
-    counted = Counter(what.type for what in kind(EVENTS, USERS, "zipf", 1, NOW_MS).happenings())
+    counted = Counter(what.type for what in kind(EVENTS, USERS, "zipf", 1, NOW_MS).events_in_order())
     assert counted.keys() == set(types)
     assert min(counted.values()) > 0.9 * EVENTS / len(types)
 

@@ -10,14 +10,14 @@ Cores = frozenset[int] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Placing:
+class CpuPlacement:
     """Where the broker, with who watches and feeds, and where the worker runs."""
 
     broker: Cores = None
     worker: Cores = None
 
     @classmethod
-    def pinned(cls) -> "Placing":
+    def pinned(cls) -> "CpuPlacement":
         """The first core for the broker and the second for the worker; unpinned where there is only one."""
         cores = sorted(os.sched_getaffinity(0))
         return cls() if len(cores) < 2 else cls(frozenset(cores[:1]), frozenset(cores[1:2]))

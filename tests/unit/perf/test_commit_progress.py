@@ -2,12 +2,12 @@
 
 import pytest
 
-from perf.progress import MeasuredWindow, Progress
+from perf.commit_progress import CommitProgress, MeasuredWindow
 
 
-def progress(*committed: int) -> list[Progress]:
+def progress(*committed: int) -> list[CommitProgress]:
     """A commit a second, for which the process used half a second."""
-    return [Progress(float(at), done, at / 2) for at, done in enumerate(committed)]
+    return [CommitProgress(float(at), done, at / 2) for at, done in enumerate(committed)]
 
 
 def test_the_whole_is_from_the_first_commit_to_the_last() -> None:
@@ -43,15 +43,15 @@ def test_a_single_commit_has_no_speed() -> None:
 
 
 def test_a_run_whose_last_commit_is_late_ends_at_the_one_before() -> None:
-    seen = [*progress(100, 400, 900), Progress(12.0, 1_000, 1.0)]
+    seen = [*progress(100, 400, 900), CommitProgress(12.0, 1_000, 1.0)]
     measured = MeasuredWindow.of(seen, 1_000, 1.0, late_last_commit=True).measured()
     assert (measured["seconds"], measured["events_per_s"]) == (2.0, 400)
 
 
 def test_cpu_by_thread_is_what_was_spent_from_the_first_commit_to_the_last() -> None:
     seen = [
-        Progress(0.0, 100, 1.0, {"main thread": 1.0}),
-        Progress(1.0, 400, 2.0),
-        Progress(2.0, 1_100, 4.0, {"main thread": 3.0, "librdkafka": 0.5}),
+        CommitProgress(0.0, 100, 1.0, {"main thread": 1.0}),
+        CommitProgress(1.0, 400, 2.0),
+        CommitProgress(2.0, 1_100, 4.0, {"main thread": 3.0, "librdkafka": 0.5}),
     ]
     assert MeasuredWindow.of(seen, 1_100, 1.0).cpu_us_by_thread == {"main thread": 2_000.0, "librdkafka": 500.0}

@@ -9,7 +9,7 @@ WARM_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class CommitProgress:
     """How many records were committed at an instant, and the CPU time that was spent until then."""
 
     at_s: float
@@ -18,12 +18,12 @@ class Progress:
     cpu_s_by_thread: Mapping[str, float] = field(default_factory=dict)
     """By kind of thread; it is asked at the first and the last progress of a run."""
 
-    def per_s(self, end: "Progress") -> float | None:
+    def per_s(self, end: "CommitProgress") -> float | None:
         """Events a second from here to `end`; None where there are none."""
         events = end.committed - self.committed
         return events / (end.at_s - self.at_s) if events else None
 
-    def cpu_us(self, end: "Progress") -> float | None:
+    def cpu_us(self, end: "CommitProgress") -> float | None:
         """Microseconds of CPU an event from here to `end`; None where there are none."""
         events = end.committed - self.committed
         return (end.cpu_s - self.cpu_s) / events * 1e6 if events else None
@@ -37,15 +37,15 @@ class MeasuredWindow:
     before its last, for as long as it waits between two.
     """
 
-    whole: tuple[Progress, Progress]
-    warm: tuple[Progress, Progress]
+    whole: tuple[CommitProgress, CommitProgress]
+    warm: tuple[CommitProgress, CommitProgress]
     peak_mib: float
     cpu_us_by_thread: Mapping[str, float]
     """Of an event, from the first commit that was seen to the last; empty where there is one commit."""
 
     @classmethod
     def of(
-        cls, seen: Sequence[Progress], records: int, peak_mib: float, *, late_last_commit: bool = False
+        cls, seen: Sequence[CommitProgress], records: int, peak_mib: float, *, late_last_commit: bool = False
     ) -> "MeasuredWindow":
         """From all progress that was seen over the last `records` of a topic.
 
@@ -75,7 +75,7 @@ class MeasuredWindow:
         }
 
 
-def _by_thread(begin: Progress, end: Progress) -> dict[str, float]:
+def _by_thread(begin: CommitProgress, end: CommitProgress) -> dict[str, float]:
     events = end.committed - begin.committed
     spent = {name: cpu_s - begin.cpu_s_by_thread.get(name, 0.0) for name, cpu_s in end.cpu_s_by_thread.items()}
     return {name: round(cpu_s / events * 1e6, 2) for name, cpu_s in spent.items()} if events else {}

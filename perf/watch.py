@@ -15,9 +15,9 @@ from confluent_kafka import Consumer, TopicPartition
 from infra.kafka.client import client_config
 from infra.kafka.retry import retry
 from perf.broker import Ends, Report
+from perf.commit_progress import CommitProgress, MeasuredWindow
+from perf.cpu_placement import Cores, on
 from perf.inside import MARK, peak_mib
-from perf.placing import Cores, on
-from perf.progress import MeasuredWindow, Progress
 from perf.threads import TICKS_S, cpu_s_by_kind
 
 LOOK_S = 0.02
@@ -35,7 +35,7 @@ class MeasurementFailed(RuntimeError):
     """What was to be measured did not do its work."""
 
 
-class Child:
+class MeasuredProcess:
     """One measured process, in a session of its own. Leaving the `with` block ends it."""
 
     def __init__(
@@ -110,7 +110,7 @@ class Child:
         return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _session(pid) == leader]  # noqa: PTH208 - thousands of Path objects
 
 
-def _pids(children: Sequence[Child]) -> list[int]:
+def _pids(children: Sequence[MeasuredProcess]) -> list[int]:
     return [pid for child in children for pid in child.pids()]
 
 
@@ -146,7 +146,7 @@ class CommitWatch:
         }
         self._consumer = Consumer(client_config(kafka, **settings))
         self._before = self.committed()
-        self._seen: list[Progress] = []
+        self._seen: list[CommitProgress] = []
         """From the start of the clock; an item for each progress."""
 
     def __enter__(self) -> Self:
@@ -160,17 +160,17 @@ class CommitWatch:
         answers = retry(lambda: self._consumer.committed(self._places, 5.0), 30.0)
         return sum(max(0, min(answer.offset, self._ends[answer.partition])) for answer in answers)
 
-    def begin(self, children: Sequence[Child]) -> None:
+    def begin(self, children: Sequence[MeasuredProcess]) -> None:
         """Starts the clock now, for processes that are at rest until there is something to do."""
         self._note(self.committed(), children)
 
-    def _note(self, done: int, children: Sequence[Child]) -> None:
+    def _note(self, done: int, children: Sequence[MeasuredProcess]) -> None:
         pids = _pids(children)
         ends = not self._seen or done == self.total
-        self._seen.append(Progress(time.monotonic(), done, cpu_s(pids), cpu_s_by_kind(pids) if ends else {}))
+        self._seen.append(CommitProgress(time.monotonic(), done, cpu_s(pids), cpu_s_by_kind(pids) if ends else {}))
 
     def until_done(
-        self, children: Sequence[Child], report: Report, *, late_last_commit: bool = False
+        self, children: Sequence[MeasuredProcess], report: Report, *, late_last_commit: bool = False
     ) -> MeasuredWindow:
         """Waits until all is committed; raises MeasurementFailed where a process ends or nothing moves for a minute."""
         done, moved_s, said_s = -1, time.monotonic(), time.monotonic()

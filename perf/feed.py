@@ -23,7 +23,7 @@ PACE = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Fed:
+class FedEvents:
     """Events that are in the topic. `sends`: how many of them must lead to a command, where that is counted by hand."""
 
     workload: Workload
@@ -64,17 +64,17 @@ class CountedRecords:
                 self.first.append((key, value))
             yield key, value
 
-    def fed(self, broker: Broker) -> Fed:
+    def fed(self, broker: Broker) -> FedEvents:
         """What was fed, when all of it has passed."""
         workload = self._workload
         ends = broker.ends(EVENTS.name)
         sends = None if self._job is None else self._job.sends
-        return Fed(workload, broker.partitions, ends, self._matched / workload.events, sends)
+        return FedEvents(workload, broker.partitions, ends, self._matched / workload.events, sends)
 
 
 def feed(
     broker: Broker, workload: Workload, report: Report, *, sample: int = 0, hidden: bool = False
-) -> tuple[Fed, Loader]:
+) -> tuple[FedEvents, Loader]:
     """Appends the events, which begin to happen now, and the first `sample` of them to a topic of their own too.
 
     `hidden`: nobody sees them until the loader reveals them.
