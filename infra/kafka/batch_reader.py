@@ -1,4 +1,4 @@
-"""Reads Kafka into PostgreSQL in batches: the loop of intake, the recipients view and the recorder.
+"""Reads Kafka into PostgreSQL in batches: the loop of intake, recipients feed and recorder.
 
 It reads a batch, decodes it, writes it in one transaction, and only then commits the offsets. So a record is written at
 least once, and every write is idempotent. A record that makes any step fail, whatever the exception, becomes a dead

@@ -1,4 +1,4 @@
-"""The futures that an admin client returns: awaited with a bound, since some never resolve."""
+"""Waits for the futures of an admin client with a bound, because some never resolve."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future, wait

@@ -1,4 +1,4 @@
-"""The end of the process: by a signal or an error, within a bound, whatever its threads and tasks wait for."""
+"""Ends the process at a signal or an error, within a bound, whatever its threads and tasks wait for."""
 
 import asyncio
 import faulthandler
@@ -16,14 +16,14 @@ from infra.service.watchdog import name_of, where
 SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 CRASHED = 1
 OVERDUE = 70
-"""EX_SOFTWARE of sysexits.h, as of a stream worker: it had to end itself."""
+"""EX_SOFTWARE of sysexits.h, as for a stream worker: the process had to end itself."""
 
 
 class Deadline:
     """Ends the process with status OVERDUE if it has not ended `within_s` after `arm`.
 
-    A thread of our own says in the log where every thread stands. Where some C code never gives the interpreter back,
-    that thread cannot run, and faulthandler's, which needs no interpreter, ends the process a second later.
+    A thread of our own logs where every thread stands. If some C code never releases the interpreter, that thread
+    cannot run; then faulthandler's, which needs no interpreter, ends the process a second later.
     """
 
     def __init__(self, within_s: float) -> None:
@@ -31,7 +31,7 @@ class Deadline:
         self._once = threading.Lock()
 
     def arm(self) -> None:
-        """The process is to end from now on. Only the first call counts; in any thread."""
+        """Starts the time. Only the first call counts; in any thread."""
         if self._once.acquire(blocking=False):
             faulthandler.dump_traceback_later(self.within_s + 1, exit=True)
             threading.Thread(target=self._wait, name="deadline", daemon=True).start()
@@ -47,14 +47,14 @@ class Deadline:
 
 
 def block_signals() -> None:
-    """Keeps SIGTERM and SIGINT for `stop_when_signalled`. To be called before there is any other thread."""
+    """Keeps SIGTERM and SIGINT for `stop_when_signalled`. Call it before any other thread starts."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
 def stop_when_signalled(stop: asyncio.Event, deadline: Deadline) -> None:
     """Sets `stop` of the running loop at the first signal, and arms the deadline.
 
-    A thread waits for the signal: a handler in the loop's thread would not run where that thread is stuck.
+    A thread waits for the signal: a handler in the loop's thread would not run if that thread is stuck.
     """
     loop = asyncio.get_running_loop()
 

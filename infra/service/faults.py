@@ -1,9 +1,9 @@
-"""Whose fault an error is: the one place where errors of PostgreSQL, Kafka and our own code are told apart.
+"""Decides whose fault an error of PostgreSQL, Kafka or our own code is. No other module does.
 
-A server's fault is waited out, whatever its error class says. One item's (a record's or a mail's) is that item's
-outcome. A fault of the process ends it. Many errors do not say: a missing column and a value that no adapter knows are
-both a ProgrammingError. These are UNCLEAR, and whoever handles a batch finds out by evidence: the item is at fault if
-it fails alone while the same work succeeds without it.
+If a server is at fault, its user waits until it answers, whatever the error class is. If one item (a record or a mail)
+is, the error is that item's outcome. If the process is, it ends. Many errors do not tell: a missing column and a value
+that no adapter knows are both a ProgrammingError. These are UNCLEAR, and the code that handles a batch decides by
+evidence: the item is at fault if it fails alone while the same work succeeds without it.
 
 SQLSTATE classes: PostgreSQL documentation, appendix A.
 """
@@ -28,15 +28,15 @@ class Fault(StrEnum):
 
 
 _SERVER_CLASSES = frozenset({"08", "40", "53", "57", "58"})
-"""Connection, rollback to be tried again, resources such as a full disk, operator intervention, system error."""
+"""Connection, rollback that a retry may fix, resources such as a full disk, operator intervention, system error."""
 _SERVER_STATES = frozenset({"25006", "55006", "55P03", "XX001", "XX002"})
 """A read-only standby, an object in use, a lock not granted in time, corrupted data or index."""
 _ITEM_CLASSES = frozenset({"22", "23", "54"})
 """A value, a constraint, or a limit of the program such as the largest index row. The last is an OperationalError."""
 _STATEMENT_CANCELLED = "57014"
-"""Our own statement time-out, most often: it says nothing of the server as a whole."""
+"""Most often our own statement time-out, which says nothing about the server as a whole."""
 
-HOPELESS = frozenset(
+PERMANENT = frozenset(
     {
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -45,12 +45,12 @@ HOPELESS = frozenset(
         KafkaError._FATAL,  # also a consumer that another of its name has fenced; its `fatal()` is False
     }
 )
-"""Errors of Kafka that no waiting mends."""
+"""Errors of Kafka that waiting does not fix."""
 _TOO_MUCH = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.RECORD_LIST_TOO_LARGE})
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Whose fault an error is, as far as the error itself says."""
+    """Whose fault an error is, as far as the error itself tells."""
     match error:
         case psycopg.Error():
             return _of_postgres(error)
@@ -62,13 +62,13 @@ def fault_of(error: BaseException) -> Fault:
 
 def fault_of_kafka(error: KafkaError) -> Fault:
     """The same for Kafka's own error values."""
-    if error.fatal() or error.code() in HOPELESS:
+    if error.fatal() or error.code() in PERMANENT:
         return Fault.PROCESS
     return Fault.ITEM if error.code() in _TOO_MUCH else Fault.SERVER
 
 
 def kafka_error(error: Exception) -> KafkaError | None:
-    """The error that a producer's call raised, also where its queue was full; None where it was not Kafka's."""
+    """The error of Kafka that a producer's call raised, also for a full queue; None for any other error."""
     if isinstance(error, BufferError):
         return KafkaError(KafkaError._QUEUE_FULL)
     return error.args[0] if isinstance(error, KafkaException) else None

@@ -1,4 +1,4 @@
-"""What is said and how long is waited while a server is away: one line when it goes, one when it is back."""
+"""Logs when a server goes away and when it is back, one line each, and says how long to wait in between."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import structlog
 
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 5.0
-"""A server that is back is used again within five seconds; one that is away is asked no oftener than that."""
+"""A server that is back is used again within five seconds, and one that is away is asked no more often than that."""
 
 
 def backoff_s() -> Iterator[float]:
@@ -20,7 +20,7 @@ def backoff_s() -> Iterator[float]:
 
 
 class Outage:
-    """Whether one server is away, as all its users in this process see it together. Safe to share between threads."""
+    """Whether one server is away, for all its users in this process together. Safe in any thread."""
 
     def __init__(self, server: str) -> None:
         self.server = server
@@ -34,7 +34,7 @@ class Outage:
         return self._since is not None
 
     def away(self, error: Exception) -> None:
-        """Note that the server did not answer; says so if nobody has said it yet."""
+        """Note that the server did not answer; logs it at the first time."""
         with self._lock:
             if self._since is not None:
                 return
@@ -44,7 +44,7 @@ class Outage:
         )
 
     def back(self) -> None:
-        """Note that the server answered; says so if it was away."""
+        """Note that the server answered; logs it if it was away."""
         if self._since is None:
             return
         with self._lock:

@@ -1,7 +1,7 @@
-"""Keeping a detached server process: start it, remember it so that it is found again, end it.
+"""Keeps a detached server process: starts it, records it so that a later command finds it, ends it.
 
-A process is remembered by pid, start time and boot, so that a recycled pid is never taken for it. A zombie
-counts as ended: where PID 1 reaps late, a killed server stays one for a while.
+A process is recorded by pid, start time and boot, so that another process with the same pid is never mistaken for it. A
+zombie counts as ended: if PID 1 reaps late, a killed server stays one for a while.
 """
 
 import json
@@ -32,7 +32,7 @@ class Process:
         return boot_id() == self.boot and start_ticks(self.pid) == self.started_ticks
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to this process; nothing happens where it has ended."""
+        """Send a signal to this process; does nothing if it has ended."""
         if self.alive():
             try:
                 os.kill(self.pid, number)
@@ -72,7 +72,7 @@ def spawn(command: Sequence[str | Path], log: Path, port: int, environment: Mapp
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists():
         log.replace(log.with_name(f"{log.name}.1"))
-    # Not subprocess.Popen: its object would go on caring for a child that is meant to be left alone.
+    # Not subprocess.Popen: its object would go on watching a child that must outlive us.
     pid = os.posix_spawn(
         "/usr/bin/env",
         ["env", "--chdir=/", *map(str, command)],
@@ -110,7 +110,7 @@ def recall(record: Path) -> Process | None:
 
 
 def find(arguments: Collection[Path], proc: Path = Path("/proc")) -> Process | None:
-    """The server process that has all of `arguments` on its command line, for the case that its record was lost.
+    """The server process that has all of `arguments` on its command line, in case its record was lost.
 
     Only leaders of a session count, as `spawn` makes them: not a person's editor on the same file. Its port is not
     known then.
@@ -146,7 +146,7 @@ def _read(file: Path) -> bytes:
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Poll until the condition holds; False where it did not within the time."""
+    """Poll until the condition holds; False if it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() >= deadline:
@@ -156,7 +156,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
 
 
 def end(process: Process, first: signal.Signals, patience_s: float) -> None:
-    """Ask the process to end with `first`; kill it where it has not within `patience_s`. Returns once it is gone."""
+    """Signal the process to end with `first`, and kill it after `patience_s`. Returns once it is gone."""
     process.signal(first)
     if not wait_until(lambda: not process.alive(), patience_s):
         process.signal(signal.SIGKILL)

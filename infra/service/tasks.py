@@ -1,6 +1,6 @@
-"""Tasks that live and end together, and threads of which none can keep the process from ending.
+"""Tasks that run and end together, and threads that cannot keep the process from ending.
 
-A cancellation can be lost on its way: libraries catch it, and `asyncio.wait_for` of Python 3.11, which aiosmtplib and
+A cancellation can get lost: libraries catch it, and `asyncio.wait_for` of Python 3.11, which aiosmtplib and
 psycopg use, swallows one that arrives in the wrong turn. `asyncio.TaskGroup` cancels once, and would wait for ever.
 """
 
@@ -26,9 +26,9 @@ class StillRunning(RuntimeError):
 
 
 async def end_tasks(tasks: Collection["asyncio.Task[Any]"], within_s: float | None = None) -> set["asyncio.Task[Any]"]:
-    """Cancels tasks, again and again until they have ended; returns those that have not in time.
+    """Cancels tasks again and again until they have ended.
 
-    Says in the log where those stand.
+    Returns those that have not ended in time, and logs where they stand.
     """
     end = asyncio.get_running_loop().time() + (END_WITHIN_S if within_s is None else within_s)
     pending = {task for task in tasks if not task.done()}
@@ -54,7 +54,7 @@ async def run_together(parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
     errors = [error for task in done if not task.cancelled() and (error := task.exception()) is not None]
     for task in tasks - done - pending:
         if not task.cancelled():
-            task.exception()  # of the way down; the first error says why
+            task.exception()  # an error while ending; the first error says why
     if pending:
         names = ", ".join(sorted(task.get_name() for task in pending))
         raise StillRunning(f"did not end when cancelled: {names}") from (errors[0] if errors else None)
@@ -65,7 +65,7 @@ async def run_together(parts: Mapping[str, Coroutine[Any, Any, None]]) -> None:
 def run_in_thread(name: str, work: Callable[[], T]) -> "asyncio.Future[T]":
     """Runs `work` in a daemon thread of this name; the future gets its result or error in the event loop.
 
-    Unlike an executor's threads, nobody waits for these when the interpreter ends.
+    The interpreter does not wait for it at its end, as it does for an executor's threads.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -77,11 +77,11 @@ def run_in_thread(name: str, work: Callable[[], T]) -> "asyncio.Future[T]":
     def run() -> None:
         try:
             result = work()
-        except BaseException as error:  # noqa: BLE001  # whoever awaits the future gets it
+        except BaseException as error:  # noqa: BLE001  # the future raises it
             outcome: tuple[Callable[[Any], None], object] = (future.set_exception, error)
         else:
             outcome = (future.set_result, result)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: nobody waits for the result
             loop.call_soon_threadsafe(finish, *outcome)
 
     threading.Thread(target=run, name=name, daemon=True).start()

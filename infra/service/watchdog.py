@@ -1,7 +1,7 @@
-"""Watches that every task and thread of a process goes on, and says by name which one stands still, and where.
+"""Watches every task and thread of a process, and logs which one stands still, and where.
 
-Each part beats once in every turn of its loop. While it waits for work it is at rest, and nothing is expected of it.
-The watchdog is a thread of its own, so that it also sees an event loop that stands still.
+Each part beats once in every turn of its loop. While it waits for work it rests, and need not beat. The watchdog is a
+thread of its own, so that it also sees an event loop that stands still.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ import structlog
 
 LOOK_S = 1.0
 STANDS_STILL_S = 90.0
-"""More than the longest statement that PostgreSQL is given, of a minute."""
+"""More than the minute after which PostgreSQL cancels a statement."""
 DEEPEST = 12
 
 Part = asyncio.Task[Any] | Thread
@@ -31,29 +31,29 @@ class _Pulse:
     bound_s: float
     beat_at_s: float
     rests: int = 0
-    said: bool = False
+    reported: bool = False
 
 
 @dataclass(slots=True)
 class Watchdog:
-    """Knows when each part beat last. All methods but `look` are for the parts themselves; safe between threads."""
+    """Knows when each part beat last. Safe in any thread."""
 
     bound_s: float = STANDS_STILL_S
     _pulses: dict[Part, _Pulse] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def beat(self, bound_s: float | None = None) -> None:
-        """The calling task or thread goes on. It stands still if it does not beat again within `bound_s`."""
+        """Reports that the calling task or thread goes on. It stands still if it does not beat within `bound_s`."""
         part, now_s = _caller(), time.monotonic()
         with self._lock:
             pulse = self._pulses.setdefault(part, _Pulse(part, self.bound_s, now_s))
-            pulse.beat_at_s, pulse.said = now_s, False
+            pulse.beat_at_s, pulse.reported = now_s, False
             if bound_s is not None:
                 pulse.bound_s = bound_s
 
     @contextmanager
     def rest(self) -> Iterator[None]:
-        """The calling task or thread waits for work, as long as it likes."""
+        """Lets the calling task or thread wait for work without a bound."""
         self.beat()
         pulse = self._pulses[_caller()]
         pulse.rests += 1
@@ -64,23 +64,23 @@ class Watchdog:
             self.beat()
 
     def look(self, now_s: float) -> list[tuple[Part, float]]:
-        """The parts that have stood still for longer than their bound, each once, with the seconds."""
+        """The parts that have stood still for longer than their bound, each reported once, with the seconds."""
         with self._lock:
             for part in [part for part in self._pulses if _has_ended(part)]:
                 del self._pulses[part]
             still = [
                 pulse
                 for pulse in self._pulses.values()
-                if not pulse.said and not pulse.rests and now_s - pulse.beat_at_s > pulse.bound_s
+                if not pulse.reported and not pulse.rests and now_s - pulse.beat_at_s > pulse.bound_s
             ]
             for pulse in still:
-                pulse.said = True
+                pulse.reported = True
             return [(pulse.part, now_s - pulse.beat_at_s) for pulse in still]
 
     def stuck(self) -> list[str]:
         """The names of the parts that stand still now."""
         with self._lock:
-            return sorted(name_of(pulse.part) for pulse in self._pulses.values() if pulse.said)
+            return sorted(name_of(pulse.part) for pulse in self._pulses.values() if pulse.reported)
 
     def run(self, end: Event) -> None:
         """Look once a second and log what stands still, until `end`."""

@@ -67,7 +67,7 @@ class Successor:
     turn: socket.socket
 
     async def loads(self) -> bool:
-        """Waits until it is loaded; False where it ends or takes too long."""
+        """Waits until it is loaded; False if it ends or takes too long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(READY_S):
                 return bool(await asyncio.get_running_loop().sock_recv(self.turn, 1))
@@ -75,13 +75,13 @@ class Successor:
 
     def begin(self) -> asyncio.subprocess.Process:
         """Lets it begin, and returns its process."""
-        with suppress(OSError):  # it has ended; waiting for it reports that
+        with suppress(OSError):  # it has ended, which waiting for it reports
             self.turn.send(b"1")
         self.turn.close()
         return self.process
 
     async def discard(self) -> None:
-        """Kills it; it has no work yet that could be lost."""
+        """Kills it; it has no work yet to lose."""
         self.turn.close()
         with suppress(ProcessLookupError):
             self.process.kill()
@@ -118,7 +118,7 @@ class Slot:
         return self.process
 
     async def load_successor(self) -> bool:
-        """Loads a worker beside the running one; whether it is ready to begin."""
+        """Loads a worker beside the running one; returns whether it is ready to begin."""
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
@@ -167,7 +167,7 @@ class Slot:
                 process.send_signal(number)
 
     async def end(self) -> None:
-        """Stops the process, if there is one; kills it where it does not stop in time."""
+        """Stops the process, if there is one; kills it if it does not stop in time."""
         if (process := self.running) is None:
             return
         log.info("worker_restarts", slot=self.number, pid=process.pid)

@@ -1,6 +1,6 @@
-"""What a worker's partitions look like now: lag, rate, state, timers and clock, measured every two seconds.
+"""Measures a worker's partitions every two seconds: lag, rate, state, timers and clock.
 
-Apart from the sample of each partition's state nothing is scanned, and nothing is asked of the hot path.
+It scans only a sample of each partition's state, and calls nothing of the hot path.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from streams.runtime.observer import Observer
 
 INTERVAL_S = 2.0
 SAMPLE = 200
-"""Entries of a partition whose size is looked at: enough to be within some per cent, and quick."""
+"""Entries of a partition whose size is measured: quick, and within some per cent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """One partition number. What is not known is None."""
+    """One partition number. An unknown value is None."""
 
     partition: int
     lag: int | None
@@ -39,7 +39,7 @@ class Gauge:
 
 
 class Gauges(Observer):
-    """Measures the partitions of `runtime` and keeps what it found. `timers` tells how many wait, by partition."""
+    """Measures the partitions of `runtime`. `timers` returns how many timers are pending, by partition."""
 
     def __init__(self, runtime: RuntimeCore, timers: Callable[[], Mapping[int, int]]) -> None:
         self._runtime = runtime
@@ -55,7 +55,7 @@ class Gauges(Observer):
         self._changed.set()
 
     def dropped(self) -> None:
-        """There is nothing to measure."""
+        """Forgets the partitions."""
         self.now = ()
 
     async def run(self, _sleep: object, should_stop: Callable[[], bool]) -> None:
