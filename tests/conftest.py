@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from drivers.open_clients import require_no_open_clients
 from drivers.real_servers import RealServers, real_servers
 from hypothesis import settings
 
@@ -41,12 +42,26 @@ def seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("hypothesis_seed"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_open_clients(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails the last test of a module that leaves a Kafka client open."""
+    yield
+    if request.node.get_closest_marker("servers"):
+        _require_no_open_clients(request)
+
+
+def _require_no_open_clients(request: pytest.FixtureRequest) -> None:
+    if not request.session.testsfailed:  # else the traceback of the failure may keep clients
+        require_no_open_clients()
+
+
 @pytest.fixture(scope="session")
-def servers() -> Iterator[RealServers]:
+def servers(request: pytest.FixtureRequest) -> Iterator[RealServers]:
     """Real Kafka and TimescaleDB on the test ports (port base + 500). For tests marked `servers`."""
     try:
         with real_servers() as running:
             yield running
+            _require_no_open_clients(request)
     except SetupProblem as problem:
         pytest.exit(f"the test servers cannot start: {problem}", returncode=problem.exit_status)
 

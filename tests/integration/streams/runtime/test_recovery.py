@@ -6,6 +6,7 @@ However it is recovered, the state is that of the committed transactions alone.
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import confluent_kafka
@@ -40,9 +41,8 @@ Changes = list[tuple[int, bytes, bytes | None]]
 class Changelog:
     """A changelog under an owner's hands, and beside it the state that its committed transactions make."""
 
-    def __init__(self, kafka: str, topic: str, folder: Path, **settings: str) -> None:
-        self.kafka, self.topic = kafka, topic
-        self.admin = AdminClient({"bootstrap.servers": kafka})
+    def __init__(self, kafka: str, admin: AdminClient, topic: str, folder: Path, **settings: str) -> None:
+        self.kafka, self.admin, self.topic = kafka, admin, topic
         self.ends = EndOffsets(self.admin)
         self.folder = SnapshotFolder(folder, "0")
         self.settings = {"cleanup.policy": "compact", **settings}
@@ -128,9 +128,18 @@ class Changelog:
                     return found
 
 
+@contextmanager
+def new_changelog(kafka: str, prefix: str, folder: Path, **settings: str) -> Iterator[Changelog]:
+    with AdminClient({"bootstrap.servers": kafka}) as admin:
+        made = Changelog(kafka, admin, f"{prefix}changelog", folder, **settings)
+        yield made
+        made.owner.close()
+
+
 @pytest.fixture
-def changelog(servers: RealServers, topic_prefix: str, tmp_path: Path) -> Changelog:
-    return Changelog(servers.kafka, f"{topic_prefix}changelog", tmp_path)
+def changelog(servers: RealServers, topic_prefix: str, tmp_path: Path) -> Iterator[Changelog]:
+    with new_changelog(servers.kafka, topic_prefix, tmp_path) as made:
+        yield made
 
 
 def some(chance: random.Random, count: int) -> Changes:
@@ -257,13 +266,13 @@ def busy_cleaner(servers: RealServers) -> Iterator[None]:
 def test_compaction_changes_nothing(servers: RealServers, topic_prefix: str, tmp_path: Path, tombstones: str) -> None:
     """With the tombstones gone a snapshot from before them would bring removed keys back, so it must not be used."""
     kept = tombstones == "kept"
-    changelog = Changelog(
-        servers.kafka,
-        f"{topic_prefix}changelog",
-        tmp_path,
-        **{"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100"},
-        **{"delete.retention.ms": str(86_400_000 if kept else 100)},
-    )
+    settings = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100"}
+    settings |= {"delete.retention.ms": str(86_400_000 if kept else 100)}
+    with new_changelog(servers.kafka, topic_prefix, tmp_path, **settings) as changelog:
+        changes_nothing(changelog, kept)
+
+
+def changes_nothing(changelog: Changelog, kept: bool) -> None:
     chance = random.Random(3)
     changelog.commit([(p, b"gone", b"here") for p in range(PARTITIONS)])
     changelog.commit(some(chance, 200))
