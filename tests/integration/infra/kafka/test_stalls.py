@@ -43,8 +43,9 @@ class Numbers(BatchReader[int]):
     def decode(self, record: Message) -> int:
         return record.offset() or 0
 
-    def write(self, connection: psycopg.Connection[Any], items: Sequence[int]) -> None:  # noqa: ARG002
+    def write(self, connection: psycopg.Connection[Any], items: Sequence[int]) -> int:  # noqa: ARG002
         self.read += items
+        return 0
 
     def after_batch(self) -> None:
         if self.pause or self.deaf:

@@ -7,7 +7,14 @@ import pytest
 
 from infra.postgres.migrate import MigrationError, migrate
 
-REVISIONS = ["0001_delivery", "0002_hypertables", "0003_views", "0004_suppressions", "0005_decisions"]
+REVISIONS = [
+    "0001_delivery",
+    "0002_hypertables",
+    "0003_views",
+    "0004_suppressions",
+    "0005_decisions",
+    "0006_unpublished",
+]
 VIEWS = {
     "v_sends_by_day",
     "v_decisions_by_reason",

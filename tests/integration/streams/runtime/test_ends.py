@@ -56,10 +56,12 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[AdminClient]:
     """A client of somebody who takes connections and never says a word."""
     for module in (offsets, broker_topics, partition_counts):
         monkeypatch.setattr(module, "REQUEST_TIMEOUT_S", REQUEST_TIMEOUT_S)
-    with socket.create_server(("127.0.0.1", 0)) as port:
-        with Patient(Connection(f"127.0.0.1:{port.getsockname()[1]}").client()) as admin:
-            yield admin
-            wait(admin.asked)  # dropped before that, it is freed twice
+    with (
+        socket.create_server(("127.0.0.1", 0)) as port,
+        Patient(Connection(f"127.0.0.1:{port.getsockname()[1]}").client()) as admin,
+    ):
+        yield admin
+        wait(admin.asked)  # dropped before that, it is freed twice
 
 
 def all_of(ends: EndOffsets) -> bool:
