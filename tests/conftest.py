@@ -42,6 +42,13 @@ def seed(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("hypothesis_seed"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Lets go of a test's arguments before its module ends: else they would still hold clients then."""
+    if isinstance(item, pytest.Function):
+        item.funcargs.clear()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _no_open_clients(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails the last test of a module that leaves a Kafka client open."""
