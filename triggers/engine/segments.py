@@ -74,14 +74,19 @@ def at_event(
 
 def at_profile(evaluation: Evaluation, *, changed: bool, moved: bool) -> list[Move]:
     """Evaluates the segments that read the user after a `changed` profile, and those over calendar windows if the zone
-    `moved`. The timers of the others follow the new zone."""
+    `moved`. The timers of the others follow the new zone, but one that is due at this instant still fires."""
     moves: list[Move] = []
+    now_ms = evaluation.now_ms
     for segment in evaluation.rules.segments.values():
         if (changed and "user" in segment.when.code.roots) or (moved and _by_calendar(evaluation, segment)):
-            moves += _evaluate(evaluation, segment, None, evaluation.now_ms)
-        elif moved and (known := evaluation.state.segments.get(segment.key)) is not None:
+            moves += _evaluate(evaluation, segment, None, now_ms)
+        elif moved and (known := evaluation.state.segments.get(segment.key)) is not None and not _is_due(known, now_ms):
             _store(evaluation, segment, known.inside)
     return moves
+
+
+def _is_due(membership: Membership, now_ms: int) -> bool:
+    return membership.due is not None and membership.due <= now_ms
 
 
 def _by_calendar(evaluation: Evaluation, segment: Segment) -> bool:

@@ -73,7 +73,7 @@ def duel(text: str, history: History, every_ms: int | None) -> None:
 
 @unhurried
 @example(LEAVES % "score.s >= 0.6", MOVES_AS_IT_FALLS)
-@example(LEAVES % 'score.s >= 0.6 && now > timestamp("2026-01-01T00:00:00Z")', MOVES_AS_IT_FALLS)
+@example(LEAVES % 'score.s >= 0.6 && now > timestamp(\\"2026-01-01T00:00:00Z\\")', MOVES_AS_IT_FALLS)
 @given(rule_sets(), histories)
 def test_timers_at_their_instants_give_what_the_slow_model_says(text: str, history: History) -> None:
     duel(text, history, None)
