@@ -1,7 +1,7 @@
-"""The bare loop: consume, process, produce in transactions, by hand, with nothing in between. A process of its own.
+"""The bare loop: consumes, processes and produces in transactions, written by hand. A separate process.
 
-It is exactly once only as long as nothing goes wrong: no rebalance, no recovery, no timers, no clock. What is measured
-against it is the price of all that.
+It is exactly-once only while nothing fails: it has no rebalance, no recovery, no timers and no clock. The comparison
+shows what these cost.
 """
 
 import sys
@@ -23,7 +23,7 @@ TIMEOUT_S = 30.0
 
 
 class BareLoop:
-    """Does a job over a topic; what it writes goes to topics called after the group."""
+    """Does a job over a topic, and writes to topics named after the group."""
 
     def __init__(self, kafka: str, group: str, topic: str, job: Job) -> None:
         self._topic, self._group, self._job = topic, group, job

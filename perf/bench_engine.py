@@ -1,8 +1,8 @@
 """`make bench-engine`: the pure core on one core, from the bytes of an event to the bytes of state and of outputs.
 
-No broker. Each event is parsed, the state of its user decoded where a rule asks for it, decided, encoded again, and its
-decisions and commands written as JSON; timers fire in between. Prints tables and the goals, and appends all of it to
-perf/results/engine.jsonl. Each set of rules has a process of its own, on the first core.
+No broker. Each event is parsed. If a rule reads it, its user's state is decoded, decided and encoded again, and
+decisions and commands are written as JSON. Timers fire in between. Prints tables and the goals, and appends all of it
+to perf/results/engine.jsonl. Each set of rules has a process of its own, on the first core.
 """
 
 import os
@@ -41,7 +41,7 @@ class EngineRun(BaseModel):
     machine: dict[str, str | int]
     versions: dict[str, str]
     load: float
-    """The machine's load average when it began: a figure measured on a busy machine is too low."""
+    """The machine's load average at the start. Figures measured on a busy machine are too low."""
     points: list[Point] = Field(default_factory=list)
     conditions_per_s: float | None = None
     backtest_per_s: float | None = None
@@ -50,12 +50,12 @@ class EngineRun(BaseModel):
 
 
 def main(
-    events: Annotated[int, typer.Option(min=1, help="How many events each set of rules gets.")] = 500_000,
-    users: Annotated[int, typer.Option(min=1, help="Of how many users.")] = 100_000,
-    quick: Annotated[bool, typer.Option("--quick", help="A tenth of both, evenly: does it work? No figures.")] = False,
+    events: Annotated[int, typer.Option(min=1, help="The number of events for each set of rules.")] = 500_000,
+    users: Annotated[int, typer.Option(min=1, help="The number of users.")] = 100_000,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of both, only to test that it works.")] = False,
     rules: Annotated[list[int] | None, typer.Option("--rules", help="Only sets of this size; may be repeated.")] = None,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Where the time goes, by function; records nothing.")
+        bool, typer.Option("--profile", help="Show where the time goes, by function; records nothing.")
     ] = False,
     record: Annotated[Path, typer.Option("--record", help="The file that results are appended to.")] = FILE,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON instead of tables.")] = False,

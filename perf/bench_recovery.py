@@ -1,13 +1,13 @@
-"""How long a worker recovers, and how much memory it takes: from the changelog alone, and from snapshots.
+"""Measures how long a worker's recovery takes and how much memory: from the changelog only, and from snapshots.
 
 Writes a changelog of --users states through a transactional producer, then starts a real worker of the runtime on it
-twice: with an empty folder, and, once that one has written its snapshots and was killed, with them. The time is from
-the first question to the broker until all partitions are loaded. Appends to perf/results/recovery.jsonl.
+twice: first with an empty folder, and then with the snapshots that the first worker wrote before it was killed. The
+time is from the first request to the broker until all partitions are loaded. Appends to perf/results/recovery.jsonl.
 
 examples:
   python perf/bench_recovery.py                        one million users on a broker of its own
   python perf/bench_recovery.py --users 100000 --json  quicker; the result as JSON on standard output
-  python perf/bench_recovery.py --kafka 127.0.0.1:9092 on a broker that runs already
+  python perf/bench_recovery.py --kafka 127.0.0.1:9092 on a running broker
 """
 
 import argparse
@@ -44,7 +44,7 @@ from streams.runtime.checkpoint import OffsetMetadata
 
 RESULTS = Path(__file__).parent / "results" / "recovery.jsonl"
 PORTS_ABOVE = 200
-"""Its own broker's ports, above those of this checkout."""
+"""How far its broker's ports are above those of this checkout."""
 WITHIN_S = 600.0
 PACKAGES = ("confluent-kafka", "faust-streaming")
 
@@ -89,7 +89,7 @@ def _broker(kafka: str | None, folder: Path) -> Iterator[str]:
 
 
 def measure(kafka: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Makes the changelog, recovers from it, and from snapshots."""
+    """Writes the changelog, then recovers from it and from snapshots."""
     settings = {
         "kafka": kafka,
         "name": f"bench-{uuid.uuid4().hex[:8]}",
@@ -120,9 +120,10 @@ def measure(kafka: str, folder: Path, options: argparse.Namespace) -> dict[str, 
 
 
 def fill(settings: Mapping[str, Any], records: int) -> dict[str, Any]:
-    """Writes each user once, then some again at random, in transactions of 50,000; states of 200 to 300 bytes.
+    """Writes each user once, then random users again, in transactions of 50,000 records, with states of 200 to 300
+    bytes.
 
-    The group's offsets are committed with them, for a worker refuses state that no offset belongs to.
+    Commits the group's offsets with them, because a worker refuses state without offsets.
     """
     chance = random.Random(1)
     users, partitions = settings["users"], settings["partitions"]
@@ -162,7 +163,7 @@ def fill(settings: Mapping[str, Any], records: int) -> dict[str, Any]:
 
 
 def run_worker(settings: Mapping[str, Any], folder: Path, kind: str) -> dict[str, Any]:
-    """Starts a worker, hears from it when it has recovered and when its snapshots are written, and kills it."""
+    """Starts a worker, reads its results after recovery and after its snapshots are written, and kills it."""
     log_file = folder / f"{kind}.log"
     with log_file.open("wb") as log:
         worker = subprocess.Popen(
@@ -175,7 +176,7 @@ def run_worker(settings: Mapping[str, Any], folder: Path, kind: str) -> dict[str
     assert worker.stdout is not None
     try:
         line = worker.stdout.readline()
-        found: dict[str, Any] = json.loads(line[line.find(b"{") :])  # Faust writes to the terminal before it
+        found: dict[str, Any] = json.loads(line[line.find(b"{") :])  # Faust writes to the terminal before
         recovered = _line(log_file, "recovered")
         found |= {"recovery_s": recovered["took_s"], "records": recovered["records"]}
         found |= {"snapshots": recovered["snapshots"]}
@@ -230,7 +231,7 @@ class NoopProcessor:
 
 
 class MemoryWatch(Service):
-    """Says what memory the state takes, and how long the loop was held at a time while snapshots were written."""
+    """Reports the memory of the state, and how long the event loop was blocked while snapshots were written."""
 
     def __init__(self, runtime: Runtime, processor: NoopProcessor, table: Any, users: int) -> None:
         super().__init__()
@@ -242,7 +243,7 @@ class MemoryWatch(Service):
             await asyncio.sleep(0.01)
         loaded, cpu_s, gaps = time.monotonic(), time.process_time(), []
         assert len(self._table) == self._users, f"{len(self._table)} users were loaded"
-        while not self._written() or time.monotonic() - loaded < 1.0:  # what the recovery used is given back
+        while not self._written() or time.monotonic() - loaded < 1.0:  # the recovery's memory is freed
             before = time.monotonic()
             await asyncio.sleep(0.001)
             gaps.append(1000 * (time.monotonic() - before - 0.001))
@@ -263,7 +264,7 @@ class MemoryWatch(Service):
 
 
 def work(settings: Mapping[str, Any]) -> None:
-    """One worker, until it is killed."""
+    """Runs one worker until it is killed."""
     configure_logging()
     partitions = settings["partitions"]
     chosen = RuntimeSettings(
@@ -313,7 +314,7 @@ def table(result: Mapping[str, Any]) -> str:
     held = first["loop_held_ms"]
     lines.append(
         f"{'snapshots':<15} {first['snapshots_written_s']:6.2f} s  {first['snapshots_mb']:.0f} MB; the event loop was "
-        f"held for {held['p50']} ms at p50, {held['p99']} ms at p99, {held['max']} ms at most"
+        f"blocked for {held['p50']} ms at p50, {held['p99']} ms at p99, {held['max']} ms at most"
     )
     return "\n".join(lines)
 

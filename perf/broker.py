@@ -1,4 +1,4 @@
-"""A broker of the measurements' own: empty when asked for, loaded with events, asked for what was written."""
+"""The measurements' own broker: emptied for each part, loaded with events, and read afterwards."""
 
 import shutil
 import time
@@ -29,11 +29,11 @@ WRITE_S = 120.0
 
 Report = Callable[[str], None]
 Ends = Mapping[int, int]
-"""Of each partition, the offset after its last record."""
+"""By partition, the offset after its last record."""
 
 
 class Broker:
-    """One Kafka process, on its own port and in its own folder. Leaving the `with` block ends it and its data."""
+    """One Kafka process with its own port and folder. Leaving the `with` block stops it and deletes its data."""
 
     def __init__(self, placement: CpuPlacement, report: Report) -> None:
         layout = Layout.of_project()
@@ -63,16 +63,16 @@ class Broker:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Its port."""
         return self._server.port
 
     @property
     def faust(self) -> Path:
-        """Where workers keep what belongs to this broker's data: a fresh one knows nothing of it."""
+        """The folder for worker files that belong to this broker's data. `fresh` deletes it too."""
         return self.home / "faust"
 
     def fresh(self, partitions: int) -> None:
-        """Empties it: another process, no data, and the product's topics."""
+        """Restarts it without data, and creates the product's topics."""
         self._remove()
         self.faust.mkdir(parents=True)
         with on(self.placement.broker):
@@ -81,16 +81,16 @@ class Broker:
         ensure_topics(self.kafka, partitions)
 
     def topic(self, name: str, like: Topic) -> str:
-        """Makes another topic with the settings of one of the product's."""
+        """Creates another topic with the settings of one of the product's."""
         ensure_topics(self.kafka, self.partitions, topics=[replace(like, name=name)])
         return name
 
     def apply(self, rules: Folder) -> None:
-        """Makes these rules the current ones."""
+        """Applies these rules."""
         apply_folder(self.kafka, rules, by="perf")
 
     def load(self, topic: str, records: Iterable[tuple[bytes, bytes]]) -> Ends:
-        """Appends records, all of them, on any core, and says where they end."""
+        """Appends all records, on any core, and returns the topic's ends."""
         loader = Loader(self.kafka)
         loader.send(topic, records)
         return self.ends(topic)
@@ -135,7 +135,7 @@ class Broker:
 
 
 class Loader:
-    """Appends records quickly, if asked for as one transaction, so that all of them appear at one moment."""
+    """Appends records quickly. With `hidden`, in one transaction, so that all become visible at once."""
 
     def __init__(self, kafka: str, *, hidden: bool = False) -> None:
         settings: dict[str, str | int | float | bool] = {
@@ -155,7 +155,7 @@ class Loader:
             self._producer.begin_transaction()
 
     def send(self, topic: str, records: Iterable[tuple[bytes, bytes]]) -> None:
-        """Appends all of them; raises KafkaException or TimeoutError where the broker did not take them."""
+        """Appends all records; raises KafkaException or TimeoutError if the broker did not accept them."""
         produce, failed = self._producer.produce, list[str]()
 
         def delivered(error: object, _: Message) -> None:
@@ -173,5 +173,5 @@ class Loader:
             raise TimeoutError(f"{left} records for {topic} were not written within {WRITE_S:g} s {failed[:1]}")
 
     def reveal(self) -> None:
-        """Ends the transaction: what was sent is there now."""
+        """Commits the transaction, which makes the records visible."""
         self._producer.commit_transaction(WRITE_S)

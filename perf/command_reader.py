@@ -1,4 +1,4 @@
-"""Receives commands as a delivery worker would, and notes when each came. A process of its own, until SIGTERM."""
+"""Receives commands as a delivery worker would, and records when each arrived. A separate process, until SIGTERM."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ READY = "receiving"
 
 
 def main(kafka: str, partitions: int, file: Path) -> None:
-    """Writes a line for each command: the event that led to it, and the time of receipt in milliseconds."""
+    """Writes a line for each command: the event that caused it, and the time of receipt in milliseconds."""
     settings: dict[str, str | int | float | bool] = {
         "group.id": "perf-commands",
         "enable.auto.commit": False,
@@ -27,7 +27,7 @@ def main(kafka: str, partitions: int, file: Path) -> None:
     received: list[tuple[float, bytes]] = []
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
-    consumer.consume(1, 2.0)  # by now it knows where the partitions end
+    consumer.consume(1, 2.0)  # after this it knows where the partitions end
     sys.stdout.write(READY + "\n")
     sys.stdout.flush()
     while not ended:

@@ -1,4 +1,4 @@
-"""The consume limit of librdkafka: takes records and counts them, nothing else. A process of its own."""
+"""The consume limit of librdkafka: consumes and counts records, nothing else. A separate process."""
 
 import sys
 

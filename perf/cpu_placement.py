@@ -1,4 +1,4 @@
-"""Which cores what is measured runs on: the broker on one and the worker on another, alike for all."""
+"""CPU cores for measurements: the broker on one core and the worker on another, the same for all contenders."""
 
 import os
 from collections.abc import Iterator
@@ -6,19 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 Cores = frozenset[int] | None
-"""None: all of them."""
+"""None means all cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class CpuPlacement:
-    """Where the broker, with who watches and feeds, and where the worker runs."""
+    """The cores of the broker, with watchers and feeders, and those of the worker."""
 
     broker: Cores = None
     worker: Cores = None
 
     @classmethod
     def pinned(cls) -> "CpuPlacement":
-        """The first core for the broker and the second for the worker; unpinned where there is only one."""
+        """The first core for the broker and the second for the worker; unpinned if there is only one core."""
         cores = sorted(os.sched_getaffinity(0))
         return cls() if len(cores) < 2 else cls(frozenset(cores[:1]), frozenset(cores[1:2]))
 
@@ -30,7 +30,8 @@ class CpuPlacement:
 
 @contextmanager
 def on(cores: Cores) -> Iterator[None]:
-    """What the block starts runs on these cores, for a process has the affinity of the thread that starts it."""
+    """Processes that the block starts run on these cores, because a process inherits the affinity of its parent
+    thread."""
     before = os.sched_getaffinity(0)
     if cores is not None:
         os.sched_setaffinity(0, cores)

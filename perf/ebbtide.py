@@ -1,4 +1,4 @@
-"""Ebbtide as it is measured: the worker that `ebbtide run streams` runs, with state for every user before the clock."""
+"""Ebbtide as it is measured: the worker of `ebbtide run streams`, with state for every user before the clock starts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from perf.workloads import Workload
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, EVENTS, PROFILES
 
 COUNTED_BY_HAND = (ONE, EVERY_EVENT)
-"""The rules whose commands are counted without Ebbtide."""
+"""The rules whose commands are also counted without Ebbtide."""
 
 
 def worker(
@@ -34,7 +34,7 @@ def worker(
 
 
 def prepare(broker: Broker, rules: BenchRules, profiles: Ends, report: Report) -> None:
-    """Has the group apply all profiles, and stops it: its events are then decided for users who are known."""
+    """Lets the group apply all profiles, then stops it, so that events are decided for known users."""
     _catch_up(broker, rules, PROFILES.name, profiles, lambda text: report(f"profiles: {text}"))
 
 
@@ -44,7 +44,7 @@ def _catch_up(broker: Broker, rules: BenchRules, topic: str, ends: Ends, report:
 
 
 class OutputTopics:
-    """What Ebbtide writes from now on."""
+    """The records that Ebbtide writes from now on."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -54,12 +54,12 @@ class OutputTopics:
     def result(
         self, name: str, fed: FedEvents, window: MeasuredWindow, rules: BenchRules, workers: int = 1
     ) -> Throughput:
-        """The result, with what it wrote and what is wrong with that."""
+        """The result, with what was written and the errors in it."""
         commands, decisions, letters = (self._values(topic) for topic in self._starts)
         expected = fed.sends if rules in COUNTED_BY_HAND else None
         problems = []
         if len(set(commands)) < len(commands):
-            problems.append(f"{len(commands) - len(set(commands))} commands are there twice")
+            problems.append(f"{len(commands) - len(set(commands))} commands were written twice")
         if expected is not None and len(commands) != expected:
             problems.append(f"{len(commands)} commands instead of {expected}")
         if len(decisions) < max(1, len(commands)):
@@ -84,7 +84,7 @@ class OutputTopics:
 
 
 def measure(broker: Broker, fed: FedEvents, rules: BenchRules, report: Report, *, profiled: bool = False) -> Throughput:
-    """One worker, from its first commit to its last. Its group has applied the profiles; its rules are current."""
+    """Measures one worker from its first commit to its last, after the profiles and rules were applied."""
     output = OutputTopics(broker)
     with (
         worker(broker, rules, profiled=profiled) as child,
@@ -106,7 +106,7 @@ def measure_alone(
     profiled: bool = False,
     history: Workload | None = None,
 ) -> Throughput:
-    """The same on a broker that is emptied for it; users' states have grown by `history` before the clock starts."""
+    """The same on an emptied broker. `history` makes the users' states grow before the clock starts."""
     broker.fresh(partitions)
     broker.apply(rules.read())
     prepare(broker, rules, broker.load_profiles(workload), report)

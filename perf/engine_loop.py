@@ -1,4 +1,4 @@
-"""One partition as the stream runtime decides it, without Kafka, measured over a crowd of events."""
+"""Measures one partition as the stream runtime decides it, without Kafka."""
 
 import cProfile
 import gc
@@ -36,14 +36,14 @@ HOT = 25
 
 
 class Point(BaseModel):
-    """One set of rules over one crowd."""
+    """The results of one rule set over one workload."""
 
     rules: int
     distribution: str
     events: int
     users: int
     load_s: float
-    """How long reading, checking and compiling the set took."""
+    """How long it took to read, check and compile the set."""
     events_per_s: float
     us_per_event: float
     matched: float
@@ -51,13 +51,13 @@ class Point(BaseModel):
     decided: float
     sent: float
     state_bytes: float
-    """On average over the users whose state an event changed, profile included."""
+    """The average size, including the profile, over the users whose state an event changed."""
     users_changed: int
     peak_mib: float
 
 
 class EnginePartition:
-    """States by key, their timers, and what came of the events."""
+    """States by key, their timers, and the counts of outputs."""
 
     def __init__(self, rules: RuleSet) -> None:
         self.states: dict[bytes, bytes] = {}
@@ -73,7 +73,7 @@ class EnginePartition:
         self._store(self._decider.apply(record, 1, self.states.get(key), START_MS))
 
     def read(self, records: list[tuple[int, bytes, bytes]]) -> None:
-        """Decides events, each at its own time, and what falls due before it."""
+        """Decides events, each at its own time, after the timers that are due before it."""
         decider, states, pop_due = self._decider, self.states, self._timers.pop_due
         types, relevant_context = decider.read_types, decider.relevant_context
         for at_ms, key, value in records:
@@ -101,7 +101,7 @@ class EnginePartition:
 
 
 def measure(count: int, zipf: bool, events: int, users: int, profiled: bool) -> Point:
-    """A set of `count` rules over its crowd. Every user has a profile and consent before the clock starts."""
+    """Measures a set of `count` rules. Every user has a profile and consent before the clock starts."""
     began = time.perf_counter()
     rules = load_rules(rule_texts(count), {"plain": "0" * 64})
     load_s = time.perf_counter() - began
@@ -113,7 +113,7 @@ def measure(count: int, zipf: bool, events: int, users: int, profiled: bool) -> 
     partition.touched.clear()
     partition.written.clear()
     gc.collect()
-    gc.freeze()  # as a worker does with what it holds for long
+    gc.freeze()  # as a worker does with long-lived objects
     profiler = cProfile.Profile()
     began = time.perf_counter()
     if profiled:
@@ -157,7 +157,7 @@ def backtest_per_s(count: int, events: int, users: int) -> float:
 
 
 def conditions_per_s() -> float:
-    """Evaluations of one condition a second, each on an event of its own."""
+    """The number of evaluations of one condition in a second, each on a different event."""
     condition = compile_condition(CONDITION, "truth")
     events = [orjson.loads(value) for _, _, value in EngineWorkload(CONDITIONS, 1_000, False, 20, START_MS).records()]
     user = User("u")

@@ -1,4 +1,4 @@
-"""Events appended to the broker, and what is known of them without Ebbtide."""
+"""Appends events to the broker, and computes without Ebbtide what they must lead to."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +19,7 @@ BY_HAND: Mapping[type[Workload], Callable[[], CountingJob] | None] = {
 }
 """What counts by hand the commands that a workload must lead to; None where nothing does."""
 PACE = 500
-"""After so many records it is asked whether they happen already."""
+"""After so many records the feeder checks whether their time has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class FedEvents:
     sends: int | None
 
     def described(self) -> dict[str, Any]:
-        """What a result says of its events."""
+        """The description of the events in a result."""
         workload = self.workload
         return {
             "workload": workload.name,
@@ -46,7 +46,7 @@ class FedEvents:
 
 
 class CountedRecords:
-    """Records on their way, counted by hand as they pass. `first` keeps the first few."""
+    """Records that are counted while they pass. `first` keeps the first few."""
 
     def __init__(self, workload: Workload, keep: int = 0) -> None:
         self._workload = workload
@@ -65,7 +65,7 @@ class CountedRecords:
             yield key, value
 
     def fed(self, broker: Broker) -> FedEvents:
-        """What was fed, when all of it has passed."""
+        """The description of the events, after all of them have passed."""
         workload = self._workload
         ends = broker.ends(EVENTS.name)
         sends = None if self._job is None else self._job.sends
@@ -75,9 +75,9 @@ class CountedRecords:
 def feed(
     broker: Broker, workload: Workload, report: Report, *, sample: int = 0, hidden: bool = False
 ) -> tuple[FedEvents, Loader]:
-    """Appends the events, which begin to happen now, and the first `sample` of them to a topic of their own too.
+    """Appends the events, whose times begin now, and the first `sample` of them also to another topic.
 
-    `hidden`: nobody sees them until the loader reveals them.
+    With `hidden`, no reader sees them until the loader reveals them.
     """
     report(f"appending {workload.events:,} events of {workload.users:,} users, {workload.distribution}")
     loader = Loader(broker.kafka, hidden=hidden)
@@ -90,7 +90,7 @@ def feed(
 
 
 def _as_they_happen(workload: Workload, records: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
-    """The records, none before its time: one that is ahead of the clock would begin its delays there."""
+    """The records, none before its own time. The delays of a record ahead of the clock would begin in the future."""
     for number, record in enumerate(records):
         if number % PACE == 0:
             last = min(number + PACE, workload.events)

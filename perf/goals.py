@@ -1,4 +1,4 @@
-"""The goals of the stream layer, by worker process and exactly once, and whether a run met them."""
+"""The goals of the stream layer, for one worker process with exactly-once, and whether a run met them."""
 
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
@@ -21,7 +21,7 @@ CHANGELOG_S, SNAPSHOT_S, RESIDENT_MIB = 30, 5, 1024
 
 
 def goals(run: Run) -> list[PerformanceGoal]:
-    """Each goal with what was measured: the worse of what was measured more than once."""
+    """Each goal with the measured value, or the worst one if it was measured more than once."""
     return [*_throughput(run), *_dense(run), *_latency(run), *_recovery(run)]
 
 
@@ -88,7 +88,7 @@ def _recovery(run: Run) -> Iterator[PerformanceGoal]:
 
 
 def at_least(what: str, measured: float | None, wanted: float, unit: str) -> PerformanceGoal:
-    """The goal of a figure that is better the higher it is."""
+    """A goal for a value that should be high."""
     return PerformanceGoal(
         what=what,
         wanted=f">= {wanted:,g} {unit}",
@@ -98,7 +98,7 @@ def at_least(what: str, measured: float | None, wanted: float, unit: str) -> Per
 
 
 def at_most(what: str, measured: float | None, wanted: float, unit: str) -> PerformanceGoal:
-    """The goal of a figure that is better the lower it is."""
+    """A goal for a value that should be low."""
     return PerformanceGoal(
         what=what,
         wanted=f"<= {wanted:,g} {unit}",
@@ -108,7 +108,7 @@ def at_most(what: str, measured: float | None, wanted: float, unit: str) -> Perf
 
 
 def ratio(results: list[Throughput], result: Throughput, to: str) -> float | None:
-    """A contender's rate by that of another over the same events."""
+    """A contender's rate divided by another's over the same events."""
     for other in results:
         same = (other.name, other.workload, other.distribution) == (to, result.workload, result.distribution)
         if same and other.events_per_s and result.events_per_s:

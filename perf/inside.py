@@ -1,4 +1,4 @@
-"""What a measured program of ours says of itself, as its last line, before it waits to be ended."""
+"""Self-measurement of our contender programs, which they print as their last line before they wait to be ended."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ class Meter:
         self._began: tuple[float, float] | None = None
 
     def begin(self) -> None:
-        """The first event is here; further calls change nothing."""
+        """Starts the clock at the first event. Further calls change nothing."""
         if self._began is None:
             self._began = time.perf_counter(), time.process_time()
 
     def end(self, events: int) -> None:
-        """The last event is done: prints what was measured."""
+        """Stops the clock after the last event, and prints the results."""
         assert self._began is not None
         said = {
             "events": events,
@@ -39,7 +39,7 @@ class Meter:
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory that a process has had resident."""
+    """The peak resident memory of a process."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
@@ -47,7 +47,7 @@ def peak_mib(pid: int) -> float:
 
 
 def reader(kafka: str, group: str) -> Consumer:
-    """How the programs by hand read."""
+    """The consumer of the hand-written programs."""
     settings: dict[str, str | int | float | bool] = {
         "group.id": group,
         "auto.offset.reset": "earliest",
@@ -60,6 +60,6 @@ def reader(kafka: str, group: str) -> Consumer:
 
 
 def wait_to_be_ended() -> None:
-    """Until a signal: who watches still reads this process's CPU time."""
+    """Waits for a signal, because the watcher still reads this process's CPU time."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.pause()

@@ -1,6 +1,6 @@
-"""The same work without Ebbtide, by hand over dictionaries: what the bare loop does, and what a run must have sent.
+"""The same work without Ebbtide, over dictionaries: what the bare loop does, and what a run must send.
 
-They share nothing with the trigger core but the form of command ids.
+They share only the form of command ids with the trigger core.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from schemas.commands import command_id
 DAY_MS = 86_400_000
 HALF_LIFE_MS = 14 * DAY_MS
 WEIGHTS: Mapping[str, float] = POINTS | {"page_viewed": 0.1, "product_viewed": 0.2}
-"""What the spike job adds for each event; 0.05 for what is not here."""
+"""The points that the spike job adds for each event; 0.05 for other types."""
 EVERY_EVENT_POINTS: Mapping[str, float] = {
     "page_viewed": 1.0,
     "product_viewed": 2.0,
@@ -36,12 +36,12 @@ Written = tuple[str, bytes]
 
 
 class Job(Protocol):
-    """What is done for each event. `users` holds each user's state; a changed one is written once a transaction."""
+    """The work for each event. `users` has each user's state. A changed state is written once a transaction."""
 
     users: dict[bytes, Any]
 
     def apply(self, key: bytes, value: bytes, now_ms: int) -> tuple[bool, list[Written]]:
-        """One event: whether the user's state changed, and what to write."""
+        """Applies one event; returns whether the user's state changed, and what to write."""
 
 
 class SpikeJob:
@@ -79,14 +79,14 @@ class CountingJob(Job, Protocol):
 
 
 class RuleJob:
-    """What `rules/one/` says, by hand. State: [score, at_ms, times in the window, times of sends]."""
+    """The work of `rules/one/`, written by hand. State: [score, at_ms, times in the window, times of sends]."""
 
     def __init__(self) -> None:
         self.users: dict[bytes, Any] = {}
         self.sends = 0
 
     def apply(self, key: bytes, value: bytes, now_ms: int) -> tuple[bool, list[Written]]:
-        """One event. Those that no rule looks at are parsed and left."""
+        """Applies one event. Events that no rule reads are only parsed."""
         event = orjson.loads(value)
         points = POINTS.get(event["type"])
         if points is None:

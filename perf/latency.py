@@ -1,8 +1,8 @@
 """Latency: from the append time of the event that leads to a command, to the receipt of that command elsewhere.
 
-One worker with one rule at a steady rate, a feeder, and another process that reads committed commands. Nobody is
-pinned: on two cores a broker that shares its own with a feeder would be what is measured. The append time is the
-broker's, in whole milliseconds, and the same machine's clock as the receiver's.
+One worker with one rule at a steady rate, a feeder, and another process that reads committed commands. No process is
+pinned: with two cores, a broker that shares its core with a feeder would limit the result. The append time is the
+broker's, in whole milliseconds, by the same machine's clock as the receiver's.
 """
 
 import time
@@ -24,17 +24,17 @@ from schemas.codec import PARTITIONER
 from schemas.topics import EVENTS, PROFILES
 
 WARM_S = 10.0
-"""Left out at the beginning: first transactions, and a JVM that still compiles."""
+"""Left out at the start: the first transactions, while the JVM still compiles."""
 READY_S = 30.0
 WRITE_S = 120.0
 LATE = 1.1
-"""A rate that is missed by more than this is another measurement."""
+"""The result is invalid if feeding takes more than this times as long."""
 SLICE_S = 0.005
-"""The feeder appends what is due this often."""
+"""How often the feeder appends the records that are due."""
 
 
 def measure(broker: Broker, workload: Workload, partitions: int, report: Report) -> Latency:
-    """The latency of the events of `workload` over its span, which is the time they are fed in."""
+    """Measures the latency of the workload's events, which are fed over its span."""
     broker.fresh(partitions)
     broker.apply(ONE.read())
     seconds = workload.span_ms / 1000
@@ -52,7 +52,7 @@ def measure(broker: Broker, workload: Workload, partitions: int, report: Report)
             took_s = _feed(broker, records, seconds)
             ends = broker.ends(EVENTS.name)
             behind = _finish(broker, ends, worker, report)
-            time.sleep(1.0)  # what was committed last is on its way
+            time.sleep(1.0)  # the last commits are still being read
     fed = counted.fed(broker)
     receipts = dict(orjson.loads(line) for line in file.read_bytes().splitlines())
     latencies = sorted(_latencies(broker, ends, receipts))
@@ -86,10 +86,10 @@ def _wait_until_ready(reader: MeasuredProcess) -> None:
 
 
 def _feed(broker: Broker, records: Sequence[tuple[bytes, bytes]], seconds: float) -> float:
-    """Appends the records evenly over that time; how long it took."""
+    """Appends the records evenly over that time; returns how long it took."""
     settings: dict[str, str | int | float | bool] = {
         "partitioner": PARTITIONER,
-        "linger.ms": 20,  # before the append time; less makes batches of a few records, and the broker the limit
+        "linger.ms": 20,  # before the append time; with less, small batches make the broker the limit
         "delivery.report.only.error": True,
         "compression.type": "lz4",
     }
@@ -102,7 +102,7 @@ def _feed(broker: Broker, records: Sequence[tuple[bytes, bytes]], seconds: float
                 producer.produce(EVENTS.name, value, key)
                 done += 1
         except BufferError:
-            pass  # behind; what was not taken is still due after the next poll
+            pass  # the queue is full; the rest is still due after the next poll
         producer.poll(SLICE_S)
     if producer.flush(WRITE_S):
         raise MeasurementFailed("the broker did not take the events")
@@ -110,7 +110,7 @@ def _feed(broker: Broker, records: Sequence[tuple[bytes, bytes]], seconds: float
 
 
 def _finish(broker: Broker, ends: Ends, worker: MeasuredProcess, report: Report) -> int:
-    """Waits until all is committed; how many events were not when the last had been appended."""
+    """Waits until all is committed; returns how many events were not when the last was appended."""
     with CommitWatch(broker.kafka, ONE.group, EVENTS.name, ends) as watch:
         behind = watch.total - watch.committed()
         watch.until_done([worker], report)

@@ -13,7 +13,7 @@ BLUE, RED = "#1f5f8b", "#a8452c"
 
 
 def draw(sweeps: Mapping[str, Sequence[Throughput]], title: str, file: Path) -> None:
-    """Writes the plot as PNG: a column for each sweep, throughput above and memory below."""
+    """Writes the plot as PNG: a column for each sweep, with throughput above and memory below."""
     figure = Figure(figsize=(11, 6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)

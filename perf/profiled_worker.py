@@ -1,7 +1,7 @@
-"""The worker of Ebbtide under a sampling profiler: what its event loop's thread does while the process uses CPU.
+"""Ebbtide's worker under a sampling profiler: what its event loop's thread does while the process uses CPU.
 
-Samples by CPU time, a thousand a second, so that an idle worker shows nothing; a call into C counts for the line that
-calls it. What it found is printed when the worker ends.
+It samples by CPU time, a thousand times a second, so that an idle worker shows nothing. A call into C counts for the
+calling line. The profile is printed when the worker ends.
 """
 
 import signal
@@ -16,7 +16,7 @@ TOP = 25
 
 
 class Sampler:
-    """Counts where the main thread is, each time that the process has used another millisecond of CPU."""
+    """Counts where the main thread is after each millisecond of CPU time of the process."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -24,12 +24,12 @@ class Sampler:
         self._within: Counter[CodeType] = Counter()
 
     def start(self) -> None:
-        """Begins to sample, in the main thread."""
+        """Starts sampling, in the main thread."""
         signal.signal(signal.SIGPROF, self._sample)
         signal.setitimer(signal.ITIMER_PROF, SAMPLE_S, SAMPLE_S)
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stops sampling."""
         signal.setitimer(signal.ITIMER_PROF, 0)
 
     def _sample(self, _: int, frame: FrameType | None) -> None:
@@ -45,7 +45,7 @@ class Sampler:
         self._within.update(within)
 
     def table(self) -> str:
-        """The functions that most samples were taken in, and those that most were taken below."""
+        """The functions with the most samples in them, and those with the most samples in or below them."""
         lines = [f"profile: {self.samples} samples of 1 ms CPU"]
         for title, counted in (("in", self._self), ("in or below", self._within)):
             lines.append(f"  {title}:")

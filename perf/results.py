@@ -1,4 +1,4 @@
-"""The record of a run: what was measured, on what, and which goals were met. Appended as JSON, never changed."""
+"""The record of a run: results, machine, and which goals were met. Appended as JSON and never changed."""
 
 import os
 import platform
@@ -21,7 +21,8 @@ class _Model(BaseModel):
 
 
 class Throughput(_Model):
-    """One contender over one workload. Rates are None where all was committed at once: too few events."""
+    """One contender over one workload. Rates are None if all was committed at once, because there were too few
+    events."""
 
     name: str
     workload: str = "shop"
@@ -47,7 +48,7 @@ class Throughput(_Model):
     commands_expected: int | None = None
     decisions: int | None = None
     problems: list[str] = Field(default_factory=list)
-    """What was wrong with what it wrote."""
+    """Errors in what it wrote."""
 
 
 class Latency(_Model):
@@ -61,12 +62,12 @@ class Latency(_Model):
     p99_ms: float
     max_ms: float
     behind: int
-    """Events not yet committed when the last was appended: what a worker that cannot keep up piles up."""
+    """Events not committed when the last was appended: the backlog of a worker that is too slow."""
     problems: list[str] = Field(default_factory=list)
 
 
 class PerformanceGoal(_Model):
-    """A goal, what was measured, and whether it was met; None where nothing was measured."""
+    """A goal, the measured value, and whether it was met; None if nothing was measured."""
 
     what: str
     wanted: str
@@ -89,11 +90,11 @@ class Run(_Model):
     recovery: dict[str, Any] | None = None
     goals: list[PerformanceGoal] = Field(default_factory=list)
     failures: list[str] = Field(default_factory=list)
-    """Parts that could not be measured, and why."""
+    """Parts that could not be measured, with the reason."""
 
     @property
     def problems(self) -> list[str]:
-        """Everything that was wrong."""
+        """All errors of the run."""
         measured = [*self.throughput, *self.scale, *(each for points in self.sweeps.values() for each in points)]
         found = [f"{each.name}, {each.distribution}: {problem}" for each in measured for problem in each.problems]
         found += self.failures
@@ -101,7 +102,7 @@ class Run(_Model):
 
 
 def new_run(settings: dict[str, Any]) -> Run:
-    """A run that begins now, on this machine, of this revision."""
+    """A new run of this revision on this machine, which begins now."""
     return Run(
         at=datetime.now(UTC),
         revision=revision(),
@@ -112,7 +113,7 @@ def new_run(settings: dict[str, Any]) -> Run:
 
 
 def machine() -> dict[str, str | int]:
-    """What it is measured on."""
+    """The machine."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),
@@ -122,12 +123,12 @@ def machine() -> dict[str, str | int]:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that matter."""
+    """The versions of Python and of the relevant packages."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def append(run: BaseModel, file: Path) -> None:
-    """Adds the run to the record."""
+    """Appends the run to the file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as lines:
         lines.write(run.model_dump_json() + "\n")
@@ -146,7 +147,7 @@ def _kafka() -> str:
 
 
 def revision() -> str:
-    """The commit that is measured, marked where something is not committed."""
+    """The measured commit, marked if there are uncommitted changes."""
     asked = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The stream runtime with the bare loop's job: what the runtime itself costs. A process of its own."""
+"""The stream runtime with the bare loop's job, to measure the cost of the runtime itself. A separate process."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ from streams.runtime.checkpoint import OffsetMetadata, Output
 
 
 class SpikeProcessor:
-    """The job as the runtime's steps. Its state is a table, written as the bare loop writes it."""
+    """The job as a processor of the runtime. Its state is a table, encoded as in the bare loop."""
 
     def __init__(self, runtime: Runtime, group: str) -> None:
         self._emit = runtime.emit
@@ -41,8 +41,8 @@ class SpikeProcessor:
         """No rules, no plans."""
         return 0
 
-    def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002 - it has one
-        """What applies one event."""
+    def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002 - there is one input
+        """The function that applies one event."""
         return partial(self.apply, partition)
 
     def apply(self, partition: int, record: Message, now_ms: int) -> None:
@@ -55,7 +55,7 @@ class SpikeProcessor:
             self._emit(Output(f"{self._group}-{topic}", key, what, partition))
 
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
-        """There is no poison here: it ends the process."""
+        """No record can fail by itself here, so an error ends the process."""
         raise error
 
     def fire(self, partition: int, now_ms: int) -> int:  # noqa: ARG002
@@ -85,6 +85,6 @@ def build(kafka: str, group: str, topic: str, partitions: int, folder: str) -> f
 
 if __name__ == "__main__":
     kafka, group, topic, partitions, folder = sys.argv[1:]
-    logging.disable(logging.INFO)  # Faust's worker leaves the root at DEBUG: a record for each event, thrown away
+    logging.disable(logging.INFO)  # Faust's worker leaves the root at DEBUG: a discarded record for each event
     app = build(kafka, group, topic, int(partitions), folder)
     faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()

@@ -1,7 +1,7 @@
-"""Scale: one group of 1, 2 and 4 workers with one rule, on whatever cores there are, beside their broker.
+"""Scale: one group of 1, 2 and 4 workers with one rule, which share the machine's cores with the broker.
 
-Workers that begin one after the other would be measured while they hand partitions over. So they all wait, in one
-settled group that knows every user, for events that are appended in one open transaction: they see them at one moment.
+Workers that start one after the other would be measured while they rebalance. So all of them wait in one stable group
+that knows every user, for events that are appended in one transaction and become visible at once.
 """
 
 import time
@@ -20,12 +20,12 @@ from schemas.topics import EVENTS, PROFILES
 NAMES = {1: "one worker", 2: "two workers", 4: "four workers"}
 WORKERS = tuple(NAMES)
 RECOVERED = "recovered"
-"""What a worker logs when it begins to work on the partitions that it was given."""
+"""A worker logs this when it begins to process its partitions."""
 JOIN_S = 60.0
 
 
 def measure(broker: Broker, workload: Workload, partitions: int, workers: int, report: Report) -> Throughput:
-    """The throughput of all workers together, and the CPU time an event of all of them."""
+    """Measures the throughput of all workers together, and their CPU time for an event."""
     broker.fresh(partitions)
     broker.apply(ONE.read())
     with ExitStack() as started:

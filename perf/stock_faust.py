@@ -1,4 +1,4 @@
-"""Faust as it is shipped, with one table: its transport, its store in memory, at least once. A process of its own."""
+"""Faust as shipped, with one table: its transport, its memory store, at least once. A separate process."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sweeps: throughput and memory of one worker over users, rules and partitions, one of them changed at a time."""
+"""Sweeps: throughput and memory of one worker over users, rules and partitions, one of them varied at a time."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,7 +17,8 @@ SWEEPS = {"users": USERS, "rules": tuple(RULES), "partitions": PARTITIONS}
 
 
 def measure(broker: Broker, base: Workload, smaller: float, report: Report) -> Iterator[tuple[str, Throughput]]:
-    """Each point with the sweep that it belongs to: `base` with other users; `smaller` makes all numbers of them so."""
+    """Measures each point of each sweep, with variations of `base`. All numbers of users are multiplied by
+    `smaller`."""
     middle: Throughput | None = None
     for name, values in SWEEPS.items():
         for value in values:

@@ -1,9 +1,9 @@
 """Throughput: one contender after the other over the same events, each cold, from its first commit to its last.
 
-Everybody is watched in one way: a reader outside asks the broker every 20 ms how far the group has committed, and
-takes the process's CPU time with the first progress it sees and with the last. That leaves out start, joining and
-recovery alike. Two cannot be seen so and time themselves, from the first record to the last: the consume limit, which
-commits nothing, and Faust as shipped, which commits every 2.8 s, too coarse for the few events that it can do.
+All contenders are measured in one way: an outside reader asks the broker every 20 ms how far the group has committed,
+and takes the process's CPU time with the first and the last progress that it sees. So start, group join and recovery do
+not count. Two contenders time themselves instead, from the first record to the last: the consume limit, which commits
+nothing, and Faust as shipped, which commits every 2.8 s, too rarely for the few events that it can process.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from perf.workloads import Workload
 from schemas.topics import EVENTS
 
 FAUST_EVENTS = 30_000
-"""What Faust does in about ten seconds."""
+"""The number of events that Faust processes in about ten seconds."""
 LEAST_US = 0.05
 """Kinds of threads that take less are not told."""
 INSIDE_S = 300.0

@@ -1,4 +1,4 @@
-"""Processes that are measured, and what is seen of them from outside: what their group committed, CPU and memory."""
+"""Measured processes, and what is observed from outside: their group's commits, CPU time and memory."""
 
 import os
 import signal
@@ -20,11 +20,11 @@ from perf.cpu_placement import Cores, on
 from perf.inside import MARK, peak_mib
 from perf.threads import TICKS_S, cpu_s_by_kind
 
-LOOK_S = 0.02
-SAY_S = 5.0
+CHECK_INTERVAL_S = 0.02
+REPORT_INTERVAL_S = 5.0
 STOP_S = 15.0
-STILL_S = 60.0
-"""How long nothing may be committed before a measurement is given up."""
+NO_COMMIT_S = 60.0
+"""A measurement fails after this long without a commit."""
 
 
 PYTHON_MODULE = (sys.executable, "-m")
@@ -32,11 +32,11 @@ PYTHON_MODULE = (sys.executable, "-m")
 
 
 class MeasurementFailed(RuntimeError):
-    """What was to be measured did not do its work."""
+    """A contender did not do its work."""
 
 
 class MeasuredProcess:
-    """One measured process, in a session of its own. Leaving the `with` block ends it."""
+    """One measured process, in its own session. Leaving the `with` block ends it."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class MeasuredProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C reaches the benchmark alone, which ends what it started
+                start_new_session=True,  # Ctrl-C reaches only the benchmark, which ends its processes
             )
 
     def __enter__(self) -> Self:
@@ -68,7 +68,7 @@ class MeasuredProcess:
         self.stop()
 
     def stop(self) -> None:
-        """SIGTERM; SIGKILL where that is not enough."""
+        """Sends SIGTERM, then SIGKILL if that does not end it."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
@@ -78,13 +78,13 @@ class MeasuredProcess:
                 self._process.wait()
 
     def check(self) -> None:
-        """Raises MeasurementFailed where it has ended badly."""
+        """Raises MeasurementFailed if the process has failed."""
         if self._process.poll() not in (None, 0):
             said = self.last_line()[:200]
             raise MeasurementFailed(f"{self.name} ended with {self._process.returncode}: {said} (see {self.log})")
 
     def answer(self, within_s: float) -> dict[str, Any]:
-        """What the process says with `perf.inside` when it has done its work."""
+        """What the process reports by `perf.inside` after its work."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
             _, mark, said = self.log.read_text(errors="replace").partition(MARK)
@@ -96,7 +96,7 @@ class MeasuredProcess:
         raise MeasurementFailed(f"{self.name} did not end within {within_s:g} s; see {self.log}")
 
     def last_line(self) -> str:
-        """What it said last."""
+        """The last line of its log."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "(nothing)"
 
@@ -105,7 +105,7 @@ class MeasuredProcess:
         return what in self.log.read_text(errors="replace")
 
     def pids(self) -> list[int]:
-        """The process and what it started."""
+        """The process and its children."""
         leader = self._process.pid
         return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _session(pid) == leader]  # noqa: PTH208 - thousands of Path objects
 
@@ -132,7 +132,7 @@ def cpu_s(pids: Sequence[int]) -> float:
 
 
 class CommitWatch:
-    """Asks the broker every 20 ms how far a group has committed a topic, as anybody outside can."""
+    """Asks the broker every 20 ms how far a group has committed a topic."""
 
     def __init__(self, kafka: str, group: str, topic: str, ends: Ends) -> None:
         self._ends = ends
@@ -156,12 +156,12 @@ class CommitWatch:
         self._consumer.close()
 
     def committed(self) -> int:
-        """Records of the topic that the group has committed."""
+        """The number of the topic's records that the group has committed."""
         answers = retry(lambda: self._consumer.committed(self._places, 5.0), 30.0)
         return sum(max(0, min(answer.offset, self._ends[answer.partition])) for answer in answers)
 
     def begin(self, children: Sequence[MeasuredProcess]) -> None:
-        """Starts the clock now, for processes that are at rest until there is something to do."""
+        """Starts the clock now, for processes that are idle until there are events."""
         self._note(self.committed(), children)
 
     def _note(self, done: int, children: Sequence[MeasuredProcess]) -> None:
@@ -172,8 +172,8 @@ class CommitWatch:
     def until_done(
         self, children: Sequence[MeasuredProcess], report: Report, *, late_last_commit: bool = False
     ) -> MeasuredWindow:
-        """Waits until all is committed; raises MeasurementFailed where a process ends or nothing moves for a minute."""
-        done, moved_s, said_s = -1, time.monotonic(), time.monotonic()
+        """Waits until all is committed. Raises MeasurementFailed if a process fails or commits nothing for a minute."""
+        done, moved_s, reported_s = -1, time.monotonic(), time.monotonic()
         while True:
             now_done, now_s = self.committed(), time.monotonic()
             if now_done > max(done, self._before) or now_done == self.total:
@@ -184,12 +184,12 @@ class CommitWatch:
                 return MeasuredWindow.of(self._seen, records, peak, late_last_commit=late_last_commit)
             if now_done > done:
                 done, moved_s = now_done, now_s
-            elif now_s - moved_s > STILL_S:
+            elif now_s - moved_s > NO_COMMIT_S:
                 names = ", ".join(str(child.log) for child in children)
-                raise MeasurementFailed(f"{self._topic} stands at {done:,} of {self.total:,}; see {names}")
-            if now_s - said_s > SAY_S:
-                said_s = now_s
+                raise MeasurementFailed(f"{self._topic}: {done:,} of {self.total:,} records are committed; see {names}")
+            if now_s - reported_s > REPORT_INTERVAL_S:
+                reported_s = now_s
                 report(f"{done:,} of {self.total:,}")
             for child in children:
                 child.check()
-            time.sleep(LOOK_S)
+            time.sleep(CHECK_INTERVAL_S)

@@ -1,8 +1,8 @@
-"""What the measurements feed: events and profiles of a shop, seeded, with known shares of what rules look at.
+"""The workload of the measurements: seeded events and profiles of a shop, with known shares that rules read.
 
-Users browse all the time, evenly or by Zipf's law, and nothing looks at that. Some of them begin a session with a
-purpose: three or four events of one kind, or one or two and no more. Those events are 5 % of all. Who reaches the
-third of them is written to, but for those who only wish and those who were written to already: 1 % of all events.
+Users browse all the time, evenly or by Zipf's law, and no rule reads that. Some users begin a session with a purpose:
+three or four events of one kind, or only one or two. Those events are 5 % of all. The third event of a session leads to
+a send, except for wish sessions and for users who got one already: 1 % of all events.
 """
 
 import heapq
@@ -27,7 +27,7 @@ KINDS = {
     "care": ("ticket_opened", "article_read", "ticket_rated", "refund_requested"),
     "wish": ("wishlist_added", "wishlist_added", "wishlist_added", "wishlist_shared"),
 }
-"""What sessions consist of."""
+"""The events of each kind of session."""
 KIND_WEIGHTS = (45, 25, 20, 10)
 MATCHING = frozenset(name for events in KINDS.values() for name in events)
 BROWSING = ("page_viewed", "product_viewed", "search_made", "list_scrolled", "video_played")
@@ -36,16 +36,16 @@ POINTS = {name: 0.5 if name in KINDS["wish"] else 1.0 for name in MATCHING}
 MATCH_SHARE = 0.05
 SEND_SHARE = 0.01
 CUT_SHORT = 1.02
-"""Makes up for the sessions that the end of the run cuts short."""
+"""Compensates for sessions that the end of the run cuts short."""
 LONG_SHARE: Mapping[Distribution, float] = {"uniform": 0.64, "zipf": 0.66}
-"""How many sessions reach the third event, tuned so that 1 % of all events lead to a send."""
+"""The share of sessions that reach the third event, chosen so that 1 % of all events lead to a send."""
 HOT_SHOPPERS = 0.2
 """Under zipf, how many sessions are begun by one who browses a lot; the others by anybody. A cap meets the former."""
 ZIPF_EXPONENT = 0.99
 """As in the Yahoo! Cloud Serving Benchmark."""
 SPAN_MS = 10_000
-"""What the events are spread over, by their own time. They are appended as they happen, so that event time and
-partition clock go together and delays of seconds fall due while the run goes on."""
+"""The span of the events' own times. They are appended at these times, so that event time and partition clock agree and
+delays of seconds fall due during the run."""
 GAP_MS = 100
 """The longest wait between two events of a session."""
 REST_MS = 2_000
@@ -56,7 +56,7 @@ _DRAWS = 20
 
 @dataclass(frozen=True, slots=True)
 class WorkloadEvent:
-    """One event before it is written down."""
+    """One event before it is encoded."""
 
     number: int
     type: str
@@ -135,7 +135,7 @@ def user_id(user: int) -> str:
 
 
 class _Crowd:
-    """Who does what next."""
+    """Draws the user of each event."""
 
     def __init__(self, workload: Workload, chance: random.Random) -> None:
         self._chance = chance
@@ -144,18 +144,18 @@ class _Crowd:
         self._zipf = list(accumulate(weights)) if workload.distribution == "zipf" else None
 
     def browsers(self, count: int) -> Iterator[int]:
-        """Who browses, for each of `count` events."""
+        """The browsing user of each of `count` events."""
         return iter(self._chance.choices(self._everybody, cum_weights=self._zipf, k=count))
 
     def shopper(self) -> int:
-        """Who begins a session."""
+        """A user who begins a session."""
         if self._zipf is not None and self._chance.random() < HOT_SHOPPERS:
             return self._chance.choices(self._everybody, cum_weights=self._zipf)[0]
         return self._chance.randrange(len(self._everybody))
 
 
 class _Sessions:
-    """Sessions that are begun, and the events of theirs that are still to come."""
+    """The sessions in progress and their next events."""
 
     def __init__(self, workload: Workload, chance: random.Random, crowd: _Crowd) -> None:
         self._chance = chance
@@ -207,7 +207,7 @@ class _Sessions:
             at += chance.randint(1, self._gap)
         for what in events[1:]:
             heapq.heappush(self._coming, (what.number, self._begun, what))
-        self._busy_until[user] = at + self._gap + self._rest  # where the places are taken, an event comes later
+        self._busy_until[user] = at + self._gap + self._rest  # an event comes later if its number is taken
         return events[0]
 
 
