@@ -3,12 +3,16 @@
 Each user has one connection of its own for as long as it runs, so there is no pool. A kept connection that breaks is
 not an outage: the server may have been back for a long time. The server is away only if a new connection cannot be
 made, or breaks too. This is logged once.
+
+`_Retries` decides what follows a failed transaction. The two classes around it only connect, run and wait, once for
+threads and once for the event loop. One class cannot do both, and psycopg has two kinds of connection itself. Readers
+stay threads, because librdkafka blocks in its calls, and `interrupt` has to reach a thread that blocks.
 """
 
 import asyncio
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from threading import Event
 from typing import Any, TypeVar
@@ -36,33 +40,39 @@ class Shutdown(BaseException):
     """The process stops and no longer waits for a server. Like a cancellation, it is not an error of the work."""
 
 
-class _Attempts:
-    """Decides what follows an attempt at a transaction, and reports the outage."""
+class _Retries:
+    """What follows a transaction that failed: another attempt at once, another after a wait, or none."""
 
     def __init__(self, outage: Outage) -> None:
         self._outage = outage
-        self._away = False
+        self._down = False
 
-    def failed(self, error: Exception, *, kept: bool) -> bool:
-        """Whether to wait before the next attempt: not if the connection was a kept one."""
-        if not kept:
-            self._away = True
-            self._outage.away(error)
-        return not kept
+    def wait_s(self, error: Exception, waits: Iterator[float], *, reused: bool) -> float | None:
+        """How long to wait before the next attempt; None if there is none, because the server is not at fault.
+
+        If the connection was a reused one, the next attempt comes at once, and the outage is not reported yet.
+        """
+        if fault_of(error) is not Fault.SERVER:
+            return None
+        if reused:
+            return 0.0
+        self._down = True
+        self._outage.away(error)
+        return next(waits)
 
     def succeeded(self) -> None:
-        """The server answers."""
-        if self._away:
-            self._away = False
+        """Report the end of an outage that was reported here."""
+        if self._down:
+            self._down = False
             self._outage.back()
 
 
-def _is_fit(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
-    """Whether a connection can be used again after its work failed."""
+def _is_usable(connection: Connection[Any] | AsyncConnection[Any]) -> bool:
+    """Whether a connection can be used again after a transaction failed."""
     return not connection.closed and connection.info.transaction_status is TransactionStatus.IDLE
 
 
-def _json_through_orjson(connection: psycopg.abc.AdaptContext) -> None:
+def _use_orjson(connection: psycopg.abc.AdaptContext) -> None:
     set_json_loads(orjson.loads, connection)
     set_json_dumps(orjson.dumps, connection)
 
@@ -72,7 +82,7 @@ class Database:
 
     def __init__(self, url: str, outage: Outage, halt: Event, beat: Callable[[], None] = lambda: None) -> None:
         self._url = url
-        self._attempts = _Attempts(outage)
+        self._retries = _Retries(outage)
         self._halt = halt
         self.beat = beat
         self._connection: Connection[Any] | None = None
@@ -80,38 +90,37 @@ class Database:
     def run(self, work: Callable[[Connection[Any]], T]) -> T:
         """Do `work` in one transaction and commit it. Work may run more than once, so it must be idempotent.
 
-        Waits while the server is at fault, and raises every other error of the work (infra.service.faults). Raises
+        Waits while the server is at fault (infra.service.faults), and raises every other error of the work. Raises
         Shutdown if the process stops while the server is away.
         """
-        for wait_s in backoff_s():
+        waits = backoff_s()
+        while True:
             self.beat()
-            kept = self._connection is not None
+            reused = self._connection is not None
             try:
                 connection = self._connected()
                 with connection.transaction():
                     result = work(connection)
             except Exception as error:
-                if fault_of(error) is not Fault.SERVER:
-                    self._close_unless_fit()
+                wait_s = self._retries.wait_s(error, waits, reused=reused)
+                if wait_s is None:
+                    self._close_unless_usable()
                     raise
                 self.close()
-                if not self._attempts.failed(error, kept=kept):
-                    continue
             else:
-                self._attempts.succeeded()
+                self._retries.succeeded()
                 return result
-            if self._halt.wait(wait_s):
+            if wait_s and self._halt.wait(wait_s):
                 raise Shutdown
-        raise AssertionError("back-off never ends")
 
     def _connected(self) -> Connection[Any]:
         if self._connection is None:
             self._connection = psycopg.connect(self._url, autocommit=True, **_CONNECTION)
-            _json_through_orjson(self._connection)
+            _use_orjson(self._connection)
         return self._connection
 
-    def _close_unless_fit(self) -> None:
-        if self._connection is not None and not _is_fit(self._connection):
+    def _close_unless_usable(self) -> None:
+        if self._connection is not None and not _is_usable(self._connection):
             self.close()
 
     def close(self) -> None:
@@ -121,7 +130,7 @@ class Database:
             connection.close()
 
     def interrupt(self) -> None:
-        """Called from another thread when the process stops: a wait for an answer of the server fails at once."""
+        """For another thread when the process stops: a wait for the server's answer fails at once."""
         connection = self._connection
         if connection is not None:
             with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as ours:
@@ -133,45 +142,44 @@ class AsyncDatabase:
 
     def __init__(self, url: str, outage: Outage, beat: Callable[[], None] = lambda: None) -> None:
         self._url = url
-        self._attempts = _Attempts(outage)
+        self._retries = _Retries(outage)
         self._beat = beat
         self._connection: AsyncConnection[Any] | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def run(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
         """Do `work` in one transaction and commit it. Work may run more than once, so it must be idempotent.
 
-        Waits while the server is at fault, and raises every other error of the work (infra.service.faults).
+        Waits while the server is at fault (infra.service.faults), and raises every other error of the work.
         """
-        async with self._turn:
-            for wait_s in backoff_s():
+        async with self._lock:
+            waits = backoff_s()
+            while True:
                 self._beat()
-                kept = self._connection is not None
+                reused = self._connection is not None
                 try:
                     connection = await self._connected()
                     async with connection.transaction():
                         result = await work(connection)
                 except Exception as error:
-                    if fault_of(error) is not Fault.SERVER:
-                        await self._close_unless_fit()
+                    wait_s = self._retries.wait_s(error, waits, reused=reused)
+                    if wait_s is None:
+                        await self._close_unless_usable()
                         raise
                     await self.close()
-                    if not self._attempts.failed(error, kept=kept):
-                        continue
                 else:
-                    self._attempts.succeeded()
+                    self._retries.succeeded()
                     return result
                 await asyncio.sleep(wait_s)
-        raise AssertionError("back-off never ends")
 
     async def _connected(self) -> AsyncConnection[Any]:
         if self._connection is None:
             self._connection = await AsyncConnection.connect(self._url, autocommit=True, **_CONNECTION)
-            _json_through_orjson(self._connection)
+            _use_orjson(self._connection)
         return self._connection
 
-    async def _close_unless_fit(self) -> None:
-        if self._connection is not None and not _is_fit(self._connection):
+    async def _close_unless_usable(self) -> None:
+        if self._connection is not None and not _is_usable(self._connection):
             await self.close()
 
     async def close(self) -> None:

@@ -1,0 +1,110 @@
+"""Transactions that outlive a broken connection and an outage, in threads and on the event loop."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from threading import Event
+from typing import Any
+
+import psycopg
+import pytest
+from drivers.running_senders import free_port
+from psycopg.errors import UndefinedTable
+from structlog.testing import capture_logs
+
+from infra.postgres.database import AsyncDatabase, Database, Shutdown
+from infra.service.outages import Outage
+
+pytestmark = pytest.mark.servers
+
+Run = Callable[[str], Any]
+"""Runs one statement in a transaction, and returns the first value."""
+
+
+def in_thread(url: str) -> tuple[Run, Callable[[], None]]:
+    database = Database(url, Outage("database"), Event())
+    return lambda statement: database.run(lambda c: _first(c.execute(statement).fetchone())), database.close  # type: ignore[call-overload]
+
+
+def in_loop(url: str) -> tuple[Run, Callable[[], None]]:
+    loop = asyncio.new_event_loop()
+    database = AsyncDatabase(url, Outage("database"))
+
+    async def work(connection: psycopg.AsyncConnection[Any], statement: str) -> Any:
+        return _first(await (await connection.execute(statement)).fetchone())  # type: ignore[call-overload]
+
+    def close() -> None:
+        loop.run_until_complete(database.close())
+        loop.close()
+
+    return lambda statement: loop.run_until_complete(database.run(lambda c: work(c, statement))), close
+
+
+def _first(row: tuple[Any, ...] | None) -> Any:
+    return row and row[0]
+
+
+@pytest.fixture(params=[in_thread, in_loop])
+def run(request: pytest.FixtureRequest, database_url: str) -> Iterator[Run]:
+    run, close = request.param(database_url)
+    yield run
+    close()
+
+
+def terminate(database_url: str, process_id: int) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(%s, 5000)", [process_id])
+
+
+def test_a_reused_connection_that_breaks_is_replaced_and_is_no_outage(run: Run, database_url: str) -> None:
+    first = run("SELECT pg_backend_pid()")
+    assert run("SELECT pg_backend_pid()") == first, "the connection is kept"
+    terminate(database_url, first)
+    with capture_logs() as logs:
+        assert run("SELECT pg_backend_pid()") != first
+    assert logs == []
+
+
+def test_an_error_of_the_work_is_raised_and_the_connection_is_kept(run: Run) -> None:
+    first = run("SELECT pg_backend_pid()")
+    with pytest.raises(UndefinedTable):
+        run("SELECT 1 FROM no_such_table")
+    assert run("SELECT pg_backend_pid()") == first
+
+
+def test_a_server_that_is_down_is_reported_once_and_no_longer_waited_for_at_shutdown() -> None:
+    halt = Event()
+    database = Database(f"postgresql://nobody@127.0.0.1:{free_port()}/none", Outage("database"), halt)
+    stopper = threading.Timer(1.0, halt.set)
+    with capture_logs() as logs:
+        stopper.start()
+        with pytest.raises(Shutdown):
+            database.run(lambda connection: connection.execute("SELECT 1"))
+    stopper.join()
+    assert [line["event"] for line in logs] == ["database_away"]
+
+
+def test_an_interrupt_ends_a_wait_for_the_servers_answer(database_url: str) -> None:
+    halt, waits = Event(), Event()
+    database = Database(database_url, Outage("database"), halt)
+
+    def work(connection: psycopg.Connection[Any]) -> None:
+        waits.set()
+        connection.execute("SELECT pg_sleep(60)")
+
+    def interrupt() -> None:
+        waits.wait(10)
+        halt.set()
+        while not ended.wait(0.1):  # the statement may not be on its way yet
+            database.interrupt()
+
+    ended, interrupter = Event(), threading.Thread(target=interrupt)
+    interrupter.start()
+    began = time.monotonic()
+    with pytest.raises(Shutdown):
+        database.run(work)
+    ended.set()
+    interrupter.join()
+    assert time.monotonic() - began < 20
+    database.close()
