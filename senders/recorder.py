@@ -1,49 +1,96 @@
-"""The recorder: decisions and outcomes from Kafka into the analysts' hypertables, each record one row.
+"""The recorder: reads decisions and outcomes from Kafka into the analysts' hypertables, each record one row.
 
-Rows go by COPY into a staging table and from there to the hypertable, which passes over those it has already. An
-outcome gets its command's trigger and purpose from the ledger, so that analysts need not join for the common question.
+Rows are copied into a temporary table and inserted from there, except those that the hypertable has already. An outcome
+gets its command's trigger and purpose from the ledger, so that most questions of analysts need no join.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import Message
 from psycopg import Connection
+from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
 from infra.kafka.batch_reader import BatchReader
+from infra.postgres.columns import names, statement
 from schemas import codec
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome
 from schemas.topics import DECISIONS, OUTCOMES
 from schemas.vocabulary import ENGAGEMENT, DecisionOutcome, OutcomeKind
 
-_STAGING = """
-CREATE TEMP TABLE IF NOT EXISTS new_decisions (LIKE decisions);
-CREATE TEMP TABLE IF NOT EXISTS new_outcomes (
-    id text, time timestamptz, command_id text, user_id text, kind text, provider text, code integer, enhanced text,
-    reply text, classification text, hard boolean, classifier_hash text, attempt bigint, machine boolean, url text
-);
-TRUNCATE new_decisions, new_outcomes;
-"""
-_COPY_DECISIONS = """COPY new_decisions (id, time, trigger, rule_hash, user_id, occurrence, step, outcome, reason,
-    command_id, event_ids, gates, inputs) FROM STDIN"""
-_COPY_OUTCOMES = """COPY new_outcomes (id, time, command_id, user_id, kind, provider, code, enhanced, reply,
-    classification, hard, classifier_hash, attempt, machine, url) FROM STDIN"""
-_KEEP_DECISIONS = "INSERT INTO decisions SELECT * FROM new_decisions ON CONFLICT DO NOTHING"
-_KEEP_DELIVERIES = """
-INSERT INTO deliveries (id, time, command_id, user_id, trigger, purpose, kind, provider, code, enhanced, reply,
-                        classification, hard, classifier_hash, attempt)
-SELECT o.id, o.time, o.command_id, o.user_id, l.trigger, l.purpose, o.kind, o.provider, o.code, o.enhanced, o.reply,
-       o.classification, o.hard, o.classifier_hash, o.attempt
-FROM new_outcomes o LEFT JOIN ledger l USING (command_id) WHERE o.kind <> ALL(%s) ON CONFLICT DO NOTHING"""
-_KEEP_ENGAGEMENT = """
-INSERT INTO engagement (id, time, command_id, user_id, trigger, purpose, kind, provider, code, enhanced, reply,
-                        classification, hard, classifier_hash, machine, url)
-SELECT o.id, o.time, o.command_id, o.user_id, l.trigger, l.purpose, o.kind, o.provider, o.code, o.enhanced, o.reply,
-       o.classification, o.hard, o.classifier_hash, o.machine, o.url
-FROM new_outcomes o LEFT JOIN ledger l USING (command_id) WHERE o.kind = ANY(%s) ON CONFLICT DO NOTHING"""
+Row = dict[str, Callable[[Any], Any]]
+"""The columns of a table, and how each is read from the fact."""
+
+_DECISION: Row = {
+    "id": lambda decision: decision.id,
+    "time": lambda decision: decision.decided_at,
+    "trigger": lambda decision: decision.trigger,
+    "rule_hash": lambda decision: decision.rule_hash,
+    "user_id": lambda decision: decision.user_id,
+    "occurrence": lambda decision: decision.occurrence,
+    "step": lambda decision: decision.step,
+    "outcome": lambda decision: decision.outcome.value,
+    "reason": lambda decision: decision.reason and decision.reason.value,
+    "command_id": lambda decision: decision.command_id,
+    "event_ids": lambda decision: decision.event_ids,
+    "gates": lambda decision: Jsonb([gate.model_dump(mode="json") for gate in decision.gates]),
+    "inputs": lambda decision: Jsonb(decision.inputs),
+}
+_OUTCOME: Row = {
+    "id": lambda outcome: outcome.id,
+    "time": lambda outcome: outcome.time,
+    "command_id": lambda outcome: outcome.command_id,
+    "user_id": lambda outcome: outcome.user_id,
+    "kind": lambda outcome: outcome.kind.value,
+    "provider": lambda outcome: outcome.provider,
+    "code": lambda outcome: outcome.reply and outcome.reply.code,
+    "enhanced": lambda outcome: outcome.reply and outcome.reply.enhanced,
+    "reply": lambda outcome: outcome.reply and outcome.reply.text,
+    "classification": lambda outcome: outcome.classification,
+    "hard": lambda outcome: outcome.is_hard,
+    "classifier_hash": lambda outcome: outcome.classifier_hash,
+}
+_DELIVERY: Row = _OUTCOME | {"attempt": lambda outcome: outcome.attempt}
+_ENGAGEMENT: Row = _OUTCOME | {
+    "machine": lambda outcome: None if outcome.machine == "unknown" else outcome.machine,
+    "url": lambda outcome: outcome.url,
+}
+
+
+class _Table:
+    """A hypertable, the temporary table that rows are copied to, and the statements between them."""
+
+    def __init__(self, name: str, row: Row, *, joins_ledger: bool) -> None:
+        self._row = row
+        parts = {"table": SQL(name), "new": SQL(f"new_{name}"), "columns": names(row)}
+        self._empty = statement("CREATE TEMP TABLE IF NOT EXISTS {new} (LIKE {table}); TRUNCATE {new}", **parts)
+        self._copy = statement("COPY {new} ({columns}) FROM STDIN", **parts)
+        self._insert = statement(
+            """INSERT INTO {table} ({columns}, trigger, purpose) SELECT {of_new}, ledger.trigger, ledger.purpose
+               FROM {new} AS new LEFT JOIN ledger USING (command_id) ON CONFLICT DO NOTHING"""
+            if joins_ledger
+            else "INSERT INTO {table} ({columns}) SELECT {of_new} FROM {new} AS new ON CONFLICT DO NOTHING",
+            of_new=names(row, "new"),
+            **parts,
+        )
+
+    def write(self, connection: Connection[Any], facts: Sequence[Decision | Outcome]) -> None:
+        """Write the facts that are not there yet."""
+        if not facts:
+            return
+        connection.execute(self._empty)
+        with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
+            for fact in facts:
+                copy.write_row([value(fact) for value in self._row.values()])
+        connection.execute(self._insert)
+
+
+_DECISIONS = _Table("decisions", _DECISION, joins_ledger=False)
+_DELIVERIES = _Table("deliveries", _DELIVERY, joins_ledger=True)
+_ENGAGEMENTS = _Table("engagement", _ENGAGEMENT, joins_ledger=True)
 
 Recorded = Decision | Outcome
 
@@ -61,22 +108,15 @@ class Recorder(BatchReader[Recorded]):
         return codec.decode(Outcome, record.value())
 
     def write(self, connection: Connection[Any], items: Sequence[Recorded]) -> int:
-        """Write facts that are not there yet. A fact is known by its id and time."""
-        decisions = [item for item in items if isinstance(item, Decision)]
+        """Write the facts that are not there yet. A fact is identified by its id and time."""
         outcomes = [item for item in items if isinstance(item, Outcome)]
-        connection.execute(_STAGING)
-        if decisions:
-            _copy(connection, _COPY_DECISIONS, map(_decision_row, decisions))
-            connection.execute(_KEEP_DECISIONS)
-        if outcomes:
-            engagement = [kind.value for kind in ENGAGEMENT]
-            _copy(connection, _COPY_OUTCOMES, map(_outcome_row, outcomes))
-            connection.execute(_KEEP_DELIVERIES, [engagement])
-            connection.execute(_KEEP_ENGAGEMENT, [engagement])
+        _DECISIONS.write(connection, [item for item in items if isinstance(item, Decision)])
+        _DELIVERIES.write(connection, [outcome for outcome in outcomes if outcome.kind not in ENGAGEMENT])
+        _ENGAGEMENTS.write(connection, [outcome for outcome in outcomes if outcome.kind in ENGAGEMENT])
         return 0
 
     def samples(self) -> Sequence[Recorded]:
-        """A decision, an answer of delivery and an engagement that nobody made."""
+        """A decision, an outcome of delivery and one of a reader, without a user or a rule."""
         at = datetime.now(UTC)  # the hypertables then need no chunk of long ago
         decision = Decision(
             id="sample",
@@ -90,48 +130,3 @@ class Recorder(BatchReader[Recorded]):
         )
         kinds = (OutcomeKind.ACCEPTED, OutcomeKind.CLICKED)
         return [decision, *(Outcome(id="sample", command_id="0", user_id="sample", kind=k, time=at) for k in kinds)]
-
-
-def _copy(connection: Connection[Any], statement: str, rows: "map[tuple[Any, ...]]") -> None:
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
-
-
-def _decision_row(decision: Decision) -> tuple[Any, ...]:
-    return (
-        decision.id,
-        decision.decided_at,
-        decision.trigger,
-        decision.rule_hash,
-        decision.user_id,
-        decision.occurrence,
-        decision.step,
-        decision.outcome.value,
-        decision.reason.value if decision.reason else None,
-        decision.command_id,
-        decision.event_ids,
-        Jsonb([gate.model_dump(mode="json") for gate in decision.gates]),
-        Jsonb(decision.inputs),
-    )
-
-
-def _outcome_row(outcome: Outcome) -> tuple[Any, ...]:
-    reply = outcome.reply
-    return (
-        outcome.id,
-        outcome.time,
-        outcome.command_id,
-        outcome.user_id,
-        outcome.kind.value,
-        outcome.provider,
-        reply.code if reply else None,
-        reply.enhanced if reply else None,
-        reply.text if reply else None,
-        outcome.classification,
-        outcome.is_hard,
-        outcome.classifier_hash,
-        outcome.attempt,
-        None if outcome.machine == "unknown" else outcome.machine,
-        outcome.url,
-    )

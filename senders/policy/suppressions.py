@@ -1,9 +1,9 @@
-"""The list of suppressions as people see and change it: what is withheld, why, and who lifted or added what.
+"""The list of suppressions as people see and change it: which there are, why, and who lifted or added one.
 
-An address is known here by its keyed hash alone. Delivery itself adds to the list with an answer
-(`senders.queue.ledger`) and with what readers say (`senders.policy.recipients_feed`), and reads it before each send
-(`senders.policy.recipients`). What a person changes is written to `suppression_audit` in the same statement, with the
-row that was there.
+Only the keyed hash of an address is known here. Delivery itself adds to the list after a hard refusal
+(`senders.queue.transitions`) and after outcomes (`senders.policy.outcome_suppressions`), and reads it before each send
+(`senders.policy.recipients`). Each change by a person is written to `suppression_audit` in the same statement, together
+with the row that was there.
 """
 
 from collections.abc import Collection
@@ -14,6 +14,7 @@ from typing import Any
 from psycopg import Connection
 from psycopg.rows import class_row
 
+from infra.postgres.columns import fields_of, statement
 from senders.policy.recipients import AddressHasher
 
 BY_COMMAND = "command"
@@ -35,7 +36,7 @@ class Suppression:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFact:
-    """What the ledger and the hypertables know of the command that brought a suppression."""
+    """An outcome of the command that caused a suppression, from the ledger or the hypertables."""
 
     command_id: str
     kind: str
@@ -63,6 +64,40 @@ class SuppressionChange:
     suppression: dict[str, Any] | None
 
 
+_FACTS = statement(
+    """SELECT {fact} FROM deliveries WHERE command_id = ANY(%(ids)s) AND kind = 'refused'
+       UNION
+       SELECT {fact} FROM engagement
+       WHERE command_id = ANY(%(ids)s) AND kind IN ('bounced', 'complained', 'unsubscribed')
+       UNION
+       SELECT command_id, state, state_at, user_id, trigger, purpose, (reply->>'code')::integer,
+              reply->>'enhanced', reply->>'text', reason
+       FROM ledger WHERE command_id = ANY(%(ids)s) AND state = 'refused'
+       ORDER BY time, kind""",
+    fact=fields_of(DeliveryFact),
+)
+_HISTORY = statement(
+    "SELECT {change} FROM suppression_audit WHERE address_hash = ANY(%s) ORDER BY at, id",
+    change=fields_of(SuppressionChange),
+)
+_LIFT = statement(
+    """WITH lifted AS (
+           DELETE FROM suppressions
+           WHERE address_hash = %(hash)s AND (%(scope)s::text IS NULL OR scope = %(scope)s) RETURNING *
+       )
+       INSERT INTO suppression_audit (at, by, action, why, address_hash, scope, suppression)
+       SELECT %(at)s, %(by)s, 'lift', %(why)s, address_hash, scope,
+              jsonb_build_object('reason', reason, 'since', since, 'command_id', command_id)
+       FROM lifted RETURNING {change}""",
+    change=fields_of(SuppressionChange),
+)
+_NOTE_LIFT = statement(
+    """INSERT INTO suppression_audit (at, by, action, why, address_hash, scope)
+       VALUES (%s, %s, 'lift', %s, %s, '*') RETURNING {change}""",
+    change=fields_of(SuppressionChange),
+)
+
+
 def find(
     connection: Connection[Any],
     hashes: Collection[bytes] | None = None,
@@ -70,7 +105,7 @@ def find(
     reason: str | None = None,
     command_id: str | None = None,
 ) -> list[Suppression]:
-    """The suppressions that meet all that is given, the newest first."""
+    """The suppressions that match every argument given, the newest first."""
     cursor = connection.cursor(row_factory=class_row(Suppression))
     cursor.execute(
         """SELECT s.address_hash, s.scope, s.reason, s.since, s.command_id,
@@ -95,30 +130,20 @@ def find(
 
 
 def facts(connection: Connection[Any], commands: Collection[str]) -> list[DeliveryFact]:
-    """What condemned an address or withdrew its consent, of these commands, the oldest first."""
+    """The outcomes of these commands that caused suppressions, the oldest first."""
     cursor = connection.cursor(row_factory=class_row(DeliveryFact))
     cursor.execute(
-        """SELECT command_id, kind, time, user_id, trigger, purpose, code, enhanced, reply, classification
-           FROM deliveries WHERE command_id = ANY(%(ids)s) AND kind = 'refused'
-           UNION
-           SELECT command_id, kind, time, user_id, trigger, purpose, code, enhanced, reply, classification
-           FROM engagement WHERE command_id = ANY(%(ids)s) AND kind IN ('bounced', 'complained', 'unsubscribed')
-           UNION
-           SELECT command_id, state, state_at, user_id, trigger, purpose, (reply->>'code')::integer,
-                  reply->>'enhanced', reply->>'text', reason
-           FROM ledger WHERE command_id = ANY(%(ids)s) AND state = 'refused'
-           ORDER BY time, kind""",
+        _FACTS,
         {"ids": list(commands)},
     )
     return cursor.fetchall()
 
 
 def history(connection: Connection[Any], hashes: Collection[bytes]) -> list[SuppressionChange]:
-    """What people changed about these addresses, the oldest first."""
+    """What was changed for these addresses, the oldest first."""
     cursor = connection.cursor(row_factory=class_row(SuppressionChange))
     cursor.execute(
-        """SELECT id, at, by, action, why, address_hash, scope, suppression FROM suppression_audit
-           WHERE address_hash = ANY(%s) ORDER BY at, id""",
+        _HISTORY,
         [list(hashes)],
     )
     return cursor.fetchall()
@@ -127,24 +152,17 @@ def history(connection: Connection[Any], hashes: Collection[bytes]) -> list[Supp
 def lift(
     connection: Connection[Any], address_hash: bytes, scope: str | None, by: str, why: str, at: datetime
 ) -> list[SuppressionChange]:
-    """Take an address off the list, for one scope or for all. Returns the audit's lines, with what was there."""
+    """Lift an address's suppression in one scope or in all. Returns the new lines of the audit."""
     cursor = connection.cursor(row_factory=class_row(SuppressionChange))
     cursor.execute(
-        """WITH lifted AS (
-               DELETE FROM suppressions
-               WHERE address_hash = %(hash)s AND (%(scope)s::text IS NULL OR scope = %(scope)s) RETURNING *
-           )
-           INSERT INTO suppression_audit (at, by, action, why, address_hash, scope, suppression)
-           SELECT %(at)s, %(by)s, 'lift', %(why)s, address_hash, scope,
-                  jsonb_build_object('reason', reason, 'since', since, 'command_id', command_id)
-           FROM lifted RETURNING id, at, by, action, why, address_hash, scope, suppression""",
+        _LIFT,
         {"hash": address_hash, "scope": scope, "at": at, "by": by, "why": why},
     )
     return cursor.fetchall()
 
 
 def add(connection: Connection[Any], address_hash: bytes, scope: str, by: str, why: str, at: datetime) -> bool:
-    """Withhold mail of a scope from an address. False, and nothing is written, where it is withheld already."""
+    """Suppress an address in a scope. Returns False, and writes nothing, if it is suppressed there already."""
     cursor = connection.execute(
         """WITH added AS (
                INSERT INTO suppressions (address_hash, scope, reason, since)
@@ -161,12 +179,10 @@ def add(connection: Connection[Any], address_hash: bytes, scope: str, by: str, w
 def note_lift_in_streams(
     connection: Connection[Any], address_hash: bytes, by: str, why: str, at: datetime
 ) -> SuppressionChange:
-    """The audit's line where delivery withholds nothing and stream workers are told all the same."""
+    """Write the audit's line of a lift that only concerns stream workers: delivery suppresses nothing."""
     cursor = connection.cursor(row_factory=class_row(SuppressionChange))
     cursor.execute(
-        """INSERT INTO suppression_audit (at, by, action, why, address_hash, scope)
-           VALUES (%s, %s, 'lift', %s, %s, '*')
-           RETURNING id, at, by, action, why, address_hash, scope, suppression""",
+        _NOTE_LIFT,
         [at, by, why, address_hash],
     )
     change = cursor.fetchone()
@@ -175,14 +191,14 @@ def note_lift_in_streams(
 
 
 def users_at(connection: Connection[Any], hasher: AddressHasher, address_hash: bytes) -> list[str]:
-    """The users whose address this is now. Looks at every recipient: a hash does not tell the address."""
+    """The users whose address this is now. Reads every recipient, because a hash does not tell the address."""
     with connection.cursor("recipients") as cursor:
         cursor.execute("SELECT user_id, address FROM recipients WHERE address IS NOT NULL")
         return [user_id for user_id, address in cursor if hasher(address) == address_hash]
 
 
 def hashes_of_user(connection: Connection[Any], hasher: AddressHasher, user_id: str) -> set[bytes]:
-    """The hashes of a user's address now, and of those that their commands in the ledger went to."""
+    """The hashes of a user's present address, and of those that the user's commands in the ledger went to."""
     rows = connection.execute(
         "SELECT DISTINCT address_hash FROM ledger WHERE user_id = %s AND address_hash IS NOT NULL", [user_id]
     )
