@@ -1,7 +1,7 @@
-"""`make bench-streams`: everything that is measured of the stream layer, in one run on one broker of its own.
+"""`make bench-streams`: all measurements of the stream layer, in one run on its own broker.
 
-Prints tables and the goals, and appends all of it to perf/results. Ends with 1 where what was written is wrong; goals
-that are not met are told and fail nothing, for the machine may be another one, or busy.
+Prints tables and the goals, and appends all of it to perf/results. Exits with 1 if the outputs are wrong. Missed goals
+are printed but do not make the run fail, because the machine may be different or busy.
 """
 
 import signal

@@ -19,12 +19,12 @@ class CommitProgress:
     """By kind of thread; it is asked at the first and the last progress of a run."""
 
     def per_s(self, end: "CommitProgress") -> float | None:
-        """Events a second from here to `end`; None where there are none."""
+        """Events a second from here to `end`; None if there are none."""
         events = end.committed - self.committed
         return events / (end.at_s - self.at_s) if events else None
 
     def cpu_us(self, end: "CommitProgress") -> float | None:
-        """Microseconds of CPU an event from here to `end`; None where there are none."""
+        """Microseconds of CPU an event from here to `end`; None if there are none."""
         events = end.committed - self.committed
         return (end.cpu_s - self.cpu_s) / events * 1e6 if events else None
 

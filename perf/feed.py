@@ -17,14 +17,14 @@ BY_HAND: Mapping[type[Workload], Callable[[], CountingJob] | None] = {
     EveryEventWorkload: EveryEventJob,
     AllCountWorkload: None,
 }
-"""What counts by hand the commands that a workload must lead to; None where nothing does."""
+"""The job that counts the commands of each workload without Ebbtide; None if there is none."""
 PACE = 500
 """After so many records the feeder checks whether their time has come."""
 
 
 @dataclass(frozen=True, slots=True)
 class FedEvents:
-    """Events that are in the topic. `sends`: how many of them must lead to a command, where that is counted by hand."""
+    """Events in the topic. `sends`: how many of them must lead to a command, if that is counted without Ebbtide."""
 
     workload: Workload
     partitions: int

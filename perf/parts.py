@@ -41,7 +41,7 @@ PROFILED: dict[str, tuple[BenchRules, type[Workload]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is measured, and how much of it. `events` is None where each part gets its own number."""
+    """What is measured, and how much. `events` is None if each part has its own number."""
 
     events: int | None
     users: int
@@ -53,7 +53,7 @@ class Options:
 
     @property
     def distributions(self) -> tuple[Distribution, ...]:
-        """Both, or the even one where it must be quick."""
+        """Both, or only the even one for a quick run."""
         return DISTRIBUTIONS[:1] if self.quick else DISTRIBUTIONS
 
     def workload(
@@ -116,7 +116,7 @@ class StreamBenchmark:
         self._report(throughput.in_words(found))
 
     def _or_note(self, part: str, measure: Callable[[], None]) -> None:
-        """What fails costs itself, and not what was measured before it."""
+        """Runs a part. A failure is recorded and does not affect the other parts."""
         try:
             measure()
         except MeasurementFailed as failure:
@@ -161,7 +161,7 @@ class StreamBenchmark:
             self.run.latency.append(latency.measure(self._broker, workload, PARTITIONS, self._report))
 
     def _half_load(self) -> float:
-        """Half of what one rule does; measured for it where it was not."""
+        """Half of the rate of one rule, which is measured first if necessary."""
         rates = [each.events_per_s for each in self.run.throughput if each.name == ONE.name]
         if not rates:
             self._report("the load first: one rule")

@@ -1,4 +1,4 @@
-"""Programs beside Ebbtide that commit to a consumer group and write commands, each to topics of its own."""
+"""Other programs than Ebbtide that commit to a consumer group and write commands, each to its own topics."""
 
 import time
 from collections.abc import Mapping, Sequence

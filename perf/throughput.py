@@ -60,13 +60,13 @@ CONTENDERS: dict[str, Contender] = {
     "twenty-rules": TWENTY,
     "faust": FAUST,
 }
-"""Those over events of which 5 % concern a rule."""
+"""The contenders for the workload in which rules read 5 % of the events."""
 EVERY_EVENT_CONTENDERS: tuple[Contender, ...] = (
     bare_loop(BARE_SPIKE, "spike", does_the_rule=False),
     bare_loop(BARE_RULE, "every-event", does_the_rule=True),
     EVERY_EVENT,
 )
-"""Those over events that all count."""
+"""The contenders for the workload in which every event counts."""
 
 
 def measure(

@@ -13,8 +13,11 @@ CONNECT_S = 30.0
 
 
 def user_partitions(connection: Connection) -> int:
-    """The partition count that inputs and outputs share; raises TopicsMissing where they do not, or where a topic is
-    not there, and AccessDenied where the broker rejects the worker."""
+    """The partition count that inputs and outputs share.
+
+    Raises TopicsMissing if they have different counts or a topic does not exist, and AccessDenied if the broker rejects
+    the worker.
+    """
     together = [topic.name for topic in (*INPUTS, *OUTPUTS)]
     return shared_partition_count(
         connect_admin(connection, CONNECT_S), together, [topic.name for topic in OTHER_TOPICS]

@@ -99,7 +99,7 @@ class ChangelogReader:
             auto_offset_reset="earliest",
             queued_min_messages=200_000,
             queued_max_messages_kbytes=16 * 1024,  # in all; each record takes as much again outside of this count
-            fetch_queue_backoff_ms=10,  # by default a partition is left alone for a second when the queue is full
+            fetch_queue_backoff_ms=10,  # by default a partition is not fetched for a second when the queue is full
             fetch_wait_max_ms=50,
         )
         self._consumer: Consumer | None = None

@@ -110,8 +110,11 @@ def _not_a_date() -> UnreadableDate:
 
 
 def _seconds(number: float) -> Timestamp:
-    """Seconds since the epoch. What is more likely milliseconds, a year, a count of days or digits that spell a date
-    is refused: read as seconds it is a date that nobody means."""
+    """Seconds since the epoch.
+
+    Rejects a number that is more likely milliseconds, a year, a count of days or a date in digits: as seconds it would
+    be a date that nobody means.
+    """
     far = not abs(number) < _FARTHEST_S  # nor not-a-number
     if far or number == 0 or (number % _DAY_S and (abs(number) < _NEAREST_S or _spells_a_day(number))):
         raise UnreadableDate(

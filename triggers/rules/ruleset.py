@@ -72,7 +72,7 @@ class RuleSet:
         self.sequences: dict[str, SequenceRule] = {}
         self._index()
         self.plan_version = plan_version(self.clocks.values())
-        """A digest of the schedules and dates; empty where there are none."""
+        """A digest of the schedules and dates; empty if there are none."""
         self.pinned = dict(pinned or {})
         """Triggers of earlier texts, as their files declared them."""
         self.kept = {pin: kept for pin in self.pinned if (kept := self._keep(pin)) is not None}

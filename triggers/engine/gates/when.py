@@ -58,7 +58,8 @@ def _metric(context: Context, metric: str, part: str) -> float | str | None:
 
 
 def verify(decision: Decision, answer: GateAnswer) -> Iterator[str]:
-    """Compares the answer with the value, and the value of a condition on scores alone with the stored scores."""
+    """Compares the answer with the value, and the value of a condition that reads only scores with the stored
+    scores."""
     if answer.limit is None and answer.observed is None:
         yield from stored.compare(answer, True)
         return
