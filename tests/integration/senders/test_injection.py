@@ -52,6 +52,8 @@ HELD_BACK_S = 10.0
 """How long the view is held back at most: a stranger that raises is written down as nothing."""
 WAVE = 200
 WAVE_S = 90.0
+UNKNOWN = "unknown-"
+"""Before the id of a mail of which the ledger knows nothing: a complaint about it is one about the user's address."""
 NOTICED = {"failed", "deferred", "in_doubt", "refused"}
 SAID = {
     "command_set_aside",
@@ -60,6 +62,7 @@ SAID = {
     "outcome_not_marked",
     "mail_failed",
     "session_not_closed",
+    "suppression_without_address",
 }
 
 
@@ -99,7 +102,8 @@ def publish(delivery: Harbour, template: str, number: int, kind: str) -> None:
     decision = Decision(id=user, outcome=DecisionOutcome.SEND, decided_at=now, **facts)
     delivery.publish_soon(DECISIONS.name, user, decision)
     if kind == "complaint":
-        fact = Outcome(id=user, command_id="0", user_id=user, kind=OutcomeKind.COMPLAINED, time=now)
+        about = UNKNOWN + command_of(number)
+        fact = Outcome(id=user, command_id=about, user_id=user, kind=OutcomeKind.COMPLAINED, time=now)
         delivery.publish_soon(OUTCOMES.name, user, fact)
 
 
@@ -184,7 +188,7 @@ def unnoticed(delivery: Harbour, letters: Tail, raised: Mapping[int, tuple[str, 
     put_aside = {(decode(DeadLetter, value).original_key() or b"").decode() for value in letters.read()}
     rows = delivery.rows("SELECT command_id, state, reason FROM ledger")
     noticed = {id_ for id_, state, reason in rows if state in NOTICED or reason == "delivery_error"}
-    said = {line.get("command_id") for line in log_of(delivery) if line["event"] in SAID}
+    said = {line.get("command_id", "").removeprefix(UNKNOWN) for line in log_of(delivery) if line["event"] in SAID}
     return {
         number: fault
         for number, fault in raised.items()
