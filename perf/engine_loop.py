@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 from pydantic import BaseModel
@@ -160,19 +161,19 @@ def conditions_per_s() -> float:
     """The number of evaluations of one condition in a second, each on a different event."""
     condition = compile_condition(CONDITION, "truth")
     events = [orjson.loads(value) for _, _, value in EngineWorkload(CONDITIONS, 1_000, False, 20, START_MS).records()]
-    user = User("u")
-    contexts = [
-        Context(
-            StoredEvent(e["id"], e["type"], START_MS, e["source"], e["properties"]), user, None, _no_score, START_MS
-        )
-        for e in events
-    ]
+    contexts = [event_context(event) for event in events]
     gc.collect()
     gc.freeze()
     began = time.perf_counter()
     for context in contexts:
         condition.holds(context)
     return CONDITIONS / (time.perf_counter() - began)
+
+
+def event_context(event: dict[str, Any]) -> Context:
+    """What a condition over an event reads, of a user who has no scores."""
+    stored = StoredEvent(event["id"], event["type"], START_MS, event["source"], event["properties"])
+    return Context(stored, User("u"), None, _no_score, START_MS)
 
 
 def _no_score(name: str) -> float:
