@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
-class World(Protocol):
+class SettledWorld(Protocol):
     """What a case needs of whoever plays it."""
 
     def until(self, moment: str) -> object: ...
@@ -20,7 +20,7 @@ class World(Protocol):
 
 
 @dataclass(frozen=True)
-class Step:
+class SettledStep:
     """One call of a `World`."""
 
     call: str
@@ -29,13 +29,13 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Case:
+class SettledCase:
     """A settled case, or one variant of it."""
 
     number: int
     title: str
     rules: str
-    history: list[Step]
+    history: list[SettledStep]
     decisions: list[str]
     start: str = "2026-01-05 00:00"
     profile: Mapping[str, Any] = field(default_factory=dict)
@@ -48,32 +48,32 @@ class Case:
     def __str__(self) -> str:
         return f"{self.number} {self.title}"
 
-    def play(self, world: World) -> None:
+    def play(self, world: SettledWorld) -> None:
         """Plays the history."""
         for step in self.history:
             getattr(world, step.call)(*step.arguments, **step.more)
 
 
-def until(moment: str) -> Step:
+def until(moment: str) -> SettledStep:
     """Time passes up to a moment, that included."""
-    return Step("until", (moment,), {})
+    return SettledStep("until", (moment,), {})
 
 
-def event(moment: str, name: str = "ping", **more: Any) -> Step:
+def event(moment: str, name: str = "ping", **more: Any) -> SettledStep:
     """An event; `arrives` and `event_id` beside its properties."""
-    return Step("event", (moment, name), more)
+    return SettledStep("event", (moment, name), more)
 
 
-def profile(moment: str, **more: Any) -> Step:
+def profile(moment: str, **more: Any) -> SettledStep:
     """A new profile, with consent to marketing unless `consent` says otherwise."""
-    return Step("profile", (moment,), more)
+    return SettledStep("profile", (moment,), more)
 
 
-def outcome(moment: str, kind: str, command: int = 0) -> Step:
+def outcome(moment: str, kind: str, command: int = 0) -> SettledStep:
     """An outcome of the command of this number."""
-    return Step("outcome", (moment, kind, command), {})
+    return SettledStep("outcome", (moment, kind, command), {})
 
 
-def edit(moment: str, rules: str) -> Step:
+def edit(moment: str, rules: str) -> SettledStep:
     """Other rules from a moment on."""
-    return Step("edit", (moment, rules), {})
+    return SettledStep("edit", (moment, rules), {})

@@ -1,6 +1,6 @@
 """When a score, a count or a segment crosses its line."""
 
-from settled_cases.case import Case, Step, edit, event, profile, until
+from settled_cases.case import SettledCase, SettledStep, edit, event, profile, until
 
 PING = "trigger: t\npurpose: marketing\non: ping\n"
 SCORE = """
@@ -35,21 +35,21 @@ METRIC_AND_SEGMENT = "---\nmetric: pings\nevent: ping\nwithin: 1d\n---\nsegment:
 RULE_THAT_IS_OFF = "---\ntrigger: o\npurpose: marketing\nmode: off\non: %s\nsend: a\n"
 
 
-def every_night(clock: str = "02:00", each: int = 1) -> list[Step]:
+def every_night(clock: str = "02:00", each: int = 1) -> list[SettledStep]:
     """Events at the same time of six days, and the days after them."""
     days = [event(f"2026-01-{5 + day:02d} {clock}", n=1, k=f"{day}/{n}") for day in range(6) for n in range(each)]
     return [*days, until("2026-01-20 00:00")]
 
 
 CASES = [
-    Case(
+    SettledCase(
         8,
         "a score that was not armed does not fall",
         SCORE,
         [event("2026-01-05 00:00", n=0.1), event("2026-01-05 00:00", n=0.3), until("2026-02-05 00:00")],
         [],
     ),
-    Case(
+    SettledCase(
         8,
         "a score that reaches exactly the rearm line is armed, once",
         SCORE,
@@ -62,7 +62,7 @@ CASES = [
         ["2026-01-06 07:43:34.588 t/a send"],
     ),
     *(
-        Case(
+        SettledCase(
             18,
             f"a curve of kind {curve.split()[1][:-1]} crosses at {crosses}",
             SCORE.replace("{curve: exponential, half_life: 1d}", curve),
@@ -76,7 +76,7 @@ CASES = [
             ("{curve: step, lifetime: 1d}", "06 00:00"),
         )
     ),
-    Case(
+    SettledCase(
         19,
         "a segment that is true when it is first published has not been entered",
         PING + "send: a\n",
@@ -90,7 +90,7 @@ CASES = [
         ["2026-01-05 13:00 t/a send"],
     ),
     *(
-        Case(
+        SettledCase(
             23, f"a daily event crosses the line of {source} once", text, every_night(), [f"2026-01-{crosses} t/a send"]
         )
         for source, text, crosses in (
@@ -105,7 +105,7 @@ CASES = [
             ("a falling score", STEP_SCORE + LEVEL % "score: s, falls_below: 2", "11 02:00"),
         )
     ),
-    Case(
+    SettledCase(
         23,
         "events at every midnight keep a calendar day at one",
         LEVEL % "event: ping, within: calendar day, reaches: 1",
@@ -113,7 +113,7 @@ CASES = [
         ["2026-01-05 00:00 t/a send"],
     ),
     *(
-        Case(
+        SettledCase(
             23,
             f"several events of one instant cross the line of a {source.split(':')[0]} once",
             STEP_SCORE + LEVEL % source,
@@ -122,14 +122,14 @@ CASES = [
         )
         for source in ("event: ping, within: 2d, reaches: 3", "score: s, reaches: 3")
     ),
-    Case(
+    SettledCase(
         23,
         "a level that is low for a millisecond has dipped",
         LEVEL % "event: ping, within: 1h, reaches: 1",
         [event("2026-01-05 10:00"), event("2026-01-05 11:00:00.001")],
         ["2026-01-05 10:00 t/a send", "2026-01-05 11:00:00.001 t/a send"],
     ),
-    Case(
+    SettledCase(
         23,
         "one event of a batch that comes late does not cross again",
         LEVEL % "event: ping, within: 1d, reaches: 2",
@@ -141,7 +141,7 @@ CASES = [
         ],
         ["2026-01-05 02:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         23,
         "a segment sees no dip either",
         "metric: m\nevent: ping\nwithin: 2d\n---\nsegment: keen\nwhen: metric.m.count >= 2\n---\n"
@@ -152,7 +152,7 @@ CASES = [
         ["2026-01-06 02:00 t/a send", "2026-01-11 02:00 l/a send"],
     ),
     *(
-        Case(
+        SettledCase(
             24,
             f"a segment over `now` is entered at midnight {beside}",
             LAPSED + other,
@@ -179,7 +179,7 @@ CASES = [
             ),
         )
     ),
-    Case(
+    SettledCase(
         24,
         "the midnight names the move",
         LAPSED,
@@ -188,7 +188,7 @@ CASES = [
         start="2026-02-25 00:00",
         occurrences=['["2026-03-08T00:00:00+00:00"]'],
     ),
-    Case(
+    SettledCase(
         24,
         "an event that only other rules hear at the very midnight does not name the move",
         LAPSED + RULE_THAT_IS_OFF % "ping",
@@ -197,7 +197,7 @@ CASES = [
         start="2026-02-25 00:00",
         occurrences=['["e2"]', '["2026-03-08T00:00:00+00:00"]'],
     ),
-    Case(
+    SettledCase(
         24,
         "the same profile again moves no segment, and a changed one those that read the user",
         LAPSED.replace("days(10)", "days(10) && user.vip == true"),

@@ -1,6 +1,6 @@
 """What begins, ends and names an occurrence: events, timers, edits, late and repeated events, slots and dates."""
 
-from settled_cases.case import Case, edit, event, profile, until
+from settled_cases.case import SettledCase, edit, event, profile, until
 
 PING = "trigger: t\npurpose: marketing\non: ping\n"
 DAILY = 'trigger: t\npurpose: marketing\non: {every: day, at: "%s"}\nsend: a\n'
@@ -17,7 +17,7 @@ NIGHT = 'quiet: {from: "21:00", to: "08:00"}\n'
 BERLIN = {"zone": "Europe/Berlin"}
 
 CASES = [
-    Case(
+    SettledCase(
         4,
         "a slot that does not exist is the jump",
         DAILY % "02:30",
@@ -27,7 +27,7 @@ CASES = [
         profile=BERLIN,
         occurrences=['["2026-03-29"]', '["2026-03-30"]'],
     ),
-    Case(
+    SettledCase(
         4,
         "a slot that comes twice is the first",
         DAILY % "02:30",
@@ -37,7 +37,7 @@ CASES = [
         profile=BERLIN,
         occurrences=['["2026-10-25"]', '["2026-10-26"]'],
     ),
-    Case(
+    SettledCase(
         6,
         "an event at the instant of a timer goes first",
         CART,
@@ -49,7 +49,7 @@ CASES = [
         [],
     ),
     *(
-        Case(
+        SettledCase(
             7,
             f"an order at the entry's own instant ends it where the {first} event comes first",
             CART,
@@ -63,7 +63,7 @@ CASES = [
         )
         for first, second in (("cart_updated", "ordered"), ("ordered", "cart_updated"))
     ),
-    Case(
+    SettledCase(
         7,
         "an order before the entry, or of another cart, ends nothing",
         CART,
@@ -75,21 +75,21 @@ CASES = [
         ],
         ["2026-01-05 11:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         7,
         "an order before a slot ends nothing that the slot begins",
         DAILY.replace("send", "unless: ordered\nsend") % "09:00",
         [event("2026-01-05 08:59:59.999", "ordered"), until("2026-01-05 12:00")],
         ["2026-01-05 09:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         7,
         "an order at a slot's own instant ends what the slot begins",
         DAILY.replace("send", "unless: ordered\nsend") % "09:00",
         [event("2026-01-05 09:00", "ordered"), until("2026-01-05 12:00")],
         [],
     ),
-    Case(
+    SettledCase(
         7,
         "an order at the instant of a crossing ends what the crossing begins",
         "trigger: t\npurpose: marketing\non: {event: view, inactive: 1h}\nunless: ordered\nsend: a\n",
@@ -102,14 +102,14 @@ CASES = [
         ],
         ["2026-01-05 13:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         7,
         "what makes a level rise does not end what the rise begins",
         "trigger: t\npurpose: marketing\non: {event: ordered, within: 1h, reaches: 2}\nunless: ordered\nsend: a\n",
         [event("2026-01-05 10:00", "ordered"), event("2026-01-05 10:30", "ordered")],
         ["2026-01-05 10:30 t/a send"],
     ),
-    Case(
+    SettledCase(
         10,
         "a held send is planned anew for the night of the new zone",
         PING + NIGHT + "send: a\n",
@@ -121,14 +121,14 @@ CASES = [
         ],
         profile=BERLIN,
     ),
-    Case(
+    SettledCase(
         10,
         "a held send leaves at once where it is day in the new zone",
         PING + NIGHT + "send: a\n",
         [event("2026-01-05 23:00"), profile("2026-01-06 03:00", zone="Asia/Tokyo")],
         ["2026-01-05 23:00 t/a defer quiet", "2026-01-06 03:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         10,
         "a slot that fired for a local date does not fire for it again",
         DAILY % "09:00",
@@ -140,7 +140,7 @@ CASES = [
         ["2026-01-05 08:00 t/a send", "2026-01-06 14:00 t/a send"],
         profile=BERLIN,
     ),
-    Case(
+    SettledCase(
         10,
         "earlier sends count by their instants in the new zone's weeks",
         PING + "cap: {max: 1, per: calendar week}\nsend: a\n",
@@ -153,14 +153,14 @@ CASES = [
         ["2026-01-12 01:00 t/a send", "2026-01-13 12:00 t/a send", "2026-01-13 14:00 t/a drop cap"],
         profile={"zone": "America/New_York"},
     ),
-    Case(
+    SettledCase(
         12,
         "what falls due while its rule is off is dropped and not kept",
         PING + "after: 1h\nmode: off\nsend: a\n",
         [event("2026-01-05 10:00"), until("2026-01-06 00:00")],
         ["2026-01-05 11:00 t/a drop mode"],
     ),
-    Case(
+    SettledCase(
         12,
         "an edited rule leaves what runs its steps, its delay and what ends it",
         CART,
@@ -174,7 +174,7 @@ CASES = [
         ["2026-01-05 11:00 t/a send"],
     ),
     *(
-        Case(
+        SettledCase(
             12,
             f"what waits when its rule is {what} is dropped",
             CART,
@@ -191,7 +191,7 @@ CASES = [
         )
     ),
     *(
-        Case(
+        SettledCase(
             13,
             title,
             CART + settle,
@@ -208,14 +208,14 @@ CASES = [
             ("and not after it", "settle: 1m\n", "11:01:01", ["2026-01-05 11:01 t/a send"]),
         )
     ),
-    Case(
+    SettledCase(
         16,
         "a restart after the first step does not send it twice",
         PING + "key: event.k\nsteps: [{send: a}, {wait: 1d}, {send: b}]\n",
         [event("2026-01-05 10:00", k="x"), event("2026-01-05 20:00", k="x"), until("2026-01-08 00:00")],
         ["2026-01-05 10:00 t/a send", "2026-01-05 20:00 t/a drop duplicate", "2026-01-06 20:00 t/b send"],
     ),
-    Case(
+    SettledCase(
         17,
         "an event id that comes again after a day begins again under the same command",
         PING + "max_age: 3d\nsend: a\n",
@@ -226,7 +226,7 @@ CASES = [
         ["2026-01-05 10:00 t/a send", "2026-01-06 10:00 t/a drop duplicate"],
     ),
     *(
-        Case(
+        SettledCase(
             26,
             f"a plain date is the local day in {zone}",
             'trigger: t\npurpose: marketing\non: {date: user.birthday, yearly: true, at: "10:00"}\nsend: a\n',

@@ -1,6 +1,6 @@
 """When a send leaves, waits or is dropped: caps, quiet hours, expiry, consent, priority, data, zones."""
 
-from settled_cases.case import Case, event, outcome, profile, until
+from settled_cases.case import SettledCase, event, outcome, profile, until
 
 PING = "trigger: t\npurpose: marketing\non: ping\n"
 NIGHT = 'quiet: {from: "21:00", to: "08:00"}\n'
@@ -18,21 +18,21 @@ REPLY = "cap: {max: 1, per: 1d, over: defer}\nexpires: 3d\nsend: a\n"
 BERLIN = {"zone": "Europe/Berlin"}
 
 CASES = [
-    Case(
+    SettledCase(
         1,
         "a cap is open at its old end",
         PING + "cap: {max: 1, per: 3d}\nsend: a\n",
         [event("2026-01-05 10:00"), event("2026-01-08 09:59:59.999"), event("2026-01-08 10:00")],
         ["2026-01-05 10:00 t/a send", "2026-01-08 09:59:59.999 t/a drop cap", "2026-01-08 10:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         1,
         "a deferring cap leaves at the first instant with room",
         PING + "cap: {max: 1, per: 3d, over: defer}\nexpires: 5d\nsend: a\n",
         [event("2026-01-05 10:00"), event("2026-01-08 09:59:59.999"), until("2026-01-09 00:00")],
         ["2026-01-05 10:00 t/a send", "2026-01-08 09:59:59.999 t/a defer cap", "2026-01-08 10:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         2,
         "a night in which the clocks go forward is an hour shorter",
         PING + NIGHT + "send: a\n",
@@ -41,7 +41,7 @@ CASES = [
         start="2026-03-28 12:00",
         profile=BERLIN,
     ),
-    Case(
+    SettledCase(
         3,
         "a closing time that does not exist is the jump",
         PING + NIGHT_TO_HALF_PAST_TWO + "send: a\n",
@@ -50,7 +50,7 @@ CASES = [
         start="2026-03-28 12:00",
         profile=BERLIN,
     ),
-    Case(
+    SettledCase(
         3,
         "a closing time that comes twice is the first, and what is due in the second hour is quiet by its reading",
         PING + NIGHT_TO_HALF_PAST_TWO + "send: a\n",
@@ -65,7 +65,7 @@ CASES = [
         start="2026-10-24 12:00",
         profile=BERLIN,
     ),
-    Case(
+    SettledCase(
         5,
         "a deferral to the expiry itself is dropped",
         PING + NIGHT + "expires: 9h\nsend: a\n",
@@ -73,14 +73,14 @@ CASES = [
         ["2026-01-05 23:00 t/a drop expired"],
         inputs={"cause": "quiet"},
     ),
-    Case(
+    SettledCase(
         5,
         "a deferral that ends before the expiry is sent",
         PING + NIGHT + "expires: 9h1m\nsend: a\n",
         [event("2026-01-05 23:00"), until("2026-01-06 12:00")],
         ["2026-01-05 23:00 t/a defer quiet", "2026-01-06 08:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         9,
         "an ISO week in the user's zone spans the year",
         PING + "cap: {max: 2, per: calendar week, over: defer}\nexpires: 7d\nsend: a\n",
@@ -94,7 +94,7 @@ CASES = [
         start="2026-12-28 00:00",
         profile={"zone": "Pacific/Auckland"},
     ),
-    Case(
+    SettledCase(
         11,
         "consent that is withdrawn while a send waits drops it, and the cap was not reserved",
         PING + "after: 1h\ncap: {max: 1, per: 3d}\nsend: a\n",
@@ -107,7 +107,7 @@ CASES = [
         ],
         ["2026-01-05 11:00 t/a drop no_consent", "2026-01-05 13:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         14,
         "of rules at one instant the higher priority takes the slot, then the first by name",
         f"{PING}{CAP_OF_ALL}send: a\n"
@@ -116,7 +116,7 @@ CASES = [
         [event("2026-01-05 10:00")],
         ["2026-01-05 10:00 u/b send", "2026-01-05 10:00 v/c drop cap", "2026-01-05 10:00 t/a drop cap"],
     ),
-    Case(
+    SettledCase(
         15,
         "a released reservation wakes nothing",
         PING + REPLY,
@@ -128,7 +128,7 @@ CASES = [
         ],
         ["2026-01-05 10:00 t/a send", "2026-01-05 11:00 t/a defer cap", "2026-01-06 10:00 t/a send"],
     ),
-    Case(
+    SettledCase(
         20,
         "data that is missing drops the send and names the path",
         PING + "send: {template: a, data: {total: event.total}}\n",
@@ -136,7 +136,7 @@ CASES = [
         ["2026-01-05 10:00 t/a drop invalid_data"],
         inputs={"path": "data.total"},
     ),
-    Case(
+    SettledCase(
         20,
         "a where that fails is false",
         "trigger: t\npurpose: marketing\non: {event: ping, where: event.n > 1}\nsend: a\n",
@@ -144,7 +144,7 @@ CASES = [
         [],
     ),
     *(
-        Case(
+        SettledCase(
             21,
             f"{zone!r} is no zone, so the default one counts and the decision says so",
             PING + NIGHT + "send: a\n",
@@ -156,7 +156,7 @@ CASES = [
         for zone in (None, "", "Mars/Olympus", "../../etc/passwd", "America")
     ),
     *(
-        Case(
+        SettledCase(
             25,
             f"what a night holds in {zone} is dropped in the holidays that it ends in",
             NIGHT_AND_HOLIDAYS,
@@ -170,7 +170,7 @@ CASES = [
             ("America/New_York", "2026-12-24 03:00", "13:00"),
         )
     ),
-    Case(
+    SettledCase(
         25,
         "holidays that hold end in a night that drops",
         NIGHT_AND_HOLIDAYS.replace(", over: drop}]", "}]").replace('to: "08:00"}', 'to: "08:00", over: drop}'),
@@ -178,7 +178,7 @@ CASES = [
         ["2026-12-24 10:00 t/a defer quiet", "2026-12-27 00:00 t/a drop quiet"],
         start="2026-12-20 00:00",
     ),
-    Case(
+    SettledCase(
         25,
         "a cap's deferral ends in a period that drops",
         PING + "cap: {max: 1, per: 1h, over: defer}\nquiet: {from: '11:00', to: '12:00', over: drop}\nsend: a\n",
@@ -186,7 +186,7 @@ CASES = [
         ["2026-01-05 10:10 t/a send", "2026-01-05 10:20 t/a defer cap", "2026-01-05 11:10 t/a drop quiet"],
     ),
     *(
-        Case(
+        SettledCase(
             27,
             f"a send waits for the user's first profile, which comes {when}",
             rule + "send: a\n",

@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from drivers.command_line import Done
 from drivers.running_senders import free_port
 
 from cli.errors import one_line
@@ -18,14 +18,6 @@ from cli.main import main
 from schemas.errors import UserError
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
-
-
-class Done(NamedTuple):
-    """What a command printed, and how it ended."""
-
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 Command = Callable[..., Done]

@@ -251,11 +251,11 @@ def test_a_command_needs_an_id_of_its_own_form():
 
 
 def test_a_kept_decode_error_does_not_keep_what_its_callers_had_in_hand() -> None:
-    class Batch:
+    class ReaderBatch:
         """What a reader holds while it decodes."""
 
-    def read() -> weakref.ref[Batch]:
-        batch = Batch()
+    def read() -> weakref.ref[ReaderBatch]:
+        batch = ReaderBatch()
         with pytest.raises(DecodeError) as raised:
             decode(Profile, b'{"user_id": "ann", "address": "a b"}')
         kept = [raised.value]  # as a reader keeps it with the record

@@ -7,7 +7,7 @@ import pytest
 from drivers import trigger_world
 from drivers.trigger_world import at
 from settled_cases import levels, occurrences, sends
-from settled_cases.case import Case
+from settled_cases.case import SettledCase
 from settled_cases.sends import NIGHT, NIGHT_AND_HOLIDAYS, PING
 from slow_model.world import ModelWorld
 
@@ -40,7 +40,7 @@ def shown(decided_at: datetime, trigger: str, step: str, outcome: str, reason: s
 
 
 @every_case
-def test_the_engine_decides_a_settled_case(case: Case) -> None:
+def test_the_engine_decides_a_settled_case(case: SettledCase) -> None:
     world = EngineWorld(case.rules, case.start, **case.profile)
     case.play(world)
     assert [shown(d.decided_at, d.trigger, d.step, d.outcome, d.reason) for d in world.decisions] == case.decisions
@@ -51,7 +51,7 @@ def test_the_engine_decides_a_settled_case(case: Case) -> None:
 
 
 @every_case
-def test_the_slow_model_decides_a_settled_case(case: Case) -> None:
+def test_the_slow_model_decides_a_settled_case(case: SettledCase) -> None:
     world = ModelWorld(case.rules, case.start, **case.profile)
     case.play(world)
     decisions = world.written().decisions

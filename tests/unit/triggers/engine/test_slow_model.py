@@ -34,7 +34,7 @@ def at(text: str) -> int:
 CONSENT = {"marketing": {"granted": True, "time": "2026-01-01T00:00:00+00:00"}}
 
 
-class ModelWorld:
+class ComparedWorld:
     """A user, a clock that stops where something is said, and rules that may be replaced."""
 
     def __init__(
@@ -101,7 +101,7 @@ class ModelWorld:
     ids=["edited", "removed"],
 )
 def test_what_only_an_earlier_text_reads_concerns_users_as_long_as_its_rule_is_there(after: str, decided: str) -> None:
-    world = ModelWorld(CART, after)
+    world = ComparedWorld(CART, after)
     world.event("2026-01-05 10:00", "cart_updated", cart="c1")
     world.version = 2
     world.event("2026-01-05 11:30", "ordered", cart="c2")
@@ -113,7 +113,7 @@ def test_what_only_an_earlier_text_reads_concerns_users_as_long_as_its_rule_is_t
 
 
 def test_a_paused_scope_drops_and_one_that_goes_on_sends() -> None:
-    world = ModelWorld(CART)
+    world = ComparedWorld(CART)
     world.paused[1] = frozenset({"purpose/marketing"})
     world.event("2026-01-05 10:00", "cart_updated", cart="c1")
     world.control = 1
@@ -127,7 +127,7 @@ def test_a_paused_scope_drops_and_one_that_goes_on_sends() -> None:
 def test_22_a_grown_weight_moves_only_users_into_it() -> None:
     def chosen(weights: str) -> list[str]:
         text = f"{PING}experiment: {{variants: {{{weights}}}}}\nsend: a\n"
-        rule = ModelWorld(text).books(Versions(1, 0))[0].rules["t"]
+        rule = ComparedWorld(text).books(Versions(1, 0))[0].rules["t"]
         return [variant(rule, f"u{number}") or "" for number in range(2_000)]
 
     before, after = chosen("p: 50, q: 50"), chosen("p: 60, q: 40")
@@ -147,7 +147,7 @@ def test_22_a_grown_weight_moves_only_users_into_it() -> None:
     ],
 )
 def test_what_begins_a_rule_is_reasoned_by_hand(source: str, expected: list[str]) -> None:
-    world = ModelWorld(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
+    world = ComparedWorld(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
     world.profile("2026-01-04 01:00", zone="UTC", consent=CONSENT, attributes={"trial": "2026-01-06T10:00:00Z"})
     world.until("2026-01-05 09:00")
     for minute, name, n in ((0, "ping", 2), (20, "ping", 3), (30, "buy", 0), (50, "buy", 0), (55, "buy", 0)):
@@ -164,7 +164,7 @@ def test_what_begins_a_rule_is_reasoned_by_hand(source: str, expected: list[str]
 )
 def test_a_plain_date_is_the_local_day_and_what_is_written_as_midnight_is_one(born: Any, date: str, zone: str) -> None:
     source = f'{{date: {date}, yearly: true, at: "09:00"}}'
-    world = ModelWorld(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
+    world = ComparedWorld(f"trigger: t\npurpose: marketing\non: {source}\nsend: a\n", begin="2026-01-04 00:00")
     world.profile("2026-01-04 01:00", zone=zone, consent=CONSENT, attributes={"born": born})
     world.until("2026-01-08 00:00")
     local = {"America/Los_Angeles": "01-06 17:00", "Europe/Berlin": "01-06 08:00"}
@@ -178,7 +178,7 @@ def test_a_plain_date_is_the_local_day_and_what_is_written_as_midnight_is_one(bo
     [('{every: day, at: "09:00"}', "01-06 09:00"), ("{until: timestamp(user.trial)}", "01-05 16:00")],
 )
 def test_waits_end_at_the_next_slot_or_at_a_timestamp_that_the_profile_moves(wait: str, sent: str) -> None:
-    world = ModelWorld(f"{PING}after: {wait}\nsend: a\n")
+    world = ComparedWorld(f"{PING}after: {wait}\nsend: a\n")
     world.profile("2026-01-05 09:00", zone="UTC", consent=CONSENT, attributes={"trial": "2026-01-07T10:00:00Z"})
     world.event("2026-01-05 10:00", "ping")
     world.profile("2026-01-05 11:00", zone="UTC", consent=CONSENT, attributes={"trial": "2026-01-05T16:00:00Z"})
@@ -188,7 +188,7 @@ def test_waits_end_at_the_next_slot_or_at_a_timestamp_that_the_profile_moves(wai
 
 def test_a_goal_is_counted_once_within_its_time_and_a_branch_is_taken_as_of_its_due_time() -> None:
     steps = "steps:\n  - if: event.n > 1\n    then: [exit]\n  - send: a\n"
-    world = ModelWorld(f"{PING}goal: {{event: buy, within: 1h}}\n{steps}")
+    world = ComparedWorld(f"{PING}goal: {{event: buy, within: 1h}}\n{steps}")
     world.event("2026-01-05 10:00", "ping", n=2)
     world.event("2026-01-05 10:01", "ping", n=1)
     world.event("2026-01-05 11:01", "buy")
@@ -197,7 +197,7 @@ def test_a_goal_is_counted_once_within_its_time_and_a_branch_is_taken_as_of_its_
 
 
 def test_a_repeated_event_id_changes_nothing_and_is_forgotten_behind_64_others() -> None:
-    world = ModelWorld(f"{PING}send: a\n")
+    world = ComparedWorld(f"{PING}send: a\n")
     world.event("2026-01-05 10:00", "ping", event_id="same")
     world.event("2026-01-05 10:01", "ping", event_id="same")
     for number in range(64):
@@ -210,7 +210,7 @@ def test_a_repeated_event_id_changes_nothing_and_is_forgotten_behind_64_others()
 
 @pytest.mark.parametrize("kind", [*NEVER_ACCEPTED, "accepted", "in_doubt"])
 def test_an_outcome_that_nobody_accepted_gives_the_cap_back(kind: str) -> None:
-    world = ModelWorld(PING + "cap: {max: 1, per: 3d}\nsend: a\n")
+    world = ComparedWorld(PING + "cap: {max: 1, per: 3d}\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.outcome("2026-01-05 10:05", kind, world.written().commands[0]["id"])
     world.event("2026-01-05 10:10", "ping")
@@ -218,7 +218,9 @@ def test_an_outcome_that_nobody_accepted_gives_the_cap_back(kind: str) -> None:
 
 
 def test_a_count_reaches_its_line_once_and_again_after_it_was_below_rearm() -> None:
-    world = ModelWorld("trigger: t\npurpose: marketing\non: {event: ping, within: 1m, reaches: 3, rearm: 2}\nsend: a\n")
+    world = ComparedWorld(
+        "trigger: t\npurpose: marketing\non: {event: ping, within: 1m, reaches: 3, rearm: 2}\nsend: a\n"
+    )
     for second in (0, 10, 20, 30):
         world.event(f"2026-01-05 10:00:{second}".ljust(19, "0"), "ping")
     world.event("2026-01-05 10:01:29", "ping")  # of the last minute only the one of :30
@@ -227,7 +229,7 @@ def test_a_count_reaches_its_line_once_and_again_after_it_was_below_rearm() -> N
 
 
 def test_inactivity_begins_when_the_last_event_leaves_the_window() -> None:
-    world = ModelWorld("trigger: t\npurpose: marketing\non: {event: ping, inactive: 30m}\nsend: a\n")
+    world = ComparedWorld("trigger: t\npurpose: marketing\non: {event: ping, inactive: 30m}\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.event("2026-01-05 10:20", "ping")
     world.until("2026-01-05 12:00")
