@@ -21,7 +21,7 @@ class SettledWorld(Protocol):
 
 @dataclass(frozen=True)
 class SettledStep:
-    """One call of a `World`."""
+    """One call of a `SettledWorld`."""
 
     call: str
     arguments: tuple[Any, ...]
