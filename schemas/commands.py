@@ -8,6 +8,10 @@ from pydantic import Field
 
 from schemas.types import Address, Fact, Id, Instant, Name, Properties
 
+DEFAULT_PRIORITY = 50
+MAX_PRIORITY = 100
+"""The lowest is 0."""
+
 
 class SendCommand(Fact):
     """One message to one user. Keyed by `user_id`. `to` is set only where the rule writes an address."""
@@ -27,7 +31,7 @@ class SendCommand(Fact):
     data: Properties = Field(default_factory=dict)
     decided_at: Instant
     expires_at: Instant
-    priority: Annotated[int, Field(ge=0, le=100)] = 50
+    priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] = DEFAULT_PRIORITY
 
 
 def command_id(trigger: str, user_id: str, occurrence: str, step: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 EXACT = 2**53
 """Up to it a double holds every whole number; of larger ones it may hold only a neighbour, so they stay as they are."""
+_LARGE = 1e12
 
 
 def whole(number: float) -> int | float:
@@ -21,6 +22,11 @@ def number_text(number: float) -> str:
     """The number as a message shows it: a million is 1000000 and not 1e+06, a third 0.333333333333."""
     written = whole(number)
     return str(written) if isinstance(written, int) else f"{written:.12g}"
+
+
+def bounds_text(low: float, high: float) -> str:
+    """Bounds in words: `from 0 to 100`, or `0 or more` where the upper one is too large to matter."""
+    return f"from {number_text(low)} to {number_text(high)}" if high < _LARGE else f"{number_text(low)} or more"
 
 
 def plain_text(number: float) -> str:

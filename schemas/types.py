@@ -33,7 +33,8 @@ Line = Annotated[str, AfterValidator(_no_control)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256), AfterValidator(_no_control)]
 """An identifier given by a publisher: opaque, one line, at most 256 characters."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.:/-]{0,127}$")]
+NAME = r"[A-Za-z][A-Za-z0-9_.:/-]{0,127}"
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME}$")]
 """A name that people write: triggers, templates, purposes, event types."""
 
 Address = Annotated[str, AfterValidator(plain_address)]

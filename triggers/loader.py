@@ -16,19 +16,20 @@ from triggers.checks.memory_notes import memory_notes
 from triggers.checks.never_sends import check_never_sends
 from triggers.checks.unreachable_caps import check_unreachable_caps
 from triggers.checks.unused import check_never_given, check_unused
-from triggers.language import reader
-from triggers.language.definitions import read_policy, read_score
 from triggers.language.diagnostics import Diagnostic, InvalidRules, Report, SourceFile
+from triggers.language.document_reader import DocumentReader
 from triggers.language.documents import PolicyDocument, TriggerDocument
-from triggers.language.parts import Parts
-from triggers.language.reader import References
-from triggers.language.segment_document import read_metric, read_segment
+from triggers.language.expressions import References
+from triggers.language.keys import KINDS
+from triggers.language.metric_document import read_metric
+from triggers.language.policy_document import read_policy
+from triggers.language.score_document import read_score
+from triggers.language.segment_document import read_segment
 from triggers.language.trigger_document import read_trigger
 from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, documents
 from triggers.rules.rule import Metric, Pattern, Policy, Score, Segment, Send, Trigger
 from triggers.rules.ruleset import Pin, RuleSet
 
-KINDS = ("trigger", "score", "metric", "segment", "policy")
 _HOW_TO_DEFINE = {"template": "write it beside the rules, in templates/{name}.liquid"}
 T = TypeVar("T", Trigger, Score, Metric, Segment, Policy)
 
@@ -56,7 +57,7 @@ class _Files:
     metrics: dict[str, Metric] = field(default_factory=dict)
     segments: dict[str, Segment] = field(default_factory=dict)
     policies: dict[str, Policy] = field(default_factory=dict)
-    documents: list[tuple[Parts, MappingNode, Trigger | None]] = field(default_factory=list)
+    documents: list[tuple[DocumentReader, MappingNode, Trigger | None]] = field(default_factory=list)
     """What each document says, with the trigger that it is."""
     places: dict[tuple[str, str], Diagnostic] = field(default_factory=dict)
     """Where each document is, by its kind and name."""
@@ -67,7 +68,7 @@ class _Files:
 
     def policy_documents(self) -> list[PolicyDocument]:
         """The policies with where they are written."""
-        named = ((parts.report, node, node.items.get("policy")) for parts, node, _ in self.documents)
+        named = ((document.report, node, node.items.get("policy")) for document, node, _ in self.documents)
         return [
             PolicyDocument(report, node, self.policies[name.text])
             for report, node, name in named
@@ -144,8 +145,8 @@ def inspect(
     allowed = {report.source.path: AllowComments(report) for report in found.reports}
     events, reports = read_catalogue(catalogue)
     if events is not None:
-        for parts, _, trigger in found.documents:
-            check_events(events, parts.report, parts.references, parts.expressions.uses, _entry_types(trigger))
+        for document, _, trigger in found.documents:
+            check_events(events, document.report, document.references, document.expressions.uses, _entry_types(trigger))
     found.reports += reports
     written = [
         TriggerDocument(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None
@@ -158,14 +159,14 @@ def inspect(
         of_the_set = check_unused(rules, found.documents, written, found.policy_documents())
         of_the_set += memory_notes(rules, found.documents, written)
         if events is None:
-            check_case_mistakes([parts for parts, _, _ in found.documents], found.scores)
+            check_case_mistakes([document for document, _, _ in found.documents], found.scores)
             check_never_given(found.documents, written)
-    notes = sorted([*_order_notes(written), *cost_notes([parts for parts, _, _ in found.documents]), *of_the_set])
+    notes = sorted([*_order_notes(written), *cost_notes([document for document, _, _ in found.documents]), *of_the_set])
     return RuleFindings(
         without_allowed(found.diagnostics(), allowed),
         without_allowed(notes, allowed),
         tuple(found.triggers.values()),
-        costs([(parts, node) for parts, node, _ in found.documents]),
+        costs([(document, node) for document, node, _ in found.documents]),
     )
 
 
@@ -210,35 +211,35 @@ def _read_documents(files: Sequence[SourceFile], templates: dict[str, str]) -> _
         if not nodes and not report.diagnostics:
             report.add(0, "empty-file", "there is no document in this file", "as in trigger: welcome; or remove it")
         for node in nodes:
-            reader.guarded(report, lambda node=node, h=rule_hash, r=report: _document(found, r, node, h), None)  # type: ignore[misc]
+            report.attempt(lambda node=node, h=rule_hash, r=report: _document(found, r, node, h), None)  # type: ignore[misc]
     return found
 
 
 def _document(found: _Files, report: Report, node: Node, rule_hash: str) -> None:
-    parts = Parts(report, found.templates)
-    found.references.append((report, parts.references))
+    document = DocumentReader(report, found.templates)
+    found.references.append((report, document.references))
     kind = next(iter(node.items), "") if isinstance(node, MappingNode) else ""
     if not isinstance(node, MappingNode) or kind not in KINDS:
         _not_a_kind(report, node, kind)
         return
     place = node.keys[kind].index
     if kind == "trigger":
-        trigger = read_trigger(parts, node, rule_hash)
-        parts.check_crossings()
-        found.documents.append((parts, node, trigger))
+        trigger = read_trigger(document, node, rule_hash)
+        document.check_crossings()
+        found.documents.append((document, node, trigger))
         _define(found, report, place, kind, trigger, found.triggers)
         return
-    found.documents.append((parts, node, None))
+    found.documents.append((document, node, None))
     if kind == "score":
-        _define(found, report, place, kind, read_score(parts, node), found.scores)
+        _define(found, report, place, kind, read_score(document, node), found.scores)
     elif kind == "metric":
-        _define(found, report, place, kind, read_metric(parts, node), found.metrics)
+        _define(found, report, place, kind, read_metric(document, node), found.metrics)
     elif kind == "segment":
-        segment = read_segment(parts, node)
+        segment = read_segment(document, node)
         if segment is not None:
             _define(found, report, place, kind, segment, found.segments)
     else:
-        _define(found, report, place, kind, read_policy(parts, node), found.policies)
+        _define(found, report, place, kind, read_policy(document, node), found.policies)
 
 
 def _not_a_kind(report: Report, node: Node, kind: str) -> None:
@@ -248,7 +249,8 @@ def _not_a_kind(report: Report, node: Node, kind: str) -> None:
         return
     later = [k for k in KINDS if k in node.items]
     hint = f"put `{later[0]}` first" if later else nearest(kind, KINDS)
-    report.add(node.index, "kind", f"the first key names the kind: {', '.join(KINDS)}; not {quoted(kind)}", hint)
+    message = f"unknown kind of document {quoted(kind)}: the first key is one of {', '.join(KINDS)}"
+    report.add(node.index, "kind", message, hint)
 
 
 def _define(found: _Files, report: Report, place: int, kind: str, thing: T, into: dict[str, T]) -> None:
@@ -256,7 +258,7 @@ def _define(found: _Files, report: Report, place: int, kind: str, thing: T, into
         return
     if thing.name in into:
         there = found.places[kind, thing.name]
-        message = f"there is another {kind} {quoted(thing.name)}, at {there.path}:{there.line}"
+        message = f"duplicate {kind} {quoted(thing.name)}: the other is at {there.path}:{there.line}"
         report.add(place, "duplicate-document", message, "rename one", other_path=there.path)
         return
     into[thing.name] = thing
@@ -277,7 +279,7 @@ def _check_references(found: _Files, report: Report, references: References) -> 
                 hint = _nearest_name(kind, name, known) or _HOW_TO_DEFINE.get(
                     kind, "a document `{kind}: {name}` makes one"
                 )
-                message = f"there is no {kind} {quoted(name)}"
+                message = f"unknown {kind} {quoted(name)}"
                 report.add(index, f"unknown-{kind}", message, hint.format(kind=kind, name=name))
     for metric, kept, index in references.metrics:
         if metric in found.metrics and not _keeps(found.metrics[metric], kept):

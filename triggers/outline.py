@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from triggers.language.diagnostics import Report, SourceFile
+from triggers.language.keys import KINDS
 from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, documents
-from triggers.loader import KINDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,5 +77,5 @@ def _together(own: Folder, log: RuleLog, others: Sequence[SetFile]) -> Folder:
 
 
 def _taken(name: str, file: SourceFile, other: str) -> Diagnostic:
-    message = f"there is another template {quoted(name)}, at {other}"
+    message = f"duplicate template {quoted(name)}: the other is at {other}"
     return Diagnostic(file.path, 1, 1, "duplicate-template", message, "rename one", other_path=other)

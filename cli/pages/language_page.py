@@ -1,11 +1,23 @@
 """docs/triggers.md: the prose of docs/source/triggers.md, with the reference and the diagnostics written into it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from schemas.numbers import bounds_text
 from triggers.language import keys
-from triggers.language.declarations import ChoiceShape, Key, RecordShape, ScalarShape
+from triggers.language.declarations import (
+    Bounds,
+    ChoiceShape,
+    Items,
+    Key,
+    Named,
+    Option,
+    RecordShape,
+    ScalarShape,
+    Word,
+    options,
+)
 from triggers.language.diagnostics import CODES, NOTES, WARNINGS
 
 SOURCE = Path("docs/source/triggers.md")
@@ -57,47 +69,58 @@ def _reference() -> Iterator[str]:
 def _section(name: str, shape: RecordShape | ChoiceShape) -> Iterator[str]:
     yield from (f"#### {_title(name)}", "")
     if isinstance(shape, ChoiceShape):
-        yield from (f"{shape.sentence} {_takes(shape.takes)}.", "")
+        yield from (f"{shape.sentence} {_takes(options(shape.takes))}.", "")
         return
-    later = " **Comes in a later version.**" if shape.next else ""
+    later = " **Comes in a later version.**" if shape.later else ""
     yield from (f"{shape.sentence}{_one_of(shape)}{later}", "", *_table(shape), "")
 
 
 def _one_of(shape: RecordShape) -> str:
     groups = [" or ".join(f"`{name}`" for name in group) for group in shape.exactly_one]
-    return "".join(f" One of {group} is written." for group in groups)
+    return "".join(f" Exactly one of {group} is required." for group in groups)
 
 
 def _table(shape: RecordShape) -> Iterator[str]:
     yield "| key | takes | default | what it means |"
     yield "| --- | --- | --- | --- |"
     for key in shape.keys:
-        yield f"| `{key.name}` | {_takes(key.takes)} | {_default(key)} | {_meaning(key)} |"
+        takes = _takes(options(key.takes)) + (_size(*key.size) if key.size else "")
+        yield f"| `{key.name}` | {takes} | {_default(key)} | {_meaning(key)} |"
 
 
 def _default(key: Key) -> str:
-    return "must be written" if key.required else key.default or ""
+    if key.required:
+        return "required"
+    return f"`{key.default}`" if key.default else key.absent
 
 
 def _meaning(key: Key) -> str:
-    return f"{key.sentence} Comes in a later version." if key.next else key.sentence
+    return f"{key.sentence} Comes in a later version." if key.later else key.sentence
 
 
-def _takes(text: str) -> str:
-    if text.startswith("[") and text.endswith("]"):
-        return f"{_takes(text[1:-1])} or a list"
-    return " or ".join(_option(option.strip()) for option in text.split("|"))
+def _size(fewest: int, most: int) -> str:
+    return f", {fewest} to {most}" if fewest > 1 else f", at most {most}"
 
 
-def _option(option: str) -> str:
-    if option.startswith("["):
-        return f"{_takes(option[1:-1])} or a list"
-    for word, said in (("list ", "a list of "), ("map ", "names with ")):
-        if option.startswith(word):
-            return said + _takes(option.removeprefix(word))
-    if option in keys.SHAPES:
-        return f"[{_title(option)}](#{_anchor(option)})"
-    return option.replace("..", " to ") if ".." in option else f"`{option}`"
+def _takes(found: Iterable[Option]) -> str:
+    return " or ".join(map(_option, found))
+
+
+def _option(option: Option) -> str:
+    match option:
+        case Word(text, later):
+            return f"`{text}` (in a later version)" if later else f"`{text}`"
+        case Named(name):
+            return f"[{_title(name)}](#{_anchor(name)})"
+        case Bounds(low, high, whole):
+            bounds = bounds_text(low, high)
+            return bounds if whole else f"a number {bounds}"
+        case Items(_, item, True):
+            return f"{_takes(item)} or a list"
+        case Items("list", item):
+            return f"a list of {_takes(item)}"
+        case Items(_, item):
+            return f"names with {_takes(item)}"
 
 
 def _title(name: str) -> str:
@@ -111,5 +134,5 @@ def _anchor(name: str) -> str:
 def _diagnostics() -> Iterator[str]:
     yield from ("| code | kind | what it means |", "| --- | --- | --- |")
     for code, meaning in CODES.items():
-        kind = "warning" if code in WARNINGS else "note" if code in NOTES else "problem"
+        kind = "warning" if code in WARNINGS else "note" if code in NOTES else "error"
         yield f"| `{code}` | {kind} | {meaning} |"

@@ -49,8 +49,8 @@ class CheckResult:
         """The numbers of files and of findings, on one line."""
         rules, templates = len(self.folder.rules), self.folder.template_files
         looked = f"{counted(rules, 'rule file')}, {counted(templates, 'template')}"
-        found = (("error", "problem"), ("warning", "warning"), ("note", "note"))
-        return f"{looked}: {', '.join(counted(self.count(severity), word) for severity, word in found)}"
+        severities = ("error", "warning", "note")
+        return f"{looked}: {', '.join(counted(self.count(each), each) for each in severities)}"
 
 
 def check_paths(paths: Sequence[Path], catalogue: Path | None = None, *, may_be_empty: bool = False) -> CheckResult:

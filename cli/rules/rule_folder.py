@@ -89,9 +89,9 @@ def _templates(files: Sequence[Path]) -> tuple[dict[str, SourceFile], list[Diagn
     for file in files:
         other = known.setdefault(file.stem.casefold(), file)
         if other is not file:
-            message = f"there is another template {quoted(other.stem)}, {other}"
+            message = f"duplicate template {quoted(other.stem)}: the other is {other}"
             hint = "rename one: a template is found by the name of its file, whatever its folder"
-            problems.append(Diagnostic(str(file), 1, 1, "duplicate-template", message, hint))
+            problems.append(Diagnostic(str(file), 1, 1, "duplicate-template", message, hint, other_path=str(other)))
         templates.setdefault(file.stem, _source(file))
     return templates, problems
 

@@ -4,12 +4,28 @@ It covers keys, values, required keys and keys that exclude each other. Only `eb
 defined and whether expressions are right.
 """
 
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import orjson
 
+from schemas.numbers import whole
 from triggers.language import keys
-from triggers.language.declarations import ChoiceShape, Key, RecordShape, ScalarShape, Shape
+from triggers.language.declarations import (
+    Bounds,
+    ChoiceShape,
+    Items,
+    Key,
+    Named,
+    Option,
+    RecordShape,
+    ScalarShape,
+    Shape,
+    Word,
+    options,
+)
+from triggers.language.reader import written_default
+from triggers.language.yaml_tree import plain_value
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -39,59 +55,54 @@ def _shape(shape: Shape) -> Schema:
     if isinstance(shape, ScalarShape):
         return {"description": f"{shape.sentence} As in {shape.form}", **shape.schema}
     if isinstance(shape, ChoiceShape):
-        return {"description": shape.sentence, **_takes(shape.takes)}
+        return {"description": shape.sentence, **_any_of(options(shape.takes))}
     return _record(shape, shape.sentence)
 
 
 def _record(shape: RecordShape, description: str) -> Schema:
-    written: Schema = {
+    schema: Schema = {
         "description": description,
         "type": "object",
-        "properties": {key.name: _key(key) for key in shape.keys if not key.next},
+        "properties": {key.name: _key(key) for key in shape.keys if not key.later},
         "required": [key.name for key in shape.keys if key.required],
-        "additionalProperties": False,
     }
+    if not shape.open:
+        schema["additionalProperties"] = False
     groups = [{"oneOf": [{"required": [name]} for name in group]} for group in shape.exactly_one]
-    return written | ({"allOf": groups} if groups else {})
+    return schema | ({"allOf": groups} if groups else {})
 
 
 def _key(key: Key) -> Schema:
-    default = f" Default: {key.default}." if key.default else ""
-    return {"description": f"{key.sentence}{default}", **_takes(key.takes)}
+    absent = f" Default: {key.absent}." if key.absent else ""
+    default = {"default": plain_value(written_default(key))} if key.default else {}
+    return {"description": f"{key.sentence}{absent}", **_any_of(options(key.takes), key.size), **default}
 
 
-def _takes(text: str) -> Schema:
-    """What a key takes, as a schema."""
-    options = [option.strip() for option in _split(text)]
-    words = [option for option in options if _is_word(option)]
-    found = [_one(option) for option in options if not _is_word(option) and not _is_next(option)]
+def _any_of(found: Iterable[Option], size: tuple[int, int] | None = None) -> Schema:
+    """What a key takes now, as a schema."""
+    words = [option.text for option in found if isinstance(option, Word) and not option.later]
+    schemas = [_one(option, size) for option in found if not isinstance(option, Word) and not _is_later(option)]
     if words:
-        found.insert(0, {"enum": words})
-    return found[0] if len(found) == 1 else {"anyOf": found}
+        schemas.insert(0, {"enum": words})
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
-def _one(option: str) -> Schema:
-    if option.startswith("["):
-        item = _takes(option[1:-1])
-        return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1}]}
-    if option.startswith("list "):
-        return {"type": "array", "items": _takes(option.removeprefix("list "))}
-    if option.startswith("map "):
-        return {"type": "object", "additionalProperties": _takes(option.removeprefix("map "))}
-    if ".." in option:
-        low, high = option.split("..")
-        return {"type": "integer", "minimum": int(low), "maximum": int(high)}
-    return {"$ref": f"#/$defs/{option}"}
+def _one(option: Bounds | Named | Items, size: tuple[int, int] | None) -> Schema:
+    match option:
+        case Named(name):
+            return {"$ref": f"#/$defs/{name}"}
+        case Bounds(low, high, is_whole):
+            return {"type": "integer" if is_whole else "number", "minimum": whole(low), "maximum": whole(high)}
+        case Items("map", item):
+            sizes = {"minProperties": size[0], "maxProperties": size[1]} if size else {}
+            return {"type": "object", "additionalProperties": _any_of(item), **sizes}
+        case Items(_, item, or_one):
+            sizes = {"minItems": size[0], "maxItems": size[1]} if size else {}
+            if not or_one:
+                return {"type": "array", "items": _any_of(item), **sizes}
+            return {"anyOf": [_any_of(item), {"type": "array", "items": _any_of(item), "minItems": 1}]}
 
 
-def _split(text: str) -> list[str]:
-    return [text] if text.startswith("[") and text.endswith("]") else text.split("|")
-
-
-def _is_word(option: str) -> bool:
-    return option.isidentifier() and option.islower()
-
-
-def _is_next(option: str) -> bool:
-    shape = keys.SHAPES.get(option)
-    return isinstance(shape, RecordShape) and shape.next
+def _is_later(option: Option) -> bool:
+    shape = keys.SHAPES.get(option.name) if isinstance(option, Named) else None
+    return isinstance(shape, RecordShape) and shape.later

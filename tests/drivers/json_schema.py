@@ -11,7 +11,7 @@ TYPES: dict[str, Any] = {
     "integer": int,
     "boolean": bool,
 }
-IGNORED = {"$schema", "$defs", "title", "description", "if", "then"}
+IGNORED = {"$schema", "$defs", "title", "description", "default", "if", "then"}
 
 
 def accepts(schema: dict[str, Any], value: Any, root: dict[str, Any] | None = None) -> bool:
@@ -59,6 +59,8 @@ def _holds(name: str, told: Any, schema: dict[str, Any], value: Any, root: dict[
             return not isinstance(value, list) or all(accepts(told, item, root) for item in value)
         case "minItems":
             return not isinstance(value, list) or len(value) >= told
+        case "maxItems":
+            return not isinstance(value, list) or len(value) <= told
     raise AssertionError(f"a keyword that this validator does not know: {name}")
 
 

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from perf.placing import Placing
 
 from infra.local.holders import answers
 from perf.broker import Broker
-from perf.placing import Placing
 from perf.results import Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]

@@ -20,6 +20,7 @@ from triggers.cel.runtime import as_time
 from triggers.engine.evaluation import DATE_PLACES, Effects, RuleProblem
 from triggers.engine.evaluator import Evaluator
 from triggers.engine.records import CommandFields
+from triggers.language import keys
 from triggers.language.case_time import At, parse_at, parse_start, show
 from triggers.measures.local_time import instant
 from triggers.measures.shapes import MAX_DURATION_MS
@@ -28,7 +29,7 @@ from triggers.rules.ruleset import RuleSet
 from triggers.rules.state import User, UserState
 
 _USER = "case-user"
-_NO_ATTRIBUTES = frozenset({"zone", "locale", "consent", "score", "metric", "variant", "held_out"})
+_NO_ATTRIBUTES = frozenset(keys.names("USER"))
 _MAX_TIMERS = 10_000
 
 

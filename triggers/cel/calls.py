@@ -84,7 +84,7 @@ def _require_zone(w: Writer, node: Call, parts: tuple[Expr, ...]) -> None:
         return
     if not is_zone(written.value):
         name = written.value
-        raise SyntaxProblem("invalid-zone", f"{quoted(name)} is no time zone", written.offset, zone_hint(name))
+        raise SyntaxProblem("invalid-zone", f"unknown time zone {quoted(name)}", written.offset, zone_hint(name))
 
 
 _CONDITION = "a macro's condition"

@@ -9,7 +9,7 @@ from collections.abc import Mapping as AbstractMapping
 from schemas.vocabulary import OutcomeKind
 from schemas.wording import quoted
 from triggers.checks.misspelling import misspelling_of
-from triggers.language.parts import Parts
+from triggers.language.document_reader import DocumentReader
 from triggers.language.yaml_tree import MappingNode
 
 _WRAPPERS = ("data", "properties", "payload", "attributes")
@@ -19,22 +19,22 @@ Doubt = tuple[int, str, str, str]
 """Where it is, its code, what to say, and a hint."""
 
 
-def check_case_mistakes(documents: Sequence[Parts], scores: Collection[str]) -> None:
+def check_case_mistakes(documents: Sequence[DocumentReader], scores: Collection[str]) -> None:
     """Notes in each document's report what its cases give that does nothing and looks like a slip: events named almost
     as one that is listened to, properties under a key of their own, and attributes named as a score.
     """
     slips = _slips(documents)
-    texts = [use.condition.text for parts in documents for use in parts.expressions.uses]
-    for parts in documents:
-        for doubt in (*_misspelt(parts, slips), *_as_attributes(parts, scores, texts), *_nested(parts, texts)):
-            parts.report.add(*doubt)
+    texts = [use.condition.text for document in documents for use in document.expressions.uses]
+    for document in documents:
+        for doubt in (*_misspelt(document, slips), *_as_attributes(document, scores, texts), *_nested(document, texts)):
+            document.report.add(*doubt)
 
 
-def _slips(documents: Sequence[Parts]) -> dict[str, str]:
+def _slips(documents: Sequence[DocumentReader]) -> dict[str, str]:
     """By each misspelt event what to do about it."""
-    listeners = {name: _place(parts, index) for parts in documents for name, index in parts.references.events}
+    listeners = {name: _place(document, index) for document in documents for name, index in document.references.events}
     heard = set(listeners) | {f"email.{kind.value}" for kind in OutcomeKind}
-    given = {name for parts in documents for name, _ in parts.references.case_events}
+    given = {name for document in documents for name, _ in document.references.case_events}
     slips = {name: like for name in given - heard if (like := misspelling_of(name, heard))}
     listen = {name: f", which {listeners[like]} listens to" for name, like in slips.items() if like in listeners}
     return {
@@ -43,9 +43,9 @@ def _slips(documents: Sequence[Parts]) -> dict[str, str]:
     }
 
 
-def _misspelt(parts: Parts, slips: AbstractMapping[str, str]) -> Iterator[Doubt]:
+def _misspelt(document: DocumentReader, slips: AbstractMapping[str, str]) -> Iterator[Doubt]:
     places: dict[str, list[int]] = {}
-    for name, index in parts.references.case_events:
+    for name, index in document.references.case_events:
         if name in slips:
             places.setdefault(name, []).append(index)
     for name, indexes in places.items():
@@ -54,15 +54,15 @@ def _misspelt(parts: Parts, slips: AbstractMapping[str, str]) -> Iterator[Doubt]
         yield indexes[0], "unheard-event", message, slips[name]
 
 
-def _as_attributes(parts: Parts, scores: Collection[str], texts: Sequence[str]) -> Iterator[Doubt]:
-    for name, index in parts.references.attributes:
+def _as_attributes(document: DocumentReader, scores: Collection[str], texts: Sequence[str]) -> Iterator[Doubt]:
+    for name, index in document.references.attributes:
         if name in scores and not any(f"user.{name}" in text for text in texts):
             message = f"{quoted(name)} is an attribute of the user here, and not the score of that name"
             yield index, "score-as-attribute", message, f"for the score: user: {{score: {{{name}: …}}}}"
 
 
-def _nested(parts: Parts, texts: Sequence[str]) -> Iterator[Doubt]:
-    for event, values in parts.references.given:
+def _nested(document: DocumentReader, texts: Sequence[str]) -> Iterator[Doubt]:
+    for event, values in document.references.given:
         for index, key, inner in _wrapped(values, texts):
             message = f"{quoted(key)} is itself a property here: `event.NAME` does not look into it"
             yield (
@@ -73,8 +73,8 @@ def _nested(parts: Parts, texts: Sequence[str]) -> Iterator[Doubt]:
             )
 
 
-def _place(parts: Parts, index: int) -> str:
-    found = parts.report.at(index, "", "")
+def _place(document: DocumentReader, index: int) -> str:
+    found = document.report.at(index, "", "")
     return f"{found.path}:{found.line}"
 
 

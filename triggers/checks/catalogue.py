@@ -11,14 +11,17 @@ from schemas.wording import nearest, quoted
 from triggers.cel import syntax
 from triggers.cel import tree as cel_tree
 from triggers.cel.types import EVENT
-from triggers.language import reader
+from triggers.language import values
+from triggers.language.declarations import Key
 from triggers.language.diagnostics import Report, SourceFile
-from triggers.language.reader import ExpressionUse, Reader, References
+from triggers.language.expressions import ExpressionUse, References
+from triggers.language.reader import MappingReader
 from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, documents
 
 TYPES = ("text", "number", "boolean", "time", "list", "object", "any")
 """What a property may be; `time` is a text that `timestamp()` reads."""
 _OUTCOME = {"trigger": "text", "step": "text", "occurrence": "text", "url": "text"}
+_EVENTS = Key("events", "map PROPERTIES", "the events by name, each with its properties' types.", required=True)
 _ORDERED = frozenset({"==", "!=", "<", "<=", ">", ">="})
 
 
@@ -44,18 +47,18 @@ def read_catalogue(files: Sequence[SourceFile]) -> tuple[Catalogue | None, list[
     reports = [Report(source) for source in files]
     for report in reports:
         for node in documents(report):
-            reader.guarded(report, lambda node=node, r=report: _document(r, node, events, places), None)  # type: ignore[misc]
+            report.attempt(lambda node=node, r=report: _document(r, node, events, places), None)  # type: ignore[misc]
     return Catalogue(events), reports
 
 
 def _document(report: Report, node: Node, events: dict[str, Mapping[str, str]], places: dict[str, str]) -> None:
-    read = Reader(report, node, "an event catalogue", ("events",))
-    items = read.required("events", lambda n: reader.mapping_items(n, "events"), [])
+    mapping = MappingReader(report, node, "an event catalogue", (_EVENTS,))
+    items = mapping.required("events", lambda n: values.mapping_items(n, "events"), [])
     for name, place, value in items:
-        reader.guarded(report, lambda place=place: reader.name(place, "an event's name"), "")  # type: ignore[misc]
-        properties = reader.guarded(report, lambda value=value: reader.mapping_items(value, "an event"), [])  # type: ignore[misc]
+        report.attempt(lambda place=place: values.name(place, "an event's name"), "")  # type: ignore[misc]
+        properties = report.attempt(lambda value=value: values.mapping_items(value, "an event"), [])  # type: ignore[misc]
         described = {
-            key: reader.guarded(report, lambda n=kind: reader.choice(n, "type", TYPES), "any")  # type: ignore[misc]
+            key: report.attempt(lambda n=kind: values.choice(n, "type", TYPES), "any")  # type: ignore[misc]
             for key, _, kind in properties
         }
         if name in places and described != events[name]:
@@ -88,8 +91,8 @@ def check_events(
         for name, offset in use.condition.code.event_fields.items():
             _check_property(catalogue, report, types, name, use.node.place_of(offset))
         _check_comparisons(catalogue, report, use, types)
-    for event, values in references.given:
-        _check_given(catalogue, report, event, values)
+    for event, properties in references.given:
+        _check_given(catalogue, report, event, properties)
 
 
 def _check_property(catalogue: Catalogue, report: Report, types: tuple[str, ...], name: str, index: int) -> None:

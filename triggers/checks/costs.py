@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from triggers.cel.cost import MAX_COST
 from triggers.language.diagnostics import Diagnostic
-from triggers.language.parts import Parts
-from triggers.language.reader import ExpressionUse
+from triggers.language.document_reader import DocumentReader
+from triggers.language.expressions import ExpressionUse
 from triggers.language.yaml_tree import MappingNode, ScalarNode
 
 NEAR = MAX_COST // 2
@@ -29,29 +29,29 @@ class Cost:
     expressions: int
 
 
-def costs(documents: Sequence[tuple[Parts, MappingNode]]) -> list[Cost]:
+def costs(documents: Sequence[tuple[DocumentReader, MappingNode]]) -> list[Cost]:
     """The cost of each document that has expressions, the dearest first."""
-    found = [_cost(parts, node) for parts, node in documents if parts.expressions.uses]
+    found = [_cost(document, node) for document, node in documents if document.expressions.uses]
     return sorted(found, key=lambda each: (-each.dearest, each.document))
 
 
-def _cost(parts: Parts, node: MappingNode) -> Cost:
-    uses = parts.expressions.uses
+def _cost(document: DocumentReader, node: MappingNode) -> Cost:
+    uses = document.expressions.uses
     dearest = max(uses, key=_steps)
     kind, name = next(iter(node.items.items()))
-    place = parts.report.at(dearest.node.index, "", "")
-    document = f"{kind} {name.text if isinstance(name, ScalarNode) else ''}"
-    return Cost(document, place.path, place.line, place.column, _steps(dearest), sum(map(_steps, uses)), len(uses))
+    place = document.report.at(dearest.node.index, "", "")
+    named = f"{kind} {name.text if isinstance(name, ScalarNode) else ''}"
+    return Cost(named, place.path, place.line, place.column, _steps(dearest), sum(map(_steps, uses)), len(uses))
 
 
-def cost_notes(documents: Sequence[Parts]) -> Iterator[Diagnostic]:
+def cost_notes(documents: Sequence[DocumentReader]) -> Iterator[Diagnostic]:
     """A note on each expression that comes near to what one may cost."""
-    for parts in documents:
-        for use in parts.expressions.uses:
+    for document in documents:
+        for use in document.expressions.uses:
             if _steps(use) > NEAR:
                 message = f"this may take {_steps(use):,} steps of the {MAX_COST:,} that an expression may"
                 hint = "macros within each other multiply; a list that is written out counts with its length"
-                yield parts.report.at(use.node.index, "costly-expression", message, hint)
+                yield document.report.at(use.node.index, "costly-expression", message, hint)
 
 
 def _steps(use: ExpressionUse) -> int:

@@ -16,8 +16,8 @@ from triggers.engine.sending import MAX_GOALS
 from triggers.engine.sequences import MAX_LINKS
 from triggers.engine.unless_events import MAX_UNLESS_EVENTS
 from triggers.language.diagnostics import Diagnostic, Report
+from triggers.language.document_reader import DocumentReader
 from triggers.language.documents import TriggerDocument
-from triggers.language.parts import Parts
 from triggers.language.yaml_tree import MappingNode, ScalarNode
 from triggers.measures.decay import MAX_PARTS, Exponential, Linear, Step
 from triggers.measures.shapes import MS, Calendar, Rolling, Schedule, Window, duration_text
@@ -55,18 +55,20 @@ class _Kept:
 
 
 def memory_notes(
-    rules: RuleSet, documents: Sequence[tuple[Parts, MappingNode, Trigger | None]], written: Sequence[TriggerDocument]
+    rules: RuleSet,
+    documents: Sequence[tuple[DocumentReader, MappingNode, Trigger | None]],
+    written: Sequence[TriggerDocument],
 ) -> Iterator[Diagnostic]:
     """A note for each bound that a document can reach, in a set without problems."""
     for each in written:
         for place, told, hint in _of_trigger(each, rules.triggers[each.trigger.name]):
             yield _note(each.report, place, each.trigger.name, told, hint)
-    for parts, node, trigger in documents:
+    for document, node, trigger in documents:
         kind, name = next(iter(node.items.items()))
         named = name.text if isinstance(name, ScalarNode) else ""
-        found = [*_of_definition(rules, kind, named, node), *_of_comparisons(rules, parts)]
+        found = [*_of_definition(rules, kind, named, node), *_of_comparisons(rules, document)]
         for place, told, hint in found:
-            yield _note(parts.report, place, trigger.name if trigger is not None else named, told, hint)
+            yield _note(document.report, place, trigger.name if trigger is not None else named, told, hint)
 
 
 def _note(report: Report, place: int, name: str, told: str, hint: str) -> Diagnostic:
@@ -208,9 +210,9 @@ def _length(window: Window | None) -> int | None:
     return window.ms if isinstance(window, Rolling) else None
 
 
-def _of_comparisons(rules: RuleSet, parts: Parts) -> Iterator[tuple[int, str, str]]:
+def _of_comparisons(rules: RuleSet, document: DocumentReader) -> Iterator[tuple[int, str, str]]:
     """Metrics that are compared with more than is kept of them."""
-    for use in parts.expressions.uses:
+    for use in document.expressions.uses:
         for node in walk(parse(use.condition.text)):
             if isinstance(node, Binary) and node.operator in _COMPARISONS:
                 for metric, number in ((node.left, node.right), (node.right, node.left)):

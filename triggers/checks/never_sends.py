@@ -10,7 +10,7 @@ from schemas.numbers import number_text
 from schemas.wording import quoted
 from triggers.checks.contradictions import contradiction
 from triggers.language.documents import TriggerDocument
-from triggers.language.reader import ExpressionUse
+from triggers.language.expressions import ExpressionUse
 from triggers.measures.local_time import covers
 from triggers.measures.shapes import DailyPeriod, duration_text
 from triggers.rules.rule import Crossing, Pattern, Quiet, Source, Trigger, WindowCrossing

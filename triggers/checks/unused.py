@@ -13,14 +13,14 @@ from schemas.vocabulary import TRANSACTIONAL, OutcomeKind
 from schemas.wording import nearest, quoted
 from triggers.checks.misspelling import misspelling_of
 from triggers.language.diagnostics import Diagnostic
+from triggers.language.document_reader import DocumentReader
 from triggers.language.documents import PolicyDocument, TriggerDocument
-from triggers.language.parts import Parts
 from triggers.language.yaml_tree import MappingNode
 from triggers.rules.policies import obeys
 from triggers.rules.rule import Crossing, Policy, SegmentChange, Send, Trigger
 from triggers.rules.ruleset import RuleSet
 
-Document = tuple[Parts, MappingNode, Trigger | None]
+Document = tuple[DocumentReader, MappingNode, Trigger | None]
 _DEFINED = ("score", "metric", "segment")
 _ALONE_AMONG = 2
 """A purpose is alone where at least so many other triggers have purposes of their own."""
@@ -69,21 +69,21 @@ def _why_nobody(policy: Policy, rules: RuleSet) -> str:
 
 def _check_definitions(documents: Sequence[Document]) -> None:
     read = _names_read(documents)
-    for parts, node, _ in documents:
+    for document, node, _ in documents:
         kind = next(iter(node.items), "")
         name = getattr(node.items.get(kind), "text", "")
         if kind in _DEFINED and name not in read[kind]:
             message = f"nothing reads the {kind} {quoted(name)}"
             how = f"on: {{enters: {name}}}, or `segment.{name}`" if kind == "segment" else f"`{kind}.{name}`"
             hint = f"a rule reads it with {how}; remove it where no rule needs it"
-            parts.report.add(node.keys[kind].index, "unused-definition", message, hint)
+            document.report.add(node.keys[kind].index, "unused-definition", message, hint)
 
 
 def _names_read(documents: Sequence[Document]) -> Mapping[str, set[str]]:
     """What expressions and sources read, by kind; what cases give is not read by that."""
     read: dict[str, set[str]] = {kind: set() for kind in _DEFINED}
-    for parts, _, trigger in documents:
-        for use in parts.expressions.uses:
+    for document, _, trigger in documents:
+        for use in document.expressions.uses:
             read["score"] |= use.condition.code.scores
             read["metric"] |= {name for name, _ in use.condition.code.metrics}
             read["segment"] |= use.condition.code.segments
@@ -135,7 +135,7 @@ def _purposes(rules: RuleSet) -> Counter[str]:
 class _Listener:
     """Where a document first names an event, as its own text has it."""
 
-    parts: Parts
+    document: DocumentReader
     index: int
 
 
@@ -146,7 +146,7 @@ def check_never_given(documents: Sequence[Document], written: Sequence[TriggerDo
     which no case and no other document names any event: that is the slip which mails those who must not be mailed.
     """
     listeners = _listeners(documents)
-    given = {name for parts, _, _ in documents for name, _ in parts.references.case_events}
+    given = {name for document, _, _ in documents for name, _ in document.references.case_events}
     given |= {f"email.{kind.value}" for kind in OutcomeKind}
     unknown = {name for name in listeners if name not in given}
     for name in sorted(unknown):
@@ -163,18 +163,18 @@ def check_never_given(documents: Sequence[Document], written: Sequence[TriggerDo
 
 def _listeners(documents: Sequence[Document]) -> dict[str, list[_Listener]]:
     found: dict[str, list[_Listener]] = {}
-    for parts, _, _ in documents:
-        for name, index in dict(reversed(parts.references.events)).items():
-            found.setdefault(name, []).append(_Listener(parts, index))
+    for document, _, _ in documents:
+        for name, index in dict(reversed(document.references.events)).items():
+            found.setdefault(name, []).append(_Listener(document, index))
     return found
 
 
 def _tell_misspelt(listeners: Sequence[_Listener], name: str, like: str, place: _Listener) -> None:
-    there = place.parts.report.at(place.index, "", "")
+    there = place.document.report.at(place.index, "", "")
     message = f"no case gives {quoted(name)}, and it is named almost as {quoted(like)}"
     hint = f"did you mean {quoted(like)}, as in {there.path}:{there.line}? If there are both, list them in events.yaml"
     for each in listeners:
-        each.parts.report.add(each.index, "unfed-event", message, hint)
+        each.document.report.add(each.index, "unfed-event", message, hint)
 
 
 def _tell_unfed(each: TriggerDocument, ends: Sequence[str], known: Collection[str]) -> None:

@@ -4,64 +4,74 @@ from typing import Any
 
 from schemas.vocabulary import Reason
 from schemas.wording import nearest, quoted
-from triggers.language import keys, reader, time_shapes
+from triggers.language import keys, time_shapes, values
 from triggers.language.case_time import CaseTimeError, parse_at, parse_start
 from triggers.language.diagnostics import Problem
-from triggers.language.parts import Parts
-from triggers.language.reader import Reader
+from triggers.language.document_reader import DocumentReader
 from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, plain_value
 from triggers.measures.windows import EXACT, MAX_AMOUNT
 from triggers.rules.rule import Case, CaseExpectation, CaseInput
 
-DEFAULT_START = "2026-01-05"
-_KEYS = keys.keys("CASE")
 _DROPS = tuple(reason.value for reason in Reason)
-_MEASURES = ("count", "sum", "distinct")
+_MEASURES = keys.names("MEASURES")
+_SCORE_BOUNDS = keys.record("USER").key("score").bounds
+[_EXPECTED] = keys.record("EXPECTED").exactly_one
 
 
-def read_cases(parts: Parts, node: Node, sends: frozenset[str], *, recurs: bool = False) -> tuple[Case, ...]:
+def read_cases(
+    document: DocumentReader, node: Node, sends: frozenset[str], *, recurs: bool = False
+) -> tuple[Case, ...]:
     """Every case of a trigger whose sends have these ids; one that `recurs` by the clock needs an end."""
     if not isinstance(node, SequenceNode):
-        raise reader.wrong(node, "cases", "a list", "begin each case with `- `, as in - name: at once")
-    return reader.several(parts.report, node, lambda item: _case(parts, item, sends, recurs=recurs))
+        raise values.wrong(node, "cases", "a list", "begin each case with `- `, as in - name: at once")
+    return values.several(document.report, node, lambda item: _case(document, item, sends, recurs=recurs))
 
 
-def _case(parts: Parts, node: Node, sends: frozenset[str], *, recurs: bool) -> Case:
-    read = Reader(parts.report, node, "a case", _KEYS)
-    if recurs and "until" not in read:
-        hint = 'until: "+7d 00:00"'
-        parts.report.add(node.index, "missing-key", "a case of a rule that recurs by the clock needs `until`", hint)
-    policies = read.optional("policies", lambda n: reader.several(parts.report, n, lambda p: _policy(parts, p)), ())
+def _case(document: DocumentReader, node: Node, sends: frozenset[str], *, recurs: bool) -> Case:
+    mapping = document.mapping(node, "a case", "CASE")
+    if recurs and "until" not in mapping:
+        message = "missing key `until` in a case of a rule that recurs by the clock"
+        document.report.add(node.index, "missing-key", message, 'as in until: "+7d 00:00"')
+
+    def expected(document: DocumentReader, node: Node) -> CaseExpectation:
+        return _expected(document, node, sends)
+
     return Case(
-        name=read.required("name", lambda n: reader.text(n, "name"), "", "name: at once"),
-        start=read.optional("start", lambda n: _time(n, start=True), DEFAULT_START),
-        user=read.optional("user", lambda n: _user(parts, n), {}),
-        given=read.required("given", lambda n: _lines(parts, n, "given", _given), ()),
-        expect=read.required("expect", lambda n: _lines(parts, n, "expect", lambda p, i: _expected(p, i, sends)), ()),
-        until=read.optional("until", _time, None),
-        policies=policies,
-        line=_line(parts, node),
+        name=mapping.required("name", lambda n: values.text(n, "name"), "", "name: at once"),
+        start=mapping.declared("start", lambda n: _time(n, start=True)),
+        user=mapping.declared("user", lambda n: _user(document, n)),
+        given=mapping.required("given", lambda n: _lines(document, n, "given", _given), ()),
+        expect=mapping.required(
+            "expect", lambda n: _lines(document, n, "expect", lambda p, i: _expected(p, i, sends)), ()
+        ),
+        until=mapping.optional("until", _time, None),
+        policies=mapping.optional("policies", lambda n: _policies(document, n), ()),
+        line=_line(document, node),
     )
 
 
-def _line(parts: Parts, node: Node) -> int:
-    return parts.report.source.text.count("\n", 0, node.index) + 1
+def _line(document: DocumentReader, node: Node) -> int:
+    return document.report.source.text.count("\n", 0, node.index) + 1
 
 
-def _policy(parts: Parts, node: Node) -> str:
-    policy = reader.name(node, "a policy's name")
-    parts.references.policies.append((policy, node.index))
+def _policies(document: DocumentReader, node: Node) -> tuple[str, ...]:
+    return values.several(document.report, node, lambda item: _policy(document, item))
+
+
+def _policy(document: DocumentReader, node: Node) -> str:
+    policy = values.name(node, "a policy's name")
+    document.references.policies.append((policy, node.index))
     return policy
 
 
-def _lines(parts: Parts, node: Node, what: str, parse: Any) -> tuple[Any, ...]:
+def _lines(document: DocumentReader, node: Node, what: str, parse: Any) -> tuple[Any, ...]:
     if not isinstance(node, SequenceNode):
-        raise reader.wrong(node, what, "a list", "put it into [ ], or begin each line with `- `")
-    return reader.several(parts.report, node, lambda item: parse(parts, item)) if node.items else ()
+        raise values.wrong(node, what, "a list", "put it into [ ], or begin each line with `- `")
+    return values.several(document.report, node, lambda item: parse(document, item)) if node.items else ()
 
 
 def _time(node: Node, *, start: bool = False) -> str:
-    value = reader.text(node, "at")
+    value = values.text(node, "at")
     try:
         _ = parse_start(value) if start else parse_at(value)
     except CaseTimeError as error:
@@ -72,102 +82,102 @@ def _time(node: Node, *, start: bool = False) -> str:
 def _at(node: Node, what: str, example: str) -> tuple[str, str, Node, MappingNode]:
     """A line `{at, WHAT: value}` as (at, what, value, the whole)."""
     if not isinstance(node, MappingNode):
-        raise reader.wrong(node, what, "{at, …}", f"as in {example}")
+        raise values.wrong(node, what, "{at, …}", f"as in {example}")
     others = [key for key in node.items if key != "at"]
     if "at" not in node.items or len(others) != 1:
-        raise Problem(node.index, "missing-key", f"{what} has `at` and one other key", f"as in {example}")
+        raise Problem(node.index, "missing-key", f"{what} takes `at` and one other key", f"as in {example}")
     return _time(node.items["at"]), others[0], node.items[others[0]], node
 
 
-def _given(parts: Parts, node: Node) -> CaseInput:
+def _given(document: DocumentReader, node: Node) -> CaseInput:
     at, what, value, whole = _at(node, "a given line", '{at: "10:00", signed_up: {}}')
     if what == "all":
         raise Problem(whole.keys[what].index, "not-yet", "events without a user are not yet supported")
     if not isinstance(value, MappingNode):
         named = value.text if what in ("event", "type") and isinstance(value, ScalarNode) else ""
         hint = f"the event's name is the key, as in {named}: {{}}" if named else "{} where it has none"
-        raise reader.wrong(value, f"`{what}`", "a mapping of properties", hint)
-    values = {key: plain_value(item) for key, item in value.items.items()}
+        raise values.wrong(value, f"`{what}`", "a mapping of properties", hint)
+    properties = {key: plain_value(item) for key, item in value.items.items()}
     if what == "user":
-        _check(parts, value, _OF_PROFILE)
-        return CaseInput(at, None, values, _line(parts, node))
-    parts.references.case_events.append((reader.name(whole.keys[what], "an event's name"), whole.keys[what].index))
-    parts.references.given.append((what, value))
-    return CaseInput(at, what, values, _line(parts, node))
+        _check(document, value, _OF_PROFILE)
+        return CaseInput(at, None, properties, _line(document, node))
+    document.references.case_events.append((values.name(whole.keys[what], "an event's name"), whole.keys[what].index))
+    document.references.given.append((what, value))
+    return CaseInput(at, what, properties, _line(document, node))
 
 
-def _expected(parts: Parts, node: Node, sends: frozenset[str]) -> CaseExpectation:
+def _expected(document: DocumentReader, node: Node, sends: frozenset[str]) -> CaseExpectation:
     at, what, value, whole = _at(node, "an expected line", '{at: "10:00", send: welcome}')
-    line = _line(parts, node)
+    line = _line(document, node)
     if what == "send":
-        step = reader.name(value, "a step's id")
-        if step not in sends and not parts.unsure_of_sends:
-            raise Problem(value.index, "invalid-value", f"{quoted(step)} is no send of this rule", nearest(step, sends))
+        step = values.name(value, "a step's id")
+        if step not in sends and not document.sends_incomplete:
+            message = f"this rule has no send {quoted(step)}"
+            raise Problem(value.index, "invalid-value", message, nearest(step, sends))
         return CaseExpectation(at, "send", step, line)
     if what == "drop":
-        return CaseExpectation(at, "drop", reader.choice(value, "reason", _DROPS), line)
+        return CaseExpectation(at, "drop", values.choice(value, "reason", _DROPS), line)
     if what == "exit":
-        event = reader.name(value, "an event's name")
-        parts.references.case_events.append((event, value.index))
+        event = values.name(value, "an event's name")
+        document.references.case_events.append((event, value.index))
         return CaseExpectation(at, "exit", event, line)
-    hint = nearest(what, ("send", "drop", "exit"))
-    raise Problem(whole.keys[what].index, "unknown-key", f"{quoted(what)} is nothing to expect", hint)
+    message = f"unknown key {quoted(what)} in an expected line"
+    raise Problem(whole.keys[what].index, "unknown-key", message, nearest(what, _EXPECTED))
 
 
-def _user(parts: Parts, node: Node) -> dict[str, object]:
+def _user(document: DocumentReader, node: Node) -> dict[str, object]:
     if not isinstance(node, MappingNode):
-        raise reader.wrong(node, "user", "a mapping of attributes")
+        raise values.wrong(node, "user", "a mapping of attributes")
     checks = {**_OF_PROFILE, "score": _scores, "metric": _metrics, "held_out": _flag, "variant": _text}
-    _check(parts, node, checks)
-    parts.references.attributes += [(key, place.index) for key, place in node.keys.items() if key not in checks]
+    _check(document, node, checks)
+    document.references.attributes += [(key, place.index) for key, place in node.keys.items() if key not in checks]
     return {key: plain_value(item) for key, item in node.items.items()}
 
 
-def _check(parts: Parts, node: MappingNode, checks: dict[str, Any]) -> None:
+def _check(document: DocumentReader, node: MappingNode, checks: dict[str, Any]) -> None:
     for key, check in checks.items():
         if key in node.items:
-            check(parts, node.items[key], key)
+            check(document, node.items[key], key)
 
 
-def _scores(parts: Parts, node: Node, what: str) -> None:
-    for key, place, value in reader.mapping_items(node, what, f"{what}: {{NAME: 3}}"):
-        parts.references.scores.append((key, place.index))
-        reader.number(value, f"score.{key}", 0, 1e12)
+def _scores(document: DocumentReader, node: Node, what: str) -> None:
+    for key, place, value in values.mapping_items(node, what, f"{what}: {{NAME: 3}}"):
+        document.references.scores.append((key, place.index))
+        values.number(value, f"score.{key}", *_SCORE_BOUNDS)
 
 
-def _metrics(parts: Parts, node: Node, what: str) -> None:
+def _metrics(document: DocumentReader, node: Node, what: str) -> None:
     """`NAME: 3`, or `NAME: {count, sum, distinct}`."""
-    for key, place, value in reader.mapping_items(node, what, f"{what}: {{NAME: 3}}"):
+    for key, place, value in values.mapping_items(node, what, f"{what}: {{NAME: 3}}"):
         whole = f"metric.{key}"
         if not isinstance(value, MappingNode):
-            number = reader.number(value, whole, -MAX_AMOUNT, MAX_AMOUNT)
+            number = values.number(value, whole, -MAX_AMOUNT, MAX_AMOUNT)
             counts = number.is_integer() and 0 <= number <= EXACT  # what is no count can only be a sum
-            parts.references.metrics.append((key, "count" if counts else "sum", place.index))
+            document.references.metrics.append((key, "count" if counts else "sum", place.index))
             continue
-        read = Reader(parts.report, value, whole, _MEASURES)
+        mapping = document.mapping(value, whole, "MEASURES")
         for measure in ("count", "distinct"):
-            read.optional(measure, lambda n, w=f"{whole}.{measure}": reader.whole(n, w, 0, EXACT), 0)  # type: ignore[misc]
-        read.optional("sum", lambda n, w=whole: reader.number(n, f"{w}.sum", -MAX_AMOUNT, MAX_AMOUNT), 0.0)  # type: ignore[misc]
-        parts.references.metrics += [(key, name, read.place(name)) for name in value.items if name in _MEASURES]
+            mapping.optional(measure, lambda n, w=f"{whole}.{measure}": values.whole(n, w, 0, EXACT), 0)  # type: ignore[misc]
+        mapping.optional("sum", lambda n, w=whole: values.number(n, f"{w}.sum", -MAX_AMOUNT, MAX_AMOUNT), 0.0)  # type: ignore[misc]
+        document.references.metrics += [(key, name, mapping.place(name)) for name in value.items if name in _MEASURES]
 
 
-def _consent(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
+def _consent(document: DocumentReader, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
     if not isinstance(node, SequenceNode):
-        raise reader.wrong(node, what, "a list of purposes")
+        raise values.wrong(node, what, "a list of purposes")
     for item in node.items:
-        reader.name(item, "a purpose")
+        values.name(item, "a purpose")
 
 
-def _flag(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
-    if not isinstance(node, ScalarNode) or not isinstance(node.value, bool):
-        raise reader.wrong(node, what, "true or false")
+def _flag(document: DocumentReader, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
+    values.flag(node, what)
 
 
-def _text(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
-    reader.text(node, what)
+def _text(document: DocumentReader, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
+    values.text(node, what)
 
 
-def _zone(parts: Parts, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
+def _zone(document: DocumentReader, node: Node, what: str) -> None:  # noqa: ARG001 - one signature for every check
     time_shapes.users_zone(node)
 
 

@@ -6,15 +6,15 @@ from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from triggers.measures.local_time import instant, reading
+from triggers.measures.shapes import CLOCK, DATE
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
 """The years of events in cases and logs: with the longest waits on both sides they are years that a calendar has."""
 
-_CLOCK = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)(?::(?P<second>[0-5]\d)(?:\.(?P<milli>\d{3}))?)?"
-_AT = re.compile(rf"(?:(?P<date>\d{{4}}-\d{{2}}-\d{{2}}) |\+(?P<days>\d{{1,3}})d )?{_CLOCK}")
-_START = re.compile(r"(?P<date>\d{4}-\d{2}-\d{2})(?: (?P<clock>.+))?")
-
-
+_EXACT = rf"{CLOCK}(?::(?P<second>[0-5]\d)(?:\.(?P<milli>\d{{3}}))?)?"
+AT = rf"(?:(?P<date>{DATE}) |\+(?P<days>\d{{1,3}})d )?{_EXACT}"
+START = rf"(?P<date>{DATE})(?: {_EXACT})?"
+_AT, _START = re.compile(AT), re.compile(START)
 _CURLY = "“”„‟‘’"
 _SHORT = re.compile(r"(?:\+?(?P<days>\d{1,3})d )?(?P<clock>\d?\d:\d\d)")
 
@@ -58,20 +58,23 @@ def parse_at(text: str) -> At:
     match = _AT.fullmatch(text)
     if match is None:
         raise CaseTimeError(text)
-    parts = match.groupdict()
-    clock = time(int(parts["hour"]), int(parts["minute"]), int(parts["second"] or 0), int(parts["milli"] or 0) * 1000)
-    precision = 1 if parts["milli"] else 1000 if parts["second"] else 60_000
-    day: date | int = _date(parts["date"], text) if parts["date"] else int(parts["days"] or 0)
-    return At(day, clock, precision)
+    precision = 1 if match["milli"] else 1000 if match["second"] else 60_000
+    day: date | int = _date(match["date"], text) if match["date"] else int(match["days"] or 0)
+    return At(day, _clock(match), precision)
 
 
 def parse_start(text: str) -> datetime:
     """Where a case starts: a date, at midnight unless a time follows; raises CaseTimeError."""
     match = _START.fullmatch(text)
     if match is None:
-        raise CaseTimeError(text)
-    clock = parse_at(match["clock"]).clock if match["clock"] else time()
-    return datetime.combine(_date(match["date"], text), clock)
+        day, _, clock = text.partition(" ")
+        raise CaseTimeError(clock if clock and re.fullmatch(DATE, day) else text)
+    return datetime.combine(_date(match["date"], text), _clock(match) if match["hour"] else time())
+
+
+def _clock(match: re.Match[str]) -> time:
+    hour, minute, second, milli = (int(match[part] or 0) for part in ("hour", "minute", "second", "milli"))
+    return time(hour, minute, second, milli * 1000)
 
 
 def show(ms: int, zone: ZoneInfo, start: datetime, precision_ms: int = 1) -> str:

@@ -1,13 +1,16 @@
 """Diagnostics: what is wrong with a rule file, where, and what to type instead. Every stable code is listed here."""
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 from schemas.errors import UserError
 from schemas.wording import one_line
+
+T = TypeVar("T")
+D = TypeVar("D")
 
 CODES: dict[str, str] = {
     "yaml-syntax": "the file is not YAML",
@@ -105,7 +108,6 @@ BESIDE_RULES = frozenset(
 """Codes of what `check` finds with an event catalogue and with templates; loading does not look for them."""
 
 _EXCERPT_WIDTH = 120
-_SAID = {"error": "problem", "warning": "warning", "note": "note"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Diagnostic:
     """The file of the other document or template, where two have one name."""
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}: {_SAID[self.severity]}: {self.code} {self.message}"
+        return f"{self.path}:{self.line}:{self.column}: {self.severity}: {self.message} [{self.code}]"
 
     @property
     def is_warning(self) -> bool:
@@ -192,14 +194,23 @@ class Report:
             self._not_yaml.add(index)
         elif index in self._not_yaml:
             return
-        self.diagnostics.append(replace(self.at(index, code, message, hint), other_path=other_path))
+        self.diagnostics.append(self.at(index, code, message, hint, other_path))
 
-    def at(self, index: int, code: str, message: str, hint: str = "") -> Diagnostic:
+    def attempt(self, read: Callable[[], T], default: D) -> T | D:
+        """The value that `read` returns, or the default if it raises a Problem, which is reported."""
+        try:
+            return read()
+        except Problem as problem:
+            self.add(problem.index, problem.code, problem.message, problem.hint)
+            return default
+
+    def at(self, index: int, code: str, message: str, hint: str = "", other_path: str = "") -> Diagnostic:
         """What there is to say about a character of the file, not noted."""
         row = bisect_right(self._starts, index) - 1
         column = index - self._starts[row]
         excerpt = self._excerpt(row, column)
-        return Diagnostic(self.source.path, row + 1, column + 1, code, one_line(message), hint, excerpt)
+        place = self.source.path, row + 1, column + 1
+        return Diagnostic(*place, code, one_line(message), hint, excerpt, other_path=other_path)
 
     def silence(self, index: int) -> None:
         """Tells nothing more about a place whose problem is told at another."""

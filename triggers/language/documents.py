@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from triggers.language.diagnostics import Report
-from triggers.language.reader import ExpressionUse
+from triggers.language.expressions import ExpressionUse
 from triggers.language.yaml_tree import MappingNode, SequenceNode
 from triggers.rules.rule import Policy, Trigger
 

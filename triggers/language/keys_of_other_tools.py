@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from schemas.wording import nearest
+from schemas.wording import closest, nearest
 
 _FRONT_MATTER = "it belongs in the template, in its front matter between the two lines `---`"
 _ON_SCHEDULE = 'write it in `on`, as in on: {every: monday, at: "09:00"}'
@@ -12,7 +12,7 @@ _WHERE = f"{_ONE_EXPRESSION}: `where`, as in {{event: order_completed, where: ev
 _NAME = "the first key is the name, as in trigger: welcome"
 _IN_WHEN = "write it in `when`, as in when: segment.NAME; with on: {enters: NAME} it begins the rule"
 
-FOREIGN: Mapping[str, Mapping[str, str]] = {
+OTHER_TOOLS: Mapping[str, Mapping[str, str]] = {
     "trigger": {
         **dict.fromkeys(("event", "source", "begin", "metric_name"), "on"),
         **dict.fromkeys(("if", "where", "condition", "filter", "require"), "when"),
@@ -62,6 +62,7 @@ FOREIGN: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("condition", "branch", "when", "split"), "if"),
         **dict.fromkeys(("elif", "else_if", "elseif"), "write another `if` inside `else`"),
         **dict.fromkeys(("yes", "do"), "then"),
+        "webhook": "webhooks come in a later version",
     },
     "cap": {
         **dict.fromkeys(("limit", "count", "times"), "max"),
@@ -77,9 +78,12 @@ FOREIGN: Mapping[str, Mapping[str, str]] = {
 """By what a mapping is: a key of other tools, with the key that is meant or the whole hint."""
 
 
-def key_hint(what: str, key: str, known: Collection[str]) -> str:
-    """What to write instead of a key that `what` does not have."""
-    words = FOREIGN.get(what, {})
+def instead_of(what: str, key: str, known: Collection[str]) -> tuple[str, str]:
+    """The known key that stands for a key which `what` does not have, or nothing, and the hint."""
+    words = OTHER_TOOLS.get(what, {})
     plain = key.lower().replace("-", "_")
-    meant = words.get(plain) or words.get(plain.removesuffix("s")) or key
-    return meant if " " in meant and meant != key else nearest(meant, known)
+    instead = words.get(plain) or words.get(plain.removesuffix("s")) or ""
+    if " " in instead:
+        return "", instead
+    close = closest(instead or key, known)
+    return close, f"did you mean `{close}`?" if close else nearest("", known)

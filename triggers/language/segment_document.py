@@ -1,4 +1,4 @@
-"""The documents `metric` and `segment`."""
+"""The document `segment`."""
 
 import hashlib
 import math
@@ -8,39 +8,22 @@ from triggers.cel import types as cel_types
 from triggers.cel.conditions import Condition
 from triggers.cel.syntax import parse
 from triggers.cel.tree import Binary, Expr, Literal, Name, Select, children
-from triggers.language import keys, reader
+from triggers.language import values
 from triggers.language.diagnostics import Problem
-from triggers.language.level_sources import LEAST, MOST, read_measures, read_window
-from triggers.language.parts import Parts
-from triggers.language.reader import Reader
-from triggers.language.yaml_tree import MappingNode, Node, ScalarNode
-from triggers.measures.shapes import Rolling
-from triggers.rules.rule import Metric, Segment
+from triggers.language.document_reader import DocumentReader
+from triggers.language.level_sources import LEAST, MOST
+from triggers.language.yaml_tree import Node, ScalarNode
+from triggers.rules.rule import Segment
 
-METRIC_KEYS = keys.keys("metric", without=keys.keys("EVENT"))
-SEGMENT_KEYS = keys.keys("segment")
-_MEASURED = ("event", "user", "now")
-"""A metric is not made of scores, metrics or segments: that could have no beginning."""
 _MEMBERS = ("user", "score", "metric", "now")
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def read_metric(parts: Parts, node: Node) -> Metric:
-    """The document of one metric."""
-    pattern = parts.pattern(node, "metric", _MEASURED, METRIC_KEYS)
-    read = Reader(
-        parts.report, node, "metric", tuple(cast(MappingNode, node).items)
-    )  # the pattern has told what is unknown
-    name = read.required("metric", lambda n: reader.identifier(n, "a metric's name"), "")
-    window = read.required("within", lambda n: read_window(n, ever=True), Rolling(1))
-    return Metric(name, pattern, window, *read_measures(parts, read, _MEASURED, pattern.types))
-
-
-def read_segment(parts: Parts, node: Node) -> Segment | None:
+def read_segment(document: DocumentReader, node: Node) -> Segment | None:
     """The document of one segment."""
-    read = Reader(parts.report, node, "segment", SEGMENT_KEYS)
-    name = read.required("segment", lambda n: reader.identifier(n, "a segment's name"), "")
-    when = read.required("when", lambda n: _when(parts, n), None)
+    mapping = document.mapping(node, "segment", "segment")
+    name = mapping.required("segment", lambda n: values.identifier(n, "a segment's name"), "")
+    when = mapping.required("when", lambda n: _when(document, n), None)
     return Segment(name, _key(name, when[0]), *when) if when is not None else None
 
 
@@ -48,8 +31,8 @@ def _key(name: str, condition: Condition) -> str:
     return f"{name}#{hashlib.blake2b(condition.text.encode('utf-8', 'replace'), digest_size=4).hexdigest()}"
 
 
-def _when(parts: Parts, node: Node) -> tuple[Condition, tuple[tuple[str, float], ...]]:
-    condition = parts.expressions.compile(node, "when", "truth", _MEMBERS)
+def _when(document: DocumentReader, node: Node) -> tuple[Condition, tuple[tuple[str, float], ...]]:
+    condition = document.expressions.compile(node, "when", "truth", _MEMBERS)
     return condition, _score_lines(condition, cast(ScalarNode, node))
 
 

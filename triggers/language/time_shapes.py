@@ -3,52 +3,54 @@
 from collections.abc import Collection
 from datetime import time
 
+from schemas.numbers import bounds_text
 from schemas.wording import quoted
 from schemas.zones import zone_hint, zone_named
 from triggers.cel.conditions import Condition, written_moments
-from triggers.language import reader
+from triggers.language import keys, values
 from triggers.language.diagnostics import Problem, Report
-from triggers.language.reader import Expressions, Reader
+from triggers.language.document_reader import DocumentReader
+from triggers.language.expressions import Expressions
 from triggers.language.yaml_tree import Node, ScalarNode, SequenceNode
 from triggers.measures import shapes
 from triggers.measures.shapes import Schedule
 
 _EVERY_DAY = frozenset(range(7))
-_LAST_SURE_DAY = 28
+_MONTH_DAYS = keys.record("SCHEDULE").key("day").bounds
 _MOMENTS = ("timestamp", "string", "int", "double", "null", "dyn")
 
 
 def zone(node: Node) -> str | None:
     """An IANA name, or None for `user`."""
-    value = reader.text(node, "zone")
+    value = values.text(node, "zone")
     if value == "user":
         return None
     if zone_named(value) is None:
-        raise Problem(node.index, "invalid-zone", f"{quoted(value)} is no time zone", zone_hint(value, "or user"))
+        raise Problem(node.index, "invalid-zone", f"unknown time zone {quoted(value)}", zone_hint(value, "or user"))
     return value
 
 
 def users_zone(node: Node) -> None:
     """A zone as a profile has it: an IANA name, or "" for none. Raises Problem for another."""
-    value = reader.text(node, "zone")
+    value = values.text(node, "zone")
     if value and zone_named(value) is None:
-        raise Problem(node.index, "invalid-zone", f"{quoted(value)} is no time zone", zone_hint(value))
+        raise Problem(node.index, "invalid-zone", f"unknown time zone {quoted(value)}", zone_hint(value))
 
 
 def clock(node: Node) -> time:
     """A time of day."""
-    return reader.shape(node, "at", "invalid-schedule", shapes.clock_time)
+    return values.shape(node, "at", "invalid-schedule", shapes.clock_time)
 
 
-def schedule(report: Report, node: Node, what: str) -> Schedule:
-    """`{every, day, at, zone}`; of a month, the day is its first where none is written."""
-    read = Reader(report, node, what, ("every", "day", "at", "zone"))
-    monthly, weekdays = read.required("every", lambda n: _every(report, n), (False, _EVERY_DAY))
-    at = read.required("at", clock, time())
-    if "day" in read and not monthly:
-        raise Problem(read.place("day"), "conflict", "`day` goes with `every: month`")
-    day = read.optional("day", _month_day, 1)
-    where = read.optional("zone", zone, None)
+def schedule(document: DocumentReader, node: Node, what: str) -> Schedule:
+    """`{every, day, at, zone}`."""
+    mapping = document.mapping(node, what, "SCHEDULE")
+    monthly, weekdays = mapping.required("every", lambda n: _every(document.report, n), (False, _EVERY_DAY))
+    at = mapping.required("at", clock, time())
+    if "day" in mapping and not monthly:
+        raise Problem(mapping.place("day"), "conflict", "`day` goes with `every: month`")
+    day = mapping.declared("day", _month_day)
+    where = mapping.declared("zone", zone)
     return Schedule(at, None, day, where) if monthly else Schedule(at, weekdays, None, where)
 
 
@@ -57,12 +59,12 @@ def _every(report: Report, node: Node) -> tuple[bool, frozenset[int]]:
     if isinstance(node, ScalarNode) and node.text in ("day", "month"):
         return node.text == "month", _EVERY_DAY
     if not isinstance(node, ScalarNode | SequenceNode):
-        raise reader.wrong(node, "every", "day, month, a weekday or a list of weekdays")
-    return False, frozenset(reader.several(report, node, _weekday))
+        raise values.wrong(node, "every", "day, month, a weekday or a list of weekdays")
+    return False, frozenset(values.several(report, node, _weekday))
 
 
 def _weekday(node: Node) -> int:
-    return reader.shape(node, "every", "invalid-schedule", _weekday_number)
+    return values.shape(node, "every", "invalid-schedule", _weekday_number)
 
 
 def _weekday_number(text: str) -> int:
@@ -87,11 +89,11 @@ def _every_hint(text: str) -> str:
 def _month_day(node: Node) -> int | None:
     if isinstance(node, ScalarNode) and node.text == "last":
         return None
-    if isinstance(node, ScalarNode) and node.value.__class__ is int and 1 <= int(str(node.value)) <= _LAST_SURE_DAY:
-        return int(str(node.value))
-    raise Problem(
-        node.index, "invalid-schedule", f"day must be from 1 to {_LAST_SURE_DAY}, or last", "every month has these days"
-    )
+    low, high = _MONTH_DAYS
+    if isinstance(node, ScalarNode) and node.value.__class__ is int and low <= int(node.text) <= high:
+        return int(node.text)
+    message = f"day must be {bounds_text(low, high)}, or last"
+    raise Problem(node.index, "invalid-schedule", message, "every month has these days")
 
 
 def moment(expressions: Expressions, node: Node, what: str, roots: Collection[str]) -> Condition:
@@ -99,5 +101,5 @@ def moment(expressions: Expressions, node: Node, what: str, roots: Collection[st
     condition = expressions.compile(node, what, "value", roots)
     if condition.code.type not in _MOMENTS:
         hint = "a timestamp, a text as in 2026-06-12, or seconds since 1970"
-        raise Problem(node.index, "cel-type", f"{what}: gives a {condition.code.type}, which is no date", hint)
+        raise Problem(node.index, "cel-type", f"{what}: gives a {condition.code.type}, not a date", hint)
     return written_moments(condition)

@@ -7,13 +7,15 @@ from datetime import date, time, timedelta
 from typing import Literal, cast
 
 MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
-MAX_DURATION_MS = 400 * MS["d"]
+MAX_DURATION_DAYS = 400
+MAX_DURATION_MS = MAX_DURATION_DAYS * MS["d"]
 """The longest wait the engine promises to keep."""
 
-_DURATION = re.compile(r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")
-_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%")
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
-_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+DURATION = r"(?:(\d{1,9})w)?(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?"
+PERCENT = r"(\d{1,3}(?:\.\d{1,3})?)%"
+DATE = r"\d{4}-\d{2}-\d{2}"
+CLOCK = r"(?P<hour>[01]\d|2[0-3]):(?P<minute>[0-5]\d)"
+_DURATION, _PERCENT, _DATE, _CLOCK = map(re.compile, (DURATION, PERCENT, DATE, CLOCK))
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 _UNIT_WORDS = (

@@ -12,6 +12,7 @@ from triggers.measures.windows import Measure
 CapScope = Literal["trigger", "key", "purpose", "channel", "all"]
 Over = Literal["drop", "defer"]
 Mode = Literal["off", "shadow", "canary", "live"]
+Overlap = Literal["restart", "ignore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,8 @@ class Cap:
 
     maximum: int | Condition
     window: Window
-    scope: CapScope = "trigger"
-    over: Over = "drop"
+    scope: CapScope
+    over: Over
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ class Quiet:
     """A period in which nothing is sent."""
 
     period: Period
-    over: Over = "defer"
+    over: Over
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Send:
     id: str
     template: str
     template_hash: str
-    channel: str = "email"
+    channel: str
     to: Condition | None = None
     data: tuple[tuple[str, Condition], ...] = ()
 
@@ -227,22 +228,22 @@ class Trigger:
     purpose: str
     sources: tuple[Source, ...]
     steps: tuple[Step, ...]
+    mode: Mode
+    canary_percent: float
+    overlap: Overlap
+    reentry_ms: int | None
+    """0 means always, None means never."""
+    expires_ms: int
+    max_age_ms: int
+    settle_ms: int
+    priority: int
     owner: str = ""
     description: str = ""
-    mode: Mode = "live"
-    canary_percent: float = 100.0
     key: tuple[Condition, ...] = ()
-    overlap: Literal["restart", "ignore"] = "restart"
-    reentry_ms: int | None = 0
-    """0 means always, None means never."""
     unless: tuple[Pattern, ...] = ()
     when: Condition | None = None
     caps: tuple[Cap, ...] = ()
     quiet: tuple[Quiet, ...] = ()
-    expires_ms: int = 86_400_000
-    max_age_ms: int = 86_400_000
-    settle_ms: int = 0
-    priority: int = 50
     holdouts: tuple[tuple[str, float], ...] = ()
     """Holdouts: (name of the rule or policy, percent of users)."""
     experiment: Experiment | None = None

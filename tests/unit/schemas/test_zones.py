@@ -175,7 +175,7 @@ def test_the_suggestion_for_an_offset_says_why_its_sign_is_turned() -> None:
     ],
 )
 def test_a_rules_zone_that_is_none_is_a_problem_with_the_nearest_right_one(zone: str, hint: str) -> None:
-    assert loads(DAILY % zone) == [(f"`{zone}` is no time zone", hint)]
+    assert loads(DAILY % zone) == [(f"unknown time zone `{zone}`", hint)]
 
 
 CASE = """trigger: t
@@ -192,16 +192,16 @@ cases:
 
 def test_a_cases_zone_that_is_none_is_a_problem_at_its_start_and_at_a_change() -> None:
     assert loads(CASE % ("Berlin", "PST")) == [
-        ("`Berlin` is no time zone", "did you mean `Europe/Berlin`?"),
-        ("`PST` is no time zone", "did you mean `America/Los_Angeles`?"),
+        ("unknown time zone `Berlin`", "did you mean `Europe/Berlin`?"),
+        ("unknown time zone `PST`", "did you mean `America/Los_Angeles`?"),
     ]
     assert loads(CASE % ('""', "UTC")) == []
 
 
 def test_a_zone_written_in_an_expression_is_a_problem_too() -> None:
     text = "trigger: t\npurpose: marketing\non: {event: ping, where: 'now.getHours(\"%s\") < 12'}\nsend: a\n"
-    assert loads(text % "europe/berlin")[0][0].endswith("`europe/berlin` is no time zone")
-    assert loads(text % "99:00")[0][0].endswith("`99:00` is no time zone")
+    assert loads(text % "europe/berlin")[0][0].endswith("unknown time zone `europe/berlin`")
+    assert loads(text % "99:00")[0][0].endswith("unknown time zone `99:00`")
     assert loads(text % "Europe/Berlin") == loads(text % "+05:30") == []
 
 

@@ -181,13 +181,13 @@ def test_one_team_s_apply_never_touches_another_s_rules(kafka: str, mine: Path, 
     assert loaded(kafka) == ["a", "b", "n"]
     write(mine, hello=(rule("a", "when: score.keen > 1\n"), rule("n")))
     done = ebbtide(kafka, "apply", mine, "--set", "shop", "--yes")
-    assert (done.returncode, "there is another trigger `n`, at set news: " in done.stdout) == (1, True)
+    assert (done.returncode, "duplicate trigger `n`: the other is at set news: " in done.stdout) == (1, True)
     write(mine, hello=(rule("a", "when: score.keen > 1\n"),))
     assert ebbtide(kafka, "apply", mine, "--set", "shop", "--yes").returncode == 0
     write(news, news=(rule("n", send="news"),))
     done = ebbtide(kafka, "apply", news, "--set", "news", "--yes")
     assert done.returncode == 1
-    assert f"set shop: {mine}/hello0.yaml:6:7: problem: unknown-score there is no score `keen`" in done.stdout
+    assert f"set shop: {mine}/hello0.yaml:6:7: error: unknown score `keen` [unknown-score]" in done.stdout
     assert "nothing was published: this set and the other sets do not load together" in done.stdout
     assert loaded(kafka) == ["a", "n"]
 

@@ -13,7 +13,7 @@ from triggers.cel.runtime import EvaluationError, as_ms
 from triggers.cel.tree import SyntaxProblem
 from triggers.cel.writer import Scope
 from triggers.language.diagnostics import CODES, Diagnostic, InvalidRules, SourceFile
-from triggers.language.parts import ENTRY
+from triggers.language.document_reader import ENTRY
 from triggers.loader import check, load_rules
 from triggers.rules.assignment import variant
 from triggers.rules.encoding import decode, encode

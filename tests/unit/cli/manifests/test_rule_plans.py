@@ -148,7 +148,7 @@ def test_a_set_takes_from_another_the_files_that_it_has_whole() -> None:
     assert told(plan) == [("moved", "trigger", "a"), ("moved", "template", "hello")]
     assert not plan.removes
     assert sorted(plan.load().triggers) == ["a", "b", "c"]
-    with pytest.raises(InvalidRules, match="there is another trigger `b`"):
+    with pytest.raises(InvalidRules, match="duplicate trigger `b`"):
         plan_folder(log, folder(rule("a"), rule("b")), "shop", "default").load()
 
 
@@ -203,7 +203,7 @@ def test_a_set_that_removes_what_another_one_reads_is_a_problem_that_names_it() 
     log = after(("platform", folder(SCORE, other=TEMPLATE)), ("shop", folder(rule("a", "when: score.keen > 1\n"))))
     checked = among(log, folder(SCORE.replace("keen", "calm"), other=TEMPLATE), "platform")
     [problem] = [each for each in checked.found if each.severity == "error"]
-    assert str(problem).startswith("set shop: r0.yaml:5:7: problem: unknown-score there is no score `keen`")
+    assert str(problem).startswith("set shop: r0.yaml:5:7: error: unknown score `keen` [unknown-score]")
 
 
 @pytest.mark.parametrize("template", ["hello", "Hello"])
@@ -212,7 +212,7 @@ def test_a_name_of_another_set_is_a_problem_that_names_the_set_and_how_to_take_i
     mine = folder(rule("a", send=template), **{template: TEMPLATE.format("mine")})
     found = {each.code: each for each in among(log, mine, "shop").found if each.severity == "error"}
     assert found.keys() == {"duplicate-document", "duplicate-template"}
-    assert found["duplicate-document"].message == "there is another trigger `a`, at set news: r0.yaml:1"
+    assert found["duplicate-document"].message == "duplicate trigger `a`: the other is at set news: r0.yaml:1"
     assert found["duplicate-template"].message.endswith("at set news: templates/hello.liquid")
     assert all(each.hint.endswith("--take-from news") for each in found.values())
 

@@ -187,7 +187,7 @@ def test_without_any_template_the_cases_run_and_it_is_said_that_no_mail_was_rend
     said = f"no templates in {folder}: the mails were not rendered"
     assert run(folder, "-k", "right") == (0, ["✓ late: right", said, "1 passed, 0 failed"])
     (folder / "templates" / "other.liquid").write_text(TEMPLATE)
-    assert "no template `hello`" in str(CliRunner().invoke(app, ["test", str(folder)]).exception)
+    assert "unknown template `hello`" in str(CliRunner().invoke(app, ["test", str(folder)]).exception)
 
 
 def test_junit_has_a_suite_for_each_rule_and_says_what_differed(folder: Path) -> None:
@@ -220,7 +220,7 @@ def test_watch_runs_again_at_each_change_and_ctrl_c_ends_it_with_0(folder: Path)
         line_with(process, "1 passed, 1 failed")
         line_with(process, "Ctrl-C to stop")
         (folder / "rule.yaml").write_text(RULES.replace("purpose", "porpoise"))
-        line_with(process, "unknown-key `porpoise`")
+        line_with(process, "unknown key `porpoise`")
         line_with(process, "Ctrl-C to stop")
         (folder / "rule.yaml").write_text(RULES[: RULES.index('  - name: "wrong')])
         line_with(process, "1 passed, 0 failed")

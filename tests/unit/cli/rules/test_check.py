@@ -196,16 +196,16 @@ def test_warnings_and_notes_stop_nothing(folder: Path) -> None:
     )
     leave_only(folder, "template-variable")
     code, out = run("check", folder)
-    assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 problems, 1 warning, 0 notes")
+    assert (code, out.splitlines()[-1]) == (0, "1 rule file, 1 template: 0 errors, 1 warning, 0 notes")
 
 
-def test_each_line_says_whether_it_is_a_problem_a_warning_or_a_note_and_the_last_counts_them(folder: Path) -> None:
+def test_each_line_says_whether_it_is_an_error_a_warning_or_a_note_and_the_last_counts_them(folder: Path) -> None:
     leave_only(folder, "template-attribute")
     write_rule(folder, "template-attribute", more="unless: x\nafter: 1h\n---\nscore: s\n")
     code, out = run("check", folder)
     said = [line.split(": ")[1] for line in out.splitlines() if line.startswith(str(folder))]
-    assert (code, said) == (1, ["problem", "problem", "warning", "note"])
-    assert out.splitlines()[-1] == "1 rule file, 1 template: 2 problems, 1 warning, 1 note"
+    assert (code, said) == (1, ["error", "error", "warning", "note"])
+    assert out.splitlines()[-1] == "1 rule file, 1 template: 2 errors, 1 warning, 1 note"
     told = json.loads(run("check", "--format", "json", folder)[1])
     assert (told["errors"], told["warnings"], told["notes"]) == (2, 1, 1)
 
@@ -215,7 +215,7 @@ def test_what_keeps_the_rules_from_loading_is_said_and_not_a_warning_before_it(f
     said = one_line(CliRunner().invoke(app, ["test", str(folder)]).exception)  # type: ignore[arg-type]
     assert said is not None
     assert "the rules do not load: " in said
-    assert "rule.yaml:6:1: problem: unknown-key `afer`" in said
+    assert "rule.yaml:6:1: error: unknown key `afer` in trigger [unknown-key]" in said
     assert "(did you mean `after`?)" in said
 
 
@@ -229,7 +229,7 @@ def test_an_expression_that_comes_near_to_what_one_may_cost_is_noted(folder: Pat
     (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED}'\n")
     code, out = run("check", folder)
     [note] = [line for line in out.splitlines() if "costly-expression" in line]
-    said = "note: costly-expression this may take 14,434 steps of the 20,000 that an expression may"
+    said = "note: this may take 14,434 steps of the 20,000 that an expression may [costly-expression]"
     assert (code, note) == (0, f"{folder}/rule.yaml:5:7: {said}")
     (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED.replace(' + x.c + y.d', '')}'\n")
     assert codes(folder) == []
@@ -330,4 +330,4 @@ def test_rules_that_are_order_sensitive_are_named_once_together(tmp_path: Path) 
         told = run("check", tmp_path, "--format", form)[1]
         assert told.count("order-sensitive") <= 3, told  # the note, its title or its hint
         assert told.count("can change the answer: a, b, c") == 1, told
-    assert run("check", tmp_path)[1].splitlines()[-1] == "1 rule file, 1 template: 0 problems, 0 warnings, 3 notes"
+    assert run("check", tmp_path)[1].splitlines()[-1] == "1 rule file, 1 template: 0 errors, 0 warnings, 3 notes"

@@ -98,7 +98,7 @@ def test_a_rule_file_that_does_not_load_is_named_and_the_data_is_not_blamed(temp
         assert said.startswith(
             f"{template}:2: `total` is missing: the rules beside it do not load ({tmp_path}/rule.yaml:4: "
         )
-        assert "`snd` is no key of trigger" in said
+        assert "unknown key `snd` in trigger" in said
         assert said.endswith("`ebbtide check` shows what to fix; or give --data and --user")
 
 

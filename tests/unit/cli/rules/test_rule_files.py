@@ -147,12 +147,12 @@ def test_two_templates_of_one_name_are_a_problem_that_names_both_places(folder: 
     write(folder, name, TEMPLATE.format("b"))
     found = [each for each in check_paths([folder]).found if each.code == "duplicate-template"]
     assert len(found) == 1
-    assert {found[0].path, found[0].message.rpartition(", ")[2]} == {
+    assert {found[0].path, found[0].other_path} == {
         str(folder / name),
         str(folder / "templates" / "welcome.liquid"),
     }
     assert check_paths([folder]).wrong
-    assert check_paths([folder]).summary().startswith("1 rule file, 2 templates: 1 problem, ")
+    assert check_paths([folder]).summary().startswith("1 rule file, 2 templates: 1 error, ")
     with pytest.raises(InvalidRules, match="duplicate-template"):
         read_folder(folder).load()
     with pytest.raises(InvalidRules, match="duplicate-template"):
@@ -163,7 +163,7 @@ def test_two_documents_of_one_name_in_two_files_are_a_problem_that_names_both_pl
     write(folder, "team/other.yaml", RULE.format("a"))
     [found] = [each for each in check_paths([folder]).found if each.code == "duplicate-document"]
     assert (found.path, found.line) == (str(folder / "team" / "other.yaml"), 1)
-    assert found.message == f"there is another trigger `a`, at {folder / 'rule.yaml'}:1"
+    assert found.message == f"duplicate trigger `a`: the other is at {folder / 'rule.yaml'}:1"
 
 
 def test_an_event_that_two_catalogues_describe_differently_is_a_problem(folder: Path) -> None:
@@ -192,11 +192,11 @@ def test_a_folder_without_rules_names_what_may_be_meant(tmp_path: Path) -> None:
 def test_test_says_which_files_it_did_not_read(folder: Path) -> None:
     write(folder, "other.yaml.bak", RULE.format("b"))
     done = CliRunner().invoke(app, ["test", str(folder)])
-    assert f"{folder}/other.yaml.bak:1:1: warning: not-read this is not read" in done.stdout
+    assert f"{folder}/other.yaml.bak:1:1: warning: this is not read" in done.stdout
 
 
 def test_a_backtest_says_which_files_it_did_not_read(folder: Path) -> None:
     write(folder, "other.yaml.bak", RULE.format("b"))
     log = write(folder, "log.jsonl", '{"id": "1", "type": "x", "user_id": "u", "time": "2026-01-01T00:00:00Z"}\n')
     done = CliRunner().invoke(app, ["backtest", str(folder), "--events", str(log)])
-    assert (done.exit_code, "other.yaml.bak:1:1: warning: not-read" in done.stderr) == (0, True)
+    assert (done.exit_code, "other.yaml.bak:1:1: warning: this is not read" in done.stderr) == (0, True)

@@ -67,7 +67,7 @@ def test_every_declared_key_and_shape_is_explained_in_a_sentence() -> None:
     for name, shape in [*keys.KINDS.items(), *keys.SHAPES.items()]:
         assert shape.sentence.endswith("."), name
         for key in shape.keys if isinstance(shape, RecordShape) else ():
-            assert key.sentence.endswith(".") or key.name == "curve", (name, key.name)
+            assert key.sentence.endswith("."), (name, key.name)
 
 
 WHERE = {
@@ -104,7 +104,7 @@ def test_the_loader_knows_the_declared_keys_and_no_others(names: str) -> None:
     [told] = [each.hint for each in found if "`zzz`" in each.message]
     known = set(told.removeprefix("known here: ").split(", "))
     later = {key for name in names.split() for key in NOT_YET.get(name, set())}
-    assert known == set(keys.keys(*names.split())) - later
+    assert known == set(keys.names(*names.split())) - later
 
 
 def test_every_form_that_is_shown_is_one_that_its_schema_accepts() -> None:

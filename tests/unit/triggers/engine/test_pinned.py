@@ -137,7 +137,7 @@ def test_texts_that_do_not_load_or_whose_template_is_gone_are_left_out() -> None
 
 def test_pin_may_be_written_and_follow_is_for_later() -> None:
     assert rules(NEW + "on_edit: pin\n").triggers["t"]
-    with pytest.raises(InvalidRules, match="not-yet on_edit `follow` is not yet supported"):
+    with pytest.raises(InvalidRules, match="on_edit `follow` is not yet supported"):
         rules(NEW + "on_edit: follow\n")
 
 

@@ -246,12 +246,13 @@ def test_a_case_of_a_schedule_needs_an_end() -> None:
     with pytest.raises(InvalidRules) as caught:
         rules(text)
     [found] = caught.value.diagnostics
-    assert str(found) == "rules.yaml:5:9: problem: missing-key a case of a rule that recurs by the clock needs `until`"
-    assert found.hint == 'until: "+7d 00:00"'
+    message = "missing key `until` in a case of a rule that recurs by the clock"
+    assert str(found) == f"rules.yaml:5:9: error: {message} [missing-key]"
+    assert found.hint == 'as in until: "+7d 00:00"'
 
 
 def test_an_event_s_properties_are_no_part_of_a_slot() -> None:
-    with pytest.raises(InvalidRules, match=r"no-properties `event\.total`: no event begins this"):
+    with pytest.raises(InvalidRules, match=r"`event\.total`: no event begins this rule.*\[no-properties\]"):
         rules(DAILY.replace("send: a", "when: event.total > 1\nsend: a"))
 
 

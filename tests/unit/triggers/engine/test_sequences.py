@@ -155,16 +155,17 @@ def test_a_case_of_a_sequence_passes() -> None:
     [
         ("{sequence: [view], within: 1h}", "4:16: invalid-value a sequence has 2 to 8 events"),
         ("{sequence: view, within: 1h}", "4:16: wrong-type sequence takes a list of events, not `view`"),
-        ("{sequence: [view, buy]}", "4:5: missing-key on needs `within`"),
+        ("{sequence: [view, buy]}", "4:5: missing-key missing key `within` in on"),
         ("{sequence: [view, {event: buy, same: k}], within: 1h}", "4:36: not-yet"),
         ("{sequence: [view, buy], within: calendar day}", "4:37: invalid-duration within: `calendar day`"),
-        ("{sequence: [view, buy], within: 1h, where: event.n > 1}", "4:41: unknown-key `where` is no key of on"),
+        ("{sequence: [view, buy], within: 1h, where: event.n > 1}", "4:41: unknown-key unknown key `where` in on"),
     ],
 )
 def test_a_wrong_sequence_is_told_at_its_place(said: str, expected: str) -> None:
     with pytest.raises(InvalidRules) as caught:
         rules(f"\ntrigger: t\npurpose: marketing\non: {said}\nsend: a\n")
-    assert str(caught.value).replace(": problem: ", ": ", 1).startswith(f"rules.yaml:{expected}")
+    first = caught.value.diagnostics[0]
+    assert f"{first.line}:{first.column}: {first.code} {first.message}".startswith(expected)
 
 
 def chains(links: list[Link], newest: Link, count: int, within: int) -> list[tuple[Link, ...]]:

@@ -56,7 +56,7 @@ def test_every_bad_file_belongs_to_a_code_and_every_code_has_one() -> None:
 
 def test_a_second_document_of_one_name_is_told_with_the_place_of_the_first() -> None:
     [found] = check([SourceFile("a.yaml", BASE), SourceFile("b.yaml", BASE)], TEMPLATES)
-    assert str(found) == "b.yaml:1:1: problem: duplicate-document there is another trigger `t`, at a.yaml:1"
+    assert str(found) == "b.yaml:1:1: error: duplicate trigger `t`: the other is at a.yaml:1 [duplicate-document]"
 
 
 def notes_of(*texts: str) -> list[tuple[str, str]]:
@@ -114,9 +114,9 @@ def test_all_files_are_told_at_once_in_order_of_place() -> None:
     ]
 
 
-def test_a_diagnostic_reads_as_path_line_column_severity_code_message() -> None:
+def test_a_diagnostic_reads_as_path_line_column_severity_message_code() -> None:
     [found] = check(diagnose("unknown-key"), TEMPLATES)
-    assert str(found) == "unknown-key.yaml:4:1: problem: unknown-key `unles` is no key of trigger"
+    assert str(found) == "unknown-key.yaml:4:1: error: unknown key `unles` in trigger [unknown-key]"
 
 
 @pytest.mark.parametrize(
