@@ -80,7 +80,7 @@ def whole(user: str, **fields: Any) -> dict[str, Any]:
         b"{",
     ],
 )
-def test_marketing_stops_at_a_newer_profile_that_cannot_be_read_until_one_can(
+def test_marketing_stops_at_an_unreadable_profile_until_a_newer_one_can_be_read(
     delivery: Harbour, template: str, spoilt: bytes | dict[str, Any]
 ) -> None:
     user = delivery.publish_user()
@@ -130,7 +130,7 @@ def test_transactional_mail_goes_where_an_unreadable_profile_says_or_to_the_last
         assert (state, mails) == (LedgerState.ACCEPTED, [goes_to.format(user=user)])
 
 
-def test_a_no_in_a_wrong_partition_is_heard(delivery: Harbour, template: str) -> None:
+def test_a_refusal_in_a_wrong_partition_counts(delivery: Harbour, template: str) -> None:
     user = delivery.publish_user()
     partitions = user_partitions(Connection(delivery.kafka))
     wrong = (partition_for(user.encode(), partitions) + 1) % partitions
@@ -139,7 +139,7 @@ def test_a_no_in_a_wrong_partition_is_heard(delivery: Harbour, template: str) ->
     assert answer(delivery, user, template)[:2] == (LedgerState.SUPPRESSED, "no_consent")
 
 
-def test_a_profile_that_the_database_refuses_withdraws_marketing(delivery: Harbour, template: str) -> None:
+def test_a_profile_that_the_database_refuses_stops_marketing(delivery: Harbour, template: str) -> None:
     user = delivery.publish_user()
     assert answer(delivery, user, template)[0] == LedgerState.ACCEPTED
     with psycopg.connect(delivery.database_url, autocommit=True) as connection:
@@ -152,7 +152,7 @@ def test_a_profile_that_the_database_refuses_withdraws_marketing(delivery: Harbo
 
 @pytest.mark.parametrize("wrong", [{"time": "yesterday"}, {"url": "x" * 3000}, {"id": None}, {"machine": "\0"}])
 @pytest.mark.parametrize(("kind", "scope"), [("unsubscribed", "marketing"), ("complained", "*")])
-def test_a_no_is_heard_of_an_outcome_that_cannot_be_read_whole(
+def test_an_outcome_that_cannot_be_read_whole_still_suppresses(
     delivery: Harbour, template: str, kind: str, scope: str, wrong: dict[str, Any]
 ) -> None:
     user = delivery.publish_user()
@@ -167,7 +167,7 @@ def test_a_no_is_heard_of_an_outcome_that_cannot_be_read_whole(
     assert answer(delivery, user, template)[:2] == (LedgerState.SUPPRESSED, "suppressed")
 
 
-def test_what_waits_for_a_removed_user_ends_also_where_the_rule_wrote_the_address(delivery: Harbour) -> None:
+def test_waiting_commands_of_a_removed_user_end_even_with_an_address_of_their_own(delivery: Harbour) -> None:
     user = delivery.publish_user()
     waiting = a_command(user, "0" * 32, purpose=TRANSACTIONAL, to="other@example.net")  # of a template that never comes
     delivery.publish(COMMANDS.name, user, waiting)
@@ -179,7 +179,7 @@ def test_what_waits_for_a_removed_user_ends_also_where_the_rule_wrote_the_addres
     assert delivery.rows("SELECT 1 FROM recipients WHERE user_id = %s", user) == []
 
 
-def test_what_is_decided_after_the_removal_of_a_user_is_another_users(delivery: Harbour, template: str) -> None:
+def test_a_command_decided_after_the_removal_of_its_user_is_sent(delivery: Harbour, template: str) -> None:
     user = delivery.publish_user()
     published(delivery, user, None)
     wait_until(lambda: not delivery.rows("SELECT 1 FROM recipients WHERE user_id = %s", user), "the removal")

@@ -105,7 +105,7 @@ def test_the_same_command_twice_is_one_mail(delivery: Harbour, template: str) ->
     assert reason(delivery, command)[2] == 1
 
 
-def test_each_reason_to_withhold_a_mail_is_named(delivery: Harbour, template: str) -> None:
+def test_each_command_that_is_not_sent_has_its_reason(delivery: Harbour, template: str) -> None:
     withdrawn = {"marketing": Consent(granted=False, time=datetime.now(UTC))}
     gone = delivery.publish_user()
     delivery.publish(PROFILES.name, gone, None)
@@ -129,7 +129,9 @@ def test_each_reason_to_withhold_a_mail_is_named(delivery: Harbour, template: st
             assert delivery.mails(command) == []
 
 
-def test_transactional_mail_needs_no_consent_and_an_address_of_the_rule_wins(delivery: Harbour, template: str) -> None:
+def test_transactional_mail_needs_no_consent_and_goes_to_the_address_in_the_command(
+    delivery: Harbour, template: str
+) -> None:
     user = delivery.publish_user(consent={})
     command = send(delivery, a_command(user, template, purpose="transactional", to="desk@example.net"))
     delivery.wait_for(command, LedgerState.ACCEPTED)
@@ -138,7 +140,7 @@ def test_transactional_mail_needs_no_consent_and_an_address_of_the_rule_wins(del
     assert parsed(raw)["Auto-Submitted"] == "auto-generated"
 
 
-def test_a_line_break_in_a_subject_becomes_a_blank(delivery: Harbour) -> None:
+def test_a_line_break_in_a_subject_becomes_a_space(delivery: Harbour) -> None:
     template = delivery.publish_template("---\nsubject: '{{ word }}'\n---\nx\n--- text ---\nx\n")
     command = send(delivery, a_command(delivery.publish_user(), template, data={"word": "a\r\nBcc: x@example.net"}))
     delivery.wait_for(command, LedgerState.ACCEPTED)
@@ -146,7 +148,7 @@ def test_a_line_break_in_a_subject_becomes_a_blank(delivery: Harbour) -> None:
     assert (parsed(raw)["Subject"], parsed(raw)["Bcc"]) == ("a Bcc: x@example.net", None)
 
 
-def test_an_address_at_a_domain_with_other_letters_gets_mail_and_is_suppressed_in_every_spelling(
+def test_an_address_at_a_domain_beyond_ascii_gets_mail_and_is_suppressed_in_every_spelling(
     delivery: Harbour, template: str
 ) -> None:
     name = f"ann+{uuid.uuid4().hex}"  # the database of the tests keeps suppressions from one run to the next
@@ -163,7 +165,7 @@ def test_an_address_at_a_domain_with_other_letters_gets_mail_and_is_suppressed_i
     assert delivery.wait_for(withheld, LedgerState.SUPPRESSED, LedgerState.ACCEPTED) == LedgerState.SUPPRESSED
 
 
-def test_a_profile_published_at_the_same_moment_as_the_command_is_waited_for(delivery: Harbour, template: str) -> None:
+def test_a_command_waits_for_a_profile_published_at_the_same_time(delivery: Harbour, template: str) -> None:
     commands = []
     for _ in range(10):
         user = delivery.publish_user()
@@ -187,7 +189,7 @@ def test_451_twice_and_then_250_is_accepted_at_the_third_attempt(delivery: Harbo
     assert len(delivery.mails(command)) == 1
 
 
-def test_550_is_refused_and_the_address_gets_no_mail_of_any_purpose_any_more(delivery: Harbour, template: str) -> None:
+def test_550_is_refused_and_the_address_is_suppressed_for_every_purpose(delivery: Harbour, template: str) -> None:
     user = delivery.publish_user("550")
     refused = send(delivery, a_command(user, template))
     delivery.wait_for(refused, LedgerState.REFUSED)
@@ -197,7 +199,7 @@ def test_550_is_refused_and_the_address_gets_no_mail_of_any_purpose_any_more(del
     assert reason(delivery, later)[0] == "suppressed"
 
 
-def test_a_complaint_withholds_every_purpose_and_an_unsubscribe_its_own(delivery: Harbour, template: str) -> None:
+def test_a_complaint_suppresses_every_purpose_and_an_unsubscribe_its_own(delivery: Harbour, template: str) -> None:
     for kind, withheld in (
         (OutcomeKind.COMPLAINED, {"marketing", "transactional"}),
         (OutcomeKind.UNSUBSCRIBED, {"marketing"}),
@@ -253,7 +255,7 @@ def test_a_mail_that_cannot_be_made_fails_with_the_reason(delivery: Harbour, tem
         assert delivery.mails(command) == []
 
 
-def test_no_reply_after_the_dot_is_in_doubt_held_for_marketing_and_sent_again_for_transactional(
+def test_without_a_reply_to_the_final_dot_marketing_is_held_and_transactional_mail_is_resent(
     delivery: Harbour, template: str
 ) -> None:
     held = send(delivery, a_command(delivery.publish_user("keep-then-drop-1"), template))
@@ -267,7 +269,9 @@ def test_no_reply_after_the_dot_is_in_doubt_held_for_marketing_and_sent_again_fo
     assert reason(delivery, resent)[2] == 2
 
 
-def test_what_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on(delivery: Harbour, template: str) -> None:
+def test_an_unreadable_record_becomes_a_dead_letter_and_the_others_are_processed(
+    delivery: Harbour, template: str
+) -> None:
     tail = Tail(delivery.kafka, DEAD_LETTERS.name)
     user = delivery.publish_user()
     good = a_command(user, template)
@@ -297,7 +301,7 @@ def test_what_cannot_be_read_is_a_dead_letter_and_the_rest_goes_on(delivery: Har
     assert delivery.state(stray.id) is None
 
 
-def test_decisions_are_recorded_once_and_a_broken_one_is_a_dead_letter(delivery: Harbour) -> None:
+def test_decisions_are_recorded_once_and_an_unreadable_one_becomes_a_dead_letter(delivery: Harbour) -> None:
     user = delivery.publish_user()
     decision = Decision(
         id=f"decision-{user}",

@@ -50,7 +50,7 @@ def log(delivery: Harbour) -> str:
 
 
 @pytest.mark.parametrize("moments", [6, pytest.param(200, marks=pytest.mark.slow)])
-def test_sigterm_at_any_moment_under_load_ends_in_time_and_loses_nothing(
+def test_sigterm_at_any_moment_under_load_ends_the_process_in_time_and_loses_nothing(
     delivery: Harbour, moments: int, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     """Each process gets the signal at a random moment from its start on. While Python still imports the program, the
@@ -106,7 +106,7 @@ def ended(delivery: Harbour) -> int:
         "senders.template_reader.TemplateReader._take",
     ],
 )
-def test_a_defect_anywhere_in_the_loops_ends_the_process_in_time_with_its_error(delivery: Harbour, place: str) -> None:
+def test_a_defect_in_any_loop_ends_the_process_in_time_with_its_error(delivery: Harbour, place: str) -> None:
     module, owner, method = place.rsplit(".", 2)
     template, users = delivery.publish_template(), [delivery.publish_user()]
     commands = publish(delivery, template, users, 5)
@@ -127,7 +127,7 @@ def test_a_defect_anywhere_in_the_loops_ends_the_process_in_time_with_its_error(
         ("senders.delivery.scheduler.Scheduler._take", "MainThread", 70),
     ],
 )
-def test_what_does_not_end_at_sigterm_is_named_and_does_not_keep_the_process(
+def test_a_part_that_does_not_end_at_sigterm_is_named_and_the_process_ends_anyway(
     delivery: Harbour, place: str, named: str, status: int
 ) -> None:
     module, owner, method = place.rsplit(".", 2)

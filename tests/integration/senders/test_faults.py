@@ -99,7 +99,7 @@ def some_done(delivery: Harbour, at_least: int) -> None:
     wait_until(lambda: sum(1 for _ in delivery.sink.messages()) >= at_least, f"{at_least} mails", 60)
 
 
-def test_delivery_stops_within_five_seconds_and_leaves_nothing_begun(delivery: Harbour) -> None:
+def test_delivery_stops_within_five_seconds_and_leaves_no_command_started(delivery: Harbour) -> None:
     delivery.start()
     commands = publish_commands(delivery, 100)
     some_done(delivery, 10)
@@ -111,7 +111,7 @@ def test_delivery_stops_within_five_seconds_and_leaves_nothing_begun(delivery: H
 
 
 @pytest.mark.parametrize("purpose", ["marketing", "transactional"])
-def test_a_kill_in_the_middle_loses_nothing_and_doubles_only_what_is_listed(delivery: Harbour, purpose: str) -> None:
+def test_a_kill_loses_no_mail_and_duplicates_only_those_in_doubt(delivery: Harbour, purpose: str) -> None:
     delivery.start_process()
     commands = publish_commands(delivery, 300, purpose=purpose)
     some_done(delivery, 40)
@@ -136,7 +136,7 @@ def test_a_kill_in_the_middle_loses_nothing_and_doubles_only_what_is_listed(deli
     assert accepted <= set(mailed)
 
 
-def test_a_database_restart_in_the_middle_loses_nothing(
+def test_a_database_restart_loses_no_mail(
     delivery: Harbour, servers: RealServers, capfd: pytest.CaptureFixture[str]
 ) -> None:
     delivery.start()
@@ -155,7 +155,7 @@ def test_a_database_restart_in_the_middle_loses_nothing(
     assert (said.out + said.err).count("timescale_back") == 1
 
 
-def test_delivery_stops_in_time_also_while_the_database_is_away(delivery: Harbour, servers: RealServers) -> None:
+def test_delivery_stops_in_time_even_while_the_database_is_down(delivery: Harbour, servers: RealServers) -> None:
     delivery.start()
     commands = publish_commands(delivery, 200)
     some_done(delivery, 20)
@@ -178,7 +178,7 @@ def nested(levels: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("attributes", [{"tree": nested(300)}, {"text": "\x00"}])
-def test_a_profile_that_cannot_be_kept_is_a_dead_letter_and_stops_nobody(
+def test_a_profile_that_cannot_be_stored_becomes_a_dead_letter_and_stops_no_other(
     delivery: Harbour, attributes: dict[str, Any]
 ) -> None:
     user_id = f"deep-{uuid.uuid4()}"
@@ -200,7 +200,7 @@ def test_a_profile_that_cannot_be_kept_is_a_dead_letter_and_stops_nobody(
     delivery.stop()
 
 
-def test_a_reply_that_the_database_cannot_keep_is_recorded_without_its_text(delivery: Harbour) -> None:
+def test_a_reply_that_the_database_refuses_is_recorded_without_its_text(delivery: Harbour) -> None:
     delivery.start()
     delivery.sink.stop()
     with one_reply(delivery.sink.port, b"250 taken \x00 as it is\r\n"):
@@ -212,7 +212,7 @@ def test_a_reply_that_the_database_cannot_keep_is_recorded_without_its_text(deli
     assert all_done(delivery, publish_commands(delivery, 3)) == {LedgerState.ACCEPTED: 3}
 
 
-def test_marketing_waits_while_the_view_is_behind_and_goes_on_when_it_is_not(delivery: Harbour) -> None:
+def test_marketing_waits_while_the_view_is_behind_and_then_goes_on(delivery: Harbour) -> None:
     delivery.settings["consent_stale_s"] = 0.000_001
     delivery.start()
     [held] = publish_commands(delivery, 1)
@@ -226,7 +226,7 @@ def test_marketing_waits_while_the_view_is_behind_and_goes_on_when_it_is_not(del
     delivery.wait_for(held, LedgerState.ACCEPTED)
 
 
-def test_while_the_smtp_server_is_away_commands_wait_unbegun_and_it_is_said_once(
+def test_while_the_smtp_server_is_down_commands_wait_unstarted_and_the_log_says_so_once(
     delivery: Harbour, capfd: pytest.CaptureFixture[str]
 ) -> None:
     delivery.sink.stop()
@@ -305,7 +305,7 @@ def test_a_limit_of_mails_a_session_costs_no_command_an_attempt(delivery: Harbou
     assert gatekeeper.connections >= 40 // 3
 
 
-def test_a_server_that_goes_away_at_mail_takes_nothing_and_the_command_waits_unbegun(delivery: Harbour) -> None:
+def test_an_attempt_at_a_server_that_goes_down_at_mail_is_taken_back(delivery: Harbour) -> None:
     gatekeeper = Gatekeeper(delivery.sink.port, 0, at_most=1)
     delivery.settings["smtp_port"] = gatekeeper.port
     delivery.settings["retry_schedule_s"] = (3600.0,)
@@ -348,12 +348,12 @@ def test_a_destination_beyond_loopback_stops_the_start(delivery: Harbour) -> Non
         delivery.stop()
 
 
-def test_without_kafka_the_start_says_so() -> None:
+def test_a_start_without_kafka_fails_and_says_so() -> None:
     with pytest.raises(KafkaAway, match=r"Kafka does not answer at 127\.0\.0\.1:\d+ "):
         user_partitions(Connection(f"127.0.0.1:{free_port()}"), timeout_s=1.0)
 
 
-def test_of_two_deliveries_of_one_name_the_earlier_ends(delivery: Harbour) -> None:
+def test_of_two_workers_with_one_instance_name_the_earlier_ends(delivery: Harbour) -> None:
     delivery.settings["sender_instance"] = delivery.directory.name
     delivery.start()
     all_done(delivery, publish_commands(delivery, 1))

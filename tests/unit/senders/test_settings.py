@@ -14,14 +14,14 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"EBBTIDE_{name.upper()}", raising=False)
 
 
-def test_the_suppression_secret_has_no_default_and_a_least_length() -> None:
+def test_the_suppression_key_has_no_default_and_a_minimum_length() -> None:
     with pytest.raises(ValidationError, match="suppression_key"):
         SenderSettings()
     with pytest.raises(ValidationError, match="16 characters"):
         SenderSettings(suppression_key="short")
 
 
-def test_real_mail_is_refused_unless_asked_for() -> None:
+def test_real_mail_is_refused_by_default() -> None:
     assert SenderSettings(suppression_key=SECRET).allow_real_mail is False
 
 
@@ -52,7 +52,7 @@ def test_by_default_only_transactional_mail_is_sent_again_when_in_doubt() -> Non
         ("smtp_port", 0),
     ],
 )
-def test_a_setting_that_cannot_work_is_refused_by_name(field: str, value: object) -> None:
+def test_an_invalid_setting_is_refused_and_named(field: str, value: object) -> None:
     with pytest.raises(ValidationError) as refused:
         SenderSettings(suppression_key=SECRET, **{field: value})
     assert [error["loc"] for error in refused.value.errors()] == [(field,)]

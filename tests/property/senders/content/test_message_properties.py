@@ -139,7 +139,7 @@ def test_every_composed_mail_verifies(subject: str, html: str, text: str) -> Non
 
 
 @given(ANY, ANY)
-def test_a_relay_that_folds_headers_anew_leaves_the_signature_whole(subject: str, name: str) -> None:
+def test_a_relay_that_folds_headers_again_leaves_the_signature_valid(subject: str, name: str) -> None:
     sender = Mailbox(name, "hello@harbour.example")
     composed = compose(Mail("ab" * 16, sender, "ann@example.net", subject, "x", "x", NOW, "harbour.example"))
     head, _, body = signer().sign(composed, NOW).partition(b"\r\n\r\n")
@@ -163,7 +163,7 @@ HEADERS = st.lists(
 @example([], b"\r\n\r\n")
 @example([], b" \r\n\t\r\n")
 @example([], b"no line end  ")
-def test_any_headers_and_any_bytes_verify(headers: list[tuple[str, str]], body: bytes) -> None:
+def test_a_signature_over_any_headers_and_bytes_verifies(headers: list[tuple[str, str]], body: bytes) -> None:
     head = "".join(f"{name}: {value}\r\n" for name, value in [("From", "a@harbour.example"), *headers])
     assert verifies(signer().sign(head.encode() + b"\r\n" + body + b"\r\n" * bool(body), NOW))
 

@@ -56,7 +56,7 @@ def made(source: str, data: dict[str, Any]) -> Content | TemplateError:
 @example("{{ v | date: '%Q %' }}", 0, None)
 @example("{{ nil }}", None, None)
 @example("{% echo nil %}", None, None)
-def test_a_mail_or_a_named_reason_comes_of_every_template_and_all_data(source: str, v: Any, w: Any) -> None:
+def test_every_template_and_data_give_a_mail_or_a_reason(source: str, v: Any, w: Any) -> None:
     found = made(source, {"v": v, "w": w})
     if isinstance(found, TemplateError):
         assert found.detail
@@ -64,7 +64,7 @@ def test_a_mail_or_a_named_reason_comes_of_every_template_and_all_data(source: s
 
 
 @given(VALUE)
-def test_only_what_is_blank_cannot_be_shown(value: Any) -> None:
+def test_only_blank_values_cannot_be_shown(value: Any) -> None:
     found = made("{{ v }}", {"v": value})
     assert isinstance(found, TemplateError) == is_blank(value)
     if isinstance(found, TemplateError):

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from senders.content.dkim import KeyProblem, dns_record, generate_key, load_key
 
 
-def test_a_new_key_is_readable_by_its_owner_alone_and_loads_again(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_a_new_key_and_it_loads_again(tmp_path: Path) -> None:
     path = tmp_path / "dkim.pem"
     key = generate_key(path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -38,7 +38,7 @@ def test_a_missing_key_names_the_file_and_the_setting(tmp_path: Path) -> None:
         load_key(tmp_path / "dkim.pem")
 
 
-def test_what_is_not_an_rsa_key_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_rsa_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.pem"
     path.write_text("not a key")
     with pytest.raises(KeyProblem, match="PEM"):

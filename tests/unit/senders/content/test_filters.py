@@ -90,7 +90,7 @@ def html(source: str, **data: Any) -> str:
         ('{{ garage | where: "available" | size }}', "3"),
     ],
 )
-def test_the_documented_examples_give_what_is_documented(source: str, answer: str) -> None:
+def test_shopifys_examples_give_the_documented_results(source: str, answer: str) -> None:
     assert shown(source, garage=GARAGE, c=[1, 2]) == answer
 
 
@@ -138,7 +138,7 @@ def test_the_documented_examples_give_what_is_documented(source: str, answer: st
         ('{{ zero | default: "x" }} {{ l2 | default: "none" }}', "0 none"),
     ],
 )
-def test_what_python_liquid_answers_differently(source: str, answer: str) -> None:
+def test_filters_that_differ_from_python_liquids(source: str, answer: str) -> None:
     data: dict[str, Any] = {
         "l": [{"n": "a", "p": 2}, {"n": "b", "p": None}, {"n": "c"}, {"n": "d", "p": 1}],
         "mixed": [3, None, 1],
@@ -184,7 +184,7 @@ def test_what_python_liquid_answers_differently(source: str, answer: str) -> Non
         ("{{ empty_list | last }}", DeliveryReason.UNDEFINED),
     ],
 )
-def test_a_filter_that_cannot_answer_fails_the_mail(source: str, reason: DeliveryReason) -> None:
+def test_a_filter_that_cannot_take_its_value_fails_the_mail(source: str, reason: DeliveryReason) -> None:
     data = {"mixed": [1, "a"], "words": ["a"], "holes": [None], "price": None, "empty_list": [], "yes": True}
     with pytest.raises(TemplateError) as refused:
         shown(source, **data)
@@ -213,7 +213,7 @@ def test_a_filter_that_cannot_answer_fails_the_mail(source: str, reason: Deliver
     ],
 )
 @pytest.mark.parametrize("show", [shown, html])
-def test_what_is_whole_prints_whole_and_no_number_with_an_exponent(
+def test_whole_numbers_are_written_whole_and_no_number_with_an_exponent(
     show: Callable[..., str], source: str, answer: str
 ) -> None:
     data = {
@@ -232,7 +232,7 @@ def test_what_is_whole_prints_whole_and_no_number_with_an_exponent(
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
-def test_a_number_prints_as_digits_that_read_back_as_the_same_number(number: float) -> None:
+def test_a_number_is_written_as_digits_that_read_back_as_the_same_number(number: float) -> None:
     text = shown("{{ number }}", number=number)
     assert re.fullmatch(r"-?\d+(\.\d*[1-9])?", text)
     assert float(text) == number
@@ -283,11 +283,11 @@ def machine_zone(request: pytest.FixtureRequest) -> Iterator[None]:
         ("2026-03-01", "", "2026-03-01"),
     ],
 )
-def test_date_takes_texts_and_numbers_and_never_the_zone_of_the_machine(value: object, form: str, answer: str) -> None:
+def test_date_takes_texts_and_numbers_and_ignores_the_machines_zone(value: object, form: str, answer: str) -> None:
     assert shown(f'{{{{ value | date: "{form}" }}}}', value=value) == answer
 
 
-def test_in_the_html_part_every_value_is_still_escaped_and_what_the_template_writes_is_not() -> None:
+def test_in_the_html_part_values_are_escaped_and_text_of_the_template_is_not() -> None:
     data = {"name": "Ann <b> & Co", "l": ["<i>", "x"], "url": "a b&c"}
     assert html("{{ name | truncate: 7 }}", **data) == "Ann ..."
     assert html("{{ name | default: 'x' | append: '<' }}", **data) == "Ann &lt;b&gt; &amp; Co<"

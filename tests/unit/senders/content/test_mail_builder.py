@@ -53,12 +53,12 @@ PLAIN = "---\nsubject: '{{ word }}'\n---\nx\n--- text ---\nx\n"
         ("ann@example.net", "\x00", DeliveryReason.UNDEFINED),
     ],
 )
-def test_a_mail_that_cannot_be_written_fails_with_the_reason(to: str, word: str, reason: DeliveryReason) -> None:
+def test_a_mail_that_cannot_be_composed_fails_with_the_reason(to: str, word: str, reason: DeliveryReason) -> None:
     with pytest.raises(TemplateError) as refused:
         made(PLAIN, to, word=word)
     assert refused.value.reason is reason
     assert "example.net" not in refused.value.detail
 
 
-def test_an_address_that_was_kept_with_other_letters_in_its_domain_is_mailed() -> None:
+def test_mail_goes_to_an_older_address_with_a_domain_beyond_ascii() -> None:
     assert b"\r\nTo: ann@xn--bcher-kva.example\r\n" in made(PLAIN, "ann@bücher.example", word="x")

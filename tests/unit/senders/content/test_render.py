@@ -43,7 +43,7 @@ def test_a_template_gives_sender_subject_html_and_text() -> None:
     assert "Ann &lt;b&gt;" in content.html
 
 
-def test_white_space_in_a_subject_is_one_blank_as_mail_programs_show_it() -> None:
+def test_white_space_in_a_subject_becomes_one_space() -> None:
     body = simple("x").replace("subject: s", 'subject: " {{ title }}\\n is back"')
     assert (
         parse_template("t", body).render({"title": "Kind of Blue\r\n\tLP"}, {}, NOW).subject
@@ -56,7 +56,7 @@ BLANKS: list[Any] = [None, "", " ", "\t\n", "\u00a0", "\u200b", " \ufeff\u200e"]
 
 @pytest.mark.parametrize("blank", BLANKS)
 @pytest.mark.parametrize("place", ["user", "data", "inside", "item"])
-def test_what_is_blank_is_as_missing_wherever_it_comes_from(blank: object, place: str) -> None:
+def test_a_blank_value_counts_as_missing_wherever_it_comes_from(blank: object, place: str) -> None:
     name = {"user": "user.name", "data": "name", "inside": "cart.name", "item": "names[0]"}[place]
     data = {"name": blank, "cart": {"name": blank}, "names": [blank, "x"]}
     user = {"id": "u1", "name": blank}
@@ -78,7 +78,7 @@ def test_what_is_blank_is_as_missing_wherever_it_comes_from(blank: object, place
     assert html(f"{{% case {name} %}}{{% when blank %}}none{{% else %}}some{{% endcase %}}") == "none"
 
 
-def test_what_is_not_blank_keeps_its_meaning_in_conditions() -> None:
+def test_a_value_that_is_not_blank_keeps_its_meaning_in_conditions() -> None:
     data = {"no": False, "zero": 0, "name": "Ann", "list": [], "word": "0"}
 
     def html(source: str) -> str:
@@ -92,7 +92,7 @@ def test_what_is_not_blank_keeps_its_meaning_in_conditions() -> None:
     assert html("{% case name %}{% when '' %}none{% when 'Ann' %}Ann{% endcase %}") == "Ann"
 
 
-def test_a_text_that_the_template_makes_itself_may_be_blank_and_is_false_then() -> None:
+def test_a_text_that_the_template_makes_may_be_blank_and_is_then_false() -> None:
     source = "{% assign s = '' %}{% for n in l %}{{ s }}{{ n }}{% assign s = ', ' %}{% endfor %}"
     assert parse_template("t", simple(source)).render({"l": [1, 2]}, {}, NOW).html.strip() == "1, 2"
     source = "{% capture n %} {{ user.name | default: '' }} {% endcapture %}Hello{% if n %},{{ n }}{% endif %}"
@@ -114,28 +114,28 @@ def test_a_text_that_the_template_makes_itself_may_be_blank_and_is_false_then() 
         ("{{ items | first | upcase }}", "… | upcase"),
     ],
 )
-def test_a_value_that_would_show_as_nothing_or_as_zero_fails_the_mail_by_name(html: str, told: str) -> None:
+def test_a_value_that_would_show_as_nothing_or_zero_fails_the_mail_and_is_named(html: str, told: str) -> None:
     error = refusal(
         simple("<p>\n" + html), {"items": [], "cart": {"note": None}, "price": None, "when": " ", "gone": None}
     )
     assert (error.reason, error.detail) == (DeliveryReason.UNDEFINED, told)
 
 
-def test_data_nested_too_deeply_fails_the_mail_by_name() -> None:
+def test_data_nested_too_deeply_fails_the_mail() -> None:
     deep: Any = "x"
     for _ in range(5_000):
         deep = [deep]
     assert refusal(simple("x"), {"deep": deep}).reason is DeliveryReason.RENDER_LIMIT
 
 
-def test_the_moment_of_a_rendering_is_the_one_that_it_is_given() -> None:
+def test_a_rendering_uses_the_time_that_it_is_given() -> None:
     source = "{{ now | date: '%F %R %Z' }}, {{ 'now' | date: '%F %R' }}, {{ today | date: '%F' }}"
     content = parse_template("t", simple(source)).render({}, {}, NOW)
     assert content.html.strip() == "2026-01-05 10:30 UTC, 2026-01-05 10:30, 2026-01-05"
 
 
 @pytest.mark.parametrize("subject", ["{% if no %}x{% endif %}", "{{ '' }}", " {{ ' ' }}\u200b"])
-def test_a_subject_that_the_data_leaves_blank_fails_the_mail(subject: str) -> None:
+def test_a_subject_that_is_blank_with_this_data_fails_the_mail(subject: str) -> None:
     error = refusal(fronted(f'subject: "{subject}"'))
     assert (error.reason, error.detail) == (DeliveryReason.HEADER, "Subject: blank with this data")
 
@@ -175,7 +175,9 @@ def test_a_value_in_a_name_cannot_become_an_address_or_a_header(seller: str) -> 
         ({"clerk": "Ann"}, "Reply-To: not a plain mail address"),
     ],
 )
-def test_a_mailbox_that_the_data_makes_wrong_fails_the_mail_without_the_data(data: dict[str, str], told: str) -> None:
+def test_a_mailbox_that_is_wrong_with_this_data_fails_the_mail_and_the_error_omits_the_data(
+    data: dict[str, str], told: str
+) -> None:
     error = refusal(SHOP, {"seller": "Ann", "box": "mail", "clerk": "a@b.example"} | data)
     assert error.reason is DeliveryReason.HEADER
     assert error.detail.startswith(told)
@@ -208,14 +210,14 @@ def test_a_mailbox_that_the_data_makes_wrong_fails_the_mail_without_the_data(dat
         (["subject: x", "to: a@b.example"], "unknown key `to`", "to:"),
     ],
 )
-def test_front_matter_has_a_schema_and_each_fault_its_place(lines: list[str], told: str, at: str) -> None:
+def test_each_fault_of_the_front_matter_has_its_place(lines: list[str], told: str, at: str) -> None:
     body = fronted(*lines)
     [fault] = template_faults("t", body)
     assert fault.detail.startswith(f"t: front matter: {told}")
     assert not at or body[fault.index :].startswith(at)
 
 
-def test_every_fault_of_a_template_is_told_at_once() -> None:
+def test_all_faults_of_a_template_are_reported_at_once() -> None:
     body = fronted('subject: "{% if %}"', "colour: red", "from: nobody").replace("<p>x</p>", "{% if x %}")
     told = [fault.detail.removeprefix("t: ").split(":")[0] for fault in template_faults("t", body)]
     assert told == ["front matter", "front matter", "subject", "HTML part"]
@@ -225,13 +227,13 @@ def test_a_byte_order_mark_before_the_front_matter_changes_nothing() -> None:
     assert parse_template("t", "\ufeff" + FULL).render({"n": 3}, {"name": "Ann"}, NOW).subject == "Hello Ann"
 
 
-def test_the_preheader_stands_first_in_the_body() -> None:
+def test_the_preheader_is_first_in_the_body() -> None:
     html = parse_template("t", FULL).render({"n": 3}, {"id": "u1"}, NOW).html
     assert '<body class="x"><div' in html
     assert html.index("3 things") < html.index("<p>")
 
 
-def test_a_missing_name_is_only_wrong_where_it_is_shown() -> None:
+def test_a_missing_name_is_an_error_only_where_it_is_shown() -> None:
     assert parse_template("t", simple("{% if user.name %}x{% endif %}")).render({}, {}, NOW).html == "\n"
     assert refusal(simple("{{ nothing }}")).reason is DeliveryReason.UNDEFINED
 
@@ -240,12 +242,12 @@ def test_a_missing_name_is_only_wrong_where_it_is_shown() -> None:
     ("html", "named"),
     [("{{ nothing }}", "nothing"), ("{{ cart.total }}", "cart.total"), ("{{ user.nam }}", "user.nam")],
 )
-def test_the_missing_name_is_told(html: str, named: str) -> None:
+def test_the_error_names_what_is_missing(html: str, named: str) -> None:
     assert refusal(simple(html), {"cart": {}}).detail == named
 
 
 @pytest.mark.parametrize("before", ['subject: "', 'preheader: "', "<body>\n", "--- text ---\n"])
-def test_what_fails_is_told_with_its_place_in_the_file(before: str) -> None:
+def test_an_error_has_its_place_in_the_file(before: str) -> None:
     body = '---\nsubject: "s"\npreheader: "p"\n---\n<body>\nx\n--- text ---\nx\n'
     at = body.index(before) + len(before)
     error = refusal(f"{body[:at]}Of {{{{ cart.total }}}}{body[at:]}", {"cart": {}})
@@ -262,7 +264,9 @@ def test_what_fails_is_told_with_its_place_in_the_file(before: str) -> None:
         ("{{ huge | currency }}", DeliveryReason.TEMPLATE_INVALID),
     ],
 )
-def test_a_template_that_takes_too_much_or_cannot_go_on_fails_by_name(html: str, reason: DeliveryReason) -> None:
+def test_a_template_that_exceeds_a_limit_or_cannot_be_rendered_fails_with_its_reason(
+    html: str, reason: DeliveryReason
+) -> None:
     data = {"n": 1, "long": "x" * 1000, "huge": 10**40}
     error = refusal(simple(html), data)
     assert error.reason is reason
@@ -284,13 +288,13 @@ def test_a_template_that_takes_too_much_or_cannot_go_on_fails_by_name(html: str,
         (simple("x", "{% endif %}"), "text part"),
     ],
 )
-def test_a_faulty_template_names_the_part(body: str, told: str) -> None:
+def test_the_error_of_a_template_names_the_part(body: str, told: str) -> None:
     with pytest.raises(TemplateError, match="t: ") as refused:
         parse_template("t", body)
     assert told in refused.value.detail
 
 
-def test_windows_line_ends_are_as_good() -> None:
+def test_windows_line_ends_are_accepted() -> None:
     content = parse_template("t", simple("a", "b").replace("\n", "\r\n")).render({}, {}, NOW)
     assert (content.html.strip(), content.text.strip()) == ("a", "b")
 

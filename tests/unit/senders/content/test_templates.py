@@ -8,11 +8,11 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def test_nothing_has_been_missed_while_the_topic_is_still_being_read():
+def test_no_template_counts_as_missing_while_the_topic_is_being_read():
     assert TemplateCache().waited(NOW - MINUTE, NOW) == timedelta(0)
 
 
-def test_after_a_restart_an_old_command_waits_from_when_the_topic_was_known():
+def test_after_a_restart_an_old_command_waits_from_when_the_topic_was_read():
     """A worker killed in the middle left commands admitted a minute ago; its successor failed all of them."""
     cache = TemplateCache()
     cache.complete(NOW)

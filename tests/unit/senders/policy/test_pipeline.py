@@ -51,12 +51,12 @@ def test_a_consenting_user_gets_the_mail() -> None:
     assert apply(request(command(), recipient())) is None
 
 
-def test_the_expiry_is_asked_first() -> None:
+def test_the_expiry_is_checked_first() -> None:
     late = request(command(expires_at=NOW), None, view_as_of=None)
     assert apply(late) == Stop(LedgerState.EXPIRED)
 
 
-def test_another_channel_fails_by_name() -> None:
+def test_a_command_for_another_channel_fails_and_names_it() -> None:
     assert apply(request(command(channel="sms"), recipient())) == Stop(
         LedgerState.FAILED, DeliveryReason.CHANNEL, "sms"
     )
@@ -72,19 +72,19 @@ def test_transactional_mail_to_a_known_user_does_not_wait_for_the_view() -> None
     assert apply(request(command(purpose="transactional"), recipient(consent={}), view_as_of=None)) is None
 
 
-def test_an_unknown_user_is_waited_for_until_the_view_has_seen_the_time_of_the_decision() -> None:
+def test_a_command_to_an_unknown_user_waits_until_the_view_is_as_new_as_its_decision() -> None:
     behind = request(command(purpose="transactional"), None, view_as_of=NOW - timedelta(seconds=2))
     assert apply(behind) == Delay(DeliveryReason.VIEW_BEHIND, NOW + ASK_AGAIN)
     conclusive = request(command(purpose="transactional"), None, view_as_of=NOW)
     assert apply(conclusive) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
 
 
-def test_a_decision_dated_ahead_of_our_clock_is_not_waited_for_longer_than_since_its_admission() -> None:
+def test_a_decision_from_the_future_waits_only_until_the_view_is_as_new_as_its_admission() -> None:
     ahead = command(purpose="transactional", decided_at=NOW + timedelta(hours=1))
     assert apply(request(ahead, None)) == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
 
 
-def test_an_address_written_by_the_rule_needs_no_profile_but_marketing_still_needs_consent() -> None:
+def test_an_address_in_the_command_needs_no_profile_but_marketing_still_needs_consent() -> None:
     to = command(to="desk@example.net", purpose="transactional")
     assert apply(request(to, None)) is None
     marketing = request(command(to="desk@example.net"), None)
@@ -101,7 +101,7 @@ def test_an_address_written_by_the_rule_needs_no_profile_but_marketing_still_nee
         ({"marketing"}, "transactional", False),
     ],
 )
-def test_a_suppression_withholds_its_scope(scopes: set[str], purpose: str, stopped: bool) -> None:
+def test_a_suppression_stops_mail_of_its_scope(scopes: set[str], purpose: str, stopped: bool) -> None:
     answer = apply(request(command(purpose=purpose), recipient(), suppressed_scopes=frozenset(scopes)))
     assert (answer == Stop(LedgerState.SUPPRESSED, SuppressionReason.SUPPRESSED)) is stopped
 
@@ -109,6 +109,6 @@ def test_a_suppression_withholds_its_scope(scopes: set[str], purpose: str, stopp
 @pytest.mark.parametrize(
     "consent", [{}, {"marketing": {"granted": False}}, {"digest": {"granted": True}}, {"marketing": {"granted": "yes"}}]
 )
-def test_without_a_clear_yes_marketing_stops(consent: dict[str, Any]) -> None:
+def test_marketing_without_a_consent_of_true_stops(consent: dict[str, Any]) -> None:
     answer = apply(request(command(), recipient(consent=consent)))
     assert answer == Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT)

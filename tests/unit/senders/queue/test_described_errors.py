@@ -8,7 +8,7 @@ from infra.service.faults import describe
 from senders.queue.outbox import OutboxRow
 
 
-def test_an_error_is_described_by_the_line_of_delivery_that_led_to_it() -> None:
+def test_an_error_is_described_by_the_line_of_delivery_that_raised_it() -> None:
     row = OutboxRow("c", "u", "accepted", datetime.now(UTC), 1, None, None, "{ann@example.net", False)
     with pytest.raises(ValueError, match="Invalid JSON") as raised:
         row.message()

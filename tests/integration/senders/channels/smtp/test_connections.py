@@ -167,7 +167,7 @@ async def test_a_limit_of_mails_a_session_costs_no_attempt(limits: dict[str, Any
     assert receiver.connections == 4
 
 
-async def test_a_session_that_falls_silent_is_replaced() -> None:
+async def test_a_session_that_times_out_is_replaced() -> None:
     silent = asyncio.Event()
 
     async def fall_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -190,7 +190,7 @@ async def test_a_session_that_falls_silent_is_replaced() -> None:
 @pytest.mark.parametrize(
     ("reply", "reason"), [(b"421 4.7.0 not this one", ReplyClass.POLICY), (None, DeliveryReason.DISCONNECTED)]
 )
-async def test_a_mail_at_which_the_server_always_hangs_up_is_deferred_after_a_few_connections(
+async def test_a_mail_at_which_the_server_always_hangs_up_is_deferred_after_three_connections(
     reply: bytes | None, reason: DeliveryReason | ReplyClass
 ) -> None:
     async with running(Receiver(answers={"RCPT": lambda _: reply})) as receiver:
@@ -200,7 +200,7 @@ async def test_a_mail_at_which_the_server_always_hangs_up_is_deferred_after_a_fe
     assert receiver.connections == MAX_CONNECTIONS
 
 
-async def test_a_mail_whose_final_dot_is_always_answered_421_is_deferred_after_a_few_connections() -> None:
+async def test_a_mail_whose_final_dot_is_always_answered_421_is_deferred_after_three_connections() -> None:
     async with running(Receiver(final=lambda _: b"421 4.3.2 shutting down")) as receiver:
         client = SmtpClient(relay(receiver))
         result = await client.send("hello@harbour.example", "ann@example.net", MAIL)

@@ -57,14 +57,14 @@ async def server(*replies: bytes | None) -> AsyncIterator[int]:
         yield running.sockets[0].getsockname()[1]
 
 
-async def test_a_mail_arrives_as_it_was_handed_over_dots_included(sink: Sink) -> None:
+async def test_a_mail_arrives_unchanged_dots_included(sink: Sink) -> None:
     verdict = await send(relay(sink.port), "ann@example.net")
     assert verdict.state is LedgerState.ACCEPTED
     [mail] = sink.messages()
     assert mail.raw == MAIL
 
 
-async def test_one_connection_carries_many_mails_also_after_refusals(sink: Sink) -> None:
+async def test_one_connection_carries_many_mails_even_after_refusals(sink: Sink) -> None:
     session = await relay(sink.port, mails_per_connection=5).connect()
     states = []
     for to in ("a@example.net", "451-1@example.net", "550@example.net", "data-552@example.net", "b@example.net"):
@@ -85,7 +85,7 @@ async def test_one_connection_carries_many_mails_also_after_refusals(sink: Sink)
         ("421@example.net", LedgerState.DEFERRED, ReplyClass.SYSTEM),
     ],
 )
-async def test_each_end_has_its_verdict(
+async def test_each_end_of_a_transaction_has_its_result(
     sink: Sink, to: str, state: LedgerState, reason: DeliveryReason | ReplyClass | None
 ) -> None:
     verdict = await send(relay(sink.port), to)
@@ -107,7 +107,7 @@ EHLO = b"250 test"
         ((EHLO, b"553 5.1.8 bad sender", b"250 ok"), LedgerState.REFUSED, ReplyClass.SENDER),
     ],
 )
-async def test_a_server_that_breaks_off_leaves_doubt_only_after_the_final_dot(
+async def test_a_lost_connection_leaves_doubt_only_after_the_final_dot(
     replies: tuple[bytes | None, ...], state: LedgerState, reason: DeliveryReason | ReplyClass | None
 ) -> None:
     async with server(*replies) as port:
@@ -115,7 +115,7 @@ async def test_a_server_that_breaks_off_leaves_doubt_only_after_the_final_dot(
     assert (verdict.state, verdict.reason) == (state, reason)
 
 
-async def test_a_silent_server_is_deferred_before_the_dot_and_in_doubt_after_it() -> None:
+async def test_a_timeout_defers_the_mail_before_the_final_dot_and_puts_it_in_doubt_after() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 test\r\n")
         await reader.readline()
@@ -143,7 +143,7 @@ async def test_a_silent_server_is_deferred_before_the_dot_and_in_doubt_after_it(
 
 
 @pytest.mark.parametrize("greeting", [b"421 4.3.2 busy\r\n", b"554 no\r\n", b""])
-async def test_a_server_that_does_not_greet_is_unreachable_and_blames_no_mail(greeting: bytes) -> None:
+async def test_a_server_that_does_not_greet_is_unreachable(greeting: bytes) -> None:
     async def turn_away(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         writer.close()
@@ -166,10 +166,10 @@ async def test_a_destination_beyond_loopback_is_refused_and_the_error_says_what_
         await relay(25, smtp_host=host).addresses()
 
 
-async def test_a_destination_beyond_loopback_is_allowed_once_somebody_says_so() -> None:
+async def test_a_destination_beyond_loopback_is_allowed_by_the_setting() -> None:
     assert await relay(25, smtp_host="192.0.2.7", allow_real_mail=True).addresses() == ["192.0.2.7"]
 
 
-async def test_a_required_starttls_is_never_done_without(sink: Sink) -> None:
+async def test_mail_never_goes_without_required_starttls(sink: Sink) -> None:
     with pytest.raises(Unreachable, match="STARTTLS"):
         await relay(sink.port, smtp_tls="required").connect()
