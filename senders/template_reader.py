@@ -1,4 +1,4 @@
-"""Reads published templates from the topic `rules` into the cache."""
+"""Reads published templates from the topic `rules` into the template cache."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -39,7 +39,7 @@ class TemplateReader:
         self._log = structlog.get_logger("senders.template_reader")
         self._consumer = Consumer(
             connection.client(
-                group_id="ebbtide-templates",  # needed by the library; nothing is committed
+                group_id="ebbtide-templates",  # librdkafka requires one; nothing is committed
                 enable_auto_commit=False,
                 enable_partition_eof=True,
                 auto_offset_reset="earliest",
@@ -84,7 +84,7 @@ class TemplateReader:
             self._keep(digest, record)
 
     def _keep(self, digest: str, record: Message) -> None:
-        """Keep a template if its text has the hash in its key; otherwise a command that needs it finds it missing."""
+        """Keep a template if its text has the hash in its key. Otherwise it stays missing."""
         try:
             text = codec.decode(Text, record.value())
         except codec.DecodeError as error:

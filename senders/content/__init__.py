@@ -1,1 +1,1 @@
-"""From a template to signed bytes. Pure but for the key."""
+"""Makes signed mails from templates. Pure, except for reading and writing the signing key."""
