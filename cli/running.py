@@ -22,7 +22,7 @@ def run_streams_worker(environment: Environment, slot: int) -> None:
     """The Faust worker of a slot, until a signal; does not return. Under a supervisor it dies with it."""
     from streams.settings import StreamSettings
 
-    with _exit_if_kafka_is_away(slot):
+    with _worker_process(slot):
         settings = environment.settings(StreamSettings)
         client_config(environment.kafka)
 
@@ -38,7 +38,7 @@ def run_senders_worker(environment: Environment, slot: int) -> None:
     """The delivery worker of a slot, until a signal; does not return. Under a supervisor it dies with it."""
     from senders.settings import SenderSettings
 
-    with _exit_if_kafka_is_away(slot):
+    with _worker_process(slot):
         settings = environment.settings(SenderSettings)
         require_kafka(settings.kafka, secured=bool(settings.kafka_security))  # before imports that take a second
 
@@ -48,13 +48,13 @@ def run_senders_worker(environment: Environment, slot: int) -> None:
         # static membership: a worker that comes back within the session keeps its partitions
         name = f"{settings.sender_instance or socket.gethostname()}-{slot}"
         _begin(environment, SENDERS, slot)
-        port = environment.page_port(SENDERS) + slot
-        main(settings.model_copy(update={"sender_instance": name}), WorkerIdentity(slot, _restarts(), port))
+        identity = WorkerIdentity(slot, _restarts(), settings.senders_web_port + slot)
+        main(settings.model_copy(update={"sender_instance": name}), identity)
 
 
 @contextmanager
-def _exit_if_kafka_is_away(slot: int) -> Iterator[None]:
-    """Sets up a worker's process. Under a supervisor, KafkaAway ends it with a status that has it started again."""
+def _worker_process(slot: int) -> Iterator[None]:
+    """Sets up a worker's process. Under a supervisor it dies with it, and ends with KAFKA_AWAY if no broker answers."""
     from infra.service.logs import configure_logging
 
     configure_logging(slot=slot)

@@ -31,7 +31,7 @@ def test_a_topic_whose_first_records_are_gone_is_read_from_the_first_that_is_lef
     assert [message.value() for message in read_all(servers.kafka, topic)] == [b"%d" % n for n in range(4, 10)]
 
 
-def test_what_has_come_is_given_at_once_and_not_when_the_wait_is_over(servers, topic):
+def test_messages_that_have_arrived_are_returned_at_once(servers, topic):
     consumer = Consumer(reader_config(servers.kafka, "reading"))
     consumer.assign([TopicPartition(topic, 0, 0)])
     began_s, values = time.monotonic(), []

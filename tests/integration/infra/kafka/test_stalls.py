@@ -106,7 +106,7 @@ def test_a_partition_that_is_silently_not_fetched_is_read_after_a_seek(servers: 
     assert [(line["at"], line["end"], line["refused"]) for line in stalled] == [(10, 20, None)]
 
 
-def test_a_partition_that_is_not_fetched_even_then_ends_the_reader(servers: RealServers, reader: Numbers) -> None:
+def test_the_reader_ends_if_a_seek_does_not_help(servers: RealServers, reader: Numbers) -> None:
     errors: list[Exception] = []
     with capture_logs() as log:
         thread = running(reader, errors)

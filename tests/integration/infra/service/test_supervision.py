@@ -204,7 +204,7 @@ def test_a_supervisor_that_is_killed_leaves_no_worker(streams: Streams, two_work
     refused(streams, "no supervisor of stream workers runs", "streams", "restart")
 
 
-def test_what_a_beginner_may_have_forgotten_is_one_line(streams: Streams, tmp_path: Path) -> None:
+def test_a_missing_prerequisite_is_reported_in_one_line(streams: Streams, tmp_path: Path) -> None:
     elsewhere = {"EBBTIDE_DATA_DIR": str(tmp_path), "EBBTIDE_WEB_PORT": str(free_port())}
     refused(streams, "Kafka does not answer", **elsewhere | {"EBBTIDE_KAFKA": f"127.0.0.1:{free_port()}"})
     with socket.create_server(("127.0.0.1", 0)) as taken:

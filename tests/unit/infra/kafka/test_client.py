@@ -46,7 +46,7 @@ def _answer(server: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{free}", "127.0.0.1", "127.0.0.1:x", "", "nowhere.invalid:9092"])
-def test_where_nothing_listens_kafka_is_away(address: str) -> None:
+def test_kafka_is_away_if_nothing_listens(address: str) -> None:
     with pytest.raises(KafkaAway):
         require_kafka(address.format(free=free_port()))
 

@@ -21,7 +21,7 @@ def test_nothing_set_is_a_plain_connection() -> None:
     assert KafkaSecuritySettings().kafka_security == {}
 
 
-def test_every_client_of_the_worker_is_told_of_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_client_of_the_worker_gets_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     authority.touch()
     monkeypatch.setenv("EBBTIDE_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")

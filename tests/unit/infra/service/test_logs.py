@@ -43,7 +43,7 @@ thread.join()
 """
 
 
-def test_every_line_is_json_with_the_slot_whoever_wrote_it() -> None:
+def test_every_line_is_json_with_the_slot_from_our_code_and_from_libraries() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stdout == ""

@@ -26,7 +26,7 @@ def ended() -> int:
     return process.pid
 
 
-def test_a_record_is_believed_only_while_its_process_lives(tmp_path: Path, ended: int) -> None:
+def test_a_record_counts_only_while_its_process_lives(tmp_path: Path, ended: int) -> None:
     registry = registry_in(tmp_path)
     with registry.supervising():
         registry.note_supervision(Supervision(as_process(os.getpid()), {0: 21004}, RollingRestart(3, "running", 0)))
@@ -41,7 +41,7 @@ def test_a_record_is_believed_only_while_its_process_lives(tmp_path: Path, ended
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"process": 1, "restart": {}, "ports": {}}'])
-def test_a_record_that_cannot_be_read_says_nothing(tmp_path: Path, text: str) -> None:
+def test_a_record_that_cannot_be_read_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "supervisor.json").write_text(text)
     assert registry_in(tmp_path).supervision() is None
 
@@ -57,7 +57,7 @@ def test_there_is_one_supervisor_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_the_status_says_which_worker_should_run_and_does_not_even_without_kafka(
+def test_the_status_names_workers_that_should_run_but_do_not_even_without_kafka(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EBBTIDE_DATA_DIR", str(tmp_path))
@@ -79,7 +79,7 @@ def test_the_status_says_which_worker_should_run_and_does_not_even_without_kafka
     ("states", "all_run"),
     [((), False), (("ready", "recovering", "starting"), True), (("ready", "stopped"), False), (("silent",), False)],
 )
-def test_all_run_where_no_worker_is_stopped_or_silent(states: tuple[str, ...], all_run: bool) -> None:
+def test_all_run_if_no_worker_is_stopped_or_silent(states: tuple[str, ...], all_run: bool) -> None:
     assert WorkerStatus(1, [{"state": state} for state in states]).all_run is all_run
 
 

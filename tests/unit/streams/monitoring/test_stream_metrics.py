@@ -56,7 +56,7 @@ def apply_two(buffer: Buffer) -> None:
     buffer.counts[DEAD_LETTERED, "invalid"] += 1
 
 
-def test_the_documented_metrics_are_those_there_are() -> None:
+def test_the_documented_metrics_of_streams_are_those_that_exist() -> None:
     text = DOCUMENT.read_text()
     assert reference(DEFINITIONS) in text, f"{DOCUMENT} is stale; its table is:\n{reference(DEFINITIONS)}"
 
@@ -95,13 +95,13 @@ def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer:
     assert watched.value("checkpoints_lost_total") == 1
 
 
-def test_partitions_that_are_fetched_afresh_are_counted_from_zero(watched: Watched) -> None:
+def test_partitions_that_are_fetched_again_are_counted(watched: Watched) -> None:
     assert watched.value("fetch_stalls_total") == 0
     watched.metrics.stalled(TopicPartition("events", 3))
     assert watched.value("fetch_stalls_total") == 1
 
 
-def test_a_partition_that_has_gone_has_no_series_any_more(watched: Watched) -> None:
+def test_a_partition_that_another_worker_took_over_has_no_series(watched: Watched) -> None:
     assert watched.value("lag_records", partition="3") == 7
     assert watched.value("users", partition="3") == 10
     watched.gauges = [Gauge(4, None, 0.0, 0, 0, 0, None)]
