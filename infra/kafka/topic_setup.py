@@ -1,10 +1,13 @@
 """Creates the topics, and refuses those that exist with another partition count."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 
 from infra.kafka.client import TIMEOUT_S, client_config
+from infra.kafka.partition_counts import TopicsMissing, existing_topics
+from infra.kafka.retry import PAUSE_S
 from infra.kafka.topics import create_topics
 from schemas.errors import UserError
 from schemas.topics import TOPICS, Topic
@@ -31,4 +34,15 @@ def ensure_topics(
                 f"use --partitions {found}, or delete the topic and publish again"
             )
     create_topics(admin, missing, TIMEOUT_S)
-    return [topic.topic for topic in missing]
+    created = [topic.topic for topic in missing]
+    _wait_until_known(admin, created)
+    return created
+
+
+def _wait_until_known(admin: AdminClient, names: Sequence[str]) -> None:
+    """Waits until a broker describes the topics: it learns of them a moment after the controller has created them."""
+    end = time.monotonic() + TIMEOUT_S
+    while absent := sorted(set(names) - set(existing_topics(admin, names))):
+        if time.monotonic() > end:
+            raise TopicsMissing(f"Kafka created {', '.join(absent)} and does not list them; see the broker's log")
+        time.sleep(PAUSE_S)
