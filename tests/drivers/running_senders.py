@@ -61,7 +61,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(asked: Callable[[], T], what: str, timeout_s: float = 30.0) -> T:
+def wait_until(asked: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
     """The first true answer of `asked`; fails when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while not (answer := asked()):
@@ -119,7 +119,7 @@ class Harbour:
 
     def flush(self) -> None:
         """Waits until all that was published is on its topic."""
-        assert self._producer.flush(10) == 0
+        assert self._producer.flush(60) == 0
 
     def publish_template(self, body: str = TEMPLATE) -> str:
         """A template's hash, its text published."""
@@ -151,7 +151,7 @@ class Harbour:
         self._failure = None
         self._thread = threading.Thread(target=work, name="senders")
         self._thread.start()
-        started.wait(10)
+        assert started.wait(60), "delivery did not start"
 
     async def _run(self, started: threading.Event) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -166,7 +166,7 @@ class Harbour:
         if thread is not None:
             if thread.is_alive():
                 self._stop()
-            thread.join(30)
+            thread.join(60)
             assert not thread.is_alive(), "delivery did not stop"
             self._stop = lambda: None
             if self._failure is not None:
@@ -203,7 +203,7 @@ class Harbour:
         process, self._process = self._process, None
         assert process is not None
         process.send_signal(how)
-        return process.wait(20)
+        return process.wait(60)
 
     def close(self) -> None:
         """End all that was started."""
@@ -236,7 +236,7 @@ class Harbour:
         rows = self.rows("SELECT state FROM ledger WHERE command_id = %s", command)
         return str(rows[0][0]) if rows else None
 
-    def wait_for(self, command: SendCommand, *states: str, timeout_s: float = 30.0) -> str:
+    def wait_for(self, command: SendCommand, *states: str, timeout_s: float = 60.0) -> str:
         """The state of a command once it is one of `states`."""
         return (
             wait_until(

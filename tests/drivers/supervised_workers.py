@@ -52,7 +52,7 @@ class SupervisedWorkers:
         assert process is not None
         began_s = time.monotonic()
         process.send_signal(how)
-        return process.wait(30), time.monotonic() - began_s
+        return process.wait(60), time.monotonic() - began_s
 
     def close(self) -> None:
         """Ends what still runs."""

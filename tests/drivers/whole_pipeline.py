@@ -133,7 +133,7 @@ class Pipeline:
         process, self._streams = self._streams, None
         assert process is not None
         process.send_signal(how)
-        return process.wait(30)
+        return process.wait(60)
 
     def close(self) -> None:
         """Ends what runs."""

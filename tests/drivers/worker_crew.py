@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+STOP_S = 10.0
+"""Above a worker's promise of 5 s by as much as a machine that runs other tests may need."""
+
 
 class Workers:
     """Worker processes by slot. Leaving the `with` block ends all of them."""
@@ -58,9 +61,8 @@ class Workers:
         process.kill()
         process.wait()
 
-    def stop(self, slot: int, within_s: float) -> float:
-        """SIGTERM; how long it took. Fails where it takes longer than `within_s` or ends badly."""
-        began = time.monotonic()
+    def stop(self, slot: int, within_s: float = STOP_S) -> None:
+        """SIGTERM. Fails where the end takes longer than `within_s`, or is a bad one."""
         process = self.processes.pop(slot)
         process.terminate()
         try:
@@ -70,7 +72,6 @@ class Workers:
             raise AssertionError(f"worker {slot} did not stop within {within_s} s\n{self.tail(slot)}") from None
         young = status == -signal.SIGTERM and not self.has_recovered(slot)  # it had no handler yet
         assert status == 0 or young, f"worker {slot} ended with {status}\n{self.tail(slot)}"
-        return time.monotonic() - began
 
     def has_recovered(self, slot: int) -> bool:
         """Whether the worker that runs now has begun to work."""

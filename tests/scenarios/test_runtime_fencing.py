@@ -34,7 +34,7 @@ def audited(bench: Bench) -> None:
     bench.wait_done()
     bench.crew.wait_until_recovered()
     for slot in list(bench.crew.processes):
-        bench.crew.stop(slot, within_s=5.0)
+        bench.crew.stop(slot)
     found = bench.audit()
     assert found.clean, found
     assert bench.size(bench.names.commands) > found.compared["commands"] + 10, "nothing was aborted"

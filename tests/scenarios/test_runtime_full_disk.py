@@ -56,7 +56,7 @@ def test_a_full_disk_stops_the_work_and_loses_nothing(bench: Bench, broker: OwnB
     feed.join()
     bench.wait_done(within_s=120)
     bench.crew.wait_until_recovered()
-    bench.crew.stop(0, within_s=5.0)
+    bench.crew.stop(0)
     found = bench.audit()
     assert found.clean, found
     assert found.compared["records"] == EVENTS + EVENTS // 10

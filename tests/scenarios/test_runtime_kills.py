@@ -50,7 +50,7 @@ def run(kafka: str, prefix: str, folder: Path, plan: KillPlan) -> Audit:
         feed.join()
         _settle(crew, reader, end)
         for slot in list(crew.processes):
-            crew.stop(slot, within_s=5.0)
+            crew.stop(slot)
     try:
         return audit(reader, names, PARTITIONS)
     finally:
@@ -71,7 +71,7 @@ def _trouble(crew: Crew, chance: random.Random, plan: KillPlan, end: float) -> N
             crew.kill(slot)
             crew.start(slot)
         elif action == "term":
-            crew.stop(slot, within_s=10.0)
+            crew.stop(slot)
             crew.start(slot)
         else:
             crew.send(slot, signal.SIGSTOP)
@@ -127,7 +127,7 @@ def _die_and_recover(kafka: str, prefix: str, folder: Path, mistake: Mistake) ->
             assert doomed.wait(60) == -signal.SIGKILL, crew.tail(0)
         crew.start(0)
         _settle(crew, reader, time.monotonic() + 90)
-        crew.stop(0, within_s=5.0)
+        crew.stop(0)
     try:
         return audit(reader, names, PARTITIONS)
     finally:

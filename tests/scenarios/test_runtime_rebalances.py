@@ -59,7 +59,7 @@ def audited(bench: Bench) -> None:
     bench.crew.wait_until_recovered()
     took = [s for slot in bench.crew.processes for s in revocations(bench, slot)]
     for slot in list(bench.crew.processes):
-        bench.crew.stop(slot, within_s=5.0)
+        bench.crew.stop(slot)
     found = bench.audit()
     assert found.clean, found
     assert max(took, default=0.0) < REVOKE_S, took
@@ -111,7 +111,7 @@ def test_workers_that_come_and_go_in_quick_succession_delay_and_spoil_nothing(be
             if turn % 3:
                 bench.crew.kill(slot)
             else:
-                bench.crew.stop(slot, within_s=8.0)
+                bench.crew.stop(slot)
         bench.crew.start(slot)
         if turn % 2:
             bench.crew.wait_until_recovered(slot)  # else the next comes while this one starts or recovers

@@ -42,7 +42,7 @@ class Secured:
         try:
             wait_until(lambda: len(list(read_all(self.open, COMMANDS.name))) == until_commands, "it is decided", 60)
             worker.send_signal(signal.SIGTERM)
-            assert worker.wait(10) == 0
+            assert worker.wait(60) == 0
         finally:
             worker.kill()
             worker.wait()

@@ -23,7 +23,7 @@ def test_delivery_waits_for_the_store_says_so_once_and_loses_nothing(servers, da
         log = tmp_path / "senders.log"
         servers.timescale_server.stop()
         try:
-            wait_until(lambda: b"timescale_away" in log.read_bytes(), "delivery says that the store is away", 30)
+            wait_until(lambda: b"timescale_away" in log.read_bytes(), "delivery says that the store is away")
             while_away = run.mails()
         finally:
             servers.timescale_server.start()

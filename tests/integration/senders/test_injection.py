@@ -229,10 +229,10 @@ def test_any_exception_at_any_call_is_the_outcome_of_that_record_or_mail(
         )
         assert delivery.process_runs, f"ended: {log_of(delivery)[-1]}"
     reached = REACHED * len(plan)
-    wait_until(lambda: len(reported(report, "raised")) >= reached, "the faults are raised", 30)
+    wait_until(lambda: len(reported(report, "raised")) >= reached, "the faults are raised")
     open_ = partial(unanswered, delivery, plan)
     with suppress(AssertionError):  # the next line says more
-        wait_until(lambda: not open_(), "everybody has an answer", 30)
+        wait_until(lambda: not open_(), "everybody has an answer")
     assert open_() == {}
     raised = {int(number): plan[int(number)] for number in reported(report, "raised")}
     assert delivery.end_process(signal.SIGTERM) == 0, (delivery.directory / "senders.log").read_text()[-3000:]

@@ -185,7 +185,7 @@ def test_a_supervisor_of_delivery_that_is_killed_leaves_no_worker(
     senders: SupervisedWorkers, two_workers: dict[int, int]
 ) -> None:
     senders.stop(signal.SIGKILL)
-    wait_until(lambda: all(map(is_gone, two_workers.values())), "both workers are gone", 5)
+    wait_until(lambda: all(map(is_gone, two_workers.values())), "both workers are gone")
     assert json.loads(senders.cli("senders", "status", "--json").stdout)["supervisor"] is None
     done = senders.cli("senders", "restart")
     assert done.returncode == 2

@@ -199,7 +199,7 @@ def test_a_second_supervisor_of_the_instance_is_refused_in_one_line(streams: Str
 
 def test_a_supervisor_that_is_killed_leaves_no_worker(streams: Streams, two_workers: dict[int, int]) -> None:
     streams.stop(signal.SIGKILL)
-    wait_until(lambda: all(map(is_gone, two_workers.values())), "both workers are gone", 5)
+    wait_until(lambda: all(map(is_gone, two_workers.values())), "both workers are gone")
     assert json.loads(streams.cli("streams", "status", "--json").stdout)["supervisor"] is None
     refused(streams, "no supervisor of stream workers runs", "streams", "restart")
 

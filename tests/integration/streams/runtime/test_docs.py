@@ -50,6 +50,6 @@ def test_the_program_of_the_documentation_counts_each_visit_once(
                 assert worker.poll() is None, log.read_text()
     finally:
         worker.terminate()
-        assert worker.wait(10) == 0, log.read_text()
+        assert worker.wait(60) == 0, log.read_text()
     written = Counter((m.key(), m.value()) for m in read_all(servers.kafka, totals))
     assert written == Counter((f"page-{p}".encode(), b"%d" % n) for p in range(30) for n in range(1, 101))

@@ -95,7 +95,7 @@ class WatchedIntake:
         return len(self.offsets) >= count
 
     def stands_at(self) -> int:
-        return self.intake.call(lambda: self.intake._positions[self.place]).result(10)
+        return self.intake.call(lambda: self.intake._positions[self.place]).result(60)
 
     def end(self) -> int:
         return self.ends.last_stable([self.place]).get(self.place, -1)
@@ -112,10 +112,10 @@ def reading(kafka: str, name: str, **settings: Any) -> Iterator[WatchedIntake]:
     made.intake.subscribe(topics)
     wait_until(lambda: made.places, "it is assigned")
     wait_until(lambda: len(made.ends.last_stable(made.places)) == 2, "where they end is known")
-    made.intake.start_at(dict.fromkeys(made.places, 0)).result(10)
+    made.intake.start_at(dict.fromkeys(made.places, 0)).result(60)
     yield made
     made.intake.stop()
-    made.intake.join(10)
+    made.intake.join(60)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: 
 
 
 def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: WatchedIntake) -> None:
-    rows.intake.call(lambda: rows.intake._consumer.unassign()).result(10)
+    rows.intake.call(lambda: rows.intake._consumer.unassign()).result(60)
     rows.write()
     with capture_logs() as said:
         rows.check(FAIL_AFTER + 1)
@@ -164,8 +164,8 @@ def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: WatchedI
 def test_a_partition_that_moved_meanwhile_is_not_fetched_afresh(rows: WatchedIntake) -> None:
     rows.write()
     wait_until(lambda: rows.takes_all(RECORDS), "it is read")
-    assert not rows.intake.refetch(rows.place, RECORDS - 1).result(10)
-    assert rows.intake.refetch(rows.place, RECORDS).result(10)
+    assert not rows.intake.refetch(rows.place, RECORDS - 1).result(60)
+    assert rows.intake.refetch(rows.place, RECORDS).result(60)
     rows.write()
     wait_until(lambda: rows.takes_all(2 * RECORDS), "the rest is read")
     assert rows.offsets == list(range(2 * RECORDS))
@@ -199,7 +199,7 @@ def test_an_intake_that_is_full_and_one_that_was_paused_for_another_are_left_alo
         rows.intake.starve(frozenset({rows.other}))
         wait_until(lambda: rows.intake.paused == {rows.place}, "it is paused in favour of the other")
         rows.check(FAIL_AFTER + 1)
-        assert not rows.intake.refetch(rows.place, rows.stands_at()).result(10)
+        assert not rows.intake.refetch(rows.place, rows.stands_at()).result(60)
         assert (rows.stalled, rows.ended, rows.intake.paused) == ([], [], {rows.place})
         wait_until(lambda: rows.takes_all(RECORDS), "all of it comes")
     assert rows.offsets == list(range(RECORDS))
@@ -232,6 +232,6 @@ def test_a_look_at_an_intake_that_has_ended_is_none(servers: RealServers, topic_
         rows.write_and_pause()
         rows.check(SEEK_AFTER)
         rows.intake.stop()
-        rows.intake.join(10)
+        rows.intake.join(60)
         rows.check()
     assert not rows.ended

@@ -51,11 +51,11 @@ def reading(kafka: str, settings: IntakeSettings, listener: Waiting, partitions:
     try:
         intake.subscribe(names)
         wait(lambda: listener.places, "it is assigned")
-        intake.start_at(dict.fromkeys(listener.places, 0)).result(10)
+        intake.start_at(dict.fromkeys(listener.places, 0)).result(60)
         yield intake
     finally:
         intake.stop()
-        intake.join(10)
+        intake.join(60)
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ def wait(until: Callable[[], object], what: str, within_s: float = 20.0) -> None
 def test_a_partition_that_was_paused_flows_again_in_the_next_assignment(full: Intake, way: str) -> None:
     [place] = full.paused
     if way == "taken away and given back":
-        full.call(lambda: full._consumer.unassign()).result(10)
-    full.start_at({place: 0}).result(10)
+        full.call(lambda: full._consumer.unassign()).result(60)
+    full.start_at({place: 0}).result(60)
     taken = 0
 
     def flows() -> bool:
@@ -111,9 +111,9 @@ def test_a_paused_partition_that_is_waited_for_flows_also_where_nothing_is_full_
 def test_what_is_asked_of_an_intake_that_has_ended_fails_and_waits_for_nothing(full: Intake) -> None:
     """A recovery asks while the worker is told to stop: it would hold the stop up for as long as an answer may take."""
     full.stop()
-    full.join(10)
+    full.join(60)
     with pytest.raises(KafkaException, match="ended"):
-        full.committed([]).result(5)
+        full.committed([]).result(60)
 
 
 class Held(Waiting):

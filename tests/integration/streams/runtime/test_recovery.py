@@ -296,7 +296,7 @@ def changes_nothing(changelog: Changelog, kept: bool) -> None:
     assert b"gone" in read(changelog.folder.path(origin), origin).entries
 
 
-def _until(holds: Callable[[], object], what: str, within_s: float = 30.0) -> None:
+def _until(holds: Callable[[], object], what: str, within_s: float = 60.0) -> None:
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end, f"never: {what}"
