@@ -1,4 +1,4 @@
-"""What delivery hears of a profile that cannot be read, of a tombstone, and of an outcome that says no."""
+"""Consent in delivery: unreadable profiles, tombstones, unsubscribes, complaints, and consent given again."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -59,7 +59,7 @@ def published(delivery: Harbour, user: str, value: bytes | dict[str, Any] | None
 
 
 def heard(delivery: Harbour, user: str, *, granted: bool) -> None:
-    """Waits until the view knows this of the user's consent to marketing: commands may come before it does."""
+    """Waits until the view has this consent to marketing: a command may be taken before."""
     asked = "SELECT coalesce(consent->'marketing'->'granted' = 'true', false) FROM recipients WHERE user_id = %s"
     wait_until(lambda: delivery.rows(asked, user) == [(granted,)], f"consent {granted} in the view")
 
@@ -272,7 +272,7 @@ def test_consent_from_the_future_counts_from_the_moment_it_is_read(delivery: Har
 
 
 def test_a_reinstated_address_is_lifted_by_its_outcome_too(delivery: Harbour, template: str) -> None:
-    """As where the view is read again from the topics, and the lift of a person comes back only as its outcome."""
+    """As when the view is read again from the topics: then only the outcome tells that a person lifted it."""
     user, now = delivery.publish_user(), datetime.now(UTC)
     command = accepted_command(delivery, user, template)
     outcome(delivery, command, "complained", now)

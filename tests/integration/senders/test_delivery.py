@@ -1,4 +1,4 @@
-"""Delivery as a whole, on real Kafka, TimescaleDB and SMTP: what becomes of a command, told at every end."""
+"""Delivery as a whole, on real Kafka, TimescaleDB and SMTP: what becomes of a command."""
 
 import uuid
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The end of a delivery process: at a signal at any moment, at a defect, and where a part of it stands still."""
+"""The end of a delivery process: at a signal, at a defect, and while a part of it hangs."""
 
 import random
 import signal
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.servers
 
 BOUND_S = 10.0
 LATEST_S = 2.0
-"""How long after its start, or after its first work, a process gets the signal at the latest."""
+"""A process gets the signal at most this long after its start, or after its first work."""
 WITH = "from senders.app import main; from senders.settings import SenderSettings; main(SenderSettings())"
 
 

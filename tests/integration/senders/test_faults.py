@@ -1,4 +1,4 @@
-"""Delivery when servers go away and when it is itself killed: nothing is lost, and nothing is sent twice unlisted."""
+"""Delivery while servers are down, and after a kill: no mail is lost, and only mails in doubt are sent twice."""
 
 import json
 import signal
@@ -68,7 +68,7 @@ def mails_by_command(delivery: Harbour) -> Counter[str]:
 
 @contextmanager
 def one_reply(port: int, to_final_dot: bytes) -> Iterator[None]:
-    """A mail server that takes every command, and gives this reply to every message."""
+    """A mail server that accepts every command, and gives this reply to every message."""
 
     class OneReplyHandler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -244,7 +244,7 @@ def test_while_the_smtp_server_is_down_commands_wait_unstarted_and_the_log_says_
 
 
 class Gatekeeper:
-    """Stands before the sink: passes bytes on, and answers MAIL with 421 once a connection has carried its mails."""
+    """A proxy before the sink that answers MAIL with 421 once a connection has carried its number of mails."""
 
     def __init__(self, sink_port: int, mails_per_connection: int, port: int = 0, at_most: int = 1_000_000) -> None:
         self._sink_port = sink_port

@@ -1,4 +1,4 @@
-"""Filters: the examples of Shopify's documentation, and what python-liquid answers differently."""
+"""Filters: the examples of Shopify's documentation, and where python-liquid differs."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""From a command to a mail: what cannot be made fails with its reason, and without a word of the user's data."""
+"""Mails of commands. One that cannot be made fails with its reason, which contains none of the user's data."""
 
 from datetime import UTC, datetime, timedelta
 from functools import cache

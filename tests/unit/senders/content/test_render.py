@@ -1,4 +1,4 @@
-"""Templates: what they give, what they may not do, and the ones in examples/."""
+"""Templates: what they render, their limits, and those in examples/."""
 
 from datetime import UTC, datetime
 from email import message_from_bytes, policy

@@ -1,4 +1,4 @@
-"""The stages before a mail: which question answers first, and with what."""
+"""The stages of policy: which one answers, and what."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
