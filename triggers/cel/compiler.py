@@ -4,12 +4,11 @@ The source sees one argument, the evaluation's context, and the functions of the
 writes both rules' expressions and CEL by its definition; `Scope` says which.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from triggers.cel import arithmetic, conversions, runtime, values
+from triggers.cel import arithmetic, conversions, operators, runtime, values
 from triggers.cel import calls as cel_calls
 from triggers.cel import cost as cel_cost
 from triggers.cel import names as cel_names
@@ -31,7 +30,7 @@ from triggers.cel.tree import (
     Ternary,
     Unary,
 )
-from triggers.cel.types import Code, as_bool, literal, reads_as_double
+from triggers.cel.types import Code, as_bool, literal
 from triggers.cel.writer import Scope, Writer
 
 _FUNCTIONS: tuple[tuple[object, tuple[str, ...]], ...] = (
@@ -136,9 +135,9 @@ def _code(w: Writer, node: Expr) -> Code:
         case Call():
             return cel_calls.call(w, node)
         case Unary():
-            return _unary(w, node)
+            return operators.unary(w, node)
         case Binary():
-            return _binary(w, node)
+            return operators.binary(w, node)
         case Logic():
             return w.outlined(lambda: _logic(w, node)) if w.too_deep() else _logic(w, node)
         case Ternary():
@@ -171,113 +170,6 @@ def _index(w: Writer, node: Index) -> Code:
     keys = ("int", "uint", "double", "string", "bool") if operand.type != "list" else ("int", "uint", "double")
     w.require(index, keys, node.offset, "[]")
     return Code(f"item({operand.text}, {index.text})", operand.element if operand.type == "list" else "dyn")
-
-
-def _unary(w: Writer, node: Unary) -> Code:
-    operand = w.code(node.operand)
-    if node.operator == "!":
-        w.require(operand, ("bool",), node.offset, "!")
-        return Code(f"(not {as_bool(operand)})", "bool")
-    w.require(operand, ("int", "double", "duration"), node.offset, "-")
-    if operand.type == "int":
-        return Code(f"int_result(-{operand.text})", "int")
-    return Code(f"negative({operand.text})", operand.type)
-
-
-# operators -----------------------------------------------------------------------------------------------------------
-
-
-def _binary(w: Writer, node: Binary) -> Code:
-    left, right = w.code(node.left), w.code(node.right)
-    if not w.scope.strict:
-        if reads_as_double(node.right) and _is_data(node.left, left):
-            right = Code(right.text, "double")
-        elif reads_as_double(node.left) and _is_data(node.right, right):
-            left = Code(left.text, "double")
-    if node.operator in ("==", "!="):
-        return _equality(w, node, left, right)
-    if node.operator in table.COMPARISONS:
-        return _comparison(w, node, left, right)
-    if node.operator == "in":
-        w.require(right, ("list", "map"), node.offset, "in")
-        return Code(f"contained({left.text}, {w.paid(right)})", "bool")
-    return _arithmetic(w, node, left, right)
-
-
-def _is_data(node: Expr, code: Code) -> bool:
-    """Whether a whole number beside this node is read as a double: numbers of the data are."""
-    return code.type == "dyn" or (code.type == "double" and not isinstance(node, Literal))
-
-
-def _equality(w: Writer, node: Binary, left: Code, right: Code) -> Code:
-    types = {left.type, right.type}
-    if not w.scope.strict and not table.comparable(left.type, right.type) and "null" not in types:
-        raise _mismatch(node, left, right)
-    if types & {"string", "null"} or _plain(w, types):
-        text = f"({left.text} == {right.text})"
-    elif _mostly_number(w, left, right):
-        text = _guarded(w, "==", left, right, "equal")
-    else:
-        text = f"equal({w.paid(left)}, {right.text})"
-    return Code(text if node.operator == "==" else f"(not {text})", "bool")
-
-
-def _comparison(w: Writer, node: Binary, left: Code, right: Code) -> Code:
-    types = {left.type, right.type}
-    if not w.scope.strict and (types & table.UNORDERED or not table.comparable(left.type, right.type)):
-        raise _mismatch(node, left, right)
-    if _plain(w, types):
-        return Code(f"({left.text} {node.operator} {right.text})", "bool")
-    function = table.COMPARISONS[node.operator]
-    if _mostly_number(w, left, right):
-        return Code(_guarded(w, node.operator, left, right, function), "bool")
-    return Code(f"{function}({w.paid(left)}, {right.text})", "bool")
-
-
-def _plain(w: Writer, types: set[str]) -> bool:
-    """Whether Python compares as CEL does: values of one type; in rules numbers of any."""
-    return (len(types) == 1 and types <= table.DIRECT) or (types <= table.NUMBERS and not w.scope.strict)
-
-
-def _mostly_number(w: Writer, left: Code, right: Code) -> bool:
-    return left.type == "dyn" and right.type in table.NUMBERS and not w.scope.strict
-
-
-def _guarded(w: Writer, operator: str, left: Code, right: Code, function: str) -> str:
-    """A comparison that is Python's own where the data is a number, as it mostly is; else the function's."""
-    name = w.fresh()
-    w.line(f"{name} = {left.text}")
-    plain = f"{name}.__class__ is float or {name}.__class__ is int"
-    return f"({name} {operator} {right.text} if {plain} else {function}({name}, {right.text}))"
-
-
-def _arithmetic(w: Writer, node: Binary, left: Code, right: Code) -> Code:
-    types, operator = (left.type, right.type), node.operator
-    if types == ("int", "int"):
-        return Code(table.WHOLE_ARITHMETIC[operator].format(left.text, right.text), "int")
-    times = table.TIME_ARITHMETIC.get((operator, *types))
-    if times is not None:
-        return Code(times.format(left.text, right.text), table.RESULTS[operator][types])
-    result = table.RESULTS[operator].get(types)
-    if not w.scope.strict and result is None:
-        if operator == "%":
-            hint = "numbers of events are doubles: int(event.x) % 2"
-            raise SyntaxProblem("cel-type", "% needs two whole numbers", node.offset, hint)
-        if "dyn" not in types:
-            raise _mismatch(node, left, right)
-    element = left.element if left.element == right.element else "dyn"
-    function = table.ARITHMETIC[operator]
-    return Code(f"{function}({w.paid(left)}, {w.paid(right)})", result or "dyn", element)
-
-
-def _mismatch(node: Binary, left: Code, right: Code) -> SyntaxProblem:
-    types = {left.type, right.type}
-    hint = "write double(…) around the whole number" if types == {"int", "double"} else ""
-    for side in (node.left, node.right):
-        if isinstance(side, Literal) and isinstance(side.value, str) and types & {"int", "double"}:
-            number = re.fullmatch(r"[0-9]+(\.[0-9]+)?", side.value)
-            hint = f"a number has no quotes, as in {node.operator} {side.value}" if number else hint
-    return SyntaxProblem("cel-type", f"{left.type} {node.operator} {right.type} is no operation", node.offset, hint)
 
 
 # control -------------------------------------------------------------------------------------------------------------
