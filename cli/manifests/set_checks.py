@@ -21,7 +21,7 @@ _NEEDS_ALL_SETS = DEFINED_ELSEWHERE | {
     "memory-bound",
 }
 """Codes that need all sets. In files of other sets, only errors are reported."""
-_WITHOUT_CATALOGUE = {"unheard-event", "nested-properties", "score-as-attribute", "unfed-event"}
+_WITHOUT_CATALOGUE = {"unheard-event", "nested-properties", "score-as-attribute", "event-never-given"}
 
 
 def may_be_valid(checked: CheckResult) -> bool:

@@ -98,7 +98,7 @@ def compile_tree(tree: Expr, scope: Scope) -> Compiled:
     cost = cel_cost.cost(tree)
     if cost > cel_cost.MAX_COST and not scope.strict:
         message = f"may take more than {cel_cost.MAX_COST} steps"
-        raise SyntaxProblem("cel-limit", message, 0, "fewer macros within each other, or shorter")
+        raise SyntaxProblem("cel-limit", message, 0, "nest fewer macros, or shorten the expression")
     works = cel_cost.has_macro(tree)
     writer = Writer(scope, _code, works)
     result = writer.code(tree)

@@ -1,1 +1,1 @@
-"""Lint: what is doubtful in rules that load."""
+"""Lint: warnings and notes about rules that load."""

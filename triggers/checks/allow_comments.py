@@ -1,7 +1,6 @@
-"""Comments by which a rule's author says that a warning or a note is known: `# ebbtide: allow order-sensitive`.
+"""Comments that allow a warning or a note: `# ebbtide: allow order-sensitive`.
 
-A comment and not a key: it changes nothing of what the rule does, and YAML's readers pass over it. It holds for the
-document that it stands in.
+A comment and not a key, because it changes nothing that the rule does. It applies to its document.
 """
 
 import re
@@ -16,7 +15,7 @@ _ALLOWED = frozenset((WARNINGS | NOTES) - {"allow"})
 
 
 class AllowComments:
-    """What the comments of one file allow, by document; a code that cannot be allowed is told in the file's report."""
+    """The codes that the comments of one file allow, by document. Other codes are reported as warnings."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -32,12 +31,12 @@ class AllowComments:
 def _codes(report: Report, comment: re.Match[str]) -> Iterator[str]:
     codes = list(_CODE.finditer(comment.string, comment.start(1), comment.end(1)))
     if not codes:
-        report.add(comment.start(), "allow", "`allow` names no code", "as in # ebbtide: allow order-sensitive")
+        report.add(comment.start(), "allow", "missing code after `allow`", "as in # ebbtide: allow order-sensitive")
     for code in codes:
         if code[0] in _ALLOWED:
             yield code[0]
         else:
-            message = f"{quoted(code[0])} is no warning or note, which alone can be allowed"
+            message = f"{quoted(code[0])} cannot be allowed: it is not a warning or a note"
             close = closest(code[0], _ALLOWED)
             hint = f"did you mean `{close}`?" if close else "docs/triggers.md lists the codes of warnings and notes"
             report.add(code.start(), "allow", message, hint)

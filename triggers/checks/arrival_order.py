@@ -1,4 +1,4 @@
-"""Whether the order in which events arrive can change what a rule answers, and by what."""
+"""Whether the order in which events arrive can change the result of a rule, and through which keys."""
 
 from collections.abc import Iterator
 
@@ -8,12 +8,12 @@ from triggers.rules.rule import Branch, Pattern, Trigger, Wait
 
 
 def order_reasons(trigger: Trigger) -> list[str]:
-    """By what the order of arrival can change the rule's answer; nothing where it cannot."""
+    """The keys through which the order of arrival can change the result; empty if it cannot."""
     return list(_reasons(trigger))
 
 
 def order_note(trigger: Trigger) -> str:
-    """One sentence on the order of arrival, or nothing where it cannot change the rule's answer."""
+    """One sentence about the order of arrival; empty if it cannot change the result."""
     reasons = order_reasons(trigger)
     if not reasons:
         return ""

@@ -1,6 +1,6 @@
-"""What is doubtful in cases, where no event catalogue says which events and properties there are.
+"""Likely mistakes in cases, if no event catalogue says which events and properties exist.
 
-A case that gives a misspelt event and expects nothing passes, and shows nothing. Only what looks like a slip is told.
+A case that gives a misspelt event and expects nothing passes, and proves nothing.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -15,53 +15,57 @@ from triggers.language.yaml_tree import MappingNode
 _WRAPPERS = ("data", "properties", "payload", "attributes")
 
 
-Doubt = tuple[int, str, str, str]
-"""Where it is, its code, what to say, and a hint."""
+Finding = tuple[int, str, str, str]
+"""Index in the file, code, message and hint."""
 
 
 def check_case_mistakes(documents: Sequence[DocumentReader], scores: Collection[str]) -> None:
-    """Notes in each document's report what its cases give that does nothing and looks like a slip: events named almost
-    as one that is listened to, properties under a key of their own, and attributes named as a score.
+    """Warns of given events with a name close to a rule's event, of properties under an extra key, and of attributes
+    with the name of a score.
     """
-    slips = _slips(documents)
+    hints = _misspelt_events(documents)
     texts = [use.condition.text for document in documents for use in document.expressions.uses]
     for document in documents:
-        for doubt in (*_misspelt(document, slips), *_as_attributes(document, scores, texts), *_nested(document, texts)):
-            document.report.add(*doubt)
+        for finding in (
+            *_misspelt(document, hints),
+            *_as_attributes(document, scores, texts),
+            *_nested(document, texts),
+        ):
+            document.report.add(*finding)
 
 
-def _slips(documents: Sequence[DocumentReader]) -> dict[str, str]:
-    """By each misspelt event what to do about it."""
+def _misspelt_events(documents: Sequence[DocumentReader]) -> dict[str, str]:
+    """A hint for each misspelt event."""
     listeners = {name: _place(document, index) for document in documents for name, index in document.references.events}
     heard = set(listeners) | {f"email.{kind.value}" for kind in OutcomeKind}
     given = {name for document in documents for name, _ in document.references.case_events}
-    slips = {name: like for name in given - heard if (like := misspelling_of(name, heard))}
-    listen = {name: f", which {listeners[like]} listens to" for name, like in slips.items() if like in listeners}
+    similar = {name: like for name in given - heard if (like := misspelling_of(name, heard))}
+    listen = {name: f", which {listeners[like]} listens to" for name, like in similar.items() if like in listeners}
     return {
-        name: f"did you mean {quoted(like)}{listen.get(name, '')}? If there are both, list the events in events.yaml"
-        for name, like in slips.items()
+        name: f"did you mean {quoted(like)}{listen.get(name, '')}? If both exist, list the events in events.yaml"
+        for name, like in similar.items()
     }
 
 
-def _misspelt(document: DocumentReader, slips: AbstractMapping[str, str]) -> Iterator[Doubt]:
+def _misspelt(document: DocumentReader, hints: AbstractMapping[str, str]) -> Iterator[Finding]:
     places: dict[str, list[int]] = {}
     for name, index in document.references.case_events:
-        if name in slips:
+        if name in hints:
             places.setdefault(name, []).append(index)
     for name, indexes in places.items():
-        where = "in this case" if len(indexes) == 1 else f"here and in {len(indexes) - 1} more of its places"
+        where = "in this case" if len(indexes) == 1 else f"here and in {len(indexes) - 1} more places"
         message = f"no rule here listens to {quoted(name)}, so it does nothing {where}"
-        yield indexes[0], "unheard-event", message, slips[name]
+        yield indexes[0], "unheard-event", message, hints[name]
 
 
-def _as_attributes(document: DocumentReader, scores: Collection[str], texts: Sequence[str]) -> Iterator[Doubt]:
+def _as_attributes(document: DocumentReader, scores: Collection[str], texts: Sequence[str]) -> Iterator[Finding]:
     for name, index in document.references.attributes:
         if name in scores and not any(f"user.{name}" in text for text in texts):
             message = f"{quoted(name)} is an attribute of the user here, and not the score of that name"
             yield index, "score-as-attribute", message, f"for the score: user: {{score: {{{name}: …}}}}"
 
 
-def _nested(document: DocumentReader, texts: Sequence[str]) -> Iterator[Doubt]:
+def _nested(document: DocumentReader, texts: Sequence[str]) -> Iterator[Finding]:
     for event, values in document.references.given:
         for index, key, inner in _wrapped(values, texts):
             message = f"{quoted(key)} is itself a property here: `event.NAME` does not look into it"
@@ -69,7 +73,7 @@ def _nested(document: DocumentReader, texts: Sequence[str]) -> Iterator[Doubt]:
                 index,
                 "nested-properties",
                 message,
-                f"write the properties side by side, as in {event}: {{{inner}: …}}",
+                f"write the properties directly, as in {event}: {{{inner}: …}}",
             )
 
 
@@ -79,7 +83,7 @@ def _place(document: DocumentReader, index: int) -> str:
 
 
 def _wrapped(values: MappingNode, texts: Sequence[str]) -> Iterator[tuple[int, str, str]]:
-    """The one property that holds all others, with the first of them; none where an expression looks into it."""
+    """The one property that contains all others, with the first of them; none if an expression reads inside it."""
     if len(values.items) != 1:
         return
     [(key, value)] = values.items.items()

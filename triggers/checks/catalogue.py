@@ -1,4 +1,4 @@
-"""The event catalogue: which events a shop publishes, with their properties, and rules held against it.
+"""The event catalogue: the events that a shop publishes, with their properties, and the check of rules against it.
 
 A file of one document, `events: {NAME: {PROPERTY: TYPE}}`. What delivery reports is in every catalogue.
 """
@@ -32,14 +32,14 @@ class Catalogue:
     events: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def types_of(self, events: Iterable[str], name: str) -> set[str]:
-        """The types that a property has in these events; empty where none of them has it."""
+        """The types that a property has in these events; empty if none has it."""
         if name in EVENT:
             return {"time" if name == "time" else "any" if name == "properties" else "text"}
         return {self.events[event][name] for event in events if name in self.events.get(event, {})}
 
 
 def read_catalogue(files: Sequence[SourceFile]) -> tuple[Catalogue | None, list[Report]]:
-    """The events of all files together, or None where there is no file; problems are in the reports."""
+    """The events of all files together, or None without a file; problems are in the reports."""
     if not files:
         return None, []
     events: dict[str, Mapping[str, str]] = {f"email.{kind.value}": _OUTCOME for kind in OutcomeKind}
@@ -75,14 +75,14 @@ def check_events(
     uses: Sequence[ExpressionUse],
     entry: tuple[str, ...],
 ) -> None:
-    """Tells what one document says of events that the catalogue does not know.
+    """Reports events and properties of one document that are not in the catalogue.
 
-    `entry` are the types that begin the rule; none where it is begun by something else or the document is no rule.
+    `entry` are the types of event that begin the rule; empty if something else begins it or the document is not a rule.
     """
     for name, index in (*references.events, *references.case_events):
         if name not in catalogue.events:
             hint = nearest(name, catalogue.events)
-            report.add(index, "unknown-event", f"no event {quoted(name)} is in the catalogue", hint)
+            report.add(index, "unknown-event", f"event {quoted(name)} is not in the catalogue", hint)
     for types, name, index in references.same:
         for group in (types, entry):
             _check_property(catalogue, report, group, name, index)
@@ -104,7 +104,7 @@ def _check_property(catalogue: Catalogue, report: Report, types: tuple[str, ...]
 
 
 def _check_comparisons(catalogue: Catalogue, report: Report, use: ExpressionUse, types: tuple[str, ...]) -> None:
-    """Comparisons of a property with a literal of another type, which would never hold or always fail."""
+    """Comparisons of a property with a literal of another type, which never hold or always fail."""
     for node in cel_tree.walk(syntax.parse(use.node.text)):
         if not isinstance(node, cel_tree.Binary) or node.operator not in _ORDERED:
             continue
@@ -124,7 +124,7 @@ def _property(node: cel_tree.Expr) -> str:
 
 
 def _literal_type(node: cel_tree.Expr) -> str:
-    """The catalogue's word for a literal's type, or nothing where it is none, or null."""
+    """The catalogue's word for a literal's type; empty for another node and for null."""
     if not isinstance(node, cel_tree.Literal):
         return ""
     if isinstance(node.value, bool):

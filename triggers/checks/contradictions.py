@@ -1,7 +1,7 @@
 """Conditions that can never be true: constants, and comparisons joined by && that exclude each other.
 
-Only what is certain is told: each comparison of a path with a literal narrows an interval, and an empty interval is a
-contradiction. What cannot be read so narrows nothing.
+Only certain cases are reported: each comparison of a path with a literal narrows an interval, and an empty interval is
+a contradiction. Other conditions narrow nothing.
 """
 
 import math
@@ -26,7 +26,7 @@ class Contradiction:
 
 @dataclass(slots=True)
 class _Known:
-    """What was said of one path."""
+    """The values that the conditions so far leave for one path."""
 
     low: float = -math.inf
     high: float = math.inf
@@ -60,7 +60,7 @@ def contradiction(texts: Sequence[str], about: str = "") -> Contradiction | None
                 continue
             path, operator, value = compared
             if not _agrees(known.setdefault(path, _fresh(path)), operator, value):
-                return Contradiction(number, part.offset, f"what is asked of `{path}` excludes itself")
+                return Contradiction(number, part.offset, f"the conditions on `{path}` exclude each other")
     return None
 
 

@@ -1,4 +1,4 @@
-"""What the expressions of each document cost at most, in steps: see `triggers.cel.cost`."""
+"""The highest cost of the expressions of each document, in steps: see `triggers.cel.cost`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from triggers.language.expressions import ExpressionUse
 from triggers.language.yaml_tree import MappingNode, ScalarNode
 
 NEAR = MAX_COST // 2
-"""An expression that may take more than this is noted: one list more within another, and the rule would not load."""
+"""An expression above this gets a note: with one more nested list, the rule would not load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one document's expressions cost at most; the place is that of the dearest."""
+    """The highest cost of one document's expressions. The place is that of the costliest."""
 
     document: str
     """Its kind and name."""
@@ -30,7 +30,7 @@ class Cost:
 
 
 def costs(documents: Sequence[tuple[DocumentReader, MappingNode]]) -> list[Cost]:
-    """The cost of each document that has expressions, the dearest first."""
+    """The cost of each document that has expressions, the costliest first."""
     found = [_cost(document, node) for document, node in documents if document.expressions.uses]
     return sorted(found, key=lambda each: (-each.dearest, each.document))
 
@@ -45,12 +45,12 @@ def _cost(document: DocumentReader, node: MappingNode) -> Cost:
 
 
 def cost_notes(documents: Sequence[DocumentReader]) -> Iterator[Diagnostic]:
-    """A note on each expression that comes near to what one may cost."""
+    """A note on each expression that comes close to the limit."""
     for document in documents:
         for use in document.expressions.uses:
             if _steps(use) > NEAR:
                 message = f"this may take {_steps(use):,} steps of the {MAX_COST:,} that an expression may"
-                hint = "macros within each other multiply; a list that is written out counts with its length"
+                hint = "nested macros multiply; a literal list counts with its length"
                 yield document.report.at(use.node.index, "costly-expression", message, hint)
 
 

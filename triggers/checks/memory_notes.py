@@ -1,7 +1,7 @@
-"""Notes on bounds on memory that a busy user reaches by what a rule says: "Bounds on memory" in docs/triggers.md.
+"""Notes on bounds on memory that a busy user reaches: "Bounds on memory" in docs/triggers.md.
 
-How often events come is not known here. A note is made where five of them a day, every day, come to more than the
-engine keeps for the time that the rule names, or where the rule compares with a number beyond the bound.
+The frequency of events is not known here. A note is made if five a day, every day, exceed what the engine keeps for
+the time that the rule names, or if the rule compares with a number beyond the bound.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,13 +31,13 @@ BUSY_PER_DAY = 5
 """Events a day of one user, every day, for which a rule should be exact."""
 _CALENDAR_MS = {"day": MS["d"], "week": MS["w"], "month": 31 * MS["d"]}
 _ENTERS_AGAIN = "the key that entered longest ago may enter again"
-_KNOWN = f"; where users do less, a comment `# ebbtide: allow {CODE}` says that this is known"
+_KNOWN = f"; if users do less, allow this by a comment `# ebbtide: allow {CODE}`"
 _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """What is kept of one user, and what happens beyond it."""
+    """A bound on what is kept for one user, and what happens beyond it."""
 
     place: int
     most: int
@@ -46,11 +46,11 @@ class _Kept:
     hint: str
 
     def within(self, span_ms: int | None, per_day: float = BUSY_PER_DAY) -> Iterator[tuple[int, str, str]]:
-        """A note where so many a day come to more within the time; None has no end."""
+        """A note if so many a day exceed the bound within the time; None has no end."""
         if span_ms is not None and span_ms * per_day <= self.most * MS["d"]:
             return
         each = "" if span_ms is None else f" in {duration_text(span_ms)} ({self.most * MS['d'] / span_ms:.2g} a day)"
-        told = f"of one user {self.most:,} {self.what} are kept; with more{each}, {self.beyond}"
+        told = f"{self.most:,} {self.what} are kept for a user; with more{each}, {self.beyond}"
         yield self.place, told, self.hint + _KNOWN
 
 
@@ -141,7 +141,7 @@ def _one_key(trigger: Trigger) -> bool:
 
 
 def _entries_per_day(trigger: Trigger) -> float:
-    """How often a busy user enters. Scores, segments and dates begin nothing so often."""
+    """How often a busy user enters. Scores, segments and dates do not begin rules this often."""
     if any(isinstance(source, Pattern | SequenceOf) for source in trigger.sources):
         return BUSY_PER_DAY
     slots = [len(s.weekdays) / 7 if s.weekdays else 1 / 31 for s in trigger.sources if isinstance(s, Schedule)]
@@ -149,7 +149,7 @@ def _entries_per_day(trigger: Trigger) -> float:
 
 
 def _longest_wait(trigger: Trigger) -> int:
-    """The longest way through the steps, in ms. How long a wait for a timestamp is the rule does not say."""
+    """The longest path through the steps, in ms. Waits for a timestamp are left out: their length is not known."""
     longest = [0] * (len(trigger.steps) + 1)
     for number, step in reversed([*enumerate(trigger.steps)]):
         following = longest[number + 1]
@@ -168,7 +168,7 @@ def _longest_wait(trigger: Trigger) -> int:
 
 
 def _sends_per_day(trigger: Trigger) -> float:
-    """How many sends a day the caps let pass; 0 where there is no cap, for then the rule does not say."""
+    """How many sends a day the caps allow; 0 without a cap."""
     caps = [cap for cap in trigger.caps if cap.scope != "key"]
     return min((_per_day(cap.maximum, cap.window) for cap in caps if isinstance(cap.maximum, int)), default=0)
 

@@ -1,6 +1,6 @@
-"""Names that look like a slip for another name: `order_complted` for `order_completed`.
+"""Names that look like a misspelling of another name: `order_complted` for `order_completed`.
 
-Names that people choose alike on purpose are no slips: `step_1` and `step_2`, `subscribed` and `unsubscribed`,
+Names that people make similar on purpose are not misspellings: `step_1` and `step_2`, `subscribed` and `unsubscribed`,
 `newsletter_en` and `newsletter_es`, `marketing` and `remarketing`.
 """
 
@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from schemas.wording import closest
 
 _NEAR = 0.86
-"""Nearer than `signed_out` is to `signed_up`, and `order_paid` to `order_placed`, which are events of their own."""
+"""Closer than `signed_out` is to `signed_up`, and `order_paid` to `order_placed`, which are events of their own."""
 _NEAR_WORD = 0.8
-"""Within a name of several words each has to be so near: shorter ones have fewer letters to differ in."""
+"""In a name of several words each word must be this close: short words have few letters to differ in."""
 _SIGNS = re.compile(r"[_.:/-]")
 _OPPOSITES = re.compile(r"\d+|(?<![a-z])un")
 _SHORTEST_PREFIX = 2
 
 
 def misspelling_of(name: str, known: Iterable[str]) -> str:
-    """The known name that a name is a slip for, or nothing where it may well be a name of its own."""
+    """The known name that a name misspells; empty if it is likely a name of its own."""
     others = sorted(set(known) - {name})
     by_letters = {_letters(other): other for other in others}
     found = by_letters.get(_letters(name)) or closest(name, others, _NEAR)

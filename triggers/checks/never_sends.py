@@ -1,6 +1,6 @@
-"""What is doubtful in rules that load: those that can never send.
+"""Rules that load and can never send.
 
-Only what is certain is told. Whatever these checks cannot read, they take for possible.
+Only certain cases are reported. What these checks cannot read counts as possible.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ _MONDAY = date(2026, 1, 5)
 
 
 def check_never_sends(rules: RuleSet, written: Sequence[TriggerDocument]) -> None:
-    """Notes in each rule's report what is doubtful about it, seen together with scores and policies."""
+    """Warns of each trigger that can never send, given the scores and policies of the set."""
     for each in written:
         obeying = rules.triggers[each.trigger.name]
         for index, why in _contradictions(each):
@@ -32,7 +32,7 @@ def check_never_sends(rules: RuleSet, written: Sequence[TriggerDocument]) -> Non
 def _never(rules: RuleSet, each: TriggerDocument, obeying: Trigger) -> Iterator[tuple[int, str]]:
     yield from _out_of_reach(rules, each)
     if obeying.settle_ms >= obeying.expires_ms:
-        yield each.place("settle"), f"what settles for {duration_text(obeying.settle_ms)} has expired by then"
+        yield each.place("settle"), f"a send expires before `settle` of {duration_text(obeying.settle_ms)} is over"
     for number, cap in enumerate(obeying.caps):
         if cap.maximum == 0:
             yield each.place("cap", number), "a cap of 0 lets nothing pass"
@@ -40,11 +40,11 @@ def _never(rules: RuleSet, each: TriggerDocument, obeying: Trigger) -> Iterator[
         if percent >= 100:
             yield each.place("holdout"), f"{name} holds everybody out"
     if _always_quiet(obeying.quiet):
-        yield each.place("quiet"), "the quiet periods leave no minute of the week"
+        yield each.place("quiet"), "the quiet periods cover the whole week"
 
 
 def _out_of_reach(rules: RuleSet, each: TriggerDocument) -> Iterator[tuple[int, str]]:
-    """Scores that never come to the line; only where nothing else begins the rule."""
+    """Scores that never reach the line, if nothing else begins the rule."""
     found = []
     for number, source in enumerate(each.trigger.sources):
         if isinstance(source, Crossing) and source.score in rules.scores:
@@ -58,7 +58,7 @@ def _out_of_reach(rules: RuleSet, each: TriggerDocument) -> Iterator[tuple[int, 
 
 
 def _contradictions(each: TriggerDocument) -> Iterator[tuple[int, str]]:
-    """Sources that no event matches, and a `when` that never holds, alone or with what began the rule."""
+    """Sources that no event matches, and a `when` that never holds, by itself or with the rule's source."""
     asked = {id(use.condition): use for use in each.uses}
     when = asked.get(id(each.trigger.when))
     alone = contradiction([when.node.text]) if when else None
@@ -71,7 +71,7 @@ def _contradictions(each: TriggerDocument) -> Iterator[tuple[int, str]]:
 
 
 def _dead_source(source: Source, asked: dict[int, ExpressionUse], when: ExpressionUse | None) -> tuple[int, str] | None:
-    """Where and why what began the rule so can never lead to a send."""
+    """Where and why a source can never lead to a send."""
     pattern = _pattern(source)
     where = asked.get(id(pattern.where)) if pattern else None
     if pattern is None or where is None:
@@ -98,7 +98,7 @@ def _pattern(source: Source) -> Pattern | None:
 
 
 def _always_quiet(quiet: Sequence[Quiet]) -> bool:
-    """Whether no minute of a week is outside the periods; those in zones of their own leave one somewhere."""
+    """Whether the periods cover every minute of a week. Periods with their own zone do not count."""
     periods = [q.period for q in quiet if isinstance(q.period, DailyPeriod) and q.period.zone is None]
     if not periods:
         return False

@@ -1,6 +1,6 @@
-"""Caps that can never be reached, because another one is always full before or too few sends can come.
+"""Caps that can never be reached, because another cap is always full first or too few sends are possible.
 
-Only what is certain is told: of a maximum that is an expression nothing is.
+Only certain cases are reported; a maximum that is an expression is left out.
 """
 
 import math
@@ -20,7 +20,7 @@ _WIDER = {
     "channel": ("channel", "all"),
     "all": ("all",),
 }
-"""What each scope is part of: a cap over the wider one counts at least as many."""
+"""The scopes that contain each scope: a cap over a wider scope counts at least as many sends."""
 _LONGEST_MS = {"day": 25 * MS["h"], "week": 169 * MS["h"], "month": 31 * MS["d"] + MS["h"]}
 """The longest that a calendar window can be, over a change of the clock."""
 _WITHIN = {"day": ("day", "week", "month"), "week": ("week",), "month": ("month",)}
@@ -29,7 +29,7 @@ _WITHIN = {"day": ("day", "week", "month"), "week": ("week",), "month": ("month"
 def check_unreachable_caps(
     rules: RuleSet, written: Sequence[TriggerDocument], policies: Sequence[PolicyDocument]
 ) -> None:
-    """Notes in each document's report which of its caps can never be reached."""
+    """Warns of each cap that can never be reached."""
     hint = "drop it, or make it tighter"
     for each in written:
         for index, why in _of_trigger(each, rules.triggers[each.trigger.name]):
@@ -59,7 +59,7 @@ def _of_trigger(each: TriggerDocument, obeying: Trigger) -> Iterator[tuple[int, 
 
 
 def _of_policy(each: PolicyDocument, others: Sequence[Policy]) -> Iterator[tuple[int, str]]:
-    """What everybody who obeys one policy also obeys of another; alike, the policy first by name decides."""
+    """Caps of a policy that another policy for the same triggers makes unreachable. Of equal caps, the first stays."""
     for number, cap in enumerate(each.policy.caps):
         if not isinstance(cap.maximum, int) or cap.maximum == 0:
             continue
@@ -78,7 +78,7 @@ def _of_policy(each: PolicyDocument, others: Sequence[Policy]) -> Iterator[tuple
 
 
 def _obeyed_by_all(other: Policy, policy: Policy) -> bool:
-    """Whether whoever obeys the one policy obeys the other; `transactional` obeys only what names it."""
+    """Whether every trigger that obeys `policy` obeys `other` too. `transactional` obeys only policies that name it."""
     if policy.purpose == TRANSACTIONAL and other.purpose is None:
         return False
     return other.purpose in (None, policy.purpose) and other.channel in (None, policy.channel)
@@ -87,14 +87,14 @@ def _obeyed_by_all(other: Policy, policy: Policy) -> bool:
 def _full_before(cap: Cap, whose: str, stricter: Cap) -> str:
     return (
         f"a cap of {cap.maximum} per {cap.window} is never reached: "
-        f"{whose} of {stricter.maximum} per {stricter.window} by {stricter.scope} is full before"
+        f"{whose} of {stricter.maximum} per {stricter.window} by {stricter.scope} is full first"
     )
 
 
 def _covers(other: Cap, cap: Cap, earlier: bool) -> bool:
-    """Whether whenever `cap` is full `other` is full as well, and says the same or more.
+    """Whether `other` is full whenever `cap` is full, and is at least as strict.
 
-    Of two that are alike, the earlier one decides. One that drops says more than one that defers.
+    Of two equal caps, the earlier one counts. A cap that drops is stricter than one that defers.
     """
     if cap.over == "drop" and other.over == "defer":
         return False
@@ -114,7 +114,7 @@ def _covers(other: Cap, cap: Cap, earlier: bool) -> bool:
 
 
 def _most_sends(trigger: Trigger, cap: Cap) -> int | None:
-    """How many sends a cap can have counted when one more is asked; None where nothing bounds them.
+    """The most sends that a cap can have counted before one more is decided; None if nothing bounds them.
 
     With one occurrence at a time and `reentry: D`, entries of a key are D apart. A send may leave by up to `expires`
     later than another, and later steps of a journey later still, so only a rule of one send is judged.
@@ -131,5 +131,5 @@ def _most_sends(trigger: Trigger, cap: Cap) -> int | None:
 
 
 def _one_key(trigger: Trigger) -> bool:
-    """Whether a user can have one key only."""
+    """Whether a user can have only one key."""
     return all(condition.text.strip() == "user.id" for condition in trigger.key)

@@ -1,8 +1,7 @@
-"""What a set holds that has no effect: policies that no trigger obeys, definitions that nothing reads, and events that
-a rule waits for and nothing gives. Most often a name is misspelt, and the engine then does nothing, silently.
+"""Parts of a set without effect: policies that no trigger obeys, definitions that nothing reads, and events that a rule
+waits for and nothing gives. Most often a name is misspelt, and the engine then silently does nothing.
 
-Without an event catalogue nobody knows which events there are; then the cases and the other documents of the set say
-which are given.
+Without an event catalogue, the cases and the other documents of the set say which events exist.
 """
 
 from collections import Counter
@@ -23,7 +22,7 @@ from triggers.rules.ruleset import RuleSet
 Document = tuple[DocumentReader, MappingNode, Trigger | None]
 _DEFINED = ("score", "metric", "segment")
 _ALONE_AMONG = 2
-"""A purpose is alone where at least so many other triggers have purposes of their own."""
+"""A purpose is noted if at least so many other triggers have other purposes."""
 
 
 def check_unused(
@@ -32,9 +31,9 @@ def check_unused(
     written: Sequence[TriggerDocument],
     policies: Sequence[PolicyDocument],
 ) -> list[Diagnostic]:
-    """Warns in each document's report of what nothing uses, and returns notes on purposes that one trigger alone has.
+    """Warns of what nothing uses, and returns notes on purposes that only one trigger has.
 
-    Where there is no trigger, rules elsewhere may use it all: nothing is told.
+    Without a trigger in the set, nothing is reported: rules of other sets may use it all.
     """
     if not written:
         return []
@@ -75,12 +74,12 @@ def _check_definitions(documents: Sequence[Document]) -> None:
         if kind in _DEFINED and name not in read[kind]:
             message = f"nothing reads the {kind} {quoted(name)}"
             how = f"on: {{enters: {name}}}, or `segment.{name}`" if kind == "segment" else f"`{kind}.{name}`"
-            hint = f"a rule reads it with {how}; remove it where no rule needs it"
+            hint = f"a rule reads it with {how}; remove it if no rule needs it"
             document.report.add(node.keys[kind].index, "unused-definition", message, hint)
 
 
 def _names_read(documents: Sequence[Document]) -> Mapping[str, set[str]]:
-    """What expressions and sources read, by kind; what cases give is not read by that."""
+    """The names that expressions and sources read, by kind."""
     read: dict[str, set[str]] = {kind: set() for kind in _DEFINED}
     for document, _, trigger in documents:
         for use in document.expressions.uses:
@@ -96,9 +95,9 @@ def _names_read(documents: Sequence[Document]) -> Mapping[str, set[str]]:
 
 
 def _check_purposes(rules: RuleSet, written: Sequence[TriggerDocument]) -> list[Diagnostic]:
-    """Purposes that one trigger alone has and that no policy names: misspelt, or a note where there are several others.
+    """Purposes that only one trigger has and no policy names: likely misspelt, or a note if there are several others.
 
-    Of two that are named almost alike, the later is told.
+    Of two similar names, the later is reported.
     """
     uses, notes, earlier = _purposes(rules), list[Diagnostic](), {TRANSACTIONAL}
     named = {TRANSACTIONAL, *(policy.purpose for policy in rules.policies.values() if policy.purpose)}
@@ -107,23 +106,23 @@ def _check_purposes(rules: RuleSet, written: Sequence[TriggerDocument]) -> list[
         if uses[purpose] == 1 and purpose not in named:
             like = misspelling_of(purpose, {*earlier, *(other for other in uses if uses[other] > 1)})
             if like:
-                _tell_misspelt_purpose(each, like)
+                _warn_misspelt_purpose(each, like)
             elif sum(uses[other] for other in uses if other not in (purpose, TRANSACTIONAL)) >= _ALONE_AMONG:
                 notes.append(_lone_purpose(each, set(uses) - {purpose}))
         earlier.add(purpose)
     return notes
 
 
-def _tell_misspelt_purpose(each: TriggerDocument, like: str) -> None:
+def _warn_misspelt_purpose(each: TriggerDocument, like: str) -> None:
     purpose = quoted(each.trigger.purpose)
-    message = f"{purpose} is the purpose of this trigger alone, and named almost as {quoted(like)}"
-    hint = f"did you mean {quoted(like)}? A policy that names the purpose says that there are both"
+    message = f"only this trigger has the purpose {purpose}, which is close to {quoted(like)}"
+    hint = f"did you mean {quoted(like)}? If both exist, name this one in a policy"
     each.report.add(each.place("purpose"), "misspelt-purpose", message, hint)
 
 
 def _lone_purpose(each: TriggerDocument, others: Collection[str]) -> Diagnostic:
-    message = f"no other trigger has the purpose {quoted(each.trigger.purpose)}: it asks for a consent of that name"
-    hint = f"the others are {', '.join(sorted(others))}; a policy for the purpose says that it is meant"
+    message = f"no other trigger has the purpose {quoted(each.trigger.purpose)}, so it needs a consent of its own"
+    hint = f"the others are {', '.join(sorted(others))}; if it is right, name it in a policy"
     return each.report.at(each.place("purpose"), "lone-purpose", message, hint)
 
 
@@ -133,17 +132,17 @@ def _purposes(rules: RuleSet) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Listener:
-    """Where a document first names an event, as its own text has it."""
+    """The place where a document first names an event."""
 
     document: DocumentReader
     index: int
 
 
 def check_never_given(documents: Sequence[Document], written: Sequence[TriggerDocument]) -> None:
-    """Notes events that documents listen to and nothing gives, for a set without an event catalogue.
+    """Warns of events that documents listen to and nothing gives, for a set without an event catalogue.
 
-    An event that no case gives is told where another one is named almost so, and where it stands in an `unless` of
-    which no case and no other document names any event: that is the slip which mails those who must not be mailed.
+    An event that no case gives is reported if another has a similar name, and if no event of an `unless` is named
+    anywhere else: that is the mistake that mails users who must not be mailed.
     """
     listeners = _listeners(documents)
     given = {name for document, _, _ in documents for name, _ in document.references.case_events}
@@ -154,11 +153,11 @@ def check_never_given(documents: Sequence[Document], written: Sequence[TriggerDo
         like = misspelling_of(name, surer)
         if like:
             unknown.remove(name)
-            _tell_misspelt(listeners[name], name, like, listeners[like][0])
+            _warn_misspelt(listeners[name], name, like, listeners[like][0])
     for each in written:
         ends = {name for pattern in each.trigger.unless for name in pattern.types}
         if ends and all(name in unknown and len(listeners[name]) == 1 for name in ends):
-            _tell_unfed(each, sorted(ends), (set(listeners) | given) - ends)
+            _warn_never_given(each, sorted(ends), (set(listeners) | given) - ends)
 
 
 def _listeners(documents: Sequence[Document]) -> dict[str, list[_Listener]]:
@@ -169,17 +168,17 @@ def _listeners(documents: Sequence[Document]) -> dict[str, list[_Listener]]:
     return found
 
 
-def _tell_misspelt(listeners: Sequence[_Listener], name: str, like: str, place: _Listener) -> None:
+def _warn_misspelt(listeners: Sequence[_Listener], name: str, like: str, place: _Listener) -> None:
     there = place.document.report.at(place.index, "", "")
-    message = f"no case gives {quoted(name)}, and it is named almost as {quoted(like)}"
-    hint = f"did you mean {quoted(like)}, as in {there.path}:{there.line}? If there are both, list them in events.yaml"
+    message = f"no case gives {quoted(name)}, which is close to {quoted(like)}"
+    hint = f"did you mean {quoted(like)}, as in {there.path}:{there.line}? If both exist, list them in events.yaml"
     for each in listeners:
-        each.document.report.add(each.index, "unfed-event", message, hint)
+        each.document.report.add(each.index, "event-never-given", message, hint)
 
 
-def _tell_unfed(each: TriggerDocument, ends: Sequence[str], known: Collection[str]) -> None:
+def _warn_never_given(each: TriggerDocument, ends: Sequence[str], known: Collection[str]) -> None:
     named = " and ".join(quoted(name) for name in ends)
     others = ", ".join(sorted(name for name in known if not name.startswith("email.")))
-    message = f"no case and no other document names {named} of `unless`: misspelt, it would never end anything"
+    message = f"no case and no other document names {named} of `unless`: if it is misspelt, it never ends anything"
     hint = f"write a case in which it ends the rule, or list the events in events.yaml; known here: {others}"
-    each.report.add(each.place("unless"), "unfed-event", message, hint)
+    each.report.add(each.place("unless"), "event-never-given", message, hint)

@@ -1,4 +1,4 @@
-"""Diagnostics: what is wrong with a rule file, where, and what to type instead. Every stable code is listed here."""
+"""Diagnostics: what is wrong with a rule file, where, and what to type instead. All codes are listed here."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
@@ -43,7 +43,7 @@ CODES: dict[str, str] = {
     "unknown-metric": "a metric that no document defines",
     "unknown-segment": "a segment that no document defines",
     "metric-field": "a field that a metric does not keep",
-    "segment-score": "a score of which no instant is known at which a segment changes",
+    "segment-score": "a score in a segment that is not compared with a number",
     "unknown-template": "a template that does not exist",
     "unknown-policy": "a policy that no document defines",
     "duplicate-document": "two documents of one kind and name",
@@ -53,44 +53,44 @@ CODES: dict[str, str] = {
     "cel-name": "a name that an expression cannot use here",
     "cel-type": "an operation that does not fit its operands",
     "cel-limit": "an expression too long or too deeply nested",
-    "negated-optional": "a field negated without asking whether it is there",
+    "negated-optional": "a field negated without `has()`",
     "never-fires": "a rule, or what begins it, that can never send",
     "cap-unreachable": "a cap that can never be reached",
-    "unheard-event": "an event of a case that no rule listens to, named almost as one that is listened to",
-    "nested-properties": "an event of a case with its properties under a key of their own",
-    "score-as-attribute": "an attribute of a case's user that is named as a score and that no expression reads",
+    "unheard-event": "an event in a case that no rule listens to, with a name close to one that a rule does",
+    "nested-properties": "an event in a case whose properties stand under an extra key",
+    "score-as-attribute": "an attribute in a case with the name of a score, which no expression reads",
     "empty-file": "a rule file without a document",
     "unused-policy": "a policy that no trigger obeys",
     "unused-definition": "a score, metric or segment that nothing reads",
-    "unfed-event": "an event that a document listens to, and that no case and no other document names",
-    "misspelt-purpose": "a purpose that one trigger alone has, named almost as another",
+    "event-never-given": "an event that a document listens to, and that no case gives",
+    "misspelt-purpose": "a purpose that only one trigger has, with a name close to another's",
     "lone-purpose": "a purpose that no other trigger has",
-    "costly-expression": "an expression that may take more than half of the steps that one may",
-    "order-sensitive": "an answer that the order of arrival can change",
-    "memory-bound": "more than is kept of one user, where a user is busy",
+    "costly-expression": "an expression that may take more than half of the allowed steps",
+    "order-sensitive": "a result that the order of arrival can change",
+    "memory-bound": "a rule for which a busy user exceeds a bound on memory",
     "allow": "a comment `# ebbtide: allow CODE` that names no warning and no note",
     "unknown-event": "an event that the catalogue does not have",
     "unknown-property": "a property that the catalogue's event does not have",
     "property-type": "a property compared or given as another type than the catalogue says",
     "duplicate-event": "an event that two catalogues describe differently",
     "not-read": "a file that looks like a rule or a template, and is not read",
-    "duplicate-template": "two templates of one name, in whatever folders",
+    "duplicate-template": "two templates of one name, in any folders",
     "unused-template": "a template that no rule sends",
     "template-invalid": "a template that cannot be used",
     "template-variable": "a variable that a template uses and `data` does not give",
-    "template-attribute": "an attribute of the user that a template shows without asking whether it is there",
+    "template-attribute": "a user's attribute that a template shows without testing whether it exists",
 }
 WARNINGS = frozenset(
     {
         *("negated-optional", "never-fires", "cap-unreachable", "unheard-event", "nested-properties"),
         *("score-as-attribute", "template-attribute", "allow"),
-        *("unused-policy", "unused-definition", "unfed-event", "misspelt-purpose", "empty-file"),
+        *("unused-policy", "unused-definition", "event-never-given", "misspelt-purpose", "empty-file"),
         *("not-read", "unused-template"),
     }
 )
-"""Codes that are shown and stop nothing."""
+"""Codes of findings with which rules load all the same."""
 NOTES = frozenset({"order-sensitive", "costly-expression", "lone-purpose", "memory-bound"})
-"""Codes that say how a rule behaves; nothing is wrong or doubtful."""
+"""Codes that say how a rule behaves; nothing is wrong."""
 BESIDE_RULES = frozenset(
     {
         "unknown-event",
@@ -105,14 +105,14 @@ BESIDE_RULES = frozenset(
         "template-attribute",
     }
 )
-"""Codes of what `check` finds with an event catalogue and with templates; loading does not look for them."""
+"""Codes that only `check` reports, from an event catalogue and from templates; loading ignores them."""
 
 _EXCERPT_WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One rule file as text. `path` is only shown and hashed with nothing."""
+    """One rule file as text. `path` is only shown."""
 
     path: str
     text: str
@@ -144,7 +144,7 @@ class Diagnostic:
 
     @property
     def severity(self) -> Literal["error", "warning", "note"]:
-        """How much it matters: only an error keeps the rules from loading."""
+        """Only an error keeps the rules from loading."""
         return "note" if self.code in NOTES else "warning" if self.is_warning else "error"
 
     def render(self) -> str:
@@ -168,12 +168,12 @@ class InvalidRules(UserError):
     def line(self) -> str:
         """The first problem with its hint; a warning may stand before it."""
         first = next(each for each in self.diagnostics if not each.is_warning)
-        said = f"{first} ({first.hint})" if first.hint else str(first)
-        return f"the rules do not load: {said}; `ebbtide check` shows every problem"
+        shown = f"{first} ({first.hint})" if first.hint else str(first)
+        return f"the rules do not load: {shown}; `ebbtide check` shows every problem"
 
 
 class Report:
-    """Gathers the problems of one file, so that all of them are told at once."""
+    """Collects the problems of one file, so that all are reported together."""
 
     def __init__(self, source: SourceFile) -> None:
         self.source = source
@@ -185,9 +185,9 @@ class Report:
                 self._starts.append(index + 1)
 
     def add(self, index: int, code: str, message: str, hint: str = "", *, other_path: str = "") -> None:
-        """Notes one problem at a character index of the file.
+        """Adds a problem at a character index of the file.
 
-        Where the YAML itself is already wrong, what follows from that is not told as well.
+        If the YAML at that place is already wrong, problems that follow from it are left out.
         """
         index = min(max(index, 0), len(self.source.text))
         if code.startswith("yaml-"):
@@ -205,7 +205,7 @@ class Report:
             return default
 
     def at(self, index: int, code: str, message: str, hint: str = "", other_path: str = "") -> Diagnostic:
-        """What there is to say about a character of the file, not noted."""
+        """A diagnostic at a character of the file, which is not added."""
         row = bisect_right(self._starts, index) - 1
         column = index - self._starts[row]
         excerpt = self._excerpt(row, column)
@@ -213,11 +213,11 @@ class Report:
         return Diagnostic(*place, code, one_line(message), hint, excerpt, other_path=other_path)
 
     def silence(self, index: int) -> None:
-        """Tells nothing more about a place whose problem is told at another."""
+        """Leaves out further problems at a place whose problem is reported at another."""
         self._not_yaml.add(index)
 
     def document(self, line: int) -> int:
-        """The number of the document that a line is in, where lines `---` part them."""
+        """The number of the document that a line is in; lines `---` separate documents."""
         return bisect_right(self._borders, line)
 
     @cached_property
@@ -234,7 +234,7 @@ class Report:
 
 
 class Problem(Exception):
-    """One problem, raised where it is found and noted where reading can go on."""
+    """One problem, raised where it is found and reported where reading can continue."""
 
     def __init__(self, index: int, code: str, message: str, hint: str = "") -> None:
         super().__init__(message)

@@ -199,7 +199,7 @@ class _Builder:
         mapping = self._open[-1]
         assert isinstance(mapping, MappingNode)
         if self._begins_another(mapping, node):
-            message = f"{quoted(node.text)} begins another document, without a line `---` before it"
+            message = f"{quoted(node.text)} begins another document: missing line `---` before it"
             self.report.add(node.index, "yaml-document", message, "write --- on a line of its own above this one")
             self._count_document(node.index)
             self._open = [MappingNode(node.index, flow=False)]
@@ -217,7 +217,7 @@ class _Builder:
 
     def _check_key(self, node: ScalarNode) -> None:
         if not node.text:
-            self.report.add(node.index, "yaml-key", "a key is missing before the colon", "write it")
+            self.report.add(node.index, "yaml-key", "missing key before the colon", "write it")
             return
         try:
             value = resolve(node.text)
@@ -251,7 +251,7 @@ class _Builder:
         elif key is not None:
             self.report.add(key.index, "yaml-empty", f"the key {quoted(key.text)} has no value", "write it, or drop it")
         else:
-            self.report.add(node.index, "yaml-empty", "there is no value here", "write one, or drop the line")
+            self.report.add(node.index, "yaml-empty", "missing value", "write one, or drop the line")
 
     def _place(self, node: Node) -> None:
         if not self._open:

@@ -31,68 +31,68 @@ def reading(condition: str) -> str:
 REACHED = {
     "a sequence over weeks": (
         f"{BASE}on: {{sequence: [x, y], within: 30d}}\n{SEND}",
-        "`t`: of one user 64 unused events of a sequence are kept; with more in 4w2d (2.1 a day), "
+        "`t`: 64 unused events of a sequence are kept for a user; with more in 4w2d (2.1 a day), "
         "the oldest no longer begins or ends the sequence",
     ),
     "a wait of weeks for each entry": (
         f"{BASE}on: x\nafter: 14d\n{SEND}",
-        "`t`: of one user 64 running occurrences are kept; with more in 2w (4.6 a day), "
+        "`t`: 64 running occurrences are kept for a user; with more in 2w (4.6 a day), "
         "the oldest ends, and its send is dropped with `evicted`",
     ),
     "steps that take weeks on their longest way": (
         f"{BASE}on: x\nsteps:\n  - if: event.big\n    then: [{{wait: 10d}}]\n    else: [{{wait: 1d}}]\n  - wait: 4d\n"
         "  - send: a\n",
-        "`t`: of one user 64 running occurrences are kept; with more in 2w (4.6 a day), "
+        "`t`: 64 running occurrences are kept for a user; with more in 2w (4.6 a day), "
         "the oldest ends, and its send is dropped with `evicted`",
     ),
     "a daily schedule that waits for months": (
         f"{BASE}on: {{every: day, at: '09:00'}}\nafter: 70d\n{SEND}",
-        "`t`: of one user 64 running occurrences are kept; with more in 10w (0.91 a day), "
+        "`t`: 64 running occurrences are kept for a user; with more in 10w (0.91 a day), "
         "the oldest ends, and its send is dropped with `evicted`",
     ),
     "a key that never enters again": (
         f"{BASE}on: x\nkey: event.id\nreentry: never\n{SEND}",
-        "`t`: of one user 256 keys that `reentry` asks for are kept; with more, "
+        "`t`: 256 keys that `reentry` asks for are kept for a user; with more, "
         "the key that entered longest ago may enter again",
     ),
     "a key that enters again after months": (
         f"{BASE}on: x\nkey: event.id\nreentry: 90d\n{SEND}",
-        "`t`: of one user 256 keys that `reentry` asks for are kept; with more in 12w6d (2.8 a day), "
+        "`t`: 256 keys that `reentry` asks for are kept for a user; with more in 12w6d (2.8 a day), "
         "the key that entered longest ago may enter again",
     ),
     "groups of a level over months": (
         f"{BASE}on: {{event: x, same: sku, within: 60d, reaches: 3}}\n{SEND}",
-        "`t`: of one user 256 groups of `same` are kept; with more in 8w4d (4.3 a day), "
+        "`t`: 256 groups of `same` are kept for a user; with more in 8w4d (4.3 a day), "
         "the group whose last event is the oldest starts again",
     ),
     "an amount within most of a year": (
         f"{BASE}on: {{event: x, within: 320d, sum: event.total, reaches: 500}}\n{SEND}",
-        "`t`: of one user 1,000 single events are kept; with more in 45w5d (3.1 a day), "
+        "`t`: 1,000 single events are kept for a user; with more in 45w5d (3.1 a day), "
         "older ones leave the window together, late by at most 5d",
     ),
     "`unless` of one thing, for entries of last week": (
         f"{BASE}on: x\nkey: user.id\nunless: {{event: y, same: sku}}\nmax_age: 7d\n{SEND}",
-        "`t`: of one user 16 `unless` events with different values of `same` are kept; with more in 1w (2.3 a day), "
+        "`t`: 16 `unless` events with different values of `same` are kept for a user; with more in 1w (2.3 a day), "
         "an entry that comes late may begin although it was ended",
     ),
     "a goal for longer than the cap leaves room": (
         f"{BASE}on: x\ncap: {{max: 20, per: 1d}}\ngoal: {{event: y, within: 7d}}\n{SEND}",
-        "`t`: of one user 64 sends that wait for their goal are kept; with more in 1w (9.1 a day), "
+        "`t`: 64 sends that wait for their goal are kept for a user; with more in 1w (9.1 a day), "
         "the oldest reaches no goal",
     ),
     "points for a season": (
         "score: s\ndecay: {curve: linear, lifetime: 90d}\nadd: {event: x, points: 1}\n" + reading("score.s > 3"),
-        "`s`: of one user 256 additions are kept; with more in 12w6d (2.8 a day), "
+        "`s`: 256 additions are kept for a user; with more in 12w6d (2.8 a day), "
         "the two oldest count as one of the newer's time",
     ),
     "points that never fade": (
         "score: s\ndecay: {curve: power, scale: 1d, exponent: 1}\nadd: {event: x, points: 1}\n"
         + reading("score.s > 3"),
-        "`s`: of one user 256 additions are kept; with more, the two oldest count as one of the newer's time",
+        "`s`: 256 additions are kept for a user; with more, the two oldest count as one of the newer's time",
     ),
     "a metric over most of a year": (
         metric("320d") + reading("metric.m.count > 3"),
-        "`m`: of one user 1,000 single events are kept; with more in 45w5d (3.1 a day), "
+        "`m`: 1,000 single events are kept for a user; with more in 45w5d (3.1 a day), "
         "older ones leave the window together, late by at most 5d",
     ),
     "a count compared with more than is exact": (

@@ -114,7 +114,7 @@ CASE = 'cases: [{{name: n, given: [{{at: "10:00", {0}: {{}}}}], expect: []}}]\n'
 
 def test_an_unless_that_no_case_gives_and_nothing_else_names_is_told() -> None:
     [told] = found(rule("a", more="after: 1h\nunless: activated\n"))
-    assert (told.code, told.severity, told.line) == ("unfed-event", "warning", 6)
+    assert (told.code, told.severity, told.line) == ("event-never-given", "warning", 6)
     assert codes(rule("a", more="after: 1h\nunless: activated\n" + CASE.format("activated"))) == []
     assert codes(rule("a", more="after: 1h\nunless: activated\n"), rule("b", on="activated")) == []
     assert codes(rule("a", more="after: 1h\nunless: email.clicked\n")) == []
@@ -125,9 +125,9 @@ def test_an_event_named_almost_as_one_that_a_case_gives_is_told_wherever_it_is_l
     sure = rule("a", on="order_completed", more=case)
     for more in ("goal: {event: order_complted, within: 1d}\n", "after: 1h\nunless: order_complted\n"):
         [told] = found(sure, rule("b", more=more))
-        assert (told.code, told.hint.split(",")[0]) == ("unfed-event", "did you mean `order_completed`")
+        assert (told.code, told.hint.split(",")[0]) == ("event-never-given", "did you mean `order_completed`")
     score = SCORE.replace("ping", "order_complted")
-    assert codes(sure, rule("b", more="when: score.keen > 1\n"), score) == ["unfed-event"]
+    assert codes(sure, rule("b", more="when: score.keen > 1\n"), score) == ["event-never-given"]
 
 
 def test_with_a_catalogue_that_has_the_event_nothing_is_told() -> None:

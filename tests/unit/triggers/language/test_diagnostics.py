@@ -90,7 +90,7 @@ def test_a_comment_allows_a_warning() -> None:
 @pytest.mark.parametrize("code", OF_EVENTS)
 def test_a_file_that_the_catalogue_does_not_fit_is_told_exactly_so(code: str) -> None:
     files = {name: SourceFile(name, (BAD_EVENTS / name).read_text()) for name in (f"{code}.yaml", "events.yaml")}
-    assert {each.code for each in check([files[f"{code}.yaml"]], TEMPLATES)} <= {"unheard-event", "unfed-event"}
+    assert {each.code for each in check([files[f"{code}.yaml"]], TEMPLATES)} <= {"unheard-event", "event-never-given"}
     found = check([files[f"{code}.yaml"]], TEMPLATES, [files["events.yaml"]])
     assert "".join(each.render() + "\n" for each in found) == (BAD_EVENTS / f"{code}.txt").read_text()
     assert {each.code for each in found} == {code}
@@ -157,7 +157,7 @@ def test_an_event_misspelt_in_the_rule_is_one_finding_that_leaves_open_where_the
     case = '  - {name: n, given: [{at: "10:00", order_completed: {}}], expect: []}\n'
     [found] = check([SourceFile("r.yaml", text + case + case)], TEMPLATES)
     assert found.hint.startswith("did you mean `order_completd`, which r.yaml:3 listens to?")
-    assert (found.line, "here and in 1 more of its places" in found.message) == (6, True)
+    assert (found.line, "here and in 1 more places" in found.message) == (6, True)
 
 
 def test_an_attribute_of_a_case_that_is_named_as_a_score_is_told() -> None:
