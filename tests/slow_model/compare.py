@@ -87,6 +87,8 @@ def _same(name: str, one: Any, other: Any) -> bool:
     if isinstance(one, float) or isinstance(other, float):
         return _close(one, other)
     if isinstance(one, dict) and isinstance(other, dict):
+        if "error" in one:  # the model knows that an expression fails, not in which words
+            return other.keys() == {"error"}
         return one.keys() == other.keys() and all(_same(key, one[key], other[key]) for key in one)
     return bool((one or None) == (other or None))  # a default may be left out
 

@@ -175,7 +175,7 @@ def _caps(
 ) -> Verdict:
     caps, maxima = question.rule.caps, question.maxima
     if maxima is None:
-        answers.append({"gate": "cap", "passed": False})
+        answers.append({"gate": "cap", "passed": False, "observed": {"error": ""}})
         return Verdict("drop", "cap", answers)
     counted = [counted_in(cap, question, past, zone, kind) for cap in caps]
     full = [each for each in zip(caps, maxima, counted, strict=True) if len(each[2]) >= each[1]]

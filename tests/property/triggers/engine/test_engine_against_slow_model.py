@@ -39,6 +39,7 @@ BEFORE_DAWN = '{"from":"02:30","to":"03:30"%s}'
 DROPS = ',"over":"drop"'
 
 
+CAP_OF_AN_UNKNOWN = '{"trigger":"k","purpose":"marketing","on":"ping","cap":{"max":"user.most","per":"1d"},"send":"a"}'
 LEAVES = (
     '{"score":"s","decay":{"curve":"step","lifetime":"1h"},"add":{"event":"ping","points":"1"}}\n---\n'
     '{"segment":"r","when":"%s"}\n---\n'
@@ -72,6 +73,7 @@ def duel(text: str, history: History, every_ms: int | None) -> None:
 
 
 @unhurried
+@example(CAP_OF_AN_UNKNOWN, events_of("ping"))
 @example(LEAVES % "score.s >= 0.6", MOVES_AS_IT_FALLS)
 @example(LEAVES % 'score.s >= 0.6 && now > timestamp(\\"2026-01-01T00:00:00Z\\")', MOVES_AS_IT_FALLS)
 @given(rule_sets(), histories)
