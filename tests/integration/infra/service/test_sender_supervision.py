@@ -13,6 +13,7 @@ from drivers.pages import samples
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, free_port, harbour, have_topics, parsed, wait_until
 from drivers.supervised_workers import SupervisedWorkers, is_gone
+from drivers.whole_pipeline import new_topics
 
 from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.servers
 
 @pytest.fixture(scope="module")
 def delivery(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
-    have_topics(servers.kafka)
+    new_topics(servers.kafka)  # without commands of other tests, which would count too
     database_url = servers.create_database()
     migrate(database_url)
     ports = {"senders_web_port": servers.ports.senders_web, "session_timeout_ms": 6000}

@@ -11,6 +11,7 @@ import pytest
 from drivers.pages import get, samples
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, free_port, harbour, have_topics, wait_until
+from drivers.whole_pipeline import new_topics
 
 from infra.postgres.migrate import migrate
 from infra.service.metrics import reference
@@ -37,7 +38,7 @@ def port() -> int:
 
 @pytest.fixture
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
-    have_topics(servers.kafka)
+    new_topics(servers.kafka)  # without commands of other tests, which would count too
     migrate(database_url)
     yield from harbour(servers.kafka, database_url, tmp_path)
 
