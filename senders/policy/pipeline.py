@@ -1,8 +1,8 @@
 """The stages of delivery's policy: the questions asked of each command before a mail is made, in their order. Pure.
 
-A stage reads a `DeliveryRequest` and lets it pass (None), ends it (`Stop`) or delays it (`Delay`). The
-recipients view can end a command only if the view is at least as new as the command: a profile that is not read yet
-must not look like one that was never published.
+A stage reads a `DeliveryRequest` and lets it pass (None), ends it (`Stop`) or delays it (`Delay`). The recipients view
+can end a command only if the view is at least as new as the command: a profile that is not read yet must not look like
+one that was never published.
 """
 
 from collections.abc import Callable

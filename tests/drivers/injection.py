@@ -55,8 +55,8 @@ GUARDS = frozenset(
         "outbox.unpublished_rows",
     }
 )
-"""The loops and guards that deal with what all other functions raise, and the questions which items there are. What
-they raise is a defect, which ends the process."""
+"""The loops and guards that handle what all other functions raise, and the queries for the items. An error that they
+raise themselves is a defect, which ends the process."""
 DEEPEST = 6
 MARK = re.compile(r"poison-(\d+)-|dead(\d{28})")
 MARK_BYTES = re.compile(MARK.pattern.encode())
