@@ -92,7 +92,7 @@ def test_a_frozen_broker_says_nothing_of_ends_and_is_asked_on_until_it_does(
         broker.thaw()
 
 
-def test_ends_that_nobody_gives_in_time_are_left_out_and_not_an_error(silent: AdminClient) -> None:
+def test_ends_that_do_not_arrive_in_time_are_left_out_without_an_error(silent: AdminClient) -> None:
     assert EndOffsets(silent).last_stable(PLACES) == {}
 
 

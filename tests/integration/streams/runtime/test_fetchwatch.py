@@ -124,7 +124,7 @@ def rows(servers: RealServers, topic_prefix: str) -> Iterator[WatchedIntake]:
         yield made
 
 
-def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled(rows: WatchedIntake) -> None:
+def test_a_stalled_partition_is_fetched_again_without_loss_or_duplicates(rows: WatchedIntake) -> None:
     rows.write_and_pause()
     with capture_logs() as said:
         rows.check(SEEK_AFTER)
@@ -139,7 +139,7 @@ def test_what_is_silently_not_fetched_flows_again_and_nothing_is_lost_or_doubled
     assert (len(rows.stalled), rows.ended) == (1, [])
 
 
-def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: WatchedIntake) -> None:
+def test_a_partition_that_stays_stalled_ends_the_process(rows: WatchedIntake) -> None:
     at = rows.write_and_pause()
     rows.check(SEEK_AFTER - 1)
     assert not rows.stalled
@@ -152,7 +152,7 @@ def test_a_partition_of_which_nothing_comes_all_the_same_ends_the_process(rows: 
     ]
 
 
-def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: WatchedIntake) -> None:
+def test_a_client_that_refuses_the_seek_ends_the_process_too(rows: WatchedIntake) -> None:
     rows.intake.call(lambda: rows.intake._consumer.unassign()).result(60)
     rows.write()
     with capture_logs() as said:
@@ -161,7 +161,7 @@ def test_a_client_that_refuses_to_begin_anew_ends_the_process_too(rows: WatchedI
     assert len(rows.ended) == 1
 
 
-def test_a_partition_that_moved_meanwhile_is_not_fetched_afresh(rows: WatchedIntake) -> None:
+def test_a_partition_that_moved_meanwhile_is_not_fetched_again(rows: WatchedIntake) -> None:
     rows.write()
     wait_until(lambda: rows.takes_all(RECORDS), "it is read")
     assert not rows.intake.refetch(rows.place, RECORDS - 1).result(60)
@@ -171,7 +171,7 @@ def test_a_partition_that_moved_meanwhile_is_not_fetched_afresh(rows: WatchedInt
     assert rows.offsets == list(range(2 * RECORDS))
 
 
-def test_aborted_records_markers_and_an_open_transaction_are_nothing_to_read(rows: WatchedIntake) -> None:
+def test_aborted_records_markers_and_open_transactions_do_not_count_as_stalled(rows: WatchedIntake) -> None:
     producer = Producer({"bootstrap.servers": rows.kafka, "transactional.id": rows.place.topic})
     producer.init_transactions(30)
     for ends in (producer.commit_transaction, producer.abort_transaction, lambda _: producer.flush(30)):
@@ -189,9 +189,7 @@ def test_aborted_records_markers_and_an_open_transaction_are_nothing_to_read(row
     wait_until(lambda: rows.stands_at() == 33, "it stands behind the third")
 
 
-def test_an_intake_that_is_full_and_one_that_was_paused_for_another_are_left_alone(
-    servers: RealServers, topic_prefix: str
-) -> None:
+def test_a_full_intake_and_a_paused_partition_do_not_count_as_stalled(servers: RealServers, topic_prefix: str) -> None:
     with reading(servers.kafka, topic_prefix, held_records=20) as rows:
         rows.write()
         wait_until(lambda: rows.intake.held >= 20 and rows.end() == RECORDS, "it is full")
@@ -205,7 +203,7 @@ def test_an_intake_that_is_full_and_one_that_was_paused_for_another_are_left_alo
     assert rows.offsets == list(range(RECORDS))
 
 
-def test_a_broker_that_does_not_answer_begins_the_count_anew(
+def test_a_broker_that_does_not_answer_restarts_the_count(
     servers: RealServers, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_S", 1.0)

@@ -100,7 +100,7 @@ def test_a_partition_that_was_paused_flows_again_in_the_next_assignment(full: In
     wait(flows, "all of it is read again")
 
 
-def test_a_paused_partition_that_is_waited_for_flows_also_where_nothing_is_full_any_more(full: Intake) -> None:
+def test_a_paused_partition_resumes_when_it_is_waited_for(full: Intake) -> None:
     [place] = full.paused
     full.take()
     full.release(place, full.held - 15)  # less than it may hold, and more than the half at which all flow again
@@ -108,7 +108,7 @@ def test_a_paused_partition_that_is_waited_for_flows_also_where_nothing_is_full_
     wait(lambda: sum(len(arrival.records) for arrival in full.take()), "more of it is read")
 
 
-def test_what_is_asked_of_an_intake_that_has_ended_fails_and_waits_for_nothing(full: Intake) -> None:
+def test_a_call_to_an_ended_intake_fails_at_once(full: Intake) -> None:
     """A recovery asks while the worker is told to stop: it would hold the stop up for as long as an answer may take."""
     full.stop()
     full.join(60)

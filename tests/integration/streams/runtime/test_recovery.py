@@ -237,7 +237,7 @@ def test_a_recovery_says_how_far_it_is(changelog: Changelog, monkeypatch: pytest
     assert said[-1]["per_s"] > 1_000
 
 
-def test_a_recovery_that_is_no_longer_wanted_ends_at_once(changelog: Changelog) -> None:
+def test_a_recovery_ends_at_once_after_another_rebalance(changelog: Changelog) -> None:
     changelog.commit(some(random.Random(1), 50))
     reader = ChangelogReader(Connection(changelog.kafka), APP, changelog.admin, changelog.ends, changelog.folder)
     with pytest.raises(NewerAssignment):
@@ -320,7 +320,7 @@ class StallingReader(ChangelogReader):
         return came
 
 
-def test_a_recovery_whose_client_silently_fetches_nothing_any_more_goes_on_with_another(
+def test_a_recovery_replaces_a_client_that_fetches_nothing_any_more(
     changelog: Changelog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recovery, "SILENCE_S", 0.5)

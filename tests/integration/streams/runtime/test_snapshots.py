@@ -111,7 +111,7 @@ def test_a_worker_that_was_killed_goes_on_from_its_snapshots(scene: Scene) -> No
     scene.check()
 
 
-def test_a_stop_saves_what_was_not_and_is_still_in_time(scene: Scene) -> None:
+def test_a_stop_writes_missing_snapshots_and_still_ends_in_time(scene: Scene) -> None:
     scene.crew.start(0, RUNTIME_SNAPSHOT_S="3600")
     scene.feed()
     scene.wait(lambda: scene.rounds(0), "the first snapshots are written")
@@ -124,7 +124,7 @@ def test_a_stop_saves_what_was_not_and_is_still_in_time(scene: Scene) -> None:
     scene.check()
 
 
-def test_a_worker_that_was_frozen_saves_nothing_of_what_another_went_on_with(scene: Scene) -> None:
+def test_a_frozen_worker_writes_no_snapshot_of_a_partition_that_another_continued(scene: Scene) -> None:
     """It wakes with the old state, and could ask where the changelog ends by now. Then all are killed, so that the
     files are what counts."""
     for slot in range(2):

@@ -153,7 +153,7 @@ def test_the_clock_never_goes_back_and_is_the_append_time_of_what_is_applied(
 
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.data())
-def test_a_tick_comes_only_after_all_that_was_appended_by_then(log: list[BrokerRecord], data: st.DataObject) -> None:
+def test_a_tick_comes_after_all_appended_records(log: list[BrokerRecord], data: st.DataObject) -> None:
     world = ClockWorld(log, data)
     for _ in range(data.draw(st.integers(0, 60))):
         world.step()

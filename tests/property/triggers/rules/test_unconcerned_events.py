@@ -121,9 +121,7 @@ def answers(where: Condition, event: StoredEvent) -> bool:
 
 @settings(max_examples=600, deadline=None)
 @given(st.lists(wheres, min_size=1, max_size=5), properties)
-def test_what_some_where_takes_or_fails_over_is_of_interest_and_nothing_else_is(
-    wheres: list[str], properties: dict[str, Any]
-) -> None:
+def test_an_event_is_relevant_if_some_where_matches_or_fails(wheres: list[str], properties: dict[str, Any]) -> None:
     event = StoredEvent("x", "buy", START, "shop", properties)
     interest = Interest()
     patterns = [Pattern(("buy",), compile_condition(where, "truth", Scope())) for where in wheres]

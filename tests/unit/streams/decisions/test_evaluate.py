@@ -88,7 +88,7 @@ def test_an_event_that_concerns_no_rule_leaves_no_state_by_its_model_either(deci
     assert (update.state, update.outgoing) == (None, [])
 
 
-def test_what_an_event_leaves_behind_is_freed_at_once_and_not_left_to_the_collector(decider):
+def test_the_objects_of_an_event_are_freed_at_once_without_the_garbage_collector(decider):
     read = record("events", event(total=5, order="o1"))
     applied(decider, read, None, NOW_MS)
     gc.collect()
@@ -129,7 +129,7 @@ def test_a_delay_waits_in_the_state_and_fires_when_it_is_due(decider):
         (b"[]", DeadLetterCause.INVALID),
     ],
 )
-def test_what_cannot_be_read_is_a_dead_letter_with_its_place_and_bytes(decider, raw, cause):
+def test_an_unreadable_record_becomes_a_dead_letter_with_its_place_and_bytes(decider, raw, cause):
     update = applied(decider, record("events", raw), b"state as it was", NOW_MS)
     (letter,) = of(update, "dead-letters", DeadLetter)
     assert (letter.cause, letter.original_value()) == (cause, raw)
@@ -243,7 +243,7 @@ def test_a_profile_without_value_is_the_end_of_the_user_and_no_dead_letter(decid
 
 @pytest.mark.parametrize("wrong", [{"time": "yesterday"}, {"url": "x" * 3000}, {"command_id": None}])
 @pytest.mark.parametrize("kind", ["unsubscribed", "complained"])
-def test_an_outcome_that_says_no_is_heard_where_the_rest_cannot_be_read(decider, kind, wrong):
+def test_an_outcome_that_stops_mail_takes_effect_if_the_rest_cannot_be_read(decider, kind, wrong):
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
     said = {"id": "o1", "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
     update = applied(decider, record("outcomes", orjson.dumps(said | wrong)), known.state, NOW_MS)
@@ -273,7 +273,7 @@ def replaced(state: UserState, text: str) -> UserState:
 
 
 @pytest.mark.parametrize("kind", ["unsubscribed", "complained"])
-def test_a_no_is_heard_where_the_state_has_no_room_for_its_event(decider, kind):
+def test_an_outcome_that_stops_mail_takes_effect_if_the_state_is_full(decider, kind):
     full = full_state(decider, 20)
     said = {"id": "o" * 200, "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
     update = applied(decider, record("outcomes", orjson.dumps(said)), full, NOW_MS)
@@ -282,7 +282,7 @@ def test_a_no_is_heard_where_the_state_has_no_room_for_its_event(decider, kind):
     assert state.suppressed or not state.consent["marketing"].granted
 
 
-def test_noes_of_an_unreadable_profile_are_kept_where_the_state_is_full(decider):
+def test_refusals_of_an_unreadable_profile_are_kept_if_the_state_is_full(decider):
     noes = {f"purpose-{number}": False for number in range(50)}
     raw = orjson.dumps({"user_id": "u1", "consent": noes})
     update = applied(decider, record("profiles", raw), full_state(decider, 20), NOW_MS)
@@ -291,6 +291,6 @@ def test_noes_of_an_unreadable_profile_are_kept_where_the_state_is_full(decider)
     assert len(state.consent) == len(noes)
 
 
-def test_an_event_without_a_user_changes_nobody(decider):
+def test_an_event_without_a_user_changes_no_state(decider):
     raw = orjson.dumps({"id": "e1", "type": "restocked", "user_id": None, "time": NOW.isoformat()})
     assert applied(decider, record("events", raw, key=None), None, NOW_MS) == Update()

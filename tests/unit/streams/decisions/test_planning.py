@@ -63,7 +63,7 @@ def test_everybody_has_a_slot_without_any_event(worker: LoneWorker) -> None:
     assert len(decisions(worker.runtime.buffer.outputs)) == 3
 
 
-def test_users_are_planned_once_a_set_and_again_where_its_schedules_change(worker: LoneWorker) -> None:
+def test_users_are_planned_once_for_a_rule_set_and_again_after_its_schedules_change(worker: LoneWorker) -> None:
     assert worker.processor.before_batch(0, NOW_MS) == 3
     assert worker.processor.before_batch(0, NOW_MS) == 0
     worker.processor.adopt(PublishedRules(rules(DAILY + "priority: 7\n"), 3, 0, frozenset()))
@@ -72,14 +72,14 @@ def test_users_are_planned_once_a_set_and_again_where_its_schedules_change(worke
     assert worker.processor.before_batch(0, NOW_MS) == 3
 
 
-def test_a_worker_that_starts_under_rules_already_applied_plans_nobody_again() -> None:
+def test_a_worker_that_starts_with_applied_rules_plans_no_user_again() -> None:
     worker = LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0}), DAILY, states_before())
     assert worker.processor.before_batch(0, NOW_MS) == 0
     worker = LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 1, "control": 0}), PLAIN, states_before())
     assert worker.processor.before_batch(0, NOW_MS) == 0
 
 
-def test_a_worker_with_other_zone_data_than_the_journals_last_says_so_and_plans_everybody_anew() -> None:
+def test_a_worker_with_other_zone_data_than_the_journal_warns_and_plans_all_users_again() -> None:
     with capture_logs() as lines:
         mark = OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE - 1})
         worker = LoneWorker(mark, DAILY, states_before())

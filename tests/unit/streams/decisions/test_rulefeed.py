@@ -46,7 +46,7 @@ def test_a_manifest_makes_its_texts_current_and_templates_are_known_by_their_fil
     assert list(published.rules.triggers) == ["hello"]
 
 
-def test_two_templates_with_one_text_are_two_where_the_manifest_names_its_files(shelf):
+def test_two_templates_with_one_text_stay_two_if_the_manifest_names_its_files(shelf):
     both = RULE + "---\n" + RULE.replace("hello", "bye")
     shelf.put("rules", *text(both))
     shelf.put("rules", *text("template", "template", "templates/bye.liquid"))
@@ -65,7 +65,7 @@ def test_a_manifest_waits_for_the_texts_it_names(shelf):
     assert sorted(shelf.load().rules.triggers) == ["hello", "other"]
 
 
-def test_a_replaced_text_is_at_hand_for_what_began_with_it_with_a_template_that_is_gone(shelf):
+def test_a_replaced_text_stays_available_to_occurrences_that_began_with_it(shelf):
     changed = RULE.replace("send: hello", "send: bye")
     shelf.put("rules", *text(changed))
     shelf.put("rules", *text("other", "template", "templates/bye.liquid"))
@@ -135,7 +135,7 @@ def test_numbers_rise_over_all_scopes_and_an_older_switch_is_refused(shelf):
         ("control", "global", None),
     ],
 )
-def test_a_record_that_is_no_manifest_or_switch_changes_nothing(shelf, topic, key, value):
+def test_a_record_that_is_neither_manifest_nor_switch_changes_nothing(shelf, topic, key, value):
     shelf.put("rules", CURRENT, manifest(1, RULE, "template"))
     shelf.put("control", "global", switch(2, "global", True))
     before = shelf.load()

@@ -116,7 +116,7 @@ def test_a_timer_that_fails_is_skipped_once_and_neither_fires_again_nor_after_a_
     assert encoding.decode(POISON, again.states()[POISON.encode()]).running == []
 
 
-def test_a_schedule_goes_on_with_its_next_slot_after_one_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedule_continues_with_its_next_slot_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = LoneWorker(UNDER_NONE, DAILY, states(REMIND, inputs()[::2]))
     with monkeypatch.context() as failing:
         failing.setattr(Evaluator, "fire_due", raising(Evaluator.fire_due, ERRORS[0]))

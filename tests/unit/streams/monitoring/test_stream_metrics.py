@@ -61,7 +61,7 @@ def test_the_documented_metrics_of_streams_are_those_that_exist() -> None:
     assert reference(DEFINITIONS) in text, f"{DOCUMENT} is stale; its table is:\n{reference(DEFINITIONS)}"
 
 
-def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buffer: Buffer) -> None:
+def test_work_counts_when_its_checkpoint_is_committed(watched: Watched, buffer: Buffer) -> None:
     apply_two(buffer)
     transaction = buffer.drain([Output("changelog", b"u", b"2", 3)])
     assert transaction is not None
@@ -80,7 +80,7 @@ def test_what_a_checkpoint_did_counts_once_it_is_committed(watched: Watched, buf
     assert (later.applied, later.counts) == ({TopicPartition("events", 3): 1}, {}), "nothing is counted again"
 
 
-def test_what_is_lost_with_its_partitions_never_counts(watched: Watched, buffer: Buffer) -> None:
+def test_work_that_is_lost_with_its_partitions_never_counts(watched: Watched, buffer: Buffer) -> None:
     apply_two(buffer)
     buffer.drop()
     buffer.begin("member", {3: ({"events": 10}, OffsetMetadata())}, {})
@@ -119,7 +119,7 @@ def test_the_page_is_what_prometheus_reads(watched: Watched) -> None:
     assert not [name for name in families if name.endswith("_created")]
 
 
-def test_lag_counts_what_is_not_applied_and_no_control_records() -> None:
+def test_lag_counts_records_that_are_not_applied_and_no_control_records() -> None:
     clock: PartitionClock[str] = PartitionClock(3, {"profiles": 0, "events": 0})
     ends = {"profiles": 0, "events": 6}
     assert clock.lag(ends, applied=0) == 6, "six are on the broker"

@@ -62,7 +62,7 @@ def history(transaction: Transaction | None) -> list[dict[str, object]]:
     return [orjson.loads(o.value or b"") for o in transaction.outputs if o.topic == "journal"]
 
 
-def test_nothing_done_is_no_checkpoint(buffer: Buffer) -> None:
+def test_no_checkpoint_is_written_without_work(buffer: Buffer) -> None:
     assert buffer.drain([]) is None
 
 
@@ -77,7 +77,7 @@ def test_a_touched_partition_commits_all_of_its_inputs_with_its_mark(buffer: Buf
     assert transaction.outputs[0] == Output("changelog", b"k", b"v", 0)
 
 
-def test_what_was_sealed_is_not_sealed_again(buffer: Buffer) -> None:
+def test_drained_work_is_not_in_the_next_transaction(buffer: Buffer) -> None:
     buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 14)], False, VERSIONS)
     buffer.emit(Output("commands", b"u", b"c"))
     assert buffer.drain([]) is not None
@@ -97,7 +97,7 @@ def test_a_tick_that_fires_commits_the_unchanged_offsets(buffer: Buffer) -> None
     assert history(transaction) == [{"n": 8, "applied": [], "clock": 5_000, "v": VERSIONS}]
 
 
-def test_silent_ticks_are_written_once_and_only_before_what_follows_them(buffer: Buffer) -> None:
+def test_silent_ticks_are_written_once_and_only_if_something_follows(buffer: Buffer) -> None:
     buffer.applied(tick(1, 5_000), [], False, VERSIONS)
     buffer.applied(tick(2, 6_000), [], False, VERSIONS)
     assert buffer.drain([]) is None
@@ -147,7 +147,7 @@ def test_acks_of_ordinary_agents_commit_the_offset_after_them(buffer: Buffer) ->
     assert offsets(buffer.drain([])) == {("other", 4): 52}
 
 
-def test_what_was_sent_outside_of_any_partition_carries_an_unchanged_offset(buffer: Buffer) -> None:
+def test_outputs_of_no_partition_are_sent_with_an_unchanged_offset(buffer: Buffer) -> None:
     buffer.emit(Output("commands", b"u", b"c"))
     assert offsets(buffer.drain([])) == {("profiles", 0): 5, ("events", 0): 10}
 

@@ -143,7 +143,7 @@ async def test_nothing_is_begun_once_the_work_ends_also_while_a_commit_is_under_
     assert not await world.open_for(0.05)
 
 
-async def test_what_was_done_beside_a_lost_transaction_is_lost_with_it(world: CheckpointerWorld) -> None:
+async def test_work_done_during_a_lost_transaction_is_lost_with_it(world: CheckpointerWorld) -> None:
     world.do("first")
     first = await begun(world)
     world.do("second")

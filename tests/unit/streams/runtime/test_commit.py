@@ -105,7 +105,7 @@ def test_after_an_abortable_error_the_same_records_are_sent_again(
     assert producer.calls[again:] == ONCE
 
 
-def test_a_commit_that_may_have_been_done_is_asked_for_again_and_never_sent_again(
+def test_a_commit_that_may_have_succeeded_is_retried_and_its_records_are_not_sent_again(
     take: Callable[[Recording], CommitOutcome],
 ) -> None:
     producer = Recording(commit=[RETRIABLE] * 50)

@@ -44,14 +44,16 @@ def refusal(folder: SnapshotFolder, origin: Origin = ORIGIN, end: int = 100) -> 
 
 
 @given(st.dictionaries(st.binary(max_size=20), st.binary(max_size=300), max_size=30), st.integers(0, 2**62))
-def test_what_is_saved_is_found(tmp_path_factory: pytest.TempPathFactory, entries: dict[bytes, bytes], at: int) -> None:
+def test_a_saved_snapshot_is_found(
+    tmp_path_factory: pytest.TempPathFactory, entries: dict[bytes, bytes], at: int
+) -> None:
     folder, saved = SnapshotFolder(tmp_path_factory.mktemp("snapshots"), "0"), snapshot(entries, at)
     save(folder, saved)
     assert folder.find(ORIGIN, at, DAY_S) == saved
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
-def test_any_number_of_entries_comes_back(folder: SnapshotFolder, count: int) -> None:
+def test_any_number_of_entries_is_read_back(folder: SnapshotFolder, count: int) -> None:
     saved = snapshot({b"user-%d" % n: b"v" * (n % 7) for n in range(count)})
     save(folder, saved)
     assert folder.find(ORIGIN, 100, DAY_S) == saved

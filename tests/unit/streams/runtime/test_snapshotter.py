@@ -111,14 +111,14 @@ async def world(tmp_path: Path) -> SnapshotterWorld:
     return SnapshotterWorld(tmp_path)
 
 
-async def test_what_was_written_is_saved_with_the_offset_that_was_asked_before(world: SnapshotterWorld) -> None:
+async def test_a_snapshot_has_the_offset_that_was_requested_before_its_checkpoint(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
     await world.turn()
     assert world.saved(0) == ({b"ann": b"1"}, 100)
     assert world.saved(1) is None
 
 
-async def test_the_offset_is_proven_by_a_checkpoint_even_where_nothing_was_done(world: SnapshotterWorld) -> None:
+async def test_a_checkpoint_proves_the_offset_even_without_work(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
     before = len(world.answers.transaction)
     await world.turn()
@@ -144,7 +144,7 @@ async def test_once_the_partitions_are_being_given_up_nothing_is_proven_and_noth
     await entering
 
 
-async def test_what_changes_after_the_checkpoint_is_not_saved(world: SnapshotterWorld) -> None:
+async def test_changes_after_the_checkpoint_are_not_in_the_snapshot(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
     begun = await world.snapshotter.begin_final()
     assert begun is not None
@@ -176,7 +176,7 @@ async def test_partitions_that_come_back_meanwhile_are_not_saved_for_an_offset_o
     assert world.saved(0) is None
 
 
-async def test_nothing_is_saved_where_the_broker_does_not_say_where_changelogs_end(world: SnapshotterWorld) -> None:
+async def test_no_snapshot_is_written_if_the_broker_does_not_return_the_ends(world: SnapshotterWorld) -> None:
     await world.change(0, b"ann", b"1")
     world.answers.ends.clear()
     await world.turn()
@@ -210,7 +210,7 @@ async def test_at_rest_nothing_is_asked_and_nothing_saved(world: SnapshotterWorl
     assert world.answers.transaction == []
 
 
-async def test_after_a_failure_the_disk_is_left_alone_for_an_interval(tmp_path: Path) -> None:
+async def test_after_a_failure_no_snapshot_is_written_for_an_interval(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     world = SnapshotterWorld(tmp_path / "file")
     pauses: list[float] = []
@@ -226,7 +226,7 @@ async def test_after_a_failure_the_disk_is_left_alone_for_an_interval(tmp_path: 
     assert world.saved(0) is None
 
 
-async def test_a_stop_gives_up_what_it_has_no_time_for(
+async def test_a_stop_skips_snapshots_that_it_has_no_time_for(
     world: SnapshotterWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streams.runtime.snapshotter.STOP_S", 0.0)

@@ -48,7 +48,7 @@ def test_a_cleared_timer_does_not_fire():
     assert len(index) == 0
 
 
-def test_keys_that_are_moved_again_and_again_do_not_fill_the_index() -> None:
+def test_keys_that_move_often_do_not_fill_the_index() -> None:
     index = TimerIndex()
     for number in range(100_000):
         index.set(b"u%d" % (number % 10), number)
@@ -56,7 +56,7 @@ def test_keys_that_are_moved_again_and_again_do_not_fill_the_index() -> None:
     assert [pop(index, 10**6) for _ in range(11)] == [b"u%d" % n for n in range(10)] + [None]
 
 
-def test_what_a_recovery_found_is_due_in_order() -> None:
+def test_timers_of_a_recovery_are_due_in_order() -> None:
     index = TimerIndex()
     index.fill((b"u%d" % n, 100 - n) for n in range(50))
     assert [pop(index, 53) for _ in range(4)] == [b"u49", b"u48", b"u47", None]

@@ -260,7 +260,7 @@ def test_a_backtest_counts_the_dates_that_cannot_be_read_and_says_why() -> None:
 @pytest.mark.parametrize(
     "value", ["soon", "2026-13-01", "1990-02-30", "1026-01-01", "9999-12-31T23:59:59-12:00", 5, True, [], "2026-1-1"]
 )
-def test_what_is_no_date_is_no_match_and_is_reported(value: Any) -> None:
+def test_a_value_that_is_not_a_date_never_matches_and_is_reported(value: Any) -> None:
     world = World(BIRTHDAY, birthday=value)
     assert world.state.next_due() is None
     assert [(p.trigger, p.place) for p in world.problems] == [("t", "on.date")]

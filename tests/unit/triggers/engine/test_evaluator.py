@@ -135,7 +135,7 @@ def test_overlap_restarts_with_the_new_event_or_ignores_it() -> None:
         assert world.commands[0].occurrence == '["x","e1"]'
 
 
-def test_an_older_entry_that_comes_late_does_not_restart() -> None:
+def test_an_older_entry_that_arrives_late_does_not_restart() -> None:
     world = World(PING + "key: event.k\nafter: 1h\nsend: {template: a, data: {n: event.n}}\n")
     world.event("2026-01-05 10:30", "ping", k="x", n=2)
     world.event("2026-01-05 10:00", "ping", arrives="2026-01-05 10:40", k="x", n=1)
@@ -249,7 +249,7 @@ def test_an_occurrence_of_a_rule_that_is_gone_ends() -> None:
     assert (effects.commands, effects.counts, state.running) == ([], {"withdrawn": 1}, [])
 
 
-def test_what_one_user_does_after_an_outage_is_decided_at_the_clock() -> None:
+def test_events_after_an_outage_are_decided_at_the_clock() -> None:
     world = World(PING + "after: 1h\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     effects = world.evaluator.fire_due(world.state, at("2026-01-05 15:00"))
@@ -257,7 +257,7 @@ def test_what_one_user_does_after_an_outage_is_decided_at_the_clock() -> None:
     assert effects.decisions[0].inputs["due"] == "2026-01-05T11:00:00+00:00"
 
 
-def test_timers_due_before_an_event_fire_before_it_even_where_nobody_fired_them() -> None:
+def test_timers_due_before_an_event_fire_before_it_without_fire_due() -> None:
     world = World(PING + "after: 1h\nunless: stop\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     stop = event("stop", at("2026-01-05 12:00"), "late")

@@ -103,7 +103,7 @@ def test_unless_events_before_their_entry_that_are_forgotten_are_counted() -> No
     assert forgotten(text, 19, sku="s") == {}
 
 
-def test_a_backtest_notes_what_was_forgotten() -> None:
+def test_a_backtest_notes_what_a_limit_made_it_forget() -> None:
     notes = run(metric("30d"), 1_001).notes
     assert "metric/m: forgot single events 1 time, because a user had more than the 1,000 that are kept" in notes
 

@@ -283,7 +283,7 @@ def crossings(buys: list[Buy], within: str, measure: Measure, zone: str, way: tu
     st.integers(1, 4),
     st.integers(0, 2),
 )
-def test_crossings_are_at_the_instants_that_counting_again_gives(
+def test_crossings_are_at_the_instants_of_a_recount(
     buys: list[Buy], within: str, measure: Measure, zone: str, falls: bool, line: int, apart: int
 ) -> None:
     rearm = line + apart if falls else max(line - apart, 1)

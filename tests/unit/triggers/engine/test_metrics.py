@@ -281,7 +281,7 @@ def test_beyond_a_thousand_events_only_the_oldest_cell_is_counted_too_long() -> 
 
 
 @pytest.mark.parametrize("window", [Rolling(DAY), None], ids=["rolling", "ever"])
-def test_a_states_size_is_bounded_whatever_comes(window: Rolling | None) -> None:
+def test_the_size_of_a_state_is_bounded(window: Rolling | None) -> None:
     state = WindowState()
     tally = Tally(window, 0, True, True)
     for number in range(4_000):
@@ -350,7 +350,7 @@ def arrived(evaluator: Evaluator, views: list[View], zone: str, *, recode: bool 
 
 @settings(max_examples=100, deadline=None)
 @given(EVENTS, WINDOWS, ZONES, MOMENTS)
-def test_a_metric_is_what_counting_again_gives_at_any_instant(
+def test_a_metric_equals_a_recount_at_any_instant(
     views: list[View], within: str, zone: str, moments: list[int]
 ) -> None:
     """In order of time, and read at instants between the events and after them."""

@@ -27,7 +27,7 @@ def test_a_complaint_and_a_hard_bounce_suppress_and_a_new_address_starts_afresh(
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.COMPLAINED, OutcomeKind.BOUNCED, OutcomeKind.REFUSED])
-def test_what_a_mail_to_an_earlier_address_came_to_says_nothing_of_the_new_one(kind: OutcomeKind) -> None:
+def test_an_outcome_of_an_earlier_address_does_not_suppress_the_new_one(kind: OutcomeKind) -> None:
     world = World(PING + "send: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.profile("2026-01-05 10:30", address="new@example.org")
@@ -39,7 +39,7 @@ def test_what_a_mail_to_an_earlier_address_came_to_says_nothing_of_the_new_one(k
     assert [reason for _, reason in world.decided] == ["send", "send", "drop suppressed"]
 
 
-def test_a_bounce_where_the_rule_wrote_to_says_nothing_of_the_users_own_address() -> None:
+def test_a_bounce_of_an_address_from_the_rule_does_not_suppress_the_users_own() -> None:
     world = World(PING + "send: {template: a, to: '\"team@example.org\"'}\n")
     world.event("2026-01-05 10:00", "ping")
     world.outcome("2026-01-05 10:05", OutcomeKind.BOUNCED, world.commands[0].id, hard=True)
@@ -59,7 +59,7 @@ def test_a_suppression_that_a_person_lifts_is_lifted_here_too() -> None:
 
 @pytest.mark.parametrize("kind", [OutcomeKind.BOUNCED, OutcomeKind.REFUSED])
 @pytest.mark.parametrize("reply", [Reply(code=550, enhanced="5.1.1"), Reply(code=550, enhanced="5.7.1"), None])
-def test_what_delivery_does_not_call_hard_suppresses_nothing_whatever_the_reply(
+def test_an_outcome_that_is_not_hard_suppresses_nothing_whatever_the_reply(
     kind: OutcomeKind, reply: Reply | None
 ) -> None:
     world = World(PING + "send: a\n")
@@ -111,7 +111,7 @@ def test_a_profile_published_again_does_not_undo_an_unsubscribe() -> None:
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.SUPPRESSED, OutcomeKind.EXPIRED, OutcomeKind.REFUSED, OutcomeKind.FAILED])
-def test_what_was_never_accepted_gives_its_reservation_back(kind: OutcomeKind) -> None:
+def test_a_send_that_was_never_accepted_releases_its_reservation(kind: OutcomeKind) -> None:
     world = World(PING + "cap: {max: 1, per: 1d}\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.outcome("2026-01-05 10:05", kind, world.commands[0].id)

@@ -29,7 +29,7 @@ def test_12_a_running_occurrence_keeps_its_steps_its_delay_and_its_condition() -
     assert {decision.rule_hash for decision in world.decisions} == {text_hash(OLD)}
 
 
-def test_what_begins_after_the_edit_follows_the_new_text() -> None:
+def test_occurrences_that_begin_after_the_edit_follow_the_new_text() -> None:
     world = edited()
     world.event("2026-01-05 11:00", "ping", n=7)
     world.until("2026-01-05 11:30")
@@ -74,21 +74,21 @@ def test_12_a_removed_rule_whose_text_is_gone_ends_and_is_counted() -> None:
     assert (len(world.decided), world.counts, world.state.running) == (1, {"withdrawn": 1}, [])
 
 
-def test_a_rule_that_comes_back_goes_on_with_what_still_waits() -> None:
+def test_a_restored_rule_continues_with_waiting_occurrences() -> None:
     world = edited("trigger: other\npurpose: marketing\non: pong\nsend: a\n")
     world.edit("2026-01-05 11:30", NEW, OLD)
     world.until("2026-01-06 00:00")
     assert world.sent[1:] == [("2026-01-05 12:00:00", "t", "b")]
 
 
-def test_where_the_text_is_gone_the_current_rule_is_followed_and_that_is_counted_once() -> None:
+def test_without_its_text_an_occurrence_follows_the_current_rule_and_is_counted_once() -> None:
     world = edited(NEW.replace("n > 5", "n > 0"), NEW)
     world.until("2026-01-06 00:00")
     assert world.counts == {"unpinned": 1}
     assert world.sent[1:] == [("2026-01-05 12:00:00", "t", "d")]
 
 
-def test_a_restart_begins_anew_by_the_current_text() -> None:
+def test_a_restart_begins_again_with_the_current_text() -> None:
     world = World(OLD + "key: user.id\n")
     world.event("2026-01-05 10:00", "ping", n=7)
     world.edit("2026-01-05 11:00", NEW + "key: user.id\n", OLD + "key: user.id\n")
@@ -107,7 +107,7 @@ def test_a_wait_for_a_timestamp_of_the_old_text_follows_the_profile() -> None:
     assert world.sent == [("2026-01-07 00:00:00", "t", "b")]
 
 
-def test_a_wait_that_the_current_rule_does_not_have_stays_as_it_was_where_the_text_is_gone() -> None:
+def test_a_wait_that_the_current_rule_lacks_does_not_change_without_its_text() -> None:
     world = World(
         HEAD + "steps: [{send: a}, {wait: {until: timestamp(user.x)}}, {send: b}]\n", x="2026-02-01T00:00:00Z"
     )

@@ -24,7 +24,7 @@ def stranger(text: str = RULE, **more: object) -> World:
     return world
 
 
-def test_a_profile_that_comes_after_its_event_has_the_send_asked_at_once() -> None:
+def test_a_profile_after_its_event_decides_the_send_at_once() -> None:
     world = stranger()
     world.profile("2026-01-05 12:00:00.004")
     assert world.decided == [(NOON, "defer profile_unknown"), (NOON, "send")]
@@ -41,7 +41,7 @@ def test_without_a_profile_the_send_is_dropped_after_half_a_minute_for_a_reason_
     assert world.state.running == []
 
 
-def test_a_profile_at_the_very_instant_comes_before_the_timer() -> None:
+def test_a_profile_at_the_same_instant_goes_before_the_timer() -> None:
     world = stranger()
     world.profile("2026-01-05 12:00:30")
     assert world.decided[1:] == [("2026-01-05 12:00:30", "send")]
@@ -81,7 +81,7 @@ def test_an_event_that_comes_late_waits_as_long() -> None:
     assert world.decided == [(NOON, "defer profile_unknown"), ("2026-01-05 12:00:29", "send")]
 
 
-def test_what_settles_or_waits_longer_than_that_asks_for_the_profile_only_when_due() -> None:
+def test_a_send_that_settles_or_waits_longer_needs_the_profile_only_when_due() -> None:
     for more in ("settle: 5m\n", "after: 5m\n"):
         world = stranger(RULE + more)
         world.profile("2026-01-05 12:04")
@@ -108,7 +108,7 @@ def test_an_event_that_ends_the_occurrence_ends_the_wait() -> None:
     assert world.state.next_due() is None
 
 
-def test_what_the_profile_frees_is_asked_every_other_gate() -> None:
+def test_a_send_released_by_the_profile_passes_through_every_other_gate() -> None:
     world = stranger(RULE + 'quiet: {from: "11:00", to: "14:00"}\n')
     world.profile("2026-01-05 12:00:10", zone="Europe/Berlin")
     world.until("2026-01-05 18:00")
@@ -125,7 +125,7 @@ def test_a_shadow_is_recorded_as_it_would_have_been() -> None:
     assert [reason for _, reason in world.decided] == ["defer profile_unknown", "shadow mode"]
 
 
-def test_a_restart_waits_anew() -> None:
+def test_a_restart_waits_again() -> None:
     world = World(RULE + "key: user.id\nafter: 10s\n", known=False)
     world.event(NOON, "ping")
     world.until("2026-01-05 12:00:20")
@@ -164,7 +164,7 @@ def test_the_setting_is_half_a_minute_unless_set(monkeypatch: pytest.MonkeyPatch
 
 
 @given(st.lists(st.tuples(st.integers(0, 40_000), st.sampled_from(["ping", "buy", "profile"])), max_size=8))
-def test_every_decision_follows_from_what_it_stored_and_the_state_is_the_same_as_bytes(
+def test_every_decision_follows_from_its_stored_values_and_state_survives_encoding(
     said: list[tuple[int, str]],
 ) -> None:
     world = World(RULE + "unless: buy\nexpires: 40s\n", known=False)
@@ -181,7 +181,7 @@ def test_every_decision_follows_from_what_it_stored_and_the_state_is_the_same_as
         known = known or decision.outcome == "send"
 
 
-def test_explain_says_what_is_waited_for_and_what_did_not_come() -> None:
+def test_explain_says_what_a_send_waits_for_and_what_did_not_arrive() -> None:
     world = stranger()
     world.until("2026-01-05 13:00")
     waits, dropped = world.decisions

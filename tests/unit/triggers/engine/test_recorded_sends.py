@@ -22,7 +22,7 @@ def outcomes(played: World) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("how", RECORDED)
 @pytest.mark.parametrize("scope", ["purpose", "channel", "all"])
-def test_a_real_send_fills_the_cap_of_what_is_only_recorded(how: str, scope: str) -> None:
+def test_a_real_send_counts_in_the_cap_of_recorded_sends(how: str, scope: str) -> None:
     played = world(how, "", REAL + POLICY % scope)
     played.event("2026-01-05 10:00", "x")
     played.event("2026-01-06 10:00", "y")
@@ -30,7 +30,7 @@ def test_a_real_send_fills_the_cap_of_what_is_only_recorded(how: str, scope: str
 
 
 @pytest.mark.parametrize("how", RECORDED)
-def test_what_is_only_recorded_fills_its_own_cap_and_no_real_send_s(how: str) -> None:
+def test_recorded_sends_count_only_in_their_own_cap(how: str) -> None:
     played = world(how, "", REAL + POLICY % "purpose")
     for minute, name in enumerate(["y", "y", "x", "x"]):
         played.event(f"2026-01-05 10:0{minute}", name)
@@ -49,7 +49,7 @@ def test_a_recorded_send_waits_for_the_room_that_a_real_send_takes(how: str) -> 
 
 
 @pytest.mark.parametrize("how", RECORDED)
-def test_a_real_send_that_nobody_accepted_leaves_room_for_what_is_only_recorded(how: str) -> None:
+def test_a_real_send_that_was_not_accepted_frees_its_place_for_recorded_sends(how: str) -> None:
     played = world(how, "", REAL + POLICY % "purpose")
     played.event("2026-01-05 10:00", "x")
     played.outcome("2026-01-05 10:01", OutcomeKind.REFUSED, played.commands[0].id)
@@ -58,7 +58,7 @@ def test_a_real_send_that_nobody_accepted_leaves_room_for_what_is_only_recorded(
 
 
 @pytest.mark.parametrize("how", RECORDED)
-def test_what_was_recorded_of_a_restarted_occurrence_is_a_duplicate_the_second_time(how: str) -> None:
+def test_a_recorded_send_of_a_restarted_occurrence_is_a_duplicate(how: str) -> None:
     steps = "key: user.id\nsteps: [{send: a}, {wait: 1h}, {send: b}]\n"
     played = World(f"trigger: b\npurpose: marketing\non: y\n{how}\n{steps}", user_id=OUTSIDE)
     played.event("2026-01-05 10:00", "y")
@@ -66,7 +66,7 @@ def test_what_was_recorded_of_a_restarted_occurrence_is_a_duplicate_the_second_t
     assert outcomes(played)[1] == ("b", "drop duplicate")
 
 
-def test_what_was_recorded_in_shadow_is_really_sent_once_its_rule_is_live_and_counts_once() -> None:
+def test_a_send_recorded_in_shadow_is_sent_when_its_rule_is_live_and_counts_once() -> None:
     steps = "steps: [{send: a}, {wait: 1h}, {send: b}]\n"
     text = f"trigger: b\npurpose: marketing\non: y\nkey: user.id\ncap: {{max: 2, per: 1d}}\nMODE\n{steps}"
     shadow, live = text.replace("MODE", "mode: shadow"), text.replace("MODE", "mode: live")
@@ -79,7 +79,7 @@ def test_what_was_recorded_in_shadow_is_really_sent_once_its_rule_is_live_and_co
     assert [outcome for _, outcome in outcomes(played)] == ["shadow mode", "send", "shadow mode"]
 
 
-def test_the_names_of_rules_cannot_take_the_place_of_what_was_recorded() -> None:
+def test_a_rule_name_never_equals_the_key_of_recorded_commands() -> None:
     played = World("trigger: shadow/b\npurpose: marketing\non: y\nmode: shadow\nkey: user.id\nsend: a\n")
     played.event("2026-01-05 10:00", "y")
     assert list(played.state.sent) == ["shadow shadow/b"]

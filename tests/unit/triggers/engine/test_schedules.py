@@ -102,7 +102,7 @@ def test_a_rule_that_was_published_while_the_user_waited_begins_at_the_next_slot
     assert world.state.next_due() == at("2026-01-06 09:00")
 
 
-def test_an_edited_schedule_goes_on_where_the_old_one_stood_and_a_removed_one_leaves_nothing() -> None:
+def test_an_edited_schedule_continues_and_a_removed_one_leaves_nothing() -> None:
     world = World(DAILY)
     world.until("2026-01-05 10:00")
     world.evaluator = Evaluator(rules(DAILY.replace("09:00", "18:00")))
@@ -215,7 +215,7 @@ moves = st.lists(
 
 @settings(max_examples=80, deadline=None)
 @given(moves)
-def test_wherever_a_user_moves_no_local_date_begins_twice_and_state_is_the_same_as_bytes(
+def test_no_local_date_begins_twice_after_any_moves_and_state_survives_encoding(
     journey: list[tuple[int, str]],
 ) -> None:
     world = World(DAILY)

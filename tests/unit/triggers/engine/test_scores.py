@@ -30,7 +30,7 @@ def test_an_event_from_the_future_is_clamped_and_counted() -> None:
     assert [moment for moment, _, _ in world.sent] == ["2026-01-05 11:00:00", "2026-01-05 11:05:00"]
 
 
-def test_a_backfill_builds_the_score_and_mails_nobody() -> None:
+def test_a_backfill_builds_the_score_and_sends_nothing() -> None:
     """Crossings between two old events are true and too old; the last event's crossing is still to come."""
     world = World(FALL, "2026-03-01 00:00")
     for moment in ("2026-01-05 00:00", "2026-02-05 00:00", "2026-02-28 00:00"):

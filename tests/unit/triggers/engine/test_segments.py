@@ -112,7 +112,7 @@ def test_a_segment_that_names_now_is_asked_at_no_event_that_only_others_read() -
     assert moves(world) == [("in", "2026-01-08 00:00:00.000")]
 
 
-def test_a_calendar_metric_leaves_at_the_users_midnight_and_a_move_of_zone_counts_anew() -> None:
+def test_a_calendar_metric_ends_at_the_users_midnight_and_is_recounted_after_a_zone_change() -> None:
     text = segment("metric.orders.count >= 1", ORDERS % "calendar day")
     world = World(text, zone="Europe/Berlin")
     world.event("2026-01-05 10:00", "order", n=1)
@@ -149,7 +149,7 @@ def test_19_a_segment_true_when_first_published_must_change() -> None:
     assert moves(world) == [("out", "2026-01-05 11:00:00.000"), ("in", "2026-01-05 12:00:00.000")]
 
 
-def test_an_edited_segment_moves_nobody_by_the_edit() -> None:
+def test_nobody_enters_or_leaves_a_segment_by_its_edit() -> None:
     world = World(segment("user.n > 5"), n=4)
     publish(world, segment("user.n > 3"))
     world.profile("2026-01-05 10:00", n=4, more=1)
@@ -221,7 +221,7 @@ def test_expressions_read_segments_after_the_event_has_moved_them() -> None:
     assert world.decisions[0].inputs["segments"] == {"it": False}
 
 
-def test_an_event_at_the_instant_at_which_time_moves_a_segment_finds_it_moved() -> None:
+def test_an_event_at_the_instant_of_a_segments_timer_sees_its_new_membership() -> None:
     after = "---\nmetric: pings\nevent: ping\nwithin: 1d\n" + IN_AND_OUT
     after += "---\ntrigger: t\npurpose: marketing\non: {event: ping, where: '!segment.it'}\nsend: c\n"
     world = World(segment("metric.orders.count >= 1", ORDERS % "1d", after))
@@ -249,7 +249,7 @@ def test_an_old_event_moves_a_segment_and_begins_nothing() -> None:
     assert member(world)
 
 
-def test_an_unless_of_the_event_that_moves_the_segment_does_not_end_what_begins_by_it() -> None:
+def test_the_event_that_moves_a_segment_does_not_end_the_occurrence_that_begins_by_it() -> None:
     after = "---\ntrigger: t\npurpose: marketing\non: {enters: it}\nafter: 1h\nunless: order\nsend: a\n"
     world = World(segment("metric.orders.count >= 1", ORDERS % "ever", after))
     world.event("2026-01-05 10:00", "order", n=1)
@@ -257,7 +257,7 @@ def test_an_unless_of_the_event_that_moves_the_segment_does_not_end_what_begins_
     assert len(world.sent) == 1
 
 
-def test_what_begins_with_a_segment_has_no_properties() -> None:
+def test_the_entry_event_of_a_segment_has_no_properties() -> None:
     text = segment("user.vip == true", after=BY_IT % "")
     found = check([SourceFile("rules.yaml", text)], TEMPLATES)
     assert [each.code for each in found] == ["no-properties"]
@@ -281,7 +281,7 @@ def test_what_begins_with_a_segment_has_no_properties() -> None:
         ("metric: m\nevent: e\nwithin: ever\nsums: event.n\n", "unknown-key"),
     ],
 )
-def test_a_wrong_definition_is_told(text: str, code: str) -> None:
+def test_an_invalid_definition_is_reported(text: str, code: str) -> None:
     found = check([SourceFile("rules.yaml", text)], TEMPLATES)
     assert code in {each.code for each in found}
 
@@ -345,7 +345,7 @@ def changes(world: World, before: list[tuple[int, bool]], now: int) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(HAPPENINGS, SAMPLES, st.sampled_from(["UTC", "Asia/Kathmandu"]))
-def test_membership_is_what_asking_again_gives_at_any_millisecond(
+def test_membership_equals_a_new_evaluation_at_any_millisecond(
     happenings: list[Any], samples: list[int], zone: str
 ) -> None:
     """Between its changes nothing differs from asking again, and each change is at the very millisecond."""
@@ -378,7 +378,7 @@ def test_membership_is_what_asking_again_gives_at_any_millisecond(
         assert inside([line for line in lines if line[0] < instant], zone, instant - 1) is not value
 
 
-def test_at_one_instant_events_go_before_what_time_moves() -> None:
+def test_at_one_instant_events_go_before_timers() -> None:
     """The second order comes at the very millisecond at which the first leaves the window."""
     world = World(segment("metric.orders.count >= 1", ORDERS % "1d"))
     world.event("2026-01-05 10:00", "order", n=1)

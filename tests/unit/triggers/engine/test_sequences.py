@@ -63,7 +63,7 @@ def test_7_equal_times_count_in_the_listed_order_whichever_comes_first(names: tu
     assert world.commands[0].data == {"n": names.index("buy") + 1}
 
 
-def test_an_earlier_event_that_comes_late_completes_what_waited_for_it() -> None:
+def test_an_earlier_event_that_arrives_late_completes_the_sequence() -> None:
     world = World(PAIR)
     world.event("2026-01-05 10:20", "buy", n=1)
     world.event("2026-01-05 10:00", "view", arrives="2026-01-05 10:30", n=2)
@@ -87,7 +87,7 @@ def test_events_are_grouped_by_the_fields_that_must_be_the_same() -> None:
     assert [c.data["n"] for c in world.commands] == [4]
 
 
-def test_where_is_asked_of_each_event_when_it_comes() -> None:
+def test_where_is_evaluated_for_each_event_on_arrival() -> None:
     text = PAIR.replace("[view, buy]", "[{event: view, where: event.n > 1}, {event: [buy, take], where: event.n < 4}]")
     world = played(text, ("10:00", "view"), ("10:01", "buy"), ("10:02", "view"), ("10:03", "take"), ("10:04", "buy"))
     assert world.sent == []
@@ -110,7 +110,7 @@ def test_a_rule_that_begins_at_the_last_event_too_begins_once() -> None:
     assert world.decided == [("2026-01-05 10:10:00", "send")]
 
 
-def test_an_edited_sequence_begins_without_what_the_old_one_had_seen() -> None:
+def test_an_edited_sequence_starts_without_events_of_the_old_one() -> None:
     world = played(PAIR, ("10:00", "view"))
     world.evaluator.rules = rules(PAIR.replace("1h", "2h"))
     world.event("2026-01-05 10:10", "buy", n=2)
@@ -118,7 +118,7 @@ def test_an_edited_sequence_begins_without_what_the_old_one_had_seen() -> None:
     assert len(world.state.links) == 1
 
 
-def test_what_cannot_be_completed_any_more_is_forgotten_and_what_is_kept_is_bounded() -> None:
+def test_events_that_can_no_longer_complete_a_sequence_are_removed() -> None:
     world = World(PAIR + "max_age: 1h\n")
     for number in range(200):
         world.event(at("2026-01-05 10:00") + number, "buy", n=number)
@@ -161,7 +161,7 @@ def test_a_case_of_a_sequence_passes() -> None:
         ("{sequence: [view, buy], within: 1h, where: event.n > 1}", "4:41: unknown-key unknown key `where` in on"),
     ],
 )
-def test_a_wrong_sequence_is_told_at_its_place(said: str, expected: str) -> None:
+def test_an_invalid_sequence_is_reported_at_its_place(said: str, expected: str) -> None:
     with pytest.raises(InvalidRules) as caught:
         rules(f"\ntrigger: t\npurpose: marketing\non: {said}\nsend: a\n")
     first = caught.value.diagnostics[0]
@@ -226,7 +226,7 @@ def test_a_hostile_history_is_searched_in_bounded_time(last_ms: int) -> None:
     assert earliest_chain([*links, only], only, sequence) is None
 
 
-def test_what_a_sequence_forgets_is_counted_by_rule_and_a_backtest_notes_it() -> None:
+def test_forgotten_sequence_events_are_counted_by_rule_and_a_backtest_notes_them() -> None:
     text = "trigger: t\npurpose: marketing\non: {sequence: [view, drop], within: 30d, same: sku}\nsend: a\n"
     viewed = [event("view", at("2026-01-05 10:00") + n, f"v{n}", sku=f"s{n}") for n in range(66)]
     result = backtest(rules(text), viewed)

@@ -209,7 +209,7 @@ def test_a_repeated_event_id_changes_nothing_and_is_forgotten_behind_64_others()
 
 
 @pytest.mark.parametrize("kind", [*NEVER_ACCEPTED, "accepted", "in_doubt"])
-def test_an_outcome_that_nobody_accepted_gives_the_cap_back(kind: str) -> None:
+def test_an_outcome_that_was_not_accepted_releases_the_cap(kind: str) -> None:
     world = ComparedWorld(PING + "cap: {max: 1, per: 3d}\nsend: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.outcome("2026-01-05 10:05", kind, world.written().commands[0]["id"])

@@ -84,7 +84,7 @@ def test_counts_sums_and_arithmetic_go_into_the_command_whole() -> None:
 
 
 @pytest.mark.parametrize("text", ["event.n / 0.0", "0.0 / 0.0", "event.huge * event.huge"])
-def test_what_is_no_number_of_json_drops_the_send_with_the_path(text: str) -> None:
+def test_a_number_that_json_lacks_drops_the_send_with_its_path(text: str) -> None:
     world = World(RULES.replace("event.total * 10", text), "2026-01-05 09:00")
     world.event("2026-01-05 10:00", "order_completed", total=49.0, n=1, huge=1e200)
     [decision] = world.decisions

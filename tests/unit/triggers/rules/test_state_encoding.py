@@ -90,7 +90,7 @@ def test_the_bytes_of_this_format_are_read_and_written_to_the_byte() -> None:
     assert due_of(FORMAT_4) == NEWEST.next_due()
 
 
-def test_what_does_not_follow_from_the_rest_of_an_occurrence_is_written_out() -> None:
+def test_occurrence_fields_that_cannot_be_derived_are_written() -> None:
     restarted = replace(
         STATE.running[0], event=StoredEvent("e7", "cart", 1767607200000, "web", {}), held=True, wake=1767614400000
     )
@@ -99,7 +99,7 @@ def test_what_does_not_follow_from_the_rest_of_an_occurrence_is_written_out() ->
     assert decode("u1", encode(later)[0]) == later
 
 
-def test_a_command_that_no_reservation_names_is_remembered_by_its_id() -> None:
+def test_a_command_without_a_reservation_is_stored_by_its_id() -> None:
     state = replace(STATE, sent={"thanks": ["1" * 32, COMMAND], "gone": ["2" * 32]})
     assert decode("u1", encode(state)[0]) == state
 
