@@ -1,4 +1,4 @@
-"""Backtest: rules over a history, each user's timers firing between the events. No clock but the events' own."""
+"""Backtest: runs rules over past events. Each user's timers fire between the events, by the time of the events."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -28,7 +28,7 @@ _MAX_TOLD = 10
 
 @dataclass(slots=True)
 class BacktestResult:
-    """What the rules would have done. Weeks are ISO weeks in UTC; problems are the first few, all are counted."""
+    """What the rules would have done. Weeks are ISO weeks in UTC. Only the first problems are kept; all are counted."""
 
     events: int = 0
     first_ms: int | None = None
@@ -40,9 +40,9 @@ class BacktestResult:
     decisions: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """By (trigger, outcome, reason; the reason may be empty)."""
     counts: Counter[str] = field(default_factory=Counter)
-    """What left no decision: stale, duplicate, clamped, late, reentry, without_user, …"""
+    """Events without a decision: stale, duplicate, clamped, late, reentry, without_user, …"""
     forgotten: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """What a bound on memory made a rule forget, by rule and what it was."""
+    """What rules forgot because of bounds on memory, by rule and bound."""
     problems: list[RuleProblem] = field(default_factory=list)
     unread: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Dates that could not be read, by (trigger, place, why)."""
@@ -51,7 +51,7 @@ class BacktestResult:
     """Each user's state at the end, whose timers are still to come."""
 
     def by_reason(self) -> Counter[str]:
-        """Decisions by reason, those that sent under their outcome."""
+        """Decisions by outcome and reason."""
         found: Counter[str] = Counter()
         for (_, outcome, reason), count in self.decisions.items():
             found[outcome if not reason else f"{outcome} {reason}"] += count
@@ -205,7 +205,7 @@ def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
 
 
 def _wrong_zones(profiles: Mapping[str, Profile], default_zone: str) -> list[str]:
-    """The zones of profiles that are none, the most frequent first."""
+    """The invalid zones of profiles, the most frequent first."""
     wrong = Counter(p.zone for p in profiles.values() if p.zone and zone_named(p.zone) is None)
     instead = f"which is none, so {default_zone} is taken"
     return [

@@ -1,4 +1,4 @@
-"""Cases: the examples written beside a rule, run on a virtual clock. What is printed is the command line's."""
+"""Runs cases, the examples written beside a rule, on a virtual clock. The command line prints the results."""
 
 import json
 from collections import Counter
@@ -45,7 +45,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One case and how it went. `diff` is empty where it passed: `-` was expected, `+` happened, blank explains."""
+    """The result of one case. `diff` is empty if it passed: `-` was expected, `+` happened, blank explains."""
 
     trigger: str
     name: str
@@ -54,9 +54,9 @@ class CaseResult:
     passed: bool
     diff: tuple[str, ...] = ()
     sent: tuple[Sent, ...] = ()
-    """What it sent, which is good sample data for a template."""
+    """Its messages, which are good sample data for a template."""
     unread: tuple[str, ...] = ()
-    """The dates that could not be read, each in words: told also where the case passed."""
+    """The dates that could not be read, each in words, even if the case passed."""
 
 
 @dataclass(slots=True)
@@ -65,7 +65,7 @@ class _Happened:
     kind: str
     name: str
     saw: str = ""
-    """The values that a condition read which did not hold."""
+    """The values that a false condition read."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ class _Log:
     problems: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     forgotten: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """How often what was forgotten because a bound on memory was reached, as `Effects.bounds` has it."""
+    """How often a rule forgot something because of a bound on memory, as in `Effects.bounds`."""
 
     def take(self, effects: Effects, at_ms: int) -> None:
         for decision in effects.records:
@@ -106,7 +106,7 @@ def run_case(rules: RuleSet, trigger: Trigger, case: Case, default_zone: str = "
 
 
 def _rules_of(rules: RuleSet, trigger: Trigger, case: Case) -> RuleSet:
-    """Nobody is in a holdout and the variant is the hash's, unless the case says otherwise."""
+    """The rule, live. Nobody is in a holdout and the hash gives the variant, unless the case says otherwise."""
     held = (("case", 100.0),) if case.user.get("held_out") is True else ()
     experiment = trigger.experiment
     if experiment is not None and "variant" in case.user:
@@ -222,13 +222,13 @@ class _Run:
         return told + problems + [f"  note: {note}" for note in notes]
 
     def _unheard(self) -> list[str]:
-        """The given events that change nothing in this case, which may be why it fails."""
+        """The given events that change nothing in this case, a likely reason for its failure."""
         given = dict.fromkeys(each.type for each in self.case.given if each.type is not None)
         unheard = [quoted(name) for name in given if name not in self.evaluator.rules.routes]
         return [f"this rule, and what it asks for, does not listen to {', '.join(unheard)}"] if unheard else []
 
     def _found(self, expected: CaseExpectation, happened: list[_Happened]) -> bool:
-        """Takes the first thing that happened as expected out of the list; times count to the precision written."""
+        """Removes the first match of the expectation from the list; times count to the precision written."""
         at = parse_at(expected.at)
         wanted = self._at(at)
         for each in happened:

@@ -1,4 +1,4 @@
-"""What a case begins with: the user, and scores and metrics at the values that the case gives."""
+"""The start of a case: its user, with scores and metrics at the given values."""
 
 from collections.abc import Mapping
 from typing import Any, cast

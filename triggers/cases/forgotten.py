@@ -1,4 +1,4 @@
-"""What a rule forgot because a bound on memory was reached, in words that name the bound."""
+"""Notes on what a rule forgot because of a bound on memory. Each names the bound."""
 
 from collections.abc import Mapping
 
@@ -23,11 +23,11 @@ _KEPT = {
     "single events": f"{EXACT:,}",
     "unless events": f"{MAX_UNLESS_EVENTS:,}",
 }
-"""How many of each are kept, by the name under which `Effects.bounds` counts it."""
+"""The bounds, by the names in `Effects.bounds`."""
 
 
 def forgotten_notes(forgotten: Mapping[tuple[str, str], int]) -> list[str]:
-    """A note for each rule and each thing that it forgot, given how often, as `Effects.bounds` counts it."""
+    """A note for each rule and each bound, from counts as in `Effects.bounds`."""
     return [
         f"{rule}: forgot {what} {counted(times, 'time')}, because a user had more than the {_KEPT[what]} that are kept"
         for (rule, what), times in sorted(forgotten.items())

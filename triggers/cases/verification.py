@@ -1,4 +1,4 @@
-"""Verifies a recorded decision against itself: does its answer follow from the values that it stored?
+"""Verifies a recorded decision against itself: whether its answer follows from the values that it stored.
 
 Each gate verifies its own stored answer. What a decision does not store is not verified.
 """
@@ -43,7 +43,7 @@ def verify(decision: Decision) -> Verification:
 
 
 def _order(decision: Decision) -> Iterator[str]:
-    """Gates are asked in order, up to the first that does not pass; an expiry after a deferral comes behind it."""
+    """Gates answer in order, up to the first that does not pass. After a deferral, expiry may follow."""
     asked = [answer.gate for answer in decision.gates]
     deferred = len(asked) > 1 and asked[-1] is Gate.EXPIRY and asked[-2] in DEFERRING
     first = asked[:-1] if deferred else asked
@@ -51,7 +51,7 @@ def _order(decision: Decision) -> Iterator[str]:
         yield "the gates are not in their order"
     before = decision.gates[: -2 if deferred else -1]
     if not all(answer.passed for answer in before):
-        yield "a gate was asked after one that did not pass"
+        yield "a gate answered after one that did not pass"
 
 
 def _outcome(decision: Decision) -> Iterator[str]:

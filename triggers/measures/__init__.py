@@ -1,1 +1,1 @@
-"""What is measured over time: decay, windows, local time."""
+"""Measures over time: decay, windows, local time."""

@@ -17,11 +17,11 @@ from msgspec import Struct
 
 MAX_PARTS = 256
 MAX_SCORE = 1e15
-"""The ceiling of scores that have none: beyond it doubles no longer count ones, and hostile points end nowhere."""
+"""The ceiling of scores without one. Beyond it doubles no longer count ones, and hostile points would grow for ever."""
 _ROUNDED_DOWN = 1 - 2**-50
-"""So that rounding takes no score over its ceiling."""
+"""Keeps rounding from lifting a score above its ceiling."""
 _FAR_MS = 100 * 365 * 86_400_000
-"""Where the search for a crossing ends: what has not faded in a century has not faded."""
+"""The end of the search for a crossing: a score that lasts a century does not fade."""
 
 
 class ScoreState(Struct, array_like=True):
@@ -37,13 +37,13 @@ class Curve(Protocol):
     """How a score fades."""
 
     def read(self, state: ScoreState, at: int) -> float:
-        """The value at an instant; before the last addition, the value then."""
+        """The value at an instant; for an earlier instant, the value at the last addition."""
 
     def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> bool:
-        """Counts `points`, zero or more, earned at `at`; whether two additions became one for it."""
+        """Adds `points`, zero or more, earned at `at`. Returns whether two additions were merged for it."""
 
     def falls_below(self, state: ScoreState, line: float) -> int | None:
-        """The first millisecond at or after the last addition with a value below `line`; None where there is none."""
+        """The first millisecond at or after the last addition with a value below `line`, or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Exponential:
         return False
 
     def falls_below(self, state: ScoreState, line: float) -> int | None:
-        """Solved for time, then settled by exact evaluation on either side."""
+        """Solves for the time, then corrects it by exact evaluation on either side."""
         if state.value < line:
             return state.at
         at = state.at + int(self.half_life_ms * math.log2(state.value / line))
@@ -79,7 +79,7 @@ class Exponential:
 
 @dataclass(frozen=True, slots=True)
 class _Summed:
-    """A curve that keeps its additions; subclasses give the share of an addition that is left after a time."""
+    """A curve that keeps its additions; subclasses give the share of an addition that remains after a time."""
 
     def share(self, age_ms: int) -> float:
         raise NotImplementedError

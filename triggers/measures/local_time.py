@@ -1,4 +1,4 @@
-"""Local time: zones, and the instants at which local readings begin and end, exact over changes of the clock."""
+"""Local time: zones, and the instants at which local readings begin and end, exact across clock changes."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -13,12 +13,12 @@ _MAX_STEPS = 64
 
 
 def reading(zone: ZoneInfo, ms: int) -> datetime:
-    """What a clock on the wall shows at an instant."""
+    """The local date and time at an instant."""
     return datetime.fromtimestamp(ms // 1000, zone).replace(tzinfo=None, microsecond=ms % 1000 * 1000)
 
 
 def instant(zone: ZoneInfo, wall: datetime, fold: int = 0) -> int:
-    """The instant of a reading; of one that comes twice the first, or with `fold` the second."""
+    """The instant of a reading. If it occurs twice, the first instant, or with `fold` the second."""
     return as_ms(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC))
 
 
@@ -42,7 +42,7 @@ def _change_between(zone: ZoneInfo, low: int, high: int) -> int | None:
 
 
 def first_reading_from(zone: ZoneInfo, wall: datetime) -> int:
-    """The first instant at which the clock shows `wall` or, where it jumps over that, later than it."""
+    """The first instant at which the clock shows `wall`, or a later reading if the clock skips `wall`."""
     at = instant(zone, wall)
     if reading(zone, at) == wall:
         return at
@@ -56,7 +56,7 @@ def start_of_day(zone: ZoneInfo, day: date) -> int:
 
 
 def exists(zone: ZoneInfo, day: date) -> bool:
-    """Whether a local day has any instant: a zone that changes sides of the date line skips one (Apia, 2011-12-30)."""
+    """Whether a local day exists: a zone that crosses the date line skips one (Apia, 2011-12-30)."""
     return reading(zone, start_of_day(zone, day)).date() == day
 
 
@@ -64,8 +64,8 @@ def exists(zone: ZoneInfo, day: date) -> bool:
 def slot_after(schedule: Schedule, zone: ZoneInfo, ms: int) -> tuple[int, date]:
     """The next slot strictly later than an instant, with its local date.
 
-    Of a reading that comes twice it is the first, of one that is jumped over the jump (settled case 4). A day that a
-    zone skips has no slot.
+    A reading that occurs twice has its slot at the first; one that the clock skips, at the clock change (settled case
+    4). A day that a zone skips has no slot.
     """
     day = reading(zone, ms).date() - timedelta(days=1)
     while True:
@@ -113,7 +113,7 @@ def inside(period: Period, zone: ZoneInfo, ms: int) -> bool:
 
 
 def _end_candidates(period: Period, zone: ZoneInfo, ms: int) -> list[int]:
-    """Instants after `ms` at which the period may end: its closing reading, first and second, and clock changes."""
+    """Instants after `ms` at which the period may end: both instants of its closing reading, and clock changes."""
     day = reading(zone, ms).date()
     if isinstance(period, DatePeriod):
         walls = [datetime.combine(period.last + timedelta(days=1), _MIDNIGHT)]
@@ -126,7 +126,7 @@ def _end_candidates(period: Period, zone: ZoneInfo, ms: int) -> list[int]:
 
 
 def first_outside(periods: list[tuple[Period, ZoneInfo]], ms: int) -> int | None:
-    """The first instant from `ms` on whose reading is in none of the periods; None where there is no such soon."""
+    """The first instant from `ms` on whose reading is in none of the periods; None if none is found soon."""
     at = ms
     for _ in range(_MAX_STEPS):
         holding = next(((p, z) for p, z in periods if inside(p, z, at)), None)

@@ -1,4 +1,4 @@
-"""The shapes that rules share: durations, percentages, windows, periods of the day. Text in, numbers out."""
+"""Durations, percentages, windows and periods of the day, parsed from text."""
 
 import re
 from calendar import monthrange
@@ -31,18 +31,18 @@ _ISO_DURATION = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?
 _MONTHS = ("mo", "month", "months", "y", "yr", "year", "years")
 _HOW_OFTEN = re.compile(r"(\d{1,4}|once|one|an?|twice)?\s*(?:x|times?)?\s*(?:/|per|every|each|in|within|an?)?\s*(.+)")
 _LONGEST_GUESS = 40
-"""Characters of a text that is looked at for what it may mean."""
+"""Longest text, in characters, for which a hint guesses the meaning."""
 _TIMES = {"twice": "2"}
 _DURATION_FORM = "as in 90s, 15m, 1h30m, 3d, 2w"
 
 DATE_YEARS = range(1900, 2201)
-"""The years of dates in rules: a day before and after them is one too, in every zone."""
+"""The years of dates in rules. In every zone the days before and after them exist too."""
 
 CalendarUnit = Literal["day", "week", "month"]
 
 
 class ShapeError(ValueError):
-    """A text that is not the shape asked for; `hint` says what is."""
+    """A text of the wrong shape; `hint` says what is right."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ Window = Rolling | Calendar
 
 @dataclass(frozen=True, slots=True)
 class DailyPeriod:
-    """From one local time to another, half-open, over midnight where `to` is not later. `days` name its beginning."""
+    """From one local time to another, half-open, over midnight if `to` is not later. `days` are those it begins on."""
 
     start: time
     end: time
@@ -107,7 +107,7 @@ Period = DailyPeriod | DatePeriod
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A local time of day on some days: on `weekdays` (0 is Monday) or, where these are None, once a month."""
+    """A local time of day on `weekdays` (0 is Monday) or, if these are None, once a month."""
 
     at: time
     weekdays: frozenset[int] | None
@@ -134,7 +134,7 @@ def duration(text: str) -> int:
 
 
 def _duration_hint(text: str) -> str:
-    """What to write instead: the duration that is meant, where that is plain."""
+    """What to write instead: the intended duration, if it is clear."""
     plain = text.strip().lower()[: _LONGEST_GUESS + 1]
     if plain.isdecimal():
         return f"write its unit, as in {plain}s or {plain}m" if len(plain) < 10 else _DURATION_FORM
@@ -149,7 +149,7 @@ def _duration_hint(text: str) -> str:
 
 
 def duration_meant(text: str) -> str:
-    """The duration that `3 days`, `1.5h`, `1 day and 2 hours` or `P3D` mean; nothing of other texts."""
+    """The duration meant by `3 days`, `1.5h`, `1 day and 2 hours` or `P3D`; empty for other texts."""
     if len(text) > _LONGEST_GUESS:
         return ""
     if (iso := _ISO_DURATION.fullmatch(text.strip())) and any(iso.groups()):
@@ -166,7 +166,7 @@ def duration_meant(text: str) -> str:
 
 
 def cap_meant(text: str) -> str:
-    """The cap that `1/day`, `2 per 3d` or `once a week` mean; nothing of other texts."""
+    """The cap meant by `1/day`, `2 per 3d` or `once a week`; empty for other texts."""
     often = _HOW_OFTEN.fullmatch(text.strip().lower()) if len(text) <= _LONGEST_GUESS else None
     meant = duration_meant(often[2]) if often else ""
     if often is None or not meant:
@@ -222,8 +222,8 @@ def clock_time(text: str) -> time:
     return time(int(match[1]), int(match[2]))
 
 
-def _no_date(text: str) -> tuple[str, str]:
-    """What is wrong with a text that is no date, and what to write."""
+def _date_problem(text: str) -> tuple[str, str]:
+    """What is wrong with an invalid date, and what to write."""
     parts = [int(part) for part in text.split("-")] if _DATE.fullmatch(text) else []
     if parts and parts[0] not in DATE_YEARS:
         return f"`{text}` is not a date of a calendar", f"write a year from {DATE_YEARS[0]} to {DATE_YEARS[-1]}"
@@ -240,7 +240,7 @@ def calendar_date(text: str) -> date:
             return found
     except ValueError:
         pass
-    raise ShapeError(*_no_date(text))
+    raise ShapeError(*_date_problem(text))
 
 
 def weekday(text: str) -> int:

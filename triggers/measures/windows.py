@@ -1,4 +1,4 @@
-"""Windows of events: what is kept of the events of a pattern, and what they come to at an instant.
+"""Windows of events: what is kept of the events of a pattern, and their count, sum and distinct values at an instant.
 
 An event counts by its own time, so the order of arrival changes nothing. The newest events are kept one by one; where
 there are more, the oldest of them are folded into the cells of a grid over time, each a number of events that leave
@@ -29,25 +29,25 @@ from triggers.measures.shapes import MS, Calendar, CalendarUnit, Rolling, Window
 
 Measure = Literal["count", "sum", "distinct"]
 EXACT = 1_000
-"""How many events of a window are kept one by one."""
+"""How many events of a window are kept individually."""
 EXACT_EVER = 64
-"""As many where the window has no end: there a fold loses nothing but what the past would have read."""
+"""The same without a window: there folding loses only what a read in the past would give."""
 CELLS = 64
 SINGLE_EVENTS = "single events"
 VALUES = "different values"
 MAX_VALUES = 1_000
 MAX_AMOUNT = 1e15
-"""Beyond it doubles no longer count ones, and a hostile amount hides the others."""
+"""Beyond it doubles no longer count ones, and one hostile amount hides the others."""
 _VALUE_CHARS = 32
 _LONGEST_MS = {"day": 2 * MS["d"], "week": 8 * MS["d"], "month": 32 * MS["d"]}
-"""Longer than any local day, week or month, however the clocks change."""
+"""Longer than any local day, week or month with clock changes."""
 _ALWAYS = -(2**62)
 _FIRST_DAY_MS = 7 * MS["d"]
-"""Local time begins in 1970 here: older events share its first period, whatever the zone."""
+"""Local time begins in 1970 here: in every zone, older events share its first period."""
 
 
 class Cell(NamedTuple):
-    """Events folded together: how many, what their amounts come to, the oldest's and the newest's time."""
+    """Events folded together: their number, their sum, and the times of the oldest and the newest."""
 
     events: int
     total: float
@@ -56,7 +56,7 @@ class Cell(NamedTuple):
 
 
 class WindowState(Struct, array_like=True):
-    """One user's events of a window, oldest first; `amounts` and `values` beside `instants` where they are kept."""
+    """One user's events of a window, oldest first. If kept, `amounts` and `values` are parallel to `instants`."""
 
     instants: list[int] = []
     amounts: list[float] = []
@@ -65,7 +65,7 @@ class WindowState(Struct, array_like=True):
     folded: dict[str, int] = {}
     """The values of folded events, each with its newest time."""
     last_event: str = ""
-    """The id of the event that came last, where a crossing is named by it."""
+    """The id of the latest event, if a crossing is named by it."""
 
 
 def value_text(value: Any) -> str:
@@ -86,19 +86,19 @@ def value_text(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How a window's events are kept and read. `window` None has no end. `slack_ms` is how far back it is read."""
+    """Keeps and reads the events of a window; None has no end. `slack_ms` is how far back it is read."""
 
     window: Window | None
     slack_ms: int = 0
     sums: bool = False
     tells: bool = False
-    """Whether values are kept, to tell them apart."""
+    """Whether values are kept, to count distinct ones."""
     most: int = EXACT
     folds: bool = True
-    """Whether what is more than `most` is folded, or forgotten because nobody asks beyond it."""
+    """Whether events beyond `most` are folded, or dropped because nothing reads beyond it."""
 
     def add(self, state: WindowState, at: int, amount: float = 0.0, value: str = "") -> tuple[str, ...]:
-        """Counts one event of an instant; names what a bound on memory made less exact: SINGLE_EVENTS, VALUES."""
+        """Counts one event; returns what a bound on memory made less exact: SINGLE_EVENTS, VALUES."""
         place = bisect_right(state.instants, at)
         state.instants.insert(place, at)
         if self.sums:
@@ -111,7 +111,7 @@ class Tally:
         return self._shorten(state, len(state.instants) - self.most)
 
     def _forget(self, state: WindowState) -> None:
-        """Drops what no window that is still read can hold."""
+        """Drops events that no window still to be read can contain."""
         gone = bisect_right(state.instants, self._horizon(state))
         if gone:
             self._drop(state, gone)
@@ -142,7 +142,7 @@ class Tally:
         return (() if exact else (SINGLE_EVENTS,)) + ((VALUES,) if values else ())
 
     def _fold(self, state: WindowState, index: int) -> bool:
-        """Folds one event into its cell; whether all different values are still kept."""
+        """Folds one event into its cell; returns whether all distinct values are still kept."""
         at = state.instants[index]
         amount = state.amounts[index] if self.sums else 0.0
         width = 2**62 if self.window is None else -(-(self._longest_ms(self.window) + self.slack_ms) // CELLS)
@@ -157,7 +157,7 @@ class Tally:
     # reading ---------------------------------------------------------------------------------------------------------
 
     def since(self, at: int, zone: ZoneInfo) -> int:
-        """The old end of the window at an instant: what is later than it counts."""
+        """The old end of the window at an instant: later events count."""
         if isinstance(self.window, Rolling):
             return at - self.window.ms
         return _ALWAYS if self.window is None else _period(self.window, at, zone)[0] - 1
@@ -189,7 +189,7 @@ class Tally:
     # time ------------------------------------------------------------------------------------------------------------
 
     def next_change(self, state: WindowState, at: int, zone: ZoneInfo) -> int | None:
-        """The first instant after `at` at which an event leaves the window; None where none ever will."""
+        """The first instant after `at` at which an event leaves the window; None if none ever will."""
         oldest = min(self._leaving(state, self.since(at, zone), first=True), default=None)
         if self.window is None or oldest is None:
             return None
@@ -216,9 +216,9 @@ class Tally:
 
     @staticmethod
     def _leaving(state: WindowState, since: int, *, first: bool = False) -> Iterator[int]:
-        """The times of what is in the window: when each leaves it, the window's old end is there.
+        """The times of the events in the window: each leaves when the window's old end reaches it.
 
-        `first` leaves out times of which one given is older.
+        `first` leaves out times that are newer than one given.
         """
         low = bisect_right(state.instants, since)
         yield from state.instants[low : low + 1 if first else None]

@@ -176,7 +176,7 @@ def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
         (SENT.model_copy(update={"gates": SENT.gates[1:]}), "the gates are not in their order"),
         (CAPPED.model_copy(update={"reason": Reason.QUIET}), "the gate cap did not pass"),
         (SHADOW.model_copy(update={"outcome": DecisionOutcome.SEND}), "every gate passed, which gives shadow"),
-        (CAPPED.model_copy(update={"gates": [*CAPPED.gates, SENT.gates[-1]]}), "a gate was asked after one"),
+        (CAPPED.model_copy(update={"gates": [*CAPPED.gates, SENT.gates[-1]]}), "a gate answered after one"),
     ],
 )
 def test_what_does_not_follow_is_named(wrong: Decision, said: str) -> None:
