@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from perf.placing import Placing
 
 from infra.local.holders import answers
 from perf.broker import Broker
+from perf.cpu_placement import CpuPlacement
 from perf.results import Run
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
@@ -44,7 +44,7 @@ def test_a_small_run_is_recorded_and_stops_its_broker(tmp_path: Path) -> None:
     assert [each.name for each in run.throughput] == ["bare loop, rule job", "runtime, spike job", "one rule"]
     by_hand, ours = run.throughput[0], run.throughput[2]
     assert by_hand.commands == ours.commands == ours.commands_expected
-    assert not answers(Broker(Placing(), print).port)
+    assert not answers(Broker(CpuPlacement(), print).port)
 
 
 @pytest.mark.skipif(
