@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from drivers.open_clients import require_no_open_clients
-from drivers.real_servers import RealServers, real_servers
+from drivers.real_servers import RealServers, real_servers, stop_abandoned_servers
 from hypothesis import settings
 
 from infra.local.problems import SetupProblem
@@ -29,6 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Gives property tests a fresh seed at each run, unless `--hypothesis-seed` names one."""
     if config.getoption("hypothesis_seed", None) is None:
         config.option.hypothesis_seed = str(random.SystemRandom().randrange(2**32))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stops what the processes of pytest-xdist left when they were interrupted."""
+    if getattr(config.option, "numprocesses", None):
+        stop_abandoned_servers()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

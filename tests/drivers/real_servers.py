@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
@@ -65,12 +66,20 @@ class RealServers:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
+def stop_abandoned_servers() -> None:
+    """Stops test servers that no pytest session of this checkout uses, as those of killed processes."""
+    for home in _home().glob("*"):
+        with (home / "users.lock").open("a") as users, suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _engine(home, Ports(int(home.name))).down()
+
+
 @contextmanager
 def real_servers() -> Iterator[RealServers]:
     """The servers, up. Whichever pytest session is the last to leave stops them, also those that a crash left."""
     ports = _ports()
-    home = Layout.of_project().home / "test" / str(ports.base)
-    engine = choose_engine(ENGINES[os.environ.get("EBBTIDE_TEST_SERVERS", "")], home, ports)
+    home = _home() / str(ports.base)
+    engine = _engine(home, ports)
     home.mkdir(parents=True, exist_ok=True)
     with (home / "users.lock").open("a") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
@@ -93,3 +102,11 @@ def _ports() -> Ports:
             f"at most {MOST_PROCESSES} test processes can have servers: run pytest with -n {MOST_PROCESSES}"
         )
     return Ports(Ports.from_env().for_tests().base + number * PORTS_APART)
+
+
+def _home() -> Path:
+    return Layout.of_project().home / "test"
+
+
+def _engine(home: Path, ports: Ports) -> Engine:
+    return choose_engine(ENGINES[os.environ.get("EBBTIDE_TEST_SERVERS", "")], home, ports)
