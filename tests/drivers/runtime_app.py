@@ -190,7 +190,7 @@ def wait_for_nobody(runtime: Runtime) -> None:
     async def at_once() -> None:
         """As if nobody had begun anything."""
 
-    runtime.checkpointer.gate.quiet = at_once  # type: ignore[method-assign]
+    runtime.checkpointer.gate.wait_idle = at_once  # type: ignore[method-assign]
 
 
 def _halves(run: Batch[Message]) -> list[Batch[Message]]:
