@@ -66,7 +66,7 @@ _FIXED = {"days": days, "hours": hours, "duration": to_duration, "timestamp": to
 
 
 def _fixed(w: Writer, node: Call, parts: tuple[Expr, ...]) -> str | None:
-    """A time that is written out, made once; rules are told now of one that there is not."""
+    """A literal time, made once. Rules report an invalid one when they load."""
     if node.function not in _FIXED or not isinstance(parts[0], Literal):
         return None
     try:
@@ -78,7 +78,7 @@ def _fixed(w: Writer, node: Call, parts: tuple[Expr, ...]) -> str | None:
 
 
 def _require_zone(w: Writer, node: Call, parts: tuple[Expr, ...]) -> None:
-    """A zone that is written out, in rules, must be one."""
+    """In rules, a literal zone must exist."""
     written = parts[1] if node.function in table.ZONED and len(parts) > 1 else None
     if w.scope.strict or not isinstance(written, Literal) or not isinstance(written.value, str):
         return
@@ -91,12 +91,12 @@ _CONDITION = "a macro's condition"
 
 
 def _whole_enough(takes: str, code: Code) -> tuple[str, ...]:
-    """Where a place in a text is wanted, numbers of the data will do."""
+    """Numbers of the data may be positions in a text."""
     return ("double",) if takes == "int" and code.type == "double" else ()
 
 
 def _matches(w: Writer, written: Expr, codes: list[Code]) -> Code:
-    """A pattern that is written out is compiled now; rules have no others, for nobody could say what they cost."""
+    """A literal pattern is compiled now. Rules allow no other patterns, because their cost is unknown."""
     text = w.paid(codes[0])
     if isinstance(written, Literal) and isinstance(written.value, str):
         try:
@@ -113,7 +113,7 @@ def _matches(w: Writer, written: Expr, codes: list[Code]) -> Code:
 
 
 def _macro(w: Writer, node: Call) -> Code:
-    """`list.all(x, …)` and its like; draws on the work for each item, as heavy as what is asked of it."""
+    """`list.all(x, …)` and similar. Each item costs work, by the weight of the expression."""
     assert node.receiver is not None  # a macro has one: is_macro
     variable, *bodies = node.arguments
     items = w.code(node.receiver)
@@ -151,7 +151,7 @@ def _predicate(w: Writer, node: Expr) -> str:
 
 
 def _quantified(w: Writer, head: str, result: str, body: Expr, stop: str) -> Code:
-    """As && or || over the items: what settles the answer ends the loop, an error waits until the end."""
+    """As && or || over the items: a deciding item ends the loop, an error waits until the end."""
     one, kept = w.fresh(), w.fresh()
     other = "True" if stop == "False" else "False"
     w.line(f"{result} = {other}")
@@ -175,7 +175,7 @@ def _exists_one(w: Writer, head: str, result: str, body: Expr) -> Code:
 
 
 def _mapped(w: Writer, head: str, result: str, condition: Expr | None, gives: Expr | Code) -> Code:
-    """A new list: what each item for which the condition holds gives."""
+    """A new list: the result for each item for which the condition holds."""
     w.line(f"{result} = []")
     with w.block(head):
         if condition is not None:

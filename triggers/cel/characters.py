@@ -1,4 +1,4 @@
-"""Characters that look like another one or like nothing: how a message names them, and what to type instead."""
+"""Characters that look like another character or are invisible: their names in messages, and what to type instead."""
 
 import unicodedata
 
@@ -32,14 +32,14 @@ def meant(char: str) -> str | None:
 
 
 def look_alike(text: str) -> int | None:
-    """Where the first look-alike of a text stands, or None."""
+    """The index of the first look-alike in a text, or None."""
     if text.isascii():
         return None
     return next((index for index, char in enumerate(text) if meant(char) is not None), None)
 
 
 def invisible(char: str) -> bool:
-    """Whether a character shows nothing and is no plain space."""
+    """Whether a character is invisible and not a plain space."""
     return meant(char) in (" ", "")
 
 

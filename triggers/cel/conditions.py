@@ -1,6 +1,6 @@
-"""Conditions: the expressions of rules, compiled once, asked often.
+"""Conditions: the expressions of rules, compiled once, evaluated often.
 
-`compile_condition` is the only way in; what it gives answers `holds`, `number`, `string`, `moment`, `value`
+`compile_condition` is the only way in; a Condition answers `holds`, `number`, `string`, `moment`, `value`
 or `any` of a Context, or raises EvaluationError. Nothing else escapes.
 """
 
@@ -78,7 +78,7 @@ def _nobody(_: str) -> bool:
 
 @dataclass(slots=True)
 class Context:
-    """What an expression is asked about, as of `now_ms`.
+    """What an expression is evaluated for, as of `now_ms`.
 
     `score` gives a score's value; `metric` a field of a metric: count, sum and distinct as numbers, first and last in
     milliseconds, None where there is none; `segment` whether the user is in it.
@@ -109,7 +109,7 @@ class Condition:
             raise (MissingField if missing else EvaluationError)(f"{reason(error)} in {self.text!r}") from None
 
     def holds(self, context: Context) -> bool:
-        """Whether it is true; raises EvaluationError where it is neither true nor false."""
+        """Whether it is true; raises EvaluationError if it is neither true nor false."""
         value = self._evaluate(context)
         if value is True or value is False:
             return bool(value)
@@ -174,7 +174,7 @@ def _as_json(value: Any, left: list[int]) -> Any:
 
 
 def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Condition:
-    """The condition; raises SyntaxProblem, and nothing else, for any text that is none."""
+    """The condition; raises SyntaxProblem, and nothing else, for an invalid text."""
     try:
         tree = parse(text)
     except SyntaxProblem as problem:

@@ -1,4 +1,4 @@
-"""What compiled conditions call: CEL's operations on values of any type.
+"""The functions that compiled conditions call: CEL's operations on values of any type.
 
 Every failure is one of FAILURES; `EvaluationError` carries words for a person.
 """
@@ -59,7 +59,7 @@ def reading(value: Any, name: str) -> Any:
 
 
 def unknown(what: str) -> Any:
-    """A name, a function or an operator that there is none of: an error like another, which `||` may absorb."""
+    """Raises for an unknown name, function or operator: an error that `||` may absorb."""
     raise EvaluationError(f"no such {what}")
 
 
@@ -71,9 +71,9 @@ def field(value: Any, name: str) -> Any:
 
 
 def has_field(value: Any, name: str) -> bool:
-    """`has(value.name)`: of a map that is itself there."""
+    """`has(value.name)` of a map that exists."""
     if value.__class__ is not dict:
-        raise EvaluationError(f"has() asks a map, not a {kind(value)}")
+        raise EvaluationError(f"has() needs a map, not a {kind(value)}")
     return name in value
 
 
@@ -101,7 +101,7 @@ def map_of(*entries: tuple[Any, Any]) -> dict[Any, Any]:
 
 
 def truth(value: Any) -> bool:
-    """The value, which must be a boolean; an error that was kept is raised."""
+    """The value, which must be a boolean; raises an error that was kept instead of one."""
     if value is True or value is False:
         return bool(value)
     if isinstance(value, Exception):
@@ -110,12 +110,12 @@ def truth(value: Any) -> bool:
 
 
 def both(values: tuple[Any, ...]) -> bool:
-    """`&&` where some operand is not plainly true: false wins over errors, in any order (CEL, logical operators)."""
+    """`&&` if some operand is not simply true: false wins over errors, in any order (CEL, logical operators)."""
     return _absorb(values, winner=False)
 
 
 def either(values: tuple[Any, ...]) -> bool:
-    """`||` where no operand is plainly true: true wins over errors, in any order."""
+    """`||` if no operand is simply true: true wins over errors, in any order."""
     return _absorb(values, winner=True)
 
 
@@ -174,17 +174,17 @@ def size(value: Any) -> int:
 
 
 def elements(work: list[int], value: Any, weight: int) -> Any:
-    """What a macro goes through: a list, or the keys of a map; `weight` times their number is taken from the work."""
+    """The items for a macro: a list, or the keys of a map; `weight` times their number is subtracted from the work."""
     if value.__class__ is dict:
         value = [from_key(key) for key in value]
     elif value.__class__ is not list:
-        raise EvaluationError(f"a {kind(value)} is nothing to go through")
+        raise EvaluationError(f"a {kind(value)} cannot be iterated")
     _spend(work, len(value) * weight)
     return value
 
 
 def paid(work: list[int], value: Any) -> Any:
-    """The value, once what looking at all of it costs is taken from the work left."""
+    """The value, after the cost of reading all of it is subtracted from the work."""
     cls = value.__class__
     if cls is str or cls is bytes:
         _spend(work, len(value) >> 7)

@@ -1,6 +1,6 @@
 """CEL by its definition: any bound name, whole numbers that stay whole, types that the evaluation checks.
 
-Rules do not use it. It is the same compiler, so that CEL's conformance tests can be asked of what rules run on.
+Rules do not use it. It is the same compiler, so that CEL's conformance tests test what rules run on.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from triggers.cel.writer import Scope
 def evaluate(text: str, bindings: Mapping[str, Any]) -> Any:
     """The expression's value where these names are bound.
 
-    Raises SyntaxProblem for what is no expression, EvaluationError where it has no value, and nothing else.
+    Raises SyntaxProblem for an invalid text, EvaluationError for an expression without a value, and nothing else.
     """
     code = compile_tree(parse(text), Scope(variables=frozenset(bindings)))
     try:

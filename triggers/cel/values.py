@@ -1,8 +1,8 @@
-"""CEL's values as Python has them, and what may be said of any two: equality and order (CEL, equality and ordering).
+"""CEL's values in Python, and the equality and order of any two (CEL, equality and ordering).
 
 `int`, `double`, `string`, `bool`, `bytes`, `list`, `map` and `null` are Python's own. The rest are whole numbers of
-their own class: Uint, and in nanoseconds Timestamp and Duration. A class decides what a value is: a boolean is no
-number here, and a timestamp equals no number.
+their own class: Uint, and in nanoseconds Timestamp and Duration. The class decides the type: a boolean is not
+a number here, and a timestamp equals no number.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 UINT_MAX = 2**64 - 1
 NS = 1_000_000_000
 MAX_COMPARED = 20_000
-"""Values within two lists or maps that one comparison looks at, a few milliseconds; events can hold more."""
+"""The most values that one comparison of lists or maps reads: a few milliseconds. Events can contain more."""
 
 
 class EvaluationError(ValueError):
@@ -130,7 +130,7 @@ def moment(ms: float) -> Timestamp:
 
 
 def map_key(value: Any) -> Any:
-    """A value as the key of a map; equal whole numbers are one key. Raises EvaluationError for what can be no key."""
+    """A value as the key of a map; equal whole numbers are one key. Raises EvaluationError for other values."""
     cls = value.__class__
     if cls is str or cls is int or cls is Uint:
         return value
@@ -167,7 +167,7 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def equal_within(a: Any, b: Any, left: list[int]) -> bool:
-    """`==`, where each value looked at is taken from what is left; raises EvaluationError where that ends."""
+    """`==`, where each value read is subtracted from what is left; raises EvaluationError if nothing is left."""
     left[0] -= 1
     if left[0] < 0:
         raise EvaluationError(f"more than {MAX_COMPARED} values to compare")
@@ -179,7 +179,7 @@ def equal_within(a: Any, b: Any, left: list[int]) -> bool:
 
 
 def ordered(a: Any, b: Any, operation: str) -> tuple[Any, Any]:
-    """The two as Python can order them; raises EvaluationError where they have no order.
+    """The two as Python can order them; raises EvaluationError if they have no order.
 
     Only numbers among themselves, beside a double as doubles, and otherwise like with like.
     """

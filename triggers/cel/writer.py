@@ -55,7 +55,7 @@ class Writer:
     scope: Scope
     compile: Callable[["Writer", Expr], Code]
     works: bool
-    """Whether a budget of work is passed along, which macros draw on."""
+    """Whether a budget of work is passed along, from which macros subtract."""
     lines: list[str] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
     constants: dict[str, Any] = field(default_factory=dict)
@@ -118,11 +118,11 @@ class Writer:
         self.line(f"    {name} = error.with_traceback(None)")
 
     def too_deep(self) -> bool:
-        """Whether what has blocks of its own must be written as a function of its own."""
+        """Whether code with blocks must become a function of its own."""
         return self.blocks >= _MAX_BLOCKS or self.indent >= _MAX_INDENT
 
     def outlined(self, write: Callable[[], Code]) -> Code:
-        """What `write` writes, as a function of its own; the code that calls it."""
+        """Puts what `write` writes into a function of its own; returns the code that calls it."""
         name, lines, indent, blocks = self.fresh("f"), self.lines, self.indent, self.blocks
         self.lines, self.indent, self.blocks = [], 1, 0
         code = write()
@@ -135,5 +135,5 @@ class Writer:
         return sorted({code.text for code in self.variables.values()})
 
     def paid(self, code: Code) -> str:
-        """The code; within a macro, what looking at all of its value costs is taken from the work left."""
+        """The code; within a macro, the cost of reading all of its value is subtracted from the work."""
         return f"paid(work, {code.text})" if self.variables and code.type in _LARGE else code.text

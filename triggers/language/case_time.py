@@ -9,7 +9,7 @@ from triggers.measures.local_time import instant, reading
 from triggers.measures.shapes import CLOCK, DATE
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
-"""The years of events in cases and logs: with the longest waits on both sides they are years that a calendar has."""
+"""The years of events in cases and logs: with the longest waits on either side, calendars still have them."""
 
 _EXACT = rf"{CLOCK}(?::(?P<second>[0-5]\d)(?:\.(?P<milli>\d{{3}}))?)?"
 AT = rf"(?:(?P<date>{DATE}) |\+(?P<days>\d{{1,3}})d )?{_EXACT}"
@@ -20,7 +20,7 @@ _SHORT = re.compile(r"(?:\+?(?P<days>\d{1,3})d )?(?P<clock>\d?\d:\d\d)")
 
 
 class CaseTimeError(ValueError):
-    """A text that is no time of a case."""
+    """A text that is not a time of a case."""
 
     def __init__(self, text: str, hint: str = "") -> None:
         super().__init__(f"`{text[:40]}` is not a time of a case")
@@ -28,7 +28,7 @@ class CaseTimeError(ValueError):
 
 
 def _meant(text: str) -> str:
-    """What a time means whose quotes are curly, or that lacks a sign or a nought; nothing where that is not sure."""
+    """The intended time, if its quotes are curly or a sign or a zero is missing; empty if that is not certain."""
     straight = text.strip(_CURLY)
     if straight != text:
         return f'write straight quotes: "{straight[:40]}"'
@@ -41,7 +41,7 @@ def _meant(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """A local reading: of a date, or so many days after the start. `precision_ms` is what was written."""
+    """A local time on a date, or so many days after the start. `precision_ms` is the written precision."""
 
     day: date | int
     clock: time

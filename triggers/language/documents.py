@@ -1,4 +1,4 @@
-"""Documents as their files have them, for checks that look at the whole set and point into a file."""
+"""Documents with their places in files, for checks of the whole set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class _Document:
     node: MappingNode
 
     def place(self, key: str, number: int = 0) -> int:
-        """Where a key's value stands, or one item of its list; the document's beginning where it is not written."""
+        """The index of a key's value, or of one item of its list; the start of the document if the key is missing."""
         node = self.node.items.get(key)
         if node is None:
             return self.node.index

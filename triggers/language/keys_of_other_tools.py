@@ -1,4 +1,4 @@
-"""Keys of other tools (campaign tools, CI workflows, cron), and what this language has in their place."""
+"""Keys of other tools (campaign tools, CI workflows, cron), and what this language has instead."""
 
 from collections.abc import Collection, Mapping
 
@@ -75,7 +75,7 @@ OTHER_TOOLS: Mapping[str, Mapping[str, str]] = {
     },
     "goal": {**dict.fromkeys(("in", "window", "up_to"), "within"), **dict.fromkeys(("filter", "if"), "where")},
 }
-"""By what a mapping is: a key of other tools, with the key that is meant or the whole hint."""
+"""By mapping: each key of another tool, with the key of this language or a whole hint."""
 
 
 def instead_of(what: str, key: str, known: Collection[str]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The shapes of local time in rule files: zones, schedules, and expressions that give a date or a timestamp."""
+"""Local time in rule files: zones, schedules, and expressions that give a date or a timestamp."""
 
 from collections.abc import Collection
 from datetime import time
@@ -31,7 +31,7 @@ def zone(node: Node) -> str | None:
 
 
 def users_zone(node: Node) -> None:
-    """A zone as a profile has it: an IANA name, or "" for none. Raises Problem for another."""
+    """A zone in a profile: an IANA name, or "" for none. Raises Problem for another value."""
     value = values.text(node, "zone")
     if value and zone_named(value) is None:
         raise Problem(node.index, "invalid-zone", f"unknown time zone {quoted(value)}", zone_hint(value))
@@ -55,7 +55,7 @@ def schedule(document: DocumentReader, node: Node, what: str) -> Schedule:
 
 
 def _every(report: Report, node: Node) -> tuple[bool, frozenset[int]]:
-    """Whether it is every month, and else the weekdays."""
+    """Whether it is monthly, and otherwise the weekdays."""
     if isinstance(node, ScalarNode) and node.text in ("day", "month"):
         return node.text == "month", _EVERY_DAY
     if not isinstance(node, ScalarNode | SequenceNode):

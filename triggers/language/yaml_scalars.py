@@ -1,7 +1,7 @@
-"""Plain scalars: a file must mean the same under YAML 1.1 and YAML 1.2, so what the two read differently is refused.
+"""Plain scalars: a file must mean the same under YAML 1.1 and YAML 1.2; what they read differently is refused.
 
 The test is mechanical: each plain scalar is resolved by PyYAML's 1.1 tables and by the 1.2 core schema (YAML 1.2.2,
-section 10.3.2). Also here: the way back from a character of a scalar's value to its place in the file.
+section 10.3.2). Also here: the position in the file of each character of a scalar's value.
 """
 
 import re
@@ -28,7 +28,7 @@ _CONSTANTS: dict[str, Value] = {"true": True, "false": False, "null": None}
 
 
 class Ambiguous(ValueError):
-    """A plain scalar that must be written otherwise; `code` is the diagnostic's."""
+    """A plain scalar that must be written differently; `code` is the diagnostic's."""
 
     def __init__(self, code: str, message: str, hint: str) -> None:
         super().__init__(message)

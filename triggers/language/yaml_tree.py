@@ -1,7 +1,7 @@
-"""YAML text into a tree that knows its places. Everything that could surprise is refused: see `yaml_scalars`.
+"""Reads YAML text into a tree with positions. Everything ambiguous is refused: see `yaml_scalars`.
 
 Built from libyaml's events, without recursion: aliases, anchors and tags are visible there, and neither an alias bomb
-nor deep nesting can hurt.
+nor deep nesting does harm.
 """
 
 import re
@@ -20,7 +20,7 @@ MAX_FILE_CHARS = 1_000_000
 MAX_DEPTH = 32
 MAX_NODES = 30_000
 MAX_DOCUMENTS = 5_000
-"""Of one file: a thousand rules have as many values; reading much more than these would take more than a second."""
+"""Limits of one file: a thousand rules have about as many values; much more would take over a second."""
 
 _SHOWN = 120
 """Characters of a line that a hint repeats."""
@@ -153,7 +153,7 @@ class _Builder:
         self._keys.append(None)
 
     def _refuse_braces(self, node: Node) -> None:
-        """Raises Problem for a mapping as the key of one, as templates' `{{ … }}` is read."""
+        """Raises Problem for a mapping as a key, which is how YAML reads `{{ … }}` of templates."""
         text = self.report.source.text
         if text[node.index - 1 : node.index + 1] == "{{":
             line = text[node.index - 1 : node.index + _SHOWN].partition("\n")[0]
@@ -179,7 +179,7 @@ class _Builder:
         self._place(node)
 
     def _check_look_alikes(self, node: ScalarNode, *, key: bool) -> None:
-        """Refuses look-alikes in a key, and what shows nothing around a value: no quotes say that they are meant."""
+        """Refuses look-alikes in a key, and invisible characters around a value without quotes."""
         at = look_alike(node.text) if key else self._invisible_end(node.text)
         if at is not None:
             where = f"stands in the key {quoted(node.text)}" if key else "stands around a value without quotes"
@@ -211,7 +211,7 @@ class _Builder:
         self._keys[-1] = node
 
     def _begins_another(self, mapping: MappingNode, key: ScalarNode) -> bool:
-        """Whether a key at the margin can only be the first of a document, and this document has its first."""
+        """Whether a key at the margin can only begin a document, inside a document that has begun."""
         first = next(iter(mapping.keys), "")
         return len(self._open) == 1 and not mapping.flow and {key.text, first} <= self._kinds
 
