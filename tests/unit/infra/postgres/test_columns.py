@@ -6,7 +6,7 @@ from infra.postgres.columns import RowArrays, fields_of, names, statement
 
 
 @dataclass
-class Point:
+class PlacedPoint:
     """A row."""
 
     x: int
@@ -14,12 +14,12 @@ class Point:
 
 
 def test_the_fields_of_a_dataclass_are_the_columns_of_a_select() -> None:
-    assert statement("SELECT {point} FROM points", point=fields_of(Point)) == b'SELECT "x", "label" FROM points'
+    assert statement("SELECT {point} FROM points", point=fields_of(PlacedPoint)) == b'SELECT "x", "label" FROM points'
     assert names(["x"], "p").as_string(None) == '"p"."x"'
 
 
 def test_rows_become_one_array_for_each_column() -> None:
-    arrays = RowArrays[Point](x=("int", lambda point: point.x), label=("text", lambda point: point.label))
+    arrays = RowArrays[PlacedPoint](x=("int", lambda point: point.x), label=("text", lambda point: point.label))
     assert arrays.unnest("new").as_string(None) == 'unnest(%(x)s::int[], %(label)s::text[]) AS "new" ("x", "label")'
-    assert arrays.parameters([Point(1, "a"), Point(2, "b")]) == {"x": [1, 2], "label": ["a", "b"]}
+    assert arrays.parameters([PlacedPoint(1, "a"), PlacedPoint(2, "b")]) == {"x": [1, 2], "label": ["a", "b"]}
     assert arrays.parameters([]) == {"x": [], "label": []}
