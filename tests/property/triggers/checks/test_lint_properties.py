@@ -1,4 +1,4 @@
-"""What `check` calls doubtful is so: a rule that never fires sends nothing, a cap never reached changes nothing."""
+"""What `check` warns of is true: a rule that never fires sends nothing, a cap never reached changes nothing."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -302,7 +302,7 @@ def test_a_case_gives_the_date_in_its_profile() -> None:
         ('date: user.x, at: "9:00"', "3:24: invalid-schedule at: `9:00` is not a time of day"),
     ],
 )
-def test_a_wrong_date_is_told_at_its_place(said: str, expected: str) -> None:
+def test_a_wrong_date_is_reported_at_its_place(said: str, expected: str) -> None:
     with pytest.raises(InvalidRules) as caught:
         rules(RULE % said)
     first = caught.value.diagnostics[0]

@@ -193,7 +193,7 @@ def test_a_case_follows_a_timestamp() -> None:
         ("soon", "invalid-duration wait: `soon` is not a duration"),
     ],
 )
-def test_a_wrong_wait_is_told(wait: str, expected: str) -> None:
+def test_a_wrong_wait_is_reported(wait: str, expected: str) -> None:
     with pytest.raises(InvalidRules) as caught:
         rules(RULE + f"steps: [{{wait: {wait}}}, {{send: a}}]\n")
     assert expected in "\n".join(f"{each.code} {each.message}" for each in caught.value.diagnostics)

@@ -26,7 +26,7 @@ def diagnose(name: str) -> list[SourceFile]:
 
 
 @pytest.mark.parametrize("name", OF_RULES)
-def test_a_wrong_file_is_told_exactly_so(name: str) -> None:
+def test_a_wrong_file_gets_exactly_its_expected_diagnostics(name: str) -> None:
     found = check(diagnose(name), TEMPLATES)
     told = "".join(diagnostic.render() + "\n" for diagnostic in found)
     assert told == (BAD_RULES / f"{name}.txt").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def test_a_wrong_file_does_not_load(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in OF_RULES if code_of(name) in WARNINGS])
-def test_a_doubtful_file_loads_with_its_warnings(name: str) -> None:
+def test_a_file_with_only_warnings_loads(name: str) -> None:
     load_rules(diagnose(name), TEMPLATES)
     assert {warning.code for warning in check(diagnose(name), TEMPLATES)} == {code_of(name)}
 
@@ -54,7 +54,7 @@ def test_every_bad_file_belongs_to_a_code_and_every_code_has_one() -> None:
     assert {code_of(file.stem) for file in BAD_RULES.iterdir()} == set(OF_CODES)
 
 
-def test_a_second_document_of_one_name_is_told_with_the_place_of_the_first() -> None:
+def test_a_second_document_of_one_name_names_the_place_of_the_first() -> None:
     [found] = check([SourceFile("a.yaml", BASE), SourceFile("b.yaml", BASE)], TEMPLATES)
     assert str(found) == "b.yaml:1:1: error: duplicate trigger `t`: the other is at a.yaml:1 [duplicate-document]"
 
