@@ -1,42 +1,29 @@
-"""`ebbtide preview` and `ebbtide send-test`: renders a template for one user, and mails it to one address.
+"""`ebbtide preview`: renders a template for one user.
 
 Sample data comes from the rules beside the template: from their first case that sends it.
 """
 
-import asyncio
-import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import structlog
 from rich.console import Console
 
-from cli.environment import Environment
 from cli.rules.case_mails import fault_words
 from cli.rules.rule_files import NothingFound
 from cli.rules.rule_folder import read_folder
-from cli.running import make_dkim_key
 from cli.text_files import read_json, read_text
-from schemas.addresses import plain_address
 from schemas.codec import DecodeError, validate
-from schemas.commands import SendCommand
 from schemas.errors import UserError
 from schemas.profiles import Profile
-from schemas.rules import text_hash
-from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState
+from schemas.vocabulary import DeliveryReason
 from schemas.wording import counted, quoted
-from senders.channels.channel import Channel, SendResult, Unreachable
-from senders.channels.smtp.channel import SmtpChannel
-from senders.content.dkim import Signer, load_key
-from senders.content.mail_builder import MailBuilder, content_of
+from senders.content.mail_builder import content_of
 from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError, parse_template
-from senders.settings import SenderSettings
 from triggers.cases.case_runner import run_case
 from triggers.language.diagnostics import InvalidRules
 from triggers.loader import load_rules
@@ -71,24 +58,25 @@ class _CaseSample:
 
 def read_template(file: Path) -> Template:
     """The template in a file; raises PreviewError with its fault, FileNotFoundError or UnreadableFile."""
-    with _faults_of(file):
-        return parse_template(file.stem, _text(file))
+    with faults_of(file):
+        return parse_template(file.stem, template_text(file))
 
 
-def _text(file: Path) -> str:
+def template_text(file: Path) -> str:
+    """The text of a template; raises FileNotFoundError or UnreadableFile."""
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such template; name its file, as in mine/templates/welcome.liquid")
     return read_text(file)
 
 
 @contextmanager
-def _faults_of(file: Path, sample: Sample | None = None) -> Iterator[None]:
+def faults_of(file: Path, sample: Sample | None = None) -> Iterator[None]:
     """Turns a fault of the template into a PreviewError with its line. If the rules of the sample do not load, the
     message about a missing variable says so."""
     try:
         yield
     except TemplateError as error:
-        line = _text(file).count("\n", 0, error.index) + 1
+        line = template_text(file).count("\n", 0, error.index) + 1
         words = fault_words(error, "--user")
         if sample is not None and sample.unread and error.reason is DeliveryReason.UNDEFINED:
             words = f"{quoted(error.detail)} is missing: {_NO_CASE.format(sample.unread)}; or give --data and --user"
@@ -176,7 +164,7 @@ def _object(file: Path) -> dict[str, Any]:
 def render(file: Path, sample: Sample) -> Content:
     """Renders the mail of the template in a file; raises PreviewError with the place of a fault."""
     template = read_template(file)
-    with _faults_of(file, sample):
+    with faults_of(file, sample):
         return content_of(template, sample.data, sample.user.user_id, sample.user, datetime.now(UTC))
 
 
@@ -197,78 +185,3 @@ def as_json(content: Content) -> dict[str, Any]:
     mailboxes = {"from": content.sender, "reply_to": content.reply_to}
     heads = {key: asdict(each) if each else None for key, each in mailboxes.items()}
     return {**heads, "subject": content.subject, "text": content.text, "html": content.html}
-
-
-def send_test(environment: Environment, template: Path, to: str, sample: Sample) -> tuple[str, SendResult]:
-    """Mails the template to an address through the configured server; the server and what it answered.
-
-    Raises RealMailRefused if the server is not on this machine and real mail is not allowed. Raises PreviewError if the
-    address is invalid or no server answers.
-    """
-    try:
-        to = plain_address(to)
-    except ValueError as error:
-        raise PreviewError(f"--to: {error}") from None
-    compiled = read_template(template)
-    settings = environment.settings(SenderSettings)
-    make_dkim_key(environment)
-    signer = Signer(settings.dkim_domain, settings.dkim_selector, load_key(settings.dkim_key))
-    now = datetime.now(UTC)
-    command = _command(template, sample, now)
-    with _faults_of(template, sample):
-        mail = MailBuilder(signer, settings.sender).build(command, to, sample.user, compiled, now)
-    channel: Channel = SmtpChannel.of(settings)
-    try:
-        with _log_on_stderr():
-            return channel.server, asyncio.run(_deliver(channel, settings.sender.address, to, mail))
-    except Unreachable as error:
-        raise PreviewError(f"no mail server answers at {error}; `ebbtide run sink` starts one here") from None
-
-
-def _command(template: Path, sample: Sample, now: datetime) -> SendCommand:
-    """A command that comes from no rule and is in no ledger."""
-    return SendCommand(
-        id=uuid.uuid4().hex,
-        trigger="send-test",
-        rule_hash="",
-        occurrence="send-test",
-        step="send-test",
-        user_id=sample.user.user_id,
-        template=template.stem,
-        template_hash=text_hash(_text(template)),
-        purpose=TRANSACTIONAL,
-        data=sample.data,
-        decided_at=now,
-        expires_at=now + timedelta(hours=1),
-    )
-
-
-@contextmanager
-def _log_on_stderr() -> Iterator[None]:
-    """Standard output is the result. What delivery logs, such as TLS that fails, goes to standard error."""
-    before = structlog.get_config()
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
-
-
-async def _deliver(channel: Channel, mail_from: str, to: str, mail: bytes) -> SendResult:
-    client = channel.client()
-    try:
-        return await client.send(mail_from, to, mail)
-    finally:
-        await client.close()
-
-
-def result_words(server: str, result: SendResult) -> str:
-    """What the server said, on one line."""
-    reply = result.reply
-    said = [result.reason] if reply is None else [str(reply.code), reply.enhanced, reply.text]
-    return f"{result.state} by {server}: {' '.join(filter(None, said))}"
-
-
-def accepted(result: SendResult) -> bool:
-    """Whether the server took the mail."""
-    return result.state is LedgerState.ACCEPTED

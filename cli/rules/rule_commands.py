@@ -236,12 +236,13 @@ def send_test(
 
     Example: `ebbtide send-test examples/templates/thank-you.liquid --to you@shop.example`
     """
-    from cli.rules import preview as previewing
+    from cli.rules import sample_mail
+    from cli.rules.preview import sample_for
 
-    sample = previewing.sample_for(template, user, data)
-    server, result = previewing.send_test(Environment.of(instance), template, to, sample)
-    console.print(previewing.result_words(server, result), markup=False, soft_wrap=True)
-    raise typer.Exit(0 if previewing.accepted(result) else EXIT_FAILED)
+    sample = sample_for(template, user, data)
+    server, result = sample_mail.send_test(Environment.of(instance), template, to, sample)
+    console.print(sample_mail.result_words(server, result), markup=False, soft_wrap=True)
+    raise typer.Exit(0 if sample_mail.accepted(result) else EXIT_FAILED)
 
 
 def explain(
