@@ -193,9 +193,7 @@ ENDED = '{"trigger":"k","purpose":"marketing","on":"ping","after":"1h","unless":
         (OF_ONE, f'["view",{OF_ONE}]'),
     ],
 )
-def test_what_ended_an_entry_before_it_came_is_told_by_the_text_that_it_came_under(
-    before: str, after: str, entry: str
-) -> None:
+def test_an_unless_event_counts_by_the_rules_that_it_came_under(before: str, after: str, entry: str) -> None:
     """The `unless` event came, then the rule was edited, then came an entry that is not newer."""
     ended = HistoryItem(60_000, "event", 0, "buy", {"k": "x"})
     happenings = [ended, HistoryItem(0, "edit"), HistoryItem(0, "event", 0, "ping", {"k": entry})]
