@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from drivers.load import overload
 from drivers.real_servers import RealServers
 from drivers.running_senders import free_port, wait_until
 from drivers.running_streams import Streams
@@ -28,8 +29,7 @@ from streams.monitoring.metrics import DEFINITIONS
 
 pytestmark = pytest.mark.servers
 
-BOUND_S = 10.0
-"""Above the promise of 5 s by as much as a machine that runs other tests may need."""
+STOPS_WITHIN_S = 5.0
 
 
 @pytest.fixture(scope="module")
@@ -169,14 +169,14 @@ def watch_readiness(streams: Streams, rolled: Future[object]) -> dict[int, float
 
 
 @pytest.mark.usefixtures("two_workers")
-def test_ctrl_c_stops_all_in_time_and_loses_nothing_that_is_in_flight(streams: Streams) -> None:
+def test_ctrl_c_stops_all_within_five_seconds_and_loses_nothing_that_is_in_flight(streams: Streams) -> None:
     before = totals(streams)["records_applied_total", "events"]
     feed = streams.publishing(12_000, per_s=4_000)
     wait_until(lambda: totals(streams)["records_applied_total", "events"] > before, "the work has begun")
     status, took_s = streams.stop(signal.SIGINT)
     feed.join()
     assert status == 0, streams.tail()
-    assert took_s < BOUND_S
+    assert took_s < STOPS_WITHIN_S * overload()
     assert 0 < streams.lag() < 12_000, "it was not in the middle of its work"
     commands, decisions = streams.decided()
     assert commands == decisions, "half of a checkpoint is visible"
