@@ -141,9 +141,7 @@ class Evaluation:
 
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
         """The names that an expression reads, with scores, metrics and segments as of `now_ms`."""
-        context = event_context(event, now_ms)
-        context.occurrence = occurrence
-        return self.with_user(context)
+        return self.with_user(event_context(event, now_ms, occurrence))
 
     def with_user(self, context: Context) -> Context:
         """Adds the user, scores, metrics and segments to an event's context, and returns it."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from schemas.commands import SendCommand
-from schemas.decisions import Decision, GateAnswer
+from schemas.decisions import Decision
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.cel.runtime import as_time
 
@@ -28,15 +28,8 @@ class Answer(NamedTuple):
     limit_ms: int | None = None
     until_ms: int | None = None
 
-    def model(self) -> GateAnswer:
-        """The answer as its model."""
-        return GateAnswer(**self._named(as_time))
-
-    def json(self) -> dict[str, Any]:
-        """The answer as JSON values."""
-        return self._named(_instant)
-
-    def _named(self, time: Callable[[int], Any]) -> dict[str, Any]:
+    def fields(self, time: Callable[[int], Any]) -> dict[str, Any]:
+        """The fields of `GateAnswer` that are not None, with instants as `time` returns them."""
         fields: dict[str, Any] = {"gate": self.gate, "passed": self.passed}
         if self.observed is not None:
             fields["observed"] = self.observed
@@ -98,7 +91,7 @@ class DecisionRecord:
 
     def decision_json(self) -> bytes:
         """The decision on the wire."""
-        return orjson.dumps(self._decision_fields(_instant, Answer.json))
+        return orjson.dumps(self._decision_fields(_instant))
 
     def command_json(self) -> bytes | None:
         """The command on the wire; None if the decision does not send."""
@@ -107,14 +100,14 @@ class DecisionRecord:
 
     def decision(self) -> Decision:
         """The decision as its model."""
-        return Decision(**self._decision_fields(as_time, Answer.model))
+        return Decision(**self._decision_fields(as_time))
 
     def command(self) -> SendCommand | None:
         """The command as its model; None if the decision does not send."""
         command = self.command_fields
         return None if command is None else SendCommand(**self._command_fields(command, as_time))
 
-    def _decision_fields(self, time: Callable[[int], Any], answer: Callable[[Answer], Any]) -> dict[str, Any]:
+    def _decision_fields(self, time: Callable[[int], Any]) -> dict[str, Any]:
         """The fields of `Decision` in its order, without those that are None."""
         inputs = self.inputs if self.due_ms is None else {**self.inputs, "due": as_time(self.due_ms).isoformat()}
         fields: dict[str, Any] = {
@@ -128,7 +121,7 @@ class DecisionRecord:
         }
         if self.reason is not None:
             fields["reason"] = self.reason
-        fields["gates"] = [answer(each) for each in self.answers]
+        fields["gates"] = [each.fields(time) for each in self.answers]
         fields["event_ids"] = self.event_ids
         fields["inputs"] = inputs
         fields["decided_at"] = time(self.at_ms)

@@ -17,7 +17,7 @@ from triggers.cel.tree import Binary, Expr, ListOf, Literal, Name, Select, conju
 from triggers.cel.types import EVENT
 from triggers.rules.events import StoredEvent
 from triggers.rules.rule import Pattern
-from triggers.rules.state import User
+from triggers.rules.state import Occurrence, User
 
 Predicate = Callable[[Any], Any]
 """The compiled function of a condition that reads only the event."""
@@ -72,7 +72,7 @@ class Interest:
         It may do so if some `where` is true, and also if one fails, because the failure must be reported.
         """
         if self.always:
-            return event_context(event, now_ms)
+            return Context(event, _NO_USER, None, _no_score, now_ms)
         predicates = self._others
         for name, compared in self._compared.items():
             text = event.properties.get(name)  # without a text, each comparison may fail
@@ -81,13 +81,13 @@ class Interest:
                 predicates = predicates + found
         if not predicates:
             return None
-        context = event_context(event, now_ms)
+        context = Context(event, _NO_USER, None, _no_score, now_ms)  # no function for it: every event comes here
         return context if _any_holds(predicates, context) else None
 
 
-def event_context(event: StoredEvent, now_ms: int) -> Context:
+def event_context(event: StoredEvent, now_ms: int, occurrence: Occurrence | None = None) -> Context:
     """The event's context without a user."""
-    return Context(event, _NO_USER, None, _no_score, now_ms)
+    return Context(event, _NO_USER, occurrence, _no_score, now_ms)
 
 
 def _any_holds(predicates: list[Predicate], context: Context) -> bool:
