@@ -145,6 +145,7 @@ class Scheduler:
                     if status.command_id not in self._ready.in_hand:
                         await self._dispatch([status], now)
             elif isinstance(error, QueryCanceled):
+                self._log.warning("command_timed_out", command_id=statuses[0].command_id, error=describe(error))
                 postponement = Delay(DeliveryReason.DELIVERY_ERROR, now + READ_AGAIN)
                 await self._answers.record([(statuses[0], postponement)])
             else:

@@ -55,7 +55,10 @@ WAVE_S = 90.0
 UNKNOWN = "unknown-"
 """Before the id of a mail of which the ledger knows nothing: a complaint about it is one about the user's address."""
 NOTICED = {"failed", "deferred", "in_doubt", "refused"}
+EXPECTED = {("recipients._plain", "ValueError"), ("recipients._plain", "UnicodeEncodeError")}
+"""What a function itself expects of a call, without a loss: an address that has no ASCII form stays as it is."""
 SAID = {
+    "command_timed_out",
     "command_set_aside",
     "ledger_row_refused",
     "outcome_not_published",
@@ -192,7 +195,10 @@ def unnoticed(delivery: Harbour, letters: Tail, raised: Mapping[int, tuple[str, 
     return {
         number: fault
         for number, fault in raised.items()
-        if fault[1] not in OF_A_SERVER and user_of(number) not in put_aside and command_of(number) not in noticed | said
+        if fault[1] not in OF_A_SERVER
+        and (fault[0].partition(":")[0], fault[1]) not in EXPECTED
+        and user_of(number) not in put_aside
+        and command_of(number) not in noticed | said
     }
 
 
