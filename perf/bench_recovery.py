@@ -80,7 +80,9 @@ def _broker(kafka: str | None, folder: Path) -> Iterator[str]:
     if kafka is not None:
         yield kafka
         return
-    own = KafkaServer(Layout.of_project().at_home(folder / "broker"), Ports(Ports.from_env().base + PORTS_ABOVE))
+    own = KafkaServer(
+        Layout.of_project().in_own_partition(folder / "broker"), Ports(Ports.from_env().base + PORTS_ABOVE)
+    )
     own.start()
     try:
         yield f"127.0.0.1:{own.port}"

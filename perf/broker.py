@@ -41,7 +41,7 @@ class Broker:
         self.home = layout.home / "perf" / str(self.ports.base)
         self.placement = placement
         self.partitions = 0
-        self._server = KafkaServer(layout.at_home(self.home), self.ports)
+        self._server = KafkaServer(layout.in_own_partition(self.home), self.ports)
         self._report = report
 
     def __enter__(self) -> Self:

@@ -14,7 +14,7 @@ import orjson
 from pydantic import BaseModel
 
 from perf.engine_rules import EngineWorkload, rule_texts
-from schemas.codec import decode, encode, is_at_home
+from schemas.codec import decode, encode, is_in_own_partition
 from schemas.events import Event
 from schemas.plain import plain_event
 from schemas.profiles import Consent, Profile
@@ -83,7 +83,7 @@ class EnginePartition:
                 self._store(decider.fire_due(0, due_key.decode(), states[due_key], due_ms, at_ms - 1))
             event = plain_event(value)
             assert event is not None
-            assert is_at_home(key, event.user_id, 0, 1)
+            assert is_in_own_partition(key, event.user_id, 0, 1)
             if event.type in types:
                 stored = stored_plain_event(event, value)
                 assert stored is not None

@@ -1,28 +1,28 @@
-"""What JSON every reader of a fact can keep: orjson reads more than it writes, and PostgreSQL keeps no U+0000.
+"""The limits on JSON that every reader can store.
 
 orjson reads 1024 levels of nesting and writes 254; PostgreSQL's `jsonb` and `text` refuse U+0000. A fact beyond these
-bounds is refused where it is decoded, so that no reader accepts what another cannot keep. What else JSON cannot say
-(lone surrogates, NaN, numbers beyond a double) orjson refuses itself.
+limits is refused when it is decoded, so that no reader accepts what another cannot store. orjson itself refuses lone
+surrogates, NaN and numbers beyond a double.
 """
 
 from typing import Any
 
 DEEPEST = 100
-"""Levels of nesting in a fact, the fact itself included. What is made of facts (decisions, commands, mails) nests them
-a few levels deeper, which stays far below the 254 that orjson writes."""
+"""Levels of nesting in a fact, itself included. Decisions, commands and mails nest facts a few levels deeper, which
+stays far below the 254 that orjson writes."""
 TOO_DEEP = f"nested deeper than {DEEPEST} levels"
 HAS_NUL = "contains U+0000, which the database cannot keep"
 _NUL_ESCAPE = b"\\u0000"
-"""The only way in which JSON can say U+0000: a raw control character is not JSON."""
+"""The only spelling of U+0000 in JSON, where raw control characters are invalid."""
 
 
 def may_hold_nul(raw: bytes) -> bool:
-    """Whether JSON text may say U+0000; where this says no, it does not."""
+    """Whether JSON text may contain U+0000. False is certain."""
     return _NUL_ESCAPE in raw
 
 
 def problems(data: Any, raw: bytes) -> dict[str, str]:
-    """What cannot be kept of the JSON value of `raw`: by the name of the top-level field, or by `record`."""
+    """What cannot be stored of the JSON value of `raw`, by the name of the top-level field or by `record`."""
     if not may_hold_nul(raw) and raw.count(b"[") + raw.count(b"{") <= DEEPEST:
         return {}
     if not isinstance(data, dict):
@@ -35,7 +35,7 @@ def problems(data: Any, raw: bytes) -> dict[str, str]:
 
 
 def problem_of(value: Any, level: int) -> str | None:
-    """Why a JSON value that stands at a level of nesting cannot be kept; None where it can. It may be of any depth."""
+    """Why a JSON value at this level of nesting cannot be stored; None if it can. The value may have any depth."""
     waiting = [(value, level)]
     while waiting:
         value, level = waiting.pop()

@@ -18,8 +18,8 @@ _SEED = 0x9747B28C
 
 
 class DecodeError(ValueError):
-    """A record that its topic's model does not accept; `cause` says whether it was not even JSON, `fields` which
-    top-level fields are wrong, where the rest may be right."""
+    """A record that its topic's model does not accept. `cause` says whether it is JSON at all; `fields` names the wrong
+    top-level fields."""
 
     def __init__(self, cause: DeadLetterCause, detail: str, fields: frozenset[str] = frozenset()) -> None:
         super().__init__(detail)
@@ -39,7 +39,7 @@ def decode(model: type[M], raw: bytes | None) -> M:
 
 
 def parse_json(raw: bytes | None) -> Any:
-    """The JSON value of `raw`, where every reader can keep it (schemas/bounds.py); raises DecodeError."""
+    """The JSON value of `raw`. Raises DecodeError if it is invalid or beyond the limits of schemas/bounds.py."""
     if raw is None:
         raise DecodeError(DeadLetterCause.NOT_JSON, "no value")
     try:
@@ -54,7 +54,7 @@ def parse_json(raw: bytes | None) -> Any:
 
 
 def validate(model: type[M], data: Any) -> M:
-    """The fact that a JSON value is; raises DecodeError as `decode` does."""
+    """The fact in a JSON value. Raises DecodeError as `decode` does."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -78,14 +78,14 @@ def partition_for(key: bytes, partitions: int) -> int:
     return (murmurhash2(key, _SEED) & 0x7FFFFFFF) % partitions
 
 
-def is_at_home(key: bytes | None, user_id: str, partition: int, partitions: int) -> bool:
-    """Whether a record's key is its user's, and it lies where the shared partitioner puts that key."""
+def is_in_own_partition(key: bytes | None, user_id: str, partition: int, partitions: int) -> bool:
+    """Whether a record's key is its user's id and its partition is the one that the shared partitioner chooses."""
     return key is not None and key == user_id.encode() and partition_for(key, partitions) == partition
 
 
-def require_home(key: bytes | None, user_id: str, partition: int, partitions: int) -> None:
-    """Raises DecodeError where a user's record is not at home, for nobody would look for it there."""
-    if is_at_home(key, user_id, partition, partitions):
+def require_own_partition(key: bytes | None, user_id: str, partition: int, partitions: int) -> None:
+    """Raises DecodeError if a record is not under its user's key and in its user's partition."""
+    if is_in_own_partition(key, user_id, partition, partitions):
         return
     if key != user_id.encode():
         raise DecodeError(DeadLetterCause.MISROUTED, "the record's key is not its user_id")

@@ -10,8 +10,8 @@ from schemas.types import Count, Fact, Instant
 from schemas.vocabulary import DeadLetterCause
 
 LARGEST_KEPT = 350_000
-"""Bytes of key and value. In base64 and with the key as its own they are 2.3 times that, and Kafka's default limit is
-one megabyte a record."""
+"""The most bytes of key and value. In base64, and with the key as the letter's own key, they become 2.3 times as many;
+Kafka's default limit is one megabyte a record."""
 LONGEST_DETAIL = 1900
 
 
@@ -32,7 +32,7 @@ class DeadLetter(Fact):
     key: str | None = None
     value: str | None = None
     applied: bool = False
-    """Whether the record took effect but for what failed: then its id is remembered, and repeating it does nothing."""
+    """Whether the record took effect except for what failed. Then its id is remembered, and a repeat does nothing."""
 
     @property
     def place(self) -> str:
@@ -40,7 +40,7 @@ class DeadLetter(Fact):
         return f"{self.topic}[{self.partition}]@{self.offset}"
 
     def without_bytes(self) -> "DeadLetter":
-        """The letter without key and value, which a record cannot hold."""
+        """The letter without key and value, which are too large for a record."""
         size = sum(len(raw or b"") for raw in (self.original_key(), self.original_value()))
         return self.model_copy(update={"key": None, "value": None, "detail": f"{self.detail}; {_too_many(size)}"})
 
@@ -89,5 +89,5 @@ def _too_many(size: int) -> str:
 
 
 def b64(raw: bytes | None) -> str | None:
-    """Bytes as the text that a dead letter keeps them in."""
+    """Bytes as base64 text."""
     return None if raw is None else base64.b64encode(raw).decode()

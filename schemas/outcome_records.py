@@ -1,4 +1,4 @@
-"""A record of `outcomes` as every reader takes it. A user's no is heard also where the rest cannot be read."""
+"""Reads a record of `outcomes`. One that withholds mail counts even if the rest of it cannot be read."""
 
 import hashlib
 import re
@@ -7,43 +7,45 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.codec import DecodeError, decode, is_at_home, require_home, validate
+from schemas.codec import DecodeError, decode, is_in_own_partition, require_own_partition, validate
 from schemas.outcomes import Outcome
 from schemas.vocabulary import OutcomeKind
 
 MAY_WITHHOLD = frozenset({OutcomeKind.COMPLAINED, OutcomeKind.UNSUBSCRIBED, OutcomeKind.BOUNCED})
-"""The kinds after which an address, or a purpose of it, may get no more mail."""
+"""The kinds after which an address may get no more mail, of one purpose or at all."""
 _FIELD = re.compile(rb'"(kind|command_id|user_id)"\s*:\s*"([^"\\]{1,256})"')
 _UNKNOWN = "unknown"
 
 
 class OutcomeRecord(NamedTuple):
-    """An outcome; where `error` is given, what could be heard of one that is otherwise unreadable or not at home."""
+    """An outcome. With an `error`, what could be read of one that is unreadable or in the wrong partition."""
 
     outcome: Outcome
     error: DecodeError | None = None
-    at_home: bool = True
-    """Whether it lies where its user's records lie."""
+    in_own_partition: bool = True
+    """Whether it is in its user's partition."""
 
 
 def read_outcome(
     key: bytes | None, value: bytes | None, partition: int, partitions: int, at: datetime
 ) -> OutcomeRecord:
-    """What a record says that was read from `partition` of `partitions`; raises DecodeError where it cannot be read
-    and is not known to withhold mail. `at` stands for its time where that cannot be read."""
+    """Reads a record of `partition`, one of `partitions`. `at` is used if its time cannot be read.
+
+    Raises DecodeError if it cannot be read and is not known to withhold mail.
+    """
     try:
         outcome = decode(Outcome, value)
-        require_home(key, outcome.user_id, partition, partitions)
+        require_own_partition(key, outcome.user_id, partition, partitions)
     except DecodeError as error:
         heard = _heard(key, value or b"", at)
         if heard is None:
             raise
-        return OutcomeRecord(heard, error, is_at_home(key, heard.user_id, partition, partitions))
+        return OutcomeRecord(heard, error, is_in_own_partition(key, heard.user_id, partition, partitions))
     return OutcomeRecord(outcome)
 
 
 def _heard(key: bytes | None, value: bytes, at: datetime) -> Outcome | None:
-    """The outcome with what is wrong left out, or replaced where it must be there; None where it withholds nothing."""
+    """The outcome without its wrong fields, those that it needs replaced; None if it withholds no mail."""
     data = _fields(value)
     kind = str(data.get("kind")).strip().lower()
     if kind not in MAY_WITHHOLD:
@@ -66,7 +68,7 @@ def _heard(key: bytes | None, value: bytes, at: datetime) -> Outcome | None:
 
 
 def _fields(value: bytes) -> dict[str, Any]:
-    """The fields of a JSON object; of what is no JSON, such as one cut short, those that say who, what and why."""
+    """The fields of a JSON object. Of invalid JSON, such as a truncated record, those that say who, what and why."""
     try:
         data = orjson.loads(value)
     except orjson.JSONDecodeError:

@@ -1,7 +1,7 @@
-"""A record of `profiles` as every reader takes it: a profile, the removal of a user, or one that cannot be read.
+"""Reads a record of `profiles`: a profile, the removal of a user, or an unreadable profile.
 
-A user's no is heard wherever it can be read, and apart from the rest. A newer profile that cannot be read takes every
-yes back until one can be, for nobody knows what it says; the noes that it does say stand. None of its yeses count.
+A refusal of consent counts even if the rest of the record cannot be read. An unreadable profile withdraws every consent
+of its users until a readable one follows, because nobody knows what it says. Its refusals count, its grants do not.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.codec import DecodeError, decode, partition_for, require_home
+from schemas.codec import DecodeError, decode, partition_for, require_own_partition
 from schemas.profiles import Profile
 from schemas.types import Address, Id, Instant, Name
 from schemas.vocabulary import DeadLetterCause
@@ -21,16 +21,16 @@ from schemas.vocabulary import DeadLetterCause
 T = TypeVar("T")
 
 LARGEST = 200_000
-"""Bytes of a profile: what a stream worker can keep of one user is little more (streams/decisions/evaluate.py)."""
+"""The most bytes of a profile. A stream worker can keep little more of one user (streams/decisions/evaluate.py)."""
 MOST_REFUSED = 100
-"""Noes that are kept of a record that cannot be read, for the state of a user has its bounds too."""
+"""The most refusals that are kept of an unreadable record, because a user's state is bounded too."""
 _ID, _NAME, _ADDRESS = TypeAdapter[str](Id), TypeAdapter[str](Name), TypeAdapter[str](Address)
 _INSTANT, _BOOL = TypeAdapter[datetime](Instant), TypeAdapter(bool)
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileRemoval:
-    """A record without value: the end of its user. `at` is when it was appended, where the reader says that."""
+    """A record without a value, which removes its user. `at` is when it was appended, if the reader knows that."""
 
     user_id: str
     at: datetime | None = None
@@ -38,18 +38,18 @@ class ProfileRemoval:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableProfile:
-    """A record that cannot be read as a profile, or does not lie where its user's records lie."""
+    """A record that cannot be read as a profile, or is in the wrong partition for its user."""
 
     error: DecodeError
     users: tuple[str, ...]
-    """Whom it names, by its key and by its `user_id`: none of them consents to anything any more. Maybe nobody."""
-    home: str | None
-    """The one of `users` whose records belong under this key and in this partition."""
+    """The users that its key and its `user_id` name; possibly none. Their consent is withdrawn."""
+    owner: str | None
+    """The one of `users` to whom this key and this partition belong."""
     refused: Mapping[str, datetime | None] = field(default_factory=dict)
-    """The purposes to which it says no, and since when, where it says that."""
+    """The purposes that it refuses, each with the time of the refusal if it says one."""
     says_address: bool = False
     address: str | None = None
-    """The user's address now, where the record says that; else the last known one stands."""
+    """The user's present address, if the record says one; otherwise the last known address stands."""
 
 
 ProfileRecord = Profile | ProfileRemoval | UnreadableProfile
@@ -60,17 +60,17 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def read_profile(key: bytes | None, value: bytes | None, partition: int, partitions: int) -> ProfileRecord:
-    """What a record says that was read from `partition` of `partitions`."""
+    """Reads a record of `partition`, one of `partitions`."""
     try:
         if value is None:
             user_id = _user_of(key) or ""
-            require_home(key, user_id, partition, partitions)
+            require_own_partition(key, user_id, partition, partitions)
             return ProfileRemoval(user_id)
         if len(value) > LARGEST:
             raise DecodeError(DeadLetterCause.INVALID, f"record: {len(value)} bytes, and may have {LARGEST}")
         profile = decode(Profile, value)
         _require_one_answer(profile, value)
-        require_home(key, profile.user_id, partition, partitions)
+        require_own_partition(key, profile.user_id, partition, partitions)
     except DecodeError as error:
         return unreadable_profile(error, key, value, partition, partitions)
     return profile
@@ -79,19 +79,19 @@ def read_profile(key: bytes | None, value: bytes | None, partition: int, partiti
 def unreadable_profile(
     error: DecodeError, key: bytes | None, value: bytes | None, partition: int, partitions: int
 ) -> UnreadableProfile:
-    """What can be heard of a record that `error` keeps from being taken as a profile."""
+    """What can be read of a record that is no profile because of `error`."""
     data = _object(value)
     named, told = _user_of(key), _read(_ID, data.get("user_id"))
-    home = named if key is not None and partition_for(key, partitions) == partition else None
-    says_address, address = _address(data) if home is not None and told in (home, None) else (False, None)
+    owner = named if key is not None and partition_for(key, partitions) == partition else None
+    says_address, address = _address(data) if owner is not None and told in (owner, None) else (False, None)
     users = tuple(dict.fromkeys(user for user in (named, told) if user is not None))
-    return UnreadableProfile(error, users, home, _refused(data.get("consent")), says_address, address)
+    return UnreadableProfile(error, users, owner, _refused(data.get("consent")), says_address, address)
 
 
 def _require_one_answer(profile: Profile, value: bytes) -> None:
-    """Raises DecodeError where consent is said twice under one name: a JSON reader keeps the last, maybe not the no."""
+    """Raises DecodeError if consent has one name twice: a JSON reader keeps the last, which may not be the refusal."""
     if value.count(b'"consent"') < 2 and value.count(b'"granted"') <= len(profile.consent):
-        return  # there is nothing to be found, which is cheaper to tell
+        return  # cheaper than parsing, and most profiles end here
     whole = json.loads(value, object_pairs_hook=_Pairs)
     consents = [said for name, said in whole if name == "consent"]
     objects = [each for each in consents if isinstance(each, _Pairs)]
@@ -101,7 +101,7 @@ def _require_one_answer(profile: Profile, value: bytes) -> None:
 
 
 def _address(data: Mapping[str, Any]) -> tuple[bool, str | None]:
-    """Whether a record says what the address is, and the address; null or blank is none."""
+    """Whether a record has an address field, and the address; null and blank mean none."""
     said = data.get("address", ...)
     if said is None or (isinstance(said, str) and not said.strip()):
         return True, None
@@ -110,7 +110,7 @@ def _address(data: Mapping[str, Any]) -> tuple[bool, str | None]:
 
 
 def _refused(consent: Any) -> dict[str, datetime | None]:
-    """A no is one in any form that can be told: an answer without more than yes or no, a name with blanks beside it."""
+    """The refusals in any recognisable form: also a bare `false`, also under a name with blanks around it."""
     found: dict[str, datetime | None] = {}
     for name, answer in consent.items() if isinstance(consent, dict) else ():
         if len(found) == MOST_REFUSED:
@@ -124,7 +124,7 @@ def _refused(consent: Any) -> dict[str, datetime | None]:
 
 
 def _object(value: bytes | None) -> dict[str, Any]:
-    """The JSON object of a value, an empty one where it is none."""
+    """The JSON object in a value; empty if it is none."""
     try:
         data = orjson.loads(value or b"")
     except orjson.JSONDecodeError:

@@ -31,7 +31,7 @@ class StreamSettings(KafkaSecuritySettings):
     @classmethod
     def _is_a_zone(cls, name: str) -> str:
         if zone_named(name) is None:
-            raise ValueError(f"{name!r} is no time zone; {zone_hint(name)}")
+            raise ValueError(f"unknown time zone {name!r}; {zone_hint(name)}")
         return name
 
     @property

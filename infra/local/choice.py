@@ -17,7 +17,7 @@ def choose_engine(name: str | None = None, home: Path | None = None, ports: Port
     environment's. Raises `SetupProblem` for another name, and for `compose` if no container engine answers.
     """
     layout = Layout.of_project()
-    layout = layout.at_home(home) if home else layout
+    layout = layout.in_own_partition(home) if home else layout
     ports = ports or Ports.from_env()
     if name in (None, "", "native"):
         return NativeEngine(ports, layout)

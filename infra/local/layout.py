@@ -18,7 +18,7 @@ class Layout:
         """The checkout's own servers: everything under `.local/`."""
         return cls(root / ".local", root / ".local")
 
-    def at_home(self, home: Path) -> "Layout":
+    def in_own_partition(self, home: Path) -> "Layout":
         """The layout of another set of servers: the same programs, its own files."""
         return Layout(self.programs, home)
 

@@ -20,7 +20,9 @@ def homes(top: Path) -> Iterator[Path]:
 def stop_all(layout: Layout) -> list[str]:
     """Stops them; returns `HOME: SERVER` for each that was running."""
     return [
-        f"{home}: {name}" for home in homes(layout.home) for name in NativeEngine(Ports(), layout.at_home(home)).down()
+        f"{home}: {name}"
+        for home in homes(layout.home)
+        for name in NativeEngine(Ports(), layout.in_own_partition(home)).down()
     ]
 
 

@@ -66,7 +66,7 @@ def _take_consent_back(connection: Connection[Any], unreadable: Sequence[tuple[s
                WHERE user_id = %s""",
             [
                 (
-                    record.says_address and user_id == record.home,
+                    record.says_address and user_id == record.owner,
                     record.address,
                     Jsonb({purpose: {"granted": False, "time": since} for purpose, since in record.refused.items()}),
                     user_id,

@@ -70,7 +70,7 @@ class CommandIntake(BatchReader[Admission]):
         """The command, checked for its partition; raises DecodeError."""
         command = codec.decode(SendCommand, record.value())
         partition = record.partition() or 0
-        codec.require_home(record.key(), command.user_id, partition, self._partitions)
+        codec.require_own_partition(record.key(), command.user_id, partition, self._partitions)
         return Admission(partition, command)
 
     def write(self, connection: Connection[Any], items: Sequence[Admission]) -> int:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import structlog
 
-from schemas.codec import DecodeError, decode, encode, require_home
+from schemas.codec import DecodeError, decode, encode, require_own_partition
 from schemas.deadletters import dead_letter
 from schemas.events import Event
 from schemas.outcome_records import MAY_WITHHOLD, read_outcome
@@ -104,7 +104,7 @@ class Decider:
         event = decode(Event, record.value)
         if event.user_id is None:  # no rule reads events without a user yet
             return Update()
-        require_home(record.key, event.user_id, record.partition, partitions)
+        require_own_partition(record.key, event.user_id, record.partition, partitions)
         context = self.relevant_context(stored_event(event), now_ms)
         if context is None:
             return Update()
@@ -132,18 +132,18 @@ class Decider:
     ) -> Update:
         letter = self.dead_letter(record, profile.error.cause, profile.error.detail, now_ms)
         refused = {purpose: now_ms if at is None else as_ms(at) for purpose, at in profile.refused.items()}
-        if profile.home is None or (raw_state is None and not refused):
+        if profile.owner is None or (raw_state is None and not refused):
             return Update(outgoing=[letter])
-        state = encoding.decode(profile.home, raw_state)
+        state = encoding.decode(profile.owner, raw_state)
         update = _update(state, self.evaluator.withdraw_consent(state, refused, now_ms), record.partition)
         update.outgoing.append(letter)
         return update
 
     def _apply_outcome(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
         at = datetime.fromtimestamp(now_ms / 1000, UTC)
-        outcome, error, at_home = read_outcome(record.key, record.value, record.partition, partitions, at)
+        outcome, error, in_own_partition = read_outcome(record.key, record.value, record.partition, partitions, at)
         update = Update()
-        if at_home:
+        if in_own_partition:
             state = encoding.decode(outcome.user_id, raw_state)
             try:
                 update = self._applied(record, state, self.evaluator.apply_outcome(state, outcome, now_ms), now_ms)
@@ -155,7 +155,9 @@ class Decider:
                 update = _update(state, self.evaluator.apply_suppression(state, outcome, now_ms), record.partition)
                 error = DecodeError(DeadLetterCause.RULE_ERROR, f"{type(failure).__name__}: {failure}")
         if error is not None:
-            update.outgoing.append(self.dead_letter(record, error.cause, error.detail, now_ms, applied=at_home))
+            update.outgoing.append(
+                self.dead_letter(record, error.cause, error.detail, now_ms, applied=in_own_partition)
+            )
         return update
 
     def decide(

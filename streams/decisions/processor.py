@@ -7,7 +7,7 @@ import structlog
 from confluent_kafka import Message
 
 from schemas import zones
-from schemas.codec import is_at_home
+from schemas.codec import is_in_own_partition
 from schemas.plain import plain_event
 from schemas.topics import EVENTS
 from schemas.vocabulary import DeadLetterCause
@@ -121,7 +121,12 @@ class DecisionProcessor:
         def read_event(record: Message, now_ms: int) -> None:
             key, value = record.key(), record.value()
             event = plain_event(value)
-            if key is None or value is None or event is None or not is_at_home(key, event.user_id, partition, count):
+            if (
+                key is None
+                or value is None
+                or event is None
+                or not is_in_own_partition(key, event.user_id, partition, count)
+            ):
                 read(record, now_ms)
             elif event.type in types:
                 stored = stored_plain_event(event, value)

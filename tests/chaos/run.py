@@ -109,7 +109,7 @@ class Chaos:
     def __post_init__(self) -> None:
         layout = Layout.of_project()
         self.folder = layout.home / "chaos" / str(self.ports.base)
-        self.broker = KafkaServer(layout.at_home(self.folder / "broker"), self.ports)
+        self.broker = KafkaServer(layout.in_own_partition(self.folder / "broker"), self.ports)
         self.broker.stop()  # what a run that was killed left
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)

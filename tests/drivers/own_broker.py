@@ -52,7 +52,7 @@ class OwnBroker(KafkaServer):
 @contextmanager
 def own_broker(servers: RealServers, folder: Path, extra: str = "") -> Iterator[OwnBroker]:
     """A broker, up, with its data below `folder`; killed at the end, for nobody needs its data any more."""
-    broker = OwnBroker(Layout.of_project().at_home(folder / "broker"), Ports(servers.ports.base + DISTANCE))
+    broker = OwnBroker(Layout.of_project().in_own_partition(folder / "broker"), Ports(servers.ports.base + DISTANCE))
     broker.extra = extra
     try:
         broker.start()

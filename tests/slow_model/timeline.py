@@ -167,7 +167,7 @@ class _JournalReader:
     def profile(self, record: Wire, now_ms: int, versions: Versions) -> bool:
         """Takes a record that is the end of its user; and notes one that says nothing but noes. Whether it was the
         end."""
-        user_id = at_home(record, self.partitions)
+        user_id = in_own_partition(record, self.partitions)
         if user_id is None:
             return False
         if record.value is None:
@@ -179,7 +179,7 @@ class _JournalReader:
         return False
 
 
-def at_home(record: Wire, partitions: int) -> str | None:
+def in_own_partition(record: Wire, partitions: int) -> str | None:
     """The user that the record's key names, where the record lies in that user's partition."""
     try:
         user_id = (record.key or b"").decode()

@@ -58,7 +58,7 @@ class Evaluator:
     ) -> None:
         zone = zone_named(default_zone)
         if zone is None:
-            raise ValueError(f"default_zone: {default_zone!r} is no time zone; {zone_hint(default_zone)}")
+            raise ValueError(f"default_zone: unknown time zone {default_zone!r}; {zone_hint(default_zone)}")
         self.rules = rules
         self.paused = paused
         self._zone: ZoneInfo = zone

@@ -21,8 +21,8 @@ def read(value: object, key: bytes | None = b"u1", partition: int | None = None)
 
 
 def test_a_whole_outcome_is_one():
-    outcome, error, at_home = read(WHOLE)
-    assert (outcome.kind, error, at_home) == (OutcomeKind.UNSUBSCRIBED, None, True)
+    outcome, error, in_own_partition = read(WHOLE)
+    assert (outcome.kind, error, in_own_partition) == (OutcomeKind.UNSUBSCRIBED, None, True)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_a_whole_outcome_is_one():
     ],
 )
 def test_a_no_is_heard_with_its_command_where_something_else_is_wrong(wrong):
-    outcome, error, at_home = read(WHOLE | wrong)
+    outcome, error, in_own_partition = read(WHOLE | wrong)
     assert outcome.kind in (OutcomeKind.UNSUBSCRIBED, OutcomeKind.COMPLAINED)
-    assert (outcome.user_id, outcome.command_id, at_home) == ("u1", "c1", True)
+    assert (outcome.user_id, outcome.command_id, in_own_partition) == ("u1", "c1", True)
     assert error is not None
 
 
@@ -71,8 +71,8 @@ def test_the_same_record_read_again_has_the_same_id():
 
 
 def test_a_no_in_a_wrong_partition_is_heard_and_not_at_home():
-    outcome, error, at_home = read(WHOLE, partition=partition_for(b"u1", PARTITIONS) ^ 1)
-    assert (outcome.user_id, at_home) == ("u1", False)
+    outcome, error, in_own_partition = read(WHOLE, partition=partition_for(b"u1", PARTITIONS) ^ 1)
+    assert (outcome.user_id, in_own_partition) == ("u1", False)
     assert error is not None
 
 

@@ -54,7 +54,7 @@ def test_a_record_without_value_is_the_removal_of_its_user():
 )
 def test_of_a_profile_with_a_wrong_field_its_noes_are_heard_and_its_yeses_are_not(wrong):
     said = unread(WHOLE | wrong)
-    assert (said.users, said.home, said.refused) == (("u1",), "u1", {"marketing": INSTANT})
+    assert (said.users, said.owner, said.refused) == (("u1",), "u1", {"marketing": INSTANT})
     assert said.error.cause is DeadLetterCause.INVALID
 
 
@@ -80,7 +80,7 @@ def test_a_no_is_heard_in_any_form_that_can_be_told(answer, since):
 )
 def test_consent_that_says_nothing_certain_leaves_no_yes(consent):
     said = unread({"user_id": "u1", "consent": consent})
-    assert (said.home, said.refused) == ("u1", {})
+    assert (said.owner, said.refused) == ("u1", {})
 
 
 @pytest.mark.parametrize(
@@ -88,25 +88,25 @@ def test_consent_that_says_nothing_certain_leaves_no_yes(consent):
 )
 def test_the_key_names_the_user_of_what_is_no_profile_at_all(raw):
     said = unread(raw)
-    assert (said.users, said.home, said.says_address) == (("u1",), "u1", False)
+    assert (said.users, said.owner, said.says_address) == (("u1",), "u1", False)
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff", b"a\nb", b"x" * 257])
 def test_a_key_that_cannot_be_a_users_names_nobody(key):
     assert unread(b"{", key=key).users == ()
     assert unread(WHOLE, key=key).users == ("u1",)
-    assert unread(None, key=key).home is None
+    assert unread(None, key=key).owner is None
 
 
 def test_a_record_under_another_users_key_takes_consent_from_both():
     said = unread(WHOLE | {"user_id": "u2"})
-    assert (said.users, said.home, said.says_address) == (("u1", "u2"), "u1", False)
+    assert (said.users, said.owner, said.says_address) == (("u1", "u2"), "u1", False)
 
 
 @pytest.mark.parametrize("value", [WHOLE, None, b"{"])
-def test_a_record_in_a_wrong_partition_is_nobodys_at_home_and_still_names_its_user(value):
+def test_a_record_in_a_wrong_partition_is_nobodys_and_still_names_its_user(value):
     said = unread(value, partition=partition_for(b"u1", PARTITIONS) ^ 1)
-    assert (said.users, said.home, said.says_address) == (("u1",), None, False)
+    assert (said.users, said.owner, said.says_address) == (("u1",), None, False)
     if value != b"{":
         assert said.error.cause is DeadLetterCause.MISROUTED
 

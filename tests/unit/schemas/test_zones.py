@@ -243,7 +243,7 @@ def test_a_worker_refuses_a_wrong_default_zone_and_names_the_setting() -> None:
     variables = {**os.environ, "EBBTIDE_DEFAULT_ZONE": "berlin", "EBBTIDE_KAFKA": "127.0.0.1:1"}
     asked = [program, "run", "streams", "--slot", "0"]
     done = subprocess.run(asked, capture_output=True, text=True, env=variables, timeout=60, check=False)
-    told = "ebbtide: setting EBBTIDE_DEFAULT_ZONE: 'berlin' is no time zone; did you mean `Europe/Berlin`?\n"
+    told = "ebbtide: setting EBBTIDE_DEFAULT_ZONE: unknown time zone 'berlin'; did you mean `Europe/Berlin`?\n"
     assert (done.returncode, done.stderr) == (2, told)
 
 

@@ -42,7 +42,7 @@ def ports(offset: int) -> Ports:
 
 
 def layout(home: Path) -> Layout:
-    return Layout.of_project().at_home(home)
+    return Layout.of_project().in_own_partition(home)
 
 
 @pytest.fixture(scope="module")
