@@ -25,7 +25,7 @@ _STYLES = {"-": "red", "+": "green", "!": "red"}
 _LEGEND = {
     "-": "[red]-[/] expected and missing",
     "+": "[green]+[/] sent and not expected",
-    "!": "[red]![/] a mail that cannot be rendered",
+    "!": "[red]![/] a mail failed to render",
     " ": "others happened too",
 }
 

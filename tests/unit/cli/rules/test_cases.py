@@ -133,7 +133,7 @@ def test_a_mail_that_cannot_be_made_fails_its_case_with_template_line_and_variab
         "    - 12:00 send hello",
         f"    ! 11:00 send hello: {mail}:5: `user.street` is missing or blank; add it to the "
         "case's `user`, or a `default` to the template",
-        "- expected and missing   + sent and not expected   ! a mail that cannot be rendered",
+        "- expected and missing   + sent and not expected   ! a mail failed to render",
         "1 passed, 1 failed",
     ]
     assert run(folder, "--junit", folder / "junit.xml")[0] == 1
