@@ -1,4 +1,4 @@
-# Every target does its own set-up. `make` alone lists them.
+# Every target does its own set-up. `make` without a target lists them.
 SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE # where an image sets it, every process would compile all that it imports
 .DEFAULT_GOAL := help
@@ -20,19 +20,19 @@ demo: setup ## Run the whole pipeline on a real purchase log, on real servers, a
 test: setup ## Run the tests on real servers (ARGS='-k name' goes to pytest; TEST_PROCESSES=1)
 	@.venv/bin/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-all: setup ## Run all of that, the long kills and outages of the stream runtime, and properties on many more examples
+test-all: setup ## Run those tests, the long kills and outages of the stream runtime, and properties on many more examples
 	@.venv/bin/pytest -m "slow or not slow" --hypothesis-profile=thorough $(ARGS)
 
 bench-streams: setup ## Measure the stream layer on a broker of its own (ARGS='--quick', ARGS=--help)
 	@.venv/bin/python -m perf.bench_streams $(ARGS)
 
-bench-engine: setup-lint ## Measure the trigger engine alone, on one core (ARGS='--rules 20 --profile')
+bench-engine: setup-lint ## Measure only the trigger engine, on one core (ARGS='--rules 20 --profile')
 	@.venv/bin/python -m perf.bench_engine $(ARGS)
 
 chaos: setup ## Decide a million events under random trouble, and prove it exact (ARGS='--seed 7'; ARGS=--help)
 	@PYTHONPATH=tests .venv/bin/python -m chaos $(ARGS)
 
-chaos-controls: setup ## Show that chaos reports what exactly-once must not survive
+chaos-controls: setup ## Show that chaos reports two deliberate mistakes in exactly-once
 	@for control in split awaiting; do \
 	  PYTHONPATH=tests .venv/bin/python -m chaos --control $$control --events 30000 --drain 1 $(ARGS); \
 	  test $$? -eq 1 || { echo "chaos did not report: $$control"; exit 1; }; \
@@ -48,22 +48,22 @@ fmt: setup-lint ## Format the code
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-docs: setup-lint ## Check that docs/triggers.md is what its source and the language say (`ebbtide docs` writes it)
+docs: setup-lint ## Check that docs/triggers.md is up to date (`ebbtide docs` writes it)
 	@$(ebbtide) docs --check
 
 up: setup ## Start Kafka and TimescaleDB (ENGINE=compose: as containers)
 	@$(ebbtide) up $(with_engine)
 
-down: setup-lint ## Stop them; their data stays in .local
+down: setup-lint ## Stop the servers; their data stays in .local
 	@$(ebbtide) down $(with_engine)
 
-status: setup-lint ## Show what runs, and where
+status: setup-lint ## Show the servers and their addresses
 	@$(ebbtide) status $(with_engine)
 
-logs: setup-lint ## Show the servers' logs (ARGS=-f goes on)
+logs: setup-lint ## Show the servers' logs (ARGS=-f follows them)
 	@$(ebbtide) logs $(with_engine) $(ARGS)
 
-clean: ## Stop the servers; remove .venv, .local and with it all their data
+clean: ## Stop the servers; remove .venv, the caches, and .local with all data
 	@if [ -x .venv/bin/python ]; then .venv/bin/python -m infra.local.stop; fi
 	rm -rf .venv .local .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 

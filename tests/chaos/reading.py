@@ -28,7 +28,7 @@ class WrittenTopics:
     settled_ms: int
     """Up to when every timer must have fired."""
     stopping_ms: int
-    """When the workers were told to stop."""
+    """When the workers were asked to stop."""
 
 
 def read(kafka: str, topics: Sequence[str], partition: int, level: str = "read_committed") -> dict[str, list[Wire]]:

@@ -59,7 +59,7 @@ SCOPES = ("global", "trigger/journey", "trigger/cart", "purpose/news", "purpose/
 
 
 class Settled(NamedTuple):
-    """Up to when every timer must have fired, and when the workers were told to stop."""
+    """Up to when every timer must have fired, and when the workers were asked to stop."""
 
     settled_ms: int
     stopping_ms: int
@@ -121,7 +121,7 @@ class Chaos:
         self.quiet = rules.quiet_minutes(datetime.now(UTC))
         self.paused: set[str] = set()
         self.controls = 0
-        self.helpers: list[subprocess.Popen[bytes]] = []
+        self.clients: list[subprocess.Popen[bytes]] = []
         self.began_s = self.said_s = self.revived_s = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -129,7 +129,7 @@ class Chaos:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self.helpers:
+        for process in self.clients:
             process.kill()
             process.wait()
         self.crew.__exit__()
@@ -142,7 +142,7 @@ class Chaos:
             return [sys.executable, str(TESTS / "chaos" / "worker.py"), str(slot)]
         return [str(Path(sys.executable).with_name("ebbtide")), "run", "streams", "--slot", str(slot)]
 
-    def _variables(self, slot: int) -> dict[str, str]:  # noqa: ARG002 - the program is told the slot
+    def _variables(self, slot: int) -> dict[str, str]:  # noqa: ARG002 - the program has the slot
         return {
             "EBBTIDE_KAFKA": self.kafka,
             "EBBTIDE_WEB_PORT": str(self.ports.web),
@@ -155,8 +155,8 @@ class Chaos:
         """Starts a worker."""
         self.crew.start(slot)
 
-    def helper(self, module: str, *arguments: object) -> subprocess.Popen[bytes]:
-        """Starts the publisher or the responder."""
+    def start_client(self, module: str, *arguments: object) -> subprocess.Popen[bytes]:
+        """Starts the feed or the responder."""
         with (self.folder / f"{module}.log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"chaos.{module}", "--kafka", self.kafka, *map(str, arguments)],
@@ -165,11 +165,11 @@ class Chaos:
                 stdout=log,
                 stderr=log,
             )
-        self.helpers.append(process)
+        self.clients.append(process)
         return process
 
     def revive(self) -> None:
-        """Starts again what ended by itself, as a supervisor does."""
+        """Restarts each worker that ended without a stop, as a supervisor does."""
         self.revived_s = time.monotonic()
         for slot, process in list(self.crew.processes.items()):
             status = process.poll()
@@ -300,12 +300,12 @@ class Chaos:
     # the whole -------------------------------------------------------------------------------------------------------
 
     def play(self) -> ChaosReport:
-        """Everything, and the audit."""
+        """Plays the whole run and audits it."""
         plan, kept = self.plan, self.folder / "received.jsonl"
         seconds: dict[str, float] = {}
         ensure_topics(self.kafka, plan.partitions)
         self.apply_rules()
-        responder = self.helper("responder", "--partitions", plan.partitions, "--seed", plan.seed, "--kept", kept)
+        responder = self.start_client("responder", "--partitions", plan.partitions, "--seed", plan.seed, "--kept", kept)
         self.began_s = time.monotonic()
         if plan.control:
             self._die_again_and_again()
@@ -319,7 +319,7 @@ class Chaos:
         return report
 
     def _suffer(self) -> None:
-        """The feed, and all trouble of the schedule."""
+        """Runs the feed, and all trouble of the schedule."""
         for slot in range(self.plan.workers):
             self.start(slot)
         self.crew.wait_until_recovered(within_s=RECOVERED_WITHIN_S)
@@ -331,9 +331,9 @@ class Chaos:
         self._finish_feed(feed)
 
     def _die_again_and_again(self) -> None:
-        """For a control: everything lies there, and one worker after the other dies where the mistake shows.
+        """For a control: all events are published, and one worker after the other dies where the mistake shows.
 
-        Before that all users are known and every partition has offsets: state without any would be refused.
+        Before that all users are known and every partition has offsets: a worker refuses state without offsets.
         """
         self._finish_feed(self._feed(1e9, "--users", CONTROL_USERS, events=KNOWN_BY))
         self.start(0)
@@ -350,8 +350,8 @@ class Chaos:
 
     def _feed(self, per_s: float, *more: object, events: int | None = None) -> subprocess.Popen[bytes]:
         plan, count = self.plan, events or self.plan.events
-        told = ("--partitions", plan.partitions, "--seed", plan.seed, "--events", count, "--per-s", per_s)
-        return self.helper("feed", *told, *more)
+        options = ("--partitions", plan.partitions, "--seed", plan.seed, "--events", count, "--per-s", per_s)
+        return self.start_client("feed", *options, *more)
 
     def _finish_feed(self, feed: subprocess.Popen[bytes]) -> None:
         while feed.poll() is None:
