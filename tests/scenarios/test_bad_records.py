@@ -26,7 +26,7 @@ send: {template: thanks, data: {order_id: event.order_id}}
 )
 
 
-def test_bad_records_become_dead_letters_and_stop_nobody(servers, database_url, tmp_path):
+def test_bad_records_become_dead_letters_and_delay_no_other_record(servers, database_url, tmp_path):
     now = datetime.now(UTC)
     wrong = (partition_for(b"astray", PARTITIONS) + 1) % PARTITIONS
     order = {"type": "order_completed", "time": now}

@@ -50,7 +50,7 @@ def test_a_small_run_is_recorded_and_stops_its_broker(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     not all(map(shutil.which, ("mvn", "javac"))), reason="Kafka Streams and Flink need Maven and a JDK 17 to be built"
 )
-def test_all_who_do_the_rule_of_every_event_write_the_same_number_of_commands(tmp_path: Path) -> None:
+def test_all_programs_write_the_same_number_of_commands_for_the_rule_of_every_event(tmp_path: Path) -> None:
     run = small_run(tmp_path / "streams.jsonl", "--only=every-event", "--peers")
     names = ["bare loop, spike job", "bare loop, rule job", "every event", "Kafka Streams", "Flink"]
     assert [each.name for each in run.throughput] == names

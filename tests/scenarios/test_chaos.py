@@ -29,7 +29,7 @@ def chaos(results: Path, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_half_a_minute_of_trouble_leaves_exactly_what_the_slow_model_says(tmp_path: Path) -> None:
+def test_half_a_minute_of_faults_gives_exactly_the_results_of_the_slow_model(tmp_path: Path) -> None:
     status, said = chaos(
         tmp_path / "chaos.jsonl", "--events", "6000", "--minutes", "0.4", "--workers", "2", "--drain", "5"
     )
@@ -37,13 +37,13 @@ def test_half_a_minute_of_trouble_leaves_exactly_what_the_slow_model_says(tmp_pa
 
 
 @pytest.mark.slow
-def test_many_events_and_all_trouble_leave_exactly_what_the_slow_model_says(tmp_path: Path) -> None:
+def test_many_events_and_all_faults_give_exactly_the_results_of_the_slow_model(tmp_path: Path) -> None:
     status, said = chaos(tmp_path / "chaos.jsonl", "--events", "200000", "--minutes", "5")
     assert status == 0, said
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("control", ["split", "awaiting"])
-def test_what_exactly_once_must_not_survive_is_reported(tmp_path: Path, control: str) -> None:
+def test_violations_of_exactly_once_are_reported(tmp_path: Path, control: str) -> None:
     status, said = chaos(tmp_path / "chaos.jsonl", "--control", control, "--events", "30000", "--drain", "1")
     assert status == 1, said

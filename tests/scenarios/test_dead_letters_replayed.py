@@ -39,7 +39,7 @@ UNAPPLIED = "events[0]@700"
 """An order at which a rule broke the worker's step: nothing of it was applied."""
 
 
-def test_letters_are_sent_again_once_and_what_would_bring_nothing_or_harm_is_not(servers, database_url, tmp_path):
+def test_only_dead_letters_that_can_be_replayed_safely_are_sent_again_and_only_once(servers, database_url, tmp_path):
     with pipeline(servers.kafka, database_url, tmp_path) as run:
         run.apply(THANKS, BROKEN)
         publish_the_bad_ones(run)

@@ -99,7 +99,7 @@ def settled(bench: Bench, at_rest_mib: float, within_s: float = 240) -> None:
 
 
 @pytest.mark.parametrize("waiting", [200_000, 1_000_000])
-def test_what_waits_at_the_broker_takes_no_memory(bench: Bench, waiting: int) -> None:
+def test_records_that_wait_at_the_broker_take_no_memory(bench: Bench, waiting: int) -> None:
     """The bound is the same for both."""
     flood(bench, bench.names.weights, waiting // 10)
     flood(bench, bench.names.events, waiting)

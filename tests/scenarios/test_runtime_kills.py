@@ -146,7 +146,7 @@ def test_an_agent_that_awaits_inside_a_batch_is_made_harmless_by_the_gate(
     [Mistake("split", "after_commit:3"), Mistake("awaiting-unguarded", "after_commit:2")],
     ids=["offsets in a second transaction", "an agent that awaits inside a batch, and no gate"],
 )
-def test_the_audit_reports_what_exactly_once_must_not_survive(
+def test_the_audit_reports_violations_of_exactly_once(
     servers: RealServers, topic_prefix: str, tmp_path: Path, mistake: Mistake
 ) -> None:
     found = _die_and_recover(servers.kafka, topic_prefix, tmp_path, mistake)

@@ -62,7 +62,9 @@ def test_the_domain_is_kept_in_ascii(written: str, kept: str) -> None:
         ("ann@" + "x.y." * 63 + "example", "the domain or a part of it is too long (253 and 63 characters)"),
     ],
 )
-def test_what_smtp_cannot_carry_is_refused_with_the_reason_and_without_the_address(written: str, told: str) -> None:
+def test_an_address_that_smtp_cannot_carry_is_refused_with_the_reason_and_without_the_address(
+    written: str, told: str
+) -> None:
     with pytest.raises(ValueError, match=r"\w") as refused:
         plain_address(written)
     assert str(refused.value) == told
@@ -107,7 +109,7 @@ LABEL = st.text(st.characters(categories=("L", "N", "M", "P", "S", "C", "Z")), m
 @given(LOCAL, st.lists(LABEL, min_size=1, max_size=4).map(".".join))
 @example("ann", "bücher.example")
 @example("ann", "ß.ẞ")
-def test_what_is_taken_is_ascii_stable_and_has_one_key(local: str, domain: str) -> None:
+def test_an_accepted_address_is_ascii_and_stable_and_has_one_key(local: str, domain: str) -> None:
     try:
         kept = plain_address(f"{local}@{domain}")
     except ValueError:
@@ -119,6 +121,6 @@ def test_what_is_taken_is_ascii_stable_and_has_one_key(local: str, domain: str) 
     assert address_key(f"{local}@{domain}") == address_key(kept) == address_key(kept.upper())
 
 
-def test_what_is_wrong_with_a_published_address_is_said_without_the_librarys_own_words() -> None:
+def test_the_error_of_a_published_address_does_not_use_the_librarys_wording() -> None:
     with pytest.raises(InvalidFact, match=r"^address: the part before the @ must be ASCII"):
         profile_of('{"user_id": "u1", "address": "änn@mail.example"}', now())

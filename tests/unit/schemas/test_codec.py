@@ -39,7 +39,7 @@ def test_a_moment_without_an_offset_is_refused():
 
 
 @pytest.mark.parametrize("raw", [None, b"", b"{not json", b"\xff\xfe", b"[1, 2", b"nan"])
-def test_what_is_not_json_is_called_so(raw):
+def test_the_error_says_that_a_body_is_not_json(raw):
     with pytest.raises(DecodeError) as raised:
         decode(Event, raw)
     assert raised.value.cause is DeadLetterCause.NOT_JSON
@@ -235,7 +235,7 @@ def test_user_keyed_topics_share_one_partition_count_and_single_ones_have_one():
     assert {t.name: t.partitions(16) for t in TOPICS if t.layout == "single"} == {"rules": 1, "control": 1}
 
 
-def test_what_the_journal_names_by_number_is_not_compacted_before_the_journal_is_deleted():
+def test_records_that_the_journal_names_by_number_are_kept_until_the_journal_is_deleted():
     for topic in (RULES, CONTROL):
         assert topic.config()["min.compaction.lag.ms"] == JOURNAL.config()["retention.ms"]
 
@@ -250,7 +250,7 @@ def test_a_command_needs_an_id_of_its_own_form():
         SendCommand.model_validate({"id": "not-hex"})
 
 
-def test_a_kept_decode_error_does_not_keep_what_its_callers_had_in_hand() -> None:
+def test_a_kept_decode_error_does_not_keep_the_variables_of_its_callers() -> None:
     class ReaderBatch:
         """What a reader holds while it decodes."""
 

@@ -43,7 +43,7 @@ def test_a_whole_outcome_is_one():
         {"kind": "complained", "time": 1e30},
     ],
 )
-def test_a_no_is_heard_with_its_command_where_something_else_is_wrong(wrong):
+def test_a_refusal_is_read_with_its_command_if_another_field_is_wrong(wrong):
     outcome, error, in_own_partition = read(WHOLE | wrong)
     assert outcome.kind in (OutcomeKind.UNSUBSCRIBED, OutcomeKind.COMPLAINED)
     assert (outcome.user_id, outcome.command_id, in_own_partition) == ("u1", "c1", True)
@@ -54,12 +54,12 @@ def test_a_time_that_cannot_be_read_is_that_of_the_record():
     assert read(WHOLE | {"time": "2026-11-22T10:00:00"}).outcome.time == NOW
 
 
-def test_what_is_not_wrong_is_kept():
+def test_correct_fields_are_kept():
     outcome = read(WHOLE | {"kind": "bounced", "url": 5, "reply": {"code": 550}, "deep": [[]]}).outcome
     assert (outcome.id, outcome.reply.code) == ("o1", 550)
 
 
-def test_a_no_is_heard_in_json_that_was_cut_short_or_is_too_deep():
+def test_a_refusal_is_read_from_json_that_is_cut_short_or_too_deep():
     cut = orjson.dumps(WHOLE)[:-10]
     assert (read(cut).outcome.kind, read(cut).outcome.command_id) == (OutcomeKind.UNSUBSCRIBED, "c1")
     deep = orjson.dumps(WHOLE)[:-1] + b', "x": ' + b"[" * 500 + b"]" * 500 + b"}"
@@ -70,18 +70,18 @@ def test_the_same_record_read_again_has_the_same_id():
     assert read(WHOLE | {"id": 5}).outcome.id == read(WHOLE | {"id": 5}).outcome.id
 
 
-def test_a_no_in_a_wrong_partition_is_heard_and_not_at_home():
+def test_a_refusal_in_a_wrong_partition_is_read_and_marked_as_misplaced():
     outcome, error, in_own_partition = read(WHOLE, partition=partition_for(b"u1", PARTITIONS) ^ 1)
     assert (outcome.user_id, in_own_partition) == ("u1", False)
     assert error is not None
 
 
 @pytest.mark.parametrize("value", [WHOLE | {"kind": "clicked", "time": 1e30}, WHOLE | {"kind": "stopped"}, b"{", b"[]"])
-def test_what_withholds_no_mail_is_refused_as_a_whole(value):
+def test_an_unreadable_outcome_that_stops_no_mail_is_refused_as_a_whole(value):
     with pytest.raises(DecodeError):
         read(value)
 
 
-def test_a_no_of_nobody_is_refused():
+def test_a_refusal_without_a_user_is_refused():
     with pytest.raises(DecodeError):
         read({"kind": "unsubscribed"}, key=None)

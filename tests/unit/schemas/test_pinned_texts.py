@@ -18,7 +18,7 @@ def test_before_the_first_set_there_is_nothing_to_carry_on() -> None:
     assert carry_over(None, frozenset({"a"}), NOW) == {}
 
 
-def test_what_a_set_replaces_is_carry_over_with_what_was_replaced_before_it() -> None:
+def test_a_set_carries_over_the_texts_that_it_and_earlier_sets_replaced() -> None:
     before = manifest("a", "b", old=EARLIER)
     assert carry_over(before, frozenset({"b", "c"}), NOW) == {"old": EARLIER, "a": NOW}
 

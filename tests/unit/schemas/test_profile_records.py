@@ -52,7 +52,7 @@ def test_a_record_without_value_is_the_removal_of_its_user():
         {"consent": WHOLE["consent"] | {"other": {"granted": True}}},
     ],
 )
-def test_of_a_profile_with_a_wrong_field_its_noes_are_heard_and_its_yeses_are_not(wrong):
+def test_a_profile_with_a_wrong_field_refuses_consent_but_grants_none(wrong):
     said = unread(WHOLE | wrong)
     assert (said.users, said.owner, said.refused) == (("u1",), "u1", {"marketing": INSTANT})
     assert said.error.cause is DeadLetterCause.INVALID
@@ -71,7 +71,7 @@ def test_of_a_profile_with_a_wrong_field_its_noes_are_heard_and_its_yeses_are_no
         ("no", None),
     ],
 )
-def test_a_no_is_heard_in_any_form_that_can_be_told(answer, since):
+def test_a_refusal_is_read_in_every_recognisable_form(answer, since):
     assert unread({"user_id": "u1", "consent": {" marketing ": answer, "news": {}}}).refused == {"marketing": since}
 
 
@@ -86,13 +86,13 @@ def test_consent_that_says_nothing_certain_leaves_no_yes(consent):
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"[]", b"null", b"\xff", orjson.dumps(WHOLE)[:-30], b"[" * 2000, b"\xef\xbb\xbf{}"]
 )
-def test_the_key_names_the_user_of_what_is_no_profile_at_all(raw):
+def test_the_key_names_the_user_of_a_value_that_is_not_a_profile(raw):
     said = unread(raw)
     assert (said.users, said.owner, said.says_address) == (("u1",), "u1", False)
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff", b"a\nb", b"x" * 257])
-def test_a_key_that_cannot_be_a_users_names_nobody(key):
+def test_a_key_that_is_not_a_valid_user_id_names_no_user(key):
     assert unread(b"{", key=key).users == ()
     assert unread(WHOLE, key=key).users == ("u1",)
     assert unread(None, key=key).owner is None
@@ -104,7 +104,7 @@ def test_a_record_under_another_users_key_takes_consent_from_both():
 
 
 @pytest.mark.parametrize("value", [WHOLE, None, b"{"])
-def test_a_record_in_a_wrong_partition_is_nobodys_and_still_names_its_user(value):
+def test_a_record_in_a_wrong_partition_has_no_owner_and_still_names_its_user(value):
     said = unread(value, partition=partition_for(b"u1", PARTITIONS) ^ 1)
     assert (said.users, said.owner, said.says_address) == (("u1",), None, False)
     if value != b"{":
@@ -122,7 +122,7 @@ def test_a_record_in_a_wrong_partition_is_nobodys_and_still_names_its_user(value
         ({}, (False, None)),
     ],
 )
-def test_the_address_is_heard_where_the_record_says_it(said, heard):
+def test_the_address_is_read_if_the_record_has_one(said, heard):
     found = unread({"user_id": "u1", "locale": "x" * 36} | said)
     assert (found.says_address, found.address) == heard
 

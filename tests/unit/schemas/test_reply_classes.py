@@ -30,7 +30,7 @@ def _lines(name: str) -> Iterator[tuple[str, str, int, str]]:
 
 
 @pytest.mark.parametrize(("answered", "reply_class", "code", "text"), replies("condemn.txt"))
-def test_a_reply_that_says_there_is_no_such_address_condemns_it(
+def test_a_reply_that_an_address_does_not_exist_suppresses_it(
     answered: str, reply_class: str, code: int, text: str
 ) -> None:
     reply = parse(code, text)
@@ -50,7 +50,7 @@ def test_a_reply_about_us_this_mail_or_the_moment_spares_the_address(
 
 
 @pytest.mark.parametrize(("answered", "reply_class", "code", "text"), replies("condemn.txt"))
-def test_what_condemns_at_rcpt_condemns_neither_at_mail_nor_as_a_4xx(
+def test_a_reply_that_suppresses_at_rcpt_does_not_at_mail_or_as_a_4xx(
     answered: str, reply_class: str, code: int, text: str
 ) -> None:
     reply = parse(code, text)
@@ -66,7 +66,7 @@ def test_what_condemns_at_rcpt_condemns_neither_at_mail_nor_as_a_4xx(
     st.text(max_size=200) | st.lists(st.sampled_from(WORDS)).map(" ".join),
     st.sampled_from(SmtpCommand),
 )
-def test_only_a_5xx_condemns_and_its_class_says_so(
+def test_only_a_5xx_with_a_permanent_class_suppresses(
     code: int, enhanced: str | None, text: str, answered: SmtpCommand
 ) -> None:
     judgment = judge(code, enhanced, text, answered)

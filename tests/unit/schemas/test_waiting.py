@@ -13,7 +13,7 @@ class LaneFailure(Exception):
     """What a lane raises."""
 
 
-async def test_an_event_that_is_set_in_time_is_told_from_one_that_is_not() -> None:
+async def test_an_event_that_is_set_in_time_is_distinguished_from_one_that_is_not() -> None:
     event = asyncio.Event()
     assert not await event_within(event, 0.001)
     asyncio.get_running_loop().call_soon(event.set)
@@ -102,7 +102,7 @@ async def test_a_task_that_ignores_cancellation_is_named(capsys: pytest.CaptureF
     await task
 
 
-async def test_a_group_whose_task_does_not_end_says_so_with_the_first_error(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_group_reports_a_task_that_does_not_end_with_the_first_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("infra.service.tasks.END_WITHIN_S", 0.05)
     done = asyncio.Event()
 

@@ -119,7 +119,7 @@ def test_older_names_of_ianas_are_zones_too(name: str) -> None:
         *("CEST", "Europe\x00Berlin", "Europe/Berlin/", "Europe//Berlin", "__init__.py"),
     ],
 )
-def test_what_is_no_name_of_ianas_is_no_zone(name: str) -> None:
+def test_a_name_that_iana_does_not_list_is_not_a_zone(name: str) -> None:
     assert zone_named(name) is None
 
 
@@ -174,7 +174,7 @@ def test_the_suggestion_for_an_offset_says_why_its_sign_is_turned() -> None:
         ("europe/berlin", "did you mean `Europe/Berlin`?"),
     ],
 )
-def test_a_rules_zone_that_is_none_is_a_problem_with_the_nearest_right_one(zone: str, hint: str) -> None:
+def test_an_unknown_zone_in_a_rule_is_a_problem_that_suggests_the_nearest_zone(zone: str, hint: str) -> None:
     assert loads(DAILY % zone) == [(f"unknown time zone `{zone}`", hint)]
 
 
@@ -190,7 +190,7 @@ cases:
 """
 
 
-def test_a_cases_zone_that_is_none_is_a_problem_at_its_start_and_at_a_change() -> None:
+def test_an_unknown_zone_in_a_case_is_a_problem_at_its_start_and_at_a_change() -> None:
     assert loads(CASE % ("Berlin", "PST")) == [
         ("unknown time zone `Berlin`", "did you mean `Europe/Berlin`?"),
         ("unknown time zone `PST`", "did you mean `America/Los_Angeles`?"),
@@ -217,7 +217,7 @@ def test_a_profile_with_a_wrong_zone_is_taken_and_counted() -> None:
     assert len(world.sent) == 1
 
 
-def test_a_profile_published_by_hand_with_a_wrong_zone_is_told_the_right_one() -> None:
+def test_the_error_of_a_profile_published_by_hand_with_a_wrong_zone_names_the_right_one() -> None:
     wrong = profile_of('{"user_id": "u1", "zone": "GMT+2"}', as_time(0))
     assert "did you mean `Etc/GMT-2`?" in profile_warnings(wrong)[0]
     assert profile_warnings(profile_of('{"user_id": "u1", "zone": "Europe/Berlin"}', as_time(0))) == []

@@ -58,7 +58,7 @@ def made(checkout: Path) -> list[str]:
     return sorted(path.name for path in checkout.iterdir() if path.name.startswith((".venv", ".local")))
 
 
-def test_missing_programs_are_one_line_with_what_to_type(checkout: Path, bare_path: Path) -> None:
+def test_missing_programs_are_reported_in_one_line_with_the_command_to_type(checkout: Path, bare_path: Path) -> None:
     done = bootstrap(checkout, PATH=str(bare_path))
     assert done.returncode == 2
     assert done.stderr == (
@@ -68,7 +68,7 @@ def test_missing_programs_are_one_line_with_what_to_type(checkout: Path, bare_pa
     assert made(checkout) == []
 
 
-def test_a_python_without_venv_is_missing_a_package(checkout: Path, bare_path: Path) -> None:
+def test_a_python_without_venv_is_reported_as_a_missing_package(checkout: Path, bare_path: Path) -> None:
     (bare_path / "python3").write_text("#!/bin/bash\n[[ $2 != *ensurepip* ]]\n")  # as Debian's own without python3-venv
     done = bootstrap(checkout, "venv", PATH=str(bare_path))
     assert done.returncode == 2
@@ -87,7 +87,9 @@ def test_a_python_without_venv_is_missing_a_package(checkout: Path, bare_path: P
         ),
     ],
 )
-def test_no_python_that_will_do_is_one_line(checkout: Path, bare_path: Path, script: str | None, said: str) -> None:
+def test_a_missing_suitable_python_is_reported_in_one_line(
+    checkout: Path, bare_path: Path, script: str | None, said: str
+) -> None:
     (bare_path / "python3").unlink()
     if script:
         (bare_path / "python3").write_text(script)

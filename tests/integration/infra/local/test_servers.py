@@ -127,7 +127,7 @@ def test_a_second_up_does_nothing_twice(engine: NativeEngine) -> None:
     assert pids(engine) == before
 
 
-def test_timescale_starts_after_kill_9_with_what_was_committed(engine: NativeEngine) -> None:
+def test_timescale_starts_after_kill_9_with_all_committed_rows(engine: NativeEngine) -> None:
     url, killed = engine.endpoints.database_url, process(engine.timescale)
     execute(url, "CREATE TABLE kept AS SELECT 1 AS one")
     os.kill(killed.pid, signal.SIGKILL)
@@ -188,7 +188,7 @@ def test_another_port_base_moves_the_servers_with_their_data(engine: NativeEngin
         moved.down()
 
 
-def test_a_port_in_use_is_one_line_and_nothing_is_started(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_in_one_line_and_nothing_is_started(tmp_path: Path) -> None:
     chosen = ports(ELSEWHERE)
     blocked = NativeEngine(chosen, layout(tmp_path / "home"))
     with socket.create_server(("127.0.0.1", chosen.postgres)), pytest.raises(SetupProblem) as problem:
@@ -271,7 +271,7 @@ class TestWithoutUserNamespaces:
         finally:
             server.stop()
 
-    def test_a_directory_which_that_user_cannot_reach_is_one_line(self, open_directory: Path) -> None:
+    def test_a_directory_that_the_user_cannot_reach_is_reported_in_one_line(self, open_directory: Path) -> None:
         open_directory.chmod(0o700)
         server = TimescaleServer(layout(open_directory), ports(ELSEWHERE))
         with pytest.raises(SetupProblem, match=r"must not run as root, and user \w+ cannot reach .*: move the project"):

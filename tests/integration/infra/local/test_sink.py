@@ -47,7 +47,7 @@ def test_a_recipient_gets_the_replies_it_asks_for(sink: Sink) -> None:
     assert len(list(sink.messages())) == 2
 
 
-def test_a_drop_after_the_dot_gives_no_reply_and_keeps_the_mail_only_if_asked(sink: Sink) -> None:
+def test_a_drop_after_the_dot_gives_no_reply_and_keeps_the_mail_only_on_request(sink: Sink) -> None:
     for local_part, kept in (("drop-after-dot-1", 0), ("keep-then-drop-1", 1)):
         with pytest.raises(smtplib.SMTPServerDisconnected):
             send(sink.port, f"{local_part}@example.net")
@@ -61,7 +61,7 @@ def test_a_script_gives_replies_to_chosen_addresses(tmp_path: Path) -> None:
         assert send(sink.port, "ann@example.net")[0] == 250
 
 
-def test_what_was_answered_survives_a_kill_and_the_sink_goes_on_in_the_same_file(tmp_path: Path) -> None:
+def test_acknowledged_mails_survive_a_kill_and_the_sink_continues_in_the_same_file(tmp_path: Path) -> None:
     first = Sink(free_port(), tmp_path)
     first.start()
     for number in range(20):
@@ -83,7 +83,7 @@ def test_a_second_sink_on_the_same_directory_is_refused(tmp_path: Path) -> None:
     assert list(read_messages(tmp_path)) == [ReceivedMail("", "ann@example.net", b"\x00\xff", 1.5)]
 
 
-def test_a_port_in_use_is_one_line(tmp_path: Path, sink: Sink) -> None:
+def test_a_port_in_use_is_reported_in_one_line(tmp_path: Path, sink: Sink) -> None:
     with pytest.raises(RuntimeError, match=rf"{sink.port}.*another server"):
         Sink(sink.port, tmp_path / "other").start()
 
@@ -93,7 +93,7 @@ def test_other_local_parts_ask_for_nothing(local_part: str) -> None:
     assert scripted_reply(local_part) is None
 
 
-def test_who_reads_while_mails_are_being_written_reads_those_that_are_whole(tmp_path: Path) -> None:
+def test_a_reader_during_writing_sees_only_complete_mails(tmp_path: Path) -> None:
     line = orjson.dumps({"mail_from": "a", "rcpt_to": "b", "raw": "", "received_at": 1.0}).decode()
     halves = f"import os\nfor _ in range(40_000): os.write(1, b'{line[:20]}'); os.write(1, b'{line[20:]}\\n')"
     with (tmp_path / MAILS).open("wb") as file:

@@ -183,7 +183,7 @@ async def test_a_hard_bounce_suppresses_the_address_in_the_same_transaction(
 
 
 @pytest.mark.parametrize("before", [LedgerState.ADMITTED, LedgerState.DEFERRED])
-async def test_an_attempt_of_which_no_server_took_anything_is_taken_back(
+async def test_an_attempt_that_reached_no_server_is_undone(
     connection: AsyncConnection[Any], database_url: str, before: LedgerState
 ) -> None:
     due = await begin_one(connection, database_url)
@@ -201,9 +201,7 @@ async def test_an_attempt_of_which_no_server_took_anything_is_taken_back(
     assert (again.state, again.attempt) == (before, due.attempt)
 
 
-async def test_an_attempt_that_is_in_doubt_is_not_taken_back(
-    connection: AsyncConnection[Any], database_url: str
-) -> None:
+async def test_an_attempt_that_is_in_doubt_is_not_undone(connection: AsyncConnection[Any], database_url: str) -> None:
     due = await begin_one(connection, database_url)
     await ledger.mark_in_doubt(connection, [0], OTHER, [], LATER)
     back = change(due, LedgerState.ADMITTED, next_attempt_at=LATER)

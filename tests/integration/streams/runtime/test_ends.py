@@ -68,7 +68,7 @@ def all_of(ends: EndOffsets) -> bool:
     return ends.last_stable(PLACES) == dict.fromkeys(PLACES, 0)
 
 
-def test_a_frozen_broker_says_nothing_of_ends_and_is_asked_on_until_it_does(
+def test_requests_for_ends_repeat_until_a_frozen_broker_answers(
     broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its silence came as an answer once, offset -1001: before everything, so that all seemed to be read."""

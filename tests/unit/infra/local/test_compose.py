@@ -65,7 +65,7 @@ def test_no_containers_are_no_states() -> None:
 
 
 @pytest.mark.parametrize("name", [None, "", "native"])
-def test_native_is_what_nobody_has_to_ask_for(name: str | None, tmp_path: Path) -> None:
+def test_native_is_the_default_engine(name: str | None, tmp_path: Path) -> None:
     assert isinstance(choose_engine(name, tmp_path, Ports()), NativeEngine)
 
 

@@ -41,7 +41,7 @@ def test_the_mirror_is_the_first_that_carries_the_main_archive(tmp_path: Path) -
     assert apt.debian_mirror(tmp_path) == "http://second.example/debian"
 
 
-def test_a_machine_without_a_mirror_is_told_to_add_one(tmp_path: Path) -> None:
+def test_without_a_mirror_the_error_says_to_add_one(tmp_path: Path) -> None:
     with pytest.raises(SetupProblem, match="no Debian mirror"):
         apt.debian_mirror(tmp_path)
 
@@ -50,7 +50,7 @@ def test_package_names_are_read_from_apts_list() -> None:
     assert apt.package_names(PRINT_URIS) == ["postgresql-17", "zlib1g"]
 
 
-def test_what_was_filled_without_error_is_put_in_place_whole(tmp_path: Path) -> None:
+def test_a_completely_filled_folder_is_put_in_place(tmp_path: Path) -> None:
     place = tmp_path / "kafka"
     for version in ("1", "2"):
         with fetching.installing(place, version) as new:
@@ -61,7 +61,7 @@ def test_what_was_filled_without_error_is_put_in_place_whole(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["kafka"]
 
 
-def test_a_failed_installation_leaves_what_was_there_before(tmp_path: Path) -> None:
+def test_a_failed_installation_leaves_the_earlier_one(tmp_path: Path) -> None:
     place = tmp_path / "kafka"
     with fetching.installing(place, "1") as new:
         (new / "file").write_text("1")

@@ -30,7 +30,7 @@ def test_the_base_is_21000_unless_the_environment_says_otherwise(environment: di
 
 
 @pytest.mark.parametrize("text", ["80", "32001", "-1", "21000.5", "two", "２１０００"])
-def test_a_base_that_will_not_do_is_refused_with_one_that_will(text: str) -> None:
+def test_an_unusable_port_base_is_refused_with_a_usable_one(text: str) -> None:
     with pytest.raises(SetupProblem, match=r"EBBTIDE_PORT_BASE is .* from 1024 to 32000, such as 21000"):
         Ports.from_env({"EBBTIDE_PORT_BASE": text})
 
@@ -39,7 +39,7 @@ def test_the_tests_ports_stay_below_those_that_the_kernel_hands_out() -> None:
     assert Ports.from_env({"EBBTIDE_PORT_BASE": "32000"}).for_tests().senders_web + 40 < 32768
 
 
-def test_a_port_that_nobody_has_is_free() -> None:
+def test_an_unused_port_is_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert holders.is_free(port)

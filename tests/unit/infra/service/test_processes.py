@@ -70,7 +70,7 @@ def test_a_recycled_pid_is_never_taken_for_the_server(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', "null"])
-def test_a_record_that_cannot_be_read_is_no_process(tmp_path: Path, text: str) -> None:
+def test_an_unreadable_record_names_no_process(tmp_path: Path, text: str) -> None:
     record = tmp_path / "server.json"
     record.write_text(text)
     assert processes.recall(record) is None

@@ -88,7 +88,7 @@ def test_the_pause_is_bounded_and_short_again_after_a_steady_run() -> None:
     assert slot.pause_after(1, STEADY_S + 1) == 0.5
 
 
-def test_a_worker_that_refuses_to_start_three_times_ends_all_with_what_to_do(supervise: Any) -> None:
+def test_a_worker_that_refuses_to_start_three_times_ends_all_and_the_error_says_what_to_do(supervise: Any) -> None:
     found = supervise(f"import sys, time; sys.exit({REFUSED}) if sys.argv[1] == '1' else time.sleep(60)")
     assert found.process.wait(20) == REFUSED
     assert [line["slot"] for line in found.lines("worker_started")].count(1) == 3

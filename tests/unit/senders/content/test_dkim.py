@@ -38,7 +38,7 @@ def test_a_missing_key_names_the_file_and_the_setting(tmp_path: Path) -> None:
         load_key(tmp_path / "dkim.pem")
 
 
-def test_a_file_that_is_no_rsa_key_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_rsa_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.pem"
     path.write_text("not a key")
     with pytest.raises(KeyProblem, match="PEM"):

@@ -56,7 +56,7 @@ BLANKS: list[Any] = [None, "", " ", "\t\n", "\u00a0", "\u200b", " \ufeff\u200e"]
 
 @pytest.mark.parametrize("blank", BLANKS)
 @pytest.mark.parametrize("place", ["user", "data", "inside", "item"])
-def test_a_blank_value_counts_as_missing_wherever_it_comes_from(blank: object, place: str) -> None:
+def test_a_blank_value_from_any_source_counts_as_missing(blank: object, place: str) -> None:
     name = {"user": "user.name", "data": "name", "inside": "cart.name", "item": "names[0]"}[place]
     data = {"name": blank, "cart": {"name": blank}, "names": [blank, "x"]}
     user = {"id": "u1", "name": blank}

@@ -83,7 +83,7 @@ def test_an_event_read_before_its_profile_brings_its_command_with_the_profile(de
     assert sent.next_due_ms is None
 
 
-def test_an_event_that_concerns_no_rule_leaves_no_state_by_its_model_either(decider):
+def test_an_event_that_matches_no_rule_leaves_no_state(decider):
     update = applied(decider, record("events", event(total=0)), None, NOW_MS)
     assert (update.state, update.outgoing) == (None, [])
 
@@ -151,7 +151,7 @@ def test_a_record_under_another_key_is_misrouted(decider):
     assert [letter.cause for letter in of(update, "dead-letters", DeadLetter)] == [DeadLetterCause.MISROUTED]
 
 
-def test_a_record_that_makes_a_rule_fail_is_put_aside_and_still_counts_for_the_others(decider):
+def test_a_record_that_makes_a_rule_fail_is_set_aside_and_still_counts_for_the_others(decider):
     update = applied(decider, record("events", event(total="much")), None, NOW_MS)
     (letter,) = of(update, "dead-letters", DeadLetter)
     assert letter.cause is DeadLetterCause.RULE_ERROR
@@ -199,7 +199,7 @@ def test_a_newer_profile_that_cannot_be_read_withdraws_marketing_until_one_can(d
     assert marketing_outcomes(decider, mended.state) == [DecisionOutcome.SEND]
 
 
-def test_an_older_yes_does_not_undo_a_no_that_was_heard_of_an_unreadable_profile(decider):
+def test_an_older_consent_does_not_undo_a_refusal_from_an_unreadable_profile(decider):
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
     newer = {"marketing": {"granted": False, "time": (NOW + timedelta(minutes=1)).isoformat()}}
     unread = applied(decider, record("profiles", profile(locale="x" * 36, consent=newer)), known.state, NOW_MS)

@@ -56,7 +56,7 @@ def worker() -> LoneWorker:
     return LoneWorker(OffsetMetadata(NOW_MS, 1, {"manifest": 1, "control": 0}), DAILY, states_before())
 
 
-def test_everybody_has_a_slot_without_any_event(worker: LoneWorker) -> None:
+def test_every_user_has_a_slot_without_any_event(worker: LoneWorker) -> None:
     worker.tick(NOW_MS + 1)
     assert worker.processor.pending() == {0: 3}
     worker.tick(NOW_MS + 4 * HOUR_MS)

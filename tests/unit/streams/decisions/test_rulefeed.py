@@ -86,7 +86,7 @@ def test_an_older_manifest_never_replaces_a_newer_one(shelf):
     assert shelf.load().manifest == 2
 
 
-def test_a_set_that_does_not_load_says_so_once_and_the_one_before_stays_under_newer_switches(shelf):
+def test_a_set_that_does_not_load_is_reported_once_and_the_earlier_set_stays_under_newer_switches(shelf):
     shelf.put("rules", CURRENT, manifest(1, RULE, "template"))
     before = shelf.load()
     broken = "trigger: hello\nsend: hello\n"

@@ -110,7 +110,7 @@ def test_a_partition_that_another_worker_took_over_has_no_series(watched: Watche
     assert watched.value("timers", partition="4") == 0
 
 
-def test_the_page_is_what_prometheus_reads(watched: Watched) -> None:
+def test_prometheus_can_read_the_page(watched: Watched) -> None:
     watched.failures = 5
     families = {family.name: family for family in text_string_to_metric_families(watched.metrics.page().decode())}
     assert families["ebbtide_streams_checkpoint_failures"].samples[0].value == 5

@@ -147,7 +147,7 @@ def test_acks_of_ordinary_agents_commit_the_offset_after_them(buffer: Buffer) ->
     assert offsets(buffer.drain([])) == {("other", 4): 52}
 
 
-def test_outputs_of_no_partition_are_sent_with_an_unchanged_offset(buffer: Buffer) -> None:
+def test_outputs_without_a_partition_are_sent_with_an_unchanged_offset(buffer: Buffer) -> None:
     buffer.emit(Output("commands", b"u", b"c"))
     assert offsets(buffer.drain([])) == {("profiles", 0): 5, ("events", 0): 10}
 
@@ -165,5 +165,5 @@ def test_after_a_loss_nothing_is_left_and_nothing_is_taken(buffer: Buffer) -> No
 @pytest.mark.parametrize(
     "metadata", [None, "", "{}", "[]", "null", '{"clock": "x"}', "faust", '{"clock":1,"number":2}']
 )
-def test_metadata_of_another_program_says_nothing(metadata: str | None) -> None:
+def test_metadata_of_another_program_is_ignored(metadata: str | None) -> None:
     assert OffsetMetadata.decode(metadata) == OffsetMetadata()

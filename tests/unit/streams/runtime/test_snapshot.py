@@ -140,7 +140,7 @@ def test_a_folder_in_place_of_the_file_is_refused(folder: SnapshotFolder) -> Non
     assert "directory" in refusal(folder)
 
 
-def test_a_writing_that_is_given_up_leaves_the_earlier_snapshot(folder: SnapshotFolder) -> None:
+def test_an_abandoned_write_leaves_the_earlier_snapshot(folder: SnapshotFolder) -> None:
     path = save(folder, snapshot(offset=10))
     turns = iter([True, False])
     assert not folder.save(ORIGIN, snapshot(offset=20), lambda: next(turns))

@@ -204,7 +204,7 @@ async def test_a_partition_is_saved_again_when_a_tenth_of_it_was_written(world: 
     assert (found[0][b"user-9"], found[1]) == (b"2", 200)
 
 
-async def test_at_rest_nothing_is_asked_and_nothing_saved(world: SnapshotterWorld) -> None:
+async def test_without_changes_nothing_is_requested_or_saved(world: SnapshotterWorld) -> None:
     await world.turn(3)
     assert world.answers.asked == []
     assert world.answers.transaction == []

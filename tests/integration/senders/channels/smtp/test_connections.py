@@ -190,7 +190,7 @@ async def test_a_session_that_times_out_is_replaced() -> None:
 @pytest.mark.parametrize(
     ("reply", "reason"), [(b"421 4.7.0 not this one", ReplyClass.POLICY), (None, DeliveryReason.DISCONNECTED)]
 )
-async def test_a_mail_at_which_the_server_always_hangs_up_is_deferred_after_three_connections(
+async def test_a_mail_is_deferred_after_the_server_hangs_up_on_three_connections(
     reply: bytes | None, reason: DeliveryReason | ReplyClass
 ) -> None:
     async with running(Receiver(answers={"RCPT": lambda _: reply})) as receiver:
