@@ -76,7 +76,7 @@ def _encoded(domain: str) -> str:
 def _is_punycode(text: str) -> bool:
     """Whether an A-label's text can be read (RFC 3492) and has letters that can be seen, in their one form.
 
-    IDNA 2008 is not asked: domains with letters that it does not allow, such as emoji, are registered and get mail.
+    IDNA 2008 is not applied: domains with letters that it does not allow, such as emoji, are registered and get mail.
     """
     try:
         letters = text.encode("ascii").decode("punycode")

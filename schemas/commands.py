@@ -38,6 +38,6 @@ def command_id(trigger: str, user_id: str, occurrence: str, step: str) -> str:
     """The id of a send: blake2b-128 of `[trigger, user_id, occurrence, step]`.
 
     The same occurrence gives the same id after any replay, restart or rule edit, which is what makes a command
-    sent twice recognisable wherever it appears.
+    sent twice recognisable everywhere it appears.
     """
     return hashlib.blake2b(orjson.dumps([trigger, user_id, occurrence, step]), digest_size=16).hexdigest()

@@ -40,7 +40,7 @@ def plain_text(number: float) -> str:
 def whole_numbers(value: Any) -> Any:
     """A value of JSON with every whole number in it written whole, in lists and maps too; the value itself is kept.
 
-    It goes by a list of its own and not by recursion, for what is given may be nested deeply.
+    It uses its own list and not recursion, because the value may be nested deeply.
     """
     top: list[Any] = [value]
     waiting: list[list[Any] | dict[str, Any]] = [top]

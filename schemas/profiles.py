@@ -23,7 +23,7 @@ def _without_nulls(consent: Any) -> Any:
 
 def _no_wins(consent: dict[str, Consent]) -> dict[str, Consent]:
     """Where two purposes differ only in upper and lower case, a no to one is a no to both: one of them is misspelled,
-    and nobody can tell which."""
+    and it is unknown which."""
     refused = {name.casefold() for name, answer in consent.items() if not answer.granted}
     return {
         name: answer.model_copy(update={"granted": False}) if name.casefold() in refused else answer

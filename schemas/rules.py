@@ -47,7 +47,7 @@ class Manifest(Fact):
     applied_at: Instant
     applied_by: str = ""
     files: list[SetFile] = Field(default_factory=list)
-    """The files of every set; empty in a manifest of an older program, which knew the texts alone."""
+    """The files of every set; empty in a manifest of an older program, which knew only the texts."""
     restores: Count | None = None
     """The number of the earlier manifest that this one goes back to."""
     pinned: dict[str, Instant] = Field(default_factory=dict)

@@ -34,7 +34,7 @@ class Reason(StrEnum):
 
 
 class Gate(StrEnum):
-    """The gates of a send, in the order in which they are asked."""
+    """The gates of a send, in the order in which they are checked."""
 
     MODE = "mode"
     DEDUPE = "dedupe"
@@ -112,7 +112,7 @@ class SuppressionReason(StrEnum):
 
 
 class DeliveryReason(StrEnum):
-    """Why delivery waits, or answered as it did, where neither a suppression nor an SMTP reply says so."""
+    """Why delivery waits, or answered as it did, if neither a suppression nor an SMTP reply shows it."""
 
     CONSENT_STALE = "consent_stale"
     VIEW_BEHIND = "view_behind"

@@ -1,4 +1,4 @@
-"""Time zones: IANA's names and their rules, from the pinned package `tzdata` alone.
+"""Time zones: IANA's names and their rules, only from the pinned package `tzdata`.
 
 The host's own files (/usr/share/zoneinfo, PYTHONTZPATH) are never read: two hosts with different ones would decide
 differently. `ZoneInfo(name)` looks there first, so nothing else in the tree makes a zone.
@@ -22,7 +22,7 @@ def release_name(number: int) -> str:
 
 
 _UNSET = "Factory"
-"""In IANA's files, and no zone: the placeholder of a machine whose zone nobody has set."""
+"""In IANA's files, but not a zone: the placeholder of a machine whose zone is not set."""
 _OFFSET = re.compile(r"(?:UTC|GMT|Etc/GMT|Etc/UTC)?\s*([+-])(\d{1,2})(?::?(\d\d))?", re.IGNORECASE)
 _COPIES = re.compile(r"(?:posix|right)/", re.IGNORECASE)
 _LIKENESS = 0.7
@@ -36,7 +36,7 @@ def zone_names() -> frozenset[str]:
 
 
 def zone_named(name: str) -> ZoneInfo | None:
-    """The zone of an IANA name, the same object each time; None where the name is none."""
+    """The zone of an IANA name, the same object each time; None for any other name."""
     return _load(name) if name in zone_names() else None
 
 
@@ -51,7 +51,7 @@ UTC_ZONE = _load("UTC")
 
 
 def zone_hint(name: str, otherwise: str = "") -> str:
-    """What to write instead of a name that is no zone: the nearest right one, if there is one."""
+    """What to write instead of a name that is not a zone: the nearest zone, if there is one."""
     near = nearest_zone(name)
     if not near:
         return f"an IANA name, such as Europe/Berlin{otherwise and ', '}{otherwise}"
@@ -61,7 +61,7 @@ def zone_hint(name: str, otherwise: str = "") -> str:
 
 
 def nearest_zone(name: str) -> str:
-    """The zone that a wrong name most likely means; "" where none is like it.
+    """The zone that a wrong name most likely means; "" if none is similar.
 
     Knows another case (`europe/berlin`), a city alone (`Berlin`), the usual abbreviations (`PST`), offsets (`GMT+2`),
     the copies `posix/…` and `right/…` of some hosts, and small slips.
@@ -91,7 +91,7 @@ def _by_fold() -> dict[str, str]:
 
 @cache
 def _by_city() -> dict[str, str]:
-    """By the last part of the name. Of two zones that share it, the one that is listed as a place of its own wins."""
+    """By the last part of the name. If two zones share it, the one that is listed as its own place wins."""
     found: dict[str, str] = {}
     for name in sorted(zone_names(), key=lambda each: (each not in _places(), each)):
         if "/" in name and not name.startswith("Etc/"):
@@ -166,7 +166,7 @@ _CUSTOM = {
     "Pacific/Honolulu": "HDT",
     "UTC": "Z, Coordinated Universal Time",
 }
-"""What people write who know the abbreviation of their time, or the name that Windows gives it."""
+"""Abbreviations of a zone's time, and the names that Windows gives zones, which people write instead."""
 
 _BROKEN = {
     "+03:30": "Asia/Tehran",

@@ -89,7 +89,7 @@ class SenderSettings(KafkaSecuritySettings):
 
     @property
     def sender(self) -> Mailbox:
-        """Who the mail is from where its template names nobody."""
+        """The sender of a mail whose template names none."""
         return Mailbox.parse(self.mail_from)
 
     def policy(self, purpose: str) -> InDoubtPolicy:

@@ -78,7 +78,7 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
     """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing, and
     AccessDenied where the broker rejects the client.
 
-    Of the workers that run at once each needs a `slot` of its own. `restarts` is how often it was started before.
+    Each of the workers that run at once needs its own `slot`. `restarts` is how often it was started before.
     """
     connection = settings.connection
     runtime = Runtime(

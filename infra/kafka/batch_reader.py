@@ -62,7 +62,7 @@ class BatchReader(Generic[T]):
                 auto_offset_reset="earliest",
                 isolation_level="read_committed",
                 session_timeout_ms=session_timeout_ms,
-                heartbeat_interval_ms=session_timeout_ms // 5,  # a member also hears of a rebalance no sooner
+                heartbeat_interval_ms=session_timeout_ms // 5,  # a member learns of a rebalance no sooner
                 fetch_wait_max_ms=100,
                 **static,
             )
@@ -87,7 +87,7 @@ class BatchReader(Generic[T]):
         raise NotImplementedError
 
     def instead(self, item: T) -> T | None:  # noqa: ARG002  # for subclasses
-        """What to write instead of an item that is put aside; None for nothing."""
+        """What to write instead of an item that is set aside; None for nothing."""
         return None
 
     def assigned(self, partitions: list[confluent_kafka.TopicPartition]) -> list[confluent_kafka.TopicPartition]:
@@ -155,7 +155,7 @@ class BatchReader(Generic[T]):
         elif fault_of_kafka(error) is Fault.PROCESS:
             raise KafkaException(error)
         else:
-            # librdkafka mends these itself: it reconnects, rejoins the group, asks for metadata again.
+            # librdkafka recovers from these itself: it reconnects, rejoins the group, requests metadata again.
             self.log.warning("kafka_reader", group=self.group, error=error.name())
         return False
 
@@ -184,11 +184,11 @@ class BatchReader(Generic[T]):
         self.changed_commands += self.database.run(lambda connection: self.write(connection, items))
 
     def _refuse(self, record: Message, item: T, error: Exception) -> None:
-        """Put aside a record that fails alone. Raises `error` if the record is not at fault."""
+        """Set aside a record that fails alone. Raises `error` if the record is not at fault."""
         cause, fault = DeadLetterCause.INVALID, fault_of(error)
         if fault is Fault.UNCLEAR:
             try:
-                self._write([item])  # what was cancelled by a time-out may pass
+                self._write([item])  # a statement that a time-out cancelled may succeed now
                 return
             except Exception as again:  # noqa: BLE001
                 error = again
@@ -224,7 +224,7 @@ class BatchReader(Generic[T]):
             error = failure.args[0]
             if fault_of_kafka(error) is Fault.PROCESS:
                 raise
-            # All is written; the records come once more and change nothing.
+            # All is written; the records are read again and change nothing.
             self.log.warning("offsets_not_committed", group=self.group, error=error.name())
 
 

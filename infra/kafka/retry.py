@@ -24,7 +24,7 @@ RETRIABLE = frozenset(
         KafkaError.OFFSET_NOT_AVAILABLE,
         KafkaError.UNSTABLE_OFFSET_COMMIT,
         KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._NOENT,  # "No leaders found": a broker that has just come up
+        KafkaError._NOENT,  # "No leaders found": a broker that has just started
         KafkaError._TIMED_OUT,
         KafkaError._TRANSPORT,
         KafkaError._WAIT_COORD,
@@ -32,7 +32,7 @@ RETRIABLE = frozenset(
 )
 """Errors while a broker starts, moves or is away, and while a transaction on an offset is open."""
 RETRIABLE_OR_UNKNOWN = RETRIABLE | {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_PARTITION}
-"""Also those of a topic that was created a moment ago, or whose broker has just come up."""
+"""Also those of a topic that was created a moment ago, or whose broker has just started."""
 
 
 def error_of(exception: KafkaException) -> KafkaError:

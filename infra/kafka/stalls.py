@@ -1,4 +1,4 @@
-"""Finds partitions that the client silently stopped fetching, and has them fetched again.
+"""Finds partitions that the client silently stopped fetching, and makes it fetch them again.
 
 After a broker was killed and restarted, confluent-kafka 2.16 was seen to fetch nothing from a partition that it holds,
 for ever and without an error (librdkafka's issues 4492 and 5153 are of this kind). So positions are compared with the
@@ -19,12 +19,12 @@ from infra.kafka.topics import TopicPartition
 
 CHECK_INTERVAL_S = 3.0
 SEEK_AFTER = 5
-"""After how many checks in a row that find a partition stalled the client seeks to its position."""
+"""When this many checks in a row find a partition stalled, the client seeks to its position."""
 FAIL_AFTER = 25
-"""After how many the process ends, for a new process has a new client. Longer than the minute after which librdkafka
-gives up a request on a connection that died unnoticed, and sends it again."""
+"""After this many the process ends, because a new process has a new client. Longer than the minute after which
+librdkafka gives up a request on a connection that died unnoticed, and sends it again."""
 ENDS_TIMEOUT_S = 1.0
-"""For the request of a check, which takes three times that at most: a reader has five seconds to stop."""
+"""For the request of a check, which takes at most three times as long: a reader has five seconds to stop."""
 COMMITTED_TIMEOUT_S = 2.0
 
 
@@ -40,7 +40,7 @@ class StallCounter:
         self._positions, self._counts = {}, {}
 
     def unmoved(self, positions: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """The positions that are those of the last check; the others start their count again."""
+        """The positions that have not changed since the last check. The others start their count again."""
         before, self._positions = self._positions, positions
         return {tp: at for tp, at in positions.items() if before.get(tp) == at}
 
@@ -145,7 +145,7 @@ class StallGuard:
             start = self._start(tp, position)
             self._consumer.resume([confluent_kafka.TopicPartition(*tp)])  # a seek alone does not wake a paused one
             self._consumer.seek(confluent_kafka.TopicPartition(*tp, start))
-        except KafkaException as exception:  # the checks go on, and end the process
+        except KafkaException as exception:  # the checks continue, and end the process
             refused = str(exception)
         self._log.warning("fetch_stalled", place=str(tp), at=position, end=end, refused=refused)
         self._observer.stalled(tp)

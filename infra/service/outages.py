@@ -8,7 +8,7 @@ import structlog
 
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 5.0
-"""A server that is back is used again within five seconds, and one that is away is asked no more often than that."""
+"""A server that is back is used again within five seconds. One that is away gets no more requests than that."""
 
 
 def backoff_s() -> Iterator[float]:
@@ -30,7 +30,7 @@ class Outage:
 
     @property
     def is_away(self) -> bool:
-        """Whether the server did not answer when it was last asked."""
+        """Whether the server did not answer the last request."""
         return self._since is not None
 
     def away(self, error: Exception) -> None:

@@ -65,7 +65,7 @@ def start_ticks(pid: int, proc: Path = Path("/proc")) -> int | None:
 
 
 def spawn(command: Sequence[str | Path], log: Path, port: int, environment: Mapping[str, str] | None = None) -> Process:
-    """Start a process that outlives us: in a session of its own, at `/`, its output in `log`.
+    """Start a process that outlives us: in its own session, at `/`, with its output in `log`.
 
     The log of the start before becomes `<log>.1`.
     """
@@ -96,7 +96,7 @@ def remember(process: Process, record: Path) -> None:
 
 
 def recall(record: Path) -> Process | None:
-    """The recorded process while it lives. A record of one that ended, or that cannot be read, is removed."""
+    """The recorded process while it runs. Removes a record that cannot be read, or whose process ended."""
     try:
         process = Process(**json.loads(record.read_text()))
     except FileNotFoundError:

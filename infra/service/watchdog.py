@@ -64,7 +64,7 @@ class Watchdog:
             self.beat()
 
     def look(self, now_s: float) -> list[tuple[Part, float]]:
-        """The parts that have stood still for longer than their bound, each reported once, with the seconds."""
+        """The parts that made no progress for longer than their bound, each reported once, with the seconds."""
         with self._lock:
             for part in [part for part in self._pulses if _has_ended(part)]:
                 del self._pulses[part]

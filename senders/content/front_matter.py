@@ -35,7 +35,7 @@ class FrontMatterFault:
     detail: str
     index: int
     key: str = ""
-    """The wrong key, or the one that a misspelt key is most like. Empty if the fault is not in a single key."""
+    """The wrong key, or the known key most similar to it. Empty if the fault is not in a single key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def _add(found: FrontMatter, body: str, start: int, key: yaml.Node, value: yaml.
 
 
 def _nearest(name: str) -> str:
-    """The known key that a misspelt one is most like, or an empty text."""
+    """The known key most similar to a misspelt one, or an empty text."""
     return next(iter(difflib.get_close_matches(name.replace("-", "_").lower(), KEYS, n=1)), "")
 
 

@@ -29,7 +29,7 @@ class RequiredName:
 def required_names(name: str, body: str) -> list[RequiredName]:
     """The names that must be there to render the template, in order of place; raises TemplateError.
 
-    Each attribute of `user` is a name of its own, because a profile may not have it. A name may be missing if `if` or
+    Each attribute of `user` is a separate name, because a profile may not have it. A name may be missing if `if` or
     `unless` tests it, as in `{% if name %}`, or if every use has a `default`.
     """
     faults = template_faults(name, body)

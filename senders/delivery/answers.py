@@ -51,7 +51,7 @@ class AnswerRecorder:
         return self._set_aside
 
     def set_command_aside(self, command_id: str, error: Exception) -> None:
-        """Leave a command alone whose answer cannot be written."""
+        """Leave a command alone if its answer cannot be written."""
         self._log.error("command_set_aside", command_id=command_id, error=describe(error))
         self._set_aside.add(command_id)
 
@@ -84,7 +84,7 @@ class AnswerRecorder:
     # answers of mail transactions
 
     async def take_back(self, job: DeliveryJob, start: AttemptStart) -> None:
-        """Undo an attempt of which no server took anything: the command is as before, and due now."""
+        """Undo an attempt that reached no server: the command is as before, and due now."""
         now = self._clock()
         change = StateChange(job.due.command.id, start.attempt, job.due.state, now, next_attempt_at=now)
         await self._writer.take_back(change)

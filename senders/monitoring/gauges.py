@@ -1,4 +1,4 @@
-"""What waits in a worker's partitions now, asked of PostgreSQL and Kafka every few seconds."""
+"""What waits in a worker's partitions now, read from PostgreSQL and Kafka every few seconds."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The stages of delivery's policy: the questions asked of each command before a mail is made, in their order. Pure.
+"""The stages of delivery's policy: the checks of each command before a mail is made, in their order. Pure.
 
 A stage reads a `DeliveryRequest` and lets it pass (None), ends it (`Stop`) or delays it (`Delay`). The recipients view
 can end a command only if the view is at least as new as the command: a profile that is not read yet must not look like
@@ -16,7 +16,7 @@ from senders.content.recipient import Recipient
 EVERY_PURPOSE = "*"
 """The scope of a suppression for all purposes."""
 ASK_AGAIN = timedelta(seconds=1)
-"""How soon the stages are asked again about a postponed command. The view is updated about twice a second."""
+"""How soon the stages check a postponed command again. The view is updated about twice a second."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def _plain(address: str | None) -> str | None:
 
 
 async def known_as_of(connection: AsyncConnection[Any], partitions: Iterable[int]) -> dict[int, datetime]:
-    """As of when each partition is known. A partition of which one topic was never read to an end is left out."""
+    """As of when each partition is known. Leaves out a partition if one of its topics was never read to an end."""
     cursor = await connection.execute(
         """SELECT partition, min(as_of) FROM recipients_progress
            WHERE partition = ANY(%s) AND topic = ANY(%s) GROUP BY partition HAVING count(*) = %s""",

@@ -66,11 +66,11 @@ class ViewProgress:
         self._partitions.pop(partition, None)
 
     def without_end(self) -> list[TopicPartition]:
-        """The partitions whose end is to be asked for."""
+        """The partitions whose end must be requested."""
         return [partition for partition, progress in self._partitions.items() if progress.end is None]
 
     def ends_known(self, ends: Mapping[TopicPartition, int], asked_at: datetime) -> None:
-        """Note ends that Kafka named when it was asked at `asked_at`."""
+        """Note the ends that Kafka returned to a request made at `asked_at`."""
         for partition, end in ends.items():
             self._partitions[partition].end, self._partitions[partition].asked_at = end, asked_at
 

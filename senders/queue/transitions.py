@@ -134,7 +134,7 @@ async def answer(connection: AsyncConnection[Any], changes: Sequence[StateChange
 
 
 async def take_back(connection: AsyncConnection[Any], changes: Sequence[StateChange], owner: str) -> set[str]:
-    """Undo attempts of this owner of which no server took anything: the state before, and one attempt less.
+    """Undo attempts of this owner that reached no server: the state before, and one attempt less.
 
     Returns the ids undone. An attempt that another worker has put in doubt meanwhile stays in doubt.
     """

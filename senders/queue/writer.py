@@ -81,7 +81,7 @@ class LedgerWriter:
             return await self._write("answer", change)
 
     async def take_back(self, change: StateChange) -> bool:
-        """Undo an attempt of which no server took anything."""
+        """Undo an attempt that reached no server."""
         with self._watchdog.rest():
             return await self._write("take_back", change)
 

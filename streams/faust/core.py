@@ -153,7 +153,7 @@ class RuntimeCore:
             observer.stalled(partition)
 
     def _lost(self) -> None:
-        """A commit found that the partitions are lost. The consumer will be told so and rejoin the group."""
+        """A commit found that the partitions are lost. The consumer will be notified and rejoin the group."""
         self.app.consumer.suspend()
         self._drop_rest()
 

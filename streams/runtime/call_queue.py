@@ -50,7 +50,7 @@ class CallQueue:
             self._calls.popleft()()
 
     def close(self) -> None:
-        """Makes all calls fail that were not run, so that nobody waits for them."""
+        """Makes all calls that were not run fail, so that no caller waits for them."""
         with self._changed:
             self._closed = True
         self.run_all()

@@ -72,7 +72,7 @@ class _Chunk(Generic[R]):
 
 @dataclass(slots=True)
 class _InputQueue(Generic[R]):
-    """One input: the records that arrived and are not applied yet, and what is known of its end."""
+    """One input: the records that arrived and are not applied yet, and what is known about its end."""
 
     topic: str
     rank: int

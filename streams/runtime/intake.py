@@ -228,7 +228,7 @@ class Intake(threading.Thread):
         return self._consumer.consume(1, 0)  # serves rebalances, and may return one record
 
     def _pause_others(self) -> None:
-        """Pauses full partitions, which would otherwise keep the one that all wait for from ever being polled."""
+        """Pauses full partitions, which would otherwise prevent polls of the partition that all others wait for."""
         with self._changed:
             others = {tp for tp, held in self._held_by.items() if held and tp not in self._starving} - self._paused
         if others:

@@ -24,7 +24,7 @@ class Identity:
     def choose(cls, data: Path) -> "Identity":
         """The current user, unless that is root.
 
-        Root runs PostgreSQL as nobody in its own user namespace: files still belong to root and are reachable below
+        Root runs PostgreSQL as `nobody` in its own user namespace: files still belong to root and are reachable below
         /root. If the kernel refuses that, it becomes `postgres` or `nobody`; a cluster keeps the user who made it.
         """
         if os.geteuid() != 0:
