@@ -42,7 +42,7 @@ def main() -> int:
     try:
         with Chaos(plan, console) as chaos:
             report = chaos.play()
-    except Exception:  # noqa: BLE001 - whatever it was, it is no verdict
+    except Exception:  # noqa: BLE001 - any error means that there is no verdict
         traceback.print_exc()
         console.print(f"seed {plan.seed}  the run could not be made")
         return NOT_RUN

@@ -30,8 +30,7 @@ CHANGELOG = "user-state-changelog"
 
 
 class Shelves:
-    """Everything that was ever published as rules and switches, to be asked by version: as the model reads it, and
-    as the core does."""
+    """All rules and switches that were ever published, by version: as the model reads them, and as the core does."""
 
     def __init__(self, rules: Sequence[Wire], controls: Sequence[Wire]) -> None:
         self._rules, self._controls = rules, controls

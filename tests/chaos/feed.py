@@ -1,6 +1,6 @@
 """What publishers write in a chaos run, from a seed: events late and repeated, changing profiles, records that poison.
 
-Run as a program it is the publisher, in a process of its own.
+Run as a program it is the publisher, in its own process.
 """
 
 import argparse

@@ -84,8 +84,8 @@ def _last_words(changelog: Iterable[Wire], first: Mapping[bytes, bytes] | None =
 
 
 def _by_snapshot(written: WrittenTopics, number: int, changelog: list[Wire]) -> dict[str, dict[bytes, bytes]]:
-    """The state by the partition's snapshot, completed by the changelog; and, of one that was written at the stop,
-    as it is: what a live worker had."""
+    """The state by the partition's snapshot, completed by the changelog. A snapshot that was written at the stop
+    is also taken as it is: it shows the state of a live worker."""
     found = {}
     for path in written.snapshots.rglob(f"{written.changelog}/{number}.snapshot"):
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What stands behind the commands: reads them read_committed, in a process of its own, and answers with outcomes.
+"""Stands in for delivery: reads commands read_committed in its own process, and answers with outcomes.
 
 What it answers is a function of the seed and the command's id. It keeps what it read in a file, one command a line. A
 line on its standard input ends the answers, the end of the input ends it, once everything is read.

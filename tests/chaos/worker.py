@@ -1,4 +1,4 @@
-"""The real application with a mistake in it, for the controls: what exactly-once must not survive must be reported.
+"""The real application with a mistake in it, for the controls: violations of exactly-once must be reported.
 
 CHAOS_MISTAKE is `split`, offsets in a second transaction; or `awaiting`, an agent that suspends inside a batch, and
 a gate that lets checkpoints come before it is finished, where the real one waits.
@@ -26,7 +26,7 @@ class Split(Runtime):
 
 
 class Awaiting(AwaitingRuntime):
-    """Suspends in the middle of batches, where a checkpoint may come between, for it waits for nobody."""
+    """Suspends in the middle of batches, where a checkpoint may come between, because it does not wait."""
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)

@@ -23,7 +23,7 @@ def rules(text: str) -> RuleSet:
 
 
 class LoneWorker:
-    """A worker that talks to nobody, with one partition whose users are there already."""
+    """A worker without servers, with one partition whose users exist already."""
 
     def __init__(self, mark: OffsetMetadata, text: str, states: Mapping[bytes, bytes]) -> None:
         self.runtime = Runtime(

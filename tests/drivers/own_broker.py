@@ -28,7 +28,7 @@ class OwnBroker(KafkaServer):
         return f"127.0.0.1:{self.port}"
 
     def freeze(self) -> None:
-        """It keeps its connections and answers nobody."""
+        """It keeps its connections and answers no request."""
         status = Path(f"/proc/{self._signal(signal.SIGSTOP)}/status")
         while "State:\tT" not in status.read_text():
             time.sleep(0.01)
@@ -51,7 +51,7 @@ class OwnBroker(KafkaServer):
 
 @contextmanager
 def own_broker(servers: RealServers, folder: Path, extra: str = "") -> Iterator[OwnBroker]:
-    """A broker, up, with its data below `folder`; killed at the end, for nobody needs its data any more."""
+    """A broker, up, with its data below `folder`; killed at the end, because its data is not needed any more."""
     broker = OwnBroker(Layout.of_project().in_own_partition(folder / "broker"), Ports(servers.ports.base + DISTANCE))
     broker.extra = extra
     try:

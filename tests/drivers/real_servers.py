@@ -50,7 +50,7 @@ class RealServers:
         return self.database_url(name)
 
     def drop_database(self, url: str) -> None:
-        """Remove the database, whoever is still connected to it."""
+        """Remove the database, even if clients are still connected to it."""
         self._administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", url.rpartition("/")[2])
 
     def make_template(self) -> None:

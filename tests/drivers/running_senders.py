@@ -1,4 +1,4 @@
-"""Delivery as the integration tests run it: a process of its own or a thread, its servers, and what to ask of them."""
+"""Delivery as the integration tests run it: its own process or a thread, its servers, and how to query them."""
 
 import asyncio
 import json
@@ -55,14 +55,14 @@ subject: Hello {{ user.id }}
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses now."""
+    """A port of 127.0.0.1 that is not in use now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(asked: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
-    """The first true answer of `asked`; fails when there is none in time."""
+    """The first true result of `asked`; fails if there is none in time."""
     deadline = time.monotonic() + timeout_s
     while not (answer := asked()):
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
@@ -304,7 +304,7 @@ class Tail:
 
 
 def harbour(kafka: str, database_url: str, directory: Path, **settings: Any) -> Iterator[Harbour]:
-    """A harbour whose sink runs; ended whatever happens."""
+    """A harbour whose sink runs; always stopped at the end."""
     made = Harbour(kafka, database_url, directory, **settings)
     made.sink.start()
     try:

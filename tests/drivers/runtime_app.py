@@ -31,7 +31,7 @@ from streams.runtime.commit import Committer
 
 HALF_LIFE_MS = 60_000
 QUIET_MS = 1_500
-"""How long after a user's last event the timer says so."""
+"""How long after a user's last event the timer fires."""
 POINTS = {"page_viewed": 1.0, "product_viewed": 2.0, "cart_updated": 3.0, "order_completed": 5.0}
 
 
@@ -188,7 +188,7 @@ def wait_for_nobody(runtime: Runtime) -> None:
     """A mistake: checkpoints that come in the middle of what others have begun."""
 
     async def at_once() -> None:
-        """As if nobody had begun anything."""
+        """As if no work had begun."""
 
     runtime.checkpointer.gate.wait_idle = at_once  # type: ignore[method-assign]
 
@@ -225,7 +225,7 @@ def serve_orders(app: Any, names: Names, partitions: int) -> None:
 
 
 def stalls_on_signal(runtime: Runtime) -> None:
-    """At SIGURG the client fetches nothing any more of all that it has, and nobody is told of it."""
+    """At SIGURG the client silently stops fetching all of its partitions."""
 
     def stall(*_: object) -> None:
         intake = runtime.app.consumer.intake

@@ -24,7 +24,7 @@ class Bench:
     reader: BrokerReader
 
     def feed(self, events: int = EVENTS, per_s: float = 1e9, seed: int = 1) -> None:
-        """Writes events, all at once unless told otherwise."""
+        """Writes events, by default all at once."""
         feed = Feed(self.kafka, self.names, events, per_s, seed, users=300)
         feed.start()
         feed.join()

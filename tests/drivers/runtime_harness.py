@@ -205,7 +205,7 @@ def audit(reader: BrokerReader, names: Names, partitions: int) -> Audit:
 
 
 class _Replay:
-    """One partition, replayed by its journal alone."""
+    """One partition, replayed only from its journal."""
 
     def __init__(self, found: Audit, names: Names, partition: int, records: dict[Any, dict[int, Message]]) -> None:
         self.found, self.names, self.partition = found, names, partition

@@ -1,4 +1,4 @@
-"""A broker that admits nobody without TLS and a password, beside an open listener for the test itself."""
+"""A broker that requires TLS and a password, beside an open listener for the test itself."""
 
 import datetime as dt
 import ipaddress

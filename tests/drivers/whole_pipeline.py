@@ -1,4 +1,4 @@
-"""The whole pipeline as the scenarios run it: real servers, real processes, topics and database of its own."""
+"""The whole pipeline as the scenarios run it: real servers, real processes, its own topics and database."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ TEMPLATE = SourceFile(
 
 
 def new_topics(kafka: str) -> None:
-    """Every topic made anew: whatever an earlier scenario left is gone, with its offsets."""
+    """Recreates every topic: the records and offsets of earlier scenarios are gone."""
     admin = AdminClient({"bootstrap.servers": kafka})
     old = [name for name in admin.list_topics(timeout=10).topics if not name.startswith("__")]
     stand = [committed(kafka, group, topics) for group, topics in GROUPS.items()]  # a group still loading keeps them
@@ -113,7 +113,7 @@ class Pipeline:
         return self.harbour.command("suppressions", "lift", address, "--reason", "a test", "--by", "ada")
 
     def start_streams(self) -> None:
-        """The Faust worker as a process of its own."""
+        """The Faust worker in its own process."""
         variables = {
             "EBBTIDE_KAFKA": self.kafka,
             "EBBTIDE_WEB_PORT": str(free_port()),
@@ -178,7 +178,7 @@ class Pipeline:
 
 @contextmanager
 def pipeline(kafka: str, database_url: str, directory: Path, **settings: Any) -> Iterator[Pipeline]:
-    """A pipeline of its own, nothing of it running but the sink; ended whatever happens."""
+    """A separate pipeline, of which only the sink runs; always stopped at the end."""
     new_topics(kafka)
     migrate(database_url)
     harbour = Harbour(kafka, database_url, directory, **settings)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def chaos(results: Path, *arguments: str) -> tuple[int, str]:
-    """The exit status and everything that was said. It has a broker of its own; `servers` only has it installed."""
+    """The exit status and the whole output. It has its own broker; `servers` only installs it."""
     done = subprocess.run(
         [sys.executable, "-m", "chaos", "--results", str(results), *arguments],
         cwd=ROOT,

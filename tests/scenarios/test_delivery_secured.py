@@ -1,4 +1,4 @@
-"""A broker that admits nobody without TLS and a password: delivery works over it."""
+"""Delivery works with a broker that requires TLS and a password."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""However much waits, a worker's memory stays bounded, and nobody starves: not behind a partition that has everything,
+"""With any backlog, a worker's memory stays bounded, and no partition starves: not behind one that has everything,
 not behind an input that is far ahead, not behind a broker that does not answer.
 
 What bounds it: 20,000 records handed over and not yet applied (streams/runtime/intake.py), 4 MiB that librdkafka
@@ -66,7 +66,7 @@ def flood(bench: Bench, topic: str, count: int, partitions: int = PARTITIONS, fi
 
 
 def resident_mib(bench: Bench, field: str) -> float:
-    """The worker's memory: VmRSS now, VmHWM at its highest; nothing of one that has just ended."""
+    """The worker's memory: VmRSS now, VmHWM at its highest; empty if it has just ended."""
     status = Path(f"/proc/{bench.crew.processes[0].pid}/status").read_text()
     return max((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith(f"{field}:")), default=0)
 

@@ -1,4 +1,4 @@
-"""Records that nobody should write, through the real application: each becomes a dead letter with its cause and place,
+"""Bad records through the real application: each becomes a dead letter with its cause and place,
 or is read for what it is, and the good event behind it in the same partition is decided.
 """
 

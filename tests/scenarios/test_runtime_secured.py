@@ -1,4 +1,4 @@
-"""A broker that lets nobody in without TLS and a password: the stream worker and the command line work over it."""
+"""The stream worker and the command line work with a broker that requires TLS and a password."""
 
 import os
 import signal

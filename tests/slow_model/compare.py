@@ -100,7 +100,7 @@ def _close(one: Any, other: Any) -> bool:
 
 
 def same_gates(wanted: list[dict[str, Any]], written: list[dict[str, Any]]) -> bool:
-    """Which gates were asked and passed, and whatever the slow model states of what they stored."""
+    """Which gates were checked and passed, and what the slow model states about their stored values."""
     if [(w["gate"], w["passed"]) for w in wanted] != [(g["gate"], g["passed"]) for g in written]:
         return False
     return all(
@@ -128,7 +128,7 @@ class PlainCap:
 def caps_exceeded(
     found: Comparison, commands: list[dict[str, Any]], given_back: set[str], caps: list[PlainCap]
 ) -> None:
-    """Counts commands in every rolling window, whatever any model says; what was given back later does not count."""
+    """Counts commands in every rolling window, without any model. Commands that were given back later do not count."""
     by_user: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for command in commands:
         if command["id"] not in given_back and command["purpose"] != "transactional":

@@ -1,4 +1,4 @@
-"""What an event moves: scores, metrics, levels, sequences, segments. And what moves by time alone, and when."""
+"""What an event moves: scores, metrics, levels, sequences, segments. And what changes only with time, and when."""
 
 import math
 import re
@@ -80,7 +80,7 @@ def _worth(me: Present, what: Measure, event: Seen) -> Points | None:
 def _add(
     me: Present, name: str, points: Points, levels: list[tuple[Rule, Level]], own: dict[str, Any] | None = None
 ) -> list[Entry]:
-    """Adds to a score, a metric, or a level's group of events, of which a crossing has `own` properties.
+    """Adds to a score, a metric, or a level's group of events. A crossing has the group's properties, `own`.
 
     A level is a function of time: what it was before the first event of an instant it was a millisecond earlier. What
     leaves at the instant itself, or is asked between two events of one instant, is no dip.
@@ -211,7 +211,7 @@ def moved(me: Present) -> None:
 
 
 def _leaving(me: Present, name: str, what: Measure, after_ms: int, until_ms: int) -> list[int]:
-    """When what is measured may change by time alone, within (after, until]."""
+    """When a measured value may change only with time, within (after, until]."""
     times = [each.time_ms for each in me.past.added.get(name, [])]
     instants = {at for at in times if after_ms < at <= until_ms}
     if what.window.ms is not None:
@@ -245,7 +245,7 @@ def _first(true_at: Callable[[int], bool], low: int, high: int) -> int | None:
 
 
 def meet(me: Present, names: Iterable[str]) -> None:
-    """Asks these segments where they were never asked; nobody enters or leaves by that."""
+    """Evaluates segments that were never evaluated; no user enters or leaves by that."""
     for name in names:
         if name not in me.segments:
             me.segments[name], me.asked_ms[name] = belongs(me, name, me.now_ms), me.now_ms
@@ -297,18 +297,18 @@ def ask_segments(me: Present, names: Iterable[str], at_ms: int, moved_by: Seen |
 
 
 def keep_due(me: Present) -> None:
-    """Before the zone changes: notes the segments that change at this instant by time alone."""
+    """Before the zone changes: notes the segments that change at this instant only with time."""
     due = [name for name in me.segments if name in me.book.segments and _changes_at(me, name, me.now_ms) == me.now_ms]
     me.kept_due_ms = dict.fromkeys(due, me.now_ms)
 
 
 def ask_segments_due(me: Present, at_ms: int) -> list[Entry]:
-    """Asks the segments that change at an instant by time alone."""
+    """Evaluates the segments that change at an instant only with time."""
     return ask_segments(me, [name for name in me.segments if _changes_at(me, name, at_ms) == at_ms], at_ms)
 
 
 def segments_change_at(me: Present, until_ms: int) -> int | None:
-    """The first instant after the last asking at which some segment would answer otherwise, for no event's sake."""
+    """The first instant after the last evaluation at which some segment changes without an event."""
     found = [_changes_at(me, name, until_ms) for name in me.segments if name in me.book.segments]
     return min((at for at in found if at is not None), default=None)
 

@@ -44,7 +44,7 @@ def _ms(instant: Any) -> int | None:
 
 @dataclass
 class EngineHistory:
-    """The engine over a history; `facts` is what it was told, for the model."""
+    """The engine over a history; `facts` is the engine's input, for the model."""
 
     evaluator: Evaluator
     every_ms: int | None
@@ -200,7 +200,7 @@ class EveryInstant(Timeline):
 
 
 def model_rows(run: EngineHistory, *books: Book) -> list[Row]:
-    """What the slow model decides of what the engine was told, under the same rules."""
+    """What the slow model decides about the engine's input, under the same rules."""
     return rows_of(model_decisions(run, *books))
 
 

@@ -21,7 +21,7 @@ wheres = st.sampled_from(
 )
 
 wider = st.sampled_from(["event.n > 1 && user.vip == true", 'user.limit > 1 && (event.k == "x" && event.n < 3)'])
-"""Of these only a part asks the event alone."""
+"""Only a part of each of these reads nothing but the event."""
 
 
 def maybe(strategy: st.SearchStrategy[Any], one_in: int = 3) -> st.SearchStrategy[Any]:

@@ -99,7 +99,7 @@ def end_what_it_ends(me: Present, event: Seen) -> None:
             if event.type in pattern.types and agree(pattern.same, event, occurrence.event):
                 try:
                     over = holds(pattern.where, roots(me, event, None, occurrence))
-                except Failed:  # nobody is mailed by mistake
+                except Failed:  # no user gets a mail by mistake
                     over = True
                     _drop_next(me, rule, occurrence, "condition_error")
                 if over:
@@ -155,7 +155,7 @@ def advance(me: Present, occurrence: Occurrence) -> None:
                 occurrence.waiting = (step, occurrence.due_ms)
             try:
                 occurrence.due_ms = wait_ends(me, step, occurrence.due_ms)
-            except Failed:  # nobody can say until when: nobody is mailed by mistake
+            except Failed:  # the end is unknown: no user gets a mail by mistake
                 _drop_next(me, rule, occurrence, "condition_error")
                 rest = ()
     occurrence.todo, occurrence.wake_ms = rest, occurrence.due_ms
@@ -172,8 +172,8 @@ def _settles(me: Present, rule: Rule, occurrence: Occurrence) -> bool:
 
 
 def replan(me: Present, *, moved: bool) -> list[Occurrence]:
-    """After a new profile: waits for a timestamp are followed, and what is held by a local clock, or because there was
-    no profile, is asked again."""
+    """After a new profile: moves waits for a timestamp, and evaluates again what a local clock or a missing profile
+    held."""
     again = []
     for occurrence in me.running:
         if occurrence.waiting is not None:

@@ -23,7 +23,7 @@ def zone_of(name: str | None) -> ZoneInfo:
 
 @cache
 def known_zone(name: str | None) -> ZoneInfo | None:
-    """The zone of a name in the package's list, None where there is none. The host's files are never asked."""
+    """The zone of a name in the package's list, None if there is none. Never reads the host's files."""
     package = Path(tzdata.__file__).parent
     names = {*(package / "zones").read_text().split()} - {"Factory"}
     if name not in names:

@@ -78,7 +78,7 @@ class Past:
     ids: list[tuple[str, int]] = field(default_factory=list)
     sent: list[CountedSend] = field(default_factory=list)
     given_back: dict[str, int] = field(default_factory=dict)
-    """By command id, how many sends there were when its outcome said that nobody accepted it."""
+    """By command id, how many sends there were when its outcome reported that no server accepted it."""
     goals_reached: set[int] = field(default_factory=set)
     """Numbers of sends."""
     entries: list[tuple[str, str | None, int]] = field(default_factory=list)
@@ -120,8 +120,8 @@ class Past:
         return self.profile().get("zone")
 
     def knows_of(self, purpose: str) -> bool:
-        """Whether anything was ever said of consent to a purpose: by a profile, by an unsubscription, or by the no of a
-        profile that cannot be read."""
+        """Whether any record decided consent to a purpose: a profile, an unsubscription, or refusals in an unreadable
+        profile."""
         return any(
             kind == "profile"
             or (kind == "unsubscribed" and said[0] == purpose)
@@ -130,10 +130,10 @@ class Past:
         )
 
     def consents_to(self, purpose: str) -> bool:
-        """The last word on consent; a profile's does not stand where it is older than an unsubscription.
+        """The latest decision on consent; a profile's does not count if it is older than an unsubscription.
 
-        A profile that cannot be read takes every yes back; of its own answers only the noes are heard. Where nobody
-        can tell which command the user unsubscribed from, it is from all.
+        An unreadable profile withdraws all consent; of its own answers only the refusals count. If it is unknown
+        which command the user unsubscribed from, the user unsubscribed from all.
         """
         granted, at_ms = False, -1
         for kind, said in self.words:

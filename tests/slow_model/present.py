@@ -61,18 +61,18 @@ class ExpectedWrites:
 
 @dataclass
 class Present:
-    """One user. `planned_ms` is when the profile, and with it dates, was last heard; None before the first."""
+    """One user. `planned_ms` is when the profile, and with it dates, was last read; None before the first."""
 
     user_id: str
     past: Past = field(default_factory=Past)
     running: list[Occurrence] = field(default_factory=list)
     levels: dict[str, Standing] = field(default_factory=dict)
     segments: dict[str, bool] = field(default_factory=dict)
-    """What each was when it was last asked."""
+    """The last result of each."""
     asked_ms: dict[str, int] = field(default_factory=dict)
     """When that was."""
     kept_due_ms: dict[str, int] = field(default_factory=dict)
-    """By segment, an instant at which it was to be asked when the zone changed at that same instant."""
+    """By segment, an instant at which it was due for evaluation when the zone changed at that same instant."""
     slots_after: dict[str, int] = field(default_factory=dict)
     planned_ms: int | None = None
     written: ExpectedWrites = field(default_factory=ExpectedWrites)
@@ -144,7 +144,7 @@ def belongs(me: Present, name: str, at_ms: int) -> bool:
 
 
 def belongs_now(me: Present, name: str, at_ms: int) -> bool:
-    """What a condition reads of a segment: one that names `now` says what it said when it was last asked."""
+    """What a condition reads of a segment: one that names `now` keeps the result of its last evaluation."""
     if name in me.segments and "now" in me.book.segments[name]:
         return me.segments[name]
     return belongs(me, name, at_ms)

@@ -1,4 +1,4 @@
-"""A send and what it leaves behind: its gates asked, its decision and command written, its goal counted later."""
+"""A send and its results: its gates checked, its decision and command written, its goal counted later."""
 
 import hashlib
 from typing import Any

@@ -1,4 +1,4 @@
-"""The gates of one send, asked of a user's whole past: each counts or searches again, nothing is kept up to date."""
+"""The gates of one send over a user's whole past: each counts or searches again, and keeps nothing up to date."""
 
 import hashlib
 import math
@@ -15,7 +15,7 @@ PROFILE_WAIT_MS = 30_000
 
 
 def share_of(*words: str) -> float:
-    """Where (0, 100) the hash of these words lies: assignment is a function of names alone."""
+    """Where (0, 100) the hash of these words lies: assignment depends only on names."""
     digest = hashlib.blake2b(orjson.dumps(words), digest_size=8).digest()
     return (int.from_bytes(digest, "big") + 0.5) / 2.0**64 * 100
 
@@ -44,7 +44,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Question:
-    """One send before its gates. `when` and `maxima` are the answers of expressions, asked by whoever knows scores."""
+    """One send before its gates. The caller, who knows scores, evaluates the expressions for `when` and `maxima`."""
 
     rule: Rule
     user_id: str

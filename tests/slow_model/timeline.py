@@ -36,8 +36,8 @@ class Versions(NamedTuple):
 
 
 REMOVED, UNREADABLE = "removed", "unreadable"
-"""Instead of the topic, of a profile without value, which ends the user; and of one that cannot be read, whose body is
-when each purpose that it refuses was refused."""
+"""Replace the topic of a profile without value, which ends the user, and of an unreadable profile. The body of the
+latter holds when each purpose was refused."""
 
 
 class UserRecord(NamedTuple):
@@ -165,8 +165,8 @@ class _JournalReader:
             self.found.facts[body["user_id"]].append(fact)
 
     def profile(self, record: Wire, now_ms: int, versions: Versions) -> bool:
-        """Takes a record that is the end of its user; and notes one that says nothing but noes. Whether it was the
-        end."""
+        """Takes a record that ends its user, and notes a record that has only refusals. Returns whether it ended the
+        user."""
         user_id = in_own_partition(record, self.partitions)
         if user_id is None:
             return False

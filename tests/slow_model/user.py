@@ -91,7 +91,7 @@ class SlowUser:
     def first_beginning(
         self, until_ms: int, feeding: tuple[frozenset[str], int]
     ) -> tuple[int, Callable[[], list[Entry]]] | None:
-        """What comes first by time alone: a level that falls, a segment that changes, a slot or a date."""
+        """The first change that time causes: a level that falls, a segment that changes, a slot or a date."""
         me = self.me
         found: list[tuple[int, int, str, Callable[[], list[Entry]]]] = []
         for name, standing in me.levels.items():
@@ -156,7 +156,7 @@ class SlowUser:
         self.fire(me.now_ms - 1)
         crossings.meet(me, me.book.segments)
         before, moved = me.past.profile(), body.get("zone") != me.past.zone()
-        if moved:  # what was to come at this very instant comes, whatever the new zone says of later ones
+        if moved:  # what was due at this instant comes, also if the new zone moves later ones
             crossings.keep_due(me)
         me.past.words.append(("profile", body))
         addresses = [(each.get("address") or "").lower() for each in (before, body)]
@@ -219,7 +219,7 @@ class SlowUser:
         return True
 
     def concerns(self, event: Seen) -> bool:
-        """Whether a pattern takes the event, as far as it asks the event alone; one that asks more may take any."""
+        """Whether a pattern accepts the event, if it reads only the event. One that reads more may accept any."""
         me = self.me
         reading = me.book.patterns.get(event.type, ())
         if event.time_ms > me.now_ms + AHEAD_MS:

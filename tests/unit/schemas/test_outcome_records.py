@@ -1,4 +1,4 @@
-"""A record of `outcomes`: a user's no is heard also where the rest of it cannot be read."""
+"""A record of `outcomes`: a user's refusal is read even if the rest cannot be read."""
 
 from datetime import UTC, datetime
 

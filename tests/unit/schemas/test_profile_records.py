@@ -1,4 +1,4 @@
-"""A record of `profiles`: what is a profile, what ends a user, and what is heard of one that cannot be read."""
+"""A record of `profiles`: what is a profile, what ends a user, and what is read from an unreadable one."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Time zones: IANA's names alone, and their rules from the pinned package alone, whatever the machine has."""
+"""Time zones: only IANA's names, and their rules only from the pinned package, on every machine."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The native servers: started once, found again, and started again whatever became of them.
+"""The native servers: started once, found again, and started again after any failure.
 
 They have a home and ports of their own here, so that killing them disturbs no other test.
 """
@@ -58,7 +58,7 @@ def _stopped_at_the_end(home: Path) -> Iterator[None]:
 
 @pytest.fixture
 def engine(home: Path, _stopped_at_the_end: None) -> NativeEngine:
-    """Both servers, up, whatever the test before did to them."""
+    """Both servers, running, also if the test before stopped them."""
     running = NativeEngine(ports(OFFSET), layout(home))
     running.up()
     return running

@@ -1,4 +1,4 @@
-"""Where partitions end, asked of a broker that does not answer: nothing is taken for an answer, and nothing crashes."""
+"""Requests for the ends of partitions to a broker that does not answer: they return no ends, and nothing crashes."""
 
 import socket
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ REQUEST_TIMEOUT_S = 0.05
 
 
 class Patient(AdminClient):
-    """A client that waits longer for the broker than whoever asks it waits for the client, as one that was stopped."""
+    """A client that waits longer for the broker than its caller waits for the client, like a stopped client."""
 
     asked: list[Future[object]]
 
@@ -74,7 +74,7 @@ def test_requests_for_ends_repeat_until_a_frozen_broker_answers(
     """Its silence came as an answer once, offset -1001: before everything, so that all seemed to be read."""
     monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_S", 1.0)
     ends = EndOffsets(AdminClient(Connection(broker.address).client()))
-    while not all_of(ends):  # the client has not heard of the topic yet
+    while not all_of(ends):  # the client does not know the topic yet
         pass
     broker.freeze()
     try:

@@ -1,7 +1,7 @@
-"""A client that silently fetches nothing any more, on a real broker: it flows again, and nobody else is disturbed.
+"""A client that silently fetches nothing any more, on a real broker: it fetches again, and disturbs no other partition.
 
-Such a client cannot be had at will. One whose partition was paused behind the intake's back looks the same from
-outside. The watch goes by looks, so the tests look as often as it takes, and wait for no time to pass.
+Such a client cannot be produced at will. One whose partition was paused without the intake's knowledge looks the same
+from outside. The watch counts checks, so the tests check as often as needed, and do not wait for time to pass.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ class WatchedIntake:
     # What tests do.
 
     def write_and_pause(self) -> int:
-        """Writes records of which most are silently not fetched; says where it stands."""
+        """Writes records, most of which are silently not fetched; returns the position."""
         self.pauses_at = 30
         self.write()
         wait_until(lambda: self.pauses_at is None and self.end() == RECORDS, "it is paused in the midst of the records")

@@ -1,4 +1,4 @@
-"""The consume thread on a real broker: what was paused does not stay so, and what ends it is heard."""
+"""The consume thread on a real broker: paused partitions are resumed, and a fatal error is reported."""
 
 import threading
 import time
@@ -109,7 +109,7 @@ def test_a_paused_partition_resumes_when_it_is_waited_for(full: Intake) -> None:
 
 
 def test_a_call_to_an_ended_intake_fails_at_once(full: Intake) -> None:
-    """A recovery asks while the worker is told to stop: it would hold the stop up for as long as an answer may take."""
+    """A recovery that calls during a stop would delay the stop for as long as an answer may take."""
     full.stop()
     full.join(60)
     with pytest.raises(KafkaException, match="ended"):
@@ -135,7 +135,7 @@ class Held(Waiting):
 def test_a_consumer_that_is_fenced_while_it_gives_up_its_partitions_ends(
     servers: RealServers, topic_prefix: str
 ) -> None:
-    """What comes with the same poll is read again, but not what is said of the consumer: it would stand still."""
+    """Records of the same poll are read again, but errors of the consumer are not: it would make no progress."""
     name = f"{topic_prefix}rows"
     listener = Held()
     settings = IntakeSettings(topic_prefix, "0", session_timeout_ms=1_000)

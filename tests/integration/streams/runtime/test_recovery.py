@@ -90,7 +90,7 @@ class Changelog:
         return Origin(APP, self.topic, self.topic_id, PARTITIONS, partition)
 
     def save(self, offsets: dict[TopicPartition, int]) -> None:
-        """Snapshots as they are at rest, with offsets that were asked before."""
+        """Snapshots as they are at rest, with offsets that were requested before."""
         for partition, entries in self.states.items():
             snapshot = Snapshot(dict(entries), offsets[TopicPartition(self.topic, partition)], time.time())
             assert self.folder.save(self.origin(partition), snapshot, lambda: True)
@@ -154,7 +154,7 @@ def some(chance: random.Random, count: int) -> Changes:
 
 
 def test_a_snapshot_and_the_rest_are_the_changelog_whatever_was_committed_and_aborted(changelog: Changelog) -> None:
-    """Offsets are asked with transactions open, the owner's own and one that a predecessor left behind."""
+    """Offsets are requested with transactions open, the owner's own and one that a predecessor left behind."""
     chance, zombie = random.Random(7), changelog.producer("zombie")
     for _ in range(4):
         changelog.begin(zombie, some(chance, 5))
@@ -304,7 +304,7 @@ def _until(holds: Callable[[], object], what: str, within_s: float = 60.0) -> No
 
 
 class StallingReader(ChangelogReader):
-    """Its first client is paused behind its back, once some records have come: so looks one that fetches no more."""
+    """The test pauses its first client after some records, which looks like a client that stopped fetching."""
 
     clients: tuple[Consumer, ...] = ()
 

@@ -38,7 +38,7 @@ class Scene:
         feed.join()
 
     def lines(self, slot: int, event: str) -> list[dict[str, Any]]:
-        """What the worker said of `event`, about the users' table where it names one."""
+        """The worker's log lines for `event`; those that name a table, only for the users' table."""
         users, text = self.names.changelog, self.crew.log(slot).read_text()
         lines = [json.loads(line[line.find("{") :]) for line in text.splitlines() if line.endswith("}")]
         return [line for line in lines if line["event"] == event and line.get("topic", users) == users]

@@ -1,4 +1,4 @@
-"""Whether Kafka is there is known within seconds, whatever stands at its addresses."""
+"""The client learns within seconds whether Kafka answers, also if other servers have its addresses."""
 
 import socket
 import time
@@ -14,7 +14,7 @@ from infra.kafka.client import KafkaAway, require_kafka
 
 @pytest.fixture
 def silent() -> Iterator[list[str]]:
-    """Three servers that take connections and say nothing; the last takes none any more, for its queue is full."""
+    """Three servers that accept connections and send nothing; the last accepts no more, because its queue is full."""
     with ExitStack() as opened:
         servers = [opened.enter_context(socket.create_server(("127.0.0.1", 0), backlog=n)) for n in (9, 9, 0)]
         for _ in range(2):

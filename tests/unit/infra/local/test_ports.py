@@ -1,4 +1,4 @@
-"""Which ports a checkout uses, and what is said where one of them is taken."""
+"""Which ports a checkout uses, and the error if one of them is taken."""
 
 import os
 import re

@@ -35,7 +35,7 @@ def parsed(composed: bytes) -> EmailMessage:
 
 
 def mailbox(composed: bytes) -> tuple[str, str]:
-    """Name and address of From. `policy.SMTP` is not asked: it keeps the blanks between encoded-words of a name."""
+    """Name and address of From. `policy.SMTP` is not used: it keeps the blanks between encoded-words of a name."""
     name, address = parseaddr("".join(str(message_from_bytes(composed)["From"]).splitlines()))
     return str(make_header(decode_header(name))), address
 

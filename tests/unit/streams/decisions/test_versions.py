@@ -21,7 +21,7 @@ send: hello
 
 @pytest.fixture
 def processor() -> DecisionProcessor:
-    """Of a worker that talks to nobody."""
+    """The versions of a worker without servers."""
     settings = RuntimeSettings("test", "0", Connection("127.0.0.1:1"), ("events",), 1)
     return DecisionProcessor(Runtime(settings), "UTC")
 

@@ -1,4 +1,4 @@
-"""Metrics, health and gauges of a worker: what is counted, when, and what is said of it."""
+"""Metrics, health and gauges of a worker: what they count, when, and what the pages show."""
 
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def test_a_partition_that_another_worker_took_over_has_no_series(watched: Watche
     assert watched.value("users", partition="3") == 10
     watched.gauges = [Gauge(4, None, 0.0, 0, 0, 0, None)]
     assert watched.value("lag_records", partition="3") is None
-    assert watched.value("lag_records", partition="4") is None, "what is not known is not said"
+    assert watched.value("lag_records", partition="4") is None, "an unknown lag has no series"
     assert watched.value("timers", partition="4") == 0
 
 

@@ -16,7 +16,7 @@ from streams.runtime.state import Partitions
 
 
 class Slow:
-    """A committer that takes until it is told the result."""
+    """A committer that waits until the test sets the result."""
 
     def __init__(self) -> None:
         self.result: CommitOutcome = CommitOutcome.OK

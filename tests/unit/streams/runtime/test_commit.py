@@ -25,7 +25,7 @@ GONE = error(KafkaError.ILLEGAL_GENERATION, txn_requires_abort=True)
 
 
 class Recording:
-    """A producer that notes the calls, and raises what it is told, once each."""
+    """A producer that notes the calls, and raises each given error once."""
 
     def __init__(self, **raises: list[BaseException]) -> None:
         self.calls: list[object] = []

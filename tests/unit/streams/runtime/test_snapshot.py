@@ -34,7 +34,7 @@ def save(folder: SnapshotFolder, what: Snapshot) -> Path:
 
 
 def refusal(folder: SnapshotFolder, origin: Origin = ORIGIN, end: int = 100) -> str:
-    """Why the snapshot is not used; it says so in exactly one line."""
+    """Why the snapshot is not used; the log has exactly one line about it."""
     with capture_logs() as lines:
         assert folder.find(origin, end, DAY_S) is None
     (line,) = lines

@@ -1,4 +1,4 @@
-"""Snapshots are taken of what is held and committed, when enough was written, and in nobody's way."""
+"""Snapshots hold committed state of held partitions, are taken when enough was written, and block no other work."""
 
 import asyncio
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ HELD = (0, 1)
 
 
 class Answers:
-    """A committer and a broker that say what they are told to, and what happens before they answer."""
+    """A committer and a broker with given answers, and what happens before they answer."""
 
     def __init__(self) -> None:
         self.result = CommitOutcome.OK
@@ -155,7 +155,7 @@ async def test_changes_after_the_checkpoint_are_not_in_the_snapshot(world: Snaps
 
 
 async def test_a_worker_whose_partitions_are_gone_saves_nothing(world: SnapshotterWorld) -> None:
-    """Its offset may be a later owner's: asked after that wrote, and before this one noticed."""
+    """Its offset may be a later owner's: requested after that owner wrote, and before this worker noticed."""
     await world.change(0, b"ann", b"1")
     world.answers.result = CommitOutcome.LOST
     await world.turn()

@@ -235,7 +235,7 @@ async def test_a_server_that_accepts_no_other_connection_is_unreachable_and_took
 
 
 def server_context(directory: Path) -> ssl.SSLContext:
-    """TLS with a certificate that nobody has signed."""
+    """TLS with a self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.test")])
     now = datetime.now(UTC)

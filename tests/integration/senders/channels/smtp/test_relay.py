@@ -40,7 +40,7 @@ def sink(tmp_path: Path) -> Iterator[Sink]:
 
 @asynccontextmanager
 async def server(*replies: bytes | None) -> AsyncIterator[int]:
-    """A server that greets, then gives these replies to whatever comes; None hangs up. DATA's body ends at its dot."""
+    """A server that greets, then gives these replies to any command; None hangs up. DATA's body ends at its dot."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 test\r\n")
