@@ -8,7 +8,7 @@ import structlog
 
 FIRST_WAIT_S = 0.25
 LONGEST_WAIT_S = 5.0
-"""A server that is back is used again within five seconds. One that is away gets no more requests than that."""
+"""A server that is back is used again within five seconds. One that is away is tried at most that often."""
 
 
 def backoff_s() -> Iterator[float]:

@@ -60,7 +60,7 @@ def decisions(kafka: str) -> list[Decision]:
     return [decode(Decision, message.value()) for message in read_all(kafka, DECISIONS.name)]
 
 
-def test_nothing_goes_out_by_an_older_yes_and_nothing_to_a_removed_user(servers, database_url, tmp_path):
+def test_no_mail_is_sent_on_an_older_consent_or_to_a_removed_user(servers, database_url, tmp_path):
     with pipeline(servers.kafka, database_url, tmp_path) as run:
         run.apply(RULES, template=TEMPLATE)
         run.start_streams()

@@ -94,7 +94,7 @@ def test_partitions_that_are_revoked_while_the_loop_is_busy_wait_for_one_run_onl
     assert revocations(bench, 0)
 
 
-def test_workers_that_come_and_go_in_quick_succession_delay_and_spoil_nothing(bench: Bench) -> None:
+def test_workers_that_join_and_leave_in_quick_succession_delay_and_damage_nothing(bench: Bench) -> None:
     """Two tables: the batches', and that of an ordinary agent which counts orders one by one."""
     producer = Producer({"bootstrap.servers": bench.kafka, "partitioner": "murmur2_random"})
     bench.crew.start(0)

@@ -167,7 +167,7 @@ def test_an_outcome_that_cannot_be_read_whole_still_suppresses(
     assert answer(delivery, user, template)[:2] == (LedgerState.SUPPRESSED, "suppressed")
 
 
-def test_waiting_commands_of_a_removed_user_end_even_with_an_address_of_their_own(delivery: Harbour) -> None:
+def test_waiting_commands_of_a_removed_user_end_even_with_their_own_address(delivery: Harbour) -> None:
     user = delivery.publish_user()
     waiting = a_command(user, "0" * 32, purpose=TRANSACTIONAL, to="other@example.net")  # of a template that never comes
     delivery.publish(COMMANDS.name, user, waiting)

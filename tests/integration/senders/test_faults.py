@@ -212,7 +212,7 @@ def test_a_reply_that_the_database_refuses_is_recorded_without_its_text(delivery
     assert all_done(delivery, publish_commands(delivery, 3)) == {LedgerState.ACCEPTED: 3}
 
 
-def test_marketing_waits_while_the_view_is_behind_and_then_goes_on(delivery: Harbour) -> None:
+def test_marketing_waits_while_the_view_is_behind_and_then_continues(delivery: Harbour) -> None:
     delivery.settings["consent_stale_s"] = 0.000_001
     delivery.start()
     [held] = publish_commands(delivery, 1)
@@ -305,7 +305,7 @@ def test_a_limit_of_mails_a_session_costs_no_command_an_attempt(delivery: Harbou
     assert gatekeeper.connections >= 40 // 3
 
 
-def test_an_attempt_at_a_server_that_goes_down_at_mail_is_taken_back(delivery: Harbour) -> None:
+def test_an_attempt_at_a_server_that_goes_down_at_mail_is_undone(delivery: Harbour) -> None:
     gatekeeper = Gatekeeper(delivery.sink.port, 0, at_most=1)
     delivery.settings["smtp_port"] = gatekeeper.port
     delivery.settings["retry_schedule_s"] = (3600.0,)

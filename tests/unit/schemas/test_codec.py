@@ -163,7 +163,7 @@ def test_null_for_a_required_field_is_still_refused():
         decode(Event, orjson.dumps(EVENT | {"id": None}))
 
 
-def test_a_no_wins_over_a_yes_to_the_same_purpose_in_other_letters():
+def test_a_refusal_wins_over_consent_to_the_same_purpose_in_other_letters():
     answers = {"Marketing": GRANTED | {"granted": False}, "marketing": GRANTED, "news": GRANTED}
     profile = decode(Profile, orjson.dumps({"user_id": "u1", "consent": answers}))
     assert {name: answer.granted for name, answer in profile.consent.items()} == {
@@ -216,11 +216,11 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize(("data", "signed"), PUBLISHED.items())
-def test_a_key_falls_where_its_published_hash_puts_it(data, signed):
+def test_the_published_hash_of_a_key_gives_its_partition(data, signed):
     assert partition_for(data, 2**31) == signed & 0x7FFFFFFF
 
 
-def test_a_thousand_keys_fall_where_faust_puts_them():
+def test_a_thousand_keys_have_the_partitions_that_faust_chooses():
     """Faust sends through aiokafka's default partitioner, which its producer holds."""
     rng = random.Random(7)
     partitions = list(range(16))
@@ -245,7 +245,7 @@ def test_the_inputs_of_the_clock_use_append_time():
     assert timed == {"events", "profiles", "outcomes"}
 
 
-def test_a_command_needs_an_id_of_its_own_form():
+def test_a_command_needs_an_id_in_the_right_form():
     with pytest.raises(ValidationError):
         SendCommand.model_validate({"id": "not-hex"})
 

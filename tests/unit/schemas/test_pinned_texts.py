@@ -23,7 +23,7 @@ def test_a_set_carries_over_the_texts_that_it_and_earlier_sets_replaced() -> Non
     assert carry_over(before, frozenset({"b", "c"}), NOW) == {"old": EARLIER, "a": NOW}
 
 
-def test_a_text_that_comes_back_is_current_and_counts_anew_when_it_goes_again() -> None:
+def test_a_text_that_returns_is_current_and_its_retention_restarts_when_it_is_replaced_again() -> None:
     before = manifest("a", b=EARLIER)
     assert carry_over(before, frozenset({"b"}), NOW) == {"a": NOW}
     assert carry_over(manifest("b", b=EARLIER), frozenset({"c"}), NOW) == {"b": NOW}

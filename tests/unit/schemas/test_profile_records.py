@@ -78,7 +78,7 @@ def test_a_refusal_is_read_in_every_recognisable_form(answer, since):
 @pytest.mark.parametrize(
     "consent", [{"marketing": {"granted": None}}, {"marketing": True}, [{"purpose": "marketing"}], "no", 0, {"": False}]
 )
-def test_consent_that_says_nothing_certain_leaves_no_yes(consent):
+def test_ambiguous_consent_grants_and_refuses_nothing(consent):
     said = unread({"user_id": "u1", "consent": consent})
     assert (said.owner, said.refused) == ("u1", {})
 
@@ -139,7 +139,7 @@ SAID = '{"granted": %s, "time": "2026-11-22T10:00:00Z"}'
         '"consent": {"m": {"granted": false, "granted": true, "time": "2026-11-22T10:00:00Z"}}',
     ],
 )
-def test_a_no_that_stands_beside_a_yes_under_the_same_name_is_not_lost(consent):
+def test_a_refusal_beside_a_consent_under_the_same_name_is_not_lost(consent):
     body = consent.replace("YES", SAID % "true").replace("NO", SAID % "false")
     said = unread(f'{{"user_id": "u1", {body}}}'.encode())
     assert said.error.detail == "consent: a name stands in it twice"

@@ -12,8 +12,8 @@ from schemas.codec import partition_for
 pytestmark = pytest.mark.servers
 
 
-def test_a_thousand_keys_published_by_confluent_kafka_fall_where_murmur2_puts_them(servers):
-    """`test_a_thousand_keys_fall_where_faust_puts_them` holds the same function against Faust's partitioner."""
+def test_confluent_kafka_publishes_a_thousand_keys_to_the_partitions_of_murmur2(servers):
+    """`test_a_thousand_keys_have_the_partitions_that_faust_chooses` compares this function with Faust's."""
     new_topics(servers.kafka)
     rng = random.Random(7)
     keys = {rng.randbytes(rng.randint(1, 40)) for _ in range(1000)}

@@ -201,7 +201,7 @@ def test_a_port_in_use_is_reported_in_one_line_and_nothing_is_started(tmp_path: 
     assert not (tmp_path / "home").exists()
 
 
-def test_where_one_server_cannot_start_the_other_is_stopped_again(tmp_path: Path) -> None:
+def test_if_one_server_cannot_start_the_other_is_stopped_again(tmp_path: Path) -> None:
     class Failing(KafkaServer):
         """A broker that is given a heap it cannot have."""
 

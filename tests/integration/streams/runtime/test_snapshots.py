@@ -98,7 +98,7 @@ def scene(servers: RealServers, topic_prefix: str, tmp_path: Path) -> Iterator[S
     scene.reader.close()
 
 
-def test_a_worker_that_was_killed_goes_on_from_its_snapshots(scene: Scene) -> None:
+def test_a_worker_that_was_killed_continues_from_its_snapshots(scene: Scene) -> None:
     scene.crew.start(0)
     scene.feed()
     scene.wait_committed()

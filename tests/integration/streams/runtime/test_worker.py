@@ -23,7 +23,7 @@ def bench(servers: RealServers, topic_prefix: str, tmp_path: Path) -> Iterator[B
 
 
 @pytest.mark.parametrize("cython", ["with Cython", "without Cython"])
-def test_a_worker_stops_in_time_and_its_successor_goes_on_from_the_changelog(bench: Bench, cython: str) -> None:
+def test_a_worker_stops_in_time_and_its_successor_continues_from_the_changelog(bench: Bench, cython: str) -> None:
     variables = {"NO_CYTHON": "1"} if cython == "without Cython" else {}
     bench.crew.start(0, **variables)
     bench.feed()
@@ -77,7 +77,7 @@ def test_of_two_workers_in_one_slot_the_earlier_is_fenced_and_ends(bench: Bench)
     assert found.clean, found
 
 
-def test_a_worker_whose_client_silently_fetches_nothing_goes_on_by_itself(bench: Bench) -> None:
+def test_a_worker_whose_client_silently_fetches_nothing_recovers_by_itself(bench: Bench) -> None:
     bench.crew.start(0)
     bench.wait(lambda: bench.crew.has_recovered(0), "it has begun")
     feed = Feed(bench.kafka, bench.names, EVENTS, 1_000, seed=1, users=300)

@@ -74,13 +74,13 @@ def test_another_engine_is_refused_by_name() -> None:
         choose_engine("podman")
 
 
-def test_compose_without_docker_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compose_without_docker_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SetupProblem, match="docker is not installed: install it, or use the native servers"):
         choose_engine("compose")
 
 
-def test_compose_where_no_engine_answers_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compose_without_an_engine_that_answers_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     if subprocess.run(["sh", "-c", "command -v docker"], capture_output=True, check=False).returncode:
         pytest.skip("no docker client on this machine")
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")

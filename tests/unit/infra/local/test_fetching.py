@@ -86,7 +86,7 @@ def test_the_remains_of_a_killed_installation_do_not_get_into_the_next(tmp_path:
     assert not (tmp_path / "kafka" / "half").exists()
 
 
-def test_a_failed_command_is_one_line_with_its_own_words_and_the_log(tmp_path: Path) -> None:
+def test_a_failed_command_is_reported_in_one_line_with_its_message_and_the_log(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "mvn.log"
     script = "echo noise; printf '\\033[1m[ERROR] no route\\033[0m\\n'; echo '[ERROR] Failed: '$(seq 200); exit 3"
     with pytest.raises(SetupProblem) as problem:

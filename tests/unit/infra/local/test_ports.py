@@ -80,7 +80,7 @@ def test_a_port_whose_last_connection_lingers_in_time_wait_is_free() -> None:
     assert holders.is_free(port)
 
 
-def test_a_port_in_use_is_one_line_with_its_holder_and_the_remedy(taken: int) -> None:
+def test_a_port_in_use_is_reported_in_one_line_with_its_holder_and_the_remedy(taken: int) -> None:
     with pytest.raises(SetupProblem) as problem:
         holders.require_free(taken, "kafka")
     assert re.fullmatch(
@@ -96,6 +96,6 @@ def test_the_remedy_is_a_base_that_is_allowed_and_elsewhere(port: int, base: int
     assert Ports.from_env({"EBBTIDE_PORT_BASE": str(base)}).base == base
 
 
-def test_a_problem_is_one_line_however_it_was_written() -> None:
+def test_a_problem_is_always_printed_in_one_line() -> None:
     assert str(SetupProblem("two\nlines  and\tblanks")) == "two lines and blanks"
     assert SetupProblem("").exit_status == 2

@@ -30,7 +30,7 @@ def test_a_remembered_process_is_recalled(sleeper: Process, tmp_path: Path) -> N
     assert abs(sleeper.started_at() - time.time()) < 30
 
 
-def test_a_spawned_process_has_a_session_of_its_own(sleeper: Process) -> None:
+def test_a_spawned_process_has_its_own_session(sleeper: Process) -> None:
     assert processes.wait_until(lambda: os.getsid(sleeper.pid) == sleeper.pid, 5.0)
 
 

@@ -107,7 +107,7 @@ def test_a_second_ctrl_c_kills_workers_that_do_not_stop(supervise: Any) -> None:
     assert all(is_gone(line["pid"]) for line in found.lines("worker_started"))
 
 
-def test_the_old_worker_goes_on_if_the_new_one_does_not_load(supervise: Any) -> None:
+def test_the_old_worker_continues_if_the_new_one_does_not_load(supervise: Any) -> None:
     found = supervise("import os, sys\nif 'EBBTIDE_TURN' in os.environ: sys.exit(1)\n" + SLEEPS)
     started = found.wait("worker_started", 2)
     found.process.send_signal(signal.SIGHUP)

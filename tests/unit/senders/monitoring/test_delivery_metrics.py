@@ -122,7 +122,7 @@ def test_a_worker_without_partitions_is_ready_and_stands_by(health: DeliveryHeal
     assert health.ready
 
 
-def test_a_worker_is_unhealthy_while_one_of_its_tasks_stands_still(timescale: Outage) -> None:
+def test_a_worker_is_unhealthy_while_one_of_its_tasks_makes_no_progress(timescale: Outage) -> None:
     watchdog = Watchdog(bound_s=0.0)
     health = DeliveryHealth(0, 0, set, set, [timescale], watchdog)
     watchdog.beat()
