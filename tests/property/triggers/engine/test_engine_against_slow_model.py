@@ -150,7 +150,9 @@ OTHER = '{"trigger":"l","purpose":"marketing","on":"buy","send":"b"}'
 
 @pytest.mark.parametrize("after", [OTHER, HELD.replace("07:00", "06:00") + OTHER], ids=["removed", "edited"])
 @pytest.mark.parametrize("every_ms", [None, _LOOKS_MS])
-def test_what_an_earlier_text_holds_is_asked_again_where_the_user_moves(after: str, every_ms: int | None) -> None:
+def test_occurrences_of_an_earlier_text_are_scheduled_again_when_the_user_moves(
+    after: str, every_ms: int | None
+) -> None:
     minutes = 60_000
     moved = HistoryItem(15 * minutes, "profile", properties={**SAID, "zone": "Pacific/Auckland"})
     happenings = [HistoryItem(minutes, "event", 0, "ping", {}), HistoryItem(5 * minutes, "edit"), moved]

@@ -55,7 +55,7 @@ def test_without_profiles_consent_is_assumed_and_it_says_so() -> None:
     assert any("consent to marketing assumed" in note for note in backtest(rules(RULES), EVENTS).notes)
 
 
-def test_with_profiles_nobody_consents_unasked() -> None:
+def test_with_profiles_a_user_without_a_consent_record_has_not_consented() -> None:
     result = backtest(rules(RULES), EVENTS, {"u1": Profile(user_id="u1")})
     assert result.by_reason() == {
         "send": 4,
@@ -73,7 +73,7 @@ def test_order_given_keeps_the_log_s_order_under_a_clock_that_never_goes_back() 
     assert result.counts["stale"] == 3, "two late pings, and the crossing that fell between them and the clock"
 
 
-def test_progress_and_decisions_are_told() -> None:
+def test_progress_and_decisions_are_reported() -> None:
     told: list[int] = []
     seen: list[str] = []
     backtest(

@@ -32,7 +32,7 @@ def test_a_difference_shows_what_was_expected_what_happened_and_why() -> None:
     assert result.diff == ("- 21:30 send a", "  21:30 defer quiet", "+ +1d 08:00 send a")
 
 
-def test_a_field_that_is_missing_is_told_once_with_what_to_do() -> None:
+def test_a_missing_field_is_reported_once_with_a_remedy() -> None:
     text = "trigger: t\npurpose: marketing\non: ping\nwhen: event.n > 1\nsend: a\ncases:\n"
     twice = '[{at: "10:00", ping: {}}, {at: "11:00", ping: {}}]'
     [result] = run_cases(rules(f'{text}  - {{name: c, given: {twice}, expect: [{{at: "10:00", send: a}}]}}\n'))

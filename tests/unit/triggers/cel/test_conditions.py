@@ -309,7 +309,9 @@ def test_a_moment_is_a_timestamp_in_milliseconds() -> None:
         ("event.a > user.b", None),
     ],
 )
-def test_what_a_condition_asks_of_the_event_alone_are_sides_of_its_outermost_and(text: str, part: str | None) -> None:
+def test_what_a_condition_requires_of_only_the_event_are_operands_of_its_outermost_and(
+    text: str, part: str | None
+) -> None:
     found = part_over(compile_condition(text, "truth"), frozenset({"event", "now"}))
     assert (found and found.code.source) == (part and compile_condition(part, "truth").code.source)
 

@@ -278,7 +278,7 @@ def test_the_longest_bound_name_is_meant(text: str, bindings: dict[str, Any], ex
         ("1 = 1", "cel-syntax", 2),
     ],
 )
-def test_is_no_expression(text: str, code: str, offset: int) -> None:
+def test_text_that_is_not_an_expression_is_reported_with_its_place(text: str, code: str, offset: int) -> None:
     with pytest.raises(SyntaxProblem) as caught:
         value(text)
     assert (caught.value.code, caught.value.offset) == (code, offset)

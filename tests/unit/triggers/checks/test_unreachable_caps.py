@@ -41,5 +41,5 @@ def test_a_looser_cap_and_one_that_drops_beside_one_that_defers_are_fine() -> No
     assert told(("a", "{}", DAY), ("b", "{}", "cap: {max: 1, per: 3d, scope: all, over: defer}")) == []
 
 
-def test_of_two_alike_one_is_told() -> None:
+def test_only_one_of_two_equal_caps_is_reported() -> None:
     assert told(("b", "{}", DAY), ("a", "{}", DAY)) == ["b"]

@@ -51,12 +51,12 @@ def test_a_slip_is_taken_for_the_name_that_is_meant(name: str, other: str) -> No
         ("cart_updated.v2", "cart_updated"),
     ],
 )
-def test_names_that_people_choose_alike_are_no_slips(name: str, other: str) -> None:
+def test_similar_names_that_people_choose_are_not_reported_as_misspellings(name: str, other: str) -> None:
     assert misspelling_of(name, {other}) == ""
     assert misspelling_of(other, {name}) == ""
 
 
-def test_a_policy_whose_purpose_no_trigger_has_is_told_with_the_nearest_one() -> None:
+def test_a_policy_whose_purpose_no_trigger_has_is_reported_with_the_nearest_purpose() -> None:
     policy = "policy: calm\nfor: {purpose: marketting}\nexpires: 1h\n"
     [told] = found(rule("a"), policy)
     assert (told.code, told.severity, told.line, told.hint) == (
@@ -67,14 +67,14 @@ def test_a_policy_whose_purpose_no_trigger_has_is_told_with_the_nearest_one() ->
     )
 
 
-def test_a_policy_for_everybody_is_told_where_all_triggers_are_transactional() -> None:
+def test_a_policy_for_everybody_is_reported_if_all_triggers_are_transactional() -> None:
     policy = "policy: calm\nfor: {}\nexpires: 1h\n"
     [told] = found(rule("a", "transactional"), policy)
     assert (told.code, "for: {purpose: transactional}" in told.hint) == ("unused-policy", True)
     assert codes(rule("a"), policy) == []
 
 
-def test_a_set_of_definitions_alone_is_for_rules_elsewhere_and_nothing_is_told_of_it() -> None:
+def test_a_set_with_only_definitions_serves_rules_elsewhere_and_is_not_reported() -> None:
     assert (
         codes("policy: calm\nfor: {purpose: other}\nexpires: 1h\n", SCORE, "segment: vips\nwhen: user.vip == true\n")
         == []
@@ -88,7 +88,7 @@ def test_a_definition_that_only_another_definition_reads_is_read() -> None:
     assert codes(rule("a"), SCORE, segment) == ["unused-definition"]
 
 
-def test_of_two_purposes_that_are_named_almost_alike_the_later_is_told() -> None:
+def test_the_later_of_two_purposes_with_similar_names_is_reported() -> None:
     [told] = found(rule("a", "promotions"), rule("b", "promotion"))
     assert (told.code, told.line) == ("misspelt-purpose", 7)
     assert codes(rule("a", "promotions"), rule("b", "promotion"), rule("c", "promotion")) == ["misspelt-purpose"]
@@ -112,7 +112,7 @@ def test_a_purpose_that_no_other_trigger_has_is_noted_among_several() -> None:
 CASE = 'cases: [{{name: n, given: [{{at: "10:00", {0}: {{}}}}], expect: []}}]\n'
 
 
-def test_an_unless_that_no_case_gives_and_nothing_else_names_is_told() -> None:
+def test_an_unless_event_that_no_case_gives_and_nothing_else_names_is_reported() -> None:
     [told] = found(rule("a", more="after: 1h\nunless: activated\n"))
     assert (told.code, told.severity, told.line) == ("event-never-given", "warning", 6)
     assert codes(rule("a", more="after: 1h\nunless: activated\n" + CASE.format("activated"))) == []
@@ -120,7 +120,7 @@ def test_an_unless_that_no_case_gives_and_nothing_else_names_is_told() -> None:
     assert codes(rule("a", more="after: 1h\nunless: email.clicked\n")) == []
 
 
-def test_an_event_named_almost_as_one_that_a_case_gives_is_told_wherever_it_is_listened_to() -> None:
+def test_an_event_with_a_name_similar_to_one_that_a_case_gives_is_reported_in_every_listening_key() -> None:
     case = CASE.format("order_completed")
     sure = rule("a", on="order_completed", more=case)
     for more in ("goal: {event: order_complted, within: 1d}\n", "after: 1h\nunless: order_complted\n"):
@@ -130,7 +130,7 @@ def test_an_event_named_almost_as_one_that_a_case_gives_is_told_wherever_it_is_l
     assert codes(sure, rule("b", more="when: score.keen > 1\n"), score) == ["event-never-given"]
 
 
-def test_with_a_catalogue_that_has_the_event_nothing_is_told() -> None:
+def test_with_a_catalogue_that_has_the_event_nothing_is_reported() -> None:
     catalogue = SourceFile("events.yaml", "events: {ping: {}, activated: {}}\n")
     text = rule("a", more="after: 1h\nunless: activated\n")
     assert inspect([SourceFile("r.yaml", text)], TEMPLATES, [catalogue]).diagnostics == []

@@ -152,7 +152,9 @@ PLACES = {
         641_692_800.0,
     ],
 )
-def test_a_birthday_is_that_day_at_ten_wherever_the_user_is(birthday: Any, date: str, zone: str, expected: str) -> None:
+def test_a_birthday_is_that_day_at_ten_in_the_zone_of_the_user(
+    birthday: Any, date: str, zone: str, expected: str
+) -> None:
     said = f'date: "{date}", yearly: true, at: "10:00"'
     found = sent(said, "2026-06-01 00:00", "2026-04-01 00:00", zone=zone, birthday=birthday)
     assert found == [expected]
@@ -272,7 +274,7 @@ def test_an_empty_date_is_none(value: Any) -> None:
     assert (world.state.next_due(), world.problems) == (None, [])
 
 
-def test_an_outage_is_asked_for_its_age_as_with_slots() -> None:
+def test_max_age_limits_dates_after_an_outage_as_it_does_slots() -> None:
     world = World(TRIAL, trial_ends="2026-02-01T00:00:00Z")
     world.take(world.evaluator.fire_due(world.state, at("2026-01-30 00:00:00.001")))
     assert (world.sent, world.counts) == ([], {"stale": 1})

@@ -82,7 +82,7 @@ def test_a_move_that_ends_the_local_day_at_once_crosses_then() -> None:
     assert crossed(world) == [("2026-01-05 23:30:00.000", '["e2"]')]
 
 
-def test_an_amount_below_zero_is_told_and_not_counted() -> None:
+def test_an_amount_below_zero_is_reported_and_not_counted() -> None:
     world = World(RULE % "within: 1h, sum: event.n, reaches: 10")
     for n in (9, -5, 1):
         world.event("2026-01-05 10:00", "buy", n=n)
@@ -188,7 +188,7 @@ def test_what_a_timer_was_set_for_may_be_gone_when_the_rule_counts_something_els
     assert list(world.state.windows) == ['t#0/sum|["y"]']
 
 
-def test_a_group_too_long_to_keep_is_told() -> None:
+def test_a_group_too_long_to_keep_is_reported() -> None:
     world = World(GROUPED % "within: 1h, reaches: 1")
     world.event("2026-01-05 10:00", "view", sku="x" * MAX_GROUP_CHARS)
     assert [(each.trigger, each.place) for each in world.problems] == [("t", "same")]
@@ -210,7 +210,7 @@ def test_a_group_too_long_to_keep_is_told() -> None:
         ("same: k", "conflict"),
     ],
 )
-def test_a_wrong_crossing_is_told(source: str, code: str) -> None:
+def test_a_wrong_crossing_is_reported(source: str, code: str) -> None:
     found = check([SourceFile("rules.yaml", RULE % source)], TEMPLATES)
     assert code in {each.code for each in found}
 

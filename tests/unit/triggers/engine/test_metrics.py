@@ -120,7 +120,7 @@ def test_a_sum_takes_amounts_below_zero() -> None:
     assert read(world, "sum") == 50
 
 
-def test_values_are_told_apart_by_kind_and_long_ones_too() -> None:
+def test_values_of_different_kinds_differ_and_so_do_long_values() -> None:
     world = World(VIEWS % "1d")
     for k in ("5", 5, 5.0, True, "true", "'5", "x" * 40, "x" * 40, "x" * 41):
         world.event("2026-01-05 10:00", "view", n=1, k=k)
@@ -135,7 +135,7 @@ def test_first_and_last_are_the_oldest_and_newest_event_in_the_window() -> None:
     assert (read(world, "first"), read(world, "last")) == (None, None)
 
 
-def test_a_first_that_is_not_there_is_an_error_that_is_told_and_no_match() -> None:
+def test_a_missing_first_value_is_reported_as_an_error_and_does_not_match() -> None:
     world = World(
         VIEWS % "1h"
         + "---\ntrigger: t\npurpose: marketing\non: {event: ping, where: now - metric.views.last > hours(1)}\nsend: a\n"
@@ -149,7 +149,7 @@ def test_a_first_that_is_not_there_is_an_error_that_is_told_and_no_match() -> No
     ("properties", "place"),
     [({"k": "x"}, "sum"), ({"n": 1e16, "k": "x"}, "sum"), ({"n": 1}, "distinct"), ({"n": 1, "k": [1]}, "distinct")],
 )
-def test_an_event_whose_sum_or_value_fails_is_told_and_not_counted(properties: dict[str, Any], place: str) -> None:
+def test_an_event_whose_sum_or_value_fails_is_reported_and_not_counted(properties: dict[str, Any], place: str) -> None:
     world = World(VIEWS % "1h")
     world.event("2026-01-05 10:00", "view", **properties)
     assert read(world, "count") == 0
@@ -366,7 +366,7 @@ def test_a_metric_equals_a_recount_at_any_instant(
 
 @settings(max_examples=100, deadline=None)
 @given(EVENTS, WINDOWS, ZONES, MOMENTS, st.randoms(use_true_random=False))
-def test_the_order_of_arrival_changes_nothing_nor_does_storing_the_state(
+def test_neither_the_order_of_arrival_nor_storing_the_state_changes_anything(
     views: list[View], within: str, zone: str, moments: list[int], shuffler: random.Random
 ) -> None:
     evaluator = Evaluator(rules(VIEWS % within))

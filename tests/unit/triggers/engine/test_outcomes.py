@@ -59,9 +59,7 @@ def test_a_suppression_that_a_person_lifts_is_lifted_here_too() -> None:
 
 @pytest.mark.parametrize("kind", [OutcomeKind.BOUNCED, OutcomeKind.REFUSED])
 @pytest.mark.parametrize("reply", [Reply(code=550, enhanced="5.1.1"), Reply(code=550, enhanced="5.7.1"), None])
-def test_an_outcome_that_is_not_hard_suppresses_nothing_whatever_the_reply(
-    kind: OutcomeKind, reply: Reply | None
-) -> None:
+def test_an_outcome_that_is_not_hard_suppresses_nothing_with_any_reply(kind: OutcomeKind, reply: Reply | None) -> None:
     world = World(PING + "send: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.outcome("2026-01-05 10:05", kind, world.commands[0].id, reply=reply, hard=False)

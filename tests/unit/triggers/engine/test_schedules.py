@@ -251,7 +251,7 @@ def test_a_case_of_a_schedule_needs_an_end() -> None:
     assert found.hint == 'as in until: "+7d 00:00"'
 
 
-def test_an_event_s_properties_are_no_part_of_a_slot() -> None:
+def test_a_slot_does_not_have_the_properties_of_an_event() -> None:
     with pytest.raises(InvalidRules, match=r"`event\.total`: no event begins this rule.*\[no-properties\]"):
         rules(DAILY.replace("send: a", "when: event.total > 1\nsend: a"))
 

@@ -93,7 +93,7 @@ def test_a_profile_change_moves_a_segment_and_names_the_move_by_its_instant() ->
     ]
 
 
-def test_a_segment_that_names_now_is_asked_at_each_local_midnight() -> None:
+def test_a_segment_that_names_now_is_evaluated_at_each_local_midnight() -> None:
     when = "now - timestamp(user.joined) >= days(2)"
     world = World(segment(f"'{when}'"), zone="Europe/Berlin", joined="2026-01-05T10:00:00Z")
     world.until("2026-01-10 00:00")
@@ -101,7 +101,7 @@ def test_a_segment_that_names_now_is_asked_at_each_local_midnight() -> None:
     assert world.state.next_due() == at("2026-01-10 23:00")
 
 
-def test_a_segment_that_names_now_is_asked_at_no_event_that_only_others_read() -> None:
+def test_a_segment_that_names_now_is_not_evaluated_at_an_event_that_only_others_read() -> None:
     when = "now - timestamp(user.joined) >= days(2)"
     after = "---\nmetric: pings\nevent: ping\nwithin: 1d\n" + IN_AND_OUT
     world = World(segment(f"'{when}'", after=after), joined="2026-01-05T10:00:00Z")
@@ -232,7 +232,7 @@ def test_an_event_at_the_instant_of_a_segments_timer_sees_its_new_membership() -
     assert [(each.trigger, each.occurrence) for each in world.commands[1:]] == [("t", '["ping"]'), left]
 
 
-def test_a_segment_whose_expression_fails_is_false_and_told() -> None:
+def test_a_segment_whose_expression_fails_is_false_and_reported() -> None:
     world = World(segment("user.spent > 100", ORDERS % "1d"))
     world.profile("2026-01-05 10:00", spent=200)
     world.problems.clear()

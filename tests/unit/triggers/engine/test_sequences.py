@@ -37,7 +37,7 @@ def test_events_in_order_begin_at_the_last_and_others_may_lie_between() -> None:
     assert world.commands[0].data == {"n": 3}
 
 
-def test_events_in_another_order_are_no_sequence() -> None:
+def test_events_in_another_order_do_not_complete_a_sequence() -> None:
     assert played(PAIR, ("10:00", "buy"), ("10:10", "view")).sent == []
 
 

@@ -85,7 +85,7 @@ def test_a_timestamp_that_moves_into_the_past_is_due_at_once() -> None:
     assert world.sent[1:] == [("2026-01-20 00:00:00", "t", "b")]
 
 
-def test_a_timestamp_already_past_is_no_wait() -> None:
+def test_a_timestamp_in_the_past_causes_no_wait() -> None:
     world = World(UNTIL, trial_ends="2026-01-01T00:00:00Z")
     world.event("2026-01-05 10:00", "ping")
     assert [moment for moment, _, _ in world.sent] == ["2026-01-05 10:00:00"] * 2
@@ -205,7 +205,7 @@ changes = st.lists(st.tuples(st.integers(1, 20 * 60), st.sampled_from(ZONES), st
 
 @settings(max_examples=80, deadline=None)
 @given(changes)
-def test_a_followed_wait_ends_at_the_last_word_or_when_that_was_heard(steps: list[tuple[int, str, int]]) -> None:
+def test_a_followed_wait_ends_at_the_newest_date_or_when_that_date_arrived(steps: list[tuple[int, str, int]]) -> None:
     """Whatever the profile says and says again, the send comes at the first instant not before what it says then."""
     start = at("2026-01-05 10:00")
     world = World(RULE + "after: {until: timestamp(user.x)}\nsend: a\n", x=as_time(start + DAY).isoformat())

@@ -88,7 +88,7 @@ def test_a_comment_allows_a_warning() -> None:
 
 
 @pytest.mark.parametrize("code", OF_EVENTS)
-def test_a_file_that_the_catalogue_does_not_fit_is_told_exactly_so(code: str) -> None:
+def test_a_file_that_does_not_match_the_catalogue_gets_the_exact_message(code: str) -> None:
     files = {name: SourceFile(name, (BAD_EVENTS / name).read_text()) for name in (f"{code}.yaml", "events.yaml")}
     assert {each.code for each in check([files[f"{code}.yaml"]], TEMPLATES)} <= {"unheard-event", "event-never-given"}
     found = check([files[f"{code}.yaml"]], TEMPLATES, [files["events.yaml"]])
@@ -96,13 +96,13 @@ def test_a_file_that_the_catalogue_does_not_fit_is_told_exactly_so(code: str) ->
     assert {each.code for each in found} == {code}
 
 
-def test_a_wrong_catalogue_is_told_with_its_place() -> None:
+def test_a_wrong_catalogue_is_reported_with_its_place() -> None:
     catalogue = SourceFile("events.yaml", "events:\n  signed_up: {plan: string}\n  9lives: {}\nmore: {}\n")
     found = [(e.line, e.column, e.code) for e in check(diagnose("kind")[:0], TEMPLATES, [catalogue])]
     assert found == [(2, 21, "invalid-value"), (3, 3, "invalid-name"), (4, 1, "unknown-key")]
 
 
-def test_all_files_are_told_at_once_in_order_of_place() -> None:
+def test_the_problems_of_all_files_are_reported_at_once_in_order_of_place() -> None:
     sources = [*diagnose("unknown-key"), *diagnose("invalid-zone")]
     with pytest.raises(InvalidRules) as caught:
         load_rules(sources, TEMPLATES)
@@ -160,7 +160,7 @@ def test_an_event_misspelt_in_the_rule_is_one_finding_that_leaves_open_where_the
     assert (found.line, "here and in 1 more places" in found.message) == (6, True)
 
 
-def test_an_attribute_of_a_case_that_is_named_as_a_score_is_told() -> None:
+def test_an_attribute_of_a_case_with_the_name_of_a_score_is_reported() -> None:
     score = "---\nscore: keen\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
     case = "cases: [{name: n, user: {keen: 3}, given: [], expect: []}]\n"
     found = check([SourceFile("r.yaml", BASE + "when: score.keen > 1\n" + case + score)], TEMPLATES)[-1]

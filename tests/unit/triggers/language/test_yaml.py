@@ -109,13 +109,13 @@ def test_a_place_in_an_expression_is_found_through_quoting_and_folding(written: 
         ('when event.x == "a"', "a colon and a blank follow a key, as in send: welcome"),
     ],
 )
-def test_a_line_that_is_no_key_is_told_on_that_line_and_not_on_the_next(line: str, hint: str) -> None:
+def test_a_line_that_is_not_a_key_is_reported_on_that_line_and_not_on_the_next(line: str, hint: str) -> None:
     text = f"trigger: t\npurpose: marketing\n{line}\non: ping\nsend: hello\n"
     [found] = check([SourceFile("r.yaml", text)], {"hello": "h"})
     assert (found.line, found.column, found.code, found.hint) == (3, 1, "yaml-syntax", hint)
 
 
-def test_a_document_whose_separator_is_missing_is_read_as_one_of_its_own() -> None:
+def test_a_document_without_its_separator_is_read_as_a_separate_document() -> None:
     rule = "trigger: NAME\npurpose: marketing\non: ping\nsend: hello\n"
     text = rule.replace("NAME", "a") + rule.replace("NAME", "b").replace("on: ping", "onn: ping")
     found = check([SourceFile("r.yaml", text)], {"hello": "h"})
