@@ -1,7 +1,7 @@
-"""Arithmetic of operands whose types only the data can say.
+"""Arithmetic of operands whose types are known only at run time.
 
-Twice for numbers: `add`, `sub`, … as CEL has it, where whole numbers stay whole and types do not mix; and
-`add_data`, `sub_data`, … for rules, where numbers of events and profiles are doubles, however their JSON was written.
+There are two families for numbers. `add`, `sub`, … follow CEL: whole numbers stay whole and types do not mix.
+`add_data`, `sub_data`, … are for rules: all numbers of events and profiles are doubles, in any JSON notation.
 """
 
 import math
@@ -24,7 +24,7 @@ from triggers.cel.values import (
 
 
 def int_div(a: int, b: int) -> int:
-    """`a / b` of whole numbers, towards zero."""
+    """`a / b` of whole numbers, rounded towards zero."""
     if b == 0:
         raise EvaluationError("division by zero")
     return int_result(abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1))
@@ -38,7 +38,7 @@ def int_mod(a: int, b: int) -> int:
 
 
 def double_div(a: float, b: float) -> float:
-    """`a / b` as IEEE 754 has it: by zero gives an infinity or not-a-number, no error."""
+    """`a / b` by IEEE 754: division by zero gives an infinity or NaN and does not raise."""
     if b:
         return a / b
     return math.nan if a == 0 or a != a else math.copysign(math.inf, a) * math.copysign(1, b)
@@ -153,7 +153,7 @@ def negative_data(value: Any) -> Any:
 
 
 def join(a: Any, b: Any) -> Any:
-    """`a + b` of texts, bytes, lists, and of durations with what they go with; raises EvaluationError."""
+    """`a + b` of texts, bytes, lists, durations and timestamps; raises EvaluationError for other types."""
     first, second = a.__class__, b.__class__
     if first is second and first in (str, bytes, list):
         limit = MAX_ITEMS if first is list else MAX_TEXT

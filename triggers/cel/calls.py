@@ -1,4 +1,4 @@
-"""Calls in expressions: functions and methods by the tables of `types`, and the macros that go through lists."""
+"""Calls in expressions: functions and methods from the tables of `types`, and the macros that iterate over lists."""
 
 from schemas.wording import nearest, quoted
 from schemas.zones import zone_hint
@@ -151,7 +151,7 @@ def _predicate(w: Writer, node: Expr) -> str:
 
 
 def _quantified(w: Writer, head: str, result: str, body: Expr, stop: str) -> Code:
-    """As && or || over the items: a deciding item ends the loop, an error waits until the end."""
+    """Works as && or || over the items: a deciding item ends the loop; an error is raised after the last item."""
     one, kept = w.fresh(), w.fresh()
     other = "True" if stop == "False" else "False"
     w.line(f"{result} = {other}")
@@ -175,7 +175,7 @@ def _exists_one(w: Writer, head: str, result: str, body: Expr) -> Code:
 
 
 def _mapped(w: Writer, head: str, result: str, condition: Expr | None, gives: Expr | Code) -> Code:
-    """A new list: the result for each item for which the condition holds."""
+    """A new list with the result of each item that meets the condition."""
     w.line(f"{result} = []")
     with w.block(head):
         if condition is not None:

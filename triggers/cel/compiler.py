@@ -1,7 +1,7 @@
-"""Typed code from an expression's tree: names and types are checked, then Python source is written, compiled once.
+"""Compiles an expression's tree: checks names and types, writes Python source, and compiles it once.
 
-The source sees one argument, the evaluation's context, and the functions of the runtime named below. One compiler
-writes both rules' expressions and CEL by its definition; `Scope` says which.
+The source uses one argument, the evaluation's context, and the functions of the runtime named below. The same
+compiler serves rules' expressions and standard CEL; `Scope` says which.
 """
 
 from collections.abc import Callable
@@ -70,18 +70,18 @@ _RULES: dict[str, Any] = {
     "type_of": conversions.type_of_data,
     "to_timestamp": conversions.timestamp_of_data,
 }
-"""The same names; where the data's types decide, numbers are doubles."""
+"""The same names for rules: if types are known only at run time, numbers are doubles."""
 
 
 @dataclass(slots=True)
 class Compiled:
-    """A compiled expression, and what it reads."""
+    """A compiled expression and the names that it reads."""
 
     function: Callable[[Any], Any]
     type: str
     source: str
     cost: int
-    """Steps at most, with lists as long as assumed: see `triggers.cel.cost`."""
+    """The maximum number of steps for lists of the assumed length: see `triggers.cel.cost`."""
     scores: frozenset[str]
     metrics: frozenset[tuple[str, str]]
     """Metrics by name and field."""
@@ -91,7 +91,7 @@ class Compiled:
 
 
 def compile_tree(tree: Expr, scope: Scope) -> Compiled:
-    """The tree as a Python function of a context; raises SyntaxProblem where names or types do not fit.
+    """The tree as a Python function of a context; raises SyntaxProblem if names or types do not fit.
 
     With `scope.variables` the function takes the variables' values by name instead.
     """
@@ -176,7 +176,7 @@ def _index(w: Writer, node: Index) -> Code:
 
 
 def _logic(w: Writer, node: Logic) -> Code:
-    """Each operand is tried by itself; an error waits to see whether another operand settles the answer."""
+    """Evaluates each operand separately; an error is raised only if no other operand decides the result."""
     stop, absorb = ("False", "both") if node.operator == "&&" else ("True", "either")
     result = w.fresh()
     names: list[str] = []

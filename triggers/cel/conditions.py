@@ -1,7 +1,7 @@
 """Conditions: the expressions of rules, compiled once, evaluated often.
 
-`compile_condition` is the only way in; a Condition answers `holds`, `number`, `string`, `moment`, `value`
-or `any` of a Context, or raises EvaluationError. Nothing else escapes.
+`compile_condition` is the only entry point. The methods of a Condition evaluate it for a Context and raise
+only EvaluationError.
 """
 
 import math
@@ -81,7 +81,7 @@ class Context:
     """What an expression is evaluated for, as of `now_ms`.
 
     `score` gives a score's value; `metric` a field of a metric: count, sum and distinct as numbers, first and last in
-    milliseconds, None where there is none; `segment` whether the user is in it.
+    milliseconds, or None if there is none; `segment` whether the user is in it.
     """
 
     event: EventLike
@@ -95,7 +95,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Condition:
-    """One compiled expression. Equal text is equal meaning."""
+    """One compiled expression. Conditions with equal text mean the same."""
 
     text: str
     kind: Kind
@@ -137,11 +137,11 @@ class Condition:
         return int(value) // 1_000_000
 
     def any(self, context: Context) -> Any:
-        """Its value as CEL has it (`triggers.cel.values`); raises EvaluationError."""
+        """Its value as a CEL value (`triggers.cel.values`); raises EvaluationError."""
         return self._evaluate(context)
 
     def value(self, context: Context) -> Any:
-        """Its value as JSON has it, timestamps as RFC 3339 texts and whole numbers whole; raises EvaluationError."""
+        """Its value as JSON, timestamps as RFC 3339 texts, whole numbers as integers; raises EvaluationError."""
         value = self._evaluate(context)
         try:
             return _as_json(value, [_MAX_VALUES])
@@ -150,9 +150,9 @@ class Condition:
 
 
 _SHORT = 60
-"""Characters of an expression that a hint repeats."""
+"""The maximum number of characters of an expression that a hint repeats."""
 _MAX_VALUES = 10_000
-"""Values in one result. What macros put together can be far larger than the memory it takes."""
+"""The maximum number of values in one result. Macros can build a result far larger than the memory it takes."""
 
 
 def _as_json(value: Any, left: list[int]) -> Any:
@@ -188,7 +188,7 @@ def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Cond
 
 
 def written_moments(condition: Condition) -> Condition:
-    """The condition where its value is a date: `timestamp(x)` as the value, or as a branch of `? :`, is x as written.
+    """The condition for a date: `timestamp(x)` as the value, or as a branch of `? :`, becomes x as written.
 
     A plain date in x has no instant that `timestamp` could give, and a timestamp would lose its offset.
     """
@@ -209,7 +209,7 @@ def _without_timestamp(node: Expr) -> Expr:
 
 
 def part_over(condition: Condition, names: frozenset[str]) -> Condition | None:
-    """What a condition asks of these names alone: where this is false, so is the condition. None where it does not.
+    """The part of a condition that reads only these names, or None. If this part is false, so is the condition.
 
     That is the condition itself, or those of the operands of its outermost `&&` which read nothing else.
     """
@@ -229,7 +229,7 @@ def _part_over(text: str, names: frozenset[str]) -> Condition | None:
 
 
 def unguarded_negations(text: str) -> list[tuple[str, int]]:
-    """Fields of `event` and `user` that are negated with `!` and never asked for with has(): (name, offset)."""
+    """Fields of `event` and `user` that are negated with `!` and never tested with has(): (name, offset)."""
     tree = parse(text)
     nodes = list(walk(tree))
     asked = {

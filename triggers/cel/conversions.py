@@ -36,7 +36,7 @@ def _no(what: str, value: Any) -> EvaluationError:
 
 
 def to_int(value: Any) -> int:
-    """`int(value)`: a number towards zero, a decimal text, or a timestamp in seconds."""
+    """`int(value)`: a number rounded towards zero, a decimal text, or a timestamp in seconds."""
     cls = value.__class__
     if cls is int:
         return int(value)
@@ -54,7 +54,7 @@ def to_int(value: Any) -> int:
 
 
 def to_uint(value: Any) -> Uint:
-    """`uint(value)`: a number that is not negative towards zero, or a decimal text."""
+    """`uint(value)`: a non-negative number rounded towards zero, or a decimal text."""
     cls = value.__class__
     if cls is int or cls is Uint:
         return uint_result(value)
@@ -83,7 +83,7 @@ def to_double(value: Any) -> float:
 
 
 def to_string(value: Any) -> str:
-    """`string(value)`: doubles that are whole numbers without a point, timestamps as RFC 3339 has them."""
+    """`string(value)`: whole doubles without a point, timestamps in the form of RFC 3339."""
     cls = value.__class__
     if cls is str:
         return str(value)
@@ -110,7 +110,7 @@ def _utf8(value: bytes) -> str:
 
 
 def to_bytes(value: Any) -> bytes:
-    """`bytes(value)`: a text's UTF-8."""
+    """`bytes(value)`: the UTF-8 of a text."""
     if value.__class__ is bytes:
         return bytes(value)
     if value.__class__ is str:
@@ -142,7 +142,7 @@ def to_timestamp(value: Any) -> Timestamp:
 
 
 def timestamp_of_data(value: Any) -> Timestamp:
-    """`timestamp(value)` in rules: of a text, for every number of the data is a double, which none is made of."""
+    """`timestamp(value)` in rules takes only texts: numbers of the data are doubles, which CEL does not convert."""
     if value.__class__ in NUMBERS:
         raise _no("timestamp", float(value))
     return to_timestamp(value)
@@ -158,5 +158,5 @@ def to_duration(value: Any) -> Duration:
 
 
 def type_of_data(value: Any) -> Type:
-    """`type(value)` in rules, where every number of the data is a double."""
+    """`type(value)` in rules: every number of the data is a double."""
     return TYPES["double"] if value.__class__ in NUMBERS else type_of(value)

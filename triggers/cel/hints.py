@@ -1,4 +1,4 @@
-"""What to write instead, of expressions in the manner of templates, SQL, JavaScript and Python."""
+"""Hints for expressions written in the syntax of templates, SQL, JavaScript or Python."""
 
 import re
 
@@ -50,7 +50,7 @@ _LAST_WORD = re.compile(r"([A-Za-z]+)\s*$")
 
 
 def foreign(text: str, kind: str, problem: SyntaxProblem) -> SyntaxProblem:
-    """The problem told of the expression as a whole, where it is a template's or a text without quotes of its own.
+    """The problem of the whole expression, if it is a template's syntax or a text without its own quotes.
 
     `kind` is what the expression should give. Otherwise it is the problem at its place.
     """
@@ -66,13 +66,13 @@ def foreign(text: str, kind: str, problem: SyntaxProblem) -> SyntaxProblem:
 
 
 def _inner(braces: re.Match[str]) -> str:
-    """What stands between a template's braces, without filters."""
+    """The text between a template's braces, without filters."""
     inner = next(filter(None, braces.groups()), "")
     return _TAG.sub("", re.split(r"(?<!\|)\|(?!\|)", inner)[0].strip(" \t-"), count=1).strip()
 
 
 def hint_at(text: str, offset: int, found: str) -> str:
-    """What to write at a place of an expression where `found` is not expected; nothing where it is not known."""
+    """What to write instead of `found` at a place of an expression; empty if that is not known."""
     if operator := _operator_around(text, offset):
         return "compare with ==" if operator == "=" else f"write {_OPERATORS[operator]}"
     if meant(text[offset]) is not None:
@@ -93,18 +93,18 @@ def hint_at(text: str, offset: int, found: str) -> str:
 
 
 def shown(text: str, offset: int, found: str) -> str:
-    """How a message names what was found: a character outside ASCII by its code point too."""
+    """The name of `found` in a message; for a character outside ASCII it includes the code point."""
     plain = "".join(char if char.isprintable() else "?" for char in found[:20])
     char = text[offset]
     return f"`{plain}`" if char.isascii() else named(char)
 
 
 def constant(name: str) -> str:
-    """What to write for a word that other languages have for a constant."""
+    """What to write for a constant of another language."""
     return _CONSTANTS.get(name, "")
 
 
 def _operator_around(text: str, offset: int) -> str:
-    """The foreign operator that the place is in."""
+    """The operator of another language at this place."""
     around = (match[0] for match in _OPERATOR.finditer(text) if match.start() <= offset < match.end())
     return next((operator for operator in around if operator in _OPERATORS), "")

@@ -1,9 +1,9 @@
-"""CEL's values in JSON, so that none can be taken for another.
+"""CEL's values as JSON, without ambiguity between types.
 
 `null`, booleans, texts, lists and maps with text keys are JSON's own. `1` is an int, `1.0` a double. What JSON lacks
-is an object of one key: {"@uint": 7}, {"@double": "NaN"}, "Infinity" or "-Infinity", {"@bytes": base64},
+is written as an object with one key: {"@uint": 7}, {"@double": "NaN"}, "Infinity" or "-Infinity", {"@bytes": base64},
 {"@timestamp": RFC 3339}, {"@duration": "1.5s"}, {"@type": "int"}, and {"@map": [[key, value], …]} for a map with other
-keys, or with one key that begins with @. They are read and written alike.
+keys, or with one key that begins with @. Reading and writing use the same forms.
 """
 
 import base64
@@ -27,12 +27,12 @@ from triggers.cel.values import (
 )
 
 MAX_VALUES = 100_000
-"""Values in one result. What macros put together can be far larger than the memory it takes."""
+"""The maximum number of values in one result. Macros can build a result far larger than the memory it takes."""
 _NOT_FINITE = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 def to_json(value: Any) -> Any:
-    """The value as JSON; raises EvaluationError where it is too large."""
+    """The value as JSON; raises EvaluationError if it is too large."""
     return _written(value, [MAX_VALUES])
 
 
@@ -69,7 +69,7 @@ def _written_map(value: dict[Any, Any], left: list[int]) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """The value that JSON says; raises EvaluationError for a form that there is none of."""
+    """The value of its JSON; raises EvaluationError for an unknown form."""
     if value.__class__ is list:
         return [from_json(item) for item in value]
     if value.__class__ is int:

@@ -1,4 +1,4 @@
-"""Literals of expressions: what the text of a token stands for (CEL language definition, lexis and string values)."""
+"""Literals of expressions: the values of tokens (CEL language definition, lexis and string values)."""
 
 import re
 from typing import cast
@@ -14,12 +14,12 @@ _SIMPLE_ESCAPES = dict(zip("abfnrtv\\\"'`?", "\a\b\f\n\r\t\v\\\"'`?", strict=Tru
 
 
 def position(token: Token) -> int:
-    """Where the token begins, counted in characters."""
+    """The offset of the token, in characters."""
     return cast(int, token.start_pos)
 
 
 def number(token: Token) -> Literal:
-    """A number; 2**63 is let through, for a minus may stand before it."""
+    """A number; 2**63 is allowed because a minus may precede it."""
     at = position(token)
     if token.type == "FLOAT":
         value = float(token)
@@ -58,7 +58,7 @@ def _unescaped(inner: str, at: int) -> str:
 
 
 def _bytes(inner: str, at: int) -> bytes:
-    """The UTF-8 of the text, where octal and \\x escapes stand for single octets."""
+    """The UTF-8 of the text; octal and \\x escapes are single octets."""
     parts: list[bytes] = []
     end = 0
     for match in _ESCAPE.finditer(inner):

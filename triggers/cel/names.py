@@ -1,4 +1,4 @@
-"""Names in expressions: what `event.total`, `score.engagement` or a bound variable is read from."""
+"""Names in expressions: the code that reads `event.total`, `score.engagement` or a bound variable."""
 
 import difflib
 from typing import cast
@@ -38,7 +38,7 @@ def select(w: Writer, node: Select) -> Code:
 
 
 def refuse_field_in_brackets(w: Writer, node: Index) -> None:
-    """Raises SyntaxProblem for `event["total"]`: fields of rules' names stand behind a dot."""
+    """Raises SyntaxProblem for `event["total"]`: fields of these names need a dot."""
     if w.scope.strict or not _is_root(w, node.operand):
         return
     root = _root(w, cast(Name, node.operand))
@@ -66,7 +66,7 @@ def has(w: Writer, node: Call) -> Code:
 
 
 def _dotted(node: Expr) -> str:
-    """`a.b.c` as written, or an empty text for what is more than names and dots."""
+    """`a.b.c` as written, or an empty text for anything other than names and dots."""
     parts: list[str] = []
     while isinstance(node, Select):
         parts.append(node.field)
@@ -75,7 +75,7 @@ def _dotted(node: Expr) -> str:
 
 
 def _resolved(w: Writer, node: Name | Select) -> Code | None:
-    """A macro's variable, a bound variable or a type; of `a.b.c` the longest name is tried first."""
+    """A macro's variable, a bound variable or a type; for `a.b.c` the longest name is tried first."""
     path = _dotted(node)
     if path in w.variables:
         return w.variables[path]
@@ -98,7 +98,7 @@ def _root(w: Writer, node: Name) -> str:
 
 
 def _root_meant(w: Writer, name: str) -> str:
-    """What may be meant: another language's constant, a root misspelt, or a field whose root was left out."""
+    """A suggestion for a constant of another language, a misspelt root, or a field without its root."""
     if constant := hints.constant(name):
         return constant
     if difflib.get_close_matches(name, table.ROOTS, n=1, cutoff=0.75):
@@ -114,7 +114,7 @@ def _is_root(w: Writer, node: Expr) -> bool:
 
 
 def _known_field(w: Writer, node: Select) -> Code | None:
-    """A field of one of the names that a rule's expression begins with, or None for a field of a value."""
+    """A field of one of the root names of rules, or None for a field of a value."""
     if w.scope.strict:
         return None
     if _is_entry_event(w, node.operand):
@@ -163,7 +163,7 @@ def _metric(w: Writer, node: Select) -> Code:
 
 
 def _metric_read(w: Writer, node: Select) -> str:
-    """The call that gives a metric's field, or None where it has none."""
+    """The call that returns a metric's field, or None if the metric has no such field."""
     metric = cast(Select, node.operand).field
     if node.field not in table.METRIC:
         hint = nearest(node.field, table.METRIC)

@@ -39,7 +39,7 @@ def binary(w: Writer, node: Binary) -> Code:
 
 
 def _is_data(node: Expr, code: Code) -> bool:
-    """Whether a whole number beside this node is read as a double: numbers of the data are."""
+    """Whether a whole number beside this node is read as a double, as for numbers of the data."""
     return code.type == "dyn" or (code.type == "double" and not isinstance(node, Literal))
 
 
@@ -69,7 +69,7 @@ def _comparison(w: Writer, node: Binary, left: Code, right: Code) -> Code:
 
 
 def _plain(w: Writer, types: set[str]) -> bool:
-    """Whether Python compares as CEL does: values of one type; in rules numbers of any."""
+    """Whether Python compares as CEL does: values of one type, and in rules also numbers of any type."""
     return (len(types) == 1 and types <= table.DIRECT) or (types <= table.NUMBERS and not w.scope.strict)
 
 
@@ -78,7 +78,7 @@ def _mostly_number(w: Writer, left: Code, right: Code) -> bool:
 
 
 def _guarded(w: Writer, operator: str, left: Code, right: Code, function: str) -> str:
-    """A comparison that is Python's own where the data is a number, as it mostly is; else the function's."""
+    """A comparison that uses Python's operator if the data is a number, the usual case, and else the function."""
     name = w.fresh()
     w.line(f"{name} = {left.text}")
     plain = f"{name}.__class__ is float or {name}.__class__ is int"

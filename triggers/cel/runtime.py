@@ -1,6 +1,6 @@
 """The functions that compiled conditions call: CEL's operations on values of any type.
 
-Every failure is one of FAILURES; `EvaluationError` carries words for a person.
+Every failure is one of FAILURES; `EvaluationError` has a message for people.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -23,10 +23,10 @@ from triggers.cel.values import MissingField as MissingField
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_ITEMS = 10_000
 MAX_TEXT = 100_000
-"""Characters of a text, and items of a list, that an expression may put together."""
+"""The maximum number of characters of a text, or items of a list, that an expression may build."""
 
 FAILURES = (EvaluationError, KeyError, TypeError, ValueError, IndexError, ArithmeticError, RecursionError)
-"""Everything that evaluating an expression may raise."""
+"""All exceptions that evaluating an expression may raise."""
 
 
 def reason(error: BaseException) -> str:
@@ -52,7 +52,7 @@ def as_ms(moment: datetime) -> int:
 
 
 def reading(value: Any, name: str) -> Any:
-    """A metric's field that is there."""
+    """A metric's field that must exist."""
     if value is None:
         raise MissingField(f"no such field: {name} (of a metric that has counted nothing)")
     return value
@@ -78,7 +78,7 @@ def has_field(value: Any, name: str) -> bool:
 
 
 def item(value: Any, index: Any) -> Any:
-    """`value[index]`: a list by whole number from 0, a map by key."""
+    """`value[index]`: of a list by whole number from 0, of a map by key."""
     if value.__class__ is dict:
         key = looked_up(index)
         if key in value:
@@ -93,7 +93,7 @@ def item(value: Any, index: Any) -> Any:
 
 
 def map_of(*entries: tuple[Any, Any]) -> dict[Any, Any]:
-    """`{key: value, …}`; a key twice is an error."""
+    """`{key: value, …}`; a duplicate key is an error."""
     found = {map_key(key): value for key, value in entries}
     if len(found) < len(entries):
         raise EvaluationError("a map with one key twice")
@@ -101,7 +101,7 @@ def map_of(*entries: tuple[Any, Any]) -> dict[Any, Any]:
 
 
 def truth(value: Any) -> bool:
-    """The value, which must be a boolean; raises an error that was kept instead of one."""
+    """The value, which must be a boolean; raises it if it is a stored error."""
     if value is True or value is False:
         return bool(value)
     if isinstance(value, Exception):

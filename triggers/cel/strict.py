@@ -1,6 +1,6 @@
-"""CEL by its definition: any bound name, whole numbers that stay whole, types that the evaluation checks.
+"""Standard CEL: any bound name, whole numbers that stay whole, types checked by the evaluation.
 
-Rules do not use it. It is the same compiler, so that CEL's conformance tests test what rules run on.
+Rules do not use it. It uses the same compiler, so CEL's conformance tests cover what rules use.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from triggers.cel.writer import Scope
 
 
 def evaluate(text: str, bindings: Mapping[str, Any]) -> Any:
-    """The expression's value where these names are bound.
+    """The expression's value with these names bound.
 
     Raises SyntaxProblem for an invalid text, EvaluationError for an expression without a value, and nothing else.
     """

@@ -1,7 +1,7 @@
 """The syntax of conditions: a subset of CEL (Common Expression Language, cel.dev) read into a small tree.
 
-An LALR grammar by lark; nodes are built as the parser reduces, so no depth of input can exhaust the stack, and the
-bounds below are met while reading. Left out of CEL: messages (`M{…}`).
+An LALR grammar by lark; the parser builds nodes as it reduces, so no depth of input can exhaust the stack, and it
+checks the bounds below while reading. CEL messages (`M{…}`) are not supported.
 """
 
 from typing import Any, cast
@@ -30,7 +30,7 @@ from triggers.cel.tree import (
 
 MAX_CHARS = 4_000
 MAX_DEPTH = 64
-"""CEL asks for 32 at least. The code written for a level nests two or three brackets; Python takes 200."""
+"""CEL requires at least 32. The code written for a level nests two or three brackets; Python takes 200."""
 MAX_ITEMS = 200
 
 GRAMMAR = (
@@ -107,7 +107,7 @@ def _depth(offset: int, *nodes: Expr) -> int:
 
 @v_args(inline=True)
 class _Build(Transformer[Token, Expr]):
-    """One method for each rule of the grammar; every node points at the token that makes it what it is."""
+    """One method for each rule of the grammar; every node has the offset of the token that defines it."""
 
     def name(self, token: Token) -> Expr:
         return Name(_unreserved(token), position(token))
@@ -194,7 +194,7 @@ _PARSER = Lark(GRAMMAR, parser="lalr", lexer="contextual", transformer=_Build(),
 
 
 def parse(text: str) -> Expr:
-    """The expression as a tree; raises SyntaxProblem, and nothing else, for whatever it cannot read."""
+    """The expression as a tree; raises only SyntaxProblem, for any text that it cannot read."""
     if len(text) > MAX_CHARS:
         raise SyntaxProblem("cel-limit", f"more than {MAX_CHARS} characters", 0, "split the rule")
     if not text.strip():

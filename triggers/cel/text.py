@@ -1,6 +1,6 @@
-"""Functions of texts: CEL's own, and those of the strings extension that need no more than Python's.
+"""Functions of texts: CEL's own, and those of the strings extension that Python's methods can implement.
 
-Positions count code points. Each checks what it is given, for only the data can say.
+Positions count code points. Each function checks the types of its arguments, which are known only at run time.
 """
 
 from typing import Any
@@ -12,11 +12,11 @@ from triggers.cel.values import EvaluationError, Uint, kind
 
 MAX_PATTERN = 1_000
 MAX_SEARCHED = 20_000
-"""Characters of a text that a pattern is looked for in; RE2 is linear, yet a pattern can take a while at each."""
+"""The maximum length of a text to search for a pattern. RE2 is linear, yet a pattern can be slow for each character."""
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 _OPTIONS.max_mem = 1 << 20
-"""Bytes for a compiled pattern and its automaton; nested repetitions would take far more."""
+"""Maximum bytes for a compiled pattern and its automaton; nested repetitions would take far more."""
 _LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 _UPPER = {code: code - 32 for code in range(ord("a"), ord("z") + 1)}
 
@@ -72,7 +72,7 @@ def found(text: Any, compiled: Any) -> bool:
 
 
 def matches(text: Any, written: Any) -> bool:
-    """`text.matches(pattern)` with a pattern that only the data has."""
+    """`text.matches(pattern)` with a pattern from the data."""
     _texts("matches", text, written)
     return found(text, pattern(written))
 
@@ -90,7 +90,7 @@ def upper(text: Any) -> str:
 
 
 def trim(text: Any) -> str:
-    """`text.trim()`: without white space around."""
+    """`text.trim()`: without surrounding white space."""
     _texts("trim", text)
     return str(text.strip(_WHITE))
 
@@ -106,7 +106,7 @@ def reverse(text: Any) -> str:
 
 
 def char_at(text: Any, index: Any) -> str:
-    """`text.charAt(index)`; at the end the empty text."""
+    """`text.charAt(index)`; at the end it is the empty text."""
     _texts("charAt", text)
     _whole("charAt", index)
     if not 0 <= index <= len(text):
@@ -115,7 +115,7 @@ def char_at(text: Any, index: Any) -> str:
 
 
 def index_of(text: Any, part: Any, start: Any = 0) -> int:
-    """`text.indexOf(part, start)`, -1 where it is not."""
+    """`text.indexOf(part, start)`, or -1 if it is not found."""
     _texts("indexOf", text, part)
     _whole("indexOf", start)
     if part and not 0 <= start <= len(text):
@@ -124,7 +124,7 @@ def index_of(text: Any, part: Any, start: Any = 0) -> int:
 
 
 def last_index_of(text: Any, part: Any, end: Any = None) -> int:
-    """`text.lastIndexOf(part, end)`: the last that begins at `end` or before, -1 where there is none."""
+    """`text.lastIndexOf(part, end)`: the last that begins at `end` or before, or -1 if there is none."""
     _texts("lastIndexOf", text, part)
     if end is None:
         return int(text.rfind(part))

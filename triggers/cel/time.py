@@ -1,7 +1,7 @@
-"""Timestamps and durations of expressions: how they are read and written, and their parts.
+"""Timestamps and durations of expressions: reading, writing and their parts.
 
 RFC 3339 for timestamps, Go's notation for durations (`1h30m`, `-1.5s`, `100ms`), both to the nanosecond, as the CEL
-language definition asks.
+language definition requires.
 """
 
 import re
@@ -58,14 +58,14 @@ def parse_timestamp(text: str) -> Timestamp:
 
 
 def timestamp_text(value: Timestamp) -> str:
-    """The timestamp as RFC 3339 has it, in UTC, with no more digits than it needs."""
+    """The timestamp in the form of RFC 3339, in UTC, with no more digits than it needs."""
     seconds, ns = divmod(timestamp_result(value), NS)
     wall = _EPOCH + timedelta(seconds=seconds)
     return f"{wall.isoformat()[:-6]}{_fraction(ns)}Z"
 
 
 def parse_duration(text: str) -> Duration:
-    """A duration as Go writes it; raises EvaluationError."""
+    """A duration in Go's notation; raises EvaluationError."""
     if len(text) > _LONGEST or not (_DURATION.fullmatch(text) or text in ("0", "+0", "-0")):
         raise EvaluationError("duration() needs numbers with units, as in 1h30m or 1.5s")
     ns = 0
@@ -99,7 +99,7 @@ def _times(count: Any, unit: int) -> Duration:
     if count.__class__ not in NUMBERS:
         raise EvaluationError(f"a {kind(count)} where a number is needed")
     ns = count * unit
-    if not -_FAR < ns < _FAR:  # nor not-a-number, which rounds to nothing
+    if not -_FAR < ns < _FAR:  # also excludes NaN, which cannot be rounded
         raise EvaluationError("a duration of more than 292 years")
     return duration_result(round(ns))
 
@@ -126,7 +126,7 @@ def _zone(name: str) -> tzinfo:
 
 
 def is_zone(name: str) -> bool:
-    """Whether a date's parts can be asked in it: an IANA name, or an offset such as +05:30."""
+    """Whether the zone is valid for a date's parts: an IANA name, or an offset such as +05:30."""
     try:
         return _zone(name) is not None
     except (EvaluationError, ValueError):
@@ -179,7 +179,7 @@ def second(value: Any, zone: Any = None) -> int:
 
 
 def millisecond(value: Any, zone: Any = None) -> int:
-    """`getMilliseconds()`, 0 to 999; of a duration what is over whole seconds."""
+    """`getMilliseconds()`, 0 to 999; of a duration the remainder below whole seconds."""
     if zone is not None:
         _local(value, zone)
     elif value.__class__ is Duration:

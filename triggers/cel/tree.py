@@ -1,4 +1,4 @@
-"""The tree that an expression is read into, and the problem that one brings which cannot be."""
+"""The syntax tree of an expression, and the problem of an expression that cannot be read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function, or a method where `receiver` is set."""
+    """A function, or a method if `receiver` is set."""
 
     function: str
     receiver: "Expr | None"
@@ -113,7 +113,7 @@ Expr: TypeAlias = Literal | Name | Select | Index | Call | Unary | Binary | Logi
 
 
 def conjuncts(node: Expr) -> Iterator[Expr]:
-    """What all must be true where the node is: the operands of `&&`, within each other too, or the node alone."""
+    """The conditions that must all hold if the node is true: the operands of nested `&&`, or only the node."""
     if isinstance(node, Logic) and node.operator == "&&":
         for operand in node.operands:
             yield from conjuncts(operand)
@@ -143,7 +143,7 @@ def children(node: Expr) -> tuple[Expr, ...]:
 
 
 def walk(node: Expr) -> Iterator[Expr]:
-    """The node and all that is under it."""
+    """The node and all its descendants."""
     yield node
     for child in children(node):
         yield from walk(child)

@@ -1,7 +1,7 @@
-"""What expressions may name, which types go together, and the functions that there are.
+"""The names of expressions, the compatible types, and the functions.
 
 A type is a word: `int`, `uint`, `double`, `bool`, `string`, `bytes`, `list`, `map`, `null`, `timestamp`, `duration`,
-`type`, and `dyn` where only the data can say.
+`type`, and `dyn` for a type known only at run time.
 """
 
 from typing import NamedTuple
@@ -16,10 +16,10 @@ OCCURRENCE = {"id": "string", "key": "dyn", "entered_at": "timestamp", "variant"
 METRIC = {"count": "double", "sum": "double", "distinct": "double", "first": "timestamp", "last": "timestamp"}
 LATER_OCCURRENCE = ("events", "matched")
 TYPE_NAMES = {each.removeprefix("google.protobuf.").lower(): each for each in TYPES} | {"null": "null_type"}
-"""CEL's name of a type, by the word that is used here."""
+"""CEL's name of a type, by its name here."""
 NUMBERS = frozenset({"int", "uint", "double"})
 DIRECT = NUMBERS | {"string", "bytes", "bool", "timestamp", "duration"}
-"""Types whose values Python compares as CEL does, each with its own."""
+"""Types whose values Python compares as CEL does, if both have the same type."""
 UNORDERED = frozenset({"list", "map", "null", "type"})
 COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
 ARITHMETIC = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod"}
@@ -38,7 +38,7 @@ TIME_ARITHMETIC = {
     ("-", "timestamp", "duration"): "timestamp_result({} - {})",
     ("-", "duration", "duration"): "duration_result({} - {})",
 }
-"""Both are whole nanoseconds to Python."""
+"""Both are whole nanoseconds in Python."""
 _SAME = {(name, name): name for name in ("uint", "double")}
 RESULTS: dict[str, dict[tuple[str, str], str]] = {
     "+": {
@@ -89,7 +89,7 @@ RULE_FUNCTIONS: dict[tuple[str, int], Function] = {
     ("days", 1): Function("days", (_NUMBER,), "duration"),
     ("hours", 1): Function("hours", (_NUMBER,), "duration"),
 }
-"""Those of CEL, and what rules have besides."""
+"""CEL's functions, and those that only rules have."""
 _DATES = {
     "getFullYear": "year",
     "getMonth": "month",
@@ -128,13 +128,13 @@ METHODS: dict[tuple[str, int], Function] = {
     **{(name, 0): Function(each, ("timestamp duration",), "int") for name, each in _TIMES.items()},
     **{(name, 1): Function(each, ("timestamp", "string"), "int") for name, each in (_DATES | _TIMES).items()},
 }
-"""By name and number of arguments besides the receiver, which is the first that the function takes."""
+"""By name and number of arguments without the receiver, which is the first argument of the function."""
 MACROS = {"all": (2,), "exists": (2,), "exists_one": (2,), "existsOne": (2,), "map": (2, 3), "filter": (2,)}
-"""By name: how many arguments, the first of which is a variable's name."""
+"""By name: the number of arguments. The first is the name of a variable."""
 
 
 class Code(NamedTuple):
-    """A Python expression and the CEL type of its value, and of a list the type of its items."""
+    """A Python expression and the CEL type of its value, and for a list the type of its items."""
 
     text: str
     type: str
@@ -142,12 +142,12 @@ class Code(NamedTuple):
 
 
 def comparable(a: str, b: str) -> bool:
-    """Whether `==`, `<` and their like make sense between the two types."""
+    """Whether the two types can be compared with `==`, `<` and similar operators."""
     return "dyn" in (a, b) or a == b or {a, b} <= NUMBERS
 
 
 def common(types: set[str]) -> str:
-    """The type of values of all these types."""
+    """The common type of these types."""
     return next(iter(types)) if len(types) == 1 else "dyn"
 
 
@@ -162,7 +162,7 @@ def literal(node: Literal) -> Code:
 
 
 def event_field(event: str, name: str) -> Code:
-    """A field of the event that a Python expression gives: of the envelope, else a property."""
+    """A field of the event that a Python expression returns: a field of the envelope or a property."""
     if name == "time":
         return Code(f"moment({event}.time_ms)", "timestamp")
     if name in EVENT:
@@ -176,7 +176,7 @@ def has_event_field(event: str, name: str) -> Code:
 
 
 def as_bool(code: Code) -> str:
-    """The code as one that gives true or false, or fails."""
+    """The code with a check that its value is a boolean."""
     return code.text if code.type == "bool" else f"truth({code.text})"
 
 

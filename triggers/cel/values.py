@@ -1,7 +1,7 @@
 """CEL's values in Python, and the equality and order of any two (CEL, equality and ordering).
 
-`int`, `double`, `string`, `bool`, `bytes`, `list`, `map` and `null` are Python's own. The rest are whole numbers of
-their own class: Uint, and in nanoseconds Timestamp and Duration. The class decides the type: a boolean is not
+`int`, `double`, `string`, `bool`, `bytes`, `list`, `map` and `null` are Python's own. The rest are subclasses of
+int: Uint, and in nanoseconds Timestamp and Duration. The class decides the type: a boolean is not
 a number here, and a timestamp equals no number.
 """
 
@@ -50,7 +50,7 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class BoolKey:
-    """A boolean as the key of a map, where Python would take it for 0 or 1."""
+    """A boolean as the key of a map; Python would treat a plain one as 0 or 1."""
 
     value: bool
 
@@ -75,7 +75,7 @@ TYPES = {name: Type(name) for name in _NAMES.values()}
 
 
 def type_of(value: Any) -> Type:
-    """`type(value)`; raises EvaluationError for what is no value of CEL."""
+    """`type(value)`; raises EvaluationError for a value that CEL does not have."""
     name = _NAMES.get(value.__class__)
     if name is None:
         raise EvaluationError("no value of CEL")
@@ -83,7 +83,7 @@ def type_of(value: Any) -> Type:
 
 
 def kind(value: Any) -> str:
-    """The name of a value's type, in words for a person."""
+    """The name of a value's type, for messages."""
     name: str = _NAMES.get(value.__class__, value.__class__.__name__)
     return name.removeprefix("google.protobuf.").lower()
 
@@ -94,21 +94,21 @@ def no_overload(operation: str, *values: Any) -> EvaluationError:
 
 
 def int_result(value: int) -> int:
-    """The outcome of arithmetic on whole numbers, which must fit 64 bits."""
+    """The result of arithmetic on whole numbers, which must fit 64 bits."""
     if INT_MIN <= value <= INT_MAX:
         return value
     raise EvaluationError("a whole number of more than 64 bits")
 
 
 def uint_result(value: int) -> Uint:
-    """The outcome of arithmetic on unsigned whole numbers, which must fit 64 bits and not be negative."""
+    """The result of arithmetic on unsigned whole numbers, which must fit 64 bits and not be negative."""
     if 0 <= value <= UINT_MAX:
         return Uint(value)
     raise EvaluationError("an unsigned whole number below 0 or of more than 64 bits")
 
 
 def duration_result(ns: int) -> Duration:
-    """A duration; raises EvaluationError where it does not fit 64 bits."""
+    """A duration; raises EvaluationError if it does not fit 64 bits."""
     if INT_MIN <= ns <= INT_MAX:
         return Duration(ns)
     raise EvaluationError("a duration of more than 292 years")
@@ -145,7 +145,7 @@ def looked_up(value: Any) -> Any:
 
 
 def from_key(key: Any) -> Any:
-    """The value that a key of a map stands for."""
+    """The value of a key of a map."""
     return key.value if key.__class__ is BoolKey else key
 
 
@@ -157,7 +157,7 @@ def same_number(a: Any, b: Any) -> bool:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """`==`: numbers by value whatever their type, everything else only with its own type."""
+    """`==`: numbers are equal by value across types; other values are equal only to values of the same type."""
     cls = a.__class__
     if cls is b.__class__:
         if cls is list or cls is dict:
@@ -167,7 +167,7 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def equal_within(a: Any, b: Any, left: list[int]) -> bool:
-    """`==`, where each value read is subtracted from what is left; raises EvaluationError if nothing is left."""
+    """`==` that subtracts each value read from the budget left; raises EvaluationError if nothing is left."""
     left[0] -= 1
     if left[0] < 0:
         raise EvaluationError(f"more than {MAX_COMPARED} values to compare")

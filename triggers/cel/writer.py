@@ -20,11 +20,11 @@ _LARGE = frozenset({"dyn", "string", "bytes", "list", "map"})
 
 @dataclass(slots=True)
 class Scope:
-    """What an expression may name.
+    """The names that an expression may use.
 
-    With `variables` it is CEL as its definition has it: those names are bound, types are left to the evaluation, and
-    whole numbers stay whole. Without, it is a rule's: `roots` may be named, types are checked, numbers of the data are
-    doubles. `scores` is None where any name will do (it is checked later).
+    With `variables` it is standard CEL: those names are bound, the evaluation checks types, and whole numbers stay
+    whole. Without, it is for rules: expressions read `roots`, the compiler checks types, and numbers of the data are
+    doubles. `scores` is None if any name is allowed (a later step checks it).
     """
 
     roots: frozenset[str] = frozenset(ROOTS)
@@ -33,13 +33,13 @@ class Scope:
 
     @property
     def strict(self) -> bool:
-        """Whether this is CEL by its definition."""
+        """Whether this is standard CEL."""
         return self.variables is not None
 
 
 @dataclass(slots=True)
 class Reads:
-    """What an expression reads of its context."""
+    """The parts of its context that an expression reads."""
 
     scores: set[str] = field(default_factory=set)
     metrics: set[tuple[str, str]] = field(default_factory=set)
@@ -50,17 +50,17 @@ class Reads:
 
 @dataclass(slots=True)
 class Writer:
-    """Lines of the function being written; `compile` writes a node and gives the code of its value."""
+    """Lines of the function being written; `compile` writes a node and returns the code of its value."""
 
     scope: Scope
     compile: Callable[["Writer", Expr], Code]
     works: bool
-    """Whether a budget of work is passed along, from which macros subtract."""
+    """Whether the function takes a budget of work that macros subtract from."""
     lines: list[str] = field(default_factory=list)
     functions: list[str] = field(default_factory=list)
     constants: dict[str, Any] = field(default_factory=dict)
     variables: dict[str, Code] = field(default_factory=dict)
-    """Variables of the macros around, by the name that the author gave them."""
+    """Variables of the enclosing macros, by the name that the author gave them."""
     reads: Reads = field(default_factory=Reads)
     indent: int = 1
     blocks: int = 0
@@ -71,11 +71,11 @@ class Writer:
         return self.compile(self, node)
 
     def line(self, text: str) -> None:
-        """One more line, where the writing stands."""
+        """Appends a line at the current indentation."""
         self.lines.append(" " * (self.indent * 4) + text)
 
     def fresh(self, letter: str = "t") -> str:
-        """A Python name that is not yet used."""
+        """An unused Python name."""
         self.names += 1
         return f"{letter}{self.names}"
 
@@ -87,7 +87,7 @@ class Writer:
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
-        """A head line, and everything written within stands under it."""
+        """Writes a head line and indents everything written within the block."""
         self.line(head)
         self.indent += 1
         self.blocks += not head.startswith(("if", "else"))
@@ -97,19 +97,19 @@ class Writer:
 
     @contextmanager
     def variable(self, name: str, code: Code) -> Iterator[None]:
-        """Within, the name stands for this code."""
+        """Binds the name to this code within the block."""
         outer = self.variables
         self.variables = {**outer, name: code}
         yield
         self.variables = outer
 
     def require(self, code: Code, types: tuple[str, ...], offset: int, what: str) -> None:
-        """Raises SyntaxProblem where the type is known and none of these; CEL by its definition leaves that to run."""
+        """Raises SyntaxProblem if the type is known and none of these; standard CEL checks this at run time."""
         if code.type not in ("dyn", *types) and not self.scope.strict:
             raise SyntaxProblem("cel-type", f"{what} does not fit a {code.type}", offset)
 
     def attempt(self, node: Expr, name: str, what: str) -> None:
-        """Assigns to the name the node's value, a boolean, or the error that it ended with."""
+        """Assigns the node's value, a boolean, or its error to the name."""
         with self.block("try:"):
             code = self.code(node)
             self.require(code, ("bool",), node.offset, what)
@@ -118,11 +118,11 @@ class Writer:
         self.line(f"    {name} = error.with_traceback(None)")
 
     def too_deep(self) -> bool:
-        """Whether code with blocks must become a function of its own."""
+        """Whether code with blocks must become a separate function."""
         return self.blocks >= _MAX_BLOCKS or self.indent >= _MAX_INDENT
 
     def outlined(self, write: Callable[[], Code]) -> Code:
-        """Puts what `write` writes into a function of its own; returns the code that calls it."""
+        """Puts the lines of `write` into a separate function; returns the code that calls it."""
         name, lines, indent, blocks = self.fresh("f"), self.lines, self.indent, self.blocks
         self.lines, self.indent, self.blocks = [], 1, 0
         code = write()
