@@ -1,6 +1,6 @@
 """The event catalogue: the events that a shop publishes, with their properties, and the check of rules against it.
 
-A file of one document, `events: {NAME: {PROPERTY: TYPE}}`. What delivery reports is in every catalogue.
+A file of one document, `events: {NAME: {PROPERTY: TYPE}}`. Every catalogue also has the events that delivery reports.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from triggers.language.reader import MappingReader
 from triggers.language.yaml_tree import MappingNode, Node, ScalarNode, SequenceNode, documents
 
 TYPES = ("text", "number", "boolean", "time", "list", "object", "any")
-"""What a property may be; `time` is a text that `timestamp()` reads."""
+"""The types of properties; `time` is a text that `timestamp()` reads."""
 _OUTCOME = {"trigger": "text", "step": "text", "occurrence": "text", "url": "text"}
 _EVENTS = Key("events", "map PROPERTIES", "the events by name, each with its properties' types.", required=True)
 _ORDERED = frozenset({"==", "!=", "<", "<=", ">", ">="})

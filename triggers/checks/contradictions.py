@@ -16,7 +16,7 @@ _FLIPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 
 @dataclass(frozen=True, slots=True)
 class Contradiction:
-    """Why all the conditions cannot hold together: the part that excludes what was said before it."""
+    """Why all the conditions cannot hold together: the part that excludes the parts before it."""
 
     text: int
     """Which of the texts holds the part."""
@@ -46,9 +46,9 @@ class _Known:
 
 
 def contradiction(texts: Sequence[str], about: str = "") -> Contradiction | None:
-    """The first part of the conditions, all of which must hold, that excludes what was said before it.
+    """The first part of the conditions, all of which must hold, that excludes the parts before it.
 
-    With `about`, such as `event.`, only what is said of paths that hold it counts.
+    With `about`, such as `event.`, only comparisons of paths that contain it count.
     """
     known: dict[str, _Known] = {}
     for number, text in enumerate(texts):

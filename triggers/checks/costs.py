@@ -23,7 +23,7 @@ class Cost:
     line: int
     column: int
     dearest: int
-    """The steps of its dearest expression, of which each may have MAX_COST."""
+    """The steps of its costliest expression. Each expression may have MAX_COST."""
     total: int
     """The steps of all its expressions, each evaluated once."""
     expressions: int

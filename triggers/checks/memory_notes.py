@@ -46,7 +46,7 @@ class _Kept:
     hint: str
 
     def within(self, span_ms: int | None, per_day: float = BUSY_PER_DAY) -> Iterator[tuple[int, str, str]]:
-        """A note if so many a day exceed the bound within the time; None has no end."""
+        """A note if this many a day exceed the bound within the time; None has no end."""
         if span_ms is not None and span_ms * per_day <= self.most * MS["d"]:
             return
         each = "" if span_ms is None else f" in {duration_text(span_ms)} ({self.most * MS['d'] / span_ms:.2g} a day)"
@@ -177,7 +177,7 @@ def _per_day(maximum: int, window: Window) -> float:
     return maximum * MS["d"] / (_length(window) or MS["d"])
 
 
-# scores, metrics and what is compared with them ----------------------------------------------------------------------
+# scores, metrics and comparisons with them ----------------------------------------------------------------------------
 
 
 def _of_definition(rules: RuleSet, kind: str, name: str, node: MappingNode) -> Iterator[tuple[int, str, str]]:
@@ -211,7 +211,7 @@ def _length(window: Window | None) -> int | None:
 
 
 def _of_comparisons(rules: RuleSet, document: DocumentReader) -> Iterator[tuple[int, str, str]]:
-    """Metrics that are compared with more than is kept of them."""
+    """Metrics that are compared with a number above their bound."""
     for use in document.expressions.uses:
         for node in walk(parse(use.condition.text)):
             if isinstance(node, Binary) and node.operator in _COMPARISONS:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from schemas.wording import closest
 
 _NEAR = 0.86
-"""Closer than `signed_out` is to `signed_up`, and `order_paid` to `order_placed`, which are events of their own."""
+"""Closer than `signed_out` is to `signed_up`, and `order_paid` to `order_placed`, which are separate events."""
 _NEAR_WORD = 0.8
 """In a name of several words each word must be this close: short words have few letters to differ in."""
 _SIGNS = re.compile(r"[_.:/-]")
@@ -19,7 +19,7 @@ _SHORTEST_PREFIX = 2
 
 
 def misspelling_of(name: str, known: Iterable[str]) -> str:
-    """The known name that a name misspells; empty if it is likely a name of its own."""
+    """The known name that a name misspells; empty if it is likely a separate name."""
     others = sorted(set(known) - {name})
     by_letters = {_letters(other): other for other in others}
     found = by_letters.get(_letters(name)) or closest(name, others, _NEAR)

@@ -58,7 +58,7 @@ def _out_of_reach(rules: RuleSet, each: TriggerDocument) -> Iterator[tuple[int, 
 
 
 def _contradictions(each: TriggerDocument) -> Iterator[tuple[int, str]]:
-    """Sources that no event matches, and a `when` that never holds, by itself or with the rule's source."""
+    """Sources that no event matches, and a `when` that never holds, alone or together with the rule's source."""
     asked = {id(use.condition): use for use in each.uses}
     when = asked.get(id(each.trigger.when))
     alone = contradiction([when.node.text]) if when else None
@@ -71,7 +71,7 @@ def _contradictions(each: TriggerDocument) -> Iterator[tuple[int, str]]:
 
 
 def _dead_source(source: Source, asked: dict[int, ExpressionUse], when: ExpressionUse | None) -> tuple[int, str] | None:
-    """Where and why a source can never lead to a send."""
+    """The place and the reason if a source can never lead to a send."""
     pattern = _pattern(source)
     where = asked.get(id(pattern.where)) if pattern else None
     if pattern is None or where is None:

@@ -22,7 +22,7 @@ from triggers.rules.ruleset import RuleSet
 Document = tuple[DocumentReader, MappingNode, Trigger | None]
 _DEFINED = ("score", "metric", "segment")
 _ALONE_AMONG = 2
-"""A purpose is noted if at least so many other triggers have other purposes."""
+"""A purpose is noted if at least this many other triggers have other purposes."""
 
 
 def check_unused(
@@ -31,7 +31,7 @@ def check_unused(
     written: Sequence[TriggerDocument],
     policies: Sequence[PolicyDocument],
 ) -> list[Diagnostic]:
-    """Warns of what nothing uses, and returns notes on purposes that only one trigger has.
+    """Warns of definitions that nothing uses, and returns notes on purposes that only one trigger has.
 
     Without a trigger in the set, nothing is reported: rules of other sets may use it all.
     """

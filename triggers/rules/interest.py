@@ -1,4 +1,4 @@
-"""Tells from an event alone whether it can change any user's state.
+"""Decides from only the event whether it can change a user's state.
 
 Most events of a type that many rules read match no rule. So the part of each `where` that reads only the event is
 evaluated first, without the user's state. A `where` that compares a property with texts, as in `event.plan == "pro"`,
@@ -45,10 +45,10 @@ class TextComparisons:
 
 @dataclass(slots=True)
 class Interest:
-    """What the patterns of one event type require of the event alone."""
+    """The parts of the patterns of one event type that read only the event."""
 
     always: bool = False
-    """Whether some pattern matches every event of the type, or requires nothing of the event alone."""
+    """Whether some pattern matches every event of the type, or has no part that reads only the event."""
     _others: list[Predicate] = field(default_factory=list)
     _compared: dict[str, TextComparisons] = field(default_factory=dict)
     """Comparisons by property. Each predicate is either here or in `_others`."""
@@ -75,7 +75,7 @@ class Interest:
             return Context(event, _NO_USER, None, _no_score, now_ms)
         predicates = self._others
         for name, compared in self._compared.items():
-            text = event.properties.get(name)  # without a text, each comparison may fail
+            text = event.properties.get(name)  # if it is not a text, each comparison may fail
             found = compared.by_text.get(text) if text.__class__ is str else compared.every
             if found:
                 predicates = predicates + found
@@ -103,7 +103,7 @@ def _any_holds(predicates: list[Predicate], context: Context) -> bool:
 def texts_compared(condition: Condition) -> tuple[str, frozenset[str]] | None:
     """A property of the event and the texts that it must equal for the condition to be true; None if there is none.
 
-    With any other text the condition is false, whatever its other operands are: a false operand of `&&` outweighs one
+    With any other text the condition is false for any other operands: a false operand of `&&` outweighs one
     that fails.
     """
     for operand in conjuncts(parse(condition.text)):

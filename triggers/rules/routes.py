@@ -15,7 +15,7 @@ from triggers.rules.sources import SequenceRule
 class StoredMetric:
     """A metric, or what a crossing counts, with the key and the tally by which states store it.
 
-    The key changes with what is stored, so that a metric which now sums what it only counted before starts empty.
+    The key changes with the stored content, so that a metric which now sums what it only counted before starts empty.
     """
 
     key: str
@@ -28,7 +28,7 @@ class Route:
     """What events of one type can change. Events of a type without a route change nothing."""
 
     interest: Interest = field(default_factory=Interest)
-    """Tells which of the events can change a state."""
+    """Decides which of the events can change a state."""
     additions: list[tuple[Score, Addition]] = field(default_factory=list)
     unless_events: list[tuple[Trigger, Pattern]] = field(default_factory=list)
     """The `unless` patterns whose `where` does not read the occurrence."""

@@ -169,9 +169,9 @@ class UserState:
     segment_version: str = ""
     """The `segment_version` of the rule set whose segments were all evaluated for this user."""
     segments: dict[str, Membership] = field(default_factory=dict)
-    """The segments that the user is in, or may enter by time alone. The user is in no other segment."""
+    """The segments that the user is in, or may enter without an event. The user is in no other segment."""
     profiled: bool = False
-    """Whether there was ever a profile."""
+    """Whether a profile ever arrived."""
     plan_version: str = ""
     """The `plan_version` of the rule set from which `plans` were made."""
     plans: dict[str, ScheduleState] = field(default_factory=dict)
@@ -181,7 +181,7 @@ class UserState:
 
     @property
     def user_id(self) -> str:
-        """Whose state it is."""
+        """The user whose state it is."""
         return self.user.id
 
     def next_due(self) -> int | None:

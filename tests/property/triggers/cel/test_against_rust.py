@@ -1,4 +1,4 @@
-"""Strict CEL held against another implementation, the Rust one, on expressions that hypothesis writes.
+"""Strict CEL compared with another implementation, the Rust one, on expressions that hypothesis writes.
 
 Where the two differ, KNOWN says so, with the reason by CEL's language definition or conformance tests, and the
 generator writes none of that. Everything else must agree, errors included.
@@ -139,7 +139,7 @@ def _microseconds(delta: datetime.timedelta) -> int:
 
 
 def ours(text: str, bindings: dict[str, Any]) -> Any:
-    """What we say."""
+    """Our result."""
     given = bindings
     if "t" in given:
         given = given | {"t": Timestamp(1000 * _microseconds(given["t"] - _EPOCH))}
@@ -151,7 +151,7 @@ def ours(text: str, bindings: dict[str, Any]) -> Any:
 
 
 def theirs(text: str, bindings: dict[str, Any]) -> Any:
-    """What the Rust implementation says."""
+    """The result of the Rust implementation."""
     try:
         return plain(cel.evaluate(text, bindings))
     except (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError):
@@ -159,7 +159,7 @@ def theirs(text: str, bindings: dict[str, Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The value in a form that tells types apart and not-a-number from nothing."""
+    """The value in a form that distinguishes types, and NaN from no value."""
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, dict):

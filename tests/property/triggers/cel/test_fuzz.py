@@ -1,4 +1,4 @@
-"""Hostile expressions over hostile data: a problem or a value or an error of the language, soon, and nothing else."""
+"""Hostile expressions over hostile data: a problem, a value or a CEL error within a second, nothing else."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What `check` warns of is true: a rule that never fires sends nothing, a cap never reached changes nothing."""
+"""The warnings of `check` are true: a rule that never fires sends nothing, a cap never reached changes nothing."""
 
 from datetime import UTC, datetime, timedelta
 

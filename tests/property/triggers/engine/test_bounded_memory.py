@@ -1,4 +1,4 @@
-"""What is bounded in memory: no event makes a value fall, however much was counted before."""
+"""Bounds on memory: no event lowers a value, after any number of counted events."""
 
 import random
 from zoneinfo import ZoneInfo

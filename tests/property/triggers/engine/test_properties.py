@@ -1,4 +1,4 @@
-"""What holds whatever users do: duplicates, encoding, caps, independence, replay, and hostile texts."""
+"""Properties of any history: duplicates, encoding, caps, independence, replay, and hostile texts."""
 
 import copy
 from itertools import pairwise
@@ -121,7 +121,7 @@ def test_caps_are_never_exceeded_and_no_command_is_made_twice(lines: list[Happen
 @settings(max_examples=30, deadline=None)
 @given(happenings, happenings)
 def test_users_do_not_affect_each_other(one: list[Happening], other: list[Happening]) -> None:
-    """One evaluator, two users interleaved: each has the decisions that it has alone."""
+    """One evaluator, two users interleaved: each has the same decisions as without the other."""
     alone = [play(one, "u1"), play(other, "u2")]
     first, second = World(RULES, user_id="u1"), World(RULES, user_id="u2")
     second.evaluator = first.evaluator
@@ -203,7 +203,7 @@ hostile_cel = st.one_of(st.text(max_size=200), st.lists(cel_fragments, max_size=
 
 
 def diagnosed(text: str) -> list[Diagnostic]:
-    """What is said of a text; anything but diagnostics or rules escapes, and fails the test."""
+    """The diagnostics of a text. Any other exception fails the test."""
     source = [SourceFile("f.yaml", text)]
     try:
         load_rules(source, TEMPLATES)
@@ -251,7 +251,7 @@ def refused(text: str) -> tuple[Condition | None, SyntaxProblem | None]:
 
 
 def failed(condition: Condition, a: Any, b: Any) -> str | None:
-    """How asking the condition about two values fails, or None where it has a value."""
+    """How evaluating the condition for two values fails, or None if it has a value."""
     event = StoredEvent("e", "t", 0, "", {"n": a, "a": a, "b": b})
     try:
         condition.value(Context(event, User("u", None, None, {"x": b}), None, lambda _: 1.0, 0))
@@ -296,7 +296,7 @@ COUNTED = "trigger: %s\npurpose: marketing\non: {event: view, within: 10m, %s}\n
 
 
 def _crossings(own: list[int], *, falls: bool, line: int, rearm: int) -> list[int]:
-    """When a count of events within 10 minutes crosses, asked anew of the whole history at every minute.
+    """When a count of events within 10 minutes crosses, computed from the whole history at every minute.
 
     The count is a function of time: it has a value just before the minute and one after all that happens in it, and an
     event that leaves the window as another comes is no dip in between.

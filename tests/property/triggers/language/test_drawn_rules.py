@@ -1,4 +1,4 @@
-"""What holds of any rules and any history: for the engine alone, rules and histories drawn from the same grammar."""
+"""Properties of any rules and any history, for only the engine: rules and histories drawn from the same grammar."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,7 +65,7 @@ def test_an_event_that_comes_twice_changes_nothing(text: str, history: History) 
 @unhurried
 @given(rule_sets(), histories, histories)
 def test_users_do_not_affect_each_other(text: str, one: History, other: History) -> None:
-    """One evaluator, two users in turns: each has what it has alone."""
+    """One evaluator, two users in turns: each has the same decisions as without the other."""
     evaluator = evaluator_of(text)
     together = [EngineHistory(evaluator, None) for _ in range(2)]
     plays = [
@@ -176,7 +176,7 @@ _NEVER_MS = 10**15
 
 
 def _value(fact: UserRecord) -> bytes | None:
-    """The record's value that says the fact."""
+    """The record value of the fact."""
     if fact.topic == REMOVED:
         return None
     if fact.topic == UNREADABLE:

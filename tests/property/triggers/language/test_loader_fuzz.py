@@ -1,4 +1,4 @@
-"""Hostile files: whatever a text holds, the loader gives diagnostics, raises nothing, and takes less than a second."""
+"""Hostile files: for any text, the loader gives diagnostics, raises nothing, and takes less than a second."""
 
 import string
 from pathlib import Path
@@ -19,11 +19,11 @@ MOST_S = 1.0
 
 RULE = "trigger: t\npurpose: marketing\non: ping\nsend: a\n"
 HUGE = "9" * 5_000
-"""More digits than Python reads as a number without being asked to."""
+"""More digits than Python converts to a number by default."""
 
 
 def checked(text: str) -> list[Diagnostic]:
-    """What is said of a text, in time."""
+    """The diagnostics of a text, within the time limit."""
     with within(MOST_S):
         found = check([SourceFile("f.yaml", text)], {"a": "0" * 32, **TEMPLATES})
         shown = [str(diagnostic) for diagnostic in found]

@@ -1,4 +1,4 @@
-"""An event that concerns no rule may be left unread: asking it of the whole state would have changed nothing."""
+"""An event that concerns no rule may be skipped: evaluating it with the whole state would change nothing."""
 
 from typing import Any
 
@@ -112,7 +112,7 @@ properties = st.dictionaries(st.sampled_from(["k", "other", "n"]), texts | st.in
 
 
 def answers(where: Condition, event: StoredEvent) -> bool:
-    """Whether the condition is true of the event, or fails and is to be told."""
+    """Whether the condition is true of the event, or fails and must be reported."""
     try:
         return where.holds(Context(event, User(""), None, lambda _: 0.0, START))
     except EvaluationError:

@@ -1,4 +1,4 @@
-"""Backtests: a history on its own clock, counted, with what is still to come."""
+"""Backtests: a history on its own clock, with counts and the decisions that are still due."""
 
 from drivers.trigger_world import DAY, at, event, rules
 

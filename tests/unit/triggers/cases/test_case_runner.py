@@ -1,4 +1,4 @@
-"""Cases: what passes, what fails, and how the difference reads."""
+"""Cases: which pass, which fail, and how the difference is shown."""
 
 from drivers.trigger_world import rules
 

@@ -1,4 +1,4 @@
-"""The published examples: they load, and every case of theirs passes."""
+"""The published examples: they load, and all their cases pass."""
 
 from pathlib import Path
 

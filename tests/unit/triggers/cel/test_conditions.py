@@ -1,4 +1,4 @@
-"""Conditions: what they mean, what they refuse, and that nothing reaches beyond the documented names."""
+"""Conditions: their values, their problems, and that they read only the documented names."""
 
 from typing import Any
 
@@ -206,7 +206,7 @@ def test_an_error_names_the_field_and_not_its_value() -> None:
     ],
 )
 def test_cannot_be_compiled(text: str, code: str, offset: int) -> None:
-    """-1 where the place is not the point, or where the text fails in another way that is as good."""
+    """-1 if the place does not matter, or if another failure of the text is as good."""
     if offset == -1:
         with pytest.raises((SyntaxProblem, EvaluationError)):
             holds(text)

@@ -1,4 +1,4 @@
-"""What rules have of CEL that its definition leaves to them: numbers of the data, the bounds, and what is refused."""
+"""The parts of CEL that rules define: numbers of the data, the bounds, and refused expressions."""
 
 from typing import Any
 
@@ -153,7 +153,7 @@ def test_macros_over_long_data_end_with_an_error(text: str) -> None:
 
 
 def test_what_shares_memory_is_not_larger_than_it_may_be() -> None:
-    """Each step doubles what the value says, while the memory it takes hardly grows."""
+    """Each step doubles the size of the written value, while its memory hardly grows."""
     doubled = "event.ids" + ".map(x, [x, x])" * 14
     with pytest.raises(EvaluationError, match="values"):
         asked(doubled)

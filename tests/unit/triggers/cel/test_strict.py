@@ -1,4 +1,4 @@
-"""CEL by its definition, section by section: what expressions give, and which have no value."""
+"""Standard CEL, section by section: the values of expressions, and which have none."""
 
 from typing import Any
 
@@ -300,7 +300,7 @@ def test_text_that_is_not_an_expression_is_reported_with_its_place(text: str, co
     ],
 )
 def test_what_is_deep_or_wide_is_still_evaluated(text: str) -> None:
-    """CEL asks for 32 levels at least; Python's own limits of nesting are met by writing more functions."""
+    """CEL requires at least 32 levels; the compiler writes more functions to stay within Python's limits of nesting."""
     assert value(text) is True
 
 

@@ -1,4 +1,4 @@
-"""Bounds on memory that a rule can reach by what it says: `check` notes them, with the number and what to write."""
+"""`check` notes the bounds on memory that a rule can reach, with the number and a remedy."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Caps of policies that can never be reached: only where whoever obeys the one obeys the other too."""
+"""Caps of policies that can never be reached, because all triggers of one policy also obey the other."""
 
 import pytest
 
@@ -10,7 +10,7 @@ THREE_DAYS = "cap: {max: 1, per: 3d, scope: all}"
 
 
 def told(*policies: tuple[str, str, str]) -> list[str]:
-    """The policies of which a cap is said to be never reached."""
+    """The policies with a cap that is reported as never reached."""
     text = "---\n".join(f"policy: {name}\nfor: {obeying}\n{cap}\n" for name, obeying, cap in policies)
     names = [name for name, _, _ in policies]
     return [names[(each.line - 1) // 4] for each in check([SourceFile("r.yaml", text)], {})]

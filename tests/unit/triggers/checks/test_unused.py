@@ -1,4 +1,4 @@
-"""What a set holds to no effect: policies, definitions, purposes and events that a misspelt name leaves alone."""
+"""Parts of a set without effect: policies, definitions, purposes and events that a misspelt name makes useless."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def rule(name: str, purpose: str = "marketing", more: str = "", on: str = "ping"
 
 
 def found(*documents: str) -> list[Diagnostic]:
-    """What is said of the documents in one file, without what the order of arrival could change."""
+    """The findings for the documents in one file, without those about the order of arrival."""
     findings = inspect([SourceFile("r.yaml", "---\n".join(documents))], TEMPLATES)
     return [each for each in (*findings.diagnostics, *findings.notes) if each.code != "order-sensitive"]
 

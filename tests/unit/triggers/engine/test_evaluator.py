@@ -1,4 +1,4 @@
-"""The evaluator: gates and their answers, journeys, goals, policies, and what is bounded."""
+"""The evaluator: gates and their reasons, journeys, goals, policies, and bounds."""
 
 import pytest
 from drivers.trigger_world import HOUR, World, at, event

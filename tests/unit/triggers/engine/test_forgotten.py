@@ -1,4 +1,4 @@
-"""What a bound on memory makes a rule, metric or score forget is counted by its name, and noted by a backtest."""
+"""Losses to a bound on memory are counted by rule, metric or score, and noted by a backtest."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ BASE = "trigger: t\npurpose: marketing\n"
 
 
 def forgotten(text: str, number: int, names: str = "x", step_ms: int = 1, **fields: str) -> dict[tuple[str, str], int]:
-    """What is counted of so many events of a user, a millisecond or `step_ms` apart; `{n}` in a field is the number."""
+    """The counts after this many events of a user, a millisecond or `step_ms` apart; `{n}` in a field is the number."""
     return dict(run(text, number, names, step_ms, **fields).forgotten)
 
 

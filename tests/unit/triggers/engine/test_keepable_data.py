@@ -1,4 +1,4 @@
-"""What an expression makes of an event goes out only where delivery can keep it."""
+"""The value of an expression is sent only if delivery can store it."""
 
 import pytest
 from drivers.trigger_world import World, at

@@ -246,7 +246,7 @@ def level(buys: list[Buy], within: str, measure: Measure, zone: str, now: int) -
 
 
 def crossings(buys: list[Buy], within: str, measure: Measure, zone: str, way: tuple[bool, int, int]) -> list[Any]:
-    """The crossings by the words of the language: (instant, number of the event that names it)."""
+    """The crossings as the language defines them: (instant, number of the event that names it)."""
     falls, line, rearm = way
     armed, found = not falls, []
     for number, (now, _, _) in enumerate(buys):

@@ -1,4 +1,4 @@
-"""Metrics: what the events of a pattern come to within a window, at any instant, whatever order they arrive in."""
+"""Metrics: the aggregates of a pattern's events in a window, at any instant and for any order of arrival."""
 
 import random
 from typing import Any, Literal
@@ -311,7 +311,7 @@ View = tuple[int, float, Any]
 
 
 def begins_after(within: str, zone: str, moment: int) -> int:
-    """The instant after which a window at a moment begins, by the language's words."""
+    """The instant after which a window at a moment begins, as the language defines it."""
     if within == "ever":
         return MONDAY - 10**12
     if within.startswith("calendar "):

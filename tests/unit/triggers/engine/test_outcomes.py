@@ -1,4 +1,4 @@
-"""What outcomes change: suppressions, consent, reservations, and the events that they are."""
+"""What outcomes change: suppressions, consent, reservations, and the events that they become."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Edited rules: what runs keeps to the text that it began with; modes, policies and consent are the current ones."""
+"""Edited rules: running occurrences keep their first text; modes, policies and consent are the current ones."""
 
 import pytest
 from drivers.trigger_world import TEMPLATES, World, rules
@@ -144,7 +144,7 @@ def test_pin_may_be_written_and_follow_is_for_later() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.sampled_from(["edit", "ping", "stop", "halt"]), max_size=12))
 def test_edits_never_change_what_an_occurrence_sends(happenings: list[str]) -> None:
-    """Each occurrence sends both steps of the text that it began with, unless the event which that names came."""
+    """Each occurrence sends both steps of the text that it began with, unless the `unless` event of that text came."""
     world, texts, minute = World(OLD), [OLD, NEW], 0
     began: list[tuple[int, str]] = []
     stopped: dict[str, list[int]] = {OLD: [], NEW: []}

@@ -1,4 +1,4 @@
-"""A user of whom no profile was ever seen: "not yet" is no "no", so what needs consent waits for one, for a while."""
+"""A user without a profile: "not yet" does not mean "no", so sends that need consent wait for a profile for a time."""
 
 import pytest
 from drivers.trigger_world import DAY, World, rules, shown
@@ -18,7 +18,7 @@ NOON = "2026-01-05 12:00:00"
 
 
 def stranger(text: str = RULE, **more: object) -> World:
-    """A user without a profile, of whom an event came at noon."""
+    """A user without a profile, with an event at noon."""
     world = World(text, known=False, **more)  # type: ignore[arg-type]
     world.event(NOON, "ping")
     return world

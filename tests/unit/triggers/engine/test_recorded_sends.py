@@ -1,4 +1,4 @@
-"""Shadow, canaries and holdouts: what is recorded is what would have been sent."""
+"""Shadow, canaries and holdouts: a recorded send is one that would have been sent."""
 
 import pytest
 from drivers.trigger_world import World

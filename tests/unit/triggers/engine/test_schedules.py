@@ -275,7 +275,7 @@ pieces = st.sampled_from(
 
 
 def told(text: str) -> list[Diagnostic]:
-    """What is said of a text; anything but diagnostics or rules escapes, and fails the test."""
+    """The diagnostics of a text. Any other exception fails the test."""
     try:
         rules(text)
     except InvalidRules as invalid:

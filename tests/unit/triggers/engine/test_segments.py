@@ -1,4 +1,4 @@
-"""Segments: who is in them, and the instants at which they are entered and left, by events and by time alone."""
+"""Segments: who is in them, and the instants at which they are entered and left, by events and by time."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def moves(world: World) -> list[tuple[str, str]]:
 
 
 def member(world: World) -> bool:
-    """Whether the user is in the segment, by what the state keeps."""
+    """Whether the user is in the segment according to the state."""
     return any(each.inside for each in world.state.segments.values())
 
 
@@ -338,7 +338,7 @@ def inside(lines: list[Any], zone: str, now: int) -> bool:
 
 
 def changes(world: World, before: list[tuple[int, bool]], now: int) -> None:
-    """Notes how the user's membership stands, where it changed."""
+    """Records the user's membership if it changed."""
     if not before or before[-1][1] is not member(world):
         before.append((now, member(world)))
 
@@ -348,7 +348,7 @@ def changes(world: World, before: list[tuple[int, bool]], now: int) -> None:
 def test_membership_equals_a_new_evaluation_at_any_millisecond(
     happenings: list[Any], samples: list[int], zone: str
 ) -> None:
-    """Between its changes nothing differs from asking again, and each change is at the very millisecond."""
+    """Between its changes a new evaluation gives the same membership, and each change is at the very millisecond."""
     world = World(BUSY, zone=zone)
     start = now = world.now
     lines = []

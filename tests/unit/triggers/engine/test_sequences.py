@@ -1,4 +1,4 @@
-"""Sequences: in the listed order, within a time, each event used once; as searching all choices finds them."""
+"""Sequences: in the listed order, within a time, each event used once; compared with a search of all choices."""
 
 from itertools import pairwise, permutations
 from typing import Any

@@ -1,4 +1,4 @@
-"""The slow model on histories small enough to be reasoned by hand, beside the settled cases (test_settled_cases.py)."""
+"""The slow model on histories small enough to check by hand, beside the settled cases (test_settled_cases.py)."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

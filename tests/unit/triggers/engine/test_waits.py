@@ -1,4 +1,4 @@
-"""Waits wherever they stand: elapsed time, the next slot, and a timestamp that follows the profile."""
+"""Waits at any step: elapsed time, the next slot, and a timestamp that follows the profile."""
 
 from itertools import pairwise
 from typing import Any
@@ -206,7 +206,7 @@ changes = st.lists(st.tuples(st.integers(1, 20 * 60), st.sampled_from(ZONES), st
 @settings(max_examples=80, deadline=None)
 @given(changes)
 def test_a_followed_wait_ends_at_the_newest_date_or_when_that_date_arrived(steps: list[tuple[int, str, int]]) -> None:
-    """Whatever the profile says and says again, the send comes at the first instant not before what it says then."""
+    """After any change of the profile, the send comes at the first instant not before the date it has then."""
     start = at("2026-01-05 10:00")
     world = World(RULE + "after: {until: timestamp(user.x)}\nsend: a\n", x=as_time(start + DAY).isoformat())
     world.event(start, "ping")

@@ -1,4 +1,4 @@
-"""What is whole is written whole: in a message's data, in mails and subjects, and in what decisions say they saw."""
+"""Whole numbers are written without a point: in a message's data, in mails and subjects, and in decisions."""
 
 import copy
 import json

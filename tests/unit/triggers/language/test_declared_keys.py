@@ -1,4 +1,4 @@
-"""What the language declares of its keys is what the loader does, and what the JSON Schema and the page say."""
+"""The loader, the JSON Schema and the reference page agree with the declared keys."""
 
 import re
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def loaded(text: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """What a rule does, without the hash of its text; a condition that is not there is one that is always true."""
+    """What a rule does, without the hash of its text; a missing condition counts as one that is always true."""
     if isinstance(value, Condition):
         return None if value.text == "true" else value.text
     if is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Wrong rule files: one small file for each diagnostic code, with exactly what is said about it beside it."""
+"""Wrong rule files: one small file for each diagnostic code, with its exact output beside it."""
 
 from pathlib import Path
 
