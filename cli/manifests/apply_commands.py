@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
 Catalogue = Annotated[
     Path | None,
-    typer.Option("--events", help="Which events there are; events.yaml beside the rules by default.", dir_okay=False),
+    typer.Option("--events", help="The event catalogue; default: events.yaml beside the rules.", dir_okay=False),
 ]
 SetName = Annotated[str, typer.Option("--set", help="The set to publish: one team's rules.", callback=set_name)]
 TakeFrom = Annotated[
@@ -27,7 +27,7 @@ TakeFrom = Annotated[
     ),
 ]
 AllowEmpty = Annotated[
-    bool, typer.Option("--allow-empty", help="Publish a set without rules, which removes all of its rules.")
+    bool, typer.Option("--allow-empty", help="Allow a set without rules: all of its rules are removed.")
 ]
 
 

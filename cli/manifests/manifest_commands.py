@@ -64,7 +64,7 @@ def rules(
 
 @rules_app.command("history")
 def history(
-    last: Annotated[int, typer.Option("-n", "--last", min=1, help="The largest number to list.")] = 20,
+    last: Annotated[int, typer.Option("-n", "--last", min=1, help="List at most this many.")] = 20,
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:

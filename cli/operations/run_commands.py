@@ -50,7 +50,7 @@ def run_senders(
     or `ebbtide senders restart`, restarts one after the other. If something else supervises, such as systemd, give
     each worker its --slot instead.
 
-    Exits with 1 if Kafka does not answer when it starts: to start it again later helps.
+    Exits with 1 if Kafka does not answer at the start: start it again later.
     """
     from cli.running import run_senders_worker
     from infra.kafka.client import KafkaAway
@@ -85,7 +85,7 @@ def run_sink(
     directory: Annotated[Path | None, typer.Option(help="Where accepted mails are kept.")] = None,
     instance: Instance = "main",
 ) -> None:
-    """Run the SMTP sink: it takes every mail, keeps it, and passes none on."""
+    """Run the SMTP sink: it accepts and keeps every mail, and delivers none."""
     from cli.running import run_sink_server
 
     environment = Environment.of(instance)

@@ -18,7 +18,7 @@ senders_app = typer.Typer(
 def streams_status(instance: Instance = "main", as_json: AsJson = False) -> None:
     """Show the stream workers and each partition's lag, rate, state and timers.
 
-    Exits with 1 if a worker that should run does not, or none does.
+    Exits with 1 if a worker is missing, or if none runs.
     """
     _status(instance, STREAMS, as_json)
 
@@ -27,7 +27,7 @@ def streams_status(instance: Instance = "main", as_json: AsJson = False) -> None
 def streams_restart(instance: Instance = "main") -> None:
     """Restart the stream workers one after the other, each when the one before is ready again.
 
-    Exits with 1 if one does not become ready; those after it keep running as they were.
+    Exits with 1 if a worker does not become ready; the workers after it are not restarted.
     """
     _restart(instance, STREAMS)
 
@@ -36,7 +36,7 @@ def streams_restart(instance: Instance = "main") -> None:
 def senders_status(instance: Instance = "main", as_json: AsJson = False) -> None:
     """Show the delivery workers and each partition's lag, commands due and waiting, and outcomes to publish.
 
-    Exits with 1 if a worker that should run does not, or none does.
+    Exits with 1 if a worker is missing, or if none runs.
     """
     _status(instance, SENDERS, as_json)
 
@@ -45,7 +45,7 @@ def senders_status(instance: Instance = "main", as_json: AsJson = False) -> None
 def senders_restart(instance: Instance = "main") -> None:
     """Restart the delivery workers one after the other, each when the one before is ready again.
 
-    Exits with 1 if one does not become ready; those after it keep running as they were.
+    Exits with 1 if a worker does not become ready; the workers after it are not restarted.
     """
     _restart(instance, SENDERS)
 

@@ -1,4 +1,4 @@
-"""`ebbtide explain`: a user's last decisions in words, and whether each follows from what it stored."""
+"""`ebbtide explain`: a user's last decisions in words, and whether each follows from its stored values."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -34,7 +34,7 @@ class DecisionsMissing(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One decision, and whether it follows from what it stored."""
+    """One decision, and whether it follows from its stored values."""
 
     decision: Decision
     verification: Verification

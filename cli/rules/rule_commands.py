@@ -21,7 +21,7 @@ PANEL = "Rules"
 Paths = Annotated[list[Path], typer.Argument(help="Rule files, or folders of them.", show_default=False)]
 Catalogue = Annotated[
     Path | None,
-    typer.Option("--events", help="Which events there are; events.yaml beside the rules by default.", dir_okay=False),
+    typer.Option("--events", help="The event catalogue; default: events.yaml beside the rules.", dir_okay=False),
 ]
 
 Template = Annotated[
@@ -52,7 +52,7 @@ def check(
 ) -> None:
     """Check rule files and templates, and print every problem as file:line:column.
 
-    Exits with 1 if there is a problem; warnings and notes are no problems. With an event catalogue, events and their
+    Exits with 1 if there is a problem; warnings and notes do not count. With an event catalogue, events and their
     properties are checked too. A step of --costs takes about a tenth of a microsecond; JSON always has the costs.
 
     Example: `ebbtide check examples`
@@ -248,7 +248,7 @@ def send_test(
 def explain(
     user: Annotated[str, typer.Option(help="The user's id.", show_default=False)],
     trigger: Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)] = None,
-    last: Annotated[int, typer.Option("-n", "--last", min=1, max=1000, help="The largest number to explain.")] = 5,
+    last: Annotated[int, typer.Option("-n", "--last", min=1, max=1000, help="Explain at most this many.")] = 5,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -260,7 +260,7 @@ def explain(
 ) -> None:
     """Explain a user's last decisions gate by gate, what delivery answered, and whether each can be recomputed.
 
-    Exits with 1 if there is no decision, or if one does not follow from what it stored.
+    Exits with 1 if there is no decision, or if one does not follow from its stored values.
 
     Example: `ebbtide explain --user u1 --trigger cart-abandoned`
     """

@@ -198,7 +198,7 @@ def test_a_database_that_is_away_is_one_line_with_its_address_and_the_next_step(
         (("publish", "event", '{"user_id": "u", "type": "x"}', "--ago", "99999999w"), "is too long; at most 2600w"),
     ],
 )
-def test_a_time_before_all_calendars_is_told(ebbtide, arguments, said):
+def test_a_time_too_long_ago_is_an_error_in_one_line(ebbtide, arguments, said):
     done = ebbtide(*arguments)
     assert said in done.stderr
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -1,4 +1,4 @@
-"""Every command that takes a file, given files that nobody means: one message with the file, and never a traceback."""
+"""Every command that takes a file, given one that it cannot use: one message with its name, and never a traceback."""
 
 import ctypes
 import os
@@ -16,7 +16,7 @@ from cli.main import app
 
 CAPABILITIES_3 = 0x20080522
 OVERRIDING = 1 << 1 | 1 << 2
-"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, by which root reads what nobody may read."""
+"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, which let root read files without permission."""
 RULE = (
     "trigger: hello\npurpose: marketing\non: ping\nsend: hello\ncases:\n"
     "  - {name: n, given: [{at: '10:00', ping: {}}], expect: [{at: '10:00', send: hello}]}\n"
@@ -85,7 +85,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @contextmanager
 def permissions_that_hold() -> Iterator[None]:
-    """Takes from root what makes it pass over permissions, and gives it back."""
+    """Takes from root the capabilities that bypass permissions, and restores them."""
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(CAPABILITIES_3, 0)
     held = (ctypes.c_uint32 * 6)()
@@ -121,7 +121,7 @@ def unwrapped(text: str) -> str:
 
 @pytest.mark.parametrize("what", FILES)
 @pytest.mark.parametrize("command", READERS)
-def test_a_file_that_cannot_be_used_is_told_by_its_name(folder: Path, command: str, what: str) -> None:
+def test_a_file_that_cannot_be_used_is_named(folder: Path, command: str, what: str) -> None:
     name, arguments = READERS[command]
     code, text = told(folder, name, arguments, what)
     assert code in (0, 1, 2)
@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_used_is_told_by_its_name(folder: Path, command: s
 
 @pytest.mark.parametrize("what", FILES)
 @pytest.mark.parametrize("command", WRITERS)
-def test_a_place_that_cannot_be_written_is_told_by_its_name(folder: Path, command: str, what: str) -> None:
+def test_a_place_that_cannot_be_written_is_named(folder: Path, command: str, what: str) -> None:
     code, text = told(folder, "x.out", WRITERS[command], what)
     assert code in (0, 2), text
     if code == 2:
@@ -152,7 +152,7 @@ def test_json_may_begin_with_a_byte_order_mark(folder: Path) -> None:
     assert (done.exit_code, done.stdout.splitlines()[0]) == (0, "3")
 
 
-def test_a_named_pipe_is_no_rule_file(folder: Path) -> None:
+def test_a_named_pipe_is_not_a_rule_file(folder: Path) -> None:
     os.mkfifo(folder / "pipe.yaml")
     done = CliRunner().invoke(app, ["check", str(folder)])
     assert done.exit_code == 0

@@ -107,7 +107,7 @@ def test_apply_shows_what_it_adds_and_a_second_time_it_does_nothing(kafka: str, 
     assert loaded(kafka) == ["a", "b"]
 
 
-def test_a_removal_is_refused_where_nobody_can_be_asked_and_done_with_yes(kafka: str, mine: Path) -> None:
+def test_a_removal_without_a_terminal_needs_yes(kafka: str, mine: Path) -> None:
     ebbtide(kafka, "apply", mine)
     (mine / "hello1.yaml").unlink()
     done = ebbtide(kafka, "apply", mine)

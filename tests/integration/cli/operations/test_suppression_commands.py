@@ -133,7 +133,7 @@ def test_a_bounce_withholds_by_what_delivery_said_of_it(
     assert delivery.rows(query, command.id) == ([("bounced",)] if suppresses else []) + [("unsubscribed",)]
 
 
-def test_an_unsubscribed_purpose_is_lifted_alone(delivery: Harbour) -> None:
+def test_only_the_unsubscribed_purpose_is_lifted(delivery: Harbour) -> None:
     address, user, _ = refused(delivery)
     assert delivery.command("suppressions", "add", address, "--scope", "news", *WHY).returncode == 0
     assert delivery.command("suppressions", "lift", address, "--scope", "news", *WHY).returncode == 0
@@ -153,7 +153,7 @@ def test_an_added_address_gets_no_mail_until_it_is_lifted(delivery: Harbour) -> 
     assert [action for action, *_ in audit(delivery)] == ["add", "lift"]
 
 
-def test_where_kafka_does_not_answer_nothing_is_lifted(delivery: Harbour) -> None:
+def test_nothing_is_lifted_if_kafka_does_not_answer(delivery: Harbour) -> None:
     address, _, command = refused(delivery)
     kafka, delivery.kafka = delivery.kafka, "127.0.0.1:1"
     failed = delivery.command("suppressions", "lift", address, *WHY)
@@ -165,7 +165,7 @@ def test_where_kafka_does_not_answer_nothing_is_lifted(delivery: Harbour) -> Non
     assert audit(delivery) == []
 
 
-def test_what_is_not_named_rightly_is_told(delivery: Harbour) -> None:
+def test_a_wrong_name_is_an_error_that_says_so(delivery: Harbour) -> None:
     for arguments, code, said in (
         (["explain", "ann"], 2, "not a plain mail address"),
         (["lift", *WHY], 2, "give an address, or --command"),

@@ -1,4 +1,4 @@
-"""Numbers of switches and manifests, whoever publishes; and the thread that brings them to a worker."""
+"""The numbers of switches and manifests under concurrent publishers, and the thread that brings them to a worker."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,7 +32,7 @@ def kafka(servers, monkeypatch, topic_prefix) -> str:
     return servers.kafka
 
 
-def test_those_who_publish_at_once_get_a_number_each(kafka):
+def test_concurrent_publishers_each_get_their_own_number(kafka):
     with ThreadPoolExecutor(6) as pool:
         resumed = [pool.submit(switch, kafka, "global", paused=False) for _ in range(3)]
         applied = [pool.submit(apply_folder, kafka, FOLDER) for _ in range(3)]
@@ -43,7 +43,7 @@ def test_those_who_publish_at_once_get_a_number_each(kafka):
     assert current_manifest(kafka).number == manifests[-1]
 
 
-def test_a_number_is_above_what_workers_applied_even_where_the_topic_was_lost(kafka, topic_prefix):
+def test_a_number_is_above_what_workers_applied_even_if_the_topic_was_lost(kafka, topic_prefix):
     group = Consumer({"bootstrap.servers": kafka, "group.id": f"{topic_prefix}streams"})
     mark = OffsetMetadata(0, 1, {"manifest": 5_000, "control": 7_000}).encode()
     wait_until(lambda: group.list_topics(EVENTS.name, 10).topics[EVENTS.name].partitions, "events is there")
@@ -62,7 +62,7 @@ def test_a_writer_who_is_overtaken_writes_nothing(kafka):
         first.write([RecordToWrite(CONTROL.name, b"global", b"{}")])
 
 
-def test_of_many_writers_at_once_each_writes_or_is_overtaken(kafka):
+def test_each_concurrent_writer_writes_or_is_overtaken(kafka):
     def write(_: int) -> str:
         try:
             with ExclusiveWriter(kafka, "first-come") as writer:
@@ -132,7 +132,7 @@ def test_a_feed_waits_for_a_broker_that_is_away():
     assert not ended
 
 
-def test_a_feed_whose_client_fetches_nothing_any_more_takes_another(kafka, monkeypatch):
+def test_a_feed_whose_client_stops_fetching_replaces_it(kafka, monkeypatch):
     monkeypatch.setattr("streams.decisions.rulefeed.CHECK_INTERVAL_S", 0.5)
     apply_folder(kafka, FOLDER)
     opened = []

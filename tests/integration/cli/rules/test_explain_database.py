@@ -72,7 +72,7 @@ def command(number: int) -> SendCommand:
     )
 
 
-def test_a_send_is_told_with_what_delivery_answered_and_what_followed(database_url: str) -> None:
+def test_a_send_is_explained_with_delivery_s_answer_and_what_followed(database_url: str) -> None:
     migrate(database_url)
     reply = Reply(code=250, text="ok")
     outcomes = [
@@ -100,7 +100,7 @@ def test_a_send_is_told_with_what_delivery_answered_and_what_followed(database_u
     assert first_json["delivery"]["reason"] == "no_recipient"
 
 
-def test_a_full_cap_is_told_with_the_sends_that_it_counted(database_url: str) -> None:
+def test_a_full_cap_is_explained_with_the_sends_that_it_counted(database_url: str) -> None:
     migrate(database_url)
     full = decision(9).model_copy(update={"inputs": {"zone": "UTC", "counted": [ident(1), ident(2), "gone"]}})
     with psycopg.connect(database_url, autocommit=True) as connection:

@@ -23,7 +23,7 @@ def test_the_same_seed_gives_the_same_crowd_and_another_seed_another(last):
     assert gather(1, NOW, last, SIZES) != gather(2, NOW, last, SIZES)
 
 
-def test_the_crowd_has_the_asked_number_of_events_and_no_id_twice(last):
+def test_the_crowd_has_the_requested_number_of_events_and_no_id_twice(last):
     events = gather(1, NOW, last, SIZES).events
     assert len(events) == SIZES.events
     assert len({event.id for event in events}) == SIZES.events
@@ -50,7 +50,7 @@ def test_at_any_hour_some_zones_are_in_quiet_hours_and_others_are_not(hour):
     assert 0 < sum(h >= 21 or h < 8 for h in local) < len(ZONES)
 
 
-def test_profiles_follow_from_the_name_alone_and_use_every_zone():
+def test_profiles_follow_only_from_the_name_and_use_every_zone():
     assert profile("customer-00001", NOW) == profile("customer-00001", NOW)
     assert {profile(f"customer-{n:05d}", NOW).zone for n in range(500)} == set(ZONES)
 

@@ -28,7 +28,7 @@ def rule(name: str, more: str = "", send: str = "hello") -> str:
 
 
 def folder(*texts: str, **templates: str) -> Folder:
-    """A folder with each text as a file, and templates by their names; `hello` unless told."""
+    """A folder with each text as a file, and templates by their names; only `hello` by default."""
     rules = [SourceFile(f"r{number}.yaml", text) for number, text in enumerate(texts)]
     named = templates or {"hello": TEMPLATE.format("hello")}
     return Folder("mine", rules, {name: SourceFile(f"templates/{name}.liquid", text) for name, text in named.items()})
@@ -61,14 +61,14 @@ def test_the_first_folder_adds_all_that_it_has() -> None:
     assert not plan.removes
 
 
-def test_what_is_changed_is_told_by_its_keys_and_a_mode_with_what_it_was() -> None:
+def test_a_change_lists_its_keys_and_a_mode_with_its_old_value() -> None:
     log = after(("default", folder(rule("a"), rule("b"))))
     plan = plan_folder(log, folder(rule("a", "mode: shadow\npriority: 60\n"), rule("b")))
     assert plan.changes == [RuleChange("changed", "trigger", "a", "default", "mode live → shadow, priority")]
     assert not plan.removes
 
 
-def test_a_trigger_that_goes_ends_what_runs_and_has_to_be_confirmed() -> None:
+def test_removing_a_trigger_ends_its_occurrences_and_needs_confirmation() -> None:
     log = after(("default", folder(rule("a"), rule("b"))))
     plan = plan_folder(log, folder(rule("a")))
     assert told(plan) == [("removed", "trigger", "b")]
@@ -83,7 +83,7 @@ def test_a_renamed_trigger_is_one_removed_and_one_added() -> None:
     assert plan.removes
 
 
-def test_the_same_folder_changes_nothing_wherever_it_is() -> None:
+def test_the_same_folder_at_another_path_changes_nothing() -> None:
     one = folder(rule("a"))
     log = after(("default", one))
     moved = replace(one, rules=[SourceFile("/elsewhere/other.yaml", one.rules[0].text)])
@@ -125,7 +125,7 @@ def test_an_older_manifest_is_the_set_default() -> None:
     ]
 
 
-def test_a_file_keeps_since_when_it_is_what_it_is() -> None:
+def test_an_unchanged_file_keeps_the_number_of_its_manifest() -> None:
     log = after(("default", folder(rule("a"), rule("b"))), ("default", folder(rule("a"), rule("b", "priority: 1\n"))))
     assert {file.path: file.since for file in log.files()} == {
         "r0.yaml": 1,
@@ -162,7 +162,7 @@ def test_going_back_is_an_earlier_manifest_under_a_new_number() -> None:
     assert plan_rollback(back, 3).same
 
 
-def test_one_set_goes_back_alone() -> None:
+def test_a_rollback_can_restore_only_one_set() -> None:
     log = after(
         ("shop", folder(rule("a"))), ("news", folder(rule("n", send="news"), news="n")), ("shop", folder(rule("b")))
     )
@@ -170,7 +170,7 @@ def test_one_set_goes_back_alone() -> None:
     assert ("removed", "trigger", "n") in told(plan_rollback(log, 1))
 
 
-def test_a_manifest_or_a_set_that_there_is_not_is_told_with_those_that_there_are() -> None:
+def test_an_unknown_manifest_or_set_is_an_error_that_lists_the_known_ones() -> None:
     log = after(("shop", folder(rule("a"))), ("shop", folder(rule("b"))))
     with pytest.raises(NoSuchManifest, match="manifest 9 is not kept; kept: 1, 2"):
         plan_rollback(log, 9)
@@ -217,7 +217,7 @@ def test_a_name_of_another_set_is_a_problem_that_names_the_set_and_how_to_take_i
     assert all(each.hint.endswith("--take-from news") for each in found.values())
 
 
-def test_what_only_other_sets_doubt_is_not_told_here() -> None:
+def test_warnings_about_other_sets_are_not_reported() -> None:
     log = after(("news", folder(rule("a", "after: 1h\nunless: never_named\n"))))
     checked = among(log, folder(rule("b", send="mine"), mine="m"), "shop")
     assert [each for each in checked.found if each.path.startswith("set ")] == []
@@ -225,7 +225,7 @@ def test_what_only_other_sets_doubt_is_not_told_here() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["x", "y"]), st.sets(st.integers(0, 4), min_size=1)), max_size=5), st.data())
-def test_whatever_was_published_a_plan_leaves_other_sets_and_going_back_restores(
+def test_a_plan_leaves_other_sets_unchanged_and_a_rollback_restores_any_manifest(
     history: list[tuple[str, set[int]]], data: st.DataObject
 ) -> None:
     def of(name: str, numbers: set[int]) -> Folder:
@@ -242,7 +242,7 @@ def test_whatever_was_published_a_plan_leaves_other_sets_and_going_back_restores
         assert sorted(file.text for file in back.files) == sorted(file.text for file in log.files())
 
 
-def test_an_outline_tells_each_document_with_its_line_and_its_own_text() -> None:
+def test_an_outline_has_each_document_with_its_line_and_its_own_text() -> None:
     text = f"# first\n{rule('a')}# of the next\n---\n# why\n{SCORE}"
     found = outline(SourceFile("r.yaml", text))
     assert [(each.kind, each.name, each.line) for each in found] == [("trigger", "a", 2), ("score", "keen", 9)]
@@ -254,5 +254,5 @@ def test_an_outline_tells_each_document_with_its_line_and_its_own_text() -> None
 
 
 @pytest.mark.parametrize("text", ["", "# later\n", "---\n", "hello\n", "[1, 2]\n", "trigger: [a\n", "porpose: x\n"])
-def test_an_outline_of_what_is_no_rule_is_empty(text: str) -> None:
+def test_an_outline_of_a_text_that_is_not_a_rule_is_empty(text: str) -> None:
     assert outline(SourceFile("r.yaml", text)) == []

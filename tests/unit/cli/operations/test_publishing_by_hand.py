@@ -1,4 +1,4 @@
-"""Facts from the command line: null is as absent, also where something is added to what is given."""
+"""Facts from the command line: null counts as absent, also if an option adds to the field."""
 
 from datetime import UTC, datetime
 
@@ -46,10 +46,10 @@ def test_an_event_with_null_for_id_and_time_is_given_both():
         ),
     ],
 )
-def test_a_field_that_nobody_reads_is_told_with_the_one_that_is_meant(text, model, told):
+def test_an_unknown_field_is_reported_with_the_field_that_may_be_meant(text, model, told):
     assert unknown_fields(text, model) == [told]
 
 
-def test_fields_that_are_read_are_not_told():
+def test_known_fields_are_not_reported():
     assert unknown_fields('{"user_id": "u1", "zone": "UTC", "attributes": {"email": 1}}', Profile) == []
     assert unknown_fields('{"type": "x", "user_id": "u1", "properties": {"sku": 1}, "source": "s"}', Event) == []

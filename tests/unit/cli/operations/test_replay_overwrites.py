@@ -21,12 +21,12 @@ OWN = _Seen(1_000, (6, 4), "")
         (_Seen(1_000, (6, 3), ""), False),
     ],
 )
-def test_a_newer_record_is_behind_it_in_its_partition_or_not_older_in_another(other, newer):
+def test_a_newer_record_is_later_in_the_partition_or_not_older_in_another(other, newer):
     assert _follows(other, OWN) is newer
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_letter_without_a_value_is_never_sent_again_for_of_a_profile_it_would_be_a_tombstone(force):
+def test_a_letter_without_a_value_is_never_replayed_because_it_would_delete_a_profile(force):
     letter = DeadLetter(
         topic="profiles", partition=0, offset=1, cause=DeadLetterCause.INVALID, detail="too large", reader="streams",
         time=datetime.now(UTC), key=b64(b"u1"),

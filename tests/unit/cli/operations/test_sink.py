@@ -105,7 +105,7 @@ def test_the_mails_are_listed(kept: Path) -> None:
         (("1", "--html", "x.html"), "mail 1 has no HTML part"),
     ],
 )
-def test_a_mail_that_is_not_there_is_told(arguments: tuple[str, ...], told: str, kept: Path) -> None:
+def test_a_mail_that_does_not_exist_is_an_error(arguments: tuple[str, ...], told: str, kept: Path) -> None:
     assert str(run("show", *arguments, "--directory", kept).exception).startswith(told)
 
 
@@ -116,7 +116,7 @@ def test_an_empty_sink_says_how_a_mail_comes(tmp_path: Path) -> None:
     assert (listed.exit_code, listed.stdout.strip()) == (0, f"no mail in {tmp_path} yet; {how}")
 
 
-def test_attachments_are_listed_and_nothing_that_a_terminal_would_obey_is_shown() -> None:
+def test_attachments_are_listed_and_terminal_control_characters_are_not_printed() -> None:
     message = EmailMessage()
     message["Subject"] = "a \x1b[31mred\x1b[0m title"
     message.set_content("a \x1b]0;title\x07 body\n\ttab")

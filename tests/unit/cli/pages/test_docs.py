@@ -97,7 +97,7 @@ def test_the_template_and_the_catalogue_that_it_shows_are_right() -> None:
     assert [each for report in reports for each in report.diagnostics] == []
 
 
-def test_the_misspelt_rule_is_told_as_the_page_says() -> None:
+def test_the_misspelt_rule_brings_the_message_on_the_page() -> None:
     first = RULES[0]
     wrong = SourceFile("mine/price-drop.yaml", first.text.replace("purpose", "porpose"))
     told = next(each for each in check([wrong], {"price-drop": "h"}) if each.code == "unknown-key")
@@ -150,7 +150,7 @@ def test_every_command_shows_an_example_of_itself(name: str) -> None:
     assert f"Example: `ebbtide {name}" in (COMMANDS[name].__doc__ or "")
 
 
-def test_a_stale_page_is_told_and_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stale_page_is_an_error_and_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     (tmp_path / PAGE).write_text("old")
     with pytest.raises(StalePage):

@@ -122,7 +122,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize("kind", BAD_LINES)
-def test_lines_that_are_no_events_are_skipped_and_counted_by_kind_with_the_place_of_the_first(
+def test_lines_that_are_not_events_are_skipped_and_counted_by_kind_with_the_first_place(
     folder: Path, kind: str
 ) -> None:
     log = folder / "log.jsonl"
@@ -137,7 +137,7 @@ def test_lines_that_are_no_events_are_skipped_and_counted_by_kind_with_the_place
     assert f"skipped: {kind}, first {log}:4: " in told
 
 
-def test_many_bad_lines_are_told_once_a_kind(folder: Path) -> None:
+def test_many_bad_lines_are_reported_once_for_each_kind(folder: Path) -> None:
     log = folder / "log.jsonl"
     broken = [json.dumps({"id": n, "user_id": "u", f"field{n}": n}) for n in range(500)]
     log.write_bytes(log_of([0]) + "\n".join([*broken, *["oops"] * 500]).encode())
@@ -179,7 +179,7 @@ def test_tables_show_every_name_and_figure_whole_for_any_number_of_rules(folder:
 
 
 @pytest.mark.parametrize("columns", ["80", None])
-def test_a_process_is_as_wide_as_it_is_told_and_no_table_is_wider_than_80_columns(
+def test_output_has_the_configured_width_and_no_table_is_wider_than_80_columns(
     folder: Path, columns: str | None
 ) -> None:
     names, log = many(folder, 8)
@@ -222,12 +222,12 @@ def test_a_log_that_is_not_there_is_named(folder: Path) -> None:
     assert "nowhere.jsonl" in str(run(folder, "--events", "nowhere.jsonl").exception)
 
 
-def test_rules_that_do_not_load_are_told_before_the_log_is_read(folder: Path) -> None:
+def test_rules_that_do_not_load_are_reported_before_the_log_is_read(folder: Path) -> None:
     (folder / "rule.yaml").write_text("trigger: t\n")
     assert "missing-key" in str(run(folder, "--events", "nowhere.jsonl").exception)
 
 
-def test_an_empty_log_is_no_mistake(folder: Path) -> None:
+def test_an_empty_log_is_not_an_error(folder: Path) -> None:
     for lines in (b"", b"\n\n"):
         done = run(folder, "--events", "-", stdin=lines)
         assert done.exit_code == 0
@@ -236,7 +236,7 @@ def test_an_empty_log_is_no_mistake(folder: Path) -> None:
 
 
 @given(st.lists(st.integers(0, 10_000), max_size=300), st.integers(1, 100))
-def test_a_chart_fits_its_width_and_shows_whatever_is_there(values: list[int], width: int) -> None:
+def test_a_chart_fits_its_width_and_shows_any_values(values: list[int], width: int) -> None:
     lines, each = columns(values, width)
     assert len(lines) == HEIGHT
     assert all(len(line) <= width + LABEL + 2 for line in lines)

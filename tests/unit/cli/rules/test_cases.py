@@ -43,7 +43,7 @@ def run(*arguments: object) -> tuple[int, list[str]]:
     return done.exit_code, done.stdout.splitlines()
 
 
-def test_what_differs_is_told_in_order_of_time(folder: Path) -> None:
+def test_differences_are_printed_in_order_of_time(folder: Path) -> None:
     code, lines = run(folder)
     assert code == 1
     assert lines[0] == "✓ late: right"
@@ -81,7 +81,7 @@ cases:
 """
 
 
-def test_a_case_that_fails_tells_what_a_bound_on_memory_made_its_rule_forget(folder: Path) -> None:
+def test_a_case_that_fails_says_what_a_bound_on_memory_made_its_rule_forget(folder: Path) -> None:
     fill = [f'{{at: "{10 + n // 60}:{n % 60:02}", a: {{}}}},' for n in range(1, 67)]
     (folder / "rule.yaml").write_text(SEQUENCE.replace("FILL", " ".join(fill)))
     code, lines = run(folder)
@@ -150,7 +150,7 @@ def test_a_mail_that_cannot_be_made_fails_its_case_with_template_line_and_variab
         ("{plan: '1', n: '4', m: '0'}", "7: rendering failed (FilterArgumentError)"),
     ],
 )
-def test_what_data_does_not_give_fails_the_mail(data: str, said: str, folder: Path) -> None:
+def test_a_value_missing_from_data_fails_the_mail(data: str, said: str, folder: Path) -> None:
     (folder / "rule.yaml").write_text(MAILS.replace("DATA", data))
     (folder / "templates" / "hello.liquid").write_text(MAIL)
     lines = run(folder, "-k", "one")[1]
@@ -234,7 +234,7 @@ def test_watch_runs_again_at_each_change_and_ctrl_c_ends_it_with_0(folder: Path)
         process.stdout.close()
 
 
-def test_a_mail_that_shows_the_event_is_told_what_a_template_sees(folder: Path) -> None:
+def test_a_mail_that_shows_the_event_gets_a_hint_of_what_a_template_can_read(folder: Path) -> None:
     (folder / "rule.yaml").write_text(MAILS.replace("DATA", "{}"))
     (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("---\nx", "---\n{{ event.total }}"))
     told = run(folder, "-k", "one")[1][2]

@@ -1,4 +1,4 @@
-"""`ebbtide check`: what it finds beside the rules' own diagnostics, and the forms in which it tells."""
+"""`ebbtide check`: what it finds beside the rules' own diagnostics, and its output formats."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def codes(folder: Path, catalogue: Path | None = None) -> list[str]:
     return [each.code for each in check_paths([folder], catalogue).found]
 
 
-def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template(folder: Path) -> None:
+def test_a_variable_missing_from_data_is_reported_at_its_place_in_the_template(folder: Path) -> None:
     leave_only(folder, "template-variable")
     write_rule(folder, data="{order_id: event.id, total: event.total, missin: event.id}")
     found = check_paths([folder]).found
@@ -69,7 +69,7 @@ def test_a_variable_that_data_does_not_give_is_told_at_its_place_in_the_template
     assert {each.code for each in found} == {"template-variable"}
 
 
-def test_a_template_that_shows_the_event_is_told_what_it_sees(folder: Path) -> None:
+def test_a_template_that_shows_the_event_gets_a_hint_of_what_it_can_read(folder: Path) -> None:
     leave_only(folder, "none")
     (folder / "templates" / "t.liquid").write_text("---\nsubject: s\n---\n{{ event.total }}\n--- text ---\nx\n")
     write_rule(folder, "t")
@@ -78,7 +78,7 @@ def test_a_template_that_shows_the_event_is_told_what_it_sees(folder: Path) -> N
     assert found.hint.startswith("a template sees the rule's `data` and `user`, not the event")
 
 
-def test_a_rule_without_data_is_told_how_to_give_it(folder: Path) -> None:
+def test_a_rule_without_data_gets_a_hint_how_to_add_it(folder: Path) -> None:
     leave_only(folder, "template-variable")
     write_rule(folder)
     hints = {each.hint for each in check_paths([folder]).found if each.code == "template-variable"}
@@ -89,7 +89,7 @@ def test_a_rule_without_data_is_told_how_to_give_it(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("code", ["template-variable", "template-invalid", "template-attribute", "front-matter"])
-def test_a_wrong_template_is_told_exactly_so(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_template_brings_its_exact_message(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leave_only(folder, code)
     write_rule(folder, code, "{order_id: event.id}")
     monkeypatch.chdir(folder)
@@ -97,7 +97,7 @@ def test_a_wrong_template_is_told_exactly_so(code: str, folder: Path, monkeypatc
     assert told == (BAD_TEMPLATES / f"{code}.txt").read_text()
 
 
-def test_a_template_that_cannot_be_used_is_told(folder: Path) -> None:
+def test_a_template_that_cannot_be_used_is_reported(folder: Path) -> None:
     leave_only(folder, "template-invalid")
     write_rule(folder, "template-invalid")
     assert codes(folder) == ["template-invalid"]
@@ -107,7 +107,7 @@ def test_a_template_that_cannot_be_used_is_told(folder: Path) -> None:
 @pytest.mark.parametrize(
     "tag", ["{% include 'x' %}", "{% render 'x' %}", "{% include x %}", "{% extends 'x' %}", "{{ a | shout }}"]
 )
-def test_a_template_that_wants_what_there_is_not_cannot_be_used(tag: str) -> None:
+def test_a_template_with_an_unsupported_tag_or_filter_cannot_be_used(tag: str) -> None:
     with pytest.raises(TemplateError):
         required_names("t", f"---\nsubject: s\n---\n{tag}\n--- text ---\nx\n")
 
@@ -125,7 +125,7 @@ def test_a_long_template_is_read_in_reasonable_time() -> None:
         st.sampled_from(["{{", "}}", "{%", "%}", "if ", "for ", "in ", "a", "|default:", "'", "[", "]", " ", "\n"])
     )
 )
-def test_whatever_a_template_holds_it_is_read_or_refused(pieces: list[str]) -> None:
+def test_any_template_is_read_or_refused(pieces: list[str]) -> None:
     try:
         required_names("t", f"---\nsubject: s\n---\n{''.join(pieces)}\n--- text ---\nx\n")
     except TemplateError:
@@ -210,7 +210,7 @@ def test_each_line_says_whether_it_is_an_error_a_warning_or_a_note_and_the_last_
     assert (told["errors"], told["warnings"], told["notes"]) == (2, 1, 1)
 
 
-def test_what_keeps_the_rules_from_loading_is_said_and_not_a_warning_before_it(folder: Path) -> None:
+def test_an_error_that_stops_loading_is_reported_without_the_warnings_before_it(folder: Path) -> None:
     write_rule(folder, more="when: '!event.gift'\nafer: 1h\n")
     said = one_line(CliRunner().invoke(app, ["test", str(folder)]).exception)  # type: ignore[arg-type]
     assert said is not None
@@ -235,7 +235,7 @@ def test_an_expression_that_comes_near_to_what_one_may_cost_is_noted(folder: Pat
     assert codes(folder) == []
 
 
-def test_what_each_document_costs_is_told_where_it_is_asked_for(folder: Path) -> None:
+def test_the_cost_of_each_document_is_printed_on_request(folder: Path) -> None:
     leave_only(folder, "none")
     rule = "trigger: t\npurpose: marketing\non: {event: ping, where: event.total > 5}\nsend: none\nkey: user.id\n"
     score = "---\nscore: s\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
@@ -253,7 +253,7 @@ def test_what_each_document_costs_is_told_where_it_is_asked_for(folder: Path) ->
     }
 
 
-def test_each_rule_is_told_whether_the_order_of_arrival_can_change_its_answer() -> None:
+def test_each_rule_says_whether_the_order_of_arrival_can_change_its_answer() -> None:
     notes = {each.message.split("`")[1]: each for each in check_paths([EXAMPLES]).found if each.severity == "note"}
     assert set(notes) == {"cart-abandoned", "win-back"}
     assert "`unless`" in notes["cart-abandoned"].message
@@ -308,7 +308,7 @@ def test_the_comparison_that_excludes_those_before_it_is_pointed_at(texts: list[
         ["true"],
     ],
 )
-def test_conditions_that_some_value_may_fulfil_are_not_told(texts: list[str]) -> None:
+def test_conditions_that_some_value_can_fulfil_are_not_reported(texts: list[str]) -> None:
     assert contradiction(texts) is None
 
 

@@ -16,7 +16,7 @@ def event(kind: str, minute: int, **more: Any) -> dict[str, Any]:
     return {**about, "kind": kind, "time": AT + timedelta(minutes=minute), **more}
 
 
-def test_a_mail_without_an_address_is_told_with_the_field_that_has_it() -> None:
+def test_a_mail_without_an_address_names_the_field_that_should_have_it() -> None:
     found = Delivery(state=LedgerState.SUPPRESSED, at=AT, reason="no_recipient")
     assert found.headline.startswith("not sent, delivery withheld it: the user has no address")
     assert list(delivery_lines(found)) == [
@@ -24,7 +24,7 @@ def test_a_mail_without_an_address_is_told_with_the_field_that_has_it() -> None:
     ]
 
 
-def test_what_the_receiver_and_the_reader_did_follows_the_answer() -> None:
+def test_actions_of_the_receiver_and_the_reader_follow_the_answer() -> None:
     reply = {"code": 250, "enhanced": "2.0.0", "text": "ok"}
     events = [
         event("accepted", 0, code=250, enhanced="2.0.0", reply="ok"),
@@ -42,7 +42,7 @@ def test_what_the_receiver_and_the_reader_did_follows_the_answer() -> None:
     assert bounced.headline == "sent, and bounced"
 
 
-def test_a_deferral_tells_the_receiver_s_words_and_when_it_is_tried_again() -> None:
+def test_a_deferral_shows_the_receiver_s_reply_and_the_time_of_the_next_attempt() -> None:
     reply = {"code": 451, "enhanced": "4.7.1", "text": "try later"}
     found = Delivery(LedgerState.DEFERRED, AT, attempt=2, next_attempt_at=AT + timedelta(minutes=5), reply=reply)
     assert list(delivery_lines(found)) == [

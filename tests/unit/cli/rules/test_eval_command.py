@@ -23,7 +23,7 @@ def bound(form: str) -> Any:
     return answered('{"expr": "x", "bindings": {"x": ' + form + "}}")
 
 
-def test_an_expression_is_asked_about_an_event_and_a_user(tmp_path: Path) -> None:
+def test_an_expression_is_evaluated_over_an_event_and_a_user(tmp_path: Path) -> None:
     (tmp_path / "user.json").write_text('{"user_id": "u1", "attributes": {"plan": "team"}}')
     done = ebbtide_eval(
         "event.total >= 20 && user.plan == 'team'",
@@ -68,7 +68,7 @@ FLAT = (
 )
 
 
-def test_a_flat_event_is_told_where_its_fields_belong() -> None:
+def test_a_flat_event_gets_a_hint_where_its_fields_belong() -> None:
     flat = '{"type": "cart_updated", "total": 50, "cart_id": "c1"}'
     done = ebbtide_eval("event.total > 1", "--event", "-", given=flat)
     assert (done.exit_code, done.stdout) == (
@@ -83,7 +83,7 @@ def test_a_flat_event_is_told_where_its_fields_belong() -> None:
     assert (told["value"], told["hint"]) == (False, FLAT)
 
 
-def test_fields_under_another_key_and_a_flat_profile_are_told_too() -> None:
+def test_fields_under_another_key_and_a_flat_profile_get_the_hint_too() -> None:
     wrapped = ebbtide_eval("event.total > 1", "--event", "-", given='{"data": {"total": 50}}')
     assert '{"properties": {"total": …}}; `data` outside of it is ignored' in wrapped.stdout
     user = ebbtide_eval("user.plan == 'team'", "--user", "-", given='{"plan": "team"}')
@@ -154,7 +154,7 @@ def test_every_form_of_a_binding_is_read_and_written_alike() -> None:
         assert repr(bound(form)) == repr({"value": json.loads(form)})
 
 
-def test_a_form_that_there_is_none_of_is_an_error() -> None:
+def test_an_unknown_form_is_an_error() -> None:
     for form in (
         *('{"@uint":-1}', '{"@uint":true}', '{"@double":"1"}', '{"@bytes":"?"}', '{"@type":"cart"}', '{"@other":1}'),
         *('{"@timestamp":"now"}', '{"@duration":1}', '{"@map":[[1]]}', '{"@map":[[1.5,1]]}', "9223372036854775808"),

@@ -179,12 +179,12 @@ def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
         (CAPPED.model_copy(update={"gates": [*CAPPED.gates, SENT.gates[-1]]}), "a gate answered after one"),
     ],
 )
-def test_what_does_not_follow_is_named(wrong: Decision, said: str) -> None:
+def test_a_decision_that_does_not_follow_names_the_difference(wrong: Decision, said: str) -> None:
     assert any(each.startswith(said) for each in verify(wrong).differs), verify(wrong)
 
 
 @pytest.mark.parametrize("year", [1, 9999])
-def test_the_ends_of_the_calendar_are_no_trouble(year: int) -> None:
+def test_the_first_and_last_year_of_the_calendar_work(year: int) -> None:
     edge = datetime(year, 1 if year == 1 else 12, 1 if year == 1 else 31, tzinfo=UTC)
     for zone in ("Asia/Tokyo", "America/New_York"):
         observed = {"local": "12:00", "zone": zone}
@@ -292,7 +292,7 @@ def test_a_profile_without_a_zone_is_shown_as_none(file: Path) -> None:
     assert "zone UTC, zone_given none\n" in out
 
 
-def test_the_newest_are_last_and_only_so_many(file: Path) -> None:
+def test_the_newest_decisions_come_last_and_last_limits_their_number(file: Path) -> None:
     _, out = run("--user", "u1", "--file", file, "-n", 2)
     heads = [line for line in out.splitlines() if line.startswith("2026")]
     assert len(heads) == 2
@@ -312,14 +312,14 @@ def test_a_difference_is_shown_and_exits_with_1(file: Path) -> None:
     ]
 
 
-def test_nobody_s_decisions_are_none(file: Path) -> None:
+def test_an_unknown_user_has_no_decisions(file: Path) -> None:
     assert run("--user", "u9", "--file", file) == (
         1,
         "no decision about u9: nothing that concerns them reached a gate\n",
     )
 
 
-def test_a_line_that_is_no_decision_is_named(file: Path) -> None:
+def test_a_line_that_is_not_a_decision_is_named(file: Path) -> None:
     file.write_text('{"summary":{}}\n{"id": 5}\n')
     done = CliRunner().invoke(app, ["explain", "--user", "u1", "--file", str(file)])
     assert f"{file}:2: not a decision: " in str(done.exception)

@@ -115,14 +115,14 @@ def test_a_template_that_needs_no_data_is_shown_though_a_rule_file_does_not_load
     assert f"do not load ({tmp_path}/rule.yaml: it is UTF-16; save it as UTF-8)" in run("preview", template).stdout
 
 
-def test_with_data_given_a_rule_file_that_does_not_load_is_in_nobodys_way(template: Path, tmp_path: Path) -> None:
+def test_with_data_given_a_rule_file_that_does_not_load_does_not_matter(template: Path, tmp_path: Path) -> None:
     (tmp_path / "rule.yaml").write_text(BROKEN)
     done = run("preview", template, "--data", "-", stdin='{"total": 3}')
     assert (done.exit_code, "Subject:  $3.00 for you" in done.stdout, "load" in done.stdout) == (0, True, False)
 
 
 @pytest.mark.parametrize("user", ['{"name": ""}', '{"name": null}', '{"name": " "}', "{}"])
-def test_a_blank_name_is_as_missing(user: str, template: Path) -> None:
+def test_a_blank_name_counts_as_missing(user: str, template: Path) -> None:
     body = "---\nsubject: 'Good news{% if user.name %}, {{ user.name }}{% endif %}'\n---\nx\n--- text ---\nx\n"
     template.write_text(body)
     assert "Subject:  Good news\n" in run("preview", template, "--user", "-", stdin=user).stdout
@@ -131,7 +131,7 @@ def test_a_blank_name_is_as_missing(user: str, template: Path) -> None:
     assert str(run("preview", template, "--user", "-", stdin=user).exception) == told
 
 
-def test_a_fault_of_the_template_is_told_with_its_line(template: Path) -> None:
+def test_a_fault_of_the_template_is_reported_with_its_line(template: Path) -> None:
     template.write_text("---\nsubject: x\nfrom: nobody\n---\nx\n--- text ---\nx\n")
     told = f"{template}:3: rendering failed (thanks: front matter: From: not a plain mail address)"
     assert str(run("preview", template).exception) == told
@@ -152,7 +152,9 @@ def test_files_with_a_byte_order_mark_are_read(template: Path) -> None:
         (("--user", "nowhere.json"), "", "nowhere.json: no such file"),
     ],
 )
-def test_what_cannot_be_used_is_said(template: Path, arguments: tuple[str, ...], stdin: str, said: str) -> None:
+def test_unusable_input_is_an_error_that_says_why(
+    template: Path, arguments: tuple[str, ...], stdin: str, said: str
+) -> None:
     assert said in str(run("preview", template, *arguments, stdin=stdin).exception)
 
 
@@ -220,7 +222,9 @@ def test_mail_to_a_server_elsewhere_is_refused(template: Path, elsewhere: pytest
     assert "real mail is refused" in str(run("send-test", template, "--to", "a@mail.example").exception)
 
 
-def test_a_silent_server_and_a_wrong_address_are_told(template: Path, elsewhere: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_and_a_wrong_address_are_errors_that_say_so(
+    template: Path, elsewhere: pytest.MonkeyPatch
+) -> None:
     elsewhere.setenv("EBBTIDE_SMTP_PORT", str(free_port()))
     told = str(run("send-test", template, "--to", "a@mail.example").exception)
     assert told.startswith("no mail server answers at 127.0.0.1:")

@@ -1,4 +1,4 @@
-"""Which files of a folder are read, and what is said of those that are not."""
+"""Which files of a folder are read, and what `check` reports about the others."""
 
 import os
 import socket
@@ -33,7 +33,7 @@ def write(folder: Path, name: str, text: str = "") -> Path:
 
 
 def told(folder: Path) -> list[tuple[str, str]]:
-    """The code and file of each finding that is no note."""
+    """The code and file of each finding that is not a note."""
     found = [each for each in check_paths([folder]).found if each.severity != "note"]
     return [(each.code, str(Path(each.path).relative_to(folder))) for each in found]
 
@@ -45,7 +45,7 @@ def told(folder: Path) -> list[tuple[str, str]]:
         *(".other.yaml", ".off/other.yaml"),
     ],
 )
-def test_a_rule_whose_name_does_not_say_so_is_told(folder: Path, name: str) -> None:
+def test_a_rule_in_a_file_with_another_suffix_is_reported(folder: Path, name: str) -> None:
     write(folder, name, RULE.format("b"))
     assert told(folder) == [("not-read", name)]
 
@@ -53,7 +53,7 @@ def test_a_rule_whose_name_does_not_say_so_is_told(folder: Path, name: str) -> N
 @pytest.mark.parametrize(
     "name", ["templates/other.html", "templates/other.liquid.html", "other.LIQUID", "templates/other.txt"]
 )
-def test_a_template_whose_name_does_not_say_so_is_told(folder: Path, name: str) -> None:
+def test_a_template_in_a_file_with_another_suffix_is_reported(folder: Path, name: str) -> None:
     write(folder, name, TEMPLATE.format("b"))
     assert told(folder) == [("not-read", name)]
 
@@ -65,12 +65,12 @@ def test_a_template_whose_name_does_not_say_so_is_told(folder: Path, name: str) 
         *(".git/config", ".github/workflows/ci.yml", ".yamllint.yaml", "rule.yaml~", ".rule.yaml.swp", "Makefile"),
     ],
 )
-def test_files_that_are_no_rules_are_passed_over_in_silence(folder: Path, name: str) -> None:
+def test_files_that_are_not_rules_are_ignored_silently(folder: Path, name: str) -> None:
     write(folder, name, "name: ci\non: [push]\nthe trigger: it is told of below\n")
     assert told(folder) == []
 
 
-def test_a_manual_that_shows_a_rule_is_no_rule(folder: Path) -> None:
+def test_a_manual_that_shows_a_rule_is_not_a_rule(folder: Path) -> None:
     write(folder, "README.md", RULE.format("b"))
     assert told(folder) == []
 
@@ -83,7 +83,7 @@ def test_rules_in_nested_folders_and_of_either_suffix_are_read(folder: Path) -> 
     assert told(folder) == []
 
 
-def test_a_link_to_a_folder_of_rules_or_to_nothing_is_told_and_one_to_a_file_is_read(folder: Path) -> None:
+def test_a_link_to_a_folder_or_to_nothing_is_reported_and_a_link_to_a_file_is_read(folder: Path) -> None:
     elsewhere = folder.parent / f"{folder.name}-elsewhere"
     write(elsewhere, "linked.yaml", RULE.format("b"))
     (folder / "more").symlink_to(elsewhere)
@@ -97,7 +97,7 @@ def test_a_link_to_a_folder_of_rules_or_to_nothing_is_told_and_one_to_a_file_is_
 
 
 @pytest.mark.parametrize("name", ["other.yaml", "events.yml", "templates/other.liquid", "other.YAML"])
-def test_a_folder_that_has_the_name_of_a_file_is_told_and_the_files_in_it_are_read(folder: Path, name: str) -> None:
+def test_a_folder_with_the_name_of_a_file_is_reported_and_its_files_are_read(folder: Path, name: str) -> None:
     (folder / name).mkdir()
     assert told(folder) == [("not-read", name)]
     [found] = check_paths([folder]).found
@@ -106,19 +106,19 @@ def test_a_folder_that_has_the_name_of_a_file_is_told_and_the_files_in_it_are_re
     assert len(read_folder(folder).rules) == 2
 
 
-def test_a_link_that_has_the_name_of_a_file_and_leads_to_a_folder_is_told(folder: Path) -> None:
+def test_a_link_with_the_name_of_a_file_to_a_folder_is_reported(folder: Path) -> None:
     (folder / "other.yaml").symlink_to(folder / "templates")
     assert told(folder) == [("not-read", "other.yaml")]
 
 
 @pytest.mark.parametrize("name", ["other.yaml", "events.yaml", "templates/other.liquid"])
-def test_a_pipe_that_has_the_name_of_a_file_is_told_and_not_waited_for(folder: Path, name: str) -> None:
+def test_a_pipe_with_the_name_of_a_file_is_reported_and_not_waited_for(folder: Path, name: str) -> None:
     os.mkfifo(folder / name)
     assert told(folder) == [("not-read", name)]
     assert [each.code for each in check_paths([folder / "rule.yaml"]).found] == []
 
 
-def test_a_socket_that_has_the_name_of_a_rule_file_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_with_the_name_of_a_rule_file_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)  # the path of a socket may have only 107 bytes
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("other.yaml")
@@ -131,12 +131,12 @@ def test_a_file_that_is_found_in_two_ways_is_read_once(folder: Path, monkeypatch
     assert len(find_files(Path(), Path("rule.yaml"), folder).files) == 2
 
 
-def test_a_file_without_a_document_is_told(folder: Path) -> None:
+def test_a_file_without_a_document_is_reported(folder: Path) -> None:
     write(folder, "later.yaml", "# all rules are in the other branch\n")
     assert told(folder) == [("empty-file", "later.yaml")]
 
 
-def test_a_template_that_no_rule_sends_is_told_unless_it_only_lies_beside_a_named_file(folder: Path) -> None:
+def test_a_template_that_no_rule_sends_is_reported_unless_it_only_lies_beside_a_named_file(folder: Path) -> None:
     write(folder, "templates/goodbye.liquid", TEMPLATE.format("b"))
     assert told(folder) == [("unused-template", "templates/goodbye.liquid")]
     assert [each.code for each in check_paths([folder / "rule.yaml"]).found] == []
@@ -183,7 +183,7 @@ def test_a_named_file_that_is_not_read_is_refused(folder: Path, name: str) -> No
         read_folder(folder, folder / name)
 
 
-def test_a_folder_without_rules_names_what_may_be_meant(tmp_path: Path) -> None:
+def test_a_folder_without_rules_names_the_file_that_may_be_meant(tmp_path: Path) -> None:
     write(tmp_path, "rules.txt", RULE.format("b"))
     with pytest.raises(NothingFound, match=r"no rule files \(\*\.yaml\) in .*; .*rules\.txt is not read"):
         read_folder(tmp_path)

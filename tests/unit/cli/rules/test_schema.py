@@ -47,11 +47,11 @@ def test_the_schema_rejects_files_that_are_wrong_in_shape(code: str) -> None:
 
 
 @pytest.mark.parametrize("code", ["cel-name", "unknown-score", "unknown-template", "never-fires", "cap-unreachable"])
-def test_what_only_check_can_know_has_the_right_shape(code: str) -> None:
+def test_a_file_that_only_check_can_reject_has_the_right_shape(code: str) -> None:
     assert all(accepts(SCHEMA, value) for value in values(BAD_RULES / f"{code}.yaml"))
 
 
-def test_whatever_a_key_takes_is_declared_or_a_word() -> None:
+def test_every_value_that_a_key_takes_is_declared_or_a_word() -> None:
     taken: list[str] = []
     for shape in [*keys.KINDS.values(), *keys.SHAPES.values()]:
         if isinstance(shape, ChoiceShape):
@@ -115,7 +115,7 @@ def test_every_form_that_is_shown_is_one_that_its_schema_accepts() -> None:
             assert not accepts(dict(shape.schema), ""), name
 
 
-def test_a_misspelt_trigger_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_trigger_is_not_taken_for_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["schema", "triger"])
     assert (done.exit_code, list(tmp_path.iterdir())) == (2, [])
