@@ -28,7 +28,7 @@ _HEAD = "<!-- `ebbtide docs` writes this from docs/source/triggers.md and the de
 
 
 class StalePage(ValueError):
-    """The page is not what would be written now."""
+    """The page is stale."""
 
 
 def page(source: str) -> str:
@@ -47,7 +47,7 @@ def write_page(root: Path) -> Path:
 
 
 def check_page(root: Path) -> None:
-    """Raises StalePage where the page is not what its source and the keys say."""
+    """Raises StalePage if the page differs from its source and the declared keys."""
     wanted = page((root / SOURCE).read_text(encoding="utf-8"))
     if not (root / PAGE).exists() or (root / PAGE).read_text(encoding="utf-8") != wanted:
         raise StalePage(f"{PAGE} is not what {SOURCE} and the keys say; `ebbtide docs` writes it")
