@@ -1,1 +1,1 @@
-"""What processes stand on: Kafka, PostgreSQL, service life cycle, local servers. Knows no rule and no mail."""
+"""What processes run on: Kafka, PostgreSQL, service life cycle, local servers. Knows no rule and no mail."""

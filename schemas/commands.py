@@ -14,7 +14,7 @@ MAX_PRIORITY = 100
 
 
 class SendCommand(Fact):
-    """One message to one user. Keyed by `user_id`. `to` is set only where the rule writes an address."""
+    """One message to one user. Keyed by `user_id`. `to` is set only if the rule writes an address."""
 
     id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     trigger: Name

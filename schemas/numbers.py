@@ -14,7 +14,7 @@ _LARGE = 1e12
 
 
 def whole(number: float) -> int | float:
-    """The number as an int where it is whole and exact, -0.0 too; else itself."""
+    """The number as an int if it is whole and exact, -0.0 too; otherwise unchanged."""
     return int(number) if -EXACT <= number <= EXACT and number % 1 == 0 else number
 
 
@@ -25,7 +25,7 @@ def number_text(number: float) -> str:
 
 
 def bounds_text(low: float, high: float) -> str:
-    """Bounds in words: `from 0 to 100`, or `0 or more` where the upper one is too large to matter."""
+    """Bounds in words: `from 0 to 100`, or `0 or more` if the upper one is too large to matter."""
     return f"from {number_text(low)} to {number_text(high)}" if high < _LARGE else f"{number_text(low)} or more"
 
 

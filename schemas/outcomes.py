@@ -12,7 +12,7 @@ from schemas.vocabulary import OutcomeKind
 
 
 class Reply(PublishedFact):
-    """A server's answer: its code, its enhanced code (RFC 3463) where it gave one, and its text on one line."""
+    """A server's answer: its code, its enhanced code (RFC 3463) if it gave one, and its text on one line."""
 
     code: Annotated[int, Field(ge=0, le=999)]
     enhanced: str | None = None

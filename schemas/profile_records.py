@@ -49,14 +49,14 @@ class UnreadableProfile:
     """The purposes that it refuses, each with the time of the refusal if it says one."""
     says_address: bool = False
     address: str | None = None
-    """The user's present address, if the record says one; otherwise the last known address stands."""
+    """The user's present address, if the record says one; otherwise the last known address stays in use."""
 
 
 ProfileRecord = Profile | ProfileRemoval | UnreadableProfile
 
 
 class _Pairs(list[tuple[str, Any]]):
-    """The pairs of a JSON object, with names that stand in it twice."""
+    """The pairs of a JSON object, including names that occur twice."""
 
 
 def read_profile(key: bytes | None, value: bytes | None, partition: int, partitions: int) -> ProfileRecord:

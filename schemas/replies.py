@@ -23,7 +23,7 @@ class SmtpCommand(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """A reply's class; `hard` where the address is to get no mail at all any more."""
+    """A reply's class; `hard` if the address must get no mail any more."""
 
     reply_class: ReplyClass
     hard: bool

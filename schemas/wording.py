@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint that names the known word most like `word`, or lists them all where none is close."""
+    """A hint that names the known word most similar to `word`, or lists them all if none is close."""
     names = sorted(known)
     if not names:
         return ""

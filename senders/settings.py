@@ -54,7 +54,7 @@ class SenderSettings(KafkaSecuritySettings):
     retry_schedule_s: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = RETRY_SCHEDULE_S
     retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
     in_doubt: dict[Name, InDoubtPolicy] = Field(default={TRANSACTIONAL: "resend"})
-    """What to do with a mail whose acceptance is unknown, by purpose; `hold` where the purpose is not named."""
+    """What to do with a mail whose acceptance is unknown, by purpose; `hold` if the purpose is not named."""
     consent_stale_s: PositiveFloat = 5.0
     template_wait_s: PositiveFloat = 30.0
     """A template is published before the first command that names it, so a longer absence is an error."""

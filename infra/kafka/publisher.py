@@ -39,7 +39,7 @@ class Publisher:
             self.flush()
 
     def send(self, topic: str, key: bytes | None, value: bytes | None, partition: int | None = None) -> None:
-        """Queues one record; waits where the queue is full."""
+        """Queues one record; waits while the queue is full."""
         where = {} if partition is None else {"partition": partition}
         while True:
             try:

@@ -74,7 +74,7 @@ class StallGuard:
         self._clock = clock
         self._counter = StallCounter()
         self._positions: dict[TopicPartition, int] = {}
-        """Negative where the partition has returned nothing yet and starts at the committed offset or the beginning."""
+        """Negative if the partition has returned nothing yet and starts at the committed offset or the beginning."""
         self._excused: set[TopicPartition] = set()
         """Partitions that had an error since the last check."""
         self._drained = False
@@ -121,7 +121,7 @@ class StallGuard:
             self._excused.add(tp)
 
     def check(self) -> None:
-        """Check once. Seeks where a partition is stalled; raises FetchStalled where that did not help."""
+        """Check once. Seeks where a partition is stalled; raises FetchStalled if that did not help."""
         positions = {tp: at for tp, at in self._positions.items() if tp not in self._excused}
         drained, self._drained, self._excused = self._drained, False, set()
         if not drained:  # records may wait in the client behind those of other partitions
@@ -151,7 +151,7 @@ class StallGuard:
         self._observer.stalled(tp)
 
     def _start(self, tp: TopicPartition, position: int) -> int:
-        """Where to fetch from, also where a partition has returned nothing yet."""
+        """Where to fetch from, also if a partition has returned nothing yet."""
         if position >= 0 or position == OFFSET_BEGINNING:
             return position
         [committed] = self._consumer.committed([confluent_kafka.TopicPartition(*tp)], COMMITTED_TIMEOUT_S)

@@ -48,7 +48,7 @@ class ChannelClient(Protocol):
         """Connect unless connected; raises Unreachable or RealMailRefused."""
 
     async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
-        """Send one mail. Raises Unreachable or RealMailRefused where the server took nothing of it."""
+        """Send one mail. Raises Unreachable or RealMailRefused if no server accepted any of it."""
 
     async def close(self) -> None:
         """Close the connection. Never raises because of what the server answers."""

@@ -139,7 +139,7 @@ class RecipientsFeed(BatchReader[Item]):
             self.database.run(lambda connection: view_progress.store(connection, moved))
 
     def ask_for_ends(self) -> None:
-        """Ask Kafka where the partitions end. If it does not say, the view ages, and marketing waits."""
+        """Request the partitions' ends from Kafka. Without an answer the view ages, and marketing waits."""
         asked_at = datetime.now(UTC)
         partitions = self.progress.without_end()
         if not partitions:

@@ -21,7 +21,7 @@ def end_process(reason: str) -> NoReturn:
 
 
 def end_for_repair(reason: str) -> NoReturn:
-    """Ends the process at once where a restart would fail in the same way. `reason` says what to fix."""
+    """Ends the process at once if a restart would fail in the same way. `reason` says what to fix."""
     log.critical("process_needs_repair", reason=reason, status=NEEDS_REPAIR)
     leave(NEEDS_REPAIR)
 

@@ -60,7 +60,7 @@ class SmtpSession:
         return self.connected and self._mails_left > 0 and not idle
 
     async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
-        """One mail transaction. Raises ConnectionEnded where the server took nothing. Lines must end in CRLF."""
+        """One mail transaction. Raises ConnectionEnded if the server accepted nothing. Lines must end in CRLF."""
         self._mails_left -= 1
         self.handed_over = False
         try:
