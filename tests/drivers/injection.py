@@ -184,9 +184,8 @@ class Faults:
         where, name = self._plan[number]
         if where != site or (name in OF_A_SERVER and number in self._raised):
             return
-        if number not in self._raised:
-            self._raised.add(number)
-            self._report.write(f"raised {number}\n")
+        self._report.write(f"{'again' if number in self._raised else 'raised'} {number}\n")
+        self._raised.add(number)
         raise EXCEPTIONS[name]()
 
 
