@@ -19,7 +19,6 @@ from chaos import rules, trouble
 from chaos.reading import WrittenTopics, aborted, audit
 from chaos.trouble import Trouble
 from confluent_kafka import KafkaException
-from drivers.load import overload
 from drivers.worker_crew import Workers
 from rich.console import Console
 from slow_model.compare import Comparison
@@ -382,7 +381,7 @@ class Chaos:
         responder.stdin.close()
         if responder.wait(RECOVERED_WITHIN_S):
             raise RuntimeError(f"the responder failed: {(self.folder / 'responder.log').read_text()[-2000:]}")
-        return Settled(stopping_ms - round(FIRED_WITHIN_MS * overload()), stopping_ms)
+        return Settled(stopping_ms - FIRED_WITHIN_MS, stopping_ms)
 
     def _wait_for_lag(self, wanted: int) -> None:
         end_s = time.monotonic() + self.plan.settle_within_s
