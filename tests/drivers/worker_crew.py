@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-STOP_S = 10.0
-"""Above a worker's promise of 5 s by as much as a machine that runs other tests may need."""
+STOP_S = 5.0
+"""How soon a worker promises to end after SIGTERM."""
 
 
 class Workers:

@@ -31,7 +31,7 @@ def chaos(results: Path, *arguments: str) -> tuple[int, str]:
 
 def test_half_a_minute_of_faults_gives_exactly_the_results_of_the_slow_model(tmp_path: Path) -> None:
     status, said = chaos(
-        tmp_path / "chaos.jsonl", "--events", "6000", "--minutes", "0.4", "--workers", "2", "--drain", "5"
+        tmp_path / "chaos.jsonl", "--events", "6000", "--minutes", "0.6", "--workers", "2", "--drain", "5"
     )
     assert status == 0, said
 

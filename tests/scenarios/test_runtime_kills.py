@@ -71,7 +71,7 @@ def _trouble(crew: Crew, chance: random.Random, plan: KillPlan, end: float) -> N
             crew.kill(slot)
             crew.start(slot)
         elif action == "term":
-            crew.stop(slot)
+            crew.stop(slot, within_s=10.0)
             crew.start(slot)
         else:
             crew.send(slot, signal.SIGSTOP)

@@ -111,7 +111,7 @@ def test_workers_that_join_and_leave_in_quick_succession_delay_and_damage_nothin
             if turn % 3:
                 bench.crew.kill(slot)
             else:
-                bench.crew.stop(slot)
+                bench.crew.stop(slot, within_s=8.0)
         bench.crew.start(slot)
         if turn % 2:
             bench.crew.wait_until_recovered(slot)  # else the next comes while this one starts or recovers

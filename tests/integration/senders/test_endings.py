@@ -91,7 +91,7 @@ def test_sigterm_at_any_moment_under_load_ends_the_process_in_time_and_loses_not
 
 def ended(delivery: Harbour) -> int:
     """The exit status of a process that ends by itself."""
-    wait_until(lambda: not delivery.process_runs, "the process has ended")
+    wait_until(lambda: not delivery.process_runs, "the process has ended", 20)
     return delivery.end_process(signal.SIGTERM)
 
 

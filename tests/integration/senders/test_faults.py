@@ -358,7 +358,7 @@ def test_of_two_workers_with_one_instance_name_the_earlier_ends(delivery: Harbou
     delivery.start()
     all_done(delivery, publish_commands(delivery, 1))
     delivery.start_process()
-    wait_until(lambda: not delivery.runs, "the earlier has ended")
+    wait_until(lambda: not delivery.runs, "the earlier has ended", 30)
     with pytest.raises(KafkaException, match="Static consumer fenced"):
         delivery.stop()
     assert all_done(delivery, publish_commands(delivery, 1)) == {LedgerState.ACCEPTED: 1}
