@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from infra.kafka.batch_reader import BatchReader
 from infra.postgres.database import AsyncDatabase, Database
 from infra.service.health import WorkerIdentity
 from infra.service.outages import Outage
@@ -67,63 +68,62 @@ class DeliveryProcess:
             AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(4)
         ]
         take, write, publish, count = self._async_databases
-        self._worker = DeliveryWorker(
-            settings,
-            WorkerParts(
-                database=take,
-                writer=LedgerWriter(write, self.owner, self._watchdog, metrics),
-                channel=channel,
-                channel_outage=relay,
-                templates=templates,
-                mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url),
-                hasher=hasher,
-                owner=self.owner,
-                on_answer=lambda: self._outbox_relay.wake(),
-                watchdog=self._watchdog,
-                observer=metrics,
-            ),
+        parts = WorkerParts(
+            database=take,
+            writer=LedgerWriter(write, self.owner, self._watchdog, metrics),
+            channel=channel,
+            channel_outage=relay,
+            templates=templates,
+            mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url),
+            hasher=hasher,
+            owner=self.owner,
+            on_answer=lambda: self._outbox_relay.wake(),
+            watchdog=self._watchdog,
+            observer=metrics,
         )
+        self._worker = DeliveryWorker(settings, parts)
         self._outbox_relay = OutboxRelay(
             settings.connection, publish, lambda: self._worker.held, self._worker.wake, self._watchdog
         )
-        intake = CommandIntake(
-            settings,
-            self._database(),
-            self._halt,
-            partitions,
-            take_over=lambda taken: self._call(self._take_over, taken),
-            give_up=self._give_up,
-            admitted=lambda: self._call(self._worker.wake),
-            observer=metrics,
-            ledger_observer=metrics,
-        )
-        feed = RecipientsFeed(
-            settings, self._database(), self._halt, partitions, hasher, metrics, ledger_observer=metrics
-        )
-        recorder = Recorder(
-            settings.connection,
-            self._database(),
-            self._halt,
-            settings.session_timeout_ms,
-            settings.sender_instance,
-            metrics,
-        )
-        self._readers: dict[str, Callable[[], None]] = {
-            "intake": intake.run,
-            "recipients-feed": feed.run,
-            "recorder": recorder.run,
-            "template-reader": TemplateReader(settings.connection, templates, self._halt, beat=self._watchdog.beat).run,
-        }
+        batch_readers = self._batch_readers(partitions, hasher, metrics)
+        self._readers: dict[str, Callable[[], None]] = {name: reader.run for name, reader in batch_readers.items()}
+        self._readers["template-reader"] = TemplateReader(
+            settings.connection, templates, self._halt, beat=self._watchdog.beat
+        ).run
+        positions = {reader.group: reader.positions for reader in batch_readers.values()}
         self._monitor = Monitor(
-            self._worker,
-            metrics,
-            outages,
-            self._watchdog,
-            count,
-            settings.connection,
-            {reader.group: reader.positions for reader in (intake, feed, recorder)},
-            identity,
+            self._worker, metrics, outages, self._watchdog, count, settings.connection, positions, identity
         )
+
+    def _batch_readers(
+        self, partitions: int, hasher: AddressHasher, metrics: SenderMetrics
+    ) -> dict[str, BatchReader[Any]]:
+        """The readers of topics, by the names of their threads."""
+        settings, halt = self._settings, self._halt
+        return {
+            "intake": CommandIntake(
+                settings,
+                self._database(),
+                halt,
+                partitions,
+                take_over=lambda taken: self._call(self._take_over, taken),
+                give_up=self._give_up,
+                admitted=lambda: self._call(self._worker.wake),
+                observer=metrics,
+                ledger_observer=metrics,
+            ),
+            "recipients-feed": RecipientsFeed(
+                settings, self._database(), halt, partitions, hasher, metrics, ledger_observer=metrics
+            ),
+            "recorder": Recorder(
+                settings.connection,
+                self._database(),
+                halt,
+                settings.session_timeout_ms,
+                settings.sender_instance,
+                metrics,
+            ),
+        }
 
     def _database(self) -> Database:
         database = Database(self._settings.database_url, self._timescale, self._halt, self._watchdog.beat)
