@@ -15,11 +15,11 @@ from random import Random
 from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-from infra.kafka.client import KafkaAway
-from infra.kafka.publisher import Publisher
+from infra.kafka.client import KafkaAway, client_config
 from infra.kafka.topic_reader import reader_config
+from schemas.codec import PARTITIONER
 from schemas.outcomes import outcome_id
 from schemas.topics import COMMANDS, OUTCOMES
 from schemas.vocabulary import OutcomeKind
@@ -47,9 +47,66 @@ def answers(seed: int, command_id: str) -> list[tuple[float, OutcomeKind, dict[s
 
 SILENCE_S = 8.0
 """After so long without a command, with the workers gone, none is left."""
+STALLED_S = 40.0
+"""A producer that delivers nothing for so long though records wait is replaced; a broker is away for less."""
+FLUSH_S = 120.0
 REOPEN_S = 3.0
 """After so long without a command another client is taken: confluent-kafka 2.16 was seen to fetch nothing any more
 after a broker's restart, and to say nothing of it."""
+
+
+class SteadyPublisher:
+    """Publishes outcomes, and takes another producer when the one it has delivers nothing any more.
+
+    An outcome is kept until Kafka has it. One that is sent again may be there twice: the workers know it by its id.
+    """
+
+    def __init__(self, kafka: str) -> None:
+        self._kafka = kafka
+        self._kept: dict[int, tuple[bytes, bytes]] = {}
+        self._number = 0
+        self._open()
+
+    def _open(self) -> None:
+        settings = {"partitioner": PARTITIONER, "enable.idempotence": True, "linger.ms": 5, "compression.type": "lz4"}
+        limits = {"message.timeout.ms": 300_000, "queue.buffering.max.messages": 1_000_000}
+        self._producer = Producer(client_config(self._kafka, **settings | limits))
+        self._moved_s = time.monotonic()
+
+    def send(self, key: bytes, value: bytes) -> None:
+        """Queues one outcome."""
+        self._number += 1
+        self._kept[self._number] = (key, value)
+        self._produce(self._number)
+
+    def _produce(self, number: int) -> None:
+        def written(error: KafkaError | None, _: Message) -> None:
+            if error is None:
+                self._moved_s = time.monotonic()
+                self._kept.pop(number, None)
+
+        key, value = self._kept[number]
+        self._producer.produce(OUTCOMES.name, value, key, on_delivery=written)
+
+    def check(self) -> None:
+        """Takes another producer where this one has delivered nothing for `STALLED_S` though outcomes wait."""
+        self._producer.poll(0)
+        if not self._kept:
+            self._moved_s = time.monotonic()
+        elif time.monotonic() - self._moved_s > STALLED_S:
+            print(f"the responder takes another producer; outcomes waiting: {len(self._kept)}", file=sys.stderr)  # noqa: T201
+            self._open()
+            for number in list(self._kept):
+                self._produce(number)
+
+    def flush(self) -> None:
+        """Waits until Kafka has every outcome."""
+        ends_s = time.monotonic() + FLUSH_S
+        while self._kept:
+            if time.monotonic() > ends_s:
+                raise TimeoutError(f"outcomes not written within {FLUSH_S:g} s: {len(self._kept)}")
+            self.check()
+            time.sleep(0.01)
 
 
 class Responder:
@@ -79,16 +136,18 @@ class Responder:
         """Answers until `quiet` is set, reads until `ending` is, and what is there then."""
         consumer = self._open()
         heard_s = opened_s = time.monotonic()
-        with Publisher(self._kafka, **{"message.timeout.ms": 300_000}) as publisher:
-            while not ending.is_set() or time.monotonic() - heard_s < SILENCE_S:
-                for message in consumer.consume(500, 0.05):
-                    heard_s = time.monotonic()
-                    self._take(message)
-                if time.monotonic() - max(heard_s, opened_s) > REOPEN_S:
-                    consumer, opened_s = self._another(consumer), time.monotonic()
-                while self._due and self._due[0][0] <= time.monotonic() and not quiet.is_set():
-                    self._answer(publisher, *heapq.heappop(self._due)[2:])
-                self._kept.flush()
+        publisher = SteadyPublisher(self._kafka)
+        while not ending.is_set() or time.monotonic() - heard_s < SILENCE_S:
+            for message in consumer.consume(500, 0.05):
+                heard_s = time.monotonic()
+                self._take(message)
+            if time.monotonic() - max(heard_s, opened_s) > REOPEN_S:
+                consumer, opened_s = self._another(consumer), time.monotonic()
+            while self._due and self._due[0][0] <= time.monotonic() and not quiet.is_set():
+                self._answer(publisher, *heapq.heappop(self._due)[2:])
+            publisher.check()
+            self._kept.flush()
+        publisher.flush()
         consumer.close()
 
     def _take(self, message: Message) -> None:
@@ -107,9 +166,9 @@ class Responder:
             body |= {"user_id": key.decode(), "attempt": 1}
             heapq.heappush(self._due, (time.monotonic() + after_s, self._number, key.decode(), orjson.dumps(body)))
 
-    def _answer(self, publisher: Publisher, user_id: str, body: bytes) -> None:
+    def _answer(self, publisher: SteadyPublisher, user_id: str, body: bytes) -> None:
         stamped = orjson.loads(body) | {"time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        publisher.send(OUTCOMES.name, user_id.encode(), orjson.dumps(stamped))
+        publisher.send(user_id.encode(), orjson.dumps(stamped))
 
 
 if __name__ == "__main__":
