@@ -145,7 +145,7 @@ class DeliveryProcess:
         future.result(self._settings.stop_within_s + LOOP_ANSWERS_S)
 
     def _reading(self, reader: Callable[[], None]) -> Callable[[], None]:
-        """The reader, whose error begins the end even if the event loop stands still."""
+        """The reader, whose error begins the end even if the event loop is stalled."""
 
         def read() -> None:
             try:

@@ -1,7 +1,7 @@
-"""Watches every task and thread of a process, and logs which one stands still, and where.
+"""Watches every task and thread of a process, and logs which one stalls, and where.
 
 Each part beats once in every turn of its loop. While it waits for work it rests, and need not beat. The watchdog is a
-thread of its own, so that it also sees an event loop that stands still.
+thread of its own, so that it also sees an event loop that stalls.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 
 LOOK_S = 1.0
-STANDS_STILL_S = 90.0
+STALLED_AFTER_S = 90.0
 """More than the minute after which PostgreSQL cancels a statement."""
 DEEPEST = 12
 
@@ -38,12 +38,12 @@ class _Pulse:
 class Watchdog:
     """Knows when each part beat last. Safe in any thread."""
 
-    bound_s: float = STANDS_STILL_S
+    bound_s: float = STALLED_AFTER_S
     _pulses: dict[Part, _Pulse] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def beat(self, bound_s: float | None = None) -> None:
-        """Reports that the calling task or thread goes on. It stands still if it does not beat within `bound_s`."""
+        """Reports progress of the calling task or thread. It is stalled if it does not beat again within `bound_s`."""
         part, now_s = _caller(), time.monotonic()
         with self._lock:
             pulse = self._pulses.setdefault(part, _Pulse(part, self.bound_s, now_s))
@@ -68,26 +68,26 @@ class Watchdog:
         with self._lock:
             for part in [part for part in self._pulses if _has_ended(part)]:
                 del self._pulses[part]
-            still = [
+            stalled = [
                 pulse
                 for pulse in self._pulses.values()
                 if not pulse.reported and not pulse.rests and now_s - pulse.beat_at_s > pulse.bound_s
             ]
-            for pulse in still:
+            for pulse in stalled:
                 pulse.reported = True
-            return [(pulse.part, now_s - pulse.beat_at_s) for pulse in still]
+            return [(pulse.part, now_s - pulse.beat_at_s) for pulse in stalled]
 
-    def stuck(self) -> list[str]:
-        """The names of the parts that stand still now."""
+    def stalled(self) -> list[str]:
+        """The names of the parts that are stalled now."""
         with self._lock:
             return sorted(name_of(pulse.part) for pulse in self._pulses.values() if pulse.reported)
 
     def run(self, end: Event) -> None:
-        """Look once a second and log what stands still, until `end`."""
+        """Looks once a second and logs what is stalled, until `end`."""
         log = structlog.get_logger("infra.service.watchdog")
         while not end.wait(LOOK_S):
-            for part, still_s in self.look(time.monotonic()):
-                log.error("stands_still", part=name_of(part), for_s=round(still_s, 1), where=where(part))
+            for part, idle_s in self.look(time.monotonic()):
+                log.error("stalled", part=name_of(part), for_s=round(idle_s, 1), where=where(part))
 
 
 def _caller() -> Part:
@@ -108,7 +108,7 @@ def name_of(part: Part) -> str:
 
 
 def where(part: Part) -> list[str]:
-    """Where a task or thread stands: file, line and function, the innermost first."""
+    """Where a task or thread is: file, line and function, the innermost first."""
     if isinstance(part, Thread):
         frame = sys._current_frames().get(part.ident or 0)
         frames: Iterable[tuple[FrameType, int]] = traceback.walk_stack(frame) if frame else []

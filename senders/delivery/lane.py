@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from infra.service.watchdog import STANDS_STILL_S, Watchdog
+from infra.service.watchdog import STALLED_AFTER_S, Watchdog
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.channels.channel import ChannelClient, RealMailRefused, Unreachable
 from senders.content.mail_builder import MailBuilder
@@ -58,7 +58,7 @@ class Lane:
         self._ready = ready
         self._wake_scheduler = wake_scheduler
         self._availability = availability
-        self._beat_s = longest_send_s + STANDS_STILL_S
+        self._beat_s = longest_send_s + STALLED_AFTER_S
         self._ownership = ownership
         self._content = content
         self._hasher = hasher

@@ -57,9 +57,9 @@ class DeliveryHealth(Health):
         return State(Phase.READY, None)
 
     def why_unhealthy(self) -> str | None:
-        """Whether a task or thread stands still."""
-        still = self._watchdog.stuck()
-        return f"stands still: {', '.join(still)}" if still else None
+        """The names of the stalled tasks and threads; None if there are none."""
+        stalled = self._watchdog.stalled()
+        return f"stalled: {', '.join(stalled)}" if stalled else None
 
     def held_partitions(self) -> Collection[int]:
         """The partitions whose commands this worker sends."""

@@ -134,7 +134,7 @@ def test_a_part_that_does_not_end_at_sigterm_is_named_and_the_process_ends_anywa
     stuck = "def stuck(*_):\n    sys.stderr.write('stuck\\n')\n    time.sleep(600)"
     publish(delivery, delivery.publish_template(), [delivery.publish_user()], 1)
     start(delivery, f"import {module} as m, sys, time\n{stuck}\nm.{owner}.{method} = stuck")
-    wait_until(lambda: "stuck" in log(delivery), "it stands still")
+    wait_until(lambda: "stuck" in log(delivery), "it is stalled")
     began = time.monotonic()
     assert delivery.end_process(signal.SIGTERM) == status
     assert time.monotonic() - began < BOUND_S + 2

@@ -63,9 +63,9 @@ def test_a_process_that_is_not_ready_gives_the_reason(pages: Pages, health: SetH
 
 
 def test_a_process_that_only_a_restart_can_fix_is_unhealthy(pages: Pages, health: SetHealth) -> None:
-    health.problem = "stands still: worker"
+    health.problem = "stalled: worker"
     status, found = pages.health()
-    assert (status, found["healthy"], found["reason"]) == (503, False, "stands still: worker")
+    assert (status, found["healthy"], found["reason"]) == (503, False, "stalled: worker")
 
 
 def test_the_status_describes_the_process_and_its_work(pages: Pages) -> None:

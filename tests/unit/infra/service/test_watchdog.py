@@ -1,4 +1,4 @@
-"""The watchdog: what has not gone on for longer than its bound is named once, with the place where it stands."""
+"""The watchdog names each part that has stalled for longer than its bound once, with the place."""
 
 import asyncio
 import threading
@@ -7,7 +7,7 @@ import time
 from infra.service.watchdog import Watchdog, name_of, where
 
 
-async def test_a_task_that_stands_still_is_named_once_with_its_place() -> None:
+async def test_a_stalled_task_is_named_once_with_its_place() -> None:
     watchdog, now_s = Watchdog(bound_s=10), time.monotonic()
     never = asyncio.Event()
 
@@ -18,15 +18,15 @@ async def test_a_task_that_stands_still_is_named_once_with_its_place() -> None:
     task = asyncio.create_task(wait_in_vain(), name="lane-7")
     await asyncio.sleep(0)
     assert watchdog.look(now_s + 5) == []
-    [(part, still_s)] = watchdog.look(now_s + 20)
+    [(part, idle_s)] = watchdog.look(now_s + 20)
     assert name_of(part) == "lane-7"
-    assert still_s > 10
+    assert idle_s > 10
     assert any("(wait_in_vain)" in place for place in where(part))
-    assert watchdog.look(now_s + 30) == [], "said once"
+    assert watchdog.look(now_s + 30) == [], "logged once"
     task.cancel()
 
 
-async def test_a_task_at_rest_or_with_a_longer_bound_does_not_stand_still() -> None:
+async def test_a_task_at_rest_or_with_a_longer_bound_is_not_stalled() -> None:
     watchdog, now_s = Watchdog(bound_s=10), time.monotonic()
     never = asyncio.Event()
 
@@ -45,7 +45,7 @@ async def test_a_task_at_rest_or_with_a_longer_bound_does_not_stand_still() -> N
         task.cancel()
 
 
-async def test_a_part_that_has_ended_or_gone_on_is_not_named() -> None:
+async def test_a_part_that_ended_or_made_progress_is_not_named() -> None:
     watchdog, now_s = Watchdog(bound_s=10), time.monotonic()
 
     async def end() -> None:
@@ -59,7 +59,7 @@ async def test_a_part_that_has_ended_or_gone_on_is_not_named() -> None:
     assert watchdog.look(time.monotonic()) == []
 
 
-def test_a_thread_that_stands_still_is_named_with_its_place() -> None:
+def test_a_stalled_thread_is_named_with_its_place() -> None:
     watchdog, now_s = Watchdog(bound_s=10), time.monotonic()
     begun, end = threading.Event(), threading.Event()
 

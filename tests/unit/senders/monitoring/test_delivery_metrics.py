@@ -128,6 +128,6 @@ def test_a_worker_is_unhealthy_while_one_of_its_tasks_makes_no_progress(timescal
     watchdog.beat()
     assert health.why_unhealthy() is None
     assert watchdog.look(1e12)
-    assert health.why_unhealthy() == "stands still: MainThread"
+    assert health.why_unhealthy() == "stalled: MainThread"
     watchdog.beat()
     assert health.why_unhealthy() is None
