@@ -170,7 +170,7 @@ def _as_json(value: Any, left: list[int]) -> Any:
         return whole(value)
     if cls is str or cls is bool or cls is int or value is None:
         return value
-    raise EvaluationError("no value that JSON has")
+    raise EvaluationError("not a JSON value")
 
 
 def compile_condition(text: str, kind: Kind, scope: Scope | None = None) -> Condition:

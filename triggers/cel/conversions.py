@@ -68,7 +68,7 @@ def to_uint(value: Any) -> Uint:
 
 
 def _negative() -> Uint:
-    raise EvaluationError("a number below 0 is no uint")
+    raise EvaluationError("a uint cannot be below 0")
 
 
 def to_double(value: Any) -> float:

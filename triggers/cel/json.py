@@ -59,7 +59,7 @@ def _written(value: Any, left: list[int]) -> Any:
             return {"@type": value.name}
         case None | bool() | int() | float() | str():
             return value
-    raise EvaluationError(f"a {kind(value)} is no value of CEL")
+    raise EvaluationError(f"a {kind(value)} is not a CEL value")
 
 
 def _written_map(value: dict[Any, Any], left: list[int]) -> Any:
@@ -85,7 +85,7 @@ def from_json(value: Any) -> Any:
 def _tagged(name: str, value: Any) -> Any:
     wanted, read = _TAGS.get(name, (object, None))
     if read is None:
-        raise EvaluationError(f"there is no form {name}: {', '.join(_TAGS)}")
+        raise EvaluationError(f"unknown form {name}; known: {', '.join(_TAGS)}")
     if not isinstance(value, wanted) or isinstance(value, bool):
         raise EvaluationError(f"{name} does not take a {kind(value)}")
     return read(value)

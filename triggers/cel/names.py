@@ -24,7 +24,7 @@ def name(w: Writer, node: Name) -> Code:
     if _root(w, node) == "now":
         return Code("moment(c.now_ms)", "timestamp")
     hint = f"name a field: {node.name}.…"
-    raise SyntaxProblem("cel-name", f"`{node.name}` is no value by itself", node.offset, hint)
+    raise SyntaxProblem("cel-name", f"`{node.name}` cannot be used as a value", node.offset, hint)
 
 
 def select(w: Writer, node: Select) -> Code:
@@ -44,8 +44,8 @@ def refuse_field_in_brackets(w: Writer, node: Index) -> None:
     root = _root(w, cast(Name, node.operand))
     field = node.index.value if isinstance(node.index, Literal) else None
     plain = field if isinstance(field, str) and field.isidentifier() and field.isascii() else ""
-    hint = f"write {root}.{plain}" if plain else f"a field of {root} is named behind a dot, as in {root}.plan"
-    raise SyntaxProblem("cel-name", f"`{root}[…]`: fields of `{root}` stand behind a dot", node.operand.offset, hint)
+    hint = f"write {root}.{plain}" if plain else f"as in {root}.plan"
+    raise SyntaxProblem("cel-name", f"`{root}[…]`: write fields of `{root}` after a dot", node.operand.offset, hint)
 
 
 def has(w: Writer, node: Call) -> Code:
@@ -138,7 +138,7 @@ def _known_field(w: Writer, node: Select) -> Code | None:
             w.reads.segments.add(node.field)
             return Code(f"c.segment({node.field!r})", "bool")
         case "metric":
-            message = f"`metric.{node.field}` is no value by itself"
+            message = f"`metric.{node.field}` cannot be used as a value"
             raise SyntaxProblem("cel-name", message, node.offset, _METRIC_HINT)
         case _:
             return _occurrence(node)
@@ -184,7 +184,7 @@ def _occurrence(node: Select) -> Code:
     if node.field in table.LATER_OCCURRENCE:
         raise SyntaxProblem("not-yet", f"`occurrence.{node.field}` is not yet supported", node.offset)
     if node.field == "event":
-        raise SyntaxProblem("cel-name", "`occurrence.event` is no value by itself", node.offset, "name a field")
+        raise SyntaxProblem("cel-name", "`occurrence.event` cannot be used as a value", node.offset, "name a field")
     if node.field not in table.OCCURRENCE:
         hint = nearest(node.field, [*table.OCCURRENCE, "event"])
         raise SyntaxProblem("cel-name", f"`occurrence.{node.field}` is not known", node.offset, hint)

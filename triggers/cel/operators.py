@@ -111,4 +111,4 @@ def _mismatch(node: Binary, left: Code, right: Code) -> SyntaxProblem:
         if isinstance(side, Literal) and isinstance(side.value, str) and types & {"int", "double"}:
             number = re.fullmatch(r"[0-9]+(\.[0-9]+)?", side.value)
             hint = f"a number has no quotes, as in {node.operator} {side.value}" if number else hint
-    return SyntaxProblem("cel-type", f"{left.type} {node.operator} {right.type} is no operation", node.offset, hint)
+    return SyntaxProblem("cel-type", f"no such operation: {left.type} {node.operator} {right.type}", node.offset, hint)

@@ -96,7 +96,7 @@ def map_of(*entries: tuple[Any, Any]) -> dict[Any, Any]:
     """`{key: value, …}`; a duplicate key is an error."""
     found = {map_key(key): value for key, value in entries}
     if len(found) < len(entries):
-        raise EvaluationError("a map with one key twice")
+        raise EvaluationError("a map has the same key twice")
     return found
 
 

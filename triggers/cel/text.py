@@ -59,8 +59,8 @@ def pattern(text: str) -> Any:
         return re2.compile(text, _OPTIONS)
     except re2.error as error:
         cause = error.args[0] if error.args else b""
-        said = cause.decode("utf-8", "replace") if isinstance(cause, bytes) else str(cause)
-        raise EvaluationError(f"no pattern of RE2: {said}") from None
+        reason = cause.decode("utf-8", "replace") if isinstance(cause, bytes) else str(cause)
+        raise EvaluationError(f"invalid RE2 pattern: {reason}") from None
 
 
 def found(text: Any, compiled: Any) -> bool:

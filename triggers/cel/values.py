@@ -78,7 +78,7 @@ def type_of(value: Any) -> Type:
     """`type(value)`; raises EvaluationError for a value that CEL does not have."""
     name = _NAMES.get(value.__class__)
     if name is None:
-        raise EvaluationError("no value of CEL")
+        raise EvaluationError("this is not a CEL value")
     return TYPES[name]
 
 
@@ -136,7 +136,7 @@ def map_key(value: Any) -> Any:
         return value
     if cls is bool:
         return BoolKey(value)
-    raise EvaluationError(f"a {kind(value)} is no key of a map")
+    raise EvaluationError(f"a {kind(value)} cannot be the key of a map")
 
 
 def looked_up(value: Any) -> Any:

@@ -161,9 +161,9 @@ ERRORS = [
     ("{'a': 1}.b", "no such field: b"),
     ("1.a", "."),
     ("'a'.b", "no such field: b \\(of a string\\)"),
-    ("{'a': 1, 'a': 2}", "one key twice"),
-    ("{1: 1, 1u: 2}", "one key twice"),
-    ("{1.0: 1}", "no key of a map"),
+    ("{'a': 1, 'a': 2}", "the same key twice"),
+    ("{1: 1, 1u: 2}", "the same key twice"),
+    ("{1.0: 1}", "cannot be the key of a map"),
     ("1 in 2", "no such operation"),
     ("1 ? 2 : 3", "true or false"),
     ("nobody", "no such name `nobody`"),
@@ -174,7 +174,7 @@ ERRORS = [
     ("[1].exists_one(v, v)", "true or false"),
     ("[1].filter(v, null)", "true or false"),
     ("1.all(v, true)", "."),
-    ("'ab'.matches('(')", "no pattern of RE2"),
+    ("'ab'.matches('(')", "invalid RE2 pattern"),
 ]
 
 
