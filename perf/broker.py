@@ -105,8 +105,8 @@ class Broker:
         wanted = {TopicPartition(topic, p): OffsetSpec.latest() for p in range(self.partitions)}  # type: ignore[no-untyped-call]
 
         def ask() -> Ends:
-            asked = admin.list_offsets(wanted, isolation_level=isolation)
-            return {place.partition: int(found.result(10).offset) for place, found in asked.items()}
+            offsets = admin.list_offsets(wanted, isolation_level=isolation)
+            return {place.partition: int(found.result(10).offset) for place, found in offsets.items()}
 
         return retry(ask, 30.0)
 

@@ -28,13 +28,13 @@ class Meter:
     def end(self, events: int) -> None:
         """Stops the clock after the last event, and prints the results."""
         assert self._began is not None
-        said = {
+        answer = {
             "events": events,
             "seconds": time.perf_counter() - self._began[0],
             "cpu_s": time.process_time() - self._began[1],
             "peak_mib": peak_mib(os.getpid()),
         }
-        sys.stdout.write(f"{MARK}{orjson.dumps(said).decode()}\n")
+        sys.stdout.write(f"{MARK}{orjson.dumps(answer).decode()}\n")
         sys.stdout.flush()
 
 

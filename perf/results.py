@@ -149,7 +149,7 @@ def _kafka() -> str:
 
 def revision() -> str:
     """The measured commit, marked if there are uncommitted changes."""
-    asked = subprocess.run(
+    done = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     )
-    return asked.stdout.strip() or "unknown"
+    return done.stdout.strip() or "unknown"

@@ -22,7 +22,7 @@ from schemas.topics import EVENTS
 FAUST_EVENTS = 30_000
 """The number of events that Faust processes in about ten seconds."""
 LEAST_US = 0.05
-"""Kinds of threads that take less are not told."""
+"""Kinds of threads that take less are left out."""
 INSIDE_S = 300.0
 """How long a program that times itself may take."""
 
@@ -117,13 +117,13 @@ def _inside(broker: Broker, fed: FedEvents, contender: SelfTimed) -> Throughput:
     events = min(contender.limit or fed.workload.events, fed.workload.events)
     arguments = contender.arguments(broker, contender.group, events)
     with MeasuredProcess(contender.group, arguments, broker.placement.worker, broker.home / "logs") as child:
-        said = child.answer(INSIDE_S)
+        result = child.answer(INSIDE_S)
     return Throughput(
         name=contender.name,
         measured="inside",
-        **fed.described() | {"events": said["events"]},
-        seconds=said["seconds"],
-        events_per_s=said["events"] / said["seconds"],
-        cpu_us_per_event=said["cpu_s"] / said["events"] * 1e6,
-        peak_mib=said["peak_mib"],
+        **fed.described() | {"events": result["events"]},
+        seconds=result["seconds"],
+        events_per_s=result["events"] / result["seconds"],
+        cpu_us_per_event=result["cpu_s"] / result["events"] * 1e6,
+        peak_mib=result["peak_mib"],
     )

@@ -80,16 +80,16 @@ class MeasuredProcess:
     def check(self) -> None:
         """Raises MeasurementFailed if the process has failed."""
         if self._process.poll() not in (None, 0):
-            said = self.last_line()[:200]
-            raise MeasurementFailed(f"{self.name} ended with {self._process.returncode}: {said} (see {self.log})")
+            text = self.last_line()[:200]
+            raise MeasurementFailed(f"{self.name} ended with {self._process.returncode}: {text} (see {self.log})")
 
     def answer(self, within_s: float) -> dict[str, Any]:
         """What the process reports by `perf.inside` after its work."""
         end = time.monotonic() + within_s
         while time.monotonic() < end:
-            _, mark, said = self.log.read_text(errors="replace").partition(MARK)
-            if mark and said.endswith("\n"):
-                found: dict[str, Any] = orjson.loads(said.splitlines()[0])
+            _, mark, text = self.log.read_text(errors="replace").partition(MARK)
+            if mark and text.endswith("\n"):
+                found: dict[str, Any] = orjson.loads(text.splitlines()[0])
                 return found
             self.check()
             time.sleep(0.1)

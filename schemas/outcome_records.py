@@ -37,14 +37,14 @@ def read_outcome(
         outcome = decode(Outcome, value)
         require_own_partition(key, outcome.user_id, partition, partitions)
     except DecodeError as error:
-        heard = _heard(key, value or b"", at)
-        if heard is None:
+        partial = _withholding_part(key, value or b"", at)
+        if partial is None:
             raise
-        return OutcomeRecord(heard, error, is_in_own_partition(key, heard.user_id, partition, partitions))
+        return OutcomeRecord(partial, error, is_in_own_partition(key, partial.user_id, partition, partitions))
     return OutcomeRecord(outcome)
 
 
-def _heard(key: bytes | None, value: bytes, at: datetime) -> Outcome | None:
+def _withholding_part(key: bytes | None, value: bytes, at: datetime) -> Outcome | None:
     """The outcome without its wrong fields, those that it needs replaced; None if it withholds no mail."""
     data = _fields(value)
     kind = str(data.get("kind")).strip().lower()

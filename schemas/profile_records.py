@@ -81,10 +81,10 @@ def unreadable_profile(
 ) -> UnreadableProfile:
     """What can be read of a record that is no profile because of `error`."""
     data = _object(value)
-    named, told = _user_of(key), _read(_ID, data.get("user_id"))
-    owner = named if key is not None and partition_for(key, partitions) == partition else None
-    says_address, address = _address(data) if owner is not None and told in (owner, None) else (False, None)
-    users = tuple(dict.fromkeys(user for user in (named, told) if user is not None))
+    key_user, body_user = _user_of(key), _read(_ID, data.get("user_id"))
+    owner = key_user if key is not None and partition_for(key, partitions) == partition else None
+    says_address, address = _address(data) if owner is not None and body_user in (owner, None) else (False, None)
+    users = tuple(dict.fromkeys(user for user in (key_user, body_user) if user is not None))
     return UnreadableProfile(error, users, owner, _refused(data.get("consent")), says_address, address)
 
 
@@ -93,7 +93,7 @@ def _require_one_answer(profile: Profile, value: bytes) -> None:
     if value.count(b'"consent"') < 2 and value.count(b'"granted"') <= len(profile.consent):
         return  # cheaper than parsing, and most profiles end here
     whole = json.loads(value, object_pairs_hook=_Pairs)
-    consents = [said for name, said in whole if name == "consent"]
+    consents = [written for name, written in whole if name == "consent"]
     objects = [each for each in consents if isinstance(each, _Pairs)]
     objects += [answer for consent in objects for _, answer in consent if isinstance(answer, _Pairs)]
     if len(consents) > 1 or any(len({name for name, _ in each}) < len(each) for each in objects):
@@ -102,10 +102,10 @@ def _require_one_answer(profile: Profile, value: bytes) -> None:
 
 def _address(data: Mapping[str, Any]) -> tuple[bool, str | None]:
     """Whether a record has an address field, and the address; null and blank mean none."""
-    said = data.get("address", ...)
-    if said is None or (isinstance(said, str) and not said.strip()):
+    written = data.get("address", ...)
+    if written is None or (isinstance(written, str) and not written.strip()):
         return True, None
-    address = _read(_ADDRESS, said)
+    address = _read(_ADDRESS, written)
     return address is not None, address
 
 

@@ -63,7 +63,7 @@ class _Files:
     """Where each document is, by its kind and name."""
 
     def diagnostics(self) -> list[Diagnostic]:
-        """Everything told so far, ordered by place."""
+        """Everything reported so far, ordered by place."""
         return sorted(diagnostic for report in self.reports for diagnostic in report.diagnostics)
 
     def policy_documents(self) -> list[PolicyDocument]:

@@ -78,8 +78,8 @@ def list_mails(
             received = _moment(mail).isoformat()
             print_json({"number": at, "received_at": received, "rcpt_to": mail.rcpt_to, "subject": subject})
         else:
-            told = f"{at:>5}  {_moment(mail):%Y-%m-%d %H:%M:%S}  {mail_view.shown(mail.rcpt_to)}  {subject}"
-            console.print(told, markup=False, soft_wrap=True)
+            row = f"{at:>5}  {_moment(mail):%Y-%m-%d %H:%M:%S}  {mail_view.shown(mail.rcpt_to)}  {subject}"
+            console.print(row, markup=False, soft_wrap=True)
     if not found and not as_json:
         console.print(_none(_kept(directory, instance), to), markup=False, soft_wrap=True)
 

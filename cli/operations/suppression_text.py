@@ -21,8 +21,8 @@ def show(each: Suppression, facts: list[DeliveryFact]) -> None:
     for fact in facts:
         reply = " ".join(filter(None, [str(fact.code or ""), fact.enhanced, fact.reply]))
         named = f" ({fact.classification})" if fact.classification else ""
-        said = f"  {fact.time:%Y-%m-%d %H:%M:%S}  {fact.kind}, purpose {fact.purpose}{named}"
-        console.print(f"{said}: {reply}" if reply else said, markup=False, soft_wrap=True)
+        text = f"  {fact.time:%Y-%m-%d %H:%M:%S}  {fact.kind}, purpose {fact.purpose}{named}"
+        console.print(f"{text}: {reply}" if reply else text, markup=False, soft_wrap=True)
     if not facts:
         console.print("  there is no record of the command that caused it", style="dim")
 

@@ -96,12 +96,12 @@ class Delivery:
 
 def read_deliveries(connection: "Connection[Any]", ids: Collection[str]) -> dict[str, Delivery]:
     """What is known of each command; rows are dictionaries."""
-    asked = {"ids": list(ids)}
+    parameters = {"ids": list(ids)}
     events: dict[str, list[dict[str, Any]]] = {command: [] for command in ids}
-    for row in connection.execute(_EVENTS, asked):
+    for row in connection.execute(_EVENTS, parameters):
         events[row.pop("command_id")].append(row)
     found = {command: Delivery(events=events[command]) for command in ids}
-    for row in connection.execute(_LEDGER, asked):
+    for row in connection.execute(_LEDGER, parameters):
         command, state = row.pop("command_id"), LedgerState(row.pop("state"))
         found[command] = Delivery(state=state, at=row.pop("state_at"), events=events[command], **row)
     return found

@@ -76,14 +76,14 @@ def _show_hint(hint: str) -> None:
 
 def _misplaced(text: str, data: dict[str, Any]) -> Iterator[str]:
     """Hints about fields that the expression reads and that stand outside of `properties` or `attributes`."""
-    asked = {
+    fields_read = {
         (node.operand.name, node.field)
         for node in cel_tree.walk(parse(text))
         if isinstance(node, cel_tree.Select) and isinstance(node.operand, cel_tree.Name)
     }
     for root, (model, what, under) in _FACTS.items():
         found = data[root] if isinstance(data[root], dict) else {}
-        wanted = sorted(field for name, field in asked if name == root and field not in (found.get(under) or {}))
+        wanted = sorted(field for name, field in fields_read if name == root and field not in (found.get(under) or {}))
         for key in found.keys() - model.model_fields.keys():
             inside = found[key] if isinstance(found[key], dict) else {}
             field = next((field for field in wanted if field == key or field in inside), None)

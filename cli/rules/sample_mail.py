@@ -90,8 +90,8 @@ async def _deliver(channel: Channel, mail_from: str, to: str, mail: bytes) -> Se
 def result_words(server: str, result: SendResult) -> str:
     """What the server said, on one line."""
     reply = result.reply
-    said = [result.reason] if reply is None else [str(reply.code), reply.enhanced, reply.text]
-    return f"{result.state} by {server}: {' '.join(filter(None, said))}"
+    parts = [result.reason] if reply is None else [str(reply.code), reply.enhanced, reply.text]
+    return f"{result.state} by {server}: {' '.join(filter(None, parts))}"
 
 
 def accepted(result: SendResult) -> bool:

@@ -71,8 +71,10 @@ class ComposeEngine:
         for arguments in (["info"], ["compose", "version"]):
             done = self._docker(arguments)
             if done.returncode != 0:
-                said = done.stderr.strip().splitlines() or ["no answer"]
-                raise SetupProblem(f"no container engine with compose answers ({said[-1]}): start one, {OR_NATIVE}")
+                error_lines = done.stderr.strip().splitlines() or ["no answer"]
+                raise SetupProblem(
+                    f"no container engine with compose answers ({error_lines[-1]}): start one, {OR_NATIVE}"
+                )
 
     def up(self, report: ReportLine = quiet) -> list[str]:
         """Starts the servers that are not running, or run on other ports; returns their names."""
@@ -107,9 +109,9 @@ class ComposeEngine:
         """Runs `docker compose` on our file and returns its output; raises `SetupProblem` if it fails."""
         done = self._docker(self._command(list(arguments))[1:])
         if done.returncode != 0:
-            said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            error_lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
             raise SetupProblem(
-                f"`docker compose {' '.join(arguments)}` failed ({said[-1]}): see `make logs`, {OR_NATIVE}"
+                f"`docker compose {' '.join(arguments)}` failed ({error_lines[-1]}): see `make logs`, {OR_NATIVE}"
             )
         return done.stdout
 

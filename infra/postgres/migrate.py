@@ -44,8 +44,8 @@ def migrate(database_url: str) -> list[str]:
             connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
             return _run_missing(connection)
     except psycopg.OperationalError as error:
-        place, said = _without_password(database_url), " ".join(str(error).split())
-        raise MigrationError(f"{place}: {said}; `make status` shows what runs, `make up` starts it") from error
+        place, reason = _without_password(database_url), " ".join(str(error).split())
+        raise MigrationError(f"{place}: {reason}; `make status` shows what runs, `make up` starts it") from error
 
 
 def _run_missing(connection: Connection[Any]) -> list[str]:

@@ -37,8 +37,8 @@ def main() -> int:
         drain_s=given.drain,
     )
     console = Console(highlight=False, width=160, stderr=given.json)
-    said = f"seed {plan.seed}  {plan.events:,} events in {plan.minutes:g} min, {plan.workers} workers"
-    console.print(said + (f", control {plan.control}" if plan.control else ""))
+    title = f"seed {plan.seed}  {plan.events:,} events in {plan.minutes:g} min, {plan.workers} workers"
+    console.print(title + (f", control {plan.control}" if plan.control else ""))
     try:
         with Chaos(plan, console) as chaos:
             report = chaos.play()

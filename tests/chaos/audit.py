@@ -34,10 +34,10 @@ class Shelves:
 
     def __init__(self, rules: Sequence[Wire], controls: Sequence[Wire]) -> None:
         self._rules, self._controls = rules, controls
-        said = [(record.key.decode(), orjson.loads(record.value)) for record in rules if record.key and record.value]
-        self._texts = {key.removeprefix("text/"): body for key, body in said if key != "current"}
-        self._manifests = {body["number"]: body["texts"] for key, body in said if key == "current"}
-        self._said = [orjson.loads(record.value) for record in controls if record.value]
+        texts = [(record.key.decode(), orjson.loads(record.value)) for record in rules if record.key and record.value]
+        self._texts = {key.removeprefix("text/"): body for key, body in texts if key != "current"}
+        self._manifests = {body["number"]: body["texts"] for key, body in texts if key == "current"}
+        self._switches = [orjson.loads(record.value) for record in controls if record.value]
         self._books: dict[int, Book] = {}
         self._deciders: dict[Versions, Decider] = {}
 
@@ -51,7 +51,7 @@ class Shelves:
         return self._books[number], self._paused(versions.control)
 
     def _paused(self, number: int) -> frozenset[str]:
-        last = {said["scope"]: said["paused"] for said in self._said if said["number"] <= number}
+        last = {switch["scope"]: switch["paused"] for switch in self._switches if switch["number"] <= number}
         return frozenset(scope for scope, paused in last.items() if paused)
 
     def decider(self, versions: Versions) -> Decider:

@@ -84,8 +84,8 @@ def items(seed: int, events: int, partitions: int, users: int = 0) -> Iterator[F
 
 
 def _profile(chance: Random, user_id: str) -> dict[str, Any]:
-    said = {"granted": True, "method": "form"}
-    consent = {purpose: said | {"granted": chance.random() < 0.95} for purpose in PURPOSES if chance.random() < 0.97}
+    answer = {"granted": True, "method": "form"}
+    consent = {purpose: answer | {"granted": chance.random() < 0.95} for purpose in PURPOSES if chance.random() < 0.97}
     found: dict[str, Any] = {
         "user_id": user_id,
         "address": f"{user_id}.{chance.randrange(3)}@example.org",
@@ -151,7 +151,7 @@ def stamped(item: FeedRecord, now: datetime) -> tuple[str, bytes, bytes | None]:
     at = (now - timedelta(milliseconds=item.lag_ms)).isoformat(timespec="milliseconds")
     body = dict(item.body)
     if item.topic == "profiles":
-        body["consent"] = {purpose: said | {"time": at} for purpose, said in body["consent"].items()}
+        body["consent"] = {purpose: answer | {"time": at} for purpose, answer in body["consent"].items()}
     else:
         body["time"] = at
     return item.topic, key, orjson.dumps(body)

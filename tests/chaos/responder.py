@@ -178,13 +178,13 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--kept", type=Path, required=True)
     given = parser.parse_args()
-    said, over = threading.Event(), threading.Event()
+    stop, over = threading.Event(), threading.Event()
 
     def listen() -> None:
         sys.stdin.readline()
-        said.set()
+        stop.set()
         sys.stdin.read()
         over.set()
 
     threading.Thread(target=listen, daemon=True).start()
-    Responder(given.kafka, given.partitions, given.seed, given.kept).run(said, over)
+    Responder(given.kafka, given.partitions, given.seed, given.kept).run(stop, over)

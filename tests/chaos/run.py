@@ -293,9 +293,11 @@ class Chaos:
         scope = chance.choice(sorted(self.paused)) if self.paused and chance.random() < 0.7 else chance.choice(SCOPES)
         self.paused ^= {scope}
         self.controls += 1
-        said = Control(number=self.controls, scope=scope, paused=scope in self.paused, by="chaos", at=datetime.now(UTC))
+        switch = Control(
+            number=self.controls, scope=scope, paused=scope in self.paused, by="chaos", at=datetime.now(UTC)
+        )
         with Publisher(self.kafka) as publisher:
-            publisher.send(CONTROL.name, scope.encode(), encode(said))
+            publisher.send(CONTROL.name, scope.encode(), encode(switch))
 
     # the whole -------------------------------------------------------------------------------------------------------
 

@@ -19,48 +19,50 @@ def accepts(schema: dict[str, Any], value: Any, root: dict[str, Any] | None = No
     root = root or schema
     if "if" in schema and accepts(schema["if"], value, root) and not accepts(schema["then"], value, root):
         return False
-    return all(_holds(name, told, schema, value, root) for name, told in schema.items() if name not in IGNORED)
+    return all(_holds(name, expected, schema, value, root) for name, expected in schema.items() if name not in IGNORED)
 
 
-def _holds(name: str, told: Any, schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
+def _holds(name: str, expected: Any, schema: dict[str, Any], value: Any, root: dict[str, Any]) -> bool:
     match name:
         case "$ref":
-            return accepts(root["$defs"][told.removeprefix("#/$defs/")], value, root)
+            return accepts(root["$defs"][expected.removeprefix("#/$defs/")], value, root)
         case "anyOf":
-            return any(accepts(each, value, root) for each in told)
+            return any(accepts(each, value, root) for each in expected)
         case "oneOf":
-            return sum(accepts(each, value, root) for each in told) == 1
+            return sum(accepts(each, value, root) for each in expected) == 1
         case "allOf":
-            return all(accepts(each, value, root) for each in told)
+            return all(accepts(each, value, root) for each in expected)
         case "type":
-            return any(_is(kind, value) for kind in ([told] if isinstance(told, str) else told))
+            return any(_is(kind, value) for kind in ([expected] if isinstance(expected, str) else expected))
         case "enum":
-            return value in told
+            return value in expected
         case "pattern":
-            return not isinstance(value, str) or re.search(told, value) is not None
+            return not isinstance(value, str) or re.search(expected, value) is not None
         case "maxLength":
-            return not isinstance(value, str) or len(value) <= told
+            return not isinstance(value, str) or len(value) <= expected
         case "minimum":
-            return not _is("number", value) or value >= told
+            return not _is("number", value) or value >= expected
         case "maximum":
-            return not _is("number", value) or value <= told
+            return not _is("number", value) or value <= expected
         case "required":
-            return not isinstance(value, dict) or all(key in value for key in told)
+            return not isinstance(value, dict) or all(key in value for key in expected)
         case "properties":
-            return not isinstance(value, dict) or all(accepts(told[k], v, root) for k, v in value.items() if k in told)
+            return not isinstance(value, dict) or all(
+                accepts(expected[k], v, root) for k, v in value.items() if k in expected
+            )
         case "additionalProperties":
             others = set(value) - set(schema.get("properties", {})) if isinstance(value, dict) else set()
-            return all(told is not False and accepts(told, value[key], root) for key in others)
+            return all(expected is not False and accepts(expected, value[key], root) for key in others)
         case "minProperties":
-            return not isinstance(value, dict) or len(value) >= told
+            return not isinstance(value, dict) or len(value) >= expected
         case "maxProperties":
-            return not isinstance(value, dict) or len(value) <= told
+            return not isinstance(value, dict) or len(value) <= expected
         case "items":
-            return not isinstance(value, list) or all(accepts(told, item, root) for item in value)
+            return not isinstance(value, list) or all(accepts(expected, item, root) for item in value)
         case "minItems":
-            return not isinstance(value, list) or len(value) >= told
+            return not isinstance(value, list) or len(value) >= expected
         case "maxItems":
-            return not isinstance(value, list) or len(value) <= told
+            return not isinstance(value, list) or len(value) <= expected
     raise AssertionError(f"a keyword that this validator does not know: {name}")
 
 

@@ -61,10 +61,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(asked: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
-    """The first true result of `asked`; fails if there is none in time."""
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
+    """The first true result of `condition`; fails if there is none in time."""
     deadline = time.monotonic() + timeout_s
-    while not (answer := asked()):
+    while not (answer := condition()):
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
         time.sleep(0.05)
     return answer

@@ -79,7 +79,7 @@ class Crew(Workers):
     """Workers of `runtime_app`."""
 
     def __init__(self, kafka: str, prefix: str, partitions: int, folder: Path, **variables: str) -> None:
-        told = {
+        environment = {
             "RUNTIME_KAFKA": kafka,
             "RUNTIME_PREFIX": prefix,
             "RUNTIME_PARTITIONS": str(partitions),
@@ -87,7 +87,9 @@ class Crew(Workers):
             "PYTHONPATH": f"{ROOT}:{APP.parent}",
             **variables,
         }
-        super().__init__(folder, lambda _: [sys.executable, str(APP)], lambda slot: {**told, "RUNTIME_SLOT": str(slot)})
+        super().__init__(
+            folder, lambda _: [sys.executable, str(APP)], lambda slot: {**environment, "RUNTIME_SLOT": str(slot)}
+        )
 
 
 class BrokerReader:

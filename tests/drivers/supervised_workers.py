@@ -86,8 +86,8 @@ class SupervisedWorkers:
 
         def pids() -> dict[int, int]:
             found = {slot: self.ready(slot) or {} for slot in slots}
-            all_ready = all(said.get("status") == 200 for said in found.values())
-            return {slot: said["pid"] for slot, said in found.items()} if all_ready else {}
+            all_ready = all(page.get("status") == 200 for page in found.values())
+            return {slot: page["pid"] for slot, page in found.items()} if all_ready else {}
 
         return wait_until(pids, f"workers {slots} are ready; the log ends with:\n{self.tail()}", 60)
 

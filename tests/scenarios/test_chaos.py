@@ -30,20 +30,20 @@ def chaos(results: Path, *arguments: str) -> tuple[int, str]:
 
 
 def test_half_a_minute_of_faults_gives_exactly_the_results_of_the_slow_model(tmp_path: Path) -> None:
-    status, said = chaos(
+    status, output = chaos(
         tmp_path / "chaos.jsonl", "--events", "6000", "--minutes", "0.6", "--workers", "2", "--drain", "5"
     )
-    assert status == 0, said
+    assert status == 0, output
 
 
 @pytest.mark.slow
 def test_many_events_and_all_faults_give_exactly_the_results_of_the_slow_model(tmp_path: Path) -> None:
-    status, said = chaos(tmp_path / "chaos.jsonl", "--events", "200000", "--minutes", "5")
-    assert status == 0, said
+    status, output = chaos(tmp_path / "chaos.jsonl", "--events", "200000", "--minutes", "5")
+    assert status == 0, output
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("control", ["split", "awaiting"])
 def test_violations_of_exactly_once_are_reported(tmp_path: Path, control: str) -> None:
-    status, said = chaos(tmp_path / "chaos.jsonl", "--control", control, "--events", "30000", "--drain", "1")
-    assert status == 1, said
+    status, output = chaos(tmp_path / "chaos.jsonl", "--control", control, "--events", "30000", "--drain", "1")
+    assert status == 1, output

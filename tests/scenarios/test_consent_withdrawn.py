@@ -90,8 +90,8 @@ def test_no_mail_is_sent_on_an_older_consent_or_to_a_removed_user(servers, datab
         wait_until(witnessed, "the last timer", 60)
         run.wait_drained()
 
-        told = {(each.user_id, each.trigger): (each.outcome, each.reason) for each in decisions(servers.kafka)}
-        assert told == {
+        decided = {(each.user_id, each.trigger): (each.outcome, each.reason) for each in decisions(servers.kafka)}
+        assert decided == {
             ("control", "hello"): ("send", None),
             ("control", "later"): ("send", None),
             ("witness", "later"): ("send", None),

@@ -57,13 +57,13 @@ def test_a_pause_is_in_effect_within_two_seconds_survives_a_kill_and_no_older_on
         for wrong in (None, b"{", encode(Control(number=first, scope="global", paused=False, at=datetime.now(UTC)))):
             with Publisher(run.kafka) as publisher:
                 publisher.send(CONTROL.name, b"global", wrong)
-        wait_until(lambda: said(run, "rule_record_ignored") == 3, "each wrong switch is said once")
+        wait_until(lambda: logged(run, "rule_record_ignored") == 3, "each wrong switch is logged once")
 
         lose_the_switches(run)
         with Publisher(run.kafka) as publisher:
             lifted = Control(number=1, scope="trigger/thanks", paused=False, at=datetime.now(UTC))
             publisher.send(CONTROL.name, b"trigger/thanks", encode(lifted))
-        wait_until(lambda: said(run, "is not above") == 2, "an older switch is refused")
+        wait_until(lambda: logged(run, "is not above") == 2, "an older switch is refused")
 
         second = ebbtide(run, "resume", "trigger/thanks")
         assert second > first
@@ -125,7 +125,7 @@ def lose_the_switches(run: Pipeline) -> None:
     ensure_topics(run.kafka, PARTITIONS)
 
 
-def said(run: Pipeline, what: str) -> int:
+def logged(run: Pipeline, what: str) -> int:
     """How many lines of the worker's log say it."""
     return (run.directory / "streams.log").read_text().count(what)
 

@@ -63,17 +63,17 @@ def test_a_worker_recovers_decides_and_commits_over_tls_and_sasl(secured: Secure
     (tmp_path / "rules" / "templates").mkdir(parents=True)
     for file in (THANKS, TEMPLATE):
         (tmp_path / "rules" / file.path).write_text(file.text)
-    said = [
+    commands = [
         secured.run("topics", "--partitions", "2"),
         secured.run("apply", str(tmp_path / "rules")),
         secured.run("publish", "profile", '{"user_id": "u1", "address": "u1@mail.example"}'),
     ]
     for number in (1, 2):  # the second worker recovers what the first has left
         order = f'{{"type": "order_completed", "user_id": "u1", "properties": {{"order_id": "o{number}"}}}}'
-        said.append(secured.run("publish", "event", order))
+        commands.append(secured.run("publish", "event", order))
         secured.work(until_commands=number)
-    assert [done.returncode for done in said] == [0] * 5, said
-    everything = (tmp_path / "streams.log").read_text() + "".join(done.stdout + done.stderr for done in said)
+    assert [done.returncode for done in commands] == [0] * 5, commands
+    everything = (tmp_path / "streams.log").read_text() + "".join(done.stdout + done.stderr for done in commands)
     assert '"records": 1' in everything, "the second worker found no state to recover"
     assert PASSWORD not in everything
     what_is_wrong_is_said_in_one_line(secured, tmp_path)

@@ -61,12 +61,12 @@ def make(bench: Bench, topic: str, partitions: int = PARTITIONS, **config: str) 
     admin.create_topics([made])[topic].result(30)
 
 
-def ended(bench: Bench, status: int, *said: str) -> None:
+def ended(bench: Bench, status: int, *words: str) -> None:
     """The worker ended by itself with this status, and its last word names these."""
     process = bench.crew.processes.pop(0)
     assert process.wait(ENDS_S) == status, bench.crew.tail(0)
     last = bench.crew.tail(0, lines=1)
-    assert all(word in last for word in said), bench.crew.tail(0)
+    assert all(word in last for word in words), bench.crew.tail(0)
 
 
 def once_the_group_is_empty(bench: Bench, do: Callable[[], object]) -> None:

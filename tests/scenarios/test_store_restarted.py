@@ -37,5 +37,5 @@ def test_delivery_waits_for_the_store_says_so_once_and_loses_nothing(servers, da
         assert run.mailed() == dict.fromkeys(books.ledger, 1)
         assert books.rows["decisions"] == len(books.decisions)
         assert books.rows["deliveries"] == len({outcome.id for outcome in books.outcomes})
-        told = [line for line in log.read_text().splitlines() if "timescale_away" in line]
-        assert len(told) == 1, told
+        warnings = [line for line in log.read_text().splitlines() if "timescale_away" in line]
+        assert len(warnings) == 1, warnings

@@ -114,7 +114,7 @@ class Past:
 
     def profile(self) -> dict[str, Any]:
         """The last profile that could be read."""
-        return next((said for kind, said in reversed(self.words) if kind == "profile"), {})
+        return next((body for kind, body in reversed(self.words) if kind == "profile"), {})
 
     def zone(self) -> str | None:
         return self.profile().get("zone")
@@ -124,9 +124,9 @@ class Past:
         profile."""
         return any(
             kind == "profile"
-            or (kind == "unsubscribed" and said[0] == purpose)
-            or (kind == "unreadable" and purpose in said)
-            for kind, said in self.words
+            or (kind == "unsubscribed" and body[0] == purpose)
+            or (kind == "unreadable" and purpose in body)
+            for kind, body in self.words
         )
 
     def consents_to(self, purpose: str) -> bool:
@@ -136,26 +136,26 @@ class Past:
         which command the user unsubscribed from, the user unsubscribed from all.
         """
         granted, at_ms = False, -1
-        for kind, said in self.words:
+        for kind, body in self.words:
             if kind == "profile":
-                told = said.get("consent", {}).get(purpose)
-                if told is None:
+                answer = body.get("consent", {}).get(purpose)
+                if answer is None:
                     granted, at_ms = False, -1
-                elif not (told["granted"] and not granted and at_ms > ms(told["time"])):
-                    granted, at_ms = told["granted"], ms(told["time"])
+                elif not (answer["granted"] and not granted and at_ms > ms(answer["time"])):
+                    granted, at_ms = answer["granted"], ms(answer["time"])
             elif kind == "unreadable":
-                at_ms = max(-1 if granted else at_ms, said.get(purpose, -1))
+                at_ms = max(-1 if granted else at_ms, body.get(purpose, -1))
                 granted = False
-            elif kind == "unsubscribed" and (said[0] == purpose or (said[0] is None and granted)):
-                granted, at_ms = False, said[1]
+            elif kind == "unsubscribed" and (body[0] == purpose or (body[0] is None and granted)):
+                granted, at_ms = False, body[1]
         return granted
 
     def suppressed(self) -> bool:
         """Whether a complaint or a hard refusal or bounce was the last word on the present address."""
         suppressed, address = False, ""
-        for kind, said in self.words:
-            if kind == "profile" and (said.get("address") or "").lower() != address:
-                suppressed, address = False, (said.get("address") or "").lower()
+        for kind, body in self.words:
+            if kind == "profile" and (body.get("address") or "").lower() != address:
+                suppressed, address = False, (body.get("address") or "").lower()
             elif kind in ("suppress", "reinstate"):
                 suppressed = kind == "suppress"
         return suppressed

@@ -99,8 +99,8 @@ def ask(question: Question, past: Past) -> Verdict:
     holding = [each for each in rule.quiet if is_quiet(each, zone, now_ms)]
     if holding:
         defers = all(each.over == "defer" for each in holding)
-        asked = tuple(each for each in rule.quiet if each.over == "defer") if defers else rule.quiet
-        until = first_loud(asked, zone, now_ms)
+        periods = tuple(each for each in rule.quiet if each.over == "defer") if defers else rule.quiet
+        until = first_loud(periods, zone, now_ms)
         period = next((each for each in holding if each.over == "drop"), holding[0])
         stops("quiet", False, observed=clock, limit=stored_period(period), next_eligible=instant(until))
         return _held("quiet", defers, until, expires_ms, answers)

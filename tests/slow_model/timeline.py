@@ -191,10 +191,12 @@ def in_own_partition(record: Wire, partitions: int) -> str | None:
 def refused(value: bytes, now_ms: int) -> dict[str, int]:
     """By purpose, when it was refused in a profile that cannot be read; now, where that cannot be read either."""
     try:
-        said = orjson.loads(value)["consent"].items()
+        consents = orjson.loads(value)["consent"].items()
     except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
         return {}
-    noes = {purpose: answer for purpose, answer in said if isinstance(answer, dict) and answer.get("granted") is False}
+    noes = {
+        purpose: answer for purpose, answer in consents if isinstance(answer, dict) and answer.get("granted") is False
+    }
     found = {}
     for purpose, answer in noes.items():
         try:

@@ -167,8 +167,8 @@ class SlowUser:
         if moved:
             crossings.moved(me)
         me.planned_ms = me.now_ms
-        told = ("zone", "locale", "attributes")
-        changed = not before or any(body.get(name) != before.get(name) for name in told)
+        compared = ("zone", "locale", "attributes")
+        changed = not before or any(body.get(name) != before.get(name) for name in compared)
         moving = crossings.profile_segments(me, changed=changed, moved=moved)
         if moved:  # local midnights come by the new zone from now on
             by_day = [name for name in me.segments if "now" in me.book.segments.get(name, "")]

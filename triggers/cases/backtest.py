@@ -182,26 +182,26 @@ def _timelines(events: Iterable[Event], order: Order, result: BacktestResult) ->
 
 
 def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
-    told = ["ordered by event time, then id" if order == "event_time" else "ordered as given"]
+    texts = ["ordered by event time, then id" if order == "event_time" else "ordered as given"]
     if run.profiles is None:
-        told.append(f"no profiles: consent to {', '.join(run.purposes) or 'nothing'} assumed, zone {default_zone}")
+        texts.append(f"no profiles: consent to {', '.join(run.purposes) or 'nothing'} assumed, zone {default_zone}")
     else:
         without = sum(user_id not in run.profiles for user_id in run.result.states)
         if without:
-            told.append(
+            texts.append(
                 f"{counted(without, 'user')} without a profile: what needs consent waits for one "
                 f"({PROFILE_WAIT_MS // MS['s']} s), then drops with profile_unknown"
             )
-        told += _wrong_zones(run.profiles, default_zone)
-    told.append("no outcomes: nobody opens, clicks or unsubscribes, and no reservation is given back")
+        texts += _wrong_zones(run.profiles, default_zone)
+    texts.append("no outcomes: nobody opens, clicks or unsubscribes, and no reservation is given back")
     if any(trigger.settle_ms for trigger in run.evaluator.rules.triggers.values()):
-        told.append("events arrive at their own time here: settling changes nothing but the instant")
+        texts.append("events arrive at their own time here: settling changes nothing but the instant")
     for (trigger, place, why), number in run.result.unread.most_common(_MAX_TOLD):
-        told.append(f"{trigger}: {counted(number, 'date')} of `{place}` could not be read: {why}")
-    told += forgotten_notes(run.result.forgotten)
+        texts.append(f"{trigger}: {counted(number, 'date')} of `{place}` could not be read: {why}")
+    texts += forgotten_notes(run.result.forgotten)
     waiting = sum(state.next_due() is not None for state in run.result.states.values())
-    told.append(f"{counted(waiting, 'user')} with timers after the last event")
-    return told
+    texts.append(f"{counted(waiting, 'user')} with timers after the last event")
+    return texts
 
 
 def _wrong_zones(profiles: Mapping[str, Profile], default_zone: str) -> list[str]:

@@ -216,10 +216,10 @@ class _Run:
         lines = [(self._at(parse_at(each.at)), f"- {each.at} {each.kind} {each.name}") for each in missing]
         lines += [(each.at_ms, f"+ {self._shown(each)}") for each in sends]
         lines += [(each.at_ms, f"  {self._shown(each)}") for each in self.log.happened if each.kind != "send"]
-        told = [text for _, text in sorted(lines, key=lambda line: line[0])]
+        happenings = [text for _, text in sorted(lines, key=lambda line: line[0])]
         problems = [f"  problem: {problem}" for problem in dict.fromkeys(self.log.problems)]
         notes = [*self._unheard(), *forgotten_notes(self.log.forgotten)]
-        return told + problems + [f"  note: {note}" for note in notes]
+        return happenings + problems + [f"  note: {note}" for note in notes]
 
     def _unheard(self) -> list[str]:
         """The given events that change nothing in this case, a likely reason for its failure."""

@@ -44,9 +44,9 @@ def verify(decision: Decision) -> Verification:
 
 def _order(decision: Decision) -> Iterator[str]:
     """Gates answer in order, up to the first that does not pass. After a deferral, expiry may follow."""
-    asked = [answer.gate for answer in decision.gates]
-    deferred = len(asked) > 1 and asked[-1] is Gate.EXPIRY and asked[-2] in DEFERRING
-    first = asked[:-1] if deferred else asked
+    answered = [answer.gate for answer in decision.gates]
+    deferred = len(answered) > 1 and answered[-1] is Gate.EXPIRY and answered[-2] in DEFERRING
+    first = answered[:-1] if deferred else answered
     if first != list(GATES)[: len(first)]:
         yield "the gates are not in their order"
     before = decision.gates[: -2 if deferred else -1]
@@ -62,7 +62,7 @@ def _outcome(decision: Decision) -> Iterator[str]:
         if last.gate in DEFERRING and last.next_eligible is not None:
             wanted.add(DecisionOutcome.DEFER)
         if decision.outcome not in wanted or reason is not refined(GATES[last.gate].reason, last.observed):
-            yield f"the gate {last.gate} did not pass, but the decision is {_said(decision)}"
+            yield f"the gate {last.gate} did not pass, but the decision is {_outcome_text(decision)}"
     elif decision.outcome is DecisionOutcome.DROP and reason is Reason.INVALID_DATA:
         return
     else:
@@ -79,8 +79,8 @@ def _passed(decision: Decision) -> Iterator[str]:
     else:
         wanted = DecisionOutcome.SEND if observed.get(Gate.HOLDOUT) is None else DecisionOutcome.HELD_OUT
     if decision.outcome is not wanted:
-        yield f"every gate passed, which gives {wanted}, but the decision is {_said(decision)}"
+        yield f"every gate passed, which gives {wanted}, but the decision is {_outcome_text(decision)}"
 
 
-def _said(decision: Decision) -> str:
+def _outcome_text(decision: Decision) -> str:
     return f"{decision.outcome} {decision.reason or ''}".strip()

@@ -232,14 +232,14 @@ def unguarded_negations(text: str) -> list[tuple[str, int]]:
     """Fields of `event` and `user` that are negated with `!` and never tested with has(): (name, offset)."""
     tree = parse(text)
     nodes = list(walk(tree))
-    asked = {
+    tested = {
         _path(call.arguments[0])
         for call in nodes
         if isinstance(call, Call) and call.function == "has" and call.arguments
     }
     negated = [n.operand for n in nodes if isinstance(n, Unary) and n.operator == "!"]
     found = ((_path(node), node.offset) for node in negated)
-    return [(path, offset) for path, offset in found if path and path not in asked]
+    return [(path, offset) for path, offset in found if path and path not in tested]
 
 
 def _path(node: Expr) -> str:

@@ -37,9 +37,9 @@ def check_case_mistakes(documents: Sequence[DocumentReader], scores: Collection[
 def _misspelt_events(documents: Sequence[DocumentReader]) -> dict[str, str]:
     """A hint for each misspelt event."""
     listeners = {name: _place(document, index) for document in documents for name, index in document.references.events}
-    heard = set(listeners) | {f"email.{kind.value}" for kind in OutcomeKind}
+    known = set(listeners) | {f"email.{kind.value}" for kind in OutcomeKind}
     given = {name for document in documents for name, _ in document.references.case_events}
-    similar = {name: like for name in given - heard if (like := misspelling_of(name, heard))}
+    similar = {name: like for name in given - known if (like := misspelling_of(name, known))}
     listen = {name: f", which {listeners[like]} listens to" for name, like in similar.items() if like in listeners}
     return {
         name: f"did you mean {quoted(like)}{listen.get(name, '')}? If both exist, list the events in events.yaml"

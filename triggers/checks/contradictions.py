@@ -64,17 +64,17 @@ def contradiction(texts: Sequence[str], about: str = "") -> Contradiction | None
     return None
 
 
-def _agrees(said: _Known, operator: str, value: object) -> bool:
+def _agrees(bounds: _Known, operator: str, value: object) -> bool:
     """Notes one more comparison; whether a value is left for which all of them hold."""
     if isinstance(value, str | bool):
         if operator != "==":
             return True
-        agrees = said.equal is None or said.equal == value
-        said.equal = value
+        agrees = bounds.equal is None or bounds.equal == value
+        bounds.equal = value
         return agrees
     if isinstance(value, int | float):
-        said.narrow(operator, float(value))
-    return not said.empty
+        bounds.narrow(operator, float(value))
+    return not bounds.empty
 
 
 def _fresh(path: str) -> _Known:

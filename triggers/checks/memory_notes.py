@@ -50,8 +50,8 @@ class _Kept:
         if span_ms is not None and span_ms * per_day <= self.most * MS["d"]:
             return
         each = "" if span_ms is None else f" in {duration_text(span_ms)} ({self.most * MS['d'] / span_ms:.2g} a day)"
-        told = f"{self.most:,} {self.what} are kept for a user; with more{each}, {self.beyond}"
-        yield self.place, told, self.hint + _KNOWN
+        message = f"{self.most:,} {self.what} are kept for a user; with more{each}, {self.beyond}"
+        yield self.place, message, self.hint + _KNOWN
 
 
 def memory_notes(
@@ -61,18 +61,18 @@ def memory_notes(
 ) -> Iterator[Diagnostic]:
     """A note for each bound that a document can reach, in a set without problems."""
     for each in written:
-        for place, told, hint in _of_trigger(each, rules.triggers[each.trigger.name]):
-            yield _note(each.report, place, each.trigger.name, told, hint)
+        for place, message, hint in _of_trigger(each, rules.triggers[each.trigger.name]):
+            yield _note(each.report, place, each.trigger.name, message, hint)
     for document, node, trigger in documents:
         kind, name = next(iter(node.items.items()))
         named = name.text if isinstance(name, ScalarNode) else ""
         found = [*_of_definition(rules, kind, named, node), *_of_comparisons(rules, document)]
-        for place, told, hint in found:
-            yield _note(document.report, place, trigger.name if trigger is not None else named, told, hint)
+        for place, message, hint in found:
+            yield _note(document.report, place, trigger.name if trigger is not None else named, message, hint)
 
 
-def _note(report: Report, place: int, name: str, told: str, hint: str) -> Diagnostic:
-    return report.at(place, CODE, f"{quoted(name)}: {told}", hint)
+def _note(report: Report, place: int, name: str, message: str, hint: str) -> Diagnostic:
+    return report.at(place, CODE, f"{quoted(name)}: {message}", hint)
 
 
 # triggers ------------------------------------------------------------------------------------------------------------
@@ -216,8 +216,8 @@ def _of_comparisons(rules: RuleSet, document: DocumentReader) -> Iterator[tuple[
         for node in walk(parse(use.condition.text)):
             if isinstance(node, Binary) and node.operator in _COMPARISONS:
                 for metric, number in ((node.left, node.right), (node.right, node.left)):
-                    if (told := _too_large(rules, metric, number)) is not None:
-                        yield use.node.place_of(metric.offset), *told
+                    if (note := _too_large(rules, metric, number)) is not None:
+                        yield use.node.place_of(metric.offset), *note
 
 
 def _too_large(rules: RuleSet, metric: Expr, number: Expr) -> tuple[str, str] | None:

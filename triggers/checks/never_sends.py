@@ -59,21 +59,23 @@ def _out_of_reach(rules: RuleSet, each: TriggerDocument) -> Iterator[tuple[int, 
 
 def _contradictions(each: TriggerDocument) -> Iterator[tuple[int, str]]:
     """Sources that no event matches, and a `when` that never holds, alone or together with the rule's source."""
-    asked = {id(use.condition): use for use in each.uses}
-    when = asked.get(id(each.trigger.when))
+    uses_by_id = {id(use.condition): use for use in each.uses}
+    when = uses_by_id.get(id(each.trigger.when))
     alone = contradiction([when.node.text]) if when else None
     if when and alone:
         yield when.node.place_of(alone.offset), f"{_never_sends(each)}: {alone.why}"
         return
-    dead = [_dead_source(source, asked, when) for source in each.trigger.sources]
+    dead = [_dead_source(source, uses_by_id, when) for source in each.trigger.sources]
     whole = _never_sends(each) if all(dead) else "this never leads to a send"
     yield from ((index, f"{whole}: {why}") for index, why in filter(None, dead))
 
 
-def _dead_source(source: Source, asked: dict[int, ExpressionUse], when: ExpressionUse | None) -> tuple[int, str] | None:
+def _dead_source(
+    source: Source, uses_by_id: dict[int, ExpressionUse], when: ExpressionUse | None
+) -> tuple[int, str] | None:
     """The place and the reason if a source can never lead to a send."""
     pattern = _pattern(source)
-    where = asked.get(id(pattern.where)) if pattern else None
+    where = uses_by_id.get(id(pattern.where)) if pattern else None
     if pattern is None or where is None:
         return None
     fixed = [f'event.type == "{pattern.types[0]}"'] if len(pattern.types) == 1 else []

@@ -58,10 +58,10 @@ def published(delivery: Harbour, user: str, value: bytes | dict[str, Any] | None
     delivery.publish(PROFILES.name, user, raw, **where)
 
 
-def heard(delivery: Harbour, user: str, *, granted: bool) -> None:
+def wait_for_consent(delivery: Harbour, user: str, *, granted: bool) -> None:
     """Waits until the view has this consent to marketing: a command may be taken before."""
-    asked = "SELECT coalesce(consent->'marketing'->'granted' = 'true', false) FROM recipients WHERE user_id = %s"
-    wait_until(lambda: delivery.rows(asked, user) == [(granted,)], f"consent {granted} in the view")
+    query = "SELECT coalesce(consent->'marketing'->'granted' = 'true', false) FROM recipients WHERE user_id = %s"
+    wait_until(lambda: delivery.rows(query, user) == [(granted,)], f"consent {granted} in the view")
 
 
 def whole(user: str, **fields: Any) -> dict[str, Any]:
@@ -86,10 +86,10 @@ def test_marketing_stops_at_an_unreadable_profile_until_a_newer_one_can_be_read(
     user = delivery.publish_user()
     assert answer(delivery, user, template)[0] == LedgerState.ACCEPTED
     published(delivery, user, whole(user) | spoilt if isinstance(spoilt, dict) else spoilt)
-    heard(delivery, user, granted=False)
+    wait_for_consent(delivery, user, granted=False)
     assert answer(delivery, user, template)[:2] == (LedgerState.SUPPRESSED, "no_consent")
     published(delivery, user, whole(user))
-    heard(delivery, user, granted=True)
+    wait_for_consent(delivery, user, granted=True)
     assert answer(delivery, user, template)[0] == LedgerState.ACCEPTED
 
 
@@ -109,7 +109,7 @@ def test_an_unreadable_profile_is_a_dead_letter_of_the_feed(delivery: Harbour) -
 
 
 @pytest.mark.parametrize(
-    ("said", "goes_to"),
+    ("fields", "goes_to"),
     [
         ({"address": "new@example.net"}, "new@example.net"),
         ({"address": "a b@example.net"}, "ann+{user}@example.net"),
@@ -118,11 +118,11 @@ def test_an_unreadable_profile_is_a_dead_letter_of_the_feed(delivery: Harbour) -
     ],
 )
 def test_transactional_mail_goes_where_an_unreadable_profile_says_or_to_the_last_known_address(
-    delivery: Harbour, template: str, said: dict[str, Any], goes_to: str | None
+    delivery: Harbour, template: str, fields: dict[str, Any], goes_to: str | None
 ) -> None:
     user = delivery.publish_user()
-    published(delivery, user, whole(user, locale="x" * 36) | said)
-    heard(delivery, user, granted=False)
+    published(delivery, user, whole(user, locale="x" * 36) | fields)
+    wait_for_consent(delivery, user, granted=False)
     state, reason, mails = answer(delivery, user, template, purpose=TRANSACTIONAL)
     if goes_to is None:
         assert (state, reason) == (LedgerState.SUPPRESSED, "no_recipient")
@@ -135,7 +135,7 @@ def test_a_refusal_in_a_wrong_partition_counts(delivery: Harbour, template: str)
     partitions = user_partitions(Connection(delivery.kafka))
     wrong = (partition_for(user.encode(), partitions) + 1) % partitions
     published(delivery, user, whole(user, consent={"marketing": NO}), partition=wrong)
-    heard(delivery, user, granted=False)
+    wait_for_consent(delivery, user, granted=False)
     assert answer(delivery, user, template)[:2] == (LedgerState.SUPPRESSED, "no_consent")
 
 
@@ -146,7 +146,7 @@ def test_a_profile_that_the_database_refuses_stops_marketing(delivery: Harbour, 
         check = SQL("ALTER TABLE recipients ADD CHECK (zone IS NULL OR user_id <> {})")
         connection.execute(check.format(user))
     published(delivery, user, whole(user, zone="Europe/Berlin"))
-    heard(delivery, user, granted=False)
+    wait_for_consent(delivery, user, granted=False)
     assert answer(delivery, user, template)[:2] == (LedgerState.SUPPRESSED, "no_consent")
 
 
@@ -160,10 +160,10 @@ def test_an_outcome_that_cannot_be_read_whole_still_suppresses(
     delivery.publish(COMMANDS.name, user, command)
     delivery.wait_for(command, LedgerState.ACCEPTED)
     now = datetime.now(UTC).isoformat()
-    said = {"id": command.id, "command_id": command.id, "user_id": user, "kind": kind, "time": now}
-    delivery.publish(OUTCOMES.name, user, orjson.dumps(said | wrong))
-    asked = "SELECT scope FROM suppressions WHERE command_id = %s"
-    assert wait_until(lambda: delivery.rows(asked, command.id), "a suppression") == [(scope,)]
+    outcome = {"id": command.id, "command_id": command.id, "user_id": user, "kind": kind, "time": now}
+    delivery.publish(OUTCOMES.name, user, orjson.dumps(outcome | wrong))
+    query = "SELECT scope FROM suppressions WHERE command_id = %s"
+    assert wait_until(lambda: delivery.rows(query, command.id), "a suppression") == [(scope,)]
     assert answer(delivery, user, template)[:2] == (LedgerState.SUPPRESSED, "suppressed")
 
 
@@ -174,8 +174,8 @@ def test_waiting_commands_of_a_removed_user_end_even_with_their_own_address(deli
     delivery.wait_for(waiting, LedgerState.ADMITTED)
     published(delivery, user, None)
     delivery.wait_for(waiting, LedgerState.SUPPRESSED)
-    asked = "SELECT reason, next_attempt_at, unpublished FROM ledger WHERE command_id = %s"
-    wait_until(lambda: delivery.rows(asked, waiting.id) == [("no_recipient", None, False)], "the outcome")
+    query = "SELECT reason, next_attempt_at, unpublished FROM ledger WHERE command_id = %s"
+    wait_until(lambda: delivery.rows(query, waiting.id) == [("no_recipient", None, False)], "the outcome")
     assert delivery.rows("SELECT 1 FROM recipients WHERE user_id = %s", user) == []
 
 
@@ -203,8 +203,8 @@ def consent_at(delivery: Harbour, user: str, at: datetime) -> None:
     """Publishes the profile with a consent of this time, and waits until the view has it."""
     address = f"ann+{user}@example.net"
     published(delivery, user, whole(user, address=address, consent={"marketing": YES | {"time": at.isoformat()}}))
-    asked = "SELECT (consent->'marketing'->>'time')::timestamptz FROM recipients WHERE user_id = %s"
-    wait_until(lambda: delivery.rows(asked, user) == [(at,)], "the consent in the view")
+    query = "SELECT (consent->'marketing'->>'time')::timestamptz FROM recipients WHERE user_id = %s"
+    wait_until(lambda: delivery.rows(query, user) == [(at,)], "the consent in the view")
 
 
 def suppressed(delivery: Harbour, command: SendCommand) -> list[tuple[Any, ...]]:
@@ -248,8 +248,8 @@ def test_consent_of_another_user_at_the_same_address_lifts_nothing(delivery: Har
     wait_until(lambda: suppressed(delivery, command), "the suppression")
     consent = {"marketing": YES | {"time": datetime.now(UTC).isoformat()}}
     published(delivery, other, whole(other, address=f"ann+{user}@example.net", consent=consent))
-    asked = "SELECT address FROM recipients WHERE user_id = %s"
-    wait_until(lambda: delivery.rows(asked, other) == [(f"ann+{user}@example.net",)], "the address in the view")
+    query = "SELECT address FROM recipients WHERE user_id = %s"
+    wait_until(lambda: delivery.rows(query, other) == [(f"ann+{user}@example.net",)], "the address in the view")
     assert suppressed(delivery, command) == [("marketing", "unsubscribed")]
 
 

@@ -53,8 +53,8 @@ def reason(delivery: Harbour, command: SendCommand) -> Any:
 
 def outcomes(tail: Tail, command: SendCommand, count: int) -> list[Outcome]:
     def found() -> list[Outcome]:
-        told = [decode(Outcome, value) for value in tail.read()]
-        mine = [outcome for outcome in told if outcome.command_id == command.id]
+        published = [decode(Outcome, value) for value in tail.read()]
+        mine = [outcome for outcome in published if outcome.command_id == command.id]
         return mine if len(mine) >= count else []
 
     return wait_until(found, f"{count} outcomes")
@@ -157,8 +157,8 @@ def test_an_address_at_a_domain_beyond_ascii_gets_mail_and_is_suppressed_in_ever
     delivery.wait_for(first, LedgerState.ACCEPTED)
     [raw] = delivery.mails(first)
     assert parsed(raw)["To"] == f"{name}@xn--bcher-kva.example"
-    said = Outcome(id=name, command_id=first.id, user_id=user, kind=OutcomeKind.COMPLAINED, time=datetime.now(UTC))
-    delivery.publish(OUTCOMES.name, user, said)
+    reported = Outcome(id=name, command_id=first.id, user_id=user, kind=OutcomeKind.COMPLAINED, time=datetime.now(UTC))
+    delivery.publish(OUTCOMES.name, user, reported)
     wait_until(lambda: delivery.rows("SELECT 1 FROM suppressions WHERE command_id = %s", first.id), "a suppression")
     again = delivery.publish_user(address=f"{name}@XN--BCHER-KVA.example".upper())
     withheld = send(delivery, a_command(again, template))
@@ -178,14 +178,14 @@ def test_451_twice_and_then_250_is_accepted_at_the_third_attempt(delivery: Harbo
     tail = Tail(delivery.kafka, OUTCOMES.name)
     command = send(delivery, a_command(delivery.publish_user("451-2"), template))
     delivery.wait_for(command, LedgerState.ACCEPTED)
-    told = outcomes(tail, command, 3)
+    published = outcomes(tail, command, 3)
     tail.close()
-    assert [(o.kind.value, o.attempt, o.reply and o.reply.code) for o in told] == [
+    assert [(o.kind.value, o.attempt, o.reply and o.reply.code) for o in published] == [
         ("deferred", 1, 451),
         ("deferred", 2, 451),
         ("accepted", 3, 250),
     ]
-    assert len({o.id for o in told}) == 3
+    assert len({o.id for o in published}) == 3
     assert len(delivery.mails(command)) == 1
 
 
@@ -207,8 +207,8 @@ def test_a_complaint_suppresses_every_purpose_and_an_unsubscribe_its_own(deliver
         user = delivery.publish_user()
         first = send(delivery, a_command(user, template))
         delivery.wait_for(first, LedgerState.ACCEPTED)
-        said = Outcome(id=f"{kind}-{user}", command_id=first.id, user_id=user, kind=kind, time=datetime.now(UTC))
-        delivery.publish(OUTCOMES.name, user, said)
+        reported = Outcome(id=f"{kind}-{user}", command_id=first.id, user_id=user, kind=kind, time=datetime.now(UTC))
+        delivery.publish(OUTCOMES.name, user, reported)
         wait_until(
             lambda first=first: delivery.rows("SELECT 1 FROM suppressions WHERE command_id = %s", first.id),  # type: ignore[misc]
             "a suppression",
@@ -218,7 +218,7 @@ def test_a_complaint_suppresses_every_purpose_and_an_unsubscribe_its_own(deliver
             state = delivery.wait_for(command, LedgerState.SUPPRESSED, LedgerState.ACCEPTED)
             assert (state == LedgerState.SUPPRESSED) is (purpose in withheld)
         rows = wait_until(
-            lambda said=said: delivery.rows("SELECT kind, trigger FROM engagement WHERE id = %s", said.id),  # type: ignore[misc]
+            lambda reported=reported: delivery.rows("SELECT kind, trigger FROM engagement WHERE id = %s", reported.id),  # type: ignore[misc]
             "a row in engagement",
         )
         assert rows == [(kind.value, "hello")]
@@ -249,9 +249,9 @@ def test_a_mail_that_cannot_be_made_fails_with_the_reason(delivery: Harbour, tem
     for command, expected, detail in cases:
         send(delivery, command)
         delivery.wait_for(command, LedgerState.FAILED)
-        said = reason(delivery, command)
-        assert said[0] == expected
-        assert detail is None or said[1] == detail
+        answer = reason(delivery, command)
+        assert answer[0] == expected
+        assert detail is None or answer[1] == detail
         assert delivery.mails(command) == []
 
 
@@ -335,5 +335,5 @@ def test_an_address_in_the_profile_is_never_logged(
     delivery.publish(COMMANDS.name, user, b'{"to": "secret-mailbox@example.net"}')
     for command in commands:
         delivery.wait_for(command, LedgerState.ACCEPTED, LedgerState.FAILED)
-    said = capfd.readouterr()
-    assert "secret-mailbox" not in said.err + said.out
+    output = capfd.readouterr()
+    assert "secret-mailbox" not in output.err + output.out

@@ -150,9 +150,9 @@ def test_a_database_restart_loses_no_mail(
     ids = [command.id for command in commands + more]
     query = "SELECT count(*) FROM deliveries WHERE kind = 'accepted' AND command_id = ANY(%s)"
     wait_until(lambda: delivery.rows(query, ids)[0][0] == 200, "200 rows")
-    said = capfd.readouterr()
-    assert (said.out + said.err).count("timescale_away") == 1
-    assert (said.out + said.err).count("timescale_back") == 1
+    output = capfd.readouterr()
+    assert (output.out + output.err).count("timescale_away") == 1
+    assert (output.out + output.err).count("timescale_back") == 1
 
 
 def test_delivery_stops_in_time_even_while_the_database_is_down(delivery: Harbour, servers: RealServers) -> None:
@@ -233,14 +233,14 @@ def test_while_the_smtp_server_is_down_commands_wait_unstarted_and_the_log_says_
     delivery.start()
     commands = publish_commands(delivery, 30)
     wait_until(lambda: states(delivery, commands)[LedgerState.ADMITTED] == 30, "30 commands admitted")
-    wait_until(lambda: "relay_away" in capfd.readouterr().out, "the outage is said")
+    wait_until(lambda: "relay_away" in capfd.readouterr().out, "the outage is logged")
     delivery.sink.start()
     assert all_done(delivery, commands) == {LedgerState.ACCEPTED: 30}
     attempts = delivery.rows("SELECT DISTINCT attempt FROM ledger")
     assert attempts == [(1,)], "a refused connection counts as no attempt"
-    said = capfd.readouterr().out
-    assert "relay_away" not in said
-    assert said.count("relay_back") == 1
+    output = capfd.readouterr().out
+    assert "relay_away" not in output
+    assert output.count("relay_back") == 1
 
 
 class Gatekeeper:

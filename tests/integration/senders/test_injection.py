@@ -198,7 +198,7 @@ def unnoticed(
     rows = delivery.rows("SELECT command_id, state, reason FROM ledger")
     noticed = {id_ for id_, state, reason in rows if state in NOTICED or reason == "delivery_error"}
     settled = {id_ for id_, state, _ in rows if LedgerState(state).terminal}
-    said = {line.get("command_id", "").removeprefix(UNKNOWN) for line in log_of(delivery) if line["event"] in SAID}
+    logged = {line.get("command_id", "").removeprefix(UNKNOWN) for line in log_of(delivery) if line["event"] in SAID}
 
     def is_over(number: int, function: str) -> bool:
         return function in WAITING and str(number) not in repeated and command_of(number) in settled
@@ -210,7 +210,7 @@ def unnoticed(
         and ((function := fault[0].partition(":")[0]), fault[1]) not in EXPECTED
         and not is_over(number, function)
         and user_of(number) not in put_aside
-        and command_of(number) not in noticed | said
+        and command_of(number) not in noticed | logged
     }
 
 

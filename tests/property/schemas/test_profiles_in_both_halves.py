@@ -74,17 +74,17 @@ def orjson_or_nothing(value: Any) -> bytes:
 
 
 def raw_of(drawn: tuple[str, Any], at: datetime) -> bytes | None:
-    kind, said = drawn
+    kind, content = drawn
     if kind in ("bytes", "none"):
-        return said if kind == "bytes" else None
-    granted = said if isinstance(said, bool) else said[0]
+        return content if kind == "bytes" else None
+    granted = content if isinstance(content, bool) else content[0]
     answer: dict[str, Any] = {"granted": granted, "time": at.isoformat(), "method": "form"}
     profile: dict[str, Any] = {"user_id": "u1", "address": "u1@mail.example", "attributes": {"plan": "paid"}}
     if kind == "answer":
-        answer[said[1]] = said[2]
+        answer[content[1]] = content[2]
     profile["consent"] = {"marketing": answer}
     if kind == "field":
-        profile[said[1]] = said[2]
+        profile[content[1]] = content[2]
     raw = orjson_or_nothing(profile)
     if kind == "deep":
         return raw[:-1] + b', "deep": ' + b"[" * 300 + b"]" * 300 + b"}"

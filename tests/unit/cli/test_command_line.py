@@ -107,7 +107,7 @@ def test_kafka_away_is_one_line_with_the_next_step(ebbtide, arguments):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("check", "nowhere"), "ebbtide: nowhere: no such file or folder\n"),
         (("check", "."), "ebbtide: no rule files (*.yaml) in .\n"),
@@ -129,10 +129,10 @@ def test_kafka_away_is_one_line_with_the_next_step(ebbtide, arguments):
         (("publish", "event", "{}", "--ago", "soon"), "ebbtide: 'soon' is not a duration"),
     ],
 )
-def test_a_beginners_mistake_is_one_line_and_exit_status_2(ebbtide, arguments, said, tmp_path):
+def test_a_beginners_mistake_is_one_line_and_exit_status_2(ebbtide, arguments, message, tmp_path):
     done = ebbtide(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(said)
+    assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
 
 
@@ -192,13 +192,13 @@ def test_a_database_that_is_away_is_one_line_with_its_address_and_the_next_step(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("dead-letters", "list", "--since", "999999999w"), "'999999999w' is not a time; write 2h for two hours ago"),
         (("publish", "event", '{"user_id": "u", "type": "x"}', "--ago", "99999999w"), "is too long; at most 2600w"),
     ],
 )
-def test_a_time_too_long_ago_is_an_error_in_one_line(ebbtide, arguments, said):
+def test_a_time_too_long_ago_is_an_error_in_one_line(ebbtide, arguments, message):
     done = ebbtide(*arguments)
-    assert said in done.stderr
+    assert message in done.stderr
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

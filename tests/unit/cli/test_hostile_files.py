@@ -100,7 +100,7 @@ def permissions_that_hold() -> Iterator[None]:
         assert libc.capset(header, held) == 0, os.strerror(ctypes.get_errno())
 
 
-def told(folder: Path, name: str, arguments: tuple[str, ...], what: str) -> tuple[int, str]:
+def result(folder: Path, name: str, arguments: tuple[str, ...], what: str) -> tuple[int, str]:
     """The exit status and the text of a command that is given such a file."""
     bad = folder / name
     FILES[what](bad)
@@ -123,7 +123,7 @@ def unwrapped(text: str) -> str:
 @pytest.mark.parametrize("command", READERS)
 def test_a_file_that_cannot_be_used_is_named(folder: Path, command: str, what: str) -> None:
     name, arguments = READERS[command]
-    code, text = told(folder, name, arguments, what)
+    code, text = result(folder, name, arguments, what)
     assert code in (0, 1, 2)
     assert "Traceback" not in text
     if code == 2 and "answer" not in text:  # else it asked for a server next
@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_used_is_named(folder: Path, command: str, what: s
 @pytest.mark.parametrize("what", FILES)
 @pytest.mark.parametrize("command", WRITERS)
 def test_a_place_that_cannot_be_written_is_named(folder: Path, command: str, what: str) -> None:
-    code, text = told(folder, "x.out", WRITERS[command], what)
+    code, text = result(folder, "x.out", WRITERS[command], what)
     assert code in (0, 2), text
     if code == 2:
         assert "x.out" in unwrapped(text), text
@@ -143,7 +143,7 @@ def test_a_place_that_cannot_be_written_is_named(folder: Path, command: str, wha
 @pytest.mark.parametrize("command", ["preview --data", "eval --event", "explain --file", "backtest"])
 def test_another_encoding_is_named_with_what_to_do(folder: Path, command: str) -> None:
     name, arguments = READERS[command]
-    assert "UTF-16; save it as UTF-8" in told(folder, name, arguments, "of UTF-16")[1]
+    assert "UTF-16; save it as UTF-8" in result(folder, name, arguments, "of UTF-16")[1]
 
 
 def test_json_may_begin_with_a_byte_order_mark(folder: Path) -> None:

@@ -36,7 +36,7 @@ def test_the_domain_is_kept_in_ascii(written: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         ("zoë@mail.example", "the part before the @ must be ASCII; anything else needs SMTPUTF8, which delivery lacks"),
         ("ann\u200b@mail.example", "the character U+200B (ZERO WIDTH SPACE) is not allowed in an address"),
@@ -63,11 +63,11 @@ def test_the_domain_is_kept_in_ascii(written: str, kept: str) -> None:
     ],
 )
 def test_an_address_that_smtp_cannot_carry_is_refused_with_the_reason_and_without_the_address(
-    written: str, told: str
+    written: str, message: str
 ) -> None:
     with pytest.raises(ValueError, match=r"\w") as refused:
         plain_address(written)
-    assert str(refused.value) == told
+    assert str(refused.value) == message
 
 
 def test_profiles_and_commands_keep_one_form_and_a_dead_letter_says_which_character() -> None:

@@ -23,9 +23,9 @@ def read(value: object, key: bytes | None = b"u1", partition: int | None = None)
 
 
 def unread(value: object, **where) -> UnreadableProfile:
-    said = read(value, **where)
-    assert isinstance(said, UnreadableProfile)
-    return said
+    record = read(value, **where)
+    assert isinstance(record, UnreadableProfile)
+    return record
 
 
 def test_a_whole_profile_is_one():
@@ -53,9 +53,9 @@ def test_a_record_without_value_is_the_removal_of_its_user():
     ],
 )
 def test_a_profile_with_a_wrong_field_refuses_consent_but_grants_none(wrong):
-    said = unread(WHOLE | wrong)
-    assert (said.users, said.owner, said.refused) == (("u1",), "u1", {"marketing": INSTANT})
-    assert said.error.cause is DeadLetterCause.INVALID
+    record = unread(WHOLE | wrong)
+    assert (record.users, record.owner, record.refused) == (("u1",), "u1", {"marketing": INSTANT})
+    assert record.error.cause is DeadLetterCause.INVALID
 
 
 @pytest.mark.parametrize(
@@ -79,16 +79,16 @@ def test_a_refusal_is_read_in_every_recognisable_form(answer, since):
     "consent", [{"marketing": {"granted": None}}, {"marketing": True}, [{"purpose": "marketing"}], "no", 0, {"": False}]
 )
 def test_ambiguous_consent_grants_and_refuses_nothing(consent):
-    said = unread({"user_id": "u1", "consent": consent})
-    assert (said.owner, said.refused) == ("u1", {})
+    record = unread({"user_id": "u1", "consent": consent})
+    assert (record.owner, record.refused) == ("u1", {})
 
 
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"[]", b"null", b"\xff", orjson.dumps(WHOLE)[:-30], b"[" * 2000, b"\xef\xbb\xbf{}"]
 )
 def test_the_key_names_the_user_of_a_value_that_is_not_a_profile(raw):
-    said = unread(raw)
-    assert (said.users, said.owner, said.says_address) == (("u1",), "u1", False)
+    record = unread(raw)
+    assert (record.users, record.owner, record.says_address) == (("u1",), "u1", False)
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff", b"a\nb", b"x" * 257])
@@ -99,20 +99,20 @@ def test_a_key_that_is_not_a_valid_user_id_names_no_user(key):
 
 
 def test_a_record_under_another_users_key_takes_consent_from_both():
-    said = unread(WHOLE | {"user_id": "u2"})
-    assert (said.users, said.owner, said.says_address) == (("u1", "u2"), "u1", False)
+    record = unread(WHOLE | {"user_id": "u2"})
+    assert (record.users, record.owner, record.says_address) == (("u1", "u2"), "u1", False)
 
 
 @pytest.mark.parametrize("value", [WHOLE, None, b"{"])
 def test_a_record_in_a_wrong_partition_has_no_owner_and_still_names_its_user(value):
-    said = unread(value, partition=partition_for(b"u1", PARTITIONS) ^ 1)
-    assert (said.users, said.owner, said.says_address) == (("u1",), None, False)
+    record = unread(value, partition=partition_for(b"u1", PARTITIONS) ^ 1)
+    assert (record.users, record.owner, record.says_address) == (("u1",), None, False)
     if value != b"{":
-        assert said.error.cause is DeadLetterCause.MISROUTED
+        assert record.error.cause is DeadLetterCause.MISROUTED
 
 
 @pytest.mark.parametrize(
-    ("said", "heard"),
+    ("fields", "expected"),
     [
         ({"address": "new@mail.example"}, (True, "new@mail.example")),
         ({"address": None}, (True, None)),
@@ -122,9 +122,9 @@ def test_a_record_in_a_wrong_partition_has_no_owner_and_still_names_its_user(val
         ({}, (False, None)),
     ],
 )
-def test_the_address_is_read_if_the_record_has_one(said, heard):
-    found = unread({"user_id": "u1", "locale": "x" * 36} | said)
-    assert (found.says_address, found.address) == heard
+def test_the_address_is_read_if_the_record_has_one(fields, expected):
+    found = unread({"user_id": "u1", "locale": "x" * 36} | fields)
+    assert (found.says_address, found.address) == expected
 
 
 SAID = '{"granted": %s, "time": "2026-11-22T10:00:00Z"}'
@@ -141,8 +141,8 @@ SAID = '{"granted": %s, "time": "2026-11-22T10:00:00Z"}'
 )
 def test_a_refusal_beside_a_consent_under_the_same_name_is_not_lost(consent):
     body = consent.replace("YES", SAID % "true").replace("NO", SAID % "false")
-    said = unread(f'{{"user_id": "u1", {body}}}'.encode())
-    assert said.error.detail == "consent: a name stands in it twice"
+    record = unread(f'{{"user_id": "u1", {body}}}'.encode())
+    assert record.error.detail == "consent: a name stands in it twice"
 
 
 def test_names_of_consent_that_stand_elsewhere_too_are_no_contradiction():
@@ -151,6 +151,6 @@ def test_names_of_consent_that_stand_elsewhere_too_are_no_contradiction():
 
 
 def test_a_profile_that_a_stream_worker_could_not_keep_is_refused_for_its_size():
-    said = unread(WHOLE | {"attributes": {"a": "x" * LARGEST}})
-    assert said.error.detail.endswith(f"bytes, and may have {LARGEST}")
-    assert said.refused == {"marketing": INSTANT}
+    record = unread(WHOLE | {"attributes": {"a": "x" * LARGEST}})
+    assert record.error.detail.endswith(f"bytes, and may have {LARGEST}")
+    assert record.refused == {"marketing": INSTANT}

@@ -94,10 +94,10 @@ async def test_a_task_that_ignores_cancellation_is_named(capsys: pytest.CaptureF
     task = asyncio.create_task(ignore(), name="the stubborn one")
     await asyncio.sleep(0)
     assert await end_tasks([task], within_s=0.05) == {task}
-    said = capsys.readouterr().out
-    assert "stop_overdue" in said
-    assert "the stubborn one" in said
-    assert "(ignore)" in said, "it says where the task stands"
+    output = capsys.readouterr().out
+    assert "stop_overdue" in output
+    assert "the stubborn one" in output
+    assert "(ignore)" in output, "it says where the task stands"
     done.set()
     await task
 

@@ -66,7 +66,7 @@ def test_the_machines_own_zone_files_change_nothing(tmp_path: Path) -> None:
         "print(at.astimezone(zoneinfo.ZoneInfo('Europe/Berlin')).utcoffset() is None, "
         "zone_named('Europe/Berlin').utcoffset(at), zoneinfo.ZoneInfo('Europe/Berlin').utcoffset(at))"
     )
-    asked = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
@@ -74,7 +74,7 @@ def test_the_machines_own_zone_files_change_nothing(tmp_path: Path) -> None:
         cwd=ROOT,
         env={**os.environ, "PYTHONTZPATH": str(tmp_path)},
     )
-    assert asked.stdout.split() == ["False", "1:00:00", "0:00:00"]
+    assert done.stdout.split() == ["False", "1:00:00", "0:00:00"]
 
 
 def test_nothing_in_the_tree_makes_a_zone_by_the_machines_files() -> None:
@@ -241,15 +241,15 @@ def test_a_wrong_default_zone_is_refused_with_the_nearest_right_one() -> None:
 def test_a_worker_refuses_a_wrong_default_zone_and_names_the_setting() -> None:
     program = str(Path(sys.executable).with_name("ebbtide"))
     variables = {**os.environ, "EBBTIDE_DEFAULT_ZONE": "berlin", "EBBTIDE_KAFKA": "127.0.0.1:1"}
-    asked = [program, "run", "streams", "--slot", "0"]
-    done = subprocess.run(asked, capture_output=True, text=True, env=variables, timeout=60, check=False)
-    told = "ebbtide: setting EBBTIDE_DEFAULT_ZONE: unknown time zone 'berlin'; did you mean `Europe/Berlin`?\n"
-    assert (done.returncode, done.stderr) == (2, told)
+    command = [program, "run", "streams", "--slot", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=60, check=False)
+    error = "ebbtide: setting EBBTIDE_DEFAULT_ZONE: unknown time zone 'berlin'; did you mean `Europe/Berlin`?\n"
+    assert (done.returncode, done.stderr) == (2, error)
 
 
 def test_a_dates_parts_are_those_of_the_pinned_release() -> None:
-    asked = compile_condition('timestamp("2026-11-27T16:00:00Z").getHours("America/Vancouver") == 9', "truth")
-    assert asked.holds(None)  # type: ignore[arg-type]
+    condition = compile_condition('timestamp("2026-11-27T16:00:00Z").getHours("America/Vancouver") == 9', "truth")
+    assert condition.holds(None)  # type: ignore[arg-type]
     assert shown(at("2026-11-27 16:00")).startswith("2026-11-27")
 
 

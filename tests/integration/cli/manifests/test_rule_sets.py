@@ -74,17 +74,17 @@ def as_json(kafka: str, *arguments: object) -> object:
 
 def loaded(kafka: str) -> list[str]:
     """The triggers that a worker runs."""
-    heard: list[PublishedRules] = []
-    feed = RuleFeed(Connection(kafka), heard.append)
+    published: list[PublishedRules] = []
+    feed = RuleFeed(Connection(kafka), published.append)
     feed.start()
     try:
-        wait_until(lambda: heard, "the rules are read")
-        return sorted(heard[-1].rules.triggers)
+        wait_until(lambda: published, "the rules are read")
+        return sorted(published[-1].rules.triggers)
     finally:
         feed.stop()
 
 
-def said(person: int, until: str) -> str:
+def read_until(person: int, until: str) -> str:
     """What a terminal showed up to these words, or to the end of who writes there."""
     shown = b""
     while until.encode() not in shown:
@@ -136,9 +136,9 @@ def test_a_person_is_asked(kafka: str, mine: Path, answer: str, status: int, num
         stderr=terminal,
     )
     os.close(terminal)  # only the command has it now, so that reading ends when the command does
-    shown = said(person, "Remove trigger b?")
+    shown = read_until(person, "Remove trigger b?")
     os.write(person, f"{answer}\n".encode())
-    said(person, "at the end")
+    read_until(person, "at the end")
     os.close(person)
     assert running.wait(30) == status, shown
     assert current_manifest(kafka).number == number

@@ -94,17 +94,17 @@ def test_a_lift_names_the_command_instead_where_nobody_knows_the_address(deliver
 def test_an_outcome_that_is_read_again_does_not_bring_back_what_was_lifted(delivery: Harbour) -> None:
     user = delivery.publish_user()
     command = send(delivery, user, LedgerState.ACCEPTED)
-    said = Outcome(
+    outcome = Outcome(
         id=f"complaint-{user}", command_id=command.id, user_id=user, kind=OutcomeKind.COMPLAINED, time=datetime.now(UTC)
     )
     query = "SELECT reason FROM suppressions WHERE command_id = %s"
-    delivery.publish(OUTCOMES.name, user, said)
+    delivery.publish(OUTCOMES.name, user, outcome)
     wait_until(lambda: delivery.rows(query, command.id), "a suppression")
     assert delivery.command("suppressions", "lift", f"ann+{user}@example.net", *WHY).returncode == 0
-    delivery.publish(OUTCOMES.name, user, said)
+    delivery.publish(OUTCOMES.name, user, outcome)
     marker = delivery.publish_user("other")
     later = send(delivery, marker, LedgerState.ACCEPTED)
-    delivery.publish(OUTCOMES.name, user, said.model_copy(update={"id": "marker", "command_id": later.id}))
+    delivery.publish(OUTCOMES.name, user, outcome.model_copy(update={"id": "marker", "command_id": later.id}))
     send(delivery, user, LedgerState.ACCEPTED, purpose="transactional")
     assert delivery.rows(query, command.id) == []
 
@@ -166,7 +166,7 @@ def test_nothing_is_lifted_if_kafka_does_not_answer(delivery: Harbour) -> None:
 
 
 def test_a_wrong_name_is_an_error_that_says_so(delivery: Harbour) -> None:
-    for arguments, code, said in (
+    for arguments, code, message in (
         (["explain", "ann"], 2, "not a plain mail address"),
         (["lift", *WHY], 2, "give an address, or --command"),
         (["lift", "nobody@example.net", *WHY], 1, "nothing to lift"),
@@ -175,5 +175,5 @@ def test_a_wrong_name_is_an_error_that_says_so(delivery: Harbour) -> None:
     ):
         done = delivery.command("suppressions", *arguments)
         assert done.returncode == code
-        assert said in done.stdout + done.stderr
+        assert message in done.stdout + done.stderr
         assert "Traceback" not in done.stderr

@@ -93,7 +93,7 @@ def test_a_switch_is_listed_with_its_number_and_who_did_it(kafka):
 
 
 @pytest.mark.parametrize(
-    ("scope", "said"),
+    ("scope", "expected"),
     [
         (
             "trigger/thansk",
@@ -102,10 +102,10 @@ def test_a_switch_is_listed_with_its_number_and_who_did_it(kafka):
         ("everything", "ebbtide: 'everything' is not a scope; write global, trigger/NAME or purpose/NAME\n"),
     ],
 )
-def test_a_scope_that_names_nothing_is_refused_with_the_nearest_name(kafka, scope, said):
+def test_a_scope_that_names_nothing_is_refused_with_the_nearest_name(kafka, scope, expected):
     apply_folder(kafka, FOLDER)
     done = ebbtide(kafka, "pause", scope)
-    assert (done.returncode, done.stderr) == (2, said)
+    assert (done.returncode, done.stderr) == (2, expected)
 
 
 def test_a_feed_that_cannot_go_on_says_so_to_the_process(kafka):
@@ -123,10 +123,10 @@ def test_a_feed_that_cannot_go_on_says_so_to_the_process(kafka):
 
 def test_a_feed_waits_for_a_broker_that_is_away():
     ended: list[str] = []
-    with capture_logs() as said:
+    with capture_logs() as log:
         feed = RuleFeed(Connection(f"127.0.0.1:{free_port()}"), lambda _: None, ended.append)
         feed.start()
-        wait_until(lambda: any(line["event"] == "rule_feed_waits" for line in said), "it says what it waits for")
+        wait_until(lambda: any(line["event"] == "rule_feed_waits" for line in log), "it says what it waits for")
         assert feed.is_alive()
         feed.stop()
     assert not ended
@@ -142,13 +142,13 @@ def test_a_feed_whose_client_stops_fetching_replaces_it(kafka, monkeypatch):
             opened.append(super()._open())
             return opened[-1]
 
-    heard: list[PublishedRules] = []
-    feed = StallingRuleFeed(Connection(kafka), heard.append)
+    published: list[PublishedRules] = []
+    feed = StallingRuleFeed(Connection(kafka), published.append)
     feed.start()
-    wait_until(lambda: heard, "the rules are read")
+    wait_until(lambda: published, "the rules are read")
     opened[0].pause([TopicPartition(topic.name, 0) for topic in (RULES, CONTROL)])
     ebbtide(kafka, "pause", "trigger/thanks")
-    wait_until(lambda: "trigger/thanks" in heard[-1].paused, "the switch is heard of by another client")
+    wait_until(lambda: "trigger/thanks" in published[-1].paused, "another client reads the switch")
     assert len(opened) == 2
     feed.stop()
     ebbtide(kafka, "resume", "trigger/thanks")

@@ -89,11 +89,11 @@ def test_a_send_is_explained_with_delivery_s_answer_and_what_followed(database_u
     first, second, third = from_database(database_url, "u1", None, 9)
     out = StringIO()
     show(Console(file=out, width=200), [first, second, third])
-    told = out.getvalue()
-    assert "cart, s: not sent, delivery withheld it: the user has no address" in told
-    assert "cart, s: sent\n" in told
-    assert "opened" in told
-    assert "cart, s: to be sent, not yet read by delivery" in told
+    output = out.getvalue()
+    assert "cart, s: not sent, delivery withheld it: the user has no address" in output
+    assert "cart, s: sent\n" in output
+    assert "opened" in output
+    assert "cart, s: to be sent, not yet read by delivery" in output
     assert first.delivery is not None
     assert first.delivery.state is LedgerState.SUPPRESSED
     [first_json, *_] = as_json([first])

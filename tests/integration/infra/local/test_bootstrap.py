@@ -77,7 +77,7 @@ def test_a_python_without_venv_is_reported_as_a_missing_package(checkout: Path, 
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "expected"),
     [
         (None, "ebbtide: python3 is missing: install Python 3.11 or newer (`apt-get install python3` as root)\n"),
         (
@@ -88,14 +88,14 @@ def test_a_python_without_venv_is_reported_as_a_missing_package(checkout: Path, 
     ],
 )
 def test_a_missing_suitable_python_is_reported_in_one_line(
-    checkout: Path, bare_path: Path, script: str | None, said: str
+    checkout: Path, bare_path: Path, script: str | None, expected: str
 ) -> None:
     (bare_path / "python3").unlink()
     if script:
         (bare_path / "python3").write_text(script)
         (bare_path / "python3").chmod(0o755)
     done = bootstrap(checkout, "venv", PATH=str(bare_path))
-    assert (done.returncode, done.stderr) == (2, said)
+    assert (done.returncode, done.stderr) == (2, expected)
     assert made(checkout) == []
 
 

@@ -121,9 +121,9 @@ def test_a_misspelt_topic_is_an_error_and_not_a_new_topic(engine: NativeEngine) 
 
 
 def test_a_second_up_does_nothing_twice(engine: NativeEngine) -> None:
-    before, said = pids(engine), []
-    assert engine.up(said.append) == []
-    assert said == []
+    before, output = pids(engine), []
+    assert engine.up(output.append) == []
+    assert output == []
     assert pids(engine) == before
 
 
@@ -174,11 +174,11 @@ def test_down_frees_the_ports_and_a_second_down_finds_nothing(engine: NativeEngi
 def test_another_port_base_moves_the_servers_with_their_data(engine: NativeEngine, home: Path) -> None:
     make_topic(engine.endpoints.kafka, "moving")
     execute(engine.endpoints.database_url, "CREATE TABLE moving ()")
-    moved, said = NativeEngine(ports(MOVED), layout(home)), []
+    moved, output = NativeEngine(ports(MOVED), layout(home)), []
     assert all("`make up` moves it" in status.detail for status in moved.status())
     try:
-        assert sorted(moved.up(said.append)) == ["kafka", "timescale"]
-        assert sorted(line.split(" in ")[0] for line in said) == [
+        assert sorted(moved.up(output.append)) == ["kafka", "timescale"]
+        assert sorted(line.split(" in ")[0] for line in output) == [
             f"kafka: moved to 127.0.0.1:{ports(MOVED).kafka}",
             f"timescale: moved to 127.0.0.1:{ports(MOVED).postgres}",
         ]

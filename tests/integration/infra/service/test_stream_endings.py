@@ -63,12 +63,12 @@ def test_sigterm_at_any_moment_under_load_ends_in_time_and_loses_and_doubles_not
         status, took_s = streams.stop()
         took.append(took_s)
         statuses[status] += 1
-        said = streams.lines()[before:]
+        log = streams.lines()[before:]
         begun = says(streams, before, BEGUN[arguments[0]])
-        where = f"moment {moment}: {status} after {took_s:.1f} s\n{said[-15:]}"
+        where = f"moment {moment}: {status} after {took_s:.1f} s\n{log[-15:]}"
         assert status == 0 or (not begun and status in IMPORTING), where
         assert took_s < BOUND_S, where
-        workers = [line["pid"] for line in said if line["event"] == "worker_started"]
+        workers = [line["pid"] for line in log if line["event"] == "worker_started"]
         wait_until(lambda pids=workers: all(map(is_gone, pids)), f"no worker is left over, {where}", 1)
     record_property("statuses", dict(statuses))
     record_property("longest_s", round(max(took), 2))

@@ -54,14 +54,14 @@ def test_a_worker_is_not_ready_before_there_are_rules_and_says_so(streams: Strea
     streams.start("--workers", "2")
 
     def waits() -> bool:
-        said = streams.ready(0)
-        return said is not None and "waits for" in str(said["reason"])
+        page = streams.ready(0)
+        return page is not None and "waits for" in str(page["reason"])
 
     wait_until(waits, f"worker 0 waits for rules\n{streams.tail()}")
-    said = streams.ready(0)
-    assert said is not None
-    assert (said["status"], said["ready"], said["state"]) == (503, False, "recovering")
-    assert said["reason"] == "waits for a first version: rules, which `ebbtide apply` publishes"
+    page = streams.ready(0)
+    assert page is not None
+    assert (page["status"], page["ready"], page["state"]) == (503, False, "recovering")
+    assert page["reason"] == "waits for a first version: rules, which `ebbtide apply` publishes"
     assert streams.get(0, "/health")[0] == 200
     streams.apply_rules()
     streams.wait_ready(0, 1)
@@ -155,8 +155,8 @@ def watch_readiness(streams: Streams, rolled: Future[object]) -> dict[int, float
     longest_s = {0: 0.0, 1: 0.0}
     while not rolled.done():
         for slot in (1, 0):  # against their turn: what is seen of the later one is not newer
-            said, now_s = streams.ready(slot), time.monotonic()
-            if said is not None and said["ready"]:
+            page, now_s = streams.ready(slot), time.monotonic()
+            if page is not None and page["ready"]:
                 began_s.pop(slot, None)
             else:
                 longest_s[slot] = max(longest_s[slot], now_s - began_s.setdefault(slot, now_s))

@@ -50,7 +50,7 @@ def ready(port: int) -> dict[str, Any]:
 
 def wait_ready(delivery: Harbour, port: int) -> dict[str, Any]:
     delivery.start_process([sys.executable, "-c", PROGRAM.format(slot=SLOT, port=port)])
-    return wait_until(lambda: (said := ready(port)).get("ready") and said, "delivery is ready") or {}
+    return wait_until(lambda: (page := ready(port)).get("ready") and page, "delivery is ready") or {}
 
 
 def counted(port: int) -> Counter[tuple[str, ...]]:
@@ -64,9 +64,9 @@ def counted(port: int) -> Counter[tuple[str, ...]]:
 
 
 def test_a_worker_answers_its_pages(delivery: Harbour, port: int) -> None:
-    said = wait_ready(delivery, port)
-    assert (said["status"], said["state"], said["reason"], said["slot"]) == (200, "ready", None, SLOT)
-    assert said["partitions"] == list(range(have_topics(delivery.kafka)))
+    page = wait_ready(delivery, port)
+    assert (page["status"], page["state"], page["reason"], page["slot"]) == (200, "ready", None, SLOT)
+    assert page["partitions"] == list(range(have_topics(delivery.kafka)))
     health = get(port, "/health")
     assert health is not None
     assert (health[0], json.loads(health[1])["healthy"]) == (200, True)
@@ -131,8 +131,8 @@ def test_a_worker_whose_mail_server_is_away_is_not_ready_and_says_why(delivery: 
     command = a_command(delivery.publish_user(), delivery.publish_template())
     delivery.publish(COMMANDS.name, command.user_id, command)
     wait_until(lambda: ready(port).get("state") == "waiting", "it waits")
-    said = ready(port)
-    assert (said["status"], said["reason"]) == (503, "waits for relay")
+    page = ready(port)
+    assert (page["status"], page["reason"]) == (503, "waits for relay")
     assert get(port, "/health")[0] == 200, "a restart would not help"
     assert counted(port)["server_away", "relay"] == 1
     assert counted(port)["ready",] == 0

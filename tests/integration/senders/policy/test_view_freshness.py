@@ -32,21 +32,21 @@ def test_the_view_ages_while_the_broker_is_frozen_and_is_fresh_again_after_a_res
         database = Database("postgresql://nobody@127.0.0.1:1/none", Outage("database"), Event())
         feed = RecipientsFeed(settings, database, Event(), 1, AddressHasher(b"key"))
 
-        def asked() -> PartitionProgress:
+        def progress_now() -> PartitionProgress:
             progress = PartitionProgress(0)
             feed.progress.begin(TopicPartition(PROFILES.name, 0), progress)
             feed.ask_for_ends()
             feed.progress.written()
             return progress
 
-        wait_until(lambda: asked().as_of > NEVER, "the end is known")
+        wait_until(lambda: progress_now().as_of > NEVER, "the end is known")
         broker.freeze()
         try:
-            frozen = asked()
+            frozen = progress_now()
         finally:
             broker.thaw()
         assert (frozen.as_of, frozen.end) == (NEVER, None)
         broker.kill()
         broker.start()
-        wait_until(lambda: asked().as_of > NEVER, "the end is known again")
+        wait_until(lambda: progress_now().as_of > NEVER, "the end is known again")
         feed.consumer.close()

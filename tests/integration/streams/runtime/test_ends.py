@@ -27,7 +27,7 @@ REQUEST_TIMEOUT_S = 0.05
 class Patient(AdminClient):
     """A client that waits longer for the broker than its caller waits for the client, like a stopped client."""
 
-    asked: list[Future[object]]
+    requests: list[Future[object]]
 
     def list_offsets(self, *args: Any, **kwargs: Any) -> Any:
         return self._keep(super().list_offsets(*args, **kwargs | {"request_timeout": 1.0}))
@@ -39,7 +39,7 @@ class Patient(AdminClient):
         return self._keep(super().describe_configs(*args, **kwargs | {"request_timeout": 1.0}))
 
     def _keep(self, futures: dict[Any, Future[object]]) -> dict[Any, Future[object]]:
-        self.asked = [*getattr(self, "asked", ()), *futures.values()]
+        self.requests = [*getattr(self, "requests", ()), *futures.values()]
         return futures
 
 
@@ -61,7 +61,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[AdminClient]:
         Patient(Connection(f"127.0.0.1:{port.getsockname()[1]}").client()) as admin,
     ):
         yield admin
-        wait(admin.asked)  # dropped before that, it is freed twice
+        wait(admin.requests)  # dropped before that, it is freed twice
 
 
 def all_of(ends: EndOffsets) -> bool:
@@ -82,9 +82,9 @@ def test_requests_for_ends_repeat_until_a_frozen_broker_answers(
             pass
         assert ends.last_stable(PLACES) == {}
         with ThreadPoolExecutor(1) as pool:
-            asked: list[bool] = []
-            going_on = pool.submit(ends.high_watermarks, PLACES, lambda: asked.append(True) is None)
-            while len(asked) < 2:
+            requests: list[bool] = []
+            going_on = pool.submit(ends.high_watermarks, PLACES, lambda: requests.append(True) is None)
+            while len(requests) < 2:
                 assert not going_on.done(), going_on.result()
             broker.thaw()
             assert going_on.result(60) == dict.fromkeys(PLACES, 0)

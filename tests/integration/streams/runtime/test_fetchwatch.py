@@ -126,10 +126,10 @@ def rows(servers: RealServers, topic_prefix: str) -> Iterator[WatchedIntake]:
 
 def test_a_stalled_partition_is_fetched_again_without_loss_or_duplicates(rows: WatchedIntake) -> None:
     rows.write_and_pause()
-    with capture_logs() as said:
+    with capture_logs() as log:
         rows.check(SEEK_AFTER)
     assert rows.stalled == [rows.place]
-    assert [(line["event"], line["place"], line["end"], line["refused"]) for line in said] == [
+    assert [(line["event"], line["place"], line["end"], line["refused"]) for line in log] == [
         ("fetch_stalled", str(rows.place), RECORDS, None)
     ]
     rows.write()
@@ -155,9 +155,9 @@ def test_a_partition_that_stays_stalled_ends_the_process(rows: WatchedIntake) ->
 def test_a_client_that_refuses_the_seek_ends_the_process_too(rows: WatchedIntake) -> None:
     rows.intake.call(lambda: rows.intake._consumer.unassign()).result(60)
     rows.write()
-    with capture_logs() as said:
+    with capture_logs() as log:
         rows.check(FAIL_AFTER + 1)
-    assert "Erroneous state" in said[0]["refused"]
+    assert "Erroneous state" in log[0]["refused"]
     assert len(rows.ended) == 1
 
 

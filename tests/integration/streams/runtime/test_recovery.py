@@ -101,10 +101,10 @@ class Changelog:
         with capture_logs() as lines:
             found = reader.read(self.topic, range(PARTITIONS), lambda: True)
         reader.close()
-        said = next(line for line in lines if line["event"] == "recovered")
-        said["unused"] = sum(line["event"] == "snapshot_unused" for line in lines)
-        said["off"] = sum(line["event"] == "snapshots_off" for line in lines)
-        return {partition: recovered.entries for partition, recovered in found.items()}, dict(said)
+        event = next(line for line in lines if line["event"] == "recovered")
+        event["unused"] = sum(line["event"] == "snapshot_unused" for line in lines)
+        event["off"] = sum(line["event"] == "snapshots_off" for line in lines)
+        return {partition: recovered.entries for partition, recovered in found.items()}, dict(event)
 
     def offsets(self, partition: int) -> set[int]:
         """The offsets at which there is still a record."""
@@ -192,9 +192,9 @@ def test_a_changelog_with_nothing_after_its_snapshots_is_not_read(changelog: Cha
 
     _until(is_decided, "the transaction's markers are written")
     changelog.save(changelog.stable_ends())
-    found, said = changelog.recover(changelog.folder)
+    found, event = changelog.recover(changelog.folder)
     assert found == changelog.states
-    assert said["records"] == 0
+    assert event["records"] == 0
 
 
 def test_a_damaged_snapshot_costs_one_partition_its_whole_changelog(changelog: Changelog) -> None:
@@ -202,9 +202,9 @@ def test_a_damaged_snapshot_costs_one_partition_its_whole_changelog(changelog: C
     changelog.save(changelog.stable_ends())
     path = changelog.folder.path(changelog.origin(1))
     path.write_bytes(path.read_bytes()[:-1])
-    found, said = changelog.recover(changelog.folder)
+    found, event = changelog.recover(changelog.folder)
     assert found == changelog.states
-    assert (said["snapshots"], said["unused"]) == (PARTITIONS - 1, 1)
+    assert (event["snapshots"], event["unused"]) == (PARTITIONS - 1, 1)
 
 
 def test_a_topic_that_was_made_again_is_read_from_its_beginning(changelog: Changelog) -> None:
@@ -215,9 +215,9 @@ def test_a_topic_that_was_made_again_is_read_from_its_beginning(changelog: Chang
     changelog.make()
     changelog.owner = changelog.producer("owner")
     changelog.commit([(p, b"bob", b"new") for p in range(PARTITIONS) for _ in range(9)])
-    found, said = changelog.recover(changelog.folder)
+    found, event = changelog.recover(changelog.folder)
     assert found == changelog.states
-    assert (said["snapshots"], said["unused"]) == (0, PARTITIONS)
+    assert (event["snapshots"], event["unused"]) == (0, PARTITIONS)
 
 
 def test_a_recovery_says_how_far_it_is(changelog: Changelog, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,14 +227,14 @@ def test_a_recovery_says_how_far_it_is(changelog: Changelog, monkeypatch: pytest
     with capture_logs() as lines:
         reader.read(changelog.topic, range(PARTITIONS), lambda: True)
     reader.close()
-    said = [line for line in lines if line["event"] == "recovering"]
-    shares = [line["share"] for line in said]
+    event = [line for line in lines if line["event"] == "recovering"]
+    shares = [line["share"] for line in event]
     assert shares == sorted(shares)
     assert 0 <= shares[0] < 0.5 < shares[-1] <= 1
-    assert all((line["left_s"] is None) == (line["share"] == 0) for line in said)
-    assert said[-1]["left_s"] < 5
-    assert said[-1]["records"] > 30_000
-    assert said[-1]["per_s"] > 1_000
+    assert all((line["left_s"] is None) == (line["share"] == 0) for line in event)
+    assert event[-1]["left_s"] < 5
+    assert event[-1]["records"] > 30_000
+    assert event[-1]["per_s"] > 1_000
 
 
 def test_a_recovery_ends_at_once_after_another_rebalance(changelog: Changelog) -> None:

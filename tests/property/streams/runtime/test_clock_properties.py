@@ -40,7 +40,7 @@ class ClockWorld:
         self.appended = 0
         self.delivered = dict.fromkeys(TOPICS, 0)
         self.clock: PartitionClock[BrokerRecord] = PartitionClock(3, dict.fromkeys(TOPICS, 0))
-        self.asked: list[tuple[object, dict[str, int]]] = []
+        self.requests: list[tuple[object, dict[str, int]]] = []
         self.runs: list[Batch[BrokerRecord]] = []
 
     @property
@@ -68,11 +68,11 @@ class ClockWorld:
     def ask(self) -> None:
         question = self.clock.end_query(self.now_ms)
         if question is not None:
-            self.asked.append((question, {topic: self._end(topic) for topic in question.topics}))
+            self.requests.append((question, {topic: self._end(topic) for topic in question.topics}))
 
     def answer(self) -> None:
-        if self.asked:
-            question, ends = self.asked.pop(0)
+        if self.requests:
+            question, ends = self.requests.pop(0)
             known = {t: end for t, end in ends.items() if self.data.draw(st.integers(0, 9)) > 0}
             self.clock.receive_ends(question, known)  # type: ignore[arg-type]
 

@@ -130,17 +130,17 @@ def test_a_backtest_decides_what_was_decided_live(text: str, history: History) -
     live.after = timedelta()
     for happening in live.playing(start, [profile, *events]):
         assume(happening.kind == "event" or not (live.rows or live.state.running or live.state.entries))
-    told = [fact.body for fact in live.facts if fact.topic == "events"]
+    bodies = [fact.body for fact in live.facts if fact.topic == "events"]
     before = next(fact for fact in live.facts if fact.topic == "profiles")
     tried = EngineHistory(evaluator_of(text), None)
     backtest(
         tried.evaluator.rules,
-        [Event.model_validate(body) for body in told],
+        [Event.model_validate(body) for body in bodies],
         {"u1": Profile.model_validate(before.body)},
         order="given",
         on_decision=lambda decision: tried.keep(decision),
     )
-    assert tried.rows == (live.rows if told else [])
+    assert tried.rows == (live.rows if bodies else [])
 
 
 @unhurried

@@ -50,13 +50,13 @@ def after(*plans: tuple[str, Folder]) -> RuleLog:
     return log
 
 
-def told(plan: PublicationPlan) -> list[tuple[str, str, str]]:
+def changed(plan: PublicationPlan) -> list[tuple[str, str, str]]:
     return [(change.what, change.kind, change.name) for change in plan.changes]
 
 
 def test_the_first_folder_adds_all_that_it_has() -> None:
     plan = plan_folder(RuleLog(), folder(rule("a", "mode: shadow\n") + "---\n" + SCORE))
-    assert told(plan) == [("added", "trigger", "a"), ("added", "score", "keen"), ("added", "template", "hello")]
+    assert changed(plan) == [("added", "trigger", "a"), ("added", "score", "keen"), ("added", "template", "hello")]
     assert plan.changes[0].detail == "mode shadow"
     assert not plan.removes
 
@@ -71,7 +71,7 @@ def test_a_change_lists_its_keys_and_a_mode_with_its_old_value() -> None:
 def test_removing_a_trigger_ends_its_occurrences_and_needs_confirmation() -> None:
     log = after(("default", folder(rule("a"), rule("b"))))
     plan = plan_folder(log, folder(rule("a")))
-    assert told(plan) == [("removed", "trigger", "b")]
+    assert changed(plan) == [("removed", "trigger", "b")]
     assert plan.removes
     assert plan.changes[0].ends
     assert "withdrawn" in plan.changes[0].detail
@@ -79,7 +79,7 @@ def test_removing_a_trigger_ends_its_occurrences_and_needs_confirmation() -> Non
 
 def test_a_renamed_trigger_is_one_removed_and_one_added() -> None:
     plan = plan_folder(after(("default", folder(rule("a")))), folder(rule("b")))
-    assert told(plan) == [("removed", "trigger", "a"), ("added", "trigger", "b")]
+    assert changed(plan) == [("removed", "trigger", "a"), ("added", "trigger", "b")]
     assert plan.removes
 
 
@@ -100,7 +100,7 @@ def test_a_comment_changes_no_document_and_is_published_all_the_same() -> None:
 def test_one_set_never_touches_another() -> None:
     log = after(("shop", folder(rule("a"), rule("b"))), ("news", folder(rule("c", send="news"), news=TEMPLATE)))
     plan = plan_folder(log, folder(rule("d", send="news"), news=TEMPLATE), "news")
-    assert told(plan) == [("removed", "trigger", "c"), ("added", "trigger", "d")]
+    assert changed(plan) == [("removed", "trigger", "c"), ("added", "trigger", "d")]
     assert {(file.set, file.path) for file in plan.files if file.set == "shop"} == {
         ("shop", "r0.yaml"),
         ("shop", "r1.yaml"),
@@ -115,11 +115,11 @@ def test_an_older_manifest_is_the_set_default() -> None:
     old = Manifest(number=4, texts=[*by_hash], applied_at=NOW, applied_by="bob")
     log = RuleLog(by_hash, [old])
     assert {(file.set, file.since, file.by) for file in log.files()} == {("default", 4, "bob")}
-    assert told(plan_folder(log, folder(rule("b"), hello="x"))) == [
+    assert changed(plan_folder(log, folder(rule("b"), hello="x"))) == [
         ("removed", "trigger", "a"),
         ("added", "trigger", "b"),
     ]
-    assert told(plan_folder(log, folder(rule("b", send="news"), news="n"), "news")) == [
+    assert changed(plan_folder(log, folder(rule("b", send="news"), news="n"), "news")) == [
         ("added", "trigger", "b"),
         ("added", "template", "news"),
     ]
@@ -145,7 +145,7 @@ def test_two_templates_with_one_text_are_two() -> None:
 def test_a_set_takes_from_another_the_files_that_it_has_whole() -> None:
     log = after(("default", folder(rule("a"), rule("b") + "---\n" + rule("c"))))
     plan = plan_folder(log, folder(rule("a"), hello=TEMPLATE.format("hello")), "shop", "default")
-    assert told(plan) == [("moved", "trigger", "a"), ("moved", "template", "hello")]
+    assert changed(plan) == [("moved", "trigger", "a"), ("moved", "template", "hello")]
     assert not plan.removes
     assert sorted(plan.load().triggers) == ["a", "b", "c"]
     with pytest.raises(InvalidRules, match="duplicate trigger `b`"):
@@ -155,7 +155,7 @@ def test_a_set_takes_from_another_the_files_that_it_has_whole() -> None:
 def test_going_back_is_an_earlier_manifest_under_a_new_number() -> None:
     log = after(("default", folder(rule("a"))), ("default", folder(rule("b"))))
     plan = plan_rollback(log, 1)
-    assert told(plan) == [("added", "trigger", "a"), ("removed", "trigger", "b")]
+    assert changed(plan) == [("added", "trigger", "a"), ("removed", "trigger", "b")]
     assert (plan.restores, plan.number) == (1, 2)
     back = published(log, plan)
     assert plan_folder(back, folder(rule("a"))).same
@@ -166,8 +166,8 @@ def test_a_rollback_can_restore_only_one_set() -> None:
     log = after(
         ("shop", folder(rule("a"))), ("news", folder(rule("n", send="news"), news="n")), ("shop", folder(rule("b")))
     )
-    assert told(plan_rollback(log, 1, "shop")) == [("added", "trigger", "a"), ("removed", "trigger", "b")]
-    assert ("removed", "trigger", "n") in told(plan_rollback(log, 1))
+    assert changed(plan_rollback(log, 1, "shop")) == [("added", "trigger", "a"), ("removed", "trigger", "b")]
+    assert ("removed", "trigger", "n") in changed(plan_rollback(log, 1))
 
 
 def test_an_unknown_manifest_or_set_is_an_error_that_lists_the_known_ones() -> None:

@@ -24,7 +24,7 @@ def test_an_event_with_null_for_id_and_time_is_given_both():
 
 
 @pytest.mark.parametrize(
-    ("text", "model", "told"),
+    ("text", "model", "expected"),
     [
         ('{"user_id": "u4", "email": "u4@mail.example"}', Profile, "unknown field `email`; did you mean `address`?"),
         ('{"user_id": "u4", "adress": "u4@mail.example"}', Profile, "unknown field `adress`; did you mean `address`?"),
@@ -46,8 +46,8 @@ def test_an_event_with_null_for_id_and_time_is_given_both():
         ),
     ],
 )
-def test_an_unknown_field_is_reported_with_the_field_that_may_be_meant(text, model, told):
-    assert unknown_fields(text, model) == [told]
+def test_an_unknown_field_is_reported_with_the_field_that_may_be_meant(text, model, expected):
+    assert unknown_fields(text, model) == [expected]
 
 
 def test_known_fields_are_not_reported():

@@ -97,7 +97,7 @@ def test_the_mails_are_listed(kept: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (("3",), "there is no mail 3; there are 1 to 2, and `ebbtide sink list` shows them"),
         (("1", "--to", "zoe@mail.example"), "mail 1 is not to zoe@mail.example; there are 1 to 2, and `ebbtide sink"),
@@ -105,8 +105,8 @@ def test_the_mails_are_listed(kept: Path) -> None:
         (("1", "--html", "x.html"), "mail 1 has no HTML part"),
     ],
 )
-def test_a_mail_that_does_not_exist_is_an_error(arguments: tuple[str, ...], told: str, kept: Path) -> None:
-    assert str(run("show", *arguments, "--directory", kept).exception).startswith(told)
+def test_a_mail_that_does_not_exist_is_an_error(arguments: tuple[str, ...], expected: str, kept: Path) -> None:
+    assert str(run("show", *arguments, "--directory", kept).exception).startswith(expected)
 
 
 def test_an_empty_sink_says_how_a_mail_comes(tmp_path: Path) -> None:

@@ -100,8 +100,8 @@ def test_the_template_and_the_catalogue_that_it_shows_are_right() -> None:
 def test_the_misspelt_rule_brings_the_message_on_the_page() -> None:
     first = RULES[0]
     wrong = SourceFile("mine/price-drop.yaml", first.text.replace("purpose", "porpose"))
-    told = next(each for each in check([wrong], {"price-drop": "h"}) if each.code == "unknown-key")
-    assert told.render() in TEXT
+    result = next(each for each in check([wrong], {"price-drop": "h"}) if each.code == "unknown-key")
+    assert result.render() in TEXT
 
 
 def test_the_first_rule_checks_and_tests_as_the_page_says(tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_a_stale_page_is_an_error_and_is_written_again(tmp_path: Path, monkeypat
     with pytest.raises(StalePage):
         check_page(tmp_path)
     monkeypatch.chdir(tmp_path)
-    told = CliRunner().invoke(app, ["docs", "--check"])
-    assert (told.exit_code, told.stdout.split(" ")[0]) == (1, "docs/triggers.md")
+    result = CliRunner().invoke(app, ["docs", "--check"])
+    assert (result.exit_code, result.stdout.split(" ")[0]) == (1, "docs/triggers.md")
     assert CliRunner().invoke(app, ["docs"]).exit_code == 0
     assert CliRunner().invoke(app, ["docs", "--check"]).exit_code == 0
     assert write_page(tmp_path).read_text() == page(TEXT)

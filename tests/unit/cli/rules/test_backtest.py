@@ -87,7 +87,7 @@ def test_a_log_may_be_gzip_or_standard_input(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("log.jsonl", log_of([0]) + b"{}\n", "log.jsonl:4: not an event: id"),
         ("log.jsonl", b"\xff\n", "log.jsonl:1: not an event: not UTF-8 at byte 1 of the line"),
@@ -98,9 +98,9 @@ def test_a_log_may_be_gzip_or_standard_input(folder: Path) -> None:
         ("log.jsonl.gz", gzip.compress(log_of([0]))[:-12], "not a whole gzip file"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_its_line(folder: Path, name: str, content: bytes, said: str) -> None:
+def test_what_cannot_be_read_is_named_with_its_line(folder: Path, name: str, content: bytes, message: str) -> None:
     (folder / name).write_bytes(content)
-    assert said in str(run(folder, "--events", folder / name, "--strict").exception)
+    assert message in str(run(folder, "--events", folder / name, "--strict").exception)
 
 
 def event_at(time: object, number: int = 0) -> bytes:
@@ -133,16 +133,16 @@ def test_lines_that_are_not_events_are_skipped_and_counted_by_kind_with_the_firs
     [skipped] = summary["skipped"]
     assert summary["events"] == 3
     assert (skipped["kind"], skipped["count"], skipped["place"]) == (kind, len(BAD_LINES[kind]), f"{log}:4")
-    told = run(folder, "--events", log).stdout
-    assert f"skipped: {kind}, first {log}:4: " in told
+    output = run(folder, "--events", log).stdout
+    assert f"skipped: {kind}, first {log}:4: " in output
 
 
 def test_many_bad_lines_are_reported_once_for_each_kind(folder: Path) -> None:
     log = folder / "log.jsonl"
     broken = [json.dumps({"id": n, "user_id": "u", f"field{n}": n}) for n in range(500)]
     log.write_bytes(log_of([0]) + "\n".join([*broken, *["oops"] * 500]).encode())
-    told = [line for line in run(folder, "--events", log).stdout.splitlines() if "skipped:" in line]
-    assert [line.strip().partition(",")[0] for line in told] == [
+    skipped = [line for line in run(folder, "--events", log).stdout.splitlines() if "skipped:" in line]
+    assert [line.strip().partition(",")[0] for line in skipped] == [
         "500 lines skipped: not an event (id",
         "500 lines skipped: not JSON",
     ]
@@ -249,7 +249,7 @@ def test_fields_that_stand_beside_the_properties_are_named(folder: Path) -> None
     event = {"id": "1", "user_id": "u1", "type": "ping", "time": "2026-01-05T12:00:00Z"}
     lines = [event | {"total": 5, "cart_id": "c"}, event | {"id": "2", "properties": {"total": 5}, "tenant": "t"}]
     log = "\n".join(json.dumps(line) for line in lines).encode()
-    told = run(folder, "--events", "-", stdin=log).stdout
-    said = 'cart_id, total: ignored outside of `properties`; write {"properties": {"cart_id": …}}'
-    assert f"note: {said}" in " ".join(told.split())
+    output = run(folder, "--events", "-", stdin=log).stdout
+    message = 'cart_id, total: ignored outside of `properties`; write {"properties": {"cart_id": …}}'
+    assert f"note: {message}" in " ".join(output.split())
     assert "beside" not in run(folder, "--events", "-", stdin=log_of([0])).stdout

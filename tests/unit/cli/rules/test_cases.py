@@ -141,7 +141,7 @@ def test_a_mail_that_cannot_be_made_fails_its_case_with_template_line_and_variab
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "note"),
     [
         (
             "{n: '4', m: '2'}",
@@ -150,11 +150,11 @@ def test_a_mail_that_cannot_be_made_fails_its_case_with_template_line_and_variab
         ("{plan: '1', n: '4', m: '0'}", "7: rendering failed (FilterArgumentError)"),
     ],
 )
-def test_a_value_missing_from_data_fails_the_mail(data: str, said: str, folder: Path) -> None:
+def test_a_value_missing_from_data_fails_the_mail(data: str, note: str, folder: Path) -> None:
     (folder / "rule.yaml").write_text(MAILS.replace("DATA", data))
     (folder / "templates" / "hello.liquid").write_text(MAIL)
     lines = run(folder, "-k", "one")[1]
-    assert lines[2] == f"    ! 11:00 send hello: {folder}/templates/hello.liquid:{said}"
+    assert lines[2] == f"    ! 11:00 send hello: {folder}/templates/hello.liquid:{note}"
 
 
 @pytest.mark.parametrize("white", ["\\n", "\\t", "\\r\\n"])
@@ -182,10 +182,10 @@ def test_a_template_that_cannot_be_used_fails_the_cases_that_send_it(folder: Pat
     assert "hello.liquid:4: rendering failed (hello: HTML part: missing expression)" in lines[2]
 
 
-def test_without_any_template_the_cases_run_and_it_is_said_that_no_mail_was_rendered(folder: Path) -> None:
+def test_without_any_template_the_cases_run_and_say_that_no_mail_was_rendered(folder: Path) -> None:
     (folder / "templates" / "hello.liquid").unlink()
-    said = f"no templates in {folder}: the mails were not rendered"
-    assert run(folder, "-k", "right") == (0, ["✓ late: right", said, "1 passed, 0 failed"])
+    note = f"no templates in {folder}: the mails were not rendered"
+    assert run(folder, "-k", "right") == (0, ["✓ late: right", note, "1 passed, 0 failed"])
     (folder / "templates" / "other.liquid").write_text(TEMPLATE)
     assert "unknown template `hello`" in str(CliRunner().invoke(app, ["test", str(folder)]).exception)
 
@@ -237,7 +237,7 @@ def test_watch_runs_again_at_each_change_and_ctrl_c_ends_it_with_0(folder: Path)
 def test_a_mail_that_shows_the_event_gets_a_hint_of_what_a_template_can_read(folder: Path) -> None:
     (folder / "rule.yaml").write_text(MAILS.replace("DATA", "{}"))
     (folder / "templates" / "hello.liquid").write_text(TEMPLATE.replace("---\nx", "---\n{{ event.total }}"))
-    told = run(folder, "-k", "one")[1][2]
-    assert told.endswith(
+    shown = run(folder, "-k", "one")[1][2]
+    assert shown.endswith(
         "hello.liquid:4: `event` is not available: a template sees the rule's `data` and `user`, not the event"
     )

@@ -93,8 +93,8 @@ def test_a_wrong_template_brings_its_exact_message(code: str, folder: Path, monk
     leave_only(folder, code)
     write_rule(folder, code, "{order_id: event.id}")
     monkeypatch.chdir(folder)
-    told = "".join(each.render() + "\n" for each in check_paths([Path()]).found)
-    assert told == (BAD_TEMPLATES / f"{code}.txt").read_text()
+    output = "".join(each.render() + "\n" for each in check_paths([Path()]).found)
+    assert output == (BAD_TEMPLATES / f"{code}.txt").read_text()
 
 
 def test_a_template_that_cannot_be_used_is_reported(folder: Path) -> None:
@@ -169,10 +169,10 @@ def test_a_rule_file_that_is_not_utf_8_is_named(folder: Path) -> None:
 
 def test_json_has_every_finding_with_its_place_and_severity() -> None:
     code, out = run("check", "--format", "json", BAD_EVENTS / "unknown-event.yaml")
-    told = json.loads(out)
+    output = json.loads(out)
     assert code == 1
-    assert (told["rule_files"], told["errors"], told["warnings"]) == (1, 4, 0)
-    first = told["findings"][0]
+    assert (output["rule_files"], output["errors"], output["warnings"]) == (1, 4, 0)
+    first = output["findings"][0]
     assert first["path"].endswith("unknown-event.yaml")
     assert {key: first[key] for key in ("line", "column", "code", "severity", "hint")} == {
         "line": 3,
@@ -203,20 +203,20 @@ def test_each_line_says_whether_it_is_an_error_a_warning_or_a_note_and_the_last_
     leave_only(folder, "template-attribute")
     write_rule(folder, "template-attribute", more="unless: x\nafter: 1h\n---\nscore: s\n")
     code, out = run("check", folder)
-    said = [line.split(": ")[1] for line in out.splitlines() if line.startswith(str(folder))]
-    assert (code, said) == (1, ["error", "error", "warning", "note"])
+    text = [line.split(": ")[1] for line in out.splitlines() if line.startswith(str(folder))]
+    assert (code, text) == (1, ["error", "error", "warning", "note"])
     assert out.splitlines()[-1] == "1 rule file, 1 template: 2 errors, 1 warning, 1 note"
-    told = json.loads(run("check", "--format", "json", folder)[1])
-    assert (told["errors"], told["warnings"], told["notes"]) == (2, 1, 1)
+    output = json.loads(run("check", "--format", "json", folder)[1])
+    assert (output["errors"], output["warnings"], output["notes"]) == (2, 1, 1)
 
 
 def test_an_error_that_stops_loading_is_reported_without_the_warnings_before_it(folder: Path) -> None:
     write_rule(folder, more="when: '!event.gift'\nafer: 1h\n")
-    said = one_line(CliRunner().invoke(app, ["test", str(folder)]).exception)  # type: ignore[arg-type]
-    assert said is not None
-    assert "the rules do not load: " in said
-    assert "rule.yaml:6:1: error: unknown key `afer` in trigger [unknown-key]" in said
-    assert "(did you mean `after`?)" in said
+    text = one_line(CliRunner().invoke(app, ["test", str(folder)]).exception)  # type: ignore[arg-type]
+    assert text is not None
+    assert "the rules do not load: " in text
+    assert "rule.yaml:6:1: error: unknown key `afer` in trigger [unknown-key]" in text
+    assert "(did you mean `after`?)" in text
 
 
 NESTED = "event.rows.all(x, event.rows.all(y, x.a + y.b + x.c + y.d > 1))"
@@ -229,8 +229,8 @@ def test_an_expression_that_comes_near_to_what_one_may_cost_is_noted(folder: Pat
     (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED}'\n")
     code, out = run("check", folder)
     [note] = [line for line in out.splitlines() if "costly-expression" in line]
-    said = "note: this may take 14,434 steps of the 20,000 that an expression may [costly-expression]"
-    assert (code, note) == (0, f"{folder}/rule.yaml:5:7: {said}")
+    text = "note: this may take 14,434 steps of the 20,000 that an expression may [costly-expression]"
+    assert (code, note) == (0, f"{folder}/rule.yaml:5:7: {text}")
     (folder / "rule.yaml").write_text(f"{rule}when: '{NESTED.replace(' + x.c + y.d', '')}'\n")
     assert codes(folder) == []
 
@@ -245,9 +245,9 @@ def test_the_cost_of_each_document_is_printed_on_request(folder: Path) -> None:
         f"trigger t: at most 6 steps in 2 expressions; the most expensive has 4 of 20,000, at {folder}/rule.yaml:3:26",
         f"score s: at most 1 step in 1 expression; the most expensive has 1 of 20,000, at {folder}/rule.yaml:9:28",
     ]
-    told = json.loads(run("check", "--format", "json", folder)[1])
-    assert told["cost_limit"] == 20_000
-    assert told["costs"][0] == {
+    output = json.loads(run("check", "--format", "json", folder)[1])
+    assert output["cost_limit"] == 20_000
+    assert output["costs"][0] == {
         **{"document": "trigger t", "path": f"{folder}/rule.yaml", "line": 3, "column": 26},
         **{"dearest": 4, "total": 6, "expressions": 2},
     }
@@ -327,7 +327,7 @@ def test_rules_that_are_order_sensitive_are_named_once_together(tmp_path: Path) 
     rule = "trigger: {}\npurpose: marketing\non: ping\nsend: t\ncap: {{max: 1, per: 1d}}\n"
     (tmp_path / "rules.yaml").write_text("---\n".join(rule.format(name) for name in ("a", "b", "c")))
     for form in ("text", "github"):
-        told = run("check", tmp_path, "--format", form)[1]
-        assert told.count("order-sensitive") <= 3, told  # the note, its title or its hint
-        assert told.count("can change the answer: a, b, c") == 1, told
+        output = run("check", tmp_path, "--format", form)[1]
+        assert output.count("order-sensitive") <= 3, output  # the note, its title or its hint
+        assert output.count("can change the answer: a, b, c") == 1, output
     assert run("check", tmp_path)[1].splitlines()[-1] == "1 rule file, 1 template: 0 errors, 0 warnings, 3 notes"

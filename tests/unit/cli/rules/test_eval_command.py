@@ -49,8 +49,8 @@ def test_a_wrong_expression_is_shown_with_a_caret() -> None:
     done = ebbtide_eval("event.total >= 20 &&\nevnt.gift")
     assert done.exit_code == 1
     assert done.stdout == ("2:1: cel-name `evnt` is not known\n  evnt.gift\n  ^\n  hint: did you mean `event`?\n")
-    told = json.loads(ebbtide_eval("event.total >", "--json").stdout)
-    assert told["error"] == {
+    result = json.loads(ebbtide_eval("event.total >", "--json").stdout)
+    assert result["error"] == {
         "code": "cel-syntax",
         "message": "the expression ends too early",
         "offset": 13,
@@ -75,12 +75,12 @@ def test_a_flat_event_gets_a_hint_where_its_fields_belong() -> None:
         1,
         f"no value: no such field: total in 'event.total > 1'\n  hint: {FLAT}\n",
     )
-    asked = ebbtide_eval("has(event.total)", "--event", "-", given=flat)
-    assert (asked.exit_code, asked.stdout) == (0, f"false\nbool, at most 3 steps\n  hint: {FLAT}\n")
-    told = json.loads(ebbtide_eval("event.total > 1", "--event", "-", "--json", given=flat).stdout)
-    assert told["error"]["hint"] == FLAT
-    told = json.loads(ebbtide_eval("has(event.total)", "--event", "-", "--json", given=flat).stdout)
-    assert (told["value"], told["hint"]) == (False, FLAT)
+    shown = ebbtide_eval("has(event.total)", "--event", "-", given=flat)
+    assert (shown.exit_code, shown.stdout) == (0, f"false\nbool, at most 3 steps\n  hint: {FLAT}\n")
+    result = json.loads(ebbtide_eval("event.total > 1", "--event", "-", "--json", given=flat).stdout)
+    assert result["error"]["hint"] == FLAT
+    result = json.loads(ebbtide_eval("has(event.total)", "--event", "-", "--json", given=flat).stdout)
+    assert (result["value"], result["hint"]) == (False, FLAT)
 
 
 def test_fields_under_another_key_and_a_flat_profile_get_the_hint_too() -> None:
@@ -96,7 +96,7 @@ def test_what_the_expression_does_not_ask_for_may_stand_anywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("event.a",), "the expression reads `event`; give it with --event FILE"),
         (("event.a", "--event", "nowhere.json"), "nowhere.json: No such file or directory"),
@@ -106,14 +106,14 @@ def test_what_the_expression_does_not_ask_for_may_stand_anywhere() -> None:
     ],
 )
 def test_what_is_missing_or_wrong_is_named(
-    arguments: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bad.json").write_text("{oops")
     Path("other.json").write_text('{"properties": 3}')
     done = ebbtide_eval(*arguments)
     assert isinstance(done.exception, BadInput)
-    assert str(done.exception).startswith(said)
+    assert str(done.exception).startswith(expected)
 
 
 def test_a_mistake_has_exit_status_2() -> None:
@@ -132,9 +132,9 @@ def test_cases_are_answered_in_order(tmp_path: Path) -> None:
 
 
 def test_an_example_and_the_forms_are_in_the_help() -> None:
-    said = ebbtide_eval("--help").stdout
-    assert "ebbtide eval 'event.total >= 20' --event cart.json" in said
-    assert '{"@map": [[key, value]]}' in said
+    help_text = ebbtide_eval("--help").stdout
+    assert "ebbtide eval 'event.total >= 20' --event cart.json" in help_text
+    assert '{"@map": [[key, value]]}' in help_text
 
 
 def test_a_case_says_what_is_wrong_with_it() -> None:

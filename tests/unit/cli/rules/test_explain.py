@@ -145,7 +145,7 @@ def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "expected"),
     [
         (changed(CAPPED, Gate.CAP, observed=0), "cap: it observed 0"),
         (changed(SENT, Gate.CAP, observed=9), "cap: it observed 9"),
@@ -179,8 +179,8 @@ def changed(decision: Decision, gate: Gate, **values: Any) -> Decision:
         (CAPPED.model_copy(update={"gates": [*CAPPED.gates, SENT.gates[-1]]}), "a gate answered after one"),
     ],
 )
-def test_a_decision_that_does_not_follow_names_the_difference(wrong: Decision, said: str) -> None:
-    assert any(each.startswith(said) for each in verify(wrong).differs), verify(wrong)
+def test_a_decision_that_does_not_follow_names_the_difference(wrong: Decision, expected: str) -> None:
+    assert any(each.startswith(expected) for each in verify(wrong).differs), verify(wrong)
 
 
 @pytest.mark.parametrize("year", [1, 9999])
@@ -197,7 +197,7 @@ OLD = "this version does not know the stored values"
 
 
 @pytest.mark.parametrize(
-    ("old", "said"),
+    ("old", "expected"),
     [
         (changed(SENT, Gate.MODE, observed="paused global"), f"mode: {OLD} observed='paused global', limit=None"),
         (changed(SENT, Gate.MODE, observed="canary", limit="30%"), f"mode: {OLD} observed='canary', limit='30%'"),
@@ -212,13 +212,13 @@ OLD = "this version does not know the stored values"
         (changed(CAPPED, Gate.CAP, limit="1 per 3d by trigger"), f"cap: {OLD}"),
     ],
 )
-def test_stored_values_of_another_version_are_reported_as_not_verified(old: Decision, said: str) -> None:
+def test_stored_values_of_another_version_are_reported_as_not_verified(old: Decision, expected: str) -> None:
     found = verify(old)
-    assert [each for each in found.unverified if each.startswith(said)], found
-    assert not [each for each in found.differs if each.startswith(said.split(":")[0])]
+    assert [each for each in found.unverified if each.startswith(expected)], found
+    assert not [each for each in found.differs if each.startswith(expected.split(":")[0])]
     out = StringIO()
     show(Console(file=out), [Explanation(old, found)])
-    assert f"recomputed: cannot verify {said}" in out.getvalue()
+    assert f"recomputed: cannot verify {expected}" in out.getvalue()
     assert "recomputed: the same" not in out.getvalue()
 
 

@@ -83,9 +83,9 @@ def test_html_is_written_and_json_has_all_parts(template: Path, tmp_path: Path) 
 
 def test_without_rules_the_missing_variable_is_named(template: Path, tmp_path: Path) -> None:
     (tmp_path / "rule.yaml").unlink()
-    told = f"{template}:2: `total` is missing or blank; add it to the rule's `data`, or a `default` to the template"
-    assert str(run("preview", template).exception) == told
-    assert str(run("send-test", template, "--to", "a@mail.example").exception) == told
+    message = f"{template}:2: `total` is missing or blank; add it to the rule's `data`, or a `default` to the template"
+    assert str(run("preview", template).exception) == message
+    assert str(run("send-test", template, "--to", "a@mail.example").exception) == message
 
 
 BROKEN = RULE.replace("send: {", "snd: {")
@@ -94,12 +94,12 @@ BROKEN = RULE.replace("send: {", "snd: {")
 def test_a_rule_file_that_does_not_load_is_named_and_the_data_is_not_blamed(template: Path, tmp_path: Path) -> None:
     (tmp_path / "rule.yaml").write_text(BROKEN)
     for command in (("preview", template), ("send-test", template, "--to", "a@mail.example")):
-        said = str(run(*command).exception)
-        assert said.startswith(
+        message = str(run(*command).exception)
+        assert message.startswith(
             f"{template}:2: `total` is missing: the rules beside it do not load ({tmp_path}/rule.yaml:4: "
         )
-        assert "unknown key `snd` in trigger" in said
-        assert said.endswith("`ebbtide check` shows what to fix; or give --data and --user")
+        assert "unknown key `snd` in trigger" in message
+        assert message.endswith("`ebbtide check` shows what to fix; or give --data and --user")
 
 
 def test_a_template_that_needs_no_data_is_shown_though_a_rule_file_does_not_load(
@@ -127,14 +127,14 @@ def test_a_blank_name_counts_as_missing(user: str, template: Path) -> None:
     template.write_text(body)
     assert "Subject:  Good news\n" in run("preview", template, "--user", "-", stdin=user).stdout
     template.write_text(body.replace("if user.name", "if true"))
-    told = f"{template}:2: `user.name` is missing or blank; add it to --user, or a `default` to the template"
-    assert str(run("preview", template, "--user", "-", stdin=user).exception) == told
+    message = f"{template}:2: `user.name` is missing or blank; add it to --user, or a `default` to the template"
+    assert str(run("preview", template, "--user", "-", stdin=user).exception) == message
 
 
 def test_a_fault_of_the_template_is_reported_with_its_line(template: Path) -> None:
     template.write_text("---\nsubject: x\nfrom: nobody\n---\nx\n--- text ---\nx\n")
-    told = f"{template}:3: rendering failed (thanks: front matter: From: not a plain mail address)"
-    assert str(run("preview", template).exception) == told
+    message = f"{template}:3: rendering failed (thanks: front matter: From: not a plain mail address)"
+    assert str(run("preview", template).exception) == message
 
 
 def test_files_with_a_byte_order_mark_are_read(template: Path) -> None:
@@ -144,7 +144,7 @@ def test_files_with_a_byte_order_mark_are_read(template: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "stdin", "said"),
+    ("arguments", "stdin", "expected"),
     [
         (("--data", "-"), "{", "-: not JSON"),
         (("--data", "-"), "[]", "-: not a JSON object"),
@@ -153,9 +153,9 @@ def test_files_with_a_byte_order_mark_are_read(template: Path) -> None:
     ],
 )
 def test_unusable_input_is_an_error_that_says_why(
-    template: Path, arguments: tuple[str, ...], stdin: str, said: str
+    template: Path, arguments: tuple[str, ...], stdin: str, expected: str
 ) -> None:
-    assert said in str(run("preview", template, *arguments, stdin=stdin).exception)
+    assert expected in str(run("preview", template, *arguments, stdin=stdin).exception)
 
 
 @pytest.fixture
@@ -226,9 +226,9 @@ def test_a_silent_server_and_a_wrong_address_are_errors_that_say_so(
     template: Path, elsewhere: pytest.MonkeyPatch
 ) -> None:
     elsewhere.setenv("EBBTIDE_SMTP_PORT", str(free_port()))
-    told = str(run("send-test", template, "--to", "a@mail.example").exception)
-    assert told.startswith("no mail server answers at 127.0.0.1:")
-    assert told.endswith("`ebbtide run sink` starts one here")
+    message = str(run("send-test", template, "--to", "a@mail.example").exception)
+    assert message.startswith("no mail server answers at 127.0.0.1:")
+    assert message.endswith("`ebbtide run sink` starts one here")
     assert str(run("send-test", template, "--to", "a b").exception) == "--to: not a plain mail address"
-    told = str(run("send-test", template, "--to", "zoë@mail.example").exception)
-    assert told == "--to: the part before the @ must be ASCII; anything else needs SMTPUTF8, which delivery lacks"
+    message = str(run("send-test", template, "--to", "zoë@mail.example").exception)
+    assert message == "--to: the part before the @ must be ASCII; anything else needs SMTPUTF8, which delivery lacks"

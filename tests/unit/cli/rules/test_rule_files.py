@@ -32,7 +32,7 @@ def write(folder: Path, name: str, text: str = "") -> Path:
     return file
 
 
-def told(folder: Path) -> list[tuple[str, str]]:
+def findings(folder: Path) -> list[tuple[str, str]]:
     """The code and file of each finding that is not a note."""
     found = [each for each in check_paths([folder]).found if each.severity != "note"]
     return [(each.code, str(Path(each.path).relative_to(folder))) for each in found]
@@ -47,7 +47,7 @@ def told(folder: Path) -> list[tuple[str, str]]:
 )
 def test_a_rule_in_a_file_with_another_suffix_is_reported(folder: Path, name: str) -> None:
     write(folder, name, RULE.format("b"))
-    assert told(folder) == [("not-read", name)]
+    assert findings(folder) == [("not-read", name)]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_rule_in_a_file_with_another_suffix_is_reported(folder: Path, name: st
 )
 def test_a_template_in_a_file_with_another_suffix_is_reported(folder: Path, name: str) -> None:
     write(folder, name, TEMPLATE.format("b"))
-    assert told(folder) == [("not-read", name)]
+    assert findings(folder) == [("not-read", name)]
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_a_template_in_a_file_with_another_suffix_is_reported(folder: Path, name
 )
 def test_files_that_are_not_rules_are_ignored_silently(folder: Path, name: str) -> None:
     write(folder, name, "name: ci\non: [push]\nthe trigger: it is told of below\n")
-    assert told(folder) == []
+    assert findings(folder) == []
 
 
 def test_a_manual_that_shows_a_rule_is_not_a_rule(folder: Path) -> None:
     write(folder, "README.md", RULE.format("b"))
-    assert told(folder) == []
+    assert findings(folder) == []
 
 
 def test_rules_in_nested_folders_and_of_either_suffix_are_read(folder: Path) -> None:
@@ -80,7 +80,7 @@ def test_rules_in_nested_folders_and_of_either_suffix_are_read(folder: Path) -> 
     write(folder, "events.yml", "events: {signed_up: {}}\n")
     read = read_folder(folder)
     assert ([Path(each.path).name for each in read.rules], len(read.catalogues)) == (["rule.yaml", "other.yml"], 1)
-    assert told(folder) == []
+    assert findings(folder) == []
 
 
 def test_a_link_to_a_folder_or_to_nothing_is_reported_and_a_link_to_a_file_is_read(folder: Path) -> None:
@@ -88,18 +88,18 @@ def test_a_link_to_a_folder_or_to_nothing_is_reported_and_a_link_to_a_file_is_re
     write(elsewhere, "linked.yaml", RULE.format("b"))
     (folder / "more").symlink_to(elsewhere)
     (folder / "lost.yaml").symlink_to(elsewhere / "nothing.yaml")
-    assert told(folder) == [("not-read", "lost.yaml"), ("not-read", "more")]
+    assert findings(folder) == [("not-read", "lost.yaml"), ("not-read", "more")]
     (folder / "more").unlink()
     (folder / "lost.yaml").unlink()
     (folder / "linked.yaml").symlink_to(elsewhere / "linked.yaml")
     assert len(read_folder(folder).rules) == 2
-    assert told(folder) == []
+    assert findings(folder) == []
 
 
 @pytest.mark.parametrize("name", ["other.yaml", "events.yml", "templates/other.liquid", "other.YAML"])
 def test_a_folder_with_the_name_of_a_file_is_reported_and_its_files_are_read(folder: Path, name: str) -> None:
     (folder / name).mkdir()
-    assert told(folder) == [("not-read", name)]
+    assert findings(folder) == [("not-read", name)]
     [found] = check_paths([folder]).found
     assert found.message == "this is not read: it is a folder with the name of a file; the files in it are read"
     write(folder, f"{name}/b.yaml", RULE.format("b"))
@@ -108,13 +108,13 @@ def test_a_folder_with_the_name_of_a_file_is_reported_and_its_files_are_read(fol
 
 def test_a_link_with_the_name_of_a_file_to_a_folder_is_reported(folder: Path) -> None:
     (folder / "other.yaml").symlink_to(folder / "templates")
-    assert told(folder) == [("not-read", "other.yaml")]
+    assert findings(folder) == [("not-read", "other.yaml")]
 
 
 @pytest.mark.parametrize("name", ["other.yaml", "events.yaml", "templates/other.liquid"])
 def test_a_pipe_with_the_name_of_a_file_is_reported_and_not_waited_for(folder: Path, name: str) -> None:
     os.mkfifo(folder / name)
-    assert told(folder) == [("not-read", name)]
+    assert findings(folder) == [("not-read", name)]
     assert [each.code for each in check_paths([folder / "rule.yaml"]).found] == []
 
 
@@ -122,7 +122,7 @@ def test_a_socket_with_the_name_of_a_rule_file_is_reported(folder: Path, monkeyp
     monkeypatch.chdir(folder)  # the path of a socket may have only 107 bytes
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("other.yaml")
-        assert told(folder) == [("not-read", "other.yaml")]
+        assert findings(folder) == [("not-read", "other.yaml")]
 
 
 def test_a_file_that_is_found_in_two_ways_is_read_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,12 +133,12 @@ def test_a_file_that_is_found_in_two_ways_is_read_once(folder: Path, monkeypatch
 
 def test_a_file_without_a_document_is_reported(folder: Path) -> None:
     write(folder, "later.yaml", "# all rules are in the other branch\n")
-    assert told(folder) == [("empty-file", "later.yaml")]
+    assert findings(folder) == [("empty-file", "later.yaml")]
 
 
 def test_a_template_that_no_rule_sends_is_reported_unless_it_only_lies_beside_a_named_file(folder: Path) -> None:
     write(folder, "templates/goodbye.liquid", TEMPLATE.format("b"))
-    assert told(folder) == [("unused-template", "templates/goodbye.liquid")]
+    assert findings(folder) == [("unused-template", "templates/goodbye.liquid")]
     assert [each.code for each in check_paths([folder / "rule.yaml"]).found] == []
 
 
@@ -169,7 +169,7 @@ def test_two_documents_of_one_name_in_two_files_are_a_problem_that_names_both_pl
 def test_an_event_that_two_catalogues_describe_differently_is_a_problem(folder: Path) -> None:
     first = write(folder, "events.yaml", "events:\n  signed_up: {plan: text}\n")
     write(folder, "team/events.yaml", "events:\n  signed_up: {plan: text}\n")
-    assert told(folder) == []
+    assert findings(folder) == []
     write(folder, "team/events.yaml", "events:\n  signed_up: {plan: number}\n")
     [found] = check_paths([folder]).found
     assert (found.code, found.severity) == ("duplicate-event", "error")

@@ -101,8 +101,8 @@ WHERE = {
 @pytest.mark.parametrize("names", WHERE)
 def test_the_loader_knows_the_declared_keys_and_no_others(names: str) -> None:
     found = [each for each in check([SourceFile("r.yaml", WHERE[names])], {}) if each.code == "unknown-key"]
-    [told] = [each.hint for each in found if "`zzz`" in each.message]
-    known = set(told.removeprefix("known here: ").split(", "))
+    [known_keys] = [each.hint for each in found if "`zzz`" in each.message]
+    known = set(known_keys.removeprefix("known here: ").split(", "))
     later = {key for name in names.split() for key in NOT_YET.get(name, set())}
     assert known == set(keys.names(*names.split())) - later
 

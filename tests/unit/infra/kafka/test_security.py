@@ -42,7 +42,7 @@ def test_every_client_of_the_worker_gets_the_variables(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         ({"SECURITY_PROTOCOL": "SASL_SSL", "SASL_USERNAME": "u"}, "needs .*SASL_PASSWORD"),
         ({"SASL_USERNAME": "u", "SASL_PASSWORD": PASSWORD}, "would not be used"),
@@ -52,10 +52,10 @@ def test_every_client_of_the_worker_gets_the_variables(monkeypatch: pytest.Monke
     ids=["no password", "a password without a protocol", "a file that is not there", "an unknown protocol"],
 )
 def test_settings_that_cannot_work_are_refused_with_the_variable(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], said: str
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(f"EBBTIDE_KAFKA_{name}", value)
-    with pytest.raises(ValidationError, match=said) as refused:
+    with pytest.raises(ValidationError, match=message) as refused:
         KafkaSecuritySettings()
     assert PASSWORD not in str(refused.value)

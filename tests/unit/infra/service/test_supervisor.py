@@ -122,11 +122,11 @@ def test_a_terminal_that_is_closed_stops_the_workers() -> None:
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, [sys.executable, "-c", PROGRAM, SLEEPS])  # noqa: S606 - that is what a terminal does
-    said = b""
-    while said.count(b"worker_started") < 2 or not said.endswith(b"\n"):
-        said += os.read(terminal, 4096)
+    output = b""
+    while output.count(b"worker_started") < 2 or not output.endswith(b"\n"):
+        output += os.read(terminal, 4096)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    workers = [json.loads(line)["pid"] for line in said.decode().splitlines() if "worker_started" in line]
+    workers = [json.loads(line)["pid"] for line in output.decode().splitlines() if "worker_started" in line]
     assert len(workers) == 2
     assert all(map(is_gone, workers))

@@ -141,15 +141,15 @@ def test_a_domain_beyond_ascii_is_written_in_a_labels() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("Shop <zoë@shop.example>", "Reply-To: the part before the @ must be ASCII"),
         ("Shop <a\u200b@shop.example>", "U+200B (ZERO WIDTH SPACE)"),
         ("Shop <a@shop..example>", "an empty part"),
     ],
 )
-def test_a_mailbox_that_cannot_be_written_is_refused_with_the_reason(text: str, told: str) -> None:
-    with pytest.raises(HeaderError, match=re.escape(told)):
+def test_a_mailbox_that_cannot_be_written_is_refused_with_the_reason(text: str, expected: str) -> None:
+    with pytest.raises(HeaderError, match=re.escape(expected)):
         Mailbox.parse(text, "Reply-To")
 
 

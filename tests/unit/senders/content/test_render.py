@@ -100,7 +100,7 @@ def test_a_text_that_the_template_makes_may_be_blank_and_is_then_false() -> None
 
 
 @pytest.mark.parametrize(
-    ("html", "told"),
+    ("html", "expected"),
     [
         ("{{ items | first }}", "items | first"),
         ("{{ items[3] }}", "items[3]"),
@@ -114,11 +114,11 @@ def test_a_text_that_the_template_makes_may_be_blank_and_is_then_false() -> None
         ("{{ items | first | upcase }}", "… | upcase"),
     ],
 )
-def test_a_value_that_would_show_as_nothing_or_zero_fails_the_mail_and_is_named(html: str, told: str) -> None:
+def test_a_value_that_would_show_as_nothing_or_zero_fails_the_mail_and_is_named(html: str, expected: str) -> None:
     error = refusal(
         simple("<p>\n" + html), {"items": [], "cart": {"note": None}, "price": None, "when": " ", "gone": None}
     )
-    assert (error.reason, error.detail) == (DeliveryReason.UNDEFINED, told)
+    assert (error.reason, error.detail) == (DeliveryReason.UNDEFINED, expected)
 
 
 def test_data_nested_too_deeply_fails_the_mail() -> None:
@@ -167,7 +167,7 @@ def test_a_value_in_a_name_cannot_become_an_address_or_a_header(seller: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "expected"),
     [
         ({"box": "two words"}, "From: not a plain mail address"),
         ({"box": "zoë"}, "From: the part before the @ must be ASCII"),
@@ -176,15 +176,15 @@ def test_a_value_in_a_name_cannot_become_an_address_or_a_header(seller: str) -> 
     ],
 )
 def test_a_mailbox_that_is_wrong_with_this_data_fails_the_mail_and_the_error_omits_the_data(
-    data: dict[str, str], told: str
+    data: dict[str, str], expected: str
 ) -> None:
     error = refusal(SHOP, {"seller": "Ann", "box": "mail", "clerk": "a@b.example"} | data)
     assert error.reason is DeliveryReason.HEADER
-    assert error.detail.startswith(told)
+    assert error.detail.startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("lines", "told", "at"),
+    ("lines", "expected", "at"),
     [
         (["subject: x", "reply-to: a@b.example"], "unknown key `reply-to`; did you mean `reply_to`?", "reply-to"),
         (["subject: x", "sbject: y"], "unknown key `sbject`; did you mean `subject`?", "sbject"),
@@ -210,17 +210,17 @@ def test_a_mailbox_that_is_wrong_with_this_data_fails_the_mail_and_the_error_omi
         (["subject: x", "to: a@b.example"], "unknown key `to`", "to:"),
     ],
 )
-def test_each_fault_of_the_front_matter_has_its_place(lines: list[str], told: str, at: str) -> None:
+def test_each_fault_of_the_front_matter_has_its_place(lines: list[str], expected: str, at: str) -> None:
     body = fronted(*lines)
     [fault] = template_faults("t", body)
-    assert fault.detail.startswith(f"t: front matter: {told}")
+    assert fault.detail.startswith(f"t: front matter: {expected}")
     assert not at or body[fault.index :].startswith(at)
 
 
 def test_all_faults_of_a_template_are_reported_at_once() -> None:
     body = fronted('subject: "{% if %}"', "colour: red", "from: nobody").replace("<p>x</p>", "{% if x %}")
-    told = [fault.detail.removeprefix("t: ").split(":")[0] for fault in template_faults("t", body)]
-    assert told == ["front matter", "front matter", "subject", "HTML part"]
+    parts = [fault.detail.removeprefix("t: ").split(":")[0] for fault in template_faults("t", body)]
+    assert parts == ["front matter", "front matter", "subject", "HTML part"]
 
 
 def test_a_byte_order_mark_before_the_front_matter_changes_nothing() -> None:
@@ -274,7 +274,7 @@ def test_a_template_that_exceeds_a_limit_or_cannot_be_rendered_fails_with_its_re
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         ("<p>no front matter</p>", "front matter"),
         ("---\nsubject: s\n---\n<p>x</p>", "--- text ---"),
@@ -288,10 +288,10 @@ def test_a_template_that_exceeds_a_limit_or_cannot_be_rendered_fails_with_its_re
         (simple("x", "{% endif %}"), "text part"),
     ],
 )
-def test_the_error_of_a_template_names_the_part(body: str, told: str) -> None:
+def test_the_error_of_a_template_names_the_part(body: str, expected: str) -> None:
     with pytest.raises(TemplateError, match="t: ") as refused:
         parse_template("t", body)
-    assert told in refused.value.detail
+    assert expected in refused.value.detail
 
 
 def test_windows_line_ends_are_accepted() -> None:

@@ -245,8 +245,8 @@ def test_a_profile_without_value_is_the_end_of_the_user_and_no_dead_letter(decid
 @pytest.mark.parametrize("kind", ["unsubscribed", "complained"])
 def test_an_outcome_that_stops_mail_takes_effect_if_the_rest_cannot_be_read(decider, kind, wrong):
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
-    said = {"id": "o1", "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
-    update = applied(decider, record("outcomes", orjson.dumps(said | wrong)), known.state, NOW_MS)
+    body = {"id": "o1", "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
+    update = applied(decider, record("outcomes", orjson.dumps(body | wrong)), known.state, NOW_MS)
     (letter,) = of(update, "dead-letters", DeadLetter)
     assert (letter.cause, letter.applied) == (DeadLetterCause.INVALID, True)
     assert marketing_outcomes(decider, update.state) == [DecisionOutcome.DROP]
@@ -254,8 +254,8 @@ def test_an_outcome_that_stops_mail_takes_effect_if_the_rest_cannot_be_read(deci
 
 def test_an_unsubscription_of_a_command_no_longer_known_is_from_every_purpose(decider):
     known = applied(decider, record("profiles", profile()), None, NOW_MS)
-    said = {"id": "o1", "command_id": "long-ago", "user_id": "u1", "kind": "unsubscribed", "time": NOW.isoformat()}
-    update = applied(decider, record("outcomes", orjson.dumps(said)), known.state, NOW_MS)
+    body = {"id": "o1", "command_id": "long-ago", "user_id": "u1", "kind": "unsubscribed", "time": NOW.isoformat()}
+    update = applied(decider, record("outcomes", orjson.dumps(body)), known.state, NOW_MS)
     assert marketing_outcomes(decider, update.state) == [DecisionOutcome.DROP]
 
 
@@ -275,8 +275,8 @@ def replaced(state: UserState, text: str) -> UserState:
 @pytest.mark.parametrize("kind", ["unsubscribed", "complained"])
 def test_an_outcome_that_stops_mail_takes_effect_if_the_state_is_full(decider, kind):
     full = full_state(decider, 20)
-    said = {"id": "o" * 200, "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
-    update = applied(decider, record("outcomes", orjson.dumps(said)), full, NOW_MS)
+    body = {"id": "o" * 200, "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
+    update = applied(decider, record("outcomes", orjson.dumps(body)), full, NOW_MS)
     assert [letter.cause for letter in of(update, "dead-letters", DeadLetter)] == [DeadLetterCause.RULE_ERROR]
     state = encoding.decode("u1", update.state)
     assert state.suppressed or not state.consent["marketing"].granted

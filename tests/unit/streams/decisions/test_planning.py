@@ -84,8 +84,8 @@ def test_a_worker_with_other_zone_data_than_the_journal_warns_and_plans_all_user
         mark = OffsetMetadata(NOW_MS, 1, {"manifest": 2, "control": 0, "zones": zones.RELEASE - 1})
         worker = LoneWorker(mark, DAILY, states_before())
     before = zones.release_name(zones.RELEASE - 1)
-    said = [(line["log_level"], line["before"], line["now"]) for line in lines if line["event"] == "zones_changed"]
-    assert said == [("warning", before, zones.VERSION)]
+    changes = [(line["log_level"], line["before"], line["now"]) for line in lines if line["event"] == "zones_changed"]
+    assert changes == [("warning", before, zones.VERSION)]
     assert worker.processor.ready({"manifest": 2, "zones": zones.RELEASE + 1})  # an older Ebbtide may take over again
     assert worker.processor.before_batch(0, NOW_MS) == 3
     with capture_logs() as lines:

@@ -27,7 +27,7 @@ class Answers:
     def __init__(self) -> None:
         self.result = CommitOutcome.OK
         self.transaction: list[Transaction] = []
-        self.asked: list[list[TopicPartition]] = []
+        self.requests: list[list[TopicPartition]] = []
         self.ends = {TopicPartition(TOPIC, partition): 100 + partition for partition in HELD}
 
     def stage(self, transaction: Transaction) -> KafkaException | None:
@@ -41,8 +41,8 @@ class Answers:
         return False
 
     def last_stable(self, places: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        self.asked.append(list(places))
-        return {place: end for place, end in self.ends.items() if place in self.asked[-1]}
+        self.requests.append(list(places))
+        return {place: end for place, end in self.ends.items() if place in self.requests[-1]}
 
 
 class Users:
@@ -180,7 +180,7 @@ async def test_no_snapshot_is_written_if_the_broker_does_not_return_the_ends(wor
     await world.change(0, b"ann", b"1")
     world.answers.ends.clear()
     await world.turn()
-    assert world.answers.asked
+    assert world.answers.requests
     assert world.saved(0) is None
     assert await world.snapshotter.begin_final() is None
 
@@ -206,7 +206,7 @@ async def test_a_partition_is_saved_again_when_a_tenth_of_it_was_written(world: 
 
 async def test_without_changes_nothing_is_requested_or_saved(world: SnapshotterWorld) -> None:
     await world.turn(3)
-    assert world.answers.asked == []
+    assert world.answers.requests == []
     assert world.answers.transaction == []
 
 

@@ -74,12 +74,16 @@ def test_order_given_keeps_the_log_s_order_under_a_clock_that_never_goes_back() 
 
 
 def test_progress_and_decisions_are_reported() -> None:
-    told: list[int] = []
+    progress_counts: list[int] = []
     seen: list[str] = []
     backtest(
-        rules(RULES), EVENTS, progress=told.append, every=2, on_decision=lambda decision: seen.append(decision.trigger)
+        rules(RULES),
+        EVENTS,
+        progress=progress_counts.append,
+        every=2,
+        on_decision=lambda decision: seen.append(decision.trigger),
     )
-    assert told == [2, 4]
+    assert progress_counts == [2, 4]
     assert len(seen) == 6
 
 

@@ -275,15 +275,15 @@ def test_a_metric_and_a_segment_are_read_through_the_context() -> None:
     context.metric = lambda name, field: fields.get(field) if name == "views" else None
     context.segment = lambda name: name == "vips"
 
-    def asked(text: str) -> bool:
+    def is_true(text: str) -> bool:
         return compile_condition(text, "truth").holds(context)
 
-    assert asked("metric.views.count == 3 && metric.views.count >= metric.views.distinct")
-    assert asked("now - metric.views.last == hours(1)")
-    assert asked("segment.vips && !segment.others")
-    assert asked("has(metric.views.last) && !has(metric.views.first)")
+    assert is_true("metric.views.count == 3 && metric.views.count >= metric.views.distinct")
+    assert is_true("now - metric.views.last == hours(1)")
+    assert is_true("segment.vips && !segment.others")
+    assert is_true("has(metric.views.last) && !has(metric.views.first)")
     with pytest.raises(EvaluationError, match="no such field: first"):
-        asked("metric.views.first < now")
+        is_true("metric.views.first < now")
     code = compile_condition("metric.a.count > 1 && metric.b.last < now || segment.s", "truth").code
     assert (code.metrics, code.segments) == ({("a", "count"), ("b", "last")}, {"s"})
 

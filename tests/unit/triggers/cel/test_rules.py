@@ -17,7 +17,7 @@ ITEMS = [{"sku": "tea", "price": 4, "tags": ["new"]}, {"sku": "pot", "price": 30
 NOW = 1_700_000_000_000
 
 
-def asked(text: str, kind: Any = "value", **properties: Any) -> Any:
+def evaluated(text: str, kind: Any = "value", **properties: Any) -> Any:
     given = {"items": ITEMS, "total": 50, "name": "Blue Train", "ids": [1, 2], "e-mail": "a@b.example", **properties}
     event = StoredEvent("e1", "cart", NOW, "shop", given)
     context = Context(event, User("u1", "Europe/Berlin", None, {"plan": "team"}), None, lambda _: 0.5, NOW)
@@ -60,9 +60,9 @@ def asked(text: str, kind: Any = "value", **properties: Any) -> Any:
 def test_gives(text: str, expected: Any) -> None:
     if expected is None:
         with pytest.raises((SyntaxProblem, EvaluationError)):
-            asked(text)
+            evaluated(text)
     else:
-        assert asked(text) == expected
+        assert evaluated(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -99,23 +99,23 @@ def test_gives(text: str, expected: Any) -> None:
 def test_is_refused_when_loaded(text: str, code: str, offset: int) -> None:
     if code == "value":
         with pytest.raises(EvaluationError, match="true or false"):
-            asked(text)
+            evaluated(text)
         return
     with pytest.raises(SyntaxProblem) as caught:
-        asked(text)
+        evaluated(text)
     assert (caught.value.code, caught.value.offset) == (code, offset)
 
 
 def test_days_and_hours_are_the_rules_own() -> None:
-    assert asked("days(1) == hours(24) && days(0.5) == hours(12)") is True
+    assert evaluated("days(1) == hours(24) && days(0.5) == hours(12)") is True
     with pytest.raises(EvaluationError, match="no such function `days`"):
         evaluate("days(1)", {})
 
 
 def test_numbers_of_the_data_are_doubles_and_stay_whole_in_strict_cel() -> None:
-    assert asked("event.total / 100") == 0.5
+    assert evaluated("event.total / 100") == 0.5
     assert evaluate("x / 100", {"x": 50}) == 0
-    assert asked("event.ids.map(i, i + 0.5)") == [1.5, 2.5]
+    assert evaluated("event.ids.map(i, i + 0.5)") == [1.5, 2.5]
     with pytest.raises(EvaluationError, match=r"int \+ double"):
         evaluate("x.map(i, i + 0.5)", {"x": [1, 2]})
 
@@ -149,23 +149,23 @@ def test_the_cost_is_known_when_loaded() -> None:
 def test_macros_over_long_data_end_with_an_error(text: str) -> None:
     long, wide = [1] * (MAX_STEPS + 1), [[["a"] * 20] * 20] * 20
     with within(1), pytest.raises(EvaluationError, match="too many steps"):
-        asked(text, long=long, some=[1] * 300, wide=wide, words="a" * 20_000)
+        evaluated(text, long=long, some=[1] * 300, wide=wide, words="a" * 20_000)
 
 
 def test_what_shares_memory_is_not_larger_than_it_may_be() -> None:
     """Each step doubles the size of the written value, while its memory hardly grows."""
     doubled = "event.ids" + ".map(x, [x, x])" * 14
     with pytest.raises(EvaluationError, match="values"):
-        asked(doubled)
+        evaluated(doubled)
     with pytest.raises(EvaluationError, match="values to compare"):
-        asked(f"{doubled} == {doubled}")
+        evaluated(f"{doubled} == {doubled}")
     with pytest.raises(EvaluationError, match=r"characters put together|too many steps"):
-        asked("event.names" + ".map(x, x + x)" * 25, names=["ab"])
+        evaluated("event.names" + ".map(x, x + x)" * 25, names=["ab"])
 
 
 def test_a_large_event_is_compared_within_bounds() -> None:
     wide = [[1] * 300] * 300
     with pytest.raises(EvaluationError, match="values to compare"):
-        asked("event.wide == event.same", wide=wide, same=[[1.0] * 300] * 300)
+        evaluated("event.wide == event.same", wide=wide, same=[[1.0] * 300] * 300)
     with pytest.raises(EvaluationError, match="values to compare"):
-        asked("event.one in event.many", one=[1] * 300, many=[[1] * 299 + [2]] * 300)
+        evaluated("event.one in event.many", one=[1] * 300, many=[[1] * 299 + [2]] * 300)

@@ -178,9 +178,9 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), ERRORS)
-def test_has_no_value(text: str, said: str) -> None:
-    with pytest.raises((EvaluationError, SyntaxProblem), match=said):
+@pytest.mark.parametrize(("text", "message"), ERRORS)
+def test_has_no_value(text: str, message: str) -> None:
+    with pytest.raises((EvaluationError, SyntaxProblem), match=message):
         value(text, x=-(2**63))
 
 

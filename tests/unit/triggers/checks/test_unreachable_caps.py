@@ -9,7 +9,7 @@ DAY = "cap: {max: 2, per: 1d, scope: purpose}"
 THREE_DAYS = "cap: {max: 1, per: 3d, scope: all}"
 
 
-def told(*policies: tuple[str, str, str]) -> list[str]:
+def unreachable(*policies: tuple[str, str, str]) -> list[str]:
     """The policies with a cap that is reported as never reached."""
     text = "---\n".join(f"policy: {name}\nfor: {obeying}\n{cap}\n" for name, obeying, cap in policies)
     names = [name for name, _, _ in policies]
@@ -21,8 +21,8 @@ def told(*policies: tuple[str, str, str]) -> list[str]:
     [("{}", "{purpose: news}"), ("{}", "{channel: email}"), ("{purpose: news}", "{purpose: news, channel: email}")],
 )
 def test_a_cap_is_never_reached_where_all_who_obey_it_obey_a_stricter_one(wide: str, narrow: str) -> None:
-    assert told(("a", narrow, DAY), ("b", wide, THREE_DAYS)) == ["a"]
-    assert told(("b", wide, THREE_DAYS), ("a", narrow, DAY)) == ["a"]
+    assert unreachable(("a", narrow, DAY), ("b", wide, THREE_DAYS)) == ["a"]
+    assert unreachable(("b", wide, THREE_DAYS), ("a", narrow, DAY)) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def test_a_cap_is_never_reached_where_all_who_obey_it_obey_a_stricter_one(wide: 
     ],
 )
 def test_it_can_be_reached_by_those_who_do_not_obey_the_other(other: str, policy: str) -> None:
-    assert told(("a", policy, DAY), ("b", other, THREE_DAYS)) == []
+    assert unreachable(("a", policy, DAY), ("b", other, THREE_DAYS)) == []
 
 
 def test_a_looser_cap_and_one_that_drops_beside_one_that_defers_are_fine() -> None:
-    assert told(("a", "{}", DAY), ("b", "{}", "cap: {max: 3, per: 3d, scope: all}")) == []
-    assert told(("a", "{}", DAY), ("b", "{}", "cap: {max: 1, per: 3d, scope: all, over: defer}")) == []
+    assert unreachable(("a", "{}", DAY), ("b", "{}", "cap: {max: 3, per: 3d, scope: all}")) == []
+    assert unreachable(("a", "{}", DAY), ("b", "{}", "cap: {max: 1, per: 3d, scope: all, over: defer}")) == []
 
 
 def test_only_one_of_two_equal_caps_is_reported() -> None:
-    assert told(("b", "{}", DAY), ("a", "{}", DAY)) == ["b"]
+    assert unreachable(("b", "{}", DAY), ("a", "{}", DAY)) == ["b"]

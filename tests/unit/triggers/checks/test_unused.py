@@ -58,8 +58,8 @@ def test_similar_names_that_people_choose_are_not_reported_as_misspellings(name:
 
 def test_a_policy_whose_purpose_no_trigger_has_is_reported_with_the_nearest_purpose() -> None:
     policy = "policy: calm\nfor: {purpose: marketting}\nexpires: 1h\n"
-    [told] = found(rule("a"), policy)
-    assert (told.code, told.severity, told.line, told.hint) == (
+    [finding] = found(rule("a"), policy)
+    assert (finding.code, finding.severity, finding.line, finding.hint) == (
         "unused-policy",
         "warning",
         7,
@@ -69,8 +69,8 @@ def test_a_policy_whose_purpose_no_trigger_has_is_reported_with_the_nearest_purp
 
 def test_a_policy_for_everybody_is_reported_if_all_triggers_are_transactional() -> None:
     policy = "policy: calm\nfor: {}\nexpires: 1h\n"
-    [told] = found(rule("a", "transactional"), policy)
-    assert (told.code, "for: {purpose: transactional}" in told.hint) == ("unused-policy", True)
+    [finding] = found(rule("a", "transactional"), policy)
+    assert (finding.code, "for: {purpose: transactional}" in finding.hint) == ("unused-policy", True)
     assert codes(rule("a"), policy) == []
 
 
@@ -89,8 +89,8 @@ def test_a_definition_that_only_another_definition_reads_is_read() -> None:
 
 
 def test_the_later_of_two_purposes_with_similar_names_is_reported() -> None:
-    [told] = found(rule("a", "promotions"), rule("b", "promotion"))
-    assert (told.code, told.line) == ("misspelt-purpose", 7)
+    [finding] = found(rule("a", "promotions"), rule("b", "promotion"))
+    assert (finding.code, finding.line) == ("misspelt-purpose", 7)
     assert codes(rule("a", "promotions"), rule("b", "promotion"), rule("c", "promotion")) == ["misspelt-purpose"]
 
 
@@ -101,8 +101,8 @@ def test_a_policy_that_names_a_purpose_says_that_it_is_meant() -> None:
 
 def test_a_purpose_that_no_other_trigger_has_is_noted_among_several() -> None:
     others = rule("a"), rule("b")
-    [told] = found(*others, rule("c", "onboarding"))
-    assert (told.code, told.severity, told.line) == ("lone-purpose", "note", 12)
+    [finding] = found(*others, rule("c", "onboarding"))
+    assert (finding.code, finding.severity, finding.line) == ("lone-purpose", "note", 12)
     policy = "policy: calm\nfor: {purpose: onboarding}\nexpires: 1h\n"
     assert codes(*others, rule("c", "onboarding"), policy) == []
     assert codes(*others, rule("c", "transactional")) == []
@@ -113,8 +113,8 @@ CASE = 'cases: [{{name: n, given: [{{at: "10:00", {0}: {{}}}}], expect: []}}]\n'
 
 
 def test_an_unless_event_that_no_case_gives_and_nothing_else_names_is_reported() -> None:
-    [told] = found(rule("a", more="after: 1h\nunless: activated\n"))
-    assert (told.code, told.severity, told.line) == ("event-never-given", "warning", 6)
+    [finding] = found(rule("a", more="after: 1h\nunless: activated\n"))
+    assert (finding.code, finding.severity, finding.line) == ("event-never-given", "warning", 6)
     assert codes(rule("a", more="after: 1h\nunless: activated\n" + CASE.format("activated"))) == []
     assert codes(rule("a", more="after: 1h\nunless: activated\n"), rule("b", on="activated")) == []
     assert codes(rule("a", more="after: 1h\nunless: email.clicked\n")) == []
@@ -124,8 +124,8 @@ def test_an_event_with_a_name_similar_to_one_that_a_case_gives_is_reported_in_ev
     case = CASE.format("order_completed")
     sure = rule("a", on="order_completed", more=case)
     for more in ("goal: {event: order_complted, within: 1d}\n", "after: 1h\nunless: order_complted\n"):
-        [told] = found(sure, rule("b", more=more))
-        assert (told.code, told.hint.split(",")[0]) == ("event-never-given", "did you mean `order_completed`")
+        [finding] = found(sure, rule("b", more=more))
+        assert (finding.code, finding.hint.split(",")[0]) == ("event-never-given", "did you mean `order_completed`")
     score = SCORE.replace("ping", "order_complted")
     assert codes(sure, rule("b", more="when: score.keen > 1\n"), score) == ["event-never-given"]
 

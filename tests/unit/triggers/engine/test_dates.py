@@ -29,9 +29,9 @@ BIRTHDAY = RULE % 'date: user.birthday, yearly: true, at: "10:00"'
 ANY = compile_condition("user.x", "value")
 
 
-def sent(said: str, until: str = "2029-12-31 00:00", start: str = "2026-01-05 00:00", **user: Any) -> list[str]:
+def sent(date_text: str, until: str = "2029-12-31 00:00", start: str = "2026-01-05 00:00", **user: Any) -> list[str]:
     """When a rule with this source sends."""
-    world = World(RULE % said, start, **user)
+    world = World(RULE % date_text, start, **user)
     world.until(until)
     return [moment for moment, _, _ in world.sent]
 
@@ -45,14 +45,14 @@ def test_without_at_the_time_is_exact() -> None:
 
 
 def test_with_at_whole_local_days_are_counted_and_then_the_clock_is_set() -> None:
-    said = 'date: timestamp(user.trial_ends), before: 3d, at: "10:00"'
-    assert sent(said, trial_ends="2026-03-31T23:30:00Z", zone="Europe/Berlin") == ["2026-03-29 08:00:00"]
-    assert sent(said, trial_ends="2026-03-31T23:30:00Z", zone="UTC") == ["2026-03-28 10:00:00"]
-    assert sent(said + ", zone: America/New_York", trial_ends="2026-03-31T03:30:00Z") == ["2026-03-27 14:00:00"]
+    date_text = 'date: timestamp(user.trial_ends), before: 3d, at: "10:00"'
+    assert sent(date_text, trial_ends="2026-03-31T23:30:00Z", zone="Europe/Berlin") == ["2026-03-29 08:00:00"]
+    assert sent(date_text, trial_ends="2026-03-31T23:30:00Z", zone="UTC") == ["2026-03-28 10:00:00"]
+    assert sent(date_text + ", zone: America/New_York", trial_ends="2026-03-31T03:30:00Z") == ["2026-03-27 14:00:00"]
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("date_text", "expected"),
     [
         ("date: user.joined", ["2026-03-29 00:00:00"]),
         ("date: user.joined, zone: Europe/Berlin", ["2026-03-28 23:00:00"]),
@@ -62,8 +62,8 @@ def test_with_at_whole_local_days_are_counted_and_then_the_clock_is_set() -> Non
         ('date: user.joined, before: 2w, at: "09:00"', ["2026-03-15 09:00:00"]),
     ],
 )
-def test_a_plain_date_is_a_local_day_and_its_first_instant(said: str, expected: list[str]) -> None:
-    assert sent(said, joined="2026-03-29") == expected
+def test_a_plain_date_is_a_local_day_and_its_first_instant(date_text: str, expected: list[str]) -> None:
+    assert sent(date_text, joined="2026-03-29") == expected
 
 
 @pytest.mark.parametrize("birthday", ["1992-02-29", "1990-02-29", "1992-02-29T12:00:00Z"])
@@ -155,16 +155,16 @@ PLACES = {
 def test_a_birthday_is_that_day_at_ten_in_the_zone_of_the_user(
     birthday: Any, date: str, zone: str, expected: str
 ) -> None:
-    said = f'date: "{date}", yearly: true, at: "10:00"'
-    found = sent(said, "2026-06-01 00:00", "2026-04-01 00:00", zone=zone, birthday=birthday)
+    date_text = f'date: "{date}", yearly: true, at: "10:00"'
+    found = sent(date_text, "2026-06-01 00:00", "2026-04-01 00:00", zone=zone, birthday=birthday)
     assert found == [expected]
 
 
 @pytest.mark.parametrize("moment", ["2026-05-03T02:00:00Z", 1_777_773_600])
 def test_an_instant_with_a_time_counts_by_its_local_day(moment: Any) -> None:
-    said = 'date: timestamp(user.x), at: "10:00"'
-    assert sent(said, "2026-06-01 00:00", zone="America/Los_Angeles", x=moment) == ["2026-05-02 17:00:00"]
-    assert sent(said, "2026-06-01 00:00", zone="Europe/Berlin", x=moment) == ["2026-05-03 08:00:00"]
+    date_text = 'date: timestamp(user.x), at: "10:00"'
+    assert sent(date_text, "2026-06-01 00:00", zone="America/Los_Angeles", x=moment) == ["2026-05-02 17:00:00"]
+    assert sent(date_text, "2026-06-01 00:00", zone="Europe/Berlin", x=moment) == ["2026-05-03 08:00:00"]
 
 
 @pytest.mark.parametrize("date", ["user.x", "timestamp(user.x)"])
@@ -238,7 +238,7 @@ UNREADABLE = BIRTHDAY + (
 def test_a_case_says_that_its_date_cannot_be_read_also_where_it_passes() -> None:
     [result] = run_cases(rules(UNREADABLE))
     assert result.passed
-    assert [told.startswith("on.date: not a date: write 1990-05-03") for told in result.unread] == [True]
+    assert [each.startswith("on.date: not a date: write 1990-05-03") for each in result.unread] == [True]
     out = io.StringIO()
     case_runs.show(Console(file=out), case_runs.CaseRun([case_runs.TimedCase(result, 0.0)], ""))
     assert "problem: on.date: not a date: write 1990-05-03" in out.getvalue()
@@ -250,8 +250,8 @@ def test_a_backtest_counts_the_dates_that_cannot_be_read_and_says_why() -> None:
         for name, value in {"u1": "3.5.1990", "u2": True, "u3": "1990-02-30", "u4": "1990-05-03", "u5": ""}.items()
     }
     found = backtest(rules(BIRTHDAY), [event("x", 0, "e1")], profiles)
-    said = [note.split(":", 2)[:2] for note in found.notes if "could not be read" in note]
-    assert said == [
+    notes = [note.split(":", 2)[:2] for note in found.notes if "could not be read" in note]
+    assert notes == [
         ["t", " 2 dates of `on.date` could not be read"],
         ["t", " 1 date of `on.date` could not be read"],
     ]
@@ -293,7 +293,7 @@ def test_a_case_gives_the_date_in_its_profile() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("date_text", "expected"),
     [
         ("date: user.x, before: 1d, after: 1d", "3:32: conflict a date takes only one of `before` and `after`"),
         ('date: user.x, before: 36h, at: "09:00"', "3:20: invalid-duration with `at`, before counts whole days"),
@@ -304,9 +304,9 @@ def test_a_case_gives_the_date_in_its_profile() -> None:
         ('date: user.x, at: "9:00"', "3:24: invalid-schedule at: `9:00` is not a time of day"),
     ],
 )
-def test_a_wrong_date_is_reported_at_its_place(said: str, expected: str) -> None:
+def test_a_wrong_date_is_reported_at_its_place(date_text: str, expected: str) -> None:
     with pytest.raises(InvalidRules) as caught:
-        rules(RULE % said)
+        rules(RULE % date_text)
     first = caught.value.diagnostics[0]
     assert f"{first.line}:{first.column}: {first.code} {first.message}".startswith(expected)
 

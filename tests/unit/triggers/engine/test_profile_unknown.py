@@ -165,10 +165,10 @@ def test_the_setting_is_half_a_minute_unless_set(monkeypatch: pytest.MonkeyPatch
 
 @given(st.lists(st.tuples(st.integers(0, 40_000), st.sampled_from(["ping", "buy", "profile"])), max_size=8))
 def test_every_decision_follows_from_its_stored_values_and_state_survives_encoding(
-    said: list[tuple[int, str]],
+    steps: list[tuple[int, str]],
 ) -> None:
     world = World(RULE + "unless: buy\nexpires: 40s\n", known=False)
-    for gap_ms, what in said:
+    for gap_ms, what in steps:
         moment = shown(world.now + gap_ms)
         _ = world.profile(moment) if what == "profile" else world.event(moment, what)
         world.state = decode("u1", encode(world.state)[0])

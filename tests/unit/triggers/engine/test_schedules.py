@@ -49,7 +49,7 @@ def test_a_zone_that_the_rule_names_counts_for_everybody() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("every_text", "expected"),
     [
         ("every: monday", ["2026-01-12", "2026-01-19", "2026-01-26"]),
         ("every: [mon, thursday]", ["2026-01-08", "2026-01-12", "2026-01-15"]),
@@ -58,8 +58,8 @@ def test_a_zone_that_the_rule_names_counts_for_everybody() -> None:
         ("every: month", ["2026-02-01", "2026-03-01", "2026-04-01"]),
     ],
 )
-def test_slots_are_on_the_days_that_are_written(said: str, expected: list[str]) -> None:
-    world = World(DAILY.replace("every: day", said), "2026-01-05 09:00")
+def test_slots_are_on_the_days_that_are_written(every_text: str, expected: list[str]) -> None:
+    world = World(DAILY.replace("every: day", every_text), "2026-01-05 09:00")
     world.until("2026-04-02 00:00")
     assert [moment[:10] for moment, _, _ in world.sent][:3] == expected
 
@@ -145,7 +145,7 @@ def test_a_key_a_cap_and_unless_work_on_slots_as_on_events() -> None:
 
 
 @pytest.mark.parametrize(
-    ("zone", "start", "said", "expected"),
+    ("zone", "start", "every_text", "expected"),
     [
         # Settled case 4: what does not exist is the jump, what comes twice is the first.
         ("Europe/Berlin", "2026-03-28 12:00", "02:30", ["2026-03-29 01:00 2026-03-29", "2026-03-30 00:30 2026-03-30"]),
@@ -165,8 +165,8 @@ def test_a_key_a_cap_and_unless_work_on_slots_as_on_events() -> None:
         ),
     ],
 )
-def test_slots_on_days_when_the_clocks_change(zone: str, start: str, said: str, expected: list[str]) -> None:
-    assert slots(every(said), zone, start, len(expected)) == expected
+def test_slots_on_days_when_the_clocks_change(zone: str, start: str, every_text: str, expected: list[str]) -> None:
+    assert slots(every(every_text), zone, start, len(expected)) == expected
 
 
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia", "America/St_Johns", "Africa/Casablanca"]
@@ -274,7 +274,7 @@ pieces = st.sampled_from(
 )
 
 
-def told(text: str) -> list[Diagnostic]:
+def checked(text: str) -> list[Diagnostic]:
     """The diagnostics of a text. Any other exception fails the test."""
     try:
         rules(text)
@@ -286,7 +286,7 @@ def told(text: str) -> list[Diagnostic]:
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, len(EVERYTHING)), st.integers(0, 15), pieces | st.text(max_size=4))
 def test_a_damaged_file_gives_rules_or_diagnostics_and_nothing_else(start: int, length: int, put: str) -> None:
-    assert {each.code for each in told(EVERYTHING[:start] + put + EVERYTHING[start + length :])} <= set(CODES)
+    assert {each.code for each in checked(EVERYTHING[:start] + put + EVERYTHING[start + length :])} <= set(CODES)
 
 
 def test_every_form_together_loads() -> None:

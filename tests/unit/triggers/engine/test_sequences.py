@@ -151,7 +151,7 @@ def test_a_case_of_a_sequence_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("source", "expected"),
     [
         ("{sequence: [view], within: 1h}", "4:16: invalid-value a sequence has 2 to 8 events"),
         ("{sequence: view, within: 1h}", "4:16: wrong-type sequence takes a list of events, not `view`"),
@@ -161,9 +161,9 @@ def test_a_case_of_a_sequence_passes() -> None:
         ("{sequence: [view, buy], within: 1h, where: event.n > 1}", "4:41: unknown-key unknown key `where` in on"),
     ],
 )
-def test_an_invalid_sequence_is_reported_at_its_place(said: str, expected: str) -> None:
+def test_an_invalid_sequence_is_reported_at_its_place(source: str, expected: str) -> None:
     with pytest.raises(InvalidRules) as caught:
-        rules(f"\ntrigger: t\npurpose: marketing\non: {said}\nsend: a\n")
+        rules(f"\ntrigger: t\npurpose: marketing\non: {source}\nsend: a\n")
     first = caught.value.diagnostics[0]
     assert f"{first.line}:{first.column}: {first.code} {first.message}".startswith(expected)
 

@@ -210,15 +210,15 @@ def test_a_followed_wait_ends_at_the_newest_date_or_when_that_date_arrived(steps
     start = at("2026-01-05 10:00")
     world = World(RULE + "after: {until: timestamp(user.x)}\nsend: a\n", x=as_time(start + DAY).isoformat())
     world.event(start, "ping")
-    heard = [(start, start + DAY)]
+    windows = [(start, start + DAY)]
     for minutes, zone, ends in steps:
         now = world.now + minutes * MINUTE
         world.profile(shown(now), zone=zone, x=as_time(start + ends * MINUTE).isoformat())
         world.state = decode("u1", encode(world.state)[0])
-        heard.append((now, start + ends * MINUTE))
+        windows.append((now, start + ends * MINUTE))
     world.until(start + 400 * DAY)
     ends_at = [
-        (max(now, ends), following) for (now, ends), (following, _) in pairwise([*heard, (start + 400 * DAY, 0)])
+        (max(now, ends), following) for (now, ends), (following, _) in pairwise([*windows, (start + 400 * DAY, 0)])
     ]
     expected = next(ends for ends, following in ends_at if ends < following)
     assert [moment for moment, _, _ in world.sent] == [shown(expected)[:19]]

@@ -28,8 +28,8 @@ def diagnose(name: str) -> list[SourceFile]:
 @pytest.mark.parametrize("name", OF_RULES)
 def test_a_wrong_file_gets_exactly_its_expected_diagnostics(name: str) -> None:
     found = check(diagnose(name), TEMPLATES)
-    told = "".join(diagnostic.render() + "\n" for diagnostic in found)
-    assert told == (BAD_RULES / f"{name}.txt").read_text(encoding="utf-8")
+    output = "".join(diagnostic.render() + "\n" for diagnostic in found)
+    assert output == (BAD_RULES / f"{name}.txt").read_text(encoding="utf-8")
     assert code_of(name) in {diagnostic.code for diagnostic in found}
 
 
@@ -106,8 +106,8 @@ def test_the_problems_of_all_files_are_reported_at_once_in_order_of_place() -> N
     sources = [*diagnose("unknown-key"), *diagnose("invalid-zone")]
     with pytest.raises(InvalidRules) as caught:
         load_rules(sources, TEMPLATES)
-    told = [(each.path, each.code) for each in caught.value.diagnostics]
-    assert told == [
+    codes = [(each.path, each.code) for each in caught.value.diagnostics]
+    assert codes == [
         ("invalid-zone.yaml", "duplicate-document"),
         ("invalid-zone.yaml", "invalid-zone"),
         ("unknown-key.yaml", "unknown-key"),
@@ -135,21 +135,21 @@ def test_one_mistake_is_one_finding(wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "is_reported"),
     [
         *(("order_complete", True), ("OrderCompleted", True), ("order_cancelled", False), ("order_completed", False)),
         *(("signed_out", False), ("sign_up", True), ("unsubscribed", False), ("step_2", False), ("email.click", True)),
         *(("email.clicked", False), ("viewed", False), ("product_viewed", True)),
     ],
 )
-def test_only_what_looks_like_a_slip_is_taken_for_a_misspelt_event(given: str, told: bool) -> None:
+def test_only_what_looks_like_a_slip_is_taken_for_a_misspelt_event(given: str, is_reported: bool) -> None:
     text = (
         "trigger: t\npurpose: marketing\non: [order_completed, signed_up, subscribed, step_1]\n"
         "send: thank-you\nwhen: score.keen >= 0\n"
         f'cases:\n  - {{name: n, given: [{{at: "10:00", {given}: {{}}}}], expect: []}}\n---\n'
         "score: keen\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: products_viewed, points: 1}\n"
     )
-    assert [each.code for each in check([SourceFile("r.yaml", text)], TEMPLATES)] == ["unheard-event"] * told
+    assert [each.code for each in check([SourceFile("r.yaml", text)], TEMPLATES)] == ["unheard-event"] * is_reported
 
 
 def test_an_event_misspelt_in_the_rule_is_one_finding_that_leaves_open_where_the_slip_is() -> None:

@@ -46,8 +46,8 @@ async def server(*replies: bytes | None) -> AsyncIterator[int]:
         writer.write(b"220 test\r\n")
         in_data = False
         for reply in replies:
-            asked = await (reader.readuntil(b"\r\n.\r\n") if in_data else reader.readline())
-            if reply is None or not asked:
+            request = await (reader.readuntil(b"\r\n.\r\n") if in_data else reader.readline())
+            if reply is None or not request:
                 break
             in_data = reply.startswith(b"354")
             writer.write(reply + b"\r\n")
