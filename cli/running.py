@@ -77,7 +77,7 @@ def _restarts() -> int:
 
 
 def _begin(environment: Environment, kind: WorkerKind, slot: int) -> None:
-    """Waits for its turn, where the worker is a successor, and registers it."""
+    """Waits for its turn if the worker is a successor, and registers it."""
     if TURN in os.environ:
         _await_turn(int(os.environ[TURN]))
     port = environment.page_port(kind) + slot

@@ -1,5 +1,5 @@
 """What the runtime relies on in Faust 0.15.3 beside its documented interface. Run as a program: ends with 1, and says
-which names are gone, where an upgrade has moved one. Not a test file: it is run with and without Faust's Cython parts.
+which names are gone, if an upgrade has moved one. Not a test file: it is run with and without Faust's Cython parts.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Fails where the block takes more of the processor's time: its own thread's, and none for collecting what others
+    """Fails if the block takes more of the processor's time: its own thread's, and none for collecting what others
     have left, which after many tests alone is most of a second."""
     gc.freeze()
     try:

@@ -45,7 +45,7 @@ class Streams(SupervisedWorkers):
         apply_folder(self.kafka, Folder("test", [THANKS], {Path(TEMPLATE.path).stem: TEMPLATE}))
 
     def publish(self, count: int, per_s: float = 1e9, over: threading.Event | None = None) -> None:
-        """So many orders of a hundred users, at a pace; fewer where it is over before that."""
+        """Publishes `count` orders of a hundred users, `per_s` a second, until `over` is set."""
         began_s = time.monotonic()
         users, sent = [f"user-{number % 100}" for number in range(count)], 0
         with Publisher(self.kafka) as publisher:
@@ -83,5 +83,5 @@ class Streams(SupervisedWorkers):
         return Counter(ids.values())
 
     def each_once(self) -> tuple[Counter[int], Counter[int]]:
-        """What `decided` is where nothing was lost and nothing done twice."""
+        """What `decided` is if nothing was lost and nothing done twice."""
         return Counter({1: self.published}), Counter({1: self.published})

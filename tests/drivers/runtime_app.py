@@ -265,6 +265,6 @@ def build(variables: Mapping[str, str]) -> faust.App:
 
 
 if __name__ == "__main__":
-    faulthandler.register(signal.SIGPROF, all_threads=True)  # where a test finds it stuck
+    faulthandler.register(signal.SIGPROF, all_threads=True)  # for a test that finds it stuck
     configure_logging()
     StreamWorker(build(os.environ)).execute_from_commandline()

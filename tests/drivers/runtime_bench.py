@@ -30,7 +30,7 @@ class Bench:
         feed.join()
 
     def wait(self, until: Callable[[], object], what: str, within_s: float = 60.0) -> None:
-        """Waits until something holds, with the workers' logs where it never does."""
+        """Waits until something holds, with the workers' logs if it never does."""
         end = time.monotonic() + within_s
         while not until():
             logs = "\n".join(map(self.crew.tail, self.crew.processes))

@@ -62,7 +62,7 @@ class Workers:
         process.wait()
 
     def stop(self, slot: int, within_s: float = STOP_S) -> None:
-        """SIGTERM. Fails where the end takes longer than `within_s`, or is a bad one."""
+        """Sends SIGTERM. Fails if the end takes longer than `within_s`, or is a bad one."""
         process = self.processes.pop(slot)
         process.terminate()
         try:

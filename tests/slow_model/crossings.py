@@ -53,7 +53,7 @@ def feed(me: Present, event: Seen) -> list[Entry]:
 
 
 def group(level: Level, event: Seen) -> str | None:
-    """Under which name a level is kept: one for each group of its events; None where the event is in none."""
+    """Under which name a level is kept: one for each group of its events; None if the event is in none."""
     same = level.measure.pattern.same if level.measure else ()
     if any(name not in event.properties for name in same):
         return None
@@ -66,7 +66,7 @@ def _own(level: Level, event: Seen) -> dict[str, Any]:
 
 
 def _worth(me: Present, what: Measure, event: Seen) -> Points | None:
-    """What the event adds to a measure; nothing where it does not match, or cannot be summed or named."""
+    """What the event adds to a measure; nothing if it does not match, or cannot be summed or named."""
     if not matches(me, what.pattern, event):
         return None
     try:
@@ -183,7 +183,7 @@ def fed_by(me: Present, event: Seen) -> frozenset[str]:
 
 
 def falls_at(me: Present, level: Level, name: str, since_ms: int) -> int | None:
-    """The first millisecond from an instant on at which a level is below its line; None where that never comes."""
+    """The first millisecond from an instant on at which a level is below its line; None if that never comes."""
 
     def below(at_ms: int) -> bool:
         return level_value(me, level, name, at_ms) < level.line
@@ -266,7 +266,7 @@ def _scores(me: Present, pattern: Pattern, points: str, event: Seen) -> bool:
 
 
 def profile_segments(me: Present, *, changed: bool, moved: bool) -> list[str]:
-    """The segments that a profile moves: those that read the user, and local days where the zone has changed."""
+    """The segments that a profile moves: those that read the user, and local days if the zone has changed."""
     calendar = [f"metric.{name}." for name, metric in me.book.metrics.items() if moved and metric.window.unit]
     return [
         name

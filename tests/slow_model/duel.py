@@ -179,7 +179,7 @@ class PlayedHistory(Protocol):
 
 
 class EveryInstant(Timeline):
-    """A timeline that is looked at whenever something is due: at its own instant, or at once where that is past."""
+    """A timeline that is looked at whenever something is due: at its own instant, or at once if that is past."""
 
     def __init__(self, run: PlayedHistory) -> None:
         super().__init__()

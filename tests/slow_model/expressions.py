@@ -1,7 +1,7 @@
 """The few shapes of expressions that the rules of the tests use, evaluated by walking Python's own syntax tree.
 
 Written from the language's description alone: numbers of `event` and `user` are doubles, a missing field is an error,
-`&&` and `||` give an answer where either side decides it, dates in JSON are texts that `timestamp` reads.
+`&&` and `||` give an answer if either side decides it, dates in JSON are texts that `timestamp` reads.
 """
 
 import ast
@@ -33,7 +33,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Div: operator.truediv,
 }
 Roots = Mapping[str, Callable[[str], Any]]
-"""By name (`event`, `user`, `score`, …) how one of its fields is read; raises Failed or KeyError where it is not."""
+"""By name (`event`, `user`, `score`, …) how one of its fields is read; raises Failed or KeyError if it is missing."""
 
 
 @cache
@@ -48,7 +48,7 @@ def value(text: str, roots: Roots) -> Any:
 
 
 def holds(text: str | None, roots: Roots) -> bool:
-    """Whether it is true, or not there; raises Failed where it is neither true nor false."""
+    """Whether it is true, or not there; raises Failed if it is neither true nor false."""
     if text is None:
         return True
     found = value(text, roots)

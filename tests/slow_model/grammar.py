@@ -344,7 +344,7 @@ def coincidences(draw: st.DrawFn) -> str:
 
 @st.composite
 def segment_rules(draw: st.DrawFn) -> str:
-    """Segments of all kinds, with rules that begin where they are entered and left."""
+    """Segments of all kinds, with rules that begin when they are entered and left."""
     documents = [draw(scores("s"))]
     for name, within in (("m", "ever"), ("d", "1d")):
         documents.append(draw(nodes(metric=st.just(name), event=types, where=maybe(wheres), within=st.just(within))))

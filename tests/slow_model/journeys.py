@@ -16,7 +16,7 @@ MAX_RUNNING = 64
 
 
 def begin(me: Present, entry: Entry) -> Occurrence | None:
-    """Begins or restarts at an instant; None where that is too old, already over, or not let in again."""
+    """Begins or restarts at an instant; None if that is too old, already over, or not let in again."""
     rule, event, at_ms = entry
     if me.now_ms - at_ms > rule.max_age_ms:
         return None

@@ -15,7 +15,7 @@ _BEFORE_ANY_GAP = timedelta(hours=26)
 
 
 def zone_of(name: str | None) -> ZoneInfo:
-    """The user's zone, UTC where it is unknown or empty."""
+    """The user's zone, UTC if it is unknown or empty."""
     zone = known_zone(name) or known_zone("UTC")
     assert zone is not None
     return zone
@@ -44,7 +44,7 @@ def day_of(zone: ZoneInfo, at_ms: int) -> date:
 
 @lru_cache(maxsize=65_536)
 def first_instant(zone: ZoneInfo, day: date, clock: time) -> int:
-    """The first whole minute at which the clock shows this or, where it jumps over it, later."""
+    """The first whole minute at which the clock shows this or, if it jumps over it, later."""
     wanted = datetime.combine(day, clock)
     at = datetime.combine(day, clock, UTC) - (zone.utcoffset(wanted) or timedelta()) - _BEFORE_ANY_GAP
     at_ms = int(at.timestamp()) * 1000 // MINUTE_MS * MINUTE_MS

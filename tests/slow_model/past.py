@@ -185,7 +185,7 @@ def _sum_of(let_in: list[tuple[int, float]], curve: Curve, at_ms: int) -> float:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a measure says at an instant. `first` and `last` are None where nothing stands in the window."""
+    """What a measure says at an instant. `first` and `last` are None if nothing is in the window."""
 
     count: int
     sum: float

@@ -88,9 +88,9 @@ def _moments(me: Present, anniversary: Anniversary) -> list[tuple[int, date]]:
 
 
 def _dated(me: Present, text: str, zone: ZoneInfo, *, whole_days: bool) -> tuple[datetime, int]:
-    """What a date reads on the local clock, and its instant; raises Failed where it is none.
+    """What a date reads on the local clock, and its instant; raises Failed if it is not a date.
 
-    A plain date is a local day, from its first instant on. A timestamp is an instant; where whole days are counted and
+    A plain date is a local day, from its first instant on. A timestamp is an instant; if whole days are counted and
     it is written as midnight, it is the day that it is written as. A number is seconds since 1970, in UTC.
     """
     written = re.fullmatch(r"timestamp\(([^()]*)\)", text)
@@ -128,7 +128,7 @@ def _local_day(zone: ZoneInfo, text: str) -> tuple[datetime, int]:
 
 
 def _in_year(day: date, year: int) -> date:
-    """The same day of another year; February 29 is the 28th where there is none."""
+    """The same day of another year; February 29 is the 28th if there is none."""
     try:
         return day.replace(year=year)
     except ValueError:

@@ -16,7 +16,7 @@ Roots = Mapping[str, Callable[[str], Any]]
 
 @dataclass
 class Occurrence:
-    """A trigger that runs. `due_ms` is when its next step is due, `wake_ms` when to look: later where it settles or is
+    """A trigger that runs. `due_ms` is when its next step is due, `wake_ms` when to look: later if it settles or is
     held. `pinned` is the rule as it was at entry; `waiting` the wait that it is in and since when."""
 
     trigger: str
@@ -108,7 +108,7 @@ def _metric(me: Present, name: str, at_ms: int) -> Any:
 
 
 def roots(me: Present, event: Seen | None, at_ms: int | None = None, occurrence: Occurrence | None = None) -> Roots:
-    """What expressions read, as of an instant: now, where none is given."""
+    """What expressions read, as of an instant: now if none is given."""
     as_of_ms = me.now_ms if at_ms is None else at_ms
 
     def of_event(name: str) -> Any:

@@ -84,7 +84,7 @@ class Until:
 
 @dataclass(frozen=True)
 class Anniversary:
-    """A moment counted from a date: by whole local days where `at` is given, else exactly."""
+    """A moment counted from a date: by whole local days if `at` is given, else exactly."""
 
     date: str
     offset_ms: int
@@ -106,7 +106,7 @@ class Cap:
 
 @dataclass(frozen=True)
 class Quiet:
-    """From one local minute to another, half-open; or local dates, inclusive, where `through` is given."""
+    """From one local minute to another, half-open; or local dates, inclusive, if `through` is given."""
 
     start: str
     end: str

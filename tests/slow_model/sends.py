@@ -33,7 +33,7 @@ def variant(rule: Rule, user_id: str) -> str | None:
 
 @dataclass
 class Verdict:
-    """What the gates say: `kind` is send, shadow or held_out where all passed, else drop or defer."""
+    """What the gates say: `kind` is send, shadow or held_out if all passed, else drop or defer."""
 
     kind: str
     reason: str | None
@@ -55,7 +55,7 @@ class Question:
     paused: frozenset[str]
     when: bool
     maxima: tuple[int, ...] | None
-    """Of each cap of the rule, how many it allows; None where one fails."""
+    """How many each cap of the rule allows; None if one fails."""
     unknown_since_ms: int | None = None
     """Since when the send has waited for the user's first profile."""
 
@@ -239,7 +239,7 @@ def counted_in(cap: Cap, question: Question, past: Past, zone: ZoneInfo, kind: s
 
 
 def room_at(cap: Cap, most: int, times: list[int], zone: ZoneInfo, now_ms: int) -> int | None:
-    """The first instant at which fewer than so many of those counted stand in the window; None where 0 are allowed."""
+    """The first instant at which fewer than so many of those counted are in the window; None if 0 are allowed."""
     if most <= 0:
         return None
     if cap.window.ms is None:

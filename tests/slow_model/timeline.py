@@ -1,7 +1,7 @@
 """The order of things in one partition, from its journal: each user's records, and when timers were looked at.
 
-A record is applied at its append time, or at the clock before it where that is later. Timers due before that instant
-are looked at first, with the clock a millisecond before; at a segment's end, where its clock is later than its last
+A record is applied at its append time, or at the clock before it if that is later. Timers due before that instant
+are looked at first, with the clock a millisecond before; at a segment's end, if its clock is later than its last
 record, those due by then.
 """
 
@@ -180,7 +180,7 @@ class _JournalReader:
 
 
 def in_own_partition(record: Wire, partitions: int) -> str | None:
-    """The user that the record's key names, where the record lies in that user's partition."""
+    """The user that the record's key names, if the record lies in that user's partition."""
     try:
         user_id = (record.key or b"").decode()
     except UnicodeDecodeError:
@@ -189,7 +189,7 @@ def in_own_partition(record: Wire, partitions: int) -> str | None:
 
 
 def refused(value: bytes, now_ms: int) -> dict[str, int]:
-    """By purpose, when it was refused in a profile that cannot be read; now, where that cannot be read either."""
+    """By purpose, when it was refused in a profile that cannot be read; now, if that cannot be read either."""
     try:
         consents = orjson.loads(value)["consent"].items()
     except (orjson.JSONDecodeError, TypeError, KeyError, AttributeError):
@@ -214,7 +214,7 @@ _NEEDED = {
 
 
 def readable(record: Wire, partitions: int) -> dict[str, Any] | None:
-    """What the record says; None where it is not JSON, lacks a field, or lies where its user does not belong."""
+    """What the record says; None if it is not JSON, lacks a field, or lies in a partition that is not its user's."""
     try:
         body = orjson.loads(record.value or b"")
     except orjson.JSONDecodeError:

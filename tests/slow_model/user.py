@@ -73,7 +73,7 @@ class SlowUser:
     def fire(self, until_ms: int, feeding: tuple[frozenset[str], int] = (frozenset(), 0)) -> None:
         """What is due by an instant: by time; what begins something first, then by priority, trigger, occurrence.
 
-        `feeding` names levels that the coming event feeds, and its own time: those cross only where they did before.
+        `feeding` names levels that the coming event feeds, and its own time: those cross only if they did before.
         """
         me = self.me
         while True:
@@ -198,7 +198,7 @@ class SlowUser:
             past.words.append(("unsubscribed", (sent and sent.purpose, seen.time_ms)))
 
     def event(self, event: Seen) -> bool:
-        """What the event does; false where it is a repeated one."""
+        """What the event does; false if it is a repeated one."""
         me = self.me
         if not event.type.startswith("email.") and not self.concerns(event):
             return True  # what concerns no rule and no definition changes nothing, and its id is not remembered
