@@ -29,7 +29,7 @@ def run_streams_worker(environment: Environment, slot: int) -> None:
         from streams.app import create_app
         from streams.faust.worker import StreamWorker
 
-        app = create_app(settings, slot, _restarts())
+        app = create_app(settings, WorkerIdentity(slot, _restarts(), settings.web_port + slot))
     _begin(environment, STREAMS, slot)
     StreamWorker(app).execute_from_commandline()
 

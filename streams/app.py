@@ -11,6 +11,7 @@ import structlog
 from mode import Service
 
 from infra.kafka.connection import Connection
+from infra.service.health import WorkerIdentity
 from infra.service.pages import Pages, PageServer
 from streams.decisions.journal import CheckpointJournal
 from streams.decisions.partitioning import INPUTS, OUTPUTS, user_partitions
@@ -74,24 +75,22 @@ class PageService(Service):
         await self._server.stop()
 
 
-def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> faust.App:
+def create_app(settings: StreamSettings, identity: WorkerIdentity) -> faust.App:
     """The application, ready for `faust.Worker`. Asks the broker for the partition count; raises TopicsMissing, and
-    AccessDenied where the broker rejects the client.
+    AccessDenied if the broker rejects the client.
 
-    Each of the workers that run at once needs its own `slot`. `restarts` is how often it was started before.
+    Each of the workers that run at once needs its own slot.
     """
     connection = settings.connection
     runtime = Runtime(
         RuntimeSettings(
             name=settings.streams_group,
-            slot=str(slot),
+            slot=str(identity.slot),
             connection=connection,
             inputs=tuple(topic.name for topic in INPUTS),
             partitions=user_partitions(connection),
             checkpoint_s=settings.commit_interval_s,
-            other_topics=tuple(
-                topic.name for topic in OUTPUTS
-            ),  # of rules and switches the feed never goes back by itself
+            other_topics=tuple(topic.name for topic in OUTPUTS),  # rules and control: the feed itself never goes back
             snapshot_s=settings.snapshot_interval_s or None,
             faust={
                 "datadir": str(settings.data_dir),
@@ -105,19 +104,24 @@ def create_app(settings: StreamSettings, slot: int = 0, restarts: int = 0) -> fa
     runtime.process_with(processor)
     runtime.add_service(RuleFollower(connection, processor))
     app: faust.App = runtime.app
-    pages = _watch(runtime, processor, slot, restarts)
-    runtime.add_service(PageService(PageServer(pages, settings.web_port + slot)))
+    pages = _watch(runtime, processor, identity)
+    runtime.add_service(PageService(PageServer(pages, identity.port)))
     return app
 
 
-def _watch(runtime: Runtime, processor: DecisionProcessor, slot: int, restarts: int) -> Pages:
-    health = StreamHealth(slot, restarts, runtime.checkpointer.since_last_s, "rules, which `ebbtide apply` publishes")
+def _watch(runtime: Runtime, processor: DecisionProcessor, identity: WorkerIdentity) -> Pages:
+    health = StreamHealth(
+        identity.slot,
+        identity.restarts,
+        runtime.checkpointer.since_last_s,
+        "rules, which `ebbtide apply` publishes",
+    )
     gauges = Gauges(runtime, processor.pending)
     metrics = Metrics(
         failures=lambda: runtime.committer.failures,
         ready=lambda: health.ready,
         gauges=lambda: gauges.now,
-        restarts=restarts,
+        restarts=identity.restarts,
     )
     runtime.observe(health, gauges, metrics)
     runtime.add_service(BackgroundLoop(gauges.run))

@@ -33,7 +33,8 @@ POLL_S = 0.25
 """How long a poll waits, which is also the longest time that a stop waits for this thread."""
 CHECK_INTERVAL_S = 3.0
 """The time between two checks of the topics' ends. A client that returned nothing in between although there is more is
-replaced: after a broker's restart, confluent-kafka 2.16 was seen to fetch nothing any more, without an error."""
+replaced: after a broker's restart, confluent-kafka 2.16 was seen to fetch nothing any more, without an error. The guard
+of `infra.kafka.stalls` acts after 15 s, which is too late for a switch that pauses."""
 
 
 class OlderNumber(ValueError):

@@ -12,6 +12,7 @@ import faust
 from drivers.runtime_app import AwaitingRuntime, SplitCommitter, wait_for_nobody
 
 import streams.app
+from infra.service.health import WorkerIdentity
 from infra.service.logs import configure_logging
 from streams.app import create_app
 from streams.faust.runtime import Runtime
@@ -38,5 +39,6 @@ MISTAKES: dict[str, type[Runtime]] = {"split": Split, "awaiting": Awaiting}
 if __name__ == "__main__":
     configure_logging()
     streams.app.Runtime = MISTAKES[os.environ["CHAOS_MISTAKE"]]  # type: ignore[misc]
-    app = create_app(StreamSettings(), int(sys.argv[1]))
+    settings, slot = StreamSettings(), int(sys.argv[1])
+    app = create_app(settings, WorkerIdentity(slot, 0, settings.web_port + slot))
     faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
