@@ -81,6 +81,7 @@ SENDER_COLUMNS: tuple[Column, ...] = (
     ("oldest due", "oldest_due_age_s", _seconds, max),
     ("waiting", "waiting", _number, sum),
     ("outbox", "outbox", _number, sum),
+    ("in doubt", "in_doubt", _number, sum),
     ("view behind", "view_age_s", _seconds, max),
 )
 

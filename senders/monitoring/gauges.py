@@ -45,6 +45,7 @@ class PartitionBacklog:
     waiting: int
     oldest_due_age_s: float | None
     outbox: int
+    in_doubt: int
     view_age_s: float | None
     """How far the recipients view is behind."""
 
@@ -94,7 +95,13 @@ def _gauge(partition: int, backlog: Backlog, as_of: datetime | None, now: dateti
         return None if since is None else max(0.0, (now - since).total_seconds())
 
     return PartitionBacklog(
-        partition, backlog.due, backlog.waiting, age_s(backlog.oldest_due), backlog.outbox, age_s(as_of)
+        partition,
+        backlog.due,
+        backlog.waiting,
+        age_s(backlog.oldest_due),
+        backlog.outbox,
+        backlog.in_doubt,
+        age_s(as_of),
     )
 
 

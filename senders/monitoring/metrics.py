@@ -81,6 +81,12 @@ OLDEST_DUE = MetricDefinition(
 OUTBOX = MetricDefinition(
     "ebbtide_senders_outbox_rows", "gauge", ("partition",), "Outcomes that are not published yet, at most 100,000."
 )
+IN_DOUBT = MetricDefinition(
+    "ebbtide_senders_commands_in_doubt",
+    "gauge",
+    ("partition",),
+    "Commands that were handed over and whose answer is unknown, at most 100,000; `resend` purposes are due again.",
+)
 VIEW_AGE = MetricDefinition(
     "ebbtide_senders_recipients_view_age_seconds",
     "gauge",
@@ -95,7 +101,7 @@ LAG = MetricDefinition(
 )
 DEFINITIONS = (
     *(ADMITTED, SETTLED, POSTPONED, ATTEMPTS, LETTERS, STALLS, RESTARTS),
-    *(READY, IN_FLIGHT, AWAY, DUE, WAITING, OLDEST_DUE, OUTBOX, VIEW_AGE, LAG),
+    *(READY, IN_FLIGHT, AWAY, DUE, WAITING, OLDEST_DUE, OUTBOX, IN_DOUBT, VIEW_AGE, LAG),
 )
 
 
@@ -182,5 +188,6 @@ def _gauges(readings: Readings) -> Iterator[Metric]:
     yield WAITING.gauge((labels, gauge.waiting) for labels, gauge in held.items())
     yield OLDEST_DUE.gauge((labels, gauge.oldest_due_age_s) for labels, gauge in held.items())
     yield OUTBOX.gauge((labels, gauge.outbox) for labels, gauge in held.items())
+    yield IN_DOUBT.gauge((labels, gauge.in_doubt) for labels, gauge in held.items())
     yield VIEW_AGE.gauge((labels, gauge.view_age_s) for labels, gauge in held.items())
     yield LAG.gauge(((group, str(number)), lag) for (group, number), lag in readings.lags().items())

@@ -6,9 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.sql import SQL
+
+from infra.postgres.columns import statement
 
 COUNTED = 100_000
-"""At most so many rows are counted in each of the two queries. Each is read by an index, in tens of milliseconds."""
+"""At most so many rows are counted in each query. Each is read by an index, in tens of milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,14 @@ class Backlog:
     oldest_due: datetime | None = None
     outbox: int = 0
     """Outcomes that are not published yet."""
+    in_doubt: int = 0
+    """Commands that were handed over and whose answer is unknown."""
+
+
+_COUNT = """SELECT partition, count(*) FROM (SELECT partition FROM ledger
+             WHERE {condition} AND partition = ANY(%s) LIMIT %s) AS counted GROUP BY partition"""
+_OUTBOX = statement(_COUNT, condition=SQL("unpublished"))
+_IN_DOUBT = statement(_COUNT, condition=SQL("state = 'in_doubt'"))
 
 
 async def read_backlog(
@@ -41,11 +52,8 @@ async def read_backlog(
     )
     async for partition, due, waiting, oldest_due in cursor:
         found[partition] = Backlog(due, waiting, oldest_due)
-    cursor = await connection.execute(
-        """SELECT partition, count(*) FROM (SELECT partition FROM ledger
-             WHERE unpublished AND partition = ANY(%s) LIMIT %s) AS outbox GROUP BY partition""",
-        [list(partitions), COUNTED],
-    )
-    async for partition, outbox in cursor:
+    async for partition, outbox in await connection.execute(_OUTBOX, [list(partitions), COUNTED]):
         found[partition] = replace(found[partition], outbox=outbox)
+    async for partition, in_doubt in await connection.execute(_IN_DOUBT, [list(partitions), COUNTED]):
+        found[partition] = replace(found[partition], in_doubt=in_doubt)
     return found

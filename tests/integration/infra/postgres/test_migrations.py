@@ -14,6 +14,7 @@ REVISIONS = [
     "0004_suppressions",
     "0005_decisions",
     "0006_unpublished",
+    "0007_in_doubt",
 ]
 VIEWS = {
     "v_sends_by_day",

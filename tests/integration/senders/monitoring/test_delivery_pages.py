@@ -74,7 +74,7 @@ def test_a_worker_answers_its_pages(delivery: Harbour, port: int) -> None:
     status = json.loads(get(port, "/status")[1])
     assert (status["restarts"], status["servers_away"], status["mails_in_flight"]) == (2, [], 0)
     assert status["version"]
-    assert {"partition", "due", "waiting", "oldest_due_age_s", "outbox", "view_age_s", "lag"} == set(
+    assert {"partition", "due", "waiting", "oldest_due_age_s", "outbox", "in_doubt", "view_age_s", "lag"} == set(
         status["partitions"][0]
     )
     age = ("recipients_view_age_seconds", "0")

@@ -52,6 +52,18 @@ async def test_due_and_waiting_commands_are_counted_by_partition(ledger_url: str
         assert set(await read_backlog(connection, [1], NOW)) == {1}, "other workers count theirs"
 
 
+async def test_commands_whose_answer_is_unknown_are_counted_and_no_longer_once_they_are_settled(
+    ledger_url: str,
+) -> None:
+    async with await AsyncConnection.connect(ledger_url, autocommit=True) as connection:
+        await connection.execute("UPDATE ledger SET state = 'started', owner = 'lost'")
+        await ledger.mark_in_doubt(connection, [0, 1], "other", ["marketing"], NOW)
+        found = await read_backlog(connection, [0, 1, 2], NOW)
+        assert {partition: counted.in_doubt for partition, counted in found.items()} == {0: 4, 1: 2, 2: 0}
+        await connection.execute("UPDATE ledger SET state = 'accepted' WHERE partition = 0")
+        assert (await read_backlog(connection, [0], NOW))[0].in_doubt == 0
+
+
 async def test_a_long_queue_is_counted_up_to_a_bound_the_oldest_first(
     ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,8 +82,8 @@ async def test_the_gauges_show_ages_and_only_partitions_that_are_still_held(ledg
     await measured.measure(NOW)
     await database.close()
     assert measured.now == [
-        PartitionBacklog(0, due=3, waiting=1, oldest_due_age_s=30.0, outbox=0, view_age_s=7.0),
-        PartitionBacklog(1, due=2, waiting=0, oldest_due_age_s=5.0, outbox=2, view_age_s=None),
+        PartitionBacklog(0, due=3, waiting=1, oldest_due_age_s=30.0, outbox=0, in_doubt=0, view_age_s=7.0),
+        PartitionBacklog(1, due=2, waiting=0, oldest_due_age_s=5.0, outbox=2, in_doubt=0, view_age_s=None),
     ]
     held.discard(0)
     assert [found.partition for found in measured.now] == [1]

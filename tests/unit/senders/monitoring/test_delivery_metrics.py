@@ -60,10 +60,11 @@ def test_commands_that_end_or_wait_without_a_mail_are_counted_by_reason() -> Non
 def test_an_unknown_value_has_no_series() -> None:
     metrics, kafka = SenderMetrics(restarts=4), Outage("kafka")
     kafka.away(OSError("refused"))
-    backlog = [PartitionBacklog(7, due=2, waiting=3, oldest_due_age_s=None, outbox=1, view_age_s=None)]
+    backlog = [PartitionBacklog(7, due=2, waiting=3, oldest_due_age_s=None, outbox=1, in_doubt=4, view_age_s=None)]
     metrics.read(Readings(lambda: True, lambda: 6, [kafka], lambda: backlog, lambda: {("ebbtide-senders", 7): 9}))
     assert value(metrics, "commands_due", partition="7") == 2
     assert value(metrics, "commands_waiting", partition="7") == 3
+    assert value(metrics, "commands_in_doubt", partition="7") == 4
     assert value(metrics, "oldest_due_age_seconds", partition="7") is None
     assert value(metrics, "recipients_view_age_seconds", partition="7") is None
     assert value(metrics, "lag_records", group="ebbtide-senders", partition="7") == 9
