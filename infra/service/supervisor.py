@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import structlog
 
+from infra.service.liveness import LivenessProbe
 from infra.service.worker_registry import RollingRestart
 from infra.service.worker_slot import READY_S, REFUSED, STOP_S, Slot, why_ended
 from schemas.waiting import event_within
@@ -24,11 +25,17 @@ REFUSALS = 3
 
 
 class Supervisor:
-    """Keeps a worker running in each of `slots`. Calls `report` at each step of a rolling restart."""
+    """Keeps a worker running in each of `slots`, and restarts one that `probe` finds unhealthy.
 
-    def __init__(self, slots: Sequence[Slot], report: Callable[[RollingRestart], object]) -> None:
+    Calls `report` at each step of a rolling restart.
+    """
+
+    def __init__(
+        self, slots: Sequence[Slot], report: Callable[[RollingRestart], object], probe: LivenessProbe | None = None
+    ) -> None:
         self._slots = slots
         self._report = report
+        self._probe = probe or LivenessProbe()
         self._restart = RollingRestart()
         self._ending = asyncio.Event()
         self._interrupts = 0
@@ -60,7 +67,7 @@ class Supervisor:
             process = await slot.begin()
             if self._ending.is_set():
                 slot.send(signal.SIGTERM)
-            status = await process.wait()
+            status, why = await self._watch(slot, process)
             if self._ending.is_set():
                 return
             if slot.successor is not None:
@@ -69,8 +76,20 @@ class Supervisor:
             if slot.refusals >= REFUSALS:
                 self._give_up(slot)
                 return
-            log.warning("worker_ended", slot=slot.number, status=status, why=why_ended(status), again_in_s=pause_s)
+            log.warning("worker_ended", slot=slot.number, status=status, why=why, again_in_s=pause_s)
             await event_within(self._ending, pause_s)
+
+    async def _watch(self, slot: Slot, process: asyncio.subprocess.Process) -> tuple[int, str]:
+        """Waits until the worker ends, and ends it if it is unhealthy; returns its exit status and why it ended."""
+        ended, probing = asyncio.create_task(process.wait()), asyncio.create_task(self._probe.unhealthy(slot.port))
+        await asyncio.wait({ended, probing}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            probing.cancel()
+            return ended.result(), why_ended(ended.result())
+        reason = probing.result()
+        log.error("worker_unhealthy", slot=slot.number, pid=process.pid, why=reason)
+        await slot.end()
+        return await ended, f"the supervisor ended it, because it was unhealthy: {reason}"
 
     def _give_up(self, slot: Slot) -> None:
         why = f"it refused to start {REFUSALS} times in a row; fix what its log says"

@@ -124,7 +124,7 @@ def test_two_workers_share_the_partitions_and_their_pages_add_up_to_the_ledger(
     assert {p["partition"] for p in status["partitions"]} == set(range(partitions))
     assert {p["worker"] for p in status["partitions"]} == {0, 1}
     shown = senders.cli("senders", "status").stdout
-    assert "partition  worker  lag  due  oldest due  waiting  outbox  view behind" in shown
+    assert "partition  worker  lag  due  oldest due  waiting  outbox  in doubt  view behind" in shown
 
 
 def test_a_killed_delivery_worker_is_restarted_in_its_place(

@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from drivers.running_senders import wait_until
+from drivers.running_senders import free_port, wait_until
 from drivers.supervised_workers import is_gone
 
 from infra.service.worker_slot import LONGEST_PAUSE_S, REFUSED, STEADY_S, Slot
 
 PROGRAM = """
 import asyncio, os, sys
+from infra.service.liveness import LivenessProbe
 from infra.service.supervisor import Supervisor
 from infra.service.worker_slot import Slot
 from infra.service.logs import configure_logging
 
 async def main():
     command = [sys.executable, "-c", sys.argv[1]]
-    slots = [Slot(number, 1, command, os.environ) for number in range(2)]
-    return await Supervisor(slots, lambda restart: None).run()
+    port = int(os.environ.get("PORT", 1))
+    slots = [Slot(number, port + number, command, os.environ) for number in range(2)]
+    return await Supervisor(slots, lambda restart: None, LivenessProbe(period_s=0.05, failures=3)).run()
 
 configure_logging()
 sys.exit(asyncio.run(main()))
@@ -37,6 +39,27 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print('{"event": "deaf"}', flush=True)
 time.sleep(60)
 """
+ANSWERS = """
+import http.server, json, os, sys, time
+if sys.argv[1] == "1":
+    time.sleep(60)  # it never answers
+first, asked = os.environ["EBBTIDE_RESTARTS"] == "0", 0
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        global asked
+        asked += 1
+        self.send_response(status())
+        self.end_headers()
+        self.wfile.write(b'{"reason": "a task is stalled"}')
+        print(json.dumps({"event": "answered", "count": asked, "pid": os.getpid()}), flush=True)
+
+    def log_message(self, *_):
+        pass
+
+server = http.server.HTTPServer(("127.0.0.1", int(os.environ["PORT"])), Page)
+"""
+SERVES = "while True: server.handle_request(), after()\n"
 
 
 class Supervised:
@@ -44,8 +67,11 @@ class Supervised:
 
     def __init__(self, worker: str, log: Path) -> None:
         self._log = log
+        variables = os.environ | {"PORT": str(free_port())}
         with log.open("wb") as out:
-            self.process = subprocess.Popen([sys.executable, "-c", PROGRAM, worker], stdout=out, stderr=out)
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, worker], stdout=out, stderr=out, env=variables
+            )
 
     def lines(self, event: str) -> list[dict[str, Any]]:
         """What it logged of one event."""
@@ -95,6 +121,36 @@ def test_a_worker_that_refuses_to_start_three_times_ends_all_and_the_error_says_
     [gave_up] = found.lines("gave_up")
     assert (gave_up["slot"], gave_up["why"]) == (1, "it refused to start 3 times in a row; fix what its log says")
     assert all(is_gone(line["pid"]) for line in found.lines("worker_started"))
+
+
+def test_an_unhealthy_worker_is_restarted_and_the_others_are_left_alone(supervise: Any) -> None:
+    status = "def status(): return 503 if first else 200\ndef after(): pass\n"
+    found = supervise(ANSWERS + status + SERVES)
+    [unhealthy] = found.wait("worker_unhealthy")
+    assert (unhealthy["slot"], unhealthy["why"]) == (0, "a task is stalled")
+    [_, _, again] = found.wait("worker_started", 3)
+    wait_until(lambda: [a for a in found.lines("answered") if a["pid"] == again["pid"] and a["count"] > 6], "probes")
+    assert len(found.lines("worker_unhealthy")) == 1, "the new one is healthy"
+    assert [line["count"] for line in found.lines("answered") if line["pid"] == unhealthy["pid"]] == [1, 2, 3]
+    [ended] = found.lines("worker_ended")
+    assert (ended["slot"], ended["again_in_s"]) == (0, 0.5)
+    assert ended["why"] == "the supervisor ended it, because it was unhealthy: a task is stalled"
+
+
+def test_a_worker_that_is_healthy_again_in_time_is_not_restarted(supervise: Any) -> None:
+    status = "def status(): return 200 if asked % 3 == 0 else 503\ndef after(): pass\n"
+    found = supervise(ANSWERS + status + SERVES)
+    found.wait("answered", 12)
+    assert found.lines("worker_unhealthy") == []
+    assert len(found.lines("worker_started")) == 2
+
+
+def test_a_worker_that_no_longer_answers_is_restarted(supervise: Any) -> None:
+    once = "def status(): return 200\ndef after(): first and (server.server_close(), time.sleep(60))\n"
+    found = supervise(ANSWERS + once + SERVES)
+    [unhealthy] = found.wait("worker_unhealthy")
+    assert (unhealthy["slot"], unhealthy["why"]) == (0, "it does not answer /health")
+    assert [line["slot"] for line in found.wait("worker_started", 3)] == [0, 1, 0]
 
 
 def test_a_second_ctrl_c_kills_workers_that_do_not_stop(supervise: Any) -> None:
