@@ -1,11 +1,10 @@
 """Send commands: what delivery is to send. A command on the topic is sendable now."""
 
-import hashlib
 from typing import Annotated
 
-import orjson
 from pydantic import Field
 
+from schemas.digests import digest
 from schemas.types import Address, Fact, Id, Instant, Name, Properties
 
 DEFAULT_PRIORITY = 50
@@ -40,4 +39,4 @@ def command_id(trigger: str, user_id: str, occurrence: str, step: str) -> str:
     The same occurrence gives the same id after any replay, restart or rule edit, which is what makes a command
     sent twice recognisable everywhere it appears.
     """
-    return hashlib.blake2b(orjson.dumps([trigger, user_id, occurrence, step]), digest_size=16).hexdigest()
+    return digest([trigger, user_id, occurrence, step])

@@ -1,11 +1,10 @@
 """Outcomes: what became of each command, from our own delivery, the receiver and the reader."""
 
-import hashlib
 from typing import Annotated, Literal
 
-import orjson
 from pydantic import Field
 
+from schemas.digests import digest
 from schemas.replies import SmtpCommand, judge
 from schemas.types import Count, Id, Instant, PublishedFact
 from schemas.vocabulary import OutcomeKind
@@ -56,4 +55,4 @@ class Outcome(PublishedFact):
 
 def outcome_id(command: str, kind: OutcomeKind, attempt: int) -> str:
     """The id of delivery's own outcome: the same attempt reported twice is one fact with one id."""
-    return hashlib.blake2b(orjson.dumps([command, kind, attempt]), digest_size=16).hexdigest()
+    return digest([command, kind, attempt])

@@ -4,22 +4,25 @@ A record is a few plain values. Streams write JSON from them without building th
 `command_json` return the bytes that encoding the models would return. A backtest of a year only counts records.
 """
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
+from msgspec import Struct, field
 
 from schemas.commands import SendCommand
 from schemas.decisions import Decision
+from schemas.digests import digest
 from schemas.vocabulary import DecisionOutcome, Gate, Reason
 from triggers.cel.runtime import as_time
 
 
-class Answer(NamedTuple):
-    """One gate's answer. `limit_ms` is a limit that is an instant; `until_ms` is when the gate would pass."""
+class Answer(Struct, eq=False):
+    """One gate's answer. `limit_ms` is a limit that is an instant; `until_ms` is when the gate would pass.
+
+    A `shared` answer is given many times and never changes, so its JSON is written once.
+    """
 
     gate: Gate
     passed: bool
@@ -27,10 +30,22 @@ class Answer(NamedTuple):
     limit: Any = None
     limit_ms: int | None = None
     until_ms: int | None = None
+    shared: bool = False
+    written: orjson.Fragment | None = None
+
+    def json(self) -> Any:
+        """What orjson writes as this answer."""
+        if self.written is not None:
+            return self.written
+        fields = self.fields(_instant)
+        if not self.shared:
+            return fields
+        self.written = orjson.Fragment(orjson.dumps(fields))
+        return self.written
 
     def fields(self, time: Callable[[int], Any]) -> dict[str, Any]:
         """The fields of `GateAnswer` that are not None, with instants as `time` returns them."""
-        fields: dict[str, Any] = {"gate": self.gate, "passed": self.passed}
+        fields: dict[str, Any] = {"gate": str(self.gate), "passed": self.passed}
         if self.observed is not None:
             fields["observed"] = self.observed
         if self.limit_ms is not None:
@@ -43,9 +58,19 @@ class Answer(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    return as_time(seconds * 1000).isoformat()[:-6]
+
+
+def _local(ms: int) -> str:
+    """An instant as `isoformat` writes it, without the offset. Many instants share a second, few a millisecond."""
+    seconds, rest = divmod(ms, 1000)
+    return f"{_second(seconds)}.{rest:03d}000" if rest else _second(seconds)
+
+
 def _instant(ms: int) -> str:
     """An instant as the models write it."""
-    return f"{as_time(ms).isoformat()[:-6]}Z"
+    return f"{_local(ms)}Z"
 
 
 class CommandFields(NamedTuple):
@@ -63,8 +88,7 @@ class CommandFields(NamedTuple):
     priority: int
 
 
-@dataclass(slots=True)
-class DecisionRecord:
+class DecisionRecord(Struct, eq=False):
     """One decision. It has `command_fields` if it sends. `distinction` replaces the reason in the decision's id."""
 
     trigger: str
@@ -86,12 +110,12 @@ class DecisionRecord:
     def decision_id(self) -> str:
         """Blake2b-128 of what was decided, about whom, and when: a replay gives the same id."""
         what = self.distinction if self.distinction is not None else self.reason
-        parts = [self.trigger, self.user_id, self.occurrence, self.step, self.outcome, what, self.at_ms]
-        return hashlib.blake2b(orjson.dumps(parts), digest_size=16).hexdigest()
+        return digest([self.trigger, self.user_id, self.occurrence, self.step, self.outcome, what, self.at_ms])
 
     def decision_json(self) -> bytes:
         """The decision on the wire."""
-        return orjson.dumps(self._decision_fields(_instant))
+        gates = [each.json() for each in self.answers]
+        return orjson.dumps(self._decision_fields(_instant, gates))
 
     def command_json(self) -> bytes | None:
         """The command on the wire; None if the decision does not send."""
@@ -100,16 +124,16 @@ class DecisionRecord:
 
     def decision(self) -> Decision:
         """The decision as its model."""
-        return Decision(**self._decision_fields(as_time))
+        return Decision(**self._decision_fields(as_time, [each.fields(as_time) for each in self.answers]))
 
     def command(self) -> SendCommand | None:
         """The command as its model; None if the decision does not send."""
         command = self.command_fields
         return None if command is None else SendCommand(**self._command_fields(command, as_time))
 
-    def _decision_fields(self, time: Callable[[int], Any]) -> dict[str, Any]:
+    def _decision_fields(self, time: Callable[[int], Any], gates: list[Any]) -> dict[str, Any]:
         """The fields of `Decision` in its order, without those that are None."""
-        inputs = self.inputs if self.due_ms is None else {**self.inputs, "due": as_time(self.due_ms).isoformat()}
+        inputs = self.inputs if self.due_ms is None else {**self.inputs, "due": f"{_local(self.due_ms)}+00:00"}
         fields: dict[str, Any] = {
             "id": self.decision_id(),
             "trigger": self.trigger,
@@ -117,11 +141,11 @@ class DecisionRecord:
             "user_id": self.user_id,
             "occurrence": self.occurrence,
             "step": self.step,
-            "outcome": self.outcome,
+            "outcome": str(self.outcome),
         }
         if self.reason is not None:
-            fields["reason"] = self.reason
-        fields["gates"] = [each.fields(time) for each in self.answers]
+            fields["reason"] = str(self.reason)
+        fields["gates"] = gates
         fields["event_ids"] = self.event_ids
         fields["inputs"] = inputs
         fields["decided_at"] = time(self.at_ms)

@@ -16,7 +16,7 @@ from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
 from triggers.engine.records import Answer
 
-_NO_CAP = Answer(Gate.CAP, True)
+_NO_CAP = Answer(Gate.CAP, True, shared=True)
 
 
 def ask(request: GateRequest) -> Answer:

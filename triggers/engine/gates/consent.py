@@ -4,6 +4,7 @@ Observed is granted, refused, unknown, not_needed or no_profile; limit is the pu
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from schemas.decisions import Decision, GateAnswer
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome, Gate
@@ -13,7 +14,7 @@ from triggers.engine.records import Answer
 
 NO_PROFILE = "no_profile"
 """Observed if no profile of the user was ever read."""
-_NOT_NEEDED = Answer(Gate.CONSENT, True, "not_needed", TRANSACTIONAL)
+_NOT_NEEDED = Answer(Gate.CONSENT, True, "not_needed", TRANSACTIONAL, shared=True)
 _PASSES = {"granted": True, "not_needed": True, "refused": False, "unknown": False, NO_PROFILE: False}
 
 
@@ -25,8 +26,12 @@ def ask(request: GateRequest) -> Answer:
     consent = request.evaluation.state.consent.get(purpose)
     if consent is None and not request.evaluation.state.profiled:
         return _no_profile(request)
-    observed = "unknown" if consent is None else "granted" if consent.granted else "refused"
-    return Answer(Gate.CONSENT, consent is not None and consent.granted, observed, purpose)
+    return _answer("unknown" if consent is None else "granted" if consent.granted else "refused", purpose)
+
+
+@lru_cache(maxsize=1024)
+def _answer(observed: str, purpose: str) -> Answer:
+    return Answer(Gate.CONSENT, _PASSES[observed], observed, purpose, shared=True)
 
 
 def _no_profile(request: GateRequest) -> Answer:

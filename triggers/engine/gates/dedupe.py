@@ -9,7 +9,7 @@ from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
 from triggers.engine.records import Answer
 
-_FIRST = Answer(Gate.DEDUPE, True)
+_FIRST = Answer(Gate.DEDUPE, True, shared=True)
 
 
 def ask(request: GateRequest) -> Answer:

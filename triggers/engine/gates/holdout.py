@@ -13,7 +13,7 @@ from triggers.engine.gates.request import GateRequest
 from triggers.engine.records import Answer
 from triggers.rules.assignment import in_holdout
 
-_NOT_HELD_OUT = Answer(Gate.HOLDOUT, True)
+_NOT_HELD_OUT = Answer(Gate.HOLDOUT, True, shared=True)
 
 
 def ask(request: GateRequest) -> Answer:

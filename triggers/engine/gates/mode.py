@@ -17,8 +17,8 @@ from triggers.rules.assignment import in_canary
 OUTSIDE = "outside"
 RECORDED_ONLY = ("shadow", OUTSIDE)
 """Observed values of sends that are recorded as `shadow`."""
-_LIVE = Answer(Gate.MODE, True, "live")
-_OFF = Answer(Gate.MODE, False, "off")
+_LIVE = Answer(Gate.MODE, True, "live", shared=True)
+_OFF = Answer(Gate.MODE, False, "off", shared=True)
 _CANARY = ("canary", OUTSIDE)
 _WORDS = {"live": "live", "shadow": "shadow: recorded, not sent", "off": "off"}
 

@@ -30,7 +30,7 @@ from triggers.measures.shapes import (
     weekday,
 )
 
-_NEVER_QUIET = Answer(Gate.QUIET, True)
+_NEVER_QUIET = Answer(Gate.QUIET, True, shared=True)
 _YEARS = range(1970, 9999)
 """At the ends of the calendar, local times do not exist."""
 

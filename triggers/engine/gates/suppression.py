@@ -8,8 +8,8 @@ from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
 from triggers.engine.records import Answer
 
-_NOT_SUPPRESSED = Answer(Gate.SUPPRESSION, True, False)
-_SUPPRESSED = Answer(Gate.SUPPRESSION, False, True)
+_NOT_SUPPRESSED = Answer(Gate.SUPPRESSION, True, False, shared=True)
+_SUPPRESSED = Answer(Gate.SUPPRESSION, False, True, shared=True)
 
 
 def ask(request: GateRequest) -> Answer:

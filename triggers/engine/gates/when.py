@@ -4,6 +4,7 @@ Observed is its value, or `{"error": MESSAGE}` if it failed; limit is its text. 
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from schemas.decisions import Decision, GateAnswer
@@ -17,7 +18,7 @@ from triggers.engine.gates.request import GateRequest
 from triggers.engine.records import Answer
 from triggers.rules.ruleset import RuleSet
 
-_NO_WHEN = Answer(Gate.WHEN, True)
+_NO_WHEN = Answer(Gate.WHEN, True, shared=True)
 _NOTHING: Any = None
 
 
@@ -29,11 +30,15 @@ def ask(request: GateRequest) -> Answer:
     context = request.context
     request.verdict.inputs |= _inputs(condition, request.evaluation.rules, context)
     try:
-        passed: bool = condition.holds(context)
-        return Answer(Gate.WHEN, passed, passed, condition.text)
+        return _answer(condition.holds(context), condition.text)
     except EvaluationError as error:
         request.evaluation.problem(request.trigger.name, "when", error)
         return Answer(Gate.WHEN, False, {"error": str(error)}, condition.text)
+
+
+@lru_cache(maxsize=1024)
+def _answer(passed: bool, condition: str) -> Answer:
+    return Answer(Gate.WHEN, passed, passed, condition, shared=True)
 
 
 def _inputs(condition: Condition, rules: RuleSet, context: Context) -> dict[str, Any]:
