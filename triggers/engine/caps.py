@@ -5,14 +5,16 @@ released when delivery reports that no server accepted the message. A send that 
 canary, held out) counts real sends and those recorded for the same reason; real sends count only each other.
 """
 
-from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
-from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
-from triggers.cel.conditions import Condition, Context
+from triggers.cel.conditions import Condition
 from triggers.engine.evaluation import Evaluation
+from triggers.engine.gates.request import GateRequest
 from triggers.measures.local_time import calendar_window
 from triggers.measures.shapes import Rolling
 from triggers.rules.rule import Cap, Send, Trigger
@@ -20,10 +22,11 @@ from triggers.rules.state import Occurrence, Reservation
 
 MOST_NAMED = 20
 """How many of the counted sends a decision lists: enough to read, while a cap may allow a thousand."""
+_SENT = DecisionOutcome.SEND
+_AT = attrgetter("at")
 
 
-@dataclass(slots=True)
-class CapAnswer:
+class CapAnswer(Struct, eq=False):
     """The common answer of all caps. `until` is the first instant at which none of them is full."""
 
     passed: bool
@@ -35,18 +38,15 @@ class CapAnswer:
     """The commands that the full cap counted, oldest first; only the newest if there are many."""
 
 
-def ask_caps(
-    evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, context: Context
-) -> CapAnswer:
-    """Asks every cap of the trigger for room for one more send of a kind; raises EvaluationError if a `max` fails."""
-    zone = evaluation.zone()
+def ask_caps(request: GateRequest) -> CapAnswer:
+    """Asks every cap of the trigger for room for one more send; raises EvaluationError if a `max` fails."""
     full: list[tuple[Cap, list[Reservation], int, int | None]] = []
     tightest: tuple[int, int, Cap] | None = None
-    for cap in trigger.caps:
-        maximum = _maximum(cap, context)
-        counted = _counted(evaluation, cap, trigger, occurrence, send, kind, zone)
+    for cap in request.trigger.caps:
+        maximum = _maximum(cap, request)
+        counted = _counted(cap, request)
         if len(counted) >= maximum:
-            full.append((cap, counted, maximum, _room_at(cap, counted, maximum, evaluation.now_ms, zone)))
+            full.append((cap, counted, maximum, _room_at(cap, counted, maximum, request.evaluation)))
         elif tightest is None or maximum - len(counted) < tightest[1] - tightest[0]:
             tightest = (len(counted), maximum, cap)
     if not full:
@@ -66,50 +66,53 @@ def _limit(cap: Cap, maximum: int) -> dict[str, Any]:
     return {"max": maximum, "per": str(cap.window), "by": cap.scope}
 
 
-def _maximum(cap: Cap, context: Context) -> int:
-    return int(cap.maximum.number(context)) if isinstance(cap.maximum, Condition) else cap.maximum
+def _maximum(cap: Cap, request: GateRequest) -> int:
+    return int(cap.maximum.number(request.context)) if isinstance(cap.maximum, Condition) else cap.maximum
 
 
-def _counted(
-    evaluation: Evaluation, cap: Cap, trigger: Trigger, occurrence: Occurrence, send: Send, kind: str, zone: ZoneInfo
-) -> list[Reservation]:
+def _counted(cap: Cap, request: GateRequest) -> list[Reservation]:
     """The reservations in the cap's window, oldest first: those of real sends and, for a send that is only recorded,
     those of its own kind."""
+    evaluation = request.evaluation
+    if not evaluation.state.reservations:
+        return []
     if isinstance(cap.window, Rolling):
         since = evaluation.now_ms - cap.window.ms + 1
     else:
-        since, _ = calendar_window(zone, evaluation.now_ms, cap.window.unit)
+        since, _ = calendar_window(evaluation.zone(), evaluation.now_ms, cap.window.unit)
+    kinds = (_SENT, request.verdict.outcome)
     standing = [
         each
         for each in evaluation.state.reservations
-        if each.at >= since
-        and each.kind in (DecisionOutcome.SEND, kind)
-        and _in_scope(cap, each, trigger, occurrence, send)
+        if each.at >= since and each.kind in kinds and _in_scope(cap, each, request)
     ]
-    return sorted(standing, key=lambda each: each.at)
+    if len(standing) > 1:
+        standing.sort(key=_AT)
+    return standing
 
 
-def _in_scope(cap: Cap, each: Reservation, trigger: Trigger, occurrence: Occurrence, send: Send) -> bool:
+def _in_scope(cap: Cap, each: Reservation, request: GateRequest) -> bool:
     """Whether the cap counts a reservation. Transactional sends count only for their own trigger."""
+    trigger = request.trigger
     own = each.trigger == trigger.name
     if cap.scope == "trigger":
         return own
     if cap.scope == "key":
-        return own and each.key_text == occurrence.key_text
+        return own and each.key_text == request.occurrence.key_text
     if each.purpose == TRANSACTIONAL and trigger.purpose != TRANSACTIONAL:
         return False
     if cap.scope == "purpose":
         return each.purpose == trigger.purpose
-    return cap.scope == "all" or each.channel == send.channel
+    return cap.scope == "all" or each.channel == request.send.channel
 
 
-def _room_at(cap: Cap, counted: list[Reservation], maximum: int, now_ms: int, zone: ZoneInfo) -> int | None:
+def _room_at(cap: Cap, counted: list[Reservation], maximum: int, evaluation: Evaluation) -> int | None:
     """The first instant at which the window contains fewer than `maximum` of those counted; None for a cap of 0."""
     if maximum <= 0:
         return None
     if isinstance(cap.window, Rolling):
         return counted[len(counted) - maximum].at + cap.window.ms
-    return calendar_window(zone, now_ms, cap.window.unit)[1]
+    return calendar_window(evaluation.zone(), evaluation.now_ms, cap.window.unit)[1]
 
 
 def reserve(

@@ -1,8 +1,10 @@
 """One evaluation: a user's state, the rules, one clock, and the effects that the call collects."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct, field
 
 from schemas.commands import SendCommand
 from schemas.decisions import Decision
@@ -50,8 +52,7 @@ class OccurrenceExit:
     at_ms: int
 
 
-@dataclass(slots=True)
-class Effects:
+class Effects(Struct, eq=False):
     """What one call did besides changing the state.
 
     `counts` holds what made no decision: duplicate, clamped, stale, late, reentry, evicted, ended_before_entry,
@@ -80,30 +81,19 @@ class Effects:
         return [command for record in self.records if (command := record.command()) is not None]
 
 
-class Evaluation:
+class Evaluation(Struct, eq=False):
     """The state, the rules and the clock of one call. It evaluates expressions and collects effects.
 
     `paused` holds the paused scopes; `profile_wait_ms` is how long a send waits for the user's first profile.
     """
 
-    __slots__ = ("default_zone", "effects", "now_ms", "paused", "profile_wait_ms", "rules", "state")
-
-    def __init__(
-        self,
-        rules: RuleSet,
-        state: UserState,
-        now_ms: int,
-        default_zone: ZoneInfo,
-        profile_wait_ms: int,
-        paused: frozenset[str],
-    ) -> None:
-        self.rules = rules
-        self.state = state
-        self.now_ms = now_ms
-        self.default_zone = default_zone
-        self.profile_wait_ms = profile_wait_ms
-        self.paused = paused
-        self.effects = Effects()
+    rules: RuleSet
+    state: UserState
+    now_ms: int
+    default_zone: ZoneInfo
+    profile_wait_ms: int
+    paused: frozenset[str]
+    effects: Effects = field(default_factory=Effects)
 
     def as_of(self, now_ms: int) -> "Evaluation":
         """The same evaluation with its clock at an earlier instant, at which a timer was due."""

@@ -160,20 +160,25 @@ def drop_next(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, 
         sending.record_decision(evaluation, trigger, occurrence, send, verdict)
 
 
-def advance(evaluation: Evaluation, occurrence: Occurrence) -> None:
-    """Executes one step of a due occurrence: decides a send, sets a wait, takes a branch, or ends it."""
+def advance(evaluation: Evaluation, occurrence: Occurrence) -> bool:
+    """Executes one step of a due occurrence: decides a send, sets a wait, takes a branch, or ends it. Returns whether
+    it is still running."""
     trigger = evaluation.rule_of(occurrence)
     if trigger is None:
         _end_withdrawn(evaluation, occurrence)
-        return
+        return False
     step = trigger.steps[occurrence.step] if occurrence.step < len(trigger.steps) else Exit()
     if not occurrence.held:
         occurrence.since = None
     match step:
+        case Send():
+            if _settles(evaluation, trigger, occurrence) or not sending.send(evaluation, trigger, occurrence, step):
+                return True
+            occurrence.step += 1
         case Wait() | WaitSlot() | WaitUntil():
             if not waits.begin(evaluation, trigger, occurrence, step):
                 _end_by_error(evaluation, trigger, occurrence)
-                return
+                return False
             occurrence.step += 1
         case Branch():
             context = evaluation.context(occurrence.event, occurrence, occurrence.due)
@@ -181,17 +186,15 @@ def advance(evaluation: Evaluation, occurrence: Occurrence) -> None:
             occurrence.step = occurrence.step + 1 if taken else step.otherwise
         case Jump(target=target):
             occurrence.step = target
-        case Send():
-            if _settles(evaluation, trigger, occurrence) or not sending.send(evaluation, trigger, occurrence, step):
-                return
-            occurrence.step += 1
         case Exit():
             end(evaluation, occurrence)
-            return
+            return False
     occurrence.wake = occurrence.due
     occurrence.step = _after_jumps(trigger, occurrence.step)
-    if occurrence.step >= len(trigger.steps):
-        end(evaluation, occurrence)
+    if occurrence.step < len(trigger.steps):
+        return True
+    end(evaluation, occurrence)
+    return False
 
 
 def apply_profile(evaluation: Evaluation, *, moved: bool) -> list[Occurrence]:

@@ -4,7 +4,6 @@ from typing import Any
 
 from schemas.addresses import plain_address
 from schemas.bounds import problem_of
-from schemas.commands import command_id
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.cel.runtime import EvaluationError
 from triggers.engine.caps import reserve
@@ -24,8 +23,7 @@ _RECORDED = frozenset({DecisionOutcome.SEND, DecisionOutcome.SHADOW, DecisionOut
 def send(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step: Send) -> bool:
     """Decides a due send; returns whether the journey continues. A deferred send holds it."""
     moment = max(occurrence.due, evaluation.now_ms - (0 if occurrence.held else trigger.settle_ms))
-    name = command_id(trigger.name, evaluation.state.user_id, occurrence.id, step.id)
-    request = GateRequest(evaluation, trigger, occurrence, step, name, moment)
+    request = GateRequest(evaluation, trigger, occurrence, step, moment)
     verdict = ask(request)
     content = _content(request) if verdict.outcome in _RECORDED else None
     record = record_decision(evaluation, trigger, occurrence, step, verdict)
@@ -36,6 +34,7 @@ def send(evaluation: Evaluation, trigger: Trigger, occurrence: Occurrence, step:
         occurrence.since = (occurrence.since or evaluation.now_ms) if waits_for_profile else None
         return False
     if content is not None:
+        name = request.command_id
         if verdict.outcome is DecisionOutcome.SEND:
             record.command_fields = _command_fields(trigger, occurrence, step, name, content)
             record.command_id = name

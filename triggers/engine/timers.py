@@ -43,12 +43,12 @@ def fire(
 
 def run(evaluation: Evaluation, occurrences: list[Occurrence]) -> None:
     """Advances these occurrences as far as they are due."""
-    while True:
-        running = {id(each) for each in evaluation.state.running}
-        due = [each for each in occurrences if each.wake <= evaluation.now_ms and id(each) in running]
-        if not due:
-            return
-        journeys.advance(evaluation, _first(evaluation, due))
+    running = {id(each) for each in evaluation.state.running}
+    going = [each for each in occurrences if id(each) in running]
+    while due := [each for each in going if each.wake <= evaluation.now_ms]:
+        first = due[0] if len(due) == 1 else _first(evaluation, due)
+        if not journeys.advance(evaluation, first):
+            going = [each for each in going if each is not first]
 
 
 def begin_moves(evaluation: Evaluation, moves: Iterable[segments.Move]) -> list[Occurrence]:

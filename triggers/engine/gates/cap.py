@@ -23,11 +23,8 @@ def ask(request: GateRequest) -> Answer:
     """Passes if every cap has room. A full cap drops the send, or defers it until there is room."""
     if not request.trigger.caps:
         return _NO_CAP
-    outcome = str(request.verdict.outcome)
     try:
-        found = ask_caps(
-            request.evaluation, request.trigger, request.occurrence, request.send, outcome, request.context
-        )
+        found = ask_caps(request)
     except EvaluationError as error:
         request.evaluation.problem(request.trigger.name, "cap.max", error)
         return Answer(Gate.CAP, False, {"error": str(error)})

@@ -15,10 +15,13 @@ _FIRST = Answer(Gate.DEDUPE, True, shared=True)
 def ask(request: GateRequest) -> Answer:
     """Passes if the user's state remembers the command neither as sent nor as recorded in the same way."""
     sent = request.evaluation.state.sent
-    known = request.command_id in sent.get(request.trigger.name, ())
+    if not sent:
+        return _FIRST
+    name = request.trigger.name
+    known = name in sent and request.command_id in sent[name]
     outcome = _recorded_outcome(request)
     if outcome is not None and not known:
-        known = request.command_id in sent.get(recorded_key(outcome, request.trigger.name), ())
+        known = request.command_id in sent.get(recorded_key(outcome, name), ())
     return Answer(Gate.DEDUPE, False, request.command_id) if known else _FIRST
 
 

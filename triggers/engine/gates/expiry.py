@@ -21,7 +21,8 @@ _ROUNDING_S = 0.0005
 def ask(request: GateRequest) -> Answer:
     """Passes before the expiry."""
     now_ms, expires_ms = request.evaluation.now_ms, request.expires_ms
-    late_s = whole(max(0, now_ms - request.occurrence.due) / 1000)
+    late_ms = now_ms - request.occurrence.due
+    late_s = whole(late_ms / 1000) if late_ms > 0 else 0
     return Answer(Gate.EXPIRY, now_ms < expires_ms, late_s, None, expires_ms)
 
 

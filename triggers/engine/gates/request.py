@@ -1,8 +1,10 @@
 """One send before its gates, and their common verdict."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
+
+from schemas.commands import command_id
 from schemas.vocabulary import DecisionOutcome, Reason
 from triggers.cel.conditions import Context
 from triggers.engine.evaluation import Evaluation
@@ -12,8 +14,7 @@ from triggers.rules.rule import Send, Trigger
 from triggers.rules.state import Occurrence
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(Struct, eq=False):
     """The verdict of all gates. `outcome` is send, shadow or held_out if all pass; a deferral ends at `until`."""
 
     outcome: DecisionOutcome = DecisionOutcome.SEND
@@ -23,8 +24,7 @@ class Verdict:
     inputs: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class GateRequest:
+class GateRequest(Struct, eq=False):
     """One send before the gates.
 
     `moment` is the instant at which `when` is evaluated: `settle` before the clock, but not before the send was due.
@@ -34,10 +34,18 @@ class GateRequest:
     trigger: Trigger
     occurrence: Occurrence
     send: Send
-    command_id: str
     moment: int
     verdict: Verdict = field(default_factory=Verdict)
     cached_context: Context | None = None
+    cached_id: str | None = None
+
+    @property
+    def command_id(self) -> str:
+        """The id of the command that the send would write."""
+        if self.cached_id is None:
+            user_id, occurrence = self.evaluation.state.user_id, self.occurrence.id
+            self.cached_id = command_id(self.trigger.name, user_id, occurrence, self.send.id)
+        return self.cached_id
 
     @property
     def context(self) -> Context:
@@ -53,5 +61,7 @@ class GateRequest:
 
     def holdout(self) -> tuple[str, float] | None:
         """The name and percentage of the first holdout that the user is in; None if there is none."""
+        if not self.trigger.holdouts:
+            return None
         user_id = self.evaluation.state.user_id
         return next((each for each in self.trigger.holdouts if in_holdout(each[0], user_id, each[1])), None)

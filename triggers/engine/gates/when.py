@@ -28,7 +28,7 @@ def ask(request: GateRequest) -> Answer:
     if condition is None:
         return _NO_WHEN
     context = request.context
-    request.verdict.inputs |= _inputs(condition, request.evaluation.rules, context)
+    _add_inputs(request.verdict.inputs, condition, request.evaluation.rules, context)
     try:
         return _answer(condition.holds(context), condition.text)
     except EvaluationError as error:
@@ -41,18 +41,17 @@ def _answer(passed: bool, condition: str) -> Answer:
     return Answer(Gate.WHEN, passed, passed, condition, shared=True)
 
 
-def _inputs(condition: Condition, rules: RuleSet, context: Context) -> dict[str, Any]:
-    """The scores, metrics and segments that a condition reads, as far as they are still defined."""
-    code, found = condition.code, dict[str, Any]()
+def _add_inputs(found: dict[str, Any], condition: Condition, rules: RuleSet, context: Context) -> None:
+    """Adds the scores, metrics and segments that a condition reads, as far as they are still defined."""
+    code = condition.code
     if code.scores:
-        names = sorted(code.scores & rules.scores.keys())
+        names = (name for name in sorted(code.scores) if name in rules.scores)
         found["scores"] = {name: whole(round(context.score(name), 6)) for name in names}
     if code.metrics:
         there = sorted((name, part) for name, part in code.metrics if name in rules.metrics)
         found["metrics"] = {f"{name}.{part}": _metric(context, name, part) for name, part in there}
     if code.segments:
         found["segments"] = {name: context.segment(name) for name in sorted(code.segments & rules.segments.keys())}
-    return found
 
 
 def _metric(context: Context, metric: str, part: str) -> float | str | None:
