@@ -34,7 +34,7 @@ class CapAnswer(Struct, eq=False):
     limit: dict[str, Any] | None
     until: int | None = None
     defer: bool = False
-    counted: tuple[str, ...] = ()
+    counted: list[str] = []
     """The commands that the full cap counted, oldest first; only the newest if there are many."""
 
 
@@ -53,10 +53,12 @@ def ask_caps(request: GateRequest) -> CapAnswer:
         assert tightest is not None
         return CapAnswer(True, tightest[0], _limit(tightest[2], tightest[1]))
     cap, counted, maximum, _ = full[0]
-    named = tuple(each.command_id for each in counted[-MOST_NAMED:])
-    instants = [room for _, _, _, room in full]
-    until = None if None in instants else max(room for room in instants if room is not None)
-    defers = all(each.over == "defer" for each, *_ in full)
+    named = [each.command_id for each in counted[-MOST_NAMED:]]
+    until: int | None = 0
+    defers = True
+    for each, _, _, room in full:
+        until = None if until is None or room is None else max(until, room)
+        defers = defers and each.over == "defer"
     return CapAnswer(False, len(counted), _limit(cap, maximum), until, defers, named)
 
 
@@ -123,11 +125,11 @@ def reserve(
     A real send replaces an earlier record of the same command, so that it is not counted twice.
     """
     state = evaluation.state
-    if any(each.command_id == command_id for each in state.reservations):
+    if state.reservations:
         release(evaluation, command_id)
-    since = evaluation.now_ms - evaluation.rules.remember_ms
-    if state.reservations and state.reservations[0].at <= since:
-        state.reservations = [each for each in state.reservations if each.at > since]
+        since = evaluation.now_ms - evaluation.rules.remember_ms
+        if state.reservations and state.reservations[0].at <= since:
+            state.reservations = [each for each in state.reservations if each.at > since]
     state.reservations.append(
         Reservation(
             command_id,

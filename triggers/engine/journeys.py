@@ -39,13 +39,15 @@ def begin(
     if unless_events.is_over(evaluation, trigger, event):
         evaluation.count("ended_before_entry")
         return None
-    running = _running_with(evaluation, trigger, key_text)
-    if running is not None:
-        return _restart(evaluation, trigger, running, event, at)
-    if not _may_enter(evaluation, trigger, key_text, at):
-        evaluation.count("reentry")
-        return None
-    _make_room(evaluation, trigger)
+    if key_text is not None:
+        running = _running_with(evaluation, trigger, key_text)
+        if running is not None:
+            return _restart(evaluation, trigger, running, event, at)
+        if not _may_enter(evaluation, trigger, key_text, at):
+            evaluation.count("reentry")
+            return None
+    if len(evaluation.state.running) >= MAX_RUNNING:
+        _make_room(evaluation, trigger)
     name = occurrence_id(key, event.id)
     chosen = _variant(evaluation, trigger)
     occurrence = Occurrence(
@@ -67,9 +69,7 @@ def _key(evaluation: Evaluation, trigger: Trigger, event: StoredEvent, context: 
     return values[0] if len(values) == 1 else values
 
 
-def _running_with(evaluation: Evaluation, trigger: Trigger, key_text: str | None) -> Occurrence | None:
-    if key_text is None:
-        return None
+def _running_with(evaluation: Evaluation, trigger: Trigger, key_text: str) -> Occurrence | None:
     found = (o for o in evaluation.state.running if o.trigger == trigger.name and o.key_text == key_text)
     return next(found, None)
 
@@ -89,8 +89,8 @@ def _restart(
     return running
 
 
-def _may_enter(evaluation: Evaluation, trigger: Trigger, key_text: str | None, at: int) -> bool:
-    if key_text is None or trigger.reentry_ms == 0:
+def _may_enter(evaluation: Evaluation, trigger: Trigger, key_text: str, at: int) -> bool:
+    if trigger.reentry_ms == 0:
         return True
     last = evaluation.state.entries.get(trigger.name, {}).get(key_text)
     return last is None or (trigger.reentry_ms is not None and at >= last + trigger.reentry_ms)

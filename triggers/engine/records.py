@@ -62,8 +62,9 @@ def _second(seconds: int) -> str:
     return as_time(seconds * 1000).isoformat()[:-6]
 
 
+@lru_cache(maxsize=1024)
 def _local(ms: int) -> str:
-    """An instant as `isoformat` writes it, without the offset. Many instants share a second, few a millisecond."""
+    """An instant as `isoformat` writes it, without the offset. Few decisions share a millisecond, many a second."""
     seconds, rest = divmod(ms, 1000)
     return f"{_second(seconds)}.{rest:03d}000" if rest else _second(seconds)
 

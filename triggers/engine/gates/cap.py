@@ -31,7 +31,7 @@ def ask(request: GateRequest) -> Answer:
     if found.passed:
         return Answer(Gate.CAP, True, found.observed, found.limit)
     if found.counted:
-        request.verdict.inputs["counted"] = list(found.counted)
+        request.verdict.inputs["counted"] = found.counted
     if found.defer:
         request.verdict.outcome, request.verdict.until = DecisionOutcome.DEFER, found.until
     return Answer(Gate.CAP, False, found.observed, found.limit, None, found.until)

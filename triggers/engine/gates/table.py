@@ -45,19 +45,23 @@ _ASKED = tuple((each.ask, each.reason) for each in GATES.values())
 
 def ask(request: GateRequest) -> Verdict:
     """Asks the gates in order, until one does not pass."""
-    verdict = request.verdict
-    answers = verdict.answers
+    answers = request.verdict.answers
     for gate, reason in _ASKED:
         answer = gate(request)
         answers.append(answer)
         if not answer.passed:
-            if verdict.outcome is not DecisionOutcome.DEFER:
-                verdict.outcome = DecisionOutcome.DROP
-            verdict.reason = refined(reason, answer.observed)
+            _refuse(request, refined(reason, answer.observed))
             break
-    if verdict.outcome is DecisionOutcome.DEFER:
+    return request.verdict
+
+
+def _refuse(request: GateRequest, reason: Reason) -> None:
+    """Drops the send, unless the gate that refused it has deferred it."""
+    request.verdict.reason = reason
+    if request.verdict.outcome is DecisionOutcome.DEFER:
         _check_expiry(request)
-    return verdict
+    else:
+        request.verdict.outcome = DecisionOutcome.DROP
 
 
 def refined(reason: Reason, observed: Any) -> Reason:

@@ -45,8 +45,9 @@ def _add_inputs(found: dict[str, Any], condition: Condition, rules: RuleSet, con
     """Adds the scores, metrics and segments that a condition reads, as far as they are still defined."""
     code = condition.code
     if code.scores:
-        names = (name for name in sorted(code.scores) if name in rules.scores)
-        found["scores"] = {name: whole(round(context.score(name), 6)) for name in names}
+        found["scores"] = {
+            name: whole(round(context.score(name), 6)) for name in sorted(code.scores) if name in rules.scores
+        }
     if code.metrics:
         there = sorted((name, part) for name, part in code.metrics if name in rules.metrics)
         found["metrics"] = {f"{name}.{part}": _metric(context, name, part) for name, part in there}
