@@ -5,9 +5,7 @@ released when delivery reports that no server accepted the message. A send that 
 canary, held out) counts real sends and those recorded for the same reason; real sends count only each other.
 """
 
-from functools import lru_cache
 from operator import attrgetter
-from typing import Any
 
 from msgspec import Struct
 
@@ -27,11 +25,13 @@ _AT = attrgetter("at")
 
 
 class CapAnswer(Struct, eq=False):
-    """The common answer of all caps. `until` is the first instant at which none of them is full."""
+    """The common answer of all caps: that of the first full one, or of the one with the least room. `until` is the
+    first instant at which none of them is full."""
 
     passed: bool
-    observed: int | None
-    limit: dict[str, Any] | None
+    observed: int
+    cap: Cap
+    maximum: int
     until: int | None = None
     defer: bool = False
     counted: list[str] = []
@@ -41,17 +41,17 @@ class CapAnswer(Struct, eq=False):
 def ask_caps(request: GateRequest) -> CapAnswer:
     """Asks every cap of the trigger for room for one more send; raises EvaluationError if a `max` fails."""
     full: list[tuple[Cap, list[Reservation], int, int | None]] = []
-    tightest: tuple[int, int, Cap] | None = None
+    tightest: tuple[int, Cap, int] | None = None
     for cap in request.trigger.caps:
         maximum = _maximum(cap, request)
         counted = _counted(cap, request)
         if len(counted) >= maximum:
             full.append((cap, counted, maximum, _room_at(cap, counted, maximum, request.evaluation)))
-        elif tightest is None or maximum - len(counted) < tightest[1] - tightest[0]:
-            tightest = (len(counted), maximum, cap)
+        elif tightest is None or maximum - len(counted) < tightest[2] - tightest[0]:
+            tightest = (len(counted), cap, maximum)
     if not full:
         assert tightest is not None
-        return CapAnswer(True, tightest[0], _limit(tightest[2], tightest[1]))
+        return CapAnswer(True, *tightest)
     cap, counted, maximum, _ = full[0]
     named = [each.command_id for each in counted[-MOST_NAMED:]]
     until: int | None = 0
@@ -59,13 +59,7 @@ def ask_caps(request: GateRequest) -> CapAnswer:
     for each, _, _, room in full:
         until = None if until is None or room is None else max(until, room)
         defers = defers and each.over == "defer"
-    return CapAnswer(False, len(counted), _limit(cap, maximum), until, defers, named)
-
-
-@lru_cache(maxsize=1024)
-def _limit(cap: Cap, maximum: int) -> dict[str, Any]:
-    """The cap as decisions store it."""
-    return {"max": maximum, "per": str(cap.window), "by": cap.scope}
+    return CapAnswer(False, len(counted), cap, maximum, until, defers, named)
 
 
 def _maximum(cap: Cap, request: GateRequest) -> int:

@@ -6,7 +6,7 @@ A record is a few plain values. Streams write JSON from them without building th
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from msgspec import Struct, field
@@ -74,7 +74,7 @@ def _instant(ms: int) -> str:
     return f"{_local(ms)}Z"
 
 
-class CommandFields(NamedTuple):
+class CommandFields(Struct, eq=False):
     """The fields that only a command has."""
 
     id: str

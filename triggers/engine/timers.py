@@ -61,8 +61,12 @@ def begin_moves(evaluation: Evaluation, moves: Iterable[segments.Move]) -> list[
 
 def add_once(begun: list[Occurrence], occurrence: Occurrence | None) -> None:
     """Adds an occurrence that began, unless it is in the list."""
-    if occurrence is not None and not any(each is occurrence for each in begun):
-        begun.append(occurrence)
+    if occurrence is None:
+        return
+    for each in begun:
+        if each is occurrence:
+            return
+    begun.append(occurrence)
 
 
 def _first_occurrence(evaluation: Evaluation, due_before: int) -> Occurrence | None:

@@ -5,6 +5,7 @@ limit is that cap, `{"max": 2, "per": "1d", "by": "trigger"}`. Both are absent w
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from schemas.decisions import Decision, GateAnswer
@@ -15,6 +16,7 @@ from triggers.engine.caps import ask_caps
 from triggers.engine.gates import stored
 from triggers.engine.gates.request import GateRequest
 from triggers.engine.records import Answer
+from triggers.rules.rule import Cap
 
 _NO_CAP = Answer(Gate.CAP, True, shared=True)
 
@@ -29,12 +31,23 @@ def ask(request: GateRequest) -> Answer:
         request.evaluation.problem(request.trigger.name, "cap.max", error)
         return Answer(Gate.CAP, False, {"error": str(error)})
     if found.passed:
-        return Answer(Gate.CAP, True, found.observed, found.limit)
+        return _room(found.cap, found.maximum, found.observed)
     if found.counted:
         request.verdict.inputs["counted"] = found.counted
     if found.defer:
         request.verdict.outcome, request.verdict.until = DecisionOutcome.DEFER, found.until
-    return Answer(Gate.CAP, False, found.observed, found.limit, None, found.until)
+    return Answer(Gate.CAP, False, found.observed, _limit(found.cap, found.maximum), None, found.until)
+
+
+@lru_cache(maxsize=1024)
+def _room(cap: Cap, maximum: int, observed: int) -> Answer:
+    return Answer(Gate.CAP, True, observed, _limit(cap, maximum), shared=True)
+
+
+@lru_cache(maxsize=1024)
+def _limit(cap: Cap, maximum: int) -> dict[str, Any]:
+    """The cap as decisions store it."""
+    return {"max": maximum, "per": str(cap.window), "by": cap.scope}
 
 
 def verify(decision: Decision, answer: GateAnswer) -> Iterator[str]:
