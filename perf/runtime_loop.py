@@ -3,11 +3,10 @@
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import faust
-import orjson
+import msgspec
 from confluent_kafka import Message
 
 from infra.kafka.connection import Connection
@@ -15,16 +14,20 @@ from perf.jobs import score
 from streams.decisions.journal import CheckpointJournal
 from streams.faust.runtime import Runtime
 from streams.faust.settings import RuntimeSettings
+from streams.faust.worker import StreamWorker
 from streams.runtime.checkpoint import OffsetMetadata, Output
 
 
 class SpikeProcessor:
-    """The job as a processor of the runtime. Its state is a table, encoded as in the bare loop."""
+    """The job as a processor of the runtime. Its state is a table, encoded as in the bare loop.
+
+    It encodes by msgspec: bytes of orjson take 4 KiB each as long as they are kept.
+    """
 
     def __init__(self, runtime: Runtime, group: str) -> None:
         self._emit = runtime.emit
         self._group = group
-        codec = (lambda _, state: orjson.dumps(state), lambda _, raw: orjson.loads(raw))
+        codec = (lambda _, state: msgspec.json.encode(state), lambda _, raw: msgspec.json.decode(raw))
         self._table = runtime.app.Table("users", partitions=runtime.settings.partitions, options={"codec": codec}).local
 
     def ready(self, versions: Mapping[str, int]) -> bool:  # noqa: ARG002 - it needs nothing
@@ -43,16 +46,17 @@ class SpikeProcessor:
 
     def record_handler(self, partition: int, topic: str) -> Callable[[Message, int], None]:  # noqa: ARG002 - there is one input
         """The function that applies one event."""
-        return partial(self.apply, partition)
+        users, group, emit = self._table.partition(partition), self._group, self._emit
 
-    def apply(self, partition: int, record: Message, now_ms: int) -> None:
-        """One event."""
-        key: Any = record.key()
-        value: Any = record.value()
-        state, written = score(self._table.get(partition, key), value, now_ms)
-        self._table.put(partition, key, state)
-        for topic, what in written:
-            self._emit(Output(f"{self._group}-{topic}", key, what, partition))
+        def apply(record: Message, now_ms: int) -> None:
+            key: Any = record.key()
+            value: Any = record.value()
+            state, written = score(users.get(key), value, now_ms)
+            users.put(key, state)
+            for topic, what in written:
+                emit(Output(f"{group}-{topic}", key, what, partition))
+
+        return apply
 
     def failed(self, partition: int, record: Message, error: Exception, now_ms: int) -> None:  # noqa: ARG002
         """No record can fail by itself here, so an error ends the process."""
@@ -87,4 +91,4 @@ if __name__ == "__main__":
     kafka, group, topic, partitions, folder = sys.argv[1:]
     logging.disable(logging.INFO)  # Faust's worker leaves the root at DEBUG: a discarded record for each event
     app = build(kafka, group, topic, int(partitions), folder)
-    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False, quiet=True).execute_from_commandline()
+    StreamWorker(app).execute_from_commandline()
