@@ -5,7 +5,7 @@ from typing import Any
 
 import faust
 
-from streams.runtime.checkpoint import Output
+from streams.runtime.checkpoint import TableChanges
 from streams.runtime.state import Partition, Partitions
 
 
@@ -24,7 +24,7 @@ class Table(faust.Table[Any, Any]):
         """Drops every partition."""
         self.local.drop()
 
-    def changes(self) -> list[Output]:
+    def changes(self) -> list[TableChanges]:
         """The changelog records since the last checkpoint."""
         return self.local.collect(self.changelog)
 

@@ -4,9 +4,7 @@ A checkpoint is counted when it is committed, so work that was undone never coun
 all workers together, because it was applied once.
 """
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from operator import attrgetter
 
 from prometheus_client.metrics_core import Metric
 
@@ -170,8 +168,9 @@ class Metrics(Observer):
             self._lost.inc()
             return
         self._seconds.observe(took_s)
-        self._records.observe(len(transaction.outputs))
-        for topic, count in Counter(map(attrgetter("topic"), transaction.outputs)).items():
+        written = transaction.records_by_topic()
+        self._records.observe(written.total())
+        for topic, count in written.items():
             self._written.labels(topic).inc(count)
         for place, count in transaction.applied.items():
             self._applied.labels(place.topic).inc(count)

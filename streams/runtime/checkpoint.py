@@ -27,6 +27,17 @@ class Output(NamedTuple):
     headers: Sequence[tuple[str, bytes]] | None = None
 
 
+class TableChanges(NamedTuple):
+    """What changed in one partition of a table since the last checkpoint, as the records of its changelog.
+
+    Pairs of key and value instead of outputs: where each record changes a key, an `Output` for each is noticeable.
+    """
+
+    topic: str
+    partition: int
+    records: Sequence[tuple[bytes, bytes | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class OffsetMetadata:
     """The metadata of a partition's committed offsets."""
@@ -111,6 +122,15 @@ class Transaction:
     """The number of applied records, by partition of the merged inputs."""
     counts: Mapping[tuple[str, ...], int] = field(default_factory=dict)
     """The application's counts from `Buffer.counts`."""
+    changes: Sequence[TableChanges] = ()
+    """The changelog's records. They are written before `outputs`."""
+
+    def records_by_topic(self) -> Counter[str]:
+        """The number of records by topic."""
+        counted = Counter(output.topic for output in self.outputs)
+        for changed in self.changes:
+            counted[changed.topic] += len(changed.records)
+        return counted
 
 
 class BatchOutOfOrder(RuntimeError):
@@ -216,7 +236,7 @@ class Buffer:
             )
         self.outputs.append(output)
 
-    def drain(self, changelog: Sequence[Output], force: bool = False) -> Transaction | None:
+    def drain(self, changes: Sequence[TableChanges], force: bool = False) -> Transaction | None:
         """Removes everything and returns it as one transaction, or None if there is nothing to write.
 
         With `force`, an empty transaction contains an unchanged offset.
@@ -224,9 +244,9 @@ class Buffer:
         if self._membership is None:
             return None
         changed = {number: p for number, p in self._partitions.items() if p.changed}
-        if not (changed or self._moved or self.outputs or changelog or force):
+        if not (changed or self._moved or self.outputs or changes or force):
             return None
-        outputs = [*changelog, *self.outputs]
+        outputs = [*self.outputs]
         applied = {TopicPartition(topic, n): count for n, p in changed.items() for topic, count in p.uncounted.items()}
         offsets = [confluent_kafka.TopicPartition(*tp, self._other_offsets[tp]) for tp in self._moved]
         for number, partition in changed.items():
@@ -236,7 +256,7 @@ class Buffer:
         self.outputs.clear()
         self.counts.clear()
         self._moved.clear()
-        return Transaction(outputs, offsets or self._any_offset(), self._membership, applied, counts)
+        return Transaction(outputs, offsets or self._any_offset(), self._membership, applied, counts, changes)
 
     def _history(self, number: int, partition: _Partition) -> list[Output]:
         records = []

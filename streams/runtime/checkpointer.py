@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from streams.runtime.checkpoint import Buffer, Output, Transaction
+from streams.runtime.checkpoint import Buffer, TableChanges, Transaction
 from streams.runtime.commit import CommitOutcome, Committer
 from streams.runtime.gate import EventGate
 
@@ -32,7 +32,7 @@ class CheckpointedTable(Protocol):
     """What a checkpoint needs of a table."""
 
     def drop(self) -> None: ...
-    def changes(self) -> list[Output]: ...
+    def changes(self) -> list[TableChanges]: ...
 
 
 class Checkpointer:
@@ -164,4 +164,4 @@ class Checkpointer:
         """One synchronous section: the transaction is complete, and later work belongs to the next one."""
         if not self._buffer.owned:
             return None
-        return self._buffer.drain([output for state in self._states() for output in state.changes()], force)
+        return self._buffer.drain([changes for state in self._states() for changes in state.changes()], force)

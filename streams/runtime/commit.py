@@ -4,8 +4,9 @@ The group membership of the partitions' owner fences the transaction (KIP-447).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -13,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from infra.kafka.retry import RETRIABLE, error_of
 from streams.runtime import failpoints
-from streams.runtime.checkpoint import Output, Transaction
+from streams.runtime.checkpoint import Transaction
 
 log = structlog.get_logger()
 
@@ -35,6 +36,8 @@ CALL_S = 5.0
 STUCK_S = 20.0
 """How long a call with the timeout CALL_S may take. librdkafka takes twice the timeout if the broker has just gone
 away, and `send_offsets` may wait for ever for a coordinator that went away (its issues 5456 and 5511)."""
+ANY_PARTITION = -1
+"""librdkafka's number for the partition that the partitioner chooses."""
 ATTEMPTS = 20
 """How often one checkpoint is sent before the process ends."""
 
@@ -44,7 +47,9 @@ class TransactionalProducer(Protocol):
 
     def init_transactions(self, timeout: float) -> None: ...
     def begin_transaction(self) -> None: ...
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, **where: object) -> None: ...
+    def produce(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int, **headers: object
+    ) -> None: ...
     def poll(self, timeout: float) -> int: ...
     def send_offsets_to_transaction(self, offsets: list[TopicPartition], metadata: object, timeout: float) -> None: ...
     def commit_transaction(self, timeout: float) -> None: ...
@@ -87,7 +92,7 @@ class Committer:
         """Begins the transaction and produces its records. Returns an error for `commit` to handle, or None."""
         try:
             self._producer.begin_transaction()
-            self._produce(transaction.outputs)
+            self._produce(transaction)
         except KafkaException as exception:
             return exception
         failpoints.reach("after_produce")
@@ -113,7 +118,7 @@ class Committer:
             else:
                 failpoints.reach("after_commit")
                 return CommitOutcome.OK
-        log.critical("checkpoint_never_commits", attempts=ATTEMPTS, records=len(transaction.outputs))
+        log.critical("checkpoint_never_commits", attempts=ATTEMPTS, records=transaction.records_by_topic().total())
         return CommitOutcome.FATAL
 
     def is_stuck(self) -> bool:
@@ -124,15 +129,25 @@ class Committer:
             log.error("call_stuck", call=self._call, longest_s=STUCK_S)
         return stuck
 
-    def _produce(self, outputs: Sequence[Output]) -> None:
+    def _produce(self, transaction: Transaction) -> None:
         produce = self._producer.produce
-        for topic, key, value, partition, headers in outputs:
-            where: dict[str, object] = {} if partition is None else {"partition": partition}
-            if headers:
-                where["headers"] = list(headers)
+        for topic, partition, records in transaction.changes:
+            self._write(produce, topic, partition, records)
+        for topic, key, value, place, headers in transaction.outputs:
+            write = partial(produce, headers=list(headers)) if headers else produce
+            self._write(write, topic, ANY_PARTITION if place is None else place, ((key, value),))
+
+    def _write(
+        self,
+        produce: Callable[[str, bytes | None, bytes | None, int], None],
+        topic: str,
+        partition: int,
+        records: Iterable[tuple[bytes | None, bytes | None]],
+    ) -> None:
+        for key, value in records:
             while True:
                 try:
-                    produce(topic, value, key, **where)
+                    produce(topic, value, key, partition)  # keywords would take half as long again
                     break
                 except BufferError:
                     self._producer.poll(0.1)

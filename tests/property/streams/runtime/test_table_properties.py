@@ -53,8 +53,9 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule()
     def collect(self) -> None:
-        for topic, key, value, number, _ in self.table.collect("changelog"):
-            assert topic == "changelog"
+        collected = self.table.collect("changelog")
+        assert {topic for topic, _, _ in collected} <= {"changelog"}
+        for number, key, value in [(number, *record) for _, number, records in collected for record in records]:
             assert self.changelog[number].get(key) != value, "written, and nothing had changed"
             if value is None:
                 del self.changelog[number][key]

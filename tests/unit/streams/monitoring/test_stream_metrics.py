@@ -17,7 +17,7 @@ from streams.faust.settings import RuntimeSettings
 from streams.monitoring.gauges import Gauge
 from streams.monitoring.health import STUCK_S, StreamHealth
 from streams.monitoring.metrics import DEFINITIONS, Metrics
-from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange, Output, Transaction
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, OffsetRange, Output, TableChanges, Transaction
 from streams.runtime.clock import Batch, PartitionClock, Piece
 from streams.runtime.commit import CommitOutcome
 
@@ -63,7 +63,7 @@ def test_the_documented_metrics_of_streams_are_those_that_exist() -> None:
 
 def test_work_counts_when_its_checkpoint_is_committed(watched: Watched, buffer: Buffer) -> None:
     apply_two(buffer)
-    transaction = buffer.drain([Output("changelog", b"u", b"2", 3)])
+    transaction = buffer.drain([TableChanges("changelog", 3, [(b"u", b"2")])])
     assert transaction is not None
     watched.metrics.checkpointed(transaction, CommitOutcome.OK, 0.03)
     assert watched.value("records_applied_total", topic="events") == 2

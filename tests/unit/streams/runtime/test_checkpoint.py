@@ -14,11 +14,13 @@ from streams.runtime.checkpoint import (
     OffsetMetadata,
     OffsetRange,
     Output,
+    TableChanges,
     Transaction,
 )
 from streams.runtime.clock import Batch, Piece
 
 VERSIONS = {"manifest": 3, "control": 1}
+CHANGES = [TableChanges("changelog", 0, [(b"k", b"v")])]
 
 
 def journal(partition: int, segment: JournalSegment) -> Output:
@@ -68,13 +70,14 @@ def test_no_checkpoint_is_written_without_work(buffer: Buffer) -> None:
 
 def test_a_touched_partition_commits_all_of_its_inputs_with_its_mark(buffer: Buffer) -> None:
     buffer.applied(records(1, 2_000), [OffsetRange("events", 10, 14)], False, VERSIONS)
-    transaction = buffer.drain([Output("changelog", b"k", b"v", 0)])
+    transaction = buffer.drain(CHANGES)
     assert offsets(transaction) == {("profiles", 0): 5, ("events", 0): 15}
     assert transaction is not None
     marks = [OffsetMetadata.decode(o.metadata) for o in transaction.offsets]
     assert all(mark == OffsetMetadata(2_000, 8, VERSIONS) for mark in marks)
     assert transaction.membership == "membership"
-    assert transaction.outputs[0] == Output("changelog", b"k", b"v", 0)
+    assert transaction.changes == CHANGES
+    assert transaction.records_by_topic() == {"changelog": 1, "journal": 1}
 
 
 def test_drained_work_is_not_in_the_next_transaction(buffer: Buffer) -> None:
@@ -156,7 +159,7 @@ def test_after_a_loss_nothing_is_left_and_nothing_is_taken(buffer: Buffer) -> No
     buffer.emit(Output("commands", b"u", b"c"))
     buffer.drop()
     assert not buffer.owned
-    assert buffer.drain([Output("changelog", b"k", b"v", 0)]) is None
+    assert buffer.drain(CHANGES) is None
     buffer.acked(TopicPartition("other", 4), 60)
     with pytest.raises(NoPartitionsOwned):
         buffer.emit(Output("commands", b"u", b"c"))

@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from streams.runtime import checkpointer as module
-from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, Transaction
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, TableChanges, Transaction
 from streams.runtime.checkpointer import CheckpointedTable, Checkpointer
 from streams.runtime.commit import CommitOutcome
 from streams.runtime.state import Partitions
@@ -164,7 +164,7 @@ class TextTable(Partitions[Any]):
         self.load(0, {})
         self.load(1, {})
 
-    def changes(self) -> list[Output]:
+    def changes(self) -> list[TableChanges]:
         return self.collect("changelog")
 
 

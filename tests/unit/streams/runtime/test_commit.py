@@ -6,11 +6,15 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from streams.runtime import failpoints
-from streams.runtime.checkpoint import Output, Transaction
-from streams.runtime.commit import ATTEMPTS, CommitOutcome, Committer
+from streams.runtime.checkpoint import Output, TableChanges, Transaction
+from streams.runtime.commit import ANY_PARTITION, ATTEMPTS, CommitOutcome, Committer
 
+MARKED = [("mark", b"yes")]
 TRANSACTION = Transaction(
-    [Output("commands", b"u", b"1", 3), Output("letters", None, b"2")], [TopicPartition("e", 0, 7)], "m"
+    [Output("commands", b"u", b"1", 3), Output("letters", None, b"2"), Output("commands", b"u", b"3", 3, MARKED)],
+    [TopicPartition("e", 0, 7)],
+    "m",
+    changes=[TableChanges("changelog", 3, [(b"u", b"4"), (b"v", None)])],
 )
 
 
@@ -51,8 +55,8 @@ class Recording:
     def begin_transaction(self) -> None:
         self._call("begin")
 
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, **where: object) -> None:
-        self._call("produce", topic, value, key, where.get("partition"))
+    def produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int, **headers: object) -> None:
+        self._call("produce", topic, value, key, partition, *headers.values())
 
     def poll(self, _: float) -> int:
         self._call("poll")
@@ -67,8 +71,11 @@ class Recording:
 
 ONCE = [
     "begin",
+    ("produce", "changelog", b"4", b"u", 3),
+    ("produce", "changelog", None, b"v", 3),
     ("produce", "commands", b"1", b"u", 3),
-    ("produce", "letters", b"2", None, None),
+    ("produce", "letters", b"2", None, ANY_PARTITION),
+    ("produce", "commands", b"3", b"u", 3, MARKED),
     ("offsets", [("e", 0, 7)], "m"),
     "commit",
 ]
@@ -159,7 +166,7 @@ def test_a_checkpoint_that_never_commits_is_the_end_and_not_a_loop(take: Callabl
 def test_a_full_queue_waits_for_room(take: Callable[[Recording], CommitOutcome]) -> None:
     producer = Recording(produce=[BufferError()])
     assert take(producer) is CommitOutcome.OK
-    assert "poll" in producer.calls
+    assert producer.calls == [*ONCE[:2], "poll", *ONCE[1:]]
 
 
 def test_giving_up_a_producer_is_a_call_that_may_be_stuck_too(monkeypatch: pytest.MonkeyPatch) -> None:

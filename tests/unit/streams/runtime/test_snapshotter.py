@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from infra.kafka.topics import TopicPartition
-from streams.runtime.checkpoint import Buffer, OffsetMetadata, Output, Transaction
+from streams.runtime.checkpoint import Buffer, OffsetMetadata, TableChanges, Transaction
 from streams.runtime.checkpointer import Checkpointer
 from streams.runtime.commit import CommitOutcome
 from streams.runtime.recovery import RecoveredPartition
@@ -54,7 +54,7 @@ class Users:
     def drop(self) -> None:
         self.local.drop()
 
-    def changes(self) -> list[Output]:
+    def changes(self) -> list[TableChanges]:
         return self.local.collect(TOPIC)
 
 
