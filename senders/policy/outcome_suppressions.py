@@ -4,7 +4,8 @@ Complaints, unsubscribes, and hard bounces after acceptance suppress. (A hard re
 ledger's own transaction, see `senders.queue.transitions`.) An unsubscribe ends when its user consents to that purpose
 again. The outcome `reinstated` repeats what a person lifted, for a view that is read again from the topics.
 
-Profiles and outcomes are separate topics, so a consent may be read before an older unsubscribe. The result is the same.
+Profiles and outcomes are separate topics, so a consent may be read before an older unsubscribe, and an outcome before
+the first profile of its user. The result is the same.
 """
 
 from collections.abc import Sequence
@@ -41,6 +42,28 @@ def apply_outcome(connection: Connection[Any], hasher: AddressHasher, outcome: O
         _suppress(connection, hasher, outcome)
 
 
+_LATER_UNSUBSCRIBE = SQL(
+    """UPDATE SET since = EXCLUDED.since, command_id = EXCLUDED.command_id
+       WHERE known.reason = 'unsubscribed' AND EXCLUDED.reason = 'unsubscribed' AND known.since < EXCLUDED.since"""
+)
+"""A later unsubscribe counts from its own time, so that a consent given before it lifts nothing."""
+_INSERT = statement(
+    """INSERT INTO suppressions AS known (address_hash, scope, reason, since, command_id)
+       SELECT %(hash)s, %(scope)s, %(reason)s, %(since)s, %(command)s
+       WHERE NOT EXISTS (SELECT FROM suppression_audit WHERE action = 'lift' AND at >= %(since)s
+                         AND address_hash = %(hash)s AND scope = %(scope)s)
+       ON CONFLICT (address_hash, scope) DO {later_unsubscribe}""",
+    later_unsubscribe=_LATER_UNSUBSCRIBE,
+)
+"""An outcome that is read a second time must not bring back what was lifted since."""
+_INSERT_PENDING = statement(
+    """INSERT INTO pending_suppressions AS known (user_id, scope, reason, since, command_id)
+       VALUES (%(user)s, %(scope)s, %(reason)s, %(since)s, %(command)s)
+       ON CONFLICT (user_id, scope) DO {later_unsubscribe}""",
+    later_unsubscribe=_LATER_UNSUBSCRIBE,
+)
+
+
 def _suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outcome) -> None:
     row = connection.execute(
         """SELECT l.address_hash, l.purpose, r.address,
@@ -54,33 +77,32 @@ def _suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outco
     went_to, purpose, address, consented_later = row or (None, None, None, None)
     present = hasher(address) if address else None
     address_hash = went_to or present
+    # The purpose of a command that the ledger does not know is unknown. Then an unsubscribe is from everything.
+    unsubscribed = outcome.kind is OutcomeKind.UNSUBSCRIBED
+    suppression = {
+        "scope": purpose or EVERY_PURPOSE if unsubscribed else EVERY_PURPOSE,
+        "reason": outcome.kind.value,
+        "since": outcome.time,
+        "command": outcome.command_id,
+    }
     if address_hash is None:
         _log.warning("suppression_without_address", command_id=outcome.command_id, kind=outcome.kind.value)
-        return
-    scope = EVERY_PURPOSE
-    if outcome.kind is OutcomeKind.UNSUBSCRIBED:
-        # The purpose of a command that the ledger does not know is unknown. Then the unsubscribe is from everything.
-        scope = purpose or EVERY_PURPOSE
-        if consented_later and address_hash == present:
-            return
-    # An outcome that is read a second time must not bring back what was lifted since. A later unsubscribe counts from
-    # its own time, so that a consent given before it lifts nothing.
-    connection.execute(
-        """INSERT INTO suppressions AS known (address_hash, scope, reason, since, command_id)
-           SELECT %(hash)s, %(scope)s, %(reason)s, %(since)s, %(command)s
-           WHERE NOT EXISTS (SELECT FROM suppression_audit WHERE action = 'lift' AND at >= %(since)s
-                             AND address_hash = %(hash)s AND scope = %(scope)s)
-           ON CONFLICT (address_hash, scope) DO UPDATE SET since = EXCLUDED.since, command_id = EXCLUDED.command_id
-               WHERE known.reason = 'unsubscribed' AND EXCLUDED.reason = 'unsubscribed'
-                 AND known.since < EXCLUDED.since""",
-        {
-            "hash": address_hash,
-            "scope": scope,
-            "reason": outcome.kind.value,
-            "since": outcome.time,
-            "command": outcome.command_id,
-        },
-    )
+        connection.execute(_INSERT_PENDING, suppression | {"user": outcome.user_id})
+    elif not (unsubscribed and consented_later and address_hash == present):
+        connection.execute(_INSERT, suppression | {"hash": address_hash})
+
+
+def suppress_known_addresses(connection: Connection[Any], hasher: AddressHasher, users: Sequence[str]) -> None:
+    """Suppress the addresses of these users if outcomes came before the address was known."""
+    pending = connection.execute(
+        """DELETE FROM pending_suppressions AS pending USING recipients AS r
+           WHERE pending.user_id = ANY(%s) AND r.user_id = pending.user_id AND r.address IS NOT NULL
+           RETURNING r.address, scope, reason, since, command_id""",
+        [list(users)],
+    ).fetchall()
+    for address, scope, reason, since, command in pending:
+        suppression = {"hash": hasher(address), "scope": scope, "reason": reason, "since": since, "command": command}
+        connection.execute(_INSERT, suppression)
 
 
 class _Lift(NamedTuple):
@@ -146,7 +168,12 @@ def lift_by_consent(connection: Connection[Any], hasher: AddressHasher, profiles
 
 
 def _reinstate(connection: Connection[Any], hasher: AddressHasher, outcome: Outcome) -> None:
-    """Lift what suppressed the user's present address before. Changes nothing if a person has lifted it here."""
+    """Lift what suppressed the user's present address before, or would suppress the next one. Changes nothing if a
+    person has lifted it here."""
+    connection.execute(
+        "DELETE FROM pending_suppressions WHERE user_id = %s AND scope = %s AND since <= %s",
+        [outcome.user_id, EVERY_PURPOSE, outcome.time],
+    )
     row = connection.execute("SELECT address FROM recipients WHERE user_id = %s", [outcome.user_id]).fetchone()
     if row is not None and row[0]:
         lift = _Lift(hasher(row[0]), EVERY_PURPOSE, outcome.user_id, outcome.time)

@@ -80,8 +80,10 @@ class RecipientsFeed(BatchReader[Item]):
         return profile
 
     def write(self, connection: Connection[Any], items: Sequence[Item]) -> int:
-        """Write the profiles, then lift and add suppressions."""
+        """Write the profiles, then add and lift suppressions."""
         ended = write_profiles(connection, [item for item in items if not isinstance(item, Outcome)])
+        users = [user for item in items for user in _users_of(item)]
+        outcome_suppressions.suppress_known_addresses(connection, self._hasher, users)
         profiles = [item for item in items if isinstance(item, Profile)]
         outcome_suppressions.lift_by_consent(connection, self._hasher, profiles)
         for item in items:
@@ -98,14 +100,15 @@ class RecipientsFeed(BatchReader[Item]):
         return UnreadableProfile(error, (item.user_id,), item.user_id, refused)
 
     def samples(self) -> Sequence[Item]:
-        """A user who does not exist, a complaint, a lift, an unreadable profile, and the removal of another user."""
+        """A user who does not exist, complaints, a lift, an unreadable profile, and the removal of another user."""
         now, user_id = datetime.now(UTC), f"sample-{uuid.uuid4()}"
         consent = {"marketing": Consent(granted=True, time=now)}
         profile = Profile(user_id=user_id, address="sample@example.invalid", consent=consent)
         kinds = (OutcomeKind.COMPLAINED, OutcomeKind.REINSTATED)
         outcomes = [Outcome(id=user_id, command_id="sample", user_id=user_id, kind=kind, time=now) for kind in kinds]
+        early = outcomes[0].model_copy(update={"user_id": f"{user_id}-without-profile"})
         unreadable = UnreadableProfile(codec.DecodeError(DeadLetterCause.INVALID, "sample"), (user_id,), user_id)
-        return [profile, *outcomes, unreadable, ProfileRemoval(f"{user_id}-removed")]
+        return [profile, *outcomes, early, unreadable, ProfileRemoval(f"{user_id}-removed")]
 
     def assigned(self, partitions: list[confluent_kafka.TopicPartition]) -> list[confluent_kafka.TopicPartition]:
         """Begin at the offsets in the database."""
@@ -148,6 +151,13 @@ class RecipientsFeed(BatchReader[Item]):
         self.progress.ends_known(ends, asked_at)
         if len(ends) < len(partitions):
             self.log.info("ends_unknown", partitions=[str(tp) for tp in partitions if tp not in ends])
+
+
+def _users_of(item: Item) -> Sequence[str]:
+    """The users whose address the item may bring."""
+    if isinstance(item, UnreadableProfile):
+        return item.users
+    return [item.user_id] if isinstance(item, Profile) else []
 
 
 def _outcome(record: Message, partitions: int) -> Outcome | None:

@@ -41,7 +41,7 @@ def test_each_reader_can_write_its_samples(servers: RealServers, database_url: s
     for reader in readers(settings, database):
         reader._prove(ReaderFailure())  # raises ReaderFailure where they cannot be written
         reader.consumer.close()
-    tables = ("ledger", "recipients", "suppressions", "decisions", "deliveries", "engagement")
+    tables = ("ledger", "recipients", "suppressions", "pending_suppressions", "decisions", "deliveries", "engagement")
     left = [database.run(lambda c, t=table: c.execute(f"SELECT count(*) FROM {t}").fetchone()) for table in tables]  # type: ignore[misc]
     assert left == [(0,)] * len(tables)
     database.close()

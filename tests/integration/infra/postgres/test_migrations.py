@@ -15,6 +15,7 @@ REVISIONS = [
     "0005_decisions",
     "0006_unpublished",
     "0007_in_doubt",
+    "0008_pending_suppressions",
 ]
 VIEWS = {
     "v_sends_by_day",
