@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 from drivers.command_line import Done, ebbtide
+from drivers.real_servers import RealServers
 from pydantic import BaseModel
 
 from infra.kafka.connection import Connection
@@ -28,6 +29,7 @@ from infra.kafka.progress import Progress
 from infra.kafka.topic_reader import arrived
 from infra.kafka.topic_setup import TopicDisagreement, ensure_topics
 from infra.local.sink_process import Sink
+from infra.postgres.migrate import migrate
 from schemas.codec import PARTITIONER, encode
 from schemas.commands import SendCommand, command_id
 from schemas.profiles import Consent, Profile
@@ -301,6 +303,17 @@ class Tail:
     def close(self) -> None:
         """Let the topic go."""
         self._consumer.close()
+
+
+def lasting_harbour(servers: RealServers, directory: Path, **settings: Any) -> Iterator[Harbour]:
+    """A harbour with a database of its own, whose delivery runs; for all tests of a file."""
+    have_topics(servers.kafka)
+    database_url = servers.create_database()
+    migrate(database_url)
+    for made in harbour(servers.kafka, database_url, directory, **settings):
+        made.start()
+        yield made
+    servers.drop_database(database_url)
 
 
 def harbour(kafka: str, database_url: str, directory: Path, **settings: Any) -> Iterator[Harbour]:

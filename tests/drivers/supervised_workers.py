@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from drivers.pages import get
 from drivers.running_senders import wait_until
@@ -58,6 +58,19 @@ class SupervisedWorkers:
         """Ends what still runs."""
         if self._process is not None:
             self.stop(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        assert all(line["event"] for line in self.lines()), "every line is JSON and names its event"
+
+    def two_ready(self) -> dict[int, int]:
+        """The process ids by slot of two workers that are ready, started if they do not run."""
+        if not self.runs:
+            self.start("--workers", "2")
+        return self.wait_ready(0, 1)
 
     def cli(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Another command on the same instance."""

@@ -8,11 +8,10 @@ import orjson
 import psycopg
 import pytest
 from drivers.real_servers import RealServers
-from drivers.running_senders import Harbour, Tail, a_command, harbour, have_topics, wait_until
+from drivers.running_senders import Harbour, Tail, a_command, lasting_harbour, wait_until
 from psycopg.sql import SQL
 
 from infra.kafka.connection import Connection
-from infra.postgres.migrate import migrate
 from schemas.codec import decode, partition_for
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter
@@ -29,13 +28,7 @@ NO = YES | {"granted": False}
 @pytest.fixture(scope="module")
 def delivery(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
     """One delivery that runs for all tests of this file; each test uses users and commands of its own."""
-    have_topics(servers.kafka)
-    url = servers.create_database()
-    migrate(url)
-    for running in harbour(servers.kafka, url, tmp_path_factory.mktemp("delivery")):
-        running.start()
-        yield running
-    servers.drop_database(url)
+    yield from lasting_harbour(servers, tmp_path_factory.mktemp("delivery"))
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,8 @@ from typing import Any
 import dkim as dkimpy
 import pytest
 from drivers.real_servers import RealServers
-from drivers.running_senders import DOMAIN, Harbour, Tail, a_command, harbour, have_topics, parsed, wait_until
+from drivers.running_senders import DOMAIN, Harbour, Tail, a_command, have_topics, lasting_harbour, parsed, wait_until
 
-from infra.postgres.migrate import migrate
 from schemas.codec import decode, encode, partition_for
 from schemas.commands import SendCommand
 from schemas.deadletters import DeadLetter
@@ -27,14 +26,7 @@ pytestmark = pytest.mark.servers
 @pytest.fixture(scope="module")
 def delivery(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
     """One delivery that runs for all tests of this file; each test uses users and commands of its own."""
-    have_topics(servers.kafka)
-    url = servers.create_database()
-    migrate(url)
-    directory = tmp_path_factory.mktemp("delivery")
-    for running in harbour(servers.kafka, url, directory, template_wait_s=1.0):
-        running.start()
-        yield running
-    servers.drop_database(url)
+    yield from lasting_harbour(servers, tmp_path_factory.mktemp("delivery"), template_wait_s=1.0)
 
 
 @pytest.fixture(scope="module")

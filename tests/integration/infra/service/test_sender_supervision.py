@@ -34,22 +34,14 @@ def delivery(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="module")
 def senders(delivery: Harbour) -> Iterator[SupervisedWorkers]:
-    made = SupervisedWorkers(
-        "senders", delivery.settings["senders_web_port"], delivery.directory / "supervised.log", delivery.variables
-    )
-    try:
+    port, log = delivery.settings["senders_web_port"], delivery.directory / "supervised.log"
+    with SupervisedWorkers("senders", port, log, delivery.variables) as made:
         yield made
-    finally:
-        made.close()
-        assert all(line["event"] for line in made.lines()), "every line is JSON and names its event"
 
 
 @pytest.fixture
 def two_workers(senders: SupervisedWorkers) -> dict[int, int]:
-    """The process ids by slot of two workers that are ready, started if they do not run."""
-    if not senders.runs:
-        senders.start("--workers", "2")
-    return senders.wait_ready(0, 1)
+    return senders.two_ready()
 
 
 class Commands:

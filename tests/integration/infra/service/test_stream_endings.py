@@ -29,12 +29,9 @@ BEGUN = {"--workers": "supervising", "--slot": "recovered"}
 @pytest.fixture
 def streams(servers: RealServers, tmp_path: Path) -> Iterator[Streams]:
     """Topics of its own, with a rule."""
-    made = Streams(servers.kafka, servers.ports.web, tmp_path)
-    made.apply_rules()
-    try:
+    with Streams(servers.kafka, servers.ports.web, tmp_path) as made:
+        made.apply_rules()
         yield made
-    finally:
-        made.close()
 
 
 def says(streams: Streams, since: int, event: str) -> bool:

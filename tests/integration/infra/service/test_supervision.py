@@ -32,21 +32,15 @@ pytestmark = pytest.mark.servers
 @pytest.fixture(scope="module")
 def streams(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Streams]:
     """Topics of its own; `two_workers` has two run on them, ready and with a rule."""
-    made = Streams(servers.kafka, servers.ports.web, tmp_path_factory.mktemp("streams"))
-    try:
+    with Streams(servers.kafka, servers.ports.web, tmp_path_factory.mktemp("streams")) as made:
         yield made
-    finally:
-        made.close()
-        assert all(line["event"] for line in made.lines()), "every line is JSON and names its event"
 
 
 @pytest.fixture
 def two_workers(streams: Streams) -> dict[int, int]:
-    """The process ids by slot of two workers that are ready, started where they do not run."""
     if not streams.runs:
         streams.apply_rules()
-        streams.start("--workers", "2")
-    return streams.wait_ready(0, 1)
+    return streams.two_ready()
 
 
 def test_a_worker_is_not_ready_before_there_are_rules_and_says_so(streams: Streams) -> None:

@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 from drivers.real_servers import RealServers
-from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
+from drivers.running_senders import Harbour, a_command, lasting_harbour, wait_until
 
 from infra.kafka.connection import Connection
-from infra.postgres.migrate import migrate
 from schemas.codec import partition_for
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
@@ -25,13 +24,7 @@ pytestmark = pytest.mark.servers
 @pytest.fixture(scope="module")
 def delivery(servers: RealServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harbour]:
     """One delivery for all tests of this file; each test uses users of its own."""
-    have_topics(servers.kafka)
-    url = servers.create_database()
-    migrate(url)
-    for running in harbour(servers.kafka, url, tmp_path_factory.mktemp("delivery")):
-        running.start()
-        yield running
-    servers.drop_database(url)
+    yield from lasting_harbour(servers, tmp_path_factory.mktemp("delivery"))
 
 
 @pytest.fixture(scope="module")
