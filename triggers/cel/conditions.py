@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+from msgspec import Struct
+
 from schemas.numbers import whole
 from triggers.cel.compiler import Compiled, compile_tree
 from triggers.cel.hints import foreign
@@ -76,8 +78,7 @@ def _nobody(_: str) -> bool:
     return False
 
 
-@dataclass(slots=True)
-class Context:
+class Context(Struct, eq=False):
     """What an expression is evaluated for, as of `now_ms`.
 
     `score` gives a score's value; `metric` a field of a metric: count, sum and distinct as numbers, first and last in

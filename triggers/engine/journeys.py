@@ -28,15 +28,17 @@ def begin(
     if evaluation.now_ms - at > trigger.max_age_ms:
         evaluation.count("stale")
         return None
-    try:
-        key = _key(evaluation, trigger, event, context)
-        key_text = text_of_key(key)
-        if key_text is not None and len(key_text) > MAX_KEY_CHARS:
-            raise EvaluationError(f"a key of more than {MAX_KEY_CHARS} characters")
-    except EvaluationError as error:
-        evaluation.problem(trigger.name, "key", error)
-        return None
-    if unless_events.is_over(evaluation, trigger, event):
+    key = key_text = None
+    if trigger.key:
+        try:
+            key = _key(evaluation, trigger, event, context)
+            key_text = text_of_key(key)
+            if key_text is not None and len(key_text) > MAX_KEY_CHARS:
+                raise EvaluationError(f"a key of more than {MAX_KEY_CHARS} characters")
+        except EvaluationError as error:
+            evaluation.problem(trigger.name, "key", error)
+            return None
+    if evaluation.state.unless_events and unless_events.is_over(evaluation, trigger, event):
         evaluation.count("ended_before_entry")
         return None
     if key_text is not None:
@@ -59,9 +61,7 @@ def begin(
 
 
 def _key(evaluation: Evaluation, trigger: Trigger, event: StoredEvent, context: Context | None) -> Any:
-    """The value of the trigger's `key`, a list if it has several parts; None without a `key`."""
-    if not trigger.key:
-        return None
+    """The value of the trigger's `key`, a list if it has several parts."""
     context = context or evaluation.context(event, None, evaluation.now_ms)
     values = [part.value(context) for part in trigger.key]
     if any(isinstance(value, list | dict) or value is None for value in values):

@@ -115,7 +115,7 @@ class DecisionRecord(Struct, eq=False):
 
     def decision_json(self) -> bytes:
         """The decision on the wire."""
-        gates = [each.json() for each in self.answers]
+        gates = [each.written or each.json() for each in self.answers]
         return orjson.dumps(self._decision_fields(_instant, gates))
 
     def command_json(self) -> bytes | None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from datetime import time
 from typing import Literal
 
+from msgspec import Struct
+
 from triggers.cel.conditions import Condition
 from triggers.measures.decay import MAX_SCORE, Curve
 from triggers.measures.shapes import Period, Schedule, Window
@@ -92,8 +94,7 @@ class Anniversary:
 Source = Pattern | Crossing | WindowCrossing | SegmentChange | Sequence | Schedule | Anniversary
 
 
-@dataclass(frozen=True, slots=True)
-class Cap:
+class Cap(Struct, frozen=True, cache_hash=True):
     """At most `maximum` sends in the window, counted over `scope`."""
 
     maximum: int | Condition
