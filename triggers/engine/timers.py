@@ -42,11 +42,16 @@ def fire(
 
 
 def run(evaluation: Evaluation, occurrences: list[Occurrence]) -> None:
-    """Advances these occurrences as far as they are due."""
+    """Advances these occurrences as far as they are due. Of several, one may have evicted another when it began."""
+    if len(occurrences) == 1:
+        (only,) = occurrences
+        while only.wake <= evaluation.now_ms and journeys.advance(evaluation, only):
+            pass
+        return
     running = {id(each) for each in evaluation.state.running}
     going = [each for each in occurrences if id(each) in running]
     while due := [each for each in going if each.wake <= evaluation.now_ms]:
-        first = due[0] if len(due) == 1 else _first(evaluation, due)
+        first = _first(evaluation, due)
         if not journeys.advance(evaluation, first):
             going = [each for each in going if each is not first]
 
