@@ -40,26 +40,26 @@ class CapAnswer(Struct, eq=False):
 
 def ask_caps(request: GateRequest) -> CapAnswer:
     """Asks every cap of the trigger for room for one more send; raises EvaluationError if a `max` fails."""
-    full: list[tuple[Cap, list[Reservation], int, int | None]] = []
+    full: tuple[list[Reservation], Cap, int] | None = None
     tightest: tuple[int, Cap, int] | None = None
+    until: int | None = 0
+    defers = True
     for cap in request.trigger.caps:
         maximum = _maximum(cap, request)
         counted = _counted(cap, request)
         if len(counted) >= maximum:
-            full.append((cap, counted, maximum, _room_at(cap, counted, maximum, request.evaluation)))
+            room = _room_at(cap, counted, maximum, request.evaluation)
+            until = None if until is None or room is None else max(until, room)
+            defers = defers and cap.over == "defer"
+            full = full or (counted, cap, maximum)
         elif tightest is None or maximum - len(counted) < tightest[2] - tightest[0]:
             tightest = (len(counted), cap, maximum)
-    if not full:
-        assert tightest is not None
-        return CapAnswer(True, *tightest)
-    cap, counted, maximum, _ = full[0]
-    named = [each.command_id for each in counted[-MOST_NAMED:]]
-    until: int | None = 0
-    defers = True
-    for each, _, _, room in full:
-        until = None if until is None or room is None else max(until, room)
-        defers = defers and each.over == "defer"
-    return CapAnswer(False, len(counted), cap, maximum, until, defers, named)
+    if full is not None:
+        counted, cap, maximum = full
+        named = [each.command_id for each in counted[-MOST_NAMED:]]
+        return CapAnswer(False, len(counted), cap, maximum, until, defers, named)
+    assert tightest is not None
+    return CapAnswer(True, *tightest)
 
 
 def _maximum(cap: Cap, request: GateRequest) -> int:
