@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
 
 from chaos import rules, trouble
+from chaos.clocks import PartitionClocks
 from chaos.reading import WrittenTopics, aborted, audit
 from chaos.trouble import Trouble
 from confluent_kafka import KafkaException
@@ -45,8 +46,8 @@ SAY_S = 10.0
 REVIVE_S = 1.0
 RECOVERED_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
-FIRED_WITHIN_MS = 5_000
-"""What is due so shortly before the stop need not have fired: a worker may have been in a rebalance."""
+CLOCKS_WITHIN_S = 120.0
+"""How long the clocks of partitions may take to pass an instant after which nothing happens to the workers any more."""
 CONTROLS = {"split": (1, 3, 5), "awaiting": (2, 3)}
 """The mistakes that a run must report, and at which commits its workers are made to die so that it shows: a split
 checkpoint counts as two, and dies between them."""
@@ -376,6 +377,8 @@ class Chaos:
         self.pass_time(time.monotonic() + 1)
         self.crew.wait_until_recovered(within_s=RECOVERED_WITHIN_S)
         self._wait_for_lag(0)
+        settled_ms = time.time_ns() // 1_000_000
+        self._wait_for_clocks(settled_ms)
         stopping_ms = time.time_ns() // 1_000_000
         slots = list(self.crew.processes)
         with ThreadPoolExecutor(len(slots)) as pool:
@@ -383,7 +386,16 @@ class Chaos:
         responder.stdin.close()
         if responder.wait(RECOVERED_WITHIN_S):
             raise RuntimeError(f"the responder failed: {(self.folder / 'responder.log').read_text()[-2000:]}")
-        return Settled(stopping_ms - FIRED_WITHIN_MS, stopping_ms)
+        return Settled(settled_ms, stopping_ms)
+
+    def _wait_for_clocks(self, instant_ms: int) -> None:
+        """Waits until the clock of every partition has passed the instant: then every timer due by then has fired."""
+        clocks, end_s = PartitionClocks(self.plan.partitions), time.monotonic() + CLOCKS_WITHIN_S
+        while not clocks.have_passed(instant_ms):
+            if time.monotonic() > end_s:
+                raise RuntimeError(f"not every partition's clock has passed {instant_ms} within {CLOCKS_WITHIN_S:g} s")
+            self.pass_time(time.monotonic() + 0.5)
+            clocks.read(self.ports.web + slot for slot in self.crew.processes)
 
     def _wait_for_lag(self, wanted: int) -> None:
         end_s = time.monotonic() + self.plan.settle_within_s
