@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 from drivers.command_line import Done, ebbtide
+from drivers.limits import HANGS_AFTER_S
 from drivers.real_servers import RealServers
 from pydantic import BaseModel
 
@@ -63,7 +64,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout_s: float = 60.0) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout_s: float = HANGS_AFTER_S) -> T:
     """The first true result of `condition`; fails if there is none in time."""
     deadline = time.monotonic() + timeout_s
     while not (answer := condition()):
@@ -121,7 +122,7 @@ class Harbour:
 
     def flush(self) -> None:
         """Waits until all that was published is on its topic."""
-        assert self._producer.flush(60) == 0
+        assert self._producer.flush(HANGS_AFTER_S) == 0
 
     def publish_template(self, body: str = TEMPLATE) -> str:
         """A template's hash, its text published."""
@@ -153,7 +154,7 @@ class Harbour:
         self._failure = None
         self._thread = threading.Thread(target=work, name="senders")
         self._thread.start()
-        assert started.wait(60), "delivery did not start"
+        assert started.wait(HANGS_AFTER_S), "delivery did not start"
 
     async def _run(self, started: threading.Event) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
@@ -168,7 +169,7 @@ class Harbour:
         if thread is not None:
             if thread.is_alive():
                 self._stop()
-            thread.join(60)
+            thread.join(HANGS_AFTER_S)
             assert not thread.is_alive(), "delivery did not stop"
             self._stop = lambda: None
             if self._failure is not None:
@@ -205,7 +206,7 @@ class Harbour:
         process, self._process = self._process, None
         assert process is not None
         process.send_signal(how)
-        return process.wait(60)
+        return process.wait(HANGS_AFTER_S)
 
     def close(self) -> None:
         """End all that was started."""
@@ -238,7 +239,7 @@ class Harbour:
         rows = self.rows("SELECT state FROM ledger WHERE command_id = %s", command)
         return str(rows[0][0]) if rows else None
 
-    def wait_for(self, command: SendCommand, *states: str, timeout_s: float = 60.0) -> str:
+    def wait_for(self, command: SendCommand, *states: str, timeout_s: float = HANGS_AFTER_S) -> str:
         """The state of a command once it is one of `states`."""
         return (
             wait_until(

@@ -72,7 +72,7 @@ class Streams(SupervisedWorkers):
 
     def wait_drained(self) -> None:
         """Waits until all that was published is committed."""
-        wait_until(lambda: self.lag() == 0, "all events are decided", 90)
+        wait_until(lambda: self.lag() == 0, "all events are decided")
 
     def decided(self) -> tuple[Counter[int], Counter[int]]:
         """How many commands and how many decisions there are once, twice, and so on."""

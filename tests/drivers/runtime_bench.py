@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+from drivers.limits import HANGS_AFTER_S
 from drivers.runtime_app import Names
 from drivers.runtime_harness import Audit, BrokerReader, Crew, Feed, audit, make_topics
 
@@ -29,7 +30,7 @@ class Bench:
         feed.start()
         feed.join()
 
-    def wait(self, until: Callable[[], object], what: str, within_s: float = 60.0) -> None:
+    def wait(self, until: Callable[[], object], what: str, within_s: float = HANGS_AFTER_S) -> None:
         """Waits until something holds, with the workers' logs if it never does."""
         end = time.monotonic() + within_s
         while not until():
@@ -46,7 +47,7 @@ class Bench:
         """How many offsets the topic has used: records, aborted ones too, and control records."""
         return self.reader.size(topic)
 
-    def wait_done(self, within_s: float = 60.0) -> None:
+    def wait_done(self, within_s: float = HANGS_AFTER_S) -> None:
         """Waits until all is committed and no timer is left; starts workers again that ended by themselves."""
         self.wait(lambda: self.crew.revive() or self.lag() == 0, "all is committed", within_s)
         self.wait(lambda: self.crew.revive() or self._quiet() == self.users(), "every user's timer has fired", within_s)

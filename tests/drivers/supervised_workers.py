@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from drivers.limits import HANGS_AFTER_S
 from drivers.pages import get
 from drivers.running_senders import wait_until
 
@@ -52,7 +53,7 @@ class SupervisedWorkers:
         assert process is not None
         began_s = time.monotonic()
         process.send_signal(how)
-        return process.wait(60), time.monotonic() - began_s
+        return process.wait(HANGS_AFTER_S), time.monotonic() - began_s
 
     def close(self) -> None:
         """Ends what still runs."""
@@ -102,7 +103,7 @@ class SupervisedWorkers:
             all_ready = all(page.get("status") == 200 for page in found.values())
             return {slot: page["pid"] for slot, page in found.items()} if all_ready else {}
 
-        return wait_until(pids, f"workers {slots} are ready; the log ends with:\n{self.tail()}", 60)
+        return wait_until(pids, f"workers {slots} are ready; the log ends with:\n{self.tail()}")
 
     def lines(self) -> list[dict[str, Any]]:
         """Every whole line of the log; fails if one is no JSON."""

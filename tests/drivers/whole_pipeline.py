@@ -14,6 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from drivers.command_line import Done
+from drivers.limits import HANGS_AFTER_S
 from drivers.running_senders import DOMAIN, Harbour, free_port, wait_until
 
 from cli.demo.books import Books, command_of, read_books
@@ -133,7 +134,7 @@ class Pipeline:
         process, self._streams = self._streams, None
         assert process is not None
         process.send_signal(how)
-        return process.wait(60)
+        return process.wait(HANGS_AFTER_S)
 
     def close(self) -> None:
         """Ends what runs."""
@@ -156,7 +157,7 @@ class Pipeline:
         """How many commands the ledger holds by state and reason, for a failure's message."""
         return self.harbour.rows("SELECT state, reason, count(*) FROM ledger GROUP BY 1, 2 ORDER BY 3")
 
-    def wait_drained(self, timeout_s: float = 120.0) -> None:
+    def wait_drained(self, timeout_s: float = HANGS_AFTER_S) -> None:
         """Waits until every reader stands at the end and nothing waits in the ledger, twice in a row."""
         settled = 0
         with Progress(self.kafka) as progress:

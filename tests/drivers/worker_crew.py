@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from drivers.limits import HANGS_AFTER_S
+
 STOP_S = 5.0
 """How soon a worker promises to end after SIGTERM."""
 
@@ -77,7 +79,7 @@ class Workers:
         """Whether the worker that runs now has begun to work."""
         return b"recovered" in self.log(slot).read_bytes()[self._begins[slot] :]
 
-    def wait_until_recovered(self, *slots: int, within_s: float = 60.0) -> None:
+    def wait_until_recovered(self, *slots: int, within_s: float = HANGS_AFTER_S) -> None:
         """Waits until these workers have begun, or all."""
         end = time.monotonic() + within_s
         while not all(map(self.has_recovered, slots or self.processes)):
@@ -85,7 +87,7 @@ class Workers:
             assert time.monotonic() < end, "\n".join(map(self.tail, self.processes))
             time.sleep(0.1)
 
-    def wait_until_stopped(self, slot: int, within_s: float = 60.0) -> None:
+    def wait_until_stopped(self, slot: int, within_s: float = HANGS_AFTER_S) -> None:
         """Waits until the worker holds still at a failpoint (`:stop`)."""
         status = Path(f"/proc/{self.processes[slot].pid}/status")
         end = time.monotonic() + within_s

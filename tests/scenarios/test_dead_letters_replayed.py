@@ -127,7 +127,7 @@ def publish_the_bad_ones(run: Pipeline) -> None:
 def wait_applied(run: Pipeline) -> None:
     """Waits until the stream worker stands at the end of its inputs."""
     with Progress(run.kafka) as progress:
-        wait_until(lambda: progress.lag("ebbtide-streams", INPUTS) == 0, "all is applied", 60)
+        wait_until(lambda: progress.lag("ebbtide-streams", INPUTS) == 0, "all is applied")
 
 
 def commands(run: Pipeline) -> dict[str, list[str]]:

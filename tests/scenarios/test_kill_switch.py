@@ -38,7 +38,7 @@ def test_a_pause_is_in_effect_within_two_seconds_survives_a_kill_and_no_older_on
     with pipeline(servers.kafka, database_url, tmp_path) as run, orders_flowing(run):
         run.apply(THANKS)
         run.start_streams()
-        wait_until(lambda: sent(run), "mails are decided", 60)
+        wait_until(lambda: sent(run), "mails are decided")
 
         first = ebbtide(run, "pause", "trigger/thanks")
         paused_s = time.time()
@@ -51,7 +51,7 @@ def test_a_pause_is_in_effect_within_two_seconds_survives_a_kill_and_no_older_on
         run.end_streams(signal.SIGKILL)
         killed_s = time.time()
         run.start_streams()
-        wait_until(lambda: dropped_after(run, killed_s), "the next worker drops too", 60)
+        wait_until(lambda: dropped_after(run, killed_s), "the next worker drops too")
         assert max(sent(run)) < killed_s
 
         for wrong in (None, b"{", encode(Control(number=first, scope="global", paused=False, at=datetime.now(UTC)))):

@@ -54,7 +54,7 @@ def test_a_full_disk_stops_the_work_and_loses_nothing(bench: Bench, broker: OwnB
     ballast.unlink()
     broker.start()
     feed.join()
-    bench.wait_done(within_s=120)
+    bench.wait_done()
     bench.crew.wait_until_recovered()
     bench.crew.stop(0)
     found = bench.audit()

@@ -52,7 +52,7 @@ def away(bench: Bench, broker: OwnBroker, seconds: float) -> None:
 def audited(bench: Bench, feed: Feed, events: int = EVENTS) -> None:
     """Everything is applied in the end, once."""
     feed.join()
-    bench.wait_done(within_s=120)
+    bench.wait_done()
     for slot in list(bench.crew.processes):
         bench.crew.kill(
             slot

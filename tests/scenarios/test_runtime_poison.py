@@ -120,6 +120,6 @@ def test_poison_becomes_dead_letters_and_the_next_event_is_decided(servers, data
 def wait_decided(run, until) -> None:
     """Waits for the worker, and for its log where it never comes to it."""
     try:
-        wait_until(until, "the worker is at the end", 90)
+        wait_until(until, "the worker is at the end")
     except AssertionError as error:
         raise AssertionError(f"{error}\n{(run.directory / 'streams.log').read_text()[-4000:]}") from error

@@ -55,7 +55,7 @@ class Guest:
 
 
 def audited(bench: Bench) -> None:
-    bench.wait_done(within_s=120)
+    bench.wait_done()
     bench.crew.wait_until_recovered()
     took = [s for slot in bench.crew.processes for s in revocations(bench, slot)]
     for slot in list(bench.crew.processes):

@@ -40,7 +40,7 @@ class Secured:
             command = [sys.executable, "-m", "cli.main", "run", "streams"]
             worker = subprocess.Popen(command, env=os.environ | self.variables, stdout=log, stderr=log)
         try:
-            wait_until(lambda: len(list(read_all(self.open, COMMANDS.name))) == until_commands, "it is decided", 60)
+            wait_until(lambda: len(list(read_all(self.open, COMMANDS.name))) == until_commands, "it is decided")
             worker.send_signal(signal.SIGTERM)
             assert worker.wait(60) == 0
         finally:

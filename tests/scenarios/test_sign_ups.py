@@ -40,12 +40,12 @@ def test_an_event_that_is_read_before_its_profile_has_its_mail_sent_once(servers
         run.start_streams()
         run.harbour.start_process()
         run.publish_events(orders(early, datetime.now(UTC), "early"))
-        wait_until(lambda: decided(servers.kafka)["defer profile_unknown"] == 20, "all wait for their profile", 60)
+        wait_until(lambda: decided(servers.kafka)["defer profile_unknown"] == 20, "all wait for their profile")
         run.publish_users(early + together)
         run.publish_events(orders(together, datetime.now(UTC), "together"))
         run.wait_drained()
 
-        wait_until(lambda: run.mails() == 40, "everybody has a mail", 60)
+        wait_until(lambda: run.mails() == 40, "everybody has a mail")
         assert decided(servers.kafka)["send"] == 40
         assert not {"drop no_consent", "drop profile_unknown"} & decided(servers.kafka).keys()
         assert set(run.mailed().values()) == {1}

@@ -79,7 +79,7 @@ def test_sigterm_at_any_moment_under_load_ends_the_process_in_time_and_loses_not
     wait_until(lambda: "senders_started" in log(delivery)[before:], "the last process works")
     ids = [command.id for command in commands]
     done = "SELECT count(*) FROM ledger WHERE state IN ('accepted', 'in_doubt') AND command_id = ANY(%s)"
-    wait_until(lambda: delivery.rows(done, ids)[0][0] == len(ids), "all mails", 60)
+    wait_until(lambda: delivery.rows(done, ids)[0][0] == len(ids), "all mails")
     assert delivery.end_process(signal.SIGTERM) == 0
     record_property("statuses", dict(statuses))
     record_property("longest_s", round(max(took), 2))

@@ -59,7 +59,7 @@ def all_done(delivery: Harbour, commands: list[SendCommand], ends: Sequence[Ledg
         found = states(delivery, commands)
         return found if sum(found[state] for state in ends) == len(commands) else Counter()
 
-    return wait_until(done, f"{len(commands)} commands done", 60)
+    return wait_until(done, f"{len(commands)} commands done")
 
 
 def mails_by_command(delivery: Harbour) -> Counter[str]:
@@ -96,7 +96,7 @@ def one_reply(port: int, to_final_dot: bytes) -> Iterator[None]:
 
 
 def some_done(delivery: Harbour, at_least: int) -> None:
-    wait_until(lambda: sum(1 for _ in delivery.sink.messages()) >= at_least, f"{at_least} mails", 60)
+    wait_until(lambda: sum(1 for _ in delivery.sink.messages()) >= at_least, f"{at_least} mails")
 
 
 def test_delivery_stops_within_five_seconds_and_leaves_no_command_started(delivery: Harbour) -> None:

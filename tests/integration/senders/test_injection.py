@@ -51,7 +51,6 @@ REACHED = 0.9
 HELD_BACK_S = 10.0
 """How long the view is held back at most: a stranger that raises is written down as nothing."""
 WAVE = 200
-WAVE_S = 90.0
 UNKNOWN = "unknown-"
 """Before the id of a mail of which the ledger knows nothing: a complaint about it is one about the user's address."""
 NOTICED = {"failed", "deferred", "in_doubt", "refused"}
@@ -243,7 +242,6 @@ def test_any_exception_at_any_call_is_the_outcome_of_that_record_or_mail(
         wait_until(
             lambda ids=good: not delivery.process_runs or delivery.rows(accepted, ids)[0][0] == len(ids),
             f"the good mails among the faults {min(wave)} to {max(wave)}",
-            WAVE_S,
         )
         assert delivery.process_runs, f"ended: {log_of(delivery)[-1]}"
     reached = REACHED * len(plan)

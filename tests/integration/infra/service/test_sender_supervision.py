@@ -67,7 +67,7 @@ class Commands:
         self._over.set()
         self._thread.join()
         done = "SELECT count(*) FROM ledger WHERE state IN ('accepted', 'in_doubt') AND command_id = ANY(%s)"
-        wait_until(lambda: self._delivery.rows(done, self.ids)[0][0] == len(self.ids), "all commands end", 60)
+        wait_until(lambda: self._delivery.rows(done, self.ids)[0][0] == len(self.ids), "all commands end")
         states = "SELECT state, count(*) FROM ledger WHERE command_id = ANY(%s) GROUP BY state"
         return dict(self._delivery.rows(states, self.ids))
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
+from drivers.limits import HANGS_AFTER_S
 from drivers.own_broker import OwnBroker, own_broker
 from drivers.real_servers import RealServers
 
@@ -72,12 +73,12 @@ def test_requests_for_ends_repeat_until_a_frozen_broker_answers(
     broker: OwnBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its silence came as an answer once, offset -1001: before everything, so that all seemed to be read."""
-    monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_S", 1.0)
     ends = EndOffsets(AdminClient(Connection(broker.address).client()))
     while not all_of(ends):  # the client does not know the topic yet
         pass
     broker.freeze()
     try:
+        monkeypatch.setattr(ends, "_timeout_s", 1.0)  # only while nothing answers
         while all_of(ends):  # it is not frozen yet
             pass
         assert ends.last_stable(PLACES) == {}
@@ -86,8 +87,9 @@ def test_requests_for_ends_repeat_until_a_frozen_broker_answers(
             going_on = pool.submit(ends.high_watermarks, PLACES, lambda: requests.append(True) is None)
             while len(requests) < 2:
                 assert not going_on.done(), going_on.result()
+            monkeypatch.undo()
             broker.thaw()
-            assert going_on.result(60) == dict.fromkeys(PLACES, 0)
+            assert going_on.result(HANGS_AFTER_S) == dict.fromkeys(PLACES, 0)
     finally:
         broker.thaw()
 

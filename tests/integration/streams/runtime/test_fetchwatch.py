@@ -19,7 +19,6 @@ from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 from structlog.testing import capture_logs
 
-from infra.kafka import offsets
 from infra.kafka.connection import Connection
 from infra.kafka.offsets import EndOffsets
 from infra.kafka.stalls import FAIL_AFTER, SEEK_AFTER
@@ -206,15 +205,16 @@ def test_a_full_intake_and_a_paused_partition_do_not_count_as_stalled(servers: R
 def test_a_broker_that_does_not_answer_restarts_the_count(
     servers: RealServers, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offsets, "REQUEST_TIMEOUT_S", 1.0)
     with own_broker(servers, tmp_path) as broker, reading(broker.address, topic_prefix) as rows:
         rows.write_and_pause()
         rows.check(SEEK_AFTER - 1)
         broker.freeze()
+        monkeypatch.setattr(rows.ends, "_timeout_s", 1.0)  # only while nothing answers
         try:
             wait_until(lambda: rows.end() < 0, "it does not answer")
             rows.check()
         finally:
+            monkeypatch.undo()
             broker.thaw()
         wait_until(lambda: rows.end() == RECORDS, "it answers")
         rows.check(SEEK_AFTER - 1)

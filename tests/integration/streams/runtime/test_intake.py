@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from drivers.limits import HANGS_AFTER_S
 from drivers.real_servers import RealServers
 
 from infra.kafka.connection import Connection
@@ -75,7 +76,7 @@ def full(servers: RealServers, topic_prefix: str) -> Iterator[Intake]:
         yield intake
 
 
-def wait(until: Callable[[], object], what: str, within_s: float = 20.0) -> None:
+def wait(until: Callable[[], object], what: str, within_s: float = HANGS_AFTER_S) -> None:
     end = time.monotonic() + within_s
     while not until():
         assert time.monotonic() < end, f"never: {what}"

@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
     NewTopic,
     ResourceType,
 )
+from drivers.limits import HANGS_AFTER_S
 from drivers.real_servers import RealServers
 from structlog.testing import capture_logs
 
@@ -286,7 +287,7 @@ def changes_nothing(changelog: Changelog, kept: bool) -> None:
         offsets = changelog.offsets(0)
         return len(offsets) < changelog.written / PARTITIONS / 2 and (kept or tombstone not in offsets)
 
-    _until(is_cleaned, "the cleaner has run", within_s=90)
+    _until(is_cleaned, "the cleaner has run")
     whole, said_whole = changelog.recover(None)
     partly, said_partly = changelog.recover(changelog.folder)
     assert whole == partly == changelog.states
@@ -296,7 +297,7 @@ def changes_nothing(changelog: Changelog, kept: bool) -> None:
     assert b"gone" in read(changelog.folder.path(origin), origin).entries
 
 
-def _until(holds: Callable[[], object], what: str, within_s: float = 60.0) -> None:
+def _until(holds: Callable[[], object], what: str, within_s: float = HANGS_AFTER_S) -> None:
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end, f"never: {what}"
