@@ -41,7 +41,7 @@ class MeasuredWindow:
     warm: tuple[CommitProgress, CommitProgress]
     peak_mib: float
     cpu_us_by_thread: Mapping[str, float]
-    """Of an event, from the first commit that was seen to the last; empty where there is one commit."""
+    """Of an event, from the first commit that was seen to the last; empty if there is one commit."""
 
     @classmethod
     def of(

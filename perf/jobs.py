@@ -159,7 +159,7 @@ def _score(state: list[Any], now_ms: int) -> float:
 def _decided(
     trigger: str, event: dict[str, Any], inputs: dict[str, float], reason: str | None, now_ms: int
 ) -> list[Written]:
-    """A decision, and the command where no gate gave a reason."""
+    """A decision, and the command if no gate gave a reason."""
     name = command_id(trigger, event["user_id"], event["id"], trigger)
     decision = {
         "id": f"{name}-decision",

@@ -23,40 +23,38 @@ class Topic:
 
     name: str
     models: tuple[type[Fact], ...]
-    kept: Literal["deleted", "compacted"]
+    cleanup_policy: Literal["delete", "compact"]
     layout: Literal["user_keyed", "single", "by_partition", "source_keyed"]
     retention_ms: int | None = None
     log_append_time: bool = False
-    compacted_after_ms: int | None = None
+    min_compaction_lag_ms: int | None = None
     """How long an overwritten record of a compacted topic can still be read."""
 
     def partitions(self, user_partitions: int) -> int:
-        """How many partitions the topic has where user-keyed topics have `user_partitions`."""
+        """How many partitions the topic has if user-keyed topics have `user_partitions`."""
         return 1 if self.layout == "single" else user_partitions
 
     def config(self) -> dict[str, str]:
         """The topic's settings as Kafka's admin interface takes them."""
         settings = {"message.timestamp.type": "LogAppendTime" if self.log_append_time else "CreateTime"}
-        if self.kept == "compacted":
-            settings["cleanup.policy"] = "compact"
-            if self.compacted_after_ms is not None:
-                settings["min.compaction.lag.ms"] = str(self.compacted_after_ms)
-        else:
-            settings["cleanup.policy"] = "delete"
+        settings["cleanup.policy"] = self.cleanup_policy
+        if self.cleanup_policy == "delete":
             settings["retention.ms"] = str(self.retention_ms)
+        elif self.min_compaction_lag_ms is not None:
+            settings["min.compaction.lag.ms"] = str(self.min_compaction_lag_ms)
         return settings
 
 
-EVENTS = Topic("events", (Event,), "deleted", "user_keyed", 30 * DAY_MS, log_append_time=True)
-PROFILES = Topic("profiles", (Profile,), "compacted", "user_keyed", log_append_time=True)
-RULES = Topic("rules", (Text, Manifest), "compacted", "single", compacted_after_ms=7 * DAY_MS)
-CONTROL = Topic("control", (Control,), "compacted", "single", compacted_after_ms=7 * DAY_MS)
+EVENTS = Topic("events", (Event,), "delete", "user_keyed", 30 * DAY_MS, log_append_time=True)
+PROFILES = Topic("profiles", (Profile,), "compact", "user_keyed", log_append_time=True)
+RULES = Topic("rules", (Text, Manifest), "compact", "single", min_compaction_lag_ms=7 * DAY_MS)
+CONTROL = Topic("control", (Control,), "compact", "single", min_compaction_lag_ms=7 * DAY_MS)
 """Of both, what the journal names by number can be read as long as the journal is kept."""
-COMMANDS = Topic("commands", (SendCommand,), "deleted", "user_keyed", 7 * DAY_MS)
-DECISIONS = Topic("decisions", (Decision,), "deleted", "user_keyed", 7 * DAY_MS)
-OUTCOMES = Topic("outcomes", (Outcome,), "deleted", "user_keyed", 30 * DAY_MS, log_append_time=True)
-JOURNAL = Topic("journal", (Checkpoint,), "deleted", "by_partition", 7 * DAY_MS)
-DEAD_LETTERS = Topic("dead-letters", (DeadLetter,), "deleted", "source_keyed", 30 * DAY_MS)
+COMMANDS = Topic("commands", (SendCommand,), "delete", "user_keyed", 7 * DAY_MS)
+DECISIONS = Topic("decisions", (Decision,), "delete", "user_keyed", 7 * DAY_MS)
+OUTCOMES = Topic("outcomes", (Outcome,), "delete", "user_keyed", 30 * DAY_MS, log_append_time=True)
+JOURNAL = Topic("journal", (Checkpoint,), "delete", "by_partition", 7 * DAY_MS)
+DEAD_LETTERS = Topic("dead-letters", (DeadLetter,), "delete", "source_keyed", 30 * DAY_MS)
 
 TOPICS = (EVENTS, PROFILES, RULES, CONTROL, COMMANDS, DECISIONS, OUTCOMES, JOURNAL, DEAD_LETTERS)
 USER_KEYED = tuple(topic for topic in TOPICS if topic.layout == "user_keyed")

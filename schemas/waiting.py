@@ -9,7 +9,7 @@ import asyncio
 
 
 async def event_within(event: asyncio.Event, timeout_s: float) -> bool:
-    """Waits until `event` is set; returns False where that takes longer than `timeout_s`. Never loses a cancellation.
+    """Waits until `event` is set; returns False if that takes longer than `timeout_s`. Never loses a cancellation.
 
     It awaits the event in the calling task. A cancellation therefore reaches the await itself, whatever is set then.
     """

@@ -129,7 +129,7 @@ def _overwritten(kafka: str, letters: Iterable[DeadLetter]) -> set[str]:
     found: set[str] = set()
     by_topic: dict[str, list[DeadLetter]] = defaultdict(list)
     for letter in letters:
-        if letter.topic in TOPICS and TOPICS[letter.topic].kept == "compacted":
+        if letter.topic in TOPICS and TOPICS[letter.topic].cleanup_policy == "compact":
             by_topic[letter.topic].append(letter)
     for topic, of_topic in by_topic.items():
         history = _history(kafka, topic, {letter.original_key() for letter in of_topic})

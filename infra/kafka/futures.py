@@ -16,7 +16,7 @@ REQUEST_TIMEOUT_S = 5.0
 def completed(futures: Mapping[K, "Future[T]"], timeout_s: float) -> dict[K, "Future[T]"]:
     """The futures, all of them done. Blocks.
 
-    Where the client returns nothing in time, as after a worker was stopped, a future fails with _TIMED_OUT.
+    If the client returns nothing in time, as after a worker was stopped, a future fails with _TIMED_OUT.
     """
     wait(futures.values(), timeout_s)
     return {request: future if future.done() else _timed_out() for request, future in futures.items()}

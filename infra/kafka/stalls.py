@@ -121,7 +121,7 @@ class StallGuard:
             self._excused.add(tp)
 
     def check(self) -> None:
-        """Check once. Seeks where a partition is stalled; raises FetchStalled if that did not help."""
+        """Checks once. Seeks if a partition is stalled; raises FetchStalled if that did not help."""
         positions = {tp: at for tp, at in self._positions.items() if tp not in self._excused}
         drained, self._drained, self._excused = self._drained, False, set()
         if not drained:  # records may wait in the client behind those of other partitions

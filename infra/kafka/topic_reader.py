@@ -58,7 +58,7 @@ def reader_config(kafka: str, group: str) -> dict[str, str | int | float | bool]
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
-        "auto.offset.reset": "earliest",  # where the first records were deleted meanwhile
+        "auto.offset.reset": "earliest",  # if the first records were deleted meanwhile
     }
     return client_config(kafka, **more)
 

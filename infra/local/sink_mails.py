@@ -35,12 +35,12 @@ def read_messages(directory: Path) -> Iterator[ReceivedMail]:
             yield _received_mail(json.loads(line))
 
 
-def _received_mail(kept: dict[str, Any]) -> ReceivedMail:
+def _received_mail(stored: dict[str, Any]) -> ReceivedMail:
     return ReceivedMail(
-        mail_from=kept["mail_from"],
-        rcpt_to=kept["rcpt_to"],
-        raw=base64.b64decode(kept["raw"]),
-        received_at=kept["received_at"],
+        mail_from=stored["mail_from"],
+        rcpt_to=stored["rcpt_to"],
+        raw=base64.b64decode(stored["raw"]),
+        received_at=stored["received_at"],
     )
 
 

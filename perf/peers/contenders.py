@@ -25,7 +25,7 @@ ARTIFACTS = {
 
 
 def peers() -> list[Program]:
-    """All of them, built where they are not. Raises `SetupProblem`."""
+    """All of them, built if they are not. Raises `SetupProblem`."""
     java = require("java", JAVA_MISSING)
     return [_program(java, peer, build(peer, Layout.of_project())) for peer in PEERS]
 
@@ -49,5 +49,5 @@ def _program(java: str, peer: Peer, built: Build) -> Program:
         {"commands": COMMANDS},
         does_the_rule=True,
         program=(java, *JVM, "-cp", built.classpath, peer.main),
-        late_last_commit=peer.name == FLINK,  # its reader commits after a poll, which waits 10 s where nothing comes
+        late_last_commit=peer.name == FLINK,  # its reader commits after a poll, which waits 10 s if nothing comes
     )

@@ -40,7 +40,7 @@ class AttemptStart:
 class StateChange:
     """A command's new state. `attempt` is the one that it belongs to; `next_attempt_at` is absent for a last state.
 
-    `hard` where the address is to get no mail any more: it is then suppressed in the same transaction.
+    `hard` if the address must get no mail any more: it is then suppressed in the same transaction.
     """
 
     command_id: str

@@ -66,7 +66,7 @@ STRANGE = {
     "a number beyond all": order("huge").replace(b'"total":9', b'"total":1' + b"0" * 300),
     "a property of half a megabyte": order("fat", note="n" * MIB),
 }
-"""Read for what they are: decided where the model takes them, dead letters where it does not."""
+"""Read for what they are: decided if the model takes them, dead letters if it does not."""
 
 
 def test_poison_becomes_dead_letters_and_the_next_event_is_decided(servers, database_url, tmp_path):
@@ -118,7 +118,7 @@ def test_poison_becomes_dead_letters_and_the_next_event_is_decided(servers, data
 
 
 def wait_decided(run, until) -> None:
-    """Waits for the worker, and for its log where it never comes to it."""
+    """Waits for the worker, with its log if it never comes to it."""
     try:
         wait_until(until, "the worker is at the end")
     except AssertionError as error:

@@ -111,9 +111,9 @@ APT::Install-Recommends "false"; APT::Sandbox::User ""; APT::Update::Error-Mode 
 def _system_acquire() -> str:
     """How the system's apt reaches its mirror, for example through a proxy."""
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
-    kept = (
+    acquire_lines = (
         line
         for line in dump.splitlines()
         if line.startswith("Acquire::") and not line.startswith(("Acquire::IndexTargets", "Acquire::Languages"))
     )
-    return "\n".join(kept) + "\n"
+    return "\n".join(acquire_lines) + "\n"

@@ -89,12 +89,12 @@ def has(value: Any, name: object, wanted: object = None) -> bool:
 
 def uniq(value: Any, name: object = None) -> list[Any]:
     """The items without those that equal an earlier one, or whose property does."""
-    kept: list[tuple[object, Any]] = []
+    unique: list[tuple[object, Any]] = []
     for item in list_of(value):
         key = item if name is None else property_of(item, name)
-        if not any(key is known or is_same(key, known) for known, _ in kept):
-            kept.append((key, item))
-    return [item for _, item in kept]
+        if not any(key is known or is_same(key, known) for known, _ in unique):
+            unique.append((key, item))
+    return [item for _, item in unique]
 
 
 def sum_(value: Any, name: object = None) -> int | float:

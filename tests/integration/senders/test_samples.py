@@ -39,7 +39,7 @@ def test_each_reader_can_write_its_samples(servers: RealServers, database_url: s
     settings = SenderSettings(kafka=servers.kafka, database_url=database_url, suppression_key="a secret of the tests")
     database = Database(database_url, Outage("timescale"), Event())
     for reader in readers(settings, database):
-        reader._prove(ReaderFailure())  # raises ReaderFailure where they cannot be written
+        reader._prove(ReaderFailure())  # raises ReaderFailure if they cannot be written
         reader.consumer.close()
     tables = ("ledger", "recipients", "suppressions", "pending_suppressions", "decisions", "deliveries", "engagement")
     left = [database.run(lambda c, t=table: c.execute(f"SELECT count(*) FROM {t}").fetchone()) for table in tables]  # type: ignore[misc]

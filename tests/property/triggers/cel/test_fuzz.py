@@ -94,7 +94,7 @@ def in_strict_cel(text: str, a: Any, b: Any) -> Any:
 
 
 def problem_or_error(evaluated: Callable[[], Any]) -> SyntaxProblem | EvaluationError | None:
-    """How the evaluation fails, where it does; anything else escapes."""
+    """How the evaluation fails, if it does; anything else escapes."""
     try:
         evaluated()
     except (SyntaxProblem, EvaluationError) as error:

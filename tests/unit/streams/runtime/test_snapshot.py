@@ -1,4 +1,4 @@
-"""A snapshot file is used where it is whole and of this changelog, and is never in anybody's way."""
+"""A snapshot file is used if it is whole and of this changelog, and is never in anybody's way."""
 
 import os
 import subprocess

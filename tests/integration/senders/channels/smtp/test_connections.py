@@ -231,7 +231,7 @@ async def test_a_server_that_accepts_no_other_connection_is_unreachable_and_took
     assert not client.handed_over
 
 
-# TLS where it is offered ---------------------------------------------------------------------------------------------
+# TLS if it is offered ------------------------------------------------------------------------------------------------
 
 
 def server_context(directory: Path) -> ssl.SSLContext:
