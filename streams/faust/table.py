@@ -12,13 +12,13 @@ from streams.runtime.state import Partition, Partitions
 class Table(faust.Table[Any, Any]):
     """A Faust table on `Partitions`, declared with `app.Table(name, options={"codec": (serialize, deserialize)})`.
 
-    Processors use `local`. An ordinary agent reads and writes the table as a mapping, in its event's partition.
+    Without a codec, values are bytes. Processors use `local`. An ordinary agent reads and writes the table as a
+    mapping, in its event's partition.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        serialize, deserialize = (self.options or {}).get("codec", (_same, _same))
-        self.local: Partitions[Any] = Partitions(serialize, deserialize)
+        self.local: Partitions[Any] = Partitions(*(self.options or {}).get("codec", ()))
 
     def drop(self) -> None:
         """Drops every partition."""
@@ -67,7 +67,3 @@ class Table(faust.Table[Any, Any]):
 
     def __len__(self) -> int:
         return sum(len(self.local.partition(number)) for number in self.local)
-
-
-def _same(key: bytes, value: bytes) -> bytes:  # noqa: ARG001 - the codec of values that are bytes
-    return value

@@ -6,12 +6,15 @@ at rest. Dropped state is read again from the changelog; nothing here is ever ro
 Bytes at rest are compact, and the garbage collector does not visit them: a million users cost only their bytes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 from streams.runtime.checkpoint import TableChanges
 
 V = TypeVar("V")
+Serialize = Callable[[bytes, V], bytes]
+Deserialize = Callable[[bytes, bytes], V]
+"""Both receive the key and what they convert."""
 
 
 class Partition(Generic[V]):
@@ -20,19 +23,17 @@ class Partition(Generic[V]):
     Belongs to one assignment: after a loss there is a new object, and references to this one must be dropped.
     """
 
-    __slots__ = ("_deserialize", "_dirty", "_live", "_serialize", "raw", "written")
+    __slots__ = ("_changed", "_deserialize", "_read", "_serialize", "raw", "written")
 
     def __init__(
-        self,
-        serialize: Callable[[bytes, V], bytes],
-        deserialize: Callable[[bytes, bytes], V],
-        raw: dict[bytes, bytes],
+        self, serialize: Serialize[V] | None, deserialize: Deserialize[V] | None, raw: dict[bytes, bytes]
     ) -> None:
         self._serialize = serialize
         self._deserialize = deserialize
-        self._live: dict[bytes, V | None] = {}
-        """The objects since the last checkpoint, in order of first use; None if the key is removed."""
-        self._dirty: set[bytes] = set()
+        self._changed: dict[bytes, V | None] = {}
+        """The values that were set since the last checkpoint; None if the key is removed."""
+        self._read: dict[bytes, V] = {}
+        """The objects that were read since then."""
         self.raw: Mapping[bytes, bytes] = raw
         """The bytes at rest, without changes since the last checkpoint."""
         self.written = 0
@@ -40,32 +41,33 @@ class Partition(Generic[V]):
 
     def get(self, key: bytes) -> V | None:
         """The value of `key`: one object until the next checkpoint. It may be changed in place if `put` follows."""
-        value = self._live.get(key)
-        if value is None and key not in self._live:
-            raw = self.raw.get(key)
-            if raw is not None:
-                value = self._live[key] = self._deserialize(key, raw)
+        value = self._changed.get(key)
+        if value is not None or key in self._changed:
+            return value
+        if self._deserialize is None:
+            return self.raw.get(key)  # type: ignore[return-value]  # without a codec, values are bytes
+        value = self._read.get(key)
+        if value is None and (raw := self.raw.get(key)) is not None:
+            value = self._read[key] = self._deserialize(key, raw)
         return value
 
     def put(self, key: bytes, value: V) -> None:
         """Sets `key`. The next checkpoint writes it."""
-        self._live[key] = value
-        self._dirty.add(key)
+        self._changed[key] = value
 
     def remove(self, key: bytes) -> None:
         """Removes `key`. The next checkpoint writes a tombstone if it was at rest."""
-        self._live[key] = None
-        self._dirty.add(key)
+        self._changed[key] = None
 
     def __contains__(self, key: object) -> bool:
-        return key in self.raw if key not in self._live else self._live[key] is not None
+        return key in self.raw if key not in self._changed else self._changed[key] is not None
 
     def __iter__(self) -> Iterator[bytes]:
         yield from (key for key in self.raw if key in self)
-        yield from (key for key, value in self._live.items() if value is not None and key not in self.raw)
+        yield from (key for key, value in self._changed.items() if value is not None and key not in self.raw)
 
     def __len__(self) -> int:
-        changed = sum((value is not None) - (key in self.raw) for key, value in self._live.items())
+        changed = sum((value is not None) - (key in self.raw) for key, value in self._changed.items())
         return len(self.raw) + changed
 
     def collect(self) -> list[tuple[bytes, bytes | None]]:
@@ -74,30 +76,34 @@ class Partition(Generic[V]):
         If a value cannot be serialised, nothing changes.
         """
         rest: dict[bytes, bytes] = self.raw  # type: ignore[assignment]  # others see a Mapping
-        serialize, dirty, at_rest = self._serialize, self._dirty, rest.get
-        changes = [
-            (key, raw)
-            for key, value in self._live.items()  # in the order of their allocation, which saves cache misses
-            if key in dirty and (raw := None if value is None else serialize(key, value)) != at_rest(key)
-        ]
+        at_rest = rest.get
+        changes = [change for change in self._serialized() if change[1] != at_rest(change[0])]
         for key, raw in changes:
             if raw is None:
                 del rest[key]
             else:
                 rest[key] = raw
-        self._live = {}
-        self._dirty = set()
+        self._changed = {}
+        self._read = {}
         self.written += len(changes)
         return changes
 
+    def _serialized(self) -> Iterable[tuple[bytes, bytes | None]]:
+        """What was set, as bytes, in the order of the first change: in that of their allocation, which saves misses
+        in the processor's cache."""
+        changed, serialize = self._changed.items(), self._serialize
+        if serialize is None:
+            return changed  # type: ignore[return-value]  # without a codec, values are bytes
+        return [(key, None if value is None else serialize(key, value)) for key, value in changed]
+
 
 class Partitions(Generic[V]):
-    """The partitions of one table. Keys are bytes; `serialize` and `deserialize` receive the key.
+    """The partitions of one table. Keys are bytes, and without a codec values too.
 
     A method with a partition number raises KeyError if that partition is not loaded.
     """
 
-    def __init__(self, serialize: Callable[[bytes, V], bytes], deserialize: Callable[[bytes, bytes], V]) -> None:
+    def __init__(self, serialize: Serialize[V] | None = None, deserialize: Deserialize[V] | None = None) -> None:
         self._serialize = serialize
         self._deserialize = deserialize
         self._partitions: dict[int, Partition[V]] = {}

@@ -14,16 +14,27 @@ NUMBERS = st.sampled_from([0, 1])
 VALUES = st.lists(st.integers(0, 3), max_size=2)
 
 
-def table() -> Partitions[list[int]]:
-    return Partitions(lambda _, value: orjson.dumps(value), lambda _, raw: orjson.loads(raw))
-
-
 class TableMachine(RuleBasedStateMachine):
     """Any sequence of uses, beside plain dictionaries of what is there and of what its changelog says."""
 
+    def new_table(self) -> Partitions[Any]:
+        return Partitions(lambda _, value: orjson.dumps(value), lambda _, raw: orjson.loads(raw))
+
+    def changed(self, value: Any, item: int) -> Any:
+        """The same object with another item."""
+        value.append(item)
+        return value
+
+    def kept(self, value: list[int]) -> Any:
+        """The value as the table takes it."""
+        return value
+
+    def read(self, kept: Any) -> list[int]:
+        return list(kept)
+
     def __init__(self) -> None:
         super().__init__()
-        self.table = table()
+        self.table = self.new_table()
         self.model: dict[int, dict[bytes, list[int]]] = {0: {}, 1: {}}
         self.changelog: dict[int, dict[bytes, bytes]] = {0: {}, 1: {}}
         for number in self.model:
@@ -31,15 +42,14 @@ class TableMachine(RuleBasedStateMachine):
 
     @rule(number=NUMBERS, key=KEYS, value=VALUES)
     def put(self, number: int, key: bytes, value: list[int]) -> None:
-        self.table.put(number, key, list(value))
+        self.table.put(number, key, self.kept(list(value)))
         self.model[number][key] = value
 
     @rule(number=NUMBERS, key=KEYS, item=st.integers(0, 3))
     def change_in_place(self, number: int, key: bytes, item: int) -> None:
         value = self.table.get(number, key)
         if value is not None:
-            value.append(item)
-            self.table.put(number, key, value)
+            self.table.put(number, key, self.changed(value, item))
             self.model[number][key] = [*self.model[number][key], item]
 
     @rule(number=NUMBERS, key=KEYS)
@@ -81,7 +91,8 @@ class TableMachine(RuleBasedStateMachine):
             assert len(partition) == len(model)
             for key in (b"ann", b"bob", b"cy", b"dee"):
                 assert (key in partition) == (key in model)
-                assert self.table.get(number, key) == model.get(key)
+                value = self.table.get(number, key)
+                assert (None if value is None else self.read(value)) == model.get(key)
 
 
 class UnreadTableMachine(TableMachine):
@@ -93,6 +104,25 @@ class UnreadTableMachine(TableMachine):
             assert sorted(self.table.partition(number)) == sorted(model)
 
 
+class BytesTableMachine(TableMachine):
+    """The same without a codec: the values are the bytes."""
+
+    def new_table(self) -> Partitions[Any]:
+        return Partitions()
+
+    def kept(self, value: list[int]) -> Any:
+        return orjson.dumps(value)
+
+    def read(self, kept: Any) -> list[int]:
+        found: list[int] = orjson.loads(kept)
+        return found
+
+    def changed(self, value: Any, item: int) -> Any:
+        return self.kept([*self.read(value), item])
+
+
 TestTable: Any = TableMachine.TestCase
 TestUnreadTable: Any = UnreadTableMachine.TestCase
-TestTable.settings = TestUnreadTable.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestBytesTable: Any = BytesTableMachine.TestCase
+for each in (TestTable, TestUnreadTable, TestBytesTable):
+    each.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -49,7 +49,7 @@ class Users:
     """A table as the checkpointer sees it."""
 
     def __init__(self) -> None:
-        self.local: Partitions[bytes] = Partitions(lambda _, value: value, lambda _, raw: raw)
+        self.local: Partitions[bytes] = Partitions()
 
     def drop(self) -> None:
         self.local.drop()
