@@ -64,14 +64,17 @@ def _key(evaluation: Evaluation, trigger: Trigger, event: StoredEvent, context: 
     """The value of the trigger's `key`, a list if it has several parts."""
     context = context or evaluation.context(event, None, evaluation.now_ms)
     values = [part.value(context) for part in trigger.key]
-    if any(isinstance(value, list | dict) or value is None for value in values):
-        raise EvaluationError("a key must be a text, a number or a boolean")
+    for value in values:
+        if value is None or value.__class__ in (list, dict):
+            raise EvaluationError("a key must be a text, a number or a boolean")
     return values[0] if len(values) == 1 else values
 
 
 def _running_with(evaluation: Evaluation, trigger: Trigger, key_text: str) -> Occurrence | None:
-    found = (o for o in evaluation.state.running if o.trigger == trigger.name and o.key_text == key_text)
-    return next(found, None)
+    for each in evaluation.state.running:
+        if each.key_text == key_text and each.trigger == trigger.name:
+            return each
+    return None
 
 
 def _restart(

@@ -46,7 +46,9 @@ def is_over(evaluation: Evaluation, trigger: Trigger, entry: StoredEvent) -> boo
     for each in evaluation.state.unless_events.get(trigger.name, ()):
         if each.time_ms < entry.time_ms or each.event_id == entry.id:
             continue
-        shared = zip(each.names, each.same, strict=True)
-        if all(entry.properties.get(name, _MISSING) == value for name, value in shared):
+        for name, value in zip(each.names, each.same, strict=True):
+            if entry.properties.get(name, _MISSING) != value:
+                break
+        else:
             return True
     return False
