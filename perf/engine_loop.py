@@ -88,8 +88,14 @@ class EnginePartition:
                 stored = stored_plain_event(event, value)
                 assert stored is not None
                 if (context := relevant_context(stored, at_ms)) is not None:
-                    record = InputRecord(EVENTS.name, 0, 0, key, value)
-                    self._store(decider.decide(context, event.user_id, record, states.get(key), at_ms))
+                    state = states.get(key)
+                    if (changed := decider.changed_state(context, state)) is not None:
+                        self.changed += 1
+                        self.touched.add(key)
+                        states[key] = changed
+                    else:
+                        record = InputRecord(EVENTS.name, 0, 0, key, value)
+                        self._store(decider.decide(context, event.user_id, record, state, at_ms))
 
     def _store(self, update: Update) -> None:
         if update.state is not None:

@@ -17,7 +17,7 @@ from infra.kafka.topic_reader import read_all
 from schemas.codec import DecodeError, decode
 from schemas.deadletters import DeadLetter
 from schemas.topics import DEAD_LETTERS, USER_KEYED, Topic
-from triggers.engine.evaluator import SEEN_MS
+from triggers.rules.seen import SEEN_MS
 
 WRITER = "ebbtide-replay"
 TOGETHER = 500

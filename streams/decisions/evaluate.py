@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -26,6 +26,7 @@ from triggers.cel.conditions import Context
 from triggers.cel.runtime import as_ms
 from triggers.engine.evaluation import Effects
 from triggers.engine.evaluator import Evaluator
+from triggers.engine.fast_path import FastPath
 from triggers.rules import encoding
 from triggers.rules.events import stored_event
 from triggers.rules.state import UserState
@@ -81,6 +82,7 @@ class Decider:
         self.read_types = frozenset(evaluator.rules.routes)
         """The event types that some rule reads. Events of other types change nothing."""
         self.relevant_context = evaluator.relevant_context
+        self._fast_path = FastPath(evaluator.rules)
         self._counts: Counts = Counter() if counts is None else counts
 
     def apply(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
@@ -159,6 +161,17 @@ class Decider:
                 self.dead_letter(record, error.cause, error.detail, now_ms, applied=in_own_partition)
             )
         return update
+
+    def changed_state(self, context: Context, raw_state: bytes | None) -> bytes | None:
+        """The user's state after an event that changes nothing but scores and windows; None if `decide` must apply it.
+
+        `context` is what `relevant_context` returned for the event. The user's next timer stays.
+        """
+        if raw_state is None:
+            return None
+        event: Any = context.event  # a StoredEvent; expressions know less of it
+        changed = self._fast_path.apply(raw_state, event, context, context.now_ms)
+        return None if changed is None or len(changed) > LARGEST_STATE else changed
 
     def decide(
         self, context: Context, user_id: str, record: InputRecord, raw_state: bytes | None, now_ms: int

@@ -116,7 +116,8 @@ class DecisionProcessor:
 
         if topic != EVENTS.name:
             return read
-        types, relevant_context = decider.read_types, decider.relevant_context
+        types, relevant_context, changed_state = decider.read_types, decider.relevant_context, decider.changed_state
+        put = self._table.partition(partition).put
 
         def read_event(record: Message, now_ms: int) -> None:
             key, value = record.key(), record.value()
@@ -133,7 +134,11 @@ class DecisionProcessor:
                 if stored is None:
                     read(record, now_ms)
                 elif (context := relevant_context(stored, now_ms)) is not None:
-                    store(partition, decider.decide(context, event.user_id, _read(record), get(key), now_ms))
+                    state = get(key)
+                    if (changed := changed_state(context, state)) is not None:
+                        put(key, changed)
+                    else:
+                        store(partition, decider.decide(context, event.user_id, _read(record), state, now_ms))
 
         return read_event
 

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from drivers.both_paths import BothPaths
+
 from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.outcomes import Outcome
@@ -15,8 +17,8 @@ from triggers.engine.evaluation import Effects, OccurrenceExit, RuleProblem
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules, pinned_triggers
+from triggers.rules.encoding import decode
 from triggers.rules.ruleset import RuleSet
-from triggers.rules.state import User, UserState
 
 TEMPLATES = {name: name[0] * 32 for name in ("a", "b", "c", "d")}
 DAY = 86_400_000
@@ -69,7 +71,7 @@ class World:
         **attributes: Any,
     ) -> None:
         self.evaluator = Evaluator(rules(rules_text), default_zone, paused)
-        self.state = UserState(User(user_id))
+        self.state = decode(user_id, None)
         self.now = at(start)
         self.decisions: list[Decision] = []
         self.commands: list[Any] = []
@@ -77,6 +79,7 @@ class World:
         self.exits: list[OccurrenceExit] = []
         self.counts: dict[str, int] = {}
         self._events = 0
+        self.paths = BothPaths()
         if known:
             self.profile(zone=zone, consent=consent, **attributes)
 
@@ -106,7 +109,7 @@ class World:
         self.now = arrival
         self._events += 1
         made = event(name, own, event_id or f"e{self._events}", self.state.user_id, **properties)
-        return self.take(self.evaluator.apply_event(self.state, made, arrival))
+        return self.take(self.paths.apply_event(self.evaluator, self.state, made, arrival))
 
     def edit(self, moment: str, text: str, *earlier: str) -> None:
         """Other rules from an instant on, with the earlier texts that are still at hand."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import orjson
+from drivers.both_paths import BothPaths
 from slow_model.documents import read_book
 from slow_model.grammar import TEMPLATES
 from slow_model.histories import HistoryItem
@@ -27,7 +28,7 @@ from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
 from triggers.rules.encoding import decode, encode
-from triggers.rules.state import User, UserState
+from triggers.rules.state import UserState
 
 USER = "u1"
 Row = tuple[Any, ...]
@@ -49,7 +50,7 @@ class EngineHistory:
     evaluator: Evaluator
     every_ms: int | None
     between: Callable[[UserState], UserState] = lambda state: state
-    state: UserState = field(default_factory=lambda: UserState(User(USER)))
+    state: UserState = field(default_factory=lambda: decode(USER, None))
     rows: list[Row] = field(default_factory=list)
     gates: list[list[dict[str, Any]]] = field(default_factory=list)
     """What each decision stores of its gates, as JSON."""
@@ -57,6 +58,7 @@ class EngineHistory:
     facts: list[UserRecord] = field(default_factory=list)
     looks: list[int] = field(default_factory=list)
     now_ms: int = 0
+    paths: BothPaths = field(default_factory=BothPaths)
     doubled: bool = False
     """Whether every event comes twice."""
     edited: Evaluator | None = None
@@ -132,7 +134,8 @@ class EngineHistory:
             body = {"id": f"e{each.number}-{number}", "type": each.name, "user_id": USER}
             body |= {"time": _iso(now_ms - each.age_ms), "properties": each.properties}
             self.tell("events", body)
-            self.take(self.evaluator.apply_event(self.state, Event.model_validate(body), now_ms))
+            event = Event.model_validate(body)
+            self.take(self.paths.apply_event(self.evaluator, self.state, event, now_ms))
         elif each.kind == "profile":
             body = _profile(each.properties, now_ms)
             self.tell("profiles", body)
@@ -143,7 +146,7 @@ class EngineHistory:
             self.take(self.evaluator.withdraw_consent(self.state, refused, now_ms))
         elif each.kind == "removed":
             self.tell(REMOVED, {})
-            self.state = UserState(User(USER))
+            self.state = decode(USER, None)
         elif each.kind == "edit" and self.edited is not None:
             self.evaluator, self.edited_ms = self.edited, now_ms
         elif each.number < len(self.commands):

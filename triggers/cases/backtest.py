@@ -18,8 +18,9 @@ from triggers.engine.evaluation import DATE_PLACES, Effects, RuleProblem
 from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
 from triggers.measures.local_time import iso_week
 from triggers.measures.shapes import MS
+from triggers.rules.encoding import decode
 from triggers.rules.ruleset import RuleSet
-from triggers.rules.state import StoredConsent, User, UserState
+from triggers.rules.state import StoredConsent, UserState
 
 Order = Literal["event_time", "given"]
 MAX_PROBLEMS = 100
@@ -91,7 +92,7 @@ class _Backtest:
         self.fire(state, clock, end_ms)
 
     def state_of(self, user_id: str, now_ms: int) -> UserState:
-        state = self.result.states[user_id] = UserState(User(user_id))
+        state = self.result.states[user_id] = decode(user_id, None)
         if self.profiles is None:
             state.consent = {purpose: StoredConsent(True, 0) for purpose in self.purposes}
             state.profiled = True

@@ -24,9 +24,9 @@ from triggers.language import keys
 from triggers.language.case_time import At, parse_at, parse_start, show
 from triggers.measures.local_time import instant
 from triggers.measures.shapes import MAX_DURATION_MS
+from triggers.rules.encoding import decode
 from triggers.rules.rule import Case, CaseExpectation, CaseInput, Experiment, Trigger
 from triggers.rules.ruleset import RuleSet
-from triggers.rules.state import User, UserState
 
 _USER = "case-user"
 _NO_ATTRIBUTES = frozenset(keys.names("USER"))
@@ -140,7 +140,7 @@ class _Run:
         self.case = case
         self.start: datetime = parse_start(case.start)
         self.zone: ZoneInfo = zone_named(str(case.user.get("zone") or default_zone)) or UTC_ZONE
-        self.state = UserState(User(_USER))
+        self.state = decode(_USER, None)
         self.user = dict(case.user)
         self.log = _Log()
         self.sent: list[Sent] = []

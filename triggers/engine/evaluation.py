@@ -18,7 +18,7 @@ from triggers.measures.windows import WindowState
 from triggers.rules.events import StoredEvent
 from triggers.rules.rule import Pattern, Segment, Trigger
 from triggers.rules.ruleset import RuleSet
-from triggers.rules.state import Occurrence, UserState
+from triggers.rules.state import Occurrence, UserState, window_of
 
 _EMPTY_WINDOW = WindowState()
 _NO_EVENT = StoredEvent("", "", 0, "", {})
@@ -147,7 +147,7 @@ class Evaluation(Struct, eq=False):
         what is newer than the instant does not count.
         """
         metric = self.rules.metrics[name]
-        known = self.state.windows.get(metric.key, _EMPTY_WINDOW)
+        known = window_of(self.state.windows, metric.key) or _EMPTY_WINDOW
         tally = metric.tally
         return tally.read(known, field, tally.since(at_ms, self.zone()), at_ms if at_ms < self.now_ms else None)
 

@@ -38,8 +38,6 @@ from triggers.rules.state import Occurrence, UserState
 
 PROFILE_WAIT_MS = 30_000
 """Publishers send a profile and an event together, and Kafka does not order records of two topics."""
-SEEN_IDS = 64
-SEEN_MS = 86_400_000
 _NO_ROUTE = Route()
 
 
@@ -186,14 +184,15 @@ class Evaluator:
         """Applies the event of a context without a user; returns whether it was new."""
         state, now_ms = evaluation.state, evaluation.now_ms
         event: Any = context.event  # a StoredEvent; expressions know less of it
-        if _is_repeated(state, event.id, now_ms):
+        if not state.seen.add(event.id, now_ms):
             evaluation.count("duplicate")
             return False
         if event.time_ms > now_ms + AHEAD_MS:
             event.time_ms = now_ms
             evaluation.count("clamped")
         route = self.rules.routes.get(event.type, _NO_ROUTE)
-        if state.running or state.levels or state.segments or state.plan_version != self.rules.plan_version:
+        due = state.next_due()
+        if (due is not None and due < now_ms) or state.plan_version != self.rules.plan_version:
             timers.fire(evaluation, now_ms, inclusive=False, fed=levels.fed(route, event), event_ms=event.time_ms)
         self._forget_windows(state)
         evaluation.with_user(context)
@@ -201,7 +200,7 @@ class Evaluator:
         if state.running:
             journeys.end_by_event(evaluation, event)
         unless_events.remember(evaluation, route, event, context)
-        if route.goals:
+        if route.goals and state.goals:
             goals.reach(evaluation, event, context)
         begun = timers.begin_moves(evaluation, moves)
         _begin(evaluation, route, event, context, begun)
@@ -213,22 +212,6 @@ class Evaluator:
         """Forgets the windows of metrics that the rules no longer have."""
         if not all(map(self.rules.keeps, state.windows)):
             state.windows = {key: window for key, window in state.windows.items() if self.rules.keeps(key)}
-
-
-def _is_repeated(state: UserState, event_id: str, now_ms: int) -> bool:
-    """Whether the id is among the last 64 within 24 h; remembers it."""
-    seen = state.seen
-    while seen:  # the oldest come first
-        oldest = next(iter(seen))
-        if now_ms - seen[oldest] < SEEN_MS:
-            break
-        del seen[oldest]
-    if event_id in seen:
-        return True
-    if len(seen) >= SEEN_IDS:
-        del seen[next(iter(seen))]
-    seen[event_id] = now_ms
-    return False
 
 
 def _update(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context) -> list[segments.Move]:

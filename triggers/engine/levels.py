@@ -9,7 +9,8 @@ before the event, it stays. A crossing that was too old to begin anything is und
 later. Between events a level falls or stays, because neither points nor the amounts of a crossing are negative.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -22,8 +23,8 @@ from triggers.measures.shapes import Calendar
 from triggers.measures.windows import WindowState
 from triggers.rules.events import StoredEvent
 from triggers.rules.routes import LevelRule, Route, StoredMetric
-from triggers.rules.rule import Crossing
-from triggers.rules.state import LevelState
+from triggers.rules.rule import Crossing, Score, WindowCrossing
+from triggers.rules.state import LevelState, window_of
 
 RISEN = "level.risen"
 FALLEN = "level.fallen"
@@ -54,22 +55,14 @@ def feed_scores(
         except EvaluationError as error:
             evaluation.problem(where, "points", error)
             continue
-        rules = evaluation.rules.levels_of.get(score.name)
-        known, passed, before = evaluation.state.scores.get(score.name), True, 0.0
-        if known is None:
-            known = evaluation.state.scores[score.name] = ScoreState(at=event.time_ms)
-        elif rules:
-            passed = known.at < event.time_ms
-            before = score.curve.read(known, event.time_ms - passed)
-        if score.curve.add(known, min(points, MAX_SCORE), event.time_ms, score.ceiling):
+        rules = evaluation.rules.levels_of.get(score.name, ())
+        added = add_points(evaluation.state.scores, score, points, event, read_before=bool(rules))
+        if added.merged:
             evaluation.forgot(where, "additions")
-        known.last_event = event.id
         fed.append(where)
         if rules:
-            entry = StoredEvent(event.id, RISEN, known.at, "", {})
-            risen += [
-                (rule, entry) for rule in rules if _moved(evaluation, rule, before, known.value, event.time_ms, passed)
-            ]
+            entry = StoredEvent(event.id, RISEN, added.at, "", {})
+            risen += [(rule, entry) for rule in rules if _moved(evaluation, rule, added, event.time_ms)]
     return risen, fed
 
 
@@ -94,19 +87,59 @@ def feed_windows(evaluation: Evaluation, route: Route, event: StoredEvent, conte
     return risen
 
 
-def _count(evaluation: Evaluation, rule: LevelRule, event: StoredEvent, found: tuple[float, str]) -> list[Rise]:
-    counted = rule.counted
-    assert counted is not None
-    known = metrics.kept(evaluation, counted)
-    passed = not known.instants or known.instants[-1] < event.time_ms
-    at = event.time_ms if passed else known.instants[-1]
-    before = _value(evaluation, rule, at - passed)
-    for what in counted.tally.add(known, event.time_ms, *found):
-        evaluation.forgot(rule.trigger.name, what)
+class Added(NamedTuple):
+    """A level before and after an event. `passed`: the event is newer than all others, and `before` is the level a
+    millisecond earlier; `at` is the instant of the level's newest event."""
+
+    before: float
+    value: float
+    at: int
+    passed: bool
+    merged: bool = False
+    """Whether two additions were merged because a limit on memory was reached."""
+
+
+def add_points(
+    scores: dict[str, ScoreState], score: Score, points: float, event: StoredEvent, *, read_before: bool
+) -> Added:
+    """Adds points to a score. `before` is 0 unless `read_before`."""
+    time_ms = event.time_ms
+    known, passed, before = scores.get(score.name), True, 0.0
+    if known is None:
+        known = scores[score.name] = ScoreState(at=time_ms)
+    elif read_before:
+        passed = known.at < time_ms
+        before = score.curve.read(known, time_ms - passed)
+    merged = score.curve.add(known, points if points < MAX_SCORE else MAX_SCORE, time_ms, score.ceiling)
     known.last_event = event.id
-    if not _moved(evaluation, rule, before, _value(evaluation, rule, at), event.time_ms, passed):
+    return Added(before, known.value, known.at, passed, merged)
+
+
+def count_event(
+    window: WindowState, rule: LevelRule, event: StoredEvent, found: tuple[float, str], zone: ZoneInfo
+) -> tuple[Added, tuple[str, ...]]:
+    """Counts an event in a crossing's window; also returns what a bound on memory made less exact."""
+    assert rule.counted is not None
+    assert isinstance(rule.crossing, WindowCrossing)
+    tally, measure, instants = rule.counted.tally, rule.crossing.measure, window.instants
+    passed = not instants or instants[-1] < event.time_ms
+    at = event.time_ms if passed else instants[-1]
+    before = tally.read(window, measure, tally.since(at - passed, zone), None) or 0.0
+    forgot = tally.add(window, event.time_ms, *found)
+    window.last_event = event.id
+    value = tally.read(window, measure, tally.since(at, zone), None) or 0.0
+    return Added(before, value, at, passed), forgot
+
+
+def _count(evaluation: Evaluation, rule: LevelRule, event: StoredEvent, found: tuple[float, str]) -> list[Rise]:
+    assert rule.counted is not None
+    window = metrics.kept(evaluation, rule.counted)
+    added, forgot = count_event(window, rule, event, found, evaluation.zone())
+    for what in forgot:
+        evaluation.forgot(rule.trigger.name, what)
+    if not _moved(evaluation, rule, added, event.time_ms):
         return []
-    return [(rule, StoredEvent(event.id, RISEN, at, "", rule.properties))]
+    return [(rule, StoredEvent(event.id, RISEN, added.at, "", rule.properties))]
 
 
 def _group(rule: LevelRule, event: StoredEvent) -> str | None:
@@ -138,8 +171,8 @@ def _make_room(evaluation: Evaluation, rule: LevelRule, at: int) -> None:
     since = rule.counted.tally.since(at, evaluation.zone())
     last: dict[str, int] = {}
     for name in [name for name in evaluation.state.levels if name.startswith(f"{rule.id}|")]:
-        window = evaluation.state.windows.get(_key_of(rule, name), WindowState())
-        last[name] = window.instants[-1] if window.instants else since
+        window = window_of(evaluation.state.windows, _key_of(rule, name))
+        last[name] = window.instants[-1] if window is not None and window.instants else since
     over = [name for name, newest in last.items() if newest <= since and evaluation.state.levels[name].due is None]
     if len(last) - len(over) >= MAX_GROUPS:
         evaluation.forgot(rule.trigger.name, "groups")
@@ -161,22 +194,29 @@ def fed(route: Route, event: StoredEvent) -> frozenset[str]:
     return route.fed.union(groups) if groups else route.fed
 
 
-def _moved(evaluation: Evaluation, rule: LevelRule, before: float, value: float, at: int, passed: bool) -> bool:
-    """Updates a crossing after an event at `at`; returns whether the level rose over its line.
-
-    `passed`: the event is newer than all others, and `before` is the level a millisecond earlier. Only then was the
-    level at `before` for some time, which can arm the rule again.
-    """
-    crossing = rule.crossing
+def _moved(evaluation: Evaluation, rule: LevelRule, added: Added, at: int) -> bool:
+    """Updates a crossing after an event at `at`; returns whether the level rose over its line."""
+    if not rule.crossing.falls:
+        return rises(evaluation.state.levels, rule, added)
     level = evaluation.state.levels.get(rule.id)
+    if level is None:
+        level = evaluation.state.levels[rule.id] = LevelState(armed=False)
+    _arm_falling(level, rule.crossing.rearm, added.value, at)
+    plan(evaluation, rule, level)
+    return False
+
+
+def rises(levels: dict[str, LevelState], rule: LevelRule, added: Added) -> bool:
+    """Updates a rising crossing; returns whether the level rose over its line.
+
+    Only if the event passed all others was the level at `before` for some time, which can arm the rule again.
+    """
+    crossing, before = rule.crossing, added.before
+    level = levels.get(rule.id)
     if level is None:  # a level at or above its line at the rule's first event has not crossed it
-        level = evaluation.state.levels[rule.id] = LevelState(armed=not crossing.falls and before < crossing.line)
-    if crossing.falls:
-        _arm_falling(level, crossing.rearm, value, at)
-        plan(evaluation, rule, level)
-        return False
-    level.armed = level.armed or (passed and before < crossing.rearm)
-    if level.armed and before < crossing.line <= value:
+        level = levels[rule.id] = LevelState(armed=before < crossing.line)
+    level.armed = level.armed or (added.passed and before < crossing.rearm)
+    if level.armed and before < crossing.line <= added.value:
         level.armed = False
         return True
     return False
@@ -270,4 +310,4 @@ def _last_event(evaluation: Evaluation, rule: LevelRule) -> str:
 
 
 def _window(evaluation: Evaluation, counted: StoredMetric) -> WindowState:
-    return evaluation.state.windows.get(counted.key) or WindowState()
+    return window_of(evaluation.state.windows, counted.key) or WindowState()

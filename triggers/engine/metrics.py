@@ -6,6 +6,7 @@ from triggers.engine.evaluation import Evaluation
 from triggers.measures.windows import MAX_AMOUNT, WindowState, value_text
 from triggers.rules.events import StoredEvent
 from triggers.rules.routes import Route, StoredMetric
+from triggers.rules.state import window_to_add
 
 
 def feed(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context) -> list[str]:
@@ -23,7 +24,7 @@ def feed(evaluation: Evaluation, route: Route, event: StoredEvent, context: Cont
 
 def kept(evaluation: Evaluation, counted: StoredMetric) -> WindowState:
     """The state's window to add to; created if nothing was counted yet."""
-    return evaluation.state.windows.setdefault(counted.key, WindowState())
+    return window_to_add(evaluation.state.windows, counted.key)
 
 
 def measured(evaluation: Evaluation, counted: StoredMetric, owner: str, context: Context) -> tuple[float, str] | None:

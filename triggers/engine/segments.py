@@ -24,7 +24,7 @@ from triggers.measures.shapes import Calendar
 from triggers.rules.events import StoredEvent
 from triggers.rules.routes import Route
 from triggers.rules.rule import Segment, Trigger
-from triggers.rules.state import Membership
+from triggers.rules.state import Membership, window_of
 
 ENTERED = "segment.entered"
 LEFT = "segment.left"
@@ -139,7 +139,7 @@ def _next_change(evaluation: Evaluation, segment: Segment, at: int) -> int | Non
     zone = evaluation.zone()
     for name in {name for name, _ in segment.when.code.metrics}:
         counted = evaluation.rules.metrics[name]
-        known = evaluation.state.windows.get(counted.key)
+        known = window_of(evaluation.state.windows, counted.key)
         instants.append(counted.tally.next_change(known, at, zone) if known is not None else None)
     if "now" in segment.when.code.roots:
         instants.append(calendar_window(zone, at, "day")[1])

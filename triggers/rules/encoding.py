@@ -1,97 +1,70 @@
 """Encodes a user's state as compact bytes, with the number of the format.
 
-The bytes are one byte with the format, eight with the instant at which the next timer is due, and a MessagePack array
-with the sections of `PackedState`. The instant comes first so that a recovery indexes a million states without decoding
-them.
+The bytes are a MessagePack array that begins with the format and with the instant at which the next timer is due, so
+that a recovery indexes a million states without decoding them. What most events change comes next: `HotState` decodes
+only that, and copies the rest.
 """
 
-import struct
-from typing import Any
-
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from triggers.measures.decay import ScoreState
-from triggers.measures.windows import WindowState
-from triggers.rules.events import StoredEvent
-from triggers.rules.state import (
-    LevelState,
-    Link,
-    Membership,
-    Occurrence,
-    OpenGoal,
-    Reservation,
-    ScheduleState,
-    StoredConsent,
-    UnlessEvent,
-    User,
-    UserState,
-    occurrence_id,
-    text_of_key,
-)
+from triggers.rules.seen import SeenIds
+from triggers.rules.state import LazyWindow, LevelState, User, UserState, encode_sends
 
-FORMAT = 4
-_HEAD = struct.Struct(">Bq")
-_NOTHING_DUE = -(2**63)
+FORMAT = 5
+_ARRAY = 0x98
+"""The head of a MessagePack array of eight values."""
+_NIL, _UINT64 = 0xC0, 0xCF
+_INTEGER_BYTES = {0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
+"""The bytes of an integer by its head; of others one."""
 
 
-class PackedOccurrence(Struct, array_like=True):
-    """An occurrence. A field that can be derived from the others is None."""
+class _State(Struct, array_like=True, gc=False):
+    """What comes before the rest."""
 
-    trigger: str
-    rule_hash: str
-    key: Any
-    event: StoredEvent
-    variant: str | None
-    step: int
-    due: int
-    id: str | None = None
-    key_text: str | None = None
-    began: str | None = None
-    entered_at: int | None = None
-    wake: int | None = None
-    held: bool = False
-    since: int | None = None
+    format: int
+    due: int | None
+    plan_version: str
+    seen: SeenIds
+    scores: dict[str, ScoreState]
+    levels: dict[str, LevelState]
+    windows: dict[str, LazyWindow]
 
 
-class PackedState(Struct, array_like=True):
-    """The sections of a state, by position. Later versions append."""
+class HotState(_State):
+    """A state of which only what most events change is decoded."""
 
-    profile: tuple[str | None, str | None, dict[str, Any]] | None = None
-    consent: dict[str, StoredConsent] = {}
-    suppressed: bool = False
-    address_digest: str = ""
-    seen: dict[str, int] = {}
-    scores: dict[str, ScoreState] = {}
-    levels: dict[str, LevelState] = {}
-    running: list[PackedOccurrence] = []
-    entries: dict[str, dict[str, int]] = {}
-    unless_events: dict[str, list[UnlessEvent]] = {}
-    reservations: list[Reservation] = []
-    sent: dict[str, list[str | int]] = {}
-    """Command ids. One that a reservation has too is stored as the position of that reservation."""
-    goals: list[OpenGoal] = []
-    windows: dict[str, WindowState] = {}
-    segment_version: str = ""
-    segments: dict[str, Membership] = {}
-    plan_version: str = ""
-    plans: dict[str, ScheduleState] = {}
-    links: dict[str, list[Link]] = {}
-    address_since: int = 0
+    rest: Raw
+
+
+class _WholeState(_State):
+    rest: UserState
 
 
 _pack = Encoder().encode
-_unpack = Decoder(PackedState).decode
+_unpack = Decoder(_WholeState).decode
+_unpack_due = Decoder(int).decode
+decode_hot = Decoder(HotState).decode
+"""The hot part of an encoded state of this format."""
+encode_hot = _pack
+"""The bytes of a state whose hot part was decoded and changed."""
 
 
 class UnknownFormat(ValueError):
     """The state was written by another version of Ebbtide, in a format that this one does not read."""
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, found: int) -> None:
         super().__init__(
-            f"a user's state has format {raw[0]}, and this version of Ebbtide reads format {FORMAT}: "
+            f"a user's state has format {found}, and this version of Ebbtide reads format {FORMAT}: "
             "run the version that wrote it, or rebuild the state from the log"
         )
+
+
+def require_format(raw: bytes) -> None:
+    """Raises UnknownFormat if the state is of another format. Earlier formats begin with their number."""
+    if raw[0] != _ARRAY or raw[1] != FORMAT:
+        raise UnknownFormat(raw[1] if raw[0] == _ARRAY else raw[0])
 
 
 def due_of(raw: bytes) -> int | None:
@@ -99,127 +72,58 @@ def due_of(raw: bytes) -> int | None:
 
     For a recovery, which has only the bytes. Everybody else has the instant from `encode`.
     """
-    if raw[0] != FORMAT:
-        raise UnknownFormat(raw)
-    due: int = _HEAD.unpack_from(raw)[1]
-    return None if due == _NOTHING_DUE else due
+    require_format(raw)
+    if raw[2] == _NIL:
+        return None
+    if raw[2] == _UINT64:
+        return int.from_bytes(raw[3:11], "big")
+    return _unpack_due(raw[2 : _end_of_due(raw)])
 
 
 def without_due(raw: bytes) -> bytes:
-    """The same state with no timer due until it is encoded again. Does not decode it."""
-    return _HEAD.pack(raw[0], _NOTHING_DUE) + raw[_HEAD.size :] if raw[0] == FORMAT else raw
+    """The same state with no timer due until it is encoded again; a state of another format as it is. Does not decode
+    it."""
+    try:
+        require_format(raw)
+    except UnknownFormat:
+        return raw
+    return raw[:2] + bytes([_NIL]) + raw[_end_of_due(raw) :]
+
+
+def _end_of_due(raw: bytes) -> int:
+    return 2 + _INTEGER_BYTES.get(raw[2], 1)
 
 
 def encode(state: UserState) -> tuple[bytes, int | None]:
     """The state as bytes, and when its next timer is due, in milliseconds. `decode` returns an equal state."""
     user = state.user
-    packed = PackedState(
-        (user.zone, user.locale, user.attributes) if state.profiled else None,
-        state.consent,
-        state.suppressed,
-        state.address_digest,
-        state.seen,
-        state.scores,
-        state.levels,
-        [_pack_running(each) for each in state.running] if state.running else [],
-        state.entries,
-        state.unless_events,
-        state.reservations,
-        _pack_sent(state) if state.sent else {},
-        state.goals,
-        state.windows,
-        state.segment_version,
-        state.segments,
-        state.plan_version,
-        state.plans,
-        state.links,
-        state.address_since,
-    )
+    state.encoded_profile = (user.zone, user.locale, user.attributes) if state.profiled else None
+    if state.sends is not None:
+        state.encoded_sends = encode_sends(state.sends)
     due = state.next_due()
-    return _HEAD.pack(FORMAT, _NOTHING_DUE if due is None else due) + _pack(packed), due
+    hot = (FORMAT, due, state.plan_version, state.seen, state.scores, state.levels, state.windows, state)
+    return _pack(hot), due
 
 
 def decode(user_id: str, raw: bytes | None) -> UserState:
     """The state that `encode` encoded, an empty state for None; raises UnknownFormat."""
     if raw is None:
-        return UserState(User(user_id))
-    if raw[0] != FORMAT:
-        raise UnknownFormat(raw)
-    packed = _unpack(memoryview(raw)[_HEAD.size :])
-    profile, running, sent = packed.profile, packed.running, packed.sent
-    return UserState(
-        User(user_id, *profile) if profile else User(user_id),
-        packed.consent,
-        packed.suppressed,
-        packed.address_digest,
-        packed.seen,
-        packed.scores,
-        packed.levels,
-        [_occurrence(each) for each in running] if running else [],
-        packed.entries,
-        packed.unless_events,
-        packed.reservations,
-        _sent(sent, packed.reservations) if sent else {},
-        packed.goals,
-        packed.windows,
-        packed.segment_version,
-        packed.segments,
-        profile is not None,
-        packed.plan_version,
-        packed.plans,
-        packed.links,
-        packed.address_since,
-    )
+        return new_state(User(user_id))
+    require_format(raw)
+    whole = _unpack(raw)
+    state = whole.rest
+    profile = state.encoded_profile
+    state.user = User(user_id, *profile) if profile else User(user_id)
+    state.profiled = profile is not None
+    state.plan_version, state.seen = whole.plan_version, whole.seen
+    state.scores, state.levels, state.windows = whole.scores, whole.levels, whole.windows
+    return state
 
 
-def _pack_sent(state: UserState) -> dict[str, list[str | int]]:
-    at = {each.command_id: position for position, each in enumerate(state.reservations)}
-    return {trigger: [at.get(each, each) for each in several] for trigger, several in state.sent.items()}
-
-
-def _sent(packed: dict[str, list[str | int]], reservations: list[Reservation]) -> dict[str, list[str]]:
-    return {
-        trigger: [reservations[each].command_id if isinstance(each, int) else each for each in several]
-        for trigger, several in packed.items()
-    }
-
-
-def _pack_running(each: Occurrence) -> PackedOccurrence:
-    key, began, event = each.key, each.began, each.event
-    return PackedOccurrence(
-        each.trigger,
-        each.rule_hash,
-        key,
-        event,
-        each.variant,
-        each.step,
-        each.due,
-        None if each.id == occurrence_id(key, began) else each.id,
-        None if each.key_text == text_of_key(key) else each.key_text,
-        None if began == event.id else began,
-        None if each.entered_at == event.time_ms else each.entered_at,
-        None if each.wake == each.due else each.wake,
-        each.held,
-        each.since,
-    )
-
-
-def _occurrence(packed: PackedOccurrence) -> Occurrence:
-    key, event, due = packed.key, packed.event, packed.due
-    began = event.id if packed.began is None else packed.began
-    return Occurrence(
-        packed.trigger,
-        packed.rule_hash,
-        occurrence_id(key, began) if packed.id is None else packed.id,
-        key,
-        text_of_key(key) if packed.key_text is None else packed.key_text,
-        began,
-        event,
-        event.time_ms if packed.entered_at is None else packed.entered_at,
-        packed.variant,
-        packed.step,
-        due,
-        due if packed.wake is None else packed.wake,
-        packed.held,
-        packed.since,
-    )
+def new_state(user: User) -> UserState:
+    """The state of a user of whom nothing is known but `user`."""
+    state = UserState()
+    state.user, state.profiled = user, False
+    state.plan_version, state.seen = "", SeenIds()
+    state.scores, state.levels, state.windows = {}, {}, {}
+    return state

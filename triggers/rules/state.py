@@ -6,14 +6,16 @@ arrive could finish it.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from msgspec import Struct
+from msgspec import Raw, Struct
+from msgspec.msgpack import Decoder, Encoder
 
 from triggers.measures.decay import ScoreState
 from triggers.measures.windows import WindowState
 from triggers.rules.events import StoredEvent
+from triggers.rules.seen import SeenIds
 
 
 @dataclass(slots=True)
@@ -24,6 +26,16 @@ class User:
     zone: str | None = None
     locale: str | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
+
+
+if TYPE_CHECKING:
+    LazyEvent = Raw | StoredEvent
+    LazyWindow = Raw | WindowState
+else:  # msgspec decodes these as they are, and what reads them decodes them
+    LazyEvent = LazyWindow = Raw
+
+_decode_event = Decoder(StoredEvent).decode
+_decode_window = Decoder(WindowState).decode
 
 
 class StoredConsent(NamedTuple):
@@ -49,8 +61,7 @@ class Membership(Struct, array_like=True):
     due: int | None = None
 
 
-@dataclass(slots=True)
-class Occurrence:
+class Occurrence(Struct, array_like=True):
     """One run of a trigger.
 
     `due` is when its step is due. `wake` is when the step is tried: later than `due` while a send is held.
@@ -62,7 +73,8 @@ class Occurrence:
     key: Any
     key_text: str | None
     began: str
-    event: StoredEvent
+    stored_event: LazyEvent
+    """The entry event, decoded when it is read."""
     entered_at: int
     variant: str | None
     step: int
@@ -71,6 +83,18 @@ class Occurrence:
     held: bool = False
     since: int | None = None
     """When the wait for a slot, for a timestamp or, if `held`, for the first profile began; None in other waits."""
+
+    @property
+    def event(self) -> StoredEvent:
+        """The entry event."""
+        event = self.stored_event
+        if isinstance(event, Raw):
+            event = self.stored_event = _decode_event(event)
+        return event
+
+    @event.setter
+    def event(self, event: StoredEvent) -> None:
+        self.stored_event = event
 
 
 def occurrence_id(key: Any, began: str) -> str:
@@ -147,42 +171,126 @@ class Link(Struct, array_like=True):
     event: StoredEvent | None = None
 
 
-@dataclass(slots=True)
-class UserState:
-    """One user's state. Only the evaluator changes it; `triggers.rules.encoding` turns it into bytes."""
+def window_of(windows: dict[str, LazyWindow], key: str) -> WindowState | None:
+    """A state's window, decoded when it is read for the first time; None if there is none."""
+    window = windows.get(key)
+    if isinstance(window, Raw):
+        window = windows[key] = _decode_window(window)
+    return window
+
+
+def window_to_add(windows: dict[str, LazyWindow], key: str) -> WindowState:
+    """A state's window, created if there is none."""
+    window = window_of(windows, key)
+    if window is None:
+        window = windows[key] = WindowState()
+    return window
+
+
+class _Attributes:
+    """The attributes of a state that are no fields of the array in which it is encoded."""
 
     user: User
-    consent: dict[str, StoredConsent] = field(default_factory=dict)
+    profiled: bool
+    """Whether a profile ever arrived."""
+    plan_version: str
+    """The `plan_version` of the rule set from which `plans` were made."""
+    seen: SeenIds
+    scores: dict[str, ScoreState]
+    levels: dict[str, LevelState]
+    windows: dict[str, LazyWindow]
+    """What metrics and crossings count, by the key of their `StoredMetric`; read them with `window_of`."""
+    sends: "Sends | None" = None
+    """The decided sends, if they were read."""
+
+
+class Sends(Struct, array_like=True):
+    """The decided sends: reservations, and the ids of recorded commands by rule."""
+
+    reservations: list[Reservation]
+    sent: dict[str, list[str]]
+
+
+class _EncodedSends(Struct, array_like=True):
+    """A command id that a reservation has too is the position of that reservation."""
+
+    reservations: list[Reservation]
+    sent: dict[str, list[str | int]]
+
+
+def _decode_sends(raw: Raw) -> Sends:
+    encoded = _decode_encoded_sends(raw)
+    reservations = encoded.reservations
+    return Sends(
+        reservations,
+        {
+            trigger: [reservations[each].command_id if isinstance(each, int) else each for each in several]
+            for trigger, several in encoded.sent.items()
+        },
+    )
+
+
+def encode_sends(sends: Sends) -> Raw:
+    """The sends as MessagePack."""
+    at = {each.command_id: position for position, each in enumerate(sends.reservations)}
+    sent: dict[str, list[str | int]] = {
+        trigger: [at.get(each, each) for each in several] for trigger, several in sends.sent.items()
+    }
+    return Raw(_pack(_EncodedSends(sends.reservations, sent)))
+
+
+_decode_encoded_sends = Decoder(_EncodedSends).decode
+_pack = Encoder().encode
+_NO_SENDS = encode_sends(Sends([], {}))
+
+
+class UserState(Struct, _Attributes, array_like=True):
+    """One user's state. Only the evaluator changes it; `triggers.rules.encoding` makes it and turns it into bytes.
+
+    The fields are those of an array, by position. Later versions append.
+    """
+
+    encoded_profile: tuple[str | None, str | None, dict[str, Any]] | None = None
+    consent: dict[str, StoredConsent] = {}
     suppressed: bool = False
     address_digest: str = ""
-    seen: dict[str, int] = field(default_factory=dict)
-    scores: dict[str, ScoreState] = field(default_factory=dict)
-    levels: dict[str, LevelState] = field(default_factory=dict)
-    running: list[Occurrence] = field(default_factory=list)
-    entries: dict[str, dict[str, int]] = field(default_factory=dict)
-    unless_events: dict[str, list[UnlessEvent]] = field(default_factory=dict)
-    reservations: list[Reservation] = field(default_factory=list)
-    sent: dict[str, list[str]] = field(default_factory=dict)
-    goals: list[OpenGoal] = field(default_factory=list)
-    windows: dict[str, WindowState] = field(default_factory=dict)
-    """What metrics and crossings count, by the key of their `StoredMetric`."""
-    segment_version: str = ""
-    """The `segment_version` of the rule set whose segments were all evaluated for this user."""
-    segments: dict[str, Membership] = field(default_factory=dict)
-    """The segments that the user is in, or may enter without an event. The user is in no other segment."""
-    profiled: bool = False
-    """Whether a profile ever arrived."""
-    plan_version: str = ""
-    """The `plan_version` of the rule set from which `plans` were made."""
-    plans: dict[str, ScheduleState] = field(default_factory=dict)
-    links: dict[str, list[Link]] = field(default_factory=dict)
     address_since: int = 0
     """When the profile's address last changed. Mail decided before that went to the earlier address."""
+    running: list[Occurrence] = []
+    entries: dict[str, dict[str, int]] = {}
+    unless_events: dict[str, list[UnlessEvent]] = {}
+    encoded_sends: Raw = _NO_SENDS
+    goals: list[OpenGoal] = []
+    segment_version: str = ""
+    """The `segment_version` of the rule set whose segments were all evaluated for this user."""
+    segments: dict[str, Membership] = {}
+    """The segments that the user is in, or may enter without an event. The user is in no other segment."""
+    plans: dict[str, ScheduleState] = {}
+    links: dict[str, list[Link]] = {}
 
     @property
     def user_id(self) -> str:
         """The user whose state it is."""
         return self.user.id
+
+    @property
+    def reservations(self) -> list[Reservation]:
+        """The decided sends that caps count."""
+        return self._read_sends().reservations
+
+    @reservations.setter
+    def reservations(self, reservations: list[Reservation]) -> None:
+        self._read_sends().reservations = reservations
+
+    @property
+    def sent(self) -> dict[str, list[str]]:
+        """The ids of recorded commands, by rule."""
+        return self._read_sends().sent
+
+    def _read_sends(self) -> Sends:
+        if self.sends is None:
+            self.sends = _decode_sends(self.encoded_sends)
+        return self.sends
 
     def next_due(self) -> int | None:
         """When the next timer is due, in milliseconds; None if no timer is set."""

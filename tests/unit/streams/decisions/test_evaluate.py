@@ -274,8 +274,8 @@ def replaced(state: UserState, text: str) -> UserState:
 
 @pytest.mark.parametrize("kind", ["unsubscribed", "complained"])
 def test_an_outcome_that_stops_mail_takes_effect_if_the_state_is_full(decider, kind):
-    full = full_state(decider, 20)
-    body = {"id": "o" * 200, "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
+    full = full_state(decider, 10)
+    body = {"id": "o1", "command_id": "c1", "user_id": "u1", "kind": kind, "time": NOW.isoformat()}
     update = applied(decider, record("outcomes", orjson.dumps(body)), full, NOW_MS)
     assert [letter.cause for letter in of(update, "dead-letters", DeadLetter)] == [DeadLetterCause.RULE_ERROR]
     state = encoding.decode("u1", update.state)

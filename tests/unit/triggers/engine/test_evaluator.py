@@ -2,6 +2,7 @@
 
 import pytest
 from drivers.trigger_world import HOUR, World, at, event
+from drivers.user_states import contents
 
 from schemas.commands import command_id
 from schemas.vocabulary import Gate
@@ -272,22 +273,23 @@ def test_an_unknown_default_zone_is_refused() -> None:
 
 def test_an_event_that_no_rule_reads_leaves_nothing_behind() -> None:
     world = World(PING + "send: a\n")
-    before = decode("u1", encode(world.state)[0])
+    before = contents(decode("u1", encode(world.state)[0]))
     world.event(at("2026-01-05 10:00") + HOUR, "unheard_of")
-    assert world.state == before
+    assert contents(world.state) == before
 
 
 def test_an_event_that_only_an_unless_reads_is_remembered() -> None:
     world = World(RISE.replace("send: a", "unless: stop\nsend: a"))
     world.event("2026-01-05 10:00", "stop")
-    assert list(world.state.seen) == ["e1"]
+    assert "e1" in world.state.seen
 
 
 def test_event_ids_are_forgotten_after_a_day() -> None:
     world = World(PING + "send: a\n")
     world.event("2026-01-05 10:00", "ping")
     world.event("2026-01-06 10:00", "ping")
-    assert list(world.state.seen) == ["e2"]
+    assert "e2" in world.state.seen
+    assert "e1" not in world.state.seen
 
 
 def test_a_full_cap_names_the_sends_that_it_counted_oldest_first_and_of_many_the_newest() -> None:

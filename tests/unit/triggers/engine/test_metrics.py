@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import pytest
 from drivers.trigger_world import DAY, HOUR, MINUTE, TEMPLATES, World, at, event, rules
+from drivers.user_states import state_with
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from triggers.loader import load_rules
 from triggers.measures.local_time import calendar_window
 from triggers.measures.shapes import Calendar, Rolling
 from triggers.measures.windows import CELLS, EXACT, MAX_VALUES, Tally, WindowState, value_text
-from triggers.rules.encoding import decode, encode
+from triggers.rules.encoding import decode, encode, new_state
 from triggers.rules.state import User, UserState
 
 VIEWS = "metric: views\nevent: view\nwithin: %s\nsum: event.n\ndistinct: event.k\n"
@@ -339,7 +340,7 @@ def metrics_of(state: UserState, evaluator: Evaluator, moment: int) -> list[floa
 
 def arrived(evaluator: Evaluator, views: list[View], zone: str, *, recode: bool = False) -> UserState:
     """The state after these arrived at once, after the last of them happened."""
-    state = UserState(User("u1", zone), profiled=True)
+    state = state_with(User("u1", zone), profiled=True)
     now = MONDAY + 3 * DAY
     for number, (time, n, k) in enumerate(views):
         evaluator.apply_event(state, event("view", time, f"e{number}-{time}", n=n, k=k), now)
@@ -355,7 +356,7 @@ def test_a_metric_equals_a_recount_at_any_instant(
 ) -> None:
     """In order of time, and read at instants between the events and after them."""
     evaluator = Evaluator(rules(VIEWS % within))
-    state = UserState(User("u1", zone))
+    state = new_state(User("u1", zone))
     ordered = sorted(views, key=lambda view: view[0])
     for moment in sorted(moments):
         while ordered and ordered[0][0] <= moment:
@@ -384,7 +385,7 @@ def test_neither_the_order_of_arrival_nor_storing_the_state_changes_anything(
 def test_users_do_not_affect_each_other(views: list[View], others: list[View], within: str) -> None:
     evaluator = Evaluator(rules(VIEWS % within))
     alone = encode(arrived(evaluator, views, "UTC"))
-    state, other = (UserState(User(user, "UTC"), profiled=True) for user in ("u1", "u2"))
+    state, other = (state_with(User(user, "UTC"), profiled=True) for user in ("u1", "u2"))
     now = MONDAY + 3 * DAY
     for number in range(max(len(views), len(others))):
         for each, lines in ((other, others), (state, views)):

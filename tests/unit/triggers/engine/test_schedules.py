@@ -14,8 +14,8 @@ from triggers.language.diagnostics import CODES, Diagnostic, InvalidRules, Sourc
 from triggers.loader import check
 from triggers.measures.local_time import slot_after
 from triggers.measures.shapes import Schedule, clock_time
-from triggers.rules.encoding import decode, encode
-from triggers.rules.state import User, UserState
+from triggers.rules.encoding import decode, encode, new_state
+from triggers.rules.state import User
 
 DAILY = 'trigger: t\npurpose: marketing\non: {every: day, at: "09:00"}\nsend: a\n'
 
@@ -78,7 +78,7 @@ def test_a_profile_that_says_the_same_again_at_its_own_instant_makes_no_slot_of_
 
 
 def test_a_user_without_a_profile_has_no_slots() -> None:
-    evaluator, state = Evaluator(rules(DAILY)), UserState(User("u1"))
+    evaluator, state = Evaluator(rules(DAILY)), new_state(User("u1"))
     assert evaluator.plan(state, at("2026-01-05 00:00")) is None
     assert not evaluator.fire_due(state, at("2026-01-07 00:00")).records
     assert state.next_due() is None
