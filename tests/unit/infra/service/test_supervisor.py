@@ -27,7 +27,8 @@ async def main():
     command = [sys.executable, "-c", sys.argv[1]]
     port = int(os.environ.get("PORT", 1))
     slots = [Slot(number, port + number, command, os.environ) for number in range(2)]
-    return await Supervisor(slots, lambda restart: None, LivenessProbe(period_s=0.05, failures=3)).run()
+    probe = LivenessProbe(period_s=0.05, failures=3, start_s=float(os.environ.get("START_S", 300)))
+    return await Supervisor(slots, lambda restart: None, probe).run()
 
 configure_logging()
 sys.exit(asyncio.run(main()))
@@ -65,9 +66,9 @@ SERVES = "while True: server.handle_request(), after()\n"
 class Supervised:
     """A supervisor of two workers that run `worker`."""
 
-    def __init__(self, worker: str, log: Path) -> None:
+    def __init__(self, worker: str, log: Path, **others: str) -> None:
         self._log = log
-        variables = os.environ | {"PORT": str(free_port())}
+        variables = os.environ | {"PORT": str(free_port())} | others
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, worker], stdout=out, stderr=out, env=variables
@@ -87,8 +88,8 @@ class Supervised:
 def supervise(tmp_path: Path) -> Iterator[Any]:
     started: list[Supervised] = []
 
-    def start(worker: str) -> Supervised:
-        started.append(Supervised(worker, tmp_path / "log"))
+    def start(worker: str, **others: str) -> Supervised:
+        started.append(Supervised(worker, tmp_path / "log", **others))
         return started[-1]
 
     yield start
@@ -151,6 +152,13 @@ def test_a_worker_that_no_longer_answers_is_restarted(supervise: Any) -> None:
     [unhealthy] = found.wait("worker_unhealthy")
     assert (unhealthy["slot"], unhealthy["why"]) == (0, "it does not answer /health")
     assert [line["slot"] for line in found.wait("worker_started", 3)] == [0, 1, 0]
+
+
+def test_a_worker_that_never_answers_is_restarted_after_its_time_to_start(supervise: Any) -> None:
+    found = supervise(SLEEPS, START_S="0.2")
+    unhealthy = found.wait("worker_unhealthy", 2)
+    assert {line["slot"] for line in unhealthy} == {0, 1}
+    assert {line["why"] for line in unhealthy} == {"it does not answer /health"}
 
 
 def test_a_second_ctrl_c_kills_workers_that_do_not_stop(supervise: Any) -> None:
