@@ -43,6 +43,8 @@ class RuleFindings:
     triggers: tuple[Trigger, ...]
     """The triggers as far as they could be read; where there is no problem, all of them."""
     costs: list[Cost]
+    rules: RuleSet | None = None
+    """The rule set; None if there is a problem."""
 
 
 @dataclass(slots=True)
@@ -152,6 +154,7 @@ def inspect(
         TriggerDocument(p.report, node, p.expressions.uses, t) for p, node, t in found.documents if t is not None
     ]
     of_the_set: list[Diagnostic] = []
+    rules: RuleSet | None = None
     if all(diagnostic.is_warning for diagnostic in found.diagnostics()):
         rules = found.ruleset()
         check_never_sends(rules, written)
@@ -167,6 +170,7 @@ def inspect(
         without_allowed(notes, allowed),
         tuple(found.triggers.values()),
         costs([(document, node) for document, node, _ in found.documents]),
+        rules,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cli.manifests.history import RuleLog, labelled_path
-from cli.rules.checking import CheckResult, check_templates, unused_templates
+from cli.rules.checking import CheckResult, check_templates, event_paths, unused_templates
 from cli.rules.rule_folder import Folder
 from schemas.rules import SetFile
 from schemas.wording import quoted
@@ -44,7 +44,7 @@ def check_among(checked: CheckResult, log: RuleLog, others: Sequence[SetFile]) -
     kept += whole.problems
     sets = {labelled_path(file): file.set for file in others}
     ordered = sorted({_with_hint(each, sets) for each in kept}, key=lambda each: (each.severity == "note", each))
-    return CheckResult(own, ordered, checked.costs, breaks_other_sets=bool(broken))
+    return CheckResult(own, ordered, checked.costs, event_paths(rules.rules), breaks_other_sets=bool(broken))
 
 
 def _with_hint(found: Diagnostic, sets: Mapping[str, str]) -> Diagnostic:

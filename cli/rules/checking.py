@@ -1,8 +1,9 @@
 """`ebbtide check`: all findings in a folder of rules and templates, as text, JSON or GitHub annotations."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import orjson
 from rich.console import Console
@@ -14,9 +15,11 @@ from senders.content.render import template_faults
 from senders.content.template_names import RequiredName, required_names
 from triggers.cel.cost import MAX_COST
 from triggers.checks.costs import Cost
+from triggers.engine.fast_path import FastPath
 from triggers.language.diagnostics import Diagnostic, Report
 from triggers.loader import RuleFindings, inspect
 from triggers.rules.rule import Send, Trigger
+from triggers.rules.ruleset import RuleSet
 
 MAX_NAMES = 40
 """The number of rules that one note names."""
@@ -24,15 +27,40 @@ _OF_MANY = "order-sensitive"
 _GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
 
 
+@dataclass(frozen=True, slots=True)
+class EventPath:
+    """How the engine applies the events of a type: on the fast path, or for a `reason` on the general path."""
+
+    event: str
+    path: Literal["fast", "general"]
+    reason: str = ""
+
+
+def event_paths(rules: RuleSet | None) -> list[EventPath]:
+    """The path of each event type that the rules read, by name; none if the rules do not load."""
+    if rules is None:
+        return []
+    found = FastPath(rules)
+    general = [EventPath(name, "general", reason) for name, reason in found.refused.items()]
+    return sorted([*(EventPath(name, "fast") for name in found.routes), *general], key=lambda each: each.event)
+
+
 class CheckResult:
     """The findings of a check: problems and warnings ordered by place, then notes."""
 
     def __init__(
-        self, folder: Folder, found: list[Diagnostic], costs: list[Cost], *, breaks_other_sets: bool = False
+        self,
+        folder: Folder,
+        found: list[Diagnostic],
+        costs: list[Cost],
+        events: list[EventPath],
+        *,
+        breaks_other_sets: bool = False,
     ) -> None:
         self.folder = folder
         self.found = found
         self.costs = costs
+        self.events = events
         self.breaks_other_sets = breaks_other_sets
         """Whether files of other published sets do not load together with this folder."""
 
@@ -59,7 +87,7 @@ def check_paths(paths: Sequence[Path], catalogue: Path | None = None, *, may_be_
     rules = inspect(folder.rules, folder.template_hashes(), folder.catalogues)
     files = [*folder.problems, *folder.passed_over, *unused_templates(folder, rules)]
     diagnostics = sorted([*rules.diagnostics, *check_templates(folder, rules.triggers), *files])
-    return CheckResult(folder, [*diagnostics, *rules.notes], rules.costs)
+    return CheckResult(folder, [*diagnostics, *rules.notes], rules.costs, event_paths(rules.rules))
 
 
 def unused_templates(folder: Folder, rules: RuleFindings) -> Iterator[Diagnostic]:
@@ -110,7 +138,7 @@ def _check_data(report: Report | None, needed: list[RequiredName], trigger: Trig
 
 
 def show(console: Console, checked: CheckResult, form: Format, *, costs: bool = False) -> None:
-    """Prints the findings in one of the formats. As text, `costs` adds the costs of expressions."""
+    """Prints the findings in one of the formats. As text, `costs` adds costs of expressions and paths of events."""
     if form is Format.JSON:
         console.file.write(orjson.dumps(as_json(checked), option=orjson.OPT_INDENT_2).decode() + "\n")
     elif form is Format.GITHUB:
@@ -130,6 +158,7 @@ def as_json(checked: CheckResult) -> dict[str, object]:
         "notes": checked.count("note"),
         "costs": [asdict(each) for each in checked.costs],
         "cost_limit": MAX_COST,
+        "events": [asdict(each) for each in checked.events],
         "findings": [_as_json(each) for each in checked.found],
     }
 
@@ -169,12 +198,23 @@ def _show_text(console: Console, checked: CheckResult, *, costs: bool) -> None:
             console.print(f"  hint: {each.hint}", markup=False, soft_wrap=True)
     for cost in checked.costs if costs else ():
         console.print(_cost_words(cost), markup=False, soft_wrap=True)
+    for line in _path_words(checked.events) if costs else ():
+        console.print(line, markup=False, soft_wrap=True)
     console.print(checked.summary())
 
 
 def _cost_words(cost: Cost) -> str:
     words = f"{cost.document}: at most {counted(cost.total, 'step')} in {counted(cost.expressions, 'expression')}"
     return f"{words}; the most expensive has {cost.dearest:,} of {MAX_COST:,}, at {cost.path}:{cost.line}:{cost.column}"
+
+
+def _path_words(events: list[EventPath]) -> Iterator[str]:
+    fast = [each.event for each in events if each.path == "fast"]
+    if fast:
+        yield f"fast path: {', '.join(fast)}"
+    for each in events:
+        if each.path == "general":
+            yield f"general path: {each.event}, because {each.reason}"
 
 
 def annotation(found: Diagnostic) -> str:

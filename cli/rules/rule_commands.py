@@ -48,7 +48,7 @@ def check(
     paths: Paths,
     events: Catalogue = None,
     form: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TEXT,
-    costs: Annotated[bool, typer.Option("--costs", help="Also print what the expressions cost.")] = False,
+    costs: Annotated[bool, typer.Option("--costs", help="Also print costs of expressions, and fast events.")] = False,
 ) -> None:
     """Check rule files and templates, and print every problem as file:line:column.
 

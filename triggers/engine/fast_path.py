@@ -57,12 +57,13 @@ class FastRoute:
 
 
 class FastPath:
-    """The fast path of a rule set. `refused` says for each other event type that rules read why it has none."""
+    """The fast path of a rule set: a route for each event type that can take it."""
 
     def __init__(self, rules: RuleSet) -> None:
         self._rules = rules
         self.routes: dict[str, FastRoute] = {}
         self.refused: dict[str, str] = {}
+        """For each other event type that rules read: why its events need the general path."""
         for event_type, route in rules.routes.items():
             try:
                 self.routes[event_type] = _fast_route(rules, event_type, route)
@@ -82,7 +83,9 @@ class FastPath:
         due, windows, rules = hot.due, hot.windows, self._rules
         if (due is not None and due < now_ms) or hot.plan_version != rules.plan_version:
             return None
-        if (windows and not all(map(rules.keeps, windows))) or not hot.seen.add(event.id, now_ms):
+        if not (windows.keys() <= rules.counted or all(map(rules.keeps, windows))):
+            return None
+        if not hot.seen.add(event.id, now_ms):
             return None
         try:
             _change(hot, route, event, context)

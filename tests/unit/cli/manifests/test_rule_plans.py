@@ -183,7 +183,7 @@ def test_an_unknown_manifest_or_set_is_an_error_that_lists_the_known_ones() -> N
 
 def alone(each: Folder) -> CheckResult:
     found = inspect(each.rules, each.template_hashes())
-    return CheckResult(each, [*found.diagnostics, *found.notes], found.costs)
+    return CheckResult(each, [*found.diagnostics, *found.notes], found.costs, [])
 
 
 def among(log: RuleLog, each: Folder, name: str) -> CheckResult:

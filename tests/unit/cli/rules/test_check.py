@@ -251,6 +251,23 @@ def test_the_cost_of_each_document_is_printed_on_request(folder: Path) -> None:
         **{"document": "trigger t", "path": f"{folder}/rule.yaml", "line": 3, "column": 26},
         **{"dearest": 4, "total": 6, "expressions": 2},
     }
+    assert output["events"] == []  # the rules do not load without their template
+
+
+def test_costs_name_the_events_that_take_the_fast_path(folder: Path) -> None:
+    leave_only(folder, "none")
+    (folder / "templates" / "none.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    (folder / "rule.yaml").write_text(
+        "score: s\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: [ping, pong], points: 1}\n---\n"
+        "trigger: t\nowner: a\npurpose: marketing\non: ping\nunless: stop\nafter: 1h\nsend: none\n"
+    )
+    assert [line for line in run("check", "--costs", folder)[1].splitlines() if " path: " in line] == [
+        "fast path: pong",
+        "general path: ping, because trigger t begins with each",
+        "general path: stop, because `unless` of trigger t reads it",
+    ]
+    events = json.loads(run("check", "--format", "json", folder)[1])["events"]
+    assert events[1] == {"event": "pong", "path": "fast", "reason": ""}
 
 
 def test_each_rule_says_whether_the_order_of_arrival_can_change_its_answer() -> None:
