@@ -50,8 +50,9 @@ class EventLoopListener:
         self._wait_for(self._consumer.handle_revocation(partitions, lost))
 
     def arrived(self) -> None:
-        """Wakes the fetcher."""
-        self._loop.call_soon_threadsafe(self._consumer.arrived.set)
+        """Wakes the fetcher, unless it will look for records anyway: it clears the event before it looks."""
+        if not self._consumer.arrived.is_set():
+            self._loop.call_soon_threadsafe(self._consumer.arrived.set)
 
     def failed(self, reason: str) -> None:
         """Ends the process."""
