@@ -15,6 +15,17 @@ max_age: 7d
 send: a
 """
 LEVEL = "trigger: t\npurpose: marketing\non: {%s}\nsend: a\n"
+CUT_SCORE = """
+score: s
+decay: %s
+add: {event: ping, points: event.n}
+ceiling: 4
+---
+trigger: t
+purpose: marketing
+on: {score: s, falls_below: 1}
+send: a
+"""
 STEP_SCORE = "score: s\ndecay: {curve: step, lifetime: 2d}\nadd: {event: ping, points: 1}\n---\n"
 SEGMENT = "segment: loyal\nwhen: user.vip == true\n---\n" + LEVEL % "enters: loyal"
 LAPSED = """
@@ -209,5 +220,25 @@ CASES = [
         ["2026-03-07 16:00 t/a send"],
         start="2026-02-25 00:00",
         profile={"vip": True},
+    ),
+    *(
+        SettledCase(
+            28,
+            f"a late addition to a score of kind {curve.split()[1][:-1]} gets the room that is left under the ceiling",
+            CUT_SCORE % curve,
+            [
+                event("2026-01-05 10:00", n=3),
+                event("2026-01-05 11:00", n=1),
+                event("2026-01-05 10:00", n=8, arrives="2026-01-05 11:30"),
+                until("2026-01-06 00:00"),
+            ],
+            [f"2026-01-05 {crosses} t/a send"],
+        )
+        for curve, crosses in (
+            ("{curve: exponential, half_life: 1h}", "13:00:00.001"),
+            ("{curve: linear, lifetime: 2h}", "11:51:25.715"),
+            ("{curve: power, scale: 1h, exponent: 1}", "16:09:44.200"),
+            ("{curve: step, lifetime: 2h}", "13:00"),
+        )
     ),
 ]

@@ -166,21 +166,29 @@ class Past:
 
 
 def faded(added: Iterable[Points], curve: Curve, ceiling: float | None, at_ms: int) -> float:
-    """A score's value at an instant, from all that was added by then; a ceiling cuts after each in (time, id) order.
+    """A score's value at an instant, from all that was added by then, in the order of arrival.
 
-    What it cuts is what the last addition brings; what fades is what was let in.
+    A late addition counts as if it had come in time, but for the ceiling: the score keeps what it has, and the addition
+    that arrives is cut so that the score is not above its ceiling as of its newest addition.
     """
-    if ceiling is None:
-        return math.fsum(each.points * curve.share(at_ms - each.time_ms) for each in added if each.time_ms <= at_ms)
-    let_in: list[tuple[int, float]] = []
-    for time_ms, _, points in sorted(each for each in added if each.time_ms <= at_ms):
-        room = ceiling - _sum_of(let_in, curve, time_ms)
-        let_in.append((time_ms, min(points, room)))
-    return _sum_of(let_in, curve, at_ms)
+    counted = added if ceiling is None else _let_in(added, curve, ceiling)
+    return _worth_at(at_ms, (each for each in counted if each.time_ms <= at_ms), curve)
 
 
-def _sum_of(let_in: list[tuple[int, float]], curve: Curve, at_ms: int) -> float:
-    return math.fsum(points * curve.share(at_ms - time_ms) for time_ms, points in let_in)
+def _let_in(added: Iterable[Points], curve: Curve, ceiling: float) -> list[Points]:
+    """What the ceiling leaves of each addition."""
+    let_in: list[Points] = []
+    newest_ms = 0
+    for each in added:
+        newest_ms = max(newest_ms, each.time_ms)
+        room = max(0.0, ceiling - _worth_at(newest_ms, let_in, curve))
+        share = curve.share(newest_ms - each.time_ms)
+        let_in.append(each if each.points * share <= room else each._replace(points=room / share))
+    return let_in
+
+
+def _worth_at(at_ms: int, added: Iterable[Points], curve: Curve) -> float:
+    return math.fsum(each.points * curve.share(at_ms - each.time_ms) for each in added)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,21 @@ MOVES_AS_IT_FALLS = (
 )
 """The user moves to another zone at the very instant at which a score falls."""
 
+LEAVES_UNDER_A_CEILING = (
+    '{"score":"s","decay":{"curve":"linear","lifetime":"2h"},"add":{"event":"ping","points":"event.n"},"ceiling":4}\n---\n'
+    '{"segment":"r","when":"score.s >= 1 && now > timestamp(\\"2026-01-01T00:00:00Z\\")"}\n---\n'
+    '{"trigger":"l","purpose":"marketing","on":{"leaves":"r"},"send":"a"}'
+)
+LATE_UNDER_A_CEILING = (
+    STARTS[0],
+    HistoryItem(0, "profile", properties=SAID),
+    [
+        HistoryItem(0, "event", 0, "ping", {"n": 3}),
+        HistoryItem(3_600_000, "event", 0, "ping", {"n": 1}),
+        HistoryItem(1_800_000, "event", 5_400_000, "ping", {"n": 8}),
+    ],
+)
+
 
 def events_of(*names: str, gap_ms: int = 60_000) -> History:
     """A user with consent from a midnight on, and events of these types one after the other."""
@@ -129,6 +144,7 @@ def test_a_level_has_not_dipped_where_an_event_leaves_as_another_comes(
 
 
 @unhurried
+@example(LEAVES_UNDER_A_CEILING, LATE_UNDER_A_CEILING, None)
 @given(segment_rules(), st.one_of(histories, strokes), late)
 def test_segments_move_when_what_they_read_moves(text: str, history: History, every_ms: int | None) -> None:
     duel(text, history, every_ms)
