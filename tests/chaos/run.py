@@ -48,9 +48,10 @@ RECOVERED_WITHIN_S = 120.0
 STOP_WITHIN_S = 30.0
 CLOCKS_WITHIN_S = 120.0
 """How long the clocks of partitions may take to pass an instant after which nothing happens to the workers any more."""
-CONTROLS = {"split": (1, 3, 5), "awaiting": (2, 3)}
-"""The mistakes that a run must report, and at which commits its workers are made to die so that it shows: a split
-checkpoint counts as two, and dies between them."""
+CONTROLS = ("split", "awaiting")
+"""The mistakes that a run must report. Its workers die where each shows."""
+SPLIT_DEATHS = (1, 3, 5)
+"""A split checkpoint counts as two commits, and the worker dies between them."""
 KNOWN_BY = 500
 """Events that are applied before the first death."""
 DEATHS = 4
@@ -344,11 +345,11 @@ class Chaos:
         self._stop(0)
         self._finish_feed(self._feed(1e9, "--users", CONTROL_USERS))
         chance = Random(self.plan.seed)
-        for _ in range(DEATHS):
-            at = chance.choice(CONTROLS[self.plan.control])
-            process = self.crew.start(0, EBBTIDE_FAILPOINT=f"after_commit:{at}")
+        for number in range(DEATHS):
+            where = {"EBBTIDE_FAILPOINT": f"after_commit:{chance.choice(SPLIT_DEATHS)}"}
+            process = self.crew.start(0, **(where if self.plan.control == "split" else {"CHAOS_DIES": "1"}))
             self.happened[f"ended with {process.wait(RECOVERED_WITHIN_S)}"] += 1
-            self.say(f"died at commit {at}")
+            self.say(f"died for the {number + 1}. time")
         self.start(0)
 
     def _feed(self, per_s: float, *more: object, events: int | None = None) -> subprocess.Popen[bytes]:

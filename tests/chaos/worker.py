@@ -5,6 +5,7 @@ a gate that lets checkpoints come before it is finished, where the real one wait
 """
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -16,7 +17,10 @@ from infra.service.health import WorkerIdentity
 from infra.service.logs import configure_logging
 from streams.app import create_app
 from streams.faust.runtime import Runtime
+from streams.runtime.checkpoint import Transaction
+from streams.runtime.commit import CommitOutcome
 from streams.settings import StreamSettings
+from triggers.rules.seen import SEEN_IDS
 
 
 class Split(Runtime):
@@ -27,13 +31,32 @@ class Split(Runtime):
 
 
 class Awaiting(AwaitingRuntime):
-    """Suspends in the middle of batches, where a checkpoint may come between, because it does not wait."""
+    """Suspends in the middle of batches, where a checkpoint may come between, because it does not wait.
+
+    With CHAOS_DIES it dies there, as soon as the first half of a batch is so large that its records are not all known
+    as repeated when they are read again.
+    """
+
+    long_awaits = sys.maxsize
 
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         wait_for_nobody(self)
+        self._commits = 0
+
+    def _checkpointed(self, transaction: Transaction, result: CommitOutcome, took_s: float) -> None:
+        super()._checkpointed(transaction, result, took_s)
+        self._commits += result is CommitOutcome.OK
+
+    async def suspend(self, applied: int) -> None:
+        before = self._commits
+        await super().suspend(applied)
+        if "CHAOS_DIES" in os.environ and applied > DIES_AFTER and self._commits > before:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
+DIES_AFTER = 2 * SEEN_IDS
+"""Records of a partition, in which a control has two users."""
 MISTAKES: dict[str, type[Runtime]] = {"split": Split, "awaiting": Awaiting}
 
 if __name__ == "__main__":

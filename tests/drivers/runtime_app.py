@@ -177,11 +177,15 @@ class AwaitingRuntime(Runtime):
         fired = processor.work(halves[0])
         if not run.is_tick and self.long_awaits > 0:
             self.long_awaits -= 1
-            await asyncio.sleep(0.3)  # longer than from one checkpoint to the next
+            await self.suspend(len(halves[0]))
         if not self.buffer.owned:  # lost meanwhile: the state that this belongs to is gone
             return
         fired += sum(processor.work(half) for half in halves[1:])
         processor.record(run, fired, versions)
+
+    async def suspend(self, applied: int) -> None:  # noqa: ARG002 - for those who count
+        """Suspends after so many records of a batch, for longer than from one checkpoint to the next."""
+        await asyncio.sleep(0.3)
 
 
 def wait_for_nobody(runtime: Runtime) -> None:
