@@ -9,10 +9,11 @@ before the event, it stays. A crossing that was too old to begin anything is und
 later. Between events a level falls or stays, because neither points nor the amounts of a crossing are negative.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import orjson
+from msgspec import Struct
 
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import EvaluationError
@@ -87,7 +88,7 @@ def feed_windows(evaluation: Evaluation, route: Route, event: StoredEvent, conte
     return risen
 
 
-class Added(NamedTuple):
+class Added(Struct, gc=False):
     """A level before and after an event. `passed`: the event is newer than all others, and `before` is the level a
     millisecond earlier; `at` is the instant of the level's newest event."""
 

@@ -57,12 +57,15 @@ class Exponential:
         return state.value * 2.0 ** (-elapsed / self.half_life_ms) if elapsed > 0 else state.value
 
     def add(self, state: ScoreState, points: float, at: int, ceiling: float) -> bool:
-        if at >= state.at:
-            state.value = min(self.read(state, at) + points, ceiling)
+        elapsed = at - state.at
+        if elapsed > 0:
+            value = state.value * 2.0 ** (-elapsed / self.half_life_ms) + points
             state.at = at
+        elif elapsed == 0:
+            value = state.value + points
         else:
-            faded = points * 2.0 ** ((at - state.at) / self.half_life_ms)
-            state.value = min(state.value + faded, ceiling)
+            value = state.value + points * 2.0 ** (elapsed / self.half_life_ms)
+        state.value = value if value < ceiling else ceiling
         return False
 
     def falls_below(self, state: ScoreState, line: float) -> int | None:
