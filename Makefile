@@ -34,7 +34,7 @@ chaos: setup ## Decide a million events under random trouble, and prove it exact
 
 chaos-controls: setup ## Show that chaos reports two deliberate mistakes in exactly-once
 	@for control in split awaiting; do \
-	  PYTHONPATH=tests .venv/bin/python -m chaos --control $$control --events 30000 --drain 1 $(ARGS); \
+	  PYTHONPATH=tests .venv/bin/python -m chaos --control $$control --events 10000 --drain 1 $(ARGS); \
 	  test $$? -eq 1 || { echo "chaos did not report: $$control"; exit 1; }; \
 	done; echo "both mistakes were reported"
 
