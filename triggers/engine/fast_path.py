@@ -109,6 +109,8 @@ def _change(hot: HotState, route: FastRoute, event: StoredEvent, context: Contex
     for rule in route.crossings:
         assert rule.counted is not None
         if (found := _measured(rule.counted, context)) is not None:
+            if found[0] < 0:
+                raise _GeneralPath
             added, forgot = count_event(window_to_add(hot.windows, rule.counted.key), rule, event, found, UTC_ZONE)
             if forgot or rises(hot.levels, rule, added):
                 raise _GeneralPath
