@@ -199,10 +199,11 @@ class Evaluator:
         moves = _update(evaluation, route, event, context)
         if state.running:
             journeys.end_by_event(evaluation, event)
-        unless_events.remember(evaluation, route, event, context)
+        if route.unless_events:
+            unless_events.remember(evaluation, route, event, context)
         if route.goals and state.goals:
             goals.reach(evaluation, event, context)
-        begun = timers.begin_moves(evaluation, moves)
+        begun = timers.begin_moves(evaluation, moves) if moves else []
         _begin(evaluation, route, event, context, begun)
         if begun:
             timers.run(evaluation, begun)
@@ -210,7 +211,7 @@ class Evaluator:
 
     def _forget_windows(self, state: UserState) -> None:
         """Forgets the windows of metrics that the rules no longer have."""
-        if not all(map(self.rules.keeps, state.windows)):
+        if not self.rules.keeps_all(state.windows.keys()):
             state.windows = {key: window for key, window in state.windows.items() if self.rules.keeps(key)}
 
 
@@ -228,7 +229,7 @@ def _update(evaluation: Evaluation, route: Route, event: StoredEvent, context: C
         moves = segments.at_event(evaluation, route, event, frozenset(fed), before)
     if route.crossings:
         risen += levels.feed_windows(evaluation, route, event, context)
-    return [*((rule.trigger, entry) for rule, entry in risen), *moves]
+    return [(rule.trigger, entry) for rule, entry in risen] + moves if risen else moves
 
 
 def _begin(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context, begun: list[Occurrence]) -> None:
@@ -236,7 +237,9 @@ def _begin(evaluation: Evaluation, route: Route, event: StoredEvent, context: Co
     for rule, last in sequences.feed(evaluation, route, event, context) if route.sequences else ():
         timers.add_once(begun, journeys.begin(evaluation, rule.trigger, last, last.time_ms))
     for trigger, patterns in route.begins:
-        if any(each.trigger == trigger.name and each.event is event for each in begun):
+        if begun and any(each.trigger == trigger.name and each.event is event for each in begun):
             continue  # a sequence that the event completed has begun the same
-        if any(evaluation.holds(trigger.name, "on", pattern.where, context) for pattern in patterns):
-            timers.add_once(begun, journeys.begin(evaluation, trigger, event, event.time_ms, context))
+        for pattern in patterns:
+            if evaluation.holds(trigger.name, "on", pattern.where, context):
+                timers.add_once(begun, journeys.begin(evaluation, trigger, event, event.time_ms, context))
+                break

@@ -80,12 +80,10 @@ class FastPath:
             return None
         require_format(raw)
         hot = decode_hot(raw)
-        due, windows, rules = hot.due, hot.windows, self._rules
+        due, rules = hot.due, self._rules
         if (due is not None and due < now_ms) or hot.plan_version != rules.plan_version:
             return None
-        if not (windows.keys() <= rules.counted or all(map(rules.keeps, windows))):
-            return None
-        if not hot.seen.add(event.id, now_ms):
+        if not rules.keeps_all(hot.windows.keys()) or not hot.seen.add(event.id, now_ms):
             return None
         try:
             _change(hot, route, event, context)

@@ -98,7 +98,7 @@ def encode(state: UserState) -> tuple[bytes, int | None]:
     """The state as bytes, and when its next timer is due, in milliseconds. `decode` returns an equal state."""
     user = state.user
     state.encoded_profile = (user.zone, user.locale, user.attributes) if state.profiled else None
-    if state.sends is not None:
+    if state.sends is not None and state.sends.changed:
         state.encoded_sends = encode_sends(state.sends)
     due = state.next_due()
     hot = (FORMAT, due, state.plan_version, state.seen, state.scores, state.levels, state.windows, state)

@@ -1,6 +1,6 @@
 """A set of rules, indexed for the evaluator by event type, with the policies added to the triggers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, KeysView, Mapping
 from dataclasses import replace
 
 from triggers.measures.shapes import MS, Calendar, Schedule
@@ -99,6 +99,10 @@ class RuleSet:
     def keeps(self, key: str) -> bool:
         """Whether a window with this key still exists."""
         return key in self.counted or key.partition("|")[0] in self.grouped
+
+    def keeps_all(self, keys: KeysView[str]) -> bool:
+        """Whether every window with one of these keys still exists."""
+        return keys <= self.counted or all(map(self.keeps, keys))
 
     def _keep(self, pin: Pin) -> Trigger | None:
         """The current trigger with the parts that its earlier occurrences keep. The events of their `unless` are still

@@ -209,6 +209,13 @@ class Sends(Struct, array_like=True):
 
     reservations: list[Reservation]
     sent: dict[str, list[str]]
+    decoded: int = -1
+    """The number of reservations that were decoded; -1 once they were replaced."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether they must be encoded again. Each change adds a reservation or replaces the list."""
+        return len(self.reservations) != self.decoded
 
 
 class _EncodedSends(Struct, array_like=True):
@@ -227,6 +234,7 @@ def _decode_sends(raw: Raw) -> Sends:
             trigger: [reservations[each].command_id if isinstance(each, int) else each for each in several]
             for trigger, several in encoded.sent.items()
         },
+        len(reservations),
     )
 
 
@@ -280,7 +288,8 @@ class UserState(Struct, _Attributes, array_like=True):
 
     @reservations.setter
     def reservations(self, reservations: list[Reservation]) -> None:
-        self._read_sends().reservations = reservations
+        sends = self._read_sends()
+        sends.reservations, sends.decoded = reservations, -1
 
     @property
     def sent(self) -> dict[str, list[str]]:
