@@ -8,7 +8,6 @@ the event from the beginning. So both paths give the same bytes.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from schemas.zones import UTC_ZONE
 from triggers.cel.conditions import Condition, Context
@@ -18,8 +17,8 @@ from triggers.measures.shapes import Calendar
 from triggers.measures.windows import MAX_AMOUNT, value_text
 from triggers.rules.encoding import HotState, decode_hot, encode_hot, require_format
 from triggers.rules.events import StoredEvent
-from triggers.rules.routes import LevelRule, Route, StoredMetric
-from triggers.rules.rule import Pattern, Score, Trigger
+from triggers.rules.routes import LevelRule, Route, ScoreAddition, StoredMetric
+from triggers.rules.rule import Pattern, Trigger
 from triggers.rules.ruleset import AHEAD_MS, RuleSet
 from triggers.rules.state import window_to_add
 
@@ -35,24 +34,13 @@ class _GeneralPath(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Addition:
-    """Points for a score. `constant` is their number if it is the same for each event."""
-
-    where: Condition | None
-    points: Condition
-    constant: float | None
-    score: Score
-    levels: tuple[LevelRule, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class FastRoute:
     """What events of one type do on the fast path."""
 
     begins: tuple[Condition, ...]
     """If one of these is true, a trigger begins."""
     metrics: tuple[StoredMetric, ...]
-    additions: tuple[_Addition, ...]
+    additions: tuple[ScoreAddition, ...]
     crossings: tuple[LevelRule, ...]
 
 
@@ -114,7 +102,7 @@ def _change(hot: HotState, route: FastRoute, event: StoredEvent, context: Contex
                 raise _GeneralPath
 
 
-def _add(hot: HotState, each: _Addition, event: StoredEvent, context: Context) -> None:
+def _add(hot: HotState, each: ScoreAddition, event: StoredEvent, context: Context) -> None:
     points = each.points.number(context) if each.constant is None else each.constant
     if points < 0:
         raise _GeneralPath
@@ -152,7 +140,7 @@ def _fast_route(rules: RuleSet, event_type: str, route: Route) -> FastRoute:
     begins = [_beginning(trigger, pattern) for trigger, patterns in route.begins for pattern in patterns]
     for counted in route.metrics:
         _require_event_only(f"metric {counted.metric.name}", _conditions(counted))
-    additions = tuple(_addition(rules, score, addition.pattern, addition.points) for score, addition in route.additions)
+    _require_additions(route)
     for rule in route.crossings:
         _require_rising(rule)
         if rule.same:
@@ -161,7 +149,7 @@ def _fast_route(rules: RuleSet, event_type: str, route: Route) -> FastRoute:
         if isinstance(rule.counted.metric.window, Calendar):
             raise NotFast(f"trigger {rule.trigger.name} counts it by the user's calendar")
         _require_event_only(f"trigger {rule.trigger.name}", _conditions(rule.counted))
-    return FastRoute(tuple(begins), tuple(route.metrics), additions, tuple(route.crossings))
+    return FastRoute(tuple(begins), tuple(route.metrics), tuple(route.additions), tuple(route.crossings))
 
 
 def _beginning(trigger: Trigger, pattern: Pattern) -> Condition:
@@ -171,24 +159,11 @@ def _beginning(trigger: Trigger, pattern: Pattern) -> Condition:
     return pattern.where
 
 
-def _addition(rules: RuleSet, score: Score, pattern: Pattern, points: Condition) -> _Addition:
-    levels = tuple(rules.levels_of.get(score.name, ()))
-    for rule in levels:
-        _require_rising(rule)
-    _require_event_only(f"score {score.name}", [pattern.where, points])
-    return _Addition(pattern.where, points, _constant(points), score, levels)
-
-
-def _constant(points: Condition) -> float | None:
-    """The value of points that read nothing; None if they read the event, are negative, or fail."""
-    if points.code.roots:
-        return None
-    nothing: Any = None
-    try:
-        value = points.number(nothing)
-    except FAILURES:
-        return None
-    return value if value >= 0 else None
+def _require_additions(route: Route) -> None:
+    for each in route.additions:
+        for rule in each.levels:
+            _require_rising(rule)
+        _require_event_only(f"score {each.score.name}", [each.where, each.points])
 
 
 def _require_rising(rule: LevelRule) -> None:

@@ -23,7 +23,7 @@ from triggers.measures.decay import MAX_SCORE, ScoreState
 from triggers.measures.shapes import Calendar
 from triggers.measures.windows import WindowState
 from triggers.rules.events import StoredEvent
-from triggers.rules.routes import LevelRule, Route, StoredMetric
+from triggers.rules.routes import LevelRule, Route, ScoreAddition, StoredMetric
 from triggers.rules.rule import Crossing, Score, WindowCrossing
 from triggers.rules.state import LevelState, window_of
 
@@ -45,26 +45,34 @@ def feed_scores(
     """
     risen: list[Rise] = []
     fed: list[str] = []
-    for score, addition in route.additions:
-        where = f"score/{score.name}"
-        if not evaluation.holds(where, "where", addition.pattern.where, context):
+    for addition in route.additions:
+        if addition.where is not None and not evaluation.holds(addition.owner, "where", addition.where, context):
             continue
-        try:
-            points = addition.points.number(context)
-            if points < 0:
-                raise EvaluationError(f"points must be zero or more: {addition.points.text!r}")
-        except EvaluationError as error:
-            evaluation.problem(where, "points", error)
+        points = addition.constant
+        if points is None and (points := _points(evaluation, addition, context)) is None:
             continue
-        rules = evaluation.rules.levels_of.get(score.name, ())
-        added = add_points(evaluation.state.scores, score, points, event, read_before=bool(rules))
+        levels = addition.levels
+        added = add_points(evaluation.state.scores, addition.score, points, event, read_before=bool(levels))
         if added.merged:
-            evaluation.forgot(where, "additions")
-        fed.append(where)
-        if rules:
-            entry = StoredEvent(event.id, RISEN, added.at, "", {})
-            risen += [(rule, entry) for rule in rules if _moved(evaluation, rule, added, event.time_ms)]
+            evaluation.forgot(addition.owner, "additions")
+        fed.append(addition.owner)
+        risen += [
+            (rule, StoredEvent(event.id, RISEN, added.at, "", {}))
+            for rule in levels
+            if _moved(evaluation, rule, added, event.time_ms)
+        ]
     return risen, fed
+
+
+def _points(evaluation: Evaluation, addition: ScoreAddition, context: Context) -> float | None:
+    try:
+        points = addition.points.number(context)
+        if points < 0:
+            raise EvaluationError(f"points must be zero or more: {addition.points.text!r}")
+    except EvaluationError as error:
+        evaluation.problem(addition.owner, "points", error)
+        return None
+    return points
 
 
 def feed_windows(evaluation: Evaluation, route: Route, event: StoredEvent, context: Context) -> list[Rise]:

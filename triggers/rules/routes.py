@@ -1,10 +1,13 @@
 """The index of a rule set by event type: what an event of each type can change."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
+from triggers.cel.conditions import Condition
+from triggers.cel.runtime import EvaluationError
 from triggers.measures.windows import EXACT, EXACT_EVER, Tally
 from triggers.rules.interest import Interest
 from triggers.rules.rule import Addition, Crossing, Metric, Pattern, Score, Segment, Trigger, WindowCrossing
@@ -29,7 +32,7 @@ class Route:
 
     interest: Interest = field(default_factory=Interest)
     """Decides which of the events can change a state."""
-    additions: list[tuple[Score, Addition]] = field(default_factory=list)
+    additions: list["ScoreAddition"] = field(default_factory=list)
     unless_events: list[tuple[Trigger, Pattern]] = field(default_factory=list)
     """The `unless` patterns whose `where` does not read the occurrence."""
     begins: list[tuple[Trigger, list[Pattern]]] = field(default_factory=list)
@@ -42,6 +45,36 @@ class Route:
     """The crossings over windows that count the event."""
     segments: list[Segment] = field(default_factory=list)
     """The segments that the event may move."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreAddition:
+    """Points that an event adds to a score, with what is known of it when rules are loaded."""
+
+    score: Score
+    where: Condition | None
+    points: Condition
+    owner: str
+    """`score/NAME`, by which problems name it."""
+    constant: float | None
+    """The points, if they read nothing and are zero or more."""
+    levels: tuple["LevelRule", ...]
+    """The crossings of the score."""
+
+    @classmethod
+    def of(cls, score: Score, addition: Addition, levels: Iterable["LevelRule"]) -> "ScoreAddition":
+        """The addition of a score that has these crossings."""
+        points = addition.points
+        return cls(score, addition.pattern.where, points, f"score/{score.name}", _constant(points), tuple(levels))
+
+
+def _constant(points: Condition) -> float | None:
+    nothing: Any = None
+    try:
+        value = None if points.code.roots else points.number(nothing)
+    except EvaluationError:
+        return None
+    return value if value is not None and value >= 0 else None
 
 
 @dataclass(slots=True)
@@ -58,11 +91,11 @@ class LevelRule:
     counted: StoredMetric | None = None
     properties: dict[str, Any] = field(default_factory=dict)
     """The values that the events of the group share."""
+    same: tuple[str, ...] = field(init=False)
+    """The properties by which it groups its events."""
 
-    @property
-    def same(self) -> tuple[str, ...]:
-        """The properties by which it groups its events."""
-        return self.crossing.metric.pattern.same if isinstance(self.crossing, WindowCrossing) else ()
+    def __post_init__(self) -> None:
+        self.same = self.crossing.metric.pattern.same if isinstance(self.crossing, WindowCrossing) else ()
 
     def of(self, group: str) -> "LevelRule":
         """The crossing of one group, given the group's values as JSON."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from triggers.measures.shapes import MS, Calendar, Schedule
 from triggers.rules.policies import with_policies
-from triggers.rules.routes import LevelRule, Route, stored_metric
+from triggers.rules.routes import LevelRule, Route, ScoreAddition, stored_metric
 from triggers.rules.rule import (
     Anniversary,
     Crossing,
@@ -133,8 +133,9 @@ class RuleSet:
             for addition in score.additions:
                 for name in addition.pattern.types:
                     route = self._route(name, addition.pattern)
-                    route.additions.append((score, addition))
-                    route.fed |= {level.id for level in self.levels_of.get(score.name, [])}
+                    levels = self.levels_of.get(score.name, [])
+                    route.additions.append(ScoreAddition.of(score, addition, levels))
+                    route.fed |= {level.id for level in levels}
         for counted in self.metrics.values():
             for name in counted.metric.pattern.types:
                 self._route(name, counted.metric.pattern).metrics.append(counted)
@@ -209,8 +210,7 @@ class RuleSet:
 
 def _adds(route: Route) -> set[str]:
     """The scores and metrics to which an event may add."""
-    scores = {f"score/{score.name}" for score, _ in route.additions}
-    return scores | {f"metric/{counted.metric.name}" for counted in route.metrics}
+    return {each.owner for each in route.additions} | {f"metric/{counted.metric.name}" for counted in route.metrics}
 
 
 def _feeds(segment: Segment) -> frozenset[str]:
