@@ -1,6 +1,8 @@
 """State as bytes: read as it was written; another format is refused."""
 
 import copy
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -191,3 +193,18 @@ def test_what_ended_an_entry_before_it_came_is_read_from_the_bytes(key: str, end
     world.state = decode("u1", encode(world.state)[0])
     counts = world.event(world.now + 1, "ping", k=key).counts
     assert counts == ({"ended_before_entry": 1} if ended else {})
+
+
+def test_an_encoded_state_takes_no_more_memory_than_its_bytes() -> None:
+    """The allocator's own figure: what the encoder returns would keep the rest of its buffer."""
+    script = (
+        "from triggers.rules.encoding import decode, encode, encode_hot, decode_hot\n"
+        "state = decode('u1', None); state.user.attributes['a'] = 'x' * 900; state.profiled = True\n"
+        "raw = encode(state)[0]; hot = decode_hot(raw)\n"
+        "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "before = resident(); kept = [encode(state)[0] for _ in range(20_000)]\n"
+        "kept += [encode_hot(hot) for _ in range(20_000)]\n"
+        "print((resident() - before) / len(kept) / len(raw))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.15
