@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 from drivers.trigger_world import World, at
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.codec import DecodeError, decode, encode
@@ -146,3 +146,26 @@ def test_decisions_and_commands_are_written_as_their_models_would_be(happened: l
         assert [record.decision_json() for record in effects.records] == [encode(each) for each in effects.decisions]
         written = [record.command_json() for record in effects.records]
         assert [each for each in written if each is not None] == [encode(each) for each in effects.commands]
+
+
+SECONDS = st.sampled_from(["0002-01-02T00:00:00", "2026-01-05T23:59:59", "2026-12-31T23:59:59", "9998-12-30T12:00:00"])
+DIGITS = st.text("0123456789", max_size=6)
+NEAR = st.builds("{}{}{}".format, st.text("0123456789", max_size=3), st.sampled_from(["999", "9995", "9994"]), DIGITS)
+FRACTIONS = st.one_of(st.text("0123456789", min_size=1, max_size=12), NEAR)
+
+
+@settings(deadline=None)
+@given(SECONDS, FRACTIONS, st.sampled_from(["Z", "z", "+02:00", "-00:30"]), st.booleans())
+@example("2026-01-05T23:59:59", "1239996", "Z", False)
+@example("2026-12-31T23:59:59", "9999999", "Z", True)
+def test_the_milliseconds_of_any_fraction_are_those_of_the_model_or_unknown(
+    seconds: str, fraction: str, zone: str, escaped: bool
+) -> None:
+    text = f"{seconds}.{fraction}{zone}"
+    if escaped:
+        text = "".join(f"\\u{ord(each):04x}" if each in "95" else each for each in text)
+    raw = b'{"id":"e1","type":"t","user_id":"u","time":"%b"}' % text.encode()
+    plain = plain_event(raw)
+    assert plain is not None
+    assert plain_ms(plain, raw) in (as_ms(decode(Event, raw).time), None)
+    assert len(fraction) > 6 or plain_ms(plain, raw) is not None
