@@ -20,8 +20,19 @@ def order_note(trigger: Trigger) -> str:
     by = " and ".join(filter(None, [", ".join(reasons[:-1]), reasons[-1]]))
     if trigger.settle_ms:
         settled = duration_text(trigger.settle_ms)
-        return f"any order of arrival within {settled} gives the same answer; beyond, it can change by {by}"
+        same = f"any order of arrival within {settled} gives the same answer{_but_scores(trigger)}"
+        return f"{same}; beyond, it can change by {by}"
     return f"an event that arrives late can change the answer, by {by}"
+
+
+def _but_scores(trigger: Trigger) -> str:
+    """A score counts what has arrived, also if it happened after the instant as of which the rule decides."""
+    conditions = [trigger.when, *(step.condition for step in trigger.steps if isinstance(step, Branch))]
+    names = sorted({name for each in conditions if each is not None for name in each.code.scores})
+    if not names:
+        return ""
+    read = ", ".join(f"score.{name}" for name in names)
+    return f", except that {read} counts every event that arrived before the decision"
 
 
 def order_hint(trigger: Trigger) -> str:

@@ -288,7 +288,17 @@ def test_settling_bounds_the_order_of_arrival(folder: Path) -> None:
     write_rule(folder, data="{order_id: '1', quantity: 1, total: 1, items: '[]', missing: 1}", more=ended)
     leave_only(folder, "template-variable")
     [note] = check_paths([folder]).found
-    assert note.message.startswith("`t`: any order of arrival within 1m30s gives the same answer")
+    assert note.message.startswith("`t`: any order of arrival within 1m30s gives the same answer; beyond, ")
+
+
+def test_settling_does_not_bound_what_a_score_counts(folder: Path) -> None:
+    rule = "trigger: t\nowner: a\npurpose: marketing\non: ping\nsettle: 1m\nwhen: score.s < 2\nsend: none\n"
+    score = "---\nscore: s\ndecay: {curve: linear, lifetime: 1d}\nadd: {event: ping, points: 1}\n"
+    leave_only(folder, "none")
+    (folder / "templates" / "none.liquid").write_text("---\nsubject: s\n---\nx\n--- text ---\nx\n")
+    (folder / "rule.yaml").write_text(rule + score)
+    [note] = [each for each in check_paths([folder]).found if each.code == "order-sensitive"]
+    assert "same answer, except that score.s counts every event that arrived before the decision; " in note.message
 
 
 @pytest.mark.parametrize(
