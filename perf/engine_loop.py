@@ -8,20 +8,23 @@ import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
 
+from cli.rules.event_log import LogReader
 from perf.engine_rules import EngineWorkload, rule_texts
-from schemas.codec import decode, encode, is_in_own_partition
-from schemas.events import Event
+from schemas.codec import encode, is_in_own_partition
 from schemas.plain import plain_event
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
 from streams.decisions.evaluate import Decider, InputRecord, Update
 from streams.runtime.timers import TimerIndex
-from triggers.cases.backtest import backtest
+from triggers.cases.backtest import play
+from triggers.cases.timelines import Timelines
 from triggers.cel.conditions import Context, compile_condition
 from triggers.engine.evaluator import Evaluator
 from triggers.loader import load_rules
@@ -153,14 +156,17 @@ def _profile(user: str) -> bytes:
 
 
 def backtest_per_s(count: int, events: int, users: int) -> float:
-    """Events a second of a backtest of the same rules over the same events, from their bytes, drawn evenly."""
+    """Events a second of a backtest of the same rules over the same events, drawn evenly, from a log of them."""
     rules = load_rules(rule_texts(count), {"plain": "0" * 64})
-    values = [value for _, _, value in EngineWorkload(events, users, False, count, START_MS).records()]
-    gc.collect()
-    gc.freeze()
-    began = time.perf_counter()
-    backtest(rules, (decode(Event, value) for value in values))
-    return events / (time.perf_counter() - began)
+    with NamedTemporaryFile(suffix=".jsonl") as log:
+        for _, _, value in EngineWorkload(events, users, False, count, START_MS).records():
+            log.write(value + b"\n")
+        log.flush()
+        gc.collect()
+        gc.freeze()
+        began = time.perf_counter()
+        play(Timelines(rules).read(LogReader(Path(log.name)).events()))
+        return events / (time.perf_counter() - began)
 
 
 def conditions_per_s() -> float:

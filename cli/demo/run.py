@@ -37,6 +37,7 @@ from schemas.outcomes import Outcome
 from schemas.topics import COMMANDS, DECISIONS, DEMO_PARTITIONS, EVENTS, OUTCOMES, PROFILES
 from schemas.vocabulary import OutcomeKind
 from senders.content.dkim import dns_record, load_key
+from triggers.cases.timelines import Timelines
 
 INPUTS = (EVENTS.name, PROFILES.name, OUTCOMES.name)
 GROUPS = {
@@ -97,7 +98,8 @@ class Demo:
             log = self._write_log(purchases)
             printer.say(f"[bold]ebbtide backtest {self.folder.root} --events {relative(log)}[/]")
             with printer.step("backtest of the whole log, by event time", len(purchases)) as step:
-                tested = run_backtest(self.folder, LogReader(log).events(), step.at)
+                timelines = Timelines(self.folder.load()).read(LogReader(log).events())
+                tested = run_backtest(timelines, step.at)
             show_backtest(printer.console, tested)
             with printer.step("start Kafka and TimescaleDB, migrate, create topics"):
                 starting.result()

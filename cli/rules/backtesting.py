@@ -12,11 +12,10 @@ from rich.console import Console
 from cli.columns import aligned
 from cli.rules.chart import LABEL, bar, columns, line
 from cli.rules.event_log import SkippedLines
-from cli.rules.rule_folder import Folder
 from schemas.decisions import Decision
-from schemas.events import Event
 from schemas.wording import counted
-from triggers.cases.backtest import BacktestResult, backtest
+from triggers.cases.backtest import BacktestResult, play
+from triggers.cases.timelines import Timelines
 
 _WEEKS_WIDTH = 26
 """Characters of the little chart beside each rule: half a year of weeks."""
@@ -36,7 +35,7 @@ class BacktestRun:
 
     def crossings(self) -> list[datetime]:
         """The instants after the last event at which a user's score will cross the line of a rule."""
-        levels = (level for state in self.result.states.values() for level in state.levels.values())
+        levels = (level for user in self.result.states for level in self.result.state(user).levels.values())
         return [datetime.fromtimestamp(level.due / 1000, UTC) for level in levels if level.due is not None]
 
     def summary(self) -> dict[str, Any]:
@@ -65,15 +64,13 @@ class BacktestRun:
 
 
 def run_backtest(
-    folder: Folder,
-    events: Iterable[Event],
+    timelines: Timelines,
     progress: Callable[[int], None] | None = None,
     on_decision: Callable[[Decision], None] | None = None,
 ) -> BacktestRun:
-    """Runs the folder's rules over events; raises InvalidRules, or BadLog if the events come from a log."""
-    rules = folder.load()
+    """Runs rules over events, and takes the time."""
     began = datetime.now(UTC)
-    result = backtest(rules, events, progress=progress, on_decision=on_decision)
+    result = play(timelines, progress=progress, on_decision=on_decision)
     return BacktestRun(result, (datetime.now(UTC) - began).total_seconds())
 
 

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
@@ -14,9 +15,13 @@ import orjson
 from schemas.codec import DecodeError, decode
 from schemas.errors import UserError
 from schemas.events import Event
+from schemas.plain import plain_event
 from schemas.vocabulary import DeadLetterCause
 from schemas.wording import counted
+from triggers.cases.timelines import UserEvent
+from triggers.cel.runtime import as_ms
 from triggers.language.case_time import FIRST_YEAR, LAST_YEAR
+from triggers.rules.events import stored_event, stored_plain_event
 
 MAX_LINE_BYTES = 1024 * 1024
 """The longest line: more than Kafka accepts as one record."""
@@ -27,6 +32,10 @@ _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _GZIP = b"\x1f\x8b"
 _OTHERS = "other problems"
+_PLAIN_FROM_MS, _PLAIN_TO_MS = (
+    as_ms(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)),
+    as_ms(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)),
+)
 
 
 class BadLog(UserError):
@@ -59,7 +68,7 @@ class LogReader:
     skipped: dict[str, SkippedLines] = field(default_factory=dict)
     beside: set[str] = field(default_factory=set)
 
-    def events(self, progress: Callable[[int], None] | None = None) -> Iterator[Event]:
+    def events(self, progress: Callable[[int], None] | None = None) -> Iterator[UserEvent]:
         """The events in the order of the log; raises BadLog with file and line.
 
         It also raises BadLog if the log cannot be read to its end, or if no line is an event.
@@ -82,7 +91,7 @@ class LogReader:
             count = sum(each.count for each in self.skipped.values())
             raise BadLog(f"{first.place}: not an event: {first.detail}; none of the {counted(count, 'line')} is one")
 
-    def _event(self, line: bytes) -> Event:
+    def _event(self, line: bytes) -> UserEvent:
         if len(line) > MAX_LINE_BYTES:
             raise DecodeError(DeadLetterCause.INVALID, f"longer than {MAX_LINE_BYTES:,} bytes")
         try:
@@ -90,13 +99,10 @@ class LogReader:
         except UnicodeDecodeError as error:
             detail = f"not UTF-8 at byte {error.start + 1} of the line; save the log as UTF-8"
             raise DecodeError(DeadLetterCause.NOT_JSON, detail) from None
-        event = decode(Event, line)
-        if not FIRST_YEAR <= event.time.year <= LAST_YEAR:
-            detail = f"time: {event.time.year} is outside of the years {FIRST_YEAR} to {LAST_YEAR}"
-            raise DecodeError(DeadLetterCause.INVALID, detail, frozenset({"time"}))
-        if not event.properties:
+        found = _plain(line) or _by_model(line)
+        if not found[1].properties:
             self.beside |= orjson.loads(text).keys() - Event.model_fields.keys()
-        return event
+        return found
 
     def _note(self, number: int, error: DecodeError) -> None:
         place = f"{self._name}:{number}"
@@ -143,3 +149,20 @@ class LogReader:
             raise BadLog(f"{self._name}:1: the log is UTF-16; save it as UTF-8")
         if line.startswith(_GZIP):
             raise BadLog(f"{self._name}:1: the log is gzip; give it a name that ends in .gz")
+
+
+def _plain(line: bytes) -> UserEvent | None:
+    """The event of a line without its model; None if the model must decide."""
+    event = plain_event(line)
+    stored = None if event is None else stored_plain_event(event, line)
+    if event is None or stored is None or not _PLAIN_FROM_MS <= stored.time_ms < _PLAIN_TO_MS:
+        return None
+    return event.user_id, stored
+
+
+def _by_model(line: bytes) -> UserEvent:
+    event = decode(Event, line)
+    if not FIRST_YEAR <= event.time.year <= LAST_YEAR:
+        detail = f"time: {event.time.year} is outside of the years {FIRST_YEAR} to {LAST_YEAR}"
+        raise DecodeError(DeadLetterCause.INVALID, detail, frozenset({"time"}))
+    return event.user_id, stored_event(event)

@@ -107,6 +107,7 @@ def backtest(
     from cli.rules.rule_folder import read_folder
     from cli.step_printer import StepPrinter
     from schemas.codec import encode
+    from triggers.cases.timelines import Timelines
 
     def print_decision(decision: "Decision") -> None:
         sys.stdout.write(encode(decision).decode() + "\n")
@@ -114,13 +115,13 @@ def backtest(
     folder = read_folder(*paths)
     for warning in folder.passed_over:
         typer.echo(str(warning), err=True)
-    folder.load()  # a mistake in the rules is reported before a long log is read
+    timelines = Timelines(folder.load())  # a mistake in the rules is reported before a long log is read
     printer = StepPrinter(Console(stderr=True))
     with printer.step(f"read {events}") as step:
         reader = LogReader(events, strict)
-        log = list(reader.events(step.at))
-    with printer.step("backtest", len(log)) as step:
-        tested = backtesting.run_backtest(folder, log, step.at, print_decision if as_json else None)
+        timelines.read(reader.events(step.at))
+    with printer.step("backtest", timelines.events) as step:
+        tested = backtesting.run_backtest(timelines, step.at, print_decision if as_json else None)
     tested.result.notes.extend(backtesting.note_beside(reader.beside))
     tested.skipped.extend(reader.skipped.values())
     if as_json:

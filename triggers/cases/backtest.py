@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 from schemas.decisions import Decision
 from schemas.events import Event
@@ -12,17 +12,20 @@ from schemas.vocabulary import TRANSACTIONAL, DecisionOutcome
 from schemas.wording import counted, quoted
 from schemas.zones import zone_hint, zone_named
 from triggers.cases.forgotten import forgotten_notes
-from triggers.cel.runtime import as_ms
+from triggers.cases.kept_state import KeptState
+from triggers.cases.timelines import Order, Timelines
+from triggers.cel.conditions import Context
 from triggers.engine import segments
 from triggers.engine.evaluation import DATE_PLACES, Effects, RuleProblem
-from triggers.engine.evaluator import PROFILE_WAIT_MS, Evaluator
+from triggers.engine.evaluator import PROFILE_WAIT_MS
+from triggers.engine.fast_path import FastPath
 from triggers.measures.local_time import iso_week
 from triggers.measures.shapes import MS
-from triggers.rules.encoding import decode
+from triggers.rules.encoding import decode, encode
+from triggers.rules.events import stored_event
 from triggers.rules.ruleset import RuleSet
 from triggers.rules.state import StoredConsent, UserState
 
-Order = Literal["event_time", "given"]
 MAX_PROBLEMS = 100
 _MAX_TOLD = 10
 
@@ -48,8 +51,12 @@ class BacktestResult:
     unread: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Dates that could not be read, by (trigger, place, why)."""
     notes: list[str] = field(default_factory=list)
-    states: dict[str, UserState] = field(default_factory=dict)
-    """Each user's state at the end, whose timers are still to come."""
+    states: dict[str, bytes] = field(default_factory=dict)
+    """Each user's encoded state at the end, whose timers are still to come."""
+
+    def state(self, user_id: str) -> UserState:
+        """A user's state at the end."""
+        return decode(user_id, self.states[user_id])
 
     def by_reason(self) -> Counter[str]:
         """Decisions by outcome and reason."""
@@ -69,30 +76,51 @@ class BacktestResult:
 class _Backtest:
     def __init__(
         self,
-        evaluator: Evaluator,
+        timelines: Timelines,
         profiles: Mapping[str, Profile] | None,
         on_decision: Callable[[Decision], None] | None,
     ) -> None:
-        self.evaluator = evaluator
+        self.evaluator = evaluator = timelines.evaluator
         self.profiles = profiles
         self.on_decision = on_decision
-        self.result = BacktestResult()
-        triggers = evaluator.rules.triggers.values()
-        self.purposes = sorted({trigger.purpose for trigger in triggers} - {TRANSACTIONAL})
+        self.result = BacktestResult(timelines.events, timelines.first_ms, timelines.last_ms)
+        if timelines.without_user:
+            self.result.counts["without_user"] = timelines.without_user
+        self.waiting = 0
+        """Users with timers after the last event."""
+        rules = evaluator.rules
+        self.purposes = sorted({trigger.purpose for trigger in rules.triggers.values()} - {TRANSACTIONAL})
+        self.fast_path = FastPath(rules)
+        self.alike: bytes | None = None
+        """The encoded state with which every user begins; None if it depends on the user."""
+        asks_user = any("user" in segment.when.code.roots for segment in rules.segments.values())
+        if profiles is None and not rules.clocks and not asks_user:
+            self.alike, _ = encode(self.state_of("", self.result.first_ms or 0))
 
-    def play(self, user_id: str, timeline: list[tuple[int, Event]], begin_ms: int, end_ms: int) -> None:
-        """One user's events, each at its clock, with timers between them and up to the end. Profiles are there from
-        the beginning, for schedules and dates need no event."""
-        state = self.state_of(user_id, begin_ms)
+    def play(self, user_id: str, contexts: Iterable[Context]) -> None:
+        """Plays one user's events, each at its clock, with timers between them and up to the end of the log."""
+        begin_ms, end_ms = self.result.first_ms or 0, self.result.last_ms or 0
+        kept = KeptState(user_id, self.alike or encode(self.state_of(user_id, begin_ms))[0])
+        fast_types, apply_fast = self.fast_path.routes, self.fast_path.apply
         clock = 0
-        for now_ms, event in timeline:
-            self.fire(state, clock, now_ms - 1)
+        for context in contexts:
+            now_ms = context.now_ms
+            self.fire(kept, clock, now_ms - 1)
             clock = now_ms
-            self.take(self.evaluator.apply_event(state, event, now_ms), now_ms)
-        self.fire(state, clock, end_ms)
+            event: Any = context.event  # a StoredEvent; expressions know less of it
+            changed = apply_fast(kept.encoded(), event, context, now_ms) if event.type in fast_types else None
+            if changed is not None:
+                kept.replace(changed)
+            else:
+                self.take(self.evaluator.apply_relevant(kept.to_change(), context), now_ms)
+        self.fire(kept, clock, end_ms)
+        self.waiting += kept.next_due() is not None
+        self.result.states[user_id] = kept.encoded()
 
     def state_of(self, user_id: str, now_ms: int) -> UserState:
-        state = self.result.states[user_id] = decode(user_id, None)
+        """A user's state before the first event of the log. Profiles are there from the beginning, for schedules and
+        dates need no event."""
+        state = decode(user_id, None)
         if self.profiles is None:
             state.consent = {purpose: StoredConsent(True, 0) for purpose in self.purposes}
             state.profiled = True
@@ -104,11 +132,16 @@ class _Backtest:
             self.take(planned, now_ms)
         return state
 
-    def fire(self, state: UserState, clock: int, until: int) -> None:
+    def fire(self, kept: KeptState, clock: int, until: int) -> None:
         """Fires each timer at its own instant, or at the clock where it was set for one already past."""
-        while (due := state.next_due()) is not None and due <= until:
+        due = kept.next_due()
+        if due is None or due > until:
+            return
+        state = kept.to_change()
+        while due is not None and due <= until:
             clock = max(due, clock)
             self.take(self.evaluator.fire_due(state, clock), clock)
+            due = state.next_due()
 
     def take(self, effects: Effects, at_ms: int) -> None:
         result = self.result
@@ -140,46 +173,43 @@ def backtest(
     every: int = 5_000,
     on_decision: Callable[[Decision], None] | None = None,
 ) -> BacktestResult:
-    """Runs the rules over the events, and each user's timers up to the last event's time.
+    """Runs the rules over the events, ordered by time and id or as `given`, and further as `play` does."""
+    timelines = Timelines(rules, order, default_zone)
+    timelines.read((event.user_id, stored_event(event)) for event in events)
+    return play(timelines, profiles, progress=progress, every=every, on_decision=on_decision)
 
-    `order`: by (time, id), or as `given`, where the clock stands at the latest time met so far. Users do not affect
-    each other, so one after the other is played, which keeps their states near. Schedules, dates and segments begin
-    things for everybody with a profile, from the first event on. Without profiles everybody who has an event is taken
-    to have an empty one and to consent to everything, which the result's notes say. `progress` is called with the
-    number of events done, about every `every` events. `on_decision` sees each decision, by user; the result only counts
-    them.
+
+def play(
+    timelines: Timelines,
+    profiles: Mapping[str, Profile] | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+    every: int = 5_000,
+    on_decision: Callable[[Decision], None] | None = None,
+) -> BacktestResult:
+    """Runs the rules over the events of timelines, once, and each user's timers up to the last event's time.
+
+    Users do not affect each other, so one after the other is played, which keeps their states near. Schedules, dates
+    and segments begin things for everybody with a profile, from the first event on. Without profiles everybody who has
+    an event is taken to have an empty one and to consent to everything, which the result's notes say. `progress` is
+    called with the number of events done, about every `every` events. `on_decision` sees each decision, by user; the
+    result only counts them.
     """
-    run = _Backtest(Evaluator(rules, default_zone), profiles, on_decision)
-    timelines = _timelines(events, order, run.result)
-    if timelines and (run.evaluator.rules.clocks or run.evaluator.rules.movers):
-        timelines |= {user_id: [] for user_id in profiles or () if user_id not in timelines}
+    run = _Backtest(timelines, profiles, on_decision)
     done = reported = 0
-    for user_id, timeline in timelines.items():
-        run.play(user_id, timeline, run.result.first_ms or 0, run.result.last_ms or 0)
-        done += len(timeline)
+    for user_id, timeline in timelines.by_user():
+        run.play(user_id, timelines.contexts(timeline))
+        done += timeline.events
         if progress is not None and done - reported >= every:
             progress(done)
             reported = done
-    run.result.notes = _notes(run, order, default_zone)
+    rules = timelines.evaluator.rules
+    if run.result.states and (rules.clocks or rules.movers):
+        for user_id in profiles or ():
+            if user_id not in run.result.states:
+                run.play(user_id, ())
+    run.result.notes = _notes(run, timelines.order, timelines.default_zone)
     return run.result
-
-
-def _timelines(events: Iterable[Event], order: Order, result: BacktestResult) -> dict[str, list[tuple[int, Event]]]:
-    """Each user's events with the clock at which each is applied, in order."""
-    stamped = [(as_ms(event.time), event) for event in events]
-    if order == "event_time":
-        stamped.sort(key=lambda each: (each[0], each[1].id))
-    timelines: dict[str, list[tuple[int, Event]]] = {}
-    clock = stamped[0][0] if stamped else None
-    result.events, result.first_ms = len(stamped), clock
-    for at_ms, event in stamped:
-        clock = max(clock or at_ms, at_ms)
-        if event.user_id is None:
-            result.counts["without_user"] += 1
-        else:
-            timelines.setdefault(event.user_id, []).append((clock, event))
-    result.last_ms = clock
-    return timelines
 
 
 def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
@@ -200,8 +230,7 @@ def _notes(run: _Backtest, order: Order, default_zone: str) -> list[str]:
     for (trigger, place, why), number in run.result.unread.most_common(_MAX_TOLD):
         texts.append(f"{trigger}: {counted(number, 'date')} of `{place}` could not be read: {why}")
     texts += forgotten_notes(run.result.forgotten)
-    waiting = sum(state.next_due() is not None for state in run.result.states.values())
-    texts.append(f"{counted(waiting, 'user')} with timers after the last event")
+    texts.append(f"{counted(run.waiting, 'user')} with timers after the last event")
     return texts
 
 

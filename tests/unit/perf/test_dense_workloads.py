@@ -122,7 +122,7 @@ def test_users_with_a_history_have_64_ids_ten_open_windows_and_three_running_occ
     users = 200
     history = AllCountWorkload(users * HISTORY_EVENTS, users, "uniform", 1_001, NOW_MS)
     found = backtest(TWENTY_ALL_COUNT.read().load(), events_of(history), profiles_of(history), order="given")
-    states = list(found.states.values())
+    states = [found.state(user) for user in found.states]
     assert sum(len(state.seen) == 64 for state in states) > 0.9 * users
     assert sum(len(state.windows) == 10 for state in states) > 0.9 * users
     assert sum(len(state.running) for state in states) > 3 * users

@@ -18,10 +18,12 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 from cli.rules.backtesting import run_backtest, show_backtest
 from cli.rules.chart import HEIGHT, LABEL, columns
+from cli.rules.event_log import LogReader
 from cli.rules.rule_folder import read_folder
 from schemas.codec import decode, encode
 from schemas.decisions import Decision
 from schemas.events import Event
+from triggers.cases.timelines import Timelines
 
 RULE = "trigger: hello\npurpose: marketing\non: ping\nkey: user.id\ncap: {max: 1, per: 1d}\nsend: hello\n"
 START = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -168,9 +170,8 @@ def test_every_year_that_a_log_may_have_is_played(folder: Path, time: object, zo
 def test_tables_show_every_name_and_figure_whole_for_any_number_of_rules(folder: Path, rules: int) -> None:
     names, log = many(folder, rules)
     shown = StringIO()
-    with log.open("rb") as lines:
-        events = [decode(Event, line) for line in lines if line.strip()]
-    show_backtest(Console(file=shown, width=80, highlight=False), run_backtest(read_folder(folder), events))
+    timelines = Timelines(read_folder(folder).load()).read(LogReader(log).events())
+    show_backtest(Console(file=shown, width=80, highlight=False), run_backtest(timelines))
     each_has_98_sends(names, shown.getvalue().splitlines())
     assert all(len(line) <= 80 or line.endswith(tuple(names)) for line in shown.getvalue().splitlines())
     assert "nobody opens, clicks or unsubscribes, and no reservation is given back" in " ".join(

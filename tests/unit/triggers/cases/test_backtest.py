@@ -45,7 +45,7 @@ def test_timers_fire_between_the_events_at_their_own_instants() -> None:
 
 def test_what_is_due_after_the_last_event_is_left_in_the_states() -> None:
     result = backtest(rules(RULES), EVENTS)
-    due = result.states["u1"].next_due()
+    due = result.state("u1").next_due()
     assert due is not None
     assert START + 22 * DAY < due < START + 23 * DAY
     assert "2 users with timers after the last event" in result.notes
