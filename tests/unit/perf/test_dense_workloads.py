@@ -94,7 +94,7 @@ def test_a_history_shares_no_event_id_with_what_follows() -> None:
 
 def rules_touched(rules: RuleSet, route: Route) -> set[str]:
     """The triggers of which an event of the route's type changes what a state keeps for them."""
-    scores = {score.name for score, _ in route.additions}
+    scores = {addition.score.name for addition in route.additions}
     levels = {level.trigger.name for level in route.crossings}
     levels |= {level.trigger.name for name in scores for level in rules.levels_of[name]}
     begun = {trigger.name for trigger, _ in route.begins}

@@ -4,7 +4,7 @@ from typing import Any
 
 from drivers.slow_backtest import SlowBacktest
 from drivers.trigger_world import at, event, rules
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.decisions import Decision
@@ -75,6 +75,7 @@ def events_of(drawn: list[tuple[Any, ...]]) -> list[Event]:
     profiles,
     st.sampled_from(["event_time", "given"]),
 )
+@example({"own"}, [(0, 0, "unread", "u1", 1, {})], None, "event_time")  # what a segment asks of the user's id
 def test_a_backtest_tells_what_the_general_path_tells_of_every_event(
     others: set[str], drawn: list[tuple[Any, ...]], given_profiles: Any, order: Order
 ) -> None:
