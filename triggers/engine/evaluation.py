@@ -130,12 +130,12 @@ class Evaluation(Struct, eq=False):
 
     def context(self, event: StoredEvent, occurrence: Occurrence | None, now_ms: int) -> Context:
         """The names that an expression reads, with scores, metrics and segments as of `now_ms`."""
-        reader = _Reader(self, now_ms)
+        reader = _StateReader(self, now_ms)
         return Context(event, self.state.user, occurrence, reader.score, now_ms, reader.metric, reader.segment)
 
     def with_user(self, context: Context) -> Context:
         """Adds the user, scores, metrics and segments to an event's context, and returns it."""
-        reader = _Reader(self, context.now_ms)
+        reader = _StateReader(self, context.now_ms)
         context.user, context.score = self.state.user, reader.score
         context.metric, context.segment = reader.metric, reader.segment
         return context
@@ -202,7 +202,7 @@ class Evaluation(Struct, eq=False):
             return False
 
 
-class _Reader(Struct, eq=False):
+class _StateReader(Struct, eq=False):
     """Reads scores, metrics and segments as of an instant. Its methods cost half as much to make as closures."""
 
     evaluation: Evaluation
