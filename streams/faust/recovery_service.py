@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaException
 from faust.tables.manager import TableManager as FaustTableManager
+from faust.tables.recovery import RebalanceAgain, ServiceStopped
 from faust.tables.recovery import Recovery as FaustRecovery
 from faust.types import TP
 from mode import Service
@@ -60,8 +61,10 @@ class Recovery(FaustRecovery):
             generation = self._generation_id
             try:
                 await self._recover(generation)
-            except NewerAssignment:
+            except (NewerAssignment, RebalanceAgain):  # Faust's own: a rebalance came while the streams resumed
                 log.info("recovery_overtaken")
+            except ServiceStopped:
+                break
             except (KafkaException, OSError) as error:
                 if generation == self.app.consumer_generation_id:
                     end_process(f"the state could not be recovered: {error}")
