@@ -22,8 +22,8 @@ class BothPaths:
         if self._rules is not evaluator.rules:
             self._rules, self._path = evaluator.rules, FastPath(evaluator.rules)
         before, due = encode(state)
-        context = evaluator.relevant_context(stored_event(event), now_ms)
         stored = stored_event(event)
+        context = evaluator.relevant_context(stored, now_ms)
         changed = None if context is None else self._path.apply(before, stored, context, now_ms)
         effects = evaluator.apply_event(state, event, now_ms)
         if changed is not None:

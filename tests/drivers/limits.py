@@ -1,5 +1,5 @@
 """When a test gives a condition up."""
 
 HANGS_AFTER_S = 240.0
-"""A condition that takes longer will never hold. It is no promise of the product, so it is far above what a machine
-under heavy load needs. What the product promises, such as a stop within 5 s, stands in the test that measures it."""
+"""After this long a test gives up waiting, because the process hangs. A machine under heavy load needs far less. It
+measures nothing: each promise of the product, such as a stop within 5 s, has its own bound in its own test."""

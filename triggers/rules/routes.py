@@ -49,7 +49,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class ScoreAddition:
-    """Points that an event adds to a score, with what is known of it when rules are loaded."""
+    """Points that an event adds to a score. Everything that does not depend on the event is computed at load."""
 
     score: Score
     where: Condition | None

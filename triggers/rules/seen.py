@@ -12,7 +12,7 @@ SEEN_IDS = 64
 SEEN_MS = 86_400_000
 _DIGEST = 8
 _INSTANT = 6
-"""Bytes of an instant in milliseconds: until the year 10889."""
+"""Bytes of an instant in milliseconds, from the year -2490 to 6429: a case may start before 1970 in UTC."""
 
 
 class SeenIds(Struct, array_like=True, gc=False):
@@ -30,7 +30,7 @@ class SeenIds(Struct, array_like=True, gc=False):
     def add(self, event_id: str, now_ms: int) -> bool:
         """Forgets ids that are 24 h old. Returns whether the id is new, and remembers it."""
         instants = self.instants
-        if instants and now_ms - int.from_bytes(instants[:_INSTANT], "big") >= SEEN_MS:
+        if instants and now_ms - _instant(instants, 0) >= SEEN_MS:
             self._forget(now_ms)
         digest = xxh3_64_digest(event_id.encode())
         if self._holds(digest):
@@ -39,7 +39,7 @@ class SeenIds(Struct, array_like=True, gc=False):
         if len(digests) >= SEEN_IDS * _DIGEST:
             digests, instants = digests[_DIGEST:], instants[_INSTANT:]
         self.digests = digests + digest
-        self.instants = instants + now_ms.to_bytes(_INSTANT, "big")
+        self.instants = instants + now_ms.to_bytes(_INSTANT, "big", signed=True)
         return True
 
     def _holds(self, digest: bytes) -> bool:
@@ -51,8 +51,12 @@ class SeenIds(Struct, array_like=True, gc=False):
     def _forget(self, now_ms: int) -> None:
         gone = 0
         for at in range(0, len(self.instants), _INSTANT):
-            if now_ms - int.from_bytes(self.instants[at : at + _INSTANT], "big") < SEEN_MS:
+            if now_ms - _instant(self.instants, at) < SEEN_MS:
                 break
             gone += 1
         self.digests = self.digests[gone * _DIGEST :]
         self.instants = self.instants[gone * _INSTANT :]
+
+
+def _instant(instants: bytes, at: int) -> int:
+    return int.from_bytes(instants[at : at + _INSTANT], "big", signed=True)

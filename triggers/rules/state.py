@@ -204,7 +204,7 @@ class _Attributes:
     """The decided sends, if they were read."""
 
 
-class Sends(Struct, array_like=True):
+class Sends(Struct):
     """The decided sends: reservations, and the ids of recorded commands by rule."""
 
     reservations: list[Reservation]
