@@ -16,6 +16,7 @@ from perf import results
 from perf.side_by_side import Rate, rates, record
 from senders.content.dkim import Signer
 from senders.content.message import Mail, Mailbox, compose
+from senders.content.signatures import SigningKey
 
 FILE = results.FILE.with_name("mails.jsonl")
 DOMAIN, SELECTOR = "shop.example", "s1"
@@ -26,8 +27,8 @@ MAIL = Mail(
     sender=Mailbox("Shop", f"hello@{DOMAIN}"),
     to="zoe@mail.example",
     subject="Your cart is waiting, Zoë",
-    html=f"<p>{TEXT}</p>",
-    text=TEXT,
+    html=[f"<p>{TEXT}</p>"],
+    text=[TEXT],
     date=AT,
     domain=DOMAIN,
 )
@@ -57,7 +58,7 @@ def composed(mails: int, rounds: int) -> list[Rate]:
         mails,
         rounds,
         {
-            "ebbtide": lambda: [compose(MAIL) for _ in range(mails)],
+            "ebbtide": lambda: [bytes(compose(MAIL)) for _ in range(mails)],
             "email of the standard library": lambda: [standard_mail() for _ in range(mails)],
         },
     )
@@ -71,8 +72,8 @@ def standard_mail() -> bytes:
     message["Subject"] = MAIL.subject
     message["Date"] = format_datetime(MAIL.date)
     message["Message-ID"] = MAIL.message_id
-    message.set_content(MAIL.text, cte="quoted-printable")
-    message.add_alternative(MAIL.html, subtype="html", cte="quoted-printable")
+    message.set_content(MAIL.text[0], cte="quoted-printable")
+    message.add_alternative(MAIL.html[0], subtype="html", cte="quoted-printable")
     return message.as_bytes()
 
 
@@ -82,9 +83,12 @@ def signed(mails: int, rounds: int) -> list[Rate]:
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
-    raw, signer = compose(MAIL), Signer(DOMAIN, SELECTOR, key)
+    message, signer = compose(MAIL), Signer(DOMAIN, [SigningKey(DOMAIN, SELECTOR, key)])
+    raw = bytes(message)
     few = max(1, mails // 20)
-    ours = rates("mails signed", mails, rounds, {"ebbtide": lambda: [signer.sign(raw, AT) for _ in range(mails)]})
+    ours = rates(
+        "mails signed", mails, rounds, {"ebbtide": lambda: [signer.sign(message, DOMAIN, AT) for _ in range(mails)]}
+    )
     theirs = rates("mails signed", few, rounds, {"dkimpy": lambda: [_dkimpy(raw, pem) for _ in range(few)]})
     return [*ours, *theirs]
 

@@ -98,7 +98,7 @@ async def _start(
 
 
 async def _prepare(settings: SenderSettings) -> tuple[int, dkim.Signer, Channel]:
-    signer = dkim.Signer(settings.dkim_domain, settings.dkim_selector, dkim.load_key(settings.dkim_key))
+    signer = dkim.load_signer(settings.dkim_domain, settings.dkim_selector, settings.dkim_key, settings.dkim_keys)
     channel = SmtpChannel.of(settings)
     with suppress(Unreachable):  # delivery waits for a name that does not resolve yet, as for a server that is away
         await channel.check()

@@ -74,7 +74,7 @@ class DeliveryProcess:
             channel=channel,
             channel_outage=relay,
             templates=templates,
-            mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url),
+            mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url, settings.feedback_sender),
             hasher=hasher,
             owner=self.owner,
             on_answer=lambda: self._outbox_relay.wake(),

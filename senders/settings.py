@@ -47,6 +47,10 @@ class SenderSettings(KafkaSecuritySettings):
     dkim_domain: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}$")] = "ebbtide.example"
     dkim_selector: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,63}$")] = "demo"
     dkim_key: Path = Path(".local/dkim.pem")
+    dkim_keys: Path | None = None
+    """A TOML file with the keys of all From domains (`senders.content.dkim`). Selector and key are then not used."""
+    feedback_sender: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{5,15}$")] | None = None
+    """The sender's own part of Feedback-ID (Google), the same in all mails. Without it, there is no such header."""
 
     suppression_key: SecretStr
     """The secret under which suppressed addresses are hashed. Another secret means an empty suppression list."""

@@ -19,7 +19,7 @@ from schemas.rules import text_hash
 from schemas.vocabulary import TRANSACTIONAL, LedgerState
 from senders.channels.channel import Channel, SendResult, Unreachable
 from senders.channels.smtp.channel import SmtpChannel
-from senders.content.dkim import Signer, load_key
+from senders.content.dkim import load_signer
 from senders.content.mail_builder import MailBuilder
 from senders.settings import SenderSettings
 
@@ -37,7 +37,7 @@ def send_test(environment: Environment, template: Path, to: str, sample: Sample)
     compiled = read_template(template)
     settings = environment.settings(SenderSettings)
     make_dkim_key(environment)
-    signer = Signer(settings.dkim_domain, settings.dkim_selector, load_key(settings.dkim_key))
+    signer = load_signer(settings.dkim_domain, settings.dkim_selector, settings.dkim_key, settings.dkim_keys)
     now = datetime.now(UTC)
     command = _command(template, sample, now)
     with faults_of(template, sample):

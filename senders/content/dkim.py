@@ -1,45 +1,42 @@
-"""DKIM signatures (RFC 6376): rsa-sha256, relaxed/relaxed, on the `cryptography` package.
+"""The keys of DKIM: how they are made, kept, published and rotated, and which of them sign a mail.
 
-dkimpy does its RSA in Python and signs some 60 mails a second; this signer does some 1,500. dkimpy verifies every
-signature in the tests.
+A mail is signed with the keys of its From domain, or of the nearest domain above it that has keys, or else of the
+domain of the settings: with one RSA key and, where there is one, with one of Ed25519 (RFC 8463), each the latest whose
+time has come. A verifier ignores the algorithm that it does not know.
+
+The file of keys is TOML. Paths are relative to it:
+
+    [[keys]]
+    domain = "shop.example"
+    selector = "autumn"
+    file = "autumn.pem"
+
+    [[keys]]                            # signs from this moment on; its DNS record must be published before it
+    domain = "shop.example"
+    selector = "winter"
+    file = "winter.pem"
+    from = 2026-12-01T00:00:00Z
 """
 
 import base64
 import hashlib
 import os
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
 from pathlib import Path
+from typing import Any
 
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from schemas.errors import UserError
-
-SIGNED = (
-    "from",
-    "to",
-    "cc",
-    "reply-to",
-    "subject",
-    "date",
-    "message-id",
-    "mime-version",
-    "content-type",
-    "content-transfer-encoding",
-    "list-unsubscribe",
-    "list-unsubscribe-post",
-    "feedback-id",
-    "auto-submitted",
-)
-"""Each is signed once more often than it occurs, so that nobody can add one (RFC 6376, 5.4.2 and 8.15)."""
+from senders.content.message import Message
+from senders.content.signatures import ALWAYS, RSA, PrivateKey, SigningKey
 
 KEY_BITS = 2048
-_BLANKS = re.compile(rb"[ \t]+")
-_SEVERAL_BLANKS = re.compile(rb"[ \t]{2,}|\t")
-_FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 
 class KeyProblem(UserError):
@@ -48,70 +45,95 @@ class KeyProblem(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Signs for one domain and selector with one key."""
+    """Signs mails with the keys of their From domain, or with those of `domain`."""
 
     domain: str
-    selector: str
-    key: rsa.RSAPrivateKey
+    keys: Sequence[SigningKey]
+    _by_domain: dict[str, list[SigningKey]] = field(init=False, repr=False, default_factory=dict)
 
-    def sign(self, message: bytes, at: datetime) -> bytes:
-        """The message with a DKIM-Signature header before it. Lines must end in CRLF."""
-        head, _, body = message.partition(b"\r\n\r\n")
-        body_hash = base64.b64encode(hashlib.sha256(relaxed_body(body)).digest())
-        names, covered = _covered(head)
-        unsigned = (
-            b"v=1; a=rsa-sha256; c=relaxed/relaxed;\r\n d="
-            + self.domain.encode()
-            + b"; s="
-            + self.selector.encode()
-            + b"; t=%d;\r\n h=" % int(at.timestamp())
-            + b":\r\n  ".join(_rows(names))
-            + b";\r\n bh="
-            + body_hash
-            + b";\r\n b="
-        )
-        hashed = covered + b"dkim-signature:" + _relaxed_value(unsigned)
-        signature = base64.b64encode(self.key.sign(hashed, padding.PKCS1v15(), hashes.SHA256()))
-        lines = (signature[i : i + 72] for i in range(0, len(signature), 72))
-        return b"DKIM-Signature: " + unsigned + b"\r\n  ".join(lines) + b"\r\n" + message
+    def __post_init__(self) -> None:
+        for key in sorted(self.keys, key=lambda each: each.since):
+            self._by_domain.setdefault(key.domain.lower(), []).append(key)
+
+    def sign(self, message: Message, from_domain: str, at: datetime) -> bytes:
+        """The mail with one DKIM-Signature field before it for each algorithm."""
+        body_hash = hashlib.sha256(message.body).digest()
+        signatures = [key.signature(message.fields, body_hash, at) for key in self.keys_of(from_domain, at)]
+        return "".join(signatures).encode("ascii") + bytes(message)
+
+    def keys_of(self, from_domain: str, at: datetime) -> Sequence[SigningKey]:
+        """The keys that sign mails from this domain at this instant."""
+        for domain in (*_upwards(from_domain.lower()), self.domain.lower()):
+            in_force = {key.algorithm: key for key in self._by_domain.get(domain, ()) if key.since <= at}
+            if in_force:
+                return list(in_force.values())
+        return ()
 
 
-def relaxed_body(body: bytes) -> bytes:
-    """The body in relaxed canonical form (RFC 6376, 3.4.4)."""
-    body = _SEVERAL_BLANKS.sub(b" ", body)
-    body = body.replace(b" \r\n", b"\r\n")
-    while body.endswith(b"\r\n"):
-        body = body[:-2]
-    return body + b"\r\n" if body else b""
+def _upwards(domain: str) -> Iterator[str]:
+    while domain:
+        yield domain
+        domain = domain.partition(".")[2]
 
 
-def _relaxed_value(value: bytes) -> bytes:
-    return _BLANKS.sub(b" ", _FOLD.sub(b"", value)).strip(b" ")
+class _KeyEntry(BaseModel):
+    """One key in the file of keys."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    domain: str = Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")
+    selector: str = Field(pattern=r"^[A-Za-z0-9._-]{1,63}$")
+    file: Path
+    since: datetime = Field(default=ALWAYS, alias="from")
+
+    @field_validator("since", mode="before")
+    @classmethod
+    def _begin_of_day(cls, value: Any) -> Any:
+        """A date means its first moment in UTC, and so does a time without an offset."""
+        if isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime.combine(value, time())
+        return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
-def _covered(head: bytes) -> tuple[list[bytes], bytes]:
-    """The names for `h=`, and the canonical headers that they name. Of several with one name, the last comes first."""
-    fields: dict[bytes, list[bytes]] = {}
-    for line in _FOLD.sub(b"", head).split(b"\r\n"):
-        name, _, value = line.partition(b":")
-        fields.setdefault(name.strip(b" \t").lower(), []).append(_relaxed_value(value))
-    names: list[bytes] = []
-    canonical: list[bytes] = []
-    for name in map(str.encode, SIGNED):
-        values = fields.get(name, [])
-        names.extend([name] * (len(values) + 1))
-        canonical.extend(name + b":" + value + b"\r\n" for value in reversed(values))
-    return names, b"".join(canonical)
+class _KeyFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    keys: list[_KeyEntry] = []
 
 
-def _rows(names: list[bytes]) -> Iterator[bytes]:
-    """Names joined by colons into rows short enough for a header line."""
-    for start in range(0, len(names), 5):
-        yield b":".join(names[start : start + 5])
+def read_keys(path: Path) -> list[SigningKey]:
+    """The keys that a TOML file lists; raises KeyProblem with the first thing that is wrong."""
+    try:
+        listed = _KeyFile.model_validate(tomllib.loads(path.read_text())).keys
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise KeyProblem(f"{path}: not a readable TOML file of DKIM keys ({error})") from None
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        raise KeyProblem(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    if not listed:
+        raise KeyProblem(f"{path}: lists no key; each is a table [[keys]] with domain, selector and file")
+    return [_signing_key(entry, load_key(path.parent / entry.file)) for entry in listed]
+
+
+def load_signer(domain: str, selector: str, key: Path, keys: Path | None = None) -> Signer:
+    """The signer with the keys of the file `keys` or, where there is none, with one key; raises KeyProblem."""
+    if keys is None:
+        return Signer(domain, [SigningKey(domain, selector, load_key(key))])
+    signer = Signer(domain, read_keys(keys))
+    for each in sorted({domain, *(key.domain for key in signer.keys)}):
+        if not any(key.algorithm == RSA for key in signer.keys if key.domain == each):
+            raise KeyProblem(f"{keys}: {each} has no RSA key, and many receivers verify no other (RFC 8463)")
+    if all(key.since > ALWAYS for key in signer.keys if (key.domain, key.algorithm) == (domain, RSA)):
+        raise KeyProblem(f"{keys}: {domain} has no RSA key without `from`, and signs for all domains without keys")
+    return signer
+
+
+def _signing_key(entry: _KeyEntry, key: PrivateKey) -> SigningKey:
+    return SigningKey(entry.domain, entry.selector, key, entry.since)
 
 
 def generate_key(path: Path) -> rsa.RSAPrivateKey:
-    """Make a 2048-bit key and write it to `path`, which only its owner can read. Never replaces a file."""
+    """Make a 2048-bit RSA key and write it to `path`, which only its owner can read. Never replaces a file."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
@@ -122,20 +144,22 @@ def generate_key(path: Path) -> rsa.RSAPrivateKey:
     return key
 
 
-def load_key(path: Path) -> rsa.RSAPrivateKey:
-    """The key in the PEM file `path`; raises KeyProblem."""
+def load_key(path: Path) -> PrivateKey:
+    """The key in the PEM file `path`, RSA or Ed25519; raises KeyProblem."""
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except FileNotFoundError:
         raise KeyProblem(f"{path}: no DKIM key; set EBBTIDE_DKIM_KEY, or make one with `generate_key`") from None
     except (OSError, ValueError, TypeError) as error:
         raise KeyProblem(f"{path}: not a readable, unencrypted PEM key ({type(error).__name__})") from None
-    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < 1024:
-        raise KeyProblem(f"{path}: DKIM needs an RSA key of at least 1024 bits (RFC 8301)")
-    return key
+    if isinstance(key, ed25519.Ed25519PrivateKey) or (isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 1024):
+        return key
+    raise KeyProblem(f"{path}: DKIM needs an RSA key of at least 1024 bits (RFC 8301), or an Ed25519 key (RFC 8463)")
 
 
-def dns_record(key: rsa.RSAPrivateKey) -> str:
+def dns_record(key: PrivateKey) -> str:
     """The TXT record to publish at SELECTOR._domainkey.DOMAIN."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return f"v=DKIM1; k=ed25519; p={base64.b64encode(key.public_key().public_bytes_raw()).decode()}"
     public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}"

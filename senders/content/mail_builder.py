@@ -1,5 +1,6 @@
 """Makes the signed mail of a command: render, compose, sign. Pure."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,9 @@ from senders.content.message import Mail, Mailbox, compose
 from senders.content.recipient import Recipient
 from senders.content.render import Content, Template, TemplateError
 
+_NOT_IN_LIST_ID = re.compile(r"[^A-Za-z0-9_-]+")
+"""What a purpose may hold and a label of List-Id (RFC 2919) may not, or only between others."""
+
 
 @dataclass(frozen=True, slots=True)
 class MailBuilder:
@@ -21,6 +25,8 @@ class MailBuilder:
     signer: Signer
     sender: Mailbox
     unsubscribe_url: str | None = None
+    feedback_sender: str | None = None
+    """Names this sender in Feedback-ID."""
 
     def build(
         self, command: SendCommand, to: str, recipient: Recipient | None, template: Template, now: datetime
@@ -33,14 +39,14 @@ class MailBuilder:
             reply_to=content.reply_to,
             to=to,
             subject=content.subject,
-            html=content.html,
-            text=content.text,
+            html=content.html_pieces,
+            text=content.text_pieces,
             date=now,
             domain=self.signer.domain,
             extra=self._extra(command),
         )
         try:
-            return self.signer.sign(compose(mail), now)
+            return self.signer.sign(compose(mail), mail.sender.domain, now)
         except HeaderError as error:
             reason = DeliveryReason.ADDRESS if error.field == "To" else DeliveryReason.HEADER
             raise TemplateError(reason, str(error)) from None
@@ -49,14 +55,26 @@ class MailBuilder:
 
     def _extra(self, command: SendCommand) -> tuple[tuple[str, str], ...]:
         if command.purpose == TRANSACTIONAL:
-            return (("Auto-Submitted", "auto-generated"),)
+            return (*self._feedback_id(command), ("Auto-Submitted", "auto-generated"))
+        return (
+            ("List-Id", f"<{_NOT_IN_LIST_ID.sub('-', command.purpose)}.{self.signer.domain}>"),
+            *self._unsubscribe(command),
+            *self._feedback_id(command),
+        )
+
+    def _unsubscribe(self, command: SendCommand) -> tuple[tuple[str, str], ...]:
+        """One click unsubscribes (RFC 8058)."""
         if self.unsubscribe_url is None:
             return ()
         url = self.unsubscribe_url.replace("{command_id}", command.id)
-        return (
-            ("List-Unsubscribe", f"<{url}>"),
-            ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click"),
-        )
+        return ("List-Unsubscribe", f"<{url}>"), ("List-Unsubscribe-Post", "List-Unsubscribe=One-Click")
+
+    def _feedback_id(self, command: SendCommand) -> tuple[tuple[str, str], ...]:
+        """By which Google groups complaints: up to three identifiers, and last the sender, with colons between them."""
+        if self.feedback_sender is None:
+            return ()
+        names = [name.replace(":", "-") for name in (command.trigger, command.step, command.purpose)]
+        return (("Feedback-ID", ":".join([*names, self.feedback_sender])),)
 
 
 def content_of(

@@ -1,17 +1,19 @@
-"""One mail as bytes: headers and a multipart/alternative body, ready to be signed.
+"""One mail as bytes: header fields and a multipart/alternative body, ready to be signed.
 
-The standard library's `email` package takes ten times as long as this code. Two rules make it safe: no control
-character of a value gets into a header, and a quoted-printable part cannot contain the boundary, which has "=_" in it
-(RFC 2045, 6.7).
+The standard library's `email` package takes twenty times as long as this code. Three rules make it safe: no control
+character of a value gets into a header; a quoted-printable part cannot contain the boundary, which has "=_" in it (RFC
+2045, 6.7); and the body is in DKIM's relaxed form as it is (`senders.content.quoted_printable`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime, getaddresses
+from functools import lru_cache
 
 from schemas.addresses import plain_address
 from senders.content import headers, quoted_printable
-from senders.content.headers import HeaderError
+from senders.content.headers import Field, HeaderError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,11 @@ class Mailbox:
     def shown(self) -> str:
         """`Name <address>`, or the address if there is no name."""
         return f"{self.name} <{self.address}>" if self.name else self.address
+
+    @property
+    def domain(self) -> str:
+        """The domain of the address, in lower case."""
+        return self.address.rpartition("@")[2].lower()
 
     @classmethod
     def parse(cls, text: str, field: str = "From") -> "Mailbox":
@@ -45,14 +52,14 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What a mail says and to whom. `extra` headers are (name, value) in order."""
+    """What a mail says and to whom. `extra` headers are (name, value) in order; a body is in pieces."""
 
     command_id: str
     sender: Mailbox
     to: str
     subject: str
-    html: str
-    text: str
+    html: Sequence[str]
+    text: Sequence[str]
     date: datetime
     domain: str
     reply_to: Mailbox | None = None
@@ -64,37 +71,44 @@ class Mail:
         return message_id(self.command_id, self.domain)
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A composed mail: its header fields, and its body in DKIM's relaxed form."""
+
+    fields: Sequence[Field]
+    body: bytes
+
+    def __bytes__(self) -> bytes:
+        return "".join([field.line for field in self.fields]).encode("ascii") + b"\r\n" + self.body
+
+
 def message_id(command_id: str, domain: str) -> str:
     """The Message-ID of a command."""
     return f"<{command_id}@{domain}>"
 
 
-def compose(mail: Mail) -> bytes:
-    """The mail as bytes with CRLF line ends; raises HeaderError.
+def compose(mail: Mail) -> Message:
+    """The mail with CRLF line ends; raises HeaderError.
 
     Lines have at most 78 bytes, or up to 998 with an address or a URL, which must not be folded.
     """
     boundary = f"=_{mail.command_id}"
     fields = [
-        headers.mailbox_field("From", mail.sender.name, mail.sender.address),
-        *_reply_to(mail.reply_to),
+        _mailbox_field("From", mail.sender),
+        *([] if mail.reply_to is None else [_mailbox_field("Reply-To", mail.reply_to)]),
         headers.mailbox_field("To", "", ascii_address(mail.to, "To")),
         headers.text_field("Subject", mail.subject),
-        headers.field("Date", format_datetime(mail.date)),
+        _date_field(mail.date.replace(microsecond=0)),
         headers.field("Message-ID", mail.message_id),
-        *(headers.field(name, value) for name, value in mail.extra),
+        *[headers.field(name, value) for name, value in mail.extra],
         headers.field("X-Ebbtide-Command", mail.command_id),
-        headers.field("MIME-Version", "1.0"),
-        f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n',
+        _MIME_VERSION,
+        Field("Content-Type", f'Content-Type: multipart/alternative;\r\n boundary="{boundary}"\r\n'),
     ]
-    head = "".join(fields).encode("ascii")
-    delimiter = b"--" + boundary.encode("ascii")
-    parts = (_part(b"text/plain", mail.text), _part(b"text/html", mail.html))
-    return head + b"\r\n" + b"".join(delimiter + b"\r\n" + part for part in parts) + delimiter + b"--\r\n"
-
-
-def _reply_to(mailbox: Mailbox | None) -> list[str]:
-    return [] if mailbox is None else [headers.mailbox_field("Reply-To", mailbox.name, mailbox.address)]
+    delimiter = f"--{boundary}".encode("ascii")
+    text, html = quoted_printable.body(mail.text), quoted_printable.body(mail.html)
+    body = b"".join([delimiter, _TEXT_HEAD, text, b"\r\n", delimiter, _HTML_HEAD, html, b"\r\n", delimiter, b"--\r\n"])
+    return Message(fields, body)
 
 
 def ascii_address(address: str, field: str) -> str:
@@ -105,10 +119,20 @@ def ascii_address(address: str, field: str) -> str:
         raise HeaderError(field, str(error)) from None
 
 
-def _part(media_type: bytes, body: str) -> bytes:
-    return (
-        b"Content-Type: " + media_type + b'; charset="utf-8"\r\n'
-        b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
-        + quoted_printable.encode(body.encode().rstrip(b"\r\n") + b"\n")
-        + b"\r\n"
-    )
+@lru_cache(maxsize=1024)
+def _mailbox_field(name: str, mailbox: Mailbox) -> Field:
+    return headers.mailbox_field(name, mailbox.name, mailbox.address)
+
+
+@lru_cache(maxsize=64)
+def _date_field(second: datetime) -> Field:
+    return headers.field("Date", format_datetime(second))
+
+
+def _part_head(media_type: str) -> bytes:
+    head = f'\r\nContent-Type: {media_type}; charset="utf-8"\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n'
+    return head.encode("ascii")
+
+
+_MIME_VERSION = headers.field("MIME-Version", "1.0")
+_TEXT_HEAD, _HTML_HEAD = _part_head("text/plain"), _part_head("text/html")

@@ -6,9 +6,10 @@ the command's `data` at top level, and `user`. Null and blank values count as mi
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from liquid import BoundTemplate
@@ -22,8 +23,9 @@ from senders.content.blanks import is_blank, without_blanks
 from senders.content.filters.dates import NOW
 from senders.content.front_matter import MAILBOXES, FrontMatter
 from senders.content.headers import HeaderError, one_line
-from senders.content.liquid_dialect import compile_part
+from senders.content.liquid_dialect import ControlCharacter, compile_part, rendered_pieces
 from senders.content.message import Mailbox
+from senders.content.quoted_printable import StaticText
 
 _TEXT = re.compile(r"^--- text ---[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
 _NAMED = re.compile(r"'?([A-Za-z_][\w.\-\[\]]*)'? is undefined")
@@ -52,8 +54,18 @@ class Content:
     sender: Mailbox | None
     reply_to: Mailbox | None
     subject: str
-    html: str
-    text: str
+    html_pieces: Sequence[str]
+    text_pieces: Sequence[str]
+
+    @property
+    def html(self) -> str:
+        """The HTML part."""
+        return "".join(self.html_pieces)
+
+    @property
+    def text(self) -> str:
+        """The text part."""
+        return "".join(self.text_pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +89,10 @@ class Template:
             raise TemplateError(DeliveryReason.HEADER, "Subject: blank with this data", subject.offset)
         sender, reply_to = (self._mailbox(key, names) for key in MAILBOXES)
         preheader = self._optional("preheader", names)
-        html = self.parts["HTML part"].render(names)
+        html = self.parts["HTML part"].pieces(names)
         if preheader:
             html = _with_preheader(html, preheader)
-        return Content(sender, reply_to, shown, html, self.parts["text part"].render(names))
+        return Content(sender, reply_to, shown, html, self.parts["text part"].pieces(names))
 
     def _optional(self, name: str, names: dict[str, Any]) -> str:
         return self.parts[name].render(names).strip() if name in self.parts else ""
@@ -103,8 +115,12 @@ class _CompiledPart(NamedTuple):
 
     def render(self, names: dict[str, Any]) -> str:
         """The part rendered with these names; raises TemplateError with its place."""
+        return "".join(self.pieces(names))
+
+    def pieces(self, names: dict[str, Any]) -> list[str]:
+        """The part rendered in pieces, those of the template itself as StaticText; raises TemplateError as `render`."""
         try:
-            return self.part.render(names)
+            return rendered_pieces(self.part, names)
         except UndefinedError as error:
             message = _first_line(error)
             named = _NAMED.search(message)
@@ -112,6 +128,8 @@ class _CompiledPart(NamedTuple):
             raise TemplateError(DeliveryReason.UNDEFINED, detail, self._place(error)) from None
         except (ResourceLimitError, RecursionError) as error:
             raise TemplateError(DeliveryReason.RENDER_LIMIT, type(error).__name__, self._place(error)) from None
+        except ControlCharacter as error:
+            raise TemplateError(DeliveryReason.TEMPLATE_INVALID, str(error.message), self._place(error)) from None
         except (LiquidError, ArithmeticError, ValueError, TypeError) as error:
             # A filter cannot take a value. The error's message may quote that value, so only its type is kept.
             raise TemplateError(DeliveryReason.TEMPLATE_INVALID, type(error).__name__, self._place(error)) from None
@@ -204,11 +222,22 @@ def _split(body: str) -> tuple[FrontMatter, list[Part]]:
     return front, parts
 
 
-def _with_preheader(html: str, preheader: str) -> str:
+def _with_preheader(html: list[str], preheader: str) -> list[str]:
     """The HTML with the line that mail programs show beside the subject: hidden, at the beginning of its body."""
-    body = _BODY.search(html)
+    body = _BODY.search("".join(html))
     at = body.end() if body else 0
-    return html[:at] + _PREHEADER.format(preheader) + html[at:]
+    for place, piece in enumerate(html):
+        if at <= len(piece):
+            before, after = _halves(piece, at) if type(piece) is StaticText else (piece[:at], piece[at:])
+            return [*html[:place], before, _PREHEADER.format(preheader), after, *html[place + 1 :]]
+        at -= len(piece)
+    return [_PREHEADER.format(preheader)]
+
+
+@lru_cache(maxsize=256)
+def _halves(piece: StaticText, at: int) -> tuple[StaticText, StaticText]:
+    """A piece of a template in two. The place is the same for every mail, so that this is done once."""
+    return StaticText(piece[:at]), StaticText(piece[at:])
 
 
 def _first_line(error: LiquidError) -> str:

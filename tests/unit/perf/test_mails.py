@@ -19,7 +19,7 @@ def test_each_implementation_has_a_rate() -> None:
 
 
 def test_both_implementations_make_the_same_mail() -> None:
-    ours, theirs = (message_from_bytes(raw, policy=policy.default) for raw in (compose(MAIL), standard_mail()))
+    ours, theirs = (message_from_bytes(raw, policy=policy.default) for raw in (bytes(compose(MAIL)), standard_mail()))
 
     for name in ("From", "To", "Subject", "Date", "Message-ID"):
         assert ours[name] == theirs[name]

@@ -1,5 +1,6 @@
 """Properties of templates: whatever they say and whatever the data, a mail or a named reason comes of it."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from senders.content.render import Content, TemplateError, parse_template
 
 NOW = datetime(2026, 1, 5, 10, 30, tzinfo=UTC)
 BLANK = st.sampled_from([None, "", " ", "\t\r\n", "\u00a0", "\u200b"])
+CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 TEXT = st.text(max_size=12)
 SCALAR = st.one_of(BLANK, TEXT, st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False))
 VALUE = st.recursive(
@@ -64,11 +66,26 @@ def test_every_template_and_data_give_a_mail_or_a_reason(source: str, v: Any, w:
 
 
 @given(VALUE)
-def test_only_blank_values_cannot_be_shown(value: Any) -> None:
+@example("a\x00b")
+@example("\x1f")
+@example("a\tb\r\nc")
+@example({"a": "\x07"})
+@example([None, "\x07", "a\x07"])
+def test_only_blank_values_and_control_characters_cannot_be_shown(value: Any) -> None:
     found = made("{{ v }}", {"v": value})
-    assert isinstance(found, TemplateError) == is_blank(value)
-    if isinstance(found, TemplateError):
+    refused = isinstance(found, TemplateError) and found.reason is DeliveryReason.TEMPLATE_INVALID
+    assert refused == (not is_blank(value) and any(map(CONTROL.search, texts(value))))
+    if not refused:
+        assert isinstance(found, TemplateError) == is_blank(value)
+    if isinstance(found, TemplateError) and not refused:
         assert (found.reason, found.detail) == (DeliveryReason.UNDEFINED, "v")
+
+
+def texts(value: Any) -> list[str]:
+    """The texts in a value as a template shows them: those in an object with escapes, and no blank item of a list."""
+    if isinstance(value, list):
+        return [text for item in value if not is_blank(item) for text in texts(item)]
+    return [value] if isinstance(value, str) else []
 
 
 @given(BLANK, st.sampled_from(["user.name", "v", "w.name"]))

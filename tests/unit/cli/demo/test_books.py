@@ -12,18 +12,24 @@ from schemas.decisions import Decision
 from schemas.outcomes import Outcome, outcome_id
 from schemas.vocabulary import DecisionOutcome, OutcomeKind
 from senders.content.dkim import Signer, dns_record, generate_key
+from senders.content.headers import field
+from senders.content.message import Message
+from senders.content.signatures import SigningKey
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
 def signer(tmp_path_factory) -> Signer:
-    return Signer("mail.example", "demo", generate_key(tmp_path_factory.mktemp("key") / "dkim.pem"))
+    key = generate_key(tmp_path_factory.mktemp("key") / "dkim.pem")
+    return Signer("mail.example", [SigningKey("mail.example", "demo", key)])
 
 
 def a_mail(signer: Signer, command: str) -> ReceivedMail:
-    raw = f"From: a@mail.example\r\nTo: b@mail.example\r\nX-Ebbtide-Command: {command}\r\n\r\nhello\r\n".encode()
-    return ReceivedMail("a@mail.example", "b@mail.example", signer.sign(raw, NOW), NOW.timestamp())
+    values = (("From", "a@mail.example"), ("To", "b@mail.example"), ("X-Ebbtide-Command", command))
+    message = Message([field(name, value) for name, value in values], b"hello\r\n")
+    raw = signer.sign(message, "mail.example", NOW)
+    return ReceivedMail("a@mail.example", "b@mail.example", raw, NOW.timestamp())
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def books(signer) -> Books:
 
 
 def broken(books: Books, signer: Signer, clicked: int = 1) -> set[str]:
-    record = dns_record(signer.key).encode()
+    record = dns_record(signer.keys[0].key).encode()
     return {check.says for check in reconcile(books, record, "demo", "mail.example", clicked) if not check.holds}
 
 

@@ -41,8 +41,8 @@ def ours() -> bytes:
     sender = Mailbox.of("Läden und Gärten am alten Hafen " * 4, "shop@läden.example")
     reply_to = Mailbox("Ann", "ann@shop.example")
     subject = "Ein sehr langer Betreff über Schallplatten, der gefaltet und verschlüsselt wird"
-    mail = Mail("ab" * 16, sender, "zoe@mail.example", subject, HTML, "Hello Zoë,", NOW, "shop.example", reply_to)
-    return compose(mail)
+    mail = Mail("ab" * 16, sender, "zoe@mail.example", subject, [HTML], ["Hello Zoë,"], NOW, "shop.example", reply_to)
+    return bytes(compose(mail))
 
 
 @pytest.fixture

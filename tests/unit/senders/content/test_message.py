@@ -11,7 +11,8 @@ from typing import cast
 import pytest
 
 from senders.content.headers import HeaderError
-from senders.content.message import Mail, Mailbox, compose
+from senders.content.message import Mail, Mailbox
+from senders.content.message import compose as message_of
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 
@@ -22,12 +23,16 @@ def mail(**changes: object) -> Mail:
         "sender": Mailbox("CD Harbour", "hello@harbour.example"),
         "to": "ann@example.net",
         "subject": "Your cart",
-        "html": "<p>Hello</p>",
-        "text": "Hello",
+        "html": ["<p>Hello</p>"],
+        "text": ["Hello"],
         "date": NOW,
         "domain": "harbour.example",
     }
     return Mail(**(fields | changes))  # type: ignore[arg-type]
+
+
+def compose(mail: Mail) -> bytes:
+    return bytes(message_of(mail))
 
 
 def parsed(composed: bytes) -> EmailMessage:
@@ -123,7 +128,7 @@ def test_a_sender_name_of_any_length_is_folded_and_reads_back_the_same(name: str
 
 
 def test_no_body_line_has_more_than_76_bytes_even_if_a_space_ends_it() -> None:
-    composed = compose(mail(text="x" * 74 + " \n" + "y" * 75 + "\t\n" + "ä" * 40 + " \n.\n"))
+    composed = compose(mail(text=["x" * 74 + " \n" + "y" * 75 + "\t\n" + "ä" * 40 + " \n.\n"]))
     rows = composed.split(b"\r\n\r\n", 2)[2].split(b"\r\n")
     assert max(map(len, rows)) <= 76
     assert not [row for row in rows if row.endswith((b" ", b"\t")) or row == b"."]
