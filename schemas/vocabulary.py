@@ -129,6 +129,10 @@ class DeliveryReason(StrEnum):
     DISCONNECTED = "disconnected"
     TIMED_OUT = "timed_out"
     NO_REPLY = "no_reply"
+    BAD_REPLY = "bad_reply"
+    TOO_LARGE = "too_large"
+    NEEDS_8BITMIME = "needs_8bitmime"
+    NEEDS_SMTPUTF8 = "needs_smtputf8"
     WORKER_LOST = "worker_lost"
 
 

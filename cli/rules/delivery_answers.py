@@ -55,6 +55,10 @@ _WHY: Mapping[str, str] = {
     DeliveryReason.DISCONNECTED: "the connection ended before an answer",
     DeliveryReason.TIMED_OUT: "no answer came in time",
     DeliveryReason.NO_REPLY: "no answer came",
+    DeliveryReason.BAD_REPLY: "the server answered with what is no SMTP reply",
+    DeliveryReason.TOO_LARGE: "the server takes no mail of this size",
+    DeliveryReason.NEEDS_8BITMIME: "the mail has 8-bit bytes, and the server takes none",
+    DeliveryReason.NEEDS_SMTPUTF8: "the address is not in ASCII, and the server takes no such address",
     DeliveryReason.WORKER_LOST: "the worker that handed it over ended before the answer was recorded",
 }
 _NO_ROW = "not in the ledger: delivery has not read the command yet, or did so more than 35 days ago"

@@ -11,7 +11,9 @@ import aiosmtplib
 from aiosmtplib import SMTPException
 
 from senders.channels.channel import RealMailRefused, Unreachable
-from senders.channels.smtp.session import SmtpSession
+from senders.channels.smtp.conversation import Conversation
+from senders.channels.smtp.extensions import Extensions
+from senders.channels.smtp.session import SessionLimits, SmtpSession
 from senders.channels.smtp.starttls import StarttlsMemory
 from senders.settings import SenderSettings
 
@@ -69,10 +71,24 @@ class SmtpRelay:
         failure: Exception | None = None
         for address in await self.addresses():
             try:
-                return SmtpSession(await self._open(address), self.settings)
+                return self._session(await self._open(address))
             except (SMTPException, OSError) as error:
                 failure = error
         raise Unreachable(f"{self.server}: {failure}") from failure
+
+    def _session(self, client: aiosmtplib.SMTP) -> SmtpSession:
+        """Take the connection over from aiosmtplib, which allows one command in flight."""
+        transport = client.protocol.transport if client.protocol is not None else None
+        if not isinstance(transport, asyncio.Transport):
+            raise ConnectionResetError("the connection was lost after EHLO")
+        settings = self.settings
+        limits = SessionLimits(
+            command_s=settings.smtp_timeout_s,
+            final_reply_s=settings.smtp_final_dot_timeout_s,
+            idle_s=settings.idle_connection_s,
+            mails=settings.mails_per_connection,
+        )
+        return SmtpSession(Conversation(transport), Extensions.of(client.esmtp_extensions), limits)
 
     async def _open(self, address: str) -> aiosmtplib.SMTP:
         """A connection that is ready for mail, with TLS as the settings say."""

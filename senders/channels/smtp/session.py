@@ -2,27 +2,32 @@
 
 A connection that ends before the server took the mail, by 421, a close or a time-out, costs the mail nothing:
 `SmtpSession.send` raises ConnectionEnded, and `senders.channels.smtp.channel` sends the mail on another connection.
-421 as the reply to the final dot is such an end too: 4xx says that the server did not take the mail (RFC 5321, 4.1.1.4
-and 4.2.1), and 421 that it closes the connection (3.8). A connection that ends after the final dot without any reply
-leaves doubt, because the server may have taken the mail (RFC 1047): the result is `in_doubt`.
+421 as the reply to the content is such an end too: 4xx says that the server did not take the mail (RFC 5321, 4.1.1.4
+and 4.2.1), and 421 that it closes the connection (3.8). A connection that ends without a reply after the end of the
+content leaves doubt, because the server may have taken the mail (RFC 1047): the result is `in_doubt`.
+
+The server's extensions decide how a mail goes: with PIPELINING and CHUNKING in one flight, envelope and content
+together; with PIPELINING the envelope in one flight; else one command after the other.
 """
 
 import contextlib
+import re
 import time
+from dataclasses import dataclass
+from typing import Final
 
-import aiosmtplib
-from aiosmtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected, SMTPTimeoutError
-
-from schemas.outcomes import Reply
 from schemas.replies import SmtpCommand
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.channels.channel import SendResult
 from senders.channels.smtp import replies
-from senders.settings import SenderSettings
+from senders.channels.smtp.conversation import Conversation, ConversationEnded
+from senders.channels.smtp.extensions import Extensions
+from senders.channels.smtp.reply_parser import RawReply
 
-_QUIT_TIMEOUT_S = 1.0
-_START_MAIL_INPUT = 354
-_SERVICE_CLOSES = 421
+_QUIT_TIMEOUT_S: Final = 1.0
+_START_MAIL_INPUT: Final = 354
+_SERVICE_CLOSES: Final = 421
+_NOT_IN_A_PATH = re.compile(r"[\x00-\x20\x7f<>]")
 
 
 class ConnectionEnded(ConnectionError):
@@ -36,113 +41,213 @@ class ConnectionEnded(ConnectionError):
         self.result = result
 
 
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long a session waits for replies, and how long it lives."""
+
+    command_s: float
+    final_reply_s: float
+    idle_s: float
+    mails: int
+
+
 class SmtpSession:
     """Used by one task."""
 
-    def __init__(self, client: aiosmtplib.SMTP, settings: SenderSettings) -> None:
-        self._client = client
-        self._final_dot_timeout_s = settings.smtp_final_dot_timeout_s
-        self._mails_left = settings.mails_per_connection
-        self._idle_timeout_s = settings.idle_connection_s
+    def __init__(self, conversation: Conversation, extensions: Extensions, limits: SessionLimits) -> None:
+        self.extensions = extensions
+        self._conversation = conversation
+        self._limits = limits
+        self._mails_left = min(limits.mails, extensions.max_mails or limits.mails)
         self._used_at = time.monotonic()
+        self._unread = 0
         self.handed_over = False
         """Whether the server may have the last mail."""
 
     @property
     def connected(self) -> bool:
         """Whether the connection is open, as far as we know."""
-        return self._client.is_connected
+        return self._conversation.open
 
     @property
     def usable(self) -> bool:
         """Whether another mail may be sent on this connection."""
-        idle = time.monotonic() - self._used_at > self._idle_timeout_s
+        idle = time.monotonic() - self._used_at > self._limits.idle_s
         return self.connected and self._mails_left > 0 and not idle
 
     async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
         """One mail transaction. Raises ConnectionEnded if the server accepted nothing. Lines must end in CRLF."""
         self._mails_left -= 1
         self.handed_over = False
-        try:
-            refusal = await self._envelope(mail_from, to)
-        except SMTPTimeoutError:
-            raise self._ended(SendResult(LedgerState.DEFERRED, DeliveryReason.TIMED_OUT)) from None
-        except (SMTPException, OSError):
-            raise self._ended(SendResult(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)) from None
-        if refusal is not None and refusal.reply is not None and refusal.reply.code == _SERVICE_CLOSES:
-            raise self._ended(refusal)
-        if refusal is not None:
-            await self._reset()
-        result = refusal or await self._content(message)
+        result = self._unfit(mail_from, to, message)
+        if result is None:
+            try:
+                result = await self._transaction(self._envelope(mail_from, to, message), message)
+            except ConversationEnded as end:
+                result = self._interrupted(end)
+            except BaseException:
+                self._conversation.abort()
+                raise
         self._used_at = time.monotonic()
         return result
 
-    async def _envelope(self, mail_from: str, to: str) -> SendResult | None:
-        """MAIL, RCPT and DATA. The result of the first that the server refuses, or None."""
-        commands = (
-            (b"MAIL", f"FROM:<{mail_from}>", SmtpCommand.MAIL),
-            (b"RCPT", f"TO:<{to}>", SmtpCommand.RCPT),
-        )
-        for verb, argument, answered in commands:
-            response = await self._client.execute_command(verb, argument.encode("ascii"))
-            if not 200 <= response.code < 300:
-                return replies.result(replies.parse(response.code, response.message), answered)
-        response = await self._client.execute_command(b"DATA")
-        if response.code != _START_MAIL_INPUT:
-            return _not_accepted(replies.parse(response.code, response.message))
+    def _unfit(self, mail_from: str, to: str, message: bytes) -> SendResult | None:
+        """The result of a mail that this server cannot take by what it offers, or None."""
+        offers = self.extensions
+        if offers.max_size is not None and len(message) > offers.max_size:
+            return SendResult(LedgerState.FAILED, DeliveryReason.TOO_LARGE)
+        if not (offers.utf8 or (mail_from.isascii() and to.isascii())):
+            return SendResult(LedgerState.FAILED, DeliveryReason.NEEDS_SMTPUTF8)
+        if not (offers.eight_bit or message.isascii()):
+            return SendResult(LedgerState.FAILED, DeliveryReason.NEEDS_8BITMIME)
         return None
 
-    async def _content(self, message: bytes) -> SendResult:
-        """The message and its final dot. Once these are written, a missing reply leaves doubt."""
-        protocol = self._client.protocol
-        try:
-            if protocol is None:
-                raise SMTPServerDisconnected("connection lost")
-            data = _dot_stuffed(message) + b".\r\n"
-            self.handed_over = True
-            protocol.write(data)
-        except SMTPServerDisconnected:
-            raise self._ended(SendResult(LedgerState.DEFERRED, DeliveryReason.DISCONNECTED)) from None
-        try:
-            response = await protocol.read_response(timeout=self._final_dot_timeout_s)
-        except (SMTPServerDisconnected, SMTPTimeoutError, SMTPResponseException, OSError):
-            self._client.close()
-            return SendResult(LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY)
-        result = replies.result(replies.parse(response.code, response.message), SmtpCommand.DATA)
-        if response.code == _SERVICE_CLOSES:
-            self.handed_over = False
-            raise self._ended(result)
+    def _envelope(self, mail_from: str, to: str, message: bytes) -> tuple[bytes, bytes]:
+        """The commands MAIL and RCPT. Raises ValueError if an address could end its command or begin another."""
+        if _NOT_IN_A_PATH.search(mail_from) or _NOT_IN_A_PATH.search(to):
+            raise ValueError("an address with a character that no envelope may carry")
+        size = f" SIZE={len(message)}" if self.extensions.size else ""
+        body = "" if message.isascii() else " BODY=8BITMIME"
+        utf8 = "" if mail_from.isascii() and to.isascii() else " SMTPUTF8"
+        return f"MAIL FROM:<{mail_from}>{size}{body}{utf8}\r\n".encode(), f"RCPT TO:<{to}>\r\n".encode()
+
+    async def _transaction(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
+        await self._settle_reset()
+        if self.extensions.pipelining and self.extensions.chunking:
+            return await self._in_one_flight(envelope, message)
+        if self.extensions.pipelining:
+            return await self._pipelined(envelope, message)
+        return await self._one_by_one(envelope, message)
+
+    # the three ways
+
+    async def _in_one_flight(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
+        """MAIL, RCPT and BDAT LAST (RFC 3030, 4.2): whatever BDAT is answered, a refused recipient gets no mail."""
+        flight = b"%b%bBDAT %d LAST\r\n%b" % (*envelope, len(message), message)
+        await self._hand_over(flight, 3)
+        refusal, final = await self._answers(self._limits.final_reply_s)
+        result = refusal or self._final(final)
+        if result.state is not LedgerState.ACCEPTED:
+            self._reset()
         return result
 
-    async def _reset(self) -> None:
-        """RSET, so that the connection takes another mail. Closes the connection if the server refuses it."""
-        try:
-            response = await self._client.execute_command(b"RSET")
-            if not 200 <= response.code < 300:
-                self._client.close()
-        except (SMTPException, OSError):
-            self._client.close()
+    async def _pipelined(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
+        """MAIL, RCPT and DATA (RFC 2920, 3.1): DATA that is accepted without a recipient gets an empty mail."""
+        self._conversation.send(b"%b%bDATA\r\n" % envelope, 3)
+        refusal, data = await self._answers(self._limits.command_s)
+        if refusal is None:
+            return await self._content(data, message)
+        if data.code == _START_MAIL_INPUT:
+            self._conversation.send(b".\r\n", 1)
+            self._unread += 1
+        self._reset()
+        return refusal
 
-    def _ended(self, result: SendResult) -> ConnectionEnded:
-        self._client.close()
-        return ConnectionEnded(result)
+    async def _one_by_one(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
+        for command, answered in zip(envelope, (SmtpCommand.MAIL, SmtpCommand.RCPT), strict=True):
+            self._conversation.send(command, 1)
+            refusal = self._refusal(await self._conversation.reply(self._limits.command_s), answered)
+            if refusal is not None:
+                self._reset()
+                return refusal
+        self._conversation.send(b"DATA\r\n", 1)
+        return await self._content(await self._conversation.reply(self._limits.command_s), message)
+
+    async def _content(self, data: RawReply, message: bytes) -> SendResult:
+        """The message and its final dot, after the reply to DATA."""
+        if data.code != _START_MAIL_INPUT:
+            self._reset()
+            return _not_accepted(self._result(data, SmtpCommand.DATA))
+        await self._hand_over(_dot_stuffed(message), 1)
+        return self._final(await self._conversation.reply(self._limits.final_reply_s))
+
+    async def _hand_over(self, content: bytes, replies: int) -> None:
+        """Write a mail's content. If the connection ends meanwhile, the replies that came before it still count."""
+        try:
+            await self._conversation.send_content(content, replies, self._limits.command_s)
+        except ConversationEnded:
+            if not self._conversation.unread:
+                raise
+        finally:
+            self.handed_over = self._conversation.content_sent
+
+    # replies
+
+    async def _answers(self, last_s: float) -> tuple[SendResult | None, RawReply]:
+        """The first refusal of the replies to MAIL and RCPT, if any, and the reply to what followed in their flight.
+
+        A refusal counts even if the connection ends behind it.
+        """
+        refusal: SendResult | None = None
+        reply = RawReply(0, "")
+        try:
+            for answered in (SmtpCommand.MAIL, SmtpCommand.RCPT):
+                reply = await self._conversation.reply(self._limits.command_s)
+                refusal = refusal or self._refusal(reply, answered)
+            reply = await self._conversation.reply(last_s)
+        except ConversationEnded:
+            if refusal is None:
+                raise
+        return refusal, reply
+
+    def _refusal(self, raw: RawReply, answered: SmtpCommand) -> SendResult | None:
+        """The result if the reply refuses the mail. Then the server does not have it."""
+        if 200 <= raw.code < 300:
+            return None
+        self.handed_over = False
+        return self._result(raw, answered)
+
+    def _final(self, raw: RawReply) -> SendResult:
+        """The result of the reply to the content. One that comes before the end of the content accepts nothing."""
+        if not self._conversation.content_sent and raw.code < 400:
+            raise ConversationEnded(DeliveryReason.BAD_REPLY)
+        return self._result(raw, SmtpCommand.DATA)
+
+    def _result(self, raw: RawReply, answered: SmtpCommand) -> SendResult:
+        """What a reply means. Raises ConnectionEnded for 421: nothing was accepted, and nothing will be."""
+        result = replies.result(replies.parse(raw.code, raw.text), answered)
+        if raw.code == _SERVICE_CLOSES:
+            self.handed_over = False
+            self._conversation.abort()
+            raise ConnectionEnded(result)
+        return result
+
+    # between two mails
+
+    def _reset(self) -> None:
+        """RSET, so that the connection takes another mail, whose transaction reads the reply."""
+        with contextlib.suppress(ConversationEnded):  # then the connection is closed, and not used again
+            self._conversation.send(b"RSET\r\n", 1)
+            self._unread += 1
+
+    async def _settle_reset(self) -> None:
+        """Read the replies to what ended the last transaction; raises ConversationEnded if RSET was refused."""
+        reply = None
+        while self._unread:
+            reply = await self._conversation.reply(self._limits.command_s)
+            self._unread -= 1
+        if reply is not None and not 200 <= reply.code < 300:
+            raise ConversationEnded(DeliveryReason.DISCONNECTED)
+
+    def _interrupted(self, end: ConversationEnded) -> SendResult:
+        """The result of a mail whose connection ended; raises ConnectionEnded if the server cannot have the mail."""
+        self._conversation.abort()
+        if not self.handed_over:
+            raise ConnectionEnded(SendResult(LedgerState.DEFERRED, end.reason)) from None
+        return SendResult(LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY)
 
     async def close(self) -> None:
         """QUIT with a short time-out, then close."""
-        if self._client.is_connected:
-            with contextlib.suppress(SMTPException, OSError):  # whatever it answers, the connection is closed next
-                await self._client.execute_command(b"QUIT", timeout=_QUIT_TIMEOUT_S)
-        self._client.close()
+        await self._conversation.quit(_QUIT_TIMEOUT_S)
 
 
 def _dot_stuffed(message: bytes) -> bytes:
-    """The message as DATA carries it (RFC 5321, 4.5.2)."""
-    return (b"." if message.startswith(b".") else b"") + message.replace(b"\r\n.", b"\r\n..")
+    """The message as DATA carries it, with the final dot (RFC 5321, 4.5.2)."""
+    return (b"." if message.startswith(b".") else b"") + message.replace(b"\r\n.", b"\r\n..") + b".\r\n"
 
 
-def _not_accepted(reply: Reply) -> SendResult:
+def _not_accepted(result: SendResult) -> SendResult:
     """The result of a reply to DATA other than 354: nothing was accepted, whatever the code says."""
-    result = replies.result(reply, SmtpCommand.DATA)
     if result.state is LedgerState.ACCEPTED:
-        return SendResult(LedgerState.DEFERRED, None, reply)
+        return SendResult(LedgerState.DEFERRED, None, result.reply)
     return result

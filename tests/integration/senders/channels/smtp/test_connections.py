@@ -4,9 +4,7 @@ import asyncio
 import os
 import ssl
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from drivers.mail_receiver import Receiver, Talk, converse, running
 from structlog.testing import capture_logs
 
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
@@ -27,101 +26,6 @@ from senders.content.dkim import generate_key
 from senders.settings import SenderSettings
 
 MAIL = b"Subject: hello\r\n\r\nhello\r\n"
-
-
-@dataclass
-class Receiver:
-    """A mail server that keeps count; `answers` overrides replies by verb, and a reply of None hangs up."""
-
-    answers: dict[str, Callable[["Talk"], bytes | None]] = field(default_factory=dict)
-    tls: ssl.SSLContext | None = None
-    final: Callable[["Talk"], bytes] = lambda _: b"250 taken"
-    """The reply to the final dot."""
-    after_mail: Callable[["Talk"], bytes | None] | None = None
-    """What comes unasked after the final reply; None hangs up."""
-    port: int = 0
-    connections: int = 0
-    mails: int = 0
-    secured_mails: int = 0
-    verbs: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Talk:
-    """One connection: how many mails it took, and whether it is encrypted."""
-
-    receiver: Receiver
-    mails: int = 0
-    secured: bool = False
-
-
-DEFAULTS = {
-    "HELO": b"250 test",
-    "MAIL": b"250 ok",
-    "RCPT": b"250 ok",
-    "RSET": b"250 ok",
-    "DATA": b"354 go",
-    "QUIT": b"221 bye",
-    "STARTTLS": b"220 go",
-}
-
-
-async def converse(receiver: Receiver, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    receiver.connections += 1
-    talk = Talk(receiver)
-    greeting = receiver.answers.get("CONNECT", lambda _: b"220 test ESMTP")(talk)
-    writer.write((greeting or b"") + b"\r\n")
-    while greeting is not None and greeting.startswith(b"220") and (line := await reader.readline()):
-        verb = line.split()[0].decode().upper()
-        receiver.verbs.append(verb)
-        reply = answer(receiver, talk, verb)
-        if reply is None:
-            break
-        writer.write(reply + b"\r\n")
-        if reply.startswith((b"421", b"221")):
-            break
-        if verb == "STARTTLS" and reply.startswith(b"220"):
-            if receiver.tls is None:
-                break
-            await writer.start_tls(receiver.tls)
-            talk.secured = True
-        if reply.startswith(b"354"):
-            await reader.readuntil(b"\r\n.\r\n")
-            final = receiver.final(talk)
-            writer.write(final + b"\r\n")
-            if final.startswith(b"421"):
-                break
-            talk.mails += 1
-            receiver.mails += 1
-            receiver.secured_mails += talk.secured
-            if receiver.after_mail is not None:
-                unasked = receiver.after_mail(talk)
-                if unasked is None or unasked:
-                    writer.write((unasked or b"") + (b"\r\n" if unasked else b""))
-                    break
-    writer.close()
-
-
-def answer(receiver: Receiver, talk: Talk, verb: str) -> bytes | None:
-    if verb in receiver.answers:
-        return receiver.answers[verb](talk)
-    if verb == "EHLO":
-        offers_tls = ("STARTTLS" in receiver.answers or receiver.tls is not None) and not talk.secured
-        return b"250-test\r\n250-STARTTLS\r\n250 8BITMIME" if offers_tls else b"250 test"
-    return DEFAULTS.get(verb, b"500 what?")
-
-
-@asynccontextmanager
-async def running(receiver: Receiver) -> AsyncIterator[Receiver]:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await converse(receiver, reader, writer)
-        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            writer.close()
-
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
-        receiver.port = server.sockets[0].getsockname()[1]
-        yield receiver
 
 
 def relay(receiver: Receiver, **changes: Any) -> SmtpRelay:
