@@ -124,6 +124,7 @@ class DeliveryReason(StrEnum):
     DELIVERY_ERROR = "delivery_error"
     HEADER = "header"
     ADDRESS = "address"
+    ADDRESS_CHANGED = "address_changed"
     CHANNEL = "channel"
     HARD_BOUNCE = "hard_bounce"
     DISCONNECTED = "disconnected"

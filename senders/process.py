@@ -5,6 +5,7 @@ import os
 import socket
 import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from threading import Event
 from threading import enumerate as enumerate_threads
 from typing import Any
@@ -26,6 +27,7 @@ from senders.monitoring.metrics import SenderMetrics
 from senders.monitoring.monitor import Monitor
 from senders.policy.recipients import AddressHasher
 from senders.policy.recipients_feed import RecipientsFeed
+from senders.policy.send_check import SendCheck
 from senders.queue.intake import CommandIntake
 from senders.queue.outbox_relay import OutboxRelay
 from senders.queue.writer import LedgerWriter
@@ -63,6 +65,7 @@ class DeliveryProcess:
         self._timescale, relay, _ = outages = (Outage("timescale"), Outage("relay"), Outage("kafka"))
         metrics = SenderMetrics(identity.restarts if identity else 0)
         hasher = AddressHasher(settings.suppression_key.get_secret_value().encode())
+        check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s))
         templates = TemplateCache()
         self._async_databases = [
             AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(4)
@@ -70,7 +73,7 @@ class DeliveryProcess:
         take, write, publish, count = self._async_databases
         parts = WorkerParts(
             database=take,
-            writer=LedgerWriter(write, self.owner, self._watchdog, metrics),
+            writer=LedgerWriter(write, self.owner, check, self._watchdog, metrics),
             channel=channel,
             channel_outage=relay,
             templates=templates,

@@ -13,6 +13,7 @@ from infra.service.faults import describe
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.channels.channel import SendResult
 from senders.delivery.ready_queue import DeliveryJob
+from senders.policy.ledger_changes import change_of
 from senders.policy.pipeline import Delay, Stop
 from senders.queue.ledger import CommandStatus
 from senders.queue.retry import next_attempt
@@ -74,12 +75,16 @@ class AnswerRecorder:
         settled: list[StateChange] = []
         postponed: list[StateChange] = []
         for status, answer in answers:
-            change = _change(status, answer, now)
+            change = change_of(status, answer, now)
             (postponed if change.state == status.state else settled).append(change)
         self._set_aside |= await self._writer.settle(settled)
         self._set_aside |= await self._writer.postpone(postponed)
         if settled:
             self._on_answer()
+
+    def refused(self) -> None:
+        """A mail was refused where it would have begun, and its ledger row says why."""
+        self._on_answer()
 
     # answers of mail transactions
 
@@ -125,14 +130,3 @@ class AnswerRecorder:
     def _next_attempt(self, attempt: int, now: datetime, expires_at: datetime) -> datetime:
         settings = self._settings
         return next_attempt(attempt, now, expires_at, settings.retry_schedule_s, settings.retry_jitter, self._chance())
-
-
-def _change(status: CommandStatus, answer: Stop | Delay, now: datetime) -> StateChange:
-    """The change of a ledger row. A command in doubt stays in doubt, whatever stops it: it may have been sent."""
-    state = LedgerState(status.state)
-    if isinstance(answer, Delay):
-        return StateChange(status.command_id, status.attempt, state, now, answer.reason, None, answer.until)
-    if state is LedgerState.IN_DOUBT:
-        reason = answer.reason or answer.state
-        return StateChange(status.command_id, status.attempt, state, now, reason, answer.detail)
-    return StateChange(status.command_id, status.attempt, answer.state, now, answer.reason, answer.detail)

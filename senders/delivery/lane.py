@@ -24,7 +24,7 @@ from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
 from senders.policy.pipeline import ASK_AGAIN, Delay, Stop
 from senders.policy.recipients import AddressHasher
 from senders.queue.transitions import AttemptStart
-from senders.queue.writer import LedgerWriter
+from senders.queue.writer import Begin, LedgerWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +152,12 @@ class Lane:
             address_hash=self._hasher(address),
             at=self._clock(),
         )
-        if not await self._writer.begin(start):
+        begin = await self._writer.begin(start)
+        if begin is Begin.ELSEWHERE:
             self._log.info("attempt_begun_elsewhere", command_id=command.id)
+        elif begin is Begin.REFUSED:
+            self._answers.refused()
+        if begin is not Begin.MADE:
             return
         job.started = True
         try:

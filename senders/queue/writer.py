@@ -5,8 +5,9 @@ reply, a detail), because no other value in it comes from outside.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Literal, get_args
 
 import structlog
@@ -24,6 +25,18 @@ GATHER_S = 0.002
 """How long the first change waits for others. A transaction costs the loop about a millisecond. A mail waits twice."""
 
 _Kind = Literal["begin", "answer", "take_back", "settle", "postpone"]
+StartCheck = Callable[[AsyncConnection[Any], Sequence[AttemptStart]], Awaitable[Mapping[str, StateChange]]]
+"""Which starts must not be made, by command, and what their rows say instead. Asked where `started` is written."""
+
+
+class Begin(StrEnum):
+    """What became of a start."""
+
+    MADE = "made"
+    REFUSED = "refused"
+    """The row has an answer instead, and no attempt is counted."""
+    ELSEWHERE = "elsewhere"
+    """Another worker has begun or ended the command meanwhile."""
 
 
 class RowRefused(ValueError):
@@ -35,10 +48,18 @@ class _PendingWrite:
     kind: _Kind
     row: AttemptStart | StateChange
     done: "asyncio.Future[bool]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    refusal: StateChange | None = None
 
     @property
     def command_id(self) -> str:
         return self.row.due.command.id if isinstance(self.row, AttemptStart) else self.row.command_id
+
+    @property
+    def written_kind(self) -> _Kind:
+        """The change that is written: for a refused start, that of its answer."""
+        if self.refusal is None or not isinstance(self.row, AttemptStart):
+            return self.kind
+        return "postpone" if self.refusal.state == self.row.due.state else "settle"
 
     def drop_text(self) -> bool:
         """Leave out the text of others. Returns whether there was any."""
@@ -60,6 +81,7 @@ class LedgerWriter:
         self,
         database: AsyncDatabase,
         owner: str,
+        check: StartCheck,
         watchdog: Watchdog | None = None,
         observer: LedgerObserver | None = None,
     ) -> None:
@@ -67,13 +89,18 @@ class LedgerWriter:
         self._observer = LedgerObserver() if observer is None else observer
         self._database = database
         self._owner = owner
+        self._check = check
         self._pending: asyncio.Queue[_PendingWrite] = asyncio.Queue()
         self._log = structlog.get_logger("senders.queue.writer")
 
-    async def begin(self, start: AttemptStart) -> bool:
-        """Make `started` durable."""
+    async def begin(self, start: AttemptStart) -> Begin:
+        """Make `started` durable, unless the check refuses it."""
+        pending = _PendingWrite("begin", start)
         with self._watchdog.rest():  # `run` is watched instead
-            return await self._write("begin", start)
+            made = await self._written(pending)
+        if pending.refusal is not None:
+            return Begin.REFUSED if made else Begin.ELSEWHERE
+        return Begin.MADE if made else Begin.ELSEWHERE
 
     async def answer(self, change: StateChange) -> bool:
         """Record the answer of a mail transaction."""
@@ -105,7 +132,9 @@ class LedgerWriter:
         return frozenset(refused)
 
     async def _write(self, kind: _Kind, row: AttemptStart | StateChange) -> bool:
-        pending = _PendingWrite(kind, row)
+        return await self._written(_PendingWrite(kind, row))
+
+    async def _written(self, pending: _PendingWrite) -> bool:
         self._pending.put_nowait(pending)
         return await pending.done
 
@@ -136,11 +165,14 @@ class LedgerWriter:
             await self._store(group[middle:])
         else:
             for pending in group:
-                row = pending.row
-                if isinstance(row, StateChange) and pending.command_id in made[pending.kind]:
-                    self._report(pending.kind, row.state, row.reason)
-                if not pending.done.done():
-                    pending.done.set_result(pending.command_id in made[pending.kind])
+                self._finish(pending, made=pending.command_id in made[pending.written_kind])
+
+    def _finish(self, pending: _PendingWrite, *, made: bool) -> None:
+        row = pending.refusal or pending.row
+        if made and isinstance(row, StateChange):
+            self._report(pending.written_kind, row.state, row.reason)
+        if not pending.done.done():
+            pending.done.set_result(made)
 
     def _report(self, kind: _Kind, state: LedgerState, reason: str | None) -> None:
         match kind:
@@ -168,11 +200,15 @@ class LedgerWriter:
 
     async def _apply(self, connection: AsyncConnection[Any], group: list[_PendingWrite]) -> dict[_Kind, set[str]]:
         """Make the changes. An empty group tries each statement without a row."""
-        starts = [pending.row for pending in group if isinstance(pending.row, AttemptStart)]
+        await self._check_starts(connection, group)
+        starts: list[AttemptStart] = []
         changes: dict[_Kind, list[StateChange]] = {"answer": [], "take_back": [], "settle": [], "postpone": []}
         for pending in group:
-            if isinstance(pending.row, StateChange):
-                changes[pending.kind].append(pending.row)
+            row = pending.refusal or pending.row
+            if isinstance(row, StateChange):
+                changes[pending.written_kind].append(row)
+            else:
+                starts.append(row)
 
         def needed(rows: Sequence[object]) -> bool:
             return bool(rows) or not group
@@ -189,3 +225,22 @@ class LedgerWriter:
         if needed(changes["postpone"]):
             made["postpone"] = await transitions.postpone(connection, changes["postpone"])
         return made
+
+    async def _check_starts(self, connection: AsyncConnection[Any], group: list[_PendingWrite]) -> None:
+        """Ask the check about the starts of a group, and note its refusals.
+
+        A transaction whose commit was not confirmed is made again. What it began already is taken back where the check
+        refuses it now: no mail was sent, because its lane waits.
+        """
+        starts = {row.due.command.id: row for pending in group if isinstance(row := pending.row, AttemptStart)}
+        if group and not starts:
+            return
+        refused = await self._check(connection, list(starts.values()))
+        for pending in group:
+            pending.refusal = refused.get(pending.command_id) if isinstance(pending.row, AttemptStart) else None
+        if refused or not group:
+            undone = [
+                StateChange(id_, starts[id_].attempt, starts[id_].due.state, change.at)
+                for id_, change in refused.items()
+            ]
+            await transitions.take_back(connection, undone, self._owner)

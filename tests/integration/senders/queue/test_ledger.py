@@ -1,6 +1,7 @@
 """The ledger on a real PostgreSQL: which changes each state allows, and that nothing is counted twice."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,14 +10,18 @@ import pytest
 from drivers.running_senders import a_command
 from psycopg import AsyncConnection
 
+from infra.postgres.database import AsyncDatabase
 from infra.postgres.migrate import migrate
+from infra.service.outages import Outage
+from infra.service.tasks import end_tasks
 from schemas.commands import SendCommand
 from schemas.outcomes import Reply
-from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass
+from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass, SuppressionReason
 from senders.queue import ledger, outbox, transitions
 from senders.queue.ledger import Admission, DueCommand
 from senders.queue.outbox import OutboxMessage
 from senders.queue.transitions import AttemptStart, StateChange
+from senders.queue.writer import Begin, LedgerWriter
 
 pytestmark = pytest.mark.servers
 
@@ -219,6 +224,29 @@ async def test_a_postponed_command_keeps_its_state_and_has_a_reason(
     assert (await row(connection, due.command))[0] == "admitted"
     assert await take(connection, now=NOW) == []
     assert len(await take(connection, now=LATER)) == 1
+
+
+async def test_a_begin_that_is_repeated_and_then_refused_is_taken_back(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    """As after a commit that the server did not confirm: its lane has sent nothing yet."""
+    admit(database_url, a_command("u1", "h"))
+    [due] = await take(connection)
+    refusals: dict[str, StateChange] = {}
+
+    async def check(_: AsyncConnection[Any], starts: Sequence[AttemptStart]) -> dict[str, StateChange]:
+        return refusals if starts else {}
+
+    database = AsyncDatabase(database_url, Outage("timescale"))
+    writer = LedgerWriter(database, MINE, check)
+    writing = asyncio.create_task(writer.run())
+    assert await writer.begin(start(due)) is Begin.MADE
+    reason = SuppressionReason.NO_CONSENT
+    refusals[due.command.id] = change(due, LedgerState.SUPPRESSED, attempt=0, reason=reason)
+    assert await writer.begin(start(due)) is Begin.REFUSED
+    assert (await row(connection, due.command))[:2] == ("suppressed", 0)
+    await end_tasks([writing])
+    await database.close()
 
 
 async def test_settling_does_not_change_a_started_command(connection: AsyncConnection[Any], database_url: str) -> None:

@@ -1,0 +1,176 @@
+"""Consent where a mail begins: no mail that waited for a slow receiver or an absent database escapes an unsubscribe."""
+
+import socketserver
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers.real_servers import RealServers
+from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
+
+from infra.postgres.migrate import migrate
+from schemas.commands import SendCommand
+from schemas.profiles import Consent, Profile
+from schemas.topics import COMMANDS, PROFILES
+from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
+
+pytestmark = pytest.mark.servers
+
+CONNECTIONS = 2
+REPLY_S = 0.25
+
+
+@pytest.fixture
+def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
+    have_topics(servers.kafka)
+    migrate(database_url)
+    yield from harbour(servers.kafka, database_url, tmp_path, connections=CONNECTIONS)
+
+
+class SlowReceiver(socketserver.ThreadingTCPServer):
+    """A mail server that takes every mail and needs a quarter of a second for each reply."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.begun: dict[str, float] = {}
+        """When each recipient's mail began."""
+        super().__init__(("127.0.0.1", port), _SlowHandler)
+
+
+class _SlowHandler(socketserver.StreamRequestHandler):
+    server: SlowReceiver
+
+    def handle(self) -> None:
+        self._reply(b"220 ready")
+        began = time.time()
+        while line := self.rfile.readline():
+            if line.upper().startswith(b"MAIL"):
+                began = time.time()
+            elif line.upper().startswith(b"RCPT"):
+                self.server.begun[line.decode().partition("<")[2].partition(">")[0]] = began
+            elif line.upper().startswith(b"DATA"):
+                self._reply(b"354 go on")
+                while self.rfile.readline() not in (b".\r\n", b""):
+                    pass
+            self._reply(b"250 ok")
+
+    def _reply(self, line: bytes) -> None:
+        time.sleep(REPLY_S)
+        self.wfile.write(line + b"\r\n")
+
+
+@contextmanager
+def slow_receiver(delivery: Harbour) -> Iterator[SlowReceiver]:
+    delivery.sink.stop()
+    with SlowReceiver(delivery.sink.port) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            delivery.stop()
+            server.shutdown()
+            thread.join()
+
+
+def publish_commands(delivery: Harbour, count: int, **changes: Any) -> list[SendCommand]:
+    template = delivery.publish_template()
+    commands = [a_command(delivery.publish_user(), template, **changes) for _ in range(count)]
+    for command in commands:
+        delivery.publish_soon(COMMANDS.name, command.user_id, command)
+    delivery.flush()
+    return commands
+
+
+def publish_profiles(delivery: Harbour, commands: Sequence[SendCommand], local_part: str, *, granted: bool) -> None:
+    consent = {"marketing": Consent(granted=granted, time=datetime.now(UTC))}
+    for command in commands:
+        address = f"{local_part}+{command.user_id}@example.net"
+        profile = Profile(user_id=command.user_id, address=address, consent=consent)
+        delivery.publish_soon(PROFILES.name, command.user_id, profile)
+    delivery.flush()
+
+
+def states(delivery: Harbour) -> Counter[tuple[str, str | None, int]]:
+    return Counter(delivery.rows("SELECT state, reason, attempt FROM ledger"))  # type: ignore[arg-type]
+
+
+def wait_until_ended(delivery: Harbour, count: int) -> Counter[tuple[str, str | None, int]]:
+    ended = "SELECT count(*) FROM ledger WHERE state NOT IN ('admitted', 'started', 'deferred')"
+    wait_until(lambda: delivery.rows(ended) == [(count,)], "every command ended")
+    return states(delivery)
+
+
+def wait_for_view(delivery: Harbour, commands: Sequence[SendCommand], condition: str) -> None:
+    users = [command.user_id for command in commands]
+    query = f"SELECT count(*) FROM recipients WHERE user_id = ANY(%s) AND {condition}"
+    wait_until(lambda: delivery.rows(query, users) == [(len(users),)], "the view knows it")
+
+
+def wait_for_first_mails(receiver: SlowReceiver) -> None:
+    wait_until(lambda: len(receiver.begun) >= CONNECTIONS, "the first mails")
+
+
+def test_no_mail_behind_a_slow_receiver_begins_after_its_user_unsubscribed(delivery: Harbour) -> None:
+    with slow_receiver(delivery) as receiver:
+        delivery.start()
+        commands = publish_commands(delivery, 40)
+        wait_for_first_mails(receiver)
+        publish_profiles(delivery, commands, "ann", granted=False)
+        wait_for_view(delivery, commands, "consent->'marketing'->'granted' = 'false'")
+        known_at = time.time()
+        ended = wait_until_ended(delivery, 40)
+        late = [began - known_at for began in receiver.begun.values() if began > known_at + 2 * REPLY_S]
+    assert late == []
+    assert ended == {
+        (LedgerState.ACCEPTED, None, 1): len(receiver.begun),
+        (LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT, 0): 40 - len(receiver.begun),
+    }
+
+
+def test_no_mail_begins_after_an_outage_of_the_database_in_which_its_user_unsubscribed(
+    delivery: Harbour, servers: RealServers
+) -> None:
+    with slow_receiver(delivery) as receiver:
+        delivery.start()
+        commands = publish_commands(delivery, 60)
+        wait_for_first_mails(receiver)
+        servers.timescale_server.stop()
+        publish_profiles(delivery, commands, "ann", granted=False)
+        unsubscribed_at = time.time()
+        time.sleep(6 * REPLY_S)  # the mails that had begun end
+        servers.timescale_server.start()
+        ended = wait_until_ended(delivery, 60)
+        late = [began - unsubscribed_at for began in receiver.begun.values() if began > unsubscribed_at + 2 * REPLY_S]
+    assert late == []
+    assert ended[LedgerState.SUPPRESSED, SuppressionReason.NO_CONSENT, 0] == 60 - len(receiver.begun)
+
+
+def test_a_mail_whose_address_changed_before_it_began_goes_to_the_new_address(delivery: Harbour) -> None:
+    with slow_receiver(delivery) as receiver:
+        delivery.start()
+        commands = publish_commands(delivery, 20)
+        wait_for_first_mails(receiver)
+        publish_profiles(delivery, commands, "new", granted=True)
+        wait_for_view(delivery, commands, "starts_with(address, 'new+')")
+        known_at = time.time()
+        assert wait_until_ended(delivery, 20) == {(LedgerState.ACCEPTED, None, 1): 20}
+        late = {address for address, began in receiver.begun.items() if began > known_at + 2 * REPLY_S}
+    assert late
+    assert all(address.startswith("new+") for address in late)
+
+
+def test_a_command_that_expires_behind_a_slow_receiver_costs_no_attempt(delivery: Harbour) -> None:
+    with slow_receiver(delivery) as receiver:
+        delivery.start()
+        publish_commands(delivery, 20, purpose=TRANSACTIONAL, expires_at=datetime.now(UTC) + timedelta(seconds=4))
+        ended = wait_until_ended(delivery, 20)
+    assert ended[LedgerState.EXPIRED, None, 0] > 0
+    assert ended[LedgerState.EXPIRED, None, 0] + len(receiver.begun) == 20
