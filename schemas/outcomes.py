@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.digests import digest
-from schemas.replies import SmtpCommand, judge
 from schemas.types import Count, Id, Instant, PublishedFact
-from schemas.vocabulary import OutcomeKind
+from schemas.vocabulary import HARD, OutcomeKind
 
 
 class Reply(PublishedFact):
@@ -21,8 +20,9 @@ class Reply(PublishedFact):
 class Outcome(PublishedFact):
     """One thing that happened to a command. Keyed by `user_id`.
 
-    Delivery judges a reply once: `classification` is its class (`ReplyClass`) or delivery's own reason, and `hard`
-    says whether the address is to get no mail any more. Readers ask `is_hard` and judge nothing themselves.
+    Delivery judges a reply once: `classification` is its class (`ReplyClass`) or delivery's own reason, `hard` says
+    whether the address is to get no mail any more, and `classifier_hash` names the rules that found it. Readers ask
+    `is_hard` and judge nothing themselves.
     """
 
     id: Id
@@ -43,14 +43,11 @@ class Outcome(PublishedFact):
     def is_hard(self) -> bool:
         """Whether the address is to get no mail any more.
 
-        Of a bounce whose publisher does not say, as before `hard` was there, its reply is judged as one to RCPT.
+        Of a bounce whose publisher does not say, its class decides. Its reply is not judged again.
         """
         if self.hard is not None:
             return self.hard
-        if self.kind is not OutcomeKind.BOUNCED or self.reply is None:
-            return False
-        judgment = judge(self.reply.code, self.reply.enhanced, self.reply.text, SmtpCommand.RCPT)
-        return judgment is not None and judgment.hard
+        return self.kind is OutcomeKind.BOUNCED and self.classification in HARD
 
 
 def outcome_id(command: str, kind: OutcomeKind, attempt: int) -> str:

@@ -138,38 +138,48 @@ class DeliveryReason(StrEnum):
 
 
 class ReplyClass(StrEnum):
-    """What an SMTP reply of 4xx or 5xx is about."""
+    """What a refusal or a bounce is about: the classes of senders/bounces/data/classes.toml.
 
-    BAD_MAILBOX = "bad_mailbox"
-    BAD_DOMAIN = "bad_domain"
+    An operator's rules may add others, so a class on the wire is text.
+    """
+
+    INVALID_RECIPIENT = "invalid_recipient"
     MOVED = "moved"
-    CLOSED = "closed"
+    BAD_DOMAIN = "bad_domain"
     NO_MAIL = "no_mail"
-    UNAVAILABLE = "unavailable"
-    FULL = "full"
-    LISTED = "listed"
-    AUTHENTICATION = "authentication"
-    RELAYING = "relaying"
-    SENDER = "sender"
-    RATE = "rate"
-    CONTENT = "content"
-    POLICY = "policy"
-    ROUTING = "routing"
-    SYSTEM = "system"
-    PROTOCOL = "protocol"
-    UNCLASSIFIED = "unclassified"
+    INACTIVE_MAILBOX = "inactive_mailbox"
+    QUOTA_ISSUES = "quota_issues"
+    SPAM_BLOCK = "spam_block"
+    POLICY_RELATED = "policy_related"
+    RATE_LIMITED = "rate_limited"
+    TOO_MANY_RECIPIENTS = "too_many_recipients"
+    AUTHENTICATION_FAILED = "authentication_failed"
+    BAD_CONFIGURATION = "bad_configuration"
+    RELAY_DENIED = "relay_denied"
+    RELAYING_ISSUES = "relaying_issues"
+    ROUTING_ERRORS = "routing_errors"
+    DNS_FAILURE = "dns_failure"
+    NO_ANSWER_FROM_HOST = "no_answer_from_host"
+    BAD_CONNECTION = "bad_connection"
+    TRANSIENT_FAILURE = "transient_failure"
+    MESSAGE_EXPIRED = "message_expired"
+    INVALID_SENDER = "invalid_sender"
+    SPAM_CONTENT = "spam_content"
+    SPAM_RELATED = "spam_related"
+    VIRUS_RELATED = "virus_related"
+    PROHIBITED_ATTACHMENT = "prohibited_attachment"
+    CONTENT_RELATED = "content_related"
+    PROTOCOL_ERRORS = "protocol_errors"
+    CHALLENGE_RESPONSE = "challenge_response"
+    AUTO_REPLY = "auto_reply"
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+    UNCATEGORIZED = "uncategorized"
 
 
-HARD = frozenset(
-    {
-        ReplyClass.BAD_MAILBOX,
-        ReplyClass.BAD_DOMAIN,
-        ReplyClass.MOVED,
-        ReplyClass.CLOSED,
-        ReplyClass.NO_MAIL,
-    }
-)
-"""The address or its domain does not exist, has moved, or never takes mail. No other class condemns an address."""
+HARD = frozenset({ReplyClass.INVALID_RECIPIENT, ReplyClass.MOVED, ReplyClass.BAD_DOMAIN, ReplyClass.NO_MAIL})
+"""The address or its domain does not exist, has moved, or never takes mail. No other class of ours condemns an address.
+"""
 
 
 class DeadLetterCause(StrEnum):

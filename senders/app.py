@@ -20,6 +20,8 @@ from infra.service.health import WorkerIdentity
 from infra.service.logs import configure_logging
 from infra.service.tasks import StillRunning, run_in_thread
 from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
+from senders.bounces.classifier import load_classifier
+from senders.bounces.rule_files import InvalidBounceRules
 from senders.channels.channel import Channel, RealMailRefused, Unreachable
 from senders.channels.smtp.channel import SmtpChannel
 from senders.content import dkim
@@ -29,7 +31,7 @@ from senders.settings import SenderSettings
 NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, DEAD_LETTERS)
 KAFKA_TIMEOUT_S = 10.0
 
-_REFUSALS = (KafkaAway, AccessDenied, TopicsMissing, RealMailRefused, dkim.KeyProblem)
+_REFUSALS = (KafkaAway, AccessDenied, TopicsMissing, RealMailRefused, dkim.KeyProblem, InvalidBounceRules)
 """Errors that a person can act on. Any other one, also another UserError, is a defect once delivery runs."""
 
 
@@ -99,6 +101,7 @@ async def _start(
 
 async def _prepare(settings: SenderSettings) -> tuple[int, dkim.Signer, Channel]:
     signer = dkim.load_signer(settings.dkim_domain, settings.dkim_selector, settings.dkim_key, settings.dkim_keys)
+    load_classifier(settings.bounce_rules)
     channel = SmtpChannel.of(settings)
     with suppress(Unreachable):  # delivery waits for a name that does not resolve yet, as for a server that is away
         await channel.check()

@@ -55,6 +55,8 @@ class SenderSettings(KafkaSecuritySettings):
     suppression_key: SecretStr
     """The secret under which suppressed addresses are hashed. Another secret means an empty suppression list."""
 
+    bounce_rules: Path | None = None
+    """A rules file of the operator, asked before ours: the classes of refusals and bounces (docs/delivery.md)."""
     retry_schedule_s: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = RETRY_SCHEDULE_S
     retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
     in_doubt: dict[Name, InDoubtPolicy] = Field(default={TRANSACTIONAL: "resend"})

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from schemas.errors import UserError
 from schemas.outcomes import Reply
-from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
+from schemas.vocabulary import DeliveryReason, LedgerState
 
 
 class RealMailRefused(UserError):
@@ -24,13 +24,15 @@ class Unreachable(ConnectionError):
 class SendResult:
     """What became of one mail. `reply` is None if the server gave none.
 
-    For a reply of 4xx or 5xx, `reason` is its class. `hard` says that the address must get no mail any more.
+    For a reply of 4xx or 5xx, `reason` is its class (`ReplyClass`, or one of the operator's rules), `hard` says that
+    the address must get no mail any more, and `classifier_hash` names the rules that found it.
     """
 
     state: LedgerState
-    reason: DeliveryReason | ReplyClass | None = None
+    reason: DeliveryReason | str | None = None
     reply: Reply | None = None
     hard: bool = False
+    classifier_hash: str | None = None
 
 
 class ChannelClient(Protocol):

@@ -109,6 +109,7 @@ class AnswerRecorder:
             next_attempt_at=self._next_attempt(start.attempt, now, command.expires_at) if again else None,
             reply=result.reply,
             hard=result.hard,
+            classifier_hash=result.classifier_hash,
         )
         if not await self._writer.answer(change):
             self._log.warning("answer_too_late", command_id=command.id, state=result.state.value)

@@ -34,6 +34,7 @@ class OutboxRow:
     detail: str | None
     reply_json: str | None
     hard: bool
+    classifier_hash: str | None
 
     def message(self) -> OutboxMessage:
         """The outcome of the row. Each call returns the same, with the same id."""
@@ -56,6 +57,7 @@ class OutboxRow:
             kind=kind,
             time=self.state_at,
             hard=self.hard,
+            classifier_hash=self.classifier_hash,
             attempt=self.attempt,
             **answer,
         )

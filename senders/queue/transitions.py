@@ -52,6 +52,7 @@ class StateChange:
     next_attempt_at: datetime | None = None
     reply: Reply | None = None
     hard: bool = False
+    classifier_hash: str | None = None
 
 
 _STARTS = RowArrays[AttemptStart](
@@ -83,10 +84,11 @@ _CHANGES = RowArrays[StateChange](
     next_attempt_at=("timestamptz", lambda change: change.next_attempt_at),
     reply=("text", lambda change: None if change.reply is None else change.reply.model_dump_json()),
     hard=("boolean", lambda change: change.hard),
+    classifier_hash=("text", lambda change: change.classifier_hash),
 )
 _CHANGE = """UPDATE ledger SET state = new.state, state_at = new.at, reason = new.reason, detail = new.detail,
        next_attempt_at = new.next_attempt_at, reply = new.reply::jsonb, unpublished = {unpublished},
-       attempt = ledger.attempt - {taken_back}, hard = new.hard
+       attempt = ledger.attempt - {taken_back}, hard = new.hard, classifier_hash = new.classifier_hash
    FROM {new}
    WHERE command_id = new.id AND ledger.attempt = new.attempt AND {guard}
    RETURNING command_id"""

@@ -10,6 +10,7 @@ from typing import Literal
 import aiosmtplib
 from aiosmtplib import SMTPException
 
+from senders.bounces.classifier import load_classifier
 from senders.channels.channel import RealMailRefused, Unreachable
 from senders.channels.smtp.conversation import Conversation
 from senders.channels.smtp.extensions import Extensions
@@ -88,7 +89,12 @@ class SmtpRelay:
             idle_s=settings.idle_connection_s,
             mails=settings.mails_per_connection,
         )
-        return SmtpSession(Conversation(transport), Extensions.of(client.esmtp_extensions), limits)
+        return SmtpSession(
+            Conversation(transport),
+            Extensions.of(client.esmtp_extensions),
+            limits,
+            load_classifier(settings.bounce_rules),
+        )
 
     async def _open(self, address: str) -> aiosmtplib.SMTP:
         """A connection that is ready for mail, with TLS as the settings say."""

@@ -1,10 +1,11 @@
-"""Reads SMTP replies, and says what each means for the mail. Pure. `schemas.replies` classifies the text."""
+"""Reads SMTP replies, and says what each means for the mail. Pure. `senders.bounces` classifies the text."""
 
 import re
 
 from schemas.outcomes import Reply
-from schemas.replies import SmtpCommand, judge
 from schemas.vocabulary import LedgerState
+from senders.bounces.classifier import Classifier
+from senders.bounces.refusal import Refusal, Stage
 from senders.channels.channel import SendResult
 
 _ENHANCED = re.compile(r"^#?([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
@@ -27,16 +28,17 @@ def parse(code: int, text: str) -> Reply:
     )
 
 
-def result(reply: Reply, answered: SmtpCommand) -> SendResult:
-    """The result of a mail whose transaction ended with this reply to the command `answered`.
+def result(reply: Reply, stage: Stage, classifier: Classifier) -> SendResult:
+    """The result of a mail whose transaction ended with this reply at `stage`.
 
-    Every reply but 2xx and 5xx may be tried again: 4xx says so, and a reply outside the standard proves nothing. A 5xx
-    is final for this mail. Its text and enhanced code say whether it is final for the address too.
+    Every reply but 2xx and 5xx may be tried again: 4xx says so, and a reply outside the standard proves nothing. The
+    class of a 5xx decides whether it is final for the mail and for the address: a block, for one, is neither.
     """
     if 200 <= reply.code < 300:
         return SendResult(LedgerState.ACCEPTED, None, reply)
-    judgment = judge(reply.code, reply.enhanced, reply.text, answered)
-    reply_class = judgment.reply_class if judgment else None
-    if not 500 <= reply.code < 600:
-        return SendResult(LedgerState.DEFERRED, reply_class, reply)
-    return SendResult(LedgerState.REFUSED, reply_class, reply, judgment is not None and judgment.hard)
+    if reply.code < 400:
+        return SendResult(LedgerState.DEFERRED, None, reply)
+    verdict = classifier.classify(Refusal(reply.text, reply.code, reply.enhanced, stage))
+    final = 500 <= reply.code < 600 and not verdict.waits
+    state = LedgerState.REFUSED if final else LedgerState.DEFERRED
+    return SendResult(state, verdict.bounce_class, reply, verdict.hard, classifier.hash)

@@ -16,8 +16,9 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.replies import SmtpCommand
 from schemas.vocabulary import DeliveryReason, LedgerState
+from senders.bounces.classifier import Classifier
+from senders.bounces.refusal import Stage
 from senders.channels.channel import SendResult
 from senders.channels.smtp import replies
 from senders.channels.smtp.conversation import Conversation, ConversationEnded
@@ -54,10 +55,13 @@ class SessionLimits:
 class SmtpSession:
     """Used by one task."""
 
-    def __init__(self, conversation: Conversation, extensions: Extensions, limits: SessionLimits) -> None:
+    def __init__(
+        self, conversation: Conversation, extensions: Extensions, limits: SessionLimits, classifier: Classifier
+    ) -> None:
         self.extensions = extensions
         self._conversation = conversation
         self._limits = limits
+        self._classifier = classifier
         self._mails_left = min(limits.mails, extensions.max_mails or limits.mails)
         self._used_at = time.monotonic()
         self._unread = 0
@@ -144,7 +148,7 @@ class SmtpSession:
         return refusal
 
     async def _one_by_one(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
-        for command, answered in zip(envelope, (SmtpCommand.MAIL, SmtpCommand.RCPT), strict=True):
+        for command, answered in zip(envelope, (Stage.MAIL, Stage.RCPT), strict=True):
             self._conversation.send(command, 1)
             refusal = self._refusal(await self._conversation.reply(self._limits.command_s), answered)
             if refusal is not None:
@@ -157,7 +161,7 @@ class SmtpSession:
         """The message and its final dot, after the reply to DATA."""
         if data.code != _START_MAIL_INPUT:
             self._reset()
-            return _not_accepted(self._result(data, SmtpCommand.DATA))
+            return _not_accepted(self._result(data, Stage.DATA))
         await self._hand_over(_dot_stuffed(message), 1)
         return self._final(await self._conversation.reply(self._limits.final_reply_s))
 
@@ -181,7 +185,7 @@ class SmtpSession:
         refusal: SendResult | None = None
         reply = RawReply(0, "")
         try:
-            for answered in (SmtpCommand.MAIL, SmtpCommand.RCPT):
+            for answered in (Stage.MAIL, Stage.RCPT):
                 reply = await self._conversation.reply(self._limits.command_s)
                 refusal = refusal or self._refusal(reply, answered)
             reply = await self._conversation.reply(last_s)
@@ -190,7 +194,7 @@ class SmtpSession:
                 raise
         return refusal, reply
 
-    def _refusal(self, raw: RawReply, answered: SmtpCommand) -> SendResult | None:
+    def _refusal(self, raw: RawReply, answered: Stage) -> SendResult | None:
         """The result if the reply refuses the mail. Then the server does not have it."""
         if 200 <= raw.code < 300:
             return None
@@ -201,11 +205,11 @@ class SmtpSession:
         """The result of the reply to the content. One that comes before the end of the content accepts nothing."""
         if not self._conversation.content_sent and raw.code < 400:
             raise ConversationEnded(DeliveryReason.BAD_REPLY)
-        return self._result(raw, SmtpCommand.DATA)
+        return self._result(raw, Stage.DATA)
 
-    def _result(self, raw: RawReply, answered: SmtpCommand) -> SendResult:
+    def _result(self, raw: RawReply, answered: Stage) -> SendResult:
         """What a reply means. Raises ConnectionEnded for 421: nothing was accepted, and nothing will be."""
-        result = replies.result(replies.parse(raw.code, raw.text), answered)
+        result = replies.result(replies.parse(raw.code, raw.text), answered, self._classifier)
         if raw.code == _SERVICE_CLOSES:
             self.handed_over = False
             self._conversation.abort()

@@ -178,13 +178,13 @@ async def test_a_hard_bounce_suppresses_the_address_in_the_same_transaction(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
     due = await begin_one(connection, database_url)
-    bounced = change(due, LedgerState.REFUSED, reason=ReplyClass.BAD_MAILBOX, hard=True)
+    bounced = change(due, LedgerState.REFUSED, reason=ReplyClass.INVALID_RECIPIENT, hard=True)
     for _ in range(2):
         await transitions.answer(connection, [bounced], MINE)
     cursor = await connection.execute("SELECT address_hash, scope, reason, command_id FROM suppressions")
     assert await cursor.fetchall() == [(b"\x01" * 32, "*", "hard_bounce", due.command.id)]
     [message] = await unpublished(connection)
-    assert (message.outcome.classification, message.outcome.hard) == ("bad_mailbox", True)
+    assert (message.outcome.classification, message.outcome.hard) == ("invalid_recipient", True)
 
 
 @pytest.mark.parametrize("before", [LedgerState.ADMITTED, LedgerState.DEFERRED])

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.replies import SmtpCommand
+from senders.bounces.classifier import load_classifier
+from senders.bounces.refusal import Stage
 from senders.channels.smtp import replies
 from senders.channels.smtp.reply_parser import MAX_LINE, MAX_REPLY, BadReply, RawReply, ReplyParser
 
@@ -62,7 +63,7 @@ def test_any_bytes_give_at_most_the_expected_replies_and_each_has_a_result(
     assert refused or found == whole
     for reply in found:
         assert len(reply.text) <= MAX_REPLY
-        result = replies.result(replies.parse(reply.code, reply.text), SmtpCommand.DATA)
+        result = replies.result(replies.parse(reply.code, reply.text), Stage.DATA, load_classifier())
         assert result.reply is not None
         assert result.reply.text.isprintable()
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.commands import SendCommand
-from schemas.replies import SmtpCommand
 from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
+from senders.bounces.classifier import load_classifier
+from senders.bounces.refusal import Stage
 from senders.channels.smtp.replies import parse, result
 from senders.content.recipient import Recipient
 from senders.policy.pipeline import EVERY_PURPOSE, Delay, DeliveryRequest, Stop, apply
@@ -105,9 +106,9 @@ def test_a_retry_is_never_in_the_past_nor_after_the_expiry(
         assert wait_s * (1 - jitter) - 1e-3 <= (at - NOW).total_seconds() <= wait_s * (1 + jitter) + 1e-3
 
 
-@given(st.integers(-5, 2000), st.text(max_size=200), st.sampled_from(SmtpCommand))
-def test_every_reply_has_one_result_and_only_a_refusal_is_hard(code: int, text: str, answered: SmtpCommand) -> None:
-    found = result(parse(code, text), answered)
+@given(st.integers(-5, 2000), st.text(max_size=200), st.sampled_from(Stage))
+def test_every_reply_has_one_result_and_only_a_refusal_is_hard(code: int, text: str, answered: Stage) -> None:
+    found = result(parse(code, text), answered, load_classifier())
     assert found.state in (LedgerState.ACCEPTED, LedgerState.DEFERRED, LedgerState.REFUSED)
     if found.hard:
         assert found.state is LedgerState.REFUSED

@@ -68,21 +68,27 @@ def test_an_outcome_that_is_not_hard_suppresses_nothing_with_any_reply(kind: Out
 
 
 @pytest.mark.parametrize(
-    ("reply", "suppresses"),
+    ("classification", "suppresses"),
     [
-        (Reply(code=550, enhanced="5.1.1"), True),
-        (Reply(code=550, text="No such user here"), True),
-        (Reply(code=554, enhanced="5.7.1", text="blocked using zen.spamhaus.org"), False),
-        (Reply(code=550, text="rejected by local policy"), False),
-        (Reply(code=550, enhanced="5.2.2", text="mailbox full"), False),
-        (Reply(code=452, enhanced="4.2.2"), False),
+        ("invalid_recipient", True),
+        ("bad_domain", True),
+        ("moved", True),
+        ("no_mail", True),
+        ("quota_issues", False),
+        ("spam_block", False),
+        ("inactive_mailbox", False),
+        ("a class of the publisher's", False),
         (None, False),
     ],
 )
-def test_a_bounce_whose_publisher_does_not_say_is_judged_by_its_reply(reply: Reply | None, suppresses: bool) -> None:
+def test_a_bounce_whose_publisher_does_not_say_is_hard_by_its_class_and_its_reply_is_not_judged_again(
+    classification: str | None, suppresses: bool
+) -> None:
     world = World(PING + "send: a\n")
     world.event("2026-01-05 10:00", "ping")
-    world.outcome("2026-01-05 10:05", OutcomeKind.BOUNCED, world.commands[0].id, reply=reply)
+    reply = Reply(code=550, enhanced="5.1.1", text="No such user here")
+    more: dict[str, Any] = {"reply": reply, "classification": classification}
+    world.outcome("2026-01-05 10:05", OutcomeKind.BOUNCED, world.commands[0].id, **more)
     world.event("2026-01-05 11:00", "ping")
     assert len(world.commands) == (1 if suppresses else 2)
 

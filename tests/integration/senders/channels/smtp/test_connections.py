@@ -92,7 +92,7 @@ async def test_a_session_that_times_out_is_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reply", "reason"), [(b"421 4.7.0 not this one", ReplyClass.POLICY), (None, DeliveryReason.DISCONNECTED)]
+    ("reply", "reason"), [(b"421 4.7.0 not this one", ReplyClass.POLICY_RELATED), (None, DeliveryReason.DISCONNECTED)]
 )
 async def test_a_mail_is_deferred_after_the_server_hangs_up_on_three_connections(
     reply: bytes | None, reason: DeliveryReason | ReplyClass
@@ -109,7 +109,7 @@ async def test_a_mail_whose_final_dot_is_always_answered_421_is_deferred_after_t
         client = SmtpClient(relay(receiver))
         result = await client.send("hello@harbour.example", "ann@example.net", MAIL)
         await client.close()
-    assert (result.state, result.reason) == (LedgerState.DEFERRED, ReplyClass.SYSTEM)
+    assert (result.state, result.reason) == (LedgerState.DEFERRED, ReplyClass.TRANSIENT_FAILURE)
     assert result.reply is not None
     assert result.reply.code == 421
     assert not client.handed_over, "the reply says that the server does not have the mail"

@@ -67,7 +67,7 @@ async def test_a_mail_arrives_unchanged_dots_included(sink: Sink) -> None:
 async def test_one_connection_carries_many_mails_even_after_refusals(sink: Sink) -> None:
     session = await relay(sink.port, mails_per_connection=5).connect()
     states = []
-    for to in ("a@example.net", "451-1@example.net", "550@example.net", "data-552@example.net", "b@example.net"):
+    for to in ("a@example.net", "451-1@example.net", "550@example.net", "data-550@example.net", "b@example.net"):
         assert session.usable
         states.append((await session.send("hello@harbour.example", to, MAIL)).state.value)
     assert states == ["accepted", "deferred", "refused", "refused", "accepted"]
@@ -80,9 +80,9 @@ async def test_one_connection_carries_many_mails_even_after_refusals(sink: Sink)
     [
         ("drop-after-dot@example.net", LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY),
         ("drop-at-rcpt@example.net", LedgerState.DEFERRED, DeliveryReason.DISCONNECTED),
-        ("550@example.net", LedgerState.REFUSED, ReplyClass.BAD_MAILBOX),
-        ("554@example.net", LedgerState.REFUSED, ReplyClass.POLICY),
-        ("421@example.net", LedgerState.DEFERRED, ReplyClass.SYSTEM),
+        ("550@example.net", LedgerState.REFUSED, ReplyClass.INVALID_RECIPIENT),
+        ("554@example.net", LedgerState.DEFERRED, ReplyClass.POLICY_RELATED),
+        ("421@example.net", LedgerState.DEFERRED, ReplyClass.TRANSIENT_FAILURE),
     ],
 )
 async def test_each_end_of_a_transaction_has_its_result(
@@ -103,8 +103,8 @@ EHLO = b"250 test"
         ((EHLO, b"250 ok", b"250 ok", b"354 go", None), LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY),
         ((EHLO, b"250 ok", b"250 ok", b"354 go", b"gibberish"), LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY),
         ((EHLO, b"250 ok", b"250 ok", b"250 ok", b"250 ok"), LedgerState.DEFERRED, None),
-        ((EHLO, b"250 ok", b"250 ok", b"354 go", b"421 closing"), LedgerState.DEFERRED, ReplyClass.SYSTEM),
-        ((EHLO, b"553 5.1.8 bad sender", b"250 ok"), LedgerState.REFUSED, ReplyClass.SENDER),
+        ((EHLO, b"250 ok", b"250 ok", b"354 go", b"421 closing"), LedgerState.DEFERRED, ReplyClass.TRANSIENT_FAILURE),
+        ((EHLO, b"553 5.1.8 bad sender", b"250 ok"), LedgerState.REFUSED, ReplyClass.INVALID_SENDER),
     ],
 )
 async def test_a_lost_connection_leaves_doubt_only_after_the_final_dot(

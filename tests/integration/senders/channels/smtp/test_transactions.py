@@ -127,10 +127,10 @@ async def test_a_limit_of_mails_that_the_server_announces_is_kept() -> None:
 @pytest.mark.parametrize(
     ("answers", "state", "reason"),
     [
-        ({"MAIL": says(b"550 5.1.8 bad sender")}, LedgerState.REFUSED, ReplyClass.SENDER),
-        ({"MAIL": says(b"451 4.3.0 later")}, LedgerState.DEFERRED, ReplyClass.SYSTEM),
-        ({"RCPT": says(b"550 5.1.1 no such user")}, LedgerState.REFUSED, ReplyClass.BAD_MAILBOX),
-        ({"RCPT": says(b"450-4.2.1 busy\r\n450 4.2.1 today")}, LedgerState.DEFERRED, ReplyClass.UNAVAILABLE),
+        ({"MAIL": says(b"550 5.1.8 bad sender")}, LedgerState.REFUSED, ReplyClass.INVALID_SENDER),
+        ({"MAIL": says(b"451 4.3.0 later")}, LedgerState.DEFERRED, ReplyClass.TRANSIENT_FAILURE),
+        ({"RCPT": says(b"550 5.1.1 no such user")}, LedgerState.REFUSED, ReplyClass.INVALID_RECIPIENT),
+        ({"RCPT": says(b"450-4.2.1 busy\r\n450 4.2.1 today")}, LedgerState.DEFERRED, ReplyClass.TRANSIENT_FAILURE),
         ({"RCPT": says(b"251 will forward")}, LedgerState.ACCEPTED, None),
     ],
 )
@@ -159,8 +159,8 @@ async def test_a_server_that_takes_content_after_it_refused_the_recipient_gets_a
 @pytest.mark.parametrize(
     ("final", "state", "reason"),
     [
-        (b"550 5.7.1 spam", LedgerState.REFUSED, ReplyClass.CONTENT),
-        (b"451 4.3.0 later", LedgerState.DEFERRED, ReplyClass.SYSTEM),
+        (b"550 5.7.1 spam", LedgerState.REFUSED, ReplyClass.SPAM_CONTENT),
+        (b"451 4.3.0 later", LedgerState.DEFERRED, ReplyClass.TRANSIENT_FAILURE),
         (None, LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY),
         (b"gibberish", LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY),
         (b"250-taken\r\n550 or not", LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY),
@@ -184,7 +184,7 @@ async def test_the_reply_to_the_content_decides_and_none_leaves_doubt(
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (b"421 4.3.2 closing", ReplyClass.SYSTEM),
+        (b"421 4.3.2 closing", ReplyClass.TRANSIENT_FAILURE),
         (b"gibberish", DeliveryReason.BAD_REPLY),
         (b"250 ok\r\n250 surplus\r\n250 surplus\r\n250 surplus", DeliveryReason.BAD_REPLY),
         (b"\x16\x03\x01\0\0", DeliveryReason.BAD_REPLY),
@@ -217,7 +217,7 @@ async def test_a_refusal_counts_even_if_the_server_hangs_up_behind_it(offers: tu
 
     async with await asyncio.start_server(refuse_and_leave, "127.0.0.1", 0) as server:
         [result] = await send_all(Receiver(port=server.sockets[0].getsockname()[1]), MAIL)
-    assert (result.state, result.reason) == (LedgerState.REFUSED, ReplyClass.BAD_MAILBOX)
+    assert (result.state, result.reason) == (LedgerState.REFUSED, ReplyClass.INVALID_RECIPIENT)
 
 
 @pytest.mark.parametrize("reset", [b"503 5.5.1 what", b"421 4.3.2 closing", None, b"gibberish"])
@@ -277,9 +277,9 @@ def interrupting(offers: tuple[str, ...], word: bytes | None) -> Callable[..., A
 @pytest.mark.parametrize(
     ("word", "state", "reason"),
     [
-        (b"552 5.3.4 too large\r\n", LedgerState.REFUSED, ReplyClass.CONTENT),
-        (b"451 4.3.0 disk full\r\n", LedgerState.DEFERRED, ReplyClass.FULL),
-        (b"421 4.3.2 closing\r\n", LedgerState.DEFERRED, ReplyClass.SYSTEM),
+        (b"552 5.3.4 too large\r\n", LedgerState.REFUSED, ReplyClass.CONTENT_RELATED),
+        (b"451 4.3.0 disk full\r\n", LedgerState.DEFERRED, ReplyClass.QUOTA_ISSUES),
+        (b"421 4.3.2 closing\r\n", LedgerState.DEFERRED, ReplyClass.TRANSIENT_FAILURE),
         (b"250 taken already\r\n", LedgerState.DEFERRED, DeliveryReason.BAD_REPLY),
         (b"", LedgerState.DEFERRED, DeliveryReason.DISCONNECTED),
         (None, LedgerState.DEFERRED, DeliveryReason.TIMED_OUT),

@@ -2,8 +2,9 @@
 
 import pytest
 
-from schemas.replies import SmtpCommand
 from schemas.vocabulary import LedgerState
+from senders.bounces.classifier import load_classifier
+from senders.bounces.refusal import Stage
 from senders.channels.smtp.replies import parse, result
 
 
@@ -19,32 +20,33 @@ from senders.channels.smtp.replies import parse, result
         (999, "nonsense", LedgerState.DEFERRED),
         (550, "5.1.1 no such user", LedgerState.REFUSED),
         (554, "5.7.1 spam", LedgerState.REFUSED),
+        (554, "5.7.1 blocked using zen.spamhaus.org", LedgerState.DEFERRED),
     ],
 )
-def test_the_code_decides_the_state(code: int, text: str, state: LedgerState) -> None:
-    assert result(parse(code, text), SmtpCommand.DATA).state is state
+def test_the_code_decides_the_state_unless_the_class_waits(code: int, text: str, state: LedgerState) -> None:
+    assert result(parse(code, text), Stage.DATA, load_classifier()).state is state
 
 
 @pytest.mark.parametrize(
     ("code", "text", "answered", "hard"),
     [
-        (550, "5.1.1 unknown user", SmtpCommand.RCPT, True),
-        (550, "unknown user", SmtpCommand.RCPT, True),
-        (550, "5.0.0 no", SmtpCommand.RCPT, False),
-        (550, "Blocked: 192.0.2.1 is listed at dnsbl.example", SmtpCommand.RCPT, False),
-        (550, "relay not permitted", SmtpCommand.RCPT, False),
-        (550, "mailbox full", SmtpCommand.RCPT, False),
-        (554, "5.1.10 null MX", SmtpCommand.DATA, True),
-        (550, "message refused", SmtpCommand.DATA, False),
-        (550, "5.7.1 policy", SmtpCommand.RCPT, False),
-        (550, "5.7.26 DMARC", SmtpCommand.DATA, False),
-        (553, "5.1.8 bad sender", SmtpCommand.RCPT, False),
-        (552, "5.2.2 mailbox full", SmtpCommand.RCPT, False),
-        (450, "4.1.1 maybe", SmtpCommand.RCPT, False),
+        (550, "5.1.1 unknown user", Stage.RCPT, True),
+        (550, "unknown user", Stage.RCPT, True),
+        (550, "5.0.0 no", Stage.RCPT, False),
+        (550, "Blocked: 192.0.2.1 is listed at dnsbl.example", Stage.RCPT, False),
+        (550, "relay not permitted", Stage.RCPT, False),
+        (550, "mailbox full", Stage.RCPT, False),
+        (554, "5.1.10 null MX", Stage.DATA, True),
+        (550, "message refused", Stage.DATA, False),
+        (550, "5.7.1 policy", Stage.RCPT, False),
+        (550, "5.7.26 DMARC", Stage.DATA, False),
+        (553, "5.1.8 bad sender", Stage.RCPT, False),
+        (552, "5.2.2 mailbox full", Stage.RCPT, False),
+        (450, "4.1.1 maybe", Stage.RCPT, False),
     ],
 )
-def test_only_a_reply_about_the_address_is_hard(code: int, text: str, answered: SmtpCommand, hard: bool) -> None:
-    assert result(parse(code, text), answered).hard is hard
+def test_only_a_reply_about_the_address_is_hard(code: int, text: str, answered: Stage, hard: bool) -> None:
+    assert result(parse(code, text), answered, load_classifier()).hard is hard
 
 
 def test_the_enhanced_code_is_separate_from_the_text() -> None:

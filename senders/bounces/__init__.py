@@ -1,0 +1,1 @@
+"""Bounces: what refusals and returned mails say, and the listener that receives them. See docs/delivery.md."""

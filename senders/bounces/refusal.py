@@ -1,0 +1,68 @@
+"""What is judged: the words and codes of a refusal, and how they are folded before rules look at them. Pure."""
+
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+
+import re2
+
+MAX_CHARS = 1024
+"""How much of a diagnostic the rules see."""
+_MAX_READ = 4 * MAX_CHARS
+_URL = re2.compile(r"https?://([a-z0-9.-]{1,253})\S*")
+_ADDRESS = re2.compile(r"[^\s<>\"'()\[\],;:@]*@[a-z0-9._-]*")
+_BRACKETS = re2.compile(r"<*<address>>*")
+_EMBEDDED = re2.compile(r"#\s?([45]\.\d{1,3}\.\d{1,3})\b")
+_LETTERS = str.maketrans(
+    {"\u2019": "'", "ł": "l", "ø": "o", "æ": "ae", "ß": "ss", "đ": "d", "ı": "i", "œ": "oe", "\u00a0": " "}
+)
+
+
+class Stage(StrEnum):
+    """Where a server refused. One mail has one recipient, so a reply to DATA may be about it as well."""
+
+    GREETING = "greeting"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    """DATA, and the final dot."""
+    REPORT = "report"
+    """A bounce that came by mail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One refusal. `code` is 0 if there is none; `delayed` if a report says that the server goes on trying."""
+
+    text: str
+    code: int = 0
+    enhanced: str | None = None
+    stage: Stage = Stage.REPORT
+    delayed: bool = False
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the server may change its mind. A report of failure is final, whatever its codes."""
+        if self.stage is Stage.REPORT:
+            return self.delayed
+        return not 500 <= self.code < 600 or (self.enhanced or "").startswith("4.")
+
+
+def fold(text: str) -> str:
+    """The text as the rules see it: one line, lower case, without accents, addresses, and URLs but for their host."""
+    line = " ".join(text[:_MAX_READ].split()).lower()
+    if not line.isascii():
+        plain = unicodedata.normalize("NFKD", line).translate(_LETTERS)
+        plain = "".join(char for char in plain if not "\u0300" <= char <= "\u036f")
+        line = unicodedata.normalize("NFC", plain).encode("utf-8", "replace").decode()
+    if "http" in line:
+        line = _URL.sub(r" \1 ", line)
+    if "@" in line:
+        line = _BRACKETS.sub("<address>", _ADDRESS.sub("<address>", line))
+    return line[:MAX_CHARS]
+
+
+def embedded_status(folded: str) -> str | None:
+    """The enhanced code that qmail puts at the end: `sorry, no mailbox here by that name. (#5.1.1)`."""
+    found = _EMBEDDED.search(folded) if "#" in folded else None
+    return found.group(1) if found else None
