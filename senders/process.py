@@ -143,8 +143,13 @@ class DeliveryProcess:
 
     def _give_up(self, partitions: list[int]) -> None:
         """Waits in intake's thread until the worker has given the partitions up."""
-        self._monitor.health.revoked()
-        future = asyncio.run_coroutine_threadsafe(self._worker.give_up(frozenset(partitions)), self._loop)
+
+        async def give_up() -> None:
+            await self._worker.give_up(frozenset(partitions))
+            if not (self._worker.held or self._worker.arriving):
+                self._monitor.health.revoked()
+
+        future = asyncio.run_coroutine_threadsafe(give_up(), self._loop)
         future.result(self._settings.stop_within_s + LOOP_ANSWERS_S)
 
     def _reading(self, reader: Callable[[], None]) -> Callable[[], None]:

@@ -3,6 +3,9 @@
 It reads a batch, decodes it, writes it in one transaction, and only then commits the offsets. So a record is written at
 least once, and every write is idempotent. A record that makes any step fail, whatever the exception, becomes a dead
 letter, and the others are written. One thread owns the consumer.
+
+Rebalances are cooperative: a member that joins or leaves stops only the partitions that move. All members of a group
+must be of programs that rebalance so.
 """
 
 from collections.abc import Sequence
@@ -63,6 +66,7 @@ class BatchReader(Generic[T]):
                 isolation_level="read_committed",
                 session_timeout_ms=session_timeout_ms,
                 heartbeat_interval_ms=session_timeout_ms // 5,  # a member learns of a rebalance no sooner
+                partition_assignment_strategy="cooperative-sticky",
                 fetch_wait_max_ms=100,
                 **static,
             )
@@ -91,11 +95,14 @@ class BatchReader(Generic[T]):
         return None
 
     def assigned(self, partitions: list[confluent_kafka.TopicPartition]) -> list[confluent_kafka.TopicPartition]:
-        """Called with new partitions before their first record. Returns them, with the offsets to start at."""
+        """Called with partitions that are added, before their first record; with none if the group adds none.
+
+        Returns them, with the offsets to start at.
+        """
         return partitions
 
     def revoked(self, partitions: list[confluent_kafka.TopicPartition]) -> None:
-        """Called with partitions before another reader gets them."""
+        """Called with partitions that move, before another reader gets them; the others stay."""
 
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Called when a partition has been read to its end."""
@@ -127,12 +134,13 @@ class BatchReader(Generic[T]):
 
     def _on_assign(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         starts = self.assigned(partitions)
-        consumer.assign(starts)
+        consumer.incremental_assign(starts)
         self._guard.assigned(starts)
 
-    def _on_revoke(self, _: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
+    def _on_revoke(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         self._guard.revoked(partitions)
         self.revoked(partitions)
+        consumer.incremental_unassign(partitions)
 
     def _one_batch(self) -> None:
         messages = self.consumer.consume(BATCH, POLL_S)

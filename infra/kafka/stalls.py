@@ -83,9 +83,9 @@ class StallGuard:
         self._log = structlog.get_logger("infra.kafka.stalls")
 
     def assigned(self, partitions: Iterable[confluent_kafka.TopicPartition]) -> None:
-        """Guard these partitions, and no others, from the offsets at which the consumer starts."""
+        """Guard these partitions too, from the offsets at which the consumer starts."""
         self._counter.reset()
-        self._positions = {TopicPartition(p.topic, p.partition): p.offset for p in partitions}
+        self._positions |= {TopicPartition(p.topic, p.partition): p.offset for p in partitions}
 
     def revoked(self, partitions: Iterable[confluent_kafka.TopicPartition]) -> None:
         """Stop guarding these partitions."""

@@ -35,7 +35,7 @@ class DeliveryHealth(Health):
         self._is_assigned = True
 
     def revoked(self) -> None:
-        """The group has revoked the partitions, to assign others."""
+        """The group has revoked every partition, to assign others. While some stay, the worker goes on with them."""
         self._is_assigned = False
         if self._without.phase is not Phase.STOPPING:
             self._without = State(Phase.REBALANCING, "its partitions were revoked; the group assigns others")
