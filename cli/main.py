@@ -13,6 +13,7 @@ from cli.operations import (
     publish_commands,
     run_commands,
     server_commands,
+    shaping_commands,
     sink_commands,
     suppression_commands,
     switch_commands,
@@ -33,6 +34,8 @@ app = typer.Typer(
 app.add_typer(run_commands.app, name="run")
 app.add_typer(worker_commands.streams_app, name="streams")
 app.add_typer(worker_commands.senders_app, name="senders")
+for name, command in shaping_commands.COMMANDS.items():
+    worker_commands.senders_app.command(name)(command)
 app.add_typer(publish_commands.app, name="publish")
 app.add_typer(dead_letter_commands.app, name="dead-letters")
 app.add_typer(sink_commands.app, name="sink")

@@ -1,0 +1,60 @@
+"""`ebbtide senders check` and `resolve`: what a shaping file says, and what is wrong with it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import EXIT_FAILED, AsJson, Format, console, print_json
+
+ShapingPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--file", envvar="EBBTIDE_SHAPING", help="The shaping file; default: built-in values.", dir_okay=False
+    ),
+]
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="The shaping file.", show_default=False)],
+    form: Annotated[Format, typer.Option("--format", help="The output format.")] = Format.TEXT,
+) -> None:
+    """Check a shaping file, and print every mistake as file:line:column.
+
+    Finds also what can never match, what overlaps, and rules without effect. Exits with 1 if delivery would refuse the
+    file; warnings do not count.
+
+    Example: `ebbtide senders check shaping.toml`
+    """
+    from cli.operations import shaping_view
+
+    findings, refused = shaping_view.check(file)
+    shaping_view.show_findings(console, file, findings, form)
+    raise typer.Exit(EXIT_FAILED if refused else 0)
+
+
+def resolve(
+    to: Annotated[str, typer.Argument(help="A domain or an address.", show_default=False)],
+    mx: Annotated[
+        list[str], typer.Option("--mx", help="An MX host of the domain; give each of them.", show_default=False)
+    ],
+    source: Annotated[str, typer.Option(help="The source that sends; default: the first of the file.")] = "",
+    file: ShapingPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what holds for mails to a domain: the value of each key, the line that says so, and the rules.
+
+    Example: `ebbtide senders resolve gmail.com --mx gmail-smtp-in.l.google.com --file shaping.toml`
+    """
+    from cli.operations import shaping_view
+
+    found = shaping_view.resolve(file, to, mx, source)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        shaping_view.show_resolved(console, found)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"check": check, "resolve": resolve}
+"""The commands of `ebbtide senders` by name."""

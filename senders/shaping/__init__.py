@@ -1,0 +1,1 @@
+"""Shaping: who gets what traffic when. `shaping.toml`, limits over all workers, and the state of lanes."""
