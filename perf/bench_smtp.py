@@ -20,8 +20,7 @@ import typer
 from pydantic import BaseModel
 
 from perf import results
-from senders.channels.smtp.channel import SmtpClient
-from senders.channels.smtp.relay import SmtpRelay
+from senders.channels.smtp.channel import SmtpChannel
 from senders.settings import SenderSettings
 
 FILE = results.FILE.with_name("smtp.jsonl")
@@ -86,7 +85,7 @@ async def sent(way: str, port: int, count: int, message: bytes, *, tls: bool = F
     if way == "aiosmtplib":
         return await _sent_by_aiosmtplib(port, count, message, tls)
     fields = {"suppression_key": "a secret of the benches", "smtp_port": port, "mails_per_connection": count}
-    client = SmtpClient(SmtpRelay.of(SenderSettings.model_validate(fields)))
+    client = SmtpChannel.of(SenderSettings.model_validate(fields)).client()
     for _ in range(count):
         result = await client.send(SENDER, RECIPIENT, message)
         assert result.state == "accepted", result

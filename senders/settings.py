@@ -1,9 +1,19 @@
 """The settings of delivery, read from the environment with the prefix `EBBTIDE_`."""
 
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, StringConstraints, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import SettingsConfigDict
 
 from infra.kafka.connection import Connection
@@ -18,6 +28,10 @@ RETRY_SCHEDULE_S = (60.0, 300.0, 1800.0, 7200.0, 21600.0)
 """After the fifth attempt every further one waits six hours, until the command expires (RFC 5321, 4.5.4.1)."""
 
 
+def _is_address(text: str) -> str:
+    return str(ip_address(text))
+
+
 class SenderSettings(KafkaSecuritySettings):
     """Where delivery finds its servers, under whose name it sends, and how patient it is."""
 
@@ -29,6 +43,13 @@ class SenderSettings(KafkaSecuritySettings):
     smtp_host: str = "127.0.0.1"
     smtp_port: Annotated[int, Field(gt=0, lt=65536)] = 21003
     smtp_tls: Literal["never", "offered", "required"] = "offered"
+    smtp_ca_file: Path | None = None
+    """Certificates of the authorities that `required` trusts, instead of the system's."""
+    smtp_user: Line | None = None
+    smtp_password: SecretStr | None = None
+    """Both are said only over TLS with a verified certificate."""
+    smtp_source: Annotated[str, AfterValidator(_is_address)] | None = None
+    """The local IP address that connections to the server come from."""
     smtp_timeout_s: PositiveFloat = 60.0
     smtp_final_dot_timeout_s: PositiveFloat = 600.0
     """RFC 5321, 4.5.3.2.6. A shorter wait turns slow receivers into commands in doubt."""
@@ -81,6 +102,14 @@ class SenderSettings(KafkaSecuritySettings):
         if len(secret.get_secret_value()) < 16:
             raise ValueError("needs at least 16 characters; `openssl rand -hex 32` makes one")
         return secret
+
+    @model_validator(mode="after")
+    def _says_no_password_in_clear(self) -> Self:
+        if (self.smtp_user is None) != (self.smtp_password is None):
+            raise ValueError("smtp_user and smtp_password: one without the other")
+        if self.smtp_user is not None and self.smtp_tls != "required":
+            raise ValueError("smtp_user needs smtp_tls=required: a password goes only over verified TLS")
+        return self
 
     @field_validator("mail_from")
     @classmethod

@@ -17,7 +17,14 @@ class RealMailRefused(UserError):
 
 
 class Unreachable(ConnectionError):
-    """The server cannot be reached, or accepts no connection. Nothing was sent, and no command is at fault."""
+    """The server cannot be reached, or accepts no connection. Nothing was sent, and no command is at fault.
+
+    `reply` is what it said to the connection, if it said anything.
+    """
+
+    def __init__(self, text: str, reply: Reply | None = None) -> None:
+        super().__init__(text)
+        self.reply = reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,14 @@ class SendResult:
     reply: Reply | None = None
     hard: bool = False
     classifier_hash: str | None = None
+
+
+class NoDestination(Exception):
+    """No server takes mail for a domain, as far as its DNS says; `result` is that of each mail to it."""
+
+    def __init__(self, text: str, result: SendResult) -> None:
+        super().__init__(text)
+        self.result = result
 
 
 class ChannelClient(Protocol):

@@ -1,4 +1,4 @@
-"""The SMTP channel. If a connection ends before the server took the mail, the mail is sent on another connection."""
+"""The SMTP channel of a route. If a connection ends before the server took the mail, the mail goes on another."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,53 +6,69 @@ from typing import Final
 import structlog
 
 from infra.service.faults import describe
-from senders.channels.channel import RealMailRefused, SendResult, Unreachable
-from senders.channels.smtp.relay import SmtpRelay
+from senders.channels.channel import NoDestination, RealMailRefused, SendResult, Unreachable
+from senders.channels.smtp.connector import Connector
+from senders.channels.smtp.relay import connector, relay_route
+from senders.channels.smtp.route import FindRoute, MailRoute, SmtpLimits
 from senders.channels.smtp.session import ConnectionEnded, SmtpSession
 from senders.settings import SenderSettings
 
 MAX_CONNECTIONS: Final = 3
-"""How many connections the server may end at one mail before the mail is deferred. A limit of mails a session ends one;
+"""How many connections servers may end at one mail before the mail is deferred. A limit of mails a session ends one;
 a server that hangs up at this recipient ends each."""
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpChannel:
-    """Sends through one relay."""
+    """Sends by one route, which is asked for at each connect."""
 
-    relay: SmtpRelay
+    name: str
+    find_route: FindRoute
+    connector: Connector
+    limits: SmtpLimits
 
     @classmethod
     def of(cls, settings: SenderSettings) -> "SmtpChannel":
         """The channel to the relay that the settings name."""
-        return cls(SmtpRelay.of(settings))
+        return cls.to(relay_route(settings), connector(settings))
+
+    @classmethod
+    def to(cls, route: MailRoute, opener: Connector) -> "SmtpChannel":
+        """The channel of a route that never changes."""
+
+        async def always() -> MailRoute:
+            return route
+
+        return cls(route.name, always, opener, route.limits)
 
     @property
     def server(self) -> str:
-        """Host and port of the relay."""
-        return self.relay.server
+        """The relay, or the site."""
+        return self.name
 
     @property
     def longest_send_s(self) -> float:
         """More than one mail can take if each time-out runs to its end."""
-        settings = self.relay.settings
-        return 10 * settings.smtp_timeout_s + settings.smtp_final_dot_timeout_s
+        one = self.limits.longest_open_s + 4 * self.limits.command_s
+        return MAX_CONNECTIONS * one + self.limits.final_reply_s
 
     async def check(self) -> None:
-        """Raise RealMailRefused unless all addresses of the relay are allowed, and Unreachable if it has none."""
-        await self.relay.addresses()
+        """Raise RealMailRefused unless all addresses of the route are allowed, and Unreachable if it has none."""
+        await self.connector.check(await self.find_route())
 
     def client(self) -> "SmtpClient":
         """A new client, not connected yet."""
-        return SmtpClient(self.relay)
+        return SmtpClient(self)
 
 
 class SmtpClient:
     """Has at most one session, and opens another when that is ended. Used by one task."""
 
-    def __init__(self, relay: SmtpRelay) -> None:
-        self._relay = relay
+    def __init__(self, channel: SmtpChannel) -> None:
+        self._channel = channel
         self._session: SmtpSession | None = None
+        self._refused: SendResult | None = None
+        self._ended_by: str | None = None
         self.handed_over = False
         """Whether the server may have the mail of the last `send`."""
         self._log = structlog.get_logger("senders.channels.smtp.channel")
@@ -63,19 +79,28 @@ class SmtpClient:
         return self._session is not None and self._session.connected
 
     async def connect(self) -> None:
-        """Open a session unless there is a usable one; raises Unreachable, or RealMailRefused."""
+        """Open a session unless there is a usable one; raises Unreachable, or RealMailRefused.
+
+        Where no host takes mail, it opens none, and `send` says so of each mail.
+        """
         if self._session is None or not self._session.usable:
             await self.close()
-            self._session = await self._open()
+            self._refused = None
+            try:
+                self._session = await self._open()
+            except NoDestination as none:
+                self._refused = none.result
 
     async def _open(self) -> SmtpSession:
         """A new session. Every error while it is opened is the server's fault: no mail is handed over yet."""
         try:
-            return await self._relay.connect()
-        except (Unreachable, RealMailRefused):
+            route = await self._channel.find_route()
+            last, self._ended_by = self._ended_by, None
+            return await self._channel.connector.open(route, last)
+        except (Unreachable, RealMailRefused, NoDestination):
             raise
         except Exception as error:
-            raise Unreachable(f"{self._relay.server}: {describe(error)}") from error
+            raise Unreachable(f"{self._channel.server}: {describe(error)}") from error
 
     async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
         """Send one mail. Raises Unreachable, or RealMailRefused, if no server took it."""
@@ -83,14 +108,22 @@ class SmtpClient:
         for _ in range(MAX_CONNECTIONS):
             await self.connect()
             session = self._session
-            assert session is not None, "connect raises where there is none"
+            if session is None:
+                assert self._refused is not None, "connect raises where there is none"
+                return self._refused
             try:
-                return await session.send(mail_from, to, message)
+                return await self._send(session, mail_from, to, message)
             except ConnectionEnded as ended:
                 result = ended.result
-                self._session = None
+                self._session, self._ended_by = None, session.host
             finally:
                 self.handed_over = session.handed_over
+        return result
+
+    async def _send(self, session: SmtpSession, mail_from: str, to: str, message: bytes) -> SendResult:
+        result = await session.send(mail_from, to, message)
+        if session.closed_silently:
+            self._channel.connector.closed_silently(session)
         return result
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ MAX_LINES: Final = 128
 MAX_REPLY: Final = 32_768
 """Bytes of one reply, over all its lines."""
 
-_LINE = re.compile(rb"([0-9]{3})(?:([ -])([^\0]*))?\r?", re.DOTALL)
+_LINE = re.compile(rb"([0-9]{3})(?:([ -])(.*))?\r?", re.DOTALL)
 
 
 class BadReply(ValueError):

@@ -13,7 +13,6 @@ together; with PIPELINING the envelope in one flight; else one command after the
 import contextlib
 import re
 import time
-from dataclasses import dataclass
 from typing import Final
 
 from schemas.vocabulary import DeliveryReason, LedgerState
@@ -24,6 +23,7 @@ from senders.channels.smtp import replies
 from senders.channels.smtp.conversation import Conversation, ConversationEnded
 from senders.channels.smtp.extensions import Extensions
 from senders.channels.smtp.reply_parser import RawReply
+from senders.channels.smtp.route import SmtpLimits
 
 _QUIT_TIMEOUT_S: Final = 1.0
 _START_MAIL_INPUT: Final = 354
@@ -42,22 +42,21 @@ class ConnectionEnded(ConnectionError):
         self.result = result
 
 
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """How long a session waits for replies, and how long it lives."""
-
-    command_s: float
-    final_reply_s: float
-    idle_s: float
-    mails: int
-
-
 class SmtpSession:
     """Used by one task."""
 
     def __init__(
-        self, conversation: Conversation, extensions: Extensions, limits: SessionLimits, classifier: Classifier
+        self,
+        conversation: Conversation,
+        extensions: Extensions,
+        limits: SmtpLimits,
+        classifier: Classifier,
+        *,
+        host: str,
+        address: str,
     ) -> None:
+        self.host = host
+        self.address = address
         self.extensions = extensions
         self._conversation = conversation
         self._limits = limits
@@ -67,6 +66,8 @@ class SmtpSession:
         self._unread = 0
         self.handed_over = False
         """Whether the server may have the last mail."""
+        self.closed_silently = False
+        """Whether the connection ended without any reply to envelope and content that went in one flight."""
 
     @property
     def connected(self) -> bool:
@@ -189,7 +190,8 @@ class SmtpSession:
                 reply = await self._conversation.reply(self._limits.command_s)
                 refusal = refusal or self._refusal(reply, answered)
             reply = await self._conversation.reply(last_s)
-        except ConversationEnded:
+        except ConversationEnded as end:
+            self.closed_silently = reply.code == 0 and end.reason is DeliveryReason.DISCONNECTED
             if refusal is None:
                 raise
         return refusal, reply

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import structlog
 
+from senders.channels.smtp.host_memory import HostMemory
+
 RETRY_AFTER_S = 900.0
 """How long connections do without TLS after STARTTLS failed. A repaired server gets TLS again within this time."""
 
@@ -13,26 +15,24 @@ class StarttlsMemory:
     """By IP address. A failure is logged once, until STARTTLS works again."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._failed_until: dict[str, float] = {}
+        self._failures = HostMemory(RETRY_AFTER_S, clock)
         self._log = structlog.get_logger("senders.channels.smtp.starttls")
 
     def failed_recently(self, address: str) -> bool:
         """Whether STARTTLS failed at this IP address less than RETRY_AFTER_S ago."""
-        return self._clock() < self._failed_until.get(address, float("-inf"))
+        return self._failures.has(address)
 
     def failed(self, address: str, error: Exception) -> None:
         """Note that STARTTLS failed."""
-        if address not in self._failed_until:
+        if self._failures.note(address):
             self._log.warning(
                 "starttls_failed",
                 server=address,
                 error=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
                 next_step="mail goes without TLS; repair the server, or set EBBTIDE_SMTP_TLS to required or never",
             )
-        self._failed_until[address] = self._clock() + RETRY_AFTER_S
 
     def worked(self, address: str) -> None:
         """Note that STARTTLS worked."""
-        if self._failed_until.pop(address, None) is not None:
+        if self._failures.forget(address):
             self._log.info("starttls_works", server=address)

@@ -1,5 +1,7 @@
 """The settings: what must be set, and what is refused."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -50,6 +52,7 @@ def test_by_default_only_transactional_mail_is_sent_again_when_in_doubt() -> Non
         ("retry_schedule_s", ()),
         ("connections", 0),
         ("smtp_port", 0),
+        ("smtp_source", "mail.example"),
     ],
 )
 def test_an_invalid_setting_is_refused_and_named(field: str, value: object) -> None:
@@ -58,5 +61,22 @@ def test_an_invalid_setting_is_refused_and_named(field: str, value: object) -> N
     assert [error["loc"] for error in refused.value.errors()] == [(field,)]
 
 
+LOGIN = {"smtp_user": "shop", "smtp_password": SECRET}
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"smtp_user": "shop"}, "one without the other"),
+        ({"smtp_password": SECRET}, "one without the other"),
+        (LOGIN, "smtp_tls=required"),
+        ({**LOGIN, "smtp_tls": "never"}, "smtp_tls=required"),
+    ],
+)
+def test_a_password_that_could_go_out_in_clear_is_refused(fields: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        SenderSettings(suppression_key=SECRET, **fields)
+
+
 def test_the_secret_is_not_shown() -> None:
-    assert SECRET not in repr(SenderSettings(suppression_key=SECRET))
+    assert SECRET not in repr(SenderSettings(suppression_key=SECRET, **LOGIN, smtp_tls="required"))

@@ -10,7 +10,7 @@ from senders.bounces.refusal import Stage
 from senders.channels.smtp import replies
 from senders.channels.smtp.reply_parser import MAX_LINE, MAX_REPLY, BadReply, RawReply, ReplyParser
 
-TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=60).map(str.strip)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=60).map(str.strip)
 CODES = st.integers(200, 599).filter(lambda code: code != 421)
 REPLIES = st.lists(st.tuples(CODES, st.lists(TEXTS, min_size=1, max_size=5)), max_size=5)
 LIKELY = st.sampled_from(

@@ -19,8 +19,7 @@ from structlog.testing import capture_logs
 
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 from senders.channels.channel import Unreachable
-from senders.channels.smtp.channel import MAX_CONNECTIONS, SmtpClient
-from senders.channels.smtp.relay import SmtpRelay
+from senders.channels.smtp.channel import MAX_CONNECTIONS, SmtpChannel
 from senders.channels.smtp.starttls import RETRY_AFTER_S, StarttlsMemory
 from senders.content.dkim import generate_key
 from senders.settings import SenderSettings
@@ -28,13 +27,13 @@ from senders.settings import SenderSettings
 MAIL = b"Subject: hello\r\n\r\nhello\r\n"
 
 
-def relay(receiver: Receiver, **changes: Any) -> SmtpRelay:
+def relay(receiver: Receiver, **changes: Any) -> SmtpChannel:
     fields: dict[str, Any] = {"suppression_key": "a secret of the tests alone", "smtp_port": receiver.port}
-    return SmtpRelay.of(SenderSettings(**(fields | {"smtp_timeout_s": 5.0} | changes)))
+    return SmtpChannel.of(SenderSettings(**(fields | {"smtp_timeout_s": 5.0} | changes)))
 
 
-async def send_all(relay: SmtpRelay, count: int, to: str = "ann@example.net") -> list[Any]:
-    client = SmtpClient(relay)
+async def send_all(relay: SmtpChannel, count: int, to: str = "ann@example.net") -> list[Any]:
+    client = relay.client()
     try:
         return [await client.send("hello@harbour.example", to, MAIL) for _ in range(count)]
     finally:
@@ -106,7 +105,7 @@ async def test_a_mail_is_deferred_after_the_server_hangs_up_on_three_connections
 
 async def test_a_mail_whose_final_dot_is_always_answered_421_is_deferred_after_three_connections() -> None:
     async with running(Receiver(final=lambda _: b"421 4.3.2 shutting down")) as receiver:
-        client = SmtpClient(relay(receiver))
+        client = relay(receiver).client()
         result = await client.send("hello@harbour.example", "ann@example.net", MAIL)
         await client.close()
     assert (result.state, result.reason) == (LedgerState.DEFERRED, ReplyClass.TRANSIENT_FAILURE)
@@ -128,7 +127,7 @@ async def test_a_server_that_accepts_no_other_connection_is_unreachable_and_took
     else:
         receiver.final = lambda _: b"421 4.3.2 shutting down"
     async with running(receiver):
-        client = SmtpClient(relay(receiver))
+        client = relay(receiver).client()
         with pytest.raises(Unreachable, match="too busy"):
             await client.send("hello@harbour.example", "ann@example.net", MAIL)
     assert receiver.connections == 2

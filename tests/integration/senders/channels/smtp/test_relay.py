@@ -12,20 +12,20 @@ from drivers.running_senders import free_port
 from infra.local.sink_process import Sink
 from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 from senders.channels.channel import RealMailRefused, SendResult, Unreachable
-from senders.channels.smtp.channel import SmtpClient
-from senders.channels.smtp.relay import SmtpRelay
+from senders.channels.smtp.addresses import addresses_of
+from senders.channels.smtp.channel import SmtpChannel
 from senders.settings import SenderSettings
 
 MAIL = b"Subject: hello\r\n\r\n.dotted\r\n..twice\r\nend\r\n"
 
 
-def relay(port: int, **changes: Any) -> SmtpRelay:
+def relay(port: int, **changes: Any) -> SmtpChannel:
     fields: dict[str, Any] = {"suppression_key": "a secret of the tests alone", "smtp_port": port}
-    return SmtpRelay.of(SenderSettings(**(fields | changes)))
+    return SmtpChannel.of(SenderSettings(**(fields | changes)))
 
 
-async def send(relay: SmtpRelay, to: str) -> SendResult:
-    client = SmtpClient(relay)
+async def send(relay: SmtpChannel, to: str) -> SendResult:
+    client = relay.client()
     try:
         return await client.send("hello@harbour.example", to, MAIL)
     finally:
@@ -65,7 +65,8 @@ async def test_a_mail_arrives_unchanged_dots_included(sink: Sink) -> None:
 
 
 async def test_one_connection_carries_many_mails_even_after_refusals(sink: Sink) -> None:
-    session = await relay(sink.port, mails_per_connection=5).connect()
+    channel = relay(sink.port, mails_per_connection=5)
+    session = await channel.connector.open(await channel.find_route())
     states = []
     for to in ("a@example.net", "451-1@example.net", "550@example.net", "data-550@example.net", "b@example.net"):
         assert session.usable
@@ -150,26 +151,29 @@ async def test_a_server_that_does_not_greet_is_unreachable(greeting: bytes) -> N
 
     async with await asyncio.start_server(turn_away, "127.0.0.1", 0) as running:
         with pytest.raises(Unreachable):
-            await relay(running.sockets[0].getsockname()[1]).connect()
+            await relay(running.sockets[0].getsockname()[1]).client().connect()
 
 
 async def test_a_refused_connection_and_an_unknown_name_are_unreachable() -> None:
     with pytest.raises(Unreachable):
-        await relay(free_port()).connect()
+        await relay(free_port()).client().connect()
     with pytest.raises(Unreachable):
-        await relay(25, smtp_host="no-such-host.invalid").addresses()
+        await relay(25, smtp_host="no-such-host.invalid").check()
 
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "10.0.0.1", "2001:db8::1", "0.0.0.0"])  # noqa: S104  # an address to refuse
 async def test_a_destination_beyond_loopback_is_refused_and_the_error_says_what_to_set(host: str) -> None:
     with pytest.raises(RealMailRefused, match=r"EBBTIDE_ALLOW_REAL_MAIL=true"):
-        await relay(25, smtp_host=host).addresses()
+        await relay(25, smtp_host=host).check()
 
 
 async def test_a_destination_beyond_loopback_is_allowed_by_the_setting() -> None:
-    assert await relay(25, smtp_host="192.0.2.7", allow_real_mail=True).addresses() == ["192.0.2.7"]
+    channel = relay(25, smtp_host="192.0.2.7", allow_real_mail=True)
+    await channel.check()
+    [host] = (await channel.find_route()).hosts
+    assert await addresses_of(host, allow_real_mail=True) == ["192.0.2.7"]
 
 
 async def test_mail_never_goes_without_required_starttls(sink: Sink) -> None:
     with pytest.raises(Unreachable, match="STARTTLS"):
-        await relay(sink.port, smtp_tls="required").connect()
+        await relay(sink.port, smtp_tls="required").client().connect()

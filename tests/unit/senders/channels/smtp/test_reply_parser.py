@@ -17,6 +17,7 @@ from senders.channels.smtp.reply_parser import MAX_LINE, MAX_LINES, MAX_REPLY, B
         (b"999 no such code\r\n", [(999, "no such code")]),
         ("550 Empfänger unbekannt\r\n".encode(), [(550, "Empfänger unbekannt")]),
         (b"550 \xff\xfe\r\n", [(550, "\ufffd\ufffd")]),
+        (b"250 o\0k\r\n", [(250, "o\0k")]),
         (b"250 ok\r\n25", [(250, "ok")]),
     ],
 )
@@ -35,7 +36,6 @@ def test_lines_are_replies(data: bytes, replies: list[tuple[int, str]]) -> None:
         b"+25 ok\r\n",
         b"-12 ok\r\n",
         b"250_ok\r\n",
-        b"250 o\0k\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\n",
         b"250-one\r\n550 two\r\n",
         b"250-one\r\n250 two\r\n250 three\r\n250 surplus\r\n",
