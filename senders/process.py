@@ -68,11 +68,12 @@ class DeliveryProcess:
         check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s))
         templates = TemplateCache()
         self._async_databases = [
-            AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(4)
+            AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(5)
         ]
-        take, write, publish, count = self._async_databases
+        take, lease, write, publish, count = self._async_databases
         parts = WorkerParts(
             database=take,
+            lease_database=lease,
             writer=LedgerWriter(write, self.owner, check, self._watchdog, metrics),
             channel=channel,
             channel_outage=relay,

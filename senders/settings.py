@@ -91,6 +91,8 @@ class SenderSettings(KafkaSecuritySettings):
     senders_web_port: Annotated[int, Field(gt=0, lt=65536)] = 21200
     """The port of the pages of the worker in slot 0; those of the others follow."""
 
+    lease_s: PositiveFloat = 15.0
+    """How long a mail that a worker began is its own after the worker last said that it lives; then it is in doubt."""
     session_timeout_ms: PositiveInt = 10_000
     """How long Kafka waits for a silent worker before its partitions move to another."""
     sender_instance: str | None = None

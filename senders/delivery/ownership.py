@@ -17,8 +17,8 @@ class _Transaction:
 class PartitionOwnership:
     """Used in the event loop's thread only.
 
-    An assigned partition is `arriving` until the scheduler has put in doubt what a lost worker began there. From then
-    on it is `held`, and its commands may be sent.
+    An assigned partition is `arriving` until the scheduler has taken it over in the ledger. From then on it is `held`,
+    and its commands may be sent.
     """
 
     def __init__(self, stop_within_s: float) -> None:

@@ -4,7 +4,7 @@ A command that passes goes into the ready queue. A command that a stage stops or
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,9 +24,8 @@ from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
 from senders.policy import pipeline
 from senders.policy.pipeline import Delay, Stop
 from senders.policy.recipients import AddressHasher, read_requests
-from senders.queue import ledger
+from senders.queue import leases, ledger
 from senders.queue.ledger import CommandStatus
-from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
 POLL_INTERVAL_S = 0.25
@@ -51,7 +50,6 @@ class Scheduler:
         hasher: AddressHasher,
         answers: AnswerRecorder,
         on_answer: Callable[[], None],
-        observer: LedgerObserver,
         watchdog: Watchdog,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -63,11 +61,10 @@ class Scheduler:
         self._hasher = hasher
         self._answers = answers
         self._on_answer = on_answer
-        self._observer = observer
         self._watchdog = watchdog
         self._clock = clock
         self._stale_after = timedelta(seconds=settings.consent_stale_s)
-        self._resend = [purpose for purpose, policy in settings.in_doubt.items() if policy == "resend"]
+        self._lease = timedelta(seconds=settings.lease_s)
         self._delete_at_s = 0.0
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("senders.delivery.scheduler")
@@ -99,18 +96,17 @@ class Scheduler:
             return False
 
     async def _claim(self) -> None:
-        """Put in doubt what lost workers began in arriving partitions, then hold these partitions."""
+        """Take arriving partitions over in the ledger, then hold them."""
         arriving = self._ownership.arriving
         if not arriving:
             return
-        in_doubt = await self._database.run(
-            lambda connection: ledger.mark_in_doubt(connection, arriving, self._owner, self._resend, self._clock())
-        )
-        if in_doubt:
-            self._observer.lost(in_doubt)
-            self._log.warning("in_doubt", count=in_doubt, reason=DeliveryReason.WORKER_LOST.value)
+        await self._database.run(lambda connection: self._take_over(connection, arriving))
         self._ownership.hold(arriving)
         self._on_answer()
+
+    async def _take_over(self, connection: AsyncConnection[Any], arriving: Collection[int]) -> None:
+        await leases.renew(connection, self._owner, self._lease)
+        await leases.take_over(connection, arriving, self._owner)
 
     async def _delete_old(self) -> None:
         """Once an hour, delete old commands, in batches: mail waits while one is deleted."""

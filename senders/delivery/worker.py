@@ -20,6 +20,7 @@ from senders.content.templates import TemplateCache
 from senders.delivery.answers import AnswerRecorder
 from senders.delivery.availability import ChannelAvailability
 from senders.delivery.lane import Lane, MailContent
+from senders.delivery.lease_keeper import LeaseKeeper
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.ready_queue import ReadyQueue
 from senders.delivery.scheduler import Scheduler
@@ -31,9 +32,13 @@ from senders.settings import SenderSettings
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """What a worker is parts. `database` is used by the scheduler only; `on_answer` says that an outcome is new."""
+    """What a worker is parts. `database` is used by the scheduler only, `lease_database` by the lease keeper only.
+
+    `on_answer` says that an outcome is new.
+    """
 
     database: AsyncDatabase
+    lease_database: AsyncDatabase
     writer: LedgerWriter
     channel: Channel
     channel_outage: Outage
@@ -74,9 +79,17 @@ class DeliveryWorker:
             hasher=parts.hasher,
             answers=self._answers,
             on_answer=parts.on_answer,
-            observer=parts.observer,
             watchdog=parts.watchdog,
             clock=clock,
+        )
+        self._lease_keeper = LeaseKeeper(
+            settings,
+            database=parts.lease_database,
+            owner=parts.owner,
+            ownership=self._ownership,
+            on_doubt=parts.on_answer,
+            observer=parts.observer,
+            watchdog=parts.watchdog,
         )
 
     @property
@@ -99,7 +112,7 @@ class DeliveryWorker:
         self._scheduler.wake()
 
     def take_over(self, partitions: Collection[int]) -> None:
-        """Own these partitions from now on. What a lost worker began there is put in doubt first."""
+        """Own these partitions from now on."""
         self._ownership.assign(partitions)
         self._scheduler.wake()
 
@@ -110,10 +123,12 @@ class DeliveryWorker:
     async def stop(self) -> None:
         """Give up all partitions, for good."""
         await self._ownership.stop()
+        await self._lease_keeper.end()
 
     async def run(self) -> None:
         """Deliver, until cancelled."""
         tasks = {"ledger-writer": self._parts.writer.run(), "scheduler": self._scheduler.run()}
+        tasks["lease-keeper"] = self._lease_keeper.run()
         lanes = {f"lane-{number}": self._lane().run() for number in range(self._settings.connections)}
         await run_together(tasks | lanes)
 

@@ -16,7 +16,7 @@ from psycopg.types.json import Jsonb
 
 from infra.postgres.columns import fields_of, statement
 from schemas.commands import SendCommand
-from schemas.vocabulary import DeliveryReason, LedgerState, SuppressionReason
+from schemas.vocabulary import LedgerState, SuppressionReason
 
 RETENTION = timedelta(days=35)
 """Longer than any topic that can be replayed, so that a command replayed is always known."""
@@ -114,32 +114,6 @@ async def read_commands(connection: AsyncConnection[Any], statuses: Sequence[Com
         DueCommand(SendCommand.model_validate(command), partition, LedgerState(state), attempt, admitted_at)
         async for command, partition, state, attempt, admitted_at in cursor
     ]
-
-
-async def mark_in_doubt(
-    connection: AsyncConnection[Any],
-    partitions: Collection[int],
-    owner: str,
-    resend: Collection[str],
-    now: datetime,
-) -> int:
-    """Put in doubt what a lost worker began in these partitions, due again for the purposes in `resend`.
-
-    Returns the number of commands.
-    """
-    cursor = await connection.execute(
-        """UPDATE ledger SET state = 'in_doubt', state_at = %(now)s, reason = %(reason)s, unpublished = true,
-               next_attempt_at = CASE WHEN purpose = ANY(%(resend)s) THEN %(now)s END
-           WHERE state = 'started' AND partition = ANY(%(partitions)s) AND owner IS DISTINCT FROM %(owner)s""",
-        {
-            "now": now,
-            "reason": DeliveryReason.WORKER_LOST,
-            "resend": list(resend),
-            "partitions": list(partitions),
-            "owner": owner,
-        },
-    )
-    return cursor.rowcount
 
 
 def suppress_removed_users(connection: Connection[Any], removed: Mapping[str, datetime]) -> int:

@@ -68,6 +68,9 @@ _BEGIN = statement(
            message_id = new.message_id, address_hash = new.address_hash
        FROM {new}
        WHERE command_id = new.id
+         AND EXISTS (SELECT FROM ledger_partitions AS p, ledger_workers AS w
+                     WHERE p.partition = ledger.partition AND p.owner = %(owner)s
+                       AND w.owner = %(owner)s AND w.lease_until > clock_timestamp())
          AND ((state IN ('admitted', 'deferred', 'in_doubt') AND ledger.attempt = new.attempt - 1)
               OR (state = 'started' AND ledger.attempt = new.attempt AND owner = %(owner)s))
        RETURNING command_id""",
@@ -111,7 +114,8 @@ _POSTPONED = _change(SQL("ledger.state = new.state"), unpublished=_SAME)
 async def begin(connection: AsyncConnection[Any], starts: Sequence[AttemptStart], owner: str) -> set[str]:
     """Make `started` durable. Returns the ids of the commands that this owner sends now.
 
-    A command that another worker has begun or ended meanwhile is not among them.
+    A command that another worker has begun or ended meanwhile is not among them, nor one whose partition another worker
+    has taken over, nor any while this owner's lease is not renewed (`senders.queue.leases`).
     """
     cursor = await connection.execute(_BEGIN, {"owner": owner, **_STARTS.parameters(starts)})
     return {row[0] async for row in cursor}

@@ -99,6 +99,7 @@ class Harbour:
             "suppression_key": "a secret of the tests alone",
             "retry_schedule_s": (0.2,),
             "session_timeout_ms": 2000,
+            "lease_s": 3.0,
             "connections": 8,
             "senders_web_port": free_port(),
         } | settings

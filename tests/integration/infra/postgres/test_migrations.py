@@ -16,6 +16,8 @@ REVISIONS = [
     "0006_unpublished",
     "0007_in_doubt",
     "0008_pending_suppressions",
+    "0009_classifier",
+    "0010_leases",
 ]
 VIEWS = {
     "v_sends_by_day",

@@ -15,7 +15,7 @@ from infra.service.outages import Outage
 from infra.service.watchdog import Watchdog
 from senders.monitoring import gauges
 from senders.monitoring.gauges import BrokerGauges, LedgerGauges, PartitionBacklog
-from senders.queue import backlog, ledger
+from senders.queue import backlog, leases, ledger
 from senders.queue.backlog import Backlog, read_backlog
 from senders.queue.ledger import Admission
 
@@ -57,7 +57,7 @@ async def test_commands_whose_answer_is_unknown_are_counted_and_no_longer_once_t
 ) -> None:
     async with await AsyncConnection.connect(ledger_url, autocommit=True) as connection:
         await connection.execute("UPDATE ledger SET state = 'started', owner = 'lost'")
-        await ledger.mark_in_doubt(connection, [0, 1], "other", ["marketing"], NOW)
+        await leases.mark_in_doubt(connection, ["marketing"], may_judge=True)
         found = await read_backlog(connection, [0, 1, 2], NOW)
         assert {partition: counted.in_doubt for partition, counted in found.items()} == {0: 4, 1: 2, 2: 0}
         await connection.execute("UPDATE ledger SET state = 'accepted' WHERE partition = 0")

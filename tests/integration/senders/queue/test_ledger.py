@@ -17,7 +17,7 @@ from infra.service.tasks import end_tasks
 from schemas.commands import SendCommand
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass, SuppressionReason
-from senders.queue import ledger, outbox, transitions
+from senders.queue import leases, ledger, outbox, transitions
 from senders.queue.ledger import Admission, DueCommand
 from senders.queue.outbox import OutboxMessage
 from senders.queue.transitions import AttemptStart, StateChange
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.servers
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
 MINE, OTHER = "worker-a", "worker-b"
+LEASE = timedelta(seconds=30)
 
 
 @pytest.fixture
@@ -72,7 +73,14 @@ async def row(connection: AsyncConnection[Any], command: SendCommand) -> tuple[A
     return found
 
 
+async def own(connection: AsyncConnection[Any], owner: str) -> None:
+    """Make this worker the owner of partition 0."""
+    await leases.renew(connection, owner, LEASE)
+    await leases.take_over(connection, [0], owner)
+
+
 async def begin_one(connection: AsyncConnection[Any], database_url: str) -> DueCommand:
+    await own(connection, MINE)
     admit(database_url, a_command("u1", "h"))
     [due] = await take(connection)
     assert await transitions.begin(connection, [start(due)], MINE) == {due.command.id}
@@ -102,13 +110,15 @@ async def test_only_due_commands_of_our_partitions_that_are_not_in_hand_are_take
 
 
 async def test_of_two_workers_one_begins(connection: AsyncConnection[Any], database_url: str) -> None:
+    await own(connection, MINE)
     admit(database_url, a_command("u1", "h"))
     [due] = await take(connection)
     assert await transitions.begin(connection, [start(due)], MINE) == {due.command.id}
-    assert await transitions.begin(connection, [start(due)], OTHER) == set()
     assert await transitions.begin(connection, [start(due)], MINE) == {due.command.id}, (
         "a repeated commit changes nothing"
     )
+    await own(connection, OTHER)
+    assert await transitions.begin(connection, [start(due)], OTHER) == set()
     assert (await row(connection, due.command))[:3] == ("started", 1, MINE)
 
 
@@ -139,22 +149,73 @@ async def test_a_deferred_command_is_taken_again_only_after_its_outcome_is_publi
     assert (again.state, again.attempt) == (LedgerState.DEFERRED, 1)
 
 
-async def test_commands_that_a_lost_worker_began_are_in_doubt_and_our_own_are_not(
+async def test_commands_that_a_lost_worker_began_are_in_doubt_once_its_lease_has_ended(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
     due = await begin_one(connection, database_url)
-    assert await ledger.mark_in_doubt(connection, [0], MINE, [], LATER) == 0
-    assert await ledger.mark_in_doubt(connection, [1], OTHER, [], LATER) == 0
-    assert await ledger.mark_in_doubt(connection, [0], OTHER, [], LATER) == 1
+    await own(connection, OTHER)
+    assert await leases.mark_in_doubt(connection, [], may_judge=True) == 0, "who began a mail ends it"
+    await connection.execute("UPDATE ledger_workers SET lease_until = now() WHERE owner = %s", [MINE])
+    assert await leases.mark_in_doubt(connection, [], may_judge=False) == 0
+    assert await leases.mark_in_doubt(connection, [], may_judge=True) == 1
     state, attempt, _, unpublished, next_at = await row(connection, due.command)
     assert (state, attempt, unpublished, next_at) == ("in_doubt", 1, True, None)
+
+
+async def test_a_worker_that_ended_its_lease_leaves_its_mails_in_doubt_at_once(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    await begin_one(connection, database_url)
+    await leases.end(connection, MINE)
+    assert await leases.mark_in_doubt(connection, [], may_judge=False) == 1
+
+
+async def test_a_worker_that_lost_the_partition_begins_nothing_there(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    await own(connection, MINE)
+    admit(database_url, a_command("u1", "h"))
+    [due] = await take(connection)
+    await own(connection, OTHER)
+    assert await transitions.begin(connection, [start(due)], MINE) == set()
+    assert (await row(connection, due.command))[:2] == ("admitted", 0)
+    cursor = await connection.execute("SELECT epoch, owner FROM ledger_partitions")
+    assert await cursor.fetchall() == [(2, OTHER)]
+
+
+async def test_a_worker_without_a_lease_begins_nothing(connection: AsyncConnection[Any], database_url: str) -> None:
+    await own(connection, MINE)
+    admit(database_url, a_command("u1", "h"))
+    [due] = await take(connection)
+    await connection.execute("UPDATE ledger_workers SET lease_until = now()")
+    assert await transitions.begin(connection, [start(due)], MINE) == set()
+    await leases.renew(connection, MINE, LEASE)
+    assert await transitions.begin(connection, [start(due)], MINE) == {due.command.id}
+
+
+async def test_a_worker_judges_others_only_after_it_renewed_its_own_lease_without_a_gap(
+    connection: AsyncConnection[Any],
+) -> None:
+    assert not await leases.renew(connection, MINE, LEASE)
+    back = "UPDATE ledger_workers SET renewed_since = renewed_since - %s::interval"
+    await connection.execute(back, [LEASE * leases.WATCHED])
+    assert await leases.renew(connection, MINE, LEASE)
+    await connection.execute("UPDATE ledger_workers SET lease_until = now() - interval '1 second'")
+    assert not await leases.renew(connection, MINE, LEASE), "as after an outage"
+
+
+async def lose(connection: AsyncConnection[Any], resend: Sequence[str] = ()) -> None:
+    """Let OTHER take over what MINE leaves in doubt."""
+    await leases.end(connection, MINE)
+    await leases.mark_in_doubt(connection, resend, may_judge=True)
+    await own(connection, OTHER)
 
 
 async def test_a_command_in_doubt_that_may_be_resent_is_due_and_a_late_answer_still_counts(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
     due = await begin_one(connection, database_url)
-    await ledger.mark_in_doubt(connection, [0], OTHER, ["marketing"], LATER)
+    await lose(connection, ["marketing"])
     late = change(due, LedgerState.ACCEPTED)
     assert await transitions.answer(connection, [late], MINE) == {due.command.id}
     assert (await row(connection, due.command))[0] == "accepted"
@@ -164,9 +225,9 @@ async def test_a_late_answer_changes_nothing_after_another_worker_has_begun(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
     due = await begin_one(connection, database_url)
-    await ledger.mark_in_doubt(connection, [0], OTHER, ["marketing"], LATER)
+    await lose(connection, ["marketing"])
     await publish(connection)
-    [again] = await take(connection, now=LATER)
+    [again] = await take(connection, now=datetime.now(UTC))
     assert await transitions.begin(connection, [start(again)], OTHER) == {due.command.id}
     assert await transitions.answer(connection, [change(due, LedgerState.REFUSED, hard=True)], MINE) == set()
     assert (await row(connection, due.command))[:3] == ("started", 2, OTHER)
@@ -208,7 +269,7 @@ async def test_an_attempt_that_reached_no_server_is_undone(
 
 async def test_an_attempt_that_is_in_doubt_is_not_undone(connection: AsyncConnection[Any], database_url: str) -> None:
     due = await begin_one(connection, database_url)
-    await ledger.mark_in_doubt(connection, [0], OTHER, [], LATER)
+    await lose(connection)
     back = change(due, LedgerState.ADMITTED, next_attempt_at=LATER)
     assert await transitions.take_back(connection, [back], MINE) == set()
     assert (await row(connection, due.command))[0] == "in_doubt"
@@ -230,6 +291,7 @@ async def test_a_begin_that_is_repeated_and_then_refused_is_taken_back(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
     """As after a commit that the server did not confirm: its lane has sent nothing yet."""
+    await own(connection, MINE)
     admit(database_url, a_command("u1", "h"))
     [due] = await take(connection)
     refusals: dict[str, StateChange] = {}
