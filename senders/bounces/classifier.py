@@ -21,12 +21,13 @@ MAX_MEMORY = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Judgment:
-    """What a diagnostic says. `rule` is the name of the rule that decided, empty if none did."""
+    """What a refusal says. `rule` names the rule that decided, and is empty if none did; `by_text` if it saw words."""
 
     bounce_class: str
     hard: bool
     waits: bool
     rule: str
+    by_text: bool = False
 
 
 class Classifier:
@@ -88,7 +89,7 @@ class Classifier:
         elif diagnostic.temporary:
             name = found.temporary or name
         found = self.classes[name]
-        return Judgment(name, found.hard, found.waits, "" if rule is None else rule.name)
+        return Judgment(name, found.hard, found.waits, *(("", False) if rule is None else (rule.name, bool(rule.text))))
 
 
 @lru_cache(8)

@@ -50,7 +50,7 @@ class Refusal:
 
 def fold(text: str) -> str:
     """The text as the rules see it: one line, lower case, without accents, addresses, and URLs but for their host."""
-    line = " ".join(text[:_MAX_READ].split()).lower()
+    line = " ".join(text[:_MAX_READ].replace("_", " ").split()).lower()
     if not line.isascii():
         plain = unicodedata.normalize("NFKD", line).translate(_LETTERS)
         plain = "".join(char for char in plain if not "\u0300" <= char <= "\u036f")

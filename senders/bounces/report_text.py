@@ -1,0 +1,145 @@
+"""The words of a report, apart from the mail that it returns, and which of them belong to a recipient. Pure."""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from senders.bounces.delivery_status import first_address
+from senders.bounces.mime import Headers, MimePart, ReturnedMail, split_headers
+from senders.bounces.phrases import phrases
+from senders.bounces.refusal import fold
+
+MAX_LINES: Final = 400
+LINES_AFTER: Final = 10
+"""How many lines after a recipient's may belong to it."""
+_ADDRESSES = re.compile(
+    r"(?<![\w.%+=-])[^\s<>\"'()\[\],;:|]{1,64}@[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}", re.IGNORECASE
+)
+_TYPED = re.compile(r"^(smtp|rfc822|mailto|to|dda:smtp)[=:]", re.IGNORECASE)
+_QUOTED_FIELD = re.compile(
+    r"^\W{0,4}(to|cc|from|subject|sent|date|an|von|betreff|de|para|asunto|objet|envoye|a|da|oggetto|aan|van|onderwerp)\s?:",
+    re.IGNORECASE,
+)
+"""A line of the original's header that a report quotes: it names who else got the mail."""
+_SENTENCE = re.compile(r"(?<=[.!?。])\s+")
+_RULE = re.compile(r"^\W{10,}$")
+"""A line across the page: what a recipient's lines say ends there."""
+_SERVICE = re.compile(
+    r"^(mailer-?daemon|postmaster|abuse|noc|root|support|help(desk)?|hostmaster|admin(istrator)?|security|info-?desk|mail-?admin|no-?reply|spam|delist|unblock|removal|feedback)@",
+    re.IGNORECASE,
+)
+_ORIGINAL_FIELD = re.compile(
+    r"^(received|return-path|message-id|dkim-signature|mime-version|x-[\w-]{2,30}): ", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportText:
+    """The lines of a report in order, and the header of the mail that it returns, if it has that."""
+
+    lines: tuple[str, ...]
+    everything: str
+    """All words, with those that stand in every report of a program."""
+    original: Headers
+    returns_mail: bool
+
+    @property
+    def whole(self) -> str:
+        """All of the words."""
+        return "\n".join(self.lines)
+
+    def about(self, recipient: str, others: Collection[str]) -> str:
+        """The lines that name a recipient, and what follows each up to the next one that names another."""
+        wanted, stops = recipient.lower(), [other.lower() for other in others if other.lower() != recipient.lower()]
+        kept: dict[int, str] = {}
+        left = 0
+        for number, line in enumerate(self.lines):
+            lower = line.lower()
+            if wanted in lower:
+                left = LINES_AFTER
+            elif _RULE.match(line) or any(other in lower for other in stops):
+                left = 0
+            if left > 0:
+                kept[number] = line
+                left -= 1
+        return "\n".join(kept.values())
+
+    def addresses(self, ours: Collection[str]) -> list[str]:
+        """The addresses that the report names, without those of services, and without ours."""
+        plain = [line for line in self.lines if not _QUOTED_FIELD.match(line)]
+        return _addresses(plain, ours) or _addresses(self.lines, ours)
+
+
+def _addresses(lines: Iterable[str], ours: Collection[str]) -> list[str]:
+    found: dict[str, str] = {}
+    for line in lines:
+        for each in _ADDRESSES.findall(line[:2000]):
+            address = _TYPED.sub("", each)
+            known = address.lower()
+            if known not in ours and not _SERVICE.match(known):
+                found.setdefault(known, address)
+    return list(found.values())
+
+
+def report_text(mail: ReturnedMail) -> ReportText:
+    """The words of a mail. HTML counts only if it has no plain text."""
+    own = [part for part in mail.parts if not part.returned]
+    plain = [part for part in own if part.content_type == "text/plain" and part.body.strip()]
+    chosen = plain or [part for part in own if part.content_type == "text/html"] or _unnamed(own)
+    lines: list[str] = []
+    for part in chosen:
+        lines += part.text.splitlines()[: MAX_LINES - len(lines)]
+    kept, rest = _cut(lines)
+    returned = next((part.mail for part in mail.parts if part.returned), None)
+    idle = phrases()["boilerplate"]
+    telling = [
+        " ".join(each for each in _SENTENCE.split(line) if "@" in each or not idle.within(each)) for line in kept
+    ]
+    return ReportText(tuple(telling), "\n".join(kept), returned or _inlined(rest), returned is not None or bool(rest))
+
+
+def _unnamed(parts: Iterable[MimePart]) -> list[MimePart]:
+    kinds = ("text/", "message/delivery-status")
+    return [part for part in parts if part.content_type.startswith(kinds) or part.content_type == "multipart/report"]
+
+
+def _cut(lines: list[str]) -> tuple[list[str], list[str]]:
+    """The lines before the original, and from there on."""
+    follows = phrases()["original_follows"]
+    for number, line in enumerate(lines):
+        if len(line) > 3 and number > 0 and follows.folded(fold(line[:300])):
+            after = lines[number:]
+            if _ORIGINAL_FIELD.match(line) or len(after) > 1:
+                return lines[:number], after
+    return lines, []
+
+
+def _inlined(lines: list[str]) -> Headers:
+    """The header of an original that stands in the text, `> ` before its lines or not."""
+    for start in range(min(len(lines), 12)):
+        block = "\n".join(line.lstrip("> \t|") if line[:1] in "> |" else line for line in lines[start : start + 80])
+        headers, _ = split_headers(block.encode("utf-8", "replace"))
+        if any(name in headers for name in ("to", "from", "subject", "received")):
+            return headers
+    return Headers()
+
+
+def own_addresses(mail: ReturnedMail, text: ReportText) -> set[str]:
+    """The addresses that a report has of itself and of the sender: none of them is its subject."""
+    fields = [
+        mail.headers.get(name)
+        for name in ("from", "to", "reply-to", "sender", "errors-to", "return-path", "delivered-to", "x-original-to")
+    ]
+    fields += [text.original.get(name) for name in ("from", "sender", "return-path", "reply-to", "errors-to")]
+    return {found.lower() for each in fields for found in [first_address(each)] if found}
+
+
+def recipients_of(headers: Headers) -> list[str]:
+    """The recipients that the header of a mail names."""
+    values = [
+        value
+        for name in ("x-failed-recipients", "to", "cc", "x-envelope-to", "envelope-to", "apparently-to")
+        for value in headers.all(name)
+    ]
+    return [_TYPED.sub("", address) for value in values for address in _ADDRESSES.findall(value[:4000])]

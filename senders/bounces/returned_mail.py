@@ -1,0 +1,219 @@
+"""What a mail at a return path is: a bounce, a complaint, an automatic answer; and what it says of whom. Pure.
+
+A report in the form of RFC 3464 is read by its fields; any other bounce by its words: who sent it, what its subject
+says, which addresses stand in it before the original. The rules of `classes.toml` then judge the words that belong to
+each recipient, so that a report, a reply and another dialect of either have one verdict.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from schemas.vocabulary import ReplyClass
+from senders.bounces.auto_replies import is_auto_reply, is_challenge
+from senders.bounces.classifier import Classifier, Judgment
+from senders.bounces.delivery_status import (
+    Action,
+    RecipientStatus,
+    code_in,
+    first_address,
+    recipient_statuses,
+    status_in,
+)
+from senders.bounces.feedback_report import COMPLAINTS, complained_recipient, feedback_type
+from senders.bounces.mime import ReturnedMail, read_mail
+from senders.bounces.phrases import phrases
+from senders.bounces.refusal import MAX_CHARS, Refusal, Stage, fold
+from senders.bounces.report_text import ReportText, own_addresses, recipients_of, report_text
+
+MAX_RECIPIENTS: Final = 200
+_SAID = re.compile(
+    r"\b(?:host|server|mta) \S{1,200} (?:\(\S{1,100}\) )?(?:said|replied|responded|refused to talk to me):"
+    r"|\(in reply to [a-z ]{1,40} command\)|remote host said:|while talking to \S{1,200}",
+    re.IGNORECASE,
+)
+"""Who said it and to what: a host's name says nothing of the mail."""
+_AT_MAIL = re.compile(r"in reply to mail from|after (?:initial connection and )?mail from", re.IGNORECASE)
+
+
+class MailKind(StrEnum):
+    """What came."""
+
+    BOUNCE = "bounce"
+    COMPLAINT = "complaint"
+    AUTO_REPLY = "auto_reply"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a mail says of one recipient. `recipient` is empty if it names none."""
+
+    kind: MailKind
+    recipient: str
+    status: str | None
+    bounce_class: str | None
+    hard: bool
+    rule: str
+    text: str = ""
+
+
+def read_returned_mail(raw: bytes, classifier: Classifier) -> list[Finding]:
+    """A finding for each recipient that a mail speaks of; one of kind `none` if it speaks of no delivery."""
+    mail = read_mail(raw)
+    reported = feedback_type(mail)
+    if reported is not None:
+        kind = MailKind.COMPLAINT if reported in COMPLAINTS else MailKind.NONE
+        return [Finding(kind, complained_recipient(mail), None, None, False, "")]
+    statuses = [
+        status
+        for part in mail.parts
+        if _is_status(part.content_type) and not part.returned
+        for status in recipient_statuses(part.body)
+    ]
+    text = report_text(mail)
+    if statuses:
+        found = list(_from_statuses(statuses, mail, text, classifier))
+        return found or [_nothing(statuses[0].recipient)]
+    if _is_receipt(mail):
+        return [_nothing("")]
+    if _is_bounce(mail, text):
+        return list(_from_words(mail, text, classifier))[:MAX_RECIPIENTS]
+    if is_auto_reply(mail, text.everything):
+        challenge = is_challenge(mail, text.everything)
+        bounce_class = ReplyClass.CHALLENGE_RESPONSE if challenge else ReplyClass.AUTO_REPLY
+        return [Finding(MailKind.AUTO_REPLY, first_address(mail.headers.get("from")), None, bounce_class, False, "")]
+    return [_nothing(first_address(mail.headers.get("from")))]
+
+
+def _nothing(recipient: str) -> Finding:
+    return Finding(MailKind.NONE, recipient, None, None, False, "")
+
+
+def _is_status(content_type: str) -> bool:
+    return content_type in ("message/delivery-status", "message/global-delivery-status", "text/delivery-status")
+
+
+def _is_receipt(mail: ReturnedMail) -> bool:
+    """Whether a reader's program says that the mail was shown (RFC 8098). One that says otherwise may be a refusal."""
+    receipts = [
+        part for part in mail.parts if part.content_type == "message/disposition-notification" and not part.returned
+    ]
+    shown = any(b"displayed" in part.body.lower() for part in receipts)
+    return shown or (bool(receipts) and not phrases()["bounce_subject"].within(mail.headers.get("subject")))
+
+
+def _is_bounce(mail: ReturnedMail, text: ReportText) -> bool:
+    """Whether a mail without the fields of RFC 3464 reports that another was not delivered."""
+    headers, says = mail.headers, phrases()
+    if "x-failed-recipients" in headers or mail.parameters.get("report-type", "").lower() == "delivery-status":
+        return True
+    subject, words = fold(headers.get("subject")), fold(text.everything)
+    sender = fold(headers.get("from"))
+    from_machine = says["bounce_sender"].folded(sender)
+    about_delivery = says["bounce_subject"].folded(subject)
+    points = (
+        2 * from_machine
+        + ("mailer-daemon" in sender)
+        + 2 * about_delivery
+        + says["bounce_body"].folded(words)
+        + text.returns_mail
+    )
+    points += headers.get("return-path").replace(" ", "") == "<>"
+    answers = is_auto_reply(mail, text.everything)
+    return points >= (5 if answers else 3)
+
+
+def _from_statuses(
+    statuses: Sequence[RecipientStatus], mail: ReturnedMail, text: ReportText, classifier: Classifier
+) -> Iterator[Finding]:
+    names = [each.recipient for each in statuses]
+    for each in _once(statuses):
+        if each.action in (Action.DELIVERED, Action.RELAYED, Action.EXPANDED):
+            continue
+        recipient = each.recipient if "@" in each.recipient else _likely(mail, text) or each.recipient
+        candidates = [each.diagnostic, text.about(each.recipient, names) if each.recipient else "", text.whole]
+        judged = _judge(candidates, each.status or None, each.action is Action.DELAYED, classifier)
+        yield Finding(
+            MailKind.BOUNCE,
+            recipient,
+            each.status or judged.status,
+            judged.judgment.bounce_class,
+            judged.judgment.hard,
+            judged.judgment.rule,
+            judged.text,
+        )
+
+
+def _once(statuses: Sequence[RecipientStatus]) -> list[RecipientStatus]:
+    """Each recipient once: a failure goes before a delay, and the first before those that repeat it."""
+    found: dict[str, RecipientStatus] = {}
+    for each in sorted(statuses, key=lambda status: status.action is not Action.FAILED):
+        found.setdefault(each.recipient.lower(), each)
+    return sorted(found.values(), key=statuses.index)
+
+
+def _likely(mail: ReturnedMail, text: ReportText) -> str:
+    """The recipient of a report that names it nowhere by its fields."""
+    return next(iter(_named(mail, text)), "")
+
+
+def _named(mail: ReturnedMail, text: ReportText) -> list[str]:
+    """The recipients that the words of a report are about."""
+    failed = [first_address(each) for value in mail.headers.all("x-failed-recipients") for each in value.split(",")]
+    if any(failed):
+        return [each for each in dict.fromkeys(failed) if each]
+    written = recipients_of(text.original)
+    addresses = text.addresses(own_addresses(mail, text))
+    both = [each for each in addresses if each.lower() in {one.lower() for one in written}]
+    return both or addresses or written[:1]
+
+
+def _from_words(mail: ReturnedMail, text: ReportText, classifier: Classifier) -> Iterator[Finding]:
+    names = _named(mail, text)
+    subject = mail.headers.get("subject")
+    delayed = (
+        bool(re.search(r"delay|warning|retard|verz[oö]ger", subject, re.IGNORECASE)) and "fail" not in subject.lower()
+    )
+    for recipient in names or [""]:
+        about = text.about(recipient, names) if recipient else ""
+        judged = _judge([about, text.whole, subject], None, delayed, classifier)
+        yield Finding(
+            MailKind.BOUNCE,
+            recipient,
+            judged.status,
+            judged.judgment.bounce_class,
+            judged.judgment.hard,
+            judged.judgment.rule,
+            judged.text,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    judgment: Judgment
+    status: str | None
+    text: str
+
+
+def _judge(candidates: Sequence[str], status: str | None, delayed: bool, classifier: Classifier) -> _Judged:
+    """The judgment by the first words that a rule knows, else by the codes.
+
+    The last words are those of the whole report: a code that says something goes before them.
+    """
+    by_code: _Judged | None = None
+    for words in candidates:
+        stripped = _SAID.sub(" ", words[: 4 * MAX_CHARS]).strip()
+        if not stripped:
+            continue
+        known = status if status is not None and not status.endswith(".0.0") else status_in(stripped) or status
+        stage = Stage.MAIL if _AT_MAIL.search(words[: 4 * MAX_CHARS]) else Stage.REPORT
+        judgment = classifier.classify(Refusal(stripped, code_in(stripped), known, stage, delayed))
+        judged = _Judged(judgment, known, stripped[:MAX_CHARS])
+        if judgment.by_text and not (by_code is not None and words is candidates[-1]):
+            return judged
+        if by_code is None and judgment.rule:
+            by_code = judged
+    return by_code or _Judged(classifier.classify(Refusal("", 0, status, Stage.REPORT, delayed)), status, "")
