@@ -1,4 +1,4 @@
-"""A sink in its own process, for tests and measurements."""
+"""A sink in its own process, for tests and measurements: the one of the demo, or the one of providers."""
 
 import json
 import signal
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from infra.local.sink import HOST
 from infra.local.sink_mails import ReceivedMail, read_messages
+from infra.local.sink_receipts import LISTENING, Receipt, read_receipts
 
 START_WITHIN_S = 15.0
 
@@ -29,11 +30,7 @@ class Sink:
         if self._answers():
             raise RuntimeError(f"SMTP sink on {HOST}:{self.port} did not start: another server has this port")
         self.directory.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "infra.local.sink", "--port", str(self.port), "--dir", str(self.directory)]
-        if self._script is not None:
-            script = self.directory / "script.json"
-            script.write_text(json.dumps(self._script))
-            command += ["--script", str(script)]
+        command = self._command()
         with (self.directory / "sink.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + START_WITHIN_S
@@ -43,6 +40,14 @@ class Sink:
                 tail = (self.directory / "sink.log").read_text().strip().splitlines()[-1:] or ["no log"]
                 raise RuntimeError(f"SMTP sink on {HOST}:{self.port} did not start: {tail[0]}")
             time.sleep(0.05)
+
+    def _command(self) -> list[str]:
+        command = [sys.executable, "-m", "infra.local.sink", "--port", str(self.port), "--dir", str(self.directory)]
+        if self._script is None:
+            return command
+        script = self.directory / "script.json"
+        script.write_text(json.dumps(self._script))
+        return [*command, "--script", str(script)]
 
     def _answers(self) -> bool:
         try:
@@ -75,3 +80,28 @@ class Sink:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+class ProviderSink(Sink):
+    """The sink of providers (infra.local.sink_server), with a script in TOML."""
+
+    def __init__(self, port: int, directory: Path, script: str = "", *, keep_mails: bool = False) -> None:
+        super().__init__(port, directory)
+        self._text = script
+        self._keep_mails = keep_mails
+
+    def _command(self) -> list[str]:
+        script = self.directory / "script.toml"
+        script.write_text(self._text)
+        command = [sys.executable, "-m", "infra.local.sink_server", "--port", str(self.port)]
+        command += ["--dir", str(self.directory), "--script", str(script)]
+        return [*command, "--keep-mails"] if self._keep_mails else command
+
+    def _answers(self) -> bool:
+        """As the sink itself says: a connection would be counted, and a greeting may be scripted."""
+        said = self.directory / LISTENING
+        return self._process is not None and said.exists() and said.read_text() == str(self._process.pid)
+
+    def receipts(self) -> Iterator[Receipt]:
+        """What the sink saw so far."""
+        return read_receipts(self.directory)
