@@ -24,6 +24,7 @@ from streams.decisions.counts import DEAD_LETTERED, UNDECIDED, Counts, count
 from streams.runtime.checkpoint import Output
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import as_ms
+from triggers.engine.at_once import AtOnce
 from triggers.engine.evaluation import Effects
 from triggers.engine.evaluator import Evaluator
 from triggers.engine.fast_path import FastPath
@@ -83,6 +84,7 @@ class Decider:
         """The event types that some rule reads. Events of other types change nothing."""
         self.relevant_context = evaluator.relevant_context
         self._fast_path = FastPath(evaluator.rules)
+        self._at_once = AtOnce(evaluator)
         self._counts: Counts = Counter() if counts is None else counts
 
     def apply(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
@@ -137,7 +139,8 @@ class Decider:
         if profile.owner is None or (raw_state is None and not refused):
             return Update(outgoing=[letter])
         state = encoding.decode(profile.owner, raw_state)
-        update = _update(state, self.evaluator.withdraw_consent(state, refused, now_ms), record.partition)
+        effects = self.evaluator.withdraw_consent(state, refused, now_ms)
+        update = _update(profile.owner, *encoding.encode(state), effects, record.partition)
         update.outgoing.append(letter)
         return update
 
@@ -154,7 +157,8 @@ class Decider:
                     raise
                 log.error("record_failed", place=record.place, exc_info=failure)
                 state = encoding.decode(outcome.user_id, raw_state)
-                update = _update(state, self.evaluator.apply_suppression(state, outcome, now_ms), record.partition)
+                effects = self.evaluator.apply_suppression(state, outcome, now_ms)
+                update = _update(state.user_id, *encoding.encode(state), effects, record.partition)
                 error = DecodeError(DeadLetterCause.RULE_ERROR, f"{type(failure).__name__}: {failure}")
         if error is not None:
             update.outgoing.append(
@@ -177,11 +181,20 @@ class Decider:
         self, context: Context, user_id: str, record: InputRecord, raw_state: bytes | None, now_ms: int
     ) -> Update:
         """Applies an event that some rule reads, by the context that `relevant_context` returned for it."""
+        if raw_state is not None:
+            event: Any = context.event  # a StoredEvent; expressions know less of it
+            decided = self._at_once.decide(user_id, raw_state, event, context)
+            if decided is not None:
+                update = _update(user_id, decided.state, decided.due, decided.effects, record.partition)
+                return self._reported(record, self._checked(update, decided.effects), decided.effects, now_ms)
         state = encoding.decode(user_id, raw_state)
         return self._applied(record, state, self.evaluator.apply_relevant(state, context), now_ms)
 
     def _applied(self, record: InputRecord, state: UserState, effects: Effects, now_ms: int) -> Update:
-        update = self._checked_update(state, effects, record.partition)
+        return self._reported(record, self._checked_update(state, effects, record.partition), effects, now_ms)
+
+    def _reported(self, record: InputRecord, update: Update, effects: Effects, now_ms: int) -> Update:
+        """Adds a dead letter for each expression that failed."""
         for problem in effects.problems:
             detail = f"{problem.trigger}: {problem.place}: {problem.detail}"
             cause = DeadLetterCause.RULE_ERROR
@@ -219,7 +232,10 @@ class Decider:
             return self._skip_timer(timer, raw_state, now_ms, error, self.evaluator.skip_due)
 
     def _checked_update(self, state: UserState, effects: Effects, partition: int) -> Update:
-        update = _update(state, effects, partition)
+        return self._checked(_update(state.user_id, *encoding.encode(state), effects, partition), effects)
+
+    def _checked(self, update: Update, effects: Effects) -> Update:
+        """Raises TooLarge, or counts the effects."""
         _require_bounds(update)
         if effects.records or effects.counts or effects.problems or effects.bounds:
             count(effects, self._counts)
@@ -275,10 +291,9 @@ def _require_bounds(update: Update) -> None:
             raise TooLarge(f"a record for {output.topic} would have {size} bytes; at most {LARGEST_OUTPUT} are allowed")
 
 
-def _update(state: UserState, effects: Effects, partition: int) -> Update:
-    key = state.user_id.encode()
-    raw, due_ms = encoding.encode(state)
-    update = Update(key, raw, next_due_ms=due_ms)
+def _update(user_id: str, state: bytes, due_ms: int | None, effects: Effects, partition: int) -> Update:
+    key = user_id.encode()
+    update = Update(key, state, next_due_ms=due_ms)
     records = effects.records
     if records:
         update.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]

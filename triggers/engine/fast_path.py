@@ -54,7 +54,7 @@ class FastPath:
         """For each other event type that rules read: why its events need the general path."""
         for event_type, route in rules.routes.items():
             try:
-                self.routes[event_type] = _fast_route(rules, event_type, route)
+                self.routes[event_type] = fast_route(rules, event_type, route)
             except NotFast as reason:
                 self.refused[event_type] = str(reason)
 
@@ -64,20 +64,30 @@ class FastPath:
         `context` is the event's, without a user.
         """
         route = self.routes.get(event.type)
-        if route is None or event.time_ms > now_ms + AHEAD_MS:
+        if route is None:
             return None
-        require_format(raw)
-        hot = decode_hot(raw)
-        due, rules = hot.due, self._rules
-        if (due is not None and due < now_ms) or hot.plan_version != rules.plan_version:
-            return None
-        if not rules.keeps_all(hot.windows.keys()) or not hot.seen.add(event.id, now_ms):
-            return None
-        try:
-            _change(hot, route, event, context)
-        except (_GeneralPath, *FAILURES):
-            return None
-        return encode_hot(hot)
+        hot = changed(self._rules, route, raw, event, context, now_ms)
+        return None if hot is None else encode_hot(hot)
+
+
+def changed(
+    rules: RuleSet, route: FastRoute, raw: bytes, event: StoredEvent, context: Context, now_ms: int
+) -> HotState | None:
+    """The hot part of the state after the event; None if the general path must apply it."""
+    if event.time_ms > now_ms + AHEAD_MS:
+        return None
+    require_format(raw)
+    hot = decode_hot(raw)
+    due = hot.due
+    if (due is not None and due < now_ms) or hot.plan_version != rules.plan_version:
+        return None
+    if not rules.keeps_all(hot.windows.keys()) or not hot.seen.add(event.id, now_ms):
+        return None
+    try:
+        _change(hot, route, event, context)
+    except (_GeneralPath, *FAILURES):
+        return None
+    return hot
 
 
 def _change(hot: HotState, route: FastRoute, event: StoredEvent, context: Context) -> None:
@@ -126,7 +136,7 @@ def _measured(counted: StoredMetric, context: Context) -> tuple[float, str] | No
     return amount, "" if metric.distinct is None else value_text(metric.distinct.value(context))
 
 
-def _fast_route(rules: RuleSet, event_type: str, route: Route) -> FastRoute:
+def fast_route(rules: RuleSet, event_type: str, route: Route) -> FastRoute:
     """What events of the type do; raises NotFast."""
     for trigger in (*rules.triggers.values(), *rules.kept.values()):
         if any(event_type in pattern.types for pattern in trigger.unless):
@@ -177,5 +187,10 @@ def _conditions(counted: StoredMetric) -> list[Condition | None]:
 
 def _require_event_only(owner: str, conditions: list[Condition | None]) -> None:
     for condition in conditions:
-        if condition is not None and not condition.code.roots <= _EVENT_NAMES:
+        if condition is not None and not reads_only_event(condition):
             raise NotFast(f"`{condition.text}` of {owner} reads more than the event")
+
+
+def reads_only_event(condition: Condition) -> bool:
+    """Whether it has the same value for every user and state."""
+    return condition.code.roots <= _EVENT_NAMES

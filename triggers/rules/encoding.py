@@ -46,6 +46,7 @@ _pack = Encoder().encode
 """What it returns takes up to half as much memory again as its length. `b"%b" % …` copies it, so that a million states
 at rest do not."""
 _unpack = Decoder(_WholeState).decode
+_unpack_rest = Decoder(UserState).decode
 _unpack_due = Decoder(int).decode
 decode_hot = Decoder(HotState).decode
 """The hot part of an encoded state of this format."""
@@ -116,12 +117,21 @@ def decode(user_id: str, raw: bytes | None) -> UserState:
         return new_state(User(user_id))
     require_format(raw)
     whole = _unpack(raw)
-    state = whole.rest
+    return _completed(user_id, whole.rest, whole)
+
+
+def decode_rest(user_id: str, hot: HotState) -> UserState:
+    """The whole state of which the hot part was decoded. It shares the hot part."""
+    return _completed(user_id, _unpack_rest(hot.rest), hot)
+
+
+def _completed(user_id: str, state: UserState, hot: _State) -> UserState:
+    """The state with the attributes that are encoded before the rest."""
     profile = state.encoded_profile
     state.user = User(user_id, *profile) if profile else User(user_id)
     state.profiled = profile is not None
-    state.plan_version, state.seen = whole.plan_version, whole.seen
-    state.scores, state.levels, state.windows = whole.scores, whole.levels, whole.windows
+    state.plan_version, state.seen = hot.plan_version, hot.seen
+    state.scores, state.levels, state.windows = hot.scores, hot.levels, hot.windows
     return state
 
 

@@ -1,4 +1,4 @@
-"""The fast path gives what the general path gives, to the byte, and takes what it can take."""
+"""The fast path and decisions at once give what the general path gives, to the byte, and take what they can take."""
 
 from typing import Any
 
@@ -25,12 +25,19 @@ DEFINITIONS = {
     "groups": "trigger: same\npurpose: news\non: {event: view, same: k, within: 1h, reaches: 2}\nsend: a\n",
     "falling": "trigger: cold\npurpose: news\non: {score: low, falls_below: 1}\nsend: a\n",
     "bought": "trigger: thanks\npurpose: news\non: {event: buy, where: event.n >= 2}\nafter: 1h\nsend: a\n",
+    "each": "trigger: each\npurpose: news\non: buy\nwhen: event.n > 1\ncap: {max: 2, per: 1d}\nsend: a\n",
+    "keen": "trigger: keen\npurpose: news\non: {event: view, where: event.n >= 2}\nwhen: score.warm > 2\n"
+    "cap: {max: 1, per: 2h, over: defer}\nsend: {template: a, data: {n: event.n, k: event.k}}\n",
+    "picky": "trigger: picky\npurpose: news\non: {event: [view, buy], where: event.k == 'a'}\nmode: shadow\n"
+    "quiet: {from: '12:00', to: '14:00'}\ncap: {max: 3, per: 1d, scope: purpose}\nsend: a\n"
+    "goal: {event: start, within: 1d}\n",
+    "held out": "trigger: few\npurpose: transactional\non: view\nholdout: 50%\nexpires: 20m\nsend: a\n",
     "unless": "trigger: left\npurpose: news\non: start\nafter: 1h\nunless: buy\nsend: a\n",
     "daily": "trigger: tick\npurpose: news\non: {every: day, at: '10:00'}\nsend: a\n",
     "segment": "segment: fans\nwhen: score.warm >= 2\n",
     "goal": "trigger: asks\npurpose: news\non: start\nsend: a\ngoal: {event: buy, within: 1d}\n",
 }
-NEEDS = {"rising": "exponential", "falling": "ceiling", "segment": "exponential"}
+NEEDS = {"rising": "exponential", "keen": "exponential", "falling": "ceiling", "segment": "exponential"}
 MINUTE = 60_000
 VALUES = st.one_of(st.integers(-1, 4), st.sampled_from(["a", "b", None, 1.5, True]))
 EVENTS = st.lists(
@@ -70,3 +77,11 @@ def test_events_that_only_count_take_the_fast_path() -> None:
     for number in range(40):
         world.event(at("2026-01-05 08:00") + number * 200 * MINUTE, ("view", "buy")[number % 2], n=1, k="a")
     assert world.paths.fast == 40
+
+
+def test_events_that_begin_one_send_are_decided_at_once() -> None:
+    world = World(text_of({"exponential", "counted", "each", "picky"}), consent=("news",))
+    for number in range(40):
+        world.event(at("2026-01-05 15:00") + number * 10 * MINUTE, ("view", "buy")[number % 2], n=number % 4, k="b")
+    assert (world.paths.fast, world.paths.at_once) == (20, 20)
+    assert {str(each.outcome) for each in world.decisions} == {"send", "drop"}

@@ -143,6 +143,7 @@ def test_an_outcome_that_speaks_of_consent_is_a_word_on_it() -> None:
     world.event(NOON, "ping")
     world.outcome("2026-01-05 12:30", OutcomeKind.UNSUBSCRIBED, world.commands[0].id)
     world.state.profiled = False
+    world.state = decode("u1", encode(world.state)[0])  # without the zone too
     world.event("2026-01-05 13:00", "pong")
     assert world.decided[1:] == [("2026-01-05 13:00:00", "drop no_consent")]
 
