@@ -23,6 +23,9 @@ INSTANCES = {"main": 0, "demo": 100}
 
 STREAMS = WorkerKind("streams", "stream worker")
 SENDERS = WorkerKind("senders", "delivery worker")
+BOUNCES = WorkerKind("bounces", "bounce listener")
+
+_PAGE_PORTS = {STREAMS.name: "web_port", SENDERS.name: "senders_web_port", BOUNCES.name: "bounces_web_port"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +66,14 @@ class Environment:
     def page_port(self, kind: WorkerKind) -> int:
         """The port of the pages of worker 0; those of the others follow."""
         values = self._values()
-        return int(values["web_port"] if kind is STREAMS else values["senders_web_port"])
+        return int(values[_PAGE_PORTS[kind.name]])
 
     def registry(self, kind: WorkerKind) -> WorkerRegistry:
         """Where the workers of this kind and their supervisor write down that they run."""
-        senders_dir = Path(self._get("EBBTIDE_SENDERS_DIR", str(self.home / "senders")))
-        return WorkerRegistry(self.data_dir if kind is STREAMS else senders_dir, kind, self.instance)
+        if kind is STREAMS:
+            return WorkerRegistry(self.data_dir, kind, self.instance)
+        folder = Path(self._get(f"EBBTIDE_{kind.name.upper()}_DIR", str(self.home / kind.name)))
+        return WorkerRegistry(folder, kind, self.instance)
 
     @property
     def suppression_key(self) -> str:
@@ -96,6 +101,8 @@ class Environment:
             "smtp_port": self._get("EBBTIDE_SMTP_PORT", str(self.ports.smtp)),
             "web_port": self._get("EBBTIDE_WEB_PORT", str(self.ports.web)),
             "senders_web_port": self._get("EBBTIDE_SENDERS_WEB_PORT", str(self.ports.senders_web)),
+            "bounces_port": self._get("EBBTIDE_BOUNCES_PORT", str(self.ports.bounces)),
+            "bounces_web_port": self._get("EBBTIDE_BOUNCES_WEB_PORT", str(self.ports.bounces_web)),
             "data_dir": str(self.data_dir),
             "dkim_key": str(self.dkim_key),
         }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli.environment import SENDERS, STREAMS, Environment
+from cli.environment import BOUNCES, SENDERS, STREAMS, Environment
 from infra.kafka.client import KafkaAway, client_config, require_kafka
 from infra.local.holders import require_free
 from infra.service.health import WorkerIdentity
@@ -50,6 +50,20 @@ def run_senders_worker(environment: Environment, slot: int) -> None:
         _begin(environment, SENDERS, slot)
         identity = WorkerIdentity(slot, _restarts(), settings.senders_web_port + slot)
         main(settings.model_copy(update={"sender_instance": name}), identity)
+
+
+def run_bounces_worker(environment: Environment, slot: int) -> None:
+    """The bounce listener of a slot, until a signal; does not return. Under a supervisor it dies with it."""
+    from senders.bounces.settings import BounceSettings
+
+    with _worker_process(slot):
+        settings = environment.settings(BounceSettings)
+        require_kafka(settings.kafka, secured=bool(settings.kafka_security))  # before imports that take a second
+
+        from senders.bounces.app import main
+
+        _begin(environment, BOUNCES, slot)
+        main(settings, WorkerIdentity(slot, _restarts(), settings.bounces_web_port + slot))
 
 
 @contextmanager

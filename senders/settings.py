@@ -24,6 +24,10 @@ from senders.content.message import Mailbox
 
 InDoubtPolicy = Literal["hold", "resend"]
 
+Domain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
+BounceKeys = tuple[Annotated[SecretStr, Field(min_length=16)], ...]
+"""The keys of return paths, as a JSON array: the first one signs, each verifies, so that they can be rotated."""
+
 RETRY_SCHEDULE_S = (60.0, 300.0, 1800.0, 7200.0, 21600.0)
 """After the fifth attempt every further one waits six hours, until the command expires (RFC 5321, 4.5.4.1)."""
 
@@ -76,6 +80,10 @@ class SenderSettings(KafkaSecuritySettings):
     suppression_key: SecretStr
     """The secret under which suppressed addresses are hashed. Another secret means an empty suppression list."""
 
+    bounce_domain: Domain | None = None
+    """The domain of the return paths, each of which names its mail and is signed; without it, and without keys, the
+    return path is the sender's address, and no bounce is attributed."""
+    bounce_keys: BounceKeys = ()
     bounce_rules: Path | None = None
     """A rules file of the operator, asked before ours: the classes of refusals and bounces (docs/delivery.md)."""
     retry_schedule_s: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = RETRY_SCHEDULE_S

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.environment import SENDERS, STREAMS, Environment
+from cli.environment import BOUNCES, SENDERS, STREAMS, Environment
 from cli.options import EXIT_FAILED, Instance
 from infra.service.worker_registry import WorkerKind
 
@@ -57,6 +57,29 @@ def run_senders(
 
     try:
         _run(SENDERS, instance, workers, slot, run_senders_worker)
+    except KafkaAway as away:
+        sys.stderr.write(f"ebbtide: {away}\n")
+        raise typer.Exit(EXIT_FAILED) from None
+
+
+@app.command("bounces")
+def run_bounces(
+    instance: Instance = "main",
+    workers: Annotated[int | None, typer.Option(min=1, max=95, help="How many processes; 1 by default.")] = None,
+    slot: Slot = None,
+) -> None:
+    """Run the listener for bounces and complaints, at EBBTIDE_BOUNCES_PORT.
+
+    Needs EBBTIDE_BOUNCE_DOMAIN and EBBTIDE_BOUNCE_KEYS, which delivery has too. A supervisor starts the processes,
+    which share the port, and restarts each that ends.
+
+    Exits with 1 if Kafka does not answer at the start: start it again later.
+    """
+    from cli.running import run_bounces_worker
+    from infra.kafka.client import KafkaAway
+
+    try:
+        _run(BOUNCES, instance, workers, slot, run_bounces_worker)
     except KafkaAway as away:
         sys.stderr.write(f"ebbtide: {away}\n")
         raise typer.Exit(EXIT_FAILED) from None

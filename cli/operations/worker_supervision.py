@@ -3,12 +3,12 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import structlog
 
-from cli.environment import SENDERS, STREAMS, Environment
+from cli.environment import BOUNCES, SENDERS, STREAMS, Environment
 from cli.running import make_dkim_key
 from infra.kafka.client import client_config, require_kafka
 from infra.local.holders import is_free, require_free
@@ -34,7 +34,7 @@ def run_supervisor(environment: Environment, kind: WorkerKind, workers: int) -> 
 
     registry = environment.registry(kind)
     with registry.supervising():
-        partitions = _check_senders(environment) if kind is SENDERS else _check_streams(environment)
+        partitions = _CHECKS[kind.name](environment)
         command = [sys.executable, "-m", "cli.main", "run", kind.name, "--instance", environment.instance, "--slot"]
         port = environment.page_port(kind)
         slots = [Slot(number, port + number, command, os.environ) for number in range(workers)]
@@ -75,16 +75,35 @@ def _check_senders(environment: Environment) -> int:
     return check_start(settings)
 
 
+def _check_bounces(environment: Environment) -> None:
+    """Raises what would keep every bounce listener from starting."""
+    from senders.bounces.settings import BounceSettings
+
+    settings = environment.settings(BounceSettings)
+    require_kafka(settings.kafka, secured=bool(settings.kafka_security))
+
+    from senders.bounces.app import check_start
+
+    check_start(settings)
+
+
+_CHECKS: dict[str, Callable[[Environment], int | None]] = {
+    STREAMS.name: _check_streams,
+    SENDERS.name: _check_senders,
+    BOUNCES.name: _check_bounces,
+}
+
+
 def _require_ports(kind: WorkerKind, slots: Iterable[Slot]) -> None:
     for slot in slots:
         wait_until(partial(is_free, slot.port), LEFT_OVER_S)
         require_free(slot.port, f"the pages of {kind.title} {slot.number}")
 
 
-def _warn(kind: WorkerKind, workers: int, partitions: int) -> None:
+def _warn(kind: WorkerKind, workers: int, partitions: int | None) -> None:
     log = structlog.get_logger(part="supervisor")
     cores, per_worker = os.cpu_count() or 1, PARTITIONS_PER_WORKER if kind is STREAMS else 1
-    if workers * per_worker > partitions:
+    if partitions is not None and workers * per_worker > partitions:
         why = f"{partitions} partitions give fewer than {per_worker} to a worker, and an uneven load"
         log.warning("many_workers", workers=workers, why=why, next_step=f"--workers {partitions // per_worker or 1}")
     if kind is STREAMS and workers > cores:

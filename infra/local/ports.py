@@ -69,3 +69,13 @@ class Ports:
     def senders_web(self) -> int:
         """The pages of delivery worker 0; those of the others follow."""
         return self.base + 200
+
+    @property
+    def bounces(self) -> int:
+        """The bounce listener."""
+        return self.base + 299
+
+    @property
+    def bounces_web(self) -> int:
+        """The pages of bounce listener 0; those of the others follow."""
+        return self.base + 300

@@ -40,6 +40,16 @@ def complained_recipient(mail: ReturnedMail) -> str:
     return first_address(original.get("to")) or first_address(original.get("delivered-to"))
 
 
+def signed_addresses(mail: ReturnedMail) -> list[str]:
+    """Where a complaint may have the return path of the mail that it is about."""
+    found = [first_address(_original(mail).get("return-path"))]
+    for part in mail.parts:
+        if part.content_type == "message/feedback-report":
+            fields, _ = split_headers(part.body.lstrip(b"\n"))
+            found.append(first_address(fields.get("original-mail-from")))
+    return [address for address in found if address]
+
+
 def _original(mail: ReturnedMail) -> Headers:
     """The header of the mail that is reported."""
     return next((part.mail for part in mail.parts if part.returned), Headers())

@@ -12,6 +12,7 @@ import structlog
 
 from infra.service.watchdog import STALLED_AFTER_S, Watchdog
 from schemas.vocabulary import DeliveryReason, LedgerState
+from senders.bounces.verp import ReturnPaths
 from senders.channels.channel import ChannelClient, RealMailRefused, Unreachable
 from senders.content.mail_builder import MailBuilder
 from senders.content.message import message_id
@@ -35,6 +36,12 @@ class MailContent:
     builder: MailBuilder
     template_wait: timedelta
     """How long a command waits for a template that is not there."""
+    return_paths: ReturnPaths | None = None
+
+    def return_path(self, command_id: str) -> str:
+        """Where a mail that cannot be delivered is returned to."""
+        signed = self.return_paths and self.return_paths.address(command_id)
+        return signed or self.builder.sender.address
 
 
 class Lane:
@@ -161,7 +168,7 @@ class Lane:
             return
         job.started = True
         try:
-            result = await client.send(builder.sender.address, address, message)
+            result = await client.send(self._content.return_path(command.id), address, message)
         except (Unreachable, RealMailRefused):
             await self._answers.take_back(job, start)
             raise

@@ -14,6 +14,7 @@ from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
 from infra.service.tasks import run_together
 from infra.service.watchdog import Watchdog
+from senders.bounces.verp import ReturnPaths
 from senders.channels.channel import Channel
 from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
@@ -140,7 +141,12 @@ class DeliveryWorker:
             availability=self._availability,
             longest_send_s=parts.channel.longest_send_s,
             ownership=self._ownership,
-            content=MailContent(parts.templates, parts.mail_builder, timedelta(seconds=self._settings.template_wait_s)),
+            content=MailContent(
+                parts.templates,
+                parts.mail_builder,
+                timedelta(seconds=self._settings.template_wait_s),
+                ReturnPaths.of(self._settings.bounce_domain, self._settings.bounce_keys),
+            ),
             hasher=parts.hasher,
             writer=parts.writer,
             answers=self._answers,

@@ -185,10 +185,20 @@ def test_550_is_refused_and_the_address_is_suppressed_for_every_purpose(delivery
     user = delivery.publish_user("550")
     refused = send(delivery, a_command(user, template))
     delivery.wait_for(refused, LedgerState.REFUSED)
-    assert reason(delivery, refused)[0] == "bad_mailbox"
+    assert reason(delivery, refused)[0] == "invalid_recipient"
     later = send(delivery, a_command(user, template, purpose="transactional"))
     delivery.wait_for(later, LedgerState.SUPPRESSED)
     assert reason(delivery, later)[0] == "suppressed"
+
+
+def test_a_block_leaves_the_mail_waiting_and_the_address_alone(delivery: Harbour, template: str) -> None:
+    for answered in ("554", "data-554", "data-552"):  # refused by policy at RCPT and at the dot; a full mailbox
+        user = delivery.publish_user(answered)
+        blocked = send(delivery, a_command(user, template))
+        delivery.wait_for(blocked, LedgerState.DEFERRED)
+        query = "SELECT hard, next_attempt_at IS NOT NULL, classifier_hash <> '' FROM ledger WHERE command_id = %s"
+        assert delivery.rows(query, blocked.id) == [(False, True, True)]
+        assert delivery.rows("SELECT 1 FROM suppressions WHERE command_id = %s", blocked.id) == []
 
 
 def test_a_complaint_suppresses_every_purpose_and_an_unsubscribe_its_own(delivery: Harbour, template: str) -> None:

@@ -1,0 +1,82 @@
+"""The bounce listener from start to exit. Several such processes may share one port."""
+
+import asyncio
+
+import structlog
+
+from infra.postgres.database import AsyncDatabase
+from infra.service.ending import CRASHED, Deadline, block_signals, leave, stop_when_signalled
+from infra.service.health import Phase, WorkerIdentity
+from infra.service.logs import configure_logging
+from infra.service.outages import Outage
+from infra.service.pages import Pages, PageServer
+from schemas.errors import UserError
+from senders.bounces.classifier import load_classifier
+from senders.bounces.inbox import ANSWER_S, Inbox
+from senders.bounces.listener import BounceListener
+from senders.bounces.monitoring import BounceMetrics, ListenerHealth
+from senders.bounces.settings import BounceSettings
+
+END_WITHIN_S = ANSWER_S + 2
+FINISH_S = 2.0
+"""How long mails that are being read are awaited at the end. One without its reply comes again."""
+
+
+def main(settings: BounceSettings, identity: WorkerIdentity | None = None) -> None:
+    """Listen until SIGTERM or SIGINT; then the process ends. Never returns. Raises UserError if it cannot start."""
+    block_signals()
+    configure_logging(**({} if identity is None else {"slot": identity.slot}))
+    deadline = Deadline(END_WITHIN_S)
+    try:
+        asyncio.run(_until_signalled(settings, deadline, identity))
+    finally:
+        deadline.arm()
+
+
+def check_start(settings: BounceSettings) -> None:
+    """Raises UserError if no listener can start with these settings."""
+    load_classifier(settings.bounce_rules)
+
+
+async def _until_signalled(settings: BounceSettings, deadline: Deadline, identity: WorkerIdentity | None) -> None:
+    stop = asyncio.Event()
+    stop_when_signalled(stop, deadline)
+    try:
+        await run(settings, stop, identity)
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  # it is logged, and ends the process
+        structlog.get_logger("senders.bounces.app").critical("crashed", exc_info=error)
+        leave(CRASHED)
+    leave(0)
+
+
+async def run(settings: BounceSettings, stop: asyncio.Event, identity: WorkerIdentity | None = None) -> None:
+    """Listen until `stop` is set. Raises UserError, or OSError if the port is taken."""
+    check_start(settings)
+    log = structlog.get_logger("senders.bounces.app")
+    outages = (kafka, timescale) = (Outage("kafka"), Outage("timescale"))
+    slot, restarts = (identity.slot, identity.restarts) if identity else (0, 0)
+    health = ListenerHealth(slot, restarts, outages)
+    metrics = BounceMetrics(lambda: health.ready, outages)
+    database = AsyncDatabase(settings.database_url, timescale)
+    classifier = load_classifier(settings.bounce_rules)
+    inbox = Inbox(settings.connection, database, kafka, settings.return_paths, classifier, metrics.counted)
+    listener = BounceListener(settings, inbox.receive, metrics.refused)
+    details = {"rules": classifier.hash}
+    pages = None if identity is None else PageServer(Pages(health, metrics.page, lambda: dict(details)), identity.port)
+    if pages is not None:
+        await pages.start()
+    await listener.start()
+    health.enters(Phase.READY)
+    log.info("bounces_started", port=listener.port, protocol=settings.bounces_protocol, rules=classifier.hash)
+    try:
+        await stop.wait()
+    finally:
+        health.enters(Phase.STOPPING)
+        await listener.stop()
+        await inbox.finish(FINISH_S)
+        await database.close()
+        if pages is not None:
+            await pages.stop()
+        log.info("bounces_stopped")

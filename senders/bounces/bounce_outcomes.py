@@ -1,0 +1,47 @@
+"""The outcomes that a mail at a signed return path means. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from schemas.digests import digest
+from schemas.outcomes import Outcome, Reply
+from schemas.vocabulary import OutcomeKind
+from senders.bounces.delivery_status import code_in
+from senders.bounces.refusal import fold
+from senders.bounces.returned_mail import Finding, MailKind
+
+PROVIDER = "bounce"
+
+
+def outcome_of(
+    findings: Sequence[Finding], command_id: str, user_id: str, at: datetime, classifier_hash: str
+) -> Outcome | None:
+    """The outcome for a command; None if the mail says nothing of a bounce or complaint.
+
+    A mail of ours has one recipient. Where several failed behind it, as behind an alias, its address is condemned only
+    if all are. The same mail that comes twice is one outcome with one id.
+    """
+    bounces = [finding for finding in findings if finding.kind is MailKind.BOUNCE]
+    if bounces:
+        return _bounced(min(bounces, key=lambda finding: finding.hard), command_id, user_id, at, classifier_hash)
+    if any(finding.kind is MailKind.COMPLAINT for finding in findings):
+        kind = OutcomeKind.COMPLAINED
+        named = digest([command_id, kind, PROVIDER])
+        return Outcome(id=named, command_id=command_id, user_id=user_id, kind=kind, time=at, provider=PROVIDER)
+    return None
+
+
+def _bounced(found: Finding, command_id: str, user_id: str, at: datetime, classifier_hash: str) -> Outcome:
+    text = fold(found.text)
+    return Outcome(
+        id=digest([command_id, OutcomeKind.BOUNCED, found.bounce_class or "", found.hard]),
+        command_id=command_id,
+        user_id=user_id,
+        kind=OutcomeKind.BOUNCED,
+        time=at,
+        provider=PROVIDER,
+        reply=Reply(code=code_in(text), enhanced=found.status, text=text[:1024]),
+        classification=found.bounce_class,
+        hard=found.hard,
+        classifier_hash=classifier_hash,
+    )

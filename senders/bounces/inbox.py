@@ -1,0 +1,135 @@
+"""What becomes of a mail at a return path: its outcome is on the topic `outcomes` before the mail is acknowledged."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from psycopg import AsyncConnection
+
+from infra.kafka.connection import Connection
+from infra.postgres.database import AsyncDatabase
+from infra.service.outages import Outage
+from infra.service.tasks import run_in_thread
+from schemas import codec
+from schemas.outcomes import Outcome
+from schemas.topics import OUTCOMES
+from senders.bounces.bounce_outcomes import outcome_of
+from senders.bounces.classifier import Classifier
+from senders.bounces.feedback_report import signed_addresses
+from senders.bounces.mime import read_mail
+from senders.bounces.returned_mail import read_returned_mail
+from senders.bounces.verp import ReturnPaths
+
+ANSWER_S = 20.0
+"""How long database and broker may take for one mail. A sender waits ten minutes for the reply to its final dot."""
+
+
+class Inbox:
+    """Reads mails, and publishes what they say. `counted` is told the kind of each, and the class of a bounce."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        database: AsyncDatabase,
+        kafka: Outage,
+        paths: ReturnPaths,
+        classifier: Classifier,
+        counted: Callable[[str, str], None],
+    ) -> None:
+        self._database = database
+        self._kafka = kafka
+        self._paths = paths
+        self._classifier = classifier
+        self._counted = counted
+        self._lock = asyncio.Lock()
+        self._at_work: set[asyncio.Task[Any]] = set()
+        self._log = structlog.get_logger("senders.bounces.inbox")
+        self._producer = Producer(
+            connection.client(
+                partitioner=codec.PARTITIONER,
+                enable_idempotence=True,
+                linger_ms=2,
+                message_timeout_ms=int(ANSWER_S * 500),
+            )
+        )
+
+    async def receive(self, recipient: str, content: bytes) -> bool:
+        """Keep what a mail says. False if database or broker do not answer now."""
+        task = asyncio.current_task()
+        assert task is not None, "the listener calls it in a task"
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
+        findings = await run_in_thread("bounce", lambda: read_returned_mail(content, self._classifier))
+        command_id = self._paths.command_id(recipient) or self._signed_inside(content)
+        kind = findings[0].kind.value
+        if command_id is None:
+            self._counted(kind, "unsigned")
+            self._log.info("complaint_unsigned", kind=kind)
+            return True
+        async with asyncio.timeout(ANSWER_S):
+            user_id = await self._database.run(lambda connection: _user_of(connection, command_id))
+        if user_id is None:
+            self._counted(kind, "unknown_command")
+            self._log.info("bounce_of_unknown_command", command_id=command_id, kind=kind)
+            return True
+        outcome = outcome_of(findings, command_id, user_id, datetime.now(UTC), self._classifier.hash)
+        self._counted(kind, (outcome and outcome.classification) or "")
+        if outcome is None:
+            self._log.info("mail_without_outcome", command_id=command_id, kind=kind)
+            return True
+        await self._publish(outcome)
+        self._log.info(
+            "bounce_kept",
+            command_id=command_id,
+            kind=outcome.kind.value,
+            bounce_class=outcome.classification,
+            hard=outcome.hard,
+        )
+        return True
+
+    async def finish(self, within_s: float) -> None:
+        """Wait until the mails that are being kept are kept, at most this long."""
+        try:
+            async with asyncio.timeout(within_s):
+                while self._at_work:
+                    await asyncio.wait(set(self._at_work))
+        except TimeoutError:
+            self._log.warning("bounces_not_finished", mails=len(self._at_work))
+
+    def _signed_inside(self, content: bytes) -> str | None:
+        """The command whose return path stands in a complaint."""
+        found = (self._paths.command_id(address) for address in signed_addresses(read_mail(content)))
+        return next((command_id for command_id in found if command_id is not None), None)
+
+    async def _publish(self, outcome: Outcome) -> None:
+        """Put the outcome on its topic. Raises KafkaException if no broker takes it."""
+        failed: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failed.append(error)
+
+        async with self._lock:
+            self._producer.produce(
+                OUTCOMES.name, codec.encode(outcome), outcome.user_id.encode(), on_delivery=delivered
+            )
+            left = await run_in_thread("bounce-flush", lambda: self._producer.flush(ANSWER_S))
+        if failed or left:
+            error = KafkaException(failed[0] if failed else KafkaError(KafkaError._TIMED_OUT))
+            self._kafka.away(error)
+            raise error
+        self._kafka.back()
+
+
+async def _user_of(connection: AsyncConnection[Any], command_id: str) -> str | None:
+    """The user that a command was sent to."""
+    cursor = await connection.execute(
+        """SELECT user_id FROM ledger WHERE command_id = %(id)s
+           UNION ALL (SELECT user_id FROM deliveries WHERE command_id = %(id)s LIMIT 1) LIMIT 1""",
+        {"id": command_id},
+    )
+    row = await cursor.fetchone()
+    return None if row is None else str(row[0])

@@ -1,0 +1,223 @@
+"""The bounce listener on real sockets, Kafka and PostgreSQL: what it takes, what it refuses, and what becomes of it."""
+
+import asyncio
+import smtplib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from drivers.real_servers import RealServers
+from drivers.running_senders import free_port
+from pydantic import SecretStr
+
+from infra.kafka.topic_setup import ensure_topics
+from infra.postgres.migrate import migrate
+from schemas.codec import decode
+from schemas.outcomes import Outcome
+from schemas.topics import DEMO_PARTITIONS, OUTCOMES
+from schemas.vocabulary import OutcomeKind
+from senders.bounces.app import run
+from senders.bounces.settings import BounceSettings
+from senders.bounces.verp import ReturnPaths
+
+pytestmark = pytest.mark.servers
+KEYS = (SecretStr("n" * 16), SecretStr("o" * 16))
+DOMAIN = "bounces.harbour.example"
+COMMAND = "00112233445566778899aabbccddeeff"
+
+
+def report(recipient: str = "ann@example.net", text: str = "550 5.1.1 User unknown", action: str = "failed") -> bytes:
+    return (
+        "From: MAILER-DAEMON@mx.example\r\nSubject: Undelivered Mail Returned to Sender\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=b\r\n\r\n"
+        "--b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example\r\n\r\n"
+        f"Final-Recipient: rfc822; {recipient}\r\nAction: {action}\r\nStatus: 5.0.0\r\n"
+        f"Diagnostic-Code: smtp; {text}\r\n"
+        "\r\n--b--\r\n"
+    ).encode()
+
+
+def complaint(kind: str, return_path: str) -> bytes:
+    return (
+        "From: fbl@provider.example\r\nSubject: complaint\r\n"
+        "Content-Type: multipart/report; report-type=feedback-report; boundary=b\r\n\r\n"
+        f"--b\r\nContent-Type: message/feedback-report\r\n\r\nFeedback-Type: {kind}\r\nVersion: 1\r\n"
+        f"Original-Mail-From: <{return_path}>\r\n\r\n"
+        "--b\r\nContent-Type: message/rfc822\r\n\r\nFrom: hello@harbour.example\r\nTo: ann@example.net\r\n\r\n"
+        "hello\r\n--b--\r\n"
+    ).encode()
+
+
+@dataclass
+class RunningListener:
+    settings: BounceSettings
+    consumer: Consumer
+
+    def send(self, recipient: str, mail: bytes, sender: str = "") -> None:
+        with smtplib.SMTP("127.0.0.1", self.settings.bounces_port, timeout=30) as client:
+            client.sendmail(sender, [recipient], mail)
+
+    def path(self, command: str = COMMAND, key: SecretStr = KEYS[0]) -> str:
+        paths = ReturnPaths.of(DOMAIN, [key])
+        assert paths is not None
+        return paths.address(command) or ""
+
+    def outcomes(self, count: int) -> list[Outcome]:
+        """The next outcomes; fails if there are fewer after 20 s, or more in the second after them."""
+        found: list[Outcome] = []
+        end = time.monotonic() + 20
+        while len(found) < count and time.monotonic() < end:
+            if (message := self.consumer.poll(0.2)) is not None:
+                found.append(decode(Outcome, message.value()))
+        more = self.consumer.poll(0.5)
+        assert more is None, decode(Outcome, more.value())
+        assert len(found) == count
+        return found
+
+
+@pytest.fixture
+def listener(servers: RealServers, database_url: str) -> Iterator[RunningListener]:
+    yield from listening(servers, database_url)
+
+
+def listening(servers: RealServers, database_url: str, **more: Any) -> Iterator[RunningListener]:
+    ensure_topics(servers.kafka, DEMO_PARTITIONS)
+    migrate(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            """INSERT INTO ledger (command_id, user_id, partition, trigger, purpose, command, state, state_at,
+                                   admitted_at)
+               VALUES (%s, 'u1', 0, 't', 'marketing', '{}', 'accepted', now(), now())""",
+            [COMMAND],
+        )
+    settings = BounceSettings(
+        kafka=servers.kafka,
+        database_url=database_url,
+        bounce_domain=DOMAIN,
+        bounce_keys=KEYS,
+        bounces_port=free_port(),
+        **more,
+    )
+    consumer = Consumer({"bootstrap.servers": servers.kafka, "group.id": f"test-{time.time_ns()}"})
+    consumer.assign([_end(consumer, partition) for partition in range(DEMO_PARTITIONS)])
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(run(settings, stop)))
+    thread.start()
+    try:
+        _await_port(settings.bounces_port)
+        yield RunningListener(settings, consumer)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(30)
+        loop.close()
+        consumer.close()
+    assert not thread.is_alive()
+
+
+def _end(consumer: Consumer, partition: int) -> TopicPartition:
+    """The end of a partition, which may be so new that it has no leader yet."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            _, high = consumer.get_watermark_offsets(TopicPartition(OUTCOMES.name, partition), timeout=20)
+            return TopicPartition(OUTCOMES.name, partition, high)
+        except KafkaException:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+def _await_port(port: int) -> None:
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the listener does not listen")
+
+
+def test_a_report_at_a_signed_return_path_is_a_bounce_with_class_and_hardness(listener: RunningListener) -> None:
+    listener.send(listener.path(), report())
+    listener.send(listener.path(key=KEYS[1]).upper(), report(text="552 5.2.2 mailbox full"))
+    hard, soft = sorted(listener.outcomes(2), key=lambda outcome: not outcome.hard)
+    assert (hard.command_id, hard.user_id, hard.kind) == (COMMAND, "u1", OutcomeKind.BOUNCED)
+    assert (hard.classification, hard.hard, soft.classification, soft.hard) == (
+        "invalid_recipient",
+        True,
+        "quota_issues",
+        False,
+    )
+    assert hard.classifier_hash
+    assert "ann@" not in (hard.reply.text if hard.reply else "")
+    assert abs((datetime.now(UTC) - hard.time).total_seconds()) < 60
+
+
+def test_a_mail_that_comes_twice_is_one_fact(listener: RunningListener) -> None:
+    listener.send(listener.path(), report())
+    listener.send(listener.path(), report())
+    first, again = listener.outcomes(2)
+    assert first.id == again.id
+
+
+def test_an_unsigned_or_forged_return_path_and_all_other_addresses_are_refused(listener: RunningListener) -> None:
+    forged = listener.path(key=SecretStr("x" * 16))
+    for recipient in (f"b-{'a' * 42}@{DOMAIN}", forged, f"ann@{DOMAIN}", "ann@example.net", f"postmaster@{DOMAIN}"):
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+            listener.send(recipient, report())
+        assert refused.value.recipients[recipient][0] == 550
+    assert listener.outcomes(0) == []
+
+
+def test_a_complaint_counts_by_the_return_path_in_it_and_not_spam_suppresses_nobody(listener: RunningListener) -> None:
+    address = f"fbl@{DOMAIN}"
+    listener.send(address, complaint("abuse", listener.path()))
+    listener.send(address, complaint("not-spam", listener.path()))
+    listener.send(address, complaint("abuse", listener.path(key=SecretStr("x" * 16))))
+    listener.send(address, report())
+    [outcome] = listener.outcomes(1)
+    assert (outcome.kind, outcome.command_id, outcome.user_id) == (OutcomeKind.COMPLAINED, COMMAND, "u1")
+
+
+def test_automatic_answers_successes_and_other_commands_have_no_outcome(listener: RunningListener) -> None:
+    listener.send(
+        listener.path(),
+        b"From: ann@example.net\r\nSubject: Out of office\r\nAuto-Submitted: auto-replied\r\n\r\nback on Monday\r\n",
+    )
+    listener.send(listener.path(), report(action="relayed"))
+    listener.send(listener.path("ff" * 16), report())
+    assert listener.outcomes(0) == []
+
+
+def test_sizes_recipients_and_rates_are_bounded(servers: RealServers, database_url: str) -> None:
+    for listener in listening(
+        servers, database_url, bounces_max_bytes=10_000, bounces_per_second=0.1, bounces_connections=2
+    ):
+        with smtplib.SMTP("127.0.0.1", listener.settings.bounces_port, timeout=30) as client:
+            client.ehlo()
+            client.mail("")
+            assert client.rcpt(listener.path())[0] == 250
+            assert client.rcpt(listener.path("ff" * 16))[0] == 452
+            assert client.data(report() + b"x\r\n" * 10_000)[0] == 552
+            second = smtplib.SMTP("127.0.0.1", listener.settings.bounces_port, timeout=30)
+            with pytest.raises(smtplib.SMTPConnectError, match="421"):
+                smtplib.SMTP("127.0.0.1", listener.settings.bounces_port, timeout=30)
+            second.quit()
+        listener.send(listener.path(), report())
+        with pytest.raises(smtplib.SMTPDataError, match="451"):
+            listener.send(listener.path(), report())
+        assert len(listener.outcomes(1)) == 1
+
+
+def test_lmtp_is_spoken_too(servers: RealServers, database_url: str) -> None:
+    for listener in listening(servers, database_url, bounces_protocol="lmtp"):
+        with smtplib.LMTP("127.0.0.1", listener.settings.bounces_port) as client:
+            client.sendmail("", [listener.path()], report())
+        assert listener.outcomes(1)[0].hard is True
