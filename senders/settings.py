@@ -36,6 +36,23 @@ def _is_address(text: str) -> str:
     return str(ip_address(text))
 
 
+def dns_server(text: str) -> tuple[str, int]:
+    """Address and port of a resolver; raises ValueError."""
+    if text.startswith("["):
+        address, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":") or "53"
+    else:
+        address, _, port = text.partition(":") if text.count(":") == 1 else (text, "", "53")
+    if not 0 < int(port) < 65536:
+        raise ValueError("no port")
+    return str(ip_address(address)), int(port)
+
+
+def _is_server(text: str) -> str:
+    dns_server(text)
+    return text
+
+
 class SenderSettings(KafkaSecuritySettings):
     """Where delivery finds its servers, under whose name it sends, and how patient it is."""
 
@@ -59,6 +76,14 @@ class SenderSettings(KafkaSecuritySettings):
     """RFC 5321, 4.5.3.2.6. A shorter wait turns slow receivers into commands in doubt."""
     smtp_hello: Line = "localhost"
     allow_real_mail: bool = False
+
+    dns_servers: tuple[Annotated[str, AfterValidator(_is_server)], ...] = ()
+    """Resolvers for mail that goes straight to its receiver, as `192.0.2.1`, `192.0.2.1:53` or `[2001:db8::1]:53`; none
+    takes the system's. DANE needs one that validates DNSSEC and that nobody stands before."""
+    dane: bool = True
+    """Whether TLSA records count. They do only if the resolver validates."""
+    allow_private_mx: bool = False
+    """Whether the MX records of a stranger may lead to private, loopback or own addresses."""
 
     connections: Annotated[int, Field(ge=1, le=500)] = 16
     """Mails on their way at once; also the most that a crash can leave in doubt."""

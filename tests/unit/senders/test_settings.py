@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from senders.settings import SenderSettings
+from senders.settings import SenderSettings, dns_server
 
 SECRET = "0123456789abcdef"
 
@@ -53,12 +53,15 @@ def test_by_default_only_transactional_mail_is_sent_again_when_in_doubt() -> Non
         ("connections", 0),
         ("smtp_port", 0),
         ("smtp_source", "mail.example"),
+        ("dns_servers", ("resolver.example",)),
+        ("dns_servers", ("192.0.2.1:0",)),
+        ("dns_servers", ("[2001:db8::1]:many",)),
     ],
 )
 def test_an_invalid_setting_is_refused_and_named(field: str, value: object) -> None:
     with pytest.raises(ValidationError) as refused:
         SenderSettings(suppression_key=SECRET, **{field: value})
-    assert [error["loc"] for error in refused.value.errors()] == [(field,)]
+    assert [error["loc"][:1] for error in refused.value.errors()] == [(field,)]
 
 
 LOGIN = {"smtp_user": "shop", "smtp_password": SECRET}
@@ -80,3 +83,17 @@ def test_a_password_that_could_go_out_in_clear_is_refused(fields: dict[str, Any]
 
 def test_the_secret_is_not_shown() -> None:
     assert SECRET not in repr(SenderSettings(suppression_key=SECRET, **LOGIN, smtp_tls="required"))
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("192.0.2.1", ("192.0.2.1", 53)),
+        ("192.0.2.1:5353", ("192.0.2.1", 5353)),
+        ("2001:db8::1", ("2001:db8::1", 53)),
+        ("[2001:db8::1]", ("2001:db8::1", 53)),
+        ("[2001:db8::1]:5353", ("2001:db8::1", 5353)),
+    ],
+)
+def test_a_resolver_is_an_address_with_a_port_or_without(text: str, server: tuple[str, int]) -> None:
+    assert dns_server(text) == server

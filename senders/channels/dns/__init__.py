@@ -1,0 +1,1 @@
+"""The mail servers of a domain by its DNS: MX, addresses, DANE, and MTA-STS."""
