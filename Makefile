@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE # where an image sets it, every process would compile all that it imports
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos chaos-controls bench-streams bench-engine lint fmt docs up down status logs clean setup setup-lint
+.PHONY: help demo test test-all chaos chaos-controls bench-streams bench-engine bench-senders lint fmt docs up down status logs clean setup setup-lint
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
@@ -28,6 +28,9 @@ bench-streams: setup ## Measure the stream layer on a broker of its own (ARGS='-
 
 bench-engine: setup-lint ## Measure only the trigger engine, on one core (ARGS='--rules 20 --profile')
 	@.venv/bin/python -m perf.bench_engine $(ARGS)
+
+bench-senders: setup ## Measure delivery from Kafka to the receiver beside an old revision and others (ARGS='--quick')
+	@.venv/bin/python -m perf.bench_senders $(ARGS)
 
 chaos: setup ## Decide a million events under random trouble, and prove it exact (ARGS='--seed 7'; ARGS=--help)
 	@PYTHONPATH=tests .venv/bin/python -m chaos $(ARGS)

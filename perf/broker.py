@@ -172,6 +172,11 @@ class Loader:
         if left or failed:
             raise TimeoutError(f"{left} records for {topic} were not written within {WRITE_S:g} s {failed[:1]}")
 
+    def send_soon(self, topic: str, key: bytes, value: bytes) -> None:
+        """Appends one record within the linger time."""
+        self._producer.produce(topic, value, key)
+        self._producer.poll(0)
+
     def reveal(self) -> None:
         """Commits the transaction, which makes the records visible."""
         self._producer.commit_transaction(WRITE_S)

@@ -15,7 +15,7 @@ _SHARES = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SinkAnswer:
     """A reply; an empty text closes the connection without one. `keep` says that the mail counts as received."""
 
     text: str
@@ -55,25 +55,25 @@ class AnswerBook:
             self._providers[recipient] = next(matching, _EVERYBODY)
         return self._providers[recipient]
 
-    def before_recipient(self, at: Stage, source: str, now: float) -> Answer | None:
+    def before_recipient(self, at: Stage, source: str, now: float) -> SinkAnswer | None:
         """The answer at `connect` or `mail`, before the recipient is known; None for the usual one."""
         return self._scripted(self.anybody, at, source, "", now)
 
-    def at_recipient(self, provider: Provider, source: str, mail_from: str, to: str, now: float) -> Answer | None:
+    def at_recipient(self, provider: Provider, source: str, mail_from: str, to: str, now: float) -> SinkAnswer | None:
         """The answer to RCPT; None for 250."""
         if found := self._scripted(provider, "rcpt", source, to, now):
             return found
         if provider.rate is not None and self._is_blocked(provider.name, provider.rate, source, now):
-            return Answer(provider.rate.reply)
+            return SinkAnswer(provider.rate.reply)
         if provider.bounce and _share_of(to) < provider.bounce:
-            return Answer(BOUNCE)
+            return SinkAnswer(BOUNCE)
         if provider.greylist_s and not self._is_known(source, mail_from, to, provider.greylist_s, now):
-            return Answer(GREYLISTED)
+            return SinkAnswer(GREYLISTED)
         if provider.deferral and self._chance.random() < provider.deferral:
-            return Answer(DEFERRAL)
+            return SinkAnswer(DEFERRAL)
         return None
 
-    def at_message(self, provider: Provider, at: Stage, source: str, to: str, now: float) -> Answer | None:
+    def at_message(self, provider: Provider, at: Stage, source: str, to: str, now: float) -> SinkAnswer | None:
         """The answer at `data` or `dot`; None for the usual one."""
         return self._scripted(provider, at, source, to, now) if provider.replies else None
 
@@ -82,10 +82,10 @@ class AnswerBook:
         low, high = provider.latency_ms
         return (low if low == high else self._chance.uniform(low, high)) / 1000
 
-    def _scripted(self, provider: Provider, at: Stage, source: str, to: str, now: float) -> Answer | None:
+    def _scripted(self, provider: Provider, at: Stage, source: str, to: str, now: float) -> SinkAnswer | None:
         for each in provider.replies:
             if each.at == at and self._applies(each, source, to, now):
-                return Answer(each.text, each.keep)
+                return SinkAnswer(each.text, each.keep)
         return None
 
     def _applies(self, each: ScriptedAnswer, source: str, to: str, now: float) -> bool:

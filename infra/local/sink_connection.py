@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from itertools import count
 
-from infra.local.sink_answers import Answer, AnswerBook
+from infra.local.sink_answers import AnswerBook, SinkAnswer
 from infra.local.sink_mails import MailFile
 from infra.local.sink_receipts import Receipt, ReceiptFile
 from infra.local.sink_script import Listener
@@ -58,9 +58,11 @@ class SinkConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answers what is complete."""
-        if self.closing or self.upgrading:
+        if self.closing:
             return
         self.buffer += data
+        if self.upgrading:  # the client's first words under TLS may come before `start_tls` has returned
+            return
         while self.buffer and not self.closing and self.read():
             pass
         self._flush()
@@ -70,7 +72,7 @@ class SinkConnection(asyncio.Protocol):
         self.closing = True
         self.note("close")
 
-    def reply(self, usual: str, answer: Answer | None = None) -> None:
+    def reply(self, usual: str, answer: SinkAnswer | None = None) -> None:
         """Give this reply, or the scripted one."""
         text = usual if answer is None else answer.text
         if text:
@@ -126,6 +128,7 @@ class SinkConnection(asyncio.Protocol):
         self._transport, self.secure, self.upgrading = secure, True, False
         self.secured()
         self.note("tls")
+        self.data_received(b"")
 
     def now(self) -> float:
         """Seconds since the sink's start."""

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from infra.local.sink import HOST
 from infra.local.sink_mails import ReceivedMail, read_messages
@@ -74,7 +75,7 @@ class Sink:
         """The mails received so far."""
         return read_messages(self.directory)
 
-    def __enter__(self) -> "Sink":
+    def __enter__(self) -> Self:
         self.start()
         return self
 

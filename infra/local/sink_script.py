@@ -42,11 +42,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 ReplyText = Annotated[str, Field(pattern=r"^([2-5]\d\d [ -~]*)?$")]
 
 
-class _Model(BaseModel):
+class _ScriptPart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Listener(_Model):
+class Listener(_ScriptPart):
     """How one address presents itself."""
 
     host: Annotated[str, Field(pattern=r"^127(\.\d{1,3}){3}$")] = "127.0.0.1"
@@ -60,7 +60,7 @@ class Listener(_Model):
     mails: PositiveInt | None = None
 
 
-class RateBlock(_Model):
+class RateBlock(_ScriptPart):
     """More mails from one source in this time block it."""
 
     mails: PositiveInt
@@ -69,7 +69,7 @@ class RateBlock(_Model):
     reply: ReplyText = "421 4.7.28 too many mails from your address"
 
 
-class ScriptedAnswer(_Model):
+class ScriptedAnswer(_ScriptPart):
     """A reply other than 2xx or 354, and when it is given."""
 
     at: Stage
@@ -82,7 +82,7 @@ class ScriptedAnswer(_Model):
     keep: bool = False
 
 
-class Provider(_Model):
+class Provider(_ScriptPart):
     """How one provider answers."""
 
     name: str
@@ -100,7 +100,7 @@ class Provider(_Model):
         return any(fnmatchcase(recipient.lower(), pattern.lower()) for pattern in self.recipients)
 
 
-class SinkScript(_Model):
+class SinkScript(_ScriptPart):
     """The whole script."""
 
     seed: int = 1

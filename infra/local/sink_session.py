@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable
 
-from infra.local.sink_answers import Answer
+from infra.local.sink_answers import SinkAnswer
 from infra.local.sink_connection import SinkConnection, SinkParts
 from infra.local.sink_mails import ReceivedMail
 from infra.local.sink_script import Listener
@@ -48,7 +48,7 @@ class SinkSession(SinkConnection):
         end = self.buffer.find(b"\n")
         if end < 0:
             if len(self.buffer) > LONGEST_LINE:
-                self.reply("", Answer("421 4.5.2 line too long"))
+                self.reply("", SinkAnswer("421 4.5.2 line too long"))
             return False
         line = bytes(self.buffer[: end + 1]).rstrip(b"\r\n")
         del self.buffer[: end + 1]
@@ -91,7 +91,7 @@ class SinkSession(SinkConnection):
         found = _PATH.match(argument)
         answer = self.parts.answers.before_recipient("mail", self.source, self.now())
         if answer is None and self.listener.mails is not None and self._mails >= self.listener.mails:
-            answer = Answer("421 4.7.0 enough mails on this connection")
+            answer = SinkAnswer("421 4.7.0 enough mails on this connection")
         if found is None:
             self.reply("501 5.5.4 MAIL FROM:<address>, please")
             return
@@ -137,7 +137,7 @@ class SinkSession(SinkConnection):
         if end < 0:
             self._scanned = max(0, len(self.buffer) - len(_END_OF_DATA) + 1)
             if len(self.buffer) > LARGEST_MAIL:
-                self.reply("", Answer("421 4.3.4 too large"))
+                self.reply("", SinkAnswer("421 4.3.4 too large"))
             return False
         content = bytes(self.buffer[: end + 2])
         del self.buffer[:rest]
@@ -148,7 +148,7 @@ class SinkSession(SinkConnection):
     def _bdat(self, argument: bytes) -> None:
         size, _, last = argument.partition(b" ")
         if not size.isdigit() or int(size) > LARGEST_MAIL:
-            self.reply("", Answer("421 5.5.4 BDAT SIZE [LAST], please"))
+            self.reply("", SinkAnswer("421 5.5.4 BDAT SIZE [LAST], please"))
             return
         self._chunk_left, self._chunk_is_last = int(size), last.strip().upper() == b"LAST"
         self._read = self._read_chunk
