@@ -12,7 +12,7 @@ from pathlib import Path
 
 import re2
 
-from senders.bounces.refusal import Refusal, Stage, embedded_status, fold
+from senders.bounces.refusal import Refusal, Stage, embedded_status, fold, without_accents
 from senders.bounces.rule_files import InvalidBounceRules, Rule, RuleFile, merge, read_rules
 
 MAX_MEMORY = 256 << 20
@@ -52,7 +52,7 @@ class Classifier:
                 *((each, 1, 0) for each in rule.text),
                 *((each, 0, 1) for each in rule.unless),
             ]:
-                patterns.Add(pattern)
+                patterns.Add(without_accents(pattern))
                 self._found.append(found << number)
                 self._vetoes.append(veto << number)
         patterns.Compile()

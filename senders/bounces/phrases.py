@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import re2
 
-from senders.bounces.refusal import fold
+from senders.bounces.refusal import fold, without_accents
 
 MAX_MEMORY = 64 << 20
 
@@ -18,7 +18,7 @@ class Phrases:
     def __init__(self, patterns: Sequence[str]) -> None:
         options = re2.Options()
         options.max_mem = MAX_MEMORY
-        self._any = re2.compile("|".join(f"(?:{pattern})" for pattern in patterns), options)
+        self._any = re2.compile("|".join(f"(?:{without_accents(pattern)})" for pattern in patterns), options)
 
     def folded(self, text: str) -> bool:
         """Whether any is in the folded text."""

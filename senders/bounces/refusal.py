@@ -50,16 +50,21 @@ class Refusal:
 
 def fold(text: str) -> str:
     """The text as the rules see it: one line, lower case, without accents, addresses, and URLs but for their host."""
-    line = " ".join(text[:_MAX_READ].replace("_", " ").split()).lower()
-    if not line.isascii():
-        plain = unicodedata.normalize("NFKD", line).translate(_LETTERS)
-        plain = "".join(char for char in plain if not "\u0300" <= char <= "\u036f")
-        line = unicodedata.normalize("NFC", plain).encode("utf-8", "replace").decode()
+    line = without_accents(" ".join(text[:_MAX_READ].replace("_", " ").split()).lower())
     if "http" in line:
         line = _URL.sub(r" \1 ", line)
     if "@" in line:
         line = _BRACKETS.sub("<address>", _ADDRESS.sub("<address>", line))
     return line[:MAX_CHARS]
+
+
+def without_accents(text: str) -> str:
+    """The text without the marks above and below letters; patterns are written with them or without."""
+    if text.isascii():
+        return text
+    plain = unicodedata.normalize("NFKD", text).translate(_LETTERS)
+    plain = "".join(char for char in plain if not "\u0300" <= char <= "\u036f")
+    return unicodedata.normalize("NFC", plain).encode("utf-8", "replace").decode()
 
 
 def embedded_status(folded: str) -> str | None:

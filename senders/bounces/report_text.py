@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from senders.bounces.delivery_status import first_address
+from senders.bounces.delivery_status import code_in, first_address
 from senders.bounces.mime import Headers, MimePart, ReturnedMail, split_headers
 from senders.bounces.phrases import phrases
 from senders.bounces.refusal import fold
@@ -92,11 +92,13 @@ def report_text(mail: ReturnedMail) -> ReportText:
         lines += part.text.splitlines()[: MAX_LINES - len(lines)]
     kept, rest = _cut(lines)
     returned = next((part.mail for part in mail.parts if part.returned), None)
-    idle = phrases()["boilerplate"]
-    telling = [
-        " ".join(each for each in _SENTENCE.split(line) if "@" in each or not idle.within(each)) for line in kept
-    ]
+    telling = [" ".join(each for each in _SENTENCE.split(line) if _tells(each)) for line in kept]
     return ReportText(tuple(telling), "\n".join(kept), returned or _inlined(rest), returned is not None or bool(rest))
+
+
+def _tells(sentence: str) -> bool:
+    """Whether a sentence may say something of the mail: not those that a program puts into each report."""
+    return "@" in sentence or bool(code_in(sentence)) or not phrases()["boilerplate"].within(sentence)
 
 
 def _unnamed(parts: Iterable[MimePart]) -> list[MimePart]:

@@ -30,7 +30,8 @@ from senders.bounces.report_text import ReportText, own_addresses, recipients_of
 
 MAX_RECIPIENTS: Final = 200
 _SAID = re.compile(
-    r"\b(?:host|server|mta) \S{1,200} (?:\(\S{1,100}\) )?(?:said|replied|responded|refused to talk to me):"
+    r"smtp error from remote (?:mail )?server after [^:]{1,60}(?:<[^>]{1,254}>)?:"
+    r"|\b(?:host|server|mta) \S{1,200} (?:\(\S{1,100}\) )?(?:said|replied|responded|refused to talk to me):"
     r"|\(in reply to [a-z ]{1,40} command\)|remote host said:|while talking to \S{1,200}",
     re.IGNORECASE,
 )
