@@ -112,7 +112,7 @@ class Decider:
         context = self.relevant_context(stored_event(event), now_ms)
         if context is None:
             return Update()
-        return self.decide(context, event.user_id, record, raw_state, now_ms)
+        return self._decide_generally(context, event.user_id, record, raw_state, now_ms)
 
     def _apply_profile(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
         """Applies a profile, a removal (a record without value), or an unreadable profile, which withdraws consent."""
@@ -187,6 +187,12 @@ class Decider:
             if decided is not None:
                 update = _update(user_id, decided.state, decided.due, decided.effects, record.partition)
                 return self._reported(record, self._checked(update, decided.effects), decided.effects, now_ms)
+        return self._decide_generally(context, user_id, record, raw_state, now_ms)
+
+    def _decide_generally(
+        self, context: Context, user_id: str, record: InputRecord, raw_state: bytes | None, now_ms: int
+    ) -> Update:
+        """Applies an event by the general path only, as a replay does."""
         state = encoding.decode(user_id, raw_state)
         return self._applied(record, state, self.evaluator.apply_relevant(state, context), now_ms)
 

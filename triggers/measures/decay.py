@@ -24,7 +24,7 @@ _FAR_MS = 100 * 365 * 86_400_000
 """The end of the search for a crossing: a score that lasts a century does not fade."""
 
 
-class ScoreState(Struct, array_like=True):
+class ScoreState(Struct, array_like=True, gc=False):
     """A score as of `at`. `parts` are the additions that curves other than exponential keep, oldest first."""
 
     value: float = 0.0

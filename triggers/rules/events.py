@@ -9,7 +9,7 @@ from schemas.plain import PlainEvent, plain_ms
 from triggers.cel.runtime import as_ms
 
 
-class StoredEvent(Struct, array_like=True):
+class StoredEvent(Struct, array_like=True, gc=False):
     """An event as rules see it, and as a state keeps it while an occurrence or a sequence needs it.
 
     A shape of its own beside `Event` and `PlainEvent`, because a state keeps it as a short array without the user, and

@@ -30,12 +30,12 @@ class SeenIds(Struct, array_like=True, gc=False):
     def add(self, event_id: str, now_ms: int) -> bool:
         """Forgets ids that are 24 h old. Returns whether the id is new, and remembers it."""
         instants = self.instants
-        if instants and now_ms - _instant(instants, 0) >= SEEN_MS:
+        if instants and now_ms - int.from_bytes(instants[:_INSTANT], "big", signed=True) >= SEEN_MS:
             self._forget(now_ms)
-        digest = xxh3_64_digest(event_id.encode())
-        if self._holds(digest):
+            instants = self.instants
+        digest, digests = xxh3_64_digest(event_id.encode()), self.digests
+        if digests.find(digest) >= 0 and self._holds(digest):  # saves the call for most events
             return False
-        digests, instants = self.digests, self.instants
         if len(digests) >= SEEN_IDS * _DIGEST:
             digests, instants = digests[_DIGEST:], instants[_INSTANT:]
         self.digests = digests + digest

@@ -45,7 +45,7 @@ class StoredConsent(NamedTuple):
     at: int
 
 
-class LevelState(Struct, array_like=True):
+class LevelState(Struct, array_like=True, gc=False):
     """The state of one trigger's crossing: whether it is armed, when it will cross, and when it crossed too long ago to
     begin anything."""
 
@@ -61,7 +61,7 @@ class Membership(Struct, array_like=True):
     due: int | None = None
 
 
-class Occurrence(Struct, array_like=True):
+class Occurrence(Struct, array_like=True, gc=False):
     """One run of a trigger.
 
     `due` is when its step is due. `wake` is when the step is tried: later than `due` while a send is held.
