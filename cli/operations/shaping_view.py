@@ -17,13 +17,11 @@ from senders.shaping.document import AutomationRule
 from senders.shaping.file import ShapingFile, built_in
 from senders.shaping.findings import ShapingFinding
 from senders.shaping.loader import inspect, load, read
+from senders.shaping.pools import DEFAULT_SOURCE
 from senders.shaping.quantities import SendRate, duration_text
 from senders.shaping.resolution import EffectiveValue, Egress
 from senders.shaping.resolution import resolve as resolve_egress
 from senders.shaping.sites import Destination
-
-DEFAULT_SOURCE = "default"
-"""The one source of a file that names none."""
 
 
 def check(path: Path) -> tuple[list[ShapingFinding], bool]:

@@ -173,6 +173,8 @@ class AutomationRule(ShapingTable):
     @model_validator(mode="after")
     def _scope_has_the_keys(self) -> "AutomationRule":
         for action in self.action:
+            if self.scope in OF_MAIL and action.kind is ActionKind.SUSPEND:
+                raise ValueError(f"with the scope `{self.scope}` no other source helps: write `hold` for `suspend`")
             keys = action.set.model_fields_set if action.set else set()
             if self.scope in OF_MAIL and keys - {"max_message_rate"}:
                 raise ValueError(f"with the scope `{self.scope}`, `set` takes only `max_message_rate`")

@@ -23,6 +23,9 @@ class EffectiveValue:
     path: TomlPath | None
 
 
+_BASE = {key: EffectiveValue(getattr(DEFAULTS, key, None), None) for key in KEYS}
+
+
 @dataclass(frozen=True, slots=True)
 class PlacedRule:
     """An automation rule and its path in the file."""
@@ -65,13 +68,12 @@ def resolve(file: ShapingFile, destination: Destination, source: str) -> Egress:
     """What holds for mails from a source to a destination."""
     document = file.document
     provider = provider_of(document.provider, destination)
-    values = {key: EffectiveValue(getattr(DEFAULTS, key, None), None) for key in KEYS}
-    base = dict(values)
+    values = dict(_BASE)
     rules: list[PlacedRule] = []
     for layer in _layers(file, destination, provider, source):
         if getattr(layer.table, "replace_base", False):
-            values, rules = dict(base), []
-        for key in layer.table.model_fields_set & set(KEYS):
+            values, rules = dict(_BASE), []
+        for key in layer.table.model_fields_set & _BASE.keys():
             values[key] = EffectiveValue(getattr(layer.table, key), (*layer.path, key))
         placed = enumerate(getattr(layer.table, "automation", ()))
         rules[:0] = [PlacedRule(rule, (*layer.path, "automation", number)) for number, rule in placed]

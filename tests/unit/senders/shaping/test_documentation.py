@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from senders.shaping.bindings import BindingKind
 from senders.shaping.document import ActionKind, ActionScope, SmtpState
 from senders.shaping.keys import DEFAULTS, KEYS, ProviderKeys
 from senders.shaping.quantities import duration_text
@@ -26,6 +27,6 @@ def test_the_page_has_each_key_with_its_built_in_value_and_meaning() -> None:
     ]
 
 
-def test_the_page_names_each_action_scope_and_state() -> None:
-    for words in (ActionKind, ActionScope, SmtpState):
+def test_the_page_names_each_action_scope_state_and_binding() -> None:
+    for words in (ActionKind, ActionScope, SmtpState, BindingKind):
         assert [word for word in words if f"`{word}`" not in PAGE] == []

@@ -91,6 +91,9 @@ WRONG = {
     RULE.replace('"suspend"', "{set = {connection_limit = 1}}") + "scope = 'purpose'": (
         "1:1: error: `automation`: with the scope `purpose`, `set` takes only `max_message_rate`"
     ),
+    RULE + "scope = 'trigger'": (
+        "1:1: error: `automation`: with the scope `trigger` no other source helps: write `hold` for `suspend`"
+    ),
     RULE.replace("default", 'domain."x.y"').replace('"suspend"', "{set = {provider_connection_limit = 1}}"): (
         "1:1: error: `provider_connection_limit` can be set only by a rule of a provider"
     ),

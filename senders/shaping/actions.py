@@ -1,0 +1,128 @@
+"""What automation has done and is still in force: suspensions, holds and keys with other values. Pure; times in µs.
+
+A suspension that ends leaves its target on probation: one mail at a time begins there, until one is taken. A reply that
+the rule matches suspends it again. So what still is blocked costs one mail at each end, and not a queue.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from senders.shaping.document import ActionKind
+from senders.shaping.keys import ProviderKeys
+from senders.shaping.quantities import SendRate
+from senders.shaping.ways import ActionTarget
+
+HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveAction:
+    """One action of a rule. `reply` is what triggered it, without addresses."""
+
+    target: ActionTarget
+    kind: ActionKind
+    rule: str
+    since_us: int
+    until_us: int
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """The keys that a `set` sets."""
+    reply: str = ""
+
+    @property
+    def id(self) -> tuple[ActionTarget, ActionKind, str]:
+        """An action that triggers again takes the place of the one before."""
+        return self.target, self.kind, self.rule
+
+
+class ActionBook:
+    """The actions that are in force or on probation."""
+
+    def __init__(self) -> None:
+        self._actions: dict[tuple[ActionTarget, ActionKind, str], ActiveAction] = {}
+        self._by_target: dict[ActionTarget, dict[tuple[ActionTarget, ActionKind, str], ActiveAction]] = {}
+        self._next_end_us = 0
+        self.version = 0
+        """Changes whenever another action is in force."""
+
+    def __iter__(self) -> Iterator[ActiveAction]:
+        return iter(self._actions.values())
+
+    def add(self, action: ActiveAction) -> None:
+        """Notes an action. It never ends sooner than the same one that is in force."""
+        known = self._actions.get(action.id)
+        if known is None or known.until_us < action.until_us:
+            self._actions[action.id] = action
+            self._by_target.setdefault(action.target, {})[action.id] = action
+            self._next_end_us = min(self._next_end_us, action.until_us)
+            self.version += 1
+
+    def lift(self, target: ActionTarget) -> None:
+        """Ends what acts on a target, probation included: a person says so, or a probe was taken."""
+        for action_id in self._by_target.pop(target, {}):
+            del self._actions[action_id]
+            self.version += 1
+
+    def taken(self, targets: Iterable[ActionTarget], now_us: int) -> None:
+        """A mail was taken on this way: suspensions that have ended are over."""
+        for target in targets:
+            for action in list(self._by_target.get(target, {}).values()):
+                if action.until_us <= now_us:
+                    self._drop(action)
+
+    def forget(self, now_us: int) -> None:
+        """Drops holds and keys whose time is over; suspensions stay on probation."""
+        if now_us < self._next_end_us:
+            return
+        self.version += 1
+        for action in [each for each in self._actions.values() if each.until_us <= now_us]:
+            if action.kind is not ActionKind.SUSPEND:
+                self._drop(action)
+        ends = (each.until_us for each in self._actions.values() if each.until_us > now_us)
+        self._next_end_us = min(ends, default=now_us + HOUR_US)
+
+    def stops(self, targets: Iterable[ActionTarget], kind: ActionKind, now_us: int) -> ActiveAction | None:
+        """The suspension or hold that is in force on any of these targets, the one that ends last."""
+        found = [each for each in self._on(targets) if each.kind is kind and each.until_us > now_us]
+        return max(found, key=lambda each: each.until_us, default=None)
+
+    def suspension(self, targets: Iterable[ActionTarget]) -> ActiveAction | None:
+        """A suspension of any of these targets, in force or on probation."""
+        return next((each for each in self._on(targets) if each.kind is ActionKind.SUSPEND), None)
+
+    def values(self, targets: Iterable[ActionTarget], now_us: int) -> dict[str, ActiveAction]:
+        """For each key that actions set, the action with the strictest value."""
+        found: dict[str, ActiveAction] = {}
+        for action in self._on(targets):
+            if action.kind is ActionKind.SET and action.until_us > now_us:
+                for key, value in action.values.items():
+                    if key not in found or strictness(value) < strictness(found[key].values[key]):
+                        found[key] = action
+        return found
+
+    def _on(self, targets: Iterable[ActionTarget]) -> Iterator[ActiveAction]:
+        for target in targets:
+            yield from self._by_target.get(target, {}).values()
+
+    def _drop(self, action: ActiveAction) -> None:
+        self.version += 1
+        del self._actions[action.id]
+        of_target = self._by_target[action.target]
+        del of_target[action.id]
+        if not of_target:
+            del self._by_target[action.target]
+
+
+def strictness(value: Any) -> float:
+    """Orders values of one key: the smallest is the strictest. Waits are stricter when longer; texts come first."""
+    if isinstance(value, SendRate):
+        return value.count / value.period_s
+    if isinstance(value, timedelta):
+        return -value.total_seconds()
+    return float(value) if isinstance(value, int) else 0.0
+
+
+def applied(keys: ProviderKeys, changes: Mapping[str, ActiveAction]) -> ProviderKeys:
+    """The keys with the values that actions set."""
+    return keys.model_copy(update={key: action.values[key] for key, action in changes.items()})

@@ -1,0 +1,53 @@
+"""The mails that wait on one lane, by kind; within a kind by priority, then by due time."""
+
+from collections.abc import Iterator
+from heapq import heappop, heappush
+from itertools import count
+
+from senders.shaping.ways import ShapedMail, TrafficKind
+
+_Entry = tuple[int, int, int, ShapedMail]
+_numbers = count()
+
+
+class LaneQueue:
+    """Used by one lane. Mails that were removed are passed over when they come up."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[TrafficKind, list[_Entry]] = {}
+        self._waiting: dict[str, int] = {}
+        """The number of the entry of each mail. Another number is that of a mail that was removed."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, mail: ShapedMail) -> None:
+        """Adds a mail; one that waits already stays as it is."""
+        if mail.id not in self._waiting:
+            number = self._waiting[mail.id] = next(_numbers)
+            heappush(self._kinds.setdefault(mail.kind, []), (-mail.priority, mail.due_us, number, mail))
+
+    def remove(self, mail_id: str) -> bool:
+        """Lets a mail go. Returns whether it waited here."""
+        return self._waiting.pop(mail_id, None) is not None
+
+    def heads(self) -> Iterator[ShapedMail]:
+        """The first mail of each kind, in the order in which they should begin."""
+        found = []
+        for kind in list(self._kinds):
+            heap = self._kinds[kind]
+            while heap and not self._waits(heap[0]):
+                heappop(heap)
+            if heap:
+                found.append(heap[0])
+            else:
+                del self._kinds[kind]
+        found.sort(key=lambda entry: entry[:3])
+        return (entry[3] for entry in found)
+
+    def mails(self) -> list[ShapedMail]:
+        """All mails that wait."""
+        return [entry[3] for heap in self._kinds.values() for entry in heap if self._waits(entry)]
+
+    def _waits(self, entry: _Entry) -> bool:
+        return self._waiting.get(entry[3].id) == entry[2]

@@ -1,0 +1,85 @@
+"""One lane: a source at a site. Its queue, its connections, and what it has been through. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from senders.shaping.actions import ActionBook, ActiveAction
+from senders.shaping.document import ActionScope
+from senders.shaping.gcra import SECOND_US
+from senders.shaping.keys import ProviderKeys
+from senders.shaping.lane_limits import NamedRate, connection_rate, keys_now, rates_of_lane
+from senders.shaping.lane_queue import LaneQueue
+from senders.shaping.resolution import Egress
+from senders.shaping.ways import ActionTarget, targets_of
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LaneKey:
+    """Which lane. One site can be of two providers, if those are known by the domain."""
+
+    source: str
+    site: str
+    provider: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.site}"
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """The lanes that can take over from each other."""
+        return self.site, self.provider
+
+
+@dataclass(slots=True)
+class LaneState:
+    """Used by the board only."""
+
+    key: LaneKey
+    egress: Egress
+    queue: LaneQueue = field(default_factory=LaneQueue)
+    in_flight: set[str] = field(default_factory=set)
+    open: int = 0
+    """Connections, those that carry a mail included."""
+    opening: int = 0
+    failures: int = 0
+    """Connections that failed in a row."""
+    rests_until_us: int = 0
+    refused_until_us: int = 0
+    """No slot of a connection limit is free until then, as far as we know."""
+    keys: ProviderKeys = field(init=False)
+    rates: list[NamedRate] = field(default_factory=list)
+    connection_rate: NamedRate | None = None
+    changes: Mapping[str, ActiveAction] = field(default_factory=dict)
+    _version: int = -1
+
+    def __post_init__(self) -> None:
+        self.keys = self.egress.keys
+
+    @property
+    def idle(self) -> int:
+        """Connections that carry no mail."""
+        return max(0, self.open - len(self.in_flight))
+
+    @property
+    def targets(self) -> Mapping[ActionScope, ActionTarget]:
+        """What actions on this lane's way act on."""
+        return targets_of(self.egress, None)
+
+    def failed(self, now_us: int) -> None:
+        """A connection could not be opened. After too many in a row the lane rests."""
+        self.failures += 1
+        most, rest = self.keys.consecutive_connection_failures_before_delay, self.keys.retry_interval
+        if most is not None and rest is not None and self.failures >= most:
+            self.rests_until_us = now_us + round(rest.total_seconds() * SECOND_US)
+
+    def refresh(self, actions: ActionBook, now_us: int) -> None:
+        """Takes up what rules have set since."""
+        if self._version != actions.version:
+            self._version = actions.version
+            self.keys, self.changes = keys_now(self.egress, actions, now_us)
+            self.rates = rates_of_lane(self.egress, self.keys, self.changes)
+            self.connection_rate = connection_rate(self.egress, self.keys, self.changes)
+
+    def stale(self, egress: Egress) -> None:
+        """Another file is in force."""
+        self.egress, self._version = egress, -1
