@@ -35,6 +35,8 @@ class Conversation(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self._end: DeliveryReason | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self.content_sent = False
         """Whether the end of the last content is written, so that the server may have it."""
         transport.set_protocol(self)
@@ -90,11 +92,26 @@ class Conversation(asyncio.Protocol):
         return self._replies.popleft()
 
     async def _within(self, waiter: asyncio.Future[None], timeout_s: float) -> None:
-        timer = self._loop.call_later(timeout_s, self._ended, DeliveryReason.TIMED_OUT)
-        try:
-            await waiter
-        finally:
-            timer.cancel()
+        """Wait for the server, which may take so long. The timer outlives the wait: each mail waits again soon."""
+        self._deadline = self._loop.time() + timeout_s
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._set_timer()
+        await waiter
+        self._deadline = 0.0
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._deadline, self._time_out)
+
+    def _time_out(self) -> None:
+        self._timer = None
+        if not self._deadline:
+            return
+        if self._loop.time() < self._deadline:
+            self._set_timer()
+        else:
+            self._ended(DeliveryReason.TIMED_OUT)
 
     def abort(self) -> None:
         """Close the connection at once; what is not written yet is lost."""
@@ -112,6 +129,8 @@ class Conversation(asyncio.Protocol):
     def _ended(self, reason: DeliveryReason) -> None:
         if self._end is None:
             self._end = reason
+        if self._timer is not None:
+            self._timer.cancel()
         self._transport.abort()
         self._wake(self._waiter)
         self.resume_writing()

@@ -117,7 +117,8 @@ class SmtpSession:
         return f"MAIL FROM:<{mail_from}>{size}{body}{utf8}\r\n".encode(), f"RCPT TO:<{to}>\r\n".encode()
 
     async def _transaction(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
-        await self._settle_reset()
+        if self._unread:
+            await self._settle_reset()
         if self.extensions.pipelining and self.extensions.chunking:
             return await self._in_one_flight(envelope, message)
         if self.extensions.pipelining:
