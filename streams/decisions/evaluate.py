@@ -84,7 +84,8 @@ class Decider:
         """The event types that some rule reads. Events of other types change nothing."""
         self.relevant_context = evaluator.relevant_context
         self._fast_path = FastPath(evaluator.rules)
-        self._at_once = AtOnce(evaluator)
+        self.at_once = AtOnce(evaluator)
+        """Decides some events for `decide`; `apply` and replays do without it."""
         self._counts: Counts = Counter() if counts is None else counts
 
     def apply(self, record: InputRecord, partitions: int, raw_state: bytes | None, now_ms: int) -> Update:
@@ -183,7 +184,7 @@ class Decider:
         """Applies an event that some rule reads, by the context that `relevant_context` returned for it."""
         if raw_state is not None:
             event: Any = context.event  # a StoredEvent; expressions know less of it
-            decided = self._at_once.decide(user_id, raw_state, event, context)
+            decided = self.at_once.decide(user_id, raw_state, event, context)
             if decided is not None:
                 update = _update(user_id, decided.state, decided.due, decided.effects, record.partition)
                 return self._reported(record, self._checked(update, decided.effects), decided.effects, now_ms)

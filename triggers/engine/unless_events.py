@@ -32,13 +32,16 @@ def remember(evaluation: Evaluation, route: Route, event: StoredEvent, context: 
 def _with(known: list[UnlessEvent], new: UnlessEvent) -> list[UnlessEvent]:
     """The events and one more. Of those with equal `same` values only the latest is kept: it ends what the older ones
     end."""
-
-    def alike(each: UnlessEvent) -> bool:
-        return each.names == new.names and each.same == new.same
-
-    if any(alike(each) and each.time_ms > new.time_ms for each in known):
-        return known
-    return [each for each in known if not alike(each) or each.time_ms == new.time_ms] + [new]
+    kept = []
+    for each in known:
+        if each.same == new.same and each.names == new.names:
+            if each.time_ms > new.time_ms:
+                return known
+            if each.time_ms < new.time_ms:
+                continue
+        kept.append(each)
+    kept.append(new)
+    return kept
 
 
 def is_over(evaluation: Evaluation, trigger: Trigger, entry: StoredEvent) -> bool:

@@ -18,6 +18,7 @@ from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules
 from triggers.rules import encoding
+from triggers.rules.events import stored_event
 from triggers.rules.state import UserState
 
 PARTITIONS = 16
@@ -39,6 +40,10 @@ send: reminder
 
 @pytest.fixture
 def decider() -> Decider:
+    return fresh_decider()
+
+
+def fresh_decider() -> Decider:
     rules = load_rules([SourceFile("rules.yaml", RULES)], {"thanks": "hash-1", "reminder": "hash-2"})
     return Decider(Evaluator(rules))
 
@@ -98,6 +103,25 @@ def test_the_objects_of_an_event_are_freed_at_once_without_the_garbage_collector
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("properties", [{"order": "o2"}, {}], ids=["a send", "data that fails"])
+def test_what_is_decided_at_once_is_what_a_replay_decides(properties):
+    at_once, replay = fresh_decider(), fresh_decider()
+    before = applied(replay, record("events", event("looked")), None, NOW_MS).state
+    read = record("events", event(total=5, **properties))
+    decoded = stored_event(decode(Event, read.value))
+    context = at_once.relevant_context(decoded, NOW_MS)
+    assert before is not None
+    assert context is not None
+    assert at_once.at_once.decide("u1", before, decoded, context) is not None
+    made, again = at_once.decide(context, "u1", read, before, NOW_MS), applied(replay, read, before, NOW_MS)
+    assert (made.key, made.state, made.next_due_ms, made.outgoing) == (
+        again.key,
+        again.state,
+        again.next_due_ms,
+        again.outgoing,
+    )
 
 
 def test_the_same_event_again_changes_nothing(decider):
