@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli.options import EXIT_FAILED, AsJson, Format, console, print_json
+from cli.environment import Environment
+from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
 
 ShapingPath = Annotated[
     Path | None,
@@ -37,19 +38,21 @@ def check(
 def resolve(
     to: Annotated[str, typer.Argument(help="A domain or an address.", show_default=False)],
     mx: Annotated[
-        list[str], typer.Option("--mx", help="An MX host of the domain; give each of them.", show_default=False)
-    ],
+        list[str] | None,
+        typer.Option("--mx", help="An MX host of the domain; give each. Default: ask the DNS.", show_default=False),
+    ] = None,
     source: Annotated[str, typer.Option(help="The source that sends; default: the first of the file.")] = "",
     file: ShapingPath = None,
     as_json: AsJson = False,
+    instance: Instance = "main",
 ) -> None:
     """Show what holds for mails to a domain: the value of each key, the line that says so, and the rules.
 
-    Example: `ebbtide senders resolve gmail.com --mx gmail-smtp-in.l.google.com --file shaping.toml`
+    Example: `ebbtide senders resolve gmail.com --file shaping.toml`
     """
     from cli.operations import shaping_view
 
-    found = shaping_view.resolve(file, to, mx, source)
+    found = shaping_view.resolve(file, to, mx or shaping_view.mx_hosts(Environment.of(instance), to), source)
     if as_json:
         print_json(found.as_json())
     else:

@@ -1,5 +1,6 @@
 """A shaping file as people and programs read it: its findings, and what holds for a destination."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -9,10 +10,14 @@ from typing import Any
 from rich.console import Console
 
 from cli.columns import aligned
+from cli.environment import Environment
 from cli.options import Format, print_json
 from schemas.addresses import ascii_domain
 from schemas.errors import UserError
 from schemas.wording import counted, nearest
+from senders.channels.channel import NoDestination, Unreachable
+from senders.channels.dns.direct import mail_domains
+from senders.settings import SenderSettings
 from senders.shaping.document import AutomationRule
 from senders.shaping.file import ShapingFile, built_in
 from senders.shaping.findings import ShapingFinding
@@ -73,6 +78,16 @@ class Resolved:
         place = {"file": self.file.name, "line": self.file.place(value.path)[0]} if value.path else {}
         plain = value.value if value.value is None or isinstance(value.value, bool | int) else text_of(value.value)
         return {"value": plain, "set_by": table_of(value), **place}
+
+
+def mx_hosts(environment: Environment, to: str) -> list[str]:
+    """The MX hosts of a domain or of an address, as delivery finds them; raises UserError."""
+    domains = mail_domains(environment.settings(SenderSettings))
+    domain = to.rpartition("@")[2]
+    try:
+        return sorted(asyncio.run(domains.find(domain)).mx_hosts)
+    except (NoDestination, Unreachable) as error:
+        raise UserError(f"{error}; give its hosts with --mx") from None
 
 
 def resolve(path: Path | None, to: str, mx: Sequence[str], source: str) -> Resolved:

@@ -58,18 +58,20 @@ class ActionBook:
             self._next_end_us = min(self._next_end_us, action.until_us)
             self.version += 1
 
-    def lift(self, target: ActionTarget) -> None:
-        """Ends what acts on a target, probation included: a person says so, or a probe was taken."""
-        for action_id in self._by_target.pop(target, {}):
-            del self._actions[action_id]
-            self.version += 1
+    def follow(self, action: ActiveAction, *, lifted: bool) -> None:
+        """Notes an action as another worker or a person has it."""
+        known = self._actions.get(action.id)
+        if not lifted:
+            self.add(action)
+        elif known is not None and known.until_us <= action.until_us:
+            self._drop(known)
 
-    def taken(self, targets: Iterable[ActionTarget], now_us: int) -> None:
-        """A mail was taken on this way: suspensions that have ended are over."""
-        for target in targets:
-            for action in list(self._by_target.get(target, {}).values()):
-                if action.until_us <= now_us:
-                    self._drop(action)
+    def taken(self, targets: Iterable[ActionTarget], now_us: int) -> list[ActiveAction]:
+        """A mail was taken on this way: suspensions that have ended are over. Returns them, for the other workers."""
+        over = [each for each in self._on(targets) if each.until_us <= now_us]
+        for action in over:
+            self._drop(action)
+        return over
 
     def forget(self, now_us: int) -> None:
         """Drops holds and keys whose time is over; suspensions stay on probation."""

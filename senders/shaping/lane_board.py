@@ -95,13 +95,13 @@ class LaneBoard:
         """The MX hosts of a domain are not known: its mails wait, and it is looked up again then."""
         self._places.lookup_failed(domain, until_us)
 
-    def ended(self, key: LaneKey, mail_id: str, now_us: int, *, taken: bool) -> None:
-        """A mail has its answer. `taken`: the server took it, which ends probation."""
+    def ended(self, key: LaneKey, mail_id: str, now_us: int, *, taken: bool) -> list[ActiveAction]:
+        """A mail has its answer. `taken`: the server took it. Returns the suspensions whose probation that ends."""
         lane = self._lanes[key]
         lane.in_flight.discard(mail_id)
-        if taken:
-            self.actions.taken(lane.targets.values(), now_us)
+        over = self.actions.taken(lane.targets.values(), now_us) if taken else []
         self._touch(key)
+        return over
 
     # connections
 
@@ -132,6 +132,12 @@ class LaneBoard:
         """Actions of rules or of people, of this worker or of another, are in force."""
         for action in actions:
             self.actions.add(action)
+        for key in list(self._lanes):
+            self._touch(key)
+
+    def follow(self, action: ActiveAction, *, lifted: bool) -> None:
+        """An action is as another worker or a person has it."""
+        self.actions.follow(action, lifted=lifted)
         for key in list(self._lanes):
             self._touch(key)
 
