@@ -17,6 +17,11 @@ _LONGEST_LOCAL = 64
 _LONGEST_DOMAIN = 253
 _LONGEST_LABEL = 63
 _PLAIN = re.compile(r"[^\s@<>,;:\"\\()\[\]]+@[^\s@<>,;:\"\\()\[\]]+")
+_USUAL = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}"
+    r"@(?:(?![xX][nN]--)[A-Za-z0-9_-]{1,63}\.)*(?![xX][nN]--)[A-Za-z0-9_-]{1,63}"
+)
+"""Addresses that need no further question: each mail asks several times."""
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cs", "Cn"})
 _A_LABEL = "xn--"
 
@@ -27,6 +32,8 @@ def plain_address(text: str) -> str:
     Whatever could end a line or name a second mailbox is refused, never cleaned; so are characters that nobody sees,
     which come along when an address is pasted.
     """
+    if len(text) <= LONGEST and _USUAL.fullmatch(text):
+        return text
     if unseen := next((letter for letter in text if _is_unseen(letter)), None):
         raise ValueError(f"{_named(unseen)} is not allowed in an address")
     if not _PLAIN.fullmatch(text):

@@ -6,6 +6,7 @@ writes `{% if user.name %}` means a name that can be read.
 
 import unicodedata
 from collections.abc import Iterator, Mapping
+from datetime import date, datetime
 from typing import Any
 
 from liquid import BoundTemplate, FalsyStrictUndefined, RenderContext
@@ -23,12 +24,17 @@ from liquid.builtin.tags.case_tag import MultiExpressionBlockNode
 from liquid.expression import Expression
 from liquid.undefined import is_undefined
 
+_NEVER_UNDEFINED = frozenset({int, float, bool, dict, list, datetime, date})
+"""Asked first: `is_undefined` costs as much as the rest of a value."""
+
 
 def is_blank(value: object) -> bool:
     """Whether there is nothing to read: null, or a text of white space and invisible characters only."""
     if isinstance(value, str):
-        return all(character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in value)
-    return value is None or is_undefined(value)
+        return not value[:1].isalnum() and all(
+            character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in value
+        )
+    return value is None or (type(value) not in _NEVER_UNDEFINED and is_undefined(value))
 
 
 def without_blanks(names: Mapping[str, Any]) -> dict[str, Any]:

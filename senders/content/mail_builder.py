@@ -81,7 +81,7 @@ def content_of(
     template: Template, data: dict[str, Any], user_id: str, recipient: Recipient | None, now: datetime
 ) -> Content:
     """The content of the mail. Previews, test mails, cases and delivery all use this. Raises TemplateError."""
-    return template.render(whole_numbers(data), whole_numbers(user_names(user_id, recipient)), now)
+    return template.render(whole_numbers(data), user_names(user_id, recipient), now)
 
 
 def user_names(user_id: str, recipient: Recipient | None) -> dict[str, Any]:

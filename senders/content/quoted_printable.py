@@ -21,12 +21,14 @@ _SOFT_BREAK = b"=\r\n"
 class StaticText(str):
     """A piece that is the same in every mail of a template. It is encoded once."""
 
-    __slots__ = ("encoded",)
+    __slots__ = ("encoded", "size")
     encoded: bytes
+    size: int
+    """Bytes of UTF-8."""
 
     def __new__(cls, text: str) -> "StaticText":
         self = super().__new__(cls, text)
-        self.encoded = encode(text)
+        self.encoded, self.size = encode(text), len(text.encode())
         return self
 
 

@@ -23,9 +23,10 @@ from senders.content.blanks import is_blank, without_blanks
 from senders.content.filters.dates import NOW
 from senders.content.front_matter import MAILBOXES, FrontMatter
 from senders.content.headers import HeaderError, one_line
-from senders.content.liquid_dialect import ControlCharacter, compile_part, rendered_pieces
+from senders.content.liquid_dialect import LONGEST_OUTPUT, compile_part
 from senders.content.message import Mailbox
 from senders.content.quoted_printable import StaticText
+from senders.content.rendering import ControlCharacter, rendered_pieces
 
 _TEXT = re.compile(r"^--- text ---[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
 _NAMED = re.compile(r"'?([A-Za-z_][\w.\-\[\]]*)'? is undefined")
@@ -102,7 +103,7 @@ class Template:
             return None
         address = self.parts[key]
         try:
-            return Mailbox.of(self._optional(f"{key} name", names), address.render(names), MAILBOXES[key])
+            return _mailbox_of(self._optional(f"{key} name", names), address.render(names), MAILBOXES[key])
         except HeaderError as error:
             raise TemplateError(DeliveryReason.HEADER, str(error), address.offset) from None
 
@@ -120,7 +121,7 @@ class _CompiledPart(NamedTuple):
     def pieces(self, names: dict[str, Any]) -> list[str]:
         """The part rendered in pieces, those of the template itself as StaticText; raises TemplateError as `render`."""
         try:
-            return rendered_pieces(self.part, names)
+            return rendered_pieces(self.part, names, LONGEST_OUTPUT)
         except UndefinedError as error:
             message = _first_line(error)
             named = _NAMED.search(message)
@@ -220,6 +221,10 @@ def _split(body: str) -> tuple[FrontMatter, list[Part]]:
     if front.end and mark:
         parts.append(Part("text part", body[mark.end() :], mark.end()))
     return front, parts
+
+
+_mailbox_of = lru_cache(maxsize=1024)(Mailbox.of)
+"""The mailboxes of most templates are the same in every mail."""
 
 
 def _with_preheader(html: list[str], preheader: str) -> list[str]:

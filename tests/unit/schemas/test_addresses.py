@@ -1,10 +1,13 @@
 """Addresses: one form for every spelling of a mailbox, and what is refused where it comes in."""
 
+import re
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cli.operations.publish import InvalidFact, now, profile_of
+from schemas import addresses
 from schemas.addresses import LONGEST, address_key, plain_address
 from schemas.codec import DecodeError, decode
 from schemas.commands import SendCommand
@@ -124,3 +127,24 @@ def test_an_accepted_address_is_ascii_and_stable_and_has_one_key(local: str, dom
 def test_the_error_of_a_published_address_does_not_use_the_librarys_wording() -> None:
     with pytest.raises(InvalidFact, match=r"^address: the part before the @ must be ASCII"):
         profile_of('{"user_id": "u1", "address": "änn@mail.example"}', now())
+
+
+@given(st.from_regex(addresses._USUAL, fullmatch=True))
+@example("a@" + "b" * 64)
+@example("a" * 65 + "@b.example")
+@example("a@XN--b.example")
+@example("a@b..example")
+@example("a@b.example.")
+@example(f"a@{'b.' * 125}cd")
+@example(f"a@{'b.' * 126}cd")
+def test_a_usual_address_is_what_it_would_be_if_every_question_was_asked(address: str) -> None:
+    def outcome() -> str:
+        try:
+            return plain_address(address)
+        except ValueError as error:
+            return f"refused: {error}"
+
+    quickly = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(addresses, "_USUAL", re.compile("(?!)"))
+        assert outcome() == quickly
