@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.types import Count, Fact, Instant, Name
+from schemas.vocabulary import PauseMode
 
 
 class Text(Fact):
@@ -54,15 +55,27 @@ class Manifest(Fact):
     """Texts of earlier sets that running occurrences may have begun with, and when each was replaced."""
 
 
+DELIVERY = "delivery"
+"""The scope of everything that delivery does."""
+
+
 class Control(Fact):
-    """A switch, kept under its scope: `global`, `trigger/NAME` or `purpose/NAME`."""
+    """A switch, kept under its scope: `global`, `trigger/NAME` or `purpose/NAME`.
+
+    `delivery`, and `delivery/` before a kind and a name, is a scope of delivery only: decisions go on.
+    """
 
     number: Count
-    scope: Annotated[str, Field(pattern=r"^(global|(trigger|purpose)/.+)$", max_length=256)]
+    scope: Annotated[str, Field(pattern=r"^(global|(trigger|purpose)/.+|delivery(/[a-z]+/.+)?)$", max_length=256)]
     paused: bool
     by: str = ""
     at: Instant
     limits: dict[Name, float] = Field(default_factory=dict)
+    mode: PauseMode = PauseMode.HOLD
+    """What delivery does with a command while its scope is paused."""
+    until: Instant | None = None
+    """When delivery's pause ends by itself."""
+    why: str = ""
 
 
 CURRENT = "current"

@@ -109,6 +109,19 @@ class SuppressionReason(StrEnum):
     NO_RECIPIENT = "no_recipient"
     SUPPRESSED = "suppressed"
     NO_CONSENT = "no_consent"
+    DISCARDED = "discarded"
+    """A person paused its trigger, its purpose or everything, and asked for nothing to be kept."""
+
+
+class PauseMode(StrEnum):
+    """What delivery does with commands of a paused scope."""
+
+    HOLD = "hold"
+    """They wait for the end of the pause, or expire."""
+    DISCARD = "discard"
+    """They end as `suppressed`."""
+    DRAIN = "drain"
+    """Those admitted before the pause go out, later ones wait."""
 
 
 class DeliveryReason(StrEnum):
@@ -116,6 +129,7 @@ class DeliveryReason(StrEnum):
 
     CONSENT_STALE = "consent_stale"
     VIEW_BEHIND = "view_behind"
+    PAUSED = "paused"
     TEMPLATE_MISSING = "template_missing"
     TEMPLATE_INVALID = "template_invalid"
     UNDEFINED = "undefined"

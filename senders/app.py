@@ -19,7 +19,7 @@ from infra.service.ending import CRASHED, OVERDUE, Deadline, block_signals, leav
 from infra.service.health import WorkerIdentity
 from infra.service.logs import configure_logging
 from infra.service.tasks import StillRunning, run_in_thread
-from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
+from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
 from senders.bounces.classifier import load_classifier
 from senders.bounces.rule_files import InvalidBounceRules
 from senders.channels.channel import Channel, RealMailRefused, Unreachable
@@ -28,7 +28,7 @@ from senders.content import dkim
 from senders.process import END_WITHIN_S, DeliveryProcess
 from senders.settings import SenderSettings
 
-NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, DEAD_LETTERS)
+NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, CONTROL, DEAD_LETTERS)
 KAFKA_TIMEOUT_S = 10.0
 
 _REFUSALS = (KafkaAway, AccessDenied, TopicsMissing, RealMailRefused, dkim.KeyProblem, InvalidBounceRules)

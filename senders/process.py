@@ -22,12 +22,14 @@ from senders.channels.channel import Channel
 from senders.content import dkim
 from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
+from senders.control_reader import ControlReader
 from senders.delivery.worker import DeliveryWorker, WorkerParts
 from senders.monitoring.metrics import SenderMetrics
 from senders.monitoring.monitor import Monitor
 from senders.policy.recipients import AddressHasher
 from senders.policy.recipients_feed import RecipientsFeed
 from senders.policy.send_check import SendCheck
+from senders.policy.switches import DeliverySwitches
 from senders.queue.intake import CommandIntake
 from senders.queue.outbox_relay import OutboxRelay
 from senders.queue.writer import LedgerWriter
@@ -65,7 +67,8 @@ class DeliveryProcess:
         self._timescale, relay, _ = outages = (Outage("timescale"), Outage("relay"), Outage("kafka"))
         metrics = SenderMetrics(identity.restarts if identity else 0)
         hasher = AddressHasher(settings.suppression_key.get_secret_value().encode())
-        check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s))
+        self._switches = DeliverySwitches()
+        check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s), self._switches)
         templates = TemplateCache()
         self._async_databases = [
             AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(5)
@@ -79,6 +82,7 @@ class DeliveryProcess:
             channel_outage=relay,
             templates=templates,
             mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url, settings.feedback_sender),
+            switches=self._switches,
             hasher=hasher,
             owner=self.owner,
             on_answer=lambda: self._outbox_relay.wake(),
@@ -93,6 +97,9 @@ class DeliveryProcess:
         self._readers: dict[str, Callable[[], None]] = {name: reader.run for name, reader in batch_readers.items()}
         self._readers["template-reader"] = TemplateReader(
             settings.connection, templates, self._halt, beat=self._watchdog.beat
+        ).run
+        self._readers["control-reader"] = ControlReader(
+            settings.connection, self._switches, self._halt, lambda: self._call(self._worker.wake), self._watchdog.beat
         ).run
         positions = {reader.group: reader.positions for reader in batch_readers.values()}
         self._monitor = Monitor(

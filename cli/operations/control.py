@@ -4,14 +4,16 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from typing import Any
 
 from cli.operations.numbered_records import publish_next
 from infra.kafka.topic_reader import read_all
 from schemas.codec import DecodeError, decode
 from schemas.errors import UserError
 from schemas.rules import Control
+from schemas.switches import OlderNumber
 from schemas.topics import CONTROL, RULES
-from streams.decisions.rulefeed import OlderNumber, RuleStore
+from streams.decisions.rulefeed import RuleStore
 from triggers.language.diagnostics import InvalidRules
 from triggers.rules.ruleset import RuleSet
 
@@ -25,14 +27,20 @@ class UnknownScope(UserError):
     """The scope names no trigger and no purpose of the current rules."""
 
 
-def switch(kafka: str, scope: str, *, paused: bool, by: str = "") -> Control:
-    """Pauses or resumes the scope, under the next number; raises UnknownScope."""
+def switch(kafka: str, scope: str, *, paused: bool, by: str = "", **more: Any) -> Control:
+    """Pauses or resumes the scope, under the next number; raises UnknownScope. `more` are further fields."""
     _check(kafka, scope)
+    return publish_switch(kafka, scope, paused=paused, by=by, **more)
+
+
+def publish_switch(kafka: str, scope: str, *, paused: bool, by: str = "", **more: Any) -> Control:
+    """Publishes a switch of this scope under the next number."""
     made: list[Control] = []
 
     def facts(number: int, found: Sequence[Control]) -> list[tuple[str, Control]]:
         limits = next((known.limits for known in _latest(found) if known.scope == scope), {})
-        control = Control(number=number, scope=scope, paused=paused, by=by, at=datetime.now(UTC), limits=limits)
+        now = datetime.now(UTC)
+        control = Control(number=number, scope=scope, paused=paused, by=by, at=now, limits=limits, **more)
         made.append(control)
         return [(scope, control)]
 

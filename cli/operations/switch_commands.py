@@ -12,19 +12,34 @@ PANEL = "Kill switch"
 
 Scope = Annotated[str, typer.Argument(help="global, trigger/NAME or purpose/NAME.", show_default=False)]
 By = Annotated[str, typer.Option(help="Who makes the change, for the record.")]
+Why = Annotated[str, typer.Option("--reason", help="Why, for the record.")]
 
 
-def pause(scope: Scope, by: By = "", instance: Instance = "main", as_json: AsJson = False) -> None:
+def pause(
+    scope: Scope,
+    by: By = "",
+    why: Why = "",
+    discard: Annotated[
+        bool, typer.Option("--discard", help="End commands that wait for delivery, instead of holding them.")
+    ] = False,
+    instance: Instance = "main",
+    as_json: AsJson = False,
+) -> None:
     """Stop sending: everything, one trigger or one purpose.
 
     Sends that come due during the pause are dropped with the reason `mode`, not kept for later. Commands that were
-    decided before are still delivered. Example: `ebbtide pause trigger/win-back --by ada`, or `ebbtide pause global`
+    decided before wait for `resume`, unless they expire; with --discard they end as `suppressed`, reason `discarded`.
+    A mail that has begun is finished. For delivery only, while decisions go on: `ebbtide senders pause`.
+
+    Examples: `ebbtide pause trigger/win-back --by ada`, `ebbtide pause global --discard --reason "wrong prices"`
     """
-    _switch(scope, True, by, instance, as_json)
+    from schemas.vocabulary import PauseMode
+
+    _switch(scope, True, by, instance, as_json, why=why, mode=PauseMode.DISCARD if discard else PauseMode.HOLD)
 
 
 def resume(scope: Scope, by: By = "", instance: Instance = "main", as_json: AsJson = False) -> None:
-    """End a pause. Other pauses that cover the same trigger stay.
+    """End a pause. Other pauses that cover the same trigger stay. Commands that waited for it are due at once.
 
     Example: `ebbtide resume trigger/win-back --by ada`
     """
@@ -50,16 +65,16 @@ def switches(instance: Instance = "main", as_json: AsJson = False) -> None:
     console.print(f"{paused} paused" if paused else "nothing is paused")
 
 
-def _switch(scope: str, paused: bool, by: str, instance: str, as_json: bool) -> None:
+def _switch(scope: str, paused: bool, by: str, instance: str, as_json: bool, **more: object) -> None:
     from cli.operations import control
 
-    made = control.switch(Environment.of(instance).kafka, scope, paused=paused, by=by)
+    made = control.switch(Environment.of(instance).kafka, scope, paused=paused, by=by, **more)
     if as_json:
         print_json(made.model_dump(mode="json") | {"in_effect_within_s": control.EFFECT_S})
         return
     did = "paused" if paused else "resumed"
     console.print(
-        f"{scope} is {did}: number {made.number}, in effect on every running stream worker within {control.EFFECT_S} s",
+        f"{scope} is {did}: number {made.number}, in effect on every running worker within {control.EFFECT_S} s",
         markup=False,
         soft_wrap=True,
     )

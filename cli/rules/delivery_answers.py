@@ -40,6 +40,8 @@ _WHY: Mapping[str, str] = {
     SuppressionReason.NO_RECIPIENT: "the user has no address; a profile gives it in the field `address`",
     SuppressionReason.SUPPRESSED: "the address is suppressed: it bounced, complained or unsubscribed",
     SuppressionReason.NO_CONSENT: "the user has not consented to the purpose, or has withdrawn consent",
+    SuppressionReason.DISCARDED: "a person paused it, and did not want to keep what waits",
+    DeliveryReason.PAUSED: "a person paused it",
     DeliveryReason.CONSENT_STALE: "consent is not up to date yet",
     DeliveryReason.VIEW_BEHIND: "not all profiles are read yet",
     DeliveryReason.TEMPLATE_MISSING: "the template is missing",

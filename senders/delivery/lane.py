@@ -52,6 +52,7 @@ class Lane:
         *,
         ready: ReadyQueue,
         wake_scheduler: Callable[[], None],
+        refused: Callable[[], None],
         availability: ChannelAvailability,
         longest_send_s: float,
         ownership: PartitionOwnership,
@@ -64,6 +65,7 @@ class Lane:
     ) -> None:
         self._ready = ready
         self._wake_scheduler = wake_scheduler
+        self._refused = refused
         self._availability = availability
         self._beat_s = longest_send_s + STALLED_AFTER_S
         self._ownership = ownership
@@ -164,6 +166,7 @@ class Lane:
             self._log.info("attempt_begun_elsewhere", command_id=command.id)
         elif begin is Begin.REFUSED:
             self._answers.refused()
+            self._refused()
         if begin is not Begin.MADE:
             return
         job.started = True

@@ -20,10 +20,12 @@ from schemas.waiting import event_within
 from senders.delivery.answers import AnswerRecorder, unexpected
 from senders.delivery.availability import ChannelAvailability
 from senders.delivery.ownership import PartitionOwnership
+from senders.delivery.pauses import PauseRelease
 from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
 from senders.policy import pipeline
 from senders.policy.pipeline import Delay, Stop
 from senders.policy.recipients import AddressHasher, read_requests
+from senders.policy.switches import DeliverySwitches
 from senders.queue import leases, ledger
 from senders.queue.ledger import CommandStatus
 from senders.settings import SenderSettings
@@ -47,6 +49,7 @@ class Scheduler:
         ownership: PartitionOwnership,
         ready: ReadyQueue,
         availability: ChannelAvailability,
+        switches: DeliverySwitches,
         hasher: AddressHasher,
         answers: AnswerRecorder,
         on_answer: Callable[[], None],
@@ -58,6 +61,8 @@ class Scheduler:
         self._ownership = ownership
         self._ready = ready
         self._availability = availability
+        self._switches = switches
+        self._pauses = PauseRelease(database, switches, ownership, clock)
         self._hasher = hasher
         self._answers = answers
         self._on_answer = on_answer
@@ -73,6 +78,11 @@ class Scheduler:
         """Look soon: a command may be due, or a partition arriving."""
         self._wake.set()
 
+    def refused(self) -> None:
+        """A mail was refused where it would have begun; its row says why."""
+        self._pauses.again()
+        self._wake.set()
+
     async def run(self) -> None:
         """Take due commands, until cancelled."""
         while True:
@@ -85,6 +95,7 @@ class Scheduler:
         """Take what is due. Returns whether more may be due."""
         try:
             await self._claim()
+            await self._pauses.release()
             await self._delete_old()
             if not self._ready.low or not self._ownership.held or not self._availability.up:
                 return False
@@ -96,9 +107,12 @@ class Scheduler:
             return False
 
     async def _claim(self) -> None:
-        """Take arriving partitions over in the ledger, then hold them."""
+        """Take arriving partitions over in the ledger, then hold them.
+
+        Not before the switches are known: what is paused must not go out meanwhile.
+        """
         arriving = self._ownership.arriving
-        if not arriving:
+        if not arriving or not self._switches.known:
             return
         await self._database.run(lambda connection: self._take_over(connection, arriving))
         self._ownership.hold(arriving)
@@ -172,7 +186,7 @@ class Scheduler:
 
         async def read(connection: AsyncConnection[Any]) -> list[DeliveryJob]:
             due = await ledger.read_commands(connection, statuses)
-            requests = await read_requests(connection, due, self._hasher, now, self._stale_after)
+            requests = await read_requests(connection, due, self._hasher, now, self._stale_after, self._switches)
             return [DeliveryJob(command, request) for command, request in zip(due, requests, strict=True)]
 
         return await self._database.run(read)

@@ -26,6 +26,7 @@ from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.ready_queue import ReadyQueue
 from senders.delivery.scheduler import Scheduler
 from senders.policy.recipients import AddressHasher
+from senders.policy.switches import DeliverySwitches
 from senders.queue.observer import LedgerObserver
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
@@ -46,6 +47,7 @@ class WorkerParts:
     templates: TemplateCache
     mail_builder: MailBuilder
     hasher: AddressHasher
+    switches: DeliverySwitches
     owner: str
     on_answer: Callable[[], None]
     watchdog: Watchdog = field(default_factory=Watchdog)
@@ -77,6 +79,7 @@ class DeliveryWorker:
             ownership=self._ownership,
             ready=self._ready,
             availability=self._availability,
+            switches=parts.switches,
             hasher=parts.hasher,
             answers=self._answers,
             on_answer=parts.on_answer,
@@ -138,6 +141,7 @@ class DeliveryWorker:
         return Lane(
             ready=self._ready,
             wake_scheduler=self.wake,
+            refused=self._scheduler.refused,
             availability=self._availability,
             longest_send_s=parts.channel.longest_send_s,
             ownership=self._ownership,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from schemas.commands import SendCommand
-from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState, SuppressionReason
+from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState, PauseMode, SuppressionReason
 from senders.content.recipient import Recipient
+from senders.policy.switches import NO_SWITCHES, DeliverySwitches, label
 
 EVERY_PURPOSE = "*"
 """The scope of a suppression for all purposes."""
@@ -30,6 +31,7 @@ class DeliveryRequest:
     suppressed_scopes: frozenset[str]
     view_as_of: datetime | None
     stale_after: timedelta
+    switches: DeliverySwitches = NO_SWITCHES
 
     @property
     def address(self) -> str | None:
@@ -62,6 +64,7 @@ class Delay:
 
     reason: DeliveryReason
     until: datetime
+    detail: str | None = None
 
 
 PolicyAnswer = Stop | Delay | None
@@ -70,6 +73,17 @@ PolicyAnswer = Stop | Delay | None
 def not_expired(request: DeliveryRequest) -> PolicyAnswer:
     """Is the command's deadline still ahead?"""
     return Stop(LedgerState.EXPIRED) if request.now >= request.command.expires_at else None
+
+
+def not_paused(request: DeliveryRequest) -> PolicyAnswer:
+    """Is nothing paused that the command belongs to?"""
+    switch = request.switches.binding(request.command, request.address, request.admitted_at, request.now)
+    if switch is None:
+        return None
+    if switch.mode is PauseMode.DISCARD:
+        return Stop(LedgerState.SUPPRESSED, SuppressionReason.DISCARDED, label(switch))
+    expires_at = request.command.expires_at
+    return Delay(DeliveryReason.PAUSED, min(switch.until or expires_at, expires_at), label(switch))
 
 
 def deliverable(request: DeliveryRequest) -> PolicyAnswer:
@@ -108,6 +122,7 @@ def consented(request: DeliveryRequest) -> PolicyAnswer:
 
 STAGES: tuple[Callable[[DeliveryRequest], PolicyAnswer], ...] = (
     not_expired,
+    not_paused,
     deliverable,
     view_fresh,
     recipient_known,

@@ -19,6 +19,7 @@ from schemas.addresses import address_key, plain_address
 from schemas.topics import OUTCOMES, PROFILES
 from senders.content.recipient import Recipient
 from senders.policy.pipeline import DeliveryRequest
+from senders.policy.switches import DeliverySwitches
 from senders.queue.ledger import DueCommand
 
 FEEDS = (PROFILES.name, OUTCOMES.name)
@@ -45,6 +46,7 @@ async def read_requests(
     hasher: AddressHasher,
     now: datetime,
     stale_after: timedelta,
+    switches: DeliverySwitches,
 ) -> list[DeliveryRequest]:
     """What policy asks about each due command, in the same order, by three queries."""
     recipients = await _recipients(connection, {due.command.user_id for due in commands})
@@ -64,6 +66,7 @@ async def read_requests(
             suppressed_scopes=frozenset(scopes.get(hashes.get(due.command.id, b""), ())),
             view_as_of=fresh.get(due.partition),
             stale_after=stale_after,
+            switches=switches,
         )
         for due in commands
     ]

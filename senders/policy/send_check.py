@@ -20,6 +20,7 @@ from senders.policy import pipeline
 from senders.policy.ledger_changes import change_of
 from senders.policy.pipeline import EVERY_PURPOSE, Delay, DeliveryRequest, PolicyAnswer
 from senders.policy.recipients import FEEDS, AddressHasher
+from senders.policy.switches import NO_SWITCHES, DeliverySwitches
 from senders.queue.transitions import AttemptStart, StateChange
 
 _STARTS = RowArrays[tuple[int, AttemptStart]](
@@ -59,6 +60,7 @@ class SendCheck:
 
     hasher: AddressHasher
     stale_after: timedelta
+    switches: DeliverySwitches = NO_SWITCHES
 
     async def __call__(
         self, connection: AsyncConnection[Any], starts: Sequence[AttemptStart]
@@ -86,6 +88,7 @@ class SendCheck:
             suppressed_scopes=frozenset(facts.suppressed_scopes),
             view_as_of=facts.view_as_of,
             stale_after=self.stale_after,
+            switches=self.switches,
         )
         answer = pipeline.apply(request)
         if answer is None and self.hasher(request.address or "") != start.address_hash:

@@ -21,6 +21,7 @@ from infra.kafka.offsets import EndOffsets
 from infra.kafka.topics import TopicPartition
 from schemas.codec import DecodeError, decode
 from schemas.rules import CURRENT, Control, Manifest, SetFile, Text
+from schemas.switches import OlderNumber, SwitchBoard
 from schemas.topics import CONTROL, RULES
 from streams.runtime.ending import end_process
 from triggers.language.diagnostics import InvalidRules, SourceFile
@@ -35,10 +36,6 @@ CHECK_INTERVAL_S = 3.0
 """The time between two checks of the topics' ends. A client that returned nothing in between although there is more is
 replaced: after a broker's restart, confluent-kafka 2.16 was seen to fetch nothing any more, without an error. The guard
 of `infra.kafka.stalls` acts after 15 s, which is too late for a switch that pauses."""
-
-
-class OlderNumber(ValueError):
-    """The number of a manifest or switch is not above the last one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +53,7 @@ class RuleStore:
     """The records read so far. Pure: receives records and returns the current rules."""
 
     texts: dict[str, Text] = field(default_factory=dict)
-    controls: dict[str, Control] = field(default_factory=dict)
-    control: int = 0
+    switches: SwitchBoard = field(default_factory=SwitchBoard)
     manifest: Manifest | None = None
     _tried: Manifest | None = None
     _loaded: tuple[RuleSet, int] | None = None
@@ -65,21 +61,13 @@ class RuleStore:
     def put(self, topic: str, key: str, value: bytes | None) -> None:
         """Adds one record; raises DecodeError or OlderNumber without changing anything."""
         if topic == CONTROL.name:
-            self._switch(decode(Control, value))
+            self.switches.put(decode(Control, value))
         elif key == CURRENT:
             self._set(decode(Manifest, value))
         elif value is None:
             self.texts.pop(key.removeprefix("text/"), None)
         else:
             self.texts[key.removeprefix("text/")] = decode(Text, value)
-
-    def _switch(self, control: Control) -> None:
-        if control == self.controls.get(control.scope):
-            return
-        if control.number <= self.control:
-            raise OlderNumber(f"control {control.number} is not above {self.control}; {control.scope} does not change")
-        self.controls[control.scope] = control
-        self.control = control.number
 
     def _set(self, manifest: Manifest) -> None:
         known = self.manifest
@@ -90,10 +78,6 @@ class RuleStore:
     def missing(self) -> list[str]:
         """The hashes in the manifest whose texts have not arrived yet."""
         return [] if self.manifest is None else [h for h in self.manifest.texts if h not in self.texts]
-
-    def paused(self) -> frozenset[str]:
-        """The paused scopes."""
-        return frozenset(scope for scope, control in self.controls.items() if control.paused)
 
     def load(self) -> PublishedRules | None:
         """The current rules, or None before the first set.
@@ -106,7 +90,7 @@ class RuleStore:
         if self._loaded is None:
             return None
         rules, number = self._loaded
-        return PublishedRules(rules, number, self.control, self.paused())
+        return PublishedRules(rules, number, self.switches.number, self.switches.paused())
 
     def _load(self, manifest: Manifest) -> RuleSet:
         named = [(file.text, file) for file in manifest_files(manifest, self.texts)]

@@ -1,11 +1,8 @@
 """Consent where a mail begins: no mail that waited for a slow receiver or an absent database escapes an unsubscribe."""
 
-import socketserver
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
+from drivers.slow_receiver import REPLY_S, SlowReceiver, slow_receiver
 
 from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
@@ -23,7 +21,6 @@ from schemas.vocabulary import TRANSACTIONAL, LedgerState, SuppressionReason
 pytestmark = pytest.mark.servers
 
 CONNECTIONS = 2
-REPLY_S = 0.25
 
 
 @pytest.fixture
@@ -31,53 +28,6 @@ def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterato
     have_topics(servers.kafka)
     migrate(database_url)
     yield from harbour(servers.kafka, database_url, tmp_path, connections=CONNECTIONS)
-
-
-class SlowReceiver(socketserver.ThreadingTCPServer):
-    """A mail server that takes every mail and needs a quarter of a second for each reply."""
-
-    allow_reuse_address = daemon_threads = True
-
-    def __init__(self, port: int) -> None:
-        self.begun: dict[str, float] = {}
-        """When each recipient's mail began."""
-        super().__init__(("127.0.0.1", port), _SlowHandler)
-
-
-class _SlowHandler(socketserver.StreamRequestHandler):
-    server: SlowReceiver
-
-    def handle(self) -> None:
-        self._reply(b"220 ready")
-        began = time.time()
-        while line := self.rfile.readline():
-            if line.upper().startswith(b"MAIL"):
-                began = time.time()
-            elif line.upper().startswith(b"RCPT"):
-                self.server.begun[line.decode().partition("<")[2].partition(">")[0]] = began
-            elif line.upper().startswith(b"DATA"):
-                self._reply(b"354 go on")
-                while self.rfile.readline() not in (b".\r\n", b""):
-                    pass
-            self._reply(b"250 ok")
-
-    def _reply(self, line: bytes) -> None:
-        time.sleep(REPLY_S)
-        self.wfile.write(line + b"\r\n")
-
-
-@contextmanager
-def slow_receiver(delivery: Harbour) -> Iterator[SlowReceiver]:
-    delivery.sink.stop()
-    with SlowReceiver(delivery.sink.port) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            delivery.stop()
-            server.shutdown()
-            thread.join()
 
 
 def publish_commands(delivery: Harbour, count: int, **changes: Any) -> list[SendCommand]:

@@ -83,9 +83,7 @@ def test_a_switch_is_listed_with_its_number_and_who_did_it(kafka):
     apply_folder(kafka, FOLDER)
     done = ebbtide(kafka, "pause", "trigger/thanks", "--by", "ada")
     number = next(each.number for each in switches(kafka) if each.scope == "trigger/thanks")
-    assert done.stdout == (
-        f"trigger/thanks is paused: number {number}, in effect on every running stream worker within 2 s\n"
-    )
+    assert done.stdout == (f"trigger/thanks is paused: number {number}, in effect on every running worker within 2 s\n")
     listed = ebbtide(kafka, "switches").stdout
     assert any("paused" in line and "trigger/thanks  by ada" in line for line in listed.splitlines())
     ebbtide(kafka, "resume", "trigger/thanks")

@@ -7,7 +7,8 @@ import pytest
 
 from schemas.codec import DecodeError, encode
 from schemas.rules import CURRENT, Control, Manifest, SetFile, Text, text_hash, text_key
-from streams.decisions.rulefeed import OlderNumber, RuleStore
+from schemas.switches import OlderNumber
+from streams.decisions.rulefeed import RuleStore
 from triggers.language.diagnostics import InvalidRules
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -111,9 +112,9 @@ def switch(number: int, scope: str, paused: bool) -> bytes:
 
 def test_a_paused_scope_is_paused_until_a_newer_switch_lifts_it(shelf):
     shelf.put("control", "trigger/hello", switch(1, "trigger/hello", True))
-    assert (shelf.paused(), shelf.control) == ({"trigger/hello"}, 1)
+    assert (shelf.switches.paused(), shelf.switches.number) == ({"trigger/hello"}, 1)
     shelf.put("control", "trigger/hello", switch(3, "trigger/hello", False))
-    assert (shelf.paused(), shelf.control) == (frozenset(), 3)
+    assert (shelf.switches.paused(), shelf.switches.number) == (frozenset(), 3)
 
 
 def test_numbers_rise_over_all_scopes_and_an_older_switch_is_refused(shelf):
@@ -123,7 +124,7 @@ def test_numbers_rise_over_all_scopes_and_an_older_switch_is_refused(shelf):
     with pytest.raises(OlderNumber):
         shelf.put("control", "global", switch(4, "global", False))
     shelf.put("control", "global", switch(5, "global", True))  # read again: nothing new
-    assert (shelf.paused(), shelf.control) == ({"global"}, 5)
+    assert (shelf.switches.paused(), shelf.switches.number) == ({"global"}, 5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""The switches of the topic `control`, as delivery checks each command against them.
+
+They are kept in memory. While Kafka is away, the last known ones stay in force.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from schemas.commands import SendCommand
+from schemas.rules import DELIVERY, Control
+from schemas.switches import SwitchBoard
+from schemas.vocabulary import PauseMode
+
+SCOPE_KINDS = ("trigger", "purpose", "domain")
+"""What a scope of delivery can name, as in `delivery/domain/example.net`."""
+
+
+def label(switch: Control) -> str:
+    """The scope and the number of a switch: which record it was that a command waits for."""
+    return f"{switch.scope} (switch {switch.number})"
+
+
+class DeliverySwitches:
+    """The switches that this worker has read. One thread writes; any may read."""
+
+    def __init__(self) -> None:
+        self._switches = SwitchBoard()
+        self._paused: Mapping[str, Control] = {}
+        self.known = False
+        """Whether the topic has been read to its end. Before that nothing may be sent."""
+
+    @property
+    def number(self) -> int:
+        """The highest number of all switches read."""
+        return self._switches.number
+
+    def put(self, control: Control) -> bool:
+        """Adds a switch. Returns whether it is new; raises OlderNumber without changing anything."""
+        is_new = self._switches.put(control)
+        self._paused = {scope: each for scope, each in self._switches.latest.items() if each.paused}
+        return is_new
+
+    def binding(
+        self, command: SendCommand, address: str | None, admitted_at: datetime, now: datetime
+    ) -> Control | None:
+        """The switch by which the command may not go out now: one that discards it, or else the one that ends last."""
+        if not self._paused:
+            return None
+        paused = [
+            switch
+            for scope in _scopes(command, address)
+            if (switch := self._paused.get(scope)) is not None
+            and _in_force(switch, now)
+            and not (switch.mode is PauseMode.DRAIN and admitted_at <= switch.at)
+        ]
+        return max(paused, key=_weight, default=None)
+
+    def holding(self, now: datetime) -> list[str]:
+        """The labels of the switches that hold commands now."""
+        return [
+            label(switch)
+            for switch in self._paused.values()
+            if switch.mode is not PauseMode.DISCARD and _in_force(switch, now)
+        ]
+
+
+NO_SWITCHES = DeliverySwitches()
+"""For a request that no switch concerns. Never written."""
+
+
+def _scopes(command: SendCommand, address: str | None) -> Iterable[str]:
+    trigger, purpose = f"trigger/{command.trigger}", f"purpose/{command.purpose}"
+    yield from ("global", trigger, purpose, DELIVERY, f"{DELIVERY}/{trigger}", f"{DELIVERY}/{purpose}")
+    if address is not None:
+        yield f"{DELIVERY}/domain/{address.rpartition('@')[2].lower()}"
+
+
+def _in_force(switch: Control, now: datetime) -> bool:
+    return switch.until is None or now < switch.until
+
+
+def _weight(switch: Control) -> tuple[bool, bool, float]:
+    until = switch.until
+    return switch.mode is PauseMode.DISCARD, until is None, 0.0 if until is None else until.timestamp()

@@ -1,0 +1,58 @@
+"""A mail server that takes every mail and needs a quarter of a second for each reply."""
+
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from drivers.running_senders import Harbour
+
+REPLY_S = 0.25
+
+
+class SlowReceiver(socketserver.ThreadingTCPServer):
+    """Knows when each recipient's mail began."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        self.begun: dict[str, float] = {}
+        super().__init__(("127.0.0.1", port), _SlowHandler)
+
+
+class _SlowHandler(socketserver.StreamRequestHandler):
+    server: SlowReceiver
+
+    def handle(self) -> None:
+        self._reply(b"220 ready")
+        began = time.time()
+        while line := self.rfile.readline():
+            if line.upper().startswith(b"MAIL"):
+                began = time.time()
+            elif line.upper().startswith(b"RCPT"):
+                self.server.begun[line.decode().partition("<")[2].partition(">")[0]] = began
+            elif line.upper().startswith(b"DATA"):
+                self._reply(b"354 go on")
+                while self.rfile.readline() not in (b".\r\n", b""):
+                    pass
+            self._reply(b"250 ok")
+
+    def _reply(self, line: bytes) -> None:
+        time.sleep(REPLY_S)
+        self.wfile.write(line + b"\r\n")
+
+
+@contextmanager
+def slow_receiver(delivery: Harbour) -> Iterator[SlowReceiver]:
+    """Such a server in place of the delivery's sink; the delivery is stopped at the end."""
+    delivery.sink.stop()
+    with SlowReceiver(delivery.sink.port) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            delivery.stop()
+            server.shutdown()
+            thread.join()
