@@ -40,8 +40,6 @@ from senders.template_reader import TemplateReader
 READERS_STOP_WITHIN_S = 5.0
 END_WITHIN_S = READERS_STOP_WITHIN_S + 1.5
 """How long after the mails in flight everything else may take to end; with their 3 s it is less than 10 s."""
-LOOP_ANSWERS_S = 30.0
-"""How long intake's thread waits for an event loop that has no time; a second is common on a loaded machine."""
 
 
 class DeliveryProcess:
@@ -118,7 +116,7 @@ class DeliveryProcess:
                 halt,
                 partitions,
                 take_over=lambda taken: self._call(self._take_over, taken),
-                give_up=self._give_up,
+                give_up=lambda lost: self._call(self._give_up, lost),
                 admitted=lambda: self._call(self._worker.wake),
                 observer=metrics,
                 ledger_observer=metrics,
@@ -150,15 +148,9 @@ class DeliveryProcess:
         self._loop.call_soon_threadsafe(function, *arguments)
 
     def _give_up(self, partitions: list[int]) -> None:
-        """Waits in intake's thread until the worker has given the partitions up."""
-
-        async def give_up() -> None:
-            await self._worker.give_up(frozenset(partitions))
-            if not (self._worker.held or self._worker.arriving):
-                self._monitor.health.revoked()
-
-        future = asyncio.run_coroutine_threadsafe(give_up(), self._loop)
-        future.result(self._settings.stop_within_s + LOOP_ANSWERS_S)
+        self._worker.give_up(partitions)
+        if not (self._worker.held or self._worker.arriving):
+            self._monitor.health.revoked()
 
     def _reading(self, reader: Callable[[], None]) -> Callable[[], None]:
         """The reader, whose error begins the end even if the event loop is stalled."""

@@ -119,7 +119,7 @@ class SenderSettings(KafkaSecuritySettings):
     template_wait_s: PositiveFloat = 30.0
     """A template is published before the first command that names it, so a longer absence is an error."""
     stop_within_s: PositiveFloat = 3.0
-    """How long mails on their way are awaited when stopping or giving partitions up; then they are in doubt."""
+    """How long mails on their way are awaited when the process stops; then they are in doubt."""
 
     senders_web_port: Annotated[int, Field(gt=0, lt=65536)] = 21200
     """The port of the pages of the worker in slot 0; those of the others follow."""

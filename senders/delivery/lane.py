@@ -126,7 +126,7 @@ class Lane:
             return
         await client.connect()
         if job.due.partition in self._ownership.held:
-            with self._ownership.transaction(job.due.partition):
+            with self._ownership.transaction():
                 await self._send(job, address, message, client)
 
     async def _build(self, job: DeliveryJob, address: str) -> bytes | None:

@@ -120,12 +120,12 @@ class DeliveryWorker:
         self._ownership.assign(partitions)
         self._scheduler.wake()
 
-    async def give_up(self, partitions: Collection[int]) -> None:
-        """Begin nothing more in these partitions, and wait for their open mail transactions, within a bound."""
-        await self._ownership.give_up(partitions)
+    def give_up(self, partitions: Collection[int]) -> None:
+        """Begin nothing more in these partitions. Mails that have begun there are ended here, under this lease."""
+        self._ownership.give_up(partitions)
 
     async def stop(self) -> None:
-        """Give up all partitions, for good."""
+        """Give up all partitions, for good. Waits for mails that have begun, within a bound, and ends the lease."""
         await self._ownership.stop()
         await self._lease_keeper.end()
 

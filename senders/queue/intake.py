@@ -37,8 +37,7 @@ SAMPLE = SendCommand(
 class CommandIntake(BatchReader[Admission]):
     """Admits commands, and tells the worker about new ones and about assigned and revoked partitions.
 
-    The three callbacks are called in this reader's thread. `give_up` returns when no mail transaction of the partitions
-    is open, or when it has waited long enough. Only then may another worker take the partitions.
+    The three callbacks are called in this reader's thread, and should return at once: a rebalance waits for them.
     """
 
     group = "ebbtide-senders"

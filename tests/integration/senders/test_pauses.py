@@ -49,7 +49,8 @@ def switch(servers: RealServers) -> Iterator[Switch]:
 
 
 def publish_commands(delivery: Harbour, count: int, **changes: Any) -> list[SendCommand]:
-    template = delivery.publish_template()
+    """All of triggers whose names begin with `pause`: earlier tests may have left others on the topic."""
+    template, changes = delivery.publish_template(), {"trigger": "pause"} | changes
     commands = [a_command(delivery.publish_user(), template, **changes) for _ in range(count)]
     for command in commands:
         delivery.publish_soon(COMMANDS.name, command.user_id, command)
@@ -58,7 +59,7 @@ def publish_commands(delivery: Harbour, count: int, **changes: Any) -> list[Send
 
 
 def states(delivery: Harbour) -> Counter[Any]:
-    return Counter(delivery.rows("SELECT state, reason, attempt FROM ledger"))
+    return Counter(delivery.rows("SELECT state, reason, attempt FROM ledger WHERE starts_with(trigger, 'pause')"))
 
 
 def wait_for_states(delivery: Harbour, expected: Counter[Any]) -> None:
@@ -80,12 +81,10 @@ def test_a_pause_holds_a_backlog_within_two_seconds_and_a_resume_sends_it(delive
             return found["admitted", "paused", 0] + found["accepted", None, 1] == 20
 
         wait_until(all_wait, "what has not begun waits")
-        sent = len(receiver.begun)
-        assert sent < 20
+        assert states(delivery)["admitted", "paused", 0] > 0
         assert max(receiver.begun.values()) - paused_s < EFFECT_S
         switch("global", paused=False)
         wait_for_states(delivery, Counter({("accepted", None, 1): 20}))
-        assert len(receiver.begun) == 20
 
 
 def test_discarded_commands_end_as_suppressed_and_others_go_on(delivery: Harbour, switch: Switch) -> None:
@@ -97,7 +96,9 @@ def test_discarded_commands_end_as_suppressed_and_others_go_on(delivery: Harbour
     delivery.start()
     expected = {("suppressed", "discarded", 0): 3, ("admitted", "paused", 0): 3, ("accepted", None, 1): 3}
     wait_for_states(delivery, Counter(expected))
-    found = delivery.rows("SELECT DISTINCT detail, next_attempt_at FROM ledger WHERE reason = 'paused'")
+    found = delivery.rows(
+        "SELECT DISTINCT detail, next_attempt_at FROM ledger WHERE reason = 'paused' AND trigger = 'pause-b'"
+    )
     assert sorted(until for _, until in found) == sorted(command.expires_at for command in held)
     assert all(str(detail).startswith("delivery/trigger/pause-b (switch ") for detail, _ in found)
     switch("delivery/trigger/pause-b", mode=PauseMode.DISCARD)
@@ -122,15 +123,15 @@ def test_a_pause_with_an_end_ends_by_itself(delivery: Harbour, switch: Switch) -
     switch("delivery/domain/example.net", until=until)
     publish_commands(delivery, 2)
     wait_for_states(delivery, Counter({("accepted", None, 1): 2}))
-    assert delivery.rows("SELECT min(started_at) FROM ledger")[0][0] >= until
+    assert delivery.rows("SELECT min(started_at) FROM ledger WHERE trigger = 'pause'")[0][0] >= until
 
 
 def test_a_drain_sends_what_was_admitted_before_and_holds_the_rest(delivery: Harbour, switch: Switch) -> None:
-    switch("delivery/trigger/hello")
+    switch("delivery/trigger/pause")
     publish_commands(delivery, 2)
     delivery.start()
     wait_for_states(delivery, Counter({("admitted", "paused", 0): 2}))
-    switch("delivery/trigger/hello", mode=PauseMode.DRAIN)
+    switch("delivery/trigger/pause", mode=PauseMode.DRAIN)
     wait_for_states(delivery, Counter({("accepted", None, 1): 2}))
     publish_commands(delivery, 2)
     wait_for_states(delivery, Counter({("accepted", None, 1): 2, ("admitted", "paused", 0): 2}))
@@ -147,7 +148,7 @@ def test_an_unreadable_switch_and_an_older_one_change_nothing(
     delivery: Harbour, switch: Switch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     delivery.start()
-    held = switch("delivery/trigger/hello")
+    held = switch("delivery/trigger/pause")
     older = held.model_copy(update={"number": held.number - 1, "paused": False})
     with Publisher(delivery.kafka) as publisher:
         for wrong in (b"{", older.model_dump_json().encode()):
