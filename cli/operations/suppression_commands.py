@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -28,6 +29,7 @@ HELP = "\n\n".join(
         "`ebbtide suppressions explain ann@shop.example`",
         '`ebbtide suppressions lift ann@shop.example --reason "ticket 4711" --by ada`',
         '`ebbtide suppressions add press@shop.example --reason "asked by phone" --by ada`',
+        '`ebbtide suppressions import list.csv --reason "from the old system" --by ada`',
     ]
 )
 
@@ -50,7 +52,10 @@ def list_suppressions(
     user: Annotated[str | None, typer.Option(help="Only addresses of this user.")] = None,
     scope: Scope = None,
     reason: Annotated[
-        str | None, typer.Option(help="Only this reason: hard_bounce, bounced, complained, unsubscribed or command.")
+        str | None,
+        typer.Option(
+            help="Only this reason, such as hard_bounce, bounced, complained, unsubscribed, soft_bounces, command."
+        ),
     ] = None,
     instance: Instance = "main",
     as_json: AsJson = False,
@@ -115,6 +120,7 @@ def explain_suppression(
     raise typer.Exit(0 if found else EXIT_FAILED)
 
 
+@app.command("remove")
 @app.command("lift")
 def lift_suppression(
     why: Why,
@@ -169,6 +175,7 @@ def add_suppression(
     by: By,
     address: Annotated[str, typer.Argument(help="The address.", show_default=False)],
     scope: Annotated[str, typer.Option(help="A purpose, or '*' for every purpose.")] = "*",
+    days: Annotated[int | None, typer.Option("--for-days", min=1, help="End it by itself after so many days.")] = None,
     instance: Instance = "main",
 ) -> None:
     """Suppress an address: delivery sends it no mail. Exits with 1 if it is already suppressed.
@@ -179,10 +186,55 @@ def add_suppression(
 
     with _open(instance) as (connection, hasher):
         address_hash, at = hasher(_plain(address)), datetime.now(UTC)
-        added = suppressions.add(connection, address_hash, scope, _required(by, "--by"), _required(why, "--reason"), at)
+        who, reason = _required(by, "--by"), _required(why, "--reason")
+        ends = None if days is None else at + timedelta(days=days)
+        added = suppressions.add(connection, address_hash, scope, who, reason, at, ends)
     if not added:
         _nothing(f"already suppressed in scope {scope}; `ebbtide suppressions explain` says why")
     console.print(f"suppressed in scope {scope}", markup=False)
+
+
+@app.command("import")
+def import_suppressions(
+    why: Why,
+    by: By,
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header.", dir_okay=False, exists=True)],
+    instance: Instance = "main",
+) -> None:
+    """Suppress the addresses of a CSV file, all of them or, where a line is wrong, none.
+
+    Columns: address or address_hash, and if you like scope (*), reason (import), since, source (import), expires_at
+    and command_id. Hashes are those of the same EBBTIDE_SUPPRESSION_KEY, as `export` writes them. What is suppressed
+    already stays as it is.
+
+    Example: `ebbtide suppressions import list.csv --reason "from the old system" --by ada`
+    """
+    from senders.policy import suppression_files
+
+    with _open(instance) as (connection, hasher):
+        now, who, reason = datetime.now(UTC), _required(by, "--by"), _required(why, "--reason")
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as lines:
+                listed = suppression_files.read_list(lines, hasher, _plain, now)
+        except UnicodeDecodeError:
+            raise SuppressionError(f"{file}: not in UTF-8") from None
+        added = suppression_files.add_all(connection, listed, who, reason, now)
+    console.print(f"{len(listed)} read, {added} added, {len(listed) - added} known before")
+
+
+@app.command("export")
+def export_suppressions(instance: Instance = "main") -> None:
+    """Write the suppressions to standard output as CSV, with the hashes of the addresses.
+
+    Example: `ebbtide suppressions export > suppressions.csv`
+    """
+    import csv
+    import sys
+
+    from senders.policy import suppression_files
+
+    with _open(instance) as (connection, _):
+        csv.writer(sys.stdout, lineterminator="\n").writerows(suppression_files.exported(connection))
 
 
 @contextmanager

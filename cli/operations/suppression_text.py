@@ -11,6 +11,8 @@ def suppression_line(each: Suppression) -> str:
     """A suppression on one line."""
     about = [f"user {each.user_id}" if each.user_id else "", f"trigger {each.trigger}" if each.trigger else ""]
     about.append(f"command {each.command_id}" if each.command_id else "")
+    about.append(f"until {each.expires_at:%Y-%m-%d %H:%M}" if each.expires_at else "")
+    about.append(f"source {each.source}" if each.source else "")
     head = f"{each.since:%Y-%m-%d %H:%M:%S}  {each.scope:<12} {each.reason:<12}  address {each.address_hash.hex()[:12]}"
     return "  ".join(filter(None, [head, *about]))
 

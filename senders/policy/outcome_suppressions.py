@@ -21,6 +21,7 @@ from schemas.outcome_records import MAY_WITHHOLD
 from schemas.outcomes import Outcome
 from schemas.profiles import Profile
 from schemas.vocabulary import OutcomeKind
+from senders.policy import bounce_scores
 from senders.policy.pipeline import EVERY_PURPOSE
 from senders.policy.recipients import AddressHasher
 
@@ -29,9 +30,9 @@ _log = structlog.get_logger("senders.policy.outcome_suppressions")
 
 
 def concerns_suppressions(outcome: Outcome) -> bool:
-    """Whether the outcome suppresses an address, by its kind or because it is hard, or lifts a suppression."""
+    """Whether the outcome suppresses an address, as it is hard, scores, or by its kind; or lifts a suppression."""
     suppresses = outcome.kind in MAY_WITHHOLD and (outcome.kind in _SUPPRESSING or outcome.is_hard)
-    return suppresses or outcome.kind is OutcomeKind.REINSTATED
+    return suppresses or outcome.kind is OutcomeKind.REINSTATED or bounce_scores.scores(outcome)
 
 
 def apply_outcome(connection: Connection[Any], hasher: AddressHasher, outcome: Outcome) -> None:
@@ -77,6 +78,10 @@ def _suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outco
     went_to, purpose, address, consented_later = row or (None, None, None, None)
     present = hasher(address) if address else None
     address_hash = went_to or present
+    if bounce_scores.scores(outcome):
+        if address_hash is not None:
+            bounce_scores.add(connection, address_hash, outcome)
+        return
     # The purpose of a command that the ledger does not know is unknown. Then an unsubscribe is from everything.
     unsubscribed = outcome.kind is OutcomeKind.UNSUBSCRIBED
     suppression = {

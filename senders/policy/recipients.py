@@ -101,7 +101,9 @@ async def known_as_of(connection: AsyncConnection[Any], partitions: Iterable[int
 
 async def _suppressed(connection: AsyncConnection[Any], hashes: Iterable[bytes]) -> dict[bytes, set[str]]:
     cursor = await connection.execute(
-        "SELECT address_hash, scope FROM suppressions WHERE address_hash = ANY(%s)", [list(hashes)]
+        """SELECT address_hash, scope FROM suppressions
+           WHERE address_hash = ANY(%s) AND (expires_at IS NULL OR expires_at > now())""",
+        [list(hashes)],
     )
     scopes: dict[bytes, set[str]] = {}
     async for address_hash, scope in cursor:

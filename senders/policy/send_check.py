@@ -33,7 +33,8 @@ _STARTS = RowArrays[tuple[int, AttemptStart]](
 _FACTS = statement(
     """SELECT new.number, clock_timestamp(), r.address, r.consent -> new.purpose,
               ARRAY(SELECT scope FROM suppressions AS s
-                    WHERE s.address_hash = new.address_hash AND s.scope IN ({every}, new.purpose)),
+                    WHERE s.address_hash = new.address_hash AND s.scope IN ({every}, new.purpose)
+                      AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())),
               (SELECT min(as_of) FROM recipients_progress AS p
                WHERE p.partition = new.partition AND p.topic = ANY(%(feeds)s) HAVING count(*) = %(needed)s)
        FROM {new} LEFT JOIN recipients AS r ON r.user_id = new.user_id""",

@@ -29,6 +29,8 @@ class Suppression:
     scope: str
     reason: str
     since: datetime
+    source: str | None
+    expires_at: datetime | None
     command_id: str | None
     user_id: str | None
     trigger: str | None
@@ -108,13 +110,14 @@ def find(
     """The suppressions that match every argument given, the newest first."""
     cursor = connection.cursor(row_factory=class_row(Suppression))
     cursor.execute(
-        """SELECT s.address_hash, s.scope, s.reason, s.since, s.command_id,
+        """SELECT s.address_hash, s.scope, s.reason, s.since, s.source, s.expires_at, s.command_id,
                   coalesce(l.user_id, d.user_id) AS user_id, coalesce(l.trigger, d.trigger) AS trigger
            FROM suppressions s
            LEFT JOIN ledger l USING (command_id)
            LEFT JOIN LATERAL (SELECT user_id, trigger FROM deliveries
                               WHERE l.command_id IS NULL AND command_id = s.command_id LIMIT 1) d ON true
-           WHERE (%(hashes)s::bytea[] IS NULL OR s.address_hash = ANY(%(hashes)s))
+           WHERE (s.expires_at IS NULL OR s.expires_at > now())
+             AND (%(hashes)s::bytea[] IS NULL OR s.address_hash = ANY(%(hashes)s))
              AND (%(scope)s::text IS NULL OR s.scope = %(scope)s)
              AND (%(reason)s::text IS NULL OR s.reason = %(reason)s)
              AND (%(command)s::text IS NULL OR s.command_id = %(command)s)
@@ -161,17 +164,33 @@ def lift(
     return cursor.fetchall()
 
 
-def add(connection: Connection[Any], address_hash: bytes, scope: str, by: str, why: str, at: datetime) -> bool:
+def add(
+    connection: Connection[Any],
+    address_hash: bytes,
+    scope: str,
+    by: str,
+    why: str,
+    at: datetime,
+    expires_at: datetime | None = None,
+) -> bool:
     """Suppress an address in a scope. Returns False, and writes nothing, if it is suppressed there already."""
     cursor = connection.execute(
         """WITH added AS (
-               INSERT INTO suppressions (address_hash, scope, reason, since)
-               VALUES (%(hash)s, %(scope)s, %(reason)s, %(at)s)
+               INSERT INTO suppressions (address_hash, scope, reason, since, expires_at)
+               VALUES (%(hash)s, %(scope)s, %(reason)s, %(at)s, %(expires)s)
                ON CONFLICT DO NOTHING RETURNING *
            )
            INSERT INTO suppression_audit (at, by, action, why, address_hash, scope)
            SELECT %(at)s, %(by)s, 'add', %(why)s, address_hash, scope FROM added""",
-        {"hash": address_hash, "scope": scope, "reason": BY_COMMAND, "at": at, "by": by, "why": why},
+        {
+            "hash": address_hash,
+            "scope": scope,
+            "reason": BY_COMMAND,
+            "at": at,
+            "by": by,
+            "why": why,
+            "expires": expires_at,
+        },
     )
     return cursor.rowcount == 1
 

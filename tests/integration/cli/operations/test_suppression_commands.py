@@ -176,3 +176,25 @@ def test_a_wrong_name_is_an_error_that_says_so(delivery: Harbour) -> None:
         assert done.returncode == code
         assert message in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_list_is_imported_exported_and_removed(delivery: Harbour, tmp_path: Path) -> None:
+    user = delivery.publish_user()
+    address = f"ann+{user}@example.net"
+    (tmp_path / "list.csv").write_text(f"address,reason\n{address},complained\n")
+    for added in (1, 0):
+        done = delivery.command("suppressions", "import", str(tmp_path / "list.csv"), *WHY)
+        assert (done.returncode, f"1 read, {added} added" in done.stdout) == (0, True), done.stderr
+    exported = delivery.command("suppressions", "export").stdout.splitlines()
+    assert exported[0].startswith("address_hash,scope,reason,since,source,expires_at")
+    assert any(line.split(",")[2] == "complained" for line in exported[1:])
+    assert address not in "\n".join(exported)
+    assert delivery.command("suppressions", "remove", address, *WHY).returncode == 0
+    assert [action for action, *_ in audit(delivery)] == ["add", "lift"]
+
+
+def test_a_list_with_a_wrong_line_adds_nothing(delivery: Harbour, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("address\nann@example.net\nnobody\n")
+    done = delivery.command("suppressions", "import", str(tmp_path / "list.csv"), *WHY)
+    assert (done.returncode, "line 3" in done.stderr, "nobody" in done.stderr) == (2, True, False)
+    assert audit(delivery) == []
