@@ -50,8 +50,22 @@ class NoDestination(Exception):
         self.result = result
 
 
+@dataclass(frozen=True, slots=True)
+class MailPath:
+    """The way that a mail took: the host by name and address, our own address, and the version of TLS, if any."""
+
+    host: str
+    address: str
+    source: str
+    tls: str | None
+
+
 class ChannelClient(Protocol):
     """One client of a channel, used by one task for one mail at a time."""
+
+    @property
+    def path(self) -> MailPath | None:
+        """The way of the last mail, or that of the open connection; None before the first."""
 
     @property
     def connected(self) -> bool:

@@ -15,18 +15,18 @@ PLACE = Path(__file__).parents[2] / ".local" / "counterparts"
 
 
 @dataclass(frozen=True)
-class Program:
+class DebianProgram:
     """How to start a program: its file, and the variables that it needs."""
 
     file: Path
     environment: dict[str, str]
 
 
-def debian_program(name: str, package: str, libraries: tuple[str, ...]) -> Program:
+def debian_program(name: str, package: str, libraries: tuple[str, ...]) -> DebianProgram:
     """The system's program, or that of the package, with its libraries' packages. Skips where neither can be had."""
     installed = shutil.which(name)
     if installed is not None:
-        return Program(Path(installed), {})
+        return DebianProgram(Path(installed), {})
     place = (PLACE / package).absolute()
     try:
         with locked(PLACE / f"{package}.lock"):
@@ -36,7 +36,7 @@ def debian_program(name: str, package: str, libraries: tuple[str, ...]) -> Progr
     except (SetupProblem, OSError) as problem:
         pytest.skip(f"{name} is missing, and Debian's package {package} cannot be had: {problem}")
     file = next(found for found in place.rglob(name) if found.is_file() and found.parent.name in ("bin", "sbin"))
-    return Program(file, {"LD_LIBRARY_PATH": str(next((place / "usr/lib").glob("*-linux-gnu")))})
+    return DebianProgram(file, {"LD_LIBRARY_PATH": str(next((place / "usr/lib").glob("*-linux-gnu")))})
 
 
 def _unpack(new: Path, packages: list[str]) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,17 +95,23 @@ class Zones:
         return SERVFAIL if name in seen else None
 
 
+class Datagrams(asyncio.DatagramProtocol):
+    """Answers each datagram, or not."""
+
+    def __init__(self, answer: Callable[[bytes], bytes | None]) -> None:
+        self._answer = answer
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+        self._transport = transport
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        if (answer := self._answer(data)) is not None:
+            self._transport.sendto(answer, address)
+
+
 @asynccontextmanager
 async def serving(zones: Zones) -> AsyncIterator[Zones]:
     """The server at 127.0.0.1 and a port that `zones.port` says from then on."""
-
-    class Datagrams(asyncio.DatagramProtocol):
-        def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
-            self.transport = transport
-
-        def datagram_received(self, data: bytes, address: Any) -> None:
-            if (answer := zones.answer(data, 1232)) is not None:
-                self.transport.sendto(answer, address)
 
     async def stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while size := await reader.read(2):
@@ -117,7 +123,9 @@ async def serving(zones: Zones) -> AsyncIterator[Zones]:
     server = await asyncio.start_server(stream, "127.0.0.1", 0)
     zones.port = server.sockets[0].getsockname()[1]
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", zones.port))
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: Datagrams(lambda wire: zones.answer(wire, 1232)), local_addr=("127.0.0.1", zones.port)
+    )
     try:
         async with server:
             yield zones

@@ -20,6 +20,7 @@ import dns.rrset
 import dns.zone
 from cryptography.hazmat.primitives.asymmetric import ec
 from drivers.debian_programs import debian_program
+from drivers.dns_server import Datagrams
 from drivers.running_senders import free_port
 
 LIBRARIES = ("libunbound8", "libevent-2.1-7", "libprotobuf-c1", "libhiredis0.14", "libpython3.11", "libnghttp2-14")
@@ -81,15 +82,8 @@ async def validating(root: SignedRoot, directory: Path) -> AsyncIterator[int]:
     """unbound as a resolver with our root as its root, and our key as its anchor; its port. Skips without unbound."""
     program = debian_program("unbound", "unbound", LIBRARIES)
 
-    class Datagrams(asyncio.DatagramProtocol):
-        def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
-            self.transport = transport
-
-        def datagram_received(self, data: bytes, address: Any) -> None:
-            self.transport.sendto(root.answer(data), address)
-
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+    transport, _ = await loop.create_datagram_endpoint(lambda: Datagrams(root.answer), local_addr=("127.0.0.1", 0))
     upstream, port = transport.get_extra_info("sockname")[1], free_port()
     config = directory / "unbound.conf"
     config.write_text(f"""

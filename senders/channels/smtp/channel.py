@@ -6,7 +6,7 @@ from typing import Final
 import structlog
 
 from infra.service.faults import describe
-from senders.channels.channel import NoDestination, RealMailRefused, SendResult, Unreachable
+from senders.channels.channel import MailPath, NoDestination, RealMailRefused, SendResult, Unreachable
 from senders.channels.smtp.connector import Connector
 from senders.channels.smtp.relay import connector, relay_route
 from senders.channels.smtp.route import FindRoute, MailRoute, SmtpLimits
@@ -71,6 +71,8 @@ class SmtpClient:
         self._ended_by: str | None = None
         self.handed_over = False
         """Whether the server may have the mail of the last `send`."""
+        self.path: MailPath | None = None
+        """The way of the last mail, or that of the open connection."""
         self._log = structlog.get_logger("senders.channels.smtp.channel")
 
     @property
@@ -96,11 +98,13 @@ class SmtpClient:
         try:
             route = await self._channel.find_route()
             last, self._ended_by = self._ended_by, None
-            return await self._channel.connector.open(route, last)
+            session = await self._channel.connector.open(route, last)
         except (Unreachable, RealMailRefused, NoDestination):
             raise
         except Exception as error:
             raise Unreachable(f"{self._channel.server}: {describe(error)}") from error
+        self.path = session.path
+        return session
 
     async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
         """Send one mail. Raises Unreachable, or RealMailRefused, if no server took it."""
@@ -115,7 +119,7 @@ class SmtpClient:
                 return await self._send(session, mail_from, to, message)
             except ConnectionEnded as ended:
                 result = ended.result
-                self._session, self._ended_by = None, session.host
+                self._session, self._ended_by = None, session.path.host
             finally:
                 self.handed_over = session.handed_over
         return result

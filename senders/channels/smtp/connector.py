@@ -12,14 +12,14 @@ from aiosmtplib import SMTPException, SMTPResponseException
 
 from schemas.outcomes import Reply
 from senders.bounces.classifier import Classifier
-from senders.channels.channel import Unreachable
+from senders.channels.channel import MailPath, Unreachable
 from senders.channels.smtp import replies
 from senders.channels.smtp.addresses import addresses_of, same_family
 from senders.channels.smtp.conversation import Conversation
 from senders.channels.smtp.dane import verify
 from senders.channels.smtp.extensions import Extensions
 from senders.channels.smtp.host_memory import HostMemory
-from senders.channels.smtp.route import Login, MailHost, MailRoute
+from senders.channels.smtp.route import Login, MailHost, MailRoute, SmtpLimits
 from senders.channels.smtp.session import SmtpSession
 from senders.channels.smtp.starttls import StarttlsMemory
 from senders.shaping.keys import TlsPolicy
@@ -90,7 +90,7 @@ class Connector:
 
         From then on it gets the content only after its reply to the envelope, so that this leaves no doubt again.
         """
-        self._silent.note(session.address)
+        self._silent.note(session.path.address)
 
     # one address
 
@@ -123,7 +123,7 @@ class Connector:
                 raise Unreachable(f"{host.server}: offers no STARTTLS, which {_demand(host)} requires")
             if route.login is not None:
                 await _log_in(client, host, route.login)
-            return self._session(client, route, host, address)
+            return self._session(client, route.limits, host, address)
         except BaseException:
             client.close()
             raise
@@ -150,7 +150,7 @@ class Connector:
             self._contexts[verified] = context
         return self._contexts[verified]
 
-    def _session(self, client: aiosmtplib.SMTP, route: MailRoute, host: MailHost, address: str) -> SmtpSession:
+    def _session(self, client: aiosmtplib.SMTP, limits: SmtpLimits, host: MailHost, address: str) -> SmtpSession:
         """Take the connection over from aiosmtplib, which allows one command in flight."""
         transport = client.protocol.transport if client.protocol is not None else None
         if not isinstance(transport, asyncio.Transport):
@@ -158,8 +158,9 @@ class Connector:
         extensions = Extensions.of(client.esmtp_extensions)
         if self._silent.has(address):
             extensions = dataclasses.replace(extensions, chunking=False)
-        conversation = Conversation(transport)
-        return SmtpSession(conversation, extensions, route.limits, self._classifier, host=host.name, address=address)
+        own, tls = transport.get_extra_info("sockname"), transport.get_extra_info("ssl_object")
+        path = MailPath(host.name, address, str(own[0]) if own else "", None if tls is None else tls.version())
+        return SmtpSession(Conversation(transport), extensions, limits, self._classifier, path)
 
 
 class _StarttlsFailed(ConnectionError):

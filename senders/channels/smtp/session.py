@@ -18,7 +18,7 @@ from typing import Final
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.bounces.classifier import Classifier
 from senders.bounces.refusal import Stage
-from senders.channels.channel import SendResult
+from senders.channels.channel import MailPath, SendResult
 from senders.channels.smtp import replies
 from senders.channels.smtp.conversation import Conversation, ConversationEnded
 from senders.channels.smtp.extensions import Extensions
@@ -51,12 +51,9 @@ class SmtpSession:
         extensions: Extensions,
         limits: SmtpLimits,
         classifier: Classifier,
-        *,
-        host: str,
-        address: str,
+        path: MailPath,
     ) -> None:
-        self.host = host
-        self.address = address
+        self.path = path
         self.extensions = extensions
         self._conversation = conversation
         self._limits = limits

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.bounces.classifier import load_classifier
-from senders.channels.channel import RealMailRefused, SendResult, Unreachable
+from senders.channels.channel import MailPath, RealMailRefused, SendResult, Unreachable
 from senders.channels.smtp.channel import MAX_CONNECTIONS, SmtpChannel
 from senders.channels.smtp.connector import Connector
 from senders.channels.smtp.route import Login, MailHost, MailRoute, SmtpLimits, TlsaRecord
@@ -208,6 +208,15 @@ async def test_tls_that_is_demanded_never_falls_back_and_its_failure_is_not_reme
         del receiver.answers["STARTTLS"]
         assert states(await send(site)) == {LedgerState.ACCEPTED}
     assert receiver.secured_mails == receiver.mails == 1
+
+
+async def test_a_client_says_which_way_its_mail_took(authority: Authority) -> None:
+    async with running(Receiver(tls=authority.vouch_for("mx.example").context)) as receiver:
+        client = channel(host(receiver, tls=TlsPolicy.REQUIRED), source="127.0.0.3").client()
+        assert client.path is None
+        await client.send("hello@harbour.example", "ann@example.net", MAIL)
+        await client.close()
+    assert client.path == MailPath("mx.example", "127.0.0.1", "127.0.0.3", "TLSv1.3")
 
 
 # AUTH
