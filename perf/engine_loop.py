@@ -21,7 +21,8 @@ from schemas.codec import encode, is_in_own_partition
 from schemas.plain import plain_event
 from schemas.profiles import Consent, Profile
 from schemas.topics import COMMANDS, DECISIONS, EVENTS, PROFILES
-from streams.decisions.evaluate import Decider, InputRecord, Update
+from streams.decisions.evaluate import Decider
+from streams.decisions.update import InputRecord, Update
 from streams.runtime.timers import TimerIndex
 from triggers.cases.backtest import play
 from triggers.cases.timelines import Timelines

@@ -6,9 +6,8 @@ sides, so a record that fails has changed nothing.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 
@@ -18,9 +17,10 @@ from schemas.events import Event
 from schemas.outcome_records import MAY_WITHHOLD, read_outcome
 from schemas.profile_records import ProfileRemoval, UnreadableProfile, read_profile, unreadable_profile
 from schemas.profiles import Profile
-from schemas.topics import COMMANDS, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES
+from schemas.topics import DEAD_LETTERS, OUTCOMES, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.decisions.counts import DEAD_LETTERED, UNDECIDED, Counts, count
+from streams.decisions.update import LARGEST_STATE, InputRecord, Update, require_bounds, update_of
 from streams.runtime.checkpoint import Output
 from triggers.cel.conditions import Context
 from triggers.cel.runtime import as_ms
@@ -38,41 +38,6 @@ Skip = Callable[[UserState, int], Effects]
 
 STATES = "user-state"
 """The table of user states."""
-LARGEST_OUTPUT = 900_000
-"""Bytes of a record's value. A producer refuses a record of a million bytes, and would refuse it in every
-transaction."""
-LARGEST_STATE = 250_000
-"""Bytes of a user's state: a quarter of a record, because what a timer writes from it is not bounded otherwise."""
-
-
-class TooLarge(ValueError):
-    """Applying the record would write more than a transaction can carry."""
-
-
-class InputRecord(NamedTuple):
-    """A record as it was read."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-
-    @property
-    def place(self) -> str:
-        """The record's address: topic[partition]@offset."""
-        return f"{self.topic}[{self.partition}]@{self.offset}"
-
-
-@dataclass(slots=True)
-class Update:
-    """What to store and to write: the user's new state (None if it is unchanged) or its removal, and the outputs."""
-
-    key: bytes = b""
-    state: bytes | None = None
-    removed: bool = False
-    next_due_ms: int | None = None
-    outgoing: list[Output] = field(default_factory=list)
 
 
 class Decider:
@@ -141,7 +106,7 @@ class Decider:
             return Update(outgoing=[letter])
         state = encoding.decode(profile.owner, raw_state)
         effects = self.evaluator.withdraw_consent(state, refused, now_ms)
-        update = _update(profile.owner, *encoding.encode(state), effects, record.partition)
+        update = update_of(profile.owner, *encoding.encode(state), effects, record.partition)
         update.outgoing.append(letter)
         return update
 
@@ -159,7 +124,7 @@ class Decider:
                 log.error("record_failed", place=record.place, exc_info=failure)
                 state = encoding.decode(outcome.user_id, raw_state)
                 effects = self.evaluator.apply_suppression(state, outcome, now_ms)
-                update = _update(state.user_id, *encoding.encode(state), effects, record.partition)
+                update = update_of(state.user_id, *encoding.encode(state), effects, record.partition)
                 error = DecodeError(DeadLetterCause.RULE_ERROR, f"{type(failure).__name__}: {failure}")
         if error is not None:
             update.outgoing.append(
@@ -186,7 +151,7 @@ class Decider:
             event: Any = context.event  # a StoredEvent; expressions know less of it
             decided = self.at_once.decide(user_id, raw_state, event, context)
             if decided is not None:
-                update = _update(user_id, decided.state, decided.due, decided.effects, record.partition)
+                update = update_of(user_id, decided.state, decided.due, decided.effects, record.partition)
                 return self._reported(record, self._checked(update, decided.effects), decided.effects, now_ms)
         return self._decide_generally(context, user_id, record, raw_state, now_ms)
 
@@ -239,11 +204,11 @@ class Decider:
             return self._skip_timer(timer, raw_state, now_ms, error, self.evaluator.skip_due)
 
     def _checked_update(self, state: UserState, effects: Effects, partition: int) -> Update:
-        return self._checked(_update(state.user_id, *encoding.encode(state), effects, partition), effects)
+        return self._checked(update_of(state.user_id, *encoding.encode(state), effects, partition), effects)
 
     def _checked(self, update: Update, effects: Effects) -> Update:
         """Raises TooLarge, or counts the effects."""
-        _require_bounds(update)
+        require_bounds(update)
         if effects.records or effects.counts or effects.problems or effects.bounds:
             count(effects, self._counts)
         return update
@@ -286,24 +251,3 @@ class Decider:
             applied=applied,
         )
         return Output(DEAD_LETTERS.name, letter.original_key(), encode(letter), record.partition)
-
-
-def _require_bounds(update: Update) -> None:
-    """Raises TooLarge, before anything has changed, if Kafka would refuse what the update writes."""
-    if update.state is not None and len(update.state) > LARGEST_STATE:
-        raise TooLarge(f"the user's state would have {len(update.state)} bytes; at most {LARGEST_STATE} are allowed")
-    for output in update.outgoing:
-        size = len(output.value or b"")
-        if size > LARGEST_OUTPUT:
-            raise TooLarge(f"a record for {output.topic} would have {size} bytes; at most {LARGEST_OUTPUT} are allowed")
-
-
-def _update(user_id: str, state: bytes, due_ms: int | None, effects: Effects, partition: int) -> Update:
-    key = user_id.encode()
-    update = Update(key, state, next_due_ms=due_ms)
-    records = effects.records
-    if records:
-        update.outgoing = [Output(DECISIONS.name, key, record.decision_json(), partition) for record in records]
-        commands = [command for record in records if (command := record.command_json()) is not None]
-        update.outgoing += [Output(COMMANDS.name, key, command, partition) for command in commands]
-    return update

@@ -11,8 +11,9 @@ from schemas.codec import is_in_own_partition
 from schemas.plain import plain_event
 from schemas.topics import EVENTS
 from schemas.vocabulary import DeadLetterCause
-from streams.decisions.evaluate import STATES, Decider, InputRecord, Update
+from streams.decisions.evaluate import STATES, Decider
 from streams.decisions.rulefeed import PublishedRules
+from streams.decisions.update import InputRecord, Update
 from streams.faust.runtime import Runtime
 from streams.runtime.checkpoint import OffsetMetadata
 from streams.runtime.timers import TimerIndex

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from schemas import zones
 from schemas.journal import AppliedRange, Checkpoint
-from streams.decisions.evaluate import Decider, InputRecord, Update
+from streams.decisions.evaluate import Decider
+from streams.decisions.update import InputRecord, Update
 from streams.runtime.checkpoint import Output
 from streams.runtime.timers import TimerIndex
 

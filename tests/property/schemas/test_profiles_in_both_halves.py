@@ -19,7 +19,8 @@ from schemas.profile_records import UnreadableProfile, read_profile
 from schemas.profiles import Profile
 from schemas.topics import DEAD_LETTERS, DECISIONS, PROFILES
 from senders.policy.recipients_table import write_profiles
-from streams.decisions.evaluate import Decider, InputRecord, Update
+from streams.decisions.evaluate import Decider
+from streams.decisions.update import InputRecord, Update
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules

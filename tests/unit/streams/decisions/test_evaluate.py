@@ -13,7 +13,8 @@ from schemas.decisions import Decision
 from schemas.events import Event
 from schemas.profiles import Consent, Profile
 from schemas.vocabulary import DeadLetterCause, DecisionOutcome
-from streams.decisions.evaluate import LARGEST_STATE, Decider, InputRecord, Update
+from streams.decisions.evaluate import Decider
+from streams.decisions.update import LARGEST_STATE, InputRecord, Update
 from triggers.engine.evaluator import Evaluator
 from triggers.language.diagnostics import SourceFile
 from triggers.loader import load_rules

@@ -15,9 +15,10 @@ from schemas.journal import AppliedRange, Checkpoint
 from schemas.profiles import Consent, Profile
 from schemas.topics import DEAD_LETTERS, DECISIONS, JOURNAL, PROFILES
 from streams.decisions.counts import FAILED, Counts
-from streams.decisions.evaluate import Decider, InputRecord
+from streams.decisions.evaluate import Decider
 from streams.decisions.replay import Appended, Replay
 from streams.decisions.rulefeed import PublishedRules
+from streams.decisions.update import InputRecord
 from streams.runtime.checkpoint import OffsetMetadata, Output
 from triggers.engine.evaluator import Evaluator
 

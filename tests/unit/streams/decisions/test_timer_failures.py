@@ -17,8 +17,9 @@ from schemas.profiles import Profile
 from schemas.topics import DEAD_LETTERS, DECISIONS, EVENTS, PROFILES
 from schemas.vocabulary import DeadLetterCause
 from streams.decisions.counts import DEAD_LETTERED, UNDECIDED
-from streams.decisions.evaluate import LARGEST_OUTPUT, Decider, InputRecord
+from streams.decisions.evaluate import Decider
 from streams.decisions.replay import Appended, Replay
+from streams.decisions.update import LARGEST_OUTPUT, InputRecord
 from streams.runtime.checkpoint import OffsetMetadata, Output
 from triggers.engine.evaluation import Effects
 from triggers.engine.evaluator import Evaluator
