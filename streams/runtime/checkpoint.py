@@ -229,12 +229,14 @@ class Buffer:
         return {number: (p.records, p.clock_ms) for number, p in self._partitions.items()}
 
     def emit(self, output: Output) -> None:
-        """Adds a record to the open checkpoint; raises NoPartitionsOwned if there is none."""
+        """Adds a record to the open checkpoint; raises NoPartitionsOwned if there is none.
+
+        It keeps a copy of the value: bytes of orjson take 8 KiB each as long as they are kept.
+        """
+        topic, key, value, partition, headers = output
         if self._membership is None:
-            raise NoPartitionsOwned(
-                f"a record for {output.topic} was sent before partitions were assigned, or after a loss"
-            )
-        self.outputs.append(output)
+            raise NoPartitionsOwned(f"a record for {topic} was sent before partitions were assigned, or after a loss")
+        self.outputs.append(Output(topic, key, None if value is None else b"%b" % value, partition, headers))
 
     def drain(self, changes: Sequence[TableChanges], force: bool = False) -> Transaction | None:
         """Removes everything and returns it as one transaction, or None if there is nothing to write.

@@ -1,5 +1,7 @@
 """What a checkpoint holds: offsets of every partition that it touches, clocks, history, and nothing twice."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import orjson
@@ -153,6 +155,21 @@ def test_acks_of_ordinary_agents_commit_the_offset_after_them(buffer: Buffer) ->
 def test_outputs_without_a_partition_are_sent_with_an_unchanged_offset(buffer: Buffer) -> None:
     buffer.emit(Output("commands", b"u", b"c"))
     assert offsets(buffer.drain([])) == {("profiles", 0): 5, ("events", 0): 10}
+
+
+def test_an_output_takes_hardly_more_memory_than_its_bytes() -> None:
+    """A result of orjson would keep 8 KiB."""
+    script = (
+        "import orjson\n"
+        "from streams.runtime.checkpoint import Buffer, Output\n"
+        "buffer = Buffer(); buffer.begin(object(), {}, {})\n"
+        "def resident(): return int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "before = resident()\n"
+        "for _ in range(10_000): buffer.emit(Output('decisions', b'u1', orjson.dumps('x' * 900), 0))\n"
+        "print((resident() - before) / len(buffer.outputs))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1_200
 
 
 def test_after_a_loss_nothing_is_left_and_nothing_is_taken(buffer: Buffer) -> None:
