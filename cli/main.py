@@ -11,6 +11,7 @@ from cli.manifests import apply_commands, manifest_commands
 from cli.operations import (
     bounce_commands,
     dead_letter_commands,
+    delivery_switch_commands,
     publish_commands,
     run_commands,
     server_commands,
@@ -35,7 +36,7 @@ app = typer.Typer(
 app.add_typer(run_commands.app, name="run")
 app.add_typer(worker_commands.streams_app, name="streams")
 app.add_typer(worker_commands.senders_app, name="senders")
-for name, command in (shaping_commands.COMMANDS | bounce_commands.COMMANDS).items():
+for name, command in (delivery_switch_commands.COMMANDS | shaping_commands.COMMANDS | bounce_commands.COMMANDS).items():
     worker_commands.senders_app.command(name)(command)
 app.add_typer(publish_commands.app, name="publish")
 app.add_typer(dead_letter_commands.app, name="dead-letters")

@@ -76,6 +76,13 @@ class Control(Fact):
     until: Instant | None = None
     """When delivery's pause ends by itself."""
     why: str = ""
+    retry: bool = False
+    """No switch: deferred commands of the scope are due at once. Kept under `retry/` and the scope."""
+
+    @property
+    def key(self) -> str:
+        """The key of its record."""
+        return f"retry/{self.scope}" if self.retry else self.scope
 
 
 CURRENT = "current"

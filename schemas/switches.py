@@ -19,14 +19,14 @@ class SwitchBoard:
 
     def put(self, control: Control) -> bool:
         """Adds a switch. Returns whether it is new; raises OlderNumber without changing anything."""
-        if control == self.latest.get(control.scope):
+        if control == self.latest.get(control.key):
             return False
         if control.number <= self.number:
             raise OlderNumber(f"control {control.number} is not above {self.number}; {control.scope} does not change")
-        self.latest = {**self.latest, control.scope: control}
+        self.latest = {**self.latest, control.key: control}
         self.number = control.number
         return True
 
     def paused(self) -> frozenset[str]:
         """The paused scopes."""
-        return frozenset(scope for scope, control in self.latest.items() if control.paused)
+        return frozenset(control.scope for control in self.latest.values() if control.paused)

@@ -40,7 +40,7 @@ class ControlReader(TopicFollower):
             self.log.error("switch_ignored", offset=record.offset(), problem=str(problem))
             return
         if is_new and self._switches.known:
-            self.log.info("switched", number=control.number, scope=control.scope, paused=control.paused)
+            self.log.info("switched", number=control.number, key=control.key, paused=control.paused)
             self._changed()
 
     def at_end(self) -> None:

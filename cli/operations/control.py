@@ -8,11 +8,13 @@ from typing import Any
 
 from cli.operations.numbered_records import publish_next
 from infra.kafka.topic_reader import read_all
+from schemas.addresses import plain_address
 from schemas.codec import DecodeError, decode
 from schemas.errors import UserError
-from schemas.rules import Control
+from schemas.rules import DELIVERY, Control
 from schemas.switches import OlderNumber
 from schemas.topics import CONTROL, RULES
+from schemas.vocabulary import PauseMode
 from streams.decisions.rulefeed import RuleStore
 from triggers.language.diagnostics import InvalidRules
 from triggers.rules.ruleset import RuleSet
@@ -20,7 +22,8 @@ from triggers.rules.ruleset import RuleSet
 GLOBAL = "global"
 EFFECT_S = 2
 """This many seconds after the command returns, no running worker sends what is paused."""
-_SCOPE = re.compile(r"global|(trigger|purpose)/\S{1,200}")
+_SCOPE = re.compile(r"global|(trigger|purpose)/\S{1,200}|delivery(/(trigger|purpose|domain)/\S{1,200})?")
+EVERYTHING = "all"
 
 
 class UnknownScope(UserError):
@@ -38,11 +41,11 @@ def publish_switch(kafka: str, scope: str, *, paused: bool, by: str = "", **more
     made: list[Control] = []
 
     def facts(number: int, found: Sequence[Control]) -> list[tuple[str, Control]]:
-        limits = next((known.limits for known in _latest(found) if known.scope == scope), {})
+        limits = next((known.limits for known in _latest(found) if known.key == scope), {})
         now = datetime.now(UTC)
         control = Control(number=number, scope=scope, paused=paused, by=by, at=now, limits=limits, **more)
         made.append(control)
-        return [(scope, control)]
+        return [(control.key, control)]
 
     publish_next(kafka, CONTROL, "control", lambda: _controls(kafka), facts)
     return made[-1]
@@ -64,14 +67,53 @@ def _controls(kafka: str) -> list[Control]:
 
 
 def _latest(found: Sequence[Control]) -> list[Control]:
-    latest = {control.scope: control for control in sorted(found, key=lambda control: control.number)}
-    return [latest[scope] for scope in sorted(latest)]
+    latest = {control.key: control for control in sorted(found, key=lambda control: control.number)}
+    return [latest[key] for key in sorted(latest)]
+
+
+def delivery_scope(scope: str, *, retry: bool) -> str:
+    """The scope on `control` of what people call this in delivery; raises UnknownScope."""
+    full = DELIVERY if scope == EVERYTHING else f"{DELIVERY}/{scope}"
+    if not _SCOPE.fullmatch(full) or scope == DELIVERY or (retry and scope.startswith("domain/")):
+        kinds = "trigger/NAME or purpose/NAME" if retry else "trigger/NAME, purpose/NAME or domain/NAME"
+        raise UnknownScope(f"{scope!r} is not a scope of delivery; write all, {kinds}")
+    kind, _, name = scope.partition("/")
+    return f"{DELIVERY}/domain/{_domain(name)}" if kind == "domain" else full
+
+
+def _domain(name: str) -> str:
+    try:
+        return plain_address(f"a@{name}").rpartition("@")[2].lower()
+    except ValueError:
+        raise UnknownScope(f"{name!r} is not a domain; write it as shop.example") from None
+
+
+def switch_words(control: Control) -> str:
+    """What a switch does, in words."""
+    scope = control.scope.removeprefix(f"{DELIVERY}/")
+    named = f"{scope} in delivery" if control.scope.startswith(DELIVERY) and scope != DELIVERY else scope
+    if control.retry:
+        return f"{named} is retried"
+    if not control.paused:
+        return f"{named} is resumed"
+    did = {PauseMode.HOLD: "paused", PauseMode.DISCARD: "paused, and discarded", PauseMode.DRAIN: "drained"}
+    until = f" until {control.until:%Y-%m-%d %H:%M:%S} UTC" if control.until else ""
+    return f"{named} is {did[control.mode]}{until}"
+
+
+def switch_line(control: Control) -> str:
+    """When, the number, the scope, and what is known beside it."""
+    more = [f"{control.mode}" if control.paused and control.mode is not PauseMode.HOLD else ""]
+    more += [f"until {control.until:%Y-%m-%d %H:%M:%S}" if control.paused and control.until else ""]
+    more += [f"by {control.by}" if control.by else "", control.why]
+    return f"{control.at:%Y-%m-%d %H:%M:%S}  {control.number:>4}  " + "  ".join([control.scope, *filter(None, more)])
 
 
 def _check(kafka: str, scope: str) -> None:
     if not _SCOPE.fullmatch(scope):
         raise UnknownScope(f"{scope!r} is not a scope; write global, trigger/NAME or purpose/NAME")
-    rules = None if scope == GLOBAL else _running_rules(kafka)
+    scope = scope.removeprefix(DELIVERY).lstrip("/")
+    rules = None if scope in ("", GLOBAL) or scope.startswith("domain/") else _running_rules(kafka)
     if rules is None:  # `global` needs no check, and without rules there are no names to compare
         return
     named = {f"trigger/{name}" for name in rules.triggers} | {f"purpose/{t.purpose}" for t in rules.triggers.values()}

@@ -47,7 +47,7 @@ def resume(scope: Scope, by: By = "", instance: Instance = "main", as_json: AsJs
 
 
 def switches(instance: Instance = "main", as_json: AsJson = False) -> None:
-    """List the switches: what was paused or resumed, when and by whom.
+    """List the switches: what was paused or resumed, when, by whom and why; those for delivery only too.
 
     Example: `ebbtide switches`
     """
@@ -58,9 +58,9 @@ def switches(instance: Instance = "main", as_json: AsJson = False) -> None:
         print_json([each.model_dump(mode="json") for each in found])
         return
     for each in found:
-        state = "[red]paused [/]" if each.paused else "running"
-        console.print(f"{state}  {each.at:%Y-%m-%d %H:%M:%S}  {each.number:>4}  ", end="", soft_wrap=True)
-        console.print(f"{each.scope}{f'  by {each.by}' if each.by else ''}", markup=False, soft_wrap=True)
+        state = "[red]paused [/]" if each.paused else "retried" if each.retry else "running"
+        console.print(f"{state}  ", end="")
+        console.print(control.switch_line(each), markup=False, soft_wrap=True)
     paused = sum(each.paused for each in found)
     console.print(f"{paused} paused" if paused else "nothing is paused")
 

@@ -1,5 +1,9 @@
 """`ebbtide streams` and `ebbtide senders`: look at the workers of an instance, and restart them."""
 
+import time
+from contextlib import suppress
+from typing import Annotated
+
 import typer
 
 from cli.environment import SENDERS, STREAMS, Environment
@@ -33,11 +37,22 @@ def streams_restart(instance: Instance = "main") -> None:
 
 
 @senders_app.command("status")
-def senders_status(instance: Instance = "main", as_json: AsJson = False) -> None:
-    """Show the delivery workers and each partition's lag, commands due and waiting, and outcomes to publish.
+def senders_status(
+    instance: Instance = "main",
+    as_json: AsJson = False,
+    watch: Annotated[
+        float | None, typer.Option("--watch", min=0.5, help="Show it again every so many seconds, until Ctrl-C.")
+    ] = None,
+) -> None:
+    """Show the delivery workers, what is paused, and each partition's lag, commands due and waiting, and outcomes to
+    publish.
 
-    Exits with 1 if a worker is missing, or if none runs.
+    Exits with 1 if a worker is missing, or if none runs. Example: `ebbtide senders status --watch 2`
     """
+    while watch is not None:
+        with suppress(typer.Exit):
+            _status(instance, SENDERS, as_json)
+        time.sleep(watch)
     _status(instance, SENDERS, as_json)
 
 

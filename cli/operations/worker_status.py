@@ -4,9 +4,10 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from cli.environment import STREAMS, Environment
+from cli.environment import SENDERS, STREAMS, Environment
 from infra.kafka.client import KafkaAway
 from infra.kafka.progress import Progress
 from infra.service.page_client import read_page
@@ -25,6 +26,8 @@ class WorkerStatus:
     supervisor: int | None
     workers: list[dict[str, Any]] = field(default_factory=list)
     partitions: list[dict[str, Any]] = field(default_factory=list)
+    switches: list[dict[str, Any]] = field(default_factory=list)
+    """Of delivery: what is paused, since when, by whom, why and until when."""
     problem: str | None = None
 
     @property
@@ -73,10 +76,24 @@ def _ask_broker(environment: Environment, kind: WorkerKind, found: WorkerStatus)
     except KafkaAway as away:
         found.problem = str(away)
         return
+    if kind is SENDERS:
+        found.switches = _paused(environment)
     for number in sorted(numbers - owned):
         lag = sum(lags.get((topic, number), 0) for topic in topics)
         found.partitions.append({"partition": number, "worker": None, "lag": lag})
     found.partitions.sort(key=lambda partition: int(partition["partition"]))
+
+
+def _paused(environment: Environment) -> list[dict[str, Any]]:
+    from cli.operations import control
+
+    now = datetime.now(UTC)
+    found = [each for each in control.switches(environment.kafka) if each.paused]
+    return [
+        each.model_dump(mode="json", exclude_defaults=True) | {"text": control.switch_line(each)}
+        for each in found
+        if each.until is None or each.until > now
+    ]
 
 
 def _inputs(environment: Environment, kind: WorkerKind) -> tuple[str, list[str]]:

@@ -20,6 +20,8 @@ def show(console: Console, status: WorkerStatus, kind: WorkerKind) -> None:
         console.print()
     if status.partitions:
         _print(console, _partitions(status, STREAM_COLUMNS if kind is STREAMS else SENDER_COLUMNS))
+    for switch in status.switches:
+        console.print(f"paused  {switch['text']}", markup=False, soft_wrap=True)
     if status.problem:
         console.print(status.problem, soft_wrap=True)
 

@@ -28,6 +28,7 @@ class DeliverySwitches:
         self._paused: Mapping[str, Control] = {}
         self.known = False
         """Whether the topic has been read to its end. Before that nothing may be sent."""
+        self._retries: list[Control] = []
 
     @property
     def number(self) -> int:
@@ -37,8 +38,15 @@ class DeliverySwitches:
     def put(self, control: Control) -> bool:
         """Adds a switch. Returns whether it is new; raises OlderNumber without changing anything."""
         is_new = self._switches.put(control)
+        if is_new and control.retry and self.known:
+            self._retries.append(control)
         self._paused = {scope: each for scope, each in self._switches.latest.items() if each.paused}
         return is_new
+
+    def take_retries(self) -> list[Control]:
+        """What is to be retried since the last call. Older requests than this worker do not count."""
+        taken, self._retries = self._retries, []
+        return taken
 
     def binding(
         self, command: SendCommand, address: str | None, admitted_at: datetime, now: datetime

@@ -1,0 +1,107 @@
+"""`ebbtide senders pause`, `drain`, `resume` and `retry-now`: switches for delivery only, while decisions go on."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from cli.environment import Environment
+from cli.options import AsJson, Instance, console, print_json
+from schemas.vocabulary import PauseMode
+
+Scope = Annotated[
+    str, typer.Argument(help="all, trigger/NAME, purpose/NAME or domain/NAME (of recipients).", show_default=False)
+]
+Why = Annotated[str, typer.Option("--reason", help="Why, for the record.", show_default=False)]
+By = Annotated[str, typer.Option(help="Who makes the change, for the record.", show_default=False)]
+For = Annotated[str | None, typer.Option("--for", help="End by itself after this time, such as 90s, 30m, 2h or 1d.")]
+
+
+def pause(
+    scope: Scope,
+    why: Why,
+    by: By,
+    lasts: For = None,
+    discard: Annotated[bool, typer.Option("--discard", help="End what waits, instead of holding it.")] = False,
+    instance: Instance = "main",
+    as_json: AsJson = False,
+) -> None:
+    """Hold the mails of a scope in delivery: they wait until `resume`, the end of --for, or their own expiry.
+
+    With --discard they end as `suppressed`, reason `discarded`. A mail that has begun is finished. Decisions go on, and
+    their commands wait too; to stop these as well, use `ebbtide pause`.
+
+    Example: `ebbtide senders pause domain/example.net --for 2h --reason "their servers are down" --by ada`
+    """
+    mode = PauseMode.DISCARD if discard else PauseMode.HOLD
+    _publish(scope, why, by, instance, as_json, paused=True, mode=mode, until=_end(lasts))
+
+
+def drain(
+    scope: Scope, why: Why, by: By, lasts: For = None, instance: Instance = "main", as_json: AsJson = False
+) -> None:
+    """Let the mails of a scope go out that delivery has now, and hold those that come later, as `pause` does.
+
+    Example: `ebbtide senders drain trigger/win-back --reason "new template tomorrow" --by ada`
+    """
+    _publish(scope, why, by, instance, as_json, paused=True, mode=PauseMode.DRAIN, until=_end(lasts))
+
+
+def resume(scope: Scope, by: By, why: Why = "", instance: Instance = "main", as_json: AsJson = False) -> None:
+    """End a pause or a drain of delivery: what waited for it is due at once. Other pauses of the same mails stay.
+
+    Example: `ebbtide senders resume domain/example.net --by ada`
+    """
+    _publish(scope, why, by, instance, as_json, paused=False)
+
+
+def retry_now(scope: Scope, by: By, why: Why = "", instance: Instance = "main", as_json: AsJson = False) -> None:
+    """Make the deferred mails of a scope due at once, instead of at their next attempt. It lifts no pause.
+
+    Delivery does not keep addresses, so a domain cannot be retried alone.
+
+    Example: `ebbtide senders retry-now purpose/transactional --reason "the relay is back" --by ada`
+    """
+    _publish(scope, why, by, instance, as_json, paused=False, retry=True)
+
+
+def _publish(scope: str, why: str, by: str, instance: str, as_json: bool, **fields: Any) -> None:
+    from cli.operations import control
+
+    full = control.delivery_scope(scope, retry=bool(fields.get("retry")))
+    fields |= {"why": _required(why, "--reason") if fields["paused"] else why.strip(), "by": _required(by, "--by")}
+    made = control.switch(Environment.of(instance).kafka, full, **fields)
+    if as_json:
+        print_json(made.model_dump(mode="json") | {"in_effect_within_s": control.EFFECT_S})
+        return
+    console.print(
+        f"{control.switch_words(made)}: number {made.number}, in effect on every running delivery worker within "
+        f"{control.EFFECT_S} s",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _end(lasts: str | None) -> datetime | None:
+    if lasts is None:
+        return None
+    from senders.shaping.quantities import parse_duration
+
+    try:
+        length = parse_duration(lasts)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--for") from None
+    if length <= timedelta(0):
+        raise typer.BadParameter("must be longer than nothing", param_hint="--for")
+    return datetime.now(UTC) + length
+
+
+def _required(text: str, option: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter("must not be empty: the record keeps it", param_hint=option)
+    return text.strip()
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"pause": pause, "drain": drain, "resume": resume, "retry-now": retry_now}
+"""The commands by name, in the order of the help page."""

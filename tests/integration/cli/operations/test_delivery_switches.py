@@ -1,0 +1,104 @@
+"""`ebbtide senders pause`, `drain`, `resume` and `retry-now` on a running delivery, and where they are listed."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers.command_line import Done, ebbtide
+from drivers.real_servers import RealServers
+from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
+
+from infra.postgres.migrate import migrate
+from schemas.commands import SendCommand
+from schemas.topics import COMMANDS
+from schemas.vocabulary import LedgerState
+
+pytestmark = pytest.mark.servers
+
+WHO = ("--reason", "a test", "--by", "ada")
+
+
+@pytest.fixture
+def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
+    have_topics(servers.kafka)
+    migrate(database_url)
+    for running in harbour(servers.kafka, database_url, tmp_path, retry_schedule_s=(3600.0,)):
+        running.start_process()
+        yield running
+        for scope in ("all", "domain/example.net"):
+            running.command("senders", "resume", scope, "--by", "ada")
+
+
+def send(delivery: Harbour, local_part: str = "ann", **changes: Any) -> SendCommand:
+    command = a_command(delivery.publish_user(local_part), delivery.publish_template(), **changes)
+    delivery.publish(COMMANDS.name, command.user_id, command)
+    return command
+
+
+def senders(delivery: Harbour, *arguments: str, status: int = 0) -> Done:
+    done = delivery.command("senders", *arguments)
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def waits_for(delivery: Harbour, command: SendCommand) -> str:
+    query = "SELECT detail FROM ledger WHERE command_id = %s AND reason = 'paused'"
+    return str(wait_until(lambda: delivery.rows(query, command.id), "it is held")[0][0])
+
+
+def test_a_domain_is_held_listed_with_who_and_why_and_sent_after_the_resume(delivery: Harbour) -> None:
+    said = senders(delivery, "pause", "domain/Example.NET", "--for", "2h", *WHO).stdout
+    assert said.startswith("domain/example.net in delivery is paused until ")
+    assert "in effect on every running delivery worker within 2 s" in said
+    held = send(delivery)
+    assert waits_for(delivery, held).startswith("delivery/domain/example.net (switch ")
+
+    [switch] = json.loads(senders(delivery, "status", "--json", status=1).stdout)["switches"]
+    assert (switch["scope"], switch["by"], switch["why"]) == ("delivery/domain/example.net", "ada", "a test")
+    shown = senders(delivery, "status", status=1).stdout
+    assert "delivery/domain/example.net  until " in shown
+    assert "by ada  a test" in shown
+    assert "by ada  a test" in delivery.command("switches").stdout
+
+    senders(delivery, "resume", "domain/example.net", "--by", "ada")
+    delivery.wait_for(held, LedgerState.ACCEPTED)
+    assert json.loads(senders(delivery, "status", "--json", status=1).stdout)["switches"] == []
+
+
+def test_a_drain_holds_what_comes_later_and_a_discard_ends_it(delivery: Harbour) -> None:
+    senders(delivery, "drain", "all", *WHO)
+    later = send(delivery)
+    waits_for(delivery, later)
+    senders(delivery, "pause", "all", "--discard", *WHO)
+    delivery.wait_for(later, LedgerState.SUPPRESSED)
+
+
+def test_a_retry_now_makes_deferred_mails_due_and_lifts_no_pause(delivery: Harbour) -> None:
+    deferred = send(delivery, "451-1", purpose="transactional")
+    delivery.wait_for(deferred, LedgerState.DEFERRED)
+    other = send(delivery, "451-1")
+    delivery.wait_for(other, LedgerState.DEFERRED)
+    published = "SELECT count(*) FROM ledger WHERE unpublished"
+    wait_until(lambda: delivery.rows(published) == [(0,)], "the deferrals are on their topic")
+    assert "is retried: number" in senders(delivery, "retry-now", "all", "--by", "ada").stdout
+    delivery.wait_for(deferred, LedgerState.ACCEPTED)
+    delivery.wait_for(other, LedgerState.ACCEPTED)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("pause", "provider/google", *WHO), "is not a scope of delivery; write all, trigger/NAME"),
+        (("retry-now", "domain/example.net", "--by", "ada"), "write all, trigger/NAME or purpose/NAME"),
+        (("pause", "domain/not a domain", *WHO), "is not a scope of delivery"),
+        (("pause", "all", "--for", "soon", *WHO), "not a duration"),
+        (("pause", "all", "--reason", " ", "--by", "ada"), "must not be empty"),
+    ],
+)
+def test_a_wrong_argument_is_named_with_what_to_write(servers: RealServers, arguments: Any, said: str) -> None:
+    have_topics(servers.kafka)
+    done = ebbtide("senders", *arguments, EBBTIDE_KAFKA=servers.kafka)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
