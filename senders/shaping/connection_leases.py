@@ -1,7 +1,8 @@
 """Connections that all workers count together: a connection has a slot of each of its limits, under a lease.
 
 A worker renews its leases; those of one that died or froze run out after LEASE_S. Who could not renew in time asks
-which leases are still its own, and closes the connections of the others. Times are the server's.
+which leases are still its own, and closes the connections of the others. A worker that finds no slot free says that it
+wants one; the answer to a renewal tells the holders, who share. Times are the server's.
 """
 
 from collections.abc import Collection, Sequence
@@ -13,6 +14,8 @@ from psycopg import AsyncConnection
 LEASE_S = 10.0
 RENEW_S = 3.0
 """Two renewals may fail before a lease runs out."""
+WANTED_S = 5.0
+"""How long a wish holds: more than a renewal, and than the pause between two wishes of a worker that still waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ WITH asked AS (
 )
 INSERT INTO connection_leases AS held (name, slot, owner, lease_until)
 SELECT name, slot, %(owner)s, clock_timestamp() + %(lease)s * interval '1 s' FROM free ORDER BY name, slot
-ON CONFLICT (name, slot) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until
+ON CONFLICT (name, slot) DO UPDATE SET owner = excluded.owner, lease_until = excluded.lease_until,
+    wanted_until = '-infinity'
 WHERE held.lease_until <= clock_timestamp()
 RETURNING name, slot
 """
@@ -55,7 +59,11 @@ FROM (SELECT * FROM unnest(%(names)s::text[], %(slots)s::int[], %(limits)s::int[
       ORDER BY name, slot) AS asked
 WHERE held.name = asked.name AND held.slot = asked.slot AND held.owner = %(owner)s AND asked.slot <= asked.most
     AND held.lease_until > clock_timestamp()
-RETURNING held.name, held.slot
+RETURNING held.name, held.slot, held.wanted_until > clock_timestamp()
+"""
+_WANT = """
+UPDATE connection_leases SET wanted_until = clock_timestamp() + %(wanted)s * interval '1 s'
+WHERE name = ANY(%(names)s) AND owner <> %(owner)s
 """
 _RELEASE = """
 DELETE FROM connection_leases AS held USING unnest(%(names)s::text[], %(slots)s::int[]) AS row (name, slot)
@@ -78,10 +86,18 @@ async def acquire(
     return [ConnectionLease(*row) async for row in cursor]
 
 
+async def want(connection: AsyncConnection[Any], owner: str, names: Collection[str]) -> None:
+    """Says that a worker waits for a slot of these limits."""
+    await connection.execute(_WANT, {"names": sorted(names), "owner": owner, "wanted": WANTED_S})
+
+
 async def renew(
     connection: AsyncConnection[Any], owner: str, leases: Collection[tuple[ConnectionLease, int]]
-) -> list[ConnectionLease]:
-    """Renews leases, each with the limit as it is now. Those not returned are lost, or beyond a limit that fell."""
+) -> dict[ConnectionLease, bool]:
+    """Renews leases, each with the limit as it is now. Says of each whether another worker wants a slot of its limit.
+
+    Those not returned are lost, or beyond a limit that fell.
+    """
     values = {
         "names": [lease.name for lease, _ in leases],
         "slots": [lease.slot for lease, _ in leases],
@@ -90,7 +106,7 @@ async def renew(
         "lease": LEASE_S,
     }
     cursor = await connection.execute(_RENEW, values)
-    return [ConnectionLease(*row) async for row in cursor]
+    return {ConnectionLease(name, slot): wanted async for name, slot, wanted in cursor}
 
 
 async def release(connection: AsyncConnection[Any], owner: str, leases: Collection[ConnectionLease]) -> None:

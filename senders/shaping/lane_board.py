@@ -126,6 +126,11 @@ class LaneBoard:
         self._lanes[key].open -= 1
         self._look.add(key)
 
+    def gave_up(self, key: LaneKey, now_us: int) -> None:
+        """A connection was given up because another worker wants one: the lane leaves the slot to it."""
+        self._lanes[key].refused_until_us = now_us + 2 * REFUSED_US
+        self._look.add(key)
+
     # rules and permits
 
     def act(self, actions: Iterable[ActiveAction]) -> None:
@@ -238,6 +243,10 @@ class LaneBoard:
         free = [each for each in bindings if each is not None and each.kind is not BindingKind.SUSPENDED]
         bound = free or [each for each in bindings if each is not None]
         return min(bound, key=_soonest, default=Binding(BindingKind.BEHIND, str(key)))
+
+    def lane(self, key: LaneKey) -> LaneState:
+        """A lane that the board has named."""
+        return self._lanes[key]
 
     def lanes(self) -> Iterator[tuple[LaneState, Binding | None]]:
         """Every lane, and what binds it."""

@@ -73,6 +73,14 @@ async def take(connection: AsyncConnection[Any], requests: Sequence[PermitReques
     return [_answer(asked[name], *row) async for name, *row in cursor]
 
 
+async def clock_us(connection: AsyncConnection[Any]) -> int:
+    """The server's clock."""
+    cursor = await connection.execute(f"SELECT {_NOW}")
+    row = await cursor.fetchone()
+    assert row is not None, "SELECT of a value gives a row"
+    return int(row[0])
+
+
 def _answer(request: PermitRequest, arrival_us: int | None, server_us: int, held_us: int) -> PermitAnswer:
     limit = request.limit
     if arrival_us is None:

@@ -40,13 +40,13 @@ class PermitTaker:
         return self._clock.reading(_monotonic_us())
 
     async def take(self, requests: Sequence[PermitRequest]) -> None:
-        """Takes permits; waits while the database is away."""
+        """Takes permits, and learns the server's clock from the answer. Waits while the database is away."""
 
         async def work(connection: AsyncConnection[Any]) -> list[PermitAnswer]:
             sent_us = _monotonic_us()
             answers = await permit_table.take(connection, requests)
-            received_us = _monotonic_us()
-            self._clock.observe(sent_us, received_us, answers[0].server_us)
+            server_us = answers[0].server_us if answers else await permit_table.clock_us(connection)
+            self._clock.observe(sent_us, _monotonic_us(), server_us)
             return answers
 
         for answer in await self._database.run(work):

@@ -143,8 +143,19 @@ async def test_the_slots_of_a_worker_that_died_are_free_after_their_lease(
     await one.execute("UPDATE connection_leases SET lease_until = clock_timestamp() - interval '1 ms'")
 
     assert await leases(other, "b", 1, 1) == dead
-    assert await connection_leases.renew(one, "a", [(dead[0], 1)]) == []
-    assert await connection_leases.renew(other, "b", [(dead[0], 1)]) == dead
+    assert await connection_leases.renew(one, "a", [(dead[0], 1)]) == {}
+    assert await connection_leases.renew(other, "b", [(dead[0], 1)]) == {dead[0]: False}
+
+
+async def test_a_holder_learns_that_another_worker_wants_a_slot(connections: list[AsyncConnection[Any]]) -> None:
+    one, other = connections
+    [mine] = await leases(one, "a", 1, 1)
+
+    await connection_leases.want(one, "a", ["lane"])
+    assert await connection_leases.renew(one, "a", [(mine, 1)]) == {mine: False}
+
+    await connection_leases.want(other, "b", ["lane"])
+    assert await connection_leases.renew(one, "a", [(mine, 1)]) == {mine: True}
 
 
 async def test_a_lease_beyond_a_limit_that_fell_is_not_renewed(connections: list[AsyncConnection[Any]]) -> None:

@@ -1,0 +1,141 @@
+"""The connections of lanes. Each has a slot of each limit that counts it, over all workers, for as long as it is there.
+
+A connection is for domains that demand the same of their hosts. A mail of another domain of the lane's site takes the
+place of an idle one: its client connects anew, under the same slots.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+
+from infra.postgres.database import AsyncDatabase
+from senders.channels.channel import Channel, ChannelClient
+from senders.shaping import connection_leases
+from senders.shaping.connection_leases import ConnectionLease, LeaseRequest
+from senders.shaping.lane_limits import connection_limits
+from senders.shaping.lane_state import LaneKey, LaneState
+from senders.shaping.resolution import Egress
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRoute:
+    """How mails of an egress are sent. Egresses of a lane with the same `demands` can share connections."""
+
+    channel: Channel
+    demands: str = ""
+
+
+FindLaneRoute = Callable[[Egress], Awaitable[LaneRoute]]
+
+
+@dataclass(eq=False, slots=True)
+class LaneConnection:
+    """One client with its slots."""
+
+    key: LaneKey
+    client: ChannelClient
+    demands: str
+    domain: str
+    leases: dict[ConnectionLease, int] = field(default_factory=dict)
+    """With the limit of each."""
+    busy: bool = False
+    lost: bool = False
+    """Whether its slots went to another worker: it is closed when its mail has ended."""
+    idle_since_s: float = 0.0
+
+
+class LaneConnections:
+    """Used in the event loop's thread; `database` is used by nothing else."""
+
+    def __init__(self, database: AsyncDatabase, owner: str, find_route: FindLaneRoute) -> None:
+        self._database = database
+        self._owner = owner
+        self._find_route = find_route
+        self._connections: set[LaneConnection] = set()
+
+    async def open(self, lane: LaneState) -> LaneConnection | None:
+        """A connection that is ready; None if no slot is free. Raises Unreachable if no host answers."""
+        limits = connection_limits(lane.egress, lane.keys)
+        requests = [LeaseRequest(name, most, 1) for name, most in limits]
+        got = await self._database.run(lambda at: connection_leases.acquire(at, self._owner, requests))
+        if len(got) < len(requests):
+            await self._release(got)
+            names = {name for name, _ in limits} - {each.name for each in got}
+            await self._database.run(lambda at: connection_leases.want(at, self._owner, names))
+            return None
+        try:
+            route = await self._find_route(lane.egress)
+            client = route.channel.client()
+            await client.connect()
+        except BaseException:
+            await self._release(got)
+            raise
+        most_of = dict(limits)
+        made = LaneConnection(
+            lane.key, client, route.demands, lane.egress.domain, {each: most_of[each.name] for each in got}
+        )
+        self._connections.add(made)
+        return made
+
+    def reserve(self, key: LaneKey, domain: str) -> LaneConnection:
+        """An idle connection of a lane, best one that goes to this domain. The board begins no mail without one."""
+        idle = [each for each in self._connections if each.key == key and not each.busy]
+        found = next((each for each in idle if each.domain == domain), idle[0])
+        found.busy = True
+        return found
+
+    async def turn_to(self, connection: LaneConnection, egress: Egress) -> None:
+        """Let a reserved connection go where mails on this way may go."""
+        route = await self._find_route(egress)
+        if connection.demands != route.demands:
+            await connection.client.close()
+            connection.client = route.channel.client()
+        connection.demands, connection.domain = route.demands, egress.domain
+
+    async def close(self, connection: LaneConnection) -> None:
+        """Close a connection and give its slots back."""
+        self._connections.discard(connection)
+        await connection.client.close()
+        await self._release(connection.leases)
+
+    async def renew(self, limit_of: Callable[[LaneKey], dict[str, int]]) -> list[LaneConnection]:
+        """Renew all slots, under the limits as they are now. Returns the idle connections that are to be closed.
+
+        Those that carry a mail and are to be closed are `lost` from then on.
+        """
+        for each in self._connections:
+            limits = limit_of(each.key)
+            each.leases = {lease: limits.get(lease.name, 1) for lease in each.leases}
+        held = [(lease, most) for each in self._connections for lease, most in each.leases.items()]
+        if not held:
+            return []
+        kept = await self._database.run(lambda at: connection_leases.renew(at, self._owner, held))
+        for each in self._connections:
+            each.lost = each.lost or not kept.keys() >= each.leases.keys()
+        self._share({lease.name for lease, wanted in kept.items() if wanted})
+        return [each for each in self._connections if each.lost and not each.busy]
+
+    def _share(self, wanted: set[str]) -> None:
+        """Give up what other workers want: idle connections, or else one of more than half of a limit."""
+        for name in wanted:
+            mine = [each for each in self._connections if not each.lost and name in map(_name, each.leases)]
+            idle = [each for each in mine if not each.busy]
+            most = next((limit for each in mine for lease, limit in each.leases.items() if lease.name == name), 0)
+            for each in idle or (mine[:1] if len(mine) > most // 2 else []):
+                each.lost = True
+
+    def idle(self, before_s: float) -> list[LaneConnection]:
+        """The connections that have carried no mail since then."""
+        return [each for each in self._connections if not each.busy and each.idle_since_s < before_s]
+
+    async def close_all(self) -> None:
+        """Close everything."""
+        for each in list(self._connections):
+            await self.close(each)
+
+    async def _release(self, leases: Collection[ConnectionLease]) -> None:
+        if leases:
+            await self._database.run(lambda at: connection_leases.release(at, self._owner, leases))
+
+
+def _name(lease: ConnectionLease) -> str:
+    return lease.name

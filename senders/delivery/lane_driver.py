@@ -1,0 +1,254 @@
+"""Drives a lane board on real things: lookups, permits, connections, mails, and what other workers have found out.
+
+The board decides and this carries out; nothing here chooses. Each mail and each connection that is being opened has a
+task of its own, so that a slow server holds up its own lane only.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from infra.postgres.database import AsyncDatabase
+from infra.service.tasks import end_tasks, run_together
+from schemas.outcomes import Reply
+from schemas.waiting import event_within
+from senders.channels.channel import ChannelClient, Unreachable
+from senders.delivery.lane_connections import FindLaneRoute, LaneConnection, LaneConnections
+from senders.shaping import action_table
+from senders.shaping.actions import ActiveAction
+from senders.shaping.automation import ReplyWatch, SeenReply
+from senders.shaping.connection_leases import RENEW_S
+from senders.shaping.document import SmtpState
+from senders.shaping.file import ShapingFile
+from senders.shaping.gcra import SECOND_US
+from senders.shaping.lane_board import LaneBegin, LaneBoard
+from senders.shaping.lane_limits import connection_limits
+from senders.shaping.lane_state import LaneKey
+from senders.shaping.permit_table import PermitRequest
+from senders.shaping.permit_taker import PermitTaker
+from senders.shaping.sites import Destination
+from senders.shaping.ways import ShapedMail
+
+LOOK_S = 0.25
+"""How often the board is asked at least."""
+FOLLOW_S = 1.0
+"""How soon a worker knows what another one has found out."""
+LOOKUP_AGAIN_US = 15 * SECOND_US
+OVERLAP = 1000
+"""Changes that are read again, because their transactions may have ended in another order."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneAnswer:
+    """What became of a mail, as far as lanes go: the reply and what it answered, if the server gave one."""
+
+    taken: bool
+    reply: Reply | None = None
+    state: SmtpState = SmtpState.DOT
+
+
+class LaneDriver:
+    """Used in the event loop's thread. The databases are used by nothing else."""
+
+    def __init__(
+        self,
+        file: ShapingFile,
+        *,
+        owner: str,
+        permits: AsyncDatabase,
+        leases: AsyncDatabase,
+        actions: AsyncDatabase,
+        look_up: Callable[[str], Awaitable[Destination]],
+        find_route: FindLaneRoute,
+        send: Callable[[LaneBegin, ChannelClient], Awaitable[LaneAnswer]],
+    ) -> None:
+        """`look_up` raises Unreachable if the hosts are not known now. `send` raises it if no server took any of it."""
+        self._taker = PermitTaker(permits)
+        self._actions = actions
+        self._look_up = look_up
+        self._send = send
+        self._connections = LaneConnections(leases, owner, find_route)
+        self._watch = ReplyWatch()
+        self.board = LaneBoard(file, self._taker.book)
+        self._asked: list[PermitRequest] = []
+        self._looking: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._defect: asyncio.Future[None] = asyncio.Future()
+        self._wake = asyncio.Event()
+        self._ask = asyncio.Event()
+        self._publish: list[ActiveAction] = []
+        self._lifted: list[ActiveAction] = []
+
+    def add(self, mail: ShapedMail) -> None:
+        """A mail may begin."""
+        self.board.add(mail)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Drive, until cancelled. Mails that have begun are cancelled too."""
+        try:
+            await run_together(
+                {
+                    "lane-decisions": self._decide(),
+                    "lane-permits": self._take_permits(),
+                    "lane-leases": self._keep_leases(),
+                    "lane-actions": self._follow(),
+                    "lane-defects": self._raise_defect(),
+                }
+            )
+        finally:
+            await end_tasks(self._tasks)
+            await self._connections.close_all()
+
+    async def _raise_defect(self) -> None:
+        """An error of a task that nothing expects ends the driver."""
+        await self._defect
+
+    # decisions
+
+    async def _decide(self) -> None:
+        await self._taker.take([])
+        while True:
+            self._wake.clear()
+            now = self._taker.reading()
+            decision = self.board.decide(now)
+            for begin in decision.begins:
+                connection = self._connections.reserve(begin.lane, begin.egress.domain)
+                self._start(self._mail(begin, connection))
+            for key, count in decision.opens.items():
+                for _ in range(count):
+                    self._start(self._open(key))
+            for domain in decision.lookups - self._looking:
+                self._looking.add(domain)
+                self._start(self._find(domain))
+            self._asked = decision.permits
+            if self._asked:
+                self._ask.set()
+            wait_s = LOOK_S
+            if decision.wake_us is not None:
+                wait_s = min(LOOK_S, max(0.0, (decision.wake_us - now.earliest_us) / SECOND_US))
+            await event_within(self._wake, wait_s)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._wake.set()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._defect.done():
+            self._defect.set_exception(error)
+
+    async def _find(self, domain: str) -> None:
+        try:
+            self.board.looked_up(await self._look_up(domain))
+        except Unreachable:
+            self.board.lookup_failed(domain, self._now_us() + LOOKUP_AGAIN_US)
+        finally:
+            self._looking.discard(domain)
+
+    async def _take_permits(self) -> None:
+        """One question at a time, for all limits that the last decision wants permits of."""
+        while True:
+            await self._ask.wait()
+            self._ask.clear()
+            asked, self._asked = self._asked, []
+            if asked:
+                await self._taker.take(asked)
+                self.board.granted(each.limit.name for each in asked)
+                self._wake.set()
+
+    # connections and mails
+
+    async def _open(self, key: LaneKey) -> None:
+        lane = self.board.lane(key)
+        try:
+            made = await self._connections.open(lane)
+        except Unreachable as failure:
+            self.board.not_opened(key, self._now_us())
+            if failure.reply is not None and (first := next(lane.queue.heads(), None)):
+                self._see(LaneBegin(key, first, lane.egress), failure.reply, SmtpState.GREETING)
+            return
+        if made is None:
+            self.board.not_opened(key, self._now_us(), refused=True)
+        else:
+            made.idle_since_s = asyncio.get_running_loop().time()
+            self.board.opened(key)
+
+    async def _mail(self, begin: LaneBegin, connection: LaneConnection) -> None:
+        answer = LaneAnswer(taken=False)
+        try:
+            with suppress(Unreachable):
+                await self._connections.turn_to(connection, begin.egress)
+                answer = await self._send(begin, connection.client)
+        finally:
+            connection.busy = False
+            connection.idle_since_s = asyncio.get_running_loop().time()
+            if connection.lost or not connection.client.connected:
+                await self._close(connection, given_up=connection.lost)
+            self._lifted += self.board.ended(begin.lane, begin.mail.id, self._now_us(), taken=answer.taken)
+            if answer.reply is not None and not answer.taken:
+                self._see(begin, answer.reply, answer.state)
+
+    async def _close(self, connection: LaneConnection, *, given_up: bool = False) -> None:
+        self.board.closed(connection.key)
+        if given_up:
+            self.board.gave_up(connection.key, self._now_us())
+        await self._connections.close(connection)
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            for lost in await self._connections.renew(self._limits):
+                await self._close(lost, given_up=True)
+            now_s = asyncio.get_running_loop().time()
+            for lane, _ in list(self.board.lanes()):
+                patience = lane.keys.idle_timeout
+                before_s = now_s - patience.total_seconds() if patience is not None else 0.0
+                for idle in self._connections.idle(before_s):
+                    if idle.key == lane.key:
+                        await self._close(idle)
+
+    def _limits(self, key: LaneKey) -> dict[str, int]:
+        lane = self.board.lane(key)
+        return dict(connection_limits(lane.egress, lane.keys))
+
+    # rules
+
+    def _see(self, begin: LaneBegin, reply: Reply, state: SmtpState) -> None:
+        words = (str(reply.code), reply.enhanced, reply.text)
+        seen = SeenReply(" ".join(word for word in words if word), state, self._now_us())
+        found = self._watch.see(begin.egress, begin.mail.kind, seen)
+        if found:
+            self.board.act(found)
+            self._publish += found
+
+    async def _follow(self) -> None:
+        """Publish what this worker's replies have triggered, and take up what others have."""
+        number = 0
+        while True:
+            publish, self._publish = self._publish, []
+            lifted, self._lifted = self._lifted, []
+            for change in await self._actions.run(partial(_exchange, publish, lifted, max(0, number - OVERLAP))):
+                number = max(number, change.number)
+                self.board.follow(change.action, lifted=change.lifted)
+            self._wake.set()
+            await asyncio.sleep(FOLLOW_S)
+
+    def _now_us(self) -> int:
+        return self._taker.reading().earliest_us
+
+
+async def _exchange(
+    publish: list[ActiveAction], lifted: list[ActiveAction], after: int, connection: AsyncConnection[Any]
+) -> list[action_table.ActionChange]:
+    await action_table.write(connection, publish)
+    await action_table.lift(connection, lifted)
+    return await action_table.read(connection, after)
