@@ -36,6 +36,8 @@ def _checked(text: str, token: Token | None = None) -> str:
 class _StaticNode(ContentNode):
     """Text of the template itself."""
 
+    text: StaticText
+
     def __init__(self, token: Token, text: str) -> None:
         super().__init__(token, StaticText(_checked(text, token)))
 
@@ -60,17 +62,18 @@ class _PieceBuffer(LimitedStringIO):
     def write(self, text: str) -> int:
         """Add a piece; raises ControlCharacter, and OutputStreamLimitError if all pieces together are too long."""
         if type(text) is StaticText:
-            self.size += text.size
+            size = text.size
         elif text.isascii() and text.isprintable():
-            self.size += len(text)
+            size = len(text)
         else:
-            self.size += len(text.encode())
+            size = len(text.encode())
             text = _checked(text)
+        self.size += size
         if self.size > self.limit:
             raise OutputStreamLimitError("output stream limit reached", token=None)
-        if text:
+        if size:
             self.pieces.append(text)
-        return len(text)
+        return size
 
 
 class _MailContext(RenderContext):
@@ -91,9 +94,24 @@ class _MailContext(RenderContext):
             value = value[segment]
         return super().get(path, token=token, default=default) if value is _ABSENT else value
 
+    def resolve(self, name: str, *, token: Token | None = None, default: object = UNDEFINED) -> object:
+        """The value of a name, as python-liquid finds it."""
+        for names in self.scope._maps:
+            if name in names:
+                return names[name]
+        return super().resolve(name, token=token, default=default)
+
+
+def _only_text(template: BoundTemplate) -> StaticText | None:
+    """The text of a template without tags, such as a name; None for any other."""
+    first = template.nodes[0] if len(template.nodes) == 1 else None
+    return first.text if isinstance(first, _StaticNode) else None
+
 
 def rendered_pieces(template: BoundTemplate, names: Mapping[str, object], limit: int) -> list[str]:
     """The rendering in pieces; raises LiquidError, also if they have more than `limit` bytes of UTF-8."""
+    if (text := _only_text(template)) is not None and text.size <= limit:
+        return [text]
     buffer = _PieceBuffer(limit)
     context = _MailContext(template, globals=names)
     context.scope.push(_NOT_PARTIAL)

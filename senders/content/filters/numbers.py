@@ -29,10 +29,29 @@ def modulo(value: object, divisor: object) -> int | float:
     return float(exact - by * (exact / by).to_integral_value(ROUND_FLOOR))
 
 
+AMOUNTS_KEPT = 4096
+
+
 class CurrencyFilter(Currency):
     """`currency`: US dollars and English unless a template assigns `currency_code` and `locale` first."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._names = (self.currency_code_var, self.locale_var, self.format_var, self.input_locale_var)
+        self._written: dict[object, str] = {}
+
     def __call__(self, left: object, *, context: RenderContext, group_separator: bool = True) -> str:
+        """The amount as text. Prices come again: one that was written is not written anew."""
+        settings = [context.resolve(name, default=None) for name in self._names]
+        key = (repr(left), type(left), group_separator, *map(repr, settings))
+        if key not in self._written:
+            written = self._write(left, context, group_separator)
+            if len(self._written) >= AMOUNTS_KEPT:
+                self._written.clear()
+            self._written[key] = written
+        return self._written[key]
+
+    def _write(self, left: object, context: RenderContext, group_separator: bool) -> str:
         if isinstance(left, str):
             try:
                 left = parse_decimal(left, locale=context.resolve(self.input_locale_var, default="en_US"))

@@ -337,3 +337,12 @@ def test_sort_puts_null_last_and_keeps_every_item(values: list[float | None]) ->
 )
 def test_cycle_writes_whole_numbers_whole(source: str, answer: str) -> None:
     assert shown(source, numbers=[1.0, 2.0, 3.0]) == answer
+
+
+def test_an_amount_is_written_alike_when_it_comes_again_and_otherwise_when_its_settings_change() -> None:
+    source = "{{ a | currency }} {% assign currency_code = 'EUR' %}{% assign locale = 'de' %}{{ a | currency }}"
+    for amount, shown_as in ((1234.5, "$1,234.50 1.234,50 €"), (1, "$1.00 1,00 €"), ("1", "$1.00 1,00 €")):
+        assert shown(source, a=amount).replace("\u00a0", " ") == shown_as
+        assert shown(source, a=amount).replace("\u00a0", " ") == shown_as
+    with pytest.raises(TemplateError):
+        shown("{{ a | currency }}", a=True)

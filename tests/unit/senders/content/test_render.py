@@ -319,3 +319,8 @@ def test_the_examples_render_with_and_without_a_name(
     if "name" in user:
         assert "Zoë &amp; Co" in content.html
         assert "Zoë & Co" in content.text
+
+
+def test_a_part_without_tags_keeps_to_the_limit_too() -> None:
+    found = refusal(simple("x" * 500_001))
+    assert found.reason is DeliveryReason.RENDER_LIMIT
