@@ -86,7 +86,7 @@ class Connector:
         return sorted(targets, key=lambda target: self._unreachable.has(target[1]))
 
     def closed_silently(self, session: SmtpSession) -> None:
-        """Note that a host ended a connection without a reply, after envelope and content went to it in one flight.
+        """Note that a host ended a connection without a reply to an envelope that had the content behind it.
 
         From then on it gets the content only after its reply to the envelope, so that this leaves no doubt again.
         """

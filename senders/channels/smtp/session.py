@@ -64,7 +64,7 @@ class SmtpSession:
         self.handed_over = False
         """Whether the server may have the last mail."""
         self.closed_silently = False
-        """Whether the connection ended without any reply to envelope and content that went in one flight."""
+        """Whether the connection ended before the replies to MAIL and RCPT, with what followed already sent."""
 
     @property
     def connected(self) -> bool:
@@ -183,13 +183,14 @@ class SmtpSession:
         """
         refusal: SendResult | None = None
         reply = RawReply(0, "")
+        self.closed_silently = True
         try:
             for answered in (Stage.MAIL, Stage.RCPT):
                 reply = await self._conversation.reply(self._limits.command_s)
                 refusal = refusal or self._refusal(reply, answered)
+            self.closed_silently = False
             reply = await self._conversation.reply(last_s)
-        except ConversationEnded as end:
-            self.closed_silently = reply.code == 0 and end.reason is DeliveryReason.DISCONNECTED
+        except ConversationEnded:
             if refusal is None:
                 raise
         return refusal, reply

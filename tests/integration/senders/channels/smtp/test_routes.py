@@ -320,11 +320,12 @@ async def test_old_tls_counts_as_broken() -> None:
 # connections that end without a word
 
 
-async def test_a_host_that_closes_silently_leaves_one_doubt_and_then_gets_the_content_after_its_reply() -> None:
+@pytest.mark.parametrize("at", ["MAIL", "RCPT"])
+async def test_a_host_that_closes_silently_leaves_one_doubt_and_then_gets_the_content_after_its_reply(at: str) -> None:
     def leave_after_two(talk: Talk) -> bytes | None:
         return None if talk.mails >= 2 else b"250 ok"
 
-    receiver = Receiver(answers={"MAIL": leave_after_two}, offers=("PIPELINING", "CHUNKING"))
+    receiver = Receiver(answers={at: leave_after_two}, offers=("PIPELINING", "CHUNKING"))
     async with running(receiver):
         results = await send(channel(host(receiver)), 9)
     doubtful = [result for result in results if result.state is LedgerState.IN_DOUBT]
