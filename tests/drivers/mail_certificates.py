@@ -21,6 +21,8 @@ class ServerCertificate:
 
     certificate: x509.Certificate
     context: ssl.SSLContext
+    file: Path
+    """Key and chain."""
 
     @property
     def der(self) -> bytes:
@@ -85,4 +87,4 @@ class Authority:
         pem.write_bytes(secret + certificate.public_bytes(Encoding.PEM) + self.certificate.public_bytes(Encoding.PEM))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem)
-        return ServerCertificate(certificate, context)
+        return ServerCertificate(certificate, context, pem)
