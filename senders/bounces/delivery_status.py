@@ -11,6 +11,7 @@ MAX_RECIPIENTS: Final = 200
 MAX_BODY: Final = 256 << 10
 _ADDRESS = re.compile(r"[^\s<>\"'()\[\],;:]{1,64}@[^\s<>\"'()\[\],;:]{1,255}")
 _STATUS = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
+_COMMENT = re.compile(r"\(([^()]{4,500})\)")
 _CODE = re.compile(r"(?<![\d.])([45]\d\d)(?![\d.])")
 
 
@@ -59,6 +60,9 @@ def _recipient_status(fields: Headers) -> RecipientStatus | None:
     diagnostics = [_typed(each) for each in fields.all("diagnostic-code")] or [fields.get("x-notes-last-error")]
     extra = [fields.get(name) for name in ("x-supplementary-info", "x-display-name") if name == "x-supplementary-info"]
     status = status_in(fields.get("status")) or ""
+    comment = _COMMENT.search(fields.get("status"))
+    if comment is not None and not any(diagnostics):
+        diagnostics = [comment.group(1)]
     return RecipientStatus(
         recipient or _typed(fields.get("final-recipient")),
         _action(fields.get("action"), status),

@@ -119,8 +119,15 @@ def _parts(content: bytes) -> Iterator[MimePart]:
             inner = list(_inner(now, content_type, parameters, headers, body, mail))
         if inner:
             unread[:0] = inner
+        elif _is_bare_mail(headers) and now.depth:
+            yield MimePart(content_type, headers, body, True, mail if now.returned else headers, parameters)
         else:
             yield MimePart(content_type, headers, body, now.returned, mail, parameters)
+
+
+def _is_bare_mail(headers: Headers) -> bool:
+    """Whether a part is a mail by itself, returned by a program that does not say so."""
+    return "received" in headers and "from" in headers
 
 
 def _inner(

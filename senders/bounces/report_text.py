@@ -23,6 +23,8 @@ _QUOTED_FIELD = re.compile(
 )
 """A line of the original's header that a report quotes: it names who else got the mail."""
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+")
+_MARGIN = re.compile(r"[> \t|]*")
+"""What a report puts before the lines of the mail that it returns."""
 _RULE = re.compile(r"^\W{10,}$")
 """A line across the page: what a recipient's lines say ends there."""
 _SERVICE = re.compile(
@@ -91,6 +93,7 @@ def report_text(mail: ReturnedMail) -> ReportText:
     for part in chosen:
         lines += part.text.splitlines()[: MAX_LINES - len(lines)]
     kept, rest = _cut(lines)
+    kept = _without_disclaimer(kept)
     returned = next((part.mail for part in mail.parts if part.returned), None)
     telling = [" ".join(each for each in _SENTENCE.split(line) if _tells(each)) for line in kept]
     return ReportText(tuple(telling), "\n".join(kept), returned or _inlined(rest), returned is not None or bool(rest))
@@ -117,10 +120,19 @@ def _cut(lines: list[str]) -> tuple[list[str], list[str]]:
     return lines, []
 
 
+def _without_disclaimer(lines: list[str]) -> list[str]:
+    """The lines before what a gateway puts under each mail."""
+    says = phrases()["disclaimer"]
+    start = next((number for number, line in enumerate(lines) if number > 2 and says.within(line)), len(lines))
+    return lines[:start]
+
+
 def _inlined(lines: list[str]) -> Headers:
     """The header of an original that stands in the text, `> ` before its lines or not."""
     for start in range(min(len(lines), 12)):
-        block = "\n".join(line.lstrip("> \t|") if line[:1] in "> |" else line for line in lines[start : start + 80])
+        margin = _MARGIN.match(lines[start])
+        cut = len(margin.group()) if margin else 0
+        block = "\n".join(line[cut:] if not line[:cut].strip("> \t|") else line for line in lines[start : start + 80])
         headers, _ = split_headers(block.encode("utf-8", "replace"))
         if any(name in headers for name in ("to", "from", "subject", "received")):
             return headers

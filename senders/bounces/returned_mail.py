@@ -68,12 +68,7 @@ def read_returned_mail(raw: bytes, classifier: Classifier) -> list[Finding]:
     if reported is not None:
         kind = MailKind.COMPLAINT if reported in COMPLAINTS else MailKind.NONE
         return [Finding(kind, complained_recipient(mail), None, None, False, "")]
-    statuses = [
-        status
-        for part in mail.parts
-        if _is_status(part.content_type) and not part.returned
-        for status in recipient_statuses(part.body)
-    ]
+    statuses = _statuses(mail)
     text = report_text(mail)
     if statuses:
         found = list(_from_statuses(statuses, mail, text, classifier))
@@ -87,6 +82,13 @@ def read_returned_mail(raw: bytes, classifier: Classifier) -> list[Finding]:
         bounce_class = ReplyClass.CHALLENGE_RESPONSE if challenge else ReplyClass.AUTO_REPLY
         return [Finding(MailKind.AUTO_REPLY, first_address(mail.headers.get("from")), None, bounce_class, False, "")]
     return [_nothing(first_address(mail.headers.get("from")))]
+
+
+def _statuses(mail: ReturnedMail) -> list[RecipientStatus]:
+    """What the report says by its fields, or else the report that it passes on."""
+    parts = [part for part in mail.parts if _is_status(part.content_type)]
+    own = [status for part in parts if not part.returned for status in recipient_statuses(part.body)]
+    return own or [status for part in parts if part.returned for status in recipient_statuses(part.body)]
 
 
 def _nothing(recipient: str) -> Finding:
@@ -204,17 +206,19 @@ def _judge(candidates: Sequence[str], status: str | None, delayed: bool, classif
 
     The last words are those of the whole report: a code that says something goes before them.
     """
-    by_code: _Judged | None = None
+    alone = classifier.classify(Refusal("", 0, status, Stage.REPORT, delayed))
+    says_something = status is not None and not status.endswith(".0.0") and bool(alone.rule)
+    by_code = _Judged(alone, status, "") if says_something else None
     for words in candidates:
         stripped = _SAID.sub(" ", words[: 4 * MAX_CHARS]).strip()
         if not stripped:
             continue
-        known = status if status is not None and not status.endswith(".0.0") else status_in(stripped) or status
+        known = status if says_something else status_in(stripped) or status
         stage = Stage.MAIL if _AT_MAIL.search(words[: 4 * MAX_CHARS]) else Stage.REPORT
         judgment = classifier.classify(Refusal(stripped, code_in(stripped), known, stage, delayed))
         judged = _Judged(judgment, known, stripped[:MAX_CHARS])
         if judgment.by_text and not (by_code is not None and words is candidates[-1]):
             return judged
-        if by_code is None and judgment.rule:
+        if judgment.rule and (by_code is None or not by_code.text):
             by_code = judged
-    return by_code or _Judged(classifier.classify(Refusal("", 0, status, Stage.REPORT, delayed)), status, "")
+    return by_code or _Judged(alone, status, "")

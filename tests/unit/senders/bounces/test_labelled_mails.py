@@ -99,3 +99,34 @@ def test_several_recipients_without_fields_have_the_words_beside_them() -> None:
 def test_a_recipient_that_only_the_returned_mail_names_is_found() -> None:
     mail = imail("", Said(True, 550, "5.1.1", "User unknown")).replace(b"To: <>", b"To: <ann@shop.example>")
     assert [finding.recipient for finding in read(mail)] == ["ann@shop.example"]
+
+
+def test_a_report_that_passes_another_one_on_says_what_that_says() -> None:
+    inner = imail_report("ann@shop.example")
+    mail = (
+        "From: Mail Delivery Subsystem <MAILER-DAEMON@gateway.example>\nSubject: Returned mail\n"
+        "Content-Type: multipart/mixed; boundary=outer\n\n--outer\nContent-Type: text/plain\n\n"
+        "----- The following addresses had permanent delivery errors -----\n\n"
+        f"--outer\nContent-Type: message/rfc822\n\n{inner}\n--outer--\n"
+    )
+    assert [(finding.recipient, finding.hard) for finding in read(mail.encode())] == [("ann@shop.example", True)]
+
+
+def imail_report(recipient: str) -> str:
+    return (
+        "From: MAILER-DAEMON@relay.example\nSubject: Undelivered\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=inner\n\n"
+        "--inner\nContent-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\n"
+        f"Final-Recipient: rfc822; {recipient}\nAction: failed\nStatus: 5.4.4 (Illegal host/domain name found)\n"
+        "--inner--\n"
+    )
+
+
+def test_a_returned_mail_without_a_type_and_a_disclaimer_are_not_the_report() -> None:
+    mail = (
+        "From: MAILER-DAEMON@relay.example\nSubject: Returned mail\nContent-Type: multipart/mixed; boundary=b\n\n"
+        "--b\nContent-Type: text/plain\n\n---The following addresses had delivery errors---\n\n"
+        "ann@shop.example [User unknown]\n\nThis e-mail is confidential. Attachments may contain a virus.\n"
+        "--b\nReceived: from a by b\nFrom: hello@harbour.example\nTo: ann@shop.example\n\neve@shop.example\n--b--\n"
+    )
+    assert [(finding.recipient, finding.hard) for finding in read(mail.encode())] == [("ann@shop.example", True)]
