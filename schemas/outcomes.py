@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.digests import digest
-from schemas.types import Count, Id, Instant, PublishedFact
+from schemas.types import Count, Id, Instant, Name, PublishedFact
 from schemas.vocabulary import HARD, OutcomeKind
 
 
@@ -28,6 +28,8 @@ class Outcome(PublishedFact):
     id: Id
     command_id: Id
     user_id: Id
+    trigger: Name | None = None
+    purpose: Name | None = None
     kind: OutcomeKind
     time: Instant
     provider: Annotated[str, Field(max_length=128)] = ""

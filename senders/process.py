@@ -117,7 +117,7 @@ class DeliveryProcess:
                 partitions,
                 take_over=lambda taken: self._call(self._take_over, taken),
                 give_up=lambda lost: self._call(self._give_up, lost),
-                admitted=lambda: self._call(self._worker.wake),
+                admitted=lambda classes: self._call(self._worker.admitted, classes),
                 observer=metrics,
                 ledger_observer=metrics,
             ),

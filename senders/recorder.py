@@ -1,7 +1,8 @@
 """The recorder: reads decisions and outcomes from Kafka into the analysts' hypertables, each record one row.
 
-Rows are copied into a temporary table and inserted from there, except those that the hypertable has already. An outcome
-gets its command's trigger and purpose from the ledger, so that most questions of analysts need no join.
+Rows are copied into a temporary table and inserted from there, except those that the hypertable has already. Outcomes
+have their command's trigger and purpose, so that most questions of analysts need no join. Delivery's own say them;
+for those of others the ledger is asked.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,6 +45,8 @@ _OUTCOME: Row = {
     "time": lambda outcome: outcome.time,
     "command_id": lambda outcome: outcome.command_id,
     "user_id": lambda outcome: outcome.user_id,
+    "trigger": lambda outcome: outcome.trigger,
+    "purpose": lambda outcome: outcome.purpose,
     "kind": lambda outcome: outcome.kind.value,
     "provider": lambda outcome: outcome.provider,
     "code": lambda outcome: outcome.reply and outcome.reply.code,
@@ -63,19 +66,20 @@ _ENGAGEMENT: Row = _OUTCOME | {
 class _Table:
     """A hypertable, the temporary table that rows are copied to, and the statements between them."""
 
-    def __init__(self, name: str, row: Row, *, joins_ledger: bool) -> None:
+    def __init__(self, name: str, row: Row, *, of_commands: bool) -> None:
         self._row = row
         parts = {"table": SQL(name), "new": SQL(f"new_{name}"), "columns": names(row)}
         self._empty = statement("CREATE TEMP TABLE IF NOT EXISTS {new} (LIKE {table}); TRUNCATE {new}", **parts)
         self._copy = statement("COPY {new} ({columns}) FROM STDIN", **parts)
-        self._insert = statement(
-            """INSERT INTO {table} ({columns}, trigger, purpose) SELECT {of_new}, ledger.trigger, ledger.purpose
-               FROM {new} AS new LEFT JOIN ledger USING (command_id) ON CONFLICT DO NOTHING"""
-            if joins_ledger
-            else "INSERT INTO {table} ({columns}) SELECT {of_new} FROM {new} AS new ON CONFLICT DO NOTHING",
-            of_new=names(row, "new"),
+        self._complete = statement(
+            """UPDATE {new} AS new SET trigger = ledger.trigger, purpose = ledger.purpose FROM ledger
+               WHERE new.trigger IS NULL AND ledger.key = ledger_key(new.command_id)""",
             **parts,
         )
+        self._insert = statement(
+            "INSERT INTO {table} ({columns}) SELECT {columns} FROM {new} ON CONFLICT DO NOTHING", **parts
+        )
+        self._of_commands = of_commands
 
     def write(self, connection: Connection[Any], facts: Sequence[Decision | Outcome]) -> None:
         """Write the facts that are not there yet."""
@@ -85,12 +89,14 @@ class _Table:
         with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
             for fact in facts:
                 copy.write_row([value(fact) for value in self._row.values()])
+        if self._of_commands and any(isinstance(fact, Outcome) and fact.trigger is None for fact in facts):
+            connection.execute(self._complete)
         connection.execute(self._insert)
 
 
-_DECISIONS = _Table("decisions", _DECISION, joins_ledger=False)
-_DELIVERIES = _Table("deliveries", _DELIVERY, joins_ledger=True)
-_ENGAGEMENTS = _Table("engagement", _ENGAGEMENT, joins_ledger=True)
+_DECISIONS = _Table("decisions", _DECISION, of_commands=False)
+_DELIVERIES = _Table("deliveries", _DELIVERY, of_commands=True)
+_ENGAGEMENTS = _Table("engagement", _ENGAGEMENT, of_commands=True)
 
 Recorded = Decision | Outcome
 

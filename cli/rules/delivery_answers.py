@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _LEDGER = """
 SELECT command_id, state, reason, detail, attempt, state_at, next_attempt_at, reply FROM ledger
-WHERE command_id = ANY(%(ids)s)
+WHERE key IN (SELECT ledger_key(id) FROM unnest(%(ids)s::text[]) AS id)
 """
 _EVENTS = """
 SELECT command_id, kind, time, code, enhanced, reply, NULL AS url, NULL::boolean AS machine FROM deliveries

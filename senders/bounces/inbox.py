@@ -127,7 +127,7 @@ class Inbox:
 async def _user_of(connection: AsyncConnection[Any], command_id: str) -> str | None:
     """The user that a command was sent to."""
     cursor = await connection.execute(
-        """SELECT user_id FROM ledger WHERE command_id = %(id)s
+        """SELECT user_id FROM ledger WHERE key = ledger_key(%(id)s)
            UNION ALL (SELECT user_id FROM deliveries WHERE command_id = %(id)s LIMIT 1) LIMIT 1""",
         {"id": command_id},
     )

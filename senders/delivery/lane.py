@@ -15,7 +15,6 @@ from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.bounces.verp import ReturnPaths
 from senders.channels.channel import ChannelClient, RealMailRefused, Unreachable
 from senders.content.mail_builder import MailBuilder
-from senders.content.message import message_id
 from senders.content.render import TemplateError
 from senders.content.templates import TemplateCache
 from senders.delivery.answers import AnswerRecorder, unexpected
@@ -154,10 +153,9 @@ class Lane:
         Where the server ends each connection before it takes the mail, and then accepts no other, the attempt is taken
         back.
         """
-        command, builder = job.due.command, self._content.builder
+        command = job.due.command
         start = AttemptStart(
             due=job.due,
-            message_id=message_id(command.id, builder.signer.domain),
             address_hash=self._hasher(address),
             at=self._clock(),
         )

@@ -1,18 +1,19 @@
-"""The commands that may be sent now. The scheduler puts them in, the lanes take them out.
+"""The commands that may be sent now, between the scheduler and the lanes of one process.
 
-All lanes take from one queue, in the order in which the scheduler put the commands in. Lanes of their own for a domain
-or a channel would each have such a queue.
+It is short, because the ledger is the queue. The highest priority comes first, then what became due first.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import datetime
+from itertools import count
 
 from senders.policy.pipeline import DeliveryRequest
 from senders.queue.ledger import DueCommand
 
 CAPACITY = 64
-"""Also the most commands taken at once. Their recipients are read then: with more of them, the last one's are older."""
+"""Also the most commands taken at once."""
 
 
 @dataclass(slots=True)
@@ -28,11 +29,18 @@ class DeliveryJob:
 
 
 class ReadyQueue:
-    """Knows each job from `put` until `done`, so that the scheduler does not take the same command twice."""
+    """Knows each job from `put` until `done`, so that the scheduler does not take the same command twice.
 
-    def __init__(self) -> None:
-        self._jobs: asyncio.Queue[DeliveryJob] = asyncio.Queue()
+    `on_release` is called with each job that was let go before its mail began.
+    """
+
+    def __init__(self, on_release: Callable[[DeliveryJob], None] = lambda _: None) -> None:
+        self._jobs: asyncio.PriorityQueue[tuple[int, datetime, int, DeliveryJob]] = asyncio.PriorityQueue()
         self._in_hand: set[str] = set()
+        self._numbers = count()
+        self._waiting: dict[int, int] = {}
+        """How many jobs of each priority wait here."""
+        self._on_release = on_release
 
     @property
     def in_hand(self) -> Collection[str]:
@@ -49,19 +57,38 @@ class ReadyQueue:
         """Whether it is time to take more: at least half of the queue is free."""
         return self.room >= CAPACITY // 2
 
+    @property
+    def lowest_priority(self) -> int | None:
+        """The lowest priority that waits here."""
+        return min(self._waiting, default=None)
+
+    @property
+    def has_urgent_room(self) -> bool:
+        """Whether jobs may be put that overtake others: up to twice the capacity."""
+        return self._jobs.qsize() < 2 * CAPACITY
+
     def put(self, job: DeliveryJob) -> None:
         """Queue a job. Never waits."""
         self._in_hand.add(job.due.command.id)
         try:
-            self._jobs.put_nowait(job)
+            priority = job.due.command.priority
+            self._jobs.put_nowait((-priority, job.due.due_at, next(self._numbers), job))
+            self._waiting[priority] = self._waiting.get(priority, 0) + 1
         except BaseException:
             self._in_hand.discard(job.due.command.id)
             raise
 
     async def get(self) -> DeliveryJob:
         """The next job; waits for one."""
-        return await self._jobs.get()
+        *_, job = await self._jobs.get()
+        priority = job.due.command.priority
+        self._waiting[priority] -= 1
+        if not self._waiting[priority]:
+            del self._waiting[priority]
+        return job
 
     def done(self, job: DeliveryJob) -> None:
         """Let a job go, whatever became of it."""
         self._in_hand.discard(job.due.command.id)
+        if not job.started:
+            self._on_release(job)

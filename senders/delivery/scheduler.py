@@ -4,7 +4,7 @@ A command that passes goes into the ready queue. A command that a stage stops or
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,18 +21,20 @@ from senders.delivery.answers import AnswerRecorder, unexpected
 from senders.delivery.availability import ChannelAvailability
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.pauses import PauseRelease
-from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
+from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.policy import pipeline
 from senders.policy.pipeline import Delay, Stop
 from senders.policy.recipients import AddressHasher, read_requests
 from senders.policy.switches import DeliverySwitches
-from senders.queue import leases, ledger
-from senders.queue.ledger import CommandStatus
+from senders.queue import leases, ledger, retention
+from senders.queue.due_order import DueOrder
+from senders.queue.ledger import CommandStatus, QueueClass
 from senders.settings import SenderSettings
 
 POLL_INTERVAL_S = 0.25
-DELETE_INTERVAL_S = 3600.0
-DELETE_BATCH = 10_000
+KEEP_INTERVAL_S = 3600.0
+URGENT = CAPACITY // 4
+"""How many commands are taken at once that overtake those in a full ready queue."""
 READ_AGAIN = timedelta(minutes=1)
 """When a command is read again whose reading by itself took longer than a statement may."""
 
@@ -48,6 +50,7 @@ class Scheduler:
         owner: str,
         ownership: PartitionOwnership,
         ready: ReadyQueue,
+        order: DueOrder,
         availability: ChannelAvailability,
         switches: DeliverySwitches,
         hasher: AddressHasher,
@@ -70,7 +73,8 @@ class Scheduler:
         self._clock = clock
         self._stale_after = timedelta(seconds=settings.consent_stale_s)
         self._lease = timedelta(seconds=settings.lease_s)
-        self._delete_at_s = 0.0
+        self._order = order
+        self._keep_at_s = 0.0
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("senders.delivery.scheduler")
 
@@ -82,6 +86,12 @@ class Scheduler:
         """A mail was refused where it would have begun; its row says why."""
         self._pauses.again()
         self._wake.set()
+
+    def admitted(self, classes: Mapping[QueueClass, datetime]) -> None:
+        """Commands of these classes are new in the queue, each due since then or later."""
+        for queue_class, due_at in classes.items():
+            self._order.rewind(queue_class, due_at)
+        self.wake()
 
     async def run(self) -> None:
         """Take due commands, until cancelled."""
@@ -96,11 +106,12 @@ class Scheduler:
         try:
             await self._claim()
             await self._pauses.release()
-            await self._delete_old()
-            if not self._ready.low or not self._ownership.held or not self._availability.up:
+            await self._keep_partitions()
+            if not self._ownership.held or not self._availability.up:
                 return False
-            room = self._ready.room
-            return await self._take(room) == room
+            if self._ready.low:
+                return await self._take(self._ready.room)
+            return await self._take(URGENT, above=self._ready.lowest_priority) if self._ready.has_urgent_room else False
         except QueryCanceled as error:
             # Our own time-out, and no mail waits for this statement: the next one may be quicker.
             self._log.warning("statement_timed_out", error=describe(error), next_step="tried again")
@@ -122,27 +133,33 @@ class Scheduler:
         await leases.renew(connection, self._owner, self._lease)
         await leases.take_over(connection, arriving, self._owner)
 
-    async def _delete_old(self) -> None:
-        """Once an hour, delete old commands, in batches: mail waits while one is deleted."""
+    async def _keep_partitions(self) -> None:
+        """Once an hour, make partitions of the ledger for the days to come, and drop those that are too old."""
         now_s = asyncio.get_running_loop().time()
-        if now_s < self._delete_at_s:
+        if now_s < self._keep_at_s:
             return
-        before = self._clock() - ledger.RETENTION
-        self._delete_at_s = now_s + DELETE_INTERVAL_S
-        deleted = await self._database.run(lambda connection: ledger.delete_settled(connection, before, DELETE_BATCH))
-        if deleted == DELETE_BATCH:
-            self._delete_at_s = now_s
-        if deleted:
-            self._log.info("old_commands_deleted", count=deleted, before=before.isoformat())
+        self._keep_at_s = now_s + KEEP_INTERVAL_S
+        for name, problem in (await self._database.run(retention.keep_partitions)).items():
+            if problem is None:
+                self._log.info("old_partition_dropped", partition=name)
+            else:
+                self._log.warning("old_partition_kept", partition=name, problem=problem, next_step="tried in an hour")
 
-    async def _take(self, room: int) -> int:
-        """Take at most `room` due commands. Returns how many."""
-        now = self._clock()
-        held, without = sorted(self._ownership.held), [*self._ready.in_hand, *self._answers.set_aside]
-        due = await self._database.run(lambda connection: ledger.due_commands(connection, held, without, now, room))
+    async def _take(self, limit: int, above: int | None = None) -> bool:
+        """Take at most `limit` due commands, of priorities above this one. Returns whether there may be more."""
+        held, now_s = self._ownership.held, asyncio.get_running_loop().time()
+        if not self._order.is_known(held, now_s):
+            classes = await self._database.run(lambda connection: ledger.queue_classes(connection, held))
+            self._order.begin(classes, held, now_s)
+        now, after = self._clock(), self._order.after(above)
+        if not after:
+            return False
+        without = [*self._ready.in_hand, *self._answers.set_aside]
+        due = await self._database.run(lambda connection: ledger.due_commands(connection, after, without, now, limit))
         if due:
             await self._dispatch(due, now)
-        return len(due)
+            self._order.read(due)
+        return len(due) == limit
 
     async def _dispatch(self, statuses: Sequence[CommandStatus], now: datetime) -> None:
         """Queue or answer each command. If that fails, try each alone: a command that fails alone gets that answer."""

@@ -6,7 +6,7 @@ from the ledger and asks policy; the lanes send. There is one channel and one ki
 """
 
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -27,6 +27,8 @@ from senders.delivery.ready_queue import ReadyQueue
 from senders.delivery.scheduler import Scheduler
 from senders.policy.recipients import AddressHasher
 from senders.policy.switches import DeliverySwitches
+from senders.queue.due_order import DueOrder
+from senders.queue.ledger import QueueClass
 from senders.queue.observer import LedgerObserver
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
@@ -69,7 +71,8 @@ class DeliveryWorker:
         self._parts = parts
         self._clock = clock
         self._ownership = PartitionOwnership(settings.stop_within_s)
-        self._ready = ReadyQueue()
+        self._order = DueOrder()
+        self._ready = ReadyQueue(lambda job: self._order.rewind(job.due.queue_class, job.due.due_at))
         self._answers = AnswerRecorder(settings, parts.writer, parts.on_answer, clock, chance)
         self._availability = ChannelAvailability(parts.channel, parts.channel_outage, self.wake)
         self._scheduler = Scheduler(
@@ -78,6 +81,7 @@ class DeliveryWorker:
             owner=parts.owner,
             ownership=self._ownership,
             ready=self._ready,
+            order=self._order,
             availability=self._availability,
             switches=parts.switches,
             hasher=parts.hasher,
@@ -91,7 +95,7 @@ class DeliveryWorker:
             database=parts.lease_database,
             owner=parts.owner,
             ownership=self._ownership,
-            on_doubt=parts.on_answer,
+            on_doubt=self._doubted,
             observer=parts.observer,
             watchdog=parts.watchdog,
         )
@@ -114,6 +118,15 @@ class DeliveryWorker:
     def wake(self) -> None:
         """A command may be due."""
         self._scheduler.wake()
+
+    def admitted(self, classes: Mapping[QueueClass, datetime]) -> None:
+        """Commands of these classes are new, each due since then or later."""
+        self._scheduler.admitted(classes)
+
+    def _doubted(self) -> None:
+        self._order.begin_again()
+        self._scheduler.wake()
+        self._parts.on_answer()
 
     def take_over(self, partitions: Collection[int]) -> None:
         """Own these partitions from now on."""

@@ -71,7 +71,7 @@ def _suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outco
                   r.consent -> l.purpose -> 'granted' = 'true'
                       AND least((r.consent -> l.purpose ->> 'time')::timestamptz, r.known_at) > %s
            FROM (SELECT %s::text AS id, %s::text AS user_id) AS o
-           LEFT JOIN ledger l ON l.command_id = o.id AND l.user_id = o.user_id
+           LEFT JOIN ledger l ON l.key = ledger_key(o.id) AND l.user_id = o.user_id
            LEFT JOIN recipients r ON r.user_id = o.user_id""",
         [outcome.time, outcome.command_id, outcome.user_id],
     ).fetchone()
@@ -139,7 +139,7 @@ _LIFT_UNSUBSCRIBED = statement(
     before=SQL("<"),
     condition=SQL(
         """known.reason = 'unsubscribed'
-           AND lift.user_id = coalesce((SELECT user_id FROM ledger WHERE command_id = known.command_id),
+           AND lift.user_id = coalesce((SELECT user_id FROM ledger WHERE key = ledger_key(known.command_id)),
                                        (SELECT user_id FROM deliveries WHERE command_id = known.command_id LIMIT 1))"""
     ),
     by=SQL("'consent'"),

@@ -30,6 +30,7 @@ from senders.policy import outcome_suppressions, view_progress
 from senders.policy.recipients import FEEDS, AddressHasher
 from senders.policy.recipients_table import write_profiles
 from senders.policy.view_progress import PartitionProgress, ViewProgress
+from senders.queue import retention
 from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
@@ -108,10 +109,11 @@ class RecipientsFeed(BatchReader[Item]):
         outcomes = [Outcome(id=user_id, command_id="sample", user_id=user_id, kind=kind, time=now) for kind in kinds]
         early = outcomes[0].model_copy(update={"user_id": f"{user_id}-without-profile"})
         unreadable = UnreadableProfile(codec.DecodeError(DeadLetterCause.INVALID, "sample"), (user_id,), user_id)
-        return [profile, *outcomes, early, unreadable, ProfileRemoval(f"{user_id}-removed")]
+        return [profile, *outcomes, early, unreadable, ProfileRemoval(f"{user_id}-removed", now)]
 
     def assigned(self, partitions: list[confluent_kafka.TopicPartition]) -> list[confluent_kafka.TopicPartition]:
-        """Begin at the offsets in the database."""
+        """Begin at the offsets in the database, once the ledger has partitions for these days."""
+        self.database.run(retention.add_partitions)
         stored = self.database.run(view_progress.stored)
         for partition in partitions:
             key = TopicPartition(partition.topic, partition.partition)

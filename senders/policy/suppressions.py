@@ -74,7 +74,7 @@ _FACTS = statement(
        UNION
        SELECT command_id, state, state_at, user_id, trigger, purpose, (reply->>'code')::integer,
               reply->>'enhanced', reply->>'text', reason
-       FROM ledger WHERE command_id = ANY(%(ids)s) AND state = 'refused'
+       FROM ledger WHERE key IN (SELECT ledger_key(id) FROM unnest(%(ids)s::text[]) AS id) AND state = 'refused'
        ORDER BY time, kind""",
     fact=fields_of(DeliveryFact),
 )
@@ -113,9 +113,9 @@ def find(
         """SELECT s.address_hash, s.scope, s.reason, s.since, s.source, s.expires_at, s.command_id,
                   coalesce(l.user_id, d.user_id) AS user_id, coalesce(l.trigger, d.trigger) AS trigger
            FROM suppressions s
-           LEFT JOIN ledger l USING (command_id)
+           LEFT JOIN ledger l ON l.key = ledger_key(s.command_id)
            LEFT JOIN LATERAL (SELECT user_id, trigger FROM deliveries
-                              WHERE l.command_id IS NULL AND command_id = s.command_id LIMIT 1) d ON true
+                              WHERE l.key IS NULL AND command_id = s.command_id LIMIT 1) d ON true
            WHERE (s.expires_at IS NULL OR s.expires_at > now())
              AND (%(hashes)s::bytea[] IS NULL OR s.address_hash = ANY(%(hashes)s))
              AND (%(scope)s::text IS NULL OR s.scope = %(scope)s)
@@ -219,7 +219,11 @@ def users_at(connection: Connection[Any], hasher: AddressHasher, address_hash: b
 def hashes_of_user(connection: Connection[Any], hasher: AddressHasher, user_id: str) -> set[bytes]:
     """The hashes of a user's present address, and of those that the user's commands in the ledger went to."""
     rows = connection.execute(
-        "SELECT DISTINCT address_hash FROM ledger WHERE user_id = %s AND address_hash IS NOT NULL", [user_id]
+        """SELECT address_hash FROM ledger_queue WHERE user_id = %(user)s AND address_hash IS NOT NULL
+           UNION
+           SELECT o.address_hash FROM (SELECT DISTINCT command_id FROM deliveries WHERE user_id = %(user)s) AS d
+           JOIN ledger_outcomes AS o ON o.command_id = ledger_key(d.command_id) WHERE o.address_hash IS NOT NULL""",
+        {"user": user_id},
     )
     found = {bytes(address_hash) for (address_hash,) in rows}
     row = connection.execute("SELECT address FROM recipients WHERE user_id = %s", [user_id]).fetchone()

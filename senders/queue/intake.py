@@ -1,6 +1,6 @@
 """Reads commands from Kafka into the ledger. Once a command is admitted, delivery needs Kafka no more to send it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
@@ -14,8 +14,8 @@ from infra.postgres.database import Database
 from schemas import codec
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
-from senders.queue import ledger
-from senders.queue.ledger import Admission
+from senders.queue import ledger, retention
+from senders.queue.ledger import Admission, QueueClass
 from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
@@ -52,7 +52,7 @@ class CommandIntake(BatchReader[Admission]):
         *,
         take_over: Callable[[list[int]], None],
         give_up: Callable[[list[int]], None],
-        admitted: Callable[[], None],
+        admitted: Callable[[Mapping[QueueClass, datetime]], None],
         observer: ReaderObserver | None = None,
         ledger_observer: LedgerObserver | None = None,
     ) -> None:
@@ -64,34 +64,40 @@ class CommandIntake(BatchReader[Admission]):
         self._take_over = take_over
         self._give_up = give_up
         self._admitted = admitted
+        self._classes: dict[QueueClass, datetime] = {}
 
     def decode(self, record: Message) -> Admission:
         """The command, checked for its partition; raises DecodeError."""
         command = codec.decode(SendCommand, record.value())
         partition = record.partition() or 0
         codec.require_own_partition(record.key(), command.user_id, partition, self._partitions)
-        return Admission(partition, command)
+        return Admission(partition, command, record.value() or b"")
 
     def write(self, connection: Connection[Any], items: Sequence[Admission]) -> int:
         """Admit the commands that the ledger does not know yet."""
-        new = ledger.admit(connection, items, datetime.now(UTC))
+        now = datetime.now(UTC)
+        new = ledger.admit(connection, items, now)
+        for item in items:
+            self._classes.setdefault(QueueClass(item.partition, item.command.priority), now)
         if new < len(items):
             self.log.info("commands_known_already", count=len(items) - new)
         return new
 
     def samples(self) -> Sequence[Admission]:
         """A command without a user or a rule."""
-        return [Admission(0, SAMPLE)]
+        return [Admission.of(0, SAMPLE)]
 
     def after_batch(self) -> None:
-        """Wake the worker, which then asks the ledger what is due."""
+        """Wake the worker, which then asks the ledger what is due in the classes that have new commands."""
         admitted, self.changed_commands = self.changed_commands, 0
         if admitted:
             self._ledger_observer.admitted(admitted)
-        self._admitted()
+        classes, self._classes = self._classes, {}
+        self._admitted(classes)
 
     def assigned(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Hand the partitions to the worker."""
+        """Hand the partitions to the worker, once the ledger has partitions of its own for these days."""
+        self.database.run(retention.add_partitions)
         self._take_over([partition.partition for partition in partitions])
         return partitions
 

@@ -11,14 +11,15 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from infra.postgres.columns import statement
 from schemas.vocabulary import DeliveryReason
+from senders.queue.journal import JOURNAL
 
 RENEWALS = 5
 """How often a lease is renewed while it lasts."""
 WATCHED = 0.6
 """The part of a lease that a worker has renewed its own without a gap before it judges others: after an outage of the
 database, each living worker renews first. A worker tries an absent database every five seconds at least."""
-KEPT = timedelta(days=1)
 
 
 async def renew(connection: AsyncConnection[Any], owner: str, lease: timedelta) -> bool:
@@ -46,7 +47,6 @@ async def take_over(connection: AsyncConnection[Any], partitions: Collection[int
 
     The owner before begins nothing there from now on. What it has begun stays its own.
     """
-    await connection.execute("DELETE FROM ledger_workers WHERE lease_until < now() - %s::interval", [KEPT])
     cursor = await connection.execute(
         """INSERT INTO ledger_partitions AS known (partition, epoch, owner, taken_at)
            SELECT number, 1, %(owner)s, now() FROM unnest(%(partitions)s::int[]) AS number
@@ -58,17 +58,26 @@ async def take_over(connection: AsyncConnection[Any], partitions: Collection[int
     return cursor.rowcount
 
 
-async def mark_in_doubt(connection: AsyncConnection[Any], resend: Collection[str], *, may_judge: bool) -> int:
-    """Put in doubt what workers without a lease began, in any partition, due again for the purposes in `resend`.
-
-    Who may not judge does so only for workers that ended their lease themselves. Returns the number of commands.
-    """
-    cursor = await connection.execute(
-        """UPDATE ledger SET state = 'in_doubt', state_at = now(), reason = %(reason)s, unpublished = true,
+_JUDGED = "DELETE FROM ledger_workers WHERE lease_until <= CASE WHEN %s THEN now() ELSE '-infinity' END RETURNING owner"
+_IN_DOUBT = statement(
+    """WITH moved AS (
+           UPDATE ledger_queue AS q SET state = 'in_doubt', state_at = now(), reason = %(reason)s,
                next_attempt_at = CASE WHEN purpose = ANY(%(resend)s) THEN now() END
-           WHERE state = 'started' AND NOT EXISTS (
-               SELECT FROM ledger_workers AS w WHERE w.owner = ledger.owner
-                   AND w.lease_until > CASE WHEN %(may_judge)s THEN now() ELSE '-infinity' END)""",
-        {"reason": DeliveryReason.WORKER_LOST, "resend": list(resend), "may_judge": may_judge},
-    )
-    return cursor.rowcount
+           WHERE state = 'started' AND coalesce(owner, '') = ANY(%(owners)s)
+           RETURNING {of_row}, q.state, q.reason, q.detail, q.state_at, q.reply, q.hard, q.classifier_hash
+       ) {journal}""",
+    **JOURNAL,
+)
+
+
+async def mark_in_doubt(connection: AsyncConnection[Any], resend: Collection[str], *, may_judge: bool) -> int:
+    """Put in doubt what workers whose lease has ended began, in any partition, due again for the purposes in `resend`.
+
+    Who may not judge does so only for workers that ended their lease themselves. Returns the number of commands. Each
+    worker is judged once: without a lease it begins nothing, and a new lease is a new row.
+    """
+    dead = [owner async for (owner,) in await connection.execute(_JUDGED, [may_judge])]
+    if not dead:
+        return 0
+    parameters = {"reason": DeliveryReason.WORKER_LOST, "resend": list(resend), "owners": dead}
+    return (await connection.execute(_IN_DOUBT, parameters)).rowcount

@@ -1,33 +1,46 @@
-"""The ledger: the PostgreSQL table with one row for each command. It is delivery's queue.
+"""The ledger: the PostgreSQL tables with every command. `ledger_queue` is delivery's queue.
 
-`senders.queue.intake` admits commands, `senders.queue.transitions` changes their state, `senders.queue.outbox`
-publishes what became of them. Here are the questions which commands are due, and the changes to many rows at once.
-Times are passed in.
+A command is admitted into `ledger_ids` and `ledger_queue`, and each of its outcomes is a row of `ledger_outcomes`; with
+a final one it leaves the queue. The view `ledger` shows each command once. `senders.queue.intake` admits commands,
+`senders.queue.transitions` changes their state, `senders.queue.outbox` publishes what became of them, and
+`senders.queue.retention` drops what is old. Here are the questions which commands are due, and the changes to many rows
+at once. Times are passed in.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from psycopg import AsyncConnection, Connection
-from psycopg.rows import args_row
-from psycopg.types.json import Jsonb
 
-from infra.postgres.columns import fields_of, statement
+from infra.postgres.columns import RowArrays, statement
+from schemas import codec
 from schemas.commands import SendCommand
 from schemas.vocabulary import LedgerState, SuppressionReason
-
-RETENTION = timedelta(days=35)
-"""Longer than any topic that can be replayed, so that a command replayed is always known."""
+from senders.queue.journal import JOURNAL
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A command and the partition of `commands` that it came from."""
+    """A command, the partition of `commands` that it came from, and its bytes there."""
 
     partition: int
     command: SendCommand
+    raw: bytes
+
+    @classmethod
+    def of(cls, partition: int, command: SendCommand) -> "Admission":
+        """The admission of a command that was not read from the topic."""
+        return cls(partition, command, codec.encode(command))
+
+
+@dataclass(frozen=True, slots=True)
+class QueueClass:
+    """The commands of one partition with one priority, which are taken in the order of their time."""
+
+    partition: int
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,14 @@ class CommandStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DueStatus(CommandStatus):
+    """The same of a command that is due: its class in the queue, and since when."""
+
+    queue_class: QueueClass
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class DueCommand:
     """A command that is due. `attempt` counts the mail transactions begun so far."""
 
@@ -48,60 +69,101 @@ class DueCommand:
     state: LedgerState
     attempt: int
     admitted_at: datetime
+    due_at: datetime
 
     @property
     def status(self) -> CommandStatus:
         """The state of its row."""
         return CommandStatus(self.command.id, self.state, self.attempt)
 
+    @property
+    def queue_class(self) -> QueueClass:
+        """Where it stands in the queue."""
+        return QueueClass(self.partition, self.command.priority)
 
-_DUE = statement(
-    """SELECT {status} FROM ledger
-       WHERE next_attempt_at <= %(now)s AND partition = ANY(%(partitions)s) AND NOT unpublished
-         AND command_id <> ALL(%(without)s)
-       ORDER BY next_attempt_at LIMIT %(limit)s""",
-    status=fields_of(CommandStatus),
+
+_ADMISSIONS = RowArrays[Admission](
+    id=("uuid", lambda admission: admission.command.id),
+    partition=("int", lambda admission: admission.partition),
+    priority=("smallint", lambda admission: admission.command.priority),
+    decided_at=("timestamptz", lambda admission: admission.command.decided_at),
+    user_id=("text", lambda admission: admission.command.user_id),
+    trigger=("text", lambda admission: admission.command.trigger),
+    purpose=("text", lambda admission: admission.command.purpose),
+    command=("bytea", lambda admission: admission.raw),
 )
-_READ = statement(
-    """SELECT {command} FROM ledger
-       JOIN unnest(%(ids)s::text[], %(attempts)s::int[]) WITH ORDINALITY AS wanted (id, attempt, number)
-         ON command_id = wanted.id AND ledger.attempt = wanted.attempt
-       ORDER BY wanted.number""",
-    command=fields_of(DueCommand, "ledger"),
+_ADMIT = statement(
+    """WITH new AS (SELECT DISTINCT ON (id) * FROM {new}), fresh AS (
+           INSERT INTO ledger_ids (command_id, admitted_on)
+           SELECT id, (now() AT TIME ZONE 'UTC')::date FROM new
+           WHERE NOT EXISTS (SELECT FROM ledger_ids AS known WHERE known.command_id = new.id)
+           ON CONFLICT DO NOTHING RETURNING command_id
+       )
+       INSERT INTO ledger_queue (command_id, partition, priority, admitted_at, decided_at, next_attempt_at, state_at,
+                                 state, user_id, trigger, purpose, command)
+       SELECT id, partition, priority, now(), decided_at, %(at)s, now(),
+              'admitted', user_id, trigger, purpose, command
+       FROM new JOIN fresh ON fresh.command_id = new.id""",
+    new=_ADMISSIONS.unnest("new"),
 )
+_DUE = """SELECT command_id, state, attempt, partition, priority, next_attempt_at
+    FROM unnest(%(partitions)s::int[], %(priorities)s::smallint[], %(after)s::timestamptz[]) AS c (p, prio, after),
+    LATERAL (SELECT * FROM ledger_queue
+             WHERE partition = p AND priority = prio AND next_attempt_at >= after AND next_attempt_at <= %(now)s
+               AND state <> 'started' AND command_id <> ALL(%(without)s::uuid[])
+             ORDER BY next_attempt_at LIMIT %(limit)s) AS due
+    ORDER BY priority DESC, next_attempt_at LIMIT %(limit)s"""
+_CLASSES = """WITH RECURSIVE found (partition, priority) AS (
+        SELECT p, (SELECT max(priority) FROM ledger_queue WHERE partition = p) FROM unnest(%s::int[]) AS p
+        UNION ALL
+        SELECT partition, (SELECT max(priority) FROM ledger_queue AS q
+                           WHERE q.partition = found.partition AND q.priority < found.priority)
+        FROM found WHERE priority IS NOT NULL
+    )
+    SELECT partition, priority FROM found WHERE priority IS NOT NULL"""
+_READ = """SELECT command, partition, state, attempt, admitted_at, next_attempt_at FROM ledger_queue
+    JOIN unnest(%(ids)s::uuid[], %(attempts)s::int[]) WITH ORDINALITY AS wanted (id, expected, number)
+      ON command_id = wanted.id AND attempt = expected AND next_attempt_at IS NOT NULL
+    ORDER BY wanted.number"""
 
 
 def admit(connection: Connection[Any], admissions: Sequence[Admission], at: datetime) -> int:
-    """Insert commands that the ledger does not know yet, due at once. Returns how many were new."""
-    cursor = connection.execute(
-        """INSERT INTO ledger (command_id, partition, user_id, trigger, purpose, command, state,
-                               admitted_at, state_at, next_attempt_at)
-           SELECT c->>'id', p, c->>'user_id', c->>'trigger', c->>'purpose', c, 'admitted', %(at)s, %(at)s, %(at)s
-           FROM unnest(%(partitions)s::int[], %(commands)s::jsonb[]) AS new (p, c)
-           ON CONFLICT (command_id) DO NOTHING""",
-        {
-            "at": at,
-            "partitions": [admission.partition for admission in admissions],
-            "commands": [Jsonb(admission.command.model_dump(mode="json")) for admission in admissions],
-        },
-    )
-    return cursor.rowcount
+    """Insert commands that the ledger does not know yet, due at this time. Returns how many were new."""
+    return connection.execute(_ADMIT, {"at": at, **_ADMISSIONS.parameters(admissions)}).rowcount
+
+
+async def queue_classes(connection: AsyncConnection[Any], partitions: Collection[int]) -> set[QueueClass]:
+    """The classes that have commands now, found by one step in the index for each."""
+    cursor = await connection.execute(_CLASSES, [list(partitions)])
+    return {QueueClass(partition, priority) async for partition, priority in cursor}
 
 
 async def due_commands(
     connection: AsyncConnection[Any],
-    partitions: Collection[int],
+    after: Mapping[QueueClass, datetime],
     without: Collection[str],
     now: datetime,
     limit: int,
-) -> list[CommandStatus]:
-    """The commands of these partitions that are due, the longest waiting first, except those in `without`.
+) -> list[DueStatus]:
+    """The commands that are due, the highest priority first, then the longest waiting, except those in `without`.
 
-    A command whose last outcome is not published yet is left out: the next attempt would overwrite it.
+    Of each class, those that became due at its time in `after` or later: what was due earlier is not even looked at.
     """
-    cursor = connection.cursor(row_factory=args_row(CommandStatus))
-    await cursor.execute(_DUE, {"now": now, "partitions": list(partitions), "without": list(without), "limit": limit})
-    return await cursor.fetchall()
+    cursor = await connection.execute(
+        _DUE,
+        {
+            "partitions": [of.partition for of in after],
+            "priorities": [of.priority for of in after],
+            "after": list(after.values()),
+            "now": now,
+            "without": list(without),
+            "limit": limit,
+        },
+    )
+    return [
+        DueStatus(key.hex, state, attempt, QueueClass(partition, priority), due_at)
+        async for key, state, attempt, partition, priority, due_at in cursor
+    ]
 
 
 async def read_commands(connection: AsyncConnection[Any], statuses: Sequence[CommandStatus]) -> list[DueCommand]:
@@ -111,39 +173,38 @@ async def read_commands(connection: AsyncConnection[Any], statuses: Sequence[Com
         {"ids": [status.command_id for status in statuses], "attempts": [status.attempt for status in statuses]},
     )
     return [
-        DueCommand(SendCommand.model_validate(command), partition, LedgerState(state), attempt, admitted_at)
-        async for command, partition, state, attempt, admitted_at in cursor
+        DueCommand(codec.decode(SendCommand, raw), partition, LedgerState(state), attempt, admitted_at, due_at)
+        async for raw, partition, state, attempt, admitted_at, due_at in cursor
     ]
+
+
+_WITHHELD = statement(
+    """WITH moved AS (
+           DELETE FROM ledger_queue AS q
+           USING unnest(%(users)s::text[], %(until)s::timestamptz[]) AS removed (user_id, at)
+           WHERE q.user_id = removed.user_id AND q.state IN ('admitted', 'deferred') AND q.decided_at <= removed.at
+           RETURNING {of_row}, %(state)s AS state, %(reason)s AS reason, NULL AS detail, now() AS state_at,
+                     NULL AS reply, false AS hard, NULL AS classifier_hash
+       ) {journal}""",
+    **JOURNAL,
+)
 
 
 def suppress_removed_users(connection: Connection[Any], removed: Mapping[str, datetime]) -> int:
     """End the waiting commands of users who were removed, each up to an instant, as `no_recipient`.
 
     This includes commands with an address of their own. A command decided after the removal is not touched.
-    Returns how many ended.
+    Returns how many ended. Reads the whole queue, which has no index by user, if anybody was removed.
     """
+    if not removed:
+        return 0
     cursor = connection.execute(
-        """UPDATE ledger SET state = %s, reason = %s, state_at = now(), next_attempt_at = NULL, unpublished = true
-           FROM unnest(%s::text[], %s::timestamptz[]) AS removed (user_id, at)
-           WHERE ledger.user_id = removed.user_id AND ledger.state = ANY(%s)
-               AND (ledger.command ->> 'decided_at')::timestamptz <= removed.at""",
-        [
-            LedgerState.SUPPRESSED,
-            SuppressionReason.NO_RECIPIENT,
-            list(removed),
-            list(removed.values()),
-            [LedgerState.ADMITTED, LedgerState.DEFERRED],
-        ],
-    )
-    return cursor.rowcount
-
-
-async def delete_settled(connection: AsyncConnection[Any], before: datetime, limit: int) -> int:
-    """Delete at most `limit` commands that were settled and published before then. Returns how many."""
-    cursor = await connection.execute(
-        """DELETE FROM ledger WHERE command_id IN (
-             SELECT command_id FROM ledger WHERE state_at < %s AND NOT unpublished AND next_attempt_at IS NULL
-               AND state NOT IN ('started', 'in_doubt') LIMIT %s)""",
-        [before, limit],
+        _WITHHELD,
+        {
+            "state": LedgerState.SUPPRESSED,
+            "reason": SuppressionReason.NO_RECIPIENT,
+            "users": list(removed),
+            "until": list(removed.values()),
+        },
     )
     return cursor.rowcount

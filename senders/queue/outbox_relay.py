@@ -1,12 +1,13 @@
-"""Publishes the ledger's outcomes on the topic `outcomes`: a transactional outbox whose table is the ledger.
+"""Publishes the ledger's outcomes on the topic `outcomes`: a transactional outbox.
 
-The ledger row is durable first, then the outcome is on the topic, then the row is marked as published. After a crash
-between the last two the same outcome is published again, with the same id and time, so readers recognize it. Nothing is
-published from memory: at its start the relay continues with the rows that have no mark.
+The outcome is durable in the ledger first, then it is on the topic, then it leaves the outbox. After a crash between
+the last two the same outcome is published again, with the same id and time, so readers recognize it. Nothing is
+published from memory: at its start the relay continues with what the outbox holds.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 
 import structlog
@@ -25,8 +26,37 @@ from senders.queue.outbox import OutboxMessage, OutboxRow
 
 BATCH = 500
 POLL_INTERVAL_S = 1.0
+READ_WHOLE_S = 60.0
+"""How often the whole outbox is read. In between the relay begins at the number that it had reached LAG_S ago, so that
+it passes no rows that it has deleted and that an old snapshot of another session keeps in the index."""
+LAG_S = 5.0
+"""A transaction that takes a number, and is committed later than this, waits for the next reading of the whole."""
 GATHER_S = 0.02
 """How long the first outcome waits for others. A batch costs two transactions and a flush, whatever its size."""
+
+
+class OutboxBeginning:
+    """Where the relay begins to read the outbox. Times are of the loop's clock."""
+
+    def __init__(self) -> None:
+        self._partitions: Sequence[int] = ()
+        self._whole_at_s = 0.0
+        self._reached: deque[tuple[float, int]] = deque()
+
+    def after(self, partitions: Sequence[int], now_s: float) -> int:
+        """The number after which to read now: 0 for other partitions than before, and once in a while."""
+        if partitions != self._partitions or now_s >= self._whole_at_s:
+            self._partitions, self._whole_at_s = partitions, now_s + READ_WHOLE_S
+            self._reached.clear()
+        while len(self._reached) > 1 and self._reached[1][0] <= now_s - LAG_S:
+            self._reached.popleft()
+        if not self._reached or self._reached[0][0] > now_s - LAG_S:
+            return 0
+        return self._reached[0][1]
+
+    def reached(self, number: int, now_s: float) -> None:
+        """Everything read up to this number is published."""
+        self._reached.append((now_s, number))
 
 
 class OutboxRelay:
@@ -45,8 +75,9 @@ class OutboxRelay:
         self._on_published = on_published
         self._watchdog = Watchdog() if watchdog is None else watchdog
         self._wake = asyncio.Event()
-        self._given_up: set[str] = set()
-        """Commands whose outcome cannot be published. The next process tries again."""
+        self._given_up: set[int] = set()
+        """Outcomes that cannot be published, by their numbers. The next process tries again."""
+        self._begin = OutboxBeginning()
         self._log = structlog.get_logger("senders.queue.outbox_relay")
         self._producer = Producer(
             connection.client(partitioner=codec.PARTITIONER, enable_idempotence=True, message_timeout_ms=0, linger_ms=2)
@@ -71,13 +102,16 @@ class OutboxRelay:
         if not partitions:
             return 0
         without = sorted(self._given_up)
+        after = self._begin.after(partitions, asyncio.get_running_loop().time())
         batch = await self._database.run(
-            lambda connection: outbox.unpublished_rows(connection, partitions, BATCH, without)
+            lambda connection: outbox.unpublished_rows(connection, partitions, BATCH, without, after)
         )
         if not batch:
             return 0
         published = await self._produce(batch)
         await self._mark_published(published)
+        if len(published) == len(batch):
+            self._begin.reached(batch[-1].number, asyncio.get_running_loop().time())
         self._on_published()
         return len(published)
 
@@ -96,7 +130,7 @@ class OutboxRelay:
                 raise error from failure
             for message in published:
                 self._log.error("outcome_not_marked", command_id=message.outcome.command_id, error=describe(error))
-                self._given_up.add(message.outcome.command_id)
+                self._given_up.add(message.number)
 
     async def _produce(self, batch: list[OutboxRow]) -> list[OutboxMessage]:
         """Publish a batch. Returns the outcomes that Kafka has acknowledged. Waits while Kafka is down."""
@@ -127,7 +161,7 @@ class OutboxRelay:
                     refused.append(kafka)
                     return
                 self._log.error("outcome_not_published", command_id=row.command_id, error=describe(error))
-        self._given_up.add(row.command_id)
+        self._given_up.add(row.number)
 
     def _hand_over(self, message: OutboxMessage, published: list[OutboxMessage], refused: list[KafkaError]) -> None:
         def delivered(error: KafkaError | None, _: Message) -> None:

@@ -18,8 +18,8 @@ async def release(
 ) -> int:
     """Make at most `limit` paused commands due, except those that wait for a switch in `holding`. Returns how many."""
     cursor = await connection.execute(
-        """UPDATE ledger SET next_attempt_at = %(now)s WHERE command_id IN (
-             SELECT command_id FROM ledger
+        """UPDATE ledger_queue SET next_attempt_at = %(now)s WHERE command_id IN (
+             SELECT command_id FROM ledger_queue
              WHERE next_attempt_at > %(now)s AND partition = ANY(%(partitions)s)
                AND reason = %(paused)s AND detail <> ALL(%(holding)s) LIMIT %(limit)s)""",
         {

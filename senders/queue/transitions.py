@@ -7,7 +7,7 @@ changes nothing. Changes come in batches, and each may be made twice with the sa
     admitted -> expired | suppressed | failed
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ from psycopg.sql import SQL
 from infra.postgres.columns import RowArrays, statement
 from schemas.outcomes import Reply
 from schemas.vocabulary import DeliveryReason, LedgerState
+from senders.queue.journal import JOURNAL
 from senders.queue.ledger import DueCommand
 
 
@@ -26,7 +27,6 @@ class AttemptStart:
     """The mail transaction about to begin: the attempt after `due.attempt`."""
 
     due: DueCommand
-    message_id: str
     address_hash: bytes
     at: datetime
 
@@ -56,29 +56,30 @@ class StateChange:
 
 
 _STARTS = RowArrays[AttemptStart](
-    id=("text", lambda start: start.due.command.id),
+    id=("uuid", lambda start: start.due.command.id),
     attempt=("int", lambda start: start.attempt),
     at=("timestamptz", lambda start: start.at),
-    message_id=("text", lambda start: start.message_id),
     address_hash=("bytea", lambda start: start.address_hash),
 )
 _BEGIN = statement(
-    """UPDATE ledger SET state = 'started', owner = %(owner)s, attempt = new.attempt, started_at = new.at,
-           state_at = new.at, next_attempt_at = NULL, reason = NULL, detail = NULL, reply = NULL,
-           message_id = new.message_id, address_hash = new.address_hash
-       FROM {new}
+    """WITH living AS MATERIALIZED (
+           SELECT owner FROM ledger_workers WHERE owner = %(owner)s AND lease_until > clock_timestamp() FOR KEY SHARE
+       )
+       UPDATE ledger_queue AS q SET state = 'started', owner = living.owner, attempt = new.attempt,
+           started_at = new.at, state_at = new.at, reason = NULL, detail = NULL, reply = NULL,
+           address_hash = new.address_hash
+       FROM {new}, living
        WHERE command_id = new.id
-         AND EXISTS (SELECT FROM ledger_partitions AS p, ledger_workers AS w
-                     WHERE p.partition = ledger.partition AND p.owner = %(owner)s
-                       AND w.owner = %(owner)s AND w.lease_until > clock_timestamp())
-         AND ((state IN ('admitted', 'deferred', 'in_doubt') AND ledger.attempt = new.attempt - 1)
-              OR (state = 'started' AND ledger.attempt = new.attempt AND owner = %(owner)s))
+         AND EXISTS (SELECT FROM ledger_partitions AS p WHERE p.partition = q.partition AND p.owner = %(owner)s)
+         AND ((state IN ('admitted', 'deferred', 'in_doubt') AND q.attempt = new.attempt - 1)
+              OR (state = 'started' AND q.attempt = new.attempt AND q.owner = %(owner)s))
        RETURNING command_id""",
     new=_STARTS.unnest("new"),
 )
+"""The lock keeps the lease from being judged before the rows of this statement can be seen."""
 
 _CHANGES = RowArrays[StateChange](
-    id=("text", lambda change: change.command_id),
+    id=("uuid", lambda change: change.command_id),
     attempt=("int", lambda change: change.attempt),
     state=("text", lambda change: change.state.value),
     at=("timestamptz", lambda change: change.at),
@@ -89,26 +90,44 @@ _CHANGES = RowArrays[StateChange](
     hard=("boolean", lambda change: change.hard),
     classifier_hash=("text", lambda change: change.classifier_hash),
 )
-_CHANGE = """UPDATE ledger SET state = new.state, state_at = new.at, reason = new.reason, detail = new.detail,
-       next_attempt_at = new.next_attempt_at, reply = new.reply::jsonb, unpublished = {unpublished},
-       attempt = ledger.attempt - {taken_back}, hard = new.hard, classifier_hash = new.classifier_hash
-   FROM {new}
-   WHERE command_id = new.id AND ledger.attempt = new.attempt AND {guard}
-   RETURNING command_id"""
-
-
-_TRUE, _SAME, _NONE, _ONE = SQL("true"), SQL("unpublished"), SQL("0"), SQL("1")
-
-
-def _change(guard: SQL, *, unpublished: SQL = _TRUE, taken_back: SQL = _NONE) -> bytes:
-    new = _CHANGES.unnest("new")
-    return statement(_CHANGE, new=new, guard=guard, unpublished=unpublished, taken_back=taken_back)
-
-
-_ANSWERED = _change(SQL("owner = %(owner)s AND ledger.state IN ('started', 'in_doubt', 'deferred', new.state)"))
-_TAKEN_BACK = _change(SQL("owner = %(owner)s AND ledger.state = 'started'"), unpublished=_SAME, taken_back=_ONE)
-_SETTLED = _change(SQL("ledger.state IN ('admitted', 'deferred', 'in_doubt', new.state)"))
-_POSTPONED = _change(SQL("ledger.state = new.state"), unpublished=_SAME)
+_OUTCOME = SQL("new.state, new.reason, new.detail, new.at AS state_at, new.reply, new.hard, new.classifier_hash")
+_SET = SQL(
+    """UPDATE ledger_queue AS q SET state = new.state, state_at = new.at, reason = new.reason, detail = new.detail,
+           next_attempt_at = new.next_attempt_at, reply = new.reply, hard = new.hard,
+           classifier_hash = new.classifier_hash"""
+)
+_LAST = """WITH moved AS (
+           DELETE FROM ledger_queue AS q USING {new}
+           WHERE command_id = new.id AND q.attempt = new.attempt AND {guard} RETURNING {of_row}, {outcome}
+       ) {journal}"""
+_NEXT = """WITH moved AS (
+           {set} FROM {new}
+           WHERE command_id = new.id AND q.attempt = new.attempt AND {guard} RETURNING {of_row}, {outcome}
+       ) {journal}"""
+_WITHOUT_OUTCOME = """{set}, attempt = q.attempt - {taken_back} FROM {new}
+       WHERE command_id = new.id AND q.attempt = new.attempt AND {guard} RETURNING command_id"""
+_NEW = _CHANGES.unnest("new")
+_OURS = SQL("q.owner = %(owner)s AND q.state IN ('started', 'in_doubt') AND q.state <> new.state")
+_ANSWERED_LAST = statement(_LAST, new=_NEW, guard=_OURS, outcome=_OUTCOME, **JOURNAL)
+_ANSWERED_NEXT = statement(_NEXT, new=_NEW, guard=_OURS, outcome=_OUTCOME, set=_SET, **JOURNAL)
+_SETTLED = statement(
+    _LAST, new=_NEW, guard=SQL("q.state IN ('admitted', 'deferred', 'in_doubt')"), outcome=_OUTCOME, **JOURNAL
+)
+_TAKEN_BACK = statement(
+    _WITHOUT_OUTCOME,
+    new=_NEW,
+    guard=SQL("q.owner = %(owner)s AND q.state = 'started'"),
+    set=_SET,
+    taken_back=SQL("1"),
+)
+_POSTPONED = statement(_WITHOUT_OUTCOME, new=_NEW, guard=SQL("q.state = new.state"), set=_SET, taken_back=SQL("0"))
+_RECORDED_BEFORE = statement(
+    """SELECT command_id FROM ledger_outcomes AS o JOIN {new}
+         ON o.command_id = new.id AND o.attempt = new.attempt AND o.state = new.state
+       WHERE o.recorded_at > now() - interval '1 day'""",
+    new=_NEW,
+)
+"""The same change was made by a transaction whose commit was not confirmed."""
 
 
 async def begin(connection: AsyncConnection[Any], starts: Sequence[AttemptStart], owner: str) -> set[str]:
@@ -118,7 +137,7 @@ async def begin(connection: AsyncConnection[Any], starts: Sequence[AttemptStart]
     has taken over, nor any while this owner's lease is not renewed (`senders.queue.leases`).
     """
     cursor = await connection.execute(_BEGIN, {"owner": owner, **_STARTS.parameters(starts)})
-    return {row[0] async for row in cursor}
+    return {row[0].hex async for row in cursor}
 
 
 async def answer(connection: AsyncConnection[Any], changes: Sequence[StateChange], owner: str) -> set[str]:
@@ -127,13 +146,22 @@ async def answer(connection: AsyncConnection[Any], changes: Sequence[StateChange
     An answer that comes after another worker put the attempt in doubt still counts, until that worker begins anew.
     Returns the ids recorded.
     """
-    recorded = await _apply(connection, _ANSWERED, changes, owner)
+    last = [change for change in changes if change.state.terminal]
+    following = [change for change in changes if not change.state.terminal]
+    recorded: set[str] = set()
+    if last or not changes:
+        recorded |= await _apply(connection, _ANSWERED_LAST, last, owner)
+    if following or not changes:
+        recorded |= await _apply(connection, _ANSWERED_NEXT, following, owner)
+    recorded |= await _recorded_before(connection, changes, recorded)
     hard = [change.command_id for change in changes if change.hard and change.command_id in recorded]
     if hard or not changes:
         await connection.execute(
             """INSERT INTO suppressions (address_hash, scope, reason, since, command_id)
-               SELECT address_hash, '*', %(reason)s, state_at, command_id FROM ledger
-               WHERE command_id = ANY(%(ids)s) AND address_hash IS NOT NULL ON CONFLICT DO NOTHING""",
+               SELECT address_hash, '*', %(reason)s, state_at, replace(command_id::text, '-', '') FROM ledger_outcomes
+               WHERE command_id = ANY(%(ids)s::uuid[]) AND address_hash IS NOT NULL
+                 AND hard AND recorded_at > now() - interval '1 day'
+               ON CONFLICT DO NOTHING""",
             {"reason": DeliveryReason.HARD_BOUNCE, "ids": hard},
         )
     return recorded
@@ -149,7 +177,8 @@ async def take_back(connection: AsyncConnection[Any], changes: Sequence[StateCha
 
 async def settle(connection: AsyncConnection[Any], changes: Sequence[StateChange]) -> set[str]:
     """Record final answers to commands for which no mail was begun. Returns the ids recorded."""
-    return await _apply(connection, _SETTLED, changes)
+    recorded = await _apply(connection, _SETTLED, changes)
+    return recorded | await _recorded_before(connection, changes, recorded)
 
 
 async def postpone(connection: AsyncConnection[Any], changes: Sequence[StateChange]) -> set[str]:
@@ -157,8 +186,17 @@ async def postpone(connection: AsyncConnection[Any], changes: Sequence[StateChan
     return await _apply(connection, _POSTPONED, changes)
 
 
+async def _recorded_before(
+    connection: AsyncConnection[Any], changes: Sequence[StateChange], recorded: Collection[str]
+) -> set[str]:
+    missing = [change for change in changes if change.command_id not in recorded]
+    if changes and not missing:
+        return set()
+    return await _apply(connection, _RECORDED_BEFORE, missing)
+
+
 async def _apply(
     connection: AsyncConnection[Any], change: bytes, changes: Sequence[StateChange], owner: str | None = None
 ) -> set[str]:
     cursor = await connection.execute(change, {"owner": owner, **_CHANGES.parameters(changes)})
-    return {row[0] async for row in cursor}
+    return {row[0].hex async for row in cursor}

@@ -167,8 +167,8 @@ def test_waiting_commands_of_a_removed_user_end_even_with_their_own_address(deli
     delivery.wait_for(waiting, LedgerState.ADMITTED)
     published(delivery, user, None)
     delivery.wait_for(waiting, LedgerState.SUPPRESSED)
-    query = "SELECT reason, next_attempt_at, unpublished FROM ledger WHERE command_id = %s"
-    wait_until(lambda: delivery.rows(query, waiting.id) == [("no_recipient", None, False)], "the outcome")
+    query = "SELECT reason, next_attempt_at FROM ledger WHERE command_id = %s"
+    wait_until(lambda: delivery.rows(query, waiting.id) == [("no_recipient", None)], "the outcome")
     assert delivery.rows("SELECT 1 FROM recipients WHERE user_id = %s", user) == []
 
 

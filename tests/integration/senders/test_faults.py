@@ -332,7 +332,7 @@ def test_two_workers_share_the_partitions_and_send_each_command_once(
 
     def two_owners() -> bool:
         commands.extend(publish_commands(delivery, 20))
-        return len(delivery.rows("SELECT DISTINCT owner FROM ledger WHERE owner IS NOT NULL")) == 2
+        return len(delivery.rows("SELECT DISTINCT owner FROM ledger_partitions")) == 2
 
     wait_until(two_owners, "two owners")
     assert delivery.stop() < 5

@@ -80,11 +80,14 @@ def test_a_send_is_explained_with_delivery_s_answer_and_what_followed(database_u
         Outcome(id="o2", command_id=ident(2), user_id="u1", kind=OutcomeKind.OPENED, time=NOW + timedelta(hours=1)),
     ]
     with psycopg.connect(database_url, autocommit=True) as connection:
-        admit(connection, [Admission(0, command(number)) for number in (1, 2)], NOW)
-        withheld = "UPDATE ledger SET state = 'suppressed', reason = 'no_recipient' WHERE command_id = %s"
-        connection.execute(withheld, (ident(1),))
-        taken = "UPDATE ledger SET state = 'accepted', reply = '{\"code\": 250}' WHERE command_id = %s"
-        connection.execute(taken, (ident(2),))
+        admit(connection, [Admission.of(0, command(number)) for number in (1, 2)], NOW)
+        ended = """INSERT INTO ledger_outcomes (command_id, partition, user_id, trigger, purpose, attempt, admitted_at,
+                                                state, state_at, hard, reason, reply)
+                   SELECT command_id, partition, user_id, trigger, purpose, 1, admitted_at, %s, now(), false, %s, %s
+                   FROM ledger_queue WHERE command_id = %s::uuid"""
+        connection.execute(ended, ("suppressed", "no_recipient", None, ident(1)))
+        connection.execute(ended, ("accepted", None, '{"code": 250}', ident(2)))
+        connection.execute("DELETE FROM ledger_queue")
         Recorder.write(object.__new__(Recorder), connection, [sent(1), sent(2), sent(3), *outcomes])
     first, second, third = from_database(database_url, "u1", None, 9)
     out = StringIO()

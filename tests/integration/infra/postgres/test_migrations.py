@@ -5,25 +5,16 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from infra.postgres.migrate import MigrationError, migrate
+from infra.postgres.migrate import MIGRATIONS, MigrationError, migrate
 
-REVISIONS = [
-    "0001_delivery",
-    "0002_hypertables",
-    "0003_views",
-    "0004_suppressions",
-    "0005_decisions",
-    "0006_unpublished",
-    "0007_in_doubt",
-    "0008_pending_suppressions",
-    "0009_classifier",
-    "0010_leases",
-]
+REVISIONS = sorted(file.stem for file in MIGRATIONS.glob("*.sql"))
 VIEWS = {
     "v_sends_by_day",
     "v_decisions_by_reason",
     "v_delivery_results",
     "v_delivery_state",
+    "v_delivery_balance",
+    "ledger",
     "v_engagement_by_trigger",
 }
 
@@ -51,7 +42,8 @@ def test_the_analysts_tables_are_hypertables_in_weeks_and_the_views_answer(datab
         assert weeks == [("decisions", "7 days"), ("deliveries", "7 days"), ("engagement", "7 days")]
         views = connection.execute("SELECT viewname FROM pg_views WHERE schemaname = 'public'").fetchall()
         assert {name for (name,) in views} == VIEWS
-        for view in VIEWS:
+        assert connection.execute("SELECT * FROM v_delivery_balance").fetchall() == [(0, 0, 0, 0)]
+        for view in VIEWS - {"v_delivery_balance"}:
             assert connection.execute(f"SELECT * FROM {view}").fetchall() == []
 
 

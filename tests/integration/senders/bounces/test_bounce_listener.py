@@ -93,9 +93,9 @@ def listening(servers: RealServers, database_url: str, **more: Any) -> Iterator[
     migrate(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
-            """INSERT INTO ledger (command_id, user_id, partition, trigger, purpose, command, state, state_at,
-                                   admitted_at)
-               VALUES (%s, 'u1', 0, 't', 'marketing', '{}', 'accepted', now(), now())""",
+            """INSERT INTO ledger_outcomes (command_id, user_id, partition, trigger, purpose, attempt, hard, state,
+                                            state_at, admitted_at)
+               VALUES (%s::uuid, 'u1', 0, 't', 'marketing', 1, false, 'accepted', now(), now())""",
             [COMMAND],
         )
     settings = BounceSettings(

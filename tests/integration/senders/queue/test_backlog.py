@@ -32,8 +32,10 @@ def ledger_url(database_url: str) -> str:
         for partition, ages_s in {0: (30, 20, 10, -60), 1: (5, 5)}.items():
             for age_s in ages_s:
                 command = a_command("ann", "0" * 64)
-                ledger.admit(connection, [Admission(partition, command)], NOW - timedelta(seconds=age_s))
-        connection.execute("UPDATE ledger SET unpublished = true WHERE partition = 1")
+                ledger.admit(connection, [Admission.of(partition, command)], NOW - timedelta(seconds=age_s))
+        connection.execute(
+            "INSERT INTO ledger_outbox (partition, command_id) SELECT partition, key FROM ledger WHERE partition = 1"
+        )
         connection.execute(
             "INSERT INTO recipients_progress VALUES ('profiles', 0, 1, %(at)s), ('outcomes', 0, 1, %(now)s)",
             {"at": NOW - timedelta(seconds=7), "now": NOW},
@@ -56,11 +58,12 @@ async def test_commands_whose_answer_is_unknown_are_counted_and_no_longer_once_t
     ledger_url: str,
 ) -> None:
     async with await AsyncConnection.connect(ledger_url, autocommit=True) as connection:
-        await connection.execute("UPDATE ledger SET state = 'started', owner = 'lost'")
+        await connection.execute("UPDATE ledger_queue SET state = 'started', owner = 'lost'")
+        await connection.execute("INSERT INTO ledger_workers VALUES ('lost', now(), now())")
         await leases.mark_in_doubt(connection, ["marketing"], may_judge=True)
         found = await read_backlog(connection, [0, 1, 2], NOW)
         assert {partition: counted.in_doubt for partition, counted in found.items()} == {0: 4, 1: 2, 2: 0}
-        await connection.execute("UPDATE ledger SET state = 'accepted' WHERE partition = 0")
+        await connection.execute("DELETE FROM ledger_queue WHERE partition = 0")
         assert (await read_backlog(connection, [0], NOW))[0].in_doubt == 0
 
 

@@ -14,11 +14,12 @@ from infra.postgres.database import AsyncDatabase
 from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
-from schemas.commands import SendCommand
+from schemas.commands import DEFAULT_PRIORITY, SendCommand
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass, SuppressionReason
 from senders.queue import leases, ledger, outbox, transitions
-from senders.queue.ledger import Admission, DueCommand
+from senders.queue.due_order import BEGINNING
+from senders.queue.ledger import Admission, DueCommand, QueueClass
 from senders.queue.outbox import OutboxMessage
 from senders.queue.transitions import AttemptStart, StateChange
 from senders.queue.writer import Begin, LedgerWriter
@@ -29,6 +30,7 @@ NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
 MINE, OTHER = "worker-a", "worker-b"
 LEASE = timedelta(seconds=30)
+ORDINARY = QueueClass(0, DEFAULT_PRIORITY)
 
 
 @pytest.fixture
@@ -40,11 +42,11 @@ async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
 
 def admit(database_url: str, *commands: SendCommand, partition: int = 0) -> int:
     with psycopg.connect(database_url, autocommit=True) as connection:
-        return ledger.admit(connection, [Admission(partition, command) for command in commands], NOW)
+        return ledger.admit(connection, [Admission.of(partition, command) for command in commands], NOW)
 
 
 async def take(connection: AsyncConnection[Any], now: datetime = NOW, **changes: Any) -> list[DueCommand]:
-    arguments: dict[str, Any] = {"partitions": [0], "without": [], "now": now, "limit": 10}
+    arguments: dict[str, Any] = {"after": {ORDINARY: BEGINNING}, "without": [], "now": now, "limit": 10}
     return await ledger.read_commands(connection, await ledger.due_commands(connection, **(arguments | changes)))
 
 
@@ -57,7 +59,7 @@ async def publish(connection: AsyncConnection[Any]) -> None:
 
 
 def start(due: DueCommand) -> AttemptStart:
-    return AttemptStart(due, "<id@x>", b"\x01" * 32, NOW)
+    return AttemptStart(due, b"\x01" * 32, NOW)
 
 
 def change(due: DueCommand, state: LedgerState, attempt: int = 1, **changes: Any) -> StateChange:
@@ -66,7 +68,7 @@ def change(due: DueCommand, state: LedgerState, attempt: int = 1, **changes: Any
 
 async def row(connection: AsyncConnection[Any], command: SendCommand) -> tuple[Any, ...]:
     cursor = await connection.execute(
-        "SELECT state, attempt, owner, unpublished, next_attempt_at FROM ledger WHERE command_id = %s", [command.id]
+        "SELECT state, attempt, owner, next_attempt_at FROM ledger WHERE command_id = %s", [command.id]
     )
     found = await cursor.fetchone()
     assert found is not None
@@ -137,16 +139,18 @@ async def test_an_answer_ends_the_attempt_and_is_then_to_be_published(
     assert await unpublished(connection) == []
 
 
-async def test_a_deferred_command_is_taken_again_only_after_its_outcome_is_published(
+async def test_a_deferred_command_is_taken_again_when_it_is_due_and_each_outcome_is_published(
     connection: AsyncConnection[Any], database_url: str
 ) -> None:
     due = await begin_one(connection, database_url)
     await transitions.answer(connection, [change(due, LedgerState.DEFERRED, next_attempt_at=LATER)], MINE)
-    assert await take(connection, now=LATER) == []
-    await publish(connection)
     assert await take(connection, now=NOW) == []
     [again] = await take(connection, now=LATER)
     assert (again.state, again.attempt) == (LedgerState.DEFERRED, 1)
+    assert await transitions.begin(connection, [start(again)], MINE) == {due.command.id}
+    await transitions.answer(connection, [change(due, LedgerState.ACCEPTED, attempt=2)], MINE)
+    kinds = [(message.outcome.kind, message.outcome.attempt) for message in await unpublished(connection)]
+    assert kinds == [(OutcomeKind.DEFERRED, 1), (OutcomeKind.ACCEPTED, 2)]
 
 
 async def test_commands_that_a_lost_worker_began_are_in_doubt_once_its_lease_has_ended(
@@ -158,8 +162,9 @@ async def test_commands_that_a_lost_worker_began_are_in_doubt_once_its_lease_has
     await connection.execute("UPDATE ledger_workers SET lease_until = now() WHERE owner = %s", [MINE])
     assert await leases.mark_in_doubt(connection, [], may_judge=False) == 0
     assert await leases.mark_in_doubt(connection, [], may_judge=True) == 1
-    state, attempt, _, unpublished, next_at = await row(connection, due.command)
-    assert (state, attempt, unpublished, next_at) == ("in_doubt", 1, True, None)
+    state, attempt, _, next_at = await row(connection, due.command)
+    assert (state, attempt, next_at) == ("in_doubt", 1, None)
+    assert [message.outcome.kind for message in await unpublished(connection)] == [OutcomeKind.IN_DOUBT]
 
 
 async def test_a_worker_that_ended_its_lease_leaves_its_mails_in_doubt_at_once(
@@ -262,7 +267,7 @@ async def test_an_attempt_that_reached_no_server_is_undone(
     assert await transitions.take_back(connection, [back], OTHER) == set()
     assert await transitions.take_back(connection, [back], MINE) == {due.command.id}
     assert await transitions.take_back(connection, [back], MINE) == set(), "a repeated one changes nothing"
-    assert await row(connection, due.command) == (before, due.attempt, MINE, False, LATER)
+    assert await row(connection, due.command) == (before, due.attempt, MINE, LATER)
     [again] = await take(connection, now=LATER)
     assert (again.state, again.attempt) == (before, due.attempt)
 
@@ -316,23 +321,3 @@ async def test_settling_does_not_change_a_started_command(connection: AsyncConne
     expired = change(due, LedgerState.EXPIRED, attempt=1)
     assert await transitions.settle(connection, [expired]) == set()
     assert (await row(connection, due.command))[0] == "started"
-
-
-async def test_the_ledger_deletes_only_commands_that_are_settled_and_published(
-    connection: AsyncConnection[Any], database_url: str
-) -> None:
-    held = await begin_one(connection, database_url)
-    admit(database_url, a_command("u2", "h"))
-    [waiting] = await take(connection, without=[held.command.id])
-    settled = a_command("u3", "h")
-    admit(database_url, settled)
-    [due] = [due for due in await take(connection) if due.command.id == settled.id]
-    await transitions.settle(connection, [StateChange(settled.id, 0, LedgerState.EXPIRED, NOW)])
-    far = NOW + ledger.RETENTION
-    assert await ledger.delete_settled(connection, far, 10) == 0, "not published yet"
-    await publish(connection)
-    assert await ledger.delete_settled(connection, NOW, 10) == 0, "not old enough"
-    assert await ledger.delete_settled(connection, far, 10) == 1
-    assert (await row(connection, held.command))[0] == "started"
-    assert (await row(connection, waiting.command))[0] == "admitted"
-    assert due.command.id == settled.id

@@ -1,0 +1,300 @@
+"""`python -m perf.bench_ledger`: what the ledger costs a mail, and how long finding what is due takes."""
+
+import asyncio
+import os
+import statistics
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, LiteralString
+
+import psycopg
+import typer
+from psycopg import AsyncConnection, Connection
+from psycopg.sql import SQL, Identifier
+from pydantic import BaseModel
+
+from infra.postgres.migrate import migrate
+from perf import results
+from schemas.commands import DEFAULT_PRIORITY, SendCommand, command_id
+from schemas.outcomes import Reply
+from schemas.vocabulary import LedgerState
+from senders.queue import leases, ledger, outbox, transitions
+from senders.queue.due_order import DueOrder
+from senders.queue.ledger import Admission, DueCommand, QueueClass
+from senders.queue.transitions import AttemptStart, StateChange
+
+FILE = results.FILE.with_name("ledger.jsonl")
+OWNER = "bench-vm-4711-0badcafe"
+PARTITIONS = range(16)
+OTHERS = range(16, 48)
+LANES = 16
+"""Mails that begin and end together, as the group commit of a worker with so many connections makes them."""
+REPLY = Reply(code=250, enhanced="2.0.0", text="Ok: queued as 4XyZ1k2mQpz9")
+OPTIONS = "-c timezone=UTC -c synchronous_commit=on"
+
+
+def main(
+    server: Annotated[
+        str,
+        typer.Option(
+            "--database",
+            envvar="EBBTIDE_DATABASE_URL",
+            help="A database of a PostgreSQL in which a new one can be made.",
+        ),
+    ] = "postgresql://postgres@127.0.0.1:21002/ebbtide",
+    waiting: Annotated[int, typer.Option(min=1, help="Rows deferred, and rows due in partitions of others.")] = 100_000,
+    settled: Annotated[int, typer.Option(min=0, help="Settled rows, spread over 35 days.")] = 500_000,
+    snapshot: Annotated[int, typer.Option(min=0, help="Commands sent under an open snapshot.")] = 10_000,
+    mails: Annotated[int, typer.Option(min=LANES, help="Mails for the figures of one mail.")] = 5_000,
+    rounds: Annotated[int, typer.Option(min=2, help="Questions for what is due, for each figure.")] = 300,
+    file: Annotated[Path, typer.Option("--record", help="The file that results are appended to.")] = FILE,
+) -> None:
+    """Measure the ledger on a database of its own, which is dropped at the end.
+
+    Example: `python -m perf.bench_ledger --waiting 1000000 --settled 30000000 --snapshot 60000`
+    """
+    with own_database(server) as url:
+        found = asyncio.run(measure(url, waiting, settled, snapshot, mails, rounds))
+    run = LedgerRun(
+        at=datetime.now(UTC),
+        revision=results.revision(),
+        machine=results.machine(),
+        versions=results.versions(("psycopg",)),
+        load=round(os.getloadavg()[0], 2),
+        settings={"waiting": waiting, "settled": settled, "snapshot": snapshot, "mails": mails, "rounds": rounds},
+        figures=found,
+    )
+    results.append(run, file)
+    for name, value in found.items():
+        typer.echo(f"{value:>12,.2f}  {name}")
+
+
+@contextmanager
+def own_database(server: str) -> Iterator[str]:
+    """A new database with the ledger's tables."""
+    name = f"bench_ledger_{uuid.uuid4().hex[:8]}"
+    with closing(psycopg.connect(server, autocommit=True)) as connection:
+        connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        try:
+            url = server.rpartition("/")[0] + f"/{name}"
+            migrate(url)
+            yield url
+        finally:
+            connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+class LedgerRun(BaseModel):
+    """Everything of one run."""
+
+    at: datetime
+    revision: str
+    machine: dict[str, str | int]
+    versions: dict[str, str]
+    load: float
+    settings: dict[str, int]
+    figures: dict[str, float]
+
+
+class _Bench:
+    """The ledger of one worker, driven as its scheduler, lanes and relay drive it."""
+
+    def __init__(self, connection: AsyncConnection[Any], intake: Connection[Any], rounds: int) -> None:
+        self._connection = connection
+        self._intake = intake
+        self._rounds = rounds
+        self._order = DueOrder()
+        self._sent = 0
+
+    async def own(self) -> None:
+        """Hold the partitions."""
+        async with self._connection.transaction():
+            await leases.renew(self._connection, OWNER, timedelta(hours=5))
+            await leases.take_over(self._connection, PARTITIONS, OWNER)
+
+    async def send(self, count: int, look: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Admit, take, begin, answer and publish this many commands; call `look` between the groups."""
+        for first in range(0, count, 100):
+            admissions = [a_command(self._sent + number) for number in range(min(100, count - first))]
+            self._sent += len(admissions)
+            now = datetime.now(UTC)
+            with self._intake.transaction():
+                ledger.admit(self._intake, admissions, now)
+            for admission in admissions:
+                self._order.rewind(QueueClass(admission.partition, admission.command.priority), now)
+            while due := await self.take():
+                await self._send_group(due)
+            async with self._connection.transaction():
+                rows = await outbox.unpublished_rows(self._connection, PARTITIONS, 500)
+                await outbox.mark_published(self._connection, [row.message() for row in rows])
+            if look is not None:
+                await look()
+
+    async def take(self, limit: int = LANES) -> list[DueCommand]:
+        """What the scheduler takes: the statuses, then the commands."""
+        if not self._order.is_known(PARTITIONS, 0.0):
+            classes = await ledger.queue_classes(self._connection, PARTITIONS)
+            self._order.begin(
+                classes | {QueueClass(number, DEFAULT_PRIORITY) for number in PARTITIONS}, PARTITIONS, 0.0
+            )
+        due = await ledger.due_commands(self._connection, self._order.after(), [], datetime.now(UTC), limit)
+        self._order.read(due)
+        return await ledger.read_commands(self._connection, due) if due else []
+
+    async def _send_group(self, due: Sequence[DueCommand]) -> None:
+        now = datetime.now(UTC)
+        async with self._connection.transaction():
+            starts = [AttemptStart(each, each.command.id.encode(), now) for each in due]
+            assert len(await transitions.begin(self._connection, starts, OWNER)) == len(due)
+        changes = [
+            StateChange(start.due.command.id, start.attempt, LedgerState.ACCEPTED, now, reply=REPLY) for start in starts
+        ]
+        async with self._connection.transaction():
+            assert len(await transitions.answer(self._connection, changes, OWNER)) == len(due)
+
+    async def find_ms(self, what: str) -> dict[str, float]:
+        """How long finding what is due takes, while one command is."""
+        took = []
+        for _ in range(self._rounds):
+            now = datetime.now(UTC)
+            admission = a_command(self._sent)
+            self._sent += 1
+            with self._intake.transaction():
+                ledger.admit(self._intake, [admission], now)
+            self._order.rewind(QueueClass(admission.partition, admission.command.priority), now)
+            began = time.perf_counter()
+            due = await ledger.due_commands(self._connection, self._order.after(), [], datetime.now(UTC), LANES)
+            took.append((time.perf_counter() - began) * 1000)
+            assert [each.command_id for each in due] == [admission.command.id]
+            self._order.read(due)
+            await self._send_group(await ledger.read_commands(self._connection, due))
+        name = f"find what is due, {what}"
+        return {f"{name}: p50 ms": statistics.median(took), f"{name}: p99 ms": statistics.quantiles(took, n=100)[98]}
+
+
+async def measure(url: str, waiting: int, settled: int, snapshot: int, mails: int, rounds: int) -> dict[str, float]:
+    """The figures, by what they are."""
+    async with await AsyncConnection.connect(url, autocommit=True, options=OPTIONS) as connection:
+        with psycopg.connect(url, autocommit=True, options=OPTIONS) as intake:
+            bench = _Bench(connection, intake, rounds)
+            await bench.own()
+            found: dict[str, float] = {}
+            await bench.send(500)
+            found |= await _of_one_mail(bench, intake, mails)
+            found |= await bench.find_ms("empty queue")
+            fill_queue(intake, waiting, PARTITIONS, "now() + interval '1 day'")
+            found |= await bench.find_ms("deferred rows")
+            fill_queue(intake, waiting, OTHERS, "now() - interval '1 hour'")
+            found |= await bench.find_ms("and due rows of others")
+            if settled:
+                fill_outcomes(intake, settled)
+                found["bytes a settled row, with ids and indexes"] = settled_bytes(intake)
+                found |= await bench.find_ms("and settled rows")
+                found["admit, with settled rows: ms a command"] = admit_ms(intake)
+            with psycopg.connect(url) as analyst:
+                analyst.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                analyst.execute("SELECT count(*) FROM ledger_outbox")
+                await bench.send(snapshot)
+                found |= await bench.find_ms("under an open snapshot")
+            return found
+
+
+async def _of_one_mail(bench: _Bench, connection: Connection[Any], mails: int) -> dict[str, float]:
+    connection.execute("CHECKPOINT")
+    before = wal(connection)
+    await bench.send(mails)
+    return {"WAL a mail, bytes": (wal(connection) - before) / mails}
+
+
+def wal(connection: Connection[Any]) -> int:
+    """How many bytes were written to the log so far."""
+    row = connection.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def a_command(number: int) -> Admission:
+    """A command as a rule makes them: ten values, 600 bytes."""
+    now = datetime.now(UTC)
+    user = f"user-{number:08}"
+    return Admission.of(
+        number % len(PARTITIONS),
+        SendCommand(
+            id=command_id("abandoned-cart", user, str(number), "remind"),
+            trigger="abandoned-cart",
+            rule_hash="5f0c9d3a77e1b2468ace",
+            occurrence=f"{now:%Y-%m-%dT%H:%M:%S}-{number}",
+            step="remind",
+            user_id=user,
+            template="cart",
+            template_hash="c0ffee" * 8,
+            purpose="marketing",
+            data={f"value_{key}": f"{key} of {number}" for key in range(10)},
+            decided_at=now,
+            expires_at=now + timedelta(days=1),
+        ),
+    )
+
+
+def fill_queue(connection: Connection[Any], rows: int, partitions: range, due: LiteralString) -> None:
+    """Rows that wait in these partitions."""
+    connection.execute(
+        SQL(
+            """INSERT INTO ledger_queue (command_id, partition, priority, attempt, admitted_at, decided_at,
+                                         next_attempt_at, state_at, state, user_id, trigger, purpose, command)
+               SELECT gen_random_uuid(), {first} + n %% {count}, 50, 1, now(), now(), {due} + n * interval '1 ms',
+                      now(), 'deferred', 'user-' || n, 'abandoned-cart', 'marketing', %s
+               FROM generate_series(1, %s::int) AS n"""
+        ).format(first=partitions.start, count=len(partitions), due=SQL(due)),
+        [a_command(0).raw, rows],
+    )
+    connection.execute("VACUUM ANALYZE ledger_queue")
+
+
+def fill_outcomes(connection: Connection[Any], rows: int) -> None:
+    """Settled rows and their ids, spread over 35 days."""
+    connection.execute("SELECT ledger_add_partitions((now() - interval '36 days')::date, now()::date)")
+    connection.execute(
+        "CREATE TEMP TABLE fill AS SELECT gen_random_uuid() AS id, n FROM generate_series(1, %s::int) AS n", [rows]
+    )
+    connection.execute("INSERT INTO ledger_ids SELECT id, (now() - n % 35 * interval '1 day')::date FROM fill")
+    connection.execute(
+        """INSERT INTO ledger_outcomes (recorded_at, admitted_at, started_at, state_at, command_id, partition, attempt,
+                                        hard, state, address_hash, reply, user_id, trigger, purpose)
+           SELECT at, at, at, at, id, n %% 16, 1, false, 'accepted', sha256(id::text::bytea), %s, 'user-' || n,
+                  'abandoned-cart', 'marketing'
+           FROM (SELECT *, now() - n %% 35 * interval '1 day' AS at FROM fill) AS fill""",
+        [REPLY.model_dump_json()],
+    )
+    connection.execute("DROP TABLE fill")
+    for table in ("ledger_ids", "ledger_outcomes"):
+        connection.execute(SQL("VACUUM ANALYZE {}").format(Identifier(table)))
+
+
+def settled_bytes(connection: Connection[Any]) -> float:
+    """The bytes of a settled row: its outcome, its id, and their indexes."""
+    row = connection.execute(
+        """SELECT sum(pg_total_relation_size(inhrelid)) / (SELECT count(*) FROM ledger_outcomes)
+           FROM pg_inherits WHERE inhparent IN ('ledger_outcomes'::regclass, 'ledger_ids'::regclass)"""
+    ).fetchone()
+    assert row is not None
+    return float(row[0])
+
+
+def admit_ms(connection: Connection[Any]) -> float:
+    """The median time to admit one of 500 commands that are new, and none of which stays."""
+    took = []
+    for _ in range(10):
+        admissions = [a_command(10_000_000 + number) for number in range(500)]
+        began = time.perf_counter()
+        with connection.transaction(force_rollback=True):
+            ledger.admit(connection, admissions, datetime.now(UTC))
+            took.append((time.perf_counter() - began) * 1000 / 500)
+    return statistics.median(took)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,51 @@
+"""Up to which time each class of the queue has been read: a waiting row is read once for each time it becomes due.
+
+What was read is in the ready queue, or has its answer, and is not passed again: not by the scheduler, and not by
+PostgreSQL, which would otherwise step over every row that was there before and that an old snapshot still keeps.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import UTC, datetime
+
+from senders.queue.ledger import DueStatus, QueueClass
+
+WHOLE_S = 60.0
+"""How often the classes are read from their beginning: for rows of others whose clock or commit was late."""
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class DueOrder:
+    """Used in the event loop's thread only. Times in seconds are of the loop's clock."""
+
+    def __init__(self) -> None:
+        self._after: dict[QueueClass, datetime] = {}
+        self._partitions: frozenset[int] = frozenset()
+        self._whole_at_s = 0.0
+
+    def is_known(self, partitions: Collection[int], now_s: float) -> bool:
+        """Whether the classes of these partitions are known; if not, `begin` makes them so."""
+        return self._partitions == frozenset(partitions) and now_s < self._whole_at_s
+
+    def begin(self, classes: Iterable[QueueClass], partitions: Collection[int], now_s: float) -> None:
+        """Read these classes from their beginning."""
+        self._after = dict.fromkeys(classes, BEGINNING)
+        self._partitions = frozenset(partitions)
+        self._whole_at_s = now_s + WHOLE_S
+
+    def begin_again(self) -> None:
+        """Read everything from its beginning the next time."""
+        self._whole_at_s = 0.0
+
+    def after(self, above: int | None = None) -> Mapping[QueueClass, datetime]:
+        """Where to read on: the time of each class, of those with a priority above this one."""
+        return {of: at for of, at in self._after.items() if above is None or of.priority > above}
+
+    def read(self, due: Iterable[DueStatus]) -> None:
+        """These have been read, and all that became due before them in their classes."""
+        for status in due:
+            self._after[status.queue_class] = max(status.due_at, self._after[status.queue_class])
+
+    def rewind(self, queue_class: QueueClass, due_at: datetime) -> None:
+        """Something in this class is due since then that was not there, or was let go without an answer."""
+        if queue_class.partition in self._partitions:
+            self._after[queue_class] = min(due_at, self._after.get(queue_class, due_at))
