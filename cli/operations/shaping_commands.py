@@ -1,4 +1,4 @@
-"""`ebbtide senders check` and `resolve`: what a shaping file says, and what is wrong with it."""
+"""`ebbtide senders check`, `resolve` and `simulate`: what a shaping file says, what is wrong with it, what it does."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -59,5 +59,30 @@ def resolve(
         shaping_view.show_resolved(console, found)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"check": check, "resolve": resolve}
+def simulate(
+    attempts: Annotated[
+        Path, typer.Argument(help="Attempts as JSON lines, by time.", show_default=False, exists=True, dir_okay=False)
+    ],
+    config: Annotated[Path, typer.Option(help="The new shaping file.", show_default=False, dir_okay=False)],
+    file: ShapingPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run recorded attempts and replies against another shaping file, and show what would differ.
+
+    A line is such as {"at": "2026-11-29T10:00:00Z", "domain": "d.example", "mx": ["mx.d.example"], "source": "one",
+    "trigger": "t", "purpose": "marketing", "from_domain": "shop.example", "state": "rcpt", "code": 421,
+    "enhanced": "4.7.0", "text": "Try again"}. Only `at` and `domain` must be there.
+
+    Example: `ebbtide senders simulate attempts.jsonl --config new.toml --file shaping.toml`
+    """
+    from cli.operations import shaping_simulation
+
+    now, new = shaping_simulation.simulate(config, file, attempts)
+    if as_json:
+        print_json(shaping_simulation.as_json(now, new))
+    else:
+        shaping_simulation.show(console, now, new)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"check": check, "resolve": resolve, "simulate": simulate}
 """The commands of `ebbtide senders` by name."""

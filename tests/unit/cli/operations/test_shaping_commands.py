@@ -80,3 +80,51 @@ def test_a_source_that_the_file_lacks_is_named(tmp_path: Path) -> None:
     done = ebbtide("senders", "resolve", "a.example", "--mx", "m", "--file", tmp_path / "s.toml", "--source", "ones")
 
     assert (done.returncode, done.stderr) == (2, "ebbtide: no source is called 'ones'; did you mean `one`?\n")
+
+
+def attempt(second: int, **values: object) -> str:
+    return json.dumps({"at": f"2026-11-29T10:00:{second:02}Z", "domain": "d.example", "mx": ["mx.d.example"]} | values)
+
+
+def test_simulate_shows_what_another_file_would_have_done(tmp_path: Path) -> None:
+    attempts, new = tmp_path / "attempts.jsonl", tmp_path / "new.toml"
+    blocked = {"code": 421, "enhanced": "4.7.0", "text": "blocked"}
+    attempts.write_text("\n".join([attempt(0), attempt(0), attempt(1, **blocked), attempt(2), attempt(3)]))
+    new.write_text(
+        "[default]\nmax_message_rate = '1/s'\n"
+        "[[default.automation]]\npattern = 'blocked'\naction = 'suspend'\nduration = '1h'\n"
+    )
+
+    shown = ebbtide("senders", "simulate", attempts, "--config", new).stdout.splitlines()
+    found = json.loads(ebbtide("senders", "simulate", attempts, "--config", new, "--json").stdout)
+
+    assert shown[1].split() == [
+        "default",
+        "mx.d.example",
+        "5",
+        *["0", "→", "2"],
+        "0",
+        *["1", "→", "2", "0.0", "s", "→", "1.0", "s"],
+    ]
+    assert shown[2:] == ["default.automation[0] triggers 0 → 1 times", "5 attempts, 1 of 1 lanes differ"]
+    assert found["now"]["rules"] == {}
+    assert found["new"]["lanes"]["default mx.d.example"]["suspended"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", ":1: not an attempt: at field required"),
+        ("x", ":1: not an attempt:"),
+        (attempt(2) + "\n" + attempt(1), ":2: sooner than the line before; sort the attempts by `at`"),
+    ],
+)
+def test_attempts_that_cannot_be_used_are_named_with_their_line(tmp_path: Path, text: str, said: str) -> None:
+    attempts, new = tmp_path / "attempts.jsonl", tmp_path / "new.toml"
+    attempts.write_text(text)
+    new.write_text("")
+
+    done = ebbtide("senders", "simulate", attempts, "--config", new)
+
+    assert done.returncode == 2
+    assert f"{attempts}{said}" in done.stderr
