@@ -28,9 +28,6 @@ Domain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
 BounceKeys = tuple[Annotated[SecretStr, Field(min_length=16)], ...]
 """The keys of return paths, as a JSON array: the first one signs, each verifies, so that they can be rotated."""
 
-RETRY_SCHEDULE_S = (60.0, 300.0, 1800.0, 7200.0, 21600.0)
-"""After the fifth attempt every further one waits six hours, until the command expires (RFC 5321, 4.5.4.1)."""
-
 
 def _is_address(text: str) -> str:
     return str(ip_address(text))
@@ -111,7 +108,9 @@ class SenderSettings(KafkaSecuritySettings):
     bounce_keys: BounceKeys = ()
     bounce_rules: Path | None = None
     """A rules file of the operator, asked before ours: the classes of refusals and bounces (docs/delivery.md)."""
-    retry_schedule_s: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = RETRY_SCHEDULE_S
+    retry_first_s: PositiveFloat = 60.0
+    """The wait after a first deferral. Each further one doubles it, until the command expires (RFC 5321, 4.5.4.1)."""
+    retry_longest_s: PositiveFloat = 21600.0
     retry_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.2
     in_doubt: dict[Name, InDoubtPolicy] = Field(default={TRANSACTIONAL: "resend"})
     """What to do with a mail whose acceptance is unknown, by purpose; `hold` if the purpose is not named."""

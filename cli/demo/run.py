@@ -75,7 +75,8 @@ class Demo:
             "EBBTIDE_DKIM_DOMAIN": DOMAIN,
             "EBBTIDE_DKIM_SELECTOR": SELECTOR,
             "EBBTIDE_MAIL_FROM": f"CD Harbour <hello@{DOMAIN}>",
-            "EBBTIDE_RETRY_SCHEDULE_S": "[1, 2, 5]",
+            "EBBTIDE_RETRY_FIRST_S": "1",
+            "EBBTIDE_RETRY_LONGEST_S": "5",
         }
         self.sink = environment.home / "sink"
         self.workers = DemoProcesses(self.variables, environment.home / "logs")

@@ -5,18 +5,19 @@ After each answer that the topic `outcomes` must carry, `on_answer` is called.
 
 import random
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from infra.service.faults import describe
+from schemas.outcomes import Reply
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.channels.channel import SendResult
 from senders.delivery.ready_queue import DeliveryJob
 from senders.policy.ledger_changes import change_of
 from senders.policy.pipeline import Delay, Stop
 from senders.queue.ledger import CommandStatus
-from senders.queue.retry import next_attempt
+from senders.queue.retry import RetryPolicy, asked_wait, next_attempt
 from senders.queue.transitions import AttemptStart, StateChange
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
@@ -39,6 +40,8 @@ class AnswerRecorder:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
+        first, longest = timedelta(seconds=settings.retry_first_s), timedelta(seconds=settings.retry_longest_s)
+        self._retry = RetryPolicy(first, longest, settings.retry_jitter)
         self._writer = writer
         self._on_answer = on_answer
         self._clock = clock
@@ -106,7 +109,7 @@ class AnswerRecorder:
             state=result.state,
             at=now,
             reason=result.reason,
-            next_attempt_at=self._next_attempt(start.attempt, now, command.expires_at) if again else None,
+            next_attempt_at=self._next_attempt(start.attempt, now, command.expires_at, result.reply) if again else None,
             reply=result.reply,
             hard=result.hard,
             classifier_hash=result.classifier_hash,
@@ -128,6 +131,6 @@ class AnswerRecorder:
         await self._writer.answer(change)  # if refused, the row says `started`: the next owner puts it in doubt
         self._on_answer()
 
-    def _next_attempt(self, attempt: int, now: datetime, expires_at: datetime) -> datetime:
-        settings = self._settings
-        return next_attempt(attempt, now, expires_at, settings.retry_schedule_s, settings.retry_jitter, self._chance())
+    def _next_attempt(self, attempt: int, now: datetime, expires_at: datetime, reply: Reply | None) -> datetime:
+        asked = None if reply is None else asked_wait(reply.text)
+        return next_attempt(attempt, now, expires_at, self._retry, self._chance(), asked)

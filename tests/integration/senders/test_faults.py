@@ -291,7 +291,7 @@ class Gatekeeper:
 def test_a_limit_of_mails_a_session_costs_no_command_an_attempt(delivery: Harbour) -> None:
     gatekeeper = Gatekeeper(delivery.sink.port, 3)
     delivery.settings["smtp_port"] = gatekeeper.port
-    delivery.settings["retry_schedule_s"] = (3600.0,)
+    delivery.settings |= {"retry_first_s": 3600.0, "retry_longest_s": 3600.0}
     delivery.settings["connections"] = 2
     delivery.start()
     try:
@@ -308,7 +308,7 @@ def test_a_limit_of_mails_a_session_costs_no_command_an_attempt(delivery: Harbou
 def test_an_attempt_at_a_server_that_goes_down_at_mail_is_undone(delivery: Harbour) -> None:
     gatekeeper = Gatekeeper(delivery.sink.port, 0, at_most=1)
     delivery.settings["smtp_port"] = gatekeeper.port
-    delivery.settings["retry_schedule_s"] = (3600.0,)
+    delivery.settings |= {"retry_first_s": 3600.0, "retry_longest_s": 3600.0}
     delivery.settings["connections"] = 1
     delivery.start()
     [command] = publish_commands(delivery, 1)

@@ -29,10 +29,10 @@ def test_real_mail_is_refused_by_default() -> None:
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EBBTIDE_SUPPRESSION_KEY", SECRET)
-    monkeypatch.setenv("EBBTIDE_RETRY_SCHEDULE_S", "[1, 2]")
+    monkeypatch.setenv("EBBTIDE_RETRY_FIRST_S", "1.5")
     monkeypatch.setenv("EBBTIDE_IN_DOUBT", '{"digest": "resend"}')
     settings = SenderSettings()
-    assert settings.retry_schedule_s == (1.0, 2.0)
+    assert settings.retry_first_s == 1.5
     assert settings.policy("digest") == "resend"
     assert settings.policy("marketing") == "hold"
     assert settings.policy("transactional") == "hold"
@@ -49,7 +49,7 @@ def test_by_default_only_transactional_mail_is_sent_again_when_in_doubt() -> Non
         ("mail_from", "nobody"),
         ("mail_from", "Shop <a@b.example>\r\nBcc: x@y.example"),
         ("unsubscribe_url", "http://plain.example/{command_id}"),
-        ("retry_schedule_s", ()),
+        ("retry_first_s", 0),
         ("connections", 0),
         ("smtp_port", 0),
         ("smtp_source", "mail.example"),

@@ -24,7 +24,7 @@ WHO = ("--reason", "a test", "--by", "ada")
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
     migrate(database_url)
-    for running in harbour(servers.kafka, database_url, tmp_path, retry_schedule_s=(3600.0,)):
+    for running in harbour(servers.kafka, database_url, tmp_path, retry_first_s=3600.0, retry_longest_s=3600.0):
         running.start_process()
         yield running
         for scope in ("all", "domain/example.net"):

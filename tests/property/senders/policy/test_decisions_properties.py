@@ -12,7 +12,7 @@ from senders.bounces.refusal import Stage
 from senders.channels.smtp.replies import parse, result
 from senders.content.recipient import Recipient
 from senders.policy.pipeline import EVERY_PURPOSE, Delay, DeliveryRequest, Stop, apply
-from senders.queue.retry import next_attempt
+from senders.queue.retry import LEAST_ASKED, RetryPolicy, next_attempt
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 OFFSETS = st.integers(-7200, 7200).map(lambda seconds: timedelta(seconds=seconds))
@@ -87,23 +87,37 @@ def test_no_command_waits_beyond_its_expiry_and_stops_are_final(request: Deliver
         assert answer.state.terminal
 
 
-@given(
-    st.integers(1, 50),
-    OFFSETS,
-    st.lists(st.floats(0.1, 86_400), min_size=1, max_size=8),
+POLICIES = st.builds(
+    RetryPolicy,
+    st.floats(0.1, 3600).map(lambda seconds: timedelta(seconds=seconds)),
+    st.floats(3600, 86_400).map(lambda seconds: timedelta(seconds=seconds)),
     st.floats(0, 0.99),
-    st.floats(0, 1, exclude_max=True),
 )
+CHANCES = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.integers(1, 5000), OFFSETS, POLICIES, CHANCES, st.none() | OFFSETS)
 def test_a_retry_is_never_in_the_past_nor_after_the_expiry(
-    attempt: int, life: timedelta, schedule_s: list[float], jitter: float, chance: float
+    attempt: int, life: timedelta, policy: RetryPolicy, chance: float, asked: timedelta | None
 ) -> None:
     expires_at = NOW + life
-    at = next_attempt(attempt, NOW, expires_at, schedule_s, jitter, chance)
-    assert at >= NOW
-    assert at <= max(expires_at, NOW)
-    if at < expires_at:
-        wait_s = schedule_s[min(attempt, len(schedule_s)) - 1]
-        assert wait_s * (1 - jitter) - 1e-3 <= (at - NOW).total_seconds() <= wait_s * (1 + jitter) + 1e-3
+    at = next_attempt(attempt, NOW, expires_at, policy, chance, asked)
+    assert NOW <= at <= max(expires_at, NOW)
+
+
+@given(st.integers(1, 5000), POLICIES, CHANCES)
+def test_waits_double_up_to_the_longest_within_their_jitter(attempt: int, policy: RetryPolicy, chance: float) -> None:
+    doubled = min(policy.first * 2 ** min(attempt - 1, 20), policy.longest) / timedelta(seconds=1)
+    wait = policy.wait(attempt, chance) / timedelta(seconds=1)
+    assert doubled * (1 - policy.jitter) - 1e-3 <= wait <= doubled * (1 + policy.jitter) + 1e-3
+
+
+@given(POLICIES, CHANCES, st.integers(0, 10**6).map(lambda seconds: timedelta(seconds=seconds)))
+def test_a_wait_that_the_receiver_asks_for_is_never_cut_short_within_the_bounds(
+    policy: RetryPolicy, chance: float, asked: timedelta
+) -> None:
+    wait = policy.wait(1, chance, asked)
+    assert min(max(asked, LEAST_ASKED), policy.longest) <= wait <= max(policy.longest, LEAST_ASKED)
 
 
 @given(st.integers(-5, 2000), st.text(max_size=200), st.sampled_from(Stage))
