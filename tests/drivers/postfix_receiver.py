@@ -36,7 +36,7 @@ smtp_connection_cache_on_demand = no
 maillog_file = {directory}/mail.log
 maillog_file_prefixes = {directory}
 relay_domains = example.net
-transport_maps = inline:{{{{example.net=smtp:[127.0.0.1]:{passes_on_to}}}}}
+transport_maps = inline:{{{{example.net=smtp:[127.0.0.1]:{passes_on_to}{returns}}}}}
 smtpd_recipient_restrictions =
   check_recipient_access inline:{{{{bad@example.net=550 5.1.1 no such user}}}}, permit_mynetworks, reject
 smtpd_tls_security_level = may
@@ -60,8 +60,13 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @contextmanager
-def postfix_receiver(directory: Path, certificate: Path, passes_on_to: int) -> Iterator[int]:
-    """A running Postfix that knows no bad@example.net; its port. Skips where it cannot run."""
+def postfix_receiver(
+    directory: Path, certificate: Path, passes_on_to: int, returns_to: tuple[str, int] | None = None
+) -> Iterator[int]:
+    """A running Postfix that knows no bad@example.net; its port. Skips where it cannot run.
+
+    With `returns_to`, it sends the bounces of mails from that domain to that port.
+    """
     if os.geteuid() != 0:
         pytest.skip("postfix runs as root only")
     root = debian_program("smtp-sink", "postfix", ("libdb5.3", "libicu72", "libnsl2")).file.parents[2]
@@ -70,7 +75,8 @@ def postfix_receiver(directory: Path, certificate: Path, passes_on_to: int) -> I
     for name in ("etc", "data", *(f"spool/{queue}" for queue in QUEUES.split())):
         (directory / name).mkdir(parents=True)
     values = {"directory": directory, "root": "" if root == Path("/") else root, "libraries": libraries, "port": port}
-    main = MAIN.format(**values, passes_on_to=passes_on_to, certificate=certificate)
+    returns = "" if returns_to is None else f"}}, {{{returns_to[0]}=smtp:[127.0.0.1]:{returns_to[1]}"
+    main = MAIN.format(**values, passes_on_to=passes_on_to, returns=returns, certificate=certificate)
     (directory / "etc/main.cf").write_text(main)
     (directory / "etc/master.cf").write_text(SERVICES.format(**values))
     for place in [directory / "data", *(directory / "spool").iterdir()]:
