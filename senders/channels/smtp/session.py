@@ -141,8 +141,7 @@ class SmtpSession:
         if refusal is None:
             return await self._content(data, message)
         if data.code == _START_MAIL_INPUT:
-            self._conversation.send(b".\r\n", 1)
-            self._unread += 1
+            self._end_transaction(b".\r\n")
         self._reset()
         return refusal
 
@@ -220,9 +219,13 @@ class SmtpSession:
     # between two mails
 
     def _reset(self) -> None:
-        """RSET, so that the connection takes another mail, whose transaction reads the reply."""
+        """RSET, so that the connection takes another mail."""
+        self._end_transaction(b"RSET\r\n")
+
+    def _end_transaction(self, command: bytes) -> None:
+        """Send what ends a transaction; the next one reads the reply."""
         with contextlib.suppress(ConversationEnded):  # then the connection is closed, and not used again
-            self._conversation.send(b"RSET\r\n", 1)
+            self._conversation.send(command, 1)
             self._unread += 1
 
     async def _settle_reset(self) -> None:

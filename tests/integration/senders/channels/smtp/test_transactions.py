@@ -205,13 +205,16 @@ async def test_an_envelope_that_is_not_answered_is_tried_on_other_connections_an
         assert receiver.connections == MAX_CONNECTIONS
 
 
+@pytest.mark.parametrize("behind", [[], [b"354 go on\r\n"]])
 @pytest.mark.parametrize("offers", WAYS)
-async def test_a_refusal_counts_even_if_the_server_hangs_up_behind_it(offers: tuple[str, ...]) -> None:
+async def test_a_refusal_counts_even_if_the_server_hangs_up_behind_it(
+    offers: tuple[str, ...], behind: list[bytes]
+) -> None:
     async def refuse_and_leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 test\r\n")
         await reader.readline()
         writer.write(hello(offers))
-        for reply in (b"250 ok\r\n", b"550 5.1.1 no such user\r\n"):
+        for reply in (b"250 ok\r\n", b"550 5.1.1 no such user\r\n", *(behind if offers is PIPELINED else [])):
             await reader.readline()
             writer.write(reply)
         writer.close()
