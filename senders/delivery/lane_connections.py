@@ -91,9 +91,12 @@ class LaneConnections:
             connection.client = route.channel.client()
         connection.demands, connection.domain = route.demands, egress.domain
 
-    async def close(self, connection: LaneConnection) -> None:
-        """Close a connection and give its slots back."""
+    def forget(self, connection: LaneConnection) -> None:
+        """From now on nothing uses a connection any more. It is to be closed."""
         self._connections.discard(connection)
+
+    async def close(self, connection: LaneConnection) -> None:
+        """Close a connection that was forgotten, and give its slots back."""
         await connection.client.close()
         await self._release(connection.leases)
 
@@ -102,14 +105,15 @@ class LaneConnections:
 
         Those that carry a mail and are to be closed are `lost` from then on.
         """
-        for each in self._connections:
+        connections = list(self._connections)  # those that are opened meanwhile have fresh leases
+        for each in connections:
             limits = limit_of(each.key)
             each.leases = {lease: limits.get(lease.name, 1) for lease in each.leases}
-        held = [(lease, most) for each in self._connections for lease, most in each.leases.items()]
+        held = [(lease, most) for each in connections for lease, most in each.leases.items()]
         if not held:
             return []
         kept = await self._database.run(lambda at: connection_leases.renew(at, self._owner, held))
-        for each in self._connections:
+        for each in connections:
             each.lost = each.lost or not kept.keys() >= each.leases.keys()
         self._share({lease.name for lease, wanted in kept.items() if wanted})
         return [each for each in self._connections if each.lost and not each.busy]
@@ -130,6 +134,7 @@ class LaneConnections:
     async def close_all(self) -> None:
         """Close everything."""
         for each in list(self._connections):
+            self.forget(each)
             await self.close(each)
 
     async def _release(self, leases: Collection[ConnectionLease]) -> None:

@@ -5,7 +5,7 @@ task of its own, so that a slow server holds up its own lane only.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -191,30 +191,32 @@ class LaneDriver:
         finally:
             connection.busy = False
             connection.idle_since_s = asyncio.get_running_loop().time()
-            if connection.lost or not connection.client.connected:
-                await self._close(connection, given_up=connection.lost)
             self._lifted += self.board.ended(begin.lane, begin.mail.id, self._now_us(), taken=answer.taken)
             if answer.reply is not None and not answer.taken:
                 self._see(begin, answer.reply, answer.state)
+            if connection.lost or not connection.client.connected:
+                await self._close([connection], given_up=connection.lost)
 
-    async def _close(self, connection: LaneConnection, *, given_up: bool = False) -> None:
-        self.board.closed(connection.key)
-        if given_up:
-            self.board.gave_up(connection.key, self._now_us())
-        await self._connections.close(connection)
+    async def _close(self, connections: Iterable[LaneConnection], *, given_up: bool = False) -> None:
+        """Close those that carry no mail. None of them is used any more from the moment of this call."""
+        closing = [each for each in connections if not each.busy]
+        for each in closing:
+            self._connections.forget(each)
+            self.board.closed(each.key)
+            if given_up:
+                self.board.gave_up(each.key, self._now_us())
+        for each in closing:
+            await self._connections.close(each)
 
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(RENEW_S)
-            for lost in await self._connections.renew(self._limits):
-                await self._close(lost, given_up=True)
+            await self._close(await self._connections.renew(self._limits), given_up=True)
             now_s = asyncio.get_running_loop().time()
             for lane, _ in list(self.board.lanes()):
-                patience = lane.keys.idle_timeout
-                before_s = now_s - patience.total_seconds() if patience is not None else 0.0
-                for idle in self._connections.idle(before_s):
-                    if idle.key == lane.key:
-                        await self._close(idle)
+                if (patience := lane.keys.idle_timeout) is not None:
+                    idle = self._connections.idle(now_s - patience.total_seconds())
+                    await self._close(each for each in idle if each.key == lane.key)
 
     def _limits(self, key: LaneKey) -> dict[str, int]:
         lane = self.board.lane(key)
