@@ -106,6 +106,7 @@ class Recorder(BatchReader[Recorded]):
 
     group = "ebbtide-recorder"
     topics = (DECISIONS.name, OUTCOMES.name)
+    gather_s = 0.5  # of 500 rows in a transaction, one costs a quarter of what it costs of 50
 
     def decode(self, record: Message) -> Recorded:
         """The decision or outcome; raises DecodeError."""

@@ -40,6 +40,8 @@ class BatchReader(Generic[T]):
 
     group: ClassVar[str]
     topics: ClassVar[tuple[str, ...]]
+    gather_s: ClassVar[float] = POLL_S
+    """How long a batch waits for more records. A longer time makes larger batches, which cost less a record."""
 
     def __init__(
         self,
@@ -143,7 +145,7 @@ class BatchReader(Generic[T]):
         consumer.incremental_unassign(partitions)
 
     def _one_batch(self) -> None:
-        messages = self.consumer.consume(BATCH, POLL_S)
+        messages = self.consumer.consume(BATCH, self.gather_s)
         records = [message for message in messages if self._sound(message)]
         batch = [(record, item) for record in records if (item := self._decoded(record)) is not None]
         if batch:
