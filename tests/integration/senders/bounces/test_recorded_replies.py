@@ -1,0 +1,59 @@
+"""`ebbtide senders reclassify`: recorded replies by other rules."""
+
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from infra.postgres.migrate import migrate
+from senders.bounces.classifier import load_classifier
+from senders.bounces.recorded_replies import differences
+
+pytestmark = pytest.mark.servers
+OWN = """
+[classes.partner_down]
+about = "The partner's gateway is down."
+waits = true
+
+[[rules]]
+name = "partner_down"
+class = "partner_down"
+text = ['gateway 7']
+"""
+REPLIES = [
+    ("deliveries", "refused", 550, "5.1.1", "User unknown", "invalid_recipient", True),
+    ("deliveries", "refused", 550, "5.1.1", "User unknown", "invalid_recipient", True),
+    ("deliveries", "deferred", 554, "5.7.1", "blocked using zen.spamhaus.org", "spam_block", False),
+    ("deliveries", "refused", 550, "5.1.1", "User unknown at gateway 7", "invalid_recipient", True),
+    ("deliveries", "refused", 550, None, "User unknown", "invalid_sender", False),  # to MAIL
+    ("deliveries", "accepted", 250, "2.0.0", "ok", None, False),
+    ("engagement", "bounced", 552, "5.2.2", "mailbox full", "quota_issues", False),
+]
+
+
+def record(connection: Connection[Any]) -> None:
+    for number, (table, kind, code, enhanced, reply, classification, hard) in enumerate(REPLIES):
+        more = (", attempt", ", 1") if table == "deliveries" else ("", "")
+        connection.execute(
+            f"""INSERT INTO {table} (id, time, command_id, user_id, kind, provider, code, enhanced, reply,
+                                     classification, hard{more[0]})
+                VALUES (%s, now(), 'c', 'u', %s, 'smtp', %s, %s, %s, %s, %s{more[1]})""",
+            [f"{number}", kind, code, enhanced, reply, classification, hard],
+        )
+
+
+def test_the_rules_that_judged_differ_in_nothing_and_others_where_they_say_otherwise(
+    database_url: str, tmp_path: Path
+) -> None:
+    migrate(database_url)
+    (tmp_path / "own.toml").write_text(OWN)
+    with psycopg.connect(database_url) as connection:
+        record(connection)
+        same = differences(connection, load_classifier(), 1)
+        other = differences(connection, load_classifier(tmp_path / "own.toml"), 1)
+    assert (same.times, same.kinds, same.different) == (6, 5, [])
+    [difference] = other.different
+    assert (difference.reply.was, difference.judgment.bounce_class) == ("invalid_recipient", "partner_down")
+    assert difference.as_json()["now_hard"] is False
