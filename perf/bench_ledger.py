@@ -194,6 +194,7 @@ async def measure(url: str, waiting: int, settled: int, snapshot: int, mails: in
                 found["bytes a settled row, with ids and indexes"] = settled_bytes(intake)
                 found |= await bench.find_ms("and settled rows")
                 found["admit, with settled rows: ms a command"] = admit_ms(intake)
+            found |= await empty_statement_ms(connection, rounds)
             with psycopg.connect(url) as analyst:
                 analyst.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 analyst.execute("SELECT count(*) FROM ledger_outbox")
@@ -207,6 +208,16 @@ async def _of_one_mail(bench: _Bench, connection: Connection[Any], mails: int) -
     before = wal(connection)
     await bench.send(mails)
     return {"WAL a mail, bytes": (wal(connection) - before) / mails}
+
+
+async def empty_statement_ms(connection: AsyncConnection[Any], rounds: int) -> dict[str, float]:
+    """How long a statement takes that does nothing: what the machine's other work adds to each figure."""
+    took = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        await connection.execute("SELECT 1")
+        took.append((time.perf_counter() - began) * 1000)
+    return {"SELECT 1: p50 ms": statistics.median(took), "SELECT 1: p99 ms": statistics.quantiles(took, n=100)[98]}
 
 
 def wal(connection: Connection[Any]) -> int:
