@@ -115,7 +115,7 @@ def _is_bounce(mail: ReturnedMail, text: ReportText) -> bool:
         return True
     subject, words = fold(headers.get("subject")), fold(text.everything)
     sender = fold(headers.get("from"))
-    from_machine = says["bounce_sender"].folded(sender)
+    from_machine = says["bounce_sender"].folded(sender) or not sender.strip("<> ")
     about_delivery = says["bounce_subject"].folded(subject)
     points = (
         2 * from_machine
@@ -126,7 +126,7 @@ def _is_bounce(mail: ReturnedMail, text: ReportText) -> bool:
     )
     points += headers.get("return-path").replace(" ", "") == "<>"
     answers = is_auto_reply(mail, text.everything)
-    return points >= (5 if answers else 3)
+    return points >= (5 if answers and sender.strip("<> ") else 3)
 
 
 def _from_statuses(
