@@ -84,15 +84,13 @@ def main(
         load=round(os.getloadavg()[0], 2),
         settings={"mails": mails, "old": OLD},
     )
-    chosen = [part for part in PARTS if not only or part in only]
+    chosen = [part for part in PARTS if (not only or part in only) and not (quick and part == "others")]
     try:
         _measure(run, chosen, mails, seconds)
     finally:
         run.goals = goals(run)
         results.append(run, file)
         _say(run)
-    if "others" in chosen and not quick:
-        _other_benches()
     if run.problems:
         raise typer.Exit(1)
 
@@ -103,13 +101,15 @@ def _measure(run: SendersRun, chosen: list[Part], mails: int, seconds: float) ->
     new = Contender("ebbtide")
     with SenderServers() as servers:
         if "path" in chosen:
-            run.paths += [_cost(servers, new, size_kb, mails) for size_kb in (10, 50)]
+            with _failing_alone(run, "path"):
+                run.paths += [_cost(servers, new, size_kb, mails) for size_kb in (10, 50)]
         if "old" in chosen:
             with _failing_alone(run, OLD), old_tree() as tree:
                 old = Contender(f"ebbtide {OLD}", tree)
                 run.paths += [_cost(servers, old, size_kb, mails) for size_kb in (10, 50)]
         if "two" in chosen:
-            run.paths.append(_cost(servers, new, 10, mails, processes=2))
+            with _failing_alone(run, "two processes"):
+                run.paths.append(_cost(servers, new, 10, mails, processes=2))
         if "latency" in chosen:
             rate = next((each.mails_per_s for each in run.paths if each.contender == new.name), 200.0) / 2
             with _failing_alone(run, "latency"):
@@ -120,6 +120,8 @@ def _measure(run: SendersRun, chosen: list[Part], mails: int, seconds: float) ->
             if "source" in chosen:
                 with _failing_alone(run, "smtp-source"):
                     run.peers += [smtp_source(sink.port, size_kb, mails) for size_kb in (10, 50)]
+        if "others" in chosen:
+            _other_benches(run, servers)
 
 
 def _cost(servers: SenderServers, contender: Contender, size_kb: int, mails: int, processes: int = 1) -> PathCost:
@@ -186,12 +188,16 @@ def goals(run: SendersRun) -> list[PerformanceGoal]:
     return found
 
 
-def _other_benches() -> None:
-    """The benches of single parts, each with its own record."""
+def _other_benches(run: SendersRun, servers: SenderServers) -> None:
+    """The benches of single parts, on these servers, each with its own record."""
+    servers.fresh(PROJECT_ROOT)
+    environment = os.environ | {"EBBTIDE_DATABASE_URL": servers.database_url}
     for name in OTHER_BENCHES:
         if importlib.util.find_spec(name) is not None:
             _report(name)
-            subprocess.run([sys.executable, "-m", name], check=False)
+            done = subprocess.run([sys.executable, "-m", name], env=environment, check=False)
+            if done.returncode != 0:
+                run.failures.append(f"{name}: exit status {done.returncode}")
 
 
 def _report(text: str) -> None:
