@@ -25,7 +25,7 @@ from senders.bounces.delivery_status import (
 from senders.bounces.feedback_report import COMPLAINTS, complained_recipient, feedback_type
 from senders.bounces.mime import ReturnedMail, read_mail
 from senders.bounces.phrases import phrases
-from senders.bounces.refusal import MAX_CHARS, Refusal, Stage, fold
+from senders.bounces.refusal import MAX_CHARS, Refusal, Stage, fold, without_accents
 from senders.bounces.report_text import ReportText, own_addresses, recipients_of, report_text
 
 MAX_RECIPIENTS: Final = 200
@@ -114,7 +114,7 @@ def _is_bounce(mail: ReturnedMail, text: ReportText) -> bool:
     if "x-failed-recipients" in headers or mail.parameters.get("report-type", "").lower() == "delivery-status":
         return True
     subject, words = fold(headers.get("subject")), fold(text.everything)
-    sender = fold(headers.get("from"))
+    sender = without_accents(headers.get("from").lower())  # with its address, which often is all there is
     from_machine = says["bounce_sender"].folded(sender) or not sender.strip("<> ")
     about_delivery = says["bounce_subject"].folded(subject)
     points = (

@@ -112,6 +112,11 @@ def test_a_report_that_passes_another_one_on_says_what_that_says() -> None:
     assert [(finding.recipient, finding.hard) for finding in read(mail.encode())] == [("ann@shop.example", True)]
 
 
+def test_a_machine_is_known_by_its_address_alone() -> None:
+    mail = b"From: MAILER-DAEMON@relay.example\n\nI wasn't able to deliver it.\n\n<ann@shop.example>: User unknown\n"
+    assert [(finding.recipient, finding.hard) for finding in read(mail)] == [("ann@shop.example", True)]
+
+
 def imail_report(recipient: str) -> str:
     return (
         "From: MAILER-DAEMON@relay.example\nSubject: Undelivered\n"
