@@ -69,14 +69,16 @@ class ReadyQueue:
 
     def put(self, job: DeliveryJob) -> None:
         """Queue a job. Never waits."""
+        priority = job.due.command.priority
+        waiting = self._waiting.get(priority, 0) + 1
+        entry = (-priority, job.due.due_at, next(self._numbers), job)
         self._in_hand.add(job.due.command.id)
         try:
-            priority = job.due.command.priority
-            self._jobs.put_nowait((-priority, job.due.due_at, next(self._numbers), job))
-            self._waiting[priority] = self._waiting.get(priority, 0) + 1
+            self._jobs.put_nowait(entry)
         except BaseException:
             self._in_hand.discard(job.due.command.id)
             raise
+        self._waiting[priority] = waiting
 
     async def get(self) -> DeliveryJob:
         """The next job; waits for one."""

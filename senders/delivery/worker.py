@@ -23,7 +23,7 @@ from senders.delivery.availability import ChannelAvailability
 from senders.delivery.lane import Lane, MailContent
 from senders.delivery.lease_keeper import LeaseKeeper
 from senders.delivery.ownership import PartitionOwnership
-from senders.delivery.ready_queue import ReadyQueue
+from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
 from senders.delivery.scheduler import Scheduler
 from senders.policy.recipients import AddressHasher
 from senders.policy.switches import DeliverySwitches
@@ -72,7 +72,7 @@ class DeliveryWorker:
         self._clock = clock
         self._ownership = PartitionOwnership(settings.stop_within_s)
         self._order = DueOrder()
-        self._ready = ReadyQueue(lambda job: self._order.rewind(job.due.queue_class, job.due.due_at))
+        self._ready = ReadyQueue(self._release)
         self._answers = AnswerRecorder(settings, parts.writer, parts.on_answer, clock, chance)
         self._availability = ChannelAvailability(parts.channel, parts.channel_outage, self.wake)
         self._scheduler = Scheduler(
@@ -122,6 +122,9 @@ class DeliveryWorker:
     def admitted(self, classes: Mapping[QueueClass, datetime]) -> None:
         """Commands of these classes are new, each due since then or later."""
         self._scheduler.admitted(classes)
+
+    def _release(self, job: DeliveryJob) -> None:
+        self._order.rewind(job.due.queue_class, job.due.due_at)
 
     def _doubted(self) -> None:
         self._order.begin_again()

@@ -43,9 +43,14 @@ GUARDS = frozenset(
         "lane.run",
         "answers.record",
         "ready_queue.done",
+        "worker._release",
+        "ledger.queue_class",
+        "due_order.read",
         "writer._store",
         "writer.write_once",
         "writer.command_id",
+        "writer.written_kind",
+        "writer._finish",
         "outbox_relay._produce",
         "outbox_relay.publish_batch",
         "outbox_relay._publish",
@@ -227,7 +232,7 @@ class _Finder(MetaPathFinder, Loader):
         if not (package.startswith("senders") or name == READER) or module in MACHINERY:
             return None
         spec = PathFinder.find_spec(name, path, target)
-        if spec is not None:
+        if spec is not None and spec.submodule_search_locations is None:  # a package has its files, and no code
             spec.loader = self
         return spec
 
