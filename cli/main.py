@@ -15,6 +15,7 @@ from cli.operations import (
     publish_commands,
     run_commands,
     server_commands,
+    settle_commands,
     shaping_commands,
     sink_commands,
     suppression_commands,
@@ -36,7 +37,9 @@ app = typer.Typer(
 app.add_typer(run_commands.app, name="run")
 app.add_typer(worker_commands.streams_app, name="streams")
 app.add_typer(worker_commands.senders_app, name="senders")
-for name, command in (delivery_switch_commands.COMMANDS | shaping_commands.COMMANDS | bounce_commands.COMMANDS).items():
+for name, command in (
+    delivery_switch_commands.COMMANDS | settle_commands.COMMANDS | shaping_commands.COMMANDS | bounce_commands.COMMANDS
+).items():
     worker_commands.senders_app.command(name)(command)
 app.add_typer(publish_commands.app, name="publish")
 app.add_typer(dead_letter_commands.app, name="dead-letters")
@@ -52,6 +55,7 @@ for panel, commands in (
 ):
     for name, command in commands.items():
         app.command(name, rich_help_panel=panel)(command)
+app.add_typer(rule_commands.explain_app, name="explain", rich_help_panel=rule_commands.PANEL)
 app.add_typer(manifest_commands.rules_app, name="rules", rich_help_panel=rule_commands.PANEL)
 
 

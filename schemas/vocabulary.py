@@ -149,6 +149,8 @@ class DeliveryReason(StrEnum):
     NEEDS_8BITMIME = "needs_8bitmime"
     NEEDS_SMTPUTF8 = "needs_smtputf8"
     WORKER_LOST = "worker_lost"
+    SETTLED = "settled"
+    """A person decided what becomes of a mail in doubt."""
 
 
 class ReplyClass(StrEnum):

@@ -70,7 +70,7 @@ def _publish(scope: str, why: str, by: str, instance: str, as_json: bool, **fiel
     from cli.operations import control
 
     full = control.delivery_scope(scope, retry=bool(fields.get("retry")))
-    fields |= {"why": _required(why, "--reason") if fields["paused"] else why.strip(), "by": _required(by, "--by")}
+    fields |= {"why": required(why, "--reason") if fields["paused"] else why.strip(), "by": required(by, "--by")}
     made = control.switch(Environment.of(instance).kafka, full, **fields)
     if as_json:
         print_json(made.model_dump(mode="json") | {"in_effect_within_s": control.EFFECT_S})
@@ -97,7 +97,8 @@ def _end(lasts: str | None) -> datetime | None:
     return datetime.now(UTC) + length
 
 
-def _required(text: str, option: str) -> str:
+def required(text: str, option: str) -> str:
+    """The text without blanks around it; raises BadParameter if nothing is left."""
     if not text.strip():
         raise typer.BadParameter("must not be empty: the record keeps it", param_hint=option)
     return text.strip()

@@ -63,6 +63,7 @@ _WHY: Mapping[str, str] = {
     DeliveryReason.NEEDS_8BITMIME: "the mail has 8-bit bytes, and the server takes none",
     DeliveryReason.NEEDS_SMTPUTF8: "the address is not in ASCII, and the server takes no such address",
     DeliveryReason.WORKER_LOST: "the worker that handed it over ended before the answer was recorded",
+    DeliveryReason.SETTLED: "a person decided it",
 }
 _NO_ROW = "not in the ledger: delivery has not read the command yet, or did so more than 35 days ago"
 
@@ -97,7 +98,7 @@ class Delivery:
             return "to be sent, not yet read by delivery"
         if any(each["kind"] == OutcomeKind.BOUNCED for each in self.events):
             return "sent, and bounced"
-        why = _why(self.reason)
+        why = why_words(self.reason)
         return f"{_HEADS[self.state]}: {why}" if why and not self.reply else _HEADS[self.state]
 
 
@@ -134,7 +135,7 @@ def delivery_lines(delivery: Delivery) -> Iterator[str]:
 def _ledger_line(delivery: Delivery) -> str:
     assert delivery.state is not None
     parts = [f"{time_words(delivery.at)} {delivery.state.value}"]
-    why, reply = _why(delivery.reason), delivery.reply or {}
+    why, reply = why_words(delivery.reason), delivery.reply or {}
     parts += [why] if why else []
     parts += [delivery.detail] if delivery.detail else []
     parts += [_reply(reply.get("code"), reply.get("enhanced"), reply.get("text"))] if reply else []
@@ -154,5 +155,6 @@ def _reply(code: int | None, enhanced: str | None, text: str | None) -> str:
     return " ".join(str(part) for part in (code, enhanced, text) if part)
 
 
-def _why(reason: str | None) -> str:
+def why_words(reason: str | None) -> str:
+    """What a reason means; empty without one."""
     return _WHY.get(reason, reason) if reason else ""

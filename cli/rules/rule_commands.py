@@ -247,7 +247,8 @@ def send_test(
 
 
 def explain(
-    user: Annotated[str, typer.Option(help="The user's id.", show_default=False)],
+    context: typer.Context,
+    user: Annotated[str | None, typer.Option(help="The user's id.", show_default=False)] = None,
     trigger: Annotated[str | None, typer.Option(help="Only decisions of this rule.", show_default=False)] = None,
     last: Annotated[int, typer.Option("-n", "--last", min=1, max=1000, help="Explain at most this many.")] = 5,
     file: Annotated[
@@ -261,10 +262,15 @@ def explain(
 ) -> None:
     """Explain a user's last decisions gate by gate, what delivery answered, and whether each can be recomputed.
 
-    Exits with 1 if there is no decision, or if one does not follow from its stored values.
+    Exits with 1 if there is no decision, or if one does not follow from its stored values. `ebbtide explain command ID`
+    explains one mail.
 
     Example: `ebbtide explain --user u1 --trigger cart-abandoned`
     """
+    if context.invoked_subcommand is not None:
+        return
+    if user is None:
+        raise typer.BadParameter("give the user's id, or `command ID`", param_hint="--user")
     from cli.rules import explain as explaining
 
     if file is not None:
@@ -281,6 +287,29 @@ def explain(
     raise typer.Exit(EXIT_FAILED if not found or not all(each.verification.verified for each in found) else 0)
 
 
+def explain_command(
+    command: Annotated[str, typer.Argument(metavar="ID", help="The command, by id or Message-ID.")],
+    instance: Instance = "main",
+    as_json: AsJson = False,
+) -> None:
+    """Explain one mail: each attempt with its reply, and what it waits for, if it waits, and until when.
+
+    Example: `ebbtide explain command 9f2c64a0d6f14c1f8a5b0c7d2e3f4a5b`
+    """
+    from cli.rules import command_life
+
+    life = command_life.read(Environment.of(instance).database_url, command)
+    if as_json:
+        print_json(command_life.as_json(life))
+        return
+    for line in command_life.lines(life):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+explain_app = typer.Typer()
+explain_app.callback(invoke_without_command=True)(explain)
+explain_app.command("command")(explain_command)
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "new": new,
     "check": check,
@@ -288,7 +317,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "backtest": backtest,
     "preview": preview,
     "send-test": send_test,
-    "explain": explain,
     "schema": schema,
     "docs": docs,
 }

@@ -87,6 +87,11 @@ def message_id(command_id: str, domain: str) -> str:
     return f"<{command_id}@{domain}>"
 
 
+def command_id_of(text: str) -> str:
+    """The command of a Message-ID, with or without its brackets; an id that is already one stays as it is."""
+    return text.strip().strip("<>").partition("@")[0]
+
+
 def compose(mail: Mail) -> Message:
     """The mail with CRLF line ends; raises HeaderError.
 

@@ -1,0 +1,99 @@
+"""`ebbtide explain command`: the life of one command in delivery, each attempt, and what a waiting one waits for."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cli.rules.delivery_answers import Delivery, delivery_lines, read_deliveries, why_words
+from infra.postgres.migrate import CONNECT_S
+from schemas.errors import UserError
+from schemas.vocabulary import LedgerState
+from senders.content.message import command_id_of
+from triggers.engine.gates.stored import time_words
+
+_ABOUT = """
+SELECT l.command_id, l.user_id, l.trigger, l.purpose, l.partition, l.admitted_at, l.started_at, l.owner,
+       p.owner AS partition_owner, nullif(w.lease_until, '-infinity') AS owner_lease_until
+FROM ledger AS l LEFT JOIN ledger_partitions AS p ON p.partition = l.partition
+    LEFT JOIN ledger_workers AS w ON w.owner = l.owner
+WHERE l.key = ledger_key(%(id)s)
+"""
+_SETTLEMENTS = "SELECT at, by, why, decided FROM settlements WHERE command_id = %(id)s ORDER BY id"
+
+
+class CommandUnknown(UserError):
+    """There is no such command, or the database has no ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLife:
+    """What the ledger and the recorded outcomes know of a command."""
+
+    about: Mapping[str, Any]
+    delivery: Delivery
+    settlements: list[dict[str, Any]]
+
+    def waits(self, now: datetime) -> str | None:
+        """What a command that has not ended waits for, and until when; None if it has ended."""
+        state, until = self.delivery.state, self.delivery.next_attempt_at
+        if state is LedgerState.STARTED:
+            lease = time_words(self.about["owner_lease_until"]) if self.about["owner_lease_until"] else "no time"
+            return f"for the receiver's answer to {self.about['owner']}, whose lease runs until {lease}"
+        if until is None:
+            by_hand = "for a person: `ebbtide senders settle ID --as accepted|failed|resend`"
+            return by_hand if state is LedgerState.IN_DOUBT else None
+        if until > now:
+            why = "; ".join(filter(None, [why_words(self.delivery.reason), self.delivery.detail]))
+            return f"until {time_words(until)}: {why or 'its next attempt'}"
+        owner = self.about["partition_owner"]
+        holder = f"worker {owner}" if owner else "no worker, which must take the partition over first"
+        return f"for its turn in partition {self.about['partition']}, held by {holder}"
+
+
+def read(url: str, given: str) -> CommandLife:
+    """The life of a command; raises CommandUnknown."""
+    import psycopg
+    from psycopg.rows import dict_row
+
+    command = command_id_of(given)
+    try:
+        with psycopg.connect(url, row_factory=dict_row, connect_timeout=CONNECT_S) as connection:
+            about = connection.execute(_ABOUT, {"id": command}).fetchone()
+            delivery = read_deliveries(connection, [command])[command]
+            settled = connection.execute(_SETTLEMENTS, {"id": command}).fetchall()
+    except psycopg.errors.UndefinedTable:
+        raise CommandUnknown("the database has no ledger yet; `ebbtide migrate` creates it") from None
+    if about is None:
+        raise CommandUnknown(
+            f"no command {command}: delivery has not read it yet, or it ended more than 35 days ago; "
+            "`ebbtide explain --user USER` lists the commands of a user"
+        )
+    return CommandLife(about, delivery, settled)
+
+
+def lines(life: CommandLife, now: datetime | None = None) -> Iterator[str]:
+    """The life in words, a line each."""
+    about = life.about
+    yield f"command {about['command_id']}: {life.delivery.headline}"
+    yield f"  {about['trigger']} for {about['user_id']}, purpose {about['purpose']}, partition {about['partition']}"
+    yield f"  {time_words(about['admitted_at'])} admitted"
+    if about["started_at"] and life.delivery.attempt:
+        worker = f" by {about['owner']}" if about["owner"] else ""
+        yield f"  {time_words(about['started_at'])} attempt {life.delivery.attempt} began{worker}"
+    for line in delivery_lines(life.delivery):
+        yield f"  {line}"
+    for each in life.settlements:
+        yield f"  {time_words(each['at'])} settled as {each['decided']} by {each['by']}: {each['why']}"
+    if waits := life.waits(now or datetime.now(UTC)):
+        yield f"  waits {waits}"
+
+
+def as_json(life: CommandLife, now: datetime | None = None) -> dict[str, Any]:
+    """The life as JSON values."""
+    return {
+        **life.about,
+        "delivery": asdict(life.delivery),
+        "settlements": life.settlements,
+        "waits": life.waits(now or datetime.now(UTC)),
+    }
