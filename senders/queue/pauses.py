@@ -43,8 +43,8 @@ async def retry_now(
 ) -> int:
     """Make at most `limit` deferred commands due, of one trigger or purpose if one is given. Returns how many."""
     cursor = await connection.execute(
-        """UPDATE ledger SET next_attempt_at = %(now)s WHERE command_id IN (
-             SELECT command_id FROM ledger
+        """UPDATE ledger_queue SET next_attempt_at = %(now)s WHERE command_id IN (
+             SELECT command_id FROM ledger_queue
              WHERE next_attempt_at > %(now)s AND partition = ANY(%(partitions)s)
                AND state = %(deferred)s AND reason IS DISTINCT FROM %(paused)s
                AND (%(trigger)s::text IS NULL OR trigger = %(trigger)s)
