@@ -91,6 +91,11 @@ def score(me: Present, name: str, at_ms: int) -> float:
     return faded(me.past.added.get(name, []), rule.curve, rule.ceiling, at_ms)
 
 
+def _score_with_all(me: Present, name: str, at_ms: int) -> float:
+    """A score at an instant, or at its newest addition: a rule that settles counts all that arrived meanwhile."""
+    return score(me, name, max([at_ms, *(each.time_ms for each in me.past.added.get(name, []))]))
+
+
 def measure(me: Present, name: str, what: Measure, at_ms: int) -> Measured:
     """A metric, or what a level counts, at an instant."""
     return measured(me.past.added.get(name, []), what, me.zone, at_ms)
@@ -125,7 +130,7 @@ def roots(me: Present, event: Seen | None, at_ms: int | None = None, occurrence:
 
     readable: dict[str, Callable[[str], Any]] = {
         "user": of_user,
-        "score": lambda name: score(me, name, as_of_ms),
+        "score": lambda name: _score_with_all(me, name, as_of_ms),
         "metric": lambda name: _metric(me, name, as_of_ms),
         "segment": lambda name: belongs_now(me, name, as_of_ms),
         "now": lambda _: datetime.fromtimestamp(as_of_ms / 1000, UTC),

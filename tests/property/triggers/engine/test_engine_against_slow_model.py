@@ -39,6 +39,11 @@ BEFORE_DAWN = '{"from":"02:30","to":"03:30"%s}'
 DROPS = ',"over":"drop"'
 
 
+SETTLES_BY_A_SCORE = (
+    '{"score":"s","decay":{"curve":"exponential","half_life":"1h"},"add":{"event":"ping","points":"1"}}\n---\n'
+    '{"trigger":"k","purpose":"marketing","on":"buy","settle":"10m","steps":[{"send":{"template":"a","id":"one"}},'
+    '{"if":"score.s >= 0.6","then":[{"send":{"template":"b","id":"two"}}]}]}'
+)
 CAP_OF_AN_UNKNOWN = '{"trigger":"k","purpose":"marketing","on":"ping","cap":{"max":"user.most","per":"1d"},"send":"a"}'
 LEAVES = (
     '{"score":"s","decay":{"curve":"step","lifetime":"1h"},"add":{"event":"ping","points":"1"}}\n---\n'
@@ -89,6 +94,7 @@ def duel(text: str, history: History, every_ms: int | None) -> None:
 
 @unhurried
 @example(CAP_OF_AN_UNKNOWN, events_of("ping"))
+@example(SETTLES_BY_A_SCORE, events_of("buy", "ping"))
 @example(LEAVES % "score.s >= 0.6", MOVES_AS_IT_FALLS)
 @example(LEAVES % 'score.s >= 0.6 && now > timestamp(\\"2026-01-01T00:00:00Z\\")', MOVES_AS_IT_FALLS)
 @given(rule_sets(), histories)
