@@ -53,14 +53,15 @@ class Monitor:
         self._server = None if identity is None else PageServer(pages, identity.port)
 
     def _details(self) -> dict[str, Any]:
-        """What /status adds."""
+        """What /status adds. A partition that was not measured yet has its number and lag only."""
         lags = self._broker_gauges.lags
+        measured = {backlog.partition: asdict(backlog) for backlog in self._ledger_gauges.now}
         return {
             "mails_in_flight": self._worker.in_flight,
             "servers_away": [outage.server for outage in self._outages if outage.is_away],
             "partitions": [
-                {**asdict(backlog), "lag": lags.get((CommandIntake.group, backlog.partition))}
-                for backlog in self._ledger_gauges.now
+                {"partition": number, **measured.get(number, {}), "lag": lags.get((CommandIntake.group, number))}
+                for number in sorted(self._worker.held)
             ],
         }
 
