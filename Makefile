@@ -18,7 +18,7 @@ demo: setup ## Run the whole pipeline on a real purchase log, on real servers, a
 	@$(ebbtide) demo $(ARGS)
 
 test: setup ## Run the tests on real servers (ARGS='-k name' goes to pytest; TEST_PROCESSES=1)
-	@.venv/bin/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@.venv/bin/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --durations 15 $(ARGS)
 
 test-all: setup ## Run those tests, the long kills and outages of the stream runtime, and properties on many more examples
 	@.venv/bin/pytest -m "slow or not slow" --hypothesis-profile=thorough $(ARGS)
