@@ -13,14 +13,13 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from drivers.real_servers import RealServers
-from drivers.running_senders import free_port
+from drivers.running_senders import free_port, have_topics
 from pydantic import SecretStr
 
-from infra.kafka.topic_setup import ensure_topics
 from infra.postgres.migrate import migrate
 from schemas.codec import decode
 from schemas.outcomes import Outcome
-from schemas.topics import DEMO_PARTITIONS, OUTCOMES
+from schemas.topics import OUTCOMES
 from senders.bounces.app import run
 from senders.bounces.settings import BounceSettings
 from senders.bounces.verp import ReturnPaths
@@ -58,7 +57,7 @@ class RunningListener:
 
 
 def listening(servers: RealServers, database_url: str, **more: Any) -> Iterator[RunningListener]:
-    ensure_topics(servers.kafka, DEMO_PARTITIONS)
+    partitions = have_topics(servers.kafka)
     migrate(database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(
@@ -76,7 +75,7 @@ def listening(servers: RealServers, database_url: str, **more: Any) -> Iterator[
         **more,
     )
     consumer = Consumer({"bootstrap.servers": servers.kafka, "group.id": f"test-{time.time_ns()}"})
-    consumer.assign([_end(consumer, partition) for partition in range(DEMO_PARTITIONS)])
+    consumer.assign([_end(consumer, partition) for partition in range(partitions)])
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     thread = threading.Thread(target=lambda: loop.run_until_complete(run(settings, stop)))
     thread.start()
