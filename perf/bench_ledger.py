@@ -136,10 +136,9 @@ class _Bench:
     async def take(self, limit: int = LANES) -> list[DueCommand]:
         """What the scheduler takes: the statuses, then the commands."""
         if not self._order.is_known(PARTITIONS, 0.0):
+            self._order.expect(PARTITIONS, 0.0)
             classes = await ledger.queue_classes(self._connection, PARTITIONS)
-            self._order.begin(
-                classes | {QueueClass(number, DEFAULT_PRIORITY) for number in PARTITIONS}, PARTITIONS, 0.0
-            )
+            self._order.begin(classes | {QueueClass(number, DEFAULT_PRIORITY) for number in PARTITIONS})
         due = await ledger.due_commands(self._connection, self._order.after(), [], datetime.now(UTC), limit)
         self._order.read(due)
         return await ledger.read_commands(self._connection, due) if due else []

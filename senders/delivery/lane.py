@@ -172,6 +172,7 @@ class Lane:
             result = await client.send(self._content.return_path(command.id), address, message)
         except (Unreachable, RealMailRefused):
             await self._answers.take_back(job, start)
+            job.started = False
             raise
         finally:
             job.handed_over = client.handed_over

@@ -149,8 +149,8 @@ class Scheduler:
         """Take at most `limit` due commands, of priorities above this one. Returns whether there may be more."""
         held, now_s = self._ownership.held, asyncio.get_running_loop().time()
         if not self._order.is_known(held, now_s):
-            classes = await self._database.run(lambda connection: ledger.queue_classes(connection, held))
-            self._order.begin(classes, held, now_s)
+            self._order.expect(held, now_s)
+            self._order.begin(await self._database.run(lambda connection: ledger.queue_classes(connection, held)))
         now, after = self._clock(), self._order.after(above)
         if not after:
             return False

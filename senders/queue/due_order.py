@@ -15,22 +15,34 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DueOrder:
-    """Used in the event loop's thread only. Times in seconds are of the loop's clock."""
+    """Used in the event loop's thread only, and read by one task. Times in seconds are of the loop's clock.
+
+    `rewind` may come at any time, also between `expect` and `begin`, and between `after` and `read`: it counts.
+    """
 
     def __init__(self) -> None:
         self._after: dict[QueueClass, datetime] = {}
+        self._rewound: dict[QueueClass, datetime] = {}
+        """To where a class was rewound since the last `after`."""
         self._partitions: frozenset[int] = frozenset()
+        self._begun = False
         self._whole_at_s = 0.0
 
     def is_known(self, partitions: Collection[int], now_s: float) -> bool:
-        """Whether the classes of these partitions are known; if not, `begin` makes them so."""
-        return self._partitions == frozenset(partitions) and now_s < self._whole_at_s
+        """Whether the classes of these partitions are known; if not, `expect` and `begin` make them so."""
+        return self._begun and self._partitions == frozenset(partitions) and now_s < self._whole_at_s
 
-    def begin(self, classes: Iterable[QueueClass], partitions: Collection[int], now_s: float) -> None:
-        """Read these classes from their beginning."""
-        self._after = dict.fromkeys(classes, BEGINNING)
+    def expect(self, partitions: Collection[int], now_s: float) -> None:
+        """The classes of these partitions are about to be found."""
+        self._after = {}
         self._partitions = frozenset(partitions)
+        self._begun = False
         self._whole_at_s = now_s + WHOLE_S
+
+    def begin(self, classes: Iterable[QueueClass]) -> None:
+        """Read these classes, which were found since `expect`, from their beginning."""
+        self._after |= dict.fromkeys(classes, BEGINNING)
+        self._begun = True
 
     def begin_again(self) -> None:
         """Read everything from its beginning the next time."""
@@ -38,14 +50,18 @@ class DueOrder:
 
     def after(self, above: int | None = None) -> Mapping[QueueClass, datetime]:
         """Where to read on: the time of each class, of those with a priority above this one."""
+        self._rewound.clear()
         return {of: at for of, at in self._after.items() if above is None or of.priority > above}
 
     def read(self, due: Iterable[DueStatus]) -> None:
-        """These have been read, and all that became due before them in their classes."""
+        """These have been read since `after`, and all that became due before them in their classes."""
         for status in due:
-            self._after[status.queue_class] = max(status.due_at, self._after[status.queue_class])
+            of = status.queue_class
+            read_to = max(status.due_at, self._after[of])
+            self._after[of] = min(read_to, self._rewound.get(of, read_to))
 
     def rewind(self, queue_class: QueueClass, due_at: datetime) -> None:
         """Something in this class is due since then that was not there, or was let go without an answer."""
         if queue_class.partition in self._partitions:
-            self._after[queue_class] = min(due_at, self._after.get(queue_class, due_at))
+            for times in (self._after, self._rewound):
+                times[queue_class] = min(due_at, times.get(queue_class, due_at))

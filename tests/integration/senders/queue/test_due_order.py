@@ -38,7 +38,8 @@ def admit(database_url: str, priority: int, at: datetime = NOW, partition: int =
 
 async def begun(connection: AsyncConnection[Any]) -> DueOrder:
     order = DueOrder()
-    order.begin(await ledger.queue_classes(connection, [0]), [0], 0.0)
+    order.expect([0], 0.0)
+    order.begin(await ledger.queue_classes(connection, [0]))
     return order
 
 
@@ -117,6 +118,49 @@ async def test_what_is_let_go_or_comes_late_is_found_after_a_rewind_or_a_reading
     assert not order.is_known([0], WHOLE_S)
     order.rewind(QueueClass(0, 50), NOW - timedelta(seconds=5))
     assert [each.command_id for each in await find(connection, order)] == [late]
+
+
+async def test_what_is_let_go_or_admitted_while_others_are_read_is_found_the_next_time(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    [early] = admit(database_url, 50, NOW - timedelta(seconds=5))
+    admit(database_url, 50)
+    order = await begun(connection)
+    found = await ledger.due_commands(connection, order.after(), [], NOW, 10)
+    order.rewind(found[0].queue_class, found[0].due_at)
+    order.read(found)
+    await end(connection, found[1:])
+    again = await ledger.due_commands(connection, order.after(), [], NOW, 10)
+    assert [each.command_id for each in again] == [early]
+    [between] = admit(database_url, 50, NOW - timedelta(seconds=2))
+    order.rewind(QueueClass(0, 50), NOW - timedelta(seconds=2))
+    order.read(again)
+    await end(connection, again)
+    assert [each.command_id for each in await find(connection, order)] == [between]
+
+
+async def test_what_is_admitted_while_the_classes_are_found_is_read(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    order = DueOrder()
+    order.expect([0], 0.0)
+    classes = await ledger.queue_classes(connection, [0])
+    assert not order.is_known([0], 0.0)
+    [new] = admit(database_url, 50)
+    order.rewind(QueueClass(0, 50), NOW)
+    order.begin(classes)
+    assert order.is_known([0], 0.0)
+    assert [each.command_id for each in await find(connection, order)] == [new]
+
+
+async def test_a_demand_to_begin_again_counts_also_while_the_classes_are_found(
+    connection: AsyncConnection[Any],
+) -> None:
+    order = DueOrder()
+    order.expect([0], 0.0)
+    order.begin_again()
+    order.begin(await ledger.queue_classes(connection, [0]))
+    assert not order.is_known([0], 0.0)
 
 
 async def test_commands_are_what_ended_what_waits_and_what_is_in_doubt(
