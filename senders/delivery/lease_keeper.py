@@ -15,6 +15,7 @@ from infra.service.watchdog import Watchdog
 from schemas.vocabulary import DeliveryReason
 from senders.delivery.ownership import PartitionOwnership
 from senders.queue import leases
+from senders.queue.leases import LostWorkers
 from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
@@ -45,6 +46,7 @@ class LeaseKeeper:
         self._lease = timedelta(seconds=settings.lease_s)
         self._interval_s = settings.lease_s / leases.RENEWALS
         self._resend = [purpose for purpose, policy in settings.in_doubt.items() if policy == "resend"]
+        self._lost: LostWorkers | None = None
         self._ended = False
         self._log = structlog.get_logger("senders.delivery.lease_keeper")
 
@@ -61,20 +63,39 @@ class LeaseKeeper:
             await asyncio.Event().wait()
 
     async def renew(self) -> None:
-        """Renew the lease once, take back partitions that a woken worker took, and look for dead workers."""
+        """Renew the lease once, take back partitions that a woken worker took, and look for dead workers.
+
+        The renewal is committed before the look, however long that takes.
+        """
         held = sorted(self._ownership.held)
-        taken, in_doubt = await self._database.run(lambda connection: self._renew(connection, held))
+        taken = await self._database.run(lambda connection: self._renew(connection, held))
         if taken:
             self._log.warning("partitions_taken_back", count=taken)
+        await self._judge()
+
+    async def _renew(self, connection: AsyncConnection[Any], held: list[int]) -> int:
+        await leases.renew(connection, self._owner, self._lease)
+        return await leases.take_over(connection, held, self._owner)
+
+    async def _judge(self) -> None:
+        """Put in doubt what lost workers began, part by part, until it is time to renew again."""
+        now_s = asyncio.get_running_loop().time
+        until_s = now_s() + self._interval_s
+        if self._lost is None:
+            self._lost = await self._database.run(
+                lambda connection: leases.lost_workers(connection, self._owner, self._lease)
+            )
+        while self._lost is not None and now_s() < until_s:
+            await self._search(self._lost)
+
+    async def _search(self, lost: LostWorkers) -> None:
+        in_doubt, self._lost = await self._database.run(
+            lambda connection: leases.mark_in_doubt(connection, lost, self._resend)
+        )
         if in_doubt:
             self._observer.lost(in_doubt)
             self._log.warning("in_doubt", count=in_doubt, reason=DeliveryReason.WORKER_LOST.value)
             self._on_doubt()
-
-    async def _renew(self, connection: AsyncConnection[Any], held: list[int]) -> tuple[int, int]:
-        may_judge = await leases.renew(connection, self._owner, self._lease)
-        taken = await leases.take_over(connection, held, self._owner)
-        return taken, await leases.mark_in_doubt(connection, self._resend, may_judge=may_judge)
 
     async def end(self) -> None:
         """End the lease: no mail of this worker is on its way any more, or will have an answer."""

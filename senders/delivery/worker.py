@@ -36,7 +36,7 @@ from senders.settings import SenderSettings
 
 @dataclass(frozen=True, slots=True)
 class WorkerParts:
-    """What a worker is parts. `database` is used by the scheduler only, `lease_database` by the lease keeper only.
+    """What a worker is made of. `database` is used by the scheduler only, `lease_database` by the lease keeper only.
 
     `on_answer` says that an outcome is new.
     """

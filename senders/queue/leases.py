@@ -2,10 +2,12 @@
 
 A worker takes a partition over in `ledger_partitions`, and only it may begin mails there. It renews its lease in
 `ledger_workers`. As long as that runs, the mails that it began are its own, also those of partitions that it has lost:
-who began a mail ends it. Once the lease has ended they are in doubt. All times are those of the database's clock.
+the worker that began a mail ends it. Once the lease has ended they are in doubt. All times are those of the database's
+clock.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -22,19 +24,33 @@ WATCHED = 0.6
 database, each living worker renews first. A worker tries an absent database every five seconds at least."""
 
 
-async def renew(connection: AsyncConnection[Any], owner: str, lease: timedelta) -> bool:
-    """Renew the lease of this worker. Returns whether it may put in doubt what other workers began."""
-    cursor = await connection.execute(
+BLOCKS = 8192
+"""How much of the queue one transaction searches for what lost workers began: 64 MiB, less than a second of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class LostWorkers:
+    """Workers whose lease has ended, and how far the queue has been searched for what they began.
+
+    The queue has no index by owner or state, which every mail would pay for; so it is searched block by block. A row
+    that a lost worker began stays in its block: nobody else changes it.
+    """
+
+    leases: Mapping[str, str]
+    """When the lease of each ended. A worker that has woken up has another."""
+    blocks: int
+    searched: int = 0
+
+
+async def renew(connection: AsyncConnection[Any], owner: str, lease: timedelta) -> None:
+    """Renew the lease of this worker."""
+    await connection.execute(
         """INSERT INTO ledger_workers AS known (owner, lease_until, renewed_since)
            VALUES (%(owner)s, now() + %(lease)s, now())
            ON CONFLICT (owner) DO UPDATE SET lease_until = EXCLUDED.lease_until,
-               renewed_since = CASE WHEN known.lease_until > now() THEN known.renewed_since ELSE now() END
-           RETURNING renewed_since <= now() - %(watched)s::interval""",
-        {"owner": owner, "lease": lease, "watched": lease * WATCHED},
+               renewed_since = CASE WHEN known.lease_until > now() THEN known.renewed_since ELSE now() END""",
+        {"owner": owner, "lease": lease},
     )
-    row = await cursor.fetchone()
-    assert row is not None, "an upsert without a condition returns its row"
-    return bool(row[0])
 
 
 async def end(connection: AsyncConnection[Any], owner: str) -> None:
@@ -43,7 +59,7 @@ async def end(connection: AsyncConnection[Any], owner: str) -> None:
 
 
 async def take_over(connection: AsyncConnection[Any], partitions: Collection[int], owner: str) -> int:
-    """Make this worker the owner of these partitions, if it is not. Returns how many had another owner.
+    """Make this worker the owner of these partitions, if it is not. Returns how many were new to it.
 
     The owner before begins nothing there from now on. What it has begun stays its own.
     """
@@ -58,26 +74,70 @@ async def take_over(connection: AsyncConnection[Any], partitions: Collection[int
     return cursor.rowcount
 
 
-_JUDGED = "DELETE FROM ledger_workers WHERE lease_until <= CASE WHEN %s THEN now() ELSE '-infinity' END RETURNING owner"
+_LOST = """SELECT owner, lease_until::text FROM ledger_workers
+    WHERE lease_until <= CASE WHEN EXISTS (
+        SELECT FROM ledger_workers AS ours
+        WHERE ours.owner = %(owner)s AND ours.lease_until > now() + %(watched)s::interval
+          AND ours.renewed_since <= now() - %(watched)s::interval
+    ) THEN now() ELSE '-infinity' END
+    ORDER BY owner FOR UPDATE SKIP LOCKED"""
+_STILL_LOST = """SELECT owner FROM ledger_workers AS w
+    JOIN unnest(%(owners)s::text[], %(until)s::timestamptz[]) AS lost (name, until)
+      ON w.owner = lost.name AND w.lease_until = lost.until
+    ORDER BY owner FOR UPDATE OF w"""
 _IN_DOUBT = statement(
     """WITH moved AS (
            UPDATE ledger_queue AS q SET state = 'in_doubt', state_at = now(), reason = %(reason)s,
                next_attempt_at = CASE WHEN purpose = ANY(%(resend)s) THEN now() END
-           WHERE state = 'started' AND coalesce(owner, '') = ANY(%(owners)s)
+           WHERE q.ctid >= %(first)s::tid AND q.ctid < %(end)s::tid
+             AND state = 'started' AND coalesce(owner, '') = ANY(%(owners)s)
            RETURNING {of_row}, q.state, q.reason, q.detail, q.state_at, q.reply, q.hard, q.classifier_hash
        ) {journal}""",
     **JOURNAL,
 )
 
 
-async def mark_in_doubt(connection: AsyncConnection[Any], resend: Collection[str], *, may_judge: bool) -> int:
-    """Put in doubt what workers whose lease has ended began, in any partition, due again for the purposes in `resend`.
+async def lost_workers(connection: AsyncConnection[Any], owner: str, lease: timedelta) -> LostWorkers | None:
+    """The workers whose lease has ended; None if there is none.
 
-    Who may not judge does so only for workers that ended their lease themselves. Returns the number of commands. Each
-    worker is judged once: without a lease it begins nothing, and a new lease is a new row.
+    A worker that has not renewed its own lease for long enough, or not just now, finds only those that ended their
+    lease themselves. A worker whose begin is being written, or that another worker judges at this moment, is left out.
     """
-    dead = [owner async for (owner,) in await connection.execute(_JUDGED, [may_judge])]
-    if not dead:
-        return 0
-    parameters = {"reason": DeliveryReason.WORKER_LOST, "resend": list(resend), "owners": dead}
-    return (await connection.execute(_IN_DOUBT, parameters)).rowcount
+    cursor = await connection.execute(_LOST, {"owner": owner, "watched": lease * WATCHED})
+    found = {lost: until async for lost, until in cursor}
+    if not found:
+        return None
+    cursor = await connection.execute("SELECT pg_relation_size('ledger_queue') / current_setting('block_size')::bigint")
+    row = await cursor.fetchone()
+    assert row is not None, "a query without a table returns a row"
+    return LostWorkers(found, int(row[0]))
+
+
+async def mark_in_doubt(
+    connection: AsyncConnection[Any], lost: LostWorkers, resend: Collection[str]
+) -> tuple[int, LostWorkers | None]:
+    """Put in doubt what these workers began in the next part of the queue, due again for the purposes in `resend`.
+
+    Returns the number of commands, and what is left to do; None if nothing is, and then each worker is judged: without
+    a lease it begins nothing, and a new lease is a new row. One that renewed its lease meanwhile is left alone.
+    """
+    cursor = await connection.execute(_STILL_LOST, {"owners": list(lost.leases), "until": list(lost.leases.values())})
+    owners = [owner async for (owner,) in cursor]
+    if not owners:
+        return 0, None
+    end = lost.searched + BLOCKS
+    cursor = await connection.execute(
+        _IN_DOUBT,
+        {
+            "reason": DeliveryReason.WORKER_LOST,
+            "resend": list(resend),
+            "owners": owners,
+            "first": f"({lost.searched},0)",
+            "end": f"({end},0)",
+        },
+    )
+    in_doubt = cursor.rowcount
+    if end < lost.blocks:
+        return in_doubt, LostWorkers({owner: lost.leases[owner] for owner in owners}, lost.blocks, end)
+    await connection.execute("DELETE FROM ledger_workers WHERE owner = ANY(%s)", [owners])
+    return in_doubt, None

@@ -83,4 +83,6 @@ async def test_every_command_keeps_its_state_and_every_unpublished_outcome_its_p
         assert {status.command_id for status in due} == expected
         assert {found.command.priority for found in await ledger.read_commands(connection_, due)} == {70}
         started = sum(state is LedgerState.STARTED for state in states.values())
-        assert await leases.mark_in_doubt(connection_, [], may_judge=False) == started, "their workers had no leases"
+        lost = await leases.lost_workers(connection_, "ours", timedelta(seconds=15))
+        assert lost is not None
+        assert await leases.mark_in_doubt(connection_, lost, []) == (started, None), "their workers had no leases"

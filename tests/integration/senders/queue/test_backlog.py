@@ -59,8 +59,10 @@ async def test_commands_whose_answer_is_unknown_are_counted_and_no_longer_once_t
 ) -> None:
     async with await AsyncConnection.connect(ledger_url, autocommit=True) as connection:
         await connection.execute("UPDATE ledger_queue SET state = 'started', owner = 'lost'")
-        await connection.execute("INSERT INTO ledger_workers VALUES ('lost', now(), now())")
-        await leases.mark_in_doubt(connection, ["marketing"], may_judge=True)
+        await connection.execute("INSERT INTO ledger_workers VALUES ('lost', '-infinity', now())")
+        lost = await leases.lost_workers(connection, "ours", timedelta(seconds=15))
+        assert lost is not None
+        await leases.mark_in_doubt(connection, lost, ["marketing"])
         found = await read_backlog(connection, [0, 1, 2], NOW)
         assert {partition: counted.in_doubt for partition, counted in found.items()} == {0: 4, 1: 2, 2: 0}
         await connection.execute("DELETE FROM ledger_queue WHERE partition = 0")

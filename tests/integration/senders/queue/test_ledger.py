@@ -81,6 +81,23 @@ async def own(connection: AsyncConnection[Any], owner: str) -> None:
     await leases.take_over(connection, [0], owner)
 
 
+async def judge(connection: AsyncConnection[Any], resend: Sequence[str] = ()) -> int:
+    """Let OTHER put in doubt what lost workers began. Returns how many commands."""
+    lost, in_doubt = await leases.lost_workers(connection, OTHER, LEASE), 0
+    while lost is not None:
+        count, lost = await leases.mark_in_doubt(connection, lost, resend)
+        in_doubt += count
+    return in_doubt
+
+
+async def grow_old(connection: AsyncConnection[Any], owner: str) -> None:
+    """As if this worker had renewed its lease without a gap for long enough to judge others."""
+    await connection.execute(
+        "UPDATE ledger_workers SET renewed_since = now() - %s::interval WHERE owner = %s",
+        [LEASE * leases.WATCHED, owner],
+    )
+
+
 async def begin_one(connection: AsyncConnection[Any], database_url: str) -> DueCommand:
     await own(connection, MINE)
     admit(database_url, a_command("u1", "h"))
@@ -158,10 +175,11 @@ async def test_commands_that_a_lost_worker_began_are_in_doubt_once_its_lease_has
 ) -> None:
     due = await begin_one(connection, database_url)
     await own(connection, OTHER)
-    assert await leases.mark_in_doubt(connection, [], may_judge=True) == 0, "who began a mail ends it"
+    await grow_old(connection, OTHER)
+    assert await judge(connection) == 0, "the worker that began a mail ends it"
     await connection.execute("UPDATE ledger_workers SET lease_until = now() WHERE owner = %s", [MINE])
-    assert await leases.mark_in_doubt(connection, [], may_judge=False) == 0
-    assert await leases.mark_in_doubt(connection, [], may_judge=True) == 1
+    await own(connection, OTHER)
+    assert await judge(connection) == 1
     state, attempt, _, next_at = await row(connection, due.command)
     assert (state, attempt, next_at) == ("in_doubt", 1, None)
     assert [message.outcome.kind for message in await unpublished(connection)] == [OutcomeKind.IN_DOUBT]
@@ -172,7 +190,7 @@ async def test_a_worker_that_ended_its_lease_leaves_its_mails_in_doubt_at_once(
 ) -> None:
     await begin_one(connection, database_url)
     await leases.end(connection, MINE)
-    assert await leases.mark_in_doubt(connection, [], may_judge=False) == 1
+    assert await judge(connection) == 1
 
 
 async def test_a_worker_that_lost_the_partition_begins_nothing_there(
@@ -201,18 +219,25 @@ async def test_a_worker_without_a_lease_begins_nothing(connection: AsyncConnecti
 async def test_a_worker_judges_others_only_after_it_renewed_its_own_lease_without_a_gap(
     connection: AsyncConnection[Any],
 ) -> None:
-    assert not await leases.renew(connection, MINE, LEASE)
-    back = "UPDATE ledger_workers SET renewed_since = renewed_since - %s::interval"
-    await connection.execute(back, [LEASE * leases.WATCHED])
-    assert await leases.renew(connection, MINE, LEASE)
-    await connection.execute("UPDATE ledger_workers SET lease_until = now() - interval '1 second'")
-    assert not await leases.renew(connection, MINE, LEASE), "as after an outage"
+    await leases.renew(connection, MINE, LEASE)
+    await connection.execute("INSERT INTO ledger_workers VALUES ('dead', now(), now())")
+    assert await leases.lost_workers(connection, MINE, LEASE) is None
+    await grow_old(connection, MINE)
+    found = await leases.lost_workers(connection, MINE, LEASE)
+    assert found is not None
+    assert set(found.leases) == {"dead"}
+    ends = "UPDATE ledger_workers SET lease_until = now() + %s::interval WHERE owner = %s"
+    await connection.execute(ends, [LEASE * leases.WATCHED * 0.9, MINE])
+    assert await leases.lost_workers(connection, MINE, LEASE) is None, "others may renew at this moment, as it should"
+    await connection.execute(ends, [timedelta(seconds=-1), MINE])
+    await leases.renew(connection, MINE, LEASE)
+    assert await leases.lost_workers(connection, MINE, LEASE) is None, "as after an outage"
 
 
 async def lose(connection: AsyncConnection[Any], resend: Sequence[str] = ()) -> None:
     """Let OTHER take over what MINE leaves in doubt."""
     await leases.end(connection, MINE)
-    await leases.mark_in_doubt(connection, resend, may_judge=True)
+    await judge(connection, resend)
     await own(connection, OTHER)
 
 
