@@ -51,7 +51,7 @@ class Lane:
         *,
         ready: ReadyQueue,
         wake_scheduler: Callable[[], None],
-        refused: Callable[[], None],
+        begun: Callable[[Begin], None],
         availability: ChannelAvailability,
         longest_send_s: float,
         ownership: PartitionOwnership,
@@ -64,7 +64,7 @@ class Lane:
     ) -> None:
         self._ready = ready
         self._wake_scheduler = wake_scheduler
-        self._refused = refused
+        self._begun = begun
         self._availability = availability
         self._beat_s = longest_send_s + STALLED_AFTER_S
         self._ownership = ownership
@@ -162,9 +162,9 @@ class Lane:
         begin = await self._writer.begin(start)
         if begin is Begin.ELSEWHERE:
             self._log.info("attempt_begun_elsewhere", command_id=command.id)
-        elif begin is Begin.REFUSED:
+        elif begin is not Begin.MADE:
             self._answers.refused()
-            self._refused()
+        self._begun(begin)
         if begin is not Begin.MADE:
             return
         job.started = True

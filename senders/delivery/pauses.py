@@ -5,7 +5,8 @@ Also those that a person wants to be retried now.
 Between two switches a paused command costs nothing: it waits in the ledger until its pause or its life ends.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
@@ -15,9 +16,19 @@ from schemas.rules import DELIVERY, Control
 from senders.delivery.ownership import PartitionOwnership
 from senders.policy.switches import DeliverySwitches
 from senders.queue import pauses
+from senders.queue.pauses import ReleasePlace
 
 BATCH = 5_000
-"""Rows a statement. Mail of others waits while one runs."""
+"""Rows at once. Mail of others waits meanwhile."""
+
+
+@dataclass(slots=True)
+class _Pass:
+    """One look at every waiting row, under the switches with this number."""
+
+    number: int = 0
+    places: dict[int, ReleasePlace | None] = field(default_factory=dict)
+    """How far the look has got in each partition; None where nothing is left to release."""
 
 
 class PauseRelease:
@@ -34,14 +45,13 @@ class PauseRelease:
         self._switches = switches
         self._ownership = ownership
         self._clock = clock
-        self._done: tuple[int, frozenset[int]] = (0, frozenset())
-        """The number of the switches, and the partitions, for which nothing is left to release."""
+        self._pass = _Pass()
         self._retries: list[Control] = []
         self._log = structlog.get_logger("senders.delivery.pauses")
 
     def again(self) -> None:
         """Look again at every row: one was paused by a switch that may have changed before the row was written."""
-        self._done = (0, frozenset())
+        self._pass = _Pass()
 
     async def release(self) -> None:
         """Release at most a batch, if the switches or the partitions are others than before. Then retry."""
@@ -62,15 +72,25 @@ class PauseRelease:
         self._log.info("retried_now", count=retried, scope=request.scope, number=request.number)
 
     async def _release(self) -> None:
-        number, held = self._switches.number, self._ownership.held
-        done_number, done_partitions = self._done
-        left = held if number != done_number else held - done_partitions
-        if not left:
-            return
-        now = self._clock()
-        holding = self._switches.holding(now)
-        released = await self._database.run(lambda connection: pauses.release(connection, left, holding, now, BATCH))
-        if released < BATCH:
-            self._done = number, held
+        number, held, now = self._switches.number, self._ownership.held, self._clock()
+        if self._pass.number != number:
+            self._pass = _Pass(number)
+        this = self._pass  # `again` replaces it, also while a statement runs
+        this.places = {each: place for each, place in this.places.items() if each in held}
+        holding, released = self._switches.holding(now), 0
+        for partition in sorted(held):
+            since = this.places.get(partition, pauses.BEGINNING)
+            if since is not None and released < BATCH:
+                limit = BATCH - released
+                count, place = await self._release_in(partition, since, holding, now, limit)
+                this.places[partition] = place if count == limit else None
+                released += count
         if released:
             self._log.info("paused_commands_due", count=released, switch=number)
+
+    async def _release_in(
+        self, partition: int, since: ReleasePlace, holding: Collection[str], now: datetime, limit: int
+    ) -> tuple[int, ReleasePlace]:
+        return await self._database.run(
+            lambda connection: pauses.release(connection, partition, since, holding, now, limit)
+        )

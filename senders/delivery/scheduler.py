@@ -19,6 +19,7 @@ from schemas.vocabulary import DeliveryReason
 from schemas.waiting import event_within
 from senders.delivery.answers import AnswerRecorder, unexpected
 from senders.delivery.availability import ChannelAvailability
+from senders.delivery.begin_rest import BeginRest
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.pauses import PauseRelease
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
@@ -29,6 +30,7 @@ from senders.policy.switches import DeliverySwitches
 from senders.queue import leases, ledger, retention
 from senders.queue.due_order import DueOrder
 from senders.queue.ledger import CommandStatus, QueueClass
+from senders.queue.writer import Begin
 from senders.settings import SenderSettings
 
 POLL_INTERVAL_S = 0.25
@@ -75,6 +77,7 @@ class Scheduler:
         self._lease = timedelta(seconds=settings.lease_s)
         self._order = order
         self._keep_at_s = 0.0
+        self._rest = BeginRest()
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("senders.delivery.scheduler")
 
@@ -82,10 +85,13 @@ class Scheduler:
         """Look soon: a command may be due, or a partition arriving."""
         self._wake.set()
 
-    def refused(self) -> None:
-        """A mail was refused where it would have begun; its row says why."""
-        self._pauses.again()
-        self._wake.set()
+    def begun(self, begin: Begin) -> None:
+        """A mail began, or was refused where it would have begun; then its row says why."""
+        self._rest.note(begin, asyncio.get_running_loop().time())
+        if begin is Begin.PAUSED:
+            self._pauses.again()
+        if begin in (Begin.PAUSED, Begin.REFUSED):
+            self._wake.set()
 
     def admitted(self, classes: Mapping[QueueClass, datetime]) -> None:
         """Commands of these classes are new in the queue, each due since then or later."""
@@ -110,7 +116,8 @@ class Scheduler:
             if not self._ownership.held or not self._availability.up:
                 return False
             if self._ready.low:
-                return await self._take(self._ready.room)
+                limit = self._rest.limit(self._ready.room, asyncio.get_running_loop().time())
+                return await self._take(limit) if limit else False
             return await self._take(URGENT, above=self._ready.lowest_priority) if self._ready.has_urgent_room else False
         except QueryCanceled as error:
             # Our own time-out, and no mail waits for this statement: the next one may be quicker.

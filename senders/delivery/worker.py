@@ -157,7 +157,7 @@ class DeliveryWorker:
         return Lane(
             ready=self._ready,
             wake_scheduler=self.wake,
-            refused=self._scheduler.refused,
+            begun=self._scheduler.begun,
             availability=self._availability,
             longest_send_s=parts.channel.longest_send_s,
             ownership=self._ownership,

@@ -1,7 +1,8 @@
 """Ledger rows that people make due: those of a pause that ended, and deferred ones that are to be retried now."""
 
 from collections.abc import Collection
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -9,28 +10,52 @@ from psycopg import AsyncConnection
 from schemas.vocabulary import DeliveryReason, LedgerState
 
 
+@dataclass(frozen=True, slots=True)
+class ReleasePlace:
+    """How far the waiting commands of a partition have been looked at, in the order of the queue's index."""
+
+    priority: int
+    due_at: datetime
+
+
+BEGINNING = ReleasePlace(-(2**15), datetime(1970, 1, 1, tzinfo=UTC))
+
+
 async def release(
     connection: AsyncConnection[Any],
-    partitions: Collection[int],
+    partition: int,
+    since: ReleasePlace,
     holding: Collection[str],
     now: datetime,
     limit: int,
-) -> int:
-    """Make at most `limit` paused commands due, except those that wait for a switch in `holding`. Returns how many."""
+) -> tuple[int, ReleasePlace]:
+    """Make at most `limit` paused commands due, except those that wait for a switch in `holding`.
+
+    Returns how many, and where to look on: what lies before is not read again.
+    """
     cursor = await connection.execute(
-        """UPDATE ledger_queue SET next_attempt_at = %(now)s WHERE command_id IN (
-             SELECT command_id FROM ledger_queue
-             WHERE next_attempt_at > %(now)s AND partition = ANY(%(partitions)s)
-               AND reason = %(paused)s AND detail <> ALL(%(holding)s) LIMIT %(limit)s)""",
+        """WITH found AS MATERIALIZED (
+             SELECT command_id, priority, next_attempt_at FROM ledger_queue
+             WHERE partition = %(partition)s AND (priority, next_attempt_at) >= (%(priority)s::smallint, %(since)s)
+               AND next_attempt_at > %(now)s AND reason = %(paused)s AND detail <> ALL(%(holding)s)
+             ORDER BY priority, next_attempt_at LIMIT %(limit)s
+           ), due AS (
+             UPDATE ledger_queue AS q SET next_attempt_at = %(now)s FROM found WHERE q.command_id = found.command_id
+           )
+           SELECT priority, next_attempt_at, count(*) OVER () FROM found
+           ORDER BY priority DESC, next_attempt_at DESC LIMIT 1""",
         {
+            "partition": partition,
+            "priority": since.priority,
+            "since": since.due_at,
             "now": now,
-            "partitions": list(partitions),
             "paused": DeliveryReason.PAUSED,
             "holding": list(holding),
             "limit": limit,
         },
     )
-    return cursor.rowcount
+    last = await cursor.fetchone()
+    return (0, since) if last is None else (int(last[2]), ReleasePlace(last[0], last[1]))
 
 
 async def retry_now(

@@ -16,7 +16,7 @@ from psycopg import AsyncConnection
 from infra.postgres.database import AsyncDatabase
 from infra.service.faults import Fault, describe, fault_of
 from infra.service.watchdog import Watchdog
-from schemas.vocabulary import LedgerState
+from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.queue import transitions
 from senders.queue.observer import LedgerObserver
 from senders.queue.transitions import AttemptStart, StateChange
@@ -35,6 +35,8 @@ class Begin(StrEnum):
     MADE = "made"
     REFUSED = "refused"
     """The row has an answer instead, and no attempt is counted."""
+    PAUSED = "paused"
+    """Refused because a switch holds the command."""
     ELSEWHERE = "elsewhere"
     """Another worker has begun or ended the command meanwhile."""
 
@@ -99,7 +101,8 @@ class LedgerWriter:
         with self._watchdog.rest():  # `run` is watched instead
             made = await self._written(pending)
         if pending.refusal is not None:
-            return Begin.REFUSED if made else Begin.ELSEWHERE
+            refused = Begin.PAUSED if pending.refusal.reason == DeliveryReason.PAUSED else Begin.REFUSED
+            return refused if made else Begin.ELSEWHERE
         return Begin.MADE if made else Begin.ELSEWHERE
 
     async def answer(self, change: StateChange) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
@@ -82,3 +83,38 @@ def test_what_a_dead_worker_began_is_in_doubt_before_the_group_knows_of_its_deat
         assert delivery.rows("SELECT count(*) FROM ledger WHERE state = 'in_doubt' AND owner <> %s", dead) == [(0,)]
         delivery.stop()
     assert took < LEASE_S + WITHIN_S
+
+
+def test_a_worker_without_a_lease_takes_little_until_it_has_one(
+    delivery: Harbour, capfd: pytest.CaptureFixture[str]
+) -> None:
+    delivery.start()
+    wait_until(lambda: len(held_by(delivery)) == 1, "the worker")
+    with psycopg.connect(delivery.database_url, autocommit=True) as connection:
+        connection.execute(
+            """CREATE FUNCTION too_late() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN NEW.lease_until := now() - interval '1 second'; RETURN NEW; END $$"""
+        )
+        connection.execute(
+            """CREATE TRIGGER too_late BEFORE INSERT OR UPDATE ON ledger_workers
+               FOR EACH ROW EXECUTE FUNCTION too_late()"""
+        )
+        connection.execute("UPDATE ledger_workers SET owner = owner")
+        template = delivery.publish_template()
+        commands = [a_command(delivery.publish_user(), template) for _ in range(20)]
+        for command in commands:
+            delivery.publish_soon(COMMANDS.name, command.user_id, command)
+        delivery.flush()
+        logged = list[str]()
+
+        def tried(count: int) -> bool:
+            logged.append(capfd.readouterr().out)
+            return "".join(logged).count("attempt_begun_elsewhere") >= count
+
+        wait_until(lambda: tried(1), "the first begin")
+        since = time.monotonic()
+        wait_until(lambda: tried(20 + 4), "each once, then one at a time")
+        assert time.monotonic() - since > 1.0
+        connection.execute("DROP TRIGGER too_late ON ledger_workers")
+    for command in commands:
+        delivery.wait_for(command, "accepted")

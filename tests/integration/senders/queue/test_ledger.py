@@ -16,7 +16,7 @@ from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
 from schemas.commands import DEFAULT_PRIORITY, SendCommand
 from schemas.outcomes import Reply
-from schemas.vocabulary import LedgerState, OutcomeKind, ReplyClass, SuppressionReason
+from schemas.vocabulary import DeliveryReason, LedgerState, OutcomeKind, ReplyClass, SuppressionReason
 from senders.queue import leases, ledger, outbox, transitions
 from senders.queue.due_order import BEGINNING
 from senders.queue.ledger import Admission, DueCommand, QueueClass
@@ -334,6 +334,9 @@ async def test_a_begin_that_is_repeated_and_then_refused_is_taken_back(
     writing = asyncio.create_task(writer.run())
     assert await writer.begin(start(due)) is Begin.MADE
     reason = SuppressionReason.NO_CONSENT
+    pause = change(due, LedgerState.ADMITTED, attempt=0, reason=DeliveryReason.PAUSED, next_attempt_at=NOW)
+    refusals[due.command.id] = pause
+    assert await writer.begin(start(due)) is Begin.PAUSED
     refusals[due.command.id] = change(due, LedgerState.SUPPRESSED, attempt=0, reason=reason)
     assert await writer.begin(start(due)) is Begin.REFUSED
     assert (await row(connection, due.command))[:2] == ("suppressed", 0)

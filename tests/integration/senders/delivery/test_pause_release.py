@@ -1,0 +1,115 @@
+"""What a pause held becomes due after it, once and batch by batch, and a look that was asked for is never lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from drivers.running_senders import a_command
+from psycopg import AsyncConnection
+
+from infra.postgres.database import AsyncDatabase
+from infra.postgres.migrate import migrate
+from infra.service.outages import Outage
+from senders.delivery import pauses
+from senders.delivery.ownership import PartitionOwnership
+from senders.delivery.pauses import PauseRelease
+from senders.policy.switches import DeliverySwitches
+from senders.queue import ledger
+from senders.queue import pauses as paused_rows
+from senders.queue.ledger import Admission
+
+pytestmark = pytest.mark.servers
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+LATER = NOW + timedelta(hours=1)
+PAUSED = "SELECT count(*) FROM ledger_queue WHERE next_attempt_at > %s AND reason = 'paused'"
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
+    migrate(database_url)
+    async with await AsyncConnection.connect(database_url, autocommit=True) as open_connection:
+        yield open_connection
+
+
+@pytest.fixture
+async def release(database_url: str) -> AsyncIterator[PauseRelease]:
+    database, ownership = AsyncDatabase(database_url, Outage("timescale")), PartitionOwnership(1.0)
+    ownership.assign([0, 1])
+    ownership.hold([0, 1])
+    yield PauseRelease(database, DeliverySwitches(), ownership, lambda: NOW)
+    await database.close()
+
+
+def hold(database_url: str, count: int, partition: int = 0, reason: str = "paused", at: datetime = LATER) -> None:
+    """Commands that wait until then."""
+    commands = [a_command("u1", "h", priority=number % 3) for number in range(count)]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        ledger.admit(connection, [Admission.of(partition, command) for command in commands], NOW)
+        connection.execute(
+            """UPDATE ledger_queue SET reason = %s, detail = 'global (switch 1)', next_attempt_at = %s
+               WHERE command_id = ANY(%s::uuid[])""",
+            [reason, at, [command.id for command in commands]],
+        )
+
+
+async def paused(connection: AsyncConnection[Any]) -> int:
+    row = await (await connection.execute(PAUSED, [NOW])).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def test_all_that_was_held_is_released_in_batches_and_nothing_else(
+    connection: AsyncConnection[Any], database_url: str, release: PauseRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pauses, "BATCH", 10)
+    for partition in (0, 1, 2):
+        hold(database_url, 12, partition)
+        hold(database_url, 12, partition, at=LATER + timedelta(seconds=1))
+    hold(database_url, 12, reason="consent_stale")
+    left = []
+    while not left or left[-1] > 24:
+        await release.release()
+        left.append(await paused(connection))
+    assert left == [62, 52, 42, 32, 24], "partition 2 is held by another worker"
+    due = await connection.execute("SELECT count(*) FROM ledger_queue WHERE next_attempt_at = %s", [NOW])
+    assert await due.fetchone() == (48,)
+
+
+async def test_each_batch_begins_where_the_last_one_ended(connection: AsyncConnection[Any], database_url: str) -> None:
+    hold(database_url, 9, reason="consent_stale")
+    hold(database_url, 9)
+    first, place = await paused_rows.release(connection, 0, paused_rows.BEGINNING, [], NOW, 4)
+    assert (first, place.priority, place.due_at) == (4, 1, LATER)
+    second, place = await paused_rows.release(connection, 0, place, [], NOW, 4)
+    assert (second, place.priority) == (4, 2)
+    hold(database_url, 1)  # of priority 0
+    assert (await paused_rows.release(connection, 0, place, [], NOW, 4))[0] == 1
+    assert await paused(connection) == 1, "a row of before is not looked at again"
+
+
+async def test_a_new_look_is_made_only_when_asked_for_also_while_a_statement_runs(
+    connection: AsyncConnection[Any], database_url: str, release: PauseRelease
+) -> None:
+    hold(database_url, 1)
+    await release.release()
+    hold(database_url, 1)
+    await release.release()
+    assert await paused(connection) == 1, "under the same switches only a pause asks for a look"
+    release.again()
+    async with await AsyncConnection.connect(database_url) as other:
+        await other.execute("SELECT FROM ledger_queue FOR UPDATE")
+        looking = asyncio.create_task(release.release())
+        waiting = """SELECT count(*) FROM pg_stat_activity
+                     WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+        async with asyncio.timeout(30):
+            while (await (await connection.execute(waiting)).fetchone()) == (0,):
+                await asyncio.sleep(0.02)
+        release.again()
+    await looking
+    hold(database_url, 1)
+    await release.release()
+    assert await paused(connection) == 0
