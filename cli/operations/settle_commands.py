@@ -21,6 +21,10 @@ class NoLedger(UserError):
     """The database has no ledger yet."""
 
 
+class AnsweredMeanwhile(UserError):
+    """A command got its answer while it was being settled."""
+
+
 def settle(
     ids: Annotated[list[str], typer.Argument(help="The commands, by id or Message-ID.", show_default=False)],
     decided: Annotated[str, typer.Option("--as", help="accepted, failed or resend.", show_default=False)],
@@ -55,16 +59,18 @@ def settle(
 async def _settle(url: str, ids: list[str], decided: "Settlement", by: str, why: str) -> "list[SettledCommand]":
     import psycopg
 
-    from senders.queue import settlements
+    from senders.queue import retention, settlements
 
     try:
+        with psycopg.connect(url, options="-c timezone=UTC") as first:
+            retention.add_partitions(first)  # delivery may not have run for long
         async with await psycopg.AsyncConnection.connect(url, options="-c timezone=UTC") as connection:
             await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
             return await settlements.settle(connection, ids, decided, by, why, datetime.now(UTC))
-    except psycopg.errors.UndefinedTable:
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction):
         raise NoLedger("the database has no ledger yet; `ebbtide migrate` creates it") from None
     except psycopg.errors.SerializationFailure:
-        raise NoLedger(
+        raise AnsweredMeanwhile(
             "one of the commands got its answer at this moment; nothing is settled, run this again"
         ) from None
 

@@ -40,11 +40,12 @@ async def settle(
 ) -> list[SettledCommand]:
     """Settle those of these commands that are in doubt, with a record of who decided it and why.
 
+    Outcomes say so too, without the addresses in it.
     In a transaction that repeats its reads, so that an answer that comes at this moment makes it fail.
     """
     found = {status.command_id: status for status in await _statuses(connection, ids)}
     doubtful = [status for status in found.values() if status.state == LedgerState.IN_DOUBT]
-    changes = [_change(status, decided, f"by {by}: {why}", now) for status in doubtful]
+    changes = [_change(status, decided, _without_addresses(f"by {by}: {why}"), now) for status in doubtful]
     write = transitions.postpone if decided is Settlement.RESEND else transitions.settle
     done = await write(connection, changes) if changes else set()
     await connection.cursor().executemany(
@@ -75,3 +76,7 @@ def _change(status: CommandStatus, decided: Settlement, detail: str, now: dateti
             status.command_id, status.attempt, LedgerState.IN_DOUBT, now, reason, detail, next_attempt_at=now + AHEAD
         )
     return StateChange(status.command_id, status.attempt, LedgerState(decided), now, reason, detail)
+
+
+def _without_addresses(text: str) -> str:
+    return " ".join("<address>" if "@" in word else word for word in text.split())

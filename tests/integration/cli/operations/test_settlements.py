@@ -1,10 +1,12 @@
 """`ebbtide senders settle` for commands in doubt, and `ebbtide explain command` for the life of one mail."""
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from drivers.command_line import Done
 from drivers.real_servers import RealServers
@@ -101,3 +103,20 @@ def test_a_waiting_command_is_explained_with_what_it_waits_for_and_until_when(de
     assert unknown.returncode == 2
     assert f"no command {'f' * 32}: delivery has not read it yet" in unknown.stderr
     assert delivery.command("explain").returncode == 2
+
+
+def test_a_settlement_needs_no_delivery_that_ran_lately_and_its_outcome_names_no_address(delivery: Harbour) -> None:
+    lost = send(delivery, "keep-then-drop-1", LedgerState.IN_DOUBT)
+    recorded(delivery, lost, "in_doubt")
+    delivery.end_process(signal.SIGTERM)
+    with psycopg.connect(delivery.database_url, autocommit=True) as connection:
+        names = """SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+                   WHERE inhparent = 'ledger_outcomes'::regclass"""
+        for (name,) in connection.execute(names).fetchall():
+            connection.execute(f"DROP TABLE {name}")
+    why = ("--reason", "ann@example.net has it not", "--by", "ada@harbour.example")
+    done = delivery.command("senders", "settle", lost.id, "--as", "failed", *why)
+    assert (done.returncode, done.stdout) == (0, f"{lost.id}  is settled as failed\n"), done.stderr
+    details = delivery.rows("SELECT detail FROM ledger WHERE command_id = %s", lost.id)
+    assert details == [("by <address> <address> has it not",)]
+    assert delivery.rows("SELECT by, why FROM settlements") == [("ada@harbour.example", "ann@example.net has it not")]
