@@ -1,4 +1,8 @@
-"""How much waits in the ledger, by partition: for gauges, and bounded so that a long queue costs little to count."""
+"""How much waits in the ledger, by partition, for gauges.
+
+A look reads the whole queue, which has no index for this, and sorts what it counts. So its cost grows with the queue,
+and `senders.monitoring.gauges` waits the longer the longer a look takes.
+"""
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -11,7 +15,7 @@ from psycopg.sql import SQL
 from infra.postgres.columns import statement
 
 COUNTED = 100_000
-"""At most so many rows are counted in each query. The queue has no index for this, so it is read whole."""
+"""At most so many rows are counted in each query. This bounds what is sorted and counted, not what is read."""
 
 
 @dataclass(frozen=True, slots=True)
