@@ -8,17 +8,21 @@ from senders.bounces.classifier import Classifier
 from senders.bounces.refusal import Refusal, Stage
 from senders.channels.channel import SendResult
 
-_ENHANCED = re.compile(r"^#?([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)")
+_ENHANCED = re.compile(r"^#?([245]\.\d{1,3}\.\d{1,3})(?:\s+|$)", re.ASCII)
 
 MAX_TEXT = 4096
 """How much of a reply's text is read."""
-_UNPRINTABLE = re.compile(r"[^\n -~]")
+_NOT_ASCII = re.compile(r"[^\n -~]")
+_AT = re.compile("[@\ufe6b\uff20]")
 
 
 def parse(code: int, text: str) -> Reply:
-    """The reply, with its enhanced code (RFC 2034) apart from its text, and without the addresses in its text."""
-    words = _UNPRINTABLE.sub("?", text[:MAX_TEXT]).split()
-    line = " ".join("<address>" if "@" in word else word for word in words)
+    """The reply, with its enhanced code (RFC 2034) apart from its text, and without the addresses in its text.
+
+    Letters of every script stay, because the text is judged, now and later. What cannot be printed becomes `?`.
+    """
+    words = _NOT_ASCII.sub(_printable, text[:MAX_TEXT]).split()
+    line = " ".join("<address>" if _AT.search(word) else word for word in words)
     enhanced = _ENHANCED.match(line)
     rest = line[enhanced.end() :] if enhanced else line
     return Reply(
@@ -26,6 +30,10 @@ def parse(code: int, text: str) -> Reply:
         enhanced=enhanced.group(1) if enhanced else None,
         text=rest[:1024],
     )
+
+
+def _printable(char: re.Match[str]) -> str:
+    return char[0] if char[0].isprintable() else "?"
 
 
 def result(reply: Reply, stage: Stage, classifier: Classifier) -> SendResult:

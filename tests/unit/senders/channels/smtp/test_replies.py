@@ -32,6 +32,8 @@ def test_the_code_decides_the_state_unless_the_class_waits(code: int, text: str,
     [
         (550, "5.1.1 unknown user", Stage.RCPT, True),
         (550, "unknown user", Stage.RCPT, True),
+        (550, "Empfänger unbekannt", Stage.RCPT, True),
+        (550, "用户不存在", Stage.RCPT, True),
         (550, "5.0.0 no", Stage.RCPT, False),
         (550, "Blocked: 192.0.2.1 is listed at dnsbl.example", Stage.RCPT, False),
         (550, "relay not permitted", Stage.RCPT, False),
@@ -54,6 +56,7 @@ def test_the_enhanced_code_is_separate_from_the_text() -> None:
     assert (reply.code, reply.enhanced, reply.text) == (550, "5.1.1", "no such user really not")
     assert parse(550, "5.1.1").text == ""
     assert parse(550, "5.1 is not a code").enhanced is None
+    assert parse(550, "5.\u0661.\u0661 digits of another script").enhanced is None
 
 
 def test_addresses_in_a_reply_are_left_out() -> None:
@@ -62,5 +65,16 @@ def test_addresses_in_a_reply_are_left_out() -> None:
     assert "unknown" in reply.text
 
 
+@pytest.mark.parametrize("address", ["jürgen@bücher.example", "ann\uff20example.net", "ann\ufe6bexample.net"])
+def test_addresses_in_other_scripts_are_left_out_too(address: str) -> None:
+    assert parse(550, f"Empfänger <{address}> unbekannt").text == "Empfänger <address> unbekannt"
+
+
+def test_what_cannot_be_printed_is_not_kept() -> None:
+    assert parse(550, "a\x00b\x1b[1m \u202ec\udc80 \u200bd").text == "a?b?[1m ?c? ?d"
+
+
 def test_a_reply_of_any_length_and_bytes_fits_into_an_outcome() -> None:
-    assert len(parse(550, "5.1.1 " + "é\udc80\x00" * 5000).text) <= 1024
+    text = parse(550, "5.1.1 " + "é\udc80\x00" * 5000).text
+    assert len(text) <= 1024
+    assert text.encode().decode() == text
