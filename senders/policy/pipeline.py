@@ -22,7 +22,10 @@ ASK_AGAIN = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRequest:
-    """One command and what is known about it at `now`. `view_as_of` is None until the view has been read once."""
+    """One command and what is known about it at `now`. `view_as_of` is None until the view has been read once.
+
+    `clock_ahead` is how far `now` is ahead of the database's clock, which dates the view.
+    """
 
     command: SendCommand
     now: datetime
@@ -32,6 +35,7 @@ class DeliveryRequest:
     view_as_of: datetime | None
     stale_after: timedelta
     switches: DeliverySwitches = NO_SWITCHES
+    clock_ahead: timedelta = timedelta(0)
 
     @property
     def address(self) -> str | None:
@@ -95,7 +99,8 @@ def deliverable(request: DeliveryRequest) -> PolicyAnswer:
 
 def view_fresh(request: DeliveryRequest) -> PolicyAnswer:
     """Is the recipients view fresh enough for a purpose that needs consent?"""
-    fresh = request.view_as_of is not None and request.now - request.view_as_of <= request.stale_after
+    now = request.now - request.clock_ahead
+    fresh = request.view_as_of is not None and now - request.view_as_of <= request.stale_after
     return None if fresh or not request.needs_consent else _delay(request, DeliveryReason.CONSENT_STALE)
 
 

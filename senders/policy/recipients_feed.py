@@ -145,10 +145,10 @@ class RecipientsFeed(BatchReader[Item]):
 
     def ask_for_ends(self) -> None:
         """Request the partitions' ends from Kafka. Without an answer the view ages, and marketing waits."""
-        asked_at = datetime.now(UTC)
         partitions = self.progress.without_end()
         if not partitions:
             return
+        asked_at = self.database.run(view_progress.database_time)
         ends = self.ends.last_stable(partitions)
         self.progress.ends_known(ends, asked_at)
         if len(ends) < len(partitions):

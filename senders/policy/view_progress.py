@@ -1,8 +1,8 @@
 """How far the recipients view has read its topics, and as of when it is therefore known.
 
 From time to time the feed asks Kafka where its partitions end. A partition that has been read up to such an end is
-known as of the moment of asking. That moment is the view's freshness, not the age of the last record: a quiet topic
-stays fresh.
+known as of the moment of asking, by the database's clock. That moment is the view's freshness, not the age of the last
+record: a quiet topic stays fresh.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -81,6 +81,12 @@ class ViewProgress:
             for partition, progress in self._partitions.items()
             if progress.written()
         ]
+
+
+def database_time(connection: Connection[Any]) -> datetime:
+    """The time by the database's clock, which dates the view. Hosts of feeds and of workers may differ from it."""
+    [[now]] = connection.execute("SELECT clock_timestamp()").fetchall()
+    return now  # type: ignore[no-any-return]
 
 
 def stored(connection: Connection[Any]) -> dict[TopicPartition, PartitionProgress]:

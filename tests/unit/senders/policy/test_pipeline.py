@@ -8,7 +8,7 @@ import pytest
 from schemas.commands import SendCommand
 from schemas.vocabulary import DeliveryReason, LedgerState, SuppressionReason
 from senders.content.recipient import Recipient
-from senders.policy.pipeline import ASK_AGAIN, Delay, DeliveryRequest, Stop, apply
+from senders.policy.pipeline import ASK_AGAIN, Delay, DeliveryRequest, PolicyAnswer, Stop, apply
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 GRANTED = {"marketing": {"granted": True}}
@@ -60,6 +60,16 @@ def test_a_command_for_another_channel_fails_and_names_it() -> None:
     assert apply(request(command(channel="sms"), recipient())) == Stop(
         LedgerState.FAILED, DeliveryReason.CHANNEL, "sms"
     )
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)])
+def test_the_age_of_the_view_is_taken_by_the_clock_that_dates_it(ahead: timedelta) -> None:
+    def answer(age: timedelta) -> PolicyAnswer:
+        lasting = command(expires_at=NOW + timedelta(days=1))
+        return apply(request(lasting, recipient(), now=NOW + ahead, clock_ahead=ahead, view_as_of=NOW - age))
+
+    assert answer(timedelta(seconds=4.9)) is None
+    assert answer(timedelta(seconds=5.1)) == Delay(DeliveryReason.CONSENT_STALE, NOW + ahead + ASK_AGAIN)
 
 
 @pytest.mark.parametrize("as_of", [None, NOW - timedelta(seconds=5.1)])
