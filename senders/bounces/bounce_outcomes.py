@@ -1,16 +1,42 @@
 """The outcomes that a mail at a signed return path means. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
 
 from schemas.digests import digest
 from schemas.outcomes import Outcome, Reply
 from schemas.vocabulary import OutcomeKind
 from senders.bounces.delivery_status import code_in
+from senders.bounces.mime import Headers
 from senders.bounces.refusal import fold
 from senders.bounces.returned_mail import Finding, MailKind
 
 PROVIDER = "bounce"
+OLDEST: Final = timedelta(days=5)
+"""How long a mail may have been on its way (RFC 5321, 4.5.4.1)."""
+AHEAD: Final = timedelta(minutes=5)
+"""How far the clock of its writer may be ahead."""
+_MAX_DATE: Final = 100
+
+
+def written_at(headers: Headers, now: datetime) -> datetime:
+    """When a mail was written, as its Date says, or else the first server that received it.
+
+    The same mail that comes twice has one time, and so is one fact. Without a time in it that can be, that is `now`.
+    """
+    texts = [headers.get("date"), *(each.rpartition(";")[2] for each in reversed(headers.all("received")))]
+    times = (time for text in texts if (time := _time(text)) is not None)
+    return next((time for time in times if now - OLDEST <= time <= now + AHEAD), now)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        time = parsedate_to_datetime(text[:_MAX_DATE])
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 def outcome_of(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,19 +17,28 @@ from infra.service.tasks import run_in_thread
 from schemas import codec
 from schemas.outcomes import Outcome
 from schemas.topics import OUTCOMES
-from senders.bounces.bounce_outcomes import outcome_of
+from senders.bounces.bounce_outcomes import outcome_of, written_at
 from senders.bounces.classifier import Classifier
 from senders.bounces.feedback_report import signed_addresses
-from senders.bounces.mime import read_mail
-from senders.bounces.returned_mail import read_returned_mail
+from senders.bounces.mime import ReturnedMail, read_mail
+from senders.bounces.returned_mail import Finding, findings_in
 from senders.bounces.verp import ReturnPaths
 
 ANSWER_S = 20.0
 """How long database and broker may take for one mail. A sender waits ten minutes for the reply to its final dot."""
 
 
+@dataclass(frozen=True, slots=True)
+class _ReadMail:
+    """What a mail says, of which command if a signed return path names one, and when it was written."""
+
+    findings: list[Finding]
+    command_id: str | None
+    at: datetime
+
+
 class Inbox:
-    """Reads mails, and publishes what they say. `counted` is told the kind of each, and the class of a bounce."""
+    """Reads mails, and publishes what they say. `counted` gets the kind of each, and the class of a bounce."""
 
     def __init__(
         self,
@@ -56,30 +66,30 @@ class Inbox:
             )
         )
 
-    async def receive(self, recipient: str, content: bytes) -> bool:
-        """Keep what a mail says. False if database or broker do not answer now."""
+    async def receive(self, recipient: str, content: bytes) -> None:
+        """Keep what a mail says. Raises what kept it from that, as TimeoutError if the database does not answer now."""
         task = asyncio.current_task()
         assert task is not None, "the listener calls it in a task"
         self._at_work.add(task)
         task.add_done_callback(self._at_work.discard)
-        findings = await run_in_thread("bounce", lambda: read_returned_mail(content, self._classifier))
-        command_id = self._paths.command_id(recipient) or self._signed_inside(content)
-        kind = findings[0].kind.value
+        read = await run_in_thread("bounce", lambda: self._read(recipient, content, datetime.now(UTC)))
+        command_id = read.command_id
+        kind = read.findings[0].kind.value
         if command_id is None:
             self._counted(kind, "unsigned")
             self._log.info("complaint_unsigned", kind=kind)
-            return True
+            return
         async with asyncio.timeout(ANSWER_S):
             user_id = await self._database.run(lambda connection: _user_of(connection, command_id))
         if user_id is None:
             self._counted(kind, "unknown_command")
             self._log.info("bounce_of_unknown_command", command_id=command_id, kind=kind)
-            return True
-        outcome = outcome_of(findings, command_id, user_id, datetime.now(UTC), self._classifier.hash)
+            return
+        outcome = outcome_of(read.findings, command_id, user_id, read.at, self._classifier.hash)
         self._counted(kind, (outcome and outcome.classification) or "")
         if outcome is None:
             self._log.info("mail_without_outcome", command_id=command_id, kind=kind)
-            return True
+            return
         await self._publish(outcome)
         self._log.info(
             "bounce_kept",
@@ -88,7 +98,6 @@ class Inbox:
             bounce_class=outcome.classification,
             hard=outcome.hard,
         )
-        return True
 
     async def finish(self, within_s: float) -> None:
         """Wait until the mails that are being kept are kept, at most this long."""
@@ -99,9 +108,15 @@ class Inbox:
         except TimeoutError:
             self._log.warning("bounces_not_finished", mails=len(self._at_work))
 
-    def _signed_inside(self, content: bytes) -> str | None:
+    def _read(self, recipient: str, content: bytes, now: datetime) -> _ReadMail:
+        """What a mail says. In a thread: a mail of 2 MB takes long."""
+        mail = read_mail(content)
+        command_id = self._paths.command_id(recipient) or self._signed_inside(mail)
+        return _ReadMail(findings_in(mail, self._classifier), command_id, written_at(mail.headers, now))
+
+    def _signed_inside(self, mail: ReturnedMail) -> str | None:
         """The command whose return path stands in a complaint."""
-        found = (self._paths.command_id(address) for address in signed_addresses(read_mail(content)))
+        found = (self._paths.command_id(address) for address in signed_addresses(mail))
         return next((command_id for command_id in found if command_id is not None), None)
 
     async def _publish(self, outcome: Outcome) -> None:

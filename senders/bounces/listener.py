@@ -22,8 +22,8 @@ MAX_COMMANDS: Final = 200
 """Commands of one kind in a connection."""
 BURST_S: Final = 10.0
 
-Receive = Callable[[str, bytes], Awaitable[bool]]
-"""Keeps what a mail to this recipient says. Returns False if that is not possible now."""
+Receive = Callable[[str, bytes], Awaitable[None]]
+"""Keeps what a mail to this recipient says. Raises if that is not possible now."""
 
 
 class RateLimit:
@@ -77,7 +77,7 @@ class _Hooks:
 
 
 class BounceListener:
-    """A server on one port. `receive` gets each mail; `refused` is told why one was not taken."""
+    """A server on one port. `receive` gets each mail; `refused` gets the reason why one was not taken."""
 
     def __init__(self, settings: BounceSettings, receive: Receive, refused: Callable[[str], None]) -> None:
         self._settings = settings
@@ -149,11 +149,11 @@ class BounceListener:
             self.refused("rate")
             return "451 4.3.2 too many mails, come again later"
         try:
-            kept = await self._receive(recipient, content)
+            await self._receive(recipient, content)
         except Exception as error:  # noqa: BLE001  # one mail must not end the listener
             self._log.error("bounce_not_kept", error=describe(error))
-            kept = False
-        return "250 2.0.0 kept" if kept else "451 4.3.0 not kept, come again later"
+            return "451 4.3.0 not kept, come again later"
+        return "250 2.0.0 kept"
 
 
 def _counted(listener: BounceListener, protocol: Any) -> asyncio.BaseProtocol:

@@ -62,8 +62,12 @@ class Finding:
 
 
 def read_returned_mail(raw: bytes, classifier: Classifier) -> list[Finding]:
+    """The findings of a mail that is not read yet."""
+    return findings_in(read_mail(raw), classifier)
+
+
+def findings_in(mail: ReturnedMail, classifier: Classifier) -> list[Finding]:
     """A finding for each recipient that a mail speaks of; one of kind `none` if it speaks of no delivery."""
-    mail = read_mail(raw)
     reported = feedback_type(mail)
     if reported is not None:
         kind = MailKind.COMPLAINT if reported in COMPLAINTS else MailKind.NONE

@@ -1,8 +1,10 @@
 """The bounce listener on real sockets, Kafka and PostgreSQL: what it takes, what it refuses, and what becomes of it."""
 
 import smtplib
+import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from drivers.bounce_listener import COMMAND, DOMAIN, KEYS, RunningListener, listening
@@ -10,6 +12,8 @@ from drivers.real_servers import RealServers
 from pydantic import SecretStr
 
 from schemas.vocabulary import OutcomeKind
+from senders.bounces import inbox
+from senders.bounces.mime import ReturnedMail, read_mail
 
 pytestmark = pytest.mark.servers
 
@@ -58,10 +62,13 @@ def test_a_report_at_a_signed_return_path_is_a_bounce_with_class_and_hardness(li
 
 
 def test_a_mail_that_comes_twice_is_one_fact(listener: RunningListener) -> None:
-    listener.send(listener.path(), report())
-    listener.send(listener.path(), report())
+    written = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
+    mail = f"Date: {format_datetime(written)}\r\n".encode() + report()
+    listener.send(listener.path(), mail)
+    listener.send(listener.path(), mail)
     first, again = listener.outcomes(2)
     assert first.id == again.id
+    assert first.time == again.time == written
 
 
 def test_an_unsigned_or_forged_return_path_and_all_other_addresses_are_refused(listener: RunningListener) -> None:
@@ -81,6 +88,21 @@ def test_a_complaint_counts_by_the_return_path_in_it_and_not_spam_suppresses_nob
     listener.send(address, report())
     [outcome] = listener.outcomes(1)
     assert (outcome.kind, outcome.command_id, outcome.user_id) == (OutcomeKind.COMPLAINED, COMMAND, "u1")
+
+
+def test_a_complaint_is_read_once_and_beside_the_event_loop(
+    listener: RunningListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def read(content: bytes) -> ReturnedMail:
+        threads.append(threading.current_thread().name)
+        return read_mail(content)
+
+    monkeypatch.setattr(inbox, "read_mail", read)
+    listener.send(f"fbl@{DOMAIN}", complaint("abuse", listener.path()))
+    assert len(listener.outcomes(1)) == 1
+    assert threads == ["bounce"]
 
 
 def test_automatic_answers_successes_and_other_commands_have_no_outcome(listener: RunningListener) -> None:

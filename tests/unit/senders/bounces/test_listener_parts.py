@@ -1,14 +1,19 @@
 """The small parts of the bounce listener: its rate, its health, its metrics, and what a mail means for a command."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from infra.service.health import Phase
 from infra.service.metrics import reference
 from infra.service.outages import Outage
 from schemas.vocabulary import OutcomeKind
-from senders.bounces.bounce_outcomes import outcome_of
+from senders.bounces.bounce_outcomes import AHEAD, OLDEST, outcome_of, written_at
 from senders.bounces.listener import RateLimit
+from senders.bounces.mime import Headers
 from senders.bounces.monitoring import DEFINITIONS, BounceMetrics, ListenerHealth
 from senders.bounces.returned_mail import Finding, MailKind
 
@@ -48,6 +53,44 @@ def test_the_same_bounce_has_one_id_and_another_class_has_another() -> None:
     found = [outcome_of([bounce(hard=hard)], "c", "u", NOW, "h") for hard in (True, True, False, False)]
     ids = {outcome.id for outcome in found if outcome is not None}
     assert len(ids) == 2
+
+
+AN_HOUR_AGO = NOW - timedelta(hours=1)
+SUNDAY = "Sun, 29 Nov 2026 00:00:00 +0100"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([("date", SUNDAY)], AN_HOUR_AGO),
+        ([("date", "Sat, 28 Nov 2026 23:00:00 -0000")], AN_HOUR_AGO),
+        ([("date", "Sun, 29 Nov 2026 00:04:00 GMT")], NOW + timedelta(minutes=4)),
+        ([("received", f"from a by b; {SUNDAY}")], AN_HOUR_AGO),
+        ([("received", "from b by c; Sun, 29 Nov 2026 00:00:00 GMT"), ("received", f"by b; {SUNDAY}")], AN_HOUR_AGO),
+        ([("date", "Sun, 29 Nov 2026 02:00:00 GMT"), ("received", f"by b; {SUNDAY}")], AN_HOUR_AGO),
+        ([("date", "Mon, 2 Nov 2026 00:00:00 GMT"), ("received", f"by b; {SUNDAY}")], AN_HOUR_AGO),
+        ([("date", "Mon, 2 Nov 2026 00:00:00 GMT")], NOW),
+        ([("date", "yesterday")], NOW),
+        ([("received", "")], NOW),
+        ([], NOW),
+    ],
+)
+def test_a_mail_has_the_time_at_which_it_was_written(fields: list[tuple[str, str]], expected: datetime) -> None:
+    assert written_at(Headers(tuple(fields)), NOW) == expected
+
+
+def test_a_mail_that_comes_again_an_hour_later_has_the_same_time() -> None:
+    headers = Headers((("date", SUNDAY),))
+    assert written_at(headers, NOW) == written_at(headers, NOW + timedelta(hours=1))
+
+
+@given(st.text(max_size=200) | st.from_regex(r"[0-9]{1,30} [A-Z][a-z]{2} [0-9]{1,30} [0-9:.]{1,20} [+-][0-9]{1,30}"))
+@example("1 Jan 0001 00:00:00 +2359")
+@example("31 Dec 9999 23:59:59 -2359")
+@example("1 Jan 2026 00:00:00 +" + "9" * 60)
+def test_no_date_raises(text: str) -> None:
+    time = written_at(Headers((("date", text), ("received", text))), NOW)
+    assert NOW - OLDEST <= time <= NOW + AHEAD
 
 
 def test_an_automatic_answer_is_no_outcome() -> None:
