@@ -16,7 +16,7 @@ from senders.channels.channel import MailPath, Unreachable
 from senders.channels.smtp import replies
 from senders.channels.smtp.addresses import addresses_of, same_family
 from senders.channels.smtp.conversation import Conversation
-from senders.channels.smtp.dane import verify
+from senders.channels.smtp.dane import usable, verify
 from senders.channels.smtp.extensions import Extensions
 from senders.channels.smtp.host_memory import HostMemory
 from senders.channels.smtp.route import Login, MailHost, MailRoute, SmtpLimits
@@ -130,10 +130,10 @@ class Connector:
 
     async def _start_tls(self, client: aiosmtplib.SMTP, host: MailHost) -> None:
         """STARTTLS, and EHLO again, because the server has discarded what the first one said (RFC 3207, 4.2)."""
-        verified = host.tls is TlsPolicy.VERIFIED and not host.tlsa
+        verified = host.tls is TlsPolicy.VERIFIED and not any(map(usable, host.tlsa))
+        name = host.name if verified else host.tls_name or host.name
         try:
-            context = self._context(verified=verified)
-            await client.starttls(server_hostname=host.tls_name or host.name, tls_context=context)
+            await client.starttls(server_hostname=name, tls_context=self._context(verified=verified))
             if host.tlsa:
                 verify(client.get_transport_info("ssl_object"), host)
             await client.ehlo()

@@ -26,8 +26,9 @@ class TlsaRecord:
 class MailHost:
     """One server of a route.
 
-    Without `addresses` the system's resolver finds them at each connect. With `tlsa` the host must prove itself by
-    DANE, whatever `tls` says, and `tls_name` is the name that it must have for that.
+    Without `addresses` the system's resolver finds them at each connect. With `tlsa` the host must offer TLS. If one of
+    these records is usable, the host must prove itself by DANE, whatever `tls` says, and `tls_name` is the name that it
+    must have for that; if none is, `tls` still says what it must prove.
     """
 
     name: str

@@ -306,6 +306,24 @@ async def test_a_tlsa_record_proves_the_certificate_that_it_names(
         assert receiver.secured_mails == receiver.mails == expected
 
 
+@pytest.mark.parametrize(
+    "unusable", [TlsaRecord(1, 0, 1, b"\0" * 32), TlsaRecord(3, 1, 9, b"\0" * 32), TlsaRecord(3, 7, 1, b"\0" * 32)]
+)
+@pytest.mark.parametrize(("name", "accepted"), [("mx.example", True), ("other.example", False), ("end.example", False)])
+async def test_records_that_prove_nothing_leave_the_demand_for_a_verified_certificate(
+    authority: Authority, unusable: TlsaRecord, name: str, accepted: bool
+) -> None:
+    async with running(Receiver(tls=authority.vouch_for(name).context)) as receiver:
+        demanding = host(receiver, tls=TlsPolicy.VERIFIED, tlsa=(unusable,), tls_name="end.example")
+        site = channel(demanding, ca_file=authority.file)
+        if accepted:
+            assert states(await send(site)) == {LedgerState.ACCEPTED}
+        else:
+            with pytest.raises(Unreachable, match=r"(?i)certificate"):
+                await send(site)
+    assert receiver.secured_mails == receiver.mails == accepted
+
+
 async def test_a_host_with_tlsa_records_gets_no_mail_without_tls() -> None:
     async with running(Receiver()) as receiver:
         with pytest.raises(Unreachable, match="TLSA"):
