@@ -23,6 +23,7 @@ from schemas.vocabulary import TRANSACTIONAL
 from senders.content.message import Mailbox
 
 InDoubtPolicy = Literal["hold", "resend"]
+_OLD_TLS_WORDS = {"never": "off", "offered": "opportunistic"}
 
 Domain = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]{1,253}$")]
 BounceKeys = tuple[Annotated[SecretStr, Field(min_length=16)], ...]
@@ -60,9 +61,10 @@ class SenderSettings(KafkaSecuritySettings):
 
     smtp_host: str = "127.0.0.1"
     smtp_port: Annotated[int, Field(gt=0, lt=65536)] = 21003
-    smtp_tls: Literal["never", "offered", "required"] = "offered"
+    smtp_tls: Literal["off", "opportunistic", "required", "verified"] = "opportunistic"
+    """How the relay must use TLS, in the words of the key `tls` of shaping.toml (docs/delivery.md)."""
     smtp_ca_file: Path | None = None
-    """Certificates of the authorities that `required` trusts, instead of the system's."""
+    """Certificates of the authorities that `verified` trusts, instead of the system's."""
     smtp_user: Line | None = None
     smtp_password: SecretStr | None = None
     """Both are said only over TLS with a verified certificate."""
@@ -141,9 +143,16 @@ class SenderSettings(KafkaSecuritySettings):
     def _says_no_password_in_clear(self) -> Self:
         if (self.smtp_user is None) != (self.smtp_password is None):
             raise ValueError("smtp_user and smtp_password: one without the other")
-        if self.smtp_user is not None and self.smtp_tls != "required":
-            raise ValueError("smtp_user needs smtp_tls=required: a password goes only over verified TLS")
+        if self.smtp_user is not None and self.smtp_tls != "verified":
+            raise ValueError("smtp_user needs smtp_tls=verified: a password goes only over verified TLS")
         return self
+
+    @field_validator("smtp_tls", mode="before")
+    @classmethod
+    def _has_no_old_word(cls, word: object) -> object:
+        if isinstance(word, str) and word in _OLD_TLS_WORDS:
+            raise ValueError(f"`{word}` is now `{_OLD_TLS_WORDS[word]}`")
+        return word
 
     @field_validator("mail_from")
     @classmethod

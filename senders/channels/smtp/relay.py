@@ -6,12 +6,10 @@ from senders.channels.smtp.route import Login, MailHost, MailRoute, SmtpLimits
 from senders.settings import SenderSettings
 from senders.shaping.keys import TlsPolicy
 
-_POLICIES = {"never": TlsPolicy.OFF, "offered": TlsPolicy.OPPORTUNISTIC, "required": TlsPolicy.VERIFIED}
-
 
 def relay_route(settings: SenderSettings) -> MailRoute:
     """The relay that the settings name."""
-    host = MailHost(settings.smtp_host, settings.smtp_port, tls=_POLICIES[settings.smtp_tls])
+    host = MailHost(settings.smtp_host, settings.smtp_port, tls=TlsPolicy(settings.smtp_tls))
     login = None
     if settings.smtp_user is not None and settings.smtp_password is not None:
         login = Login(settings.smtp_user, settings.smtp_password)

@@ -29,7 +29,7 @@ class StarttlsMemory:
                 "starttls_failed",
                 server=address,
                 error=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}",
-                next_step="mail goes without TLS; repair the server, or set EBBTIDE_SMTP_TLS to required or never",
+                next_step="mail goes without TLS; repair the server, or set EBBTIDE_SMTP_TLS to verified or off",
             )
 
     def worked(self, address: str) -> None:

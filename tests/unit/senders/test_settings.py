@@ -64,6 +64,13 @@ def test_an_invalid_setting_is_refused_and_named(field: str, value: object) -> N
     assert [error["loc"][:1] for error in refused.value.errors()] == [(field,)]
 
 
+@pytest.mark.parametrize(("old", "new"), [("never", "off"), ("offered", "opportunistic")])
+def test_an_old_word_for_tls_is_refused_with_the_new_one(old: str, new: str) -> None:
+    with pytest.raises(ValidationError, match=f"`{old}` is now `{new}`") as refused:
+        SenderSettings(suppression_key=SECRET, smtp_tls=old)
+    assert [error["loc"] for error in refused.value.errors()] == [("smtp_tls",)]
+
+
 LOGIN = {"smtp_user": "shop", "smtp_password": SECRET}
 
 
@@ -72,8 +79,9 @@ LOGIN = {"smtp_user": "shop", "smtp_password": SECRET}
     [
         ({"smtp_user": "shop"}, "one without the other"),
         ({"smtp_password": SECRET}, "one without the other"),
-        (LOGIN, "smtp_tls=required"),
-        ({**LOGIN, "smtp_tls": "never"}, "smtp_tls=required"),
+        (LOGIN, "smtp_tls=verified"),
+        ({**LOGIN, "smtp_tls": "off"}, "smtp_tls=verified"),
+        ({**LOGIN, "smtp_tls": "required"}, "smtp_tls=verified"),
     ],
 )
 def test_a_password_that_could_go_out_in_clear_is_refused(fields: dict[str, Any], problem: str) -> None:
@@ -82,7 +90,7 @@ def test_a_password_that_could_go_out_in_clear_is_refused(fields: dict[str, Any]
 
 
 def test_the_secret_is_not_shown() -> None:
-    assert SECRET not in repr(SenderSettings(suppression_key=SECRET, **LOGIN, smtp_tls="required"))
+    assert SECRET not in repr(SenderSettings(suppression_key=SECRET, **LOGIN, smtp_tls="verified"))
 
 
 @pytest.mark.parametrize(

@@ -192,19 +192,23 @@ async def test_mail_goes_without_offered_tls_that_fails_and_the_log_says_so_once
     assert [line["event"] for line in logs] == ["starttls_failed"]
 
 
+@pytest.mark.parametrize("word", ["required", "verified"])
 @pytest.mark.parametrize("name", BROKEN)
-async def test_required_tls_that_fails_never_falls_back(name: str, tmp_path: Path) -> None:
+async def test_required_tls_that_fails_never_falls_back(name: str, word: str, tmp_path: Path) -> None:
     async with running(Receiver(**BROKEN[name](tmp_path))) as receiver:
         with pytest.raises(Unreachable):
-            await send_all(relay(receiver, smtp_tls="required"), 1)
+            await send_all(relay(receiver, smtp_tls=word), 1)
     assert "MAIL" not in receiver.verbs
 
 
-async def test_required_tls_refuses_a_self_signed_certificate(tmp_path: Path) -> None:
+async def test_verified_tls_refuses_a_self_signed_certificate_that_required_tls_takes(tmp_path: Path) -> None:
     async with running(Receiver(tls=server_context(tmp_path))) as receiver:
         with pytest.raises(Unreachable, match=r"(?i)certificate"):
-            await send_all(relay(receiver, smtp_tls="required"), 1)
-    assert "MAIL" not in receiver.verbs
+            await send_all(relay(receiver, smtp_tls="verified"), 1)
+        assert "MAIL" not in receiver.verbs
+        [result] = await send_all(relay(receiver, smtp_tls="required"), 1)
+    assert result.state is LedgerState.ACCEPTED
+    assert receiver.secured_mails == 1
 
 
 def test_starttls_is_tried_again_after_a_while_and_its_return_is_logged() -> None:

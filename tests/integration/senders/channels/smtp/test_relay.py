@@ -174,6 +174,7 @@ async def test_a_destination_beyond_loopback_is_allowed_by_the_setting() -> None
     assert await addresses_of(host, allow_real_mail=True) == ["192.0.2.7"]
 
 
-async def test_mail_never_goes_without_required_starttls(sink: Sink) -> None:
+@pytest.mark.parametrize("word", ["required", "verified"])
+async def test_mail_never_goes_without_required_starttls(sink: Sink, word: str) -> None:
     with pytest.raises(Unreachable, match="STARTTLS"):
-        await relay(sink.port, smtp_tls="required").client().connect()
+        await relay(sink.port, smtp_tls=word).client().connect()
