@@ -36,11 +36,6 @@ class ReplyPattern:
         if _ANCHORED.match(text) and self._begins_otherwise():
             raise ValueError("it can never match: a reply begins with its code, as in `^421 4.7.0 Try again`")
 
-    @property
-    def literal(self) -> str | None:
-        """The text that the pattern stands for, if it has no operators."""
-        return re.sub(r"\\(.)", r"\1", self.text) if _LITERAL.fullmatch(self.text) else None
-
     def found_in(self, reply: str) -> bool:
         """Whether the pattern is anywhere in the first part of a reply."""
         return self._compiled.search(reply[:MAX_REPLY]) is not None
@@ -49,6 +44,11 @@ class ReplyPattern:
         """Whether no text that the pattern matches begins like a refusal."""
         first, last = self._compiled.possiblematchrange(8)
         return bool(first > _LAST or last < _FIRST)
+
+
+def literal_of(pattern: str) -> str | None:
+    """The text that a pattern stands for, if it has no operators."""
+    return re.sub(r"\\(.)", r"\1", pattern) if _LITERAL.fullmatch(pattern) else None
 
 
 def _reason(error: Exception) -> str:

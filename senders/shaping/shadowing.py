@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from senders.shaping.document import ActionKind, ActionScope, AutomationRule, RuleAction, ShapingDocument
-from senders.shaping.patterns import ReplyPattern
+from senders.shaping.patterns import literal_of
 from senders.shaping.quantities import SendRate
 from senders.shaping.toml_positions import TomlPath
 
@@ -13,13 +13,45 @@ _WITHIN = {
     ActionScope.PROVIDER: {ActionScope.PROVIDER, ActionScope.SOURCE},
 }
 """The scopes that contain a scope."""
-_Rules = Sequence[tuple[TomlPath, AutomationRule]]
+
+
+class _RuleGroup:
+    """The rules of a table, and which of them match all that some patterns match. A text is compared only once."""
+
+    def __init__(self, path: TomlPath, rules: Sequence[AutomationRule]) -> None:
+        self.rules = rules
+        self._path = path
+        self._with_text: dict[str, set[int]] = {}
+        self._matching: dict[str, set[int]] = {}
+        for number, rule in enumerate(rules):
+            for text in rule.pattern:
+                self._with_text.setdefault(text, set()).add(number)
+        literals = {text: literal_of(text) for text in self._with_text}
+        self._literals = [(literal, self._with_text[text]) for text, literal in literals.items() if literal is not None]
+
+    def path(self, number: int) -> TomlPath:
+        """The path of the rule with this number."""
+        return (*self._path, "automation", number)
+
+    def matching(self, patterns: Sequence[str]) -> set[int]:
+        """The numbers of the rules that match each reply that one of the patterns matches, as far as that shows."""
+        found = self._matching_text(patterns[0])
+        for text in patterns[1:]:
+            found = found and found & self._matching_text(text)
+        return found
+
+    def _matching_text(self, text: str) -> set[int]:
+        if text not in self._matching:
+            own = literal_of(text)
+            wider = [] if own is None else [numbers for literal, numbers in self._literals if literal in own]
+            self._matching[text] = self._with_text.get(text, set()).union(*wider)
+        return self._matching[text]
 
 
 def shadowed_rules(document: ShapingDocument) -> Iterator[tuple[TomlPath, TomlPath]]:
     """The paths of rules without effect, each with the path of the rule that has it."""
-    default = _placed(("default",), document.default.automation)
-    yield from _shadowed(default, default)
+    default = _RuleGroup(("default",), document.default.automation)
+    yield from _shadowed(default, [default])
     groups: tuple[tuple[str, Any], ...] = (
         ("provider", document.provider),
         ("site", document.site),
@@ -27,33 +59,35 @@ def shadowed_rules(document: ShapingDocument) -> Iterator[tuple[TomlPath, TomlPa
     )
     for kind, tables in groups:
         for name, table in tables.items():
-            own = _placed((kind, name), table.automation)
-            yield from _shadowed(own, own if table.replace_base else [*own, *default])
+            own = _RuleGroup((kind, name), table.automation)
+            yield from _shadowed(own, [own] if table.replace_base else [own, default])
 
 
-def _placed(path: TomlPath, rules: Sequence[AutomationRule]) -> _Rules:
-    return [((*path, "automation", number), rule) for number, rule in enumerate(rules)]
+def _shadowed(own: _RuleGroup, groups: Sequence[_RuleGroup]) -> Iterator[tuple[TomlPath, TomlPath]]:
+    for number, rule in enumerate(own.rules):
+        by = next((path for group in groups for path in _covering(own, number, rule, group)), None)
+        if by is not None:
+            yield own.path(number), by
 
 
-def _shadowed(rules: _Rules, others: _Rules) -> Iterator[tuple[TomlPath, TomlPath]]:
-    order = {path: number for number, (path, _) in enumerate(others)}
-    for path, rule in rules:
-        for other_path, other in others:
-            if other_path == path or not _covers(other, rule):
-                continue
-            if not _covers(rule, other) or order[other_path] < order[path]:  # of two equal ones, the later
-                yield path, other_path
-                break
+def _covering(own: _RuleGroup, number: int, rule: AutomationRule, group: _RuleGroup) -> Iterator[TomlPath]:
+    """The rules of a group that leave nothing to do for this one of our own; of two equal ones, the earlier."""
+    for other_number in sorted(group.matching(rule.pattern)):
+        other = group.rules[other_number]
+        if other is rule or not _acts_as_much(other, rule):
+            continue
+        equal = _acts_as_much(rule, other) and number in own.matching(other.pattern)
+        if not equal or (group is own and other_number < number):
+            yield group.path(other_number)
 
 
-def _covers(wide: AutomationRule, rule: AutomationRule) -> bool:
+def _acts_as_much(wide: AutomationRule, rule: AutomationRule) -> bool:
     return (
-        set(wide.state) >= set(rule.state)
-        and _triggers_no_later(wide.trigger, rule.trigger)
-        and wide.duration >= rule.duration
+        wide.duration >= rule.duration
         and wide.scope in _WITHIN.get(rule.scope, {rule.scope})
+        and _triggers_no_later(wide.trigger, rule.trigger)
+        and set(wide.state) >= set(rule.state)
         and all(any(_does(other, action) for other in wide.action) for action in rule.action)
-        and _matches_all(wide.pattern, rule.pattern)
     )
 
 
@@ -72,14 +106,3 @@ def _does(wide: RuleAction, action: RuleAction) -> bool:
         and wide.set is not None
         and all(getattr(wide.set, key) == getattr(action.set, key) for key in action.set.model_fields_set)
     )
-
-
-def _matches_all(wide: Sequence[str], patterns: Sequence[str]) -> bool:
-    texts = set(wide)
-    literals = [literal for text in wide if (literal := ReplyPattern(text).literal)]
-    return all(text in texts or _contains(text, literals) for text in patterns)
-
-
-def _contains(text: str, literals: Sequence[str]) -> bool:
-    own = ReplyPattern(text).literal
-    return own is not None and any(literal in own for literal in literals)

@@ -1,5 +1,6 @@
 """What `ebbtide senders check` says of wrong shaping files, word for word; the starting file has no mistake."""
 
+import itertools
 import time
 from pathlib import Path
 
@@ -177,6 +178,19 @@ def test_the_starting_file_has_no_finding() -> None:
     assert {"google", "yahoo", "outlook", "office365", "apple", "comcast"} <= set(file.document.provider)
 
 
+def many_rules(tables: int, rules: int, patterns: int) -> str:
+    """A file of rules that do the same, and whose patterns differ: each must be compared with many."""
+    number = itertools.count(10_000)
+    texts = "[default]\n"
+    for table in range(tables):
+        listed = [
+            f"{{pattern={[f'x{next(number)}' for _ in range(patterns)]},action='hold',duration='1s'}}"
+            for _ in range(rules)
+        ]
+        texts += f"automation=[{','.join(listed)}]\n[domain.d{table}]\n"
+    return texts
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -185,10 +199,13 @@ def test_the_starting_file_has_no_finding() -> None:
         "".join(RULE.replace("too many", f"text {n} {m}") for n in range(10) for m in range(20)),
         "".join(f"[default{n}]\n" for n in range(15_000)),
         '[default]\n"' + '\\"' * 60_000,
+        many_rules(25, 200, 1),
+        many_rules(7, 200, 14),
     ],
-    ids=["providers", "domains", "rules", "unknown tables", "quotes"],
+    ids=["providers", "domains", "rules", "unknown tables", "quotes", "rules of many tables", "many patterns"],
 )
 def test_a_file_of_the_largest_size_is_read_in_bounded_time(text: str) -> None:
+    assert len(text.encode()) <= MAX_BYTES
     begun = time.process_time()
     inspect(text.encode(), "f")
 
