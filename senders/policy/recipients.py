@@ -7,7 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,7 +33,7 @@ _RECIPIENTS = statement("SELECT {row} FROM recipients WHERE user_id = ANY(%s)", 
 class AddressHasher:
     """Turns an address into the key of its suppressions: HMAC-SHA256 of its canonical form."""
 
-    secret: bytes
+    secret: bytes = field(repr=False)
 
     def __call__(self, address: str) -> bytes:
         """The hash is the same for upper and lower case, U-labels and A-labels. Without the secret it tells nothing."""
@@ -48,9 +48,10 @@ async def read_requests(
     stale_after: timedelta,
     switches: DeliverySwitches,
 ) -> list[DeliveryRequest]:
-    """What policy asks about each due command, in the same order, by three queries."""
+    """What policy asks about each due command, in the same order, by four queries."""
     recipients = await _recipients(connection, {due.command.user_id for due in commands})
     fresh = await known_as_of(connection, {due.partition for due in commands})
+    clock_ahead = now - await _database_time(connection)
     hashes = {
         due.command.id: hasher(address)
         for due in commands
@@ -67,6 +68,7 @@ async def read_requests(
             view_as_of=fresh.get(due.partition),
             stale_after=stale_after,
             switches=switches,
+            clock_ahead=clock_ahead,
         )
         for due in commands
     ]
@@ -97,6 +99,12 @@ async def known_as_of(connection: AsyncConnection[Any], partitions: Iterable[int
         [list(partitions), list(FEEDS), len(FEEDS)],
     )
     return {partition: as_of async for partition, as_of in cursor}
+
+
+async def _database_time(connection: AsyncConnection[Any]) -> datetime:
+    cursor = await connection.execute("SELECT clock_timestamp()")
+    [[now]] = await cursor.fetchall()
+    return now  # type: ignore[no-any-return]
 
 
 async def _suppressed(connection: AsyncConnection[Any], hashes: Iterable[bytes]) -> dict[bytes, set[str]]:
