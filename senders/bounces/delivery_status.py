@@ -58,7 +58,6 @@ def _recipient_status(fields: Headers) -> RecipientStatus | None:
     if not recipient and "final-recipient" not in fields and "original-recipient" not in fields:
         return None
     diagnostics = [_typed(each) for each in fields.all("diagnostic-code")] or [fields.get("x-notes-last-error")]
-    extra = [fields.get(name) for name in ("x-supplementary-info", "x-display-name") if name == "x-supplementary-info"]
     status = status_in(fields.get("status")) or ""
     comment = _COMMENT.search(fields.get("status"))
     if comment is not None and not any(diagnostics):
@@ -67,7 +66,7 @@ def _recipient_status(fields: Headers) -> RecipientStatus | None:
         recipient or _typed(fields.get("final-recipient")),
         _action(fields.get("action"), status),
         status,
-        " ".join([*diagnostics, *extra]).strip(),
+        " ".join([*diagnostics, fields.get("x-supplementary-info")]).strip(),
     )
 
 

@@ -79,8 +79,7 @@ def differences(connection: Connection[Any], classifier: Classifier, days: int) 
     different = [
         Difference(reply, judgment)
         for reply in recorded
-        if (judgment := _again(reply, classifier)) is not None
-        and (judgment.bounce_class, judgment.hard) != (reply.was, reply.hard)
+        if ((judgment := _again(reply, classifier)).bounce_class, judgment.hard) != (reply.was, reply.hard)
     ]
     return Comparison(sum(reply.times for reply in recorded), len(recorded), different)
 

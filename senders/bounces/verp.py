@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from pydantic import SecretStr
@@ -28,7 +28,7 @@ class ReturnPaths:
     """The return paths of a domain under some keys, the newest first."""
 
     domain: str
-    keys: tuple[bytes, ...]
+    keys: tuple[bytes, ...] = field(repr=False)
 
     @classmethod
     def of(cls, domain: str | None, keys: Sequence[SecretStr]) -> "ReturnPaths | None":

@@ -19,7 +19,7 @@ def stricter(one: TlsPolicy, other: TlsPolicy) -> TlsPolicy:
 
 @dataclass(frozen=True, slots=True)
 class MailDomain:
-    """`hosts` are those that may get mail now; `mx_hosts` names the whole set, by which sites and providers are told.
+    """`hosts` are those that may get mail now; `mx_hosts` names the whole set, which sites and providers are known by.
 
     A host's `tls` is what the domain's own MTA-STS policy demands of it; `off` is no demand.
     """

@@ -96,7 +96,7 @@ class MailDomains:
         if task is None:
             task = self._running[domain] = asyncio.create_task(self._look_up(domain))
             task.add_done_callback(lambda _: self._running.pop(domain))
-        kept = await asyncio.shield(task)  # whoever waits may be cancelled; the others go on waiting
+        kept = await asyncio.shield(task)  # one that waits may be cancelled; the others go on waiting
         self._kept.pop(domain, None)
         if len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]

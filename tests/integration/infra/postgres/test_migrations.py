@@ -47,6 +47,14 @@ def test_the_analysts_tables_are_hypertables_in_weeks_and_the_views_answer(datab
             assert connection.execute(f"SELECT * FROM {view}").fetchall() == []
 
 
+@pytest.mark.servers
+def test_a_lease_of_a_connection_has_the_one_index_that_is_used(database_url: str) -> None:
+    migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        found = connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = 'connection_leases'").fetchall()
+    assert found == [("connection_leases_pkey",)]
+
+
 def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
     with pytest.raises(MigrationError, match=r"127\.0\.0\.1:1/ebbtide.*`make up` starts it") as failure:
         migrate("postgresql://postgres:secret@127.0.0.1:1/ebbtide")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from senders.bounces.verp import ReturnPaths
+from senders.policy.recipients import AddressHasher
 
 KEY, OLD, OTHER = (SecretStr(name * 16) for name in ("k", "o", "x"))
 COMMAND = "00112233445566778899aabbccddeeff"
@@ -24,6 +25,11 @@ def test_a_return_path_names_its_command_in_any_case_and_in_brackets(command: st
     assert len(address.partition("@")[0]) <= 64
     for form in (address, address.upper(), f"<{address}>", f" {address}."):
         assert paths(KEY).command_id(form) == command
+
+
+def test_the_keys_are_not_shown() -> None:
+    assert "kkkk" not in repr(paths(KEY))
+    assert "kkkk" not in repr(AddressHasher(b"k" * 16))
 
 
 def test_an_old_key_verifies_until_it_is_taken_out() -> None:
