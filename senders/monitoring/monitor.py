@@ -1,7 +1,7 @@
 """Health, gauges and pages of one delivery worker, put together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from threading import Event
 from typing import Any
 
@@ -12,7 +12,7 @@ from infra.service.outages import Outage
 from infra.service.pages import Pages, PageServer
 from infra.service.watchdog import Watchdog
 from senders.delivery.worker import DeliveryWorker
-from senders.monitoring.gauges import BrokerGauges, LedgerGauges, Positions
+from senders.monitoring.gauges import BrokerGauges, LedgerGauges, PartitionBacklog, Positions
 from senders.monitoring.health import DeliveryHealth
 from senders.monitoring.metrics import Readings, SenderMetrics
 from senders.queue.intake import CommandIntake
@@ -53,14 +53,15 @@ class Monitor:
         self._server = None if identity is None else PageServer(pages, identity.port)
 
     def _details(self) -> dict[str, Any]:
-        """What /status adds. A partition that was not measured yet has its number and lag only."""
+        """What /status adds. Of a partition that was not measured yet, all but its number and lag is null."""
         lags = self._broker_gauges.lags
+        unknown: dict[str, Any] = dict.fromkeys(field.name for field in fields(PartitionBacklog))
         measured = {backlog.partition: asdict(backlog) for backlog in self._ledger_gauges.now}
         return {
             "mails_in_flight": self._worker.in_flight,
             "servers_away": [outage.server for outage in self._outages if outage.is_away],
             "partitions": [
-                {"partition": number, **measured.get(number, {}), "lag": lags.get((CommandIntake.group, number))}
+                measured.get(number, unknown) | {"partition": number, "lag": lags.get((CommandIntake.group, number))}
                 for number in sorted(self._worker.held)
             ],
         }
