@@ -9,13 +9,12 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
 import typer
-from pydantic import BaseModel, Field
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
@@ -33,15 +32,9 @@ LOAD_S, STATE_BYTES, CONDITIONS_PER_S = 2.0, 300, 1_000_000
 BACKTEST_RULES, BACKTEST_OF_THE_ENGINE = 20, 0.6
 
 
-class EngineRun(BaseModel):
+class EngineRun(results.BenchRun):
     """Everything of one run."""
 
-    at: datetime
-    revision: str
-    machine: dict[str, str | int]
-    versions: dict[str, str]
-    load: float
-    """The machine's load average at the start. Figures measured on a busy machine are too low."""
     points: list[Point] = Field(default_factory=list)
     conditions_per_s: float | None = None
     backtest_per_s: float | None = None
@@ -66,7 +59,7 @@ def main(
     """
     if quick:
         events, users = events // 10, users // 10
-    run = _new_run()
+    run = EngineRun(versions=results.versions())
     for count in rules or COUNTS:
         for zipf in (False,) if quick or profile else (False, True):
             point = _alone(engine_loop.measure, count, zipf, events, users, profile)
@@ -91,16 +84,6 @@ def _alone(work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     first = {min(os.sched_getaffinity(0))}
     with ProcessPoolExecutor(1, get_context("spawn"), os.sched_setaffinity, (0, first)) as pool:
         return pool.submit(work, *arguments, **named).result()
-
-
-def _new_run() -> EngineRun:
-    return EngineRun(
-        at=datetime.now(UTC),
-        revision=results.revision(),
-        machine=results.machine(),
-        versions=results.versions(),
-        load=round(os.getloadavg()[0], 2),
-    )
 
 
 def _goals(run: EngineRun) -> list[PerformanceGoal]:

@@ -1,7 +1,6 @@
 """`python -m perf.bench_ledger`: what the ledger costs a mail, and how long finding what is due takes."""
 
 import asyncio
-import os
 import statistics
 import time
 import uuid
@@ -15,7 +14,7 @@ import psycopg
 import typer
 from psycopg import AsyncConnection, Connection
 from psycopg.sql import SQL, Identifier
-from pydantic import BaseModel
+from pydantic import Field
 
 from infra.postgres.migrate import migrate
 from perf import results
@@ -57,19 +56,12 @@ def main(
 
     Example: `python -m perf.bench_ledger --waiting 1000000 --settled 30000000 --snapshot 60000`
     """
+    settings = {"waiting": waiting, "settled": settled, "snapshot": snapshot, "mails": mails, "rounds": rounds}
+    run = LedgerRun(versions=results.versions(("psycopg",)), settings=settings)
     with own_database(server) as url:
-        found = asyncio.run(measure(url, waiting, settled, snapshot, mails, rounds))
-    run = LedgerRun(
-        at=datetime.now(UTC),
-        revision=results.revision(),
-        machine=results.machine(),
-        versions=results.versions(("psycopg",)),
-        load=round(os.getloadavg()[0], 2),
-        settings={"waiting": waiting, "settled": settled, "snapshot": snapshot, "mails": mails, "rounds": rounds},
-        figures=found,
-    )
+        run.figures = asyncio.run(measure(url, waiting, settled, snapshot, mails, rounds))
     results.append(run, file)
-    for name, value in found.items():
+    for name, value in run.figures.items():
         typer.echo(f"{value:>12,.2f}  {name}")
 
 
@@ -87,16 +79,11 @@ def own_database(server: str) -> Iterator[str]:
             connection.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
-class LedgerRun(BaseModel):
+class LedgerRun(results.BenchRun):
     """Everything of one run."""
 
-    at: datetime
-    revision: str
-    machine: dict[str, str | int]
-    versions: dict[str, str]
-    load: float
     settings: dict[str, int]
-    figures: dict[str, float]
+    figures: dict[str, float] = Field(default_factory=dict)
 
 
 class _Bench:

@@ -11,12 +11,11 @@ import tempfile
 import time
 from array import array
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from infra.postgres.migrate import migrate
 from perf import results
@@ -50,14 +49,10 @@ class LimitUse(BaseModel):
         return in_a_second and self.most_in_a_minute <= per_second * 60 and self.used_share >= 0.98
 
 
-class LimitRun(BaseModel):
+class LimitRun(results.BenchRun):
     """Everything of one run."""
 
-    at: datetime
-    revision: str
-    machine: dict[str, str | int]
-    load: float
-    limits: list[LimitUse]
+    limits: list[LimitUse] = Field(default_factory=list)
 
 
 def measure(database_url: str, rate: str, seconds: float, workers: int, *, kill: bool) -> LimitUse:
@@ -145,20 +140,17 @@ def main(
     Example: `python -m perf.bench_limits --seconds 30 --rate 100/s`
     """
     migrate(database_url)
-    load = round(os.getloadavg()[0], 2)
-    used = []
+    run = LimitRun(versions=results.versions(("psycopg",)))
     for rate in rates or ["10/s", "100/s", "1000/s"]:
-        used.append(use := measure(database_url, rate, seconds, workers, kill=kill))
+        run.limits.append(use := measure(database_url, rate, seconds, workers, kill=kill))
         verdict = "kept" if use.met else "NOT KEPT"
         sys.stdout.write(
             f"{rate:>8}  {workers} workers{', one killed, one joins' if kill else ''}, {seconds:.0f} s: "
             f"at most {use.most_in_a_second:,} in a second, {use.most_in_a_minute:,} in a minute, "
             f"{use.used_share:.1%} used  {verdict}\n"
         )
-    run = LimitRun(at=datetime.now(UTC), revision=results.revision(), machine=results.machine(), load=load, limits=used)
-    with file.open("a", encoding="utf-8") as out:
-        out.write(run.model_dump_json() + "\n")
-    raise typer.Exit(0 if all(use.met for use in used) else 1)
+    results.append(run, file)
+    raise typer.Exit(0 if all(use.met for use in run.limits) else 1)
 
 
 if __name__ == "__main__":

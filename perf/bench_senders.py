@@ -9,12 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from pydantic import BaseModel
+from pydantic import Field
 
 from infra.local.layout import PROJECT_ROOT
 from infra.local.problems import SetupProblem
@@ -41,22 +40,16 @@ Part = Literal["path", "old", "two", "latency", "signing", "naive", "source", "o
 PARTS: tuple[Part, ...] = ("signing", "path", "old", "two", "latency", "naive", "source", "others")
 
 
-class SendersRun(BaseModel):
+class SendersRun(results.BenchRun):
     """Everything of one run."""
 
-    at: datetime
-    revision: str
-    machine: dict[str, str | int]
-    versions: dict[str, str]
-    load: float
-    """The load average of the machine at the start. On a busy machine rates are too low; ratios hold."""
     settings: dict[str, int | str]
-    paths: list[PathCost] = []
-    latency: list[PathLatency] = []
-    signing: list[Signing] = []
-    peers: list[OtherSender] = []
-    goals: list[PerformanceGoal] = []
-    failures: list[str] = []
+    paths: list[PathCost] = Field(default_factory=list)
+    latency: list[PathLatency] = Field(default_factory=list)
+    signing: list[Signing] = Field(default_factory=list)
+    peers: list[OtherSender] = Field(default_factory=list)
+    goals: list[PerformanceGoal] = Field(default_factory=list)
+    failures: list[str] = Field(default_factory=list)
 
     @property
     def problems(self) -> list[str]:
@@ -77,11 +70,7 @@ def main(
     """
     mails, seconds = (300, 3) if quick else (mails, seconds)
     run = SendersRun(
-        at=datetime.now(UTC),
-        revision=results.revision(),
-        machine=results.machine(),
         versions=results.versions(PACKAGES),
-        load=round(os.getloadavg()[0], 2),
         settings={"mails": mails, "old": OLD},
     )
     chosen = [part for part in PARTS if (not only or part in only) and not (quick and part == "others")]
@@ -131,7 +120,7 @@ def _cost(servers: SenderServers, contender: Contender, size_kb: int, mails: int
 
 @contextmanager
 def _failing_alone(run: SendersRun, part: str) -> Iterator[None]:
-    """A part that cannot be measured is told, and the others go on."""
+    """Records a part that cannot be measured as a failure; the other parts go on."""
     try:
         yield
     except (SetupProblem, MeasurementFailed, subprocess.SubprocessError) as error:

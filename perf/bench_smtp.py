@@ -5,19 +5,17 @@ round, of the CPU of this process only. Beside ours stands aiosmtplib, one comma
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import aiosmtplib
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from perf import results
 from senders.channels.smtp.channel import SmtpChannel
@@ -48,17 +46,12 @@ class LineSpeed(BaseModel):
     mails_per_s: float
 
 
-class SmtpRun(BaseModel):
+class SmtpRun(results.BenchRun):
     """Everything of one run."""
 
-    at: datetime
-    revision: str
-    machine: dict[str, str | int]
-    versions: dict[str, str]
-    load: float
     settings: dict[str, int]
-    costs: list[ClientCost]
-    speeds: list[LineSpeed]
+    costs: list[ClientCost] = Field(default_factory=list)
+    speeds: list[LineSpeed] = Field(default_factory=list)
 
 
 @contextmanager
@@ -75,7 +68,7 @@ def receiver(way: str, *, tls: bool = False, delay_ms: int = 0) -> Iterator[int]
 
 
 def mail(size_kb: int) -> bytes:
-    """A mail of about this size, in lines as quoted-printable has them."""
+    """A mail of about this size, in lines as long as those of quoted-printable."""
     line = b"The quick brown fox jumps over the lazy dog, and the dog does not mind. =20\r\n"
     return b"Subject: measured\r\n\r\n" + line * (size_kb * 1024 // len(line))
 
@@ -165,16 +158,9 @@ def main(
 
     Example: `python -m perf.bench_smtp --mails 500 --rounds 2`
     """
-    run = SmtpRun(
-        at=datetime.now(UTC),
-        revision=results.revision(),
-        machine=results.machine(),
-        versions=results.versions(("aiosmtplib",)),
-        load=round(os.getloadavg()[0], 2),
-        settings={"mails": mails, "rounds": rounds, "delay_ms": DELAY_MS, "connections": CONNECTIONS},
-        costs=costs(mails, rounds),
-        speeds=speeds(seconds),
-    )
+    settings = {"mails": mails, "rounds": rounds, "delay_ms": DELAY_MS, "connections": CONNECTIONS}
+    run = SmtpRun(versions=results.versions(("aiosmtplib",)), settings=settings)
+    run.costs, run.speeds = costs(mails, rounds), speeds(seconds)
     results.append(run, file)
     for cost in run.costs:
         transport = "TLS" if cost.tls else "plain"

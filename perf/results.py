@@ -76,6 +76,17 @@ class PerformanceGoal(_Model):
     met: bool | None
 
 
+class BenchRun(_Model):
+    """What the record of every bench begins with, taken when the run begins. Subclasses add what they measure."""
+
+    at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    revision: str = Field(default_factory=lambda: revision())
+    machine: dict[str, str | int] = Field(default_factory=lambda: machine())
+    versions: dict[str, str]
+    load: float = Field(default_factory=lambda: round(os.getloadavg()[0], 2))
+    """The machine's load average. On a busy machine rates are too low; their ratios hold."""
+
+
 class Run(_Model):
     """Everything of one run."""
 

@@ -6,10 +6,9 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from perf import results
 
@@ -22,17 +21,11 @@ class Rate(BaseModel):
     per_s: float
 
 
-class SideBySideRun(BaseModel):
+class SideBySideRun(results.BenchRun):
     """Everything of one run."""
 
-    at: datetime
-    revision: str
-    machine: dict[str, str | int]
-    versions: dict[str, str]
-    load: float
-    """The load average of the machine at the start. On a busy machine all rates are too low; their ratios hold."""
     settings: dict[str, int]
-    rates: list[Rate]
+    rates: list[Rate] = Field(default_factory=list)
 
 
 def rates(work: str, count: int, rounds: int, implementations: Mapping[str, Callable[[], object]]) -> list[Rate]:
@@ -53,17 +46,9 @@ def record(
     measure: Callable[[], list[Rate]], packages: Sequence[str], file: Path, settings: Mapping[str, int]
 ) -> list[Rate]:
     """Measures on the first core, appends the run to the file, and prints the rates."""
-    machine, load = results.machine(), round(os.getloadavg()[0], 2)
+    run = SideBySideRun(versions=results.versions(packages), settings=dict(settings))
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    run = SideBySideRun(
-        at=datetime.now(UTC),
-        revision=results.revision(),
-        machine=machine,
-        versions=results.versions(packages),
-        load=load,
-        settings=dict(settings),
-        rates=measure(),
-    )
+    run.rates = measure()
     results.append(run, file)
     for rate in run.rates:
         sys.stdout.write(f"{rate.per_s:>12,.0f}/s  {rate.implementation:<34}{rate.work}\n")

@@ -133,7 +133,7 @@ def add_all(connection: Connection[Any], listed: Sequence[ListedAddress], by: st
 
 
 def exported(connection: Connection[Any]) -> Iterator[list[str]]:
-    """The header and each suppression that has not ended, as CSV has them."""
+    """The lines of the CSV file: its header, and each suppression that has not ended."""
     yield list(COLUMNS)
     with connection.cursor("suppressions") as cursor:
         cursor.execute(

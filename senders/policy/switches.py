@@ -11,9 +11,6 @@ from schemas.rules import DELIVERY, Control
 from schemas.switches import SwitchBoard
 from schemas.vocabulary import PauseMode
 
-SCOPE_KINDS = ("trigger", "purpose", "domain")
-"""What a scope of delivery can name, as in `delivery/domain/example.net`."""
-
 
 def label(switch: Control) -> str:
     """The scope and the number of a switch: which record it was that a command waits for."""

@@ -213,7 +213,7 @@ class WayTable(LaneKeys):
 
 
 class ProviderTable(ProviderKeys):
-    """`[provider.NAME]`: destinations all of whose MX hosts match."""
+    """`[provider.NAME]`: destinations for which every MX host matches."""
 
     match: Annotated[tuple[HostMatch, ...], Field(min_length=1, max_length=100)]
     replace_base: bool = False

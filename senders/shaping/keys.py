@@ -1,6 +1,6 @@
 """The keys of shaping.toml that say how a lane sends: their types, bounds, defaults and meaning. Declared only here.
 
-They have KumoMTA's names and meaning where it has them. Every limit counts over all workers.
+A key that KumoMTA has too has the same name and meaning here. Every limit counts over all workers.
 """
 
 from collections.abc import Callable

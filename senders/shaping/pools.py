@@ -27,7 +27,7 @@ class SourceChoice:
 
 
 def pool_of(document: ShapingDocument, purpose: str) -> Sequence[str]:
-    """The sources of a purpose, as the file has them. Without pools, all sources; without sources, the default one."""
+    """The sources of a purpose, in the order of the file: without pools all, and without sources the default one."""
     if not document.pool:
         return list(document.source) or [DEFAULT_SOURCE]
     named = next((pool for pool in document.pool.values() if purpose in pool.purposes), None)

@@ -3,12 +3,14 @@
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from drivers.running_senders import Harbour
 
 REPLY_S = 0.25
+R = TypeVar("R", bound=socketserver.BaseServer)
 
 
 class SlowReceiver(socketserver.ThreadingTCPServer):
@@ -44,10 +46,10 @@ class _SlowHandler(socketserver.StreamRequestHandler):
 
 
 @contextmanager
-def slow_receiver(delivery: Harbour) -> Iterator[SlowReceiver]:
-    """Such a server in place of the delivery's sink; the delivery is stopped at the end."""
+def in_place_of_the_sink(delivery: Harbour, receiver: Callable[[int], R]) -> Iterator[R]:
+    """A receiver on the port of the delivery's sink; the delivery is stopped at the end."""
     delivery.sink.stop()
-    with SlowReceiver(delivery.sink.port) as server:
+    with receiver(delivery.sink.port) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
-from drivers.slow_receiver import REPLY_S, SlowReceiver, slow_receiver
+from drivers.slow_receiver import REPLY_S, SlowReceiver, in_place_of_the_sink
 
 from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
@@ -73,7 +73,7 @@ def wait_for_first_mails(receiver: SlowReceiver) -> None:
 
 
 def test_no_mail_behind_a_slow_receiver_begins_after_its_user_unsubscribed(delivery: Harbour) -> None:
-    with slow_receiver(delivery) as receiver:
+    with in_place_of_the_sink(delivery, SlowReceiver) as receiver:
         delivery.start()
         commands = publish_commands(delivery, 40)
         wait_for_first_mails(receiver)
@@ -92,7 +92,7 @@ def test_no_mail_behind_a_slow_receiver_begins_after_its_user_unsubscribed(deliv
 def test_no_mail_begins_after_an_outage_of_the_database_in_which_its_user_unsubscribed(
     delivery: Harbour, servers: RealServers
 ) -> None:
-    with slow_receiver(delivery) as receiver:
+    with in_place_of_the_sink(delivery, SlowReceiver) as receiver:
         delivery.start()
         commands = publish_commands(delivery, 60)
         wait_for_first_mails(receiver)
@@ -108,7 +108,7 @@ def test_no_mail_begins_after_an_outage_of_the_database_in_which_its_user_unsubs
 
 
 def test_a_mail_whose_address_changed_before_it_began_goes_to_the_new_address(delivery: Harbour) -> None:
-    with slow_receiver(delivery) as receiver:
+    with in_place_of_the_sink(delivery, SlowReceiver) as receiver:
         delivery.start()
         commands = publish_commands(delivery, 20)
         wait_for_first_mails(receiver)
@@ -122,7 +122,7 @@ def test_a_mail_whose_address_changed_before_it_began_goes_to_the_new_address(de
 
 
 def test_a_command_that_expires_behind_a_slow_receiver_costs_no_attempt(delivery: Harbour) -> None:
-    with slow_receiver(delivery) as receiver:
+    with in_place_of_the_sink(delivery, SlowReceiver) as receiver:
         delivery.start()
         commands = publish_commands(
             delivery, 20, purpose=TRANSACTIONAL, expires_at=datetime.now(UTC) + timedelta(seconds=4)

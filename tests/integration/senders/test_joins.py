@@ -12,6 +12,7 @@ import pytest
 from drivers.limits import HANGS_AFTER_S
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
+from drivers.slow_receiver import in_place_of_the_sink
 
 from infra.postgres.migrate import migrate
 from schemas.codec import partition_for
@@ -67,17 +68,11 @@ class _GatedHandler(socketserver.StreamRequestHandler):
 
 @contextmanager
 def gated_receiver(delivery: Harbour) -> Iterator[GatedReceiver]:
-    delivery.sink.stop()
-    with GatedReceiver(delivery.sink.port) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    with in_place_of_the_sink(delivery, GatedReceiver) as server:
         try:
             yield server
         finally:
             server.gate.set()
-            delivery.stop()
-            server.shutdown()
-            thread.join()
 
 
 def one_command_each_partition(delivery: Harbour, template: str, local_part: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
-from drivers.slow_receiver import slow_receiver
+from drivers.slow_receiver import SlowReceiver, in_place_of_the_sink
 
 from cli.operations.control import publish_switch
 from infra.kafka.publisher import Publisher
@@ -69,7 +69,7 @@ def wait_for_states(delivery: Harbour, expected: Counter[Any]) -> None:
 
 
 def test_a_pause_holds_a_backlog_within_two_seconds_and_a_resume_sends_it(delivery: Harbour, switch: Switch) -> None:
-    with slow_receiver(delivery) as receiver:
+    with in_place_of_the_sink(delivery, SlowReceiver) as receiver:
         delivery.start()
         publish_commands(delivery, 20)
         wait_until(lambda: len(receiver.begun) >= 2, "the first mails")

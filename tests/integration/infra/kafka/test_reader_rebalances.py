@@ -95,5 +95,5 @@ def test_a_join_stops_only_the_partitions_that_move_and_a_leave_stops_none(
         assert {partition for partition, _ in second.read} == second.held
 
         second.end()
-        wait_until(lambda: first.held == everything, "the first reader has them all again")
+        wait_until(lambda: first.held == everything, "the first reader holds all partitions again")
         assert len(first.ever_revoked) == PARTITIONS // 2, "and was not interrupted for that"

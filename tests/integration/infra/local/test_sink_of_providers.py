@@ -1,4 +1,4 @@
-"""The sink of providers: what a client is told, and what is recorded, over real sockets."""
+"""The sink of providers: its answers to a client, and its receipts, over real sockets."""
 
 import smtplib
 import socket

@@ -29,7 +29,7 @@ LAST = frozenset(state for state in LedgerState if state.terminal)
 def before(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The database as it was before this migration."""
     for file in migrations.MIGRATIONS.glob("*.sql"):
-        if file.stem < "0011":
+        if file.stem < "0012":
             (tmp_path / file.name).write_bytes(file.read_bytes())
     with monkeypatch.context() as patch:
         patch.setattr(migrations, "MIGRATIONS", tmp_path)
@@ -68,7 +68,7 @@ async def test_every_command_keeps_its_state_and_every_unpublished_outcome_its_p
                         waiting_outcomes.append((id_, state.value))
         columns = "command_id, state, reason, attempt, admitted_at, state_at, next_attempt_at, address_hash, reply"
         rows = connection.execute(f"SELECT {columns} FROM ledger ORDER BY 1").fetchall()
-        assert migrate(database_url)[0] == "0011_ledger_form"
+        assert migrate(database_url)[0] == "0012_ledger_form"
         assert connection.execute(f"SELECT {columns} FROM ledger ORDER BY 1").fetchall() == rows
         known = [Admission.of(3, a_command("u1", "h", id=id_)) for id_ in states]
         assert ledger.admit(connection, known, NOW) == 0, "each id is known"

@@ -1,4 +1,4 @@
-"""Hostile files: for any text, the loader gives diagnostics, raises nothing, and takes less than a second."""
+"""Hostile files: for any text, the loader gives diagnostics, raises nothing, and takes less than two seconds."""
 
 import string
 from pathlib import Path
@@ -15,7 +15,7 @@ from triggers.loader import check
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))
 TEMPLATES = {path.stem: "0" * 32 for path in (EXAMPLES[0].parent / "templates").iterdir()}
-MOST_S = 1.0
+MOST_S = 2.0
 
 RULE = "trigger: t\npurpose: marketing\non: ping\nsend: a\n"
 HUGE = "9" * 5_000

@@ -278,7 +278,7 @@ RECORD = TlsaRecord(3, 1, 1, KEY)
 
 
 def secured(zones: Zones, *, without: str = "") -> None:
-    """A domain all of whose DNS is signed, except for one part."""
+    """A domain that signs all its DNS records but one part."""
     zones.put(".", "NS", "a.root-servers.net.", signed=without != "root")
     zones.put("safe.example", "MX", "10 mx.example.", signed=without != "MX")
     zones.host("mx.example", OUTSIDE, signed=without != "A")
