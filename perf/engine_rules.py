@@ -216,6 +216,5 @@ class EngineWorkload:
 
 def _event(name: str, kind: str, user: str, at_ms: int, properties: dict[str, object]) -> bytes:
     time = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return orjson.dumps(
-        {"id": name, "type": kind, "user_id": user, "time": time, "properties": properties, "source": "web"}
-    )
+    event = {"id": name, "type": kind, "user_id": user, "time": time, "properties": properties, "source": "web"}
+    return b"%b" % orjson.dumps(event)  # a copy: bytes of orjson take 4 KiB each as long as they are kept

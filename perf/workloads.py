@@ -85,7 +85,10 @@ class Workload:
         return max(1, self.events * ms // self.span_ms)
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
-        """Key and value of each event as a backend service publishes it."""
+        """Key and value of each event as a backend service publishes it.
+
+        The value is a copy: bytes of orjson take 4 KiB each as long as they are kept, 13 GiB for 3 million.
+        """
         names = [user_id(user) for user in range(self.users)]
         start_ms, step_ms = self.start_ms, self.span_ms / self.events
         for what in self.events_in_order():
@@ -98,7 +101,7 @@ class Workload:
                 "properties": what.properties,
                 "source": "web",
             }
-            yield name.encode(), orjson.dumps(event)
+            yield name.encode(), b"%b" % orjson.dumps(event)
 
     def events_in_order(self) -> Iterator[WorkloadEvent]:
         """The events in order."""
