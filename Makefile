@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE # where an image sets it, every process would compile all that it imports
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all chaos chaos-controls bench-streams bench-engine bench-senders lint fmt docs up down status logs clean setup setup-lint
+.PHONY: help demo test test-all chaos chaos-controls chaos-senders chaos-senders-controls bench-streams bench-engine bench-senders lint fmt docs up down status logs clean setup setup-lint
 
 # ENGINE=compose takes the servers from a container engine instead of native processes.
 ENGINE ?= native
@@ -12,7 +12,7 @@ ebbtide := .venv/bin/ebbtide
 with_engine := --engine $(ENGINE)
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 24
 
 demo: setup ## Run the whole pipeline on a real purchase log, on real servers, and check its books
 	@$(ebbtide) demo $(ARGS)
@@ -40,6 +40,16 @@ chaos-controls: setup ## Show that chaos reports two deliberate mistakes in exac
 	  PYTHONPATH=tests .venv/bin/python -m chaos --control $$control --events 10000 --drain 1 $(ARGS); \
 	  test $$? -eq 1 || { echo "chaos did not report: $$control"; exit 1; }; \
 	done; echo "both mistakes were reported"
+
+chaos-senders: setup ## Deliver 200,000 commands under kills, freezes and rebalances, and prove each (ARGS='--seed 7'; ARGS=--help)
+	@PYTHONPATH=tests .venv/bin/python -m chaos_senders $(ARGS)
+
+chaos-senders-controls: setup ## Show that chaos-senders reports four faults of delivery
+	@for control in unsent unfenced stuck unpublished; do \
+	  PYTHONPATH=tests .venv/bin/python -m chaos_senders --control $$control --commands 6000 --minutes 0.5 --troubles 4 \
+	    --session 2 --lease 2 $(ARGS); \
+	  test $$? -eq 1 || { echo "chaos-senders did not report: $$control"; exit 1; }; \
+	done; echo "all faults were reported"
 
 lint: setup-lint ## Check style, types and import rules; needs no server and no Java
 	.venv/bin/ruff check .

@@ -3,13 +3,13 @@
 A mail's line is in the file before its reply is sent, so it can be counted even after `kill -9`.
 """
 
-import fcntl
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+
+from infra.local.sink_lines import LineFile
 
 RECEIPTS = "receipts.jsonl"
 LISTENING = "listening"
@@ -41,16 +41,11 @@ class ReceiptFile:
     """The append-only file of one sink. It refuses a second sink in the same directory."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(directory / RECEIPTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SystemExit(f"{directory / RECEIPTS}: another sink writes here; stop it first") from None
+        self._lines = LineFile(directory / RECEIPTS)
 
     def add(self, receipt: Receipt) -> None:
-        """Append one receipt in one write."""
-        os.write(self._file, orjson.dumps(receipt) + b"\n")
+        """Append one receipt."""
+        self._lines.add(orjson.dumps(receipt))
 
 
 def read_receipts(directory: Path) -> Iterator[Receipt]:

@@ -1,8 +1,6 @@
 """One chaos run: servers, rules, a feed, workers, trouble, and the verdict."""
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -18,11 +16,11 @@ from typing import NamedTuple, Self
 from chaos import rules, trouble
 from chaos.clocks import PartitionClocks
 from chaos.reading import WrittenTopics, aborted, audit
-from chaos.trouble import Trouble
 from confluent_kafka import KafkaException
+from drivers.chaos_command import ChaosReport
+from drivers.troubled_run import TESTS, Trouble, TroubledRun
 from drivers.worker_crew import Workers
 from rich.console import Console
-from slow_model.compare import Comparison
 
 from cli.manifests.publication import apply_folder
 from cli.rules.rule_folder import read_folder
@@ -38,14 +36,10 @@ from schemas.rules import Control
 from schemas.topics import COMMANDS, CONTROL, EVENTS, OUTCOMES, PROFILES
 from streams.settings import StreamSettings
 
-TESTS = Path(__file__).resolve().parents[1]
 INPUTS = (PROFILES.name, OUTCOMES.name, EVENTS.name)
 PORT_OFFSET = 600
 MAX_WORKERS = 4
-SAY_S = 10.0
-REVIVE_S = 1.0
 RECOVERED_WITHIN_S = 120.0
-STOP_WITHIN_S = 30.0
 CLOCKS_WITHIN_S = 120.0
 """How long the clocks of partitions may take to pass an instant after which nothing happens to the workers any more."""
 CONTROLS = ("split", "awaiting")
@@ -86,29 +80,18 @@ class ChaosPlan:
 
 
 @dataclass
-class ChaosReport:
-    """What came of it."""
+class StreamChaosReport(ChaosReport):
+    """What came of it, and which failpoints were reached."""
 
-    findings: Comparison
-    happened: Counter[str]
-    failpoints: list[str]
-    seconds: dict[str, float]
-    folder: Path
-
-    @property
-    def passed(self) -> bool:
-        return self.findings.clean
+    failpoints: list[str] = field(default_factory=list)
 
 
-@dataclass
-class Chaos:
+class Chaos(TroubledRun):
     """A run that is going on. Leaving the `with` block ends everything that it started."""
 
-    plan: ChaosPlan
-    console: Console
-    ports: Ports = field(default_factory=lambda: Ports(Ports.from_env().base + PORT_OFFSET))
-
-    def __post_init__(self) -> None:
+    def __init__(self, plan: ChaosPlan, console: Console) -> None:
+        self.plan = plan
+        self.ports = Ports(Ports.from_env().base + PORT_OFFSET)
         layout = Layout.of_project()
         self.folder = layout.home / "chaos" / str(self.ports.base)
         self.broker = KafkaServer(layout.in_own_partition(self.folder / "broker"), self.ports)
@@ -116,25 +99,19 @@ class Chaos:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.kafka = f"127.0.0.1:{self.ports.kafka}"
-        self.crew = Workers(self.folder, self._program, self._variables)
-        self.happened: Counter[str] = Counter()
+        super().__init__(Workers(self.folder, self._program, self._variables), console, MAX_WORKERS)
         self.failpoints: list[str] = []
         self.switches, self.sets = rules.Switches(), 0
         self.quiet = rules.quiet_minutes(datetime.now(UTC))
         self.paused: set[str] = set()
         self.controls = 0
-        self.clients: list[subprocess.Popen[bytes]] = []
-        self.began_s = self.said_s = self.revived_s = time.monotonic()
 
     def __enter__(self) -> Self:
         self.broker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self.clients:
-            process.kill()
-            process.wait()
-        self.crew.__exit__()
+        self.close()
         self.broker.stop()
 
     # processes -------------------------------------------------------------------------------------------------------
@@ -153,49 +130,8 @@ class Chaos:
             "PYTHONPATH": f"{PROJECT_ROOT}:{TESTS}",
         }
 
-    def start(self, slot: int) -> None:
-        """Starts a worker."""
-        self.crew.start(slot)
-
-    def start_client(self, module: str, *arguments: object) -> subprocess.Popen[bytes]:
-        """Starts the feed or the responder."""
-        with (self.folder / f"{module}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", f"chaos.{module}", "--kafka", self.kafka, *map(str, arguments)],
-                env={**os.environ, "PYTHONPATH": f"{PROJECT_ROOT}:{TESTS}"},
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-            )
-        self.clients.append(process)
-        return process
-
-    def revive(self) -> None:
-        """Restarts each worker that ended without a stop, as a supervisor does."""
-        self.revived_s = time.monotonic()
-        for slot, process in list(self.crew.processes.items()):
-            status = process.poll()
-            if status is not None:
-                self.crew.exits[status] += 1
-                self.happened[f"ended with {status}"] += 1
-                self.start(slot)
-
-    def pass_time(self, until_s: float) -> None:
-        """Lets the run go on, and says how it goes."""
-        while (now_s := time.monotonic()) < until_s:
-            if now_s - self.revived_s > REVIVE_S:
-                self.revive()
-            if now_s - self.said_s > SAY_S:
-                self.say()
-            time.sleep(0.1)
-
-    def say(self, what: str = "") -> None:
-        """One line."""
-        self.said_s = time.monotonic()
-        line = f"[{self.said_s - self.began_s:5.0f} s] "
-        self.console.print(line + (what or self._progress()), markup=False, highlight=False, soft_wrap=True)
-
-    def _progress(self) -> str:
+    def progress(self) -> str:
+        """How far the topics are."""
         try:
             with Progress(self.kafka) as progress:
                 counts = {t: sum(progress.ends(t).high.values()) for t in (EVENTS.name, COMMANDS.name)}
@@ -214,53 +150,9 @@ class Chaos:
             rules.write_folder(Path(folder), self.switches, self.quiet)
             apply_folder(self.kafka, read_folder(Path(folder)), "chaos")
 
-    def happens(self, each: Trouble) -> None:
-        """One trouble."""
-        self.happened[each.kind] += 1
-        self.say(f"{each.kind} {each.detail}".strip())
-        getattr(self, f"_{each.kind}")(each)
-
-    def _chosen(self, each: Trouble) -> int:
-        slots = sorted(self.crew.processes)
-        return slots[int(each.dice * len(slots))]
-
-    def _kill(self, each: Trouble) -> None:
-        slot = self._chosen(each)
-        self.crew.kill(slot)
-        self.start(slot)
-
     def _freeze(self, each: Trouble) -> None:
-        slot = self._chosen(each)
-        process = self.crew.processes[slot]
-        process.send_signal(signal.SIGSTOP)
+        super()._freeze(each)
         self.pass_time(time.monotonic() + each.seconds)
-        process.send_signal(signal.SIGCONT)
-
-    def _term(self, each: Trouble) -> None:
-        slot = self._chosen(each)
-        self._stop(slot)
-        self.start(slot)
-
-    def _add(self, each: Trouble) -> None:  # noqa: ARG002 - the lowest slot that is free
-        free = [slot for slot in range(MAX_WORKERS) if slot not in self.crew.processes]
-        if free:
-            self.start(free[0])
-
-    def _remove(self, each: Trouble) -> None:
-        if len(self.crew.processes) > 1:
-            self._stop(self._chosen(each))
-
-    def _stop(self, slot: int) -> None:
-        process = self.crew.processes.pop(slot)
-        process.terminate()
-        try:
-            status = process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            self.happened["did not stop"] += 1
-        else:
-            self.happened[f"stopped with {status}"] += 1
 
     def _broker(self, each: Trouble) -> None:
         if each.dice < 0.4:
@@ -272,7 +164,7 @@ class Chaos:
 
     def _failpoint(self, each: Trouble) -> None:
         """Starts a worker anew that ends itself at a place; waits until it has, or the place is not reached."""
-        slot, name = self._chosen(each), each.detail.partition(":")[0]
+        slot, name = self.chosen(each), each.detail.partition(":")[0]
         self.crew.kill(slot)
         process = self.crew.start(slot, EBBTIDE_FAILPOINT=each.detail)
         end_s = time.monotonic() + trouble.STRIKES_WITHIN_S
@@ -303,13 +195,13 @@ class Chaos:
 
     # the whole -------------------------------------------------------------------------------------------------------
 
-    def play(self) -> ChaosReport:
+    def play(self) -> StreamChaosReport:
         """Plays the whole run and audits it."""
         plan, kept = self.plan, self.folder / "received.jsonl"
         seconds: dict[str, float] = {}
         ensure_topics(self.kafka, plan.partitions)
         self.apply_rules()
-        responder = self.start_client("responder", "--partitions", plan.partitions, "--seed", plan.seed, "--kept", kept)
+        responder = self.start_client("chaos.responder", *self._common_options, "--kept", kept)
         self.began_s = time.monotonic()
         if plan.control:
             self._die_again_and_again()
@@ -332,18 +224,18 @@ class Chaos:
         for each in trouble.schedule(self.plan.seed, self.plan.seconds, trouble.amounts(self.plan.minutes)):
             self.pass_time(self.began_s + each.at_s)
             self.happens(each)
-        self._finish_feed(feed)
+        self.finish_feed(feed)
 
     def _die_again_and_again(self) -> None:
         """For a control: all events are published, and one worker after the other dies where the mistake shows.
 
         Before that all users are known and every partition has offsets: a worker refuses state without offsets.
         """
-        self._finish_feed(self._feed(1e9, "--users", CONTROL_USERS, events=KNOWN_BY))
+        self.finish_feed(self._feed(1e9, "--users", CONTROL_USERS, events=KNOWN_BY))
         self.start(0)
         self._wait_for_lag(0)
-        self._stop(0)
-        self._finish_feed(self._feed(1e9, "--users", CONTROL_USERS))
+        self.stop(0)
+        self.finish_feed(self._feed(1e9, "--users", CONTROL_USERS))
         chance = Random(self.plan.seed)
         for number in range(DEATHS):
             where = {"EBBTIDE_FAILPOINT": f"after_commit:{chance.choice(SPLIT_DEATHS)}"}
@@ -352,18 +244,13 @@ class Chaos:
             self.say(f"died for the {number + 1}. time")
         self.start(0)
 
-    def _feed(self, per_s: float, *more: object, events: int | None = None) -> subprocess.Popen[bytes]:
-        plan, count = self.plan, events or self.plan.events
-        options = ("--partitions", plan.partitions, "--seed", plan.seed, "--events", count, "--per-s", per_s)
-        return self.start_client("feed", *options, *more)
+    @property
+    def _common_options(self) -> tuple[object, ...]:
+        return ("--kafka", self.kafka, "--partitions", self.plan.partitions, "--seed", self.plan.seed)
 
-    def _finish_feed(self, feed: subprocess.Popen[bytes]) -> None:
-        while feed.poll() is None:
-            self.pass_time(time.monotonic() + 1)
-        if feed.returncode:
-            raise RuntimeError(
-                f"the feed ended with {feed.returncode}: {(self.folder / 'feed.log').read_text()[-2000:]}"
-            )
+    def _feed(self, per_s: float, *more: object, events: int | None = None) -> subprocess.Popen[bytes]:
+        count = events or self.plan.events
+        return self.start_client("chaos.feed", *self._common_options, "--events", count, "--per-s", per_s, *more)
 
     def _settle(self, responder: subprocess.Popen[bytes]) -> Settled:
         """Waits until all inputs are committed and timers had their time, then stops the workers, all at once: what a
@@ -383,7 +270,7 @@ class Chaos:
         stopping_ms = time.time_ns() // 1_000_000
         slots = list(self.crew.processes)
         with ThreadPoolExecutor(len(slots)) as pool:
-            list(pool.map(self._stop, slots))
+            list(pool.map(self.stop, slots))
         responder.stdin.close()
         if responder.wait(RECOVERED_WITHIN_S):
             raise RuntimeError(f"the responder failed: {(self.folder / 'responder.log').read_text()[-2000:]}")
@@ -409,7 +296,7 @@ class Chaos:
                 raise RuntimeError(f"{lag} records were not committed within {self.plan.settle_within_s:g} s")
             self.pass_time(time.monotonic() + 0.5)
 
-    def _audit(self, settled: Settled, kept: Path) -> ChaosReport:
+    def _audit(self, settled: Settled, kept: Path) -> StreamChaosReport:
         self.say("all is committed; the audit begins")
         changelog = f"{StreamSettings().streams_group}-user-state-changelog"
         written = WrittenTopics(self.kafka, self.plan.partitions, changelog, self.folder / "faust", *settled)
@@ -420,7 +307,7 @@ class Chaos:
         found.compared["commands received live"] += received.total()
         self.happened["aborted records"] = aborted(written)
         self._read_logs()
-        return ChaosReport(found, self.happened, self.failpoints, {}, self.folder)
+        return StreamChaosReport(found, self.happened, self.folder, failpoints=self.failpoints)
 
     def _read_logs(self) -> None:
         for log in self.folder.glob("worker-*.log"):

@@ -3,23 +3,13 @@
 from dataclasses import dataclass
 from random import Random
 
+from drivers.troubled_run import Trouble
+
 from streams.runtime.failpoints import NAMES
 
 FREEZE_S = 13.0
 """Longer than the session of 10 s: it wakes as a zombie."""
 STRIKES_WITHIN_S = 40.0
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """One thing: when, in seconds after the beginning, and with what."""
-
-    at_s: float
-    kind: str
-    detail: str = ""
-    seconds: float = 0.0
-    dice: float = 0.0
-    """In [0, 1): chooses among what is there when it happens."""
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,17 @@ class Workers:
     """Worker processes by slot. Leaving the `with` block ends all of them."""
 
     def __init__(
-        self, folder: Path, program: Callable[[int], Sequence[str]], variables: Callable[[int], Mapping[str, str]]
+        self,
+        folder: Path,
+        program: Callable[[int], Sequence[str]],
+        variables: Callable[[int], Mapping[str, str]],
+        begun: bytes = b"recovered",
     ) -> None:
+        """`begun` is in the line that a worker logs when it begins to work."""
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.exits: Counter[int] = Counter()
         self.folder = folder
-        self._program, self._variables = program, variables
+        self._program, self._variables, self._begun = program, variables, begun
         self._begins: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -77,7 +82,7 @@ class Workers:
 
     def has_recovered(self, slot: int) -> bool:
         """Whether the worker that runs now has begun to work."""
-        return b"recovered" in self.log(slot).read_bytes()[self._begins[slot] :]
+        return self._begun in self.log(slot).read_bytes()[self._begins[slot] :]
 
     def wait_until_recovered(self, *slots: int, within_s: float = HANGS_AFTER_S) -> None:
         """Waits until these workers have begun, or all."""

@@ -12,7 +12,7 @@ import pytest
 from drivers.running_senders import free_port, wait_until
 
 from infra.local.sink_process import ProviderSink
-from infra.local.sink_receipts import Receipt
+from infra.local.sink_receipts import RECEIPTS, Receipt
 
 UNVERIFIED = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 UNVERIFIED.check_hostname = False
@@ -244,3 +244,15 @@ def test_a_wrong_script_is_refused_with_the_key(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="did not start"):
         sink.start()
     assert "latncy_ms" in (tmp_path / "sink.log").read_text()
+
+
+def test_receipts_survive_a_kill_in_the_middle_of_a_line_and_the_next_sink_goes_on_behind_them(tmp_path: Path) -> None:
+    sink = ProviderSink(free_port(), tmp_path)
+    for _ in range(2):
+        sink.start()
+        with session(sink) as client:
+            assert told(client, "ann@example.net") == 250
+        sink.kill()
+        with (tmp_path / RECEIPTS).open("ab") as file:
+            file.write(b'{"at":1.0,"what":"ma')
+    assert [receipt.what for receipt in sink.receipts()].count("mail") == 2

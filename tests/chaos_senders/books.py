@@ -1,0 +1,83 @@
+"""What a chaos run of delivery left behind, read back from topics, database and receiver."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.rows import dict_row
+
+from cli.rules.command_life import CommandLife
+from cli.rules.command_life import read as read_life
+from cli.rules.delivery_answers import Delivery, read_deliveries
+from infra.kafka.topic_reader import read_all
+from infra.local.sink_process import ProviderSink
+from schemas.outcomes import outcome_id
+from schemas.topics import COMMANDS, OUTCOMES
+from schemas.vocabulary import OutcomeKind
+
+CHUNK = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """Where a command stands."""
+
+    command_id: str
+    state: str
+    reason: str | None
+    attempt: int
+
+
+@dataclass
+class DeliveryBooks:
+    """Everything that the verdict needs."""
+
+    commands: Counter[str]
+    """How often each command is on its topic."""
+    ledger: list[LedgerRow]
+    recorded: Counter[str]
+    """The outcomes that the ledger has, by id."""
+    outcomes: list[bytes]
+    """The topic `outcomes`."""
+    outbox: int
+    deliveries: set[str]
+    """The outcomes that the recorder wrote, by id."""
+    mails: Counter[str]
+    """How many mails of each command the receiver has."""
+    explained: dict[str, Delivery] = field(default_factory=dict)
+    """What `explain` reads of each command."""
+    lives: list[CommandLife] = field(default_factory=list)
+    """What `explain command` reads of one command of each kind."""
+
+
+def read_books(kafka: str, database_url: str, sink: ProviderSink) -> DeliveryBooks:
+    """Reads all of it."""
+    with psycopg.connect(database_url) as connection:
+
+        def rows(query: str) -> list[tuple[Any, ...]]:
+            return connection.execute(query).fetchall()  # type: ignore[call-overload, no-any-return]
+
+        ledger = [LedgerRow(*row) for row in rows("SELECT command_id, state, reason, attempt FROM ledger")]
+        recorded = rows("SELECT replace(command_id::text, '-', ''), state, attempt FROM ledger_outcomes")
+        books = DeliveryBooks(
+            commands=Counter(orjson.loads(message.value() or b"")["id"] for message in read_all(kafka, COMMANDS.name)),
+            ledger=ledger,
+            recorded=Counter(outcome_id(id_, OutcomeKind(state), attempt) for id_, state, attempt in recorded),
+            outcomes=[message.value() or b"" for message in read_all(kafka, OUTCOMES.name)],
+            outbox=int(rows("SELECT count(*) FROM ledger_outbox")[0][0]),
+            deliveries={id_ for (id_,) in rows("SELECT id FROM deliveries")},
+            mails=Counter(each.command for each in sink.receipts() if each.what == "mail" and each.kept),
+        )
+    books.explained = dict(_explained(database_url, [row.command_id for row in ledger]))
+    kinds = {(row.state, row.reason, row.attempt): row.command_id for row in ledger}
+    books.lives = [read_life(database_url, command_id) for command_id in kinds.values()]
+    return books
+
+
+def _explained(database_url: str, ids: Sequence[str]) -> Iterator[tuple[str, Delivery]]:
+    with psycopg.connect(database_url, row_factory=dict_row) as connection:
+        for at in range(0, len(ids), CHUNK):
+            yield from read_deliveries(connection, ids[at : at + CHUNK]).items()

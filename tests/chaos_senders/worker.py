@@ -1,0 +1,84 @@
+"""A real delivery worker of a chaos run: `python -m chaos_senders.worker SLOT`, with the settings of the environment.
+
+For the controls it can have a fault (CHAOS_FAULT), which the run must report.
+"""
+
+import os
+import random
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import senders.app
+from infra.service.health import WorkerIdentity
+from schemas.outcomes import Reply
+from schemas.vocabulary import LedgerState
+from senders.channels.channel import SendResult
+from senders.channels.smtp.channel import SmtpClient
+from senders.queue import leases, outbox, transitions
+from senders.queue.outbox import OutboxRow
+from senders.queue.transitions import AttemptStart
+from senders.settings import SenderSettings
+
+SHARE = 0.03
+"""Of mails and outcomes that a fault takes."""
+
+
+def mark_unsent_mails_accepted() -> None:
+    """Some mails are accepted that were never sent."""
+    real = SmtpClient.send
+
+    async def send(client: SmtpClient, mail_from: str, to: str, message: bytes) -> SendResult:
+        if random.random() < SHARE:
+            return SendResult(LedgerState.ACCEPTED, reply=Reply(code=250, text="kept"))
+        return await real(client, mail_from, to, message)
+
+    SmtpClient.send = send  # type: ignore[method-assign]
+
+
+def begin_what_others_own() -> None:
+    """Mails begin whatever the ledger says about owner, epoch, lease and attempt."""
+    real = transitions.begin
+
+    async def begin(connection: Any, starts: Sequence[AttemptStart], owner: str) -> set[str]:
+        await real(connection, starts, owner)
+        return {start.due.command.id for start in starts}
+
+    transitions.begin = begin  # type: ignore[assignment]
+
+
+def leave_lost_mails_started() -> None:
+    """Nobody puts in doubt what lost workers began."""
+
+    async def none(*_: object) -> None:
+        return None
+
+    leases.lost_workers = none  # type: ignore[assignment]
+
+
+def lose_outcomes() -> None:
+    """Some outcomes leave the outbox without being published."""
+    real = outbox.unpublished_rows
+
+    async def unpublished(connection: Any, partitions: Collection[int], *more: Any) -> list[OutboxRow]:
+        rows = await real(connection, partitions, *more)
+        lost = [row for row in rows if random.random() < SHARE]
+        await outbox.mark_published(connection, [row.message() for row in lost])
+        return [row for row in rows if row not in lost]
+
+    outbox.unpublished_rows = unpublished  # type: ignore[assignment]
+
+
+FAULTS: Mapping[str, tuple[Callable[[], None], str]] = {
+    "unsent": (mark_unsent_mails_accepted, ""),
+    "unfenced": (begin_what_others_own, "freeze"),
+    "stuck": (leave_lost_mails_started, "kill"),
+    "unpublished": (lose_outcomes, ""),
+}
+"""Each fault, and the trouble that shows it; none if it shows by itself."""
+
+if __name__ == "__main__":
+    if fault := os.environ.get("CHAOS_FAULT"):
+        FAULTS[fault][0]()
+    settings, slot = SenderSettings(), int(sys.argv[1])
+    senders.app.main(settings, WorkerIdentity(slot, 0, settings.senders_web_port + slot))

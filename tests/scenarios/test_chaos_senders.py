@@ -1,0 +1,51 @@
+"""Delivery under random trouble, and a fault that must be reported: `make chaos-senders`, as small as it gets.
+
+A new seed each time, which the report names: `make chaos-senders ARGS="--seed N …"` runs it again.
+"""
+
+from pathlib import Path
+
+import pytest
+from drivers.chaos_command import chaos
+from drivers.real_servers import RealServers
+
+pytestmark = [pytest.mark.servers, pytest.mark.scenario]
+
+SMALL = ("--commands", "600", "--minutes", "0.12", "--workers", "2", "--session", "2", "--lease", "2")
+
+
+def test_trouble_loses_and_doubles_nothing_and_mails_that_were_never_sent_are_reported(
+    servers: RealServers, database_url: str, tmp_path: Path
+) -> None:
+    results, url = tmp_path / "chaos.jsonl", servers.create_database()
+    shared = ("--servers", servers.kafka, url)
+    status, output = chaos("chaos_senders", results, *SMALL, "--troubles", "6", *shared)
+    assert status == 0, output
+
+    alone = ("--control", "unsent", "--servers", servers.kafka, database_url)
+    status, output = chaos("chaos_senders", results, *SMALL, *alone)
+    assert status == 1, output
+    assert "wrong: mails lost" in output
+    servers.drop_database(url)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("servers")
+def test_much_trouble_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    status, output = chaos("chaos_senders", tmp_path / "chaos.jsonl", "--commands", "20000", "--minutes", "2")
+    assert status == 0, output
+
+
+CONTROL = ("--commands", "6000", "--minutes", "0.5", "--troubles", "4", "--session", "2", "--lease", "2")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize(
+    ("control", "reported"),
+    [("unfenced", "mails doubled"), ("stuck", "commands stuck in started"), ("unpublished", "outcomes lost")],
+)
+def test_faults_of_delivery_are_reported(tmp_path: Path, control: str, reported: str) -> None:
+    status, output = chaos("chaos_senders", tmp_path / "chaos.jsonl", "--control", control, *CONTROL)
+    assert status == 1, output
+    assert f"wrong: {reported}" in output
