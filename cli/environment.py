@@ -50,8 +50,13 @@ class Environment:
 
     @property
     def database_url(self) -> str:
-        """The database of ledger, views and hypertables."""
+        """The database of the hypertables, and of the ledger unless that has its own."""
         return self._get("EBBTIDE_DATABASE_URL", f"postgresql://postgres@127.0.0.1:{self.ports.postgres}/ebbtide")
+
+    @property
+    def ledger_url(self) -> str:
+        """The database of the ledger, with recipients, suppressions and limits."""
+        return self._get("EBBTIDE_LEDGER_URL", "") or self.database_url
 
     @property
     def dkim_key(self) -> Path:
@@ -97,6 +102,7 @@ class Environment:
         return {
             "kafka": self.kafka,
             "database_url": self.database_url,
+            "ledger_url": self.ledger_url,
             "smtp_host": self._get("EBBTIDE_SMTP_HOST", "127.0.0.1"),
             "smtp_port": self._get("EBBTIDE_SMTP_PORT", str(self.ports.smtp)),
             "web_port": self._get("EBBTIDE_WEB_PORT", str(self.ports.web)),

@@ -14,6 +14,7 @@ import structlog
 
 from infra.kafka.batch_reader import BatchReader
 from infra.postgres.database import AsyncDatabase, Database
+from infra.postgres.stores import Store, Stores
 from infra.service.health import WorkerIdentity
 from infra.service.outages import Outage
 from infra.service.tasks import StillRunning, end_tasks, run_in_thread
@@ -62,15 +63,15 @@ class DeliveryProcess:
         self._databases: list[Database] = []
         self._loop = asyncio.get_running_loop()
         self._halt = Event()
-        self._timescale, relay, _ = outages = (Outage("timescale"), Outage("relay"), Outage("kafka"))
+        self._stores = Stores.of(settings)
+        ledger, relay = self._stores.ledger, Outage("relay")
+        outages = (*self._stores.outages, relay, Outage("kafka"))
         metrics = SenderMetrics(identity.restarts if identity else 0)
         hasher = AddressHasher(settings.suppression_key.get_secret_value().encode())
         self._switches = DeliverySwitches()
         check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s), self._switches)
         templates = TemplateCache()
-        self._async_databases = [
-            AsyncDatabase(settings.database_url, self._timescale, self._watchdog.beat) for _ in range(5)
-        ]
+        self._async_databases = [AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat) for _ in range(5)]
         take, lease, write, publish, count = self._async_databases
         parts = WorkerParts(
             database=take,
@@ -108,11 +109,11 @@ class DeliveryProcess:
         self, partitions: int, hasher: AddressHasher, metrics: SenderMetrics
     ) -> dict[str, BatchReader[Any]]:
         """The readers of topics, by the names of their threads."""
-        settings, halt = self._settings, self._halt
+        settings, halt, (ledger, timescale) = self._settings, self._halt, self._stores
         return {
             "intake": CommandIntake(
                 settings,
-                self._database(),
+                self._database(ledger),
                 halt,
                 partitions,
                 take_over=lambda taken: self._call(self._take_over, taken),
@@ -122,11 +123,12 @@ class DeliveryProcess:
                 ledger_observer=metrics,
             ),
             "recipients-feed": RecipientsFeed(
-                settings, self._database(), halt, partitions, hasher, metrics, ledger_observer=metrics
+                settings, self._database(ledger), halt, partitions, hasher, metrics, ledger_observer=metrics
             ),
             "recorder": Recorder(
                 settings.connection,
-                self._database(),
+                self._database(timescale),
+                self._database(ledger),
                 halt,
                 settings.session_timeout_ms,
                 settings.sender_instance,
@@ -134,8 +136,8 @@ class DeliveryProcess:
             ),
         }
 
-    def _database(self) -> Database:
-        database = Database(self._settings.database_url, self._timescale, self._halt, self._watchdog.beat)
+    def _database(self, store: Store) -> Database:
+        database = Database(store.url, store.outage, self._halt, self._watchdog.beat)
         self._databases.append(database)
         return database
 

@@ -1,12 +1,13 @@
 """The recorder: reads decisions and outcomes from Kafka into the analysts' hypertables, each record one row.
 
 Rows are copied into a temporary table and inserted from there, except those that the hypertable has already. Outcomes
-have their command's trigger and purpose, so that most questions of analysts need no join. Delivery's own say them;
-for those of others the ledger is asked.
+have their command's trigger and purpose, so that most questions of analysts need no join. Delivery and the bounce
+listener say them; for the outcomes of others the ledger is asked, which may be in another database.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from threading import Event
 from typing import Any
 
 from confluent_kafka import Message
@@ -15,7 +16,10 @@ from psycopg.sql import SQL
 from psycopg.types.json import Jsonb
 
 from infra.kafka.batch_reader import BatchReader
+from infra.kafka.connection import Connection as KafkaConnection
+from infra.kafka.observer import ReaderObserver
 from infra.postgres.columns import names, statement
+from infra.postgres.database import Database
 from schemas import codec
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome
@@ -66,20 +70,14 @@ _ENGAGEMENT: Row = _OUTCOME | {
 class _Table:
     """A hypertable, the temporary table that rows are copied to, and the statements between them."""
 
-    def __init__(self, name: str, row: Row, *, of_commands: bool) -> None:
+    def __init__(self, name: str, row: Row) -> None:
         self._row = row
         parts = {"table": SQL(name), "new": SQL(f"new_{name}"), "columns": names(row)}
         self._empty = statement("CREATE TEMP TABLE IF NOT EXISTS {new} (LIKE {table}); TRUNCATE {new}", **parts)
         self._copy = statement("COPY {new} ({columns}) FROM STDIN", **parts)
-        self._complete = statement(
-            """UPDATE {new} AS new SET trigger = ledger.trigger, purpose = ledger.purpose FROM ledger
-               WHERE new.trigger IS NULL AND ledger.key = ledger_key(new.command_id)""",
-            **parts,
-        )
         self._insert = statement(
             "INSERT INTO {table} ({columns}) SELECT {columns} FROM {new} ON CONFLICT DO NOTHING", **parts
         )
-        self._of_commands = of_commands
 
     def write(self, connection: Connection[Any], facts: Sequence[Decision | Outcome]) -> None:
         """Write the facts that are not there yet."""
@@ -89,14 +87,14 @@ class _Table:
         with connection.cursor() as cursor, cursor.copy(self._copy) as copy:
             for fact in facts:
                 copy.write_row([value(fact) for value in self._row.values()])
-        if self._of_commands and any(isinstance(fact, Outcome) and fact.trigger is None for fact in facts):
-            connection.execute(self._complete)
         connection.execute(self._insert)
 
 
-_DECISIONS = _Table("decisions", _DECISION, of_commands=False)
-_DELIVERIES = _Table("deliveries", _DELIVERY, of_commands=True)
-_ENGAGEMENTS = _Table("engagement", _ENGAGEMENT, of_commands=True)
+_DECISIONS = _Table("decisions", _DECISION)
+_DELIVERIES = _Table("deliveries", _DELIVERY)
+_ENGAGEMENTS = _Table("engagement", _ENGAGEMENT)
+_ORIGINS = """SELECT command_id, trigger, purpose FROM ledger
+    WHERE key IN (SELECT ledger_key(id) FROM unnest(%s::text[]) AS id)"""
 
 Recorded = Decision | Outcome
 
@@ -108,6 +106,26 @@ class Recorder(BatchReader[Recorded]):
     topics = (DECISIONS.name, OUTCOMES.name)
     gather_s = 0.5  # of 500 rows in a transaction, one costs a quarter of what it costs of 50
 
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        database: Database,
+        ledger: Database,
+        halt: Event,
+        session_timeout_ms: int = 10_000,
+        instance: str | None = None,
+        observer: ReaderObserver | None = None,
+    ) -> None:
+        super().__init__(connection, database, halt, session_timeout_ms, instance, observer)
+        self._ledger = ledger
+
+    def run(self) -> None:
+        """Read until the process halts."""
+        try:
+            super().run()
+        finally:
+            self._ledger.close()
+
     def decode(self, record: Message) -> Recorded:
         """The decision or outcome; raises DecodeError."""
         if record.topic() == DECISIONS.name:
@@ -116,11 +134,23 @@ class Recorder(BatchReader[Recorded]):
 
     def write(self, connection: Connection[Any], items: Sequence[Recorded]) -> int:
         """Write the facts that are not there yet. A fact is identified by its id and time."""
-        outcomes = [item for item in items if isinstance(item, Outcome)]
+        outcomes = self._with_origin([item for item in items if isinstance(item, Outcome)])
         _DECISIONS.write(connection, [item for item in items if isinstance(item, Decision)])
         _DELIVERIES.write(connection, [outcome for outcome in outcomes if outcome.kind not in ENGAGEMENT])
         _ENGAGEMENTS.write(connection, [outcome for outcome in outcomes if outcome.kind in ENGAGEMENT])
         return 0
+
+    def _with_origin(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """The outcomes, those without a trigger with that of their command, if the ledger knows it."""
+        missing = {outcome.command_id for outcome in outcomes if outcome.trigger is None}
+        if not missing:
+            return outcomes
+        rows = self._ledger.run(lambda connection: connection.execute(_ORIGINS, [list(missing)]).fetchall())
+        origins = {command: {"trigger": trigger, "purpose": purpose} for command, trigger, purpose in rows}
+        return [
+            outcome.model_copy(update=origins.get(outcome.command_id)) if outcome.trigger is None else outcome
+            for outcome in outcomes
+        ]
 
     def samples(self) -> Sequence[Recorded]:
         """A decision, an outcome of delivery and one of a reader, without a user or a rule."""

@@ -18,6 +18,7 @@ from pydantic_settings import SettingsConfigDict
 
 from infra.kafka.connection import Connection
 from infra.kafka.security import KafkaSecuritySettings
+from infra.postgres.settings import DatabaseSettings
 from schemas.types import Line, Name
 from schemas.vocabulary import TRANSACTIONAL
 from senders.content.message import Mailbox
@@ -51,13 +52,12 @@ def _is_server(text: str) -> str:
     return text
 
 
-class SenderSettings(KafkaSecuritySettings):
+class SenderSettings(KafkaSecuritySettings, DatabaseSettings):
     """Where delivery finds its servers, under whose name it sends, and how patient it is."""
 
     model_config = SettingsConfigDict(env_prefix="EBBTIDE_", extra="ignore")
 
     kafka: str = "127.0.0.1:21000"
-    database_url: str = "postgresql://postgres@127.0.0.1:21002/ebbtide"
 
     smtp_host: str = "127.0.0.1"
     smtp_port: Annotated[int, Field(gt=0, lt=65536)] = 21003

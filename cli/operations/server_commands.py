@@ -28,12 +28,12 @@ def up(instance: Instance = "main", engine: EngineName = None) -> None:
     Example: `ebbtide up`
     """
     from infra.kafka.topic_setup import ensure_topics
-    from infra.postgres.migrate import migrate
+    from infra.postgres.migrate import migrate_both
     from schemas.topics import DEMO_PARTITIONS
 
     environment, chosen = engine_of(instance, engine)
     started = chosen.up(console.print)
-    migrate(environment.database_url)
+    migrate_both(environment.database_url, environment.ledger_url)
     ensure_topics(environment.kafka, DEMO_PARTITIONS)
     console.print(f"started: {', '.join(started)}" if started else "already running: nothing to do")
     _show_status(environment, chosen)
@@ -78,8 +78,11 @@ def logs(
 def psql(
     arguments: Annotated[list[str] | None, typer.Argument(help="Arguments of psql.", show_default=False)] = None,
     instance: Instance = "main",
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Open the database of EBBTIDE_LEDGER_URL, if there is one.")
+    ] = False,
 ) -> None:
-    """Open psql on the ledger and the hypertables.
+    """Open psql on the hypertables, and on the ledger unless that has its own database.
 
     Example: `ebbtide psql -- -c 'SELECT count(*) FROM deliveries'`
     """
@@ -87,17 +90,19 @@ def psql(
     from infra.postgres.migrate import require_database
 
     environment = Environment.of(instance)
-    require_database(environment.database_url)
+    url = environment.ledger_url if ledger else environment.database_url
+    require_database(url)
     program = psql_program(Path(".local").absolute())
-    done = subprocess.run([program, environment.database_url, *(arguments or [])], check=False)
+    done = subprocess.run([program, url, *(arguments or [])], check=False)
     raise typer.Exit(done.returncode)
 
 
 def migrate(instance: Instance = "main") -> None:
-    """Bring the database's tables up to date."""
-    from infra.postgres.migrate import migrate as run_migrations
+    """Bring the tables up to date, in both databases if the ledger has its own (EBBTIDE_LEDGER_URL)."""
+    from infra.postgres.migrate import migrate_both
 
-    applied = run_migrations(Environment.of(instance).database_url)
+    environment = Environment.of(instance)
+    applied = migrate_both(environment.database_url, environment.ledger_url)
     console.print(f"applied: {', '.join(applied)}" if applied else "nothing to apply")
 
 

@@ -47,7 +47,7 @@ def settle(
     if decided not in list(Settlement):
         raise typer.BadParameter("write accepted, failed or resend", param_hint="--as")
     who, reason = required(by, "--by"), required(why, "--reason")
-    url, wanted = Environment.of(instance).database_url, [command_id_of(each) for each in ids]
+    url, wanted = Environment.of(instance).ledger_url, [command_id_of(each) for each in ids]
     found = asyncio.run(_settle(url, wanted, Settlement(decided), who, reason))
     if as_json:
         print_json([asdict(each) for each in found])

@@ -71,7 +71,9 @@ def list_suppressions(
         hashes = None
         if address is not None or user is not None:
             wanted = [{hasher(_plain(address))}] if address is not None else []
-            wanted += [suppressions.hashes_of_user(connection, hasher, user)] if user is not None else []
+            if user is not None:
+                with _timescale(instance) as timescale:
+                    wanted.append(suppressions.hashes_of_user(connection, timescale, hasher, user))
             hashes = set.intersection(*wanted)
         found = suppressions.find(connection, hashes, scope, reason)
     if as_json:
@@ -101,7 +103,8 @@ def explain_suppression(
         address_hash = hasher(_plain(address))
         found = suppressions.find(connection, [address_hash])
         history = suppressions.history(connection, [address_hash])
-        facts = suppressions.facts(connection, {each.command_id for each in found if each.command_id})
+        with _timescale(instance) as timescale:
+            facts = suppressions.facts(connection, timescale, {each.command_id for each in found if each.command_id})
     if as_json:
         print_json(
             {
@@ -239,7 +242,7 @@ def export_suppressions(instance: Instance = "main") -> None:
 
 @contextmanager
 def _open(instance: str) -> "Iterator[tuple[Connection[Any], AddressHasher]]":
-    """One transaction on the instance's database, and the hasher with the key of its delivery."""
+    """One transaction on the database of the instance's ledger, and the hasher with the key of its delivery."""
     import psycopg
 
     from senders.policy.recipients import AddressHasher
@@ -247,10 +250,17 @@ def _open(instance: str) -> "Iterator[tuple[Connection[Any], AddressHasher]]":
     environment = Environment.of(instance)
     hasher = AddressHasher(environment.suppression_key.encode())
     try:
-        with psycopg.connect(environment.database_url, options="-c timezone=UTC") as connection:
+        with psycopg.connect(environment.ledger_url, options="-c timezone=UTC") as connection:
             yield connection, hasher
     except psycopg.errors.UndefinedTable:
         raise SuppressionError("the database has no table of suppressions yet; `ebbtide migrate` creates it") from None
+
+
+def _timescale(instance: str) -> "Connection[Any]":
+    """A connection to the database of the hypertables."""
+    import psycopg
+
+    return psycopg.connect(Environment.of(instance).database_url, options="-c timezone=UTC")
 
 
 def _plain(address: str) -> str:

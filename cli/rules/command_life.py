@@ -51,17 +51,20 @@ class CommandLife:
         return f"for its turn in partition {self.about['partition']}, held by {holder}"
 
 
-def read(url: str, given: str) -> CommandLife:
-    """The life of a command; raises CommandUnknown."""
+def read(ledger_url: str, database_url: str, given: str) -> CommandLife:
+    """The life of a command, from the databases of the ledger and of the hypertables; raises CommandUnknown."""
     import psycopg
     from psycopg.rows import dict_row
 
     command = command_id_of(given)
     try:
-        with psycopg.connect(url, row_factory=dict_row, connect_timeout=CONNECT_S) as connection:
-            about = connection.execute(_ABOUT, {"id": command}).fetchone()
-            delivery = read_deliveries(connection, [command])[command]
-            settled = connection.execute(_SETTLEMENTS, {"id": command}).fetchall()
+        with (
+            psycopg.connect(ledger_url, row_factory=dict_row, connect_timeout=CONNECT_S) as ledger,
+            psycopg.connect(database_url, row_factory=dict_row, connect_timeout=CONNECT_S) as timescale,
+        ):
+            about = ledger.execute(_ABOUT, {"id": command}).fetchone()
+            delivery = read_deliveries(ledger, timescale, [command])[command]
+            settled = ledger.execute(_SETTLEMENTS, {"id": command}).fetchall()
     except psycopg.errors.UndefinedTable:
         raise CommandUnknown("the database has no ledger yet; `ebbtide migrate` creates it") from None
     if about is None:

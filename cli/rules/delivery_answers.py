@@ -102,14 +102,16 @@ class Delivery:
         return f"{_HEADS[self.state]}: {why}" if why and not self.reply else _HEADS[self.state]
 
 
-def read_deliveries(connection: "Connection[Any]", ids: Collection[str]) -> dict[str, Delivery]:
+def read_deliveries(
+    ledger: "Connection[Any]", timescale: "Connection[Any]", ids: Collection[str]
+) -> dict[str, Delivery]:
     """What is known of each command; rows are dictionaries."""
     parameters = {"ids": list(ids)}
     events: dict[str, list[dict[str, Any]]] = {command: [] for command in ids}
-    for row in connection.execute(_EVENTS, parameters):
+    for row in timescale.execute(_EVENTS, parameters):
         events[row.pop("command_id")].append(row)
     found = {command: Delivery(events=events[command]) for command in ids}
-    for row in connection.execute(_LEDGER, parameters):
+    for row in ledger.execute(_LEDGER, parameters):
         command, state = row.pop("command_id"), LedgerState(row.pop("state"))
         found[command] = Delivery(state=state, at=row.pop("state_at"), events=events[command], **row)
     return found

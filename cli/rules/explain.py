@@ -44,17 +44,20 @@ class Explanation:
     """The recorded sends that its cap counted, by command."""
 
 
-def from_database(url: str, user: str, trigger: str | None, last: int) -> list[Explanation]:
+def from_database(ledger_url: str, database_url: str, user: str, trigger: str | None, last: int) -> list[Explanation]:
     """The user's last decisions in the hypertable, oldest first; raises DecisionsMissing if there is no table."""
     import psycopg
     from psycopg.rows import dict_row
 
     try:
-        with psycopg.connect(url, row_factory=dict_row, connect_timeout=CONNECT_S) as connection:
-            rows = connection.execute(_QUERY, {"user": user, "trigger": trigger, "last": last}).fetchall()
+        with (
+            psycopg.connect(ledger_url, row_factory=dict_row, connect_timeout=CONNECT_S) as ledger,
+            psycopg.connect(database_url, row_factory=dict_row, connect_timeout=CONNECT_S) as timescale,
+        ):
+            rows = timescale.execute(_QUERY, {"user": user, "trigger": trigger, "last": last}).fetchall()
             decisions = [Decision.model_validate(row) for row in reversed(rows)]
-            deliveries = read_deliveries(connection, {each.command_id for each in decisions if each.command_id})
-            sends = read_sends(connection, user, {command for each in decisions for command in _counted(each)})
+            deliveries = read_deliveries(ledger, timescale, {each.command_id for each in decisions if each.command_id})
+            sends = read_sends(timescale, user, {command for each in decisions for command in _counted(each)})
     except psycopg.errors.UndefinedTable:
         raise DecisionsMissing("the database has no decisions yet; `ebbtide migrate` creates their table") from None
     return [

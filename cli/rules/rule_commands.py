@@ -276,7 +276,8 @@ def explain(
     if file is not None:
         found = explaining.from_file(file, user, trigger, last)
     else:
-        found = explaining.from_database(Environment.of(instance).database_url, user, trigger, last)
+        environment = Environment.of(instance)
+        found = explaining.from_database(environment.ledger_url, environment.database_url, user, trigger, last)
     if as_json:
         print_json(explaining.as_json(found))
     elif found:
@@ -298,7 +299,8 @@ def explain_command(
     """
     from cli.rules import command_life
 
-    life = command_life.read(Environment.of(instance).database_url, command)
+    environment = Environment.of(instance)
+    life = command_life.read(environment.ledger_url, environment.database_url, command)
     if as_json:
         print_json(command_life.as_json(life))
         return

@@ -6,12 +6,12 @@ transaction; the table `schema_migrations` names those that ran.
 
 from contextlib import closing
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import Connection
 
+from infra.postgres.address import shown
 from schemas.errors import UserError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -44,8 +44,50 @@ def migrate(database_url: str) -> list[str]:
             connection.execute("SELECT pg_advisory_lock(%s)", [LOCK])
             return _run_missing(connection)
     except psycopg.OperationalError as error:
-        place, reason = _without_password(database_url), " ".join(str(error).split())
-        raise MigrationError(f"{place}: {reason}; `make status` shows what runs, `make up` starts it") from error
+        raise _away(database_url, error) from error
+
+
+def migrate_both(database_url: str, ledger_url: str) -> list[str]:
+    """The same for the database of the hypertables and that of the ledger, which may be one. Both get all tables.
+
+    Raises MigrationError, and changes nothing in the ledger's, if a ledger would begin anew beside one that is in use:
+    its suppressions and what waits in it would be left behind.
+    """
+    applied = migrate(database_url)
+    if ledger_url == database_url:
+        return applied
+    if _is_new(ledger_url) and _is_used(database_url):
+        raise MigrationError(
+            f"{shown(ledger_url)} has no ledger, and {shown(database_url)} has one that is in use: keep that as "
+            "EBBTIDE_LEDGER_URL, and give EBBTIDE_DATABASE_URL a new database (docs/operating.md)"
+        )
+    return applied + [f"{name} (ledger)" for name in migrate(ledger_url)]
+
+
+def _is_new(url: str) -> bool:
+    return _value(url, "SELECT to_regclass('ledger_ids') IS NULL")
+
+
+def _is_used(url: str) -> bool:
+    return _value(
+        url,
+        """SELECT EXISTS (SELECT FROM ledger_ids) OR EXISTS (SELECT FROM recipients)
+               OR EXISTS (SELECT FROM suppressions) OR EXISTS (SELECT FROM suppression_audit)""",
+    )
+
+
+def _value(url: str, query: LiteralString) -> bool:
+    try:
+        with closing(psycopg.connect(url, connect_timeout=CONNECT_S)) as connection:
+            [[value]] = connection.execute(query).fetchall()
+            return bool(value)
+    except psycopg.OperationalError as error:
+        raise _away(url, error) from error
+
+
+def _away(url: str, error: psycopg.OperationalError) -> MigrationError:
+    reason = " ".join(str(error).split())
+    return MigrationError(f"{shown(url)}: {reason}; `make status` shows what runs, `make up` starts it")
 
 
 def _run_missing(connection: Connection[Any]) -> list[str]:
@@ -57,8 +99,3 @@ def _run_missing(connection: Connection[Any]) -> list[str]:
             connection.execute(file.read_bytes())
             connection.execute("INSERT INTO schema_migrations (name) VALUES (%s)", [file.stem])
     return [file.stem for file in files]
-
-
-def _without_password(database_url: str) -> str:
-    parts = urlsplit(database_url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -5,6 +5,7 @@ import asyncio
 import structlog
 
 from infra.postgres.database import AsyncDatabase
+from infra.postgres.stores import Stores
 from infra.service.ending import CRASHED, Deadline, block_signals, leave, stop_when_signalled
 from infra.service.health import Phase, WorkerIdentity
 from infra.service.logs import configure_logging
@@ -15,6 +16,7 @@ from senders.bounces.classifier import load_classifier
 from senders.bounces.inbox import ANSWER_S, Inbox
 from senders.bounces.listener import BounceListener
 from senders.bounces.monitoring import BounceMetrics, ListenerHealth
+from senders.bounces.sent_commands import SentCommands
 from senders.bounces.settings import BounceSettings
 
 END_WITHIN_S = ANSWER_S + 2
@@ -55,13 +57,15 @@ async def run(settings: BounceSettings, stop: asyncio.Event, identity: WorkerIde
     """Listen until `stop` is set. Raises UserError, or OSError if the port is taken."""
     check_start(settings)
     log = structlog.get_logger("senders.bounces.app")
-    outages = (kafka, timescale) = (Outage("kafka"), Outage("timescale"))
+    kafka, stores = Outage("kafka"), Stores.of(settings)
+    outages = (kafka, *stores.outages)
     slot, restarts = (identity.slot, identity.restarts) if identity else (0, 0)
     health = ListenerHealth(slot, restarts, outages)
     metrics = BounceMetrics(lambda: health.ready, outages)
-    database = AsyncDatabase(settings.database_url, timescale)
+    databases = ledger, timescale = [AsyncDatabase(store.url, store.outage) for store in stores]
     classifier = load_classifier(settings.bounce_rules)
-    inbox = Inbox(settings.connection, database, kafka, settings.return_paths, classifier, metrics.counted)
+    commands = SentCommands(ledger, timescale)
+    inbox = Inbox(settings.connection, commands, kafka, settings.return_paths, classifier, metrics.counted)
     listener = BounceListener(settings, inbox.receive, metrics.refused)
     details = {"rules": classifier.hash}
     pages = None if identity is None else PageServer(Pages(health, metrics.page, lambda: dict(details)), identity.port)
@@ -76,7 +80,8 @@ async def run(settings: BounceSettings, stop: asyncio.Event, identity: WorkerIde
         health.enters(Phase.STOPPING)
         await listener.stop()
         await inbox.finish(FINISH_S)
-        await database.close()
+        for database in databases:
+            await database.close()
         if pages is not None:
             await pages.stop()
         log.info("bounces_stopped")

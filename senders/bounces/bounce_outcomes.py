@@ -1,9 +1,10 @@
 """The outcomes that a mail at a signed return path means. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 
 from schemas.digests import digest
 from schemas.outcomes import Outcome, Reply
@@ -19,6 +20,16 @@ OLDEST: Final = timedelta(days=5)
 AHEAD: Final = timedelta(minutes=5)
 """How far the clock of its writer may be ahead."""
 _MAX_DATE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class SentCommand:
+    """The command that a mail answers. Its trigger and purpose are unknown for old ones."""
+
+    id: str
+    user_id: str
+    trigger: str | None = None
+    purpose: str | None = None
 
 
 def written_at(headers: Headers, now: datetime) -> datetime:
@@ -39,9 +50,7 @@ def _time(text: str) -> datetime | None:
         return None
 
 
-def outcome_of(
-    findings: Sequence[Finding], command_id: str, user_id: str, at: datetime, classifier_hash: str
-) -> Outcome | None:
+def outcome_of(findings: Sequence[Finding], command: SentCommand, at: datetime, classifier_hash: str) -> Outcome | None:
     """The outcome for a command; None if the mail says nothing of a bounce or complaint.
 
     A mail of ours has one recipient. Where several failed behind it, as behind an alias, its address is condemned only
@@ -49,25 +58,26 @@ def outcome_of(
     """
     bounces = [finding for finding in findings if finding.kind is MailKind.BOUNCE]
     if bounces:
-        return _bounced(min(bounces, key=lambda finding: finding.hard), command_id, user_id, at, classifier_hash)
+        return _bounced(min(bounces, key=lambda finding: finding.hard), command, at, classifier_hash)
     if any(finding.kind is MailKind.COMPLAINT for finding in findings):
         kind = OutcomeKind.COMPLAINED
-        named = digest([command_id, kind, PROVIDER])
-        return Outcome(id=named, command_id=command_id, user_id=user_id, kind=kind, time=at, provider=PROVIDER)
+        return Outcome(id=digest([command.id, kind, PROVIDER]), kind=kind, **_common(command, at))
     return None
 
 
-def _bounced(found: Finding, command_id: str, user_id: str, at: datetime, classifier_hash: str) -> Outcome:
+def _bounced(found: Finding, command: SentCommand, at: datetime, classifier_hash: str) -> Outcome:
     text = fold(found.text)
     return Outcome(
-        id=digest([command_id, OutcomeKind.BOUNCED, found.bounce_class or "", found.hard]),
-        command_id=command_id,
-        user_id=user_id,
+        id=digest([command.id, OutcomeKind.BOUNCED, found.bounce_class or "", found.hard]),
         kind=OutcomeKind.BOUNCED,
-        time=at,
-        provider=PROVIDER,
         reply=Reply(code=code_in(text), enhanced=found.status, text=text[:1024]),
         classification=found.bounce_class,
         hard=found.hard,
         classifier_hash=classifier_hash,
+        **_common(command, at),
     )
+
+
+def _common(command: SentCommand, at: datetime) -> dict[str, Any]:
+    about = {"user_id": command.user_id, "trigger": command.trigger, "purpose": command.purpose}
+    return {"command_id": command.id, "time": at, "provider": PROVIDER, **about}

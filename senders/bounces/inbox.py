@@ -8,10 +8,8 @@ from typing import Any
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from psycopg import AsyncConnection
 
 from infra.kafka.connection import Connection
-from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
 from infra.service.tasks import run_in_thread
 from schemas import codec
@@ -22,6 +20,7 @@ from senders.bounces.classifier import Classifier
 from senders.bounces.feedback_report import signed_addresses
 from senders.bounces.mime import ReturnedMail, read_mail
 from senders.bounces.returned_mail import Finding, findings_in
+from senders.bounces.sent_commands import SentCommands
 from senders.bounces.verp import ReturnPaths
 
 ANSWER_S = 20.0
@@ -43,13 +42,13 @@ class Inbox:
     def __init__(
         self,
         connection: Connection,
-        database: AsyncDatabase,
+        commands: SentCommands,
         kafka: Outage,
         paths: ReturnPaths,
         classifier: Classifier,
         counted: Callable[[str, str], None],
     ) -> None:
-        self._database = database
+        self._commands = commands
         self._kafka = kafka
         self._paths = paths
         self._classifier = classifier
@@ -80,12 +79,12 @@ class Inbox:
             self._log.info("complaint_unsigned", kind=kind)
             return
         async with asyncio.timeout(ANSWER_S):
-            user_id = await self._database.run(lambda connection: _user_of(connection, command_id))
-        if user_id is None:
+            command = await self._commands.find(command_id)
+        if command is None:
             self._counted(kind, "unknown_command")
             self._log.info("bounce_of_unknown_command", command_id=command_id, kind=kind)
             return
-        outcome = outcome_of(read.findings, command_id, user_id, read.at, self._classifier.hash)
+        outcome = outcome_of(read.findings, command, read.at, self._classifier.hash)
         self._counted(kind, (outcome and outcome.classification) or "")
         if outcome is None:
             self._log.info("mail_without_outcome", command_id=command_id, kind=kind)
@@ -137,14 +136,3 @@ class Inbox:
             self._kafka.away(error)
             raise error
         self._kafka.back()
-
-
-async def _user_of(connection: AsyncConnection[Any], command_id: str) -> str | None:
-    """The user that a command was sent to."""
-    cursor = await connection.execute(
-        """SELECT user_id FROM ledger WHERE key = ledger_key(%(id)s)
-           UNION ALL (SELECT user_id FROM deliveries WHERE command_id = %(id)s LIMIT 1) LIMIT 1""",
-        {"id": command_id},
-    )
-    row = await cursor.fetchone()
-    return None if row is None else str(row[0])

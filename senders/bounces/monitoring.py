@@ -21,7 +21,10 @@ REFUSED = MetricDefinition(
 )
 READY = MetricDefinition("ebbtide_bounces_ready", "gauge", (), "1 while the listener takes mail, otherwise 0.")
 AWAY = MetricDefinition(
-    "ebbtide_bounces_server_away", "gauge", ("server",), "1 while `kafka` or `timescale` does not answer, otherwise 0."
+    "ebbtide_bounces_server_away",
+    "gauge",
+    ("server",),
+    "1 while `kafka`, `timescale` or `ledger` (if it has its own database) does not answer, otherwise 0.",
 )
 DEFINITIONS = (MAILS, REFUSED, READY, AWAY)
 

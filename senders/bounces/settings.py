@@ -8,18 +8,18 @@ from pydantic_settings import SettingsConfigDict
 
 from infra.kafka.connection import Connection
 from infra.kafka.security import KafkaSecuritySettings
+from infra.postgres.settings import DatabaseSettings
 from schemas.types import Line
 from senders.bounces.verp import ReturnPaths
 from senders.settings import BounceKeys, Domain
 
 
-class BounceSettings(KafkaSecuritySettings):
+class BounceSettings(KafkaSecuritySettings, DatabaseSettings):
     """Where the listener listens, for which domain, and what it takes."""
 
     model_config = SettingsConfigDict(env_prefix="EBBTIDE_", extra="ignore")
 
     kafka: str = "127.0.0.1:21000"
-    database_url: str = "postgresql://postgres@127.0.0.1:21002/ebbtide"
 
     bounce_domain: Domain
     """The domain of the return paths. Its MX, or the relay that passes its mail on by LMTP, is this listener."""

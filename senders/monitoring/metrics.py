@@ -58,7 +58,8 @@ AWAY = MetricDefinition(
     "ebbtide_senders_server_away",
     "gauge",
     ("server",),
-    "1 while `kafka`, `timescale` or `relay` (the mail server) does not answer, otherwise 0.",
+    "1 while `kafka`, `timescale`, `ledger` (if it has its own database) or `relay` (the mail server) does not answer, "
+    "otherwise 0.",
 )
 DUE = MetricDefinition(
     "ebbtide_senders_commands_due",

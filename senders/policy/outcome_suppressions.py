@@ -44,13 +44,13 @@ def apply_outcome(connection: Connection[Any], hasher: AddressHasher, outcome: O
 
 
 _LATER_UNSUBSCRIBE = SQL(
-    """UPDATE SET since = EXCLUDED.since, command_id = EXCLUDED.command_id
+    """UPDATE SET since = EXCLUDED.since, command_id = EXCLUDED.command_id, user_id = EXCLUDED.user_id
        WHERE known.reason = 'unsubscribed' AND EXCLUDED.reason = 'unsubscribed' AND known.since < EXCLUDED.since"""
 )
 """A later unsubscribe counts from its own time, so that a consent given before it lifts nothing."""
 _INSERT = statement(
-    """INSERT INTO suppressions AS known (address_hash, scope, reason, since, command_id)
-       SELECT %(hash)s, %(scope)s, %(reason)s, %(since)s, %(command)s
+    """INSERT INTO suppressions AS known (address_hash, scope, reason, since, command_id, user_id)
+       SELECT %(hash)s, %(scope)s, %(reason)s, %(since)s, %(command)s, %(user)s
        WHERE NOT EXISTS (SELECT FROM suppression_audit WHERE action = 'lift' AND at >= %(since)s
                          AND address_hash = %(hash)s AND scope = %(scope)s)
        ON CONFLICT (address_hash, scope) DO {later_unsubscribe}""",
@@ -89,10 +89,11 @@ def _suppress(connection: Connection[Any], hasher: AddressHasher, outcome: Outco
         "reason": outcome.kind.value,
         "since": outcome.time,
         "command": outcome.command_id,
+        "user": outcome.user_id,
     }
     if address_hash is None:
         _log.warning("suppression_without_address", command_id=outcome.command_id, kind=outcome.kind.value)
-        connection.execute(_INSERT_PENDING, suppression | {"user": outcome.user_id})
+        connection.execute(_INSERT_PENDING, suppression)
     elif not (unsubscribed and consented_later and address_hash == present):
         connection.execute(_INSERT, suppression | {"hash": address_hash})
 
@@ -102,12 +103,12 @@ def suppress_known_addresses(connection: Connection[Any], hasher: AddressHasher,
     pending = connection.execute(
         """DELETE FROM pending_suppressions AS pending USING recipients AS r
            WHERE pending.user_id = ANY(%s) AND r.user_id = pending.user_id AND r.address IS NOT NULL
-           RETURNING r.address, scope, reason, since, command_id""",
+           RETURNING r.address, scope, reason, since, command_id, pending.user_id""",
         [list(users)],
     ).fetchall()
-    for address, scope, reason, since, command in pending:
-        suppression = {"hash": hasher(address), "scope": scope, "reason": reason, "since": since, "command": command}
-        connection.execute(_INSERT, suppression)
+    for address, *found in pending:
+        suppression = dict(zip(("scope", "reason", "since", "command", "user"), found, strict=True))
+        connection.execute(_INSERT, suppression | {"hash": hasher(address)})
 
 
 class _Lift(NamedTuple):
@@ -137,11 +138,7 @@ _LIFT_UNSUBSCRIBED = statement(
     _LIFT,
     lifts=_LIFTS.unnest("lift"),
     before=SQL("<"),
-    condition=SQL(
-        """known.reason = 'unsubscribed'
-           AND lift.user_id = coalesce((SELECT user_id FROM ledger WHERE key = ledger_key(known.command_id)),
-                                       (SELECT user_id FROM deliveries WHERE command_id = known.command_id LIMIT 1))"""
-    ),
+    condition=SQL("known.reason = 'unsubscribed' AND known.user_id = lift.user_id"),
     by=SQL("'consent'"),
     why=SQL("'the user consented again'"),
 )

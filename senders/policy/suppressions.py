@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from psycopg import Connection
-from psycopg.rows import class_row
+from psycopg.rows import args_row, class_row
 
 from infra.postgres.columns import fields_of, statement
 from senders.policy.recipients import AddressHasher
@@ -66,18 +66,16 @@ class SuppressionChange:
     suppression: dict[str, Any] | None
 
 
-_FACTS = statement(
+_RECORDED = statement(
     """SELECT {fact} FROM deliveries WHERE command_id = ANY(%(ids)s) AND kind = 'refused'
        UNION
        SELECT {fact} FROM engagement
-       WHERE command_id = ANY(%(ids)s) AND kind IN ('bounced', 'complained', 'unsubscribed')
-       UNION
-       SELECT command_id, state, state_at, user_id, trigger, purpose, (reply->>'code')::integer,
-              reply->>'enhanced', reply->>'text', reason
-       FROM ledger WHERE key IN (SELECT ledger_key(id) FROM unnest(%(ids)s::text[]) AS id) AND state = 'refused'
-       ORDER BY time, kind""",
+       WHERE command_id = ANY(%(ids)s) AND kind IN ('bounced', 'complained', 'unsubscribed')""",
     fact=fields_of(DeliveryFact),
 )
+_REFUSED = b"""SELECT command_id, state, state_at, user_id, trigger, purpose, (reply->>'code')::integer,
+              reply->>'enhanced', reply->>'text', reason
+       FROM ledger WHERE key IN (SELECT ledger_key(id) FROM unnest(%(ids)s::text[]) AS id) AND state = 'refused'"""
 _HISTORY = statement(
     "SELECT {change} FROM suppression_audit WHERE address_hash = ANY(%s) ORDER BY at, id",
     change=fields_of(SuppressionChange),
@@ -111,11 +109,8 @@ def find(
     cursor = connection.cursor(row_factory=class_row(Suppression))
     cursor.execute(
         """SELECT s.address_hash, s.scope, s.reason, s.since, s.source, s.expires_at, s.command_id,
-                  coalesce(l.user_id, d.user_id) AS user_id, coalesce(l.trigger, d.trigger) AS trigger
+                  s.user_id, s.trigger
            FROM suppressions s
-           LEFT JOIN ledger l ON l.key = ledger_key(s.command_id)
-           LEFT JOIN LATERAL (SELECT user_id, trigger FROM deliveries
-                              WHERE l.key IS NULL AND command_id = s.command_id LIMIT 1) d ON true
            WHERE (s.expires_at IS NULL OR s.expires_at > now())
              AND (%(hashes)s::bytea[] IS NULL OR s.address_hash = ANY(%(hashes)s))
              AND (%(scope)s::text IS NULL OR s.scope = %(scope)s)
@@ -132,14 +127,12 @@ def find(
     return cursor.fetchall()
 
 
-def facts(connection: Connection[Any], commands: Collection[str]) -> list[DeliveryFact]:
+def facts(ledger: Connection[Any], timescale: Connection[Any], commands: Collection[str]) -> list[DeliveryFact]:
     """The outcomes of these commands that caused suppressions, the oldest first."""
-    cursor = connection.cursor(row_factory=class_row(DeliveryFact))
-    cursor.execute(
-        _FACTS,
-        {"ids": list(commands)},
-    )
-    return cursor.fetchall()
+    found: set[DeliveryFact] = set()
+    for connection, query in ((ledger, _REFUSED), (timescale, _RECORDED)):
+        found |= set(connection.cursor(row_factory=args_row(DeliveryFact)).execute(query, {"ids": list(commands)}))
+    return sorted(found, key=lambda fact: (fact.time, fact.kind))
 
 
 def history(connection: Connection[Any], hashes: Collection[bytes]) -> list[SuppressionChange]:
@@ -216,15 +209,18 @@ def users_at(connection: Connection[Any], hasher: AddressHasher, address_hash: b
         return [user_id for user_id, address in cursor if hasher(address) == address_hash]
 
 
-def hashes_of_user(connection: Connection[Any], hasher: AddressHasher, user_id: str) -> set[bytes]:
+def hashes_of_user(
+    ledger: Connection[Any], timescale: Connection[Any], hasher: AddressHasher, user_id: str
+) -> set[bytes]:
     """The hashes of a user's present address, and of those that the user's commands in the ledger went to."""
-    rows = connection.execute(
+    sent = timescale.execute("SELECT DISTINCT command_id FROM deliveries WHERE user_id = %s", [user_id])
+    rows = ledger.execute(
         """SELECT address_hash FROM ledger_queue WHERE user_id = %(user)s AND address_hash IS NOT NULL
            UNION
-           SELECT o.address_hash FROM (SELECT DISTINCT command_id FROM deliveries WHERE user_id = %(user)s) AS d
-           JOIN ledger_outcomes AS o ON o.command_id = ledger_key(d.command_id) WHERE o.address_hash IS NOT NULL""",
-        {"user": user_id},
+           SELECT address_hash FROM ledger_outcomes WHERE address_hash IS NOT NULL
+             AND command_id IN (SELECT ledger_key(id) FROM unnest(%(sent)s::text[]) AS id)""",
+        {"user": user_id, "sent": [command for (command,) in sent]},
     )
     found = {bytes(address_hash) for (address_hash,) in rows}
-    row = connection.execute("SELECT address FROM recipients WHERE user_id = %s", [user_id]).fetchone()
+    row = ledger.execute("SELECT address FROM recipients WHERE user_id = %s", [user_id]).fetchone()
     return found | {hasher(row[0])} if row and row[0] else found

@@ -86,6 +86,7 @@ class Harbour:
     def __init__(self, kafka: str, database_url: str, directory: Path, **settings: Any) -> None:
         self.kafka = kafka
         self.database_url = database_url
+        self.ledger_url: str = settings.get("ledger_url", database_url)
         self.directory = directory
         self.sink = Sink(free_port(), directory / "sink")
         self.key = dkim.generate_key(directory / "dkim.pem")
@@ -228,12 +229,21 @@ class Harbour:
             *arguments,
             EBBTIDE_KAFKA=self.kafka,
             EBBTIDE_DATABASE_URL=self.database_url,
+            EBBTIDE_LEDGER_URL=self.ledger_url,
             EBBTIDE_SUPPRESSION_KEY=self.settings["suppression_key"],
         )
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """What the database answers."""
-        with psycopg.connect(self.database_url, connect_timeout=5) as connection:
+        """What the database of the ledger answers."""
+        return self._rows(self.ledger_url, query, values)
+
+    def recorded(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        """What the database of the hypertables answers."""
+        return self._rows(self.database_url, query, values)
+
+    @staticmethod
+    def _rows(url: str, query: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url, connect_timeout=5) as connection:
             return connection.execute(query, values).fetchall()  # type: ignore[arg-type]
 
     def state(self, command: str) -> str | None:

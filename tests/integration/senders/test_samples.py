@@ -29,7 +29,7 @@ def readers(settings: SenderSettings, database: Database) -> list[BatchReader[An
     return [
         CommandIntake(settings, database, halt, 16, **nothing),  # type: ignore[arg-type]
         RecipientsFeed(settings, database, halt, 16, AddressHasher(b"a secret of the tests")),
-        Recorder(settings.connection, database, halt),
+        Recorder(settings.connection, database, database, halt),
     ]
 
 

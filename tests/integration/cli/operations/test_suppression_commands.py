@@ -185,7 +185,8 @@ def test_a_list_is_imported_exported_and_removed(delivery: Harbour, tmp_path: Pa
     for added in (1, 0):
         done = delivery.command("suppressions", "import", str(tmp_path / "list.csv"), *WHY)
         assert (done.returncode, f"1 read, {added} added" in done.stdout) == (0, True), done.stderr
-    exported = delivery.command("suppressions", "export").stdout.splitlines()
+    written = delivery.command("suppressions", "export").stdout.splitlines()
+    exported = [line for line in written if line.count(",") >= 6]  # the delivery beside it may log a line meanwhile
     assert exported[0].startswith("address_hash,scope,reason,since,source,expires_at")
     assert any(line.split(",")[2] == "complained" for line in exported[1:])
     assert address not in "\n".join(exported)

@@ -43,16 +43,16 @@ def test_the_last_decisions_come_back_as_they_were_recorded_oldest_first(databas
     decisions = [decision(1), decision(2), decision(3, "other"), decision(4), decision(5, user_id="u2")]
     with psycopg.connect(database_url, autocommit=True) as connection:
         Recorder.write(object.__new__(Recorder), connection, decisions)
-    found = from_database(database_url, "u1", "cart", 2)
+    found = from_database(database_url, database_url, "u1", "cart", 2)
     assert [each.decision for each in found] == [decisions[1], decisions[3]]
     assert [each.verification.verified for each in found] == [True, True]
-    assert [each.decision for each in from_database(database_url, "u1", None, 9)] == decisions[:4]
-    assert from_database(database_url, "nobody", None, 9) == []
+    assert [each.decision for each in from_database(database_url, database_url, "u1", None, 9)] == decisions[:4]
+    assert from_database(database_url, database_url, "nobody", None, 9) == []
 
 
 def test_a_database_without_tables_says_what_to_do(database_url: str) -> None:
     with pytest.raises(DecisionsMissing, match="ebbtide migrate"):
-        from_database(database_url, "u1", None, 5)
+        from_database(database_url, database_url, "u1", None, 5)
 
 
 def ident(number: int) -> str:
@@ -75,10 +75,9 @@ def command(number: int) -> SendCommand:
 def test_a_send_is_explained_with_delivery_s_answer_and_what_followed(database_url: str) -> None:
     migrate(database_url)
     reply = Reply(code=250, text="ok")
-    outcomes = [
-        Outcome(id="o1", command_id=ident(2), user_id="u1", kind=OutcomeKind.ACCEPTED, time=NOW, reply=reply),
-        Outcome(id="o2", command_id=ident(2), user_id="u1", kind=OutcomeKind.OPENED, time=NOW + timedelta(hours=1)),
-    ]
+    mail = Outcome(id="o1", command_id=ident(2), user_id="u1", trigger="cart", kind=OutcomeKind.ACCEPTED, time=NOW)
+    opened = {"id": "o2", "kind": OutcomeKind.OPENED, "time": NOW + timedelta(hours=1)}
+    outcomes = [mail.model_copy(update={"reply": reply}), mail.model_copy(update=opened)]
     with psycopg.connect(database_url, autocommit=True) as connection:
         admit(connection, [Admission.of(0, command(number)) for number in (1, 2)], NOW)
         ended = """INSERT INTO ledger_outcomes (command_id, partition, user_id, trigger, purpose, attempt, admitted_at,
@@ -89,7 +88,7 @@ def test_a_send_is_explained_with_delivery_s_answer_and_what_followed(database_u
         connection.execute(ended, ("accepted", None, '{"code": 250}', ident(2)))
         connection.execute("DELETE FROM ledger_queue")
         Recorder.write(object.__new__(Recorder), connection, [sent(1), sent(2), sent(3), *outcomes])
-    first, second, third = from_database(database_url, "u1", None, 9)
+    first, second, third = from_database(database_url, database_url, "u1", None, 9)
     out = StringIO()
     show(Console(file=out, width=200), [first, second, third])
     output = out.getvalue()
@@ -108,7 +107,7 @@ def test_a_full_cap_is_explained_with_the_sends_that_it_counted(database_url: st
     full = decision(9).model_copy(update={"inputs": {"zone": "UTC", "counted": [ident(1), ident(2), "gone"]}})
     with psycopg.connect(database_url, autocommit=True) as connection:
         Recorder.write(object.__new__(Recorder), connection, [sent(1), sent(2, "win-back"), full])
-    [found] = from_database(database_url, "u1", None, 1)
+    [found] = from_database(database_url, database_url, "u1", None, 1)
     out = StringIO()
     show(Console(file=out, width=200), [found])
     lines = [line.split("counted")[1].strip() for line in out.getvalue().splitlines() if "counted" in line]

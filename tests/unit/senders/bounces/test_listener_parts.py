@@ -11,7 +11,7 @@ from infra.service.health import Phase
 from infra.service.metrics import reference
 from infra.service.outages import Outage
 from schemas.vocabulary import OutcomeKind
-from senders.bounces.bounce_outcomes import AHEAD, OLDEST, outcome_of, written_at
+from senders.bounces.bounce_outcomes import AHEAD, OLDEST, SentCommand, outcome_of, written_at
 from senders.bounces.listener import RateLimit
 from senders.bounces.mime import Headers
 from senders.bounces.monitoring import DEFINITIONS, BounceMetrics, ListenerHealth
@@ -19,6 +19,7 @@ from senders.bounces.returned_mail import Finding, MailKind
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "metrics.md"
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
+COMMAND = SentCommand("c", "u", "welcome", "marketing")
 
 
 def bounce(*, hard: bool, text: str = "550 5.1.1 <ann@example.net> user unknown") -> Finding:
@@ -39,8 +40,8 @@ def test_a_rate_allows_a_burst_and_then_its_rate() -> None:
 
 
 def test_what_fails_behind_an_alias_condemns_our_address_only_if_all_of_it_does() -> None:
-    both = outcome_of([bounce(hard=True), bounce(hard=True)], "c", "u", NOW, "h")
-    one = outcome_of([bounce(hard=True), bounce(hard=False)], "c", "u", NOW, "h")
+    both = outcome_of([bounce(hard=True), bounce(hard=True)], COMMAND, NOW, "h")
+    one = outcome_of([bounce(hard=True), bounce(hard=False)], COMMAND, NOW, "h")
     assert both is not None
     assert one is not None
     assert (both.kind, both.hard, one.hard) == (OutcomeKind.BOUNCED, True, False)
@@ -50,7 +51,7 @@ def test_what_fails_behind_an_alias_condemns_our_address_only_if_all_of_it_does(
 
 
 def test_the_same_bounce_has_one_id_and_another_class_has_another() -> None:
-    found = [outcome_of([bounce(hard=hard)], "c", "u", NOW, "h") for hard in (True, True, False, False)]
+    found = [outcome_of([bounce(hard=hard)], COMMAND, NOW, "h") for hard in (True, True, False, False)]
     ids = {outcome.id for outcome in found if outcome is not None}
     assert len(ids) == 2
 
@@ -94,7 +95,7 @@ def test_no_date_raises(text: str) -> None:
 
 
 def test_an_automatic_answer_is_no_outcome() -> None:
-    assert outcome_of([Finding(MailKind.AUTO_REPLY, "", None, "auto_reply", False, "")], "c", "u", NOW, "h") is None
+    assert outcome_of([Finding(MailKind.AUTO_REPLY, "", None, "auto_reply", False, "")], COMMAND, NOW, "h") is None
 
 
 def test_the_listener_waits_while_its_servers_are_away() -> None:
