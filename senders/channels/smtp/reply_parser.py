@@ -72,7 +72,7 @@ class ReplyParser:
         if self._texts and code != self._code:
             raise BadReply("a reply with two codes")
         if mark != b"-" and not self._texts:
-            return RawReply(int(code), (text or b"").strip().decode("utf-8", "replace"))
+            return RawReply(int(code), _decoded((text or b"").strip()))
         self._texts.append((text or b"").strip())
         self._size += len(line)
         if len(self._texts) > MAX_LINES or self._size > MAX_REPLY:
@@ -81,7 +81,15 @@ class ReplyParser:
         return None if mark == b"-" else self._whole()
 
     def _whole(self) -> RawReply:
-        text = b"\n".join(self._texts).decode("utf-8", "replace")
+        text = _decoded(b"\n".join(self._texts))
         self._texts.clear()
         self._size = 0
         return RawReply(int(self._code), text)
+
+
+def _decoded(text: bytes) -> str:
+    """The text of a reply. Old servers write Latin-1, whose letters the rules of bounces need."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")

@@ -63,3 +63,8 @@ def test_part_of_a_reply_waits_for_its_end() -> None:
     assert parser.feed(b"0 two\r", 1) == []
     assert parser.feed(b"\n", 1) == [RawReply(250, "one\ntwo")]
     assert parser.idle
+
+
+def test_letters_of_latin_1_stay_letters() -> None:
+    data = "550-Utilisateur déplacé\r\n550 Benutzer ungültig\r\n".encode("latin-1")
+    assert ReplyParser().feed(data, 1) == [RawReply(550, "Utilisateur déplacé\nBenutzer ungültig")]
