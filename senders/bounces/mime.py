@@ -34,6 +34,9 @@ _ANY_TAG = re.compile(r"<(?![^<>]{0,100}@)[/!a-z][^<>]{0,2000}>", re.IGNORECASE)
 _HIDDEN = re2.compile(r"(?is)<style\b.*?</style>|<script\b.*?</script>|<head\b.*?</head>")
 _NO_CHARSETS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape", "utf-7", "utf7", "undefined"})
 """Names that Python decodes, and no mail means; some take a time that grows with the square of the length."""
+_CHARSETS = {"gb2312": "gb18030", "gbk": "gb18030", "euc-kr": "cp949", "ks_c_5601-1987": "cp949", "shift_jis": "cp932"}
+_CHARSETS |= {"big5": "big5hkscs", "iso-8859-8-i": "iso-8859-8"}
+"""Those that mails name where they mean the larger one."""
 _FOREIGN = re.compile(r"[\x00-\xff]+")
 _TELLING = ("bounce_subject", "bounce_body", "auto_reply_subject", "auto_reply_body")
 _ENTITIES = {"&lt;": "<", "&gt;": ">", "&nbsp;": " ", "&quot;": '"', "&#39;": "'", "&#64;": "@", "&amp;": "&"}
@@ -68,6 +71,11 @@ class MimePart:
     mail: Headers
     """The header of the mail that it is part of."""
     parameters: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def content(self) -> bytes:
+        """The body without its transfer encoding."""
+        return decode_body(self.body, self.headers.get("content-transfer-encoding"))
 
     @property
     def text(self) -> str:
@@ -228,7 +236,8 @@ def decode_body(body: bytes, encoding: str) -> bytes:
 def decode_text(body: bytes, encoding: str, charset: str) -> str:
     """The text of a body: by its charset, else as UTF-8, else as Latin-1."""
     decoded = decode_body(body[: 2 * MAX_TEXT], encoding)[:MAX_TEXT]
-    for name in (charset.strip().strip("'\""), "utf-8", "iso-2022-jp" if b"\x1b$" in decoded else ""):
+    named = charset.strip().strip("'\"").lower().removeprefix("x-")
+    for name in (_CHARSETS.get(named, named), "utf-8", "iso-2022-jp" if b"\x1b$" in decoded else ""):
         if name.lower().replace("-", "_") in _NO_CHARSETS or name.lower() in _NO_CHARSETS:
             continue
         if not name or name.lower() in ("us-ascii", "ascii", "unknown-8bit", "x-unknown"):

@@ -22,9 +22,20 @@ _QUOTED_FIELD = re.compile(
     re.IGNORECASE,
 )
 """A line of the original's header that a report quotes: it names who else got the mail."""
+_LOCAL_NAME = re.compile(r"^[ \t]+<?([a-z0-9][\w.+-]{0,63})>?(?:[ \t]*\(.{0,200}\))?[ \t]*$", re.IGNORECASE)
+_BEGINS = re.compile(r"[\W_]*(?:smtp:|rfc822;|mailto:)?[^\s<>\"'()\[\],;:|@]{1,64}@", re.IGNORECASE)
+_SAYS = re.compile(r"(?<=[\w>]):\s|:$|\(|\.\.\.|[45]\d\d[ -]")
+_WORD_END = re.compile(r"[^\s<>\"'()\[\],;:|]{0,64}$")
+_ADDRESSES_LOOKED_AT: Final = 5
+"""A line with more is a list, in which nothing is said of one of them."""
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+")
 _MARGIN = re.compile(r"[> \t|]*")
 """What a report puts before the lines of the mail that it returns."""
+_COMMAND = re.compile(
+    r"^.{0,60}?(-->|>>>|<--|<<<|\b[CS]:) *((ehlo|helo|mail|data|rset|quit|auth|starttls|noop)\b|[23]\d\d\b)",
+    re.IGNORECASE,
+)
+"""A line of a conversation by SMTP that says nothing of the refusal."""
 _RULE = re.compile(r"^\W{10,}$")
 """A line across the page: what a recipient's lines say ends there."""
 _SERVICE = re.compile(
@@ -68,9 +79,27 @@ class ReportText:
         return "\n".join(kept.values())
 
     def addresses(self, ours: Collection[str]) -> list[str]:
-        """The addresses that the report names, without those of services, and without ours."""
+        """The addresses that the report names, without those of services, and without ours.
+
+        Those with which lines begin go before those in the words of a server, and all before those of others, such as a
+        recipient's new one, or of who can help.
+        """
         plain = [line for line in self.lines if not _QUOTED_FIELD.match(line)]
-        return _addresses(plain, ours) or _addresses(self.lines, ours)
+        named = [_without_others(line[:2000]) for line in plain]
+        found = _addresses(map(_beginning, named), ours) or _addresses(named, ours)
+        return found or _addresses(plain, ours) or _addresses(self.lines, ours)
+
+    def local_names(self) -> list[str]:
+        """The names without a domain that stand on lines of their own, after the words that announce them."""
+        found: dict[str, None] = {}
+        announced = False
+        for line in self.lines:
+            name = _LOCAL_NAME.match(line)
+            if name is not None and announced:
+                found[name.group(1)] = None
+            elif line.strip():
+                announced = line.rstrip().endswith(":")
+        return list(found)
 
 
 def _addresses(lines: Iterable[str], ours: Collection[str]) -> list[str]:
@@ -84,14 +113,34 @@ def _addresses(lines: Iterable[str], ours: Collection[str]) -> list[str]:
     return list(found.values())
 
 
-def report_text(mail: ReturnedMail) -> ReportText:
-    """The words of a mail. HTML counts only if it has no plain text."""
+def _beginning(line: str) -> str:
+    """What a line says before its first colon or bracket, if it begins with an address."""
+    return _SAYS.split(line, maxsplit=1)[0] if _BEGINS.match(line) else ""
+
+
+def _without_others(line: str) -> str:
+    """A line up to the words after which it names somebody else."""
+    at = line.find("@")
+    for _ in range(_ADDRESSES_LOOKED_AT):
+        if at < 0:
+            return line
+        before = _WORD_END.sub("", line[max(0, at - 300) : at])
+        if phrases()["another_address"].within(before):
+            return line[: max(0, at - 300) + len(before)]
+        at = line.find("@", at + 1)
+    return line
+
+
+def report_text(mail: ReturnedMail, fields_read: bool = False) -> ReportText:
+    """The words of a mail. HTML counts only if it has no plain text, and fields only if they are not `fields_read`."""
     own = [part for part in mail.parts if not part.returned]
     plain = [part for part in own if part.content_type == "text/plain" and part.body.strip()]
-    chosen = plain or [part for part in own if part.content_type == "text/html"] or _unnamed(own)
+    chosen = (
+        plain or [part for part in own if part.content_type == "text/html"] or ([] if fields_read else _unnamed(own))
+    )
     lines: list[str] = []
     for part in chosen:
-        lines += part.text.splitlines()[: MAX_LINES - len(lines)]
+        lines += [line for line in part.text.splitlines() if not _COMMAND.match(line)][: MAX_LINES - len(lines)]
     kept, rest = _cut(lines)
     kept = _without_disclaimer(kept)
     returned = next((part.mail for part in mail.parts if part.returned), None)

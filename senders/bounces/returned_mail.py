@@ -22,8 +22,9 @@ from senders.bounces.delivery_status import (
     recipient_statuses,
     status_in,
 )
-from senders.bounces.feedback_report import COMPLAINTS, complained_recipient, feedback_type
-from senders.bounces.mime import ReturnedMail, read_mail
+from senders.bounces.feedback_report import COMPLAINTS, complained_recipients, feedback_type
+from senders.bounces.mime import Headers, ReturnedMail, read_mail
+from senders.bounces.notifications import Notification, notification_in
 from senders.bounces.phrases import phrases
 from senders.bounces.refusal import MAX_CHARS, Refusal, Stage, fold, without_accents
 from senders.bounces.report_text import ReportText, own_addresses, recipients_of, report_text
@@ -36,6 +37,7 @@ _SAID = re.compile(
     re.IGNORECASE,
 )
 """Who said it and to what: a host's name says nothing of the mail."""
+_NO_REPLY = re.compile(r"\bno-?reply\b")
 _AT_MAIL = re.compile(r"in reply to mail from|after (?:initial connection and )?mail from", re.IGNORECASE)
 
 
@@ -71,9 +73,12 @@ def findings_in(mail: ReturnedMail, classifier: Classifier) -> list[Finding]:
     reported = feedback_type(mail)
     if reported is not None:
         kind = MailKind.COMPLAINT if reported in COMPLAINTS else MailKind.NONE
-        return [Finding(kind, complained_recipient(mail), None, None, False, "")]
+        return [Finding(kind, each, None, None, False, "") for each in complained_recipients(mail)]
+    notification = notification_in(_own_text(mail))
+    if notification is not None:
+        return list(_from_notification(notification, mail, classifier)) or [_nothing(notification.delivered_to)]
     statuses = _statuses(mail)
-    text = report_text(mail)
+    text = report_text(mail, bool(statuses))
     if statuses:
         found = list(_from_statuses(statuses, mail, text, classifier))
         return found or [_nothing(statuses[0].recipient)]
@@ -88,11 +93,23 @@ def findings_in(mail: ReturnedMail, classifier: Classifier) -> list[Finding]:
     return [_nothing(first_address(mail.headers.get("from")))]
 
 
+def _own_text(mail: ReturnedMail) -> str:
+    """The text of the first part that has one."""
+    return next((part.text for part in mail.parts if part.content_type in ("text/plain", "application/json")), "")
+
+
+def _from_notification(notification: Notification, mail: ReturnedMail, classifier: Classifier) -> Iterator[Finding]:
+    kind = MailKind.COMPLAINT if notification.complaint_type in COMPLAINTS else MailKind.NONE
+    for recipient in notification.complained:
+        yield Finding(kind, recipient, None, None, False, "")
+    yield from _from_statuses(notification.statuses, mail, ReportText((), "", Headers(), False), classifier)
+
+
 def _statuses(mail: ReturnedMail) -> list[RecipientStatus]:
     """What the report says by its fields, or else the report that it passes on."""
     parts = [part for part in mail.parts if _is_status(part.content_type)]
-    own = [status for part in parts if not part.returned for status in recipient_statuses(part.body)]
-    return own or [status for part in parts if part.returned for status in recipient_statuses(part.body)]
+    own = [status for part in parts if not part.returned for status in recipient_statuses(part.content)]
+    return own or [status for part in parts if part.returned for status in recipient_statuses(part.content)]
 
 
 def _nothing(recipient: str) -> Finding:
@@ -128,7 +145,10 @@ def _is_bounce(mail: ReturnedMail, text: ReportText) -> bool:
         + says["bounce_body"].folded(words)
         + text.returns_mail
     )
-    points += headers.get("return-path").replace(" ", "") == "<>"
+    returned = headers.get("return-path").replace(" ", "") == "<>"
+    points += returned + bool(_NO_REPLY.search(sender))
+    if not (from_machine or text.returns_mail or returned or headers.get("auto-submitted")):
+        return False
     answers = is_auto_reply(mail, text.everything)
     return points >= (5 if answers and sender.strip("<> ") else 3)
 
@@ -167,8 +187,16 @@ def _likely(mail: ReturnedMail, text: ReportText) -> str:
     return next(iter(_named(mail, text)), "")
 
 
-def _named(mail: ReturnedMail, text: ReportText) -> list[str]:
-    """The recipients that the words of a report are about."""
+def _named(mail: ReturnedMail, text: ReportText) -> dict[str, str]:
+    """The recipients that the words of a report are about, with the word by which each is named there."""
+    addresses = _addressed(mail, text)
+    if addresses:
+        return {each: each for each in addresses}
+    domain = first_address(mail.headers.get("from")).partition("@")[2]
+    return {f"{name}@{domain}": name for name in text.local_names()} if domain else {}
+
+
+def _addressed(mail: ReturnedMail, text: ReportText) -> list[str]:
     failed = [first_address(each) for value in mail.headers.all("x-failed-recipients") for each in value.split(",")]
     if any(failed):
         return [each for each in dict.fromkeys(failed) if each]
@@ -184,8 +212,8 @@ def _from_words(mail: ReturnedMail, text: ReportText, classifier: Classifier) ->
     delayed = (
         bool(re.search(r"delay|warning|retard|verz[oö]ger", subject, re.IGNORECASE)) and "fail" not in subject.lower()
     )
-    for recipient in names or [""]:
-        about = text.about(recipient, names) if recipient else ""
+    for recipient, name in names.items() or [("", "")]:
+        about = text.about(name, names.values()) if name else ""
         judged = _judge([about, text.whole, subject], None, delayed, classifier)
         yield Finding(
             MailKind.BOUNCE,
