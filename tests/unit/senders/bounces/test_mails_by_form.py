@@ -47,7 +47,7 @@ def mails() -> Iterator[tuple[str, list[tuple[str, str, str]], bytes]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected", "mail"), mails(), ids=lambda value: value if isinstance(value, str) else ""
+    ("name", "expected", "mail"), list(mails()), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_a_mail_says_what_its_form_means(name: str, expected: list[tuple[str, str, str]], mail: bytes) -> None:
     found = [(each.kind.value, each.recipient.lower() or "-", "hard" if each.hard else "soft") for each in read(mail)]

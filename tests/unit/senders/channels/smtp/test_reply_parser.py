@@ -16,7 +16,7 @@ from senders.channels.smtp.reply_parser import MAX_LINE, MAX_LINES, MAX_REPLY, B
         (b"250 a\r\n550-b\r\n550 c\r\n354 d\r\n", [(250, "a"), (550, "b\nc"), (354, "d")]),
         (b"999 no such code\r\n", [(999, "no such code")]),
         ("550 Empfänger unbekannt\r\n".encode(), [(550, "Empfänger unbekannt")]),
-        (b"550 \xff\xfe\r\n", [(550, "\ufffd\ufffd")]),
+        (b"550 \xff\xfe\r\n", [(550, "ÿþ")]),
         (b"250 o\0k\r\n", [(250, "o\0k")]),
         (b"250 ok\r\n25", [(250, "ok")]),
     ],
