@@ -26,12 +26,13 @@ from liquid.undefined import is_undefined
 
 _NEVER_UNDEFINED = frozenset({int, float, bool, dict, list, datetime, date})
 """Asked first: `is_undefined` costs as much as the rest of a value."""
+_NESTED = frozenset({dict, list})
 
 
 def is_blank(value: object) -> bool:
     """Whether there is nothing to read: null, or a text of white space and invisible characters only."""
     if isinstance(value, str):
-        return not value[:1].isalnum() and all(
+        return not "!" <= value[:1] <= "~" and all(
             character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in value
         )
     return value is None or (type(value) not in _NEVER_UNDEFINED and is_undefined(value))
@@ -39,19 +40,27 @@ def is_blank(value: object) -> bool:
 
 def without_blanks(names: Mapping[str, Any]) -> dict[str, Any]:
     """The data without blank values, at every depth. A blank item of a list becomes a missing one."""
-    return {name: _without_blanks(value, name) for name, value in names.items() if not is_blank(value)}
+    return {
+        name: _without_blanks(value, name) if value.__class__ in _NESTED else value
+        for name, value in names.items()
+        if not is_blank(value)
+    }
 
 
 def _without_blanks(value: Any, path: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_blanks(item, f"{path}.{key}") for key, item in value.items() if not is_blank(item)}
-    if isinstance(value, list):
-        return [_item(item, f"{path}[{index}]") for index, item in enumerate(value)]
-    return value
+    if value.__class__ is dict:
+        return {
+            key: _without_blanks(item, f"{path}.{key}") if item.__class__ in _NESTED else item
+            for key, item in value.items()
+            if not is_blank(item)
+        }
+    return [_item(item, path, index) for index, item in enumerate(value)]
 
 
-def _item(value: Any, path: str) -> Any:
-    return FalsyStrictUndefined(path, token=None) if is_blank(value) else _without_blanks(value, path)
+def _item(item: Any, path: str, index: int) -> Any:
+    if is_blank(item):
+        return FalsyStrictUndefined(f"{path}[{index}]", token=None)
+    return _without_blanks(item, f"{path}[{index}]") if item.__class__ in _NESTED else item
 
 
 def treat_blank_as_missing(template: BoundTemplate) -> None:

@@ -3,26 +3,18 @@
 A mail fails where it would show a value that is missing, null or blank: nobody is greeted with "Hello ,".
 """
 
-from typing import TextIO
-
-from liquid import BoundTemplate, Environment, FalsyStrictUndefined, RenderContext, escape
-from liquid.builtin.expressions import FilteredExpression, Path
-from liquid.builtin.output import Output, OutputNode
+from liquid import BoundTemplate, Environment, FalsyStrictUndefined, RenderContext
 from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
-from liquid.builtin.tags.echo_tag import EchoNode, EchoTag
-from liquid.exceptions import UndefinedError
 from liquid.expression import Expression
-from liquid.filter import flatten
-from liquid.stringify import to_liquid_string
 from liquid.token import Token
-from liquid.undefined import is_undefined
 
 from senders.content import blanks
 from senders.content.filters.install import install
-from senders.content.filters.values import as_shown
+from senders.content.loops import FastForTag
+from senders.content.outputs import StrictEchoTag, StrictOutput, shown
 from senders.content.rendering import StaticTextTag
+from senders.content.runs import join_runs
 
-_NO_SUCH_ITEM = "index out of range"
 LONGEST_OUTPUT = 500_000
 """In bytes of UTF-8, of one part of a mail."""
 
@@ -34,58 +26,6 @@ class _LimitedEnvironment(Environment):
     output_stream_limit = LONGEST_OUTPUT
     local_namespace_limit = 100_000
     context_depth_limit = 20
-
-
-def _output_of(value: object) -> object:
-    """A value as templates show it: whole numbers are written whole, in lists too."""
-    if isinstance(value, list):
-        return ["" if blanks.is_blank(item) else as_shown(item) for item in flatten(value)]
-    return as_shown(value)
-
-
-class _StrictOutputNode(OutputNode):
-    """Output that names the value that is missing, instead of showing nothing."""
-
-    def __init__(self, token: Token, expression: Expression) -> None:
-        super().__init__(token, expression)
-        path = _plain_path(expression)
-        self._path: list[object] | None = None if path is None else [*path.path]
-        self._path_token = None if path is None else path.token
-
-    def render(self, context: RenderContext, buffer: TextIO) -> int:
-        """Write the value; raises UndefinedError with its name and place. No tag can be disabled here."""
-        try:
-            if self._path is None:
-                value = self.expression.evaluate(context)
-            else:
-                value = context.get(self._path, token=self._path_token)
-            if type(value) is str:
-                return buffer.write(escape(value) if context.autoescape else value)
-            if value is None or (is_undefined(value) and getattr(value, "hint", None) == _NO_SUCH_ITEM):
-                raise UndefinedError(str(self.expression) or "nil", token=self.token)
-            return buffer.write(to_liquid_string(_output_of(value), context.autoescape))
-        except UndefinedError as error:
-            error.token = error.token or self.token
-            raise
-
-
-def _plain_path(expression: Expression) -> Path | None:
-    """The path of an output that has no filter and no name in brackets."""
-    if isinstance(expression, FilteredExpression) and not expression.filters and type(expression.left) is Path:
-        return None if expression.left.children() else expression.left
-    return None
-
-
-class _StrictOutput(Output):
-    node_class = _StrictOutputNode
-
-
-class _StrictEchoNode(_StrictOutputNode, EchoNode):
-    pass
-
-
-class _StrictEchoTag(EchoTag):
-    node_class = _StrictEchoNode
 
 
 class _ShownExpression(Expression):
@@ -102,7 +42,7 @@ class _ShownExpression(Expression):
 
     def evaluate(self, context: RenderContext) -> object:
         """The value, with whole numbers written whole."""
-        return _output_of(self.inner.evaluate(context))
+        return shown(self.inner.evaluate(context))
 
     def children(self) -> list[Expression]:
         """The other expression."""
@@ -123,8 +63,9 @@ class _CycleTag(CycleTag):
 def _environment(*, autoescape: bool) -> Environment:
     environment = _LimitedEnvironment(undefined=FalsyStrictUndefined, autoescape=autoescape)
     environment.add_tag(StaticTextTag)
-    environment.add_tag(_StrictOutput)
-    environment.add_tag(_StrictEchoTag)
+    environment.add_tag(StrictOutput)
+    environment.add_tag(StrictEchoTag)
+    environment.add_tag(FastForTag)
     environment.add_tag(_CycleTag)
     install(environment)
     return environment
@@ -138,4 +79,5 @@ def compile_part(source: str, *, as_html: bool) -> BoundTemplate:
     """The source, ready to be rendered; raises LiquidError with the place of the fault."""
     template = (_HTML if as_html else _PLAIN).from_string(source)
     blanks.treat_blank_as_missing(template)
+    join_runs(template)
     return template

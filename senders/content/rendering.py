@@ -4,7 +4,7 @@ A template's own text is a StaticText, which is encoded once. A control characte
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from liquid import BoundTemplate, RenderContext
@@ -26,20 +26,20 @@ class ControlCharacter(LiquidSyntaxError):
     """A control character in a template or in a value that it shows. The message does not repeat the text."""
 
 
-def _checked(text: str, token: Token | None = None) -> str:
+def checked(text: str, token: Token | None = None) -> str:
     """The text with `\\n` as its line ends; raises ControlCharacter."""
     if found := _CONTROL.search(text):
         raise ControlCharacter(f"the control character U+{ord(found[0]):04X} is not allowed", token=token)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-class _StaticNode(ContentNode):
+class StaticNode(ContentNode):
     """Text of the template itself."""
 
     text: StaticText
 
     def __init__(self, token: Token, text: str) -> None:
-        super().__init__(token, StaticText(_checked(text, token)))
+        super().__init__(token, StaticText(checked(text, token)))
 
     def render(self, _: RenderContext, buffer: TextIO) -> int:
         """Write the text. No tag can be disabled here."""
@@ -49,10 +49,10 @@ class _StaticNode(ContentNode):
 class StaticTextTag(Literal):
     """Makes StaticText of what stands between a template's tags."""
 
-    node_class = _StaticNode
+    node_class = StaticNode
 
 
-class _PieceBuffer(LimitedStringIO):
+class PieceBuffer(LimitedStringIO):
     """Keeps what is written as pieces."""
 
     def __init__(self, limit: int) -> None:
@@ -67,13 +67,16 @@ class _PieceBuffer(LimitedStringIO):
             size = len(text)
         else:
             size = len(text.encode())
-            text = _checked(text)
+            text = checked(text)
+        self.add([text] if size else [], size)
+        return size
+
+    def add(self, pieces: Sequence[str], size: int) -> None:
+        """Add pieces that are StaticText or `checked`, of so many bytes of UTF-8; raises OutputStreamLimitError."""
         self.size += size
         if self.size > self.limit:
             raise OutputStreamLimitError("output stream limit reached", token=None)
-        if size:
-            self.pieces.append(text)
-        return size
+        self.pieces += pieces
 
 
 class _MailContext(RenderContext):
@@ -105,14 +108,14 @@ class _MailContext(RenderContext):
 def _only_text(template: BoundTemplate) -> StaticText | None:
     """The text of a template without tags, such as a name; None for any other."""
     first = template.nodes[0] if len(template.nodes) == 1 else None
-    return first.text if isinstance(first, _StaticNode) else None
+    return first.text if isinstance(first, StaticNode) else None
 
 
 def rendered_pieces(template: BoundTemplate, names: Mapping[str, object], limit: int) -> list[str]:
     """The rendering in pieces; raises LiquidError, also if they have more than `limit` bytes of UTF-8."""
     if (text := _only_text(template)) is not None and text.size <= limit:
         return [text]
-    buffer = _PieceBuffer(limit)
+    buffer = PieceBuffer(limit)
     context = _MailContext(template, globals=names)
     context.scope.push(_NOT_PARTIAL)
     token = None

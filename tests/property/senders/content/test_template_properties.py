@@ -1,16 +1,22 @@
 """Properties of templates: whatever they say and whatever the data, a mail or a named reason comes of it."""
 
+import copy
 import re
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from liquid import BoundTemplate
+from liquid.builtin.tags.for_tag import ForTag
+from liquid.exceptions import LiquidError
 
 from schemas.vocabulary import DeliveryReason
-from senders.content.blanks import is_blank
-from senders.content.liquid_dialect import compile_part
+from senders.content.blanks import is_blank, treat_blank_as_missing, without_blanks
+from senders.content.liquid_dialect import LONGEST_OUTPUT, compile_part
 from senders.content.render import Content, TemplateError, parse_template
+from senders.content.rendering import rendered_pieces
 
 NOW = datetime(2026, 1, 5, 10, 30, tzinfo=UTC)
 BLANK = st.sampled_from([None, "", " ", "\t\r\n", "\u00a0", "\u200b"])
@@ -104,3 +110,65 @@ def test_blank_and_missing_give_the_same_mail(blank: Any, name: str) -> None:
 def test_text_is_escaped_in_the_html_part(v: Any, w: Any) -> None:
     found = made("{{ v }}{{ w | default: 'x' }}", {"v": v, "w": w})
     assert isinstance(found, TemplateError) or not set('<"') & set(found.html)
+
+
+LOOP_OPTION = st.sampled_from(
+    ["", " limit: 2", " offset: 1", " offset: continue", " reversed", " limit: w", " offset: v"]
+)
+LOOP_BODY = st.lists(
+    st.sampled_from(
+        [
+            *(
+                "{{ i }}",
+                "{{ i.a }}",
+                "{{ i.a.b }}",
+                "{{ forloop.index }}/{{ forloop.length }}",
+                "{{ v }}",
+                "{{ a }}",
+                "-",
+            ),
+            *("{% if forloop.last %}{% break %}{% endif %}", "{% if i == 1 %}{% continue %}{% endif %}"),
+            *("{% for j in i %}{{ j }}{{ forloop.parentloop.index0 }}{% else %}none{% endfor %}", "\x07"),
+            *("{% assign a = i %}", "{% cycle 'x', 'y' %}", "{% capture c %}{{ i }}{{ a }}{% endcapture %}{{ c }}"),
+        ]
+    ),
+    max_size=5,
+).map("".join)
+LOOP = st.builds(
+    lambda option, body: f"{{% for i in v{option} %}}{body}{{% else %}}nothing{{% endfor %}}", LOOP_OPTION, LOOP_BODY
+)
+PLAIN = st.sampled_from(
+    ["{{ v }}", "{{ v.a }}", "{{ v.a.b }}", "{{ w }}", "{{ v[0] }}", "{{ v.size }}", "a <b>", " é\n"]
+)
+
+
+def part_as_liquid_has_it(source: str, *, as_html: bool) -> BoundTemplate:
+    """The part by python-liquid's own loops, and node by node."""
+    environment = copy.copy(compile_part("", as_html=as_html).env)
+    environment.tags = {name: type(tag)(environment) for name, tag in environment.tags.items()}
+    environment.tags["for"] = ForTag(environment)
+    template = environment.from_string(source)
+    treat_blank_as_missing(template)
+    return template
+
+
+def rendered(template: BoundTemplate, names: dict[str, Any]) -> str | tuple[type[Exception], str]:
+    try:
+        return "".join(rendered_pieces(template, names, LONGEST_OUTPUT))
+    except (LiquidError, ArithmeticError, ValueError, TypeError) as error:
+        return type(error), str(error.args[0]) if isinstance(error, LiquidError) else ""
+
+
+@pytest.mark.parametrize("as_html", [True, False])
+@given(st.lists(PLAIN | LOOP | PIECE, max_size=5).map("".join), VALUE, VALUE)
+@example("{% for i in v limit: 1 %}{{ i }}{% endfor %}{% for i in v offset: continue %}{{ i }}{% endfor %}", [1, 2], 0)
+@example("{% for i in v %}{{ i }}{% endfor %}{% for i in v offset: continue %}{{ i }}{% endfor %}", [1, 2], 0)
+@example("{% for i in v %}a{{ i.a }}b{% endfor %}", [{"a": "<"}, {"a": 1.0}, {"b": "x"}], 0)
+@example("{% for forloop in v %}{{ forloop }}{% endfor %}", ["a", "b"], 0)
+def test_a_part_reads_as_python_liquid_renders_it(as_html: bool, source: str, v: Any, w: Any) -> None:
+    names = without_blanks({"v": v, "w": w})
+    try:
+        ours, theirs = compile_part(source, as_html=as_html), part_as_liquid_has_it(source, as_html=as_html)
+    except (LiquidError, RecursionError):
+        return
+    assert rendered(ours, names) == rendered(theirs, names)
