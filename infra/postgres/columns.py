@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
+from psycopg import DataError
 from psycopg.sql import SQL, Composable, Composed, Identifier
 
 Row = TypeVar("Row")
@@ -41,6 +42,29 @@ class RowArrays(Generic[Row]):
         )
         return SQL("unnest({}) AS {} ({})").format(arrays, Identifier(alias), names(self._columns))
 
-    def parameters(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
+    def parameters(self, rows: Sequence[Row]) -> dict[str, str]:
         """The arrays, by the names that `unnest` uses."""
-        return {name: [value(row) for row in rows] for name, (_, value) in self._columns.items()}
+        return {
+            name: array_literal(sql_type, [value(row) for row in rows])
+            for name, (sql_type, value) in self._columns.items()
+        }
+
+
+def array_literal(sql_type: str, values: Iterable[Any]) -> str:
+    """The values as PostgreSQL writes an array of this type: psycopg takes five times as long to dump a list."""
+    written = _WRITTEN.get(sql_type, str)
+    return f"{{{','.join(['NULL' if value is None else written(value) for value in values])}}}"
+
+
+def _text(value: str) -> str:
+    if "\0" in value:
+        raise DataError("text of PostgreSQL cannot contain NUL")
+    return '"' + value.replace("\\", r"\\").replace('"', r"\"") + '"'
+
+
+_WRITTEN: Mapping[str, Callable[[Any], str]] = {
+    "text": _text,
+    "bytea": lambda value: rf'"\\x{value.hex()}"',
+    "timestamptz": lambda value: value.isoformat(),
+}
+"""What needs more than `str`, by type."""

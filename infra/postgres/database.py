@@ -13,7 +13,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from threading import Event
 from typing import Any, TypeVar
 
@@ -147,10 +147,12 @@ class AsyncDatabase:
         self._connection: AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
 
-    async def run(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[AsyncConnection[Any]], Awaitable[T]], *, pipelined: bool = False) -> T:
         """Do `work` in one transaction and commit it. Work may run more than once, so it must be idempotent.
 
-        Waits while the server is at fault (infra.service.faults), and raises every other error of the work.
+        Waits while the server is at fault (infra.service.faults), and raises every other error of the work. Statements
+        of pipelined work are sent without a wait for the ones before; only who reads a result waits, and gets the error
+        of the first statement that failed.
         """
         async with self._lock:
             waits = backoff_s()
@@ -159,7 +161,7 @@ class AsyncDatabase:
                 reused = self._connection is not None
                 try:
                     connection = await self._connected()
-                    async with connection.transaction():
+                    async with connection.pipeline() if pipelined else nullcontext(), connection.transaction():
                         result = await work(connection)
                 except Exception as error:
                     wait_s = self._retries.wait_s(error, waits, reused=reused)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.sql import SQL
 
 from infra.postgres.columns import RowArrays, statement
@@ -146,13 +146,27 @@ async def answer(connection: AsyncConnection[Any], changes: Sequence[StateChange
     An answer that comes after another worker put the attempt in doubt still counts, until that worker begins anew.
     Returns the ids recorded.
     """
+    return await answered(connection, changes, await send_answers(connection, changes, owner))
+
+
+async def send_answers(
+    connection: AsyncConnection[Any], changes: Sequence[StateChange], owner: str
+) -> Sequence[AsyncCursor[Any]]:
+    """The first half of `answer`: what `answered` reads. In a pipelined transaction it does not wait."""
     last = [change for change in changes if change.state.terminal]
     following = [change for change in changes if not change.state.terminal]
-    recorded: set[str] = set()
-    if last or not changes:
-        recorded |= await _apply(connection, _ANSWERED_LAST, last, owner)
-    if following or not changes:
-        recorded |= await _apply(connection, _ANSWERED_NEXT, following, owner)
+    return [
+        await connection.execute(change, {"owner": owner, **_CHANGES.parameters(some)})
+        for change, some in ((_ANSWERED_LAST, last), (_ANSWERED_NEXT, following))
+        if some or not changes
+    ]
+
+
+async def answered(
+    connection: AsyncConnection[Any], changes: Sequence[StateChange], sent: Sequence[AsyncCursor[Any]]
+) -> set[str]:
+    """The second half of `answer`."""
+    recorded = {row[0].hex for cursor in sent async for row in cursor}
     recorded |= await _recorded_before(connection, changes, recorded)
     hard = [change.command_id for change in changes if change.hard and change.command_id in recorded]
     if hard or not changes:

@@ -158,7 +158,7 @@ class LedgerWriter:
     async def _store(self, group: list[_PendingWrite]) -> None:
         """Write a group. If that fails, write its halves, down to the row that fails alone."""
         try:
-            made = await self._database.run(lambda connection: self._apply(connection, group))
+            made = await self._database.run(lambda connection: self._apply(connection, group), pipelined=True)
         except Exception as error:  # noqa: BLE001  # `_refuse` raises what is not the row's fault
             if len(group) == 1:
                 await self._refuse(group[0], error)
@@ -192,7 +192,7 @@ class LedgerWriter:
         """Fail a row that cannot be written even alone. Raises `error` if no row at all can be written."""
         if fault_of(error) is not Fault.ITEM:
             try:
-                await self._database.run(lambda connection: self._apply(connection, []))
+                await self._database.run(lambda connection: self._apply(connection, []), pipelined=True)
             except Exception as failure:
                 raise error from failure
         self._log.error("ledger_row_refused", command_id=pending.command_id, kind=pending.kind, error=describe(error))
@@ -203,24 +203,29 @@ class LedgerWriter:
 
     async def _apply(self, connection: AsyncConnection[Any], group: list[_PendingWrite]) -> dict[_Kind, set[str]]:
         """Make the changes. An empty group tries each statement without a row."""
-        await self._check_starts(connection, group)
-        starts: list[AttemptStart] = []
-        changes: dict[_Kind, list[StateChange]] = {"answer": [], "take_back": [], "settle": [], "postpone": []}
-        for pending in group:
-            row = pending.refusal or pending.row
-            if isinstance(row, StateChange):
-                changes[pending.written_kind].append(row)
-            else:
-                starts.append(row)
 
         def needed(rows: Sequence[object]) -> bool:
             return bool(rows) or not group
 
+        answers = [
+            pending.row for pending in group if pending.kind == "answer" and isinstance(pending.row, StateChange)
+        ]
+        sent = await transitions.send_answers(connection, answers, self._owner) if needed(answers) else ()
+        await self._check_starts(connection, group)
+        starts: list[AttemptStart] = []
+        changes: dict[_Kind, list[StateChange]] = {"answer": answers, "take_back": [], "settle": [], "postpone": []}
+        for pending in group:
+            row = pending.refusal or pending.row
+            if isinstance(row, AttemptStart):
+                starts.append(row)
+            elif pending.written_kind != "answer":
+                changes[pending.written_kind].append(row)
+
         made: dict[_Kind, set[str]] = {kind: set() for kind in get_args(_Kind)}
         if needed(starts):
             made["begin"] = await transitions.begin(connection, starts, self._owner)
-        if needed(changes["answer"]):
-            made["answer"] = await transitions.answer(connection, changes["answer"], self._owner)
+        if needed(answers):
+            made["answer"] = await transitions.answered(connection, answers, sent)
         if needed(changes["take_back"]):
             made["take_back"] = await transitions.take_back(connection, changes["take_back"], self._owner)
         if needed(changes["settle"]):

@@ -21,5 +21,5 @@ def test_the_fields_of_a_dataclass_are_the_columns_of_a_select() -> None:
 def test_rows_become_one_array_for_each_column() -> None:
     arrays = RowArrays[PlacedPoint](x=("int", lambda point: point.x), label=("text", lambda point: point.label))
     assert arrays.unnest("new").as_string(None) == 'unnest(%(x)s::int[], %(label)s::text[]) AS "new" ("x", "label")'
-    assert arrays.parameters([PlacedPoint(1, "a"), PlacedPoint(2, "b")]) == {"x": [1, 2], "label": ["a", "b"]}
-    assert arrays.parameters([]) == {"x": [], "label": []}
+    assert arrays.parameters([PlacedPoint(1, "a"), PlacedPoint(2, "b")]) == {"x": "{1,2}", "label": '{"a","b"}'}
+    assert arrays.parameters([]) == {"x": "{}", "label": "{}"}
