@@ -31,7 +31,7 @@ READ_WHOLE_S = 60.0
 it passes no rows that it has deleted and that an old snapshot of another session keeps in the index."""
 LAG_S = 5.0
 """A transaction that takes a number, and is committed later than this, waits for the next reading of the whole."""
-GATHER_S = 0.02
+GATHER_S = 0.1
 """How long the first outcome waits for others. A batch costs two transactions and a flush, whatever its size."""
 
 
@@ -104,7 +104,7 @@ class OutboxRelay:
         without = sorted(self._given_up)
         after = self._begin.after(partitions, asyncio.get_running_loop().time())
         batch = await self._database.run(
-            lambda connection: outbox.unpublished_rows(connection, partitions, BATCH, without, after), pipelined=True
+            lambda connection: outbox.unpublished_rows(connection, partitions, BATCH, without, after)
         )
         if not batch:
             return 0
@@ -118,7 +118,7 @@ class OutboxRelay:
     async def _mark_published(self, published: list[OutboxMessage]) -> None:
         """Mark rows as published. If that fails, mark the halves; give up a row that fails alone."""
         try:
-            await self._database.run(lambda connection: outbox.mark_published(connection, published), pipelined=True)
+            await self._database.run(lambda connection: outbox.mark_published(connection, published))
         except Exception as error:  # noqa: BLE001  # raised unless it is one row's fault
             if len(published) > 1:
                 await self._mark_published(published[: len(published) // 2])
