@@ -10,6 +10,7 @@ must be of programs that rebalance so.
 
 from collections.abc import Sequence
 from threading import Event
+from time import monotonic
 from typing import Any, ClassVar, Generic, TypeVar
 
 import confluent_kafka
@@ -33,6 +34,8 @@ T = TypeVar("T")
 
 BATCH = 500
 POLL_S = 0.1
+COMMIT_AGAIN_S = 1.0
+"""How often a commit that Kafka did not take is tried again while no record comes."""
 
 
 class BatchReader(Generic[T]):
@@ -74,6 +77,9 @@ class BatchReader(Generic[T]):
             )
         )
         self.ends = EndOffsets(AdminClient(connection.client()), ENDS_TIMEOUT_S)
+        self._handled: dict[tuple[str, int], int] = {}
+        """The offsets behind what is written and not committed yet, by topic and partition."""
+        self._commit_again_s = 0.0
         self._guard = StallGuard(self.consumer, self.ends, observer=observer)
 
     def decode(self, record: Message) -> T | None:
@@ -141,6 +147,8 @@ class BatchReader(Generic[T]):
 
     def _on_revoke(self, consumer: Consumer, partitions: list[confluent_kafka.TopicPartition]) -> None:
         self._guard.revoked(partitions)
+        for moved in partitions:
+            self._handled.pop((moved.topic, moved.partition), None)
         self.revoked(partitions)
         consumer.incremental_unassign(partitions)
 
@@ -152,7 +160,9 @@ class BatchReader(Generic[T]):
             self._store(batch)
         if records:
             self.dead_letters.flush()
-            self._commit(records)
+            self._handled |= {(each.topic() or "", each.partition() or 0): (each.offset() or 0) + 1 for each in records}
+        if self._handled and (records or monotonic() >= self._commit_again_s):
+            self._commit()
         self._guard.consumed(messages, BATCH)
         self.after_batch()
 
@@ -223,19 +233,20 @@ class BatchReader(Generic[T]):
         except Exception as failure:
             raise error from failure
 
-    def _commit(self, records: list[Message]) -> None:
-        ends = {(record.topic(), record.partition()): (record.offset() or 0) + 1 for record in records}
-        offsets = [
-            confluent_kafka.TopicPartition(topic or "", partition or 0, end) for (topic, partition), end in ends.items()
-        ]
+    def _commit(self) -> None:
+        """Commit the offsets behind what is handled. Those that Kafka does not take are committed later."""
+        offsets = [confluent_kafka.TopicPartition(*of, end) for of, end in self._handled.items()]
         try:
             self.consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as failure:
             error = failure.args[0]
             if fault_of_kafka(error) is Fault.PROCESS:
                 raise
-            # All is written; the records are read again and change nothing.
+            # All is written; the records that another reader reads again change nothing.
             self.log.warning("offsets_not_committed", group=self.group, error=error.name())
+            self._commit_again_s = monotonic() + COMMIT_AGAIN_S
+        else:
+            self._handled.clear()
 
 
 def _place_of(record: Message) -> str:

@@ -8,13 +8,15 @@ from typing import Any, ClassVar
 import confluent_kafka
 import psycopg
 import pytest
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
 
+from infra.kafka import batch_reader
 from infra.kafka.batch_reader import BatchReader
 from infra.kafka.connection import Connection
+from infra.kafka.progress import Progress
 from infra.postgres.database import Database
 from infra.service.outages import Outage
 
@@ -97,3 +99,31 @@ def test_a_join_stops_only_the_partitions_that_move_and_a_leave_stops_none(
         second.end()
         wait_until(lambda: first.held == everything, "the first reader holds all partitions again")
         assert len(first.ever_revoked) == PARTITIONS // 2, "and was not interrupted for that"
+
+
+def test_offsets_that_kafka_did_not_take_are_committed_later_although_no_record_comes(
+    servers: RealServers, database_url: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    class RefusedOnce(Consumer):
+        def commit(self, **what: Any) -> Any:
+            if not refused:
+                refused.append(what)
+                raise KafkaException(KafkaError(KafkaError.REBALANCE_IN_PROGRESS))
+            return super().commit(**what)
+
+    monkeypatch.setattr(batch_reader, "Consumer", RefusedOnce)
+    topic = f"{topic_prefix}numbers"
+    admin = AdminClient({"bootstrap.servers": servers.kafka})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    monkeypatch.setattr(Keeper, "group", topic, raising=False)
+    monkeypatch.setattr(Keeper, "topics", (topic,), raising=False)
+    producer = Producer({"bootstrap.servers": servers.kafka})
+    producer.produce(topic, b"x")
+    assert producer.flush(30) == 0
+
+    with ExitStack() as opened, Progress(servers.kafka) as progress:
+        opened.callback(Keeper(Connection(servers.kafka), database_url).end)
+        wait_until(lambda: refused, "the first commit is refused")
+        wait_until(lambda: progress.lag(topic, [topic]) == 0, "all is committed")
