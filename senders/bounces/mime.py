@@ -107,7 +107,7 @@ def read_mail(raw: bytes) -> ReturnedMail:
     content = _LINE_END.sub(b"\n", raw[:MAX_MAIL])
     if content.startswith(b"From "):
         content = content.partition(b"\n")[2]
-    content = content.lstrip(b"\n")
+    content = content.lstrip(b" \t\n")
     headers, _ = split_headers(content)
     content_type, parameters = media_type(headers.get("content-type"))
     return ReturnedMail(headers, content_type, parameters, tuple(_parts(content)))

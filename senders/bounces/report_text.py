@@ -28,11 +28,15 @@ _SAYS = re.compile(r"(?<=[\w>]):\s|:$|\(|\.\.\.|[45]\d\d[ -]")
 _WORD_END = re.compile(r"[^\s<>\"'()\[\],;:|]{0,64}$")
 _ADDRESSES_LOOKED_AT: Final = 5
 """A line with more is a list, in which nothing is said of one of them."""
+_ANNOUNCES = re.compile(
+    r"\b(recipient|address|addressee|user|mailbox|deliver|reach|following|because).*:\s*$", re.IGNORECASE
+)
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+")
 _MARGIN = re.compile(r"[> \t|]*")
 """What a report puts before the lines of the mail that it returns."""
 _COMMAND = re.compile(
-    r"^.{0,60}?(-->|>>>|<--|<<<|\b[CS]:) *((ehlo|helo|mail|data|rset|quit|auth|starttls|noop)\b|[23]\d\d\b)",
+    r"^.{0,60}?(-->|>>>|<--|<<<|\b[CS]:) *((ehlo|helo|mail|data|rset|quit|auth|starttls|noop)\b|[23]\d\d\b)"
+    r"|^\s{0,8}(2\d\d[ -]|(ehlo|helo) |mail from:)",
     re.IGNORECASE,
 )
 """A line of a conversation by SMTP that says nothing of the refusal."""
@@ -81,13 +85,15 @@ class ReportText:
     def addresses(self, ours: Collection[str]) -> list[str]:
         """The addresses that the report names, without those of services, and without ours.
 
-        Those with which lines begin go before those in the words of a server, and all before those of others, such as a
-        recipient's new one, or of who can help.
+        Those with which lines begin go before those in the words of a server.
         """
+        named = [_without_others(line[:2000]) for line in self.lines if not _QUOTED_FIELD.match(line)]
+        return _addresses(map(_beginning, named), ours) or _addresses(named, ours)
+
+    def other_addresses(self, ours: Collection[str]) -> list[str]:
+        """Those that seem to be of others, such as a recipient's new one, of who can help, or of a quoted field."""
         plain = [line for line in self.lines if not _QUOTED_FIELD.match(line)]
-        named = [_without_others(line[:2000]) for line in plain]
-        found = _addresses(map(_beginning, named), ours) or _addresses(named, ours)
-        return found or _addresses(plain, ours) or _addresses(self.lines, ours)
+        return _addresses(plain, ours) or _addresses(self.lines, ours)
 
     def local_names(self) -> list[str]:
         """The names without a domain that stand on lines of their own, after the words that announce them."""
@@ -98,7 +104,7 @@ class ReportText:
             if name is not None and announced:
                 found[name.group(1)] = None
             elif line.strip():
-                announced = line.rstrip().endswith(":")
+                announced = bool(_ANNOUNCES.search(line))
         return list(found)
 
 

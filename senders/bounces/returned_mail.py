@@ -38,6 +38,7 @@ _SAID = re.compile(
 )
 """Who said it and to what: a host's name says nothing of the mail."""
 _NO_REPLY = re.compile(r"\bno-?reply\b")
+_REPLY = re.compile(r"(re|aw|sv|antw|rif|r)\s?:", re.IGNORECASE)
 _AT_MAIL = re.compile(r"in reply to mail from|after (?:initial connection and )?mail from", re.IGNORECASE)
 
 
@@ -146,11 +147,18 @@ def _is_bounce(mail: ReturnedMail, text: ReportText) -> bool:
         + text.returns_mail
     )
     returned = headers.get("return-path").replace(" ", "") == "<>"
-    points += returned + bool(_NO_REPLY.search(sender))
-    if not (from_machine or text.returns_mail or returned or headers.get("auto-submitted")):
+    points += returned + (text.returns_mail and bool(_NO_REPLY.search(sender)))
+    if not (from_machine or text.returns_mail or returned) and _answers_a_mail(mail, text):
         return False
     answers = is_auto_reply(mail, text.everything)
     return points >= (5 if answers and sender.strip("<> ") else 3)
+
+
+def _answers_a_mail(mail: ReturnedMail, text: ReportText) -> bool:
+    """Whether a person answers, who may speak of what was not delivered."""
+    if "in-reply-to" in mail.headers or "references" in mail.headers:
+        return True
+    return bool(_REPLY.match(mail.headers.get("subject"))) and "\n> " in text.everything
 
 
 def _from_statuses(
@@ -189,29 +197,25 @@ def _likely(mail: ReturnedMail, text: ReportText) -> str:
 
 def _named(mail: ReturnedMail, text: ReportText) -> dict[str, str]:
     """The recipients that the words of a report are about, with the word by which each is named there."""
-    addresses = _addressed(mail, text)
-    if addresses:
-        return {each: each for each in addresses}
-    domain = first_address(mail.headers.get("from")).partition("@")[2]
-    return {f"{name}@{domain}": name for name in text.local_names()} if domain else {}
-
-
-def _addressed(mail: ReturnedMail, text: ReportText) -> list[str]:
     failed = [first_address(each) for value in mail.headers.all("x-failed-recipients") for each in value.split(",")]
     if any(failed):
-        return [each for each in dict.fromkeys(failed) if each]
+        return {each: each for each in failed if each}
     written = recipients_of(text.original)
-    addresses = text.addresses(own_addresses(mail, text))
+    ours = own_addresses(mail, text)
+    addresses = text.addresses(ours)
     both = [each for each in addresses if each.lower() in {one.lower() for one in written}]
-    return both or addresses or written[:1]
+    found = both or addresses
+    if not found and (domain := first_address(mail.headers.get("from")).partition("@")[2]):
+        local = {f"{name}@{domain}": name for name in text.local_names()}
+        if local:
+            return local
+    return {each: each for each in found or written[:1] or text.other_addresses(ours)}
 
 
 def _from_words(mail: ReturnedMail, text: ReportText, classifier: Classifier) -> Iterator[Finding]:
     names = _named(mail, text)
     subject = mail.headers.get("subject")
-    delayed = (
-        bool(re.search(r"delay|warning|retard|verz[oö]ger", subject, re.IGNORECASE)) and "fail" not in subject.lower()
-    )
+    delayed = phrases()["delay_subject"].within(subject) and "fail" not in subject.lower()
     for recipient, name in names.items() or [("", "")]:
         about = text.about(name, names.values()) if name else ""
         judged = _judge([about, text.whole, subject], None, delayed, classifier)
