@@ -58,7 +58,7 @@ async def run(settings: BounceSettings, stop: asyncio.Event, identity: WorkerIde
     check_start(settings)
     log = structlog.get_logger("senders.bounces.app")
     kafka, stores = Outage("kafka"), Stores.of(settings)
-    outages = (kafka, *stores.outages)
+    outages = (kafka, stores.ledger.outage)  # the other database is asked for old commands only
     slot, restarts = (identity.slot, identity.restarts) if identity else (0, 0)
     health = ListenerHealth(slot, restarts, outages)
     metrics = BounceMetrics(lambda: health.ready, outages)

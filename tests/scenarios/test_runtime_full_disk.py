@@ -1,7 +1,5 @@
 """The broker's disk is full: it ends, the worker waits or ends, and with space again nothing is lost or doubled."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from drivers.own_broker import OwnBroker, own_broker
 from drivers.real_servers import RealServers
 from drivers.runtime_bench import Bench, running_bench
 from drivers.runtime_harness import Feed
+from drivers.small_disk import fill, small_disk
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario, pytest.mark.slow]
 
@@ -19,16 +18,8 @@ DISK_MIB = 400
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of the test's own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "tmpfs", str(folder)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with small_disk(tmp_path / "disk", DISK_MIB) as made:
+        yield made
 
 
 @pytest.fixture
@@ -60,15 +51,3 @@ def test_a_full_disk_stops_the_work_and_loses_nothing(bench: Bench, broker: OwnB
     found = bench.audit()
     assert found.clean, found
     assert found.compared["records"] == EVENTS + EVENTS // 10
-
-
-def fill(disk: Path) -> Path:
-    """A file that takes all the space that is left."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(b"\0" * 1024 * 1024)
-        except OSError:
-            os.fsync(file.fileno())
-    return ballast

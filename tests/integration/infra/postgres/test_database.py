@@ -108,3 +108,15 @@ def test_an_interrupt_ends_a_wait_for_the_servers_answer(database_url: str) -> N
     interrupter.join()
     assert time.monotonic() - began < 20
     database.close()
+
+
+@pytest.mark.parametrize("connect", [in_thread, in_loop])
+def test_of_several_hosts_the_one_that_answers_is_used(
+    connect: Callable[[str], tuple[Run, Callable[[], None]]], database_url: str
+) -> None:
+    several = database_url.replace("@127.0.0.1:", f"@127.0.0.1:{free_port()},127.0.0.1:")
+    run, close = connect(f"{several}?target_session_attrs=read-write")
+    assert run("SELECT 1") == 1
+    terminate(database_url, run("SELECT pg_backend_pid()"))
+    assert run("SELECT 2") == 2
+    close()
