@@ -10,6 +10,7 @@ from typing import Protocol
 from schemas.errors import UserError
 from schemas.outcomes import Reply
 from schemas.vocabulary import DeliveryReason, LedgerState
+from senders.shaping.document import SmtpState
 
 
 class RealMailRefused(UserError):
@@ -19,12 +20,13 @@ class RealMailRefused(UserError):
 class Unreachable(ConnectionError):
     """The server cannot be reached, or accepts no connection. Nothing was sent, and no command is at fault.
 
-    `reply` is what it said to the connection, if it said anything.
+    `reply` is what it said to the connection, if it said anything, and `answered` what that reply answered.
     """
 
-    def __init__(self, text: str, reply: Reply | None = None) -> None:
+    def __init__(self, text: str, reply: Reply | None = None, answered: SmtpState = SmtpState.GREETING) -> None:
         super().__init__(text)
         self.reply = reply
+        self.answered = answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class SendResult:
     """What became of one mail. `reply` is None if the server gave none.
 
     For a reply of 4xx or 5xx, `reason` is its class (`ReplyClass`, or one of the operator's rules), `hard` says that
-    the address must get no mail any more, and `classifier_hash` names the rules that found it.
+    the address must get no mail any more, and `classifier_hash` names the rules that found it. `answered` is the command
+    that the reply answered.
     """
 
     state: LedgerState
@@ -40,6 +43,7 @@ class SendResult:
     reply: Reply | None = None
     hard: bool = False
     classifier_hash: str | None = None
+    answered: SmtpState | None = None
 
 
 class NoDestination(Exception):

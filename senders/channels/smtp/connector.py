@@ -22,6 +22,7 @@ from senders.channels.smtp.host_memory import HostMemory
 from senders.channels.smtp.route import Login, MailHost, MailRoute, SmtpLimits
 from senders.channels.smtp.session import SmtpSession
 from senders.channels.smtp.starttls import StarttlsMemory
+from senders.shaping.document import SmtpState
 from senders.shaping.keys import TlsPolicy
 
 SILENT_KEEP_S: Final = 3600.0
@@ -68,7 +69,7 @@ class Connector:
             failure = TimeoutError(f"no host answered within {route.limits.longest_open_s:g} s")
         if isinstance(failure, Unreachable):
             raise failure
-        raise Unreachable(f"{route.name}: {failure}", _said(failure)) from failure
+        raise Unreachable(f"{route.name}: {failure}", *_said(failure)) from failure
 
     async def _targets(self, route: MailRoute, last: str | None) -> Sequence[tuple[MailHost, str]]:
         """Hosts and addresses in order; those that could not be reached lately come at the end."""
@@ -171,9 +172,19 @@ class _StarttlsFailed(ConnectionError):
         self.cause = cause
 
 
-def _said(failure: Exception) -> Reply | None:
-    """The reply that a host gave instead of a session, if it gave one."""
-    return replies.parse(failure.code, failure.message) if isinstance(failure, SMTPResponseException) else None
+def _said(failure: Exception) -> tuple[Reply | None, SmtpState]:
+    """The reply that a host gave instead of a session, if it gave one, and what it answered."""
+    match failure:
+        case _StarttlsFailed():
+            return _said(failure.cause)[0], SmtpState.STARTTLS
+        case aiosmtplib.SMTPAuthenticationError():
+            answered = SmtpState.AUTH
+        case aiosmtplib.SMTPHeloError():
+            answered = SmtpState.EHLO
+        case _:
+            answered = SmtpState.GREETING
+    said = replies.parse(failure.code, failure.message) if isinstance(failure, SMTPResponseException) else None
+    return said, answered
 
 
 def _demand(host: MailHost) -> str:

@@ -11,6 +11,7 @@ together; with PIPELINING the envelope in one flight; else one command after the
 """
 
 import contextlib
+import dataclasses
 import re
 import time
 from typing import Final
@@ -24,10 +25,17 @@ from senders.channels.smtp.conversation import Conversation, ConversationEnded
 from senders.channels.smtp.extensions import Extensions
 from senders.channels.smtp.reply_parser import RawReply
 from senders.channels.smtp.route import SmtpLimits
+from senders.shaping.document import SmtpState
 
 _QUIT_TIMEOUT_S: Final = 1.0
 _START_MAIL_INPUT: Final = 354
 _SERVICE_CLOSES: Final = 421
+_STAGES: Final = {
+    SmtpState.MAIL: Stage.MAIL,
+    SmtpState.RCPT: Stage.RCPT,
+    SmtpState.DATA: Stage.DATA,
+    SmtpState.DOT: Stage.DATA,
+}
 _NOT_IN_A_PATH = re.compile(r"[\x00-\x20\x7f<>]")
 
 
@@ -146,7 +154,7 @@ class SmtpSession:
         return refusal
 
     async def _one_by_one(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
-        for command, answered in zip(envelope, (Stage.MAIL, Stage.RCPT), strict=True):
+        for command, answered in zip(envelope, (SmtpState.MAIL, SmtpState.RCPT), strict=True):
             self._conversation.send(command, 1)
             refusal = self._refusal(await self._conversation.reply(self._limits.command_s), answered)
             if refusal is not None:
@@ -159,7 +167,7 @@ class SmtpSession:
         """The message and its final dot, after the reply to DATA."""
         if data.code != _START_MAIL_INPUT:
             self._reset()
-            return _not_accepted(self._result(data, Stage.DATA))
+            return _not_accepted(self._result(data, SmtpState.DATA))
         await self._hand_over(_dot_stuffed(message), 1)
         return self._final(await self._conversation.reply(self._limits.final_reply_s))
 
@@ -184,7 +192,7 @@ class SmtpSession:
         reply = RawReply(0, "")
         self.closed_silently = True
         try:
-            for answered in (Stage.MAIL, Stage.RCPT):
+            for answered in (SmtpState.MAIL, SmtpState.RCPT):
                 reply = await self._conversation.reply(self._limits.command_s)
                 refusal = refusal or self._refusal(reply, answered)
             self.closed_silently = False
@@ -194,7 +202,7 @@ class SmtpSession:
                 raise
         return refusal, reply
 
-    def _refusal(self, raw: RawReply, answered: Stage) -> SendResult | None:
+    def _refusal(self, raw: RawReply, answered: SmtpState) -> SendResult | None:
         """The result if the reply refuses the mail. Then the server does not have it."""
         if 200 <= raw.code < 300:
             return None
@@ -205,11 +213,12 @@ class SmtpSession:
         """The result of the reply to the content. One that comes before the end of the content accepts nothing."""
         if not self._conversation.content_sent and raw.code < 400:
             raise ConversationEnded(DeliveryReason.BAD_REPLY)
-        return self._result(raw, Stage.DATA)
+        return self._result(raw, SmtpState.DOT)
 
-    def _result(self, raw: RawReply, answered: Stage) -> SendResult:
+    def _result(self, raw: RawReply, answered: SmtpState) -> SendResult:
         """What a reply means. Raises ConnectionEnded for 421: nothing was accepted, and nothing will be."""
-        result = replies.result(replies.parse(raw.code, raw.text), answered, self._classifier)
+        judged = replies.result(replies.parse(raw.code, raw.text), _STAGES[answered], self._classifier)
+        result = dataclasses.replace(judged, answered=answered)
         if raw.code == _SERVICE_CLOSES:
             self.handed_over = False
             self._conversation.abort()
@@ -257,5 +266,5 @@ def _dot_stuffed(message: bytes) -> bytes:
 def _not_accepted(result: SendResult) -> SendResult:
     """The result of a reply to DATA other than 354: nothing was accepted, whatever the code says."""
     if result.state is LedgerState.ACCEPTED:
-        return SendResult(LedgerState.DEFERRED, None, result.reply)
+        return SendResult(LedgerState.DEFERRED, None, result.reply, answered=result.answered)
     return result
