@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 from senders.shaping.document import ShapingDocument, host_name
+from senders.shaping.keys import DEFAULTS, LaneKeys
 from senders.shaping.toml_positions import TomlPath, TomlPositions
 
 BY_HOST = ("domain", "from_domain", "site")
@@ -21,6 +22,8 @@ class ShapingFile:
     data: dict[str, Any] = field(repr=False)
     """As `tomllib` read it."""
     positions: TomlPositions = field(repr=False)
+    base: LaneKeys = field(default=DEFAULTS, repr=False)
+    """What holds where the document says nothing."""
 
     def place(self, path: TomlPath, *, of_value: bool = False) -> tuple[int, int]:
         """Line and column of a key, or of its value. The path names hosts as the document does."""
@@ -46,6 +49,6 @@ def one_form(name: str) -> str:
     return name.lower() if name.startswith("(") else host_name(name)
 
 
-def built_in() -> ShapingFile:
-    """What holds without a file: the default of every key."""
-    return ShapingFile("built-in", "", ShapingDocument(), {}, TomlPositions(""))
+def built_in(base: LaneKeys = DEFAULTS) -> ShapingFile:
+    """What holds without a file: these values, or the default of every key."""
+    return ShapingFile("built-in", "", ShapingDocument(), {}, TomlPositions(""), base)

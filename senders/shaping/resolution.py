@@ -10,7 +10,7 @@ from typing import Any
 
 from senders.shaping.document import AutomationRule
 from senders.shaping.file import ShapingFile
-from senders.shaping.keys import DEFAULTS, KEYS, LaneKeys, ProviderKeys
+from senders.shaping.keys import KEYS, LaneKeys, ProviderKeys
 from senders.shaping.sites import Destination, provider_of
 from senders.shaping.toml_positions import TomlPath
 
@@ -21,9 +21,6 @@ class EffectiveValue:
 
     value: Any
     path: TomlPath | None
-
-
-_BASE = {key: EffectiveValue(getattr(DEFAULTS, key, None), None) for key in KEYS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +65,13 @@ def resolve(file: ShapingFile, destination: Destination, source: str) -> Egress:
     """What holds for mails from a source to a destination."""
     document = file.document
     provider = provider_of(document.provider, destination)
-    values = dict(_BASE)
+    base = {key: EffectiveValue(getattr(file.base, key, None), None) for key in KEYS}
+    values = dict(base)
     rules: list[PlacedRule] = []
     for layer in _layers(file, destination, provider, source):
         if getattr(layer.table, "replace_base", False):
-            values, rules = dict(_BASE), []
-        for key in layer.table.model_fields_set & _BASE.keys():
+            values, rules = dict(base), []
+        for key in layer.table.model_fields_set & base.keys():
             values[key] = EffectiveValue(getattr(layer.table, key), (*layer.path, key))
         placed = enumerate(getattr(layer.table, "automation", ()))
         rules[:0] = [PlacedRule(rule, (*layer.path, "automation", number)) for number, rule in placed]
