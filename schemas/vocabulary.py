@@ -148,6 +148,8 @@ class DeliveryReason(StrEnum):
     TOO_LARGE = "too_large"
     NEEDS_8BITMIME = "needs_8bitmime"
     NEEDS_SMTPUTF8 = "needs_smtputf8"
+    LIMITED = "limited"
+    """A limit, a suspension or a server that is away: the detail says which, and until when."""
     WORKER_LOST = "worker_lost"
     SETTLED = "settled"
     """A person decided what becomes of a mail in doubt."""

@@ -22,16 +22,28 @@ from infra.service.tasks import StillRunning, run_in_thread
 from schemas.topics import COMMANDS, CONTROL, DEAD_LETTERS, DECISIONS, OUTCOMES, PROFILES, RULES
 from senders.bounces.classifier import load_classifier
 from senders.bounces.rule_files import InvalidBounceRules
-from senders.channels.channel import Channel, RealMailRefused, Unreachable
-from senders.channels.smtp.channel import SmtpChannel
+from senders.channels.channel import RealMailRefused, Unreachable
+from senders.channels.lane_routes import LaneRoutes, RelayRoutes, ShapedRoutes
 from senders.content import dkim
 from senders.process import END_WITHIN_S, DeliveryProcess
 from senders.settings import SenderSettings
+from senders.shaping.file import built_in
+from senders.shaping.findings import InvalidShaping, ShapingUnreadable
+from senders.shaping.reload import ShapingReload
 
 NEEDED = (COMMANDS, PROFILES, OUTCOMES, DECISIONS, RULES, CONTROL, DEAD_LETTERS)
 KAFKA_TIMEOUT_S = 10.0
 
-_REFUSALS = (KafkaAway, AccessDenied, TopicsMissing, RealMailRefused, dkim.KeyProblem, InvalidBounceRules)
+_REFUSALS = (
+    KafkaAway,
+    AccessDenied,
+    TopicsMissing,
+    RealMailRefused,
+    dkim.KeyProblem,
+    InvalidBounceRules,
+    InvalidShaping,
+    ShapingUnreadable,
+)
 """Errors that a person can act on. Any other one, also another UserError, is a defect once delivery runs."""
 
 
@@ -82,7 +94,7 @@ async def run(
             log.info("stopped_while_starting")
             return
         process = starting.result()
-        log.info("senders_started", owner=process.owner, relay=process.channel.server)
+        log.info("senders_started", owner=process.owner, relay=process.routes.server)
         try:
             await process.run(stop)
         finally:
@@ -95,18 +107,25 @@ async def run(
 async def _start(
     settings: SenderSettings, ending: Callable[[], None], identity: WorkerIdentity | None
 ) -> DeliveryProcess:
-    partitions, signer, channel = await _prepare(settings)
-    return DeliveryProcess(settings, partitions, signer, channel, ending, identity)
+    partitions, signer, routes, reload = await _prepare(settings)
+    return DeliveryProcess(settings, partitions, signer, routes, reload, ending, identity)
 
 
-async def _prepare(settings: SenderSettings) -> tuple[int, dkim.Signer, Channel]:
+async def _prepare(settings: SenderSettings) -> tuple[int, dkim.Signer, LaneRoutes, ShapingReload | None]:
     signer = dkim.load_signer(settings.dkim_domain, settings.dkim_selector, settings.dkim_key, settings.dkim_keys)
     load_classifier(settings.bounce_rules)
-    channel = SmtpChannel.of(settings)
+    reload = None if settings.shaping is None else ShapingReload(settings.shaping)
+    routes = _routes(settings, reload)
     with suppress(Unreachable):  # delivery waits for a name that does not resolve yet, as for a server that is away
-        await channel.check()
+        await routes.check()
     partitions = await run_in_thread("ask-topics", lambda: user_partitions(settings.connection))
-    return partitions, signer, channel
+    return partitions, signer, routes, reload
+
+
+def _routes(settings: SenderSettings, reload: ShapingReload | None) -> LaneRoutes:
+    if reload is None and settings.route == "relay":
+        return RelayRoutes(settings)
+    return ShapedRoutes(settings, reload.file if reload is not None else built_in())
 
 
 def check_start(settings: SenderSettings) -> int:

@@ -19,12 +19,12 @@ from infra.service.health import WorkerIdentity
 from infra.service.outages import Outage
 from infra.service.tasks import StillRunning, end_tasks, run_in_thread
 from infra.service.watchdog import Watchdog, where
-from senders.channels.channel import Channel
+from senders.channels.lane_routes import LaneRoutes
 from senders.content import dkim
 from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
 from senders.control_reader import ControlReader
-from senders.delivery.worker import DeliveryWorker, WorkerParts
+from senders.delivery.worker import DeliveryWorker, LaneDatabases, WorkerParts
 from senders.monitoring.metrics import SenderMetrics
 from senders.monitoring.monitor import Monitor
 from senders.policy.recipients import AddressHasher
@@ -36,6 +36,7 @@ from senders.queue.outbox_relay import OutboxRelay
 from senders.queue.writer import LedgerWriter
 from senders.recorder import Recorder
 from senders.settings import SenderSettings
+from senders.shaping.reload import ShapingReload
 from senders.template_reader import TemplateReader
 
 READERS_STOP_WITHIN_S = 5.0
@@ -51,12 +52,13 @@ class DeliveryProcess:
         settings: SenderSettings,
         partitions: int,
         signer: dkim.Signer,
-        channel: Channel,
+        routes: LaneRoutes,
+        reload: ShapingReload | None,
         ending: Callable[[], None],
         identity: WorkerIdentity | None,
     ) -> None:
         self.owner = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.channel = channel
+        self.routes = routes
         self._settings = settings
         self._ending = ending
         self._watchdog = Watchdog()
@@ -71,14 +73,16 @@ class DeliveryProcess:
         self._switches = DeliverySwitches()
         check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s), self._switches)
         templates = TemplateCache()
-        self._async_databases = [AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat) for _ in range(5)]
-        take, lease, write, publish, count = self._async_databases
+        self._async_databases = [AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat) for _ in range(8)]
+        take, lease, write, publish, count, *of_lanes = self._async_databases
         parts = WorkerParts(
             database=take,
             lease_database=lease,
             writer=LedgerWriter(write, self.owner, check, self._watchdog, metrics),
-            channel=channel,
-            channel_outage=relay,
+            lane_databases=LaneDatabases(*of_lanes),
+            routes=routes,
+            relay_outage=relay,
+            reload=reload,
             templates=templates,
             mail_builder=MailBuilder(signer, settings.sender, settings.unsubscribe_url, settings.feedback_sender),
             switches=self._switches,

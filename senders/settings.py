@@ -76,6 +76,12 @@ class SenderSettings(KafkaSecuritySettings, DatabaseSettings):
     smtp_hello: Line = "localhost"
     allow_real_mail: bool = False
 
+    shaping: Path | None = None
+    """A shaping file (docs/shaping.md). Without one, mail to the relay has no limit but `connections`, and mail that
+    goes straight to its receiver has the built-in ones."""
+    route: Literal["relay", "direct"] = "relay"
+    """Where mails go whose source names no relay: to `smtp_host`, or straight to the mail servers of their domain."""
+
     dns_servers: tuple[Annotated[str, AfterValidator(_is_server)], ...] = ()
     """Resolvers for mail that goes straight to its receiver, as `192.0.2.1`, `192.0.2.1:53` or `[2001:db8::1]:53`; none
     takes the system's. DANE needs one that validates DNSSEC and that nobody stands before."""

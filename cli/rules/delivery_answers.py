@@ -53,6 +53,7 @@ _WHY: Mapping[str, str] = {
     DeliveryReason.HARD_BOUNCE: "the address does not exist or takes no mail",
     DeliveryReason.HEADER: "a header of the mail would have more than one line",
     DeliveryReason.ADDRESS: "the address is not one that mail can be sent to",
+    DeliveryReason.LIMITED: "traffic shaping holds it back",
     DeliveryReason.ADDRESS_CHANGED: "the user's address changed before the mail began; it is made again",
     DeliveryReason.CHANNEL: "the channel is not one that delivery has",
     DeliveryReason.DISCONNECTED: "the connection ended before an answer",

@@ -76,6 +76,10 @@ class ChannelClient(Protocol):
         """Whether this client has an open connection."""
 
     @property
+    def usable(self) -> bool:
+        """Whether the open connection may carry another mail."""
+
+    @property
     def handed_over(self) -> bool:
         """Whether the server may have the mail of the last `send`, even if `send` raised."""
 

@@ -5,7 +5,7 @@ After each answer that the topic `outcomes` must carry, `on_answer` is called.
 
 import random
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import structlog
 
@@ -40,8 +40,6 @@ class AnswerRecorder:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
-        first, longest = timedelta(seconds=settings.retry_first_s), timedelta(seconds=settings.retry_longest_s)
-        self._retry = RetryPolicy(first, longest, settings.retry_jitter)
         self._writer = writer
         self._on_answer = on_answer
         self._clock = clock
@@ -97,8 +95,8 @@ class AnswerRecorder:
         change = StateChange(job.due.command.id, start.attempt, job.due.state, now, next_attempt_at=now)
         await self._writer.take_back(change)
 
-    async def sent(self, job: DeliveryJob, start: AttemptStart, result: SendResult) -> None:
-        """Record what the channel answered."""
+    async def sent(self, job: DeliveryJob, start: AttemptStart, result: SendResult, retry: RetryPolicy) -> None:
+        """Record what the channel answered. A deferred mail is tried again by the policy of its lane."""
         command, now = job.due.command, self._clock()
         again = result.state is LedgerState.DEFERRED or (
             result.state is LedgerState.IN_DOUBT and self._settings.policy(command.purpose) == "resend"
@@ -109,7 +107,7 @@ class AnswerRecorder:
             state=result.state,
             at=now,
             reason=result.reason,
-            next_attempt_at=self._next_attempt(start.attempt, now, command.expires_at, result.reply) if again else None,
+            next_attempt_at=self._next_attempt(start, now, result.reply, retry) if again else None,
             reply=result.reply,
             hard=result.hard,
             classifier_hash=result.classifier_hash,
@@ -131,6 +129,8 @@ class AnswerRecorder:
         await self._writer.answer(change)  # if refused, the row says `started`: the next owner puts it in doubt
         self._on_answer()
 
-    def _next_attempt(self, attempt: int, now: datetime, expires_at: datetime, reply: Reply | None) -> datetime:
+    def _next_attempt(
+        self, start: AttemptStart, now: datetime, reply: Reply | None, retry: RetryPolicy
+    ) -> datetime:
         asked = None if reply is None else asked_wait(reply.text)
-        return next_attempt(attempt, now, expires_at, self._retry, self._chance(), asked)
+        return next_attempt(start.attempt, now, start.due.command.expires_at, retry, self._chance(), asked)

@@ -4,27 +4,22 @@ A connection is for domains that demand the same of their hosts. A mail of anoth
 place of an idle one: its client connects anew, under the same slots.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+import asyncio
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from infra.postgres.database import AsyncDatabase
-from senders.channels.channel import Channel, ChannelClient
+from senders.channels.channel import ChannelClient
+from senders.channels.lane_routes import FindLaneRoute
 from senders.shaping import connection_leases
 from senders.shaping.connection_leases import ConnectionLease, LeaseRequest
 from senders.shaping.lane_limits import connection_limits
 from senders.shaping.lane_state import LaneKey, LaneState
 from senders.shaping.resolution import Egress
 
-
-@dataclass(frozen=True, slots=True)
-class LaneRoute:
-    """How mails of an egress are sent. Egresses of a lane with the same `demands` can share connections."""
-
-    channel: Channel
-    demands: str = ""
-
-
-FindLaneRoute = Callable[[Egress], Awaitable[LaneRoute]]
+RELEASE_WITHIN_S = 0.5
+"""How long giving the slots back may take at the end. Without it, they are free when their leases run out."""
 
 
 @dataclass(eq=False, slots=True)
@@ -44,9 +39,15 @@ class LaneConnection:
 
 
 class LaneConnections:
-    """Used in the event loop's thread; `database` is used by nothing else."""
+    """Used in the event loop's thread; `database` is used by nothing else.
 
-    def __init__(self, database: AsyncDatabase, owner: str, find_route: FindLaneRoute) -> None:
+    If they are not `shared`, the limits are this worker's own, and need no slots.
+    """
+
+    def __init__(
+        self, database: AsyncDatabase, owner: str, find_route: FindLaneRoute, *, shared: bool = True
+    ) -> None:
+        self._shared = shared
         self._database = database
         self._owner = owner
         self._find_route = find_route
@@ -54,13 +55,9 @@ class LaneConnections:
 
     async def open(self, lane: LaneState) -> LaneConnection | None:
         """A connection that is ready; None if no slot is free. Raises Unreachable if no host answers."""
-        limits = connection_limits(lane.egress, lane.keys)
-        requests = [LeaseRequest(name, most, 1) for name, most in limits]
-        got = await self._database.run(lambda at: connection_leases.acquire(at, self._owner, requests))
-        if len(got) < len(requests):
-            await self._release(got)
-            names = {name for name, _ in limits} - {each.name for each in got}
-            await self._database.run(lambda at: connection_leases.want(at, self._owner, names))
+        limits = connection_limits(lane.egress, lane.keys) if self._shared else []
+        got = await self._acquire(limits)
+        if got is None:
             return None
         try:
             route = await self._find_route(lane.egress)
@@ -75,6 +72,19 @@ class LaneConnections:
         )
         self._connections.add(made)
         return made
+
+    async def _acquire(self, limits: Collection[tuple[str, int]]) -> list[ConnectionLease] | None:
+        """A slot of each of these limits; None if one has none free."""
+        if not limits:
+            return []
+        requests = [LeaseRequest(name, most, 1) for name, most in limits]
+        got = await self._database.run(lambda at: connection_leases.acquire(at, self._owner, requests))
+        if len(got) == len(requests):
+            return got
+        await self._release(got)
+        names = {name for name, _ in limits} - {each.name for each in got}
+        await self._database.run(lambda at: connection_leases.want(at, self._owner, names))
+        return None
 
     def reserve(self, key: LaneKey, domain: str) -> LaneConnection:
         """An idle connection of a lane, best one that goes to this domain. The board begins no mail without one."""
@@ -132,10 +142,13 @@ class LaneConnections:
         return [each for each in self._connections if not each.busy and each.idle_since_s < before_s]
 
     async def close_all(self) -> None:
-        """Close everything."""
-        for each in list(self._connections):
-            self.forget(each)
-            await self.close(each)
+        """Close everything, all at once, and give the slots back if the database answers soon."""
+        closing = list(self._connections)
+        self._connections.clear()
+        await asyncio.gather(*(each.client.close() for each in closing))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_WITHIN_S):
+                await self._release([lease for each in closing for lease in each.leases])
 
     async def _release(self, leases: Collection[ConnectionLease]) -> None:
         if leases:

@@ -6,7 +6,6 @@ task of its own, so that a slow server holds up its own lane only.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,10 +14,12 @@ from psycopg import AsyncConnection
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.tasks import end_tasks, run_together
+from infra.service.watchdog import Watchdog
 from schemas.outcomes import Reply
 from schemas.waiting import event_within
 from senders.channels.channel import ChannelClient, Unreachable
-from senders.delivery.lane_connections import FindLaneRoute, LaneConnection, LaneConnections
+from senders.channels.lane_routes import FindLaneRoute
+from senders.delivery.lane_connections import LaneConnection, LaneConnections
 from senders.shaping import action_table
 from senders.shaping.actions import ActiveAction
 from senders.shaping.automation import ReplyWatch, SeenReply
@@ -66,13 +67,26 @@ class LaneDriver:
         look_up: Callable[[str], Awaitable[Destination]],
         find_route: FindLaneRoute,
         send: Callable[[LaneBegin, ChannelClient], Awaitable[LaneAnswer]],
+        begun: Callable[[str], None] = lambda _: None,
+        let_go: Callable[[str], None] = lambda _: None,
+        reached: Callable[[Unreachable | None], None] = lambda _: None,
+        shared: bool = True,
+        watchdog: Watchdog | None = None,
     ) -> None:
-        """`look_up` raises Unreachable if the hosts are not known now. `send` raises it if no server took any of it."""
+        """`look_up` raises Unreachable if the hosts are not known now. `send` raises it if no server took any of it.
+
+        `begun` and `let_go` are called with each mail, when it waits no more and when it has ended; `reached` when a server was connected to, or
+        with the reason why a lane without any connection cannot be. Limits that are not `shared` are this worker's own.
+        """
         self._taker = PermitTaker(permits)
         self._actions = actions
         self._look_up = look_up
         self._send = send
-        self._connections = LaneConnections(leases, owner, find_route)
+        self._begun = begun
+        self._let_go = let_go
+        self._reached = reached
+        self._watchdog = watchdog or Watchdog()
+        self._connections = LaneConnections(leases, owner, find_route, shared=shared)
         self._watch = ReplyWatch()
         self.board = LaneBoard(file, self._taker.book)
         self._asked: list[PermitRequest] = []
@@ -88,6 +102,19 @@ class LaneDriver:
         """A mail may begin."""
         self.board.add(mail)
         self._wake.set()
+
+    def reshape(self, file: ShapingFile) -> None:
+        """Another file is in force."""
+        self.board.reshape(file)
+        self._wake.set()
+
+    def remove(self, mail_id: str) -> None:
+        """A mail that has not begun waits here no more."""
+        self.board.remove(mail_id)
+
+    def now_us(self) -> int:
+        """What the server's clock shows, at the earliest; 0 before its first answer."""
+        return self._taker.reading().earliest_us
 
     async def run(self) -> None:
         """Drive, until cancelled. Mails that have begun are cancelled too."""
@@ -114,11 +141,13 @@ class LaneDriver:
     async def _decide(self) -> None:
         await self._taker.take([])
         while True:
+            self._watchdog.beat()
             self._wake.clear()
             now = self._taker.reading()
             decision = self.board.decide(now)
             for begin in decision.begins:
                 connection = self._connections.reserve(begin.lane, begin.egress.domain)
+                self._begun(begin.mail.id)
                 self._start(self._mail(begin, connection))
             for key, count in decision.opens.items():
                 for _ in range(count):
@@ -150,7 +179,7 @@ class LaneDriver:
         try:
             self.board.looked_up(await self._look_up(domain))
         except Unreachable:
-            self.board.lookup_failed(domain, self._now_us() + LOOKUP_AGAIN_US)
+            self.board.lookup_failed(domain, self.now_us() + LOOKUP_AGAIN_US)
         finally:
             self._looking.discard(domain)
 
@@ -172,30 +201,42 @@ class LaneDriver:
         try:
             made = await self._connections.open(lane)
         except Unreachable as failure:
-            self.board.not_opened(key, self._now_us())
-            if failure.reply is not None and (first := next(lane.queue.heads(), None)):
-                self._see(LaneBegin(key, first, lane.egress), failure.reply, SmtpState.GREETING)
+            self.board.not_opened(key, self.now_us())
+            self._failed(key, failure, next(lane.queue.heads(), None))
             return
         if made is None:
-            self.board.not_opened(key, self._now_us(), refused=True)
+            self.board.not_opened(key, self.now_us(), refused=True)
         else:
             made.idle_since_s = asyncio.get_running_loop().time()
             self.board.opened(key)
+            self._reached(None)
+
+    def _failed(self, key: LaneKey, failure: Unreachable, mail: ShapedMail | None) -> None:
+        lane = self.board.lane(key)
+        if lane.unreachable:
+            self._reached(failure)
+        if failure.reply is not None and mail is not None:
+            self._see(LaneBegin(key, mail, lane.egress), failure.reply, failure.answered)
 
     async def _mail(self, begin: LaneBegin, connection: LaneConnection) -> None:
-        answer = LaneAnswer(taken=False)
+        answer, failure = LaneAnswer(taken=False), None
         try:
-            with suppress(Unreachable):
-                await self._connections.turn_to(connection, begin.egress)
-                answer = await self._send(begin, connection.client)
+            await self._connections.turn_to(connection, begin.egress)
+            answer = await self._send(begin, connection.client)
+        except Unreachable as error:
+            failure = error
         finally:
             connection.busy = False
             connection.idle_since_s = asyncio.get_running_loop().time()
-            self._lifted += self.board.ended(begin.lane, begin.mail.id, self._now_us(), taken=answer.taken)
+            self._let_go(begin.mail.id)
+            self._lifted += self.board.ended(begin.lane, begin.mail.id, self.now_us(), taken=answer.taken)
             if answer.reply is not None and not answer.taken:
                 self._see(begin, answer.reply, answer.state)
-            if connection.lost or not connection.client.connected:
+            if connection.lost or not connection.client.usable:
                 await self._close([connection], given_up=connection.lost)
+        if failure is not None:
+            self.board.failed(begin.lane, self.now_us())
+            self._failed(begin.lane, failure, begin.mail)
 
     async def _close(self, connections: Iterable[LaneConnection], *, given_up: bool = False) -> None:
         """Close those that carry no mail. None of them is used any more from the moment of this call."""
@@ -204,12 +245,13 @@ class LaneDriver:
             self._connections.forget(each)
             self.board.closed(each.key)
             if given_up:
-                self.board.gave_up(each.key, self._now_us())
+                self.board.gave_up(each.key, self.now_us())
         for each in closing:
             await self._connections.close(each)
 
     async def _keep_leases(self) -> None:
         while True:
+            self._watchdog.beat()
             await asyncio.sleep(RENEW_S)
             await self._close(await self._connections.renew(self._limits), given_up=True)
             now_s = asyncio.get_running_loop().time()
@@ -226,7 +268,7 @@ class LaneDriver:
 
     def _see(self, begin: LaneBegin, reply: Reply, state: SmtpState) -> None:
         words = (str(reply.code), reply.enhanced, reply.text)
-        seen = SeenReply(" ".join(word for word in words if word), state, self._now_us())
+        seen = SeenReply(" ".join(word for word in words if word), state, self.now_us())
         found = self._watch.see(begin.egress, begin.mail.kind, seen)
         if found:
             self.board.act(found)
@@ -236,6 +278,7 @@ class LaneDriver:
         """Publish what this worker's replies have triggered, and take up what others have."""
         number = 0
         while True:
+            self._watchdog.beat()
             publish, self._publish = self._publish, []
             lifted, self._lifted = self._lifted, []
             for change in await self._actions.run(partial(_exchange, publish, lifted, max(0, number - OVERLAP))):
@@ -243,9 +286,6 @@ class LaneDriver:
                 self.board.follow(change.action, lifted=change.lifted)
             self._wake.set()
             await asyncio.sleep(FOLLOW_S)
-
-    def _now_us(self) -> int:
-        return self._taker.reading().earliest_us
 
 
 async def _exchange(

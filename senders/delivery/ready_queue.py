@@ -1,13 +1,10 @@
 """The commands that may be sent now, between the scheduler and the lanes of one process.
 
-It is short, because the ledger is the queue. The highest priority comes first, then what became due first.
+It is short, because the ledger is the queue. Which of them begins next is the lane board's decision.
 """
 
-import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import count
 
 from senders.policy.pipeline import DeliveryRequest
 from senders.queue.ledger import DueCommand
@@ -34,63 +31,70 @@ class ReadyQueue:
     `on_release` is called with each job that was let go before its mail began.
     """
 
-    def __init__(self, on_release: Callable[[DeliveryJob], None] = lambda _: None) -> None:
-        self._jobs: asyncio.PriorityQueue[tuple[int, datetime, int, DeliveryJob]] = asyncio.PriorityQueue()
-        self._in_hand: set[str] = set()
-        self._numbers = count()
-        self._waiting: dict[int, int] = {}
+    def __init__(self, on_release: Callable[[DeliveryJob], None] = lambda _: None, capacity: int = CAPACITY) -> None:
+        self._jobs: dict[str, DeliveryJob] = {}
+        self._waiting: dict[str, DeliveryJob] = {}
+        self._priorities: dict[int, int] = {}
         """How many jobs of each priority wait here."""
         self._on_release = on_release
+        self._capacity = capacity
 
     @property
     def in_hand(self) -> Collection[str]:
-        """The ids of the commands that wait here or are with a lane."""
-        return self._in_hand
+        """The ids of the commands that wait here or are being sent."""
+        return self._jobs.keys()
+
+    @property
+    def waiting(self) -> Mapping[str, DeliveryJob]:
+        """The jobs that wait here, by the ids of their commands."""
+        return self._waiting
 
     @property
     def room(self) -> int:
-        """How many more jobs the scheduler should take."""
-        return CAPACITY - self._jobs.qsize()
+        """How many more jobs the scheduler should take now."""
+        return min(CAPACITY, self._capacity - len(self._waiting))
 
     @property
     def low(self) -> bool:
         """Whether it is time to take more: at least half of the queue is free."""
-        return self.room >= CAPACITY // 2
+        return len(self._waiting) <= self._capacity // 2
 
     @property
     def lowest_priority(self) -> int | None:
         """The lowest priority that waits here."""
-        return min(self._waiting, default=None)
+        return min(self._priorities, default=None)
 
     @property
     def has_urgent_room(self) -> bool:
         """Whether jobs may be put that overtake others: up to twice the capacity."""
-        return self._jobs.qsize() < 2 * CAPACITY
+        return len(self._waiting) < 2 * self._capacity
 
     def put(self, job: DeliveryJob) -> None:
         """Queue a job. Never waits."""
         priority = job.due.command.priority
-        waiting = self._waiting.get(priority, 0) + 1
-        entry = (-priority, job.due.due_at, next(self._numbers), job)
-        self._in_hand.add(job.due.command.id)
-        try:
-            self._jobs.put_nowait(entry)
-        except BaseException:
-            self._in_hand.discard(job.due.command.id)
-            raise
-        self._waiting[priority] = waiting
+        self._jobs[job.due.command.id] = self._waiting[job.due.command.id] = job
+        self._priorities[priority] = self._priorities.get(priority, 0) + 1
 
-    async def get(self) -> DeliveryJob:
-        """The next job; waits for one."""
-        *_, job = await self._jobs.get()
-        priority = job.due.command.priority
-        self._waiting[priority] -= 1
-        if not self._waiting[priority]:
-            del self._waiting[priority]
-        return job
+    def job(self, command_id: str) -> DeliveryJob:
+        """A job that is in hand."""
+        return self._jobs[command_id]
 
-    def done(self, job: DeliveryJob) -> None:
+    def begin(self, command_id: str) -> None:
+        """A job waits no more: it is being sent."""
+        priority = self._waiting.pop(command_id).due.command.priority
+        self._priorities[priority] -= 1
+        if not self._priorities[priority]:
+            del self._priorities[priority]
+
+    def take_out(self, command_id: str) -> None:
+        """Forget a job that waits: its ledger row gets an answer instead, or another worker has it."""
+        self.begin(command_id)
+        del self._jobs[command_id]
+
+    def done(self, command_id: str) -> None:
         """Let a job go, whatever became of it."""
-        self._in_hand.discard(job.due.command.id)
+        if command_id in self._waiting:
+            self.begin(command_id)
+        job = self._jobs.pop(command_id)
         if not job.started:
             self._on_release(job)

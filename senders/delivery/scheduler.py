@@ -1,6 +1,7 @@
 """Takes due commands of the held partitions from the ledger, and asks the stages of policy about each.
 
-A command that passes goes into the ready queue. A command that a stage stops or postpones gets its answer.
+A command that passes waits on its lane. A command that a stage stops or postpones, or that would wait on its lane for
+long, gets its answer.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from infra.service.watchdog import Watchdog
 from schemas.vocabulary import DeliveryReason
 from schemas.waiting import event_within
 from senders.delivery.answers import AnswerRecorder, unexpected
-from senders.delivery.availability import ChannelAvailability
 from senders.delivery.begin_rest import BeginRest
+from senders.delivery.lane_intake import LaneIntake
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.pauses import PauseRelease
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
@@ -37,6 +38,7 @@ POLL_INTERVAL_S = 0.25
 KEEP_INTERVAL_S = 3600.0
 URGENT = CAPACITY // 4
 """How many commands are taken at once that overtake those in a full ready queue."""
+RETURN_INTERVAL_S = 1.0
 READ_AGAIN = timedelta(minutes=1)
 """When a command is read again whose reading by itself took longer than a statement may."""
 
@@ -53,7 +55,7 @@ class Scheduler:
         ownership: PartitionOwnership,
         ready: ReadyQueue,
         order: DueOrder,
-        availability: ChannelAvailability,
+        lanes: LaneIntake,
         switches: DeliverySwitches,
         hasher: AddressHasher,
         answers: AnswerRecorder,
@@ -65,7 +67,7 @@ class Scheduler:
         self._owner = owner
         self._ownership = ownership
         self._ready = ready
-        self._availability = availability
+        self._lanes = lanes
         self._switches = switches
         self._pauses = PauseRelease(database, switches, ownership, clock)
         self._hasher = hasher
@@ -76,7 +78,7 @@ class Scheduler:
         self._stale_after = timedelta(seconds=settings.consent_stale_s)
         self._lease = timedelta(seconds=settings.lease_s)
         self._order = order
-        self._keep_at_s = 0.0
+        self._keep_at_s = self._return_at_s = 0.0
         self._rest = BeginRest()
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("senders.delivery.scheduler")
@@ -113,7 +115,8 @@ class Scheduler:
             await self._claim()
             await self._pauses.release()
             await self._keep_partitions()
-            if not self._ownership.held or not self._availability.up:
+            await self._return_waiting()
+            if not self._ownership.held:
                 return False
             if self._ready.low:
                 limit = self._rest.limit(self._ready.room, asyncio.get_running_loop().time())
@@ -151,6 +154,15 @@ class Scheduler:
                 self._log.info("old_partition_dropped", partition=name)
             else:
                 self._log.warning("old_partition_kept", partition=name, problem=problem, next_step="tried in an hour")
+
+    async def _return_waiting(self) -> None:
+        """Once a second, let commands wait in the ledger whose lanes will not take them soon."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s < self._return_at_s:
+            return
+        self._return_at_s = now_s + RETURN_INTERVAL_S
+        if answers := self._lanes.returned():
+            await self._answers.record(answers)
 
     async def _take(self, limit: int, above: int | None = None) -> bool:
         """Take at most `limit` due commands, of priorities above this one. Returns whether there may be more."""
@@ -197,10 +209,8 @@ class Scheduler:
     async def _apply_policy(self, statuses: Sequence[CommandStatus], now: datetime) -> None:
         answers: list[tuple[CommandStatus, Stop | Delay]] = []
         for job in await self._read(statuses, now):
-            answer = pipeline.apply(job.request)
-            if answer is None:
-                self._ready.put(job)
-            else:
+            answer = pipeline.apply(job.request) or self._lanes.admit(job)
+            if answer is not None:
                 answers.append((job.due.status, answer))
         if answers:
             await self._answers.record(answers)

@@ -1,10 +1,10 @@
-"""The delivery worker: one scheduler, one ready queue and N lanes, with what they share.
+"""The delivery worker: one scheduler, one ready queue and one driver of lanes, with what they share.
 
 The ledger is the queue between processes, the ready queue the one within a process. The scheduler takes due commands
-from the ledger and asks policy; the lanes send. There is one channel and one kind of lane. Another channel adds its
-`ChannelAvailability` and its lanes here.
+from the ledger and asks policy; the driver decides on which lane each begins, and when.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,25 +13,47 @@ from datetime import UTC, datetime, timedelta
 from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
 from infra.service.tasks import run_together
-from infra.service.watchdog import Watchdog
+from infra.service.watchdog import STALLED_AFTER_S, Watchdog
+from schemas.vocabulary import LedgerState
 from senders.bounces.verp import ReturnPaths
-from senders.channels.channel import Channel
+from senders.channels.channel import ChannelClient, Unreachable
+from senders.channels.lane_routes import LaneRoutes
 from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
 from senders.delivery.answers import AnswerRecorder
-from senders.delivery.availability import ChannelAvailability
-from senders.delivery.lane import Lane, MailContent
+from senders.delivery.lane_driver import LaneAnswer, LaneDriver
+from senders.delivery.lane_intake import LaneIntake
 from senders.delivery.lease_keeper import LeaseKeeper
+from senders.delivery.mail_sender import MailContent, MailSender
 from senders.delivery.ownership import PartitionOwnership
-from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
+from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.delivery.scheduler import Scheduler
 from senders.policy.recipients import AddressHasher
 from senders.policy.switches import DeliverySwitches
 from senders.queue.due_order import DueOrder
 from senders.queue.ledger import QueueClass
 from senders.queue.observer import LedgerObserver
+from senders.queue.retry import RetryPolicy
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
+from senders.shaping.document import SmtpState
+from senders.shaping.keys import DEFAULTS
+from senders.shaping.lane_board import LaneBegin
+from senders.shaping.reload import ShapingReload
+
+RELOAD_S = 2.0
+"""How often the shaping file is looked at."""
+SHARES = 16
+"""How many lanes can have their whole share of the ready queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDatabases:
+    """The connections of the driver's tasks, each used by one of them only."""
+
+    permits: AsyncDatabase
+    leases: AsyncDatabase
+    actions: AsyncDatabase
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +65,10 @@ class WorkerParts:
 
     database: AsyncDatabase
     lease_database: AsyncDatabase
+    lane_databases: LaneDatabases
     writer: LedgerWriter
-    channel: Channel
-    channel_outage: Outage
+    routes: LaneRoutes
+    relay_outage: Outage
     templates: TemplateCache
     mail_builder: MailBuilder
     hasher: AddressHasher
@@ -54,6 +77,8 @@ class WorkerParts:
     on_answer: Callable[[], None]
     watchdog: Watchdog = field(default_factory=Watchdog)
     observer: LedgerObserver = field(default_factory=LedgerObserver)
+    reload: ShapingReload | None = None
+    """The shaping file, if there is one."""
 
 
 class DeliveryWorker:
@@ -72,9 +97,11 @@ class DeliveryWorker:
         self._clock = clock
         self._ownership = PartitionOwnership(settings.stop_within_s)
         self._order = DueOrder()
-        self._ready = ReadyQueue(self._release)
+        one_lane = parts.routes.one_lane
+        self._ready = ReadyQueue(self._release, CAPACITY if one_lane else SHARES * CAPACITY)
         self._answers = AnswerRecorder(settings, parts.writer, parts.on_answer, clock, chance)
-        self._availability = ChannelAvailability(parts.channel, parts.channel_outage, self.wake)
+        self._driver = self._lane_driver()
+        self._lanes = LaneIntake(self._driver, self._ready, settings.sender.domain, one_lane=one_lane, clock=clock)
         self._scheduler = Scheduler(
             settings,
             database=parts.database,
@@ -82,7 +109,7 @@ class DeliveryWorker:
             ownership=self._ownership,
             ready=self._ready,
             order=self._order,
-            availability=self._availability,
+            lanes=self._lanes,
             switches=parts.switches,
             hasher=parts.hasher,
             answers=self._answers,
@@ -90,6 +117,7 @@ class DeliveryWorker:
             watchdog=parts.watchdog,
             clock=clock,
         )
+        self._sender = self._mail_sender()
         self._lease_keeper = LeaseKeeper(
             settings,
             database=parts.lease_database,
@@ -139,27 +167,89 @@ class DeliveryWorker:
     def give_up(self, partitions: Collection[int]) -> None:
         """Begin nothing more in these partitions. Mails that have begun there are ended here, under this lease."""
         self._ownership.give_up(partitions)
+        self._lanes.drop(partitions)
 
     async def stop(self) -> None:
         """Give up all partitions, for good. Waits for mails that have begun, within a bound, and ends the lease."""
+        self._lanes.drop(self._ownership.held)
         await self._ownership.stop()
         await self._lease_keeper.end()
 
     async def run(self) -> None:
         """Deliver, until cancelled."""
-        tasks = {"ledger-writer": self._parts.writer.run(), "scheduler": self._scheduler.run()}
-        tasks["lease-keeper"] = self._lease_keeper.run()
-        lanes = {f"lane-{number}": self._lane().run() for number in range(self._settings.connections)}
-        await run_together(tasks | lanes)
+        tasks = {
+            "ledger-writer": self._parts.writer.run(),
+            "scheduler": self._scheduler.run(),
+            "lease-keeper": self._lease_keeper.run(),
+            "lane-driver": self._driver.run(),
+        }
+        if self._parts.reload is not None:
+            tasks["shaping-reload"] = self._reload(self._parts.reload)
+        await run_together(tasks)
 
-    def _lane(self) -> Lane:
+    async def _reload(self, reload: ShapingReload) -> None:
+        """Take up changes of the shaping file, until cancelled."""
+        while True:
+            self._parts.watchdog.beat()
+            if (file := reload.changed()) is not None:
+                self._parts.routes.reshape(file)
+                self._driver.reshape(file)
+            await asyncio.sleep(RELOAD_S)
+
+    # mails on lanes
+
+    def _begun(self, command_id: str) -> None:
+        self._ready.begin(command_id)
+        if self._ready.low:
+            self.wake()
+
+    async def _send(self, begin: LaneBegin, client: ChannelClient) -> LaneAnswer:
+        """Bring the command of a mail that begins to its answer."""
+        job = self._ready.job(begin.mail.id)
+        self._parts.watchdog.beat(self._parts.routes.longest_send_s + STALLED_AFTER_S)
+        result = await self._sender.work(job, client, self._retry(begin))
+        if result is None:
+            return LaneAnswer(taken=False)
+        return LaneAnswer(result.state is LedgerState.ACCEPTED, result.reply, result.answered or SmtpState.DOT)
+
+    def _retry(self, begin: LaneBegin) -> RetryPolicy:
+        """When a mail of this lane is tried again."""
+        keys = self._driver.board.lane(begin.lane).keys
+        first, longest = (keys.retry_interval or DEFAULTS.retry_interval, keys.max_retry_interval)
+        assert first is not None, "there is a built-in value"
+        return RetryPolicy(first, longest or first, self._settings.retry_jitter)
+
+    def _reached(self, failure: Unreachable | None) -> None:
+        """The relay answers, or no connection to it is left. Of many servers, one that is away is no outage."""
+        if not self._parts.routes.one_lane:
+            return
+        if failure is None:
+            self._parts.relay_outage.back()
+        else:
+            self._parts.relay_outage.away(failure)
+
+    def _lane_driver(self) -> LaneDriver:
+        parts, databases = self._parts, self._parts.lane_databases
+        return LaneDriver(
+            parts.routes.file,
+            owner=parts.owner,
+            permits=databases.permits,
+            leases=databases.leases,
+            actions=databases.actions,
+            look_up=parts.routes.look_up,
+            find_route=parts.routes.find_route,
+            send=self._send,
+            begun=self._begun,
+            let_go=self._ready.done,
+            reached=self._reached,
+            shared=not parts.routes.one_lane,
+            watchdog=parts.watchdog,
+        )
+
+    def _mail_sender(self) -> MailSender:
         parts = self._parts
-        return Lane(
-            ready=self._ready,
-            wake_scheduler=self.wake,
+        return MailSender(
             begun=self._scheduler.begun,
-            availability=self._availability,
-            longest_send_s=parts.channel.longest_send_s,
             ownership=self._ownership,
             content=MailContent(
                 parts.templates,
@@ -170,6 +260,5 @@ class DeliveryWorker:
             hasher=parts.hasher,
             writer=parts.writer,
             answers=self._answers,
-            watchdog=parts.watchdog,
             clock=self._clock,
         )

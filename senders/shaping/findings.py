@@ -28,6 +28,10 @@ class ShapingFinding:
         return one_line(f"{self.path}:{self.line}:{self.column}: {self.severity}: {self.message}{hint}")
 
 
+class ShapingUnreadable(UserError):
+    """A shaping file that cannot be read."""
+
+
 class InvalidShaping(UserError):
     """A shaping file that cannot be used, with all its findings in the order of their places."""
 

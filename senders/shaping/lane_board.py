@@ -23,7 +23,7 @@ from senders.shaping.permits import ClockReading
 from senders.shaping.pools import pool_of
 from senders.shaping.resolution import Egress
 from senders.shaping.sites import Destination
-from senders.shaping.ways import ShapedMail
+from senders.shaping.ways import ShapedMail, TrafficKind
 
 REFUSED_US = SECOND_US
 """How long a lane leaves a connection limit alone that had no slot free."""
@@ -65,7 +65,8 @@ class LaneBoard:
         """The lanes that can take over from each other, in the order in which they came."""
         self._look: set[LaneKey] = set()
         self._timers: list[tuple[int, LaneKey]] = []
-        self._bindings: dict[LaneKey, Binding] = {}
+        self._bindings: dict[LaneKey, dict[TrafficKind | None, Binding]] = {}
+        """What binds a lane; None is what binds all its mails, whatever their kind."""
         self._waits_for: dict[str, set[LaneKey]] = {}
         """Lanes by the limits whose permits they wait for."""
 
@@ -108,7 +109,8 @@ class LaneBoard:
     def opened(self, key: LaneKey) -> None:
         """A connection is ready for mails."""
         lane = self._lanes[key]
-        lane.opening, lane.open, lane.failures = lane.opening - 1, lane.open + 1, 0
+        lane.opening, lane.open = lane.opening - 1, lane.open + 1
+        lane.connected()
         self._look.add(key)
 
     def not_opened(self, key: LaneKey, now_us: int, *, refused: bool = False) -> None:
@@ -119,6 +121,11 @@ class LaneBoard:
             lane.refused_until_us = now_us + REFUSED_US
         else:
             lane.failed(now_us)
+        self._look.add(key)
+
+    def failed(self, key: LaneKey, now_us: int) -> None:
+        """A connection ended before a mail was taken, and could not be opened anew."""
+        self._lanes[key].failed(now_us)
         self._look.add(key)
 
     def closed(self, key: LaneKey) -> None:
@@ -187,16 +194,16 @@ class LaneBoard:
     def _work(self, lane: LaneState, current: LaneRound, decision: LaneDecision, now_us: int) -> None:
         """Begins what may begin on a lane, and notes what binds the rest."""
         lane.refresh(self.actions, now_us)
-        bindings: list[Binding] = []
+        bindings: dict[TrafficKind | None, Binding] = {}
         while not bindings and (heads := self._heads(lane)):
             if (stop := current.lane_binding(lane)) is not None:
-                bindings = [stop]
+                bindings = {None: stop}
             elif not lane.idle:
                 opens, missing = current.connect(lane, self._waiting(lane))
                 lane.opening += opens
                 if opens:
                     decision.opens[lane.key] = decision.opens.get(lane.key, 0) + opens
-                bindings = [missing]
+                bindings = {None: missing}
             else:
                 mail, bindings = self._next(lane, heads, current)
                 if mail is not None:
@@ -210,39 +217,72 @@ class LaneBoard:
 
     def _next(
         self, lane: LaneState, heads: list[ShapedMail], current: LaneRound
-    ) -> tuple[ShapedMail | None, list[Binding]]:
+    ) -> tuple[ShapedMail | None, dict[TrafficKind | None, Binding]]:
         """The mail that begins next, or what keeps the first of each kind waiting."""
-        bindings = []
+        bindings: dict[TrafficKind | None, Binding] = {}
         waiting = self._waiting(lane)
         for mail in heads:
             binding = current.mail_binding(lane, mail.kind, waiting)
             if binding is None:
-                return mail, []
-            bindings.append(binding)
+                return mail, {}
+            bindings.setdefault(mail.kind, binding)
         return None, bindings
 
-    def _bind(self, key: LaneKey, bindings: list[Binding], now_us: int) -> None:
+    def _bind(self, key: LaneKey, bindings: dict[TrafficKind | None, Binding], now_us: int) -> None:
         """Notes what binds a lane, and looks at it again when any of it may have ended."""
         self._bindings.pop(key, None)
-        for binding in bindings:
+        for binding in bindings.values():
             if binding.kind in _RATES:
                 self._waits_for.setdefault(binding.name, set()).add(key)
             if binding.until_us is not None:
                 heappush(self._timers, (max(binding.until_us, now_us + 1), key))
         if bindings:
-            self._bindings[key] = min(bindings, key=_soonest)
+            self._bindings[key] = bindings
 
     def binding(self, mail_id: str) -> Binding | None:
         """What a mail waits for, as of the last decision; None if it does not wait."""
         key = self._places.lane(mail_id)
         if key is None:
             return self._places.binding(mail_id)
-        lane = self._lanes[key]
+        return self._binding(self._lanes[key]) or Binding(BindingKind.BEHIND, str(key))
+
+    def _binding(self, lane: LaneState, kind: TrafficKind | None = None) -> Binding | None:
+        """What binds the mails of a lane, or of one kind there, on every lane that may take them."""
         takers = [each.key for each in self._group(lane) if each is lane or self._gives(lane)]
-        bindings = [self._bindings.get(each) for each in takers]
-        free = [each for each in bindings if each is not None and each.kind is not BindingKind.SUSPENDED]
-        bound = free or [each for each in bindings if each is not None]
-        return min(bound, key=_soonest, default=Binding(BindingKind.BEHIND, str(key)))
+        bindings = [binding for each in takers for binding in self._bound(each, kind)]
+        free = [each for each in bindings if each.kind is not BindingKind.SUSPENDED]
+        return min(free or bindings, key=_soonest, default=None)
+
+    def _bound(self, key: LaneKey, kind: TrafficKind | None) -> list[Binding]:
+        found = self._bindings.get(key, {})
+        return [binding for of, binding in found.items() if kind is None or of is None or of == kind]
+
+    # what waits for long
+
+    def long_bound(self, until_us: int) -> Iterator[tuple[ShapedMail, Binding]]:
+        """The waiting mails that nothing lets begin before then, as of the last decision, each with what binds it.
+
+        Those of a lane that reaches no server are among them, whenever its next connection is tried.
+        """
+        yield from self._places.long_bound(until_us)
+        for lane in self._lanes.values():
+            of_kind = {mail.kind: self._binding(lane, mail.kind) for mail in lane.queue.heads()}
+            long = {kind: each for kind, each in of_kind.items() if each and self._is_long(lane, each, until_us)}
+            if long:
+                yield from [(mail, long[mail.kind]) for mail in lane.queue.mails() if mail.kind in long]
+
+    def _is_long(self, lane: LaneState, binding: Binding, until_us: int) -> bool:
+        if binding.kind is BindingKind.CONNECTIONS:
+            return lane.unreachable
+        return binding.until_us is not None and binding.until_us > until_us
+
+    def crowd(self, mail: ShapedMail) -> tuple[LaneState | None, int]:
+        """The lane that a mail would wait on, if that is known, and how many wait there."""
+        egress, waiting = self._places.crowd(mail)
+        if egress is None:
+            return None, waiting
+        lane = self._lane(egress)
+        return lane, len(lane.queue)
 
     def lane(self, key: LaneKey) -> LaneState:
         """A lane that the board has named."""
@@ -250,7 +290,8 @@ class LaneBoard:
 
     def lanes(self) -> Iterator[tuple[LaneState, Binding | None]]:
         """Every lane, and what binds it."""
-        return ((lane, self._bindings.get(key)) for key, lane in self._lanes.items())
+        bound = ((lane, self._bound(key, None)) for key, lane in self._lanes.items())
+        return ((lane, min(bindings, key=_soonest, default=None)) for lane, bindings in bound)
 
     # mails of a lane, and lanes of a site
 

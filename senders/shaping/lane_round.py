@@ -55,10 +55,11 @@ class LaneRound:
         """How many connections a lane opens for so many mails, and what they wait for in any case."""
         rule = set_by(lane.egress, "connection_limit", lane.changes)
         most = lane.keys.connection_limit or 1
-        if self._actions.suspension(lane.targets.values()) is not None:
+        if self._actions.suspension(lane.targets.values()) is not None or lane.unreachable:
             most = 1
         if lane.refused_until_us > self._now.earliest_us:
-            name, observed = str(lane.key), "every slot is taken"
+            name = str(lane.key)
+            observed = f"{lane.failures} connections failed" if lane.failures else "every slot is taken"
             return 0, Binding(BindingKind.CONNECTIONS, name, observed, str(most), lane.refused_until_us, rule)
         opens = 0
         while lane.open + lane.opening + opens < most and lane.opening + opens < waiting:

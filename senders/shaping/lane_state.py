@@ -12,6 +12,12 @@ from senders.shaping.lane_queue import LaneQueue
 from senders.shaping.resolution import Egress
 from senders.shaping.ways import ActionTarget, targets_of
 
+FIRST_PAUSE_US = SECOND_US // 4
+LONGEST_PAUSE_US = 5 * SECOND_US
+"""A server that is back is used again within five seconds."""
+FULL_US = 2 * SECOND_US
+"""How long a lane that has connections leaves a server alone that takes no more of them."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class LaneKey:
@@ -45,7 +51,9 @@ class LaneState:
     """Connections that failed in a row."""
     rests_until_us: int = 0
     refused_until_us: int = 0
-    """No slot of a connection limit is free until then, as far as we know."""
+    """No connection is opened until then: no slot of a limit was free, or the last one failed."""
+    pause_us: int = 0
+    """How long the last pause after a failure was."""
     keys: ProviderKeys = field(init=False)
     rates: list[NamedRate] = field(default_factory=list)
     connection_rate: NamedRate | None = None
@@ -65,9 +73,24 @@ class LaneState:
         """What actions on this lane's way act on."""
         return targets_of(self.egress, None)
 
+    @property
+    def unreachable(self) -> bool:
+        """Whether there is no connection, and the last one that was tried failed."""
+        return self.failures > 0 and not self.open
+
+    def connected(self) -> None:
+        """A connection could be opened."""
+        self.failures = self.pause_us = 0
+
     def failed(self, now_us: int) -> None:
-        """A connection could not be opened. After too many in a row the lane rests."""
+        """A connection could not be opened. The next one is tried later, and after too many in a row the lane rests.
+
+        While others are open, the server only limits their number. Failures at one moment count as one pause.
+        """
         self.failures += 1
+        if now_us >= self.refused_until_us:
+            self.pause_us = FULL_US if self.open else min(max(FIRST_PAUSE_US, 2 * self.pause_us), LONGEST_PAUSE_US)
+            self.refused_until_us = now_us + self.pause_us
         most, rest = self.keys.consecutive_connection_failures_before_delay, self.keys.retry_interval
         if most is not None and rest is not None and self.failures >= most:
             self.rests_until_us = now_us + round(rest.total_seconds() * SECOND_US)

@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import ValidationError
 
 from schemas.digests import digest
-from schemas.errors import UserError
 from schemas.wording import closest, nearest, quoted
 from senders.shaping import checks
 from senders.shaping.document import (
@@ -26,7 +25,7 @@ from senders.shaping.document import (
     WayTable,
 )
 from senders.shaping.file import ShapingFile
-from senders.shaping.findings import MAX_SHOWN, InvalidShaping, ShapingFinding
+from senders.shaping.findings import MAX_SHOWN, InvalidShaping, ShapingFinding, ShapingUnreadable
 from senders.shaping.keys import ProviderKeys, ShapingTable
 from senders.shaping.toml_positions import MAX_DEPTH, TomlPath, TomlPositions, TooDeep
 
@@ -72,17 +71,17 @@ _MESSAGES = {
 
 
 def load(path: Path) -> ShapingFile:
-    """The file at a path; raises InvalidShaping, or UserError if it cannot be read."""
+    """The file at a path; raises InvalidShaping or ShapingUnreadable."""
     return parse(read(path), str(path))
 
 
 def read(path: Path) -> bytes:
-    """The bytes of a file, no more than a shaping file may have and one; raises UserError."""
+    """The bytes of a file, no more than a shaping file may have and one; raises ShapingUnreadable."""
     try:
         with path.open("rb") as opened:
             return opened.read(MAX_BYTES + 1)
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give another path, or fix this one") from error
+        raise ShapingUnreadable(f"{path}: {error.strerror}; give another path, or fix this one") from error
 
 
 def parse(raw: bytes, path: str) -> ShapingFile:

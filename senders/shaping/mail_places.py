@@ -37,11 +37,30 @@ class MailPlaces:
             self._unknown.setdefault(mail.domain, {})[mail.id] = mail
             self._domains[mail.id] = mail.domain
             return None
-        sources = choose(self._file.document, mail.kind.purpose, mail.id, mail.last_source).sources
-        if not sources:
+        way = self._way(mail)
+        if way is None:
             self._unpooled[mail.id] = mail
-            return None
-        return self.egress(mail.domain, sources[0])
+        return way
+
+    def _way(self, mail: ShapedMail) -> Egress | None:
+        sources = choose(self._file.document, mail.kind.purpose, mail.id, mail.last_source).sources
+        return self.egress(mail.domain, sources[0]) if sources else None
+
+    def crowd(self, mail: ShapedMail) -> tuple[Egress | None, int]:
+        """The way that a mail would take; where that is not known, how many wait for the same."""
+        if mail.domain not in self._destinations:
+            return None, len(self._unknown.get(mail.domain, ()))
+        way = self._way(mail)
+        return way, 0 if way is not None else len(self._unpooled)
+
+    def long_bound(self, until_us: int) -> Iterator[tuple[ShapedMail, Binding]]:
+        """The mails without a pool, and those whose domain is looked up again only after a while."""
+        failed = [domain for domain in self._unknown if self._failed_until_us.get(domain, 0) > until_us]
+        mails = [*self._unpooled.values(), *(mail for domain in failed for mail in self._unknown[domain].values())]
+        for mail in mails:
+            binding = self.binding(mail.id)
+            assert binding is not None, "it waits here"
+            yield mail, binding
 
     def put(self, mail_id: str, lane: LaneKey) -> None:
         """A mail waits on a lane."""

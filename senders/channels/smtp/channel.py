@@ -80,12 +80,17 @@ class SmtpClient:
         """Whether the connection is open, as far as we know."""
         return self._session is not None and self._session.connected
 
+    @property
+    def usable(self) -> bool:
+        """Whether the session may carry another mail."""
+        return self._session is not None and self._session.usable
+
     async def connect(self) -> None:
         """Open a session unless there is a usable one; raises Unreachable, or RealMailRefused.
 
         Where no host takes mail, it opens none, and `send` says so of each mail.
         """
-        if self._session is None or not self._session.usable:
+        if not self.usable:
             await self.close()
             self._refused = None
             try:

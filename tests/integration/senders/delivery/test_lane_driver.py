@@ -17,10 +17,10 @@ from infra.service.tasks import end_tasks
 from schemas.vocabulary import LedgerState
 from senders.bounces.classifier import load_classifier
 from senders.channels.channel import ChannelClient, Unreachable
+from senders.channels.lane_routes import LaneRoute
 from senders.channels.smtp.channel import SmtpChannel
 from senders.channels.smtp.connector import Connector
 from senders.channels.smtp.route import MailHost, MailRoute
-from senders.delivery.lane_connections import LaneRoute
 from senders.delivery.lane_driver import LaneAnswer, LaneDriver
 from senders.shaping.bindings import BindingKind
 from senders.shaping.document import SmtpState

@@ -1,6 +1,6 @@
-"""The ready queue: the highest priority first, then what became due first, and room for what overtakes."""
+"""The ready queue: what waits and what is on its way, and room for what overtakes."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from drivers.running_senders import a_command
@@ -12,41 +12,66 @@ from senders.queue.ledger import DueCommand
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 
 
-def a_job(priority: int, age_s: int = 0) -> DeliveryJob:
-    command, due_at = a_command("u1", "h", priority=priority), NOW - timedelta(seconds=age_s)
+def a_job(priority: int) -> DeliveryJob:
+    command = a_command("u1", "h", priority=priority)
     request: Any = None  # the queue does not look at it
-    return DeliveryJob(DueCommand(command, 0, LedgerState.ADMITTED, 0, NOW, due_at), request)
+    return DeliveryJob(DueCommand(command, 0, LedgerState.ADMITTED, 0, NOW, NOW), request)
 
 
-async def test_the_highest_priority_comes_first_then_the_longest_waiting() -> None:
-    queue = ReadyQueue()
-    low, young, old, high = a_job(10, 99), a_job(50, 1), a_job(50, 2), a_job(90)
-    for job in (low, young, old, high):
-        queue.put(job)
-    assert [await queue.get() for _ in range(4)] == [high, old, young, low]
+def id_of(job: DeliveryJob) -> str:
+    return job.due.command.id
 
 
-async def test_a_full_queue_has_room_for_what_overtakes_it() -> None:
+def test_a_job_that_begins_waits_no_more_and_stays_in_hand() -> None:
+    queue, job = ReadyQueue(), a_job(50)
+    queue.put(job)
+
+    queue.begin(id_of(job))
+
+    assert queue.job(id_of(job)) is job
+    assert (dict(queue.waiting), list(queue.in_hand), queue.lowest_priority) == ({}, [id_of(job)], None)
+
+
+def test_a_full_queue_has_room_for_what_overtakes_it() -> None:
     queue = ReadyQueue()
     assert queue.lowest_priority is None
     for _ in range(CAPACITY):
         queue.put(a_job(50))
-    assert (queue.low, queue.has_urgent_room, queue.lowest_priority) == (False, True, 50)
+    assert (queue.low, queue.room, queue.has_urgent_room, queue.lowest_priority) == (False, 0, True, 50)
     for _ in range(CAPACITY):
         queue.put(a_job(90))
     assert not queue.has_urgent_room
+
+
+def test_a_large_queue_takes_no_more_at_once_than_a_small_one() -> None:
+    queue = ReadyQueue(capacity=10 * CAPACITY)
     for _ in range(CAPACITY):
-        assert (await queue.get()).due.command.priority == 90
+        queue.put(a_job(50))
+
+    assert (queue.room, queue.low) == (CAPACITY, True)
 
 
-async def test_a_job_let_go_before_its_mail_began_is_reported_and_one_that_began_is_not() -> None:
+def test_a_job_let_go_before_its_mail_began_is_reported_and_one_that_began_is_not() -> None:
     released: list[DeliveryJob] = []
     queue = ReadyQueue(released.append)
     waiting, begun = a_job(50), a_job(50)
     for job in (waiting, begun):
         queue.put(job)
+    queue.begin(id_of(begun))
     begun.started = True
     for job in (waiting, begun):
-        queue.done(job)
+        queue.done(id_of(job))
+
     assert released == [waiting]
     assert not queue.in_hand
+    assert queue.lowest_priority is None
+
+
+def test_a_job_that_is_taken_out_is_forgotten_without_a_word() -> None:
+    released: list[DeliveryJob] = []
+    queue, job = ReadyQueue(released.append), a_job(50)
+    queue.put(job)
+
+    queue.take_out(id_of(job))
+
+    assert (released, list(queue.in_hand), queue.room) == ([], [], CAPACITY)

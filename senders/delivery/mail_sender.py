@@ -1,6 +1,6 @@
-"""A lane: one client of a channel, which sends one mail at a time.
+"""Sends one mail: makes it, writes `started`, sends it, and records the answer.
 
-So a crash leaves at most one command in doubt for each lane. Of two workers that hold the same command, the ledger lets
+So a crash leaves at most the mails on their way in doubt. Of two workers that hold the same command, the ledger lets
 one begin it.
 """
 
@@ -10,26 +10,25 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from infra.service.watchdog import STALLED_AFTER_S, Watchdog
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.bounces.verp import ReturnPaths
-from senders.channels.channel import ChannelClient, RealMailRefused, Unreachable
+from senders.channels.channel import ChannelClient, RealMailRefused, SendResult, Unreachable
 from senders.content.mail_builder import MailBuilder
 from senders.content.render import TemplateError
 from senders.content.templates import TemplateCache
 from senders.delivery.answers import AnswerRecorder, unexpected
-from senders.delivery.availability import ChannelAvailability
 from senders.delivery.ownership import PartitionOwnership
-from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
+from senders.delivery.ready_queue import DeliveryJob
 from senders.policy.pipeline import ASK_AGAIN, Delay, Stop
 from senders.policy.recipients import AddressHasher
+from senders.queue.retry import RetryPolicy
 from senders.queue.transitions import AttemptStart
 from senders.queue.writer import Begin, LedgerWriter
 
 
 @dataclass(frozen=True, slots=True)
 class MailContent:
-    """What a lane makes mails from."""
+    """What mails are made from."""
 
     templates: TemplateCache
     builder: MailBuilder
@@ -43,61 +42,38 @@ class MailContent:
         return signed or self.builder.sender.address
 
 
-class Lane:
-    """Takes jobs from a ready queue and brings each to its answer: render, sign, `started`, send, record."""
+class MailSender:
+    """One for a process. `begun` is called with the end of each begin."""
 
     def __init__(
         self,
         *,
-        ready: ReadyQueue,
-        wake_scheduler: Callable[[], None],
         begun: Callable[[Begin], None],
-        availability: ChannelAvailability,
-        longest_send_s: float,
         ownership: PartitionOwnership,
         content: MailContent,
         hasher: AddressHasher,
         writer: LedgerWriter,
         answers: AnswerRecorder,
-        watchdog: Watchdog,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._ready = ready
-        self._wake_scheduler = wake_scheduler
         self._begun = begun
-        self._availability = availability
-        self._beat_s = longest_send_s + STALLED_AFTER_S
         self._ownership = ownership
         self._content = content
         self._hasher = hasher
         self._writer = writer
         self._answers = answers
-        self._watchdog = watchdog
         self._clock = clock
-        self._log = structlog.get_logger("senders.delivery.lane")
+        self._log = structlog.get_logger("senders.delivery.mail_sender")
 
-    async def run(self) -> None:
-        """Send, until cancelled."""
-        client = self._availability.client()
-        try:
-            while True:
-                with self._watchdog.rest():
-                    job = await self._ready.get()
-                self._watchdog.beat(self._beat_s)
-                if self._ready.low:
-                    self._wake_scheduler()
-                await self._work(job, client)
-        finally:
-            await client.close()
+    async def work(self, job: DeliveryJob, client: ChannelClient, retry: RetryPolicy) -> SendResult | None:
+        """Bring one command to its answer, whatever it raises. Returns what the server answered, if it was asked.
 
-    async def _work(self, job: DeliveryJob, client: ChannelClient) -> None:
-        """Bring one command to its answer, whatever it raises."""
-        failure = None
+        Raises Unreachable where the server took nothing of the mail: the command stays as it was, and no attempt is
+        counted.
+        """
         try:
-            await self._deliver(job, client)
-        except Unreachable as error:
-            failure = error
-        except RealMailRefused:
+            return await self._deliver(job, client, retry)
+        except (Unreachable, RealMailRefused):
             raise
         except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
             await client.close()
@@ -105,28 +81,21 @@ class Lane:
                 await self._answers.failed(job, error)
             except Exception as again:  # noqa: BLE001
                 self._answers.set_command_aside(job.due.command.id, again)
-        finally:
-            self._ready.done(job)
-        if failure is not None:
-            with self._watchdog.rest():
-                await self._availability.wait(failure)
+        return None
 
-    async def _deliver(self, job: DeliveryJob, client: ChannelClient) -> None:
-        """Make the mail, connect and send.
-
-        Raises Unreachable where the server took nothing of it: the command stays as it was, and no attempt is counted.
-        """
-        if job.due.partition not in self._ownership.held or not self._availability.up:
-            return
+    async def _deliver(self, job: DeliveryJob, client: ChannelClient, retry: RetryPolicy) -> SendResult | None:
+        if job.due.partition not in self._ownership.held:
+            return None
         address = job.request.address
         assert address is not None, "policy lets no command pass without an address"
         message = await self._build(job, address)
         if message is None:
-            return
+            return None
         await client.connect()
-        if job.due.partition in self._ownership.held:
-            with self._ownership.transaction():
-                await self._send(job, address, message, client)
+        if job.due.partition not in self._ownership.held:
+            return None
+        with self._ownership.transaction():
+            return await self._send(job, address, message, client, retry)
 
     async def _build(self, job: DeliveryJob, address: str) -> bytes | None:
         """The signed mail. None if it cannot be made: then the command has its answer."""
@@ -147,18 +116,16 @@ class Lane:
         await self._answers.record([(job.due.status, answer)])
         return None
 
-    async def _send(self, job: DeliveryJob, address: str, message: bytes, client: ChannelClient) -> None:
+    async def _send(
+        self, job: DeliveryJob, address: str, message: bytes, client: ChannelClient, retry: RetryPolicy
+    ) -> SendResult | None:
         """Record `started`, send the mail, record the answer. A crash between the two records leaves doubt.
 
         Where the server ends each connection before it takes the mail, and then accepts no other, the attempt is taken
         back.
         """
         command = job.due.command
-        start = AttemptStart(
-            due=job.due,
-            address_hash=self._hasher(address),
-            at=self._clock(),
-        )
+        start = AttemptStart(due=job.due, address_hash=self._hasher(address), at=self._clock())
         begin = await self._writer.begin(start)
         if begin is Begin.ELSEWHERE:
             self._log.info("attempt_begun_elsewhere", command_id=command.id)
@@ -166,7 +133,7 @@ class Lane:
             self._answers.refused()
         self._begun(begin)
         if begin is not Begin.MADE:
-            return
+            return None
         job.started = True
         try:
             result = await client.send(self._content.return_path(command.id), address, message)
@@ -176,4 +143,5 @@ class Lane:
             raise
         finally:
             job.handed_over = client.handed_over
-        await self._answers.sent(job, start, result)
+        await self._answers.sent(job, start, result, retry)
+        return result
