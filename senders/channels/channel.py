@@ -34,8 +34,8 @@ class SendResult:
     """What became of one mail. `reply` is None if the server gave none.
 
     For a reply of 4xx or 5xx, `reason` is its class (`ReplyClass`, or one of the operator's rules), `hard` says that
-    the address must get no mail any more, and `classifier_hash` names the rules that found it. `answered` is the command
-    that the reply answered.
+    the address must get no mail any more, and `classifier_hash` names the rules that found it. `answered` is what the
+    reply answered.
     """
 
     state: LedgerState

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from senders.channels.channel import Channel, NoDestination
 from senders.channels.dns.direct import direct_channel, mail_domains
+from senders.channels.dns.mail_domain import MailDomain
 from senders.channels.smtp.channel import SmtpChannel
 from senders.channels.smtp.relay import connector, relay_route
 from senders.channels.smtp.route import MailHost, MailRoute, SmtpLimits
@@ -142,19 +143,29 @@ class ShapedRoutes:
             return LaneRoute(SmtpChannel.to(self._relays(egress, source), self._connector))
         if self._settings.route == "relay":
             return LaneRoute(SmtpChannel.to(self._relay(egress, source), self._connector))
+        return await self._direct(egress, source)
+
+    async def _direct(self, egress: Egress, source: SourceTable) -> LaneRoute:
+        """The mail servers of the domain. If it takes no mail, the channel gives that answer to each mail."""
+        keys = egress.keys
+
+        async def find() -> MailDomain:
+            found = await self._domains.find(egress.domain, sts=keys.enable_mta_sts is not False)
+            return found if keys.enable_dane else found.without_dane()
+
         try:
-            demands = (await self._domains.find(egress.domain)).lane_site
+            demands = (await find()).lane_site
         except NoDestination:
             demands = ""
-        keys = egress.keys
         channel = direct_channel(
-            self._domains,
+            find,
             egress.domain,
             self._connector,
             tls=keys.tls or TlsPolicy.OPPORTUNISTIC,
             hello=source.ehlo_name or self._settings.smtp_hello,
             source=_address(source, self._settings),
             limits=limits_of(keys),
+            broken_tls_s=_seconds(keys, "remember_broken_tls"),
         )
         return LaneRoute(channel, demands)
 
@@ -167,6 +178,7 @@ class ShapedRoutes:
             hello=source.ehlo_name or route.hello,
             source=_address(source, self._settings),
             login=route.login,
+            broken_tls_s=_seconds(egress.keys, "remember_broken_tls"),
             limits=limits_of(egress.keys),
         )
 
@@ -180,6 +192,7 @@ class ShapedRoutes:
             tuple(hosts),
             hello=source.ehlo_name or self._settings.smtp_hello,
             source=_address(source, self._settings),
+            broken_tls_s=_seconds(egress.keys, "remember_broken_tls"),
             limits=limits_of(egress.keys),
         )
 
@@ -196,18 +209,24 @@ def _address(source: SourceTable, settings: SenderSettings) -> str | None:
 
 def limits_of(keys: LaneKeys) -> SmtpLimits:
     """The time-outs and limits of a session, by the keys of a lane."""
-
-    def seconds(key: str) -> float:
-        value: timedelta = getattr(keys, key) or getattr(DEFAULTS, key)
-        return value.total_seconds()
-
     return SmtpLimits(
-        connect_s=max(seconds(key) for key in ("connect_timeout", "banner_timeout")),
-        command_s=max(seconds(key) for key in ("mail_from_timeout", "rcpt_to_timeout", "data_timeout")),
-        final_reply_s=seconds("data_dot_timeout"),
-        idle_s=seconds("idle_timeout"),
+        connect_s=max(_seconds(keys, "connect_timeout"), _seconds(keys, "banner_timeout")),
+        hello_s=_seconds(keys, "ehlo_timeout"),
+        starttls_s=_seconds(keys, "starttls_timeout"),
+        mail_s=_seconds(keys, "mail_from_timeout"),
+        rcpt_s=_seconds(keys, "rcpt_to_timeout"),
+        data_s=_seconds(keys, "data_timeout"),
+        final_reply_s=_seconds(keys, "data_dot_timeout"),
+        reset_s=_seconds(keys, "rset_timeout"),
+        idle_s=_seconds(keys, "idle_timeout"),
         mails=keys.max_deliveries_per_connection or 1,
     )
+
+
+def _seconds(keys: LaneKeys, key: str) -> float:
+    value: timedelta | None = getattr(keys, key)
+    found: timedelta = getattr(DEFAULTS, key) if value is None else value
+    return found.total_seconds()
 
 
 def _keys_of(settings: SenderSettings) -> LaneKeys:

@@ -75,8 +75,9 @@ class LaneDriver:
     ) -> None:
         """`look_up` raises Unreachable if the hosts are not known now. `send` raises it if no server took any of it.
 
-        `begun` and `let_go` are called with each mail, when it waits no more and when it has ended; `reached` when a server was connected to, or
-        with the reason why a lane without any connection cannot be. Limits that are not `shared` are this worker's own.
+        `begun` and `let_go` are called with each mail: when it waits no more, and when it has ended. `reached` is
+        called when a server was connected to, or with the reason why a lane without any connection gets none. Limits
+        that are not `shared` are this worker's own.
         """
         self._taker = PermitTaker(permits)
         self._actions = actions

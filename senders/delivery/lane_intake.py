@@ -1,8 +1,8 @@
 """Puts jobs on their lanes, and returns to the ledger those that would wait there for long.
 
-So a site that is limited, suspended or away fills its own share of the ready queue and nobody else's. A command that is
-returned says in its ledger row what binds it, and comes back when its turn on the lane is expected: each waiting command
-is read once for each such time, however many there are.
+So a site that is limited, suspended or away fills its own share of the ready queue and nobody else's. A command that
+is returned says in its ledger row what binds it, and comes back when its turn on the lane is expected: each waiting
+command is read once for each such time, however many there are.
 """
 
 from collections.abc import Callable, Collection

@@ -1,5 +1,8 @@
 """Straight to the mail servers of a recipient's domain: the DNS of the settings, and a channel for one domain."""
 
+from collections.abc import Awaitable, Callable
+
+from senders.channels.dns.mail_domain import MailDomain
 from senders.channels.dns.mail_domains import MailDomains
 from senders.channels.dns.resolver import DnsResolver
 from senders.channels.dns.sts import StsPolicies
@@ -18,7 +21,7 @@ def mail_domains(settings: SenderSettings) -> MailDomains:
 
 
 def direct_channel(
-    domains: MailDomains,
+    find: Callable[[], Awaitable[MailDomain]],
     domain: str,
     opener: Connector,
     *,
@@ -26,12 +29,13 @@ def direct_channel(
     hello: str = "localhost",
     source: str | None = None,
     limits: SmtpLimits | None = None,
+    broken_tls_s: float | None = None,
 ) -> SmtpChannel:
-    """The channel to a domain's mail servers, as its DNS names them at each connect."""
+    """The channel to a domain's mail servers, as `find` names them at each connect."""
     patience = limits or SmtpLimits()
 
     async def find_route() -> MailRoute:
-        found = await domains.find(domain)
-        return found.route(tls=tls, hello=hello, source=source, limits=patience)
+        found = await find()
+        return found.route(tls=tls, hello=hello, source=source, limits=patience, broken_tls_s=broken_tls_s)
 
     return SmtpChannel(domain, find_route, opener, patience)

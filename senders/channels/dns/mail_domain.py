@@ -47,6 +47,10 @@ class MailDomain:
         )
         return self.destination.site + (f"+{digest(demands)[:8]}" if demands else "")
 
+    def without_dane(self) -> "MailDomain":
+        """The same, whatever its TLSA records say."""
+        return replace(self, hosts=tuple(replace(host, tlsa=(), tls_name=None) for host in self.hosts))
+
     def route(
         self,
         *,
@@ -54,10 +58,18 @@ class MailDomain:
         hello: str = "localhost",
         source: str | None = None,
         limits: SmtpLimits | None = None,
+        broken_tls_s: float | None = None,
     ) -> MailRoute:
         """The route for a lane, whose own TLS policy the domain's can only make stricter."""
         hosts = tuple(replace(host, tls=stricter(host.tls, tls)) for host in self.hosts)
-        return MailRoute(self.lane_site, hosts, hello=hello, source=source, limits=limits or SmtpLimits())
+        return MailRoute(
+            self.lane_site,
+            hosts,
+            hello=hello,
+            source=source,
+            broken_tls_s=broken_tls_s,
+            limits=limits or SmtpLimits(),
+        )
 
 
 def best_hosts(mx: Iterable[tuple[int, str]], most: int) -> list[tuple[int, str]]:

@@ -43,6 +43,12 @@ class _Unfit(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class _Question:
+    domain: str
+    sts: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Lookup:
     """What a lookup gave, and until when it holds."""
 
@@ -69,20 +75,21 @@ class MailDomains:
         self._dane = dane
         self._port = port
         self._clock = clock
-        self._kept: dict[str, _Lookup] = {}
-        self._running: dict[str, asyncio.Task[_Lookup]] = {}
+        self._kept: dict[_Question, _Lookup] = {}
+        self._running: dict[_Question, asyncio.Task[_Lookup]] = {}
         self._log = structlog.get_logger("senders.channels.dns.mail_domains")
         self.dane_works: bool | None = None
         """Whether DANE is used: not without a resolver that validates. None before the first lookup."""
 
-    async def find(self, domain: str) -> MailDomain:
-        """The mail servers of a domain, in letters of any script.
+    async def find(self, domain: str, *, sts: bool = True) -> MailDomain:
+        """The mail servers of a domain, in letters of any script; with `sts` as its MTA-STS policy demands.
 
         Raises NoDestination if it takes no mail, and Unreachable if that cannot be said now, or no host may get mail.
         """
-        kept = self._kept.get(domain)
+        question = _Question(domain, sts)
+        kept = self._kept.get(question)
         if kept is None or self._clock() >= kept.until:
-            kept = await self._looked_up(domain)
+            kept = await self._looked_up(question)
         match kept.found:
             case MailDomain() as found:
                 return found
@@ -91,28 +98,28 @@ class MailDomains:
             case failure:
                 raise Unreachable(str(failure))
 
-    async def _looked_up(self, domain: str) -> _Lookup:
-        task = self._running.get(domain)
+    async def _looked_up(self, question: _Question) -> _Lookup:
+        task = self._running.get(question)
         if task is None:
-            task = self._running[domain] = asyncio.create_task(self._look_up(domain))
-            task.add_done_callback(lambda _: self._running.pop(domain))
+            task = self._running[question] = asyncio.create_task(self._look_up(question))
+            task.add_done_callback(lambda _: self._running.pop(question))
         kept = await asyncio.shield(task)  # one that waits may be cancelled; the others go on waiting
-        self._kept.pop(domain, None)
+        self._kept.pop(question, None)
         if len(self._kept) >= MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        self._kept[domain] = kept
+        self._kept[question] = kept
         return kept
 
-    async def _look_up(self, domain: str) -> _Lookup:
+    async def _look_up(self, question: _Question) -> _Lookup:
         try:
-            found, ttl_s = await self._find(domain)
+            found, ttl_s = await self._find(question.domain, sts=question.sts)
         except NoDestination as none:
             return _Lookup(none, self._clock() + SHORTEST_S)
         except Unreachable as failure:
             return _Lookup(failure, self._clock() + FAILURE_KEEP_S)
         return _Lookup(found, self._clock() + min(max(ttl_s, SHORTEST_S), LONGEST_S))
 
-    async def _find(self, domain: str) -> tuple[MailDomain, float]:
+    async def _find(self, domain: str, *, sts: bool) -> tuple[MailDomain, float]:
         try:
             name = ascii_domain(domain).lower()
             mx = await self._resolver.ask(name, "MX")
@@ -120,7 +127,7 @@ class MailDomains:
             raise _no_mail(f"{domain[:80]}: {problem}", ReplyClass.BAD_DOMAIN, hard=True) from None
         await self._look_at_dane()
         hosts = _mx_hosts(name, mx)
-        policy = await self._policies.policy(name)
+        policy = await self._policies.policy(name) if sts else None
         enforced = policy if policy is not None and policy.mode is StsMode.ENFORCE else None
         lookups = [self._host(host, preference, mx, enforced) for preference, host in best_hosts(hosts, MAX_HOSTS)]
         answers = await asyncio.gather(*lookups)

@@ -49,7 +49,7 @@ class SmtpChannel:
     @property
     def longest_send_s(self) -> float:
         """More than one mail can take if each time-out runs to its end."""
-        one = self.limits.longest_open_s + 4 * self.limits.command_s
+        one = self.limits.longest_open_s + self.limits.longest_mail_s
         return MAX_CONNECTIONS * one + self.limits.final_reply_s
 
     async def check(self) -> None:

@@ -101,7 +101,7 @@ class Connector:
             try:
                 return await self._connect_to(route, host, address, secure=True)
             except _StarttlsFailed as failed:
-                self.starttls.failed(address, failed.cause)
+                self.starttls.failed(address, failed.cause, route.broken_tls_s)
         secure = bool(host.tlsa) or host.tls in (TlsPolicy.REQUIRED, TlsPolicy.VERIFIED)
         return await self._connect_to(route, host, address, secure=secure)
 
@@ -116,28 +116,29 @@ class Connector:
         )
         try:
             await client.connect()
-            await _say_hello(client)
+            await _say_hello(client, route.limits.hello_s)
             if secure and client.supports_extension("starttls"):
-                await self._start_tls(client, host)
+                await self._start_tls(client, host, route.limits)
                 self.starttls.worked(address)
             elif host.tlsa or host.tls in (TlsPolicy.REQUIRED, TlsPolicy.VERIFIED):
                 raise Unreachable(f"{host.server}: offers no STARTTLS, which {_demand(host)} requires")
             if route.login is not None:
-                await _log_in(client, host, route.login)
+                await _log_in(client, host, route.login, route.limits.hello_s)
             return self._session(client, route.limits, host, address)
         except BaseException:
             client.close()
             raise
 
-    async def _start_tls(self, client: aiosmtplib.SMTP, host: MailHost) -> None:
+    async def _start_tls(self, client: aiosmtplib.SMTP, host: MailHost, limits: SmtpLimits) -> None:
         """STARTTLS, and EHLO again, because the server has discarded what the first one said (RFC 3207, 4.2)."""
         verified = host.tls is TlsPolicy.VERIFIED and not any(map(usable, host.tlsa))
         name = host.name if verified else host.tls_name or host.name
         try:
-            await client.starttls(server_hostname=name, tls_context=self._context(verified=verified))
+            context = self._context(verified=verified)
+            await client.starttls(server_hostname=name, tls_context=context, timeout=limits.starttls_s)
             if host.tlsa:
                 verify(client.get_transport_info("ssl_object"), host)
-            await client.ehlo()
+            await client.ehlo(timeout=limits.hello_s)
         except (SMTPException, OSError) as error:
             raise _StarttlsFailed(error) from error
 
@@ -191,20 +192,20 @@ def _demand(host: MailHost) -> str:
     return "its TLSA record" if host.tlsa else f"its TLS policy `{host.tls}`"
 
 
-async def _say_hello(client: aiosmtplib.SMTP) -> None:
+async def _say_hello(client: aiosmtplib.SMTP, wait_s: float) -> None:
     """EHLO, or HELO if the server does not know EHLO (RFC 5321, 3.2)."""
     try:
-        await client.ehlo()
+        await client.ehlo(timeout=wait_s)
     except aiosmtplib.SMTPHeloError as refused:
         if not 500 <= refused.code < 600:
             raise
-        await client.helo()
+        await client.helo(timeout=wait_s)
 
 
-async def _log_in(client: aiosmtplib.SMTP, host: MailHost, login: Login) -> None:
+async def _log_in(client: aiosmtplib.SMTP, host: MailHost, login: Login, wait_s: float) -> None:
     """AUTH, which nobody gets to hear without verified TLS."""
     if host.tls is not TlsPolicy.VERIFIED:
         raise Unreachable(
             f"{host.server}: gets no password, because its TLS policy `{host.tls}` verifies no certificate"
         )
-    await client.login(login.user, login.password.get_secret_value())
+    await client.login(login.user, login.password.get_secret_value(), timeout=wait_s)

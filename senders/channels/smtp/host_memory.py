@@ -14,12 +14,14 @@ class HostMemory:
         self._clock = clock
         self._until: dict[str, float] = {}
 
-    def note(self, key: str) -> bool:
-        """Remember it from now on; returns whether it was not remembered before, or not for long enough."""
+    def note(self, key: str, keep_s: float | None = None) -> bool:
+        """Remember it from now on, for `keep_s` if that is given.
+
+        Returns whether it was not remembered before, or not for long enough."""
         known = self._until.pop(key, None)
         if len(self._until) >= MAX_ENTRIES:
             del self._until[next(iter(self._until))]
-        self._until[key] = self._clock() + self._keep_s
+        self._until[key] = self._clock() + (self._keep_s if keep_s is None else keep_s)
         return known is None
 
     def has(self, key: str) -> bool:

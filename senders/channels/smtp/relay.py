@@ -19,7 +19,7 @@ def relay_route(settings: SenderSettings) -> MailRoute:
         hello=settings.smtp_hello,
         source=settings.smtp_source,
         login=login,
-        limits=SmtpLimits(
+        limits=SmtpLimits.alike(
             connect_s=settings.smtp_timeout_s,
             command_s=settings.smtp_timeout_s,
             final_reply_s=settings.smtp_final_dot_timeout_s,

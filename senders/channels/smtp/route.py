@@ -58,13 +58,42 @@ class SmtpLimits:
     """How long we wait for a host, and how long a session lives."""
 
     connect_s: float = 60.0
-    """For each of: connection, greeting, EHLO, STARTTLS, AUTH."""
-    command_s: float = 60.0
-    """For the reply to a command, and for a piece of content to be taken."""
+    """For each of: connection, greeting."""
+    hello_s: float = 60.0
+    """For each of: EHLO, AUTH."""
+    starttls_s: float = 60.0
+    mail_s: float = 60.0
+    rcpt_s: float = 60.0
+    data_s: float = 60.0
+    """For the reply to DATA, and for a piece of content to be taken."""
     final_reply_s: float = 600.0
     """RFC 5321, 4.5.3.2.6. A shorter wait turns slow receivers into commands in doubt."""
+    reset_s: float = 60.0
     idle_s: float = 30.0
     mails: int = 100
+
+    @classmethod
+    def alike(
+        cls, connect_s: float, command_s: float, final_reply_s: float, idle_s: float = 30.0, mails: int = 100
+    ) -> "SmtpLimits":
+        """The same wait for each step until a session is open, and for each reply in it but the final one."""
+        return cls(
+            connect_s=connect_s,
+            hello_s=connect_s,
+            starttls_s=connect_s,
+            mail_s=command_s,
+            rcpt_s=command_s,
+            data_s=command_s,
+            final_reply_s=final_reply_s,
+            reset_s=command_s,
+            idle_s=idle_s,
+            mails=mails,
+        )
+
+    @property
+    def longest_mail_s(self) -> float:
+        """How long the commands of a mail can take, the reply to its content apart."""
+        return self.reset_s + self.mail_s + self.rcpt_s + self.data_s
 
     @property
     def longest_open_s(self) -> float:
@@ -82,6 +111,8 @@ class MailRoute:
     source: str | None = None
     """The local address that connections come from."""
     login: Login | None = field(default=None, repr=False)
+    broken_tls_s: float | None = None
+    """How long broken opportunistic TLS is remembered, if not as usual."""
     limits: SmtpLimits = SmtpLimits()
 
     def ordered(self, last: str | None = None, chance: Callable[[], float] = random.random) -> Sequence[MailHost]:

@@ -65,6 +65,7 @@ class SmtpSession:
         self.extensions = extensions
         self._conversation = conversation
         self._limits = limits
+        self._waits = ((SmtpState.MAIL, limits.mail_s), (SmtpState.RCPT, limits.rcpt_s))
         self._classifier = classifier
         self._mails_left = min(limits.mails, extensions.max_mails or limits.mails)
         self._used_at = time.monotonic()
@@ -145,7 +146,7 @@ class SmtpSession:
     async def _pipelined(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
         """MAIL, RCPT and DATA (RFC 2920, 3.1): DATA that is accepted without a recipient gets an empty mail."""
         self._conversation.send(b"%b%bDATA\r\n" % envelope, 3)
-        refusal, data = await self._answers(self._limits.command_s)
+        refusal, data = await self._answers(self._limits.data_s)
         if refusal is None:
             return await self._content(data, message)
         if data.code == _START_MAIL_INPUT:
@@ -154,14 +155,14 @@ class SmtpSession:
         return refusal
 
     async def _one_by_one(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
-        for command, answered in zip(envelope, (SmtpState.MAIL, SmtpState.RCPT), strict=True):
+        for command, (answered, wait_s) in zip(envelope, self._waits, strict=True):
             self._conversation.send(command, 1)
-            refusal = self._refusal(await self._conversation.reply(self._limits.command_s), answered)
+            refusal = self._refusal(await self._conversation.reply(wait_s), answered)
             if refusal is not None:
                 self._reset()
                 return refusal
         self._conversation.send(b"DATA\r\n", 1)
-        return await self._content(await self._conversation.reply(self._limits.command_s), message)
+        return await self._content(await self._conversation.reply(self._limits.data_s), message)
 
     async def _content(self, data: RawReply, message: bytes) -> SendResult:
         """The message and its final dot, after the reply to DATA."""
@@ -174,7 +175,7 @@ class SmtpSession:
     async def _hand_over(self, content: bytes, replies: int) -> None:
         """Write a mail's content. If the connection ends meanwhile, the replies that came before it still count."""
         try:
-            await self._conversation.send_content(content, replies, self._limits.command_s)
+            await self._conversation.send_content(content, replies, self._limits.data_s)
         except ConversationEnded:
             if not self._conversation.unread:
                 raise
@@ -192,8 +193,8 @@ class SmtpSession:
         reply = RawReply(0, "")
         self.closed_silently = True
         try:
-            for answered in (SmtpState.MAIL, SmtpState.RCPT):
-                reply = await self._conversation.reply(self._limits.command_s)
+            for answered, wait_s in self._waits:
+                reply = await self._conversation.reply(wait_s)
                 refusal = refusal or self._refusal(reply, answered)
             self.closed_silently = False
             reply = await self._conversation.reply(last_s)
@@ -241,7 +242,7 @@ class SmtpSession:
         """Read the replies to what ended the last transaction; raises ConversationEnded if RSET was refused."""
         reply = None
         while self._unread:
-            reply = await self._conversation.reply(self._limits.command_s)
+            reply = await self._conversation.reply(self._limits.reset_s)
             self._unread -= 1
         if reply is not None and not 200 <= reply.code < 300:
             raise ConversationEnded(DeliveryReason.DISCONNECTED)

@@ -8,7 +8,8 @@ import structlog
 from senders.channels.smtp.host_memory import HostMemory
 
 RETRY_AFTER_S = 900.0
-"""How long connections do without TLS after STARTTLS failed. A repaired server gets TLS again within this time."""
+"""How long connections do without TLS after STARTTLS failed, unless their lane says otherwise. A repaired server gets
+TLS again within this time."""
 
 
 class StarttlsMemory:
@@ -22,9 +23,9 @@ class StarttlsMemory:
         """Whether STARTTLS failed at this IP address less than RETRY_AFTER_S ago."""
         return self._failures.has(address)
 
-    def failed(self, address: str, error: Exception) -> None:
-        """Note that STARTTLS failed."""
-        if self._failures.note(address):
+    def failed(self, address: str, error: Exception, keep_s: float | None = None) -> None:
+        """Note that STARTTLS failed, for `keep_s` if that is said."""
+        if self._failures.note(address, keep_s):
             self._log.warning(
                 "starttls_failed",
                 server=address,

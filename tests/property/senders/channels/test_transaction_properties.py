@@ -62,7 +62,7 @@ async def sent(way: str, answers: dict[str, bytes | None]) -> tuple[SendResult, 
     by_verb = {verb: says(answers[verb]) for verb in ("MAIL", "RCPT", "DATA")}
     async with running(Receiver(answers=by_verb, final=says(answers["FINAL"]), offers=WAYS[way])) as receiver:
         host = MailHost("mx.example", receiver.port, tls=TlsPolicy.OFF, addresses=("127.0.0.1",))
-        limits = SmtpLimits(connect_s=5, command_s=5, final_reply_s=5)
+        limits = SmtpLimits.alike(connect_s=5, command_s=5, final_reply_s=5)
         channel = SmtpChannel.to(
             MailRoute("site.example", (host,), limits=limits), Connector(load_classifier(), allow_real_mail=False)
         )

@@ -4,6 +4,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -212,7 +213,7 @@ async def mailing(world: PolicyWorld, receiver: Receiver) -> AsyncIterator[MailD
 
 async def send(world: PolicyWorld, domains: MailDomains, domain: str) -> LedgerState:
     opener = Connector(load_classifier(), allow_real_mail=False, ca_file=world.host.authority.file)
-    client = direct_channel(domains, domain, opener, tls=TlsPolicy.OPPORTUNISTIC).client()
+    client = direct_channel(partial(domains.find, domain), domain, opener, tls=TlsPolicy.OPPORTUNISTIC).client()
     try:
         return (await client.send("hello@harbour.example", f"ann@{domain}", b"Subject: x\r\n\r\nx\r\n")).state
     finally:

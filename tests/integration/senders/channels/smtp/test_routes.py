@@ -24,7 +24,7 @@ from senders.channels.smtp.route import Login, MailHost, MailRoute, SmtpLimits, 
 from senders.shaping.keys import TlsPolicy
 
 MAIL = b"Subject: hello\r\n\r\nhello\r\n"
-LIMITS = SmtpLimits(connect_s=5, command_s=5, final_reply_s=5)
+LIMITS = SmtpLimits.alike(connect_s=5, command_s=5, final_reply_s=5)
 LOOPBACK = ("127.0.0.1",)
 
 
