@@ -8,6 +8,7 @@ command is read once for each such time, however many there are.
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 
+from schemas.addresses import ascii_domain
 from schemas.vocabulary import DeliveryReason
 from senders.delivery.lane_driver import LaneDriver
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
@@ -92,8 +93,8 @@ class LaneIntake:
         command, address = job.due.command, job.request.address
         assert address is not None, "policy lets no command pass without an address"
         kind = TrafficKind(command.trigger, command.purpose, self._from_domain)
-        domain = address.rpartition("@")[2].lower()
-        return ShapedMail(command.id, domain, kind, command.priority, round(job.due.due_at.timestamp() * SECOND_US))
+        due_us = round(job.due.due_at.timestamp() * SECOND_US)
+        return ShapedMail(command.id, _domain(address), kind, command.priority, due_us)
 
     # a lane's share
 
@@ -127,6 +128,15 @@ class LaneIntake:
         turn = max(first, booked + timedelta(seconds=1 / _pace(lane)))
         self._booked[name] = min(turn, max(first, now + LONGEST_BOOKING))
         return self._booked[name]
+
+
+def _domain(address: str) -> str:
+    """The domain of an address in its one form. What cannot be one stays as it is: it takes no mail."""
+    domain = address.rpartition("@")[2].lower()
+    try:
+        return ascii_domain(domain).lower()
+    except ValueError:
+        return domain
 
 
 def _overtakes(lane: LaneState, mail: ShapedMail) -> bool:
