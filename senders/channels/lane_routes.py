@@ -119,7 +119,7 @@ class ShapedRoutes:
 
     @property
     def longest_send_s(self) -> float:
-        """That of the slowest lane, which may have every time-out at its most."""
+        """By the time-outs that hold where the file says nothing."""
         limits = limits_of(self.file.base)
         return SmtpChannel.to(MailRoute("longest", (), limits=limits), self._connector).longest_send_s
 

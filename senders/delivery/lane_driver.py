@@ -149,13 +149,13 @@ class LaneDriver:
             for begin in decision.begins:
                 connection = self._connections.reserve(begin.lane, begin.egress.domain)
                 self._begun(begin.mail.id)
-                self._start(self._mail(begin, connection))
+                self._start("mail", self._mail(begin, connection))
             for key, count in decision.opens.items():
                 for _ in range(count):
-                    self._start(self._open(key))
+                    self._start("connection", self._open(key))
             for domain in decision.lookups - self._looking:
                 self._looking.add(domain)
-                self._start(self._find(domain))
+                self._start("lookup", self._find(domain))
             self._asked = decision.permits
             if self._asked:
                 self._ask.set()
@@ -164,8 +164,8 @@ class LaneDriver:
                 wait_s = min(LOOK_S, max(0.0, (decision.wake_us - now.earliest_us) / SECOND_US))
             await event_within(self._wake, wait_s)
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

@@ -105,7 +105,7 @@ class LaneIntake:
         name = mail.domain if lane is None else str(lane.key)
         now = self._clock()
         behind = Binding(BindingKind.BEHIND, name, f"{waiting} wait", str(CAPACITY))
-        first = now + timedelta(seconds=CAPACITY / 2 / _pace(lane))
+        first = now + min(timedelta(seconds=CAPACITY / 2 / _pace(lane)), LONGEST_BOOKING)
         return _delay(job, behind, self._book(name, first, lane, now))
 
     def _delay(self, job: DeliveryJob, mail: ShapedMail, binding: Binding, now_us: int) -> Delay:

@@ -1,6 +1,6 @@
 """Makes commands due whose pause has ended: after each new switch, and in each partition that arrives.
 
-Also those that a person wants to be retried now.
+Also those that a person wants to be retried now, and those that wait for a limit when the limits are others.
 
 Between two switches a paused command costs nothing: it waits in the ledger until its pause or its life ends.
 """
@@ -47,18 +47,33 @@ class PauseRelease:
         self._clock = clock
         self._pass = _Pass()
         self._retries: list[Control] = []
+        self._limits_changed = False
         self._log = structlog.get_logger("senders.delivery.pauses")
 
     def again(self) -> None:
         """Look again at every row: one was paused by a switch that may have changed before the row was written."""
         self._pass = _Pass()
 
+    def limits_changed(self) -> None:
+        """Commands may wait for a limit that is no more."""
+        self._limits_changed = True
+
     async def release(self) -> None:
         """Release at most a batch, if the switches or the partitions are others than before. Then retry."""
         await self._release()
+        if self._limits_changed:
+            await self._release_limited()
         self._retries += self._switches.take_retries()
         if self._retries:
             await self._retry(self._retries[0])
+
+    async def _release_limited(self) -> None:
+        held, now = self._ownership.held, self._clock()
+        released = await self._database.run(
+            lambda connection: pauses.release_limited(connection, held, now, BATCH)
+        )
+        self._limits_changed = released == BATCH
+        self._log.info("limited_commands_due", count=released)
 
     async def _retry(self, request: Control) -> None:
         kind, _, name = request.scope.removeprefix(DELIVERY).lstrip("/").partition("/")

@@ -95,6 +95,11 @@ class Scheduler:
         if begin in (Begin.PAUSED, Begin.REFUSED):
             self._wake.set()
 
+    def limits_changed(self) -> None:
+        """Other limits are in force: what waits for one is asked again."""
+        self._pauses.limits_changed()
+        self._wake.set()
+
     def admitted(self, classes: Mapping[QueueClass, datetime]) -> None:
         """Commands of these classes are new in the queue, each due since then or later."""
         for queue_class, due_at in classes.items():

@@ -194,6 +194,7 @@ class DeliveryWorker:
             if (file := reload.changed()) is not None:
                 self._parts.routes.reshape(file)
                 self._driver.reshape(file)
+                self._scheduler.limits_changed()
             await asyncio.sleep(RELOAD_S)
 
     # mails on lanes

@@ -1,4 +1,4 @@
-"""Ledger rows that people make due: those of a pause that ended, and deferred ones that are to be retried now."""
+"""Ledger rows that are made due: those of a pause or a limit that is over, and those that people want retried now."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -58,6 +58,20 @@ async def release(
     return (0, since) if last is None else (int(last[2]), ReleasePlace(last[0], last[1]))
 
 
+async def release_limited(
+    connection: AsyncConnection[Any], partitions: Collection[int], now: datetime, limit: int
+) -> int:
+    """Make at most `limit` commands due that wait for a limit. Returns how many."""
+    cursor = await connection.execute(
+        """UPDATE ledger_queue SET next_attempt_at = %(now)s WHERE command_id IN (
+             SELECT command_id FROM ledger_queue
+             WHERE next_attempt_at > %(now)s AND partition = ANY(%(partitions)s)
+               AND reason = %(limited)s LIMIT %(limit)s)""",
+        {"now": now, "partitions": list(partitions), "limited": DeliveryReason.LIMITED, "limit": limit},
+    )
+    return cursor.rowcount
+
+
 async def retry_now(
     connection: AsyncConnection[Any],
     partitions: Collection[int],
@@ -66,12 +80,15 @@ async def retry_now(
     now: datetime,
     limit: int,
 ) -> int:
-    """Make at most `limit` deferred commands due, of one trigger or purpose if one is given. Returns how many."""
+    """Make at most `limit` commands due that are deferred or wait for a limit, of one trigger or purpose if one is given.
+
+    Returns how many.
+    """
     cursor = await connection.execute(
         """UPDATE ledger_queue SET next_attempt_at = %(now)s WHERE command_id IN (
              SELECT command_id FROM ledger_queue
              WHERE next_attempt_at > %(now)s AND partition = ANY(%(partitions)s)
-               AND state = %(deferred)s AND reason IS DISTINCT FROM %(paused)s
+               AND (state = %(deferred)s AND reason IS DISTINCT FROM %(paused)s OR reason = %(limited)s)
                AND (%(trigger)s::text IS NULL OR trigger = %(trigger)s)
                AND (%(purpose)s::text IS NULL OR purpose = %(purpose)s) LIMIT %(limit)s)""",
         {
@@ -79,6 +96,7 @@ async def retry_now(
             "partitions": list(partitions),
             "deferred": LedgerState.DEFERRED,
             "paused": DeliveryReason.PAUSED,
+            "limited": DeliveryReason.LIMITED,
             "trigger": trigger,
             "purpose": purpose,
             "limit": limit,
