@@ -122,10 +122,10 @@ class LaneIntake:
 
     def _book(self, name: str, first: datetime, lane: LaneState | None, now: datetime) -> datetime:
         """The next turn on a lane, the first one at `first`."""
-        booked = self._booked.pop(name, first)
+        booked = self._booked.pop(name, None)
         if len(self._booked) >= MAX_BOOKED:
             del self._booked[next(iter(self._booked))]
-        turn = max(first, booked + timedelta(seconds=1 / _pace(lane)))
+        turn = first if booked is None else max(first, booked + timedelta(seconds=1 / _pace(lane)))
         self._booked[name] = min(turn, max(first, now + LONGEST_BOOKING))
         return self._booked[name]
 

@@ -80,7 +80,7 @@ async def retry_now(
     now: datetime,
     limit: int,
 ) -> int:
-    """Make at most `limit` commands due that are deferred or wait for a limit, of one trigger or purpose if one is given.
+    """Make at most `limit` commands due that are deferred or wait for a limit, of a trigger or purpose if one is given.
 
     Returns how many.
     """

@@ -115,7 +115,6 @@ def test_another_file_is_in_force_without_a_restart_for_what_waits_as_well(deliv
     commands = publish(delivery, 100, "slow.example")
     wait_until(lambda: len(limited(delivery)) >= 90, "commands that wait for the limit")
 
-    shape(delivery, "nonsense")
     shape(delivery, FREE)
 
     wait_until(lambda: in_state(delivery, commands, LedgerState.ACCEPTED) == 100, "all mails")
@@ -123,7 +122,6 @@ def test_another_file_is_in_force_without_a_restart_for_what_waits_as_well(deliv
 
 def test_a_block_moves_mails_to_another_source(delivery: Harbour, tmp_path: Path) -> None:
     with ProviderSink(free_port(), tmp_path / "blocking", BLOCK) as blocking:
-        (tmp_path / "blocking").mkdir(exist_ok=True)
         sources = f'[source.a]\nrelays = ["127.0.0.1:{blocking.port}"]\n[source.b]\n'
         shape(delivery, FREE + BLOCKED + sources + '[pool.all]\nsources = ["a", "b"]\n')
         delivery.start()
