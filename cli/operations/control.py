@@ -22,8 +22,10 @@ from triggers.rules.ruleset import RuleSet
 GLOBAL = "global"
 EFFECT_S = 2
 """This many seconds after the command returns, no running worker sends what is paused."""
-_SCOPE = re.compile(r"global|(trigger|purpose)/\S{1,200}|delivery(/(trigger|purpose|domain)/\S{1,200})?")
+_SCOPE = re.compile(r"global|(trigger|purpose)/\S{1,200}|delivery(/(trigger|purpose|domain|source|site|provider)/\S{1,200})?")
 EVERYTHING = "all"
+_WAYS = ("source", "site", "provider")
+_NOT_OF_RULES = ("domain/", *(f"{kind}/" for kind in _WAYS))
 
 
 class UnknownScope(UserError):
@@ -71,13 +73,18 @@ def _latest(found: Sequence[Control]) -> list[Control]:
     return [latest[key] for key in sorted(latest)]
 
 
-def delivery_scope(scope: str, *, retry: bool) -> str:
-    """The scope on `control` of what people call this in delivery; raises UnknownScope."""
+def delivery_scope(scope: str, *, retry: bool, holds: bool = False) -> str:
+    """The scope on `control` of what people call this in delivery; raises UnknownScope.
+
+    Sources, sites and providers can only be held and let go (`holds`): only lanes know them.
+    """
     full = DELIVERY if scope == EVERYTHING else f"{DELIVERY}/{scope}"
-    if not _SCOPE.fullmatch(full) or scope == DELIVERY or (retry and scope.startswith("domain/")):
-        kinds = "trigger/NAME or purpose/NAME" if retry else "trigger/NAME, purpose/NAME or domain/NAME"
-        raise UnknownScope(f"{scope!r} is not a scope of delivery; write all, {kinds}")
     kind, _, name = scope.partition("/")
+    of_way = kind in _WAYS
+    if not _SCOPE.fullmatch(full) or scope == DELIVERY or (retry and kind == "domain") or (of_way and not holds):
+        kinds = "trigger/NAME or purpose/NAME" if retry else "trigger/NAME, purpose/NAME or domain/NAME"
+        ways = "; pause and resume also take source/NAME, site/NAME and provider/NAME" if of_way else ""
+        raise UnknownScope(f"{scope!r} is not a scope of delivery; write all, {kinds}{ways}")
     return f"{DELIVERY}/domain/{_domain(name)}" if kind == "domain" else full
 
 
@@ -113,8 +120,9 @@ def _check(kafka: str, scope: str) -> None:
     if not _SCOPE.fullmatch(scope):
         raise UnknownScope(f"{scope!r} is not a scope; write global, trigger/NAME or purpose/NAME")
     scope = scope.removeprefix(DELIVERY).lstrip("/")
-    rules = None if scope in ("", GLOBAL) or scope.startswith("domain/") else _running_rules(kafka)
-    if rules is None:  # `global` needs no check, and without rules there are no names to compare
+    free = scope in ("", GLOBAL) or scope.startswith(_NOT_OF_RULES)
+    rules = None if free else _running_rules(kafka)
+    if rules is None:  # what rules do not name needs no check, and without rules there are no names to compare
         return
     named = {f"trigger/{name}" for name in rules.triggers} | {f"purpose/{t.purpose}" for t in rules.triggers.values()}
     if scope in named:

@@ -11,7 +11,12 @@ from cli.options import AsJson, Instance, console, print_json
 from schemas.vocabulary import PauseMode
 
 Scope = Annotated[
-    str, typer.Argument(help="all, trigger/NAME, purpose/NAME or domain/NAME (of recipients).", show_default=False)
+    str,
+    typer.Argument(
+        help="all, trigger/NAME, purpose/NAME or domain/NAME (of recipients); pause and resume also take source/NAME, "
+        "site/NAME and provider/NAME of the shaping file.",
+        show_default=False,
+    ),
 ]
 Why = Annotated[str, typer.Option("--reason", help="Why, for the record.", show_default=False)]
 By = Annotated[str, typer.Option(help="Who makes the change, for the record.", show_default=False)]
@@ -30,7 +35,7 @@ def pause(
     """Hold the mails of a scope in delivery: they wait until `resume`, the end of --for, or their own expiry.
 
     With --discard they end as `suppressed`, reason `discarded`. A mail that has begun is finished. Decisions go on, and
-    their commands wait too; to stop these as well, use `ebbtide pause`.
+    their commands wait too; to stop these as well, use `ebbtide pause`. The mails of a source go to others of its pool.
 
     Example: `ebbtide senders pause domain/example.net --for 2h --reason "their servers are down" --by ada`
     """
@@ -69,7 +74,9 @@ def retry_now(scope: Scope, by: By, why: Why = "", instance: Instance = "main", 
 def _publish(scope: str, why: str, by: str, instance: str, as_json: bool, **fields: Any) -> None:
     from cli.operations import control
 
-    full = control.delivery_scope(scope, retry=bool(fields.get("retry")))
+    retry = bool(fields.get("retry"))
+    holds = not retry and fields.get("mode", PauseMode.HOLD) is PauseMode.HOLD
+    full = control.delivery_scope(scope, retry=retry, holds=holds)
     fields |= {"why": required(why, "--reason") if fields["paused"] else why.strip(), "by": required(by, "--by")}
     made = control.switch(Environment.of(instance).kafka, full, **fields)
     if as_json:

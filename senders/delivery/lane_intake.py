@@ -14,7 +14,7 @@ from senders.delivery.lane_driver import LaneDriver
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.policy.pipeline import Delay
 from senders.queue.ledger import CommandStatus
-from senders.shaping.bindings import Binding, BindingKind
+from senders.shaping.bindings import OPEN_END_US, Binding, BindingKind
 from senders.shaping.gcra import SECOND_US
 from senders.shaping.lane_state import LaneState
 from senders.shaping.ways import ShapedMail, TrafficKind
@@ -161,7 +161,7 @@ def words(binding: Binding) -> str:
         parts.append(binding.observed[:MAX_OBSERVED] + (f" of {binding.limit}" if binding.limit else ""))
     elif binding.limit:
         parts.append(f"limit {binding.limit}")
-    if binding.until_us is not None:
+    if binding.until_us is not None and binding.until_us < OPEN_END_US:
         parts.append(f"until {datetime.fromtimestamp(binding.until_us // SECOND_US, UTC):%Y-%m-%d %H:%M:%S} UTC")
     if binding.set_by:
         parts.append(f"by {binding.set_by}")

@@ -28,6 +28,7 @@ from senders.delivery.mail_sender import MailContent, MailSender
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.delivery.scheduler import Scheduler
+from senders.delivery.way_holds import WayHolds
 from senders.policy.recipients import AddressHasher
 from senders.policy.switches import DeliverySwitches
 from senders.queue.due_order import DueOrder
@@ -43,6 +44,8 @@ from senders.shaping.reload import ShapingReload
 
 RELOAD_S = 2.0
 """How often the shaping file is looked at."""
+HOLDS_S = 0.5
+"""How often lanes hear what people hold."""
 SHARES = 16
 """How many lanes can have their whole share of the ready queue."""
 
@@ -117,6 +120,7 @@ class DeliveryWorker:
             watchdog=parts.watchdog,
             clock=clock,
         )
+        self._holds = WayHolds(parts.switches, self._driver.board, clock)
         self._sender = self._mail_sender()
         self._lease_keeper = LeaseKeeper(
             settings,
@@ -182,10 +186,19 @@ class DeliveryWorker:
             "scheduler": self._scheduler.run(),
             "lease-keeper": self._lease_keeper.run(),
             "lane-driver": self._driver.run(),
+            "way-holds": self._follow_holds(),
         }
         if self._parts.reload is not None:
             tasks["shaping-reload"] = self._reload(self._parts.reload)
         await run_together(tasks)
+
+    async def _follow_holds(self) -> None:
+        """Let people hold sources, sites and providers, until cancelled."""
+        while True:
+            self._parts.watchdog.beat()
+            if self._holds.follow():
+                self._scheduler.limits_changed()
+            await asyncio.sleep(HOLDS_S)
 
     async def _reload(self, reload: ShapingReload) -> None:
         """Take up changes of the shaping file, until cancelled."""

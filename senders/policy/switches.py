@@ -11,6 +11,9 @@ from schemas.rules import DELIVERY, Control
 from schemas.switches import SwitchBoard
 from schemas.vocabulary import PauseMode
 
+WAY_KINDS = ("source", "site", "provider")
+"""What a scope of delivery can name of the way that mails take, which only lanes know."""
+
 
 def label(switch: Control) -> str:
     """The scope and the number of a switch: which record it was that a command waits for."""
@@ -59,6 +62,11 @@ class DeliverySwitches:
             and not (switch.mode is PauseMode.DRAIN and admitted_at <= switch.at)
         ]
         return max(paused, key=_weight, default=None)
+
+    def ways(self, now: datetime) -> list[Control]:
+        """The switches in force that hold a way of mails."""
+        kinds = tuple(f"{DELIVERY}/{kind}/" for kind in WAY_KINDS)
+        return [each for scope, each in self._paused.items() if scope.startswith(kinds) and _in_force(each, now)]
 
     def holding(self, now: datetime) -> list[str]:
         """The labels of the switches that hold commands now."""

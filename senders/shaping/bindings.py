@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+OPEN_END_US = 32_503_680_000_000_000
+"""The year 3000: the end of what a person holds until they say otherwise."""
+
 
 class BindingKind(StrEnum):
     """What binds."""

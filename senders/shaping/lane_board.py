@@ -70,6 +70,11 @@ class LaneBoard:
         self._waits_for: dict[str, set[LaneKey]] = {}
         """Lanes by the limits whose permits they wait for."""
 
+    @property
+    def file(self) -> ShapingFile:
+        """The file in force."""
+        return self._file
+
     # mails
 
     def add(self, mail: ShapedMail) -> None:

@@ -26,10 +26,15 @@ class SourceChoice:
         return next((name for name in self.sources if not suspended(name)), None)
 
 
+def sources_of(document: ShapingDocument) -> Sequence[str]:
+    """All sources of a file; without any, the default one."""
+    return list(document.source) or [DEFAULT_SOURCE]
+
+
 def pool_of(document: ShapingDocument, purpose: str) -> Sequence[str]:
     """The sources of a purpose, in the order of the file: without pools all, and without sources the default one."""
     if not document.pool:
-        return list(document.source) or [DEFAULT_SOURCE]
+        return sources_of(document)
     named = next((pool for pool in document.pool.values() if purpose in pool.purposes), None)
     rest = next((pool for pool in document.pool.values() if not pool.purposes), None)
     pool = named or rest
