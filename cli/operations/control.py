@@ -22,7 +22,9 @@ from triggers.rules.ruleset import RuleSet
 GLOBAL = "global"
 EFFECT_S = 2
 """This many seconds after the command returns, no running worker sends what is paused."""
-_SCOPE = re.compile(r"global|(trigger|purpose)/\S{1,200}|delivery(/(trigger|purpose|domain|source|site|provider)/\S{1,200})?")
+_SCOPE = re.compile(
+    r"global|(trigger|purpose)/\S{1,200}|delivery(/(trigger|purpose|domain|source|site|provider)/\S{1,200})?"
+)
 EVERYTHING = "all"
 _WAYS = ("source", "site", "provider")
 _NOT_OF_RULES = ("domain/", *(f"{kind}/" for kind in _WAYS))
