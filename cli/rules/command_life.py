@@ -22,6 +22,12 @@ WHERE l.key = ledger_key(%(id)s)
 _SETTLEMENTS = "SELECT at, by, why, decided FROM settlements WHERE command_id = %(id)s ORDER BY id"
 
 
+_ATTEMPTS = """
+SELECT attempt, state, state_at, reason, classifier_hash, path::json AS path FROM ledger_outcomes
+WHERE command_id = ledger_key(%(id)s) AND path IS NOT NULL ORDER BY recorded_at
+"""
+
+
 class CommandUnknown(UserError):
     """There is no such command, or the database has no ledger."""
 
@@ -32,6 +38,8 @@ class CommandLife:
 
     about: Mapping[str, Any]
     delivery: Delivery
+    attempts: list[dict[str, Any]]
+    """The mail transactions, each with its way."""
     settlements: list[dict[str, Any]]
 
     def waits(self, now: datetime) -> str | None:
@@ -64,6 +72,7 @@ def read(ledger_url: str, database_url: str, given: str) -> CommandLife:
         ):
             about = ledger.execute(_ABOUT, {"id": command}).fetchone()
             delivery = read_deliveries(ledger, timescale, [command])[command]
+            attempts = ledger.execute(_ATTEMPTS, {"id": command}).fetchall()
             settled = ledger.execute(_SETTLEMENTS, {"id": command}).fetchall()
     except psycopg.errors.UndefinedTable:
         raise CommandUnknown("the database has no ledger yet; `ebbtide migrate` creates it") from None
@@ -72,7 +81,7 @@ def read(ledger_url: str, database_url: str, given: str) -> CommandLife:
             f"no command {command}: delivery has not read it yet, or it ended more than 35 days ago; "
             "`ebbtide explain --user USER` lists the commands of a user"
         )
-    return CommandLife(about, delivery, settled)
+    return CommandLife(about, delivery, attempts, settled)
 
 
 def lines(life: CommandLife, now: datetime | None = None) -> Iterator[str]:
@@ -86,10 +95,25 @@ def lines(life: CommandLife, now: datetime | None = None) -> Iterator[str]:
         yield f"  {time_words(about['started_at'])} attempt {life.delivery.attempt} began{worker}"
     for line in delivery_lines(life.delivery):
         yield f"  {line}"
+    for each in life.attempts:
+        yield f"  {time_words(each['state_at'])} attempt {each['attempt']} {each['state']}: {_way(each)}"
     for each in life.settlements:
         yield f"  {time_words(each['at'])} settled as {each['decided']} by {each['by']}: {each['why']}"
     if waits := life.waits(now or datetime.now(UTC)):
         yield f"  waits {waits}"
+
+
+def _way(attempt: Mapping[str, Any]) -> str:
+    """The way of a mail, what answered it, and which class its reply has by which rules."""
+    path = attempt["path"]
+    ours = f" ({path['from']})" if "from" in path else ""
+    host = f"to {path.get('host', 'no host')}" + (f" ({path['address']})" if "address" in path else "")
+    site = f"site {path['site']}" if "site" in path else ""
+    answered = f"answered at {path['answered']}" if "answered" in path else "no answer"
+    rules = f" by rules {attempt['classifier_hash']}" if attempt["classifier_hash"] else ""
+    judged = f"{attempt['reason']}{rules}" if attempt["reason"] else ""
+    tls = path.get("tls", "no TLS")
+    return ", ".join(filter(None, [f"from {path['source']}{ours} {host}", site, tls, answered, judged]))
 
 
 def as_json(life: CommandLife, now: datetime | None = None) -> dict[str, Any]:
@@ -97,6 +121,7 @@ def as_json(life: CommandLife, now: datetime | None = None) -> dict[str, Any]:
     return {
         **life.about,
         "delivery": asdict(life.delivery),
+        "attempts": life.attempts,
         "settlements": life.settlements,
         "waits": life.waits(now or datetime.now(UTC)),
     }

@@ -95,8 +95,10 @@ class AnswerRecorder:
         change = StateChange(job.due.command.id, start.attempt, job.due.state, now, next_attempt_at=now)
         await self._writer.take_back(change)
 
-    async def sent(self, job: DeliveryJob, start: AttemptStart, result: SendResult, retry: RetryPolicy) -> None:
-        """Record what the channel answered. A deferred mail is tried again by the policy of its lane."""
+    async def sent(
+        self, job: DeliveryJob, start: AttemptStart, result: SendResult, retry: RetryPolicy, path: str
+    ) -> None:
+        """Record what the channel answered, and the way. A deferred mail is tried again by the policy of its lane."""
         command, now = job.due.command, self._clock()
         again = result.state is LedgerState.DEFERRED or (
             result.state is LedgerState.IN_DOUBT and self._settings.policy(command.purpose) == "resend"
@@ -111,6 +113,7 @@ class AnswerRecorder:
             reply=result.reply,
             hard=result.hard,
             classifier_hash=result.classifier_hash,
+            path=path,
         )
         if not await self._writer.answer(change):
             self._log.warning("answer_too_late", command_id=command.id, state=result.state.value)

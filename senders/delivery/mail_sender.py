@@ -17,6 +17,7 @@ from senders.content.mail_builder import MailBuilder
 from senders.content.render import TemplateError
 from senders.content.templates import TemplateCache
 from senders.delivery.answers import AnswerRecorder, unexpected
+from senders.delivery.attempt_path import path_text
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.ready_queue import DeliveryJob
 from senders.policy.pipeline import ASK_AGAIN, Delay, Stop
@@ -24,6 +25,7 @@ from senders.policy.recipients import AddressHasher
 from senders.queue.retry import RetryPolicy
 from senders.queue.transitions import AttemptStart
 from senders.queue.writer import Begin, LedgerWriter
+from senders.shaping.lane_board import LaneBegin
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,16 @@ class MailSender:
         self._clock = clock
         self._log = structlog.get_logger("senders.delivery.mail_sender")
 
-    async def work(self, job: DeliveryJob, client: ChannelClient, retry: RetryPolicy) -> SendResult | None:
+    async def work(
+        self, job: DeliveryJob, begin: LaneBegin, client: ChannelClient, retry: RetryPolicy
+    ) -> SendResult | None:
         """Bring one command to its answer, whatever it raises. Returns what the server answered, if it was asked.
 
         Raises Unreachable where the server took nothing of the mail: the command stays as it was, and no attempt is
         counted.
         """
         try:
-            return await self._deliver(job, client, retry)
+            return await self._deliver(job, begin, client, retry)
         except (Unreachable, RealMailRefused):
             raise
         except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
@@ -83,19 +87,19 @@ class MailSender:
                 self._answers.set_command_aside(job.due.command.id, again)
         return None
 
-    async def _deliver(self, job: DeliveryJob, client: ChannelClient, retry: RetryPolicy) -> SendResult | None:
+    async def _deliver(
+        self, job: DeliveryJob, begin: LaneBegin, client: ChannelClient, retry: RetryPolicy
+    ) -> SendResult | None:
         if job.due.partition not in self._ownership.held:
             return None
-        address = job.request.address
-        assert address is not None, "policy lets no command pass without an address"
-        message = await self._build(job, address)
+        message = await self._build(job, _address(job))
         if message is None:
             return None
         await client.connect()
         if job.due.partition not in self._ownership.held:
             return None
         with self._ownership.transaction():
-            return await self._send(job, address, message, client, retry)
+            return await self._send(job, begin, message, client, retry)
 
     async def _build(self, job: DeliveryJob, address: str) -> bytes | None:
         """The signed mail. None if it cannot be made: then the command has its answer."""
@@ -117,22 +121,22 @@ class MailSender:
         return None
 
     async def _send(
-        self, job: DeliveryJob, address: str, message: bytes, client: ChannelClient, retry: RetryPolicy
+        self, job: DeliveryJob, begin: LaneBegin, message: bytes, client: ChannelClient, retry: RetryPolicy
     ) -> SendResult | None:
         """Record `started`, send the mail, record the answer. A crash between the two records leaves doubt.
 
         Where the server ends each connection before it takes the mail, and then accepts no other, the attempt is taken
         back.
         """
-        command = job.due.command
+        command, address = job.due.command, _address(job)
         start = AttemptStart(due=job.due, address_hash=self._hasher(address), at=self._clock())
-        begin = await self._writer.begin(start)
-        if begin is Begin.ELSEWHERE:
+        made = await self._writer.begin(start)
+        if made is Begin.ELSEWHERE:
             self._log.info("attempt_begun_elsewhere", command_id=command.id)
-        elif begin is not Begin.MADE:
+        elif made is not Begin.MADE:
             self._answers.refused()
-        self._begun(begin)
-        if begin is not Begin.MADE:
+        self._begun(made)
+        if made is not Begin.MADE:
             return None
         job.started = True
         try:
@@ -143,5 +147,11 @@ class MailSender:
             raise
         finally:
             job.handed_over = client.handed_over
-        await self._answers.sent(job, start, result, retry)
+        await self._answers.sent(job, start, result, retry, path_text(begin, client.path, result.answered))
         return result
+
+
+def _address(job: DeliveryJob) -> str:
+    address = job.request.address
+    assert address is not None, "policy lets no command pass without an address"
+    return address

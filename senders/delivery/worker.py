@@ -221,7 +221,7 @@ class DeliveryWorker:
         """Bring the command of a mail that begins to its answer."""
         job = self._ready.job(begin.mail.id)
         self._parts.watchdog.beat(self._parts.routes.longest_send_s + STALLED_AFTER_S)
-        result = await self._sender.work(job, client, self._retry(begin))
+        result = await self._sender.work(job, begin, client, self._retry(begin))
         if result is None:
             return LaneAnswer(taken=False)
         return LaneAnswer(result.state is LedgerState.ACCEPTED, result.reply, result.answered or SmtpState.DOT)

@@ -7,7 +7,7 @@ from psycopg.sql import SQL, Composable
 from infra.postgres.columns import names
 
 _OF_ROW = ("command_id", "partition", "user_id", "trigger", "purpose", "attempt", "admitted_at", "started_at")
-_OF_CHANGE = ("state", "reason", "detail", "state_at", "reply", "hard", "classifier_hash")
+_OF_CHANGE = ("state", "reason", "detail", "state_at", "reply", "hard", "classifier_hash", "path")
 _COLUMNS = (*_OF_ROW, "address_hash", *_OF_CHANGE)
 
 JOURNAL: Mapping[str, Composable] = {

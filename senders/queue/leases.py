@@ -91,7 +91,8 @@ _IN_DOUBT = statement(
                next_attempt_at = CASE WHEN purpose = ANY(%(resend)s) THEN now() END
            WHERE q.ctid >= %(first)s::tid AND q.ctid < %(end)s::tid
              AND state = 'started' AND coalesce(owner, '') = ANY(%(owners)s)
-           RETURNING {of_row}, q.state, q.reason, q.detail, q.state_at, q.reply, q.hard, q.classifier_hash
+           RETURNING {of_row}, q.state, q.reason, q.detail, q.state_at, q.reply, q.hard, q.classifier_hash,
+                     NULL AS path
        ) {journal}""",
     **JOURNAL,
 )

@@ -184,7 +184,7 @@ _WITHHELD = statement(
            USING unnest(%(users)s::text[], %(until)s::timestamptz[]) AS removed (user_id, at)
            WHERE q.user_id = removed.user_id AND q.state IN ('admitted', 'deferred') AND q.decided_at <= removed.at
            RETURNING {of_row}, %(state)s AS state, %(reason)s AS reason, NULL AS detail, now() AS state_at,
-                     NULL AS reply, false AS hard, NULL AS classifier_hash
+                     NULL AS reply, false AS hard, NULL AS classifier_hash, NULL AS path
        ) {journal}""",
     **JOURNAL,
 )

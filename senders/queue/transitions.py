@@ -53,6 +53,8 @@ class StateChange:
     reply: Reply | None = None
     hard: bool = False
     classifier_hash: str | None = None
+    path: str | None = None
+    """The way of its mail, as JSON."""
 
 
 _STARTS = RowArrays[AttemptStart](
@@ -89,8 +91,11 @@ _CHANGES = RowArrays[StateChange](
     reply=("text", lambda change: None if change.reply is None else change.reply.model_dump_json()),
     hard=("boolean", lambda change: change.hard),
     classifier_hash=("text", lambda change: change.classifier_hash),
+    path=("text", lambda change: change.path),
 )
-_OUTCOME = SQL("new.state, new.reason, new.detail, new.at AS state_at, new.reply, new.hard, new.classifier_hash")
+_OUTCOME = SQL(
+    "new.state, new.reason, new.detail, new.at AS state_at, new.reply, new.hard, new.classifier_hash, new.path"
+)
 _SET = SQL(
     """UPDATE ledger_queue AS q SET state = new.state, state_at = new.at, reason = new.reason, detail = new.detail,
            next_attempt_at = new.next_attempt_at, reply = new.reply, hard = new.hard,
