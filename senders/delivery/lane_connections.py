@@ -59,18 +59,26 @@ class LaneConnections:
         got = await self._acquire(limits)
         if got is None:
             return None
+        most_of = dict(limits)
+        leases = {each: most_of[each.name] for each in got}
         try:
-            route = await self._find_route(lane.egress)
-            client = route.channel.client()
-            await client.connect()
+            return await self._connect(lane, leases)
         except BaseException:
             await self._release(got)
             raise
-        most_of = dict(limits)
-        made = LaneConnection(
-            lane.key, client, route.demands, lane.egress.domain, {each: most_of[each.name] for each in got}
-        )
+
+    async def _connect(self, lane: LaneState, leases: dict[ConnectionLease, int]) -> LaneConnection:
+        """A connection under these slots, which are renewed from now on: opening it may take long."""
+        route = await self._find_route(lane.egress)
+        client = route.channel.client()
+        made = LaneConnection(lane.key, client, route.demands, lane.egress.domain, leases, busy=True)
         self._connections.add(made)
+        try:
+            await client.connect()
+        except BaseException:
+            self._connections.discard(made)
+            raise
+        made.busy = False
         return made
 
     async def _acquire(self, limits: Collection[tuple[str, int]]) -> list[ConnectionLease] | None:

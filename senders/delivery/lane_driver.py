@@ -40,6 +40,10 @@ LOOK_S = 0.25
 FOLLOW_S = 1.0
 """How soon a worker knows what another one has found out."""
 LOOKUP_AGAIN_US = 15 * SECOND_US
+REFRESH_S = 600.0
+"""How often the hosts of a domain are looked up that gets mail."""
+FORGET_S = 3600.0
+"""How often actions are deleted that ended long ago."""
 OVERLAP = 1000
 """Changes that are read again, because their transactions may have ended in another order."""
 
@@ -92,6 +96,8 @@ class LaneDriver:
         self.board = LaneBoard(file, self._taker.book)
         self._asked: list[PermitRequest] = []
         self._looking: set[str] = set()
+        self._looked_s: dict[str, float] = {}
+        """When the hosts of each domain were looked up last."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._defect: asyncio.Future[None] = asyncio.Future()
         self._wake = asyncio.Event()
@@ -102,7 +108,19 @@ class LaneDriver:
     def add(self, mail: ShapedMail) -> None:
         """A mail may begin."""
         self.board.add(mail)
+        self._refresh(mail.domain)
         self._wake.set()
+
+    def _refresh(self, domain: str) -> None:
+        """Look a domain up again in time: its hosts may have changed."""
+        looked_s = self._looked_s.get(domain)
+        if looked_s is not None and asyncio.get_running_loop().time() - looked_s > REFRESH_S:
+            self._look_for(domain)
+
+    def _look_for(self, domain: str) -> None:
+        if domain not in self._looking:
+            self._looking.add(domain)
+            self._start("lookup", self._find(domain))
 
     def reshape(self, file: ShapingFile) -> None:
         """Another file is in force."""
@@ -153,9 +171,8 @@ class LaneDriver:
             for key, count in decision.opens.items():
                 for _ in range(count):
                     self._start("connection", self._open(key))
-            for domain in decision.lookups - self._looking:
-                self._looking.add(domain)
-                self._start("lookup", self._find(domain))
+            for domain in decision.lookups:
+                self._look_for(domain)
             self._asked = decision.permits
             if self._asked:
                 self._ask.set()
@@ -182,6 +199,7 @@ class LaneDriver:
         except Unreachable:
             self.board.lookup_failed(domain, self.now_us() + LOOKUP_AGAIN_US)
         finally:
+            self._looked_s[domain] = asyncio.get_running_loop().time()
             self._looking.discard(domain)
 
     async def _take_permits(self) -> None:
@@ -277,9 +295,12 @@ class LaneDriver:
 
     async def _follow(self) -> None:
         """Publish what this worker's replies have triggered, and take up what others have."""
-        number = 0
+        number, forget_at_s = 0, 0.0
         while True:
             self._watchdog.beat()
+            if asyncio.get_running_loop().time() >= forget_at_s:
+                forget_at_s = asyncio.get_running_loop().time() + FORGET_S
+                await self._actions.run(lambda at: action_table.forget(at, self.now_us()))
             publish, self._publish = self._publish, []
             lifted, self._lifted = self._lifted, []
             for change in await self._actions.run(partial(_exchange, publish, lifted, max(0, number - OVERLAP))):

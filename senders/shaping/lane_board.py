@@ -14,6 +14,7 @@ from senders.shaping.actions import ActionBook, ActiveAction
 from senders.shaping.bindings import Binding, BindingKind
 from senders.shaping.file import ShapingFile
 from senders.shaping.gcra import SECOND_US
+from senders.shaping.lane_bindings import KindBindings, LaneBindings
 from senders.shaping.lane_queue import LaneQueue
 from senders.shaping.lane_round import FindBook, LaneRound
 from senders.shaping.lane_state import LaneKey, LaneState
@@ -65,8 +66,7 @@ class LaneBoard:
         """The lanes that can take over from each other, in the order in which they came."""
         self._look: set[LaneKey] = set()
         self._timers: list[tuple[int, LaneKey]] = []
-        self._bindings: dict[LaneKey, dict[TrafficKind | None, Binding]] = {}
-        """What binds a lane; None is what binds all its mails, whatever their kind."""
+        self._bindings = LaneBindings()
         self._waits_for: dict[str, set[LaneKey]] = {}
         """Lanes by the limits whose permits they wait for."""
 
@@ -189,7 +189,7 @@ class LaneBoard:
         for key in sorted(first, key=lambda key: (-first[key].priority, first[key].due_us, key)):
             self._work(self._lanes[key], current, decision, now_us)
         for key in looked - first.keys():
-            self._bindings.pop(key, None)
+            self._bindings.put(key, {})
         decision.permits = current.permits
         decision.lookups = self._places.lookups(now_us)
         times = [*(at for at, _ in self._timers[:1]), *self._places.retries(now_us)]
@@ -199,7 +199,7 @@ class LaneBoard:
     def _work(self, lane: LaneState, current: LaneRound, decision: LaneDecision, now_us: int) -> None:
         """Begins what may begin on a lane, and notes what binds the rest."""
         lane.refresh(self.actions, now_us)
-        bindings: dict[TrafficKind | None, Binding] = {}
+        bindings: KindBindings = {}
         while not bindings and (heads := self._heads(lane)):
             if (stop := current.lane_binding(lane)) is not None:
                 bindings = {None: stop}
@@ -222,9 +222,9 @@ class LaneBoard:
 
     def _next(
         self, lane: LaneState, heads: list[ShapedMail], current: LaneRound
-    ) -> tuple[ShapedMail | None, dict[TrafficKind | None, Binding]]:
+    ) -> tuple[ShapedMail | None, KindBindings]:
         """The mail that begins next, or what keeps the first of each kind waiting."""
-        bindings: dict[TrafficKind | None, Binding] = {}
+        bindings: KindBindings = {}
         waiting = self._waiting(lane)
         for mail in heads:
             binding = current.mail_binding(lane, mail.kind, waiting)
@@ -233,16 +233,14 @@ class LaneBoard:
             bindings.setdefault(mail.kind, binding)
         return None, bindings
 
-    def _bind(self, key: LaneKey, bindings: dict[TrafficKind | None, Binding], now_us: int) -> None:
+    def _bind(self, key: LaneKey, bindings: KindBindings, now_us: int) -> None:
         """Notes what binds a lane, and looks at it again when any of it may have ended."""
-        self._bindings.pop(key, None)
+        self._bindings.put(key, bindings)
         for binding in bindings.values():
             if binding.kind in _RATES:
                 self._waits_for.setdefault(binding.name, set()).add(key)
             if binding.until_us is not None:
                 heappush(self._timers, (max(binding.until_us, now_us + 1), key))
-        if bindings:
-            self._bindings[key] = bindings
 
     def binding(self, mail_id: str) -> Binding | None:
         """What a mail waits for, as of the last decision; None if it does not wait."""
@@ -254,13 +252,7 @@ class LaneBoard:
     def _binding(self, lane: LaneState, kind: TrafficKind | None = None) -> Binding | None:
         """What binds the mails of a lane, or of one kind there, on every lane that may take them."""
         takers = [each.key for each in self._group(lane) if each is lane or self._gives(lane)]
-        bindings = [binding for each in takers for binding in self._bound(each, kind)]
-        free = [each for each in bindings if each.kind is not BindingKind.SUSPENDED]
-        return min(free or bindings, key=_soonest, default=None)
-
-    def _bound(self, key: LaneKey, kind: TrafficKind | None) -> list[Binding]:
-        found = self._bindings.get(key, {})
-        return [binding for of, binding in found.items() if kind is None or of is None or of == kind]
+        return self._bindings.of_mails(takers, kind)
 
     # what waits for long
 
@@ -295,8 +287,7 @@ class LaneBoard:
 
     def lanes(self) -> Iterator[tuple[LaneState, Binding | None]]:
         """Every lane, and what binds it."""
-        bound = ((lane, self._bound(key, None)) for key, lane in self._lanes.items())
-        return ((lane, min(bindings, key=_soonest, default=None)) for lane, bindings in bound)
+        return ((lane, self._bindings.of_lane(key)) for key, lane in self._lanes.items())
 
     # mails of a lane, and lanes of a site
 
@@ -337,8 +328,3 @@ class LaneBoard:
             purposes = {mail.kind.purpose for mail in lane.queue.heads()}
             for source in {name for purpose in purposes for name in pool_of(self._file.document, purpose)}:
                 self._look.add(self._lane(self._places.egress(lane.egress.domain, source)).key)
-
-
-def _soonest(binding: Binding) -> tuple[bool, int]:
-    """Orders what binds: what ends first, and a hold last."""
-    return binding.kind is BindingKind.HELD, binding.until_us or 0
