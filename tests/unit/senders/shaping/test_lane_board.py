@@ -295,3 +295,49 @@ def test_too_many_failed_connections_in_a_row_let_the_lane_rest() -> None:
     assert world.binding(late).kind is BindingKind.RESTING
     assert late.id in [begin.mail.id for begin in world.run(2 * 60, tick_us=1_000_000)]
     assert mail.id == "m1"
+
+
+def test_a_lane_that_reaches_no_server_tries_again_later_with_one_connection() -> None:
+    world = LaneWorld(FREE)
+    world.mail(1)
+    world.run(1)
+    key = world.begun[0][1].lane
+    lane = world.board.lane(key)
+    while lane.open:
+        world.board.closed(key)
+    lane.opening += 1
+    world.board.not_opened(key, world.now_us)
+    tried = len(world.opens)
+
+    late = [world.mail(number) for number in range(10, 20)]
+    assert world.run(0.2) == []
+    assert len(world.opens) == tried
+    assert world.binding(late[0]).observed == "1 connections failed"
+    assert [mail.id for mail, _ in world.board.long_bound(world.now_us + HOUR_US)] == [mail.id for mail in late]
+    assert len(world.run(1)) == len(late)
+
+
+def test_what_waits_for_long_is_named_with_what_binds_it_and_what_waits_shortly_is_not() -> None:
+    rates = "[purpose.marketing]\nmax_message_rate = '10/h'\n[purpose.digest]\nmax_message_rate = '5/s'\n"
+    world = LaneWorld(FREE + rates)
+    slow = [world.mail(number) for number in range(4)]
+    for number in range(10, 60):
+        world.mail(number, purpose="digest")
+    world.run(1)
+
+    long = {mail.id: binding for mail, binding in world.board.long_bound(world.now_us + 5 * SECOND_US)}
+
+    assert set(long) == {mail.id for mail in slow[1:]}
+    assert {binding.limit for binding in long.values()} == {"10/h"}
+
+
+def test_mails_without_a_pool_and_of_domains_that_are_not_found_wait_for_long() -> None:
+    world = LaneWorld(FREE + "[source.a]\n[pool.a]\nsources = ['a']\npurposes = ['digest']\n")
+    world.mx["lost.example"] = []
+    world.mail(1)
+    world.mail(2, "lost.example", purpose="digest")
+    world.run(0.1)
+
+    long = {mail.id: binding.kind for mail, binding in world.board.long_bound(world.now_us + SECOND_US // 2)}
+
+    assert long == {"m1": BindingKind.NO_POOL, "m2": BindingKind.LOOKUP}

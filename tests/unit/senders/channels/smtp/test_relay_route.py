@@ -27,7 +27,7 @@ def test_patience_and_bounds_of_a_session_come_from_the_settings() -> None:
     limits = relay_route(
         settings(smtp_timeout_s=7, smtp_final_dot_timeout_s=70, idle_connection_s=3, mails_per_connection=5)
     ).limits
-    assert (limits.connect_s, limits.command_s, limits.final_reply_s) == (7, 7, 70)
+    assert (limits.connect_s, limits.starttls_s, limits.mail_s, limits.data_s, limits.final_reply_s) == (7, 7, 7, 7, 70)
     assert (limits.idle_s, limits.mails) == (3, 5)
 
 
