@@ -132,8 +132,6 @@ class AnswerRecorder:
         await self._writer.answer(change)  # if refused, the row says `started`: the next owner puts it in doubt
         self._on_answer()
 
-    def _next_attempt(
-        self, start: AttemptStart, now: datetime, reply: Reply | None, retry: RetryPolicy
-    ) -> datetime:
+    def _next_attempt(self, start: AttemptStart, now: datetime, reply: Reply | None, retry: RetryPolicy) -> datetime:
         asked = None if reply is None else asked_wait(reply.text)
         return next_attempt(start.attempt, now, start.due.command.expires_at, retry, self._chance(), asked)

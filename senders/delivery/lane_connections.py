@@ -44,9 +44,7 @@ class LaneConnections:
     If they are not `shared`, the limits are this worker's own, and need no slots.
     """
 
-    def __init__(
-        self, database: AsyncDatabase, owner: str, find_route: FindLaneRoute, *, shared: bool = True
-    ) -> None:
+    def __init__(self, database: AsyncDatabase, owner: str, find_route: FindLaneRoute, *, shared: bool = True) -> None:
         self._shared = shared
         self._database = database
         self._owner = owner

@@ -69,9 +69,7 @@ class PauseRelease:
 
     async def _release_limited(self) -> None:
         held, now = self._ownership.held, self._clock()
-        released = await self._database.run(
-            lambda connection: pauses.release_limited(connection, held, now, BATCH)
-        )
+        released = await self._database.run(lambda connection: pauses.release_limited(connection, held, now, BATCH))
         self._limits_changed = released == BATCH
         self._log.info("limited_commands_due", count=released)
 
