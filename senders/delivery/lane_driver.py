@@ -17,7 +17,7 @@ from infra.service.tasks import end_tasks, run_together
 from infra.service.watchdog import Watchdog
 from schemas.outcomes import Reply
 from schemas.waiting import event_within
-from senders.channels.channel import ChannelClient, Unreachable
+from senders.channels.channel import ChannelClient, RealMailRefused, Unreachable
 from senders.channels.lane_routes import FindLaneRoute
 from senders.delivery.lane_connections import LaneConnection, LaneConnections
 from senders.shaping import action_table
@@ -73,15 +73,17 @@ class LaneDriver:
         send: Callable[[LaneBegin, ChannelClient], Awaitable[LaneAnswer]],
         begun: Callable[[str], None] = lambda _: None,
         let_go: Callable[[str], None] = lambda _: None,
+        failed: Callable[[str, Exception], Awaitable[None]] | None = None,
         reached: Callable[[Unreachable | None], None] = lambda _: None,
         shared: bool = True,
         watchdog: Watchdog | None = None,
     ) -> None:
         """`look_up` raises Unreachable if the hosts are not known now. `send` raises it if no server took any of it.
 
-        `begun` and `let_go` are called with each mail: when it waits no more, and when it has ended. `reached` is
-        called when a server was connected to, or with the reason why a lane without any connection gets none. Limits
-        that are not `shared` are this worker's own.
+        `begun` and `let_go` are called with each mail: when it waits no more, and when it has ended. `failed` takes
+        what else sending a mail raises; without it, that ends the driver. `reached` is called when a server was
+        connected to, or with the reason why a lane without any connection gets none. Limits that are not `shared` are
+        this worker's own.
         """
         self._taker = PermitTaker(permits)
         self._actions = actions
@@ -89,6 +91,7 @@ class LaneDriver:
         self._send = send
         self._begun = begun
         self._let_go = let_go
+        self._mail_failed = failed
         self._reached = reached
         self._watchdog = watchdog or Watchdog()
         self._connections = LaneConnections(leases, owner, find_route, shared=shared)
@@ -244,6 +247,13 @@ class LaneDriver:
             answer = await self._send(begin, connection.client)
         except Unreachable as error:
             failure = error
+        except RealMailRefused:
+            raise
+        except Exception as error:
+            if self._mail_failed is None:
+                raise
+            await connection.client.close()
+            await self._mail_failed(begin.mail.id, error)
         finally:
             connection.busy = False
             connection.idle_since_s = asyncio.get_running_loop().time()

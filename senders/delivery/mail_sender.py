@@ -67,29 +67,14 @@ class MailSender:
         self._clock = clock
         self._log = structlog.get_logger("senders.delivery.mail_sender")
 
-    async def work(
+    async def send(
         self, job: DeliveryJob, begin: LaneBegin, client: ChannelClient, retry: RetryPolicy
     ) -> SendResult | None:
-        """Bring one command to its answer, whatever it raises. Returns what the server answered, if it was asked.
+        """Bring one command to its answer. Returns what the server answered, if it was asked.
 
         Raises Unreachable where the server took nothing of the mail: the command stays as it was, and no attempt is
-        counted.
+        counted. For what else it raises there is `failed`.
         """
-        try:
-            return await self._deliver(job, begin, client, retry)
-        except (Unreachable, RealMailRefused):
-            raise
-        except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
-            await client.close()
-            try:
-                await self._answers.failed(job, error)
-            except Exception as again:  # noqa: BLE001
-                self._answers.set_command_aside(job.due.command.id, again)
-        return None
-
-    async def _deliver(
-        self, job: DeliveryJob, begin: LaneBegin, client: ChannelClient, retry: RetryPolicy
-    ) -> SendResult | None:
         if job.due.partition not in self._ownership.held:
             return None
         message = await self._build(job, _address(job))
@@ -100,6 +85,13 @@ class MailSender:
             return None
         with self._ownership.transaction():
             return await self._send(job, begin, message, client, retry)
+
+    async def failed(self, job: DeliveryJob, error: Exception) -> None:
+        """Give a command its answer whose sending raised what nothing expects: one mail's error is its outcome."""
+        try:
+            await self._answers.failed(job, error)
+        except Exception as again:  # noqa: BLE001
+            self._answers.set_command_aside(job.due.command.id, again)
 
     async def _build(self, job: DeliveryJob, address: str) -> bytes | None:
         """The signed mail. None if it cannot be made: then the command has its answer."""

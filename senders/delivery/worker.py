@@ -221,10 +221,13 @@ class DeliveryWorker:
         """Bring the command of a mail that begins to its answer."""
         job = self._ready.job(begin.mail.id)
         self._parts.watchdog.beat(self._parts.routes.longest_send_s + STALLED_AFTER_S)
-        result = await self._sender.work(job, begin, client, self._retry(begin))
+        result = await self._sender.send(job, begin, client, self._retry(begin))
         if result is None:
             return LaneAnswer(taken=False)
         return LaneAnswer(result.state is LedgerState.ACCEPTED, result.reply, result.answered or SmtpState.DOT)
+
+    async def _failed(self, command_id: str, error: Exception) -> None:
+        await self._sender.failed(self._ready.job(command_id), error)
 
     def _retry(self, begin: LaneBegin) -> RetryPolicy:
         """When a mail of this lane is tried again."""
@@ -255,6 +258,7 @@ class DeliveryWorker:
             send=self._send,
             begun=self._begun,
             let_go=self._ready.done,
+            failed=self._failed,
             reached=self._reached,
             shared=not parts.routes.one_lane,
             watchdog=parts.watchdog,
