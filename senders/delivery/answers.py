@@ -96,7 +96,7 @@ class AnswerRecorder:
         await self._writer.take_back(change)
 
     async def sent(
-        self, job: DeliveryJob, start: AttemptStart, result: SendResult, retry: RetryPolicy, path: str
+        self, job: DeliveryJob, start: AttemptStart, result: SendResult, retry: RetryPolicy, path: str | None
     ) -> None:
         """Record what the channel answered, and the way. A deferred mail is tried again by the policy of its lane."""
         command, now = job.due.command, self._clock()

@@ -1,4 +1,7 @@
-"""The way of a mail transaction, as its outcome in the ledger keeps it. No address of a recipient."""
+"""The way of a mail transaction, as its outcome in the ledger keeps it. No address of a recipient.
+
+Bytes count: a row of the ledger is to have no more than 400, and most are of mails that were taken.
+"""
 
 import json
 

@@ -131,8 +131,10 @@ class LaneIntake:
 
 
 def _domain(address: str) -> str:
-    """The domain of an address in its one form. What cannot be one stays as it is: it takes no mail."""
+    """The domain of an address in A-labels. What cannot be one stays as it is: it takes no mail."""
     domain = address.rpartition("@")[2].lower()
+    if domain.isascii():
+        return domain
     try:
         return ascii_domain(domain).lower()
     except ValueError:

@@ -45,7 +45,10 @@ class MailContent:
 
 
 class MailSender:
-    """One for a process. `begun` is called with the end of each begin."""
+    """One for a process. `begun` is called with the end of each begin.
+
+    On `one_lane` the way of a mail that was taken is always the same, and is not kept.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class MailSender:
         hasher: AddressHasher,
         writer: LedgerWriter,
         answers: AnswerRecorder,
+        one_lane: bool,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._begun = begun
@@ -64,6 +68,7 @@ class MailSender:
         self._hasher = hasher
         self._writer = writer
         self._answers = answers
+        self._one_lane = one_lane
         self._clock = clock
         self._log = structlog.get_logger("senders.delivery.mail_sender")
 
@@ -139,7 +144,9 @@ class MailSender:
             raise
         finally:
             job.handed_over = client.handed_over
-        await self._answers.sent(job, start, result, retry, path_text(begin, client.path, result.answered))
+        usual = self._one_lane and result.state is LedgerState.ACCEPTED
+        path = None if usual else path_text(begin, client.path, result.answered)
+        await self._answers.sent(job, start, result, retry, path)
         return result
 
 

@@ -278,5 +278,6 @@ class DeliveryWorker:
             hasher=parts.hasher,
             writer=parts.writer,
             answers=self._answers,
+            one_lane=parts.routes.one_lane,
             clock=self._clock,
         )

@@ -46,6 +46,11 @@ class ActionBook:
         self.version = 0
         """Changes whenever another action is in force."""
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is in force or on probation. So it is nearly always, and nobody needs to ask further."""
+        return not self._actions
+
     def __iter__(self) -> Iterator[ActiveAction]:
         return iter(self._actions.values())
 

@@ -304,7 +304,9 @@ class LaneBoard:
 
     def _gives(self, lane: LaneState) -> bool:
         """Whether other sources take from a lane's queue."""
-        return len(lane.queue) > 0 and self.actions.suspension(lane.targets.values()) is not None
+        if self.actions.empty or not len(lane.queue):
+            return False
+        return self.actions.suspension(lane.targets.values()) is not None
 
     def _in_pool(self, source: str, mail: ShapedMail) -> bool:
         return source in pool_of(self._file.document, mail.kind.purpose)

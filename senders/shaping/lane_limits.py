@@ -78,6 +78,8 @@ def rates_of_kind(
             set_by = f"{what}.{name}.provider.{egress.provider}"
             limit = f"mails {what} {name} provider {egress.provider}"
             found.append(NamedRate.of(limit, at_provider.max_message_rate, set_by))
+    if actions.empty:
+        return found
     for scope, target in targets_of(egress, kind).items():
         if scope in OF_MAIL:
             for action in actions.values([target], now_us).values():

@@ -35,27 +35,35 @@ class LaneRound:
 
     def lane_binding(self, lane: LaneState) -> Binding | None:
         """What keeps every mail of a lane from beginning, connections apart."""
-        now_us, name = self._now.earliest_us, str(lane.key)
-        targets = lane.targets.values()
+        now_us = self._now.earliest_us
+        if not self._actions.empty and (stop := self._action_binding(lane, now_us)) is not None:
+            return stop
+        if lane.rests_until_us > now_us:
+            failed = f"{lane.failures} connections failed"
+            rule = set_by(lane.egress, "consecutive_connection_failures_before_delay", lane.changes)
+            return Binding(BindingKind.RESTING, str(lane.key), failed, "", lane.rests_until_us, rule)
+        if lane.in_flight and self._on_probation(lane):
+            return Binding(BindingKind.PROBATION, str(lane.key), "1 on its way", "1")
+        return None
+
+    def _action_binding(self, lane: LaneState, now_us: int) -> Binding | None:
+        targets, name = lane.targets.values(), str(lane.key)
         held = self._actions.stops(targets, ActionKind.HOLD, now_us)
         if held is not None:
             return Binding(BindingKind.HELD, name, held.reply, "", held.until_us, held.rule)
         suspended = self._actions.stops(targets, ActionKind.SUSPEND, now_us)
         if suspended is not None:
             return Binding(BindingKind.SUSPENDED, name, suspended.reply, "", suspended.until_us, suspended.rule)
-        if lane.rests_until_us > now_us:
-            failed = f"{lane.failures} connections failed"
-            rule = set_by(lane.egress, "consecutive_connection_failures_before_delay", lane.changes)
-            return Binding(BindingKind.RESTING, name, failed, "", lane.rests_until_us, rule)
-        if lane.in_flight and self._actions.suspension(targets) is not None:
-            return Binding(BindingKind.PROBATION, name, "1 on its way", "1")
         return None
+
+    def _on_probation(self, lane: LaneState) -> bool:
+        return not self._actions.empty and self._actions.suspension(lane.targets.values()) is not None
 
     def connect(self, lane: LaneState, waiting: int) -> tuple[int, Binding]:
         """How many connections a lane opens for so many mails, and what they wait for in any case."""
         rule = set_by(lane.egress, "connection_limit", lane.changes)
         most = lane.keys.connection_limit or 1
-        if self._actions.suspension(lane.targets.values()) is not None or lane.unreachable:
+        if lane.unreachable or self._on_probation(lane):
             most = 1
         if lane.refused_until_us > self._now.earliest_us:
             name = str(lane.key)
@@ -76,10 +84,10 @@ class LaneRound:
         The slowest limit is asked first, so that no permit of a fast one runs out while a slow one is awaited.
         """
         now_us = self._now.earliest_us
-        targets = targets_of(lane.egress, kind).values()
-        held = self._actions.stops(targets, ActionKind.HOLD, now_us)
-        if held is not None:
-            return Binding(BindingKind.HELD, " ".join(held.target), held.reply, "", held.until_us, held.rule)
+        if not self._actions.empty:
+            held = self._actions.stops(targets_of(lane.egress, kind).values(), ActionKind.HOLD, now_us)
+            if held is not None:
+                return Binding(BindingKind.HELD, " ".join(held.target), held.reply, "", held.until_us, held.rule)
         rates = [*lane.rates, *rates_of_kind(self._file, lane.egress, kind, self._actions, now_us)]
         rates.sort(key=lambda rate: -rate.paced.interval_us)
         books = [self._book(rate.paced) for rate in rates]

@@ -55,23 +55,20 @@ class LaneState:
     pause_us: int = 0
     """How long the last pause after a failure was."""
     keys: ProviderKeys = field(init=False)
+    targets: Mapping[ActionScope, ActionTarget] = field(init=False)
+    """What actions on this lane's way act on."""
     rates: list[NamedRate] = field(default_factory=list)
     connection_rate: NamedRate | None = None
     changes: Mapping[str, ActiveAction] = field(default_factory=dict)
     _version: int = -1
 
     def __post_init__(self) -> None:
-        self.keys = self.egress.keys
+        self.keys, self.targets = self.egress.keys, targets_of(self.egress, None)
 
     @property
     def idle(self) -> int:
         """Connections that carry no mail."""
         return max(0, self.open - len(self.in_flight))
-
-    @property
-    def targets(self) -> Mapping[ActionScope, ActionTarget]:
-        """What actions on this lane's way act on."""
-        return targets_of(self.egress, None)
 
     @property
     def unreachable(self) -> bool:
@@ -105,4 +102,4 @@ class LaneState:
 
     def stale(self, egress: Egress) -> None:
         """Another file is in force."""
-        self.egress, self._version = egress, -1
+        self.egress, self.targets, self._version = egress, targets_of(egress, None), -1

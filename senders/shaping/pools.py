@@ -44,6 +44,8 @@ def pool_of(document: ShapingDocument, purpose: str) -> Sequence[str]:
 def choose(document: ShapingDocument, purpose: str, mail_id: str, last_source: str | None) -> SourceChoice:
     """The order of sources for a mail. A deferral keeps the source of the last attempt, if its pool still has it."""
     sources = pool_of(document, purpose)
+    if len(sources) == 1:
+        return SourceChoice(tuple(sources))
     ordered = sorted(sources, key=lambda name: _rank(mail_id, name, _weight(document, name)))
     if last_source in sources:
         ordered.remove(str(last_source))
