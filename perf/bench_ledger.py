@@ -21,7 +21,8 @@ from perf import results
 from schemas.commands import DEFAULT_PRIORITY, SendCommand, command_id
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState
-from senders.queue import leases, ledger, outbox, transitions
+from senders.queue import attempt_paths, leases, ledger, outbox, transitions
+from senders.queue.attempt_paths import AttemptPath
 from senders.queue.due_order import DueOrder
 from senders.queue.ledger import Admission, DueCommand, QueueClass
 from senders.queue.transitions import AttemptStart, StateChange
@@ -33,6 +34,7 @@ OTHERS = range(16, 48)
 LANES = 16
 """Mails that begin and end together, as the group commit of a worker with so many connections makes them."""
 REPLY = Reply(code=250, enhanced="2.0.0", text="Ok: queued as 4XyZ1k2mQpz9")
+PATH = AttemptPath('{"source":"default","domain":"example.com","host":"mx.example.com","tls":"TLSv1.3"}')
 OPTIONS = "-c timezone=UTC -c synchronous_commit=on"
 
 
@@ -101,6 +103,7 @@ class _Bench:
         async with self._connection.transaction():
             await leases.renew(self._connection, OWNER, timedelta(hours=5))
             await leases.take_over(self._connection, PARTITIONS, OWNER)
+            [PATH.number] = (await attempt_paths.store(self._connection, [PATH])).values()
 
     async def send(self, count: int, look: Callable[[], Awaitable[None]] | None = None) -> None:
         """Admit, take, begin, answer and publish this many commands; call `look` between the groups."""
@@ -136,7 +139,8 @@ class _Bench:
             starts = [AttemptStart(each, each.command.id.encode(), now) for each in due]
             assert len(await transitions.begin(self._connection, starts, OWNER)) == len(due)
         changes = [
-            StateChange(start.due.command.id, start.attempt, LedgerState.ACCEPTED, now, reply=REPLY) for start in starts
+            StateChange(start.due.command.id, start.attempt, LedgerState.ACCEPTED, now, reply=REPLY, path=PATH)
+            for start in starts
         ]
         async with self._connection.transaction():
             assert len(await transitions.answer(self._connection, changes, OWNER)) == len(due)
@@ -260,11 +264,11 @@ def fill_outcomes(connection: Connection[Any], rows: int) -> None:
     connection.execute("INSERT INTO ledger_ids SELECT id, (now() - n % 35 * interval '1 day')::date FROM fill")
     connection.execute(
         """INSERT INTO ledger_outcomes (recorded_at, admitted_at, started_at, state_at, command_id, partition, attempt,
-                                        hard, state, address_hash, reply, user_id, trigger, purpose)
-           SELECT at, at, at, at, id, n %% 16, 1, false, 'accepted', sha256(id::text::bytea), %s, 'user-' || n,
+                                        hard, state, address_hash, reply, path, user_id, trigger, purpose)
+           SELECT at, at, at, at, id, n %% 16, 1, false, 'accepted', sha256(id::text::bytea), %s, %s, 'user-' || n,
                   'abandoned-cart', 'marketing'
            FROM (SELECT *, now() - n %% 35 * interval '1 day' AS at FROM fill) AS fill""",
-        [REPLY.model_dump_json()],
+        [REPLY.model_dump_json(), PATH.number],
     )
     connection.execute("DROP TABLE fill")
     for table in ("ledger_ids", "ledger_outcomes"):

@@ -23,8 +23,9 @@ _SETTLEMENTS = "SELECT at, by, why, decided FROM settlements WHERE command_id = 
 
 
 _ATTEMPTS = """
-SELECT attempt, state, state_at, reason, classifier_hash, path::json AS path FROM ledger_outcomes
-WHERE command_id = ledger_key(%(id)s) AND path IS NOT NULL ORDER BY recorded_at
+SELECT attempt, state, state_at, reason, classifier_hash, way.path::json AS path
+FROM ledger_outcomes AS o JOIN ledger_paths AS way ON way.number = o.path
+WHERE command_id = ledger_key(%(id)s) ORDER BY recorded_at
 """
 
 

@@ -5,22 +5,27 @@ After each answer that the topic `outcomes` must carry, `on_answer` is called.
 
 import random
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from infra.service.faults import describe
 from schemas.outcomes import Reply
-from schemas.vocabulary import DeliveryReason, LedgerState
+from schemas.vocabulary import DeliveryReason, LedgerState, ReplyClass
 from senders.channels.channel import SendResult
 from senders.delivery.ready_queue import DeliveryJob
 from senders.policy.ledger_changes import change_of
 from senders.policy.pipeline import Delay, Stop
+from senders.queue.attempt_paths import AttemptPath
 from senders.queue.ledger import CommandStatus
 from senders.queue.retry import RetryPolicy, asked_wait, next_attempt
 from senders.queue.transitions import AttemptStart, StateChange
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
+
+
+TRY_AGAIN = timedelta(minutes=1)
+"""When a command is tried again that raised an unexpected error before its mail began."""
 
 
 def unexpected(reason: DeliveryReason, error: Exception) -> Stop:
@@ -96,7 +101,7 @@ class AnswerRecorder:
         await self._writer.take_back(change)
 
     async def sent(
-        self, job: DeliveryJob, start: AttemptStart, result: SendResult, retry: RetryPolicy, path: str | None
+        self, job: DeliveryJob, start: AttemptStart, result: SendResult, retry: RetryPolicy, path: AttemptPath
     ) -> None:
         """Record what the channel answered, and the way. A deferred mail is tried again by the policy of its lane."""
         command, now = job.due.command, self._clock()
@@ -114,6 +119,7 @@ class AnswerRecorder:
             hard=result.hard,
             classifier_hash=result.classifier_hash,
             path=path,
+            blocked=result.reason == ReplyClass.SPAM_BLOCK,
         )
         if not await self._writer.answer(change):
             self._log.warning("answer_too_late", command_id=command.id, state=result.state.value)
@@ -131,6 +137,13 @@ class AnswerRecorder:
         change = StateChange(command_id, job.due.attempt + 1, state, self._clock(), stop.reason, stop.detail)
         await self._writer.answer(change)  # if refused, the row says `started`: the next owner puts it in doubt
         self._on_answer()
+
+    async def postponed(self, job: DeliveryJob, error: Exception) -> None:
+        """Record that bringing a command to its lane raised an unexpected error: it is tried again after a while."""
+        stop = unexpected(DeliveryReason.DELIVERY_ERROR, error)
+        self._log.error("mail_postponed", command_id=job.due.command.id, error=stop.detail)
+        again = Delay(DeliveryReason.DELIVERY_ERROR, self._clock() + TRY_AGAIN, stop.detail)
+        await self.record([(job.due.status, again)])
 
     def _next_attempt(self, start: AttemptStart, now: datetime, reply: Reply | None, retry: RetryPolicy) -> datetime:
         asked = None if reply is None else asked_wait(reply.text)

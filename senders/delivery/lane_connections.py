@@ -49,7 +49,7 @@ class LaneConnections:
         self._database = database
         self._owner = owner
         self._find_route = find_route
-        self._connections: set[LaneConnection] = set()
+        self._connections: dict[LaneKey, dict[LaneConnection, None]] = {}
 
     async def open(self, lane: LaneState) -> LaneConnection | None:
         """A connection that is ready; None if no slot is free. Raises Unreachable if no host answers."""
@@ -70,11 +70,11 @@ class LaneConnections:
         route = await self._find_route(lane.egress)
         client = route.channel.client()
         made = LaneConnection(lane.key, client, route.demands, lane.egress.domain, leases, busy=True)
-        self._connections.add(made)
+        self._connections.setdefault(lane.key, {})[made] = None
         try:
             await client.connect()
         except BaseException:
-            self._connections.discard(made)
+            self.forget(made)
             raise
         made.busy = False
         return made
@@ -94,13 +94,15 @@ class LaneConnections:
 
     def reserve(self, key: LaneKey, domain: str) -> LaneConnection:
         """An idle connection of a lane, best one that goes to this domain. The board begins no mail without one."""
-        idle = [each for each in self._connections if each.key == key and not each.busy]
+        idle = [each for each in self._connections[key] if not each.busy]
         found = next((each for each in idle if each.domain == domain), idle[0])
         found.busy = True
         return found
 
     async def turn_to(self, connection: LaneConnection, egress: Egress) -> None:
         """Let a reserved connection go where mails on this way may go."""
+        if connection.domain == egress.domain:
+            return
         route = await self._find_route(egress)
         if connection.demands != route.demands:
             await connection.client.close()
@@ -109,7 +111,13 @@ class LaneConnections:
 
     def forget(self, connection: LaneConnection) -> None:
         """From now on nothing uses a connection any more. It is to be closed."""
-        self._connections.discard(connection)
+        of_lane = self._connections.get(connection.key, {})
+        of_lane.pop(connection, None)
+        if not of_lane:
+            self._connections.pop(connection.key, None)
+
+    def _all(self) -> list[LaneConnection]:
+        return [each for of_lane in self._connections.values() for each in of_lane]
 
     async def close(self, connection: LaneConnection) -> None:
         """Close a connection that was forgotten, and give its slots back."""
@@ -121,7 +129,7 @@ class LaneConnections:
 
         Those that carry a mail and are to be closed are `lost` from then on.
         """
-        connections = list(self._connections)  # those that are opened meanwhile have fresh leases
+        connections = self._all()  # those that are opened meanwhile have fresh leases
         for each in connections:
             limits = limit_of(each.key)
             each.leases = {lease: limits.get(lease.name, 1) for lease in each.leases}
@@ -132,24 +140,25 @@ class LaneConnections:
         for each in connections:
             each.lost = each.lost or not kept.keys() >= each.leases.keys()
         self._share({lease.name for lease, wanted in kept.items() if wanted})
-        return [each for each in self._connections if each.lost and not each.busy]
+        return [each for each in self._all() if each.lost and not each.busy]
 
     def _share(self, wanted: set[str]) -> None:
         """Give up what other workers want: idle connections, or else one of more than half of a limit."""
         for name in wanted:
-            mine = [each for each in self._connections if not each.lost and name in map(_name, each.leases)]
+            mine = [each for each in self._all() if not each.lost and name in map(_name, each.leases)]
             idle = [each for each in mine if not each.busy]
             most = next((limit for each in mine for lease, limit in each.leases.items() if lease.name == name), 0)
             for each in idle or (mine[:1] if len(mine) > most // 2 else []):
                 each.lost = True
 
-    def idle(self, before_s: float) -> list[LaneConnection]:
-        """The connections that have carried no mail since then."""
-        return [each for each in self._connections if not each.busy and each.idle_since_s < before_s]
+    def idle(self, patience_s: Callable[[LaneKey], float]) -> list[LaneConnection]:
+        """The connections that have carried no mail for longer than their lane has patience."""
+        now_s = asyncio.get_running_loop().time()
+        return [each for each in self._all() if not each.busy and now_s - each.idle_since_s > patience_s(each.key)]
 
     async def close_all(self) -> None:
         """Close everything, all at once, and give the slots back if the database answers soon."""
-        closing = list(self._connections)
+        closing = self._all()
         self._connections.clear()
         await asyncio.gather(*(each.client.close() for each in closing))
         with suppress(TimeoutError):

@@ -7,10 +7,7 @@ task of its own, so that a slow server holds up its own lane only.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
-
-from psycopg import AsyncConnection
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.tasks import end_tasks, run_together
@@ -20,32 +17,28 @@ from schemas.waiting import event_within
 from senders.channels.channel import ChannelClient, RealMailRefused, Unreachable
 from senders.channels.lane_routes import FindLaneRoute
 from senders.delivery.lane_connections import LaneConnection, LaneConnections
-from senders.shaping import action_table
-from senders.shaping.actions import ActiveAction
-from senders.shaping.automation import ReplyWatch, SeenReply
+from senders.delivery.rule_exchange import RuleExchange
 from senders.shaping.connection_leases import RENEW_S
 from senders.shaping.document import SmtpState
 from senders.shaping.file import ShapingFile
 from senders.shaping.gcra import SECOND_US
-from senders.shaping.lane_board import LaneBegin, LaneBoard
+from senders.shaping.lane_board import LaneBoard
+from senders.shaping.lane_decider import LaneBegin
 from senders.shaping.lane_limits import connection_limits
 from senders.shaping.lane_state import LaneKey
 from senders.shaping.permit_table import PermitRequest
 from senders.shaping.permit_taker import PermitTaker
 from senders.shaping.sites import Destination
-from senders.shaping.ways import ShapedMail
+from senders.shaping.ways import ShapedMail, TrafficKind
 
 LOOK_S = 0.25
 """How often the board is asked at least."""
-FOLLOW_S = 1.0
-"""How soon a worker knows what another one has found out."""
 LOOKUP_AGAIN_US = 15 * SECOND_US
 REFRESH_S = 600.0
 """How often the hosts of a domain are looked up that gets mail."""
-FORGET_S = 3600.0
-"""How often actions are deleted that ended long ago."""
-OVERLAP = 1000
-"""Changes that are read again, because their transactions may have ended in another order."""
+UNUSED_S = 600.0
+"""Lanes and limits that were not used for as long are forgotten."""
+MAX_LOOKED_UP = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +64,10 @@ class LaneDriver:
         look_up: Callable[[str], Awaitable[Destination]],
         find_route: FindLaneRoute,
         send: Callable[[LaneBegin, ChannelClient], Awaitable[LaneAnswer]],
+        failed: Callable[[str, Exception], Awaitable[None]],
+        set_back: Callable[[str, Exception], Awaitable[None]],
         begun: Callable[[str], None] = lambda _: None,
         let_go: Callable[[str], None] = lambda _: None,
-        failed: Callable[[str, Exception], Awaitable[None]] | None = None,
         reached: Callable[[Unreachable | None], None] = lambda _: None,
         shared: bool = True,
         watchdog: Watchdog | None = None,
@@ -81,32 +75,30 @@ class LaneDriver:
         """`look_up` raises Unreachable if the hosts are not known now. `send` raises it if no server took any of it.
 
         `begun` and `let_go` are called with each mail: when it waits no more, and when it has ended. `failed` takes
-        what else sending a mail raises; without it, that ends the driver. `reached` is called when a server was
-        connected to, or with the reason why a lane without any connection gets none. Limits that are not `shared` are
-        this worker's own.
+        what else sending a mail raises, and `set_back` what bringing it to its lane or connection raises; then it is
+        here no more. `reached` is called when a server was connected to, or with the reason why a lane without any
+        connection gets none. Limits that are not `shared` are this worker's own.
         """
         self._taker = PermitTaker(permits)
-        self._actions = actions
         self._look_up = look_up
         self._send = send
         self._begun = begun
         self._let_go = let_go
-        self._mail_failed = failed
+        self._failed = failed
+        self._set_back = set_back
         self._reached = reached
         self._watchdog = watchdog or Watchdog()
         self._connections = LaneConnections(leases, owner, find_route, shared=shared)
-        self._watch = ReplyWatch()
         self.board = LaneBoard(file, self._taker.book)
+        self._wake = asyncio.Event()
+        self._rules = RuleExchange(actions, self.board, self.now_us, self._wake.set, self._watchdog)
         self._asked: list[PermitRequest] = []
         self._looking: set[str] = set()
         self._looked_s: dict[str, float] = {}
         """When the hosts of each domain were looked up last."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._defect: asyncio.Future[None] = asyncio.Future()
-        self._wake = asyncio.Event()
         self._ask = asyncio.Event()
-        self._publish: list[ActiveAction] = []
-        self._lifted: list[ActiveAction] = []
 
     def add(self, mail: ShapedMail) -> None:
         """A mail may begin."""
@@ -116,8 +108,7 @@ class LaneDriver:
 
     def _refresh(self, domain: str) -> None:
         """Look a domain up again in time: its hosts may have changed."""
-        looked_s = self._looked_s.get(domain)
-        if looked_s is not None and asyncio.get_running_loop().time() - looked_s > REFRESH_S:
+        if asyncio.get_running_loop().time() - self._looked_s.get(domain, 0.0) > REFRESH_S:
             self._look_for(domain)
 
     def _look_for(self, domain: str) -> None:
@@ -146,7 +137,7 @@ class LaneDriver:
                     "lane-decisions": self._decide(),
                     "lane-permits": self._take_permits(),
                     "lane-leases": self._keep_leases(),
-                    "lane-actions": self._follow(),
+                    "lane-actions": self._rules.run(),
                     "lane-defects": self._raise_defect(),
                 }
             )
@@ -168,9 +159,9 @@ class LaneDriver:
             now = self._taker.reading()
             decision = self.board.decide(now)
             for begin in decision.begins:
-                connection = self._connections.reserve(begin.lane, begin.egress.domain)
-                self._begun(begin.mail.id)
-                self._start("mail", self._mail(begin, connection))
+                self._begin(begin)
+            for failed in decision.failed:
+                self._start("set-back", self._set_back(failed.mail.id, failed.error))
             for key, count in decision.opens.items():
                 for _ in range(count):
                     self._start("connection", self._open(key))
@@ -183,6 +174,19 @@ class LaneDriver:
             if decision.wake_us is not None:
                 wait_s = min(LOOK_S, max(0.0, (decision.wake_us - now.earliest_us) / SECOND_US))
             await event_within(self._wake, wait_s)
+
+    def _begin(self, begin: LaneBegin) -> None:
+        """Reserve a connection for a mail, and start its task."""
+        connection = None
+        try:
+            connection = self._connections.reserve(begin.lane, begin.egress.domain)
+            self._begun(begin.mail.id)
+            self._start("mail", self._mail(begin, connection))
+        except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
+            if connection is not None:
+                connection.busy = False
+            self.board.ended(begin.lane, self.now_us(), taken=False)
+            self._start("set-back", self._set_back(begin.mail.id, error))
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)
@@ -202,6 +206,9 @@ class LaneDriver:
         except Unreachable:
             self.board.lookup_failed(domain, self.now_us() + LOOKUP_AGAIN_US)
         finally:
+            self._looked_s.pop(domain, None)
+            if len(self._looked_s) >= MAX_LOOKED_UP:
+                del self._looked_s[next(iter(self._looked_s))]
             self._looked_s[domain] = asyncio.get_running_loop().time()
             self._looking.discard(domain)
 
@@ -224,7 +231,7 @@ class LaneDriver:
             made = await self._connections.open(lane)
         except Unreachable as failure:
             self.board.not_opened(key, self.now_us())
-            self._failed(key, failure, next(lane.queue.heads(), None))
+            self._unreachable(key, failure, next(iter(lane.queue.kinds), None))
             return
         if made is None:
             self.board.not_opened(key, self.now_us(), refused=True)
@@ -233,39 +240,44 @@ class LaneDriver:
             self.board.opened(key)
             self._reached(None)
 
-    def _failed(self, key: LaneKey, failure: Unreachable, mail: ShapedMail | None) -> None:
+    def _unreachable(self, key: LaneKey, failure: Unreachable, kind: TrafficKind | None) -> None:
+        """No server took a connection, or a mail of this kind."""
         lane = self.board.lane(key)
         if lane.unreachable:
             self._reached(failure)
-        if failure.reply is not None and mail is not None:
-            self._see(LaneBegin(key, mail, lane.egress), failure.reply, failure.answered)
+        if failure.reply is not None and kind is not None:
+            self._rules.see(lane.egress, kind, failure.reply, failure.answered)
 
     async def _mail(self, begin: LaneBegin, connection: LaneConnection) -> None:
-        answer, failure = LaneAnswer(taken=False), None
+        """Send a mail on a connection that is reserved for it. Whatever that raises, the lane goes on."""
+        taken, failure = False, None
         try:
-            await self._connections.turn_to(connection, begin.egress)
-            answer = await self._send(begin, connection.client)
+            taken = await self._deliver(begin, connection)
         except Unreachable as error:
             failure = error
         except RealMailRefused:
             raise
-        except Exception as error:
-            if self._mail_failed is None:
-                raise
+        except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
             await connection.client.close()
-            await self._mail_failed(begin.mail.id, error)
+            await self._failed(begin.mail.id, error)
         finally:
             connection.busy = False
             connection.idle_since_s = asyncio.get_running_loop().time()
             self._let_go(begin.mail.id)
-            self._lifted += self.board.ended(begin.lane, begin.mail.id, self.now_us(), taken=answer.taken)
-            if answer.reply is not None and not answer.taken:
-                self._see(begin, answer.reply, answer.state)
+            self._rules.lift(self.board.ended(begin.lane, self.now_us(), taken=taken))
             if connection.lost or not connection.client.usable:
                 await self._close([connection], given_up=connection.lost)
         if failure is not None:
             self.board.failed(begin.lane, self.now_us())
-            self._failed(begin.lane, failure, begin.mail)
+            self._unreachable(begin.lane, failure, begin.mail.kind)
+
+    async def _deliver(self, begin: LaneBegin, connection: LaneConnection) -> bool:
+        """Returns whether the server took the mail."""
+        await self._connections.turn_to(connection, begin.egress)
+        answer = await self._send(begin, connection.client)
+        if answer.reply is not None and not answer.taken:
+            self._rules.see(begin.egress, begin.mail.kind, answer.reply, answer.state)
+        return answer.taken
 
     async def _close(self, connections: Iterable[LaneConnection], *, given_up: bool = False) -> None:
         """Close those that carry no mail. None of them is used any more from the moment of this call."""
@@ -279,50 +291,24 @@ class LaneDriver:
             await self._connections.close(each)
 
     async def _keep_leases(self) -> None:
+        """Renew slots, close what is idle, and forget what is not used."""
+        now_s = asyncio.get_running_loop().time
+        drop_at_s = now_s() + UNUSED_S
         while True:
             self._watchdog.beat()
             await asyncio.sleep(RENEW_S)
             await self._close(await self._connections.renew(self._limits), given_up=True)
-            now_s = asyncio.get_running_loop().time()
-            for lane, _ in list(self.board.lanes()):
-                if (patience := lane.keys.idle_timeout) is not None:
-                    idle = self._connections.idle(now_s - patience.total_seconds())
-                    await self._close(each for each in idle if each.key == lane.key)
+            await self._close(self._connections.idle(self._patience_s))
+            if now_s() >= drop_at_s:
+                drop_at_s = now_s() + UNUSED_S
+                self.board.drop_unused(self.now_us())
+                self._taker.drop_unused()
+
+    def _patience_s(self, key: LaneKey) -> float:
+        """How long a connection of a lane may carry no mail."""
+        patience = self.board.lane(key).keys.idle_timeout
+        return float("inf") if patience is None else patience.total_seconds()
 
     def _limits(self, key: LaneKey) -> dict[str, int]:
         lane = self.board.lane(key)
         return dict(connection_limits(lane.egress, lane.keys))
-
-    # rules
-
-    def _see(self, begin: LaneBegin, reply: Reply, state: SmtpState) -> None:
-        words = (str(reply.code), reply.enhanced, reply.text)
-        seen = SeenReply(" ".join(word for word in words if word), state, self.now_us())
-        found = self._watch.see(begin.egress, begin.mail.kind, seen)
-        if found:
-            self.board.act(found)
-            self._publish += found
-
-    async def _follow(self) -> None:
-        """Publish what this worker's replies have triggered, and take up what others have."""
-        number, forget_at_s = 0, 0.0
-        while True:
-            self._watchdog.beat()
-            if asyncio.get_running_loop().time() >= forget_at_s:
-                forget_at_s = asyncio.get_running_loop().time() + FORGET_S
-                await self._actions.run(lambda at: action_table.forget(at, self.now_us()))
-            publish, self._publish = self._publish, []
-            lifted, self._lifted = self._lifted, []
-            for change in await self._actions.run(partial(_exchange, publish, lifted, max(0, number - OVERLAP))):
-                number = max(number, change.number)
-                self.board.follow(change.action, lifted=change.lifted)
-            self._wake.set()
-            await asyncio.sleep(FOLLOW_S)
-
-
-async def _exchange(
-    publish: list[ActiveAction], lifted: list[ActiveAction], after: int, connection: AsyncConnection[Any]
-) -> list[action_table.ActionChange]:
-    await action_table.write(connection, publish)
-    await action_table.lift(connection, lifted)
-    return await action_table.read(connection, after)

@@ -64,7 +64,7 @@ class LaneIntake:
         try:
             self._driver.add(mail)
         except BaseException:
-            self._ready.take_out(mail.id)
+            self._take_out(mail.id)
             raise
         return None
 
@@ -94,7 +94,8 @@ class LaneIntake:
         assert address is not None, "policy lets no command pass without an address"
         kind = TrafficKind(command.trigger, command.purpose, self._from_domain)
         due_us = round(job.due.due_at.timestamp() * SECOND_US)
-        return ShapedMail(command.id, _domain(address), kind, command.priority, due_us)
+        last, blocked = job.due.last_source, job.due.blocked
+        return ShapedMail(command.id, _domain(address), kind, command.priority, due_us, last, blocked)
 
     # a lane's share
 

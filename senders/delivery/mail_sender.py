@@ -4,6 +4,7 @@ So a crash leaves at most the mails on their way in doubt. Of two workers that h
 one begin it.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,15 +18,16 @@ from senders.content.mail_builder import MailBuilder
 from senders.content.render import TemplateError
 from senders.content.templates import TemplateCache
 from senders.delivery.answers import AnswerRecorder, unexpected
-from senders.delivery.attempt_path import path_text
+from senders.delivery.attempt_path import attempt_path
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.ready_queue import DeliveryJob
 from senders.policy.pipeline import ASK_AGAIN, Delay, Stop
 from senders.policy.recipients import AddressHasher
+from senders.queue.attempt_paths import PathBook
 from senders.queue.retry import RetryPolicy
 from senders.queue.transitions import AttemptStart
 from senders.queue.writer import Begin, LedgerWriter
-from senders.shaping.lane_board import LaneBegin
+from senders.shaping.lane_decider import LaneBegin
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,7 @@ class MailContent:
 
 
 class MailSender:
-    """One for a process. `begun` is called with the end of each begin.
-
-    On `one_lane` the way of a mail that was taken is always the same, and is not kept.
-    """
+    """One for a process. `begun` is called with the end of each begin."""
 
     def __init__(
         self,
@@ -59,7 +58,6 @@ class MailSender:
         hasher: AddressHasher,
         writer: LedgerWriter,
         answers: AnswerRecorder,
-        one_lane: bool,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._begun = begun
@@ -68,7 +66,7 @@ class MailSender:
         self._hasher = hasher
         self._writer = writer
         self._answers = answers
-        self._one_lane = one_lane
+        self._paths = PathBook()
         self._clock = clock
         self._log = structlog.get_logger("senders.delivery.mail_sender")
 
@@ -144,8 +142,8 @@ class MailSender:
             raise
         finally:
             job.handed_over = client.handed_over
-        usual = self._one_lane and result.state is LedgerState.ACCEPTED
-        path = None if usual else path_text(begin, client.path, result.answered)
+        now_s = asyncio.get_running_loop().time()
+        path = attempt_path(self._paths, now_s, begin, client.path, result.answered)
         await self._answers.sent(job, start, result, retry, path)
         return result
 

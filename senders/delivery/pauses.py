@@ -13,6 +13,7 @@ import structlog
 
 from infra.postgres.database import AsyncDatabase
 from schemas.rules import DELIVERY, Control
+from schemas.vocabulary import DeliveryReason
 from senders.delivery.ownership import PartitionOwnership
 from senders.policy.switches import DeliverySwitches
 from senders.queue import pauses
@@ -47,7 +48,8 @@ class PauseRelease:
         self._clock = clock
         self._pass = _Pass()
         self._retries: list[Control] = []
-        self._limits_changed = False
+        self._limited: _Pass | None = None
+        """The look at what waits for limits, if they have changed."""
         self._log = structlog.get_logger("senders.delivery.pauses")
 
     def again(self) -> None:
@@ -56,22 +58,14 @@ class PauseRelease:
 
     def limits_changed(self) -> None:
         """Commands may wait for a limit that is no more."""
-        self._limits_changed = True
+        self._limited = _Pass()
 
     async def release(self) -> None:
         """Release at most a batch, if the switches or the partitions are others than before. Then retry."""
         await self._release()
-        if self._limits_changed:
-            await self._release_limited()
         self._retries += self._switches.take_retries()
         if self._retries:
             await self._retry(self._retries[0])
-
-    async def _release_limited(self) -> None:
-        held, now = self._ownership.held, self._clock()
-        released = await self._database.run(lambda connection: pauses.release_limited(connection, held, now, BATCH))
-        self._limits_changed = released == BATCH
-        self._log.info("limited_commands_due", count=released)
 
     async def _retry(self, request: Control) -> None:
         kind, _, name = request.scope.removeprefix(DELIVERY).lstrip("/").partition("/")
@@ -85,25 +79,45 @@ class PauseRelease:
         self._log.info("retried_now", count=retried, scope=request.scope, number=request.number)
 
     async def _release(self) -> None:
-        number, held, now = self._switches.number, self._ownership.held, self._clock()
+        number, now = self._switches.number, self._clock()
         if self._pass.number != number:
             self._pass = _Pass(number)
-        this = self._pass  # `again` replaces it, also while a statement runs
+        released = await self._look(self._pass, DeliveryReason.PAUSED, self._switches.holding(now), now)
+        if released:
+            self._log.info("paused_commands_due", count=released, switch=number)
+        if self._limited is not None:
+            await self._release_limited(self._limited, now)
+
+    async def _release_limited(self, this: _Pass, now: datetime) -> None:
+        released = await self._look(this, DeliveryReason.LIMITED, (), now)
+        if released:
+            self._log.info("limited_commands_due", count=released)
+        is_over = all(this.places.get(each, pauses.BEGINNING) is None for each in self._ownership.held)
+        if self._limited is this and is_over:
+            self._limited = None
+
+    async def _look(self, this: _Pass, reason: DeliveryReason, holding: Collection[str], now: datetime) -> int:
+        """Release at most a batch of what waits for this reason, and note how far the look has got."""
+        held, released = self._ownership.held, 0
         this.places = {each: place for each, place in this.places.items() if each in held}
-        holding, released = self._switches.holding(now), 0
         for partition in sorted(held):
             since = this.places.get(partition, pauses.BEGINNING)
             if since is not None and released < BATCH:
                 limit = BATCH - released
-                count, place = await self._release_in(partition, since, holding, now, limit)
+                count, place = await self._release_in(partition, since, reason, holding, now, limit)
                 this.places[partition] = place if count == limit else None
                 released += count
-        if released:
-            self._log.info("paused_commands_due", count=released, switch=number)
+        return released
 
     async def _release_in(
-        self, partition: int, since: ReleasePlace, holding: Collection[str], now: datetime, limit: int
+        self,
+        partition: int,
+        since: ReleasePlace,
+        reason: DeliveryReason,
+        holding: Collection[str],
+        now: datetime,
+        limit: int,
     ) -> tuple[int, ReleasePlace]:
         return await self._database.run(
-            lambda connection: pauses.release(connection, partition, since, holding, now, limit)
+            lambda connection: pauses.release(connection, partition, since, reason, holding, now, limit)
         )

@@ -71,9 +71,9 @@ class ReadyQueue:
 
     def put(self, job: DeliveryJob) -> None:
         """Queue a job. Never waits."""
-        priority = job.due.command.priority
-        self._jobs[job.due.command.id] = self._waiting[job.due.command.id] = job
-        self._priorities[priority] = self._priorities.get(priority, 0) + 1
+        command = job.due.command
+        self._priorities[command.priority] = self._priorities.get(command.priority, 0) + 1
+        self._jobs[command.id] = self._waiting[command.id] = job
 
     def job(self, command_id: str) -> DeliveryJob:
         """A job that is in hand."""

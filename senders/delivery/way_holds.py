@@ -37,10 +37,7 @@ class WayHolds:
         ended = [action for id_, action in self._held.items() if id_ not in held]
         begun = [action for id_, action in held.items() if id_ not in self._held]
         self._held = held
-        if begun:
-            self._board.act(begun)
-        for action in ended:
-            self._board.follow(action, lifted=True)
+        self._board.follow([*((action, False) for action in begun), *((action, True) for action in ended)])
         return bool(ended)
 
     def _actions(self) -> Iterator[ActiveAction]:

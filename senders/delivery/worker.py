@@ -39,7 +39,7 @@ from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
 from senders.shaping.document import SmtpState
 from senders.shaping.keys import DEFAULTS
-from senders.shaping.lane_board import LaneBegin
+from senders.shaping.lane_decider import LaneBegin
 from senders.shaping.reload import ShapingReload
 
 RELOAD_S = 2.0
@@ -229,6 +229,11 @@ class DeliveryWorker:
     async def _failed(self, command_id: str, error: Exception) -> None:
         await self._sender.failed(self._ready.job(command_id), error)
 
+    async def _set_back(self, command_id: str, error: Exception) -> None:
+        """Let a command wait in the ledger that its lane cannot take."""
+        await self._answers.postponed(self._ready.job(command_id), error)
+        self._ready.done(command_id)
+
     def _retry(self, begin: LaneBegin) -> RetryPolicy:
         """When a mail of this lane is tried again."""
         keys = self._driver.board.lane(begin.lane).keys
@@ -259,6 +264,7 @@ class DeliveryWorker:
             begun=self._begun,
             let_go=self._ready.done,
             failed=self._failed,
+            set_back=self._set_back,
             reached=self._reached,
             shared=not parts.routes.one_lane,
             watchdog=parts.watchdog,
@@ -278,6 +284,5 @@ class DeliveryWorker:
             hasher=parts.hasher,
             writer=parts.writer,
             answers=self._answers,
-            one_lane=parts.routes.one_lane,
             clock=self._clock,
         )

@@ -92,7 +92,7 @@ _IN_DOUBT = statement(
            WHERE q.ctid >= %(first)s::tid AND q.ctid < %(end)s::tid
              AND state = 'started' AND coalesce(owner, '') = ANY(%(owners)s)
            RETURNING {of_row}, q.state, q.reason, q.detail, q.state_at, q.reply, q.hard, q.classifier_hash,
-                     NULL AS path
+                     NULL::integer AS path
        ) {journal}""",
     **JOURNAL,
 )

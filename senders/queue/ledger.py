@@ -70,6 +70,10 @@ class DueCommand:
     attempt: int
     admitted_at: datetime
     due_at: datetime
+    last_source: str | None = None
+    """The source of the last mail transaction."""
+    blocked: bool = False
+    """Whether the server refused that source."""
 
     @property
     def status(self) -> CommandStatus:
@@ -121,9 +125,11 @@ _CLASSES = """WITH RECURSIVE found (partition, priority) AS (
         FROM found WHERE priority IS NOT NULL
     )
     SELECT partition, priority FROM found WHERE priority IS NOT NULL"""
-_READ = """SELECT command, partition, state, attempt, admitted_at, next_attempt_at FROM ledger_queue
+_READ = """SELECT command, partition, state, attempt, admitted_at, next_attempt_at, way.path::json ->> 'source', blocked
+    FROM ledger_queue AS q
     JOIN unnest(%(ids)s::uuid[], %(attempts)s::int[]) WITH ORDINALITY AS wanted (id, expected, number)
       ON command_id = wanted.id AND attempt = expected AND next_attempt_at IS NOT NULL
+    LEFT JOIN ledger_paths AS way ON way.number = q.path
     ORDER BY wanted.number"""
 
 
@@ -173,8 +179,10 @@ async def read_commands(connection: AsyncConnection[Any], statuses: Sequence[Com
         {"ids": [status.command_id for status in statuses], "attempts": [status.attempt for status in statuses]},
     )
     return [
-        DueCommand(codec.decode(SendCommand, raw), partition, LedgerState(state), attempt, admitted_at, due_at)
-        async for raw, partition, state, attempt, admitted_at, due_at in cursor
+        DueCommand(
+            codec.decode(SendCommand, raw), partition, LedgerState(state), attempt, admitted_at, due_at, source, bool(blocked)
+        )
+        async for raw, partition, state, attempt, admitted_at, due_at, source, blocked in cursor
     ]
 
 
@@ -184,7 +192,7 @@ _WITHHELD = statement(
            USING unnest(%(users)s::text[], %(until)s::timestamptz[]) AS removed (user_id, at)
            WHERE q.user_id = removed.user_id AND q.state IN ('admitted', 'deferred') AND q.decided_at <= removed.at
            RETURNING {of_row}, %(state)s AS state, %(reason)s AS reason, NULL AS detail, now() AS state_at,
-                     NULL AS reply, false AS hard, NULL AS classifier_hash, NULL AS path
+                     NULL AS reply, false AS hard, NULL AS classifier_hash, NULL::integer AS path
        ) {journal}""",
     **JOURNAL,
 )

@@ -25,11 +25,12 @@ async def release(
     connection: AsyncConnection[Any],
     partition: int,
     since: ReleasePlace,
+    reason: DeliveryReason,
     holding: Collection[str],
     now: datetime,
     limit: int,
 ) -> tuple[int, ReleasePlace]:
-    """Make at most `limit` paused commands due, except those that wait for a switch in `holding`.
+    """Make at most `limit` commands due that wait for this reason, except those with a detail in `holding`.
 
     Returns how many, and where to look on: what lies before is not read again.
     """
@@ -37,7 +38,7 @@ async def release(
         """WITH found AS MATERIALIZED (
              SELECT command_id, priority, next_attempt_at FROM ledger_queue
              WHERE partition = %(partition)s AND (priority, next_attempt_at) >= (%(priority)s::smallint, %(since)s)
-               AND next_attempt_at > %(now)s AND reason = %(paused)s AND detail <> ALL(%(holding)s)
+               AND next_attempt_at > %(now)s AND reason = %(reason)s AND detail <> ALL(%(holding)s)
              ORDER BY priority, next_attempt_at LIMIT %(limit)s
            ), due AS (
              UPDATE ledger_queue AS q SET next_attempt_at = %(now)s FROM found WHERE q.command_id = found.command_id
@@ -49,27 +50,13 @@ async def release(
             "priority": since.priority,
             "since": since.due_at,
             "now": now,
-            "paused": DeliveryReason.PAUSED,
+            "reason": reason,
             "holding": list(holding),
             "limit": limit,
         },
     )
     last = await cursor.fetchone()
     return (0, since) if last is None else (int(last[2]), ReleasePlace(last[0], last[1]))
-
-
-async def release_limited(
-    connection: AsyncConnection[Any], partitions: Collection[int], now: datetime, limit: int
-) -> int:
-    """Make at most `limit` commands due that wait for a limit. Returns how many."""
-    cursor = await connection.execute(
-        """UPDATE ledger_queue SET next_attempt_at = %(now)s WHERE command_id IN (
-             SELECT command_id FROM ledger_queue
-             WHERE next_attempt_at > %(now)s AND partition = ANY(%(partitions)s)
-               AND reason = %(limited)s LIMIT %(limit)s)""",
-        {"now": now, "partitions": list(partitions), "limited": DeliveryReason.LIMITED, "limit": limit},
-    )
-    return cursor.rowcount
 
 
 async def retry_now(

@@ -12,6 +12,7 @@ AHEAD = timedelta(days=7)
 
 _ADD = """SELECT ledger_add_partitions((now() AT TIME ZONE 'UTC')::date - 1,
                                        ((now() + %s::interval) AT TIME ZONE 'UTC')::date)"""
+_DROP_PATHS = "DELETE FROM ledger_paths WHERE used_on < ((now() - %s::interval) AT TIME ZONE 'UTC')::date - 1"
 _DROP = "SELECT partition_name, problem FROM ledger_drop_partitions(((now() - %s::interval) AT TIME ZONE 'UTC')::date)"
 
 
@@ -27,6 +28,7 @@ async def keep_partitions(connection: AsyncConnection[Any]) -> dict[str, str | N
     and is tried again the next time.
     """
     await connection.execute(_ADD, [AHEAD])
+    await connection.execute(_DROP_PATHS, [RETENTION])
     await connection.execute("SET LOCAL lock_timeout = '1s'")
     cursor = await connection.execute(_DROP, [RETENTION])
     return {name: problem async for name, problem in cursor}

@@ -18,6 +18,7 @@ from psycopg.sql import SQL
 from infra.postgres.columns import RowArrays, statement
 from schemas.outcomes import Reply
 from schemas.vocabulary import DeliveryReason, LedgerState
+from senders.queue.attempt_paths import AttemptPath
 from senders.queue.journal import JOURNAL
 from senders.queue.ledger import DueCommand
 
@@ -53,8 +54,10 @@ class StateChange:
     reply: Reply | None = None
     hard: bool = False
     classifier_hash: str | None = None
-    path: str | None = None
-    """The way of its mail, as JSON."""
+    path: AttemptPath | None = None
+    """The way of its mail."""
+    blocked: bool | None = None
+    """Whether the server refused the source of the mail; None without a mail."""
 
 
 _STARTS = RowArrays[AttemptStart](
@@ -91,7 +94,8 @@ _CHANGES = RowArrays[StateChange](
     reply=("text", lambda change: None if change.reply is None else change.reply.model_dump_json()),
     hard=("boolean", lambda change: change.hard),
     classifier_hash=("text", lambda change: change.classifier_hash),
-    path=("text", lambda change: change.path),
+    path=("int", lambda change: None if change.path is None else change.path.number),
+    blocked=("boolean", lambda change: change.blocked),
 )
 _OUTCOME = SQL(
     "new.state, new.reason, new.detail, new.at AS state_at, new.reply, new.hard, new.classifier_hash, new.path"
@@ -99,7 +103,8 @@ _OUTCOME = SQL(
 _SET = SQL(
     """UPDATE ledger_queue AS q SET state = new.state, state_at = new.at, reason = new.reason, detail = new.detail,
            next_attempt_at = new.next_attempt_at, reply = new.reply, hard = new.hard,
-           classifier_hash = new.classifier_hash"""
+           classifier_hash = new.classifier_hash, path = coalesce(new.path, q.path),
+           blocked = coalesce(new.blocked, q.blocked)"""
 )
 _LAST = """WITH moved AS (
            DELETE FROM ledger_queue AS q USING {new}

@@ -17,7 +17,7 @@ from infra.postgres.database import AsyncDatabase
 from infra.service.faults import Fault, describe, fault_of
 from infra.service.watchdog import Watchdog
 from schemas.vocabulary import DeliveryReason, LedgerState
-from senders.queue import transitions
+from senders.queue import attempt_paths, transitions
 from senders.queue.observer import LedgerObserver
 from senders.queue.transitions import AttemptStart, StateChange
 
@@ -65,11 +65,11 @@ class _PendingWrite:
 
     def drop_text(self) -> bool:
         """Leave out the text of others. Returns whether there was any."""
-        if isinstance(self.row, AttemptStart) or (self.row.detail is None and self.row.reply is None):
+        if isinstance(self.row, AttemptStart):
             return False
         reply = self.row.reply and self.row.reply.model_copy(update={"text": "", "enhanced": None})
-        has_text = self.row.detail is not None or reply != self.row.reply
-        self.row = replace(self.row, detail=None, reply=reply)
+        without = replace(self.row, detail=None, reply=reply, path=None)
+        has_text, self.row = without != self.row, without
         return has_text
 
 
@@ -158,6 +158,7 @@ class LedgerWriter:
     async def _store(self, group: list[_PendingWrite]) -> None:
         """Write a group. If that fails, write its halves, down to the row that fails alone."""
         try:
+            await self._store_paths(group)
             made = await self._database.run(lambda connection: self._apply(connection, group), pipelined=True)
         except Exception as error:  # noqa: BLE001  # `_refuse` raises what is not the row's fault
             if len(group) == 1:
@@ -169,6 +170,15 @@ class LedgerWriter:
         else:
             for pending in group:
                 self._finish(pending, made=pending.command_id in made[pending.written_kind])
+
+    async def _store_paths(self, group: list[_PendingWrite]) -> None:
+        """Number the ways that have no number yet, in a transaction of their own: numbers stay, whatever follows."""
+        rows = (pending.row for pending in group)
+        paths = [row.path for row in rows if isinstance(row, StateChange) and row.path and row.path.number is None]
+        if paths:
+            numbers = await self._database.run(lambda connection: attempt_paths.store(connection, paths))
+            for path in paths:
+                path.number = numbers[path.text]
 
     def _finish(self, pending: _PendingWrite, *, made: bool) -> None:
         row = pending.refusal or pending.row

@@ -16,6 +16,8 @@ from senders.shaping.document import ActionKind
 from senders.shaping.keys import ProviderKeys
 
 KEEP = "1 day"
+_IN_TURN = "SELECT pg_advisory_xact_lock(7306120)"
+"""One transaction writes at a time, so that changes can be seen in the order of their numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class ActionChange:
 
 async def write(connection: AsyncConnection[Any], actions: Iterable[ActiveAction]) -> None:
     """Writes actions. One that is in force already only gets a later end."""
+    await connection.execute(_IN_TURN)
     for each in sorted(actions, key=lambda action: action.id):
         values = ProviderKeys.model_construct(**each.values).model_dump(mode="json", include=set(each.values))
         await connection.execute(
@@ -44,6 +47,7 @@ async def write(connection: AsyncConnection[Any], actions: Iterable[ActiveAction
 
 async def lift(connection: AsyncConnection[Any], actions: Iterable[ActiveAction]) -> None:
     """Ends actions: a probe was taken, or a person says so. An action that was renewed meanwhile stays."""
+    await connection.execute(_IN_TURN)
     for each in sorted(actions, key=lambda action: action.id):
         await connection.execute(
             """UPDATE shaping_actions SET lifted = true, changed = nextval('shaping_actions_changed')
@@ -53,11 +57,7 @@ async def lift(connection: AsyncConnection[Any], actions: Iterable[ActiveAction]
 
 
 async def read(connection: AsyncConnection[Any], after: int) -> list[ActionChange]:
-    """The changes after a number, in their order. Begin with 0.
-
-    A number is taken before its transaction commits, so a later one can be seen first: read again from somewhat before
-    the last number, which does no harm, because changes say how an action is and not how it became so.
-    """
+    """The changes after a number, in their order. Begin with 0."""
     cursor = await connection.execute(
         """SELECT target, kind, rule, since_us, until_us, "values", reply, lifted, changed FROM shaping_actions
            WHERE changed > %s ORDER BY changed""",

@@ -15,6 +15,8 @@ from senders.shaping.quantities import SendRate
 from senders.shaping.ways import ActionTarget
 
 HOUR_US = 3_600_000_000
+KEEP_US = 24 * HOUR_US
+"""How long a suspension stays on probation that nobody tries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +81,12 @@ class ActionBook:
         return over
 
     def forget(self, now_us: int) -> None:
-        """Drops holds and keys whose time is over; suspensions stay on probation."""
+        """Drops holds and keys whose time is over; suspensions stay on probation, for a day at most."""
         if now_us < self._next_end_us:
             return
         self.version += 1
         for action in [each for each in self._actions.values() if each.until_us <= now_us]:
-            if action.kind is not ActionKind.SUSPEND:
+            if action.kind is not ActionKind.SUSPEND or action.until_us <= now_us - KEEP_US:
                 self._drop(action)
         ends = (each.until_us for each in self._actions.values() if each.until_us > now_us)
         self._next_end_us = min(ends, default=now_us + HOUR_US)

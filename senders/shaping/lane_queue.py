@@ -1,6 +1,6 @@
 """The mails that wait on one lane, by kind; within a kind by priority, then by due time."""
 
-from collections.abc import Iterator
+from collections.abc import Collection
 from heapq import heappop, heappush
 from itertools import count
 
@@ -31,7 +31,17 @@ class LaneQueue:
         """Lets a mail go. Returns whether it waited here."""
         return self._waiting.pop(mail_id, None) is not None
 
-    def heads(self) -> Iterator[ShapedMail]:
+    @property
+    def kinds(self) -> Collection[TrafficKind]:
+        """The kinds of mails that wait here, and perhaps some of which none waits any more."""
+        return self._kinds.keys()
+
+    @property
+    def rank(self) -> tuple[int, int] | None:
+        """Orders queues by the mail that should begin first: the smallest goes first. None if no mail waits."""
+        return min((entry[:2] for heap in self._kinds.values() for entry in heap[:1]), default=None)
+
+    def heads(self) -> list[ShapedMail]:
         """The first mail of each kind, in the order in which they should begin."""
         found = []
         for kind in list(self._kinds):
@@ -43,7 +53,7 @@ class LaneQueue:
             else:
                 del self._kinds[kind]
         found.sort(key=lambda entry: entry[:3])
-        return (entry[3] for entry in found)
+        return [entry[3] for entry in found]
 
     def mails(self) -> list[ShapedMail]:
         """All mails that wait."""

@@ -43,7 +43,8 @@ class LaneState:
     key: LaneKey
     egress: Egress
     queue: LaneQueue = field(default_factory=LaneQueue)
-    in_flight: set[str] = field(default_factory=set)
+    in_flight: int = 0
+    """Mails that have begun and have no answer yet."""
     open: int = 0
     """Connections, those that carry a mail included."""
     opening: int = 0
@@ -60,6 +61,8 @@ class LaneState:
     rates: list[NamedRate] = field(default_factory=list)
     connection_rate: NamedRate | None = None
     changes: Mapping[str, ActiveAction] = field(default_factory=dict)
+    used: bool = True
+    """Whether anything has happened here since unused lanes were dropped last."""
     _version: int = -1
 
     def __post_init__(self) -> None:
@@ -68,7 +71,12 @@ class LaneState:
     @property
     def idle(self) -> int:
         """Connections that carry no mail."""
-        return max(0, self.open - len(self.in_flight))
+        return max(0, self.open - self.in_flight)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits here, is open or on its way."""
+        return not (len(self.queue) or self.open or self.opening or self.in_flight)
 
     @property
     def unreachable(self) -> bool:

@@ -20,6 +20,8 @@ class PermitTaker:
         self._database = database
         self._clock = ServerClock()
         self._books: dict[str, PermitBook] = {}
+        self._used: set[str] = set()
+        """The books that were asked for since unused ones were dropped."""
 
     @property
     def books(self) -> dict[str, PermitBook]:
@@ -28,10 +30,16 @@ class PermitTaker:
 
     def book(self, limit: PacedLimit) -> PermitBook:
         """The book of a limit. If its rate has changed, an empty one: permits of the old rate are void."""
+        self._used.add(limit.name)
         book = self._books.get(limit.name)
         if book is None or book.limit != limit:
             book = self._books[limit.name] = PermitBook(limit)
         return book
+
+    def drop_unused(self) -> None:
+        """Forget the books that nobody has asked for since the last call."""
+        self._books = {name: book for name, book in self._books.items() if name in self._used}
+        self._used = set()
 
     def reading(self) -> ClockReading:
         """The server's clock now; before its first answer one at which no permit is usable."""

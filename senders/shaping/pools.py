@@ -41,15 +41,20 @@ def pool_of(document: ShapingDocument, purpose: str) -> Sequence[str]:
     return pool.sources if pool is not None else []
 
 
-def choose(document: ShapingDocument, purpose: str, mail_id: str, last_source: str | None) -> SourceChoice:
-    """The order of sources for a mail. A deferral keeps the source of the last attempt, if its pool still has it."""
+def choose(
+    document: ShapingDocument, purpose: str, mail_id: str, last_source: str | None, *, blocked: bool = False
+) -> SourceChoice:
+    """The order of sources for a mail. A deferral keeps the source of the last attempt, if its pool still has it.
+
+    A block (`blocked`) makes that source the last choice.
+    """
     sources = pool_of(document, purpose)
     if len(sources) == 1:
         return SourceChoice(tuple(sources))
     ordered = sorted(sources, key=lambda name: _rank(mail_id, name, _weight(document, name)))
     if last_source in sources:
         ordered.remove(str(last_source))
-        ordered.insert(0, str(last_source))
+        ordered.insert(len(ordered) if blocked else 0, str(last_source))
     return SourceChoice(tuple(ordered))
 
 

@@ -41,13 +41,18 @@ class PlacedRule:
 class Egress:
     """How a source sends to a destination. `site` is the domain itself where a [domain] table sets it apart."""
 
-    domain: str
+    destination: Destination
     source: str
     site: str
     provider: str | None
     values: Mapping[str, EffectiveValue]
     rules: tuple[PlacedRule, ...]
     """The most specific first."""
+
+    @property
+    def domain(self) -> str:
+        """The domain of the recipients."""
+        return self.destination.domain
 
     @property
     def keys(self) -> ProviderKeys:
@@ -77,7 +82,7 @@ def resolve(file: ShapingFile, destination: Destination, source: str) -> Egress:
         rules[:0] = [PlacedRule(rule, (*layer.path, "automation", number)) for number, rule in placed]
     own = destination.domain in document.domain
     site = destination.domain if own else destination.site
-    return Egress(destination.domain, source, site, provider, values, tuple(rules))
+    return Egress(destination, source, site, provider, values, tuple(rules))
 
 
 def _layers(file: ShapingFile, destination: Destination, provider: str | None, source: str) -> Iterator[_Layer]:

@@ -20,7 +20,7 @@ class TrafficKind:
 
 @dataclass(frozen=True, slots=True)
 class ShapedMail:
-    """A mail that is due. `last_source` is the one of its last attempt, if that was deferred."""
+    """A mail that is due. `last_source` is the one of its last attempt; `blocked`: the server refused that source."""
 
     id: str
     domain: str
@@ -28,6 +28,7 @@ class ShapedMail:
     priority: int
     due_us: int
     last_source: str | None = None
+    blocked: bool = False
 
 
 def targets_of(egress: Egress, kind: TrafficKind | None) -> dict[ActionScope, ActionTarget]:

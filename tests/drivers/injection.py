@@ -39,6 +39,7 @@ GUARDS = frozenset(
         "batch_reader._sound",
         "scheduler._take",
         "scheduler._dispatch",
+        "lane_driver._decide",
         "lane_driver._mail",
         "mail_sender.failed",
         "answers.record",

@@ -7,7 +7,8 @@ from senders.shaping.automation import ReplyWatch, SeenReply
 from senders.shaping.bindings import Binding
 from senders.shaping.document import SmtpState
 from senders.shaping.gcra import SECOND_US, PacedLimit, grant
-from senders.shaping.lane_board import LaneBegin, LaneBoard
+from senders.shaping.lane_board import LaneBoard
+from senders.shaping.lane_decider import LaneBegin
 from senders.shaping.loader import parse
 from senders.shaping.permits import ClockReading, PermitBook
 from senders.shaping.sites import Destination
@@ -113,6 +114,6 @@ class LaneWorld:
             self.busy[str(begin.lane)] -= 1
             text = self.answers(begin)
             reply = SeenReply(text, SmtpState.RCPT, self.now_us)
-            self.board.ended(begin.lane, begin.mail.id, self.now_us, taken=text.startswith("2"))
+            self.board.ended(begin.lane, self.now_us, taken=text.startswith("2"))
             if not text.startswith("2"):
                 self.board.act(self.watch.see(begin.egress, begin.mail.kind, reply))

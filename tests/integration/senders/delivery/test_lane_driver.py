@@ -24,7 +24,7 @@ from senders.channels.smtp.route import MailHost, MailRoute
 from senders.delivery.lane_driver import LaneAnswer, LaneDriver
 from senders.shaping.bindings import BindingKind
 from senders.shaping.document import SmtpState
-from senders.shaping.lane_board import LaneBegin
+from senders.shaping.lane_decider import LaneBegin
 from senders.shaping.loader import parse
 from senders.shaping.resolution import Egress
 from senders.shaping.sites import Destination
@@ -69,6 +69,10 @@ class Lanes:
             self.taken.add(begin.mail.id)
         return LaneAnswer(result.state is LedgerState.ACCEPTED, result.reply, SmtpState.RCPT)
 
+    async def failed(self, mail_id: str, error: Exception) -> None:
+        """An error that no test expects."""
+        raise error
+
     async def look_up(self, domain: str) -> Destination:
         """The MX hosts of a domain."""
         if not self.known:
@@ -103,6 +107,8 @@ async def lanes(database_url: str, text: str, workers: int = 2, sources: str = "
                 look_up=world.look_up,
                 find_route=find_route,
                 send=world.send,
+                failed=world.failed,
+                set_back=world.failed,
             )
             world.drivers.append(driver)
             tasks.append(asyncio.create_task(driver.run()))

@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from infra.postgres.database import AsyncDatabase
 from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
+from schemas.vocabulary import DeliveryReason
 from senders.delivery import pauses
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.pauses import PauseRelease
@@ -82,12 +83,12 @@ async def test_all_that_was_held_is_released_in_batches_and_nothing_else(
 async def test_each_batch_begins_where_the_last_one_ended(connection: AsyncConnection[Any], database_url: str) -> None:
     hold(database_url, 9, reason="consent_stale")
     hold(database_url, 9)
-    first, place = await paused_rows.release(connection, 0, paused_rows.BEGINNING, [], NOW, 4)
+    first, place = await paused_rows.release(connection, 0, paused_rows.BEGINNING, DeliveryReason.PAUSED, [], NOW, 4)
     assert (first, place.priority, place.due_at) == (4, 1, LATER)
-    second, place = await paused_rows.release(connection, 0, place, [], NOW, 4)
+    second, place = await paused_rows.release(connection, 0, place, DeliveryReason.PAUSED, [], NOW, 4)
     assert (second, place.priority) == (4, 2)
     hold(database_url, 1)  # of priority 0
-    assert (await paused_rows.release(connection, 0, place, [], NOW, 4))[0] == 1
+    assert (await paused_rows.release(connection, 0, place, DeliveryReason.PAUSED, [], NOW, 4))[0] == 1
     assert await paused(connection) == 1, "a row of before is not looked at again"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from senders.shaping.document import ActionKind
 from senders.shaping.gcra import SECOND_US
-from senders.shaping.lane_board import LaneBegin
+from senders.shaping.lane_decider import LaneBegin
 
 FILE = """
 [default]

@@ -9,6 +9,7 @@ from drivers.running_senders import a_command
 from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
 from schemas.vocabulary import DeliveryReason, LedgerState
+from senders.channels.channel import Unreachable
 from senders.content.recipient import Recipient
 from senders.delivery.lane_driver import LaneDriver
 from senders.delivery.lane_intake import LONGEST_BOOKING, LaneIntake, words
@@ -30,6 +31,10 @@ def a_job(domain: str = "d.example", priority: int = 50, partition: int = 0) -> 
     return DeliveryJob(DueCommand(command, partition, LedgerState.ADMITTED, 0, NOW, NOW), request)
 
 
+async def not_found(domain: str) -> Destination:
+    raise Unreachable(domain)
+
+
 class Desk:
     """An intake whose lanes begin nothing: their driver does not run."""
 
@@ -43,9 +48,11 @@ class Desk:
             permits=database,
             leases=database,
             actions=database,
-            look_up=never,
+            look_up=not_found,
             find_route=never,
             send=never,
+            failed=never,
+            set_back=never,
         )
         for domain in known:
             self.driver.board.looked_up(Destination.of(domain, [f"mx.{domain}"]))

@@ -6,7 +6,7 @@ from drivers.lane_world import BEGIN_US, TAKEN, LaneWorld
 
 from senders.shaping.bindings import BindingKind
 from senders.shaping.gcra import SECOND_US
-from senders.shaping.lane_board import LaneBegin
+from senders.shaping.lane_decider import LaneBegin
 from senders.shaping.loader import parse
 
 HOUR_US = 3600 * SECOND_US
