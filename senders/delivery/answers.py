@@ -23,7 +23,6 @@ from senders.queue.transitions import AttemptStart, StateChange
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
 
-
 TRY_AGAIN = timedelta(minutes=1)
 """When a command is tried again that raised an unexpected error before its mail began."""
 

@@ -7,7 +7,7 @@ task of its own, so that a slow server holds up its own lane only.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.tasks import end_tasks, run_together
@@ -50,6 +50,28 @@ class LaneAnswer:
     state: SmtpState = SmtpState.DOT
 
 
+class LaneMails(Protocol):
+    """Brings the mails that begin to their end, and is told of those that cannot."""
+
+    def begun(self, mail_id: str) -> None:
+        """A mail waits on no lane any more: it is being sent."""
+
+    async def send(self, begin: LaneBegin, client: ChannelClient) -> LaneAnswer:
+        """Send a mail; raises Unreachable if no server took any of it."""
+
+    async def failed(self, mail_id: str, error: Exception) -> None:
+        """Sending a mail raised what nothing expects."""
+
+    async def set_back(self, mail_id: str, error: Exception) -> None:
+        """Bringing a mail to its lane or connection raised what nothing expects. It waits here no more."""
+
+    def let_go(self, mail_id: str) -> None:
+        """A mail that was being sent has ended."""
+
+    def reached(self, failure: Unreachable | None) -> None:
+        """A server was connected to, or, with the reason, a lane without any connection gets none."""
+
+
 class LaneDriver:
     """Used in the event loop's thread. The databases are used by nothing else."""
 
@@ -63,30 +85,14 @@ class LaneDriver:
         actions: AsyncDatabase,
         look_up: Callable[[str], Awaitable[Destination]],
         find_route: FindLaneRoute,
-        send: Callable[[LaneBegin, ChannelClient], Awaitable[LaneAnswer]],
-        failed: Callable[[str, Exception], Awaitable[None]],
-        set_back: Callable[[str, Exception], Awaitable[None]],
-        begun: Callable[[str], None] = lambda _: None,
-        let_go: Callable[[str], None] = lambda _: None,
-        reached: Callable[[Unreachable | None], None] = lambda _: None,
+        mails: LaneMails,
         shared: bool = True,
         watchdog: Watchdog | None = None,
     ) -> None:
-        """`look_up` raises Unreachable if the hosts are not known now. `send` raises it if no server took any of it.
-
-        `begun` and `let_go` are called with each mail: when it waits no more, and when it has ended. `failed` takes
-        what else sending a mail raises, and `set_back` what bringing it to its lane or connection raises; then it is
-        here no more. `reached` is called when a server was connected to, or with the reason why a lane without any
-        connection gets none. Limits that are not `shared` are this worker's own.
-        """
+        """`look_up` raises Unreachable if the hosts are not known now. Limits not `shared` are this worker's own."""
         self._taker = PermitTaker(permits)
         self._look_up = look_up
-        self._send = send
-        self._begun = begun
-        self._let_go = let_go
-        self._failed = failed
-        self._set_back = set_back
-        self._reached = reached
+        self._mails = mails
         self._watchdog = watchdog or Watchdog()
         self._connections = LaneConnections(leases, owner, find_route, shared=shared)
         self.board = LaneBoard(file, self._taker.book)
@@ -161,7 +167,7 @@ class LaneDriver:
             for begin in decision.begins:
                 self._begin(begin)
             for failed in decision.failed:
-                self._start("set-back", self._set_back(failed.mail.id, failed.error))
+                self._start("set-back", self._mails.set_back(failed.mail.id, failed.error))
             for key, count in decision.opens.items():
                 for _ in range(count):
                     self._start("connection", self._open(key))
@@ -180,13 +186,13 @@ class LaneDriver:
         connection = None
         try:
             connection = self._connections.reserve(begin.lane, begin.egress.domain)
-            self._begun(begin.mail.id)
+            self._mails.begun(begin.mail.id)
             self._start("mail", self._mail(begin, connection))
         except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
             if connection is not None:
                 connection.busy = False
             self.board.ended(begin.lane, self.now_us(), taken=False)
-            self._start("set-back", self._set_back(begin.mail.id, error))
+            self._start("set-back", self._mails.set_back(begin.mail.id, error))
 
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=name)
@@ -238,13 +244,13 @@ class LaneDriver:
         else:
             made.idle_since_s = asyncio.get_running_loop().time()
             self.board.opened(key)
-            self._reached(None)
+            self._mails.reached(None)
 
     def _unreachable(self, key: LaneKey, failure: Unreachable, kind: TrafficKind | None) -> None:
         """No server took a connection, or a mail of this kind."""
         lane = self.board.lane(key)
         if lane.unreachable:
-            self._reached(failure)
+            self._mails.reached(failure)
         if failure.reply is not None and kind is not None:
             self._rules.see(lane.egress, kind, failure.reply, failure.answered)
 
@@ -259,11 +265,11 @@ class LaneDriver:
             raise
         except Exception as error:  # noqa: BLE001  # one mail's error is that mail's outcome
             await connection.client.close()
-            await self._failed(begin.mail.id, error)
+            await self._mails.failed(begin.mail.id, error)
         finally:
             connection.busy = False
             connection.idle_since_s = asyncio.get_running_loop().time()
-            self._let_go(begin.mail.id)
+            self._mails.let_go(begin.mail.id)
             self._rules.lift(self.board.ended(begin.lane, self.now_us(), taken=taken))
             if connection.lost or not connection.client.usable:
                 await self._close([connection], given_up=connection.lost)
@@ -274,7 +280,7 @@ class LaneDriver:
     async def _deliver(self, begin: LaneBegin, connection: LaneConnection) -> bool:
         """Returns whether the server took the mail."""
         await self._connections.turn_to(connection, begin.egress)
-        answer = await self._send(begin, connection.client)
+        answer = await self._mails.send(begin, connection.client)
         if answer.reply is not None and not answer.taken:
             self._rules.see(begin.egress, begin.mail.kind, answer.reply, answer.state)
         return answer.taken

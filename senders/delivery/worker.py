@@ -13,15 +13,14 @@ from datetime import UTC, datetime, timedelta
 from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
 from infra.service.tasks import run_together
-from infra.service.watchdog import STALLED_AFTER_S, Watchdog
-from schemas.vocabulary import LedgerState
+from infra.service.watchdog import Watchdog
 from senders.bounces.verp import ReturnPaths
-from senders.channels.channel import ChannelClient, Unreachable
 from senders.channels.lane_routes import LaneRoutes
 from senders.content.mail_builder import MailBuilder
 from senders.content.templates import TemplateCache
 from senders.delivery.answers import AnswerRecorder
-from senders.delivery.lane_driver import LaneAnswer, LaneDriver
+from senders.delivery.lane_commands import LaneCommands
+from senders.delivery.lane_driver import LaneDriver
 from senders.delivery.lane_intake import LaneIntake
 from senders.delivery.lease_keeper import LeaseKeeper
 from senders.delivery.mail_sender import MailContent, MailSender
@@ -34,12 +33,8 @@ from senders.policy.switches import DeliverySwitches
 from senders.queue.due_order import DueOrder
 from senders.queue.ledger import QueueClass
 from senders.queue.observer import LedgerObserver
-from senders.queue.retry import RetryPolicy
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
-from senders.shaping.document import SmtpState
-from senders.shaping.keys import DEFAULTS
-from senders.shaping.lane_decider import LaneBegin
 from senders.shaping.reload import ShapingReload
 
 RELOAD_S = 2.0
@@ -121,7 +116,6 @@ class DeliveryWorker:
             clock=clock,
         )
         self._holds = WayHolds(parts.switches, self._driver.board, clock)
-        self._sender = self._mail_sender()
         self._lease_keeper = LeaseKeeper(
             settings,
             database=parts.lease_database,
@@ -210,46 +204,6 @@ class DeliveryWorker:
                 self._scheduler.limits_changed()
             await asyncio.sleep(RELOAD_S)
 
-    # mails on lanes
-
-    def _begun(self, command_id: str) -> None:
-        self._ready.begin(command_id)
-        if self._ready.low:
-            self.wake()
-
-    async def _send(self, begin: LaneBegin, client: ChannelClient) -> LaneAnswer:
-        """Bring the command of a mail that begins to its answer."""
-        job = self._ready.job(begin.mail.id)
-        self._parts.watchdog.beat(self._parts.routes.longest_send_s + STALLED_AFTER_S)
-        result = await self._sender.send(job, begin, client, self._retry(begin))
-        if result is None:
-            return LaneAnswer(taken=False)
-        return LaneAnswer(result.state is LedgerState.ACCEPTED, result.reply, result.answered or SmtpState.DOT)
-
-    async def _failed(self, command_id: str, error: Exception) -> None:
-        await self._sender.failed(self._ready.job(command_id), error)
-
-    async def _set_back(self, command_id: str, error: Exception) -> None:
-        """Let a command wait in the ledger that its lane cannot take."""
-        await self._answers.postponed(self._ready.job(command_id), error)
-        self._ready.done(command_id)
-
-    def _retry(self, begin: LaneBegin) -> RetryPolicy:
-        """When a mail of this lane is tried again."""
-        keys = self._driver.board.lane(begin.lane).keys
-        first, longest = (keys.retry_interval or DEFAULTS.retry_interval, keys.max_retry_interval)
-        assert first is not None, "there is a built-in value"
-        return RetryPolicy(first, longest or first, self._settings.retry_jitter)
-
-    def _reached(self, failure: Unreachable | None) -> None:
-        """The relay answers, or no connection to it is left. Of many servers, one that is away is no outage."""
-        if not self._parts.routes.one_lane:
-            return
-        if failure is None:
-            self._parts.relay_outage.back()
-        else:
-            self._parts.relay_outage.away(failure)
-
     def _lane_driver(self) -> LaneDriver:
         parts, databases = self._parts, self._parts.lane_databases
         return LaneDriver(
@@ -260,20 +214,28 @@ class DeliveryWorker:
             actions=databases.actions,
             look_up=parts.routes.look_up,
             find_route=parts.routes.find_route,
-            send=self._send,
-            begun=self._begun,
-            let_go=self._ready.done,
-            failed=self._failed,
-            set_back=self._set_back,
-            reached=self._reached,
+            mails=self._lane_commands(),
             shared=not parts.routes.one_lane,
             watchdog=parts.watchdog,
+        )
+
+    def _lane_commands(self) -> LaneCommands:
+        parts = self._parts
+        return LaneCommands(
+            self._ready,
+            self._mail_sender(),
+            self._answers,
+            parts.routes,
+            parts.relay_outage,
+            self._settings.retry_jitter,
+            self.wake,
+            parts.watchdog,
         )
 
     def _mail_sender(self) -> MailSender:
         parts = self._parts
         return MailSender(
-            begun=self._scheduler.begun,
+            begun=lambda made: self._scheduler.begun(made),
             ownership=self._ownership,
             content=MailContent(
                 parts.templates,

@@ -180,7 +180,14 @@ async def read_commands(connection: AsyncConnection[Any], statuses: Sequence[Com
     )
     return [
         DueCommand(
-            codec.decode(SendCommand, raw), partition, LedgerState(state), attempt, admitted_at, due_at, source, bool(blocked)
+            codec.decode(SendCommand, raw),
+            partition,
+            LedgerState(state),
+            attempt,
+            admitted_at,
+            due_at,
+            source,
+            bool(blocked),
         )
         async for raw, partition, state, attempt, admitted_at, due_at, source, blocked in cursor
     ]

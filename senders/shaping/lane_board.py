@@ -26,6 +26,7 @@ from senders.shaping.ways import ShapedMail, TrafficKind
 REFUSED_US = SECOND_US
 """How long a lane leaves a connection limit alone that had no slot free."""
 
+
 class LaneBoard:
     """Used in the event loop's thread only."""
 

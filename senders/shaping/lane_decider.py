@@ -1,4 +1,4 @@
-"""One decision: looks at the lanes that were called, begins what may begin on them, and notes what binds the rest. Pure.
+"""One decision: looks at the lanes that were called, begins what may begin there, and notes what binds the rest. Pure.
 
 What goes wrong with one mail is that mail's outcome: a lane that raises is tried with each of its mails alone.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from senders.shaping.actions import ActionBook
 from senders.shaping.bindings import Binding, BindingKind
 from senders.shaping.file import ShapingFile
+from senders.shaping.keys import ProviderKeys
 from senders.shaping.lane_bindings import KindBindings, LaneBindings
 from senders.shaping.lane_calls import LaneCalls
 from senders.shaping.lane_queue import LaneQueue
@@ -32,6 +33,8 @@ class LaneBegin:
     lane: LaneKey
     mail: ShapedMail
     egress: Egress
+    keys: ProviderKeys
+    """Those of its way, with the values that rules have set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ class LaneDecider:
         return missing
 
     def _begin(self, lane: LaneState, mail: ShapedMail) -> None:
-        begin = LaneBegin(lane.key, mail, self._places.egress_of(mail, lane.key.source))
+        begin = LaneBegin(lane.key, mail, self._places.egress_of(mail, lane.key.source), lane.keys)
         key = self._places.remove(mail.id)
         if key is not None:
             self._lanes[key].queue.remove(mail.id)

@@ -57,7 +57,9 @@ class MailPlaces:
         self._unknown.setdefault(mail.domain, {})[mail.id] = mail
 
     def _way(self, mail: ShapedMail) -> Egress | None:
-        sources = choose(self._file.document, mail.kind.purpose, mail.id, mail.last_source, blocked=mail.blocked).sources
+        sources = choose(
+            self._file.document, mail.kind.purpose, mail.id, mail.last_source, blocked=mail.blocked
+        ).sources
         return self.egress(self._destinations[mail.domain], sources[0]) if sources else None
 
     def put(self, mail: ShapedMail, lane: LaneKey) -> None:

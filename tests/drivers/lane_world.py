@@ -8,7 +8,7 @@ from senders.shaping.bindings import Binding
 from senders.shaping.document import SmtpState
 from senders.shaping.gcra import SECOND_US, PacedLimit, grant
 from senders.shaping.lane_board import LaneBoard
-from senders.shaping.lane_decider import LaneBegin
+from senders.shaping.lane_decider import FailedMail, LaneBegin
 from senders.shaping.loader import parse
 from senders.shaping.permits import ClockReading, PermitBook
 from senders.shaping.sites import Destination
@@ -29,6 +29,7 @@ class LaneWorld:
         self.board = LaneBoard(parse(text.encode(), "f"), self._book)
         self.watch = ReplyWatch()
         self.begun: list[tuple[int, LaneBegin]] = []
+        self.failed: list[FailedMail] = []
         self.on_the_way: list[tuple[int, LaneBegin]] = []
         self.busy: Counter[str] = Counter()
         self.most_on_the_way: Counter[str] = Counter()
@@ -50,11 +51,12 @@ class LaneWorld:
         trigger: str = "t",
         priority: int = 50,
         last_source: str | None = None,
+        *,
+        blocked: bool = False,
     ) -> ShapedMail:
         """Adds a mail that is due now."""
-        mail = ShapedMail(
-            f"m{number}", domain, TrafficKind(trigger, purpose, "shop.example"), priority, self.now_us, last_source
-        )
+        kind = TrafficKind(trigger, purpose, "shop.example")
+        mail = ShapedMail(f"m{number}", domain, kind, priority, self.now_us, last_source, blocked)
         self.board.add(mail)
         return mail
 
@@ -83,6 +85,7 @@ class LaneWorld:
                 lane = str(begin.lane)
                 self.busy[lane] += 1
                 self.most_on_the_way[lane] = max(self.most_on_the_way[lane], self.busy[lane])
+            self.failed += decision.failed
             for key, count in decision.opens.items():
                 for _ in range(count):
                     self.opens.append((self.now_us, str(key)))

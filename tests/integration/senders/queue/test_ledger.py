@@ -17,7 +17,8 @@ from infra.service.tasks import end_tasks
 from schemas.commands import DEFAULT_PRIORITY, SendCommand
 from schemas.outcomes import Reply
 from schemas.vocabulary import DeliveryReason, LedgerState, OutcomeKind, ReplyClass, SuppressionReason
-from senders.queue import leases, ledger, outbox, transitions
+from senders.queue import attempt_paths, leases, ledger, outbox, transitions
+from senders.queue.attempt_paths import AttemptPath
 from senders.queue.due_order import BEGINNING
 from senders.queue.ledger import Admission, DueCommand, QueueClass
 from senders.queue.outbox import OutboxMessage
@@ -315,6 +316,34 @@ async def test_a_postponed_command_keeps_its_state_and_has_a_reason(
     assert (await row(connection, due.command))[0] == "admitted"
     assert await take(connection, now=NOW) == []
     assert len(await take(connection, now=LATER)) == 1
+
+
+async def test_a_deferred_command_knows_the_source_of_its_last_mail_also_after_it_waited_for_a_limit(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    way, due = AttemptPath('{"source":"bulk1"}'), await begin_one(connection, database_url)
+    assert (due.last_source, due.blocked) == (None, False)
+    way.number = (await attempt_paths.store(connection, [way]))[way.text]
+    answer = change(due, LedgerState.DEFERRED, next_attempt_at=LATER, path=way, blocked=True)
+    await transitions.answer(connection, [answer], MINE)
+    waits = change(due, LedgerState.DEFERRED, reason=DeliveryReason.LIMITED, next_attempt_at=LATER)
+    assert await transitions.postpone(connection, [waits]) == {due.command.id}
+
+    [due] = await take(connection, LATER)
+
+    assert (due.last_source, due.blocked) == ("bulk1", True)
+    cursor = await connection.execute("SELECT path FROM ledger_outcomes")
+    assert [number async for (number,) in cursor] == [way.number]
+
+
+async def test_a_way_has_one_number_whoever_stores_it(connection: AsyncConnection[Any]) -> None:
+    one, same, other = AttemptPath("{}"), AttemptPath("{}"), AttemptPath('{"source":"a"}')
+    first = await attempt_paths.store(connection, [one, other])
+    await connection.execute("UPDATE ledger_paths SET used_on = used_on - 5")
+
+    assert await attempt_paths.store(connection, [same, other]) == first
+    cursor = await connection.execute("SELECT count(*) FROM ledger_paths WHERE used_on >= current_date - 1")
+    assert await cursor.fetchone() == (2,)
 
 
 async def test_a_begin_that_is_repeated_and_then_refused_is_taken_back(

@@ -66,3 +66,14 @@ async def test_a_day_that_another_session_reads_stays_until_the_next_time(
         assert (await keep(connection))[NAME] == "another session uses it"
         await connection.execute(OUTCOME, {"at": datetime.now(UTC)})
     assert (await keep(connection))[NAME] is None
+
+
+async def test_a_way_is_deleted_once_no_outcome_can_have_it(connection: AsyncConnection[Any]) -> None:
+    way = "INSERT INTO ledger_paths (path, used_on) VALUES (%s, %s)"
+    for path, used in (("old", OLD - timedelta(days=1)), ("new", datetime.now(UTC))):
+        await connection.execute(way, [path, used])
+
+    await keep(connection)
+
+    cursor = await connection.execute("SELECT path FROM ledger_paths")
+    assert [path async for (path,) in cursor] == ["new"]

@@ -50,9 +50,7 @@ class Desk:
             actions=database,
             look_up=not_found,
             find_route=never,
-            send=never,
-            failed=never,
-            set_back=never,
+            mails=never,
         )
         for domain in known:
             self.driver.board.looked_up(Destination.of(domain, [f"mx.{domain}"]))

@@ -5,9 +5,10 @@ from collections import Counter
 from drivers.lane_world import BEGIN_US, TAKEN, LaneWorld
 
 from senders.shaping.bindings import BindingKind
-from senders.shaping.gcra import SECOND_US
+from senders.shaping.gcra import SECOND_US, PacedLimit
 from senders.shaping.lane_decider import LaneBegin
 from senders.shaping.loader import parse
+from senders.shaping.permits import PermitBook
 
 HOUR_US = 3600 * SECOND_US
 FREE = '[default]\nmax_message_rate = "100000/s"\nmax_connection_rate = "100000/s"\nconnection_limit = 50\n'
@@ -341,3 +342,67 @@ def test_mails_without_a_pool_and_of_domains_that_are_not_found_wait_for_long() 
     long = {mail.id: binding.kind for mail, binding in world.board.long_bound(world.now_us + SECOND_US // 2)}
 
     assert long == {"m1": BindingKind.NO_POOL, "m2": BindingKind.LOOKUP}
+
+
+class BrokenWorld(LaneWorld):
+    """Its book of one limit raises."""
+
+    def _book(self, limit: PacedLimit) -> PermitBook:
+        if "trigger bad" in limit.name:
+            raise KeyError(limit.name)
+        return super()._book(limit)
+
+
+def test_a_mail_that_raises_fails_alone() -> None:
+    world = BrokenWorld(FREE + "[trigger.bad]\nmax_message_rate = '10/s'\n")
+    good = [world.mail(number) for number in range(10)]
+    bad = [world.mail(number, trigger="bad", priority=90) for number in range(10, 13)]
+
+    world.run(1)
+
+    assert [failed.mail for failed in world.failed] == bad
+    assert {begin.mail.id for _, begin in world.begun} == {mail.id for mail in good}
+    assert all(world.board.binding(mail.id) is None for mail in bad)
+
+
+def test_a_blocked_mail_leaves_from_another_source_and_a_deferred_one_from_the_same() -> None:
+    world = LaneWorld(TWO)
+    for number in range(20):
+        world.mail(number, last_source="a")
+    for number in range(20, 40):
+        world.mail(number, last_source="a", blocked=True)
+
+    begun = world.run(1)
+
+    assert {begin.lane.source for begin in begun if int(begin.mail.id[1:]) < 20} == {"a"}
+    assert {begin.lane.source for begin in begun if int(begin.mail.id[1:]) >= 20} == {"b"}
+
+
+def test_lanes_without_mails_are_forgotten_and_found_again() -> None:
+    world = LaneWorld(FREE)
+    for number in range(10):
+        world.mail(number, f"d{number}.example")
+    world.run(1)
+    for lane, _ in list(world.board.lanes()):
+        for _ in range(lane.open):
+            world.board.closed(lane.key)
+    world.run(1)
+
+    for _ in range(2):
+        world.board.drop_unused(world.now_us)
+    assert list(world.board.lanes()) == []
+
+    world.mail(100, "d1.example")
+    assert [begin.mail.id for begin in world.run(1)] == ["m100"]
+
+
+def test_a_lane_with_mails_is_not_forgotten() -> None:
+    world = LaneWorld(FREE.replace("100000/s", "1/h", 1))
+    for number in range(10):
+        world.mail(number)
+    world.run(1)
+
+    for _ in range(3):
+        world.board.drop_unused(world.now_us)
+
+    assert [len(lane.queue) for lane, _ in world.board.lanes()] == [9]
