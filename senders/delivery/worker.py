@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
-from infra.service.tasks import run_together
+from infra.service.tasks import run_in_thread, run_together
 from infra.service.watchdog import Watchdog
 from senders.bounces.verp import ReturnPaths
 from senders.channels.lane_routes import LaneRoutes
@@ -198,7 +198,7 @@ class DeliveryWorker:
         """Take up changes of the shaping file, until cancelled."""
         while True:
             self._parts.watchdog.beat()
-            if (file := reload.changed()) is not None:
+            if (file := await run_in_thread("shaping-reload", reload.changed)) is not None:
                 self._parts.routes.reshape(file)
                 self._driver.reshape(file)
                 self._scheduler.limits_changed()

@@ -1,5 +1,6 @@
 """Actions of rules for all workers, on a real PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -82,6 +83,27 @@ async def test_what_ended_long_ago_is_deleted(connection: AsyncConnection[Any]) 
 
     await action_table.forget(connection, SUSPENDED.until_us + 25 * HOUR_US)
     assert await action_table.read(connection, 0) == []
+
+
+async def test_a_reader_sees_changes_in_the_order_of_their_numbers(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    """So it reads on after the last number, and misses nothing."""
+
+    async def write_slowed() -> None:
+        async with await AsyncConnection.connect(database_url) as other:
+            await action_table.write(other, [SLOWED])
+
+    async with await AsyncConnection.connect(database_url) as first:
+        await action_table.write(first, [SUSPENDED])
+        writing = asyncio.create_task(write_slowed())
+        await asyncio.wait([writing], timeout=0.3)
+        assert not writing.done(), "it waits for its turn"
+        assert await action_table.read(connection, 0) == []
+    await writing
+
+    changes = await action_table.read(connection, 0)
+    assert [change.action.id for change in changes] == [SUSPENDED.id, SLOWED.id]
 
 
 async def test_a_book_follows_the_changes(connection: AsyncConnection[Any]) -> None:
