@@ -32,6 +32,8 @@ class LaneCommands:
         watchdog: Watchdog,
     ) -> None:
         self._ready = ready
+        self.let_go = ready.done
+        """Forgets a command that has its answer."""
         self._sender = sender
         self._answers = answers
         self._routes = routes
@@ -68,10 +70,6 @@ class LaneCommands:
     async def set_back(self, mail_id: str, error: Exception) -> None:
         """Let a command wait in the ledger that its lane cannot take."""
         await self._answers.postponed(self._ready.job(mail_id), error)
-        self._ready.done(mail_id)
-
-    def let_go(self, mail_id: str) -> None:
-        """Forget a command that has its answer."""
         self._ready.done(mail_id)
 
     def reached(self, failure: Unreachable | None) -> None:

@@ -65,7 +65,7 @@ class LaneMails(Protocol):
     async def set_back(self, mail_id: str, error: Exception) -> None:
         """Bringing a mail to its lane or connection raised what nothing expects. It waits here no more."""
 
-    def let_go(self, mail_id: str) -> None:
+    def let_go(self, mail_id: str, /) -> None:
         """A mail that was being sent has ended."""
 
     def reached(self, failure: Unreachable | None) -> None:

@@ -78,7 +78,7 @@ class Lanes:
 
     set_back = failed
 
-    def let_go(self, mail_id: str) -> None:
+    def let_go(self, mail_id: str, /) -> None:
         """Nothing: nobody else has the mail."""
 
     def reached(self, failure: Unreachable | None) -> None:
