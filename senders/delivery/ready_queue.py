@@ -81,7 +81,8 @@ class ReadyQueue:
 
     def begin(self, command_id: str) -> None:
         """A job waits no more: it is being sent."""
-        priority = self._waiting.pop(command_id).due.command.priority
+        priority = self._waiting[command_id].due.command.priority
+        del self._waiting[command_id]
         self._priorities[priority] -= 1
         if not self._priorities[priority]:
             del self._priorities[priority]

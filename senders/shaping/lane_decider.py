@@ -124,12 +124,13 @@ class LaneDecider:
         try:
             of.queue.put(mail)
             self._work(lane)
+            return len(of.queue) > 0
         except Exception as error:  # noqa: BLE001  # it becomes the mail's outcome
             self._places.remove(mail.id)
-            of.queue = LaneQueue()
             self._decision.failed.append(FailedMail(mail, error))
             return False
-        return of.queue.remove(mail.id)
+        finally:
+            of.queue = LaneQueue()
 
     def _work(self, lane: LaneState) -> None:
         """Begin what may begin on a lane, and note what binds the rest."""

@@ -29,7 +29,10 @@ class LaneQueue:
 
     def remove(self, mail_id: str) -> bool:
         """Lets a mail go. Returns whether it waited here."""
-        return self._waiting.pop(mail_id, None) is not None
+        if mail_id not in self._waiting:
+            return False
+        del self._waiting[mail_id]
+        return True
 
     @property
     def kinds(self) -> Collection[TrafficKind]:
@@ -60,4 +63,5 @@ class LaneQueue:
         return [entry[3] for heap in self._kinds.values() for entry in heap if self._waits(entry)]
 
     def _waits(self, entry: _Entry) -> bool:
-        return self._waiting.get(entry[3].id) == entry[2]
+        mail_id = entry[3].id
+        return mail_id in self._waiting and self._waiting[mail_id] == entry[2]

@@ -68,15 +68,23 @@ class MailPlaces:
 
     def remove(self, mail_id: str) -> LaneKey | None:
         """A mail waits no more. Returns the lane that it waited on."""
-        self._unpooled.pop(mail_id, None)
-        domain = self._domains.pop(mail_id, None)
-        if domain is not None:
-            waiting = self._unknown.get(domain, {})
+        if mail_id in self._lanes:
+            lane, _ = self._lanes[mail_id]
+            del self._lanes[mail_id]
+            return lane
+        if mail_id in self._unpooled:
+            del self._unpooled[mail_id]
+        elif mail_id in self._domains:
+            self._forget_lookup(mail_id, self._domains[mail_id])
+        return None
+
+    def _forget_lookup(self, mail_id: str, domain: str) -> None:
+        del self._domains[mail_id]
+        if domain in self._unknown:
+            waiting = self._unknown[domain]
             waiting.pop(mail_id, None)
             if not waiting:
-                self._unknown.pop(domain, None)
-        lane, _ = self._lanes.pop(mail_id, (None, None))
-        return lane
+                del self._unknown[domain]
 
     def lane(self, mail_id: str) -> LaneKey | None:
         """The lane that a mail waits on."""
