@@ -33,6 +33,7 @@ from senders.policy.send_check import SendCheck
 from senders.policy.switches import DeliverySwitches
 from senders.queue.intake import CommandIntake
 from senders.queue.outbox_relay import OutboxRelay
+from senders.queue.removal_sweep import RemovalSweep
 from senders.queue.writer import LedgerWriter
 from senders.recorder import Recorder
 from senders.settings import SenderSettings
@@ -73,8 +74,8 @@ class DeliveryProcess:
         self._switches = DeliverySwitches()
         check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s), self._switches)
         templates = TemplateCache()
-        self._async_databases = [AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat) for _ in range(8)]
-        take, lease, write, publish, count, *of_lanes = self._async_databases
+        self._async_databases = [AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat) for _ in range(9)]
+        take, lease, write, publish, count, remove, *of_lanes = self._async_databases
         parts = WorkerParts(
             database=take,
             lease_database=lease,
@@ -95,6 +96,9 @@ class DeliveryProcess:
         self._worker = DeliveryWorker(settings, parts)
         self._outbox_relay = OutboxRelay(
             settings.connection, publish, lambda: self._worker.held, self._worker.wake, self._watchdog
+        )
+        self._removal_sweep = RemovalSweep(
+            remove, lambda: self._worker.held, self._outbox_relay.wake, self._watchdog, metrics
         )
         batch_readers = self._batch_readers(partitions, hasher, metrics)
         self._readers: dict[str, Callable[[], None]] = {name: reader.run for name, reader in batch_readers.items()}
@@ -126,9 +130,7 @@ class DeliveryProcess:
                 observer=metrics,
                 ledger_observer=metrics,
             ),
-            "recipients-feed": RecipientsFeed(
-                settings, self._database(ledger), halt, partitions, hasher, metrics, ledger_observer=metrics
-            ),
+            "recipients-feed": RecipientsFeed(settings, self._database(ledger), halt, partitions, hasher, metrics),
             "recorder": Recorder(
                 settings.connection,
                 self._database(timescale),
@@ -177,6 +179,7 @@ class DeliveryProcess:
         coroutines = {
             "worker": self._worker.run(),
             "outbox-relay": self._outbox_relay.run(),
+            "removal-sweep": self._removal_sweep.run(),
             "ledger-gauges": self._monitor.measure_ledger(),
         }
         tasks = {name: asyncio.create_task(coroutine, name=name) for name, coroutine in coroutines.items()}

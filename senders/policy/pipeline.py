@@ -24,7 +24,8 @@ ASK_AGAIN = timedelta(seconds=1)
 class DeliveryRequest:
     """One command and what is known about it at `now`. `view_as_of` is None until the view has been read once.
 
-    `clock_ahead` is how far `now` is ahead of the database's clock, which dates the view.
+    `clock_ahead` is how far `now` is ahead of the database's clock, which dates the view. `removed_at` is when the user
+    was removed, also if there is a newer profile.
     """
 
     command: SendCommand
@@ -36,6 +37,7 @@ class DeliveryRequest:
     stale_after: timedelta
     switches: DeliverySwitches = NO_SWITCHES
     clock_ahead: timedelta = timedelta(0)
+    removed_at: datetime | None = None
 
     @property
     def address(self) -> str | None:
@@ -77,6 +79,13 @@ PolicyAnswer = Stop | Delay | None
 def not_expired(request: DeliveryRequest) -> PolicyAnswer:
     """Is the command's deadline still ahead?"""
     return Stop(LedgerState.EXPIRED) if request.now >= request.command.expires_at else None
+
+
+def not_removed(request: DeliveryRequest) -> PolicyAnswer:
+    """Was the command decided after its user was removed, if ever?"""
+    if request.removed_at is None or request.command.decided_at > request.removed_at:
+        return None
+    return Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
 
 
 def not_paused(request: DeliveryRequest) -> PolicyAnswer:
@@ -127,6 +136,7 @@ def consented(request: DeliveryRequest) -> PolicyAnswer:
 
 STAGES: tuple[Callable[[DeliveryRequest], PolicyAnswer], ...] = (
     not_expired,
+    not_removed,
     not_paused,
     deliverable,
     view_fresh,

@@ -1,6 +1,7 @@
 """Reads the recipients view: addresses, consent, suppressions, and how fresh they are.
 
-`senders.policy.recipients_feed` writes it. Its tables are `recipients`, `suppressions` and `recipients_progress`.
+`senders.policy.recipients_feed` writes it. Its tables are `recipients`, `removed_users`, `suppressions` and
+`recipients_progress`.
 """
 
 import hashlib
@@ -48,11 +49,13 @@ async def read_requests(
     stale_after: timedelta,
     switches: DeliverySwitches,
 ) -> list[DeliveryRequest]:
-    """What policy asks about each due command, in the same order, by four queries: three at once if pipelined."""
-    asked = await _ask_recipients(connection, {due.command.user_id for due in commands})
+    """What policy asks about each due command, in the same order, by five queries: four at once if pipelined."""
+    users = {due.command.user_id for due in commands}
+    asked, removed_asked = await _ask_recipients(connection, users), await _ask_removed(connection, users)
     fresh_asked = await _ask_known_as_of(connection, {due.partition for due in commands})
     time_asked = await connection.execute("SELECT clock_timestamp()")
     recipients = {found.user_id: replace(found, address=_plain(found.address)) async for found in asked}
+    removed = {user_id: at async for user_id, at in removed_asked}
     fresh = {partition: as_of async for partition, as_of in fresh_asked}
     [[database_time]] = await time_asked.fetchall()
     clock_ahead = now - database_time
@@ -73,6 +76,7 @@ async def read_requests(
             stale_after=stale_after,
             switches=switches,
             clock_ahead=clock_ahead,
+            removed_at=removed.get(due.command.user_id),
         )
         for due in commands
     ]
@@ -85,6 +89,11 @@ def _address(due: DueCommand, recipient: Recipient | None) -> str | None:
 async def _ask_recipients(connection: AsyncConnection[Any], users: Iterable[str]) -> AsyncCursor[Recipient]:
     cursor = connection.cursor(row_factory=class_row(Recipient))
     return await cursor.execute(_RECIPIENTS, [list(users)])
+
+
+async def _ask_removed(connection: AsyncConnection[Any], users: Iterable[str]) -> AsyncCursor[tuple[Any, ...]]:
+    query = "SELECT user_id, removed_at FROM removed_users WHERE user_id = ANY(%s)"
+    return await connection.execute(query, [list(users)])
 
 
 def _plain(address: str | None) -> str | None:

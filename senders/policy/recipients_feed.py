@@ -31,7 +31,6 @@ from senders.policy.recipients import FEEDS, AddressHasher
 from senders.policy.recipients_table import write_profiles
 from senders.policy.view_progress import PartitionProgress, ViewProgress
 from senders.queue import retention
-from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
 ASK_EVERY_S = 0.5
@@ -54,12 +53,10 @@ class RecipientsFeed(BatchReader[Item]):
         partitions: int,
         hasher: AddressHasher,
         observer: ReaderObserver | None = None,
-        ledger_observer: LedgerObserver | None = None,
     ) -> None:
         super().__init__(
             settings.connection, database, halt, settings.session_timeout_ms, settings.sender_instance, observer
         )
-        self._ledger_observer = LedgerObserver() if ledger_observer is None else ledger_observer
         self._partitions = partitions
         self._hasher = hasher
         self.progress = ViewProgress()
@@ -82,7 +79,7 @@ class RecipientsFeed(BatchReader[Item]):
 
     def write(self, connection: Connection[Any], items: Sequence[Item]) -> int:
         """Write the profiles, then add and lift suppressions."""
-        ended = write_profiles(connection, [item for item in items if not isinstance(item, Outcome)])
+        write_profiles(connection, [item for item in items if not isinstance(item, Outcome)])
         users = [user for item in items for user in _users_of(item)]
         outcome_suppressions.suppress_known_addresses(connection, self._hasher, users)
         profiles = [item for item in items if isinstance(item, Profile)]
@@ -90,7 +87,7 @@ class RecipientsFeed(BatchReader[Item]):
         for item in items:
             if isinstance(item, Outcome):
                 outcome_suppressions.apply_outcome(connection, self._hasher, item)
-        return ended
+        return 0
 
     def instead(self, item: Item) -> Item | None:
         """For a profile that the database refuses: an unreadable profile, which takes the user's consent back."""
@@ -133,9 +130,6 @@ class RecipientsFeed(BatchReader[Item]):
 
     def after_batch(self) -> None:
         """Write the progress of partitions that are known as of later than before."""
-        ended, self.changed_commands = self.changed_commands, 0
-        if ended:
-            self._ledger_observer.withheld(ended)
         if time.monotonic() >= self._ask_at:
             self.ask_for_ends()
             self._ask_at = time.monotonic() + ASK_EVERY_S

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from infra.postgres.columns import names, statement
 from schemas.profile_records import ProfileRecord, ProfileRemoval, UnreadableProfile
 from schemas.profiles import Profile
-from senders.queue import ledger
+from senders.queue import removed_users
 
 _COLUMNS = ("user_id", "address", "zone", "locale", "attributes", "consent")
 _UPSERT = statement(
@@ -24,8 +24,8 @@ _UPSERT = statement(
 )
 
 
-def write_profiles(connection: Connection[Any], records: Sequence[ProfileRecord]) -> int:
-    """Bring the view up to date with records, in their order. Returns how many waiting commands that ended."""
+def write_profiles(connection: Connection[Any], records: Sequence[ProfileRecord]) -> None:
+    """Bring the view up to date with records, in their order."""
     last: dict[str, Profile | None] = {}
     unreadable: dict[str, list[UnreadableProfile]] = {}
     for record in records:
@@ -38,11 +38,8 @@ def write_profiles(connection: Connection[Any], records: Sequence[ProfileRecord]
     _upsert(connection, [profile for profile in last.values() if profile])
     _delete(connection, [user_id for user_id, profile in last.items() if profile is None])
     removed = [record for record in records if isinstance(record, ProfileRemoval)]
-    ended = ledger.suppress_removed_users(
-        connection, {record.user_id: record.at for record in removed if record.at is not None}
-    )
+    removed_users.note(connection, {record.user_id: record.at for record in removed if record.at is not None})
     _take_consent_back(connection, [(user_id, record) for user_id, several in unreadable.items() for record in several])
-    return ended
 
 
 def _upsert(connection: Connection[Any], profiles: Sequence[Profile]) -> None:

@@ -36,7 +36,8 @@ _FACTS = statement(
                     WHERE s.address_hash = new.address_hash AND s.scope IN ({every}, new.purpose)
                       AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp())),
               (SELECT min(as_of) FROM recipients_progress AS p
-               WHERE p.partition = new.partition AND p.topic = ANY(%(feeds)s) HAVING count(*) = %(needed)s)
+               WHERE p.partition = new.partition AND p.topic = ANY(%(feeds)s) HAVING count(*) = %(needed)s),
+              (SELECT removed_at FROM removed_users AS gone WHERE gone.user_id = new.user_id)
        FROM {new} LEFT JOIN recipients AS r ON r.user_id = new.user_id""",
     new=_STARTS.unnest("new"),
     every=Literal(EVERY_PURPOSE),
@@ -53,6 +54,7 @@ class _SendFacts:
     consent: Any
     suppressed_scopes: list[str]
     view_as_of: datetime | None
+    removed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class SendCheck:
             view_as_of=facts.view_as_of,
             stale_after=self.stale_after,
             switches=self.switches,
+            removed_at=facts.removed_at,
         )
         answer = pipeline.apply(request)
         if answer is None and self.hasher(request.address or "") != start.address_hash:

@@ -3,8 +3,8 @@
 A command is admitted into `ledger_ids` and `ledger_queue`, and each of its outcomes is a row of `ledger_outcomes`; with
 a final one it leaves the queue. The view `ledger` shows each command once. `senders.queue.intake` admits commands,
 `senders.queue.transitions` changes their state, `senders.queue.outbox` publishes what became of them, and
-`senders.queue.retention` drops what is old. Here are the questions which commands are due, and the changes to many rows
-at once. Times are passed in.
+`senders.queue.retention` drops what is old. Here are the admission and the questions which commands are due. Times are
+passed in.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,8 +17,7 @@ from psycopg import AsyncConnection, Connection
 from infra.postgres.columns import RowArrays, statement
 from schemas import codec
 from schemas.commands import SendCommand
-from schemas.vocabulary import LedgerState, SuppressionReason
-from senders.queue.journal import JOURNAL
+from schemas.vocabulary import LedgerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,35 +190,3 @@ async def read_commands(connection: AsyncConnection[Any], statuses: Sequence[Com
         )
         async for raw, partition, state, attempt, admitted_at, due_at, source, blocked in cursor
     ]
-
-
-_WITHHELD = statement(
-    """WITH moved AS (
-           DELETE FROM ledger_queue AS q
-           USING unnest(%(users)s::text[], %(until)s::timestamptz[]) AS removed (user_id, at)
-           WHERE q.user_id = removed.user_id AND q.state IN ('admitted', 'deferred') AND q.decided_at <= removed.at
-           RETURNING {of_row}, %(state)s AS state, %(reason)s AS reason, NULL AS detail, now() AS state_at,
-                     NULL AS reply, false AS hard, NULL AS classifier_hash, NULL::integer AS path
-       ) {journal}""",
-    **JOURNAL,
-)
-
-
-def suppress_removed_users(connection: Connection[Any], removed: Mapping[str, datetime]) -> int:
-    """End the waiting commands of users who were removed, each up to an instant, as `no_recipient`.
-
-    This includes commands with an address of their own. A command decided after the removal is not touched.
-    Returns how many ended. Reads the whole queue, which has no index by user, if anybody was removed.
-    """
-    if not removed:
-        return 0
-    cursor = connection.execute(
-        _WITHHELD,
-        {
-            "state": LedgerState.SUPPRESSED,
-            "reason": SuppressionReason.NO_RECIPIENT,
-            "users": list(removed),
-            "until": list(removed.values()),
-        },
-    )
-    return cursor.rowcount

@@ -56,6 +56,15 @@ def test_the_expiry_is_checked_first() -> None:
     assert apply(late) == Stop(LedgerState.EXPIRED)
 
 
+@pytest.mark.parametrize("to", [None, "other@example.net"])
+def test_what_was_decided_before_its_user_was_removed_ends(to: str | None) -> None:
+    before = command(purpose="transactional", to=to)
+    gone = Stop(LedgerState.SUPPRESSED, SuppressionReason.NO_RECIPIENT)
+    assert apply(request(before, recipient(), removed_at=NOW)) == gone, "also if there is a newer profile"
+    assert apply(request(before, None, removed_at=before.decided_at)) == gone
+    assert apply(request(before, recipient(), removed_at=before.decided_at - timedelta(milliseconds=1))) is None
+
+
 def test_a_command_for_another_channel_fails_and_names_it() -> None:
     assert apply(request(command(channel="sms"), recipient())) == Stop(
         LedgerState.FAILED, DeliveryReason.CHANNEL, "sms"
