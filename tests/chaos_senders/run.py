@@ -14,6 +14,7 @@ import psycopg
 from chaos_senders import receiver, trouble
 from chaos_senders.audit import audit
 from chaos_senders.books import read_books
+from chaos_senders.logs import read_logs
 from chaos_senders.trouble import Patience
 from chaos_senders.worker import FAULTS
 from confluent_kafka import KafkaException
@@ -65,7 +66,7 @@ class SenderChaosPlan:
     commands: int = 200_000
     troubles: int = 200
     outages: int = 4
-    minutes: float = 12.0
+    minutes: float = 15.0
     workers: int = 3
     control: str = ""
     session_s: float = 3.0
@@ -93,7 +94,7 @@ class SenderChaosPlan:
     def overdue_s(self) -> float:
         """How long a mail may say `started`: its worker freezes, then its lease ends, then another worker, which may
         freeze too, judges it."""
-        longest = self.patience.freezes()[-1][1]
+        longest = max(self.patience.freezes()[-1][1], trouble.VERY_LONG_S[1])
         return 2 * longest + 2 * self.lease_s + 5 + ANSWER_S + trouble.OUTAGE_S[1]
 
     @property
@@ -297,10 +298,7 @@ class SenderChaos(TroubledRun):
         return (-1, 0)
 
     def _audit(self) -> None:
-        happened = self.happened
-        losses = sum(happened[kind] for kind in (*trouble.SHARES, *trouble.SERVERS)) + self.crew.exits.total()
+        kinds = (*trouble.SHARES, *trouble.SERVERS)
+        losses = sum(self.happened[kind] for kind in kinds) + self.crew.exits.total()
         self.found.merge(audit(read_books(self.kafka, self.database_url, self.sink), losses))
-        for log in self.folder.glob("worker-*.log"):
-            text = log.read_text(errors="replace")
-            for event in ("crashed", "mail_failed", "command_set_aside", "answer_too_late", "attempt_begun_elsewhere"):
-                happened[f"logged {event}"] += text.count(f'"event": "{event}"')
+        read_logs(self.folder, self.found, self.happened)

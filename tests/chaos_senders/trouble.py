@@ -10,6 +10,9 @@ SHARES = {"kill": 0.36, "freeze": 0.36, "term": 0.08, "add": 0.1, "remove": 0.1}
 SERVERS = ("receiver", "broker", "database")
 OUTAGE_S = (1.0, 10.0)
 LEAST_S = 0.5
+LONG_RUN_S = 300.0
+VERY_LONG_S = (22.0, 30.0)
+"""In a long run one freeze in twenty outlasts the 20 s for which the others wait for a lock too."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def schedule(seed: int, seconds: float, troubles: int, outages: int, patience: P
     chance.shuffle(kinds)
     kinds = (kinds + chance.choices(list(SHARES), k=troubles))[:troubles]
     found = [
-        _one(chance, kind, seconds * (number + chance.random()) / len(kinds), patience)
+        _one(chance, kind, seconds * (number + chance.random()) / len(kinds), patience, long=seconds >= LONG_RUN_S)
         for number, kind in enumerate(kinds)
     ]
     found += [
@@ -52,12 +55,13 @@ def controlled(kind: str, seconds: float, troubles: int, patience: Patience) -> 
     ]
 
 
-def _one(chance: Random, kind: str, at_s: float, patience: Patience) -> Trouble:
+def _one(chance: Random, kind: str, at_s: float, patience: Patience, *, long: bool) -> Trouble:
     seconds, detail = 0.0, ""
     if kind == "freeze":
-        seconds = max(LEAST_S, chance.uniform(*chance.choice(patience.freezes())))
+        bounds = VERY_LONG_S if long and chance.random() < 0.05 else chance.choice(patience.freezes())
+        seconds = max(LEAST_S, chance.uniform(*bounds))
     elif kind == "kill" and chance.random() < 0.5:
-        seconds = chance.uniform(0.5, 2) * patience.lease_s  # others take over; else it comes back at once
+        seconds = chance.uniform(0.5, 1.5) * patience.lease_s  # others take over; else it comes back at once
     if seconds:
         detail = f"{seconds:.1f} s"
     return Trouble(at_s, kind, detail, seconds, chance.random())

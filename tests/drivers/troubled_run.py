@@ -91,9 +91,10 @@ class TroubledRun:
             self.pass_time(max(at_s for at_s, _ in self._later))
 
     def say(self, what: str = "") -> None:
-        """One line."""
-        self.said_s = time.monotonic()
-        line = f"[{self.said_s - self.began_s:5.0f} s] "
+        """One line: what happens, or how it goes."""
+        now_s = time.monotonic()
+        self.said_s = self.said_s if what else now_s
+        line = f"[{now_s - self.began_s:5.0f} s] "
         self.console.print(line + (what or self.progress()), markup=False, highlight=False, soft_wrap=True)
 
     # workers ---------------------------------------------------------------------------------------------------------
