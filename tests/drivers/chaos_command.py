@@ -71,7 +71,8 @@ def run_chaos(
     show: Callable[[Console, R], None],
 ) -> int:
     """Plays, appends the record, shows what was found. Returns the exit status."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for name in (signal.SIGINT, signal.SIGTERM):  # a shell in the background starts programs that ignore Ctrl-C
+        signal.signal(name, signal.default_int_handler)
     console = Console(highlight=False, width=160, stderr=given.json)
     console.print(title, soft_wrap=True)
     seed = title.split("  ")[0]
