@@ -18,7 +18,7 @@ from schemas.outcomes import outcome_id
 from schemas.topics import COMMANDS, OUTCOMES
 from schemas.vocabulary import OutcomeKind
 
-CHUNK = 1_000
+CHUNK = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ def read_books(kafka: str, database_url: str, sink: ProviderSink) -> DeliveryBoo
         )
     books.explained = dict(_explained(database_url, [row.command_id for row in ledger]))
     kinds = {(row.state, row.reason, row.attempt): row.command_id for row in ledger}
-    books.lives = [read_life(database_url, command_id) for command_id in kinds.values()]
+    books.lives = [read_life(database_url, database_url, command_id) for command_id in kinds.values()]
     return books
 
 
 def _explained(database_url: str, ids: Sequence[str]) -> Iterator[tuple[str, Delivery]]:
     with psycopg.connect(database_url, row_factory=dict_row) as connection:
         for at in range(0, len(ids), CHUNK):
-            yield from read_deliveries(connection, ids[at : at + CHUNK]).items()
+            yield from read_deliveries(connection, connection, ids[at : at + CHUNK]).items()

@@ -48,6 +48,8 @@ STARTED_WITHIN_S = 60.0
 CONTROLS = tuple(FAULTS)
 ANSWER_S = 10.0
 """The longest wait for a reply of the receiver."""
+LONGEST_REST_S = 10.0
+"""Between two troubles, beyond what the schedule says."""
 LOOK_S, LOOK_SHARE = 1.0, 0.05
 """How often the books are looked at, and the share of the time that this may take."""
 GROUPS = {CommandIntake.group: (COMMANDS.name,), Recorder.group: (OUTCOMES.name,)}
@@ -121,6 +123,7 @@ class SenderChaos(TroubledRun):
         self.found = Comparison()
         self._looks_at_s = 0.0
         self._away: set[str] = set()
+        self._ended = 0
         self._started = ExitStack()
         crew = Workers(self.folder, self._program, self._variables, b"senders_started")
         super().__init__(crew, console, plan.workers + MORE_WORKERS)
@@ -232,6 +235,7 @@ class SenderChaos(TroubledRun):
     def look(self) -> None:
         """Checks what must hold at every instant."""
         [(commands, terminal, waiting, in_doubt)] = self.harbour.rows(BALANCE)
+        self._ended = terminal + in_doubt
         if commands != terminal + waiting + in_doubt:
             self.found.note("the balance is wrong", (commands, terminal, waiting, in_doubt))
         for row in self.harbour.rows(OVERDUE, f"{self.plan.overdue_s} s"):
@@ -250,6 +254,7 @@ class SenderChaos(TroubledRun):
         feed = self._feed()
         for each in self._schedule():
             self.pass_time(self.began_s + each.at_s)
+            self._wait_for_mails(each.at_s / plan.seconds)
             self.happens(each)
         self.finish_feed(feed)
         self.finish_what_is_due_later()
@@ -267,6 +272,12 @@ class SenderChaos(TroubledRun):
             return trouble.schedule(plan.seed, plan.seconds, plan.troubles, plan.outages, plan.patience)
         _, kind = FAULTS[plan.control]
         return trouble.controlled(kind, plan.seconds, plan.troubles, plan.patience) if kind else []
+
+    def _wait_for_mails(self, share: float) -> None:
+        """Lets delivery come so far, within a bound: on a slow machine trouble is to reach the last commands too."""
+        give_up_s = time.monotonic() + LONGEST_REST_S
+        while self._ended < share * self.plan.commands and time.monotonic() < give_up_s:
+            self.pass_time(time.monotonic() + 0.2)
 
     def _feed(self) -> "subprocess.Popen[bytes]":
         plan = self.plan
