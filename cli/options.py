@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -42,3 +43,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 def print_json(value: object) -> None:
     """Prints a value as one line of JSON on standard output."""
     sys.stdout.write(orjson.dumps(value).decode() + "\n")
+
+
+def duration_of(text: str, option: str) -> timedelta:
+    """The duration that an option says, longer than nothing; raises BadParameter."""
+    from senders.shaping.quantities import parse_duration
+
+    try:
+        length = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+    if length <= timedelta(0):
+        raise typer.BadParameter("must be longer than nothing", param_hint=option)
+    return length

@@ -1,13 +1,17 @@
 """`ebbtide senders classify` and `reclassify`: what bounces say, and what other rules would say of them."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.environment import Environment
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
+
+if TYPE_CHECKING:
+    from senders.bounces.recorded_replies import Comparison
 
 Rules = Annotated[
     Path | None,
@@ -83,27 +87,38 @@ def reclassify(
 
     Example: `ebbtide senders reclassify --rules new.toml`
     """
+    found = reclassified(Environment.of(instance), rules, timedelta(days=days))
+    if as_json:
+        for each in found.different:
+            print_json(each.as_json())
+    else:
+        show_differences(found)
+    if found.different:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def reclassified(environment: Environment, rules: Path | None, since: timedelta) -> "Comparison":
+    """The recorded replies of this time judged by other rules."""
     import psycopg
 
     from senders.bounces.classifier import load_classifier
     from senders.bounces.recorded_replies import differences
 
-    environment = Environment.of(instance)
     classifier = load_classifier(rules)
-    with psycopg.connect(environment.database_url, connect_timeout=3) as connection:
-        found = differences(connection, classifier, days)
-    lines: list[dict[str, Any]] = [each.as_json() for each in found.different]
-    if as_json:
-        for line in lines:
-            print_json(line)
-    else:
-        for line in lines:
-            before, after = (f"{line[side]} {_word(line[f'{side}_hard'])}" for side in ("was", "now"))
-            reply = f"{line['code']} {line['enhanced'] or ''} {line['text']}"
-            console.print(f"{line['times']:>6}  {before} -> {after}  {reply}", soft_wrap=True, markup=False)
-        console.print(f"{found.times} replies of {found.kinds} kinds judged again; {len(lines)} kinds differ")
-    if lines:
-        raise typer.Exit(EXIT_FAILED)
+    urls = environment.ledger_url, environment.database_url
+    with psycopg.connect(urls[0], connect_timeout=3) as ledger, psycopg.connect(urls[1], connect_timeout=3) as database:
+        return differences(ledger, database, classifier, since)
+
+
+def show_differences(found: "Comparison") -> None:
+    """Prints the replies whose class differs, and how many were judged."""
+    for line in (each.as_json() for each in found.different):
+        before, after = (f"{line[side]} {_word(line[f'{side}_hard'])}" for side in ("was", "now"))
+        reply = f"{line['code']} {line['enhanced'] or ''} {line['text']}"
+        answered = f" to {line['answered']}" if line["answered"] else ""
+        console.print(f"{line['times']:>6}  {before} -> {after}{answered}  {reply}", soft_wrap=True, markup=False)
+    different = len(found.different)
+    console.print(f"{found.times} replies of {found.kinds} kinds judged again; {different} kinds differ")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"classify": classify, "reclassify": reclassify}

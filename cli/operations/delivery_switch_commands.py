@@ -1,13 +1,13 @@
 """`ebbtide senders pause`, `drain`, `resume` and `retry-now`: switches for delivery only, while decisions go on."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from cli.environment import Environment
-from cli.options import AsJson, Instance, console, print_json
+from cli.options import AsJson, Instance, console, duration_of, print_json
 from schemas.vocabulary import PauseMode
 
 Scope = Annotated[
@@ -91,17 +91,7 @@ def _publish(scope: str, why: str, by: str, instance: str, as_json: bool, **fiel
 
 
 def _end(lasts: str | None) -> datetime | None:
-    if lasts is None:
-        return None
-    from senders.shaping.quantities import parse_duration
-
-    try:
-        length = parse_duration(lasts)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--for") from None
-    if length <= timedelta(0):
-        raise typer.BadParameter("must be longer than nothing", param_hint="--for")
-    return datetime.now(UTC) + length
+    return None if lasts is None else datetime.now(UTC) + duration_of(lasts, "--for")
 
 
 def required(text: str, option: str) -> str:

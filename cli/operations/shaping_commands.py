@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from cli.environment import Environment
-from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
+from cli.operations.bounce_commands import reclassified, show_differences
+from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, duration_of, print_json
 
 ShapingPath = Annotated[
     Path | None,
@@ -60,28 +61,61 @@ def resolve(
 
 
 def simulate(
-    attempts: Annotated[
-        Path, typer.Argument(help="Attempts as JSON lines, by time.", show_default=False, exists=True, dir_okay=False)
-    ],
     config: Annotated[Path, typer.Option(help="The new shaping file.", show_default=False, dir_okay=False)],
+    attempts: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Attempts as JSON lines, by time; default: those of the ledger.",
+            show_default=False,
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="How far back the ledger is read, such as 90m, 12h or 7d; default: 1d.", show_default=False),
+    ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            help="Judge the replies of this time by these rules for bounces too, and show which class would change.",
+            show_default=False,
+            dir_okay=False,
+        ),
+    ] = None,
     file: ShapingPath = None,
+    instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
     """Run recorded attempts and replies against another shaping file, and show what would differ.
 
-    A line is such as {"at": "2026-11-29T10:00:00Z", "domain": "d.example", "mx": ["mx.d.example"], "source": "one",
-    "trigger": "t", "purpose": "marketing", "from_domain": "shop.example", "state": "rcpt", "code": 421,
-    "enhanced": "4.7.0", "text": "Try again"}. Only `at` and `domain` must be there.
+    Shows which rules would trigger, which lanes would have been suspended, held or late, and which limits would bind.
+    Nothing changes. The attempts are those of the ledger, or lines such as {"at": "2026-11-29T10:00:00Z",
+    "domain": "d.example", "mx": ["mx.d.example"], "source": "one", "trigger": "t", "purpose": "marketing",
+    "from_domain": "shop.example", "state": "rcpt", "code": 421, "enhanced": "4.7.0", "text": "Try again"}, of which
+    only `at` and `domain` must be there.
 
-    Example: `ebbtide senders simulate attempts.jsonl --config new.toml --file shaping.toml`
+    Examples: `ebbtide senders simulate --config new.toml --since 1d`,
+    `ebbtide senders simulate attempts.jsonl --config new.toml --file shaping.toml`
     """
     from cli.operations import shaping_simulation
 
-    now, new = shaping_simulation.simulate(config, file, attempts)
+    if attempts is not None and (since or rules):
+        raise typer.BadParameter("is about the ledger; leave out the file with attempts", param_hint="--since, --rules")
+    environment, classes = Environment.of(instance), None
+    if attempts is not None:
+        now, new = shaping_simulation.simulate(config, file, attempts)
+    else:
+        length = duration_of(since or "1d", "--since")
+        now, new = shaping_simulation.simulate_recorded(environment, config, file, length)
+        classes = None if rules is None else reclassified(environment, rules, length)
     if as_json:
-        print_json(shaping_simulation.as_json(now, new))
+        found = shaping_simulation.as_json(now, new)
+        print_json(found | ({} if classes is None else {"classes": [each.as_json() for each in classes.different]}))
     else:
         shaping_simulation.show(console, now, new)
+        if classes is not None:
+            show_differences(classes)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"check": check, "resolve": resolve, "simulate": simulate}

@@ -1,7 +1,9 @@
 """`ebbtide senders simulate`: recorded attempts against two shaping files, and what would differ."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -9,27 +11,58 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from cli.columns import aligned
+from cli.environment import Environment
+from cli.operations.recorded_attempts import AttemptHistory, NoAttempts, open_ledger
 from schemas.errors import UserError
+from senders.settings import SenderSettings
 from senders.shaping.file import ShapingFile, built_in
 from senders.shaping.loader import load
-from senders.shaping.simulation import RecordedAttempt, SimulatedLane, Simulation, Simulator
+from senders.shaping.quantities import duration_text
+from senders.shaping.simulation import RecordedAttempt, SimulatedLane, SimulatedLimit, Simulation, Simulator
 
 LONGEST_LINE = 64 * 1024
 
 
 def simulate(config: Path, now: Path | None, attempts: Path) -> tuple[Simulation, Simulation]:
-    """What the file in force and the new one would have done with the attempts; raises UserError."""
-    files: list[ShapingFile] = [load(now) if now is not None else built_in(), load(config)]
-    simulators = [Simulator(file) for file in files]
+    """What the file in force and the new one would have done with the attempts of a file; raises UserError."""
+    simulators = _simulators(config, now)
     with attempts.open("rb") as opened:
-        last = None
-        for number, attempt in _read(opened, attempts):
-            if last is not None and attempt.at < last:
-                raise UserError(f"{attempts}:{number}: sooner than the line before; sort the attempts by `at`")
-            last = attempt.at
-            for simulator in simulators:
-                simulator.take(attempt)
-    return simulators[0].result, simulators[1].result
+        return _run(simulators, _sorted(_read(opened, attempts), attempts))
+
+
+def simulate_recorded(
+    environment: Environment, config: Path, now: Path | None, since: timedelta
+) -> tuple[Simulation, Simulation]:
+    """The same with the attempts of the ledger."""
+    simulators = _simulators(config, now)
+    with open_ledger(environment.ledger_url) as connection:
+        history = AttemptHistory(connection, since, environment.settings(SenderSettings).sender.domain)
+        before, after = _run(simulators, history)
+    if not after.lanes:
+        raise NoAttempts(f"the ledger has no attempts of the last {duration_text(since)} to simulate with")
+    return before, after
+
+
+def _simulators(config: Path, now: Path | None) -> tuple[Simulator, Simulator]:
+    current: ShapingFile = load(now) if now is not None else built_in()
+    return Simulator(current), Simulator(load(config))
+
+
+def _run(simulators: tuple[Simulator, Simulator], attempts: Iterable[RecordedAttempt]) -> tuple[Simulation, Simulation]:
+    before, after = simulators
+    for attempt in attempts:
+        before.take(attempt)
+        after.take(attempt)
+    return before.result, after.result
+
+
+def _sorted(attempts: Iterable[tuple[int, RecordedAttempt]], path: Path) -> Iterator[RecordedAttempt]:
+    last = None
+    for number, attempt in attempts:
+        if last is not None and attempt.at < last:
+            raise UserError(f"{path}:{number}: sooner than the line before; sort the attempts by `at`")
+        last = attempt.at
+        yield attempt
 
 
 def _read(opened: BinaryIO, path: Path) -> Iterator[tuple[int, RecordedAttempt]]:
@@ -59,6 +92,7 @@ def as_json(now: Simulation, new: Simulation) -> dict[str, Any]:
                 }
                 for lane, each in found.lanes.items()
             },
+            "limits": {limit: asdict(each) for limit, each in found.limits.items()},
             "rules": {
                 rule: {"triggered": count, "first": found.first[rule].isoformat()}
                 for rule, count in found.triggered.items()
@@ -77,12 +111,30 @@ def show(console: Console, now: Simulation, new: Simulation) -> None:
     differing = [row for row in rows if any("→" in cell for cell in row)]
     for line in aligned([rows[0], *differing]) if differing else ["no lane differs"]:
         console.print(line, markup=False, soft_wrap=True)
+    for line in _limit_lines(now, new):
+        console.print(line, markup=False, soft_wrap=True)
     for rule in sorted({*now.triggered, *new.triggered}):
         before, after = now.triggered.get(rule, 0), new.triggered.get(rule, 0)
         if before != after:
             console.print(f"{rule} triggers {before} → {after} times", markup=False, soft_wrap=True)
     attempts = sum(lane.attempts for lane in new.lanes.values())
     console.print(f"{attempts:,} attempts, {len(differing):,} of {len(rows) - 1:,} lanes differ", markup=False)
+
+
+def _limit_lines(now: Simulation, new: Simulation) -> list[str]:
+    """The rates that bind otherwise than before, a line each."""
+    rows = []
+    for name in sorted({*now.limits, *new.limits}):
+        before, after = now.limits.get(name), new.limits.get(name)
+        if before != after:
+            rows.append((name, f"{_bound(before)} → {_bound(after)}"))
+    return aligned([("LIMIT", "MAILS THAT WAIT, THE LONGEST, BY WHICH KEY"), *rows]) if rows else []
+
+
+def _bound(limit: SimulatedLimit | None) -> str:
+    if limit is None:
+        return "none"
+    return f"{limit.late:,}, {limit.longest_wait_s:.1f} s, {limit.rate} by {limit.set_by}"
 
 
 def _row(name: str, now: SimulatedLane | None, new: SimulatedLane | None) -> tuple[str, ...]:

@@ -1,6 +1,11 @@
-"""What other rules would say of refusals and bounces that are recorded. Reads the hypertables, and writes nothing."""
+"""What other rules would say of refusals and bounces that are recorded. Reads, and writes nothing.
+
+The ledger has the refusals of the last weeks, each with the command that it answered; the hypertables have older ones,
+and what came back by mail.
+"""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from psycopg import Connection
@@ -18,6 +23,8 @@ class RecordedReply:
     code: int
     enhanced: str | None
     text: str
+    answered: str | None
+    """The command that it answered, if the ledger knows it."""
     was: str | None
     hard: bool
     times: int
@@ -39,6 +46,7 @@ class Difference:
             "code": reply.code,
             "enhanced": reply.enhanced,
             "text": reply.text,
+            "answered": reply.answered,
             "was": reply.was,
             "was_hard": reply.hard,
             "now": now.bounce_class,
@@ -56,26 +64,46 @@ class Comparison:
     different: list[Difference]
 
 
-_RECORDED = """
-SELECT kind, code, enhanced, coalesce(reply, '') AS text, classification AS was, coalesce(hard, false) AS hard,
-       count(*) AS times
-FROM (SELECT kind, code, enhanced, reply, classification, hard FROM deliveries
-      WHERE time > now() - make_interval(days => %(days)s) AND code >= 400
+IN_LEDGER = timedelta(days=34)
+"""The ledger has every outcome of this time."""
+
+_KEY = "kind, code, enhanced, coalesce(reply, '') AS text, answered, was, coalesce(hard, false) AS hard"
+_OF_LEDGER = f"""
+SELECT {_KEY}, count(*) AS times
+FROM (SELECT o.state AS kind, o.reason AS was, o.hard, way.path::json ->> 'answered' AS answered,
+             (o.reply::json ->> 'code')::int AS code, o.reply::json ->> 'enhanced' AS enhanced,
+             o.reply::json ->> 'text' AS reply
+      FROM ledger_outcomes AS o LEFT JOIN ledger_paths AS way ON way.number = o.path
+      WHERE o.recorded_at > now() - %(since)s AND o.reply IS NOT NULL AND o.state <> 'accepted') AS recorded
+WHERE code >= 400 GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""  # noqa: S608  # no value is put into the text
+_OF_HYPERTABLES = f"""
+SELECT {_KEY}, count(*) AS times
+FROM (SELECT kind, code, enhanced, reply, NULL AS answered, classification AS was, hard FROM deliveries
+      WHERE time > now() - %(since)s AND time <= now() - %(in_ledger)s AND code >= 400
       UNION ALL
-      SELECT kind, code, enhanced, reply, classification, hard FROM engagement
-      WHERE time > now() - make_interval(days => %(days)s) AND kind = 'bounced' AND code IS NOT NULL) AS recorded
-GROUP BY 1, 2, 3, 4, 5, 6
-ORDER BY times DESC, 2, 3, 4
-"""
+      SELECT kind, code, enhanced, reply, NULL, classification, hard FROM engagement
+      WHERE time > now() - %(since)s AND kind = 'bounced' AND code IS NOT NULL) AS recorded
+GROUP BY 1, 2, 3, 4, 5, 6, 7
+"""  # noqa: S608  # no value is put into the text
+STAGES = {"mail": Stage.MAIL, "rcpt": Stage.RCPT, "data": Stage.DATA, "dot": Stage.DATA}
+"""What a reply answered, as the ledger has it, and as rules tell it apart."""
 
 
-def differences(connection: Connection[Any], classifier: Classifier, days: int) -> Comparison:
-    """Judge the replies of the last days again.
+def differences(
+    ledger: Connection[Any], database: Connection[Any], classifier: Classifier, since: timedelta
+) -> Comparison:
+    """Judge the replies of this time again, the most frequent first.
 
-    The command that a reply answered is not recorded. A reply that was judged as one to MAIL is judged so again.
+    Where the command that a reply answered is not known, a reply that was judged as one to MAIL is judged so again.
     """
-    cursor = connection.cursor(row_factory=class_row(RecordedReply))
-    recorded = cursor.execute(_RECORDED, {"days": days}).fetchall()
+    parameters = {"since": since, "in_ledger": IN_LEDGER}
+    recorded = [
+        reply
+        for connection, query in ((ledger, _OF_LEDGER), (database, _OF_HYPERTABLES))
+        for reply in connection.cursor(row_factory=class_row(RecordedReply)).execute(query, parameters)
+    ]
+    recorded.sort(key=lambda reply: (-reply.times, reply.code, reply.enhanced or "", reply.text))
     different = [
         Difference(reply, judgment)
         for reply in recorded
@@ -87,6 +115,9 @@ def differences(connection: Connection[Any], classifier: Classifier, days: int) 
 def _again(reply: RecordedReply, classifier: Classifier) -> Judgment:
     if reply.kind == "bounced":
         return classifier.classify(Refusal(reply.text, reply.code, reply.enhanced, Stage.REPORT))
+    stage = STAGES.get(reply.answered or "")
+    if stage is not None:
+        return classifier.classify(Refusal(reply.text, reply.code, reply.enhanced, stage))
     judgments = [
         classifier.classify(Refusal(reply.text, reply.code, reply.enhanced, stage))
         for stage in (Stage.RCPT, Stage.DATA, Stage.MAIL)

@@ -3,6 +3,7 @@
 A provider matches only if all hosts of the set match. Else its rules would hold for a host of somebody else.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
@@ -12,6 +13,7 @@ from senders.shaping.document import HostMatch, ProviderTable
 
 MAX_NAME = 200
 _SHOWN_HOSTS = 4
+_NAME = re.compile(r"\((?P<some>[^()]*)\)(?P<optional>\??)(?P<suffix>[^()]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,18 @@ def site_name(hosts: Iterable[str]) -> str:
         return name
     shown = "|".join(ordered[:_SHOWN_HOSTS])[: MAX_NAME // 2]
     return f"({shown}|{len(ordered)} hosts {digest(ordered)})"
+
+
+def hosts_of(name: str) -> frozenset[str]:
+    """The hosts of the site with this name; of one whose hosts are too many to be named, those that are."""
+    whole = _NAME.fullmatch(name)
+    if whole is None:
+        return frozenset({name})
+    parts, suffix = whole["some"].split("|"), whole["suffix"]
+    if " " in parts[-1]:  # `(a.example|b.example|100 hosts DIGEST)`: the last host that is shown may be cut off
+        return frozenset(parts[:-2] or parts[:1])
+    hosts = {f"{part}{suffix}" for part in parts}
+    return frozenset(hosts | ({suffix.removeprefix(".")} if whole["optional"] else set()))
 
 
 def provider_of(providers: Mapping[str, ProviderTable], destination: Destination) -> str | None:

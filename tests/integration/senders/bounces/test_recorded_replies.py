@@ -1,5 +1,6 @@
 """`ebbtide senders reclassify`: recorded replies by other rules."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from psycopg import Connection
 
 from infra.postgres.migrate import migrate
 from senders.bounces.classifier import load_classifier
-from senders.bounces.recorded_replies import differences
+from senders.bounces.recorded_replies import IN_LEDGER, differences
 
 pytestmark = pytest.mark.servers
 OWN = """
@@ -36,11 +37,12 @@ REPLIES = [
 def record(connection: Connection[Any]) -> None:
     for number, (table, kind, code, enhanced, reply, classification, hard) in enumerate(REPLIES):
         more = (", attempt", ", 1") if table == "deliveries" else ("", "")
+        age = IN_LEDGER + timedelta(days=1) if table == "deliveries" else timedelta(hours=1)
         connection.execute(
             f"""INSERT INTO {table} (id, time, command_id, user_id, kind, provider, code, enhanced, reply,
                                      classification, hard{more[0]})
-                VALUES (%s, now(), 'c', 'u', %s, 'smtp', %s, %s, %s, %s, %s{more[1]})""",
-            [f"{number}", kind, code, enhanced, reply, classification, hard],
+                VALUES (%s, now() - %s, 'c', 'u', %s, 'smtp', %s, %s, %s, %s, %s{more[1]})""",
+            [f"{number}", age, kind, code, enhanced, reply, classification, hard],
         )
 
 
@@ -51,8 +53,8 @@ def test_the_rules_that_judged_differ_in_nothing_and_others_where_they_say_other
     (tmp_path / "own.toml").write_text(OWN)
     with psycopg.connect(database_url) as connection:
         record(connection)
-        same = differences(connection, load_classifier(), 1)
-        other = differences(connection, load_classifier(tmp_path / "own.toml"), 1)
+        same = differences(connection, connection, load_classifier(), timedelta(days=40))
+        other = differences(connection, connection, load_classifier(tmp_path / "own.toml"), timedelta(days=40))
     assert (same.times, same.kinds, same.different) == (6, 5, [])
     [difference] = other.different
     assert (difference.reply.was, difference.judgment.bounce_class) == ("invalid_recipient", "partner_down")

@@ -106,7 +106,8 @@ def test_simulate_shows_what_another_file_would_have_done(tmp_path: Path) -> Non
         "0",
         *["1", "→", "2", "0.0", "s", "→", "1.0", "s"],
     ]
-    assert shown[2:] == ["default.automation[0] triggers 0 → 1 times", "5 attempts, 1 of 1 lanes differ"]
+    assert shown[3].split()[-6:] == ["2,", "1.0", "s,", "1/s", "by", "default.max_message_rate"]
+    assert shown[4:] == ["default.automation[0] triggers 0 → 1 times", "5 attempts, 1 of 1 lanes differ"]
     assert found["now"]["rules"] == {}
     assert found["new"]["lanes"]["default mx.d.example"]["suspended"] == 2
 
