@@ -200,6 +200,18 @@ HARD = frozenset({ReplyClass.INVALID_RECIPIENT, ReplyClass.MOVED, ReplyClass.BAD
 """
 
 
+BLOCKS = frozenset(
+    {
+        ReplyClass.SPAM_BLOCK,
+        ReplyClass.POLICY_RELATED,
+        ReplyClass.AUTHENTICATION_FAILED,
+        ReplyClass.BAD_CONFIGURATION,
+        ReplyClass.RELAY_DENIED,
+    }
+)
+"""The receiver refuses us, our address or our domain, and neither the recipient nor the mail."""
+
+
 class DeadLetterCause(StrEnum):
     """Why a record could not be read or processed."""
 

@@ -92,6 +92,7 @@ class DeliveryProcess:
             on_answer=lambda: self._outbox_relay.wake(),
             watchdog=self._watchdog,
             observer=metrics,
+            mail_observer=metrics,
         )
         self._worker = DeliveryWorker(settings, parts)
         self._outbox_relay = OutboxRelay(
@@ -139,6 +140,7 @@ class DeliveryProcess:
                 settings.session_timeout_ms,
                 settings.sender_instance,
                 metrics,
+                ledger_observer=metrics,
             ),
         }
 

@@ -6,6 +6,7 @@ listener say them; for the outcomes of others the ledger is asked, which may be 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
@@ -25,6 +26,7 @@ from schemas.decisions import Decision
 from schemas.outcomes import Outcome
 from schemas.topics import DECISIONS, OUTCOMES
 from schemas.vocabulary import ENGAGEMENT, DecisionOutcome, OutcomeKind
+from senders.queue.observer import LedgerObserver
 
 Row = dict[str, Callable[[Any], Any]]
 """The columns of a table, and how each is read from the fact."""
@@ -98,6 +100,22 @@ _ORIGINS = """SELECT command_id, trigger, purpose FROM ledger
 
 Recorded = Decision | Outcome
 
+_REPORTS = frozenset({OutcomeKind.BOUNCED, OutcomeKind.COMPLAINED})
+_WAYS = """
+SELECT replace(o.command_id::text, '-', ''), coalesce(way.path::json ->> 'provider', '')
+FROM ledger_outcomes AS o LEFT JOIN ledger_paths AS way ON way.number = o.path
+WHERE o.command_id IN (SELECT ledger_key(id) FROM unnest(%s::text[]) AS id) AND o.state = 'accepted'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """A bounce or complaint, the provider that took its mail, and the purpose."""
+
+    kind: OutcomeKind
+    provider: str
+    purpose: str
+
 
 class Recorder(BatchReader[Recorded]):
     """Writes `decisions`, `deliveries` and `engagement`."""
@@ -115,9 +133,12 @@ class Recorder(BatchReader[Recorded]):
         session_timeout_ms: int = 10_000,
         instance: str | None = None,
         observer: ReaderObserver | None = None,
+        ledger_observer: LedgerObserver | None = None,
     ) -> None:
         super().__init__(connection, database, halt, session_timeout_ms, instance, observer)
         self._ledger = ledger
+        self._ledger_observer = LedgerObserver() if ledger_observer is None else ledger_observer
+        self._reports: list[_Report] = []
 
     def run(self) -> None:
         """Read until the process halts."""
@@ -138,7 +159,24 @@ class Recorder(BatchReader[Recorded]):
         _DECISIONS.write(connection, [item for item in items if isinstance(item, Decision)])
         _DELIVERIES.write(connection, [outcome for outcome in outcomes if outcome.kind not in ENGAGEMENT])
         _ENGAGEMENTS.write(connection, [outcome for outcome in outcomes if outcome.kind in ENGAGEMENT])
+        self._reports = self._read_reports([outcome for outcome in outcomes if outcome.kind in _REPORTS])
         return 0
+
+    def written(self, _items: Sequence[Recorded]) -> None:
+        """Count the bounces and complaints among them."""
+        for report in self._reports:
+            self._ledger_observer.reported(report.kind, report.provider, report.purpose)
+
+    def _read_reports(self, outcomes: Sequence[Outcome]) -> list[_Report]:
+        """The reports among outcomes. Of a mail that the ledger does not know any more, no provider is known."""
+        if not outcomes:
+            return []
+        ids = [outcome.command_id for outcome in outcomes]
+        rows = self._ledger.run(lambda connection: connection.execute(_WAYS, [ids]).fetchall())
+        providers = {command: str(provider) for command, provider in rows}
+        return [
+            _Report(outcome.kind, providers.get(outcome.command_id, ""), outcome.purpose or "") for outcome in outcomes
+        ]
 
     def _with_origin(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """The outcomes, those without a trigger with that of their command, if the ledger knows it."""
@@ -165,5 +203,5 @@ class Recorder(BatchReader[Recorded]):
             outcome=DecisionOutcome.SEND,
             decided_at=at,
         )
-        kinds = (OutcomeKind.ACCEPTED, OutcomeKind.CLICKED)
+        kinds = (OutcomeKind.ACCEPTED, OutcomeKind.CLICKED, OutcomeKind.COMPLAINED)
         return [decision, *(Outcome(id="sample", command_id="0", user_id="sample", kind=k, time=at) for k in kinds)]

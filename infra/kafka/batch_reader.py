@@ -115,6 +115,9 @@ class BatchReader(Generic[T]):
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Called when a partition has been read to its end."""
 
+    def written(self, items: Sequence[T]) -> None:
+        """Called with items that are durable. One that is read a second time comes here a second time."""
+
     def after_batch(self) -> None:
         """Called after each batch, also an empty one."""
 
@@ -202,6 +205,7 @@ class BatchReader(Generic[T]):
 
     def _write(self, items: Sequence[T]) -> None:
         self.changed_commands += self.database.run(lambda connection: self.write(connection, items))
+        self.written(items)
 
     def _refuse(self, record: Message, item: T, error: Exception) -> None:
         """Set aside a record that fails alone. Raises `error` if the record is not at fault."""

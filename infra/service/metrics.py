@@ -1,7 +1,7 @@
 """Metrics for Prometheus: one definition each, from which the series and the reference page are made."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Buckets of histograms of durations."""
+OTHER = "other"
+"""What a label is for every value that gets no series of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,26 @@ class MetricDefinition:
             if value is not None:
                 family.add_metric(labels, value)
         return family
+
+
+@dataclass(slots=True)
+class BoundedLabel:
+    """The values of a label of which at most so many get series of their own: those that come first.
+
+    Every other one counts as `other`, and so does an empty one. Safe in any thread, where a few more may get through.
+    """
+
+    most: int
+    _known: set[str] = field(default_factory=set)
+
+    def of(self, value: str) -> str:
+        """The label that this value counts under."""
+        if value in self._known:
+            return value
+        if not value or len(self._known) >= self.most:
+            return OTHER
+        self._known.add(value)
+        return value
 
 
 @dataclass(frozen=True, slots=True)

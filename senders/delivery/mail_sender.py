@@ -19,6 +19,7 @@ from senders.content.render import TemplateError
 from senders.content.templates import TemplateCache
 from senders.delivery.answers import AnswerRecorder, unexpected
 from senders.delivery.attempt_path import attempt_path
+from senders.delivery.mail_observer import MailObserver, SentMail
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.ready_queue import DeliveryJob
 from senders.policy.pipeline import ASK_AGAIN, Delay, Stop
@@ -58,6 +59,7 @@ class MailSender:
         hasher: AddressHasher,
         writer: LedgerWriter,
         answers: AnswerRecorder,
+        observer: MailObserver | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._begun = begun
@@ -67,6 +69,7 @@ class MailSender:
         self._writer = writer
         self._answers = answers
         self._paths = PathBook()
+        self._observer = observer or MailObserver()
         self._clock = clock
         self._log = structlog.get_logger("senders.delivery.mail_sender")
 
@@ -145,7 +148,21 @@ class MailSender:
         now_s = asyncio.get_running_loop().time()
         path = attempt_path(self._paths, now_s, begin, client.path, result.answered)
         await self._answers.sent(job, start, result, retry, path)
+        self._observer.sent(self._sent(begin, start, result))
         return result
+
+    def _sent(self, begin: LaneBegin, start: AttemptStart, result: SendResult) -> SentMail:
+        decided_at = start.due.command.decided_at
+        return SentMail(
+            provider=begin.lane.provider,
+            purpose=begin.mail.kind.purpose,
+            is_first=start.attempt == 1,
+            begun_age_s=(start.at - decided_at).total_seconds(),
+            ended_age_s=(self._clock() - decided_at).total_seconds(),
+            state=result.state,
+            reason=result.reason,
+            hard=result.hard,
+        )
 
 
 def _address(job: DeliveryJob) -> str:

@@ -23,6 +23,7 @@ from senders.delivery.lane_commands import LaneCommands
 from senders.delivery.lane_driver import LaneDriver
 from senders.delivery.lane_intake import LaneIntake
 from senders.delivery.lease_keeper import LeaseKeeper
+from senders.delivery.mail_observer import MailObserver
 from senders.delivery.mail_sender import MailContent, MailSender
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
@@ -75,6 +76,7 @@ class WorkerParts:
     on_answer: Callable[[], None]
     watchdog: Watchdog = field(default_factory=Watchdog)
     observer: LedgerObserver = field(default_factory=LedgerObserver)
+    mail_observer: MailObserver = field(default_factory=MailObserver)
     reload: ShapingReload | None = None
     """The shaping file, if there is one."""
 
@@ -246,5 +248,6 @@ class DeliveryWorker:
             hasher=parts.hasher,
             writer=parts.writer,
             answers=self._answers,
+            observer=parts.mail_observer,
             clock=self._clock,
         )

@@ -13,7 +13,9 @@ from infra.kafka.topics import TopicPartition
 from infra.service.metrics import MetricDefinition, ScrapeCollector, new_registry, render
 from infra.service.outages import Outage
 from schemas.vocabulary import DeadLetterCause, DeliveryReason, LedgerState, SuppressionReason
+from senders.delivery.mail_observer import MailObserver, SentMail
 from senders.monitoring.gauges import PartitionBacklog
+from senders.monitoring.provider_metrics import ANSWERS, FIRST_ATTEMPT, REPORTS, TIME_TO_ACCEPTED, ProviderMetrics
 from senders.queue.observer import LedgerObserver
 
 TAKEN_BACK = "taken_back"
@@ -101,7 +103,8 @@ LAG = MetricDefinition(
     "Records that a consumer group of this worker has not processed.",
 )
 DEFINITIONS = (
-    *(ADMITTED, SETTLED, POSTPONED, ATTEMPTS, LETTERS, STALLS, RESTARTS),
+    *(ADMITTED, SETTLED, POSTPONED, ATTEMPTS, ANSWERS, FIRST_ATTEMPT, TIME_TO_ACCEPTED, REPORTS),
+    *(LETTERS, STALLS, RESTARTS),
     *(READY, IN_FLIGHT, AWAY, DUE, WAITING, OLDEST_DUE, OUTBOX, IN_DOUBT, VIEW_AGE, LAG),
 )
 
@@ -117,7 +120,7 @@ class Readings:
     lags: Callable[[], Mapping[tuple[str, int], int]]
 
 
-class SenderMetrics(LedgerObserver, ReaderObserver):
+class SenderMetrics(LedgerObserver, MailObserver, ReaderObserver):
     """The metrics of one worker. Its counters are safe in any thread."""
 
     def __init__(self, restarts: int = 0) -> None:
@@ -126,6 +129,7 @@ class SenderMetrics(LedgerObserver, ReaderObserver):
         self._settled = SETTLED.counter(registry)
         self._postponed = POSTPONED.counter(registry)
         self._attempts = ATTEMPTS.counter(registry)
+        self._providers = ProviderMetrics(registry)
         self._letters = LETTERS.counter(registry)
         self._stalls = STALLS.counter(registry)
         RESTARTS.counter(registry).inc(restarts)
@@ -160,6 +164,14 @@ class SenderMetrics(LedgerObserver, ReaderObserver):
     def postponed(self, reason: str | None) -> None:
         """Counts the command."""
         self._postponed.labels(reason or "").inc()
+
+    def sent(self, mail: SentMail) -> None:
+        """Counts it by provider and purpose."""
+        self._providers.sent(mail)
+
+    def reported(self, kind: str, provider: str, purpose: str) -> None:
+        """Counts it by provider and purpose."""
+        self._providers.reported(kind, provider, purpose)
 
     def lost(self, count: int) -> None:
         """Counts them as attempts."""

@@ -24,5 +24,8 @@ class LedgerObserver:
     def lost(self, count: int) -> None:
         """Attempts that a lost worker had begun are in doubt."""
 
+    def reported(self, kind: str, provider: str, purpose: str) -> None:
+        """A bounce or complaint came back for a mail that was taken, by a provider of the shaping file or another."""
+
     def withheld(self, count: int) -> None:
         """Commands ended because their users were removed."""

@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from drivers.whole_pipeline import new_topics
 
 from infra.postgres.migrate import migrate
 from infra.service.metrics import reference
+from schemas.commands import SendCommand
+from schemas.outcomes import Outcome
 from schemas.profiles import Consent
-from schemas.topics import COMMANDS, PROFILES
-from schemas.vocabulary import LedgerState
+from schemas.topics import COMMANDS, OUTCOMES, PROFILES
+from schemas.vocabulary import LedgerState, OutcomeKind
 from senders.monitoring.metrics import DEFINITIONS
 
 pytestmark = pytest.mark.servers
@@ -81,7 +84,7 @@ def test_a_worker_answers_its_pages(delivery: Harbour, port: int) -> None:
     wait_until(lambda: age in (found := counted(port)) and found[age] < 5, "the age of the view is measured")
     wait_until(lambda: any(name == "lag_records" for name, *_ in counted(port)), "the lag is measured")
     documented = {row.split("`")[1] for row in reference(DEFINITIONS).splitlines()[2:]}
-    labelled = {definition.name for definition in DEFINITIONS if definition.kind == "counter" and definition.labels}
+    labelled = {definition.name for definition in DEFINITIONS if definition.kind != "gauge" and definition.labels}
     shown = {sample.name for sample in samples(port)}
     assert shown <= documented
     assert documented - labelled - {"ebbtide_senders_oldest_due_age_seconds"} <= shown, "only counters begin unseen"
@@ -117,8 +120,24 @@ def test_the_counters_agree_with_the_ledger(delivery: Harbour, port: int) -> Non
     attempts = sum(count for key, count in found.items() if key[0] == "attempts_total")
     assert attempts == delivery.rows("SELECT sum(attempt) FROM ledger")[0][0]
     assert found["dead_letters_total", "not_json"] == 1
+    way = {"provider": "other", "purpose": "marketing"}
+    answered = [count for key, count in found.items() if key[0] == "mail_answers_total"]
+    assert sum(answered) == attempts
+    assert found[("mail_answers_total", *sorted(("accepted", *way.values())))] == ledger["accepted", ""]
+    assert found[("accepted_seconds_count", *sorted(way.values()))] == ledger["accepted", ""]
+    begun = delivery.rows("SELECT count(*) FROM ledger WHERE attempt > 0")[0][0]
+    assert found[("first_attempt_seconds_count", *sorted(way.values()))] == begun
+    complain(delivery, next(command for command in commands if delivery.state(command.id) == LedgerState.ACCEPTED))
+    complaint = ("mail_reports_total", *sorted(("complained", *way.values())))
+    wait_until(lambda: counted(port)[complaint] == 1, "the complaint is counted")
     wait_until(lambda: counted(port)["commands_waiting", str(partition_of(delivery, unknown_template.id))], "it waits")
     wait_until(lambda: sum(n for k, n in counted(port).items() if k[0] == "lag_records") == 0, "no reader is behind")
+
+
+def complain(delivery: Harbour, command: SendCommand) -> None:
+    facts = {"command_id": command.id, "user_id": command.user_id, "kind": OutcomeKind.COMPLAINED}
+    outcome = Outcome(id=f"complaint-{command.id}", time=datetime.now(UTC), **facts)
+    delivery.publish(OUTCOMES.name, command.user_id, outcome)
 
 
 def partition_of(delivery: Harbour, command_id: str) -> int:

@@ -1,6 +1,7 @@
 """Metrics and health of a delivery worker: what is counted, and when it is ready."""
 
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,10 +12,12 @@ from infra.service.health import Phase, State
 from infra.service.metrics import reference
 from infra.service.outages import Outage
 from infra.service.watchdog import Watchdog
-from schemas.vocabulary import DeadLetterCause, LedgerState
+from schemas.vocabulary import DeadLetterCause, LedgerState, ReplyClass
+from senders.delivery.mail_observer import SentMail
 from senders.monitoring.gauges import PartitionBacklog
 from senders.monitoring.health import DeliveryHealth
 from senders.monitoring.metrics import DEFINITIONS, Readings, SenderMetrics
+from senders.monitoring.provider_metrics import MAX_PROVIDERS, MAX_PURPOSES
 
 DOCUMENT = Path(__file__).resolve().parents[4] / "docs" / "metrics.md"
 
@@ -55,6 +58,58 @@ def test_commands_that_end_or_wait_without_a_mail_are_counted_by_reason() -> Non
     assert value(metrics, "commands_postponed_total", reason="consent_stale") == 1
     assert value(metrics, "dead_letters_total", cause="misrouted") == 1
     assert value(metrics, "fetch_stalls_total") == 1
+
+
+def a_mail(state: LedgerState, reason: str | None = None, **changes: Any) -> SentMail:
+    fields: dict[str, Any] = {
+        "provider": "google",
+        "purpose": "marketing",
+        "is_first": True,
+        "begun_age_s": 0.3,
+        "ended_age_s": 0.7,
+        "state": state,
+        "reason": reason,
+    }
+    return SentMail(**(fields | changes))
+
+
+def test_mails_count_by_provider_purpose_and_how_they_ended() -> None:
+    metrics, way = SenderMetrics(), {"provider": "google", "purpose": "marketing"}
+    metrics.sent(a_mail(LedgerState.ACCEPTED))
+    metrics.sent(a_mail(LedgerState.DEFERRED, ReplyClass.RATE_LIMITED))
+    metrics.sent(a_mail(LedgerState.DEFERRED, ReplyClass.SPAM_BLOCK))
+    metrics.sent(a_mail(LedgerState.REFUSED, ReplyClass.INVALID_RECIPIENT, hard=True))
+    metrics.sent(a_mail(LedgerState.REFUSED, ReplyClass.CONTENT_RELATED))
+    metrics.sent(a_mail(LedgerState.IN_DOUBT, "no_reply"))
+    answers = ["accepted", "deferred", "blocked", "bounced", "refused", "in_doubt"]
+    assert [value(metrics, "mail_answers_total", **way, answer=each) for each in answers] == [1.0] * 6
+
+
+def test_the_time_to_the_first_attempt_and_until_a_mail_is_taken_are_observed_once_a_command() -> None:
+    metrics, way = SenderMetrics(), {"provider": "other", "purpose": "marketing"}
+    metrics.sent(a_mail(LedgerState.DEFERRED, provider=""))
+    metrics.sent(a_mail(LedgerState.ACCEPTED, provider="", is_first=False, begun_age_s=60.0, ended_age_s=61.0))
+    metrics.sent(
+        a_mail(LedgerState.ACCEPTED, provider="", begun_age_s=-3.0, ended_age_s=-2.0)
+    )  # a clock that is behind
+    assert value(metrics, "first_attempt_seconds_count", **way) == 2
+    assert value(metrics, "first_attempt_seconds_bucket", **way, le="0.4") == 2
+    assert value(metrics, "first_attempt_seconds_sum", **way) == 0.3
+    assert value(metrics, "accepted_seconds_bucket", **way, le="60.0") == 1
+    assert value(metrics, "accepted_seconds_count", **way) == 2
+
+
+def test_the_labels_of_mails_are_bounded_whatever_providers_and_purposes_come() -> None:
+    metrics = SenderMetrics()
+    for number in range(1000):
+        metrics.sent(a_mail(LedgerState.ACCEPTED, provider=f"p{number}", purpose=f"purpose{number}"))
+        metrics.reported("complained", f"p{number}", f"purpose{number}")
+    [answers] = [each for each in metrics.registry.collect() if each.name == "ebbtide_senders_mail_answers"]
+    labels = [sample.labels for sample in answers.samples]
+    assert len({each["provider"] for each in labels}) == MAX_PROVIDERS + 1
+    assert len({each["purpose"] for each in labels}) == MAX_PURPOSES + 1
+    assert sum(sample.value for sample in answers.samples) == 1000
+    assert value(metrics, "mail_reports_total", provider="other", purpose="other", kind="complained") == 900
 
 
 def test_an_unknown_value_has_no_series() -> None:
