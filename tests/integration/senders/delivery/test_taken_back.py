@@ -1,0 +1,196 @@
+"""A mail whose server ended the connection before it took anything: taken back, and found again at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psycopg
+import pytest
+from drivers.running_senders import DOMAIN, TEMPLATE, a_command
+from psycopg import AsyncConnection
+
+from infra.postgres.database import AsyncDatabase
+from infra.postgres.migrate import migrate
+from infra.service.outages import Outage
+from infra.service.tasks import end_tasks
+from schemas.commands import SendCommand
+from schemas.rules import Text
+from schemas.vocabulary import TRANSACTIONAL
+from senders.channels.channel import ChannelClient, Unreachable
+from senders.content import dkim
+from senders.content.mail_builder import MailBuilder
+from senders.content.message import Mailbox
+from senders.content.templates import TemplateCache
+from senders.delivery.answers import AnswerRecorder
+from senders.delivery.mail_sender import MailContent, MailSender
+from senders.delivery.ownership import PartitionOwnership
+from senders.delivery.ready_queue import DeliveryJob, ReadyQueue
+from senders.policy.recipients import AddressHasher, read_requests
+from senders.policy.send_check import SendCheck
+from senders.policy.switches import NO_SWITCHES
+from senders.queue import leases, ledger
+from senders.queue.due_order import DueOrder
+from senders.queue.ledger import Admission, QueueClass
+from senders.queue.retry import RetryPolicy
+from senders.queue.writer import LedgerWriter
+from senders.settings import SenderSettings
+from senders.shaping.file import built_in
+from senders.shaping.lane_decider import LaneBegin
+from senders.shaping.lane_state import LaneKey
+from senders.shaping.resolution import resolve
+from senders.shaping.sites import Destination
+from senders.shaping.ways import ShapedMail, TrafficKind
+
+pytestmark = pytest.mark.servers
+
+OWNER = "worker"
+CLASS = QueueClass(0, 50)
+HASHER = AddressHasher(b"a secret of the tests")
+STALE_AFTER = timedelta(seconds=5)
+
+
+class ClosingClient:
+    """A connection whose server says 421 to MAIL and then takes no other connection; `before` comes before that."""
+
+    path = None
+    connected = True
+    usable = handed_over = False
+
+    def __init__(self, before: Callable[[], Awaitable[None]]) -> None:
+        self._before = before
+
+    async def connect(self) -> None:
+        """It is connected."""
+
+    async def send(self, mail_from: str, to: str, message: bytes) -> NoReturn:  # noqa: ARG002
+        """The mail is not taken."""
+        await self._before()
+        raise Unreachable("421 4.3.2 closing")
+
+    async def close(self) -> None:
+        """It is closed."""
+
+
+class Worker:
+    """What one worker knows of its queue, and its mail sender, on a real ledger."""
+
+    def __init__(self, url: str, database: AsyncDatabase, writer: LedgerWriter, content: MailContent) -> None:
+        self.url = url
+        self.database = database
+        self.order = DueOrder()
+        self.order.expect([CLASS.partition], 0.0)
+        self.order.begin([CLASS])
+        self.ready = ReadyQueue(lambda job: self.order.rewind(job.due.queue_class, job.due.due_at))
+        ownership = PartitionOwnership(1.0)
+        ownership.assign([CLASS.partition])
+        ownership.hold([CLASS.partition])
+        settings = SenderSettings(suppression_key="a secret of the tests")
+        self.sender = MailSender(
+            begun=lambda _: None,
+            ownership=ownership,
+            content=content,
+            hasher=HASHER,
+            writer=writer,
+            answers=AnswerRecorder(settings, writer, lambda: None),
+        )
+
+    def admit(self, command: SendCommand) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            ledger.admit(connection, [Admission.of(CLASS.partition, command)], datetime.now(UTC))
+
+    async def take(self) -> list[str]:
+        """Take what is due as the scheduler does: the commands by id."""
+
+        async def read(connection: AsyncConnection[Any]) -> list[DeliveryJob]:
+            now, after = datetime.now(UTC), self.order.after()
+            due = await ledger.due_commands(connection, after, list(self.ready.in_hand), now, 10)
+            commands = await ledger.read_commands(connection, due)
+            requests = await read_requests(connection, commands, HASHER, now, STALE_AFTER, NO_SWITCHES)
+            self.order.read(due)
+            return [DeliveryJob(command, request) for command, request in zip(commands, requests, strict=True)]
+
+        jobs = await self.database.run(read)
+        for job in jobs:
+            self.ready.put(job)
+        return [job.due.command.id for job in jobs]
+
+    async def send(self, command_id: str, client: ChannelClient) -> None:
+        """Send a mail as the driver of lanes does, whatever becomes of it."""
+        self.ready.begin(command_id)
+        mail = ShapedMail(command_id, "example.net", TrafficKind("hello", TRANSACTIONAL, DOMAIN), CLASS.priority, 0)
+        egress = resolve(built_in(), Destination.of("example.net", ["mx.example.net"]), "default")
+        begin = LaneBegin(LaneKey("default", egress.site), mail, egress, egress.keys)
+        retry = RetryPolicy(timedelta(minutes=1), timedelta(hours=1), 0.0)
+        try:
+            await self.sender.send(self.ready.job(command_id), begin, client, retry)
+        finally:
+            self.ready.done(command_id)
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> MailContent:
+    dkim.generate_key(tmp_path / "dkim.pem")
+    templates = TemplateCache()
+    templates.put("h", Text(kind="template", path="templates/hello.liquid", body=TEMPLATE))
+    signer = dkim.load_signer(DOMAIN, "demo", tmp_path / "dkim.pem")
+    return MailContent(
+        templates, MailBuilder(signer, Mailbox.parse(f"hello@{DOMAIN}"), None, None), timedelta(seconds=1)
+    )
+
+
+@pytest.fixture
+async def worker(database_url: str, content: MailContent) -> AsyncIterator[Worker]:
+    migrate(database_url)
+
+    async def own(connection: AsyncConnection[Any]) -> None:
+        await leases.renew(connection, OWNER, timedelta(minutes=1))
+        await leases.take_over(connection, [CLASS.partition], OWNER)
+
+    read, write = databases = [AsyncDatabase(database_url, Outage("timescale")) for _ in range(2)]
+    await read.run(own)
+    writer = LedgerWriter(write, OWNER, SendCheck(HASHER, STALE_AFTER))
+    writing = asyncio.create_task(writer.run())
+    yield Worker(database_url, read, writer, content)
+    await end_tasks([writing])
+    for database in databases:
+        await database.close()
+
+
+def mail(user: str) -> SendCommand:
+    return a_command(user, "h", purpose=TRANSACTIONAL, to=f"{user}@example.net")
+
+
+async def test_a_mail_taken_back_is_found_at_once_although_a_later_one_was_read_meanwhile(
+    worker: Worker, database_url: str
+) -> None:
+    first, later = mail("u1"), mail("u2")
+    worker.admit(first)
+    assert await worker.take() == [first.id]
+    async with await AsyncConnection.connect(database_url) as other:
+
+        async def hold() -> None:
+            await other.execute("SELECT FROM ledger_queue FOR UPDATE")
+
+        sending = asyncio.create_task(worker.send(first.id, ClosingClient(hold)))
+        while not await waiting(worker):
+            await asyncio.sleep(0.01)
+        worker.admit(later)
+        assert await worker.take() == [later.id], "the first is being taken back"
+    with pytest.raises(Unreachable):
+        await sending
+    assert await worker.take() == [first.id]
+    assert worker.ready.job(first.id).due.attempt == 0, "no attempt is counted"
+
+
+async def waiting(worker: Worker) -> bool:
+    """Whether a transaction waits for a row."""
+
+    async def count(connection: AsyncConnection[Any]) -> int:
+        cursor = await connection.execute(
+            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return cursor.rowcount
+
+    return await worker.database.run(count) > 0
