@@ -14,7 +14,7 @@ MAX_LINES: Final = 400
 LINES_AFTER: Final = 10
 """How many lines after a recipient's may belong to it."""
 _ADDRESSES = re.compile(
-    r"(?<![\w.%+=-])[^\s<>\"'()\[\],;:|]{1,64}@[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}", re.IGNORECASE
+    r"(?<![\w.%+=-])[^\s<>\"'()\[\],;:|\u3000-\u303f\uff00-\uff20]{1,64}@[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}", re.IGNORECASE
 )
 _TYPED = re.compile(r"^(smtp|rfc822|mailto|to|dda:smtp)[=:]", re.IGNORECASE)
 _QUOTED_FIELD = re.compile(
@@ -83,12 +83,15 @@ class ReportText:
         return "\n".join(kept.values())
 
     def addresses(self, ours: Collection[str]) -> list[str]:
-        """The addresses that the report names, without those of services, and without ours.
+        """The addresses that the report names, without those of services, and without ours."""
+        return _addresses(self._own_lines(), ours)
 
-        Those with which lines begin go before those in the words of a server.
-        """
-        named = [_without_others(line[:2000]) for line in self.lines if not _QUOTED_FIELD.match(line)]
-        return _addresses(map(_beginning, named), ours) or _addresses(named, ours)
+    def listed(self, ours: Collection[str]) -> list[str]:
+        """Those with which lines begin: a report names so what it is about, and others in the words of a server."""
+        return _addresses(map(_beginning, self._own_lines()), ours)
+
+    def _own_lines(self) -> list[str]:
+        return [_without_others(line[:2000]) for line in self.lines if not _QUOTED_FIELD.match(line)]
 
     def other_addresses(self, ours: Collection[str]) -> list[str]:
         """Those that seem to be of others, such as a recipient's new one, of who can help, or of a quoted field."""

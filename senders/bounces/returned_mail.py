@@ -204,7 +204,7 @@ def _named(mail: ReturnedMail, text: ReportText) -> dict[str, str]:
     ours = own_addresses(mail, text)
     addresses = text.addresses(ours)
     both = [each for each in addresses if each.lower() in {one.lower() for one in written}]
-    found = both or addresses
+    found = text.listed(ours) or both or addresses
     if not found and (domain := first_address(mail.headers.get("from")).partition("@")[2]):
         local = {f"{name}@{domain}": name for name in text.local_names()}
         if local:
