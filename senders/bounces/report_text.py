@@ -14,7 +14,9 @@ MAX_LINES: Final = 400
 LINES_AFTER: Final = 10
 """How many lines after a recipient's may belong to it."""
 _ADDRESSES = re.compile(
-    r"(?<![\w.%+=-])[^\s<>\"'()\[\],;:|\u3000-\u303f\uff00-\uff20]{1,64}@[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}", re.IGNORECASE
+    r"(?<![\w.%+=-])[^\s<>\"'()\[\],;:|\u3000-\u303f\uff00-\uff20]{1,64}@"
+    r"[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}",
+    re.IGNORECASE,
 )
 _TYPED = re.compile(r"^(smtp|rfc822|mailto|to|dda:smtp)[=:]", re.IGNORECASE)
 _QUOTED_FIELD = re.compile(
@@ -31,6 +33,18 @@ _ADDRESSES_LOOKED_AT: Final = 5
 _ANNOUNCES = re.compile(
     r"\b(recipient|address|addressee|user|mailbox|deliver|reach|following|because).*:\s*$", re.IGNORECASE
 )
+_HEADING = re.compile(r"\bfollowing (recipient|address|user|destination)\S*\b.{0,60}:\s*$", re.IGNORECASE)
+"""A line that announces recipients: what is said of those before ends there."""
+_SHORT: Final = 400
+"""Longer lines are no headings."""
+_MARK: Final = 6
+"""The letters and digits of a bullet, a number or `mailto` beside an address that stands alone."""
+_LABELLED = re.compile(
+    r"^\W{0,8}(?:[^\s:@]{1,20} ){0,3}?[^\s:@]{0,12}(?:recipient|addres|adress|empf|destinat|mailbox|receiver)"
+    r"[^\s:@]{0,16} ?: {0,8}[^\s@]{1,64}@[^\s@]{1,255}\s*$",
+    re.IGNORECASE,
+)
+"""A line such as `Failed recipient: ann@example.com`."""
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+")
 _MARGIN = re.compile(r"[> \t|]*")
 """What a report puts before the lines of the mail that it returns."""
@@ -66,21 +80,30 @@ class ReportText:
         """All of the words."""
         return "\n".join(self.lines)
 
-    def about(self, recipient: str, others: Collection[str]) -> str:
-        """The lines that name a recipient, and what follows each up to the next one that names another."""
-        wanted, stops = recipient.lower(), [other.lower() for other in others if other.lower() != recipient.lower()]
-        kept: dict[int, str] = {}
-        left = 0
-        for number, line in enumerate(self.lines):
+    def about(self, recipients: Collection[str]) -> dict[str, str]:
+        """For each recipient in lower case, the lines that name it, and what follows up to one that names another.
+
+        Recipients of a list, of which nothing is said, share what follows the last of them.
+        """
+        names = dict.fromkeys(each.lower() for each in recipients if each)
+        kept: dict[str, list[str]] = {}
+        left: dict[str, int] = {}
+        alone: set[str] = set()
+        for line in self.lines:
             lower = line.lower()
-            if wanted in lower:
-                left = LINES_AFTER
-            elif _RULE.match(line) or any(other in lower for other in stops):
-                left = 0
-            if left > 0:
-                kept[number] = line
-                left -= 1
-        return "\n".join(kept.values())
+            here = [name for name in names if name in lower]
+            if _RULE.match(line) or _HEADING.search(line[:_SHORT]) or (here and not _stands_alone(here[0], lower)):
+                left, alone = {}, set()
+            elif here:
+                left, alone = {name: left[name] for name in alone}, alone.union(here)
+            elif line.strip():
+                alone = set()
+            left |= dict.fromkeys(here, LINES_AFTER)
+            for name in left:
+                kept.setdefault(name, []).append(line)
+            left = {name: lines - 1 for name, lines in left.items() if lines > 1}
+            alone &= left.keys()
+        return {name: "\n".join(lines) for name, lines in kept.items()}
 
     def addresses(self, ours: Collection[str]) -> list[str]:
         """The addresses that the report names, without those of services, and without ours."""
@@ -107,8 +130,13 @@ class ReportText:
             if name is not None and announced:
                 found[name.group(1)] = None
             elif line.strip():
-                announced = bool(_ANNOUNCES.search(line))
+                announced = bool(_ANNOUNCES.search(line[:_SHORT]))
         return list(found)
+
+
+def _stands_alone(recipient: str, line: str) -> bool:
+    """Whether a line says nothing but a recipient."""
+    return len(line) < _SHORT and sum(map(str.isalnum, line.replace(recipient, ""))) <= _MARK
 
 
 def _addresses(lines: Iterable[str], ours: Collection[str]) -> list[str]:
@@ -123,7 +151,9 @@ def _addresses(lines: Iterable[str], ours: Collection[str]) -> list[str]:
 
 
 def _beginning(line: str) -> str:
-    """What a line says before its first colon or bracket, if it begins with an address."""
+    """What a line says before its first colon or bracket, if it begins with an address, or all if a label does."""
+    if _LABELLED.match(line):
+        return line
     return _SAYS.split(line, maxsplit=1)[0] if _BEGINS.match(line) else ""
 
 

@@ -6,9 +6,10 @@ each recipient, so that a report, a reply and another dialect of either have one
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache, partial
 from typing import Final
 
 from schemas.vocabulary import ReplyClass
@@ -86,7 +87,7 @@ def findings_in(mail: ReturnedMail, classifier: Classifier) -> list[Finding]:
     if _is_receipt(mail):
         return [_nothing("")]
     if _is_bounce(mail, text):
-        return list(_from_words(mail, text, classifier))[:MAX_RECIPIENTS]
+        return list(_from_words(mail, text, classifier))
     if is_auto_reply(mail, text.everything):
         challenge = is_challenge(mail, text.everything)
         bounce_class = ReplyClass.CHALLENGE_RESPONSE if challenge else ReplyClass.AUTO_REPLY
@@ -164,13 +165,13 @@ def _answers_a_mail(mail: ReturnedMail, text: ReportText) -> bool:
 def _from_statuses(
     statuses: Sequence[RecipientStatus], mail: ReturnedMail, text: ReportText, classifier: Classifier
 ) -> Iterator[Finding]:
-    names = [each.recipient for each in statuses]
+    about, of_words = text.about([each.recipient for each in statuses]), _judging(classifier)
     for each in _once(statuses):
         if each.action in (Action.DELIVERED, Action.RELAYED, Action.EXPANDED):
             continue
         recipient = each.recipient if "@" in each.recipient else _likely(mail, text) or each.recipient
-        candidates = [each.diagnostic, text.about(each.recipient, names) if each.recipient else "", text.whole]
-        judged = _judge(candidates, each.status or None, each.action is Action.DELAYED, classifier)
+        candidates = [each.diagnostic, about.get(each.recipient.lower(), ""), text.whole]
+        judged = _judge(candidates, each.status or None, each.action is Action.DELAYED, classifier, of_words)
         yield Finding(
             MailKind.BOUNCE,
             recipient,
@@ -216,9 +217,9 @@ def _from_words(mail: ReturnedMail, text: ReportText, classifier: Classifier) ->
     names = _named(mail, text)
     subject = mail.headers.get("subject")
     delayed = phrases()["delay_subject"].within(subject) and "fail" not in subject.lower()
-    for recipient, name in names.items() or [("", "")]:
-        about = text.about(name, names.values()) if name else ""
-        judged = _judge([about, text.whole, subject], None, delayed, classifier)
+    about, of_words = text.about(names.values()), _judging(classifier)
+    for recipient, name in list(names.items())[:MAX_RECIPIENTS] or [("", "")]:
+        judged = _judge([about.get(name.lower(), ""), text.whole, subject], None, delayed, classifier, of_words)
         yield Finding(
             MailKind.BOUNCE,
             recipient,
@@ -230,6 +231,11 @@ def _from_words(mail: ReturnedMail, text: ReportText, classifier: Classifier) ->
         )
 
 
+def _is_exact(status: str | None) -> bool:
+    """Whether an enhanced code says more than its first digit."""
+    return status is not None and not status.endswith(".0.0")
+
+
 @dataclass(frozen=True, slots=True)
 class _Judged:
     judgment: Judgment
@@ -237,23 +243,45 @@ class _Judged:
     text: str
 
 
-def _judge(candidates: Sequence[str], status: str | None, delayed: bool, classifier: Classifier) -> _Judged:
+_OfWords = Callable[[str, str | None, bool, bool], _Judged | None]
+
+
+def _of_words(
+    classifier: Classifier, words: str, status: str | None, says_something: bool, delayed: bool
+) -> _Judged | None:
+    """The judgment of words, if there are any."""
+    stripped = _SAID.sub(" ", words[: 4 * MAX_CHARS]).strip()
+    if not stripped:
+        return None
+    known = status if says_something else status_in(stripped) or status
+    stage = Stage.MAIL if _AT_MAIL.search(words[: 4 * MAX_CHARS]) else Stage.REPORT
+    judgment = classifier.classify(Refusal(stripped, code_in(stripped), known, stage, delayed))
+    return _Judged(judgment, known, stripped[:MAX_CHARS])
+
+
+def _judging(classifier: Classifier) -> _OfWords:
+    """The judgment of words, kept for as long as a mail is read: those of the whole report are asked for often."""
+    return cache(partial(_of_words, classifier))
+
+
+def _judge(
+    candidates: Sequence[str], status: str | None, delayed: bool, classifier: Classifier, of_words: _OfWords
+) -> _Judged:
     """The judgment by the first words that a rule knows, else by the codes.
 
-    The last words are those of the whole report: a code that says something goes before them.
+    The last words are those of the whole report, or what a report without fields says after those of a recipient:
+    they may speak of others, so a code that says something goes before them.
     """
     alone = classifier.classify(Refusal("", 0, status, Stage.REPORT, delayed))
-    says_something = status is not None and not status.endswith(".0.0") and bool(alone.rule)
+    says_something = _is_exact(status) and bool(alone.rule)
     by_code = _Judged(alone, status, "") if says_something else None
     for words in candidates:
-        stripped = _SAID.sub(" ", words[: 4 * MAX_CHARS]).strip()
-        if not stripped:
+        judged = of_words(words, status, says_something, delayed)
+        if judged is None:
             continue
-        known = status if says_something else status_in(stripped) or status
-        stage = Stage.MAIL if _AT_MAIL.search(words[: 4 * MAX_CHARS]) else Stage.REPORT
-        judgment = classifier.classify(Refusal(stripped, code_in(stripped), known, stage, delayed))
-        judged = _Judged(judgment, known, stripped[:MAX_CHARS])
-        if judgment.by_text and not (by_code is not None and words is candidates[-1]):
+        judgment = judged.judgment
+        by_others = words is candidates[-1] or (status is None and by_code is not None and _is_exact(by_code.status))
+        if judgment.by_text and not (by_code is not None and by_others):
             return judged
         if judgment.rule and (by_code is None or not by_code.text):
             by_code = judged
