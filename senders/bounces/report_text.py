@@ -48,6 +48,8 @@ _LABELLED = re.compile(
 _SENTENCE = re.compile(r"(?<=[.!?。])\s+")
 _MARGIN = re.compile(r"[> \t|]*")
 """What a report puts before the lines of the mail that it returns."""
+_QUOTED_HEADER = re.compile(r"^[>|] ?(received|return-path|message-id|from|to|subject|date): ", re.IGNORECASE)
+"""A line of the original's header, quoted without a word before it."""
 _COMMAND = re.compile(
     r"^.{0,60}?(-->|>>>|<--|<<<|\b[CS]:) *((ehlo|helo|mail|data|rset|quit|auth|starttls|noop)\b|[23]\d\d\b)"
     r"|^\s{0,8}(2\d\d[ -]|(ehlo|helo) |mail from:)",
@@ -201,7 +203,7 @@ def _cut(lines: list[str]) -> tuple[list[str], list[str]]:
     """The lines before the original, and from there on."""
     follows = phrases()["original_follows"]
     for number, line in enumerate(lines):
-        if len(line) > 3 and number > 0 and follows.folded(fold(line[:300])):
+        if len(line) > 3 and number > 0 and (_QUOTED_HEADER.match(line) or follows.folded(fold(line[:300]))):
             after = lines[number:]
             if _ORIGINAL_FIELD.match(line) or len(after) > 1:
                 return lines[:number], after
