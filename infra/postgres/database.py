@@ -35,6 +35,10 @@ _CONNECTION: dict[str, Any] = {
     "options": "-c timezone=UTC -c statement_timeout=60s -c lock_timeout=20s",
 }
 
+_PLANS = {"options": f"{_CONNECTION['options']} -c plan_cache_mode=force_custom_plan"}
+"""A plan that is kept from when a queue was empty reads all of it when it is long: behind 4,000 commands, 16 mails took
+50 ms to begin. Planning takes 0.3 ms a statement, for all the rows that it changes."""
+
 
 class Shutdown(BaseException):
     """The process stops and no longer waits for a server. Like a cancellation, it is not an error of the work."""
@@ -176,7 +180,7 @@ class AsyncDatabase:
 
     async def _connected(self) -> AsyncConnection[Any]:
         if self._connection is None:
-            self._connection = await AsyncConnection.connect(self._url, autocommit=True, **_CONNECTION)
+            self._connection = await AsyncConnection.connect(self._url, autocommit=True, **_CONNECTION | _PLANS)
             _use_orjson(self._connection)
         return self._connection
 

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from drivers.running_senders import free_port
-from psycopg.errors import UndefinedTable
+from psycopg.errors import DivisionByZero, UndefinedTable
 from structlog.testing import capture_logs
 
 from infra.postgres.database import AsyncDatabase, Database, Shutdown
@@ -27,7 +27,7 @@ def in_thread(url: str) -> tuple[Run, Callable[[], None]]:
     return lambda statement: database.run(lambda c: _first(c.execute(statement).fetchone())), database.close  # type: ignore[call-overload]
 
 
-def in_loop(url: str) -> tuple[Run, Callable[[], None]]:
+def in_loop(url: str, *, pipelined: bool = False) -> tuple[Run, Callable[[], None]]:
     loop = asyncio.new_event_loop()
     database = AsyncDatabase(url, Outage("database"))
 
@@ -38,14 +38,21 @@ def in_loop(url: str) -> tuple[Run, Callable[[], None]]:
         loop.run_until_complete(database.close())
         loop.close()
 
-    return lambda statement: loop.run_until_complete(database.run(lambda c: work(c, statement))), close
+    def run(statement: str) -> Any:
+        return loop.run_until_complete(database.run(lambda c: work(c, statement), pipelined=pipelined))
+
+    return run, close
+
+
+def in_pipeline(url: str) -> tuple[Run, Callable[[], None]]:
+    return in_loop(url, pipelined=True)
 
 
 def _first(row: tuple[Any, ...] | None) -> Any:
     return row and row[0]
 
 
-@pytest.fixture(params=[in_thread, in_loop])
+@pytest.fixture(params=[in_thread, in_loop, in_pipeline])
 def run(request: pytest.FixtureRequest, database_url: str) -> Iterator[Run]:
     run, close = request.param(database_url)
     yield run
@@ -120,3 +127,27 @@ def test_of_several_hosts_the_one_that_answers_is_used(
     terminate(database_url, run("SELECT pg_backend_pid()"))
     assert run("SELECT 2") == 2
     close()
+
+
+async def test_pipelined_work_fails_with_its_first_error_and_leaves_nothing(database_url: str) -> None:
+    database = AsyncDatabase(database_url, Outage("database"))
+
+    async def work(connection: psycopg.AsyncConnection[Any]) -> Any:
+        await connection.execute("CREATE TABLE pipelined (n int)")
+        await connection.execute("SELECT 1 / 0")
+        await connection.execute("SELECT no_such_column")
+        cursor = await connection.execute("SELECT 1")
+        return await cursor.fetchone()
+
+    async def unread(connection: psycopg.AsyncConnection[Any]) -> None:
+        await connection.execute("CREATE TABLE pipelined (n int)")
+        await connection.execute("SELECT 1 / 0")
+
+    async def table(connection: psycopg.AsyncConnection[Any]) -> Any:
+        return await (await connection.execute("SELECT to_regclass('pipelined')")).fetchone()
+
+    for failing in (work, unread):
+        with pytest.raises(DivisionByZero):
+            await database.run(failing, pipelined=True)
+        assert await database.run(table, pipelined=True) == (None,)
+    await database.close()

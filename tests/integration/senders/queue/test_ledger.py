@@ -336,6 +336,28 @@ async def test_a_deferred_command_knows_the_source_of_its_last_mail_also_after_i
     assert [number async for (number,) in cursor] == [way.number]
 
 
+async def test_mails_begin_and_end_without_a_scan_of_a_queue_that_was_short_before(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    await own(connection, MINE)
+    database = AsyncDatabase(database_url, Outage("database"))
+
+    async def work(each: AsyncConnection[Any]) -> int:
+        [due] = await take(each, limit=1)
+        assert await transitions.begin(each, [start(due)], MINE) == {due.command.id}
+        assert await transitions.answer(each, [change(due, LedgerState.ACCEPTED)], MINE) == {due.command.id}
+        cursor = await each.execute("SELECT seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'ledger_queue'")
+        [[rows]] = await cursor.fetchall()
+        return int(rows)
+
+    for _ in range(12):  # by then a server keeps its plans
+        admit(database_url, a_command("u1", "hash"))
+        await database.run(work)
+    admit(database_url, *[a_command("u1", "hash") for _ in range(2000)])
+    assert await database.run(work) == 0
+    await database.close()
+
+
 async def test_a_way_has_one_number_whoever_stores_it(connection: AsyncConnection[Any]) -> None:
     one, same, other = AttemptPath("{}"), AttemptPath("{}"), AttemptPath('{"source":"a"}')
     first = await attempt_paths.store(connection, [one, other])
