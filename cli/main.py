@@ -11,6 +11,7 @@ from cli.manifests import apply_commands, manifest_commands
 from cli.operations import (
     bounce_commands,
     dead_letter_commands,
+    delivery_set_commands,
     delivery_switch_commands,
     publish_commands,
     run_commands,
@@ -38,7 +39,11 @@ app.add_typer(run_commands.app, name="run")
 app.add_typer(worker_commands.streams_app, name="streams")
 app.add_typer(worker_commands.senders_app, name="senders")
 for name, command in (
-    delivery_switch_commands.COMMANDS | settle_commands.COMMANDS | shaping_commands.COMMANDS | bounce_commands.COMMANDS
+    delivery_switch_commands.COMMANDS
+    | delivery_set_commands.COMMANDS
+    | settle_commands.COMMANDS
+    | shaping_commands.COMMANDS
+    | bounce_commands.COMMANDS
 ).items():
     worker_commands.senders_app.command(name)(command)
 app.add_typer(publish_commands.app, name="publish")

@@ -1,6 +1,7 @@
 """What `rules` and `control` carry: texts by their hash, the manifest that names a whole set, and the switches."""
 
 import hashlib
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
@@ -62,7 +63,8 @@ DELIVERY = "delivery"
 class Control(Fact):
     """A switch, kept under its scope: `global`, `trigger/NAME` or `purpose/NAME`.
 
-    `delivery`, and `delivery/` before a kind and a name, is a scope of delivery only: decisions go on.
+    `delivery`, and `delivery/` before a kind and a name, is a scope of delivery only: decisions go on. With `values` it
+    pauses nothing: a key of the shaping file has another value there.
     """
 
     number: Count
@@ -79,10 +81,19 @@ class Control(Fact):
     retry: bool = False
     """No switch: deferred commands of the scope are due at once. Kept under `retry/` and the scope."""
 
+    values: Annotated[dict[Name, bool | int | str], Field(max_length=1)] = Field(default_factory=dict)
+    """The key of shaping.toml that has another value until `until`, kept under `set/`, the key and the scope."""
+
     @property
     def key(self) -> str:
         """The key of its record."""
+        for name in self.values:
+            return f"set/{name}/{self.scope}"
         return f"retry/{self.scope}" if self.retry else self.scope
+
+    def in_force(self, now: datetime) -> bool:
+        """Whether its time is not over."""
+        return self.until is None or now < self.until
 
 
 CURRENT = "current"

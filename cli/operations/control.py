@@ -75,18 +75,13 @@ def _latest(found: Sequence[Control]) -> list[Control]:
     return [latest[key] for key in sorted(latest)]
 
 
-def delivery_scope(scope: str, *, retry: bool, holds: bool = False) -> str:
-    """The scope on `control` of what people call this in delivery; raises UnknownScope.
-
-    Sources, sites and providers can only be held and let go (`holds`): only lanes know them.
-    """
+def delivery_scope(scope: str) -> str:
+    """The scope on `control` of what people call this in delivery; raises UnknownScope."""
     full = DELIVERY if scope == EVERYTHING else f"{DELIVERY}/{scope}"
     kind, _, name = scope.partition("/")
-    of_way = kind in _WAYS
-    if not _SCOPE.fullmatch(full) or scope == DELIVERY or (retry and kind == "domain") or (of_way and not holds):
-        kinds = "trigger/NAME or purpose/NAME" if retry else "trigger/NAME, purpose/NAME or domain/NAME"
-        ways = "; pause and resume also take source/NAME, site/NAME and provider/NAME" if of_way else ""
-        raise UnknownScope(f"{scope!r} is not a scope of delivery; write all, {kinds}{ways}")
+    if not _SCOPE.fullmatch(full) or scope == DELIVERY:
+        kinds = ", ".join(f"{each}/NAME" for each in ("trigger", "purpose", "domain", "provider", "site"))
+        raise UnknownScope(f"{scope!r} is not a scope of delivery; write all, {kinds} or source/NAME")
     return f"{DELIVERY}/domain/{_domain(name)}" if kind == "domain" else full
 
 
@@ -103,6 +98,10 @@ def switch_words(control: Control) -> str:
     named = f"{scope} in delivery" if control.scope.startswith(DELIVERY) and scope != DELIVERY else scope
     if control.retry:
         return f"{named} is retried"
+    if control.values:
+        end = f"until {control.until:%Y-%m-%d %H:%M:%S} UTC" if control.until else "from now on"
+        over = control.until is not None and control.until <= control.at
+        return f"{_values(control)} for {scope} is over" if over else f"{_values(control)} for {scope} {end}"
     if not control.paused:
         return f"{named} is resumed"
     did = {PauseMode.HOLD: "paused", PauseMode.DISCARD: "paused, and discarded", PauseMode.DRAIN: "drained"}
@@ -112,10 +111,15 @@ def switch_words(control: Control) -> str:
 
 def switch_line(control: Control) -> str:
     """When, the number, the scope, and what is known beside it."""
-    more = [f"{control.mode}" if control.paused and control.mode is not PauseMode.HOLD else ""]
-    more += [f"until {control.until:%Y-%m-%d %H:%M:%S}" if control.paused and control.until else ""]
+    more = [_values(control), f"{control.mode}" if control.paused and control.mode is not PauseMode.HOLD else ""]
+    ends = control.until if control.paused or control.values else None
+    more += [f"until {ends:%Y-%m-%d %H:%M:%S}" if ends else ""]
     more += [f"by {control.by}" if control.by else "", control.why]
     return f"{control.at:%Y-%m-%d %H:%M:%S}  {control.number:>4}  " + "  ".join([control.scope, *filter(None, more)])
+
+
+def _values(control: Control) -> str:
+    return ", ".join(f"{key} = {str(value).lower()}" for key, value in control.values.items())
 
 
 def _check(kafka: str, scope: str) -> None:

@@ -13,8 +13,8 @@ from schemas.vocabulary import PauseMode
 Scope = Annotated[
     str,
     typer.Argument(
-        help="all, trigger/NAME, purpose/NAME or domain/NAME (of recipients); pause and resume also take source/NAME, "
-        "site/NAME and provider/NAME of the shaping file.",
+        help="all, trigger/NAME, purpose/NAME, domain/NAME (of recipients), or provider/NAME, site/NAME or source/NAME "
+        "of the shaping file.",
         show_default=False,
     ),
 ]
@@ -39,6 +39,11 @@ def pause(
 
     Example: `ebbtide senders pause domain/example.net --for 2h --reason "their servers are down" --by ada`
     """
+    if discard and scope.partition("/")[0] in ("source", "site", "provider"):
+        raise typer.BadParameter(
+            "ends mails of a trigger, a purpose or a domain; those of a source, site or provider can only be held",
+            param_hint="--discard",
+        )
     mode = PauseMode.DISCARD if discard else PauseMode.HOLD
     _publish(scope, why, by, instance, as_json, paused=True, mode=mode, until=_end(lasts))
 
@@ -48,7 +53,11 @@ def drain(
 ) -> None:
     """Let the mails of a scope go out that delivery has now, and hold those that come later, as `pause` does.
 
-    Example: `ebbtide senders drain trigger/win-back --reason "new template tomorrow" --by ada`
+    Of a source, only those go out that already wait for it in the memory of a worker: the others leave from other
+    sources of its pool, and those that come later wait if it has none.
+
+    Examples: `ebbtide senders drain trigger/win-back --reason "new template tomorrow" --by ada`,
+    `ebbtide senders drain source/bulk1 --reason "its address is given back" --by ada`
     """
     _publish(scope, why, by, instance, as_json, paused=True, mode=PauseMode.DRAIN, until=_end(lasts))
 
@@ -64,9 +73,10 @@ def resume(scope: Scope, by: By, why: Why = "", instance: Instance = "main", as_
 def retry_now(scope: Scope, by: By, why: Why = "", instance: Instance = "main", as_json: AsJson = False) -> None:
     """Make the deferred mails of a scope due at once, instead of at their next attempt. It lifts no pause.
 
-    Delivery does not keep addresses, so a domain cannot be retried alone.
+    A domain, provider, site or source is that of the last attempt. Mails that wait for a limit are asked again too.
 
-    Example: `ebbtide senders retry-now purpose/transactional --reason "the relay is back" --by ada`
+    Examples: `ebbtide senders retry-now purpose/transactional --reason "the relay is back" --by ada`,
+    `ebbtide senders retry-now provider/google --by ada`
     """
     _publish(scope, why, by, instance, as_json, paused=False, retry=True)
 
@@ -74,9 +84,7 @@ def retry_now(scope: Scope, by: By, why: Why = "", instance: Instance = "main", 
 def _publish(scope: str, why: str, by: str, instance: str, as_json: bool, **fields: Any) -> None:
     from cli.operations import control
 
-    retry = bool(fields.get("retry"))
-    holds = not retry and fields.get("mode", PauseMode.HOLD) is PauseMode.HOLD
-    full = control.delivery_scope(scope, retry=retry, holds=holds)
+    full = control.delivery_scope(scope)
     fields |= {"why": required(why, "--reason") if fields["paused"] else why.strip(), "by": required(by, "--by")}
     made = control.switch(Environment.of(instance).kafka, full, **fields)
     if as_json:

@@ -1,12 +1,16 @@
 """`ebbtide pause`, `resume` and `switches`: the kill switch on the command line."""
 
 from collections.abc import Callable
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.environment import Environment
 from cli.options import AsJson, Instance, console, print_json
+
+if TYPE_CHECKING:
+    from schemas.rules import Control
 
 PANEL = "Kill switch"
 
@@ -58,11 +62,17 @@ def switches(instance: Instance = "main", as_json: AsJson = False) -> None:
         print_json([each.model_dump(mode="json") for each in found])
         return
     for each in found:
-        state = "[red]paused [/]" if each.paused else "retried" if each.retry else "running"
+        state = "[red]paused [/]" if each.paused else _state(each, datetime.now(UTC))
         console.print(f"{state}  ", end="")
         console.print(control.switch_line(each), markup=False, soft_wrap=True)
     paused = sum(each.paused for each in found)
     console.print(f"{paused} paused" if paused else "nothing is paused")
+
+
+def _state(switch: "Control", now: datetime) -> str:
+    if switch.values:
+        return "set    " if switch.in_force(now) else "is over"
+    return "retried" if switch.retry else "running"
 
 
 def _switch(scope: str, paused: bool, by: str, instance: str, as_json: bool, **more: object) -> None:

@@ -44,12 +44,17 @@ def senders_status(
         float | None, typer.Option("--watch", min=0.5, help="Show it again every so many seconds, until Ctrl-C.")
     ] = None,
 ) -> None:
-    """Show the delivery workers, what is paused, and each partition's lag, commands due and waiting, and outcomes to
-    publish.
+    """Show the delivery workers and their partitions, and what waits where.
 
-    Exits with 1 if a worker is missing, or if none runs. Example: `ebbtide senders status --watch 2`
+    The queue by age; each lane with what binds it and its rate against its limit; sources, blocks and suspensions with
+    their end; what people pause or set; problems of routes. Lanes are those of the workers on this machine, with what
+    waits in their memory; what waits for longer is in the queue. Exits with 1 if a worker is missing, or if none runs.
+
+    Examples: `ebbtide senders status`, `ebbtide senders status --watch 2`, `ebbtide senders status --json`
     """
     while watch is not None:
+        if console.is_terminal and not as_json:
+            console.clear()
         with suppress(typer.Exit):
             _status(instance, SENDERS, as_json)
         time.sleep(watch)

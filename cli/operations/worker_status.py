@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from cli.environment import SENDERS, STREAMS, Environment
+from cli.operations import lane_status
+from cli.operations.queue_ages import QueueNotCounted, queue_ages
 from infra.kafka.client import KafkaAway
 from infra.kafka.progress import Progress
 from infra.service.page_client import read_page
+from infra.service.pages import OK
 from infra.service.processes import Process
 from infra.service.worker_registry import RollingRestart, WorkerKind
 
@@ -27,7 +31,11 @@ class WorkerStatus:
     workers: list[dict[str, Any]] = field(default_factory=list)
     partitions: list[dict[str, Any]] = field(default_factory=list)
     switches: list[dict[str, Any]] = field(default_factory=list)
-    """Of delivery: what is paused, since when, by whom, why and until when."""
+    """Of delivery: what people hold or set, since when, who, why and until when."""
+    lanes: dict[str, Any] | None = None
+    """Of delivery: what waits on lanes, what binds each, blocks, sources and problems."""
+    queue: dict[str, Any] | None = None
+    """Of delivery: commands by how long they are due, and by what they wait for."""
     problem: str | None = None
 
     @property
@@ -42,10 +50,19 @@ def look(environment: Environment, kind: WorkerKind) -> WorkerStatus:
     supervision, processes = registry.supervision(), registry.workers()
     ports = (supervision.ports if supervision else {}) | {slot: p.port for slot, p in processes.items()}
     found = WorkerStatus(supervision.process.pid if supervision else None)
+    reports = []
     for slot, port in sorted(ports.items()):
         worker = _ask_worker(slot, port, processes.get(slot))
         found.partitions += [{**partition, "worker": slot} for partition in worker.pop("partitions", ())]
+        if "lanes" in worker:
+            reports.append({part: worker.pop(part) for part in lane_status.PARTS})
         found.workers.append(worker)
+    if kind is SENDERS:
+        found.lanes = lane_status.merged(reports)
+        try:
+            found.queue = queue_ages(environment.ledger_url)
+        except QueueNotCounted as problem:
+            found.problem = problem.line
     _ask_broker(environment, kind, found)
     if not found.workers and found.problem is None:
         found.problem = (
@@ -65,6 +82,15 @@ def _ask_worker(slot: int, port: int, process: Process | None) -> dict[str, Any]
     return {"slot": slot, "pid": process.pid, "state": state, "reason": reason}
 
 
+def find(environment: Environment, kind: WorkerKind, id_: str) -> dict[str, Any] | None:
+    """What the workers of this machine know of the thing with this id; None if none of them has it."""
+    for process in environment.registry(kind).workers().values():
+        answer = read_page(process.port, f"/find/{quote(id_, safe='')}")
+        if answer is not None and answer[0] == OK:
+            return dict(answer[1])
+    return None
+
+
 def _ask_broker(environment: Environment, kind: WorkerKind, found: WorkerStatus) -> None:
     """Adds the partitions that no worker has, with their lag by the group's committed offsets."""
     group, topics = _inputs(environment, kind)
@@ -77,22 +103,22 @@ def _ask_broker(environment: Environment, kind: WorkerKind, found: WorkerStatus)
         found.problem = str(away)
         return
     if kind is SENDERS:
-        found.switches = _paused(environment)
+        found.switches = _switches(environment)
     for number in sorted(numbers - owned):
         lag = sum(lags.get((topic, number), 0) for topic in topics)
         found.partitions.append({"partition": number, "worker": None, "lag": lag})
     found.partitions.sort(key=lambda partition: int(partition["partition"]))
 
 
-def _paused(environment: Environment) -> list[dict[str, Any]]:
+def _switches(environment: Environment) -> list[dict[str, Any]]:
     from cli.operations import control
 
     now = datetime.now(UTC)
-    found = [each for each in control.switches(environment.kafka) if each.paused]
+    found = [each for each in control.switches(environment.kafka) if each.paused or each.values]
     return [
         each.model_dump(mode="json", exclude_defaults=True) | {"text": control.switch_line(each)}
         for each in found
-        if each.until is None or each.until > now
+        if each.in_force(now)
     ]
 
 
@@ -109,8 +135,9 @@ def _inputs(environment: Environment, kind: WorkerKind) -> tuple[str, list[str]]
 
 
 def as_json(status: WorkerStatus) -> dict[str, Any]:
-    """For programs."""
-    return asdict(status) | {"all_run": status.all_run}
+    """For programs. What only delivery has is left out of the status of stream workers."""
+    found = asdict(status) | {"all_run": status.all_run}
+    return found if status.lanes is not None else {key: found[key] for key in found if key not in ("lanes", "queue")}
 
 
 def restart(environment: Environment, kind: WorkerKind) -> Iterator[RollingRestart]:

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from cli.columns import aligned
 from cli.environment import STREAMS
+from cli.operations import lane_tables
 from cli.operations.worker_status import WorkerStatus
 from infra.service.worker_registry import WorkerKind
 
@@ -20,8 +21,13 @@ def show(console: Console, status: WorkerStatus, kind: WorkerKind) -> None:
         console.print()
     if status.partitions:
         _print(console, _partitions(status, STREAM_COLUMNS if kind is STREAMS else SENDER_COLUMNS))
+    if status.lanes is not None:
+        _print(console, list(lane_tables.lines(status.lanes, status.queue)))
+    if status.switches:
+        console.print()
     for switch in status.switches:
-        console.print(f"paused  {switch['text']}", markup=False, soft_wrap=True)
+        what = "set" if switch.get("values") else "paused"
+        console.print(f"{what}  {switch['text']}", markup=False, soft_wrap=True)
     if status.problem:
         console.print(status.problem, soft_wrap=True)
 

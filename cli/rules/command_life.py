@@ -1,14 +1,19 @@
 """`ebbtide explain command`: the life of one command in delivery, each attempt, and what a waiting one waits for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from cli.rules.delivery_answers import Delivery, delivery_lines, read_deliveries, why_words
+from cli.operations.lane_tables import binding_words
+from cli.rules.delivery_answers import Delivery, delivery_lines, read_deliveries, reply_words, why_words
 from infra.postgres.migrate import CONNECT_S
 from schemas.errors import UserError
 from schemas.vocabulary import LedgerState
+from senders.bounces.classifier import load_classifier
+from senders.bounces.recorded_replies import STAGES
+from senders.bounces.refusal import Refusal
 from senders.content.message import command_id_of
 from triggers.engine.gates.stored import time_words
 
@@ -23,9 +28,10 @@ _SETTLEMENTS = "SELECT at, by, why, decided FROM settlements WHERE command_id = 
 
 
 _ATTEMPTS = """
-SELECT attempt, state, state_at, reason, classifier_hash, way.path::json AS path
-FROM ledger_outcomes AS o JOIN ledger_paths AS way ON way.number = o.path
-WHERE command_id = ledger_key(%(id)s) ORDER BY recorded_at
+SELECT o.attempt, o.state, o.started_at, o.state_at, o.reason, o.hard, o.classifier_hash, way.path::json AS path,
+       o.reply::json AS reply
+FROM ledger_outcomes AS o LEFT JOIN ledger_paths AS way ON way.number = o.path
+WHERE o.command_id = ledger_key(%(id)s) AND o.attempt > 0 AND o.started_at IS NOT NULL ORDER BY o.recorded_at
 """
 
 
@@ -42,6 +48,8 @@ class CommandLife:
     attempts: list[dict[str, Any]]
     """The mail transactions, each with its way."""
     settlements: list[dict[str, Any]]
+    binding: Mapping[str, Any] | None = None
+    """What binds it in the memory of a worker."""
 
     def waits(self, now: datetime) -> str | None:
         """What a command that has not ended waits for, and until when; None if it has ended."""
@@ -55,13 +63,24 @@ class CommandLife:
         if until > now:
             why = "; ".join(filter(None, [why_words(self.delivery.reason), self.delivery.detail]))
             return f"until {time_words(until)}: {why or 'its next attempt'}"
+        if self.binding is not None:
+            return f"on its lane: {binding_words(self.binding)}"
         owner = self.about["partition_owner"]
         holder = f"worker {owner}" if owner else "no worker, which must take the partition over first"
         return f"for its turn in partition {self.about['partition']}, held by {holder}"
 
 
-def read(ledger_url: str, database_url: str, given: str) -> CommandLife:
-    """The life of a command, from the databases of the ledger and of the hypertables; raises CommandUnknown."""
+def read(
+    ledger_url: str,
+    database_url: str,
+    given: str,
+    rules: Path | None = None,
+    find: Callable[[str], Mapping[str, Any] | None] = lambda _: None,
+) -> CommandLife:
+    """The life of a command, from the databases of the ledger and of the hypertables; raises CommandUnknown.
+
+    `rules` are the operator's rules for bounces; `find` asks running workers what a command in their memory waits for.
+    """
     import psycopg
     from psycopg.rows import dict_row
 
@@ -82,7 +101,24 @@ def read(ledger_url: str, database_url: str, given: str) -> CommandLife:
             f"no command {command}: delivery has not read it yet, or it ended more than 35 days ago; "
             "`ebbtide explain --user USER` lists the commands of a user"
         )
-    return CommandLife(about, delivery, attempts, settled)
+    due = delivery.state in (LedgerState.ADMITTED, LedgerState.DEFERRED)
+    binding = find(command) if due and delivery.next_attempt_at is not None else None
+    return CommandLife(about, delivery, _with_rules(attempts, rules), settled, binding)
+
+
+def _with_rules(attempts: list[dict[str, Any]], rules: Path | None) -> list[dict[str, Any]]:
+    """The attempts, each with the rule that found the class of its reply.
+
+    The ledger keeps only the hash of the rules: with others than those, the rule is not known any more.
+    """
+    classifier = load_classifier(rules)
+    for each in attempts:
+        reply, answered = each["reply"], (each["path"] or {}).get("answered")
+        each["rule"] = None
+        if reply and answered in STAGES and each["classifier_hash"] == classifier.hash:
+            refusal = Refusal(reply["text"], reply["code"], reply["enhanced"], STAGES[answered])
+            each["rule"] = classifier.classify(refusal).rule or None
+    return attempts
 
 
 def lines(life: CommandLife, now: datetime | None = None) -> Iterator[str]:
@@ -97,24 +133,34 @@ def lines(life: CommandLife, now: datetime | None = None) -> Iterator[str]:
     for line in delivery_lines(life.delivery):
         yield f"  {line}"
     for each in life.attempts:
-        yield f"  {time_words(each['state_at'])} attempt {each['attempt']} {each['state']}: {_way(each)}"
+        yield f"  {time_words(each['started_at'])} attempt {each['attempt']} {_way(each['path'])}"
+        yield f"    {time_words(each['state_at'])} {each['state']}: {_answer(each)}"
     for each in life.settlements:
         yield f"  {time_words(each['at'])} settled as {each['decided']} by {each['by']}: {each['why']}"
     if waits := life.waits(now or datetime.now(UTC)):
         yield f"  waits {waits}"
 
 
-def _way(attempt: Mapping[str, Any]) -> str:
-    """The way of a mail, what answered it, and which class its reply has by which rules."""
-    path = attempt["path"]
+def _way(path: Mapping[str, Any] | None) -> str:
+    """The way of a mail."""
+    if path is None:
+        return "to the one relay"
     ours = f" ({path['from']})" if "from" in path else ""
     host = f"to {path.get('host', 'no host')}" + (f" ({path['address']})" if "address" in path else "")
-    site = f"site {path['site']}" if "site" in path else ""
-    answered = f"answered at {path['answered']}" if "answered" in path else "no answer"
-    rules = f" by rules {attempt['classifier_hash']}" if attempt["classifier_hash"] else ""
-    judged = f"{attempt['reason']}{rules}" if attempt["reason"] else ""
-    tls = path.get("tls", "no TLS")
-    return ", ".join(filter(None, [f"from {path['source']}{ours} {host}", site, tls, answered, judged]))
+    more = [f"{name} {path[name]}" for name in ("site", "provider") if name in path]
+    return ", ".join([f"from {path['source']}{ours} {host}", *more, path.get("tls", "no TLS")])
+
+
+def _answer(attempt: Mapping[str, Any]) -> str:
+    """The reply of an attempt, what it answered, and its class with the rule."""
+    path, reply = attempt["path"] or {}, attempt["reply"]
+    said = reply_words(reply["code"], reply["enhanced"], reply["text"]) if reply else "no reply"
+    answered = f"to {path['answered']}" if "answered" in path else ""
+    judged = f"{'hard ' if attempt['hard'] else ''}{attempt['reason']}" if attempt["reason"] else ""
+    by = f" by the rule {attempt['rule']}" if attempt["rule"] else ""
+    if judged and not by and attempt["classifier_hash"]:
+        by = f" by rules {attempt['classifier_hash']}"
+    return ", ".join(filter(None, [said, answered, judged + by]))
 
 
 def as_json(life: CommandLife, now: datetime | None = None) -> dict[str, Any]:
@@ -124,5 +170,6 @@ def as_json(life: CommandLife, now: datetime | None = None) -> dict[str, Any]:
         "delivery": asdict(life.delivery),
         "attempts": life.attempts,
         "settlements": life.settlements,
+        "binding": life.binding,
         "waits": life.waits(now or datetime.now(UTC)),
     }

@@ -141,7 +141,7 @@ def _ledger_line(delivery: Delivery) -> str:
     why, reply = why_words(delivery.reason), delivery.reply or {}
     parts += [why] if why else []
     parts += [delivery.detail] if delivery.detail else []
-    parts += [_reply(reply.get("code"), reply.get("enhanced"), reply.get("text"))] if reply else []
+    parts += [reply_words(reply.get("code"), reply.get("enhanced"), reply.get("text"))] if reply else []
     parts += [f"attempt {delivery.attempt}"] if delivery.attempt > 1 else []
     parts += [f"next attempt {time_words(delivery.next_attempt_at)}"] if delivery.next_attempt_at else []
     return "; ".join(parts)
@@ -149,12 +149,13 @@ def _ledger_line(delivery: Delivery) -> str:
 
 def _event_line(event: Mapping[str, Any]) -> str:
     by = {True: ", by software", False: "", None: ""}[event["machine"]]
-    reply = _reply(event["code"], event["enhanced"], event["reply"])
+    reply = reply_words(event["code"], event["enhanced"], event["reply"])
     more = "; ".join(filter(None, [reply, event["url"]]))
     return f"{time_words(event['time'])} {event['kind']}{by}{f': {more}' if more else ''}"
 
 
-def _reply(code: int | None, enhanced: str | None, text: str | None) -> str:
+def reply_words(code: int | None, enhanced: str | None, text: str | None) -> str:
+    """A reply on one line."""
     return " ".join(str(part) for part in (code, enhanced, text) if part)
 
 

@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from cli.environment import Environment
+from cli.environment import SENDERS, Environment
+from cli.operations.bounce_commands import Rules as BounceRules
 from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, print_json
 from cli.rules.new_rule import StarterKind
 
@@ -290,17 +292,25 @@ def explain(
 
 def explain_command(
     command: Annotated[str, typer.Argument(metavar="ID", help="The command, by id or Message-ID.")],
+    rules: BounceRules = None,
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
-    """Explain one mail: each attempt with its reply, and what it waits for, if it waits, and until when.
+    """Explain one mail: each attempt with its way, reply, class and rule, and what it waits for, if it waits.
 
-    Example: `ebbtide explain command 9f2c64a0d6f14c1f8a5b0c7d2e3f4a5b`
+    An attempt shows source, host, addresses, TLS, the reply and which command it answered, and the class of the reply
+    with the rule that found it. A mail that waits shows what binds it, observed against limit, and until when; one in
+    the memory of a worker is asked for on this machine. Exits with 2 if there is no such command.
+
+    Examples: `ebbtide explain command 9f2c64a0d6f14c1f8a5b0c7d2e3f4a5b`,
+    `ebbtide explain command "<9f2c64a0d6f14c1f8a5b0c7d2e3f4a5b@shop.example>"`
     """
+    from cli.operations.worker_status import find
     from cli.rules import command_life
 
     environment = Environment.of(instance)
-    life = command_life.read(environment.ledger_url, environment.database_url, command)
+    urls = environment.ledger_url, environment.database_url
+    life = command_life.read(*urls, command, rules, partial(find, environment, SENDERS))
     if as_json:
         print_json(command_life.as_json(life))
         return

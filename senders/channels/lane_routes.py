@@ -61,6 +61,9 @@ class LaneRoutes(Protocol):
     async def find_route(self, egress: Egress) -> LaneRoute:
         """How mails go on a way; raises Unreachable if that is not known now."""
 
+    def problems(self) -> list[str]:
+        """What is wrong with the ways of all mails now, and what to do."""
+
     def reshape(self, file: ShapingFile) -> None:
         """Another file is in force."""
 
@@ -96,6 +99,10 @@ class RelayRoutes:
     async def find_route(self, _egress: Egress) -> LaneRoute:
         """The relay."""
         return self._route
+
+    def problems(self) -> list[str]:
+        """None: that the relay is away is an outage."""
+        return []
 
     def reshape(self, _file: ShapingFile) -> None:
         """Nothing: the settings never change."""
@@ -195,6 +202,10 @@ class ShapedRoutes:
             broken_tls_s=_seconds(egress.keys, "remember_broken_tls"),
             limits=limits_of(egress.keys),
         )
+
+    def problems(self) -> list[str]:
+        """Those of the lookups."""
+        return self._domains.problems()
 
     def reshape(self, file: ShapingFile) -> None:
         """Sources and relays are those of the new file from now on."""

@@ -1,5 +1,6 @@
 """The commands whose mails go by lanes: what becomes of each that begins, and of each that cannot."""
 
+import asyncio
 from collections.abc import Callable
 
 from infra.service.outages import Outage
@@ -9,6 +10,7 @@ from senders.channels.channel import ChannelClient, Unreachable
 from senders.channels.lane_routes import LaneRoutes
 from senders.delivery.answers import AnswerRecorder
 from senders.delivery.lane_driver import LaneAnswer
+from senders.delivery.lane_pace import LanePace
 from senders.delivery.mail_sender import MailSender
 from senders.delivery.ready_queue import ReadyQueue
 from senders.queue.retry import RetryPolicy
@@ -30,6 +32,7 @@ class LaneCommands:
         retry_jitter: float,
         wake: Callable[[], None],
         watchdog: Watchdog,
+        pace: LanePace,
     ) -> None:
         self._ready = ready
         self.let_go = ready.done
@@ -41,6 +44,7 @@ class LaneCommands:
         self._retry_jitter = retry_jitter
         self._wake = wake
         self._watchdog = watchdog
+        self._pace = pace
 
     def begun(self, mail_id: str) -> None:
         """Count a command as on its way, and have more taken in time."""
@@ -51,6 +55,7 @@ class LaneCommands:
     async def send(self, begin: LaneBegin, client: ChannelClient) -> LaneAnswer:
         """Bring a command to its answer."""
         job = self._ready.job(begin.mail.id)
+        self._pace.began(begin.lane, asyncio.get_running_loop().time())
         self._watchdog.beat(self._routes.longest_send_s + STALLED_AFTER_S)
         result = await self._sender.send(job, begin, client, self._retry(begin))
         if result is None:

@@ -5,19 +5,24 @@ place of an idle one: its client connects anew, under the same slots.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from infra.postgres.database import AsyncDatabase
 from senders.channels.channel import ChannelClient
 from senders.channels.lane_routes import FindLaneRoute
 from senders.shaping import connection_leases
 from senders.shaping.connection_leases import ConnectionLease, LeaseRequest
+from senders.shaping.keys import KEYS
 from senders.shaping.lane_limits import connection_limits
 from senders.shaping.lane_state import LaneKey, LaneState
 from senders.shaping.resolution import Egress
 
+_OF_LANES = ("limit", "rate", "retry_interval", "delay", "idle_timeout")
+_OF_SESSIONS = frozenset(key for key in KEYS if not key.endswith(_OF_LANES))
+"""Keys that a session has from its begin: TLS, time-outs, how many mails it carries."""
 RELEASE_WITHIN_S = 0.5
 """How long giving the slots back may take at the end. Without it, they are free when their leases run out."""
 
@@ -30,6 +35,8 @@ class LaneConnection:
     client: ChannelClient
     demands: str
     domain: str
+    changes: Mapping[str, Any]
+    """Values of keys that it was opened with instead of those of the file."""
     leases: dict[ConnectionLease, int] = field(default_factory=dict)
     """With the limit of each."""
     busy: bool = False
@@ -67,9 +74,9 @@ class LaneConnections:
 
     async def _connect(self, lane: LaneState, leases: dict[ConnectionLease, int]) -> LaneConnection:
         """A connection under these slots, which are renewed from now on: opening it may take long."""
-        route = await self._find_route(lane.egress)
+        route, changes = await self._find_route(lane.changed(lane.egress)), _of_session(lane)
         client = route.channel.client()
-        made = LaneConnection(lane.key, client, route.demands, lane.egress.domain, leases, busy=True)
+        made = LaneConnection(lane.key, client, route.demands, lane.egress.domain, changes, leases, busy=True)
         self._connections.setdefault(lane.key, {})[made] = None
         try:
             await client.connect()
@@ -99,15 +106,16 @@ class LaneConnections:
         found.busy = True
         return found
 
-    async def turn_to(self, connection: LaneConnection, egress: Egress) -> None:
-        """Let a reserved connection go where mails on this way may go."""
-        if connection.domain == egress.domain:
+    async def turn_to(self, connection: LaneConnection, lane: LaneState, egress: Egress) -> None:
+        """Let a reserved connection go where mails on this way of its lane may go, with the keys as they are now."""
+        changes = _of_session(lane)
+        if (connection.domain, connection.changes) == (egress.domain, changes):
             return
-        route = await self._find_route(egress)
-        if connection.demands != route.demands:
+        route = await self._find_route(lane.changed(egress))
+        if (connection.demands, connection.changes) != (route.demands, changes):
             await connection.client.close()
             connection.client = route.channel.client()
-        connection.demands, connection.domain = route.demands, egress.domain
+        connection.demands, connection.domain, connection.changes = route.demands, egress.domain, changes
 
     def forget(self, connection: LaneConnection) -> None:
         """From now on nothing uses a connection any more. It is to be closed."""
@@ -168,6 +176,11 @@ class LaneConnections:
     async def _release(self, leases: Collection[ConnectionLease]) -> None:
         if leases:
             await self._database.run(lambda at: connection_leases.release(at, self._owner, leases))
+
+
+def _of_session(lane: LaneState) -> Mapping[str, Any]:
+    """What rules and people have set of a lane's keys that a session has from its begin."""
+    return {key: action.values[key] for key, action in lane.changes.items() if key in _OF_SESSIONS}
 
 
 def _name(lease: ConnectionLease) -> str:

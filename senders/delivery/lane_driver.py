@@ -115,9 +115,10 @@ class LaneDriver:
     def _refresh(self, domain: str) -> None:
         """Look a domain up again in time: its hosts may have changed."""
         if asyncio.get_running_loop().time() - self._looked_s.get(domain, 0.0) > REFRESH_S:
-            self._look_for(domain)
+            self.look_for(domain)
 
-    def _look_for(self, domain: str) -> None:
+    def look_for(self, domain: str) -> None:
+        """Look up the hosts of a domain."""
         if domain not in self._looking:
             self._looking.add(domain)
             self._start("lookup", self._find(domain))
@@ -172,7 +173,7 @@ class LaneDriver:
                 for _ in range(count):
                     self._start("connection", self._open(key))
             for domain in decision.lookups:
-                self._look_for(domain)
+                self.look_for(domain)
             self._asked = decision.permits
             if self._asked:
                 self._ask.set()
@@ -279,7 +280,7 @@ class LaneDriver:
 
     async def _deliver(self, begin: LaneBegin, connection: LaneConnection) -> bool:
         """Returns whether the server took the mail."""
-        await self._connections.turn_to(connection, begin.egress)
+        await self._connections.turn_to(connection, self.board.lane(begin.lane), begin.egress)
         answer = await self._mails.send(begin, connection.client)
         if answer.reply is not None and not answer.taken:
             self._rules.see(begin.egress, begin.mail.kind, answer.reply, answer.state)

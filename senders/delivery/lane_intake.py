@@ -12,7 +12,9 @@ from schemas.addresses import ascii_domain
 from schemas.vocabulary import DeliveryReason
 from senders.delivery.lane_driver import LaneDriver
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
+from senders.delivery.way_holds import WayHolds
 from senders.policy.pipeline import Delay
+from senders.policy.switches import label
 from senders.queue.ledger import CommandStatus
 from senders.shaping.bindings import OPEN_END_US, Binding, BindingKind
 from senders.shaping.gcra import SECOND_US
@@ -21,6 +23,8 @@ from senders.shaping.ways import ShapedMail, TrafficKind
 
 LONG_US = 5 * SECOND_US
 """Mails that wait no longer stay in memory."""
+LOOKED_UP = timedelta(seconds=5)
+"""When a command is taken again whose domain is not known, and whose lane may be drained."""
 ASK_AGAIN = timedelta(minutes=1)
 """When a command is taken again whose domain is not found, or whose servers do not answer."""
 LONGEST_BOOKING = timedelta(minutes=15)
@@ -44,6 +48,7 @@ class LaneIntake:
         from_domain: str,
         *,
         one_lane: bool,
+        holds: WayHolds | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._driver = driver
@@ -51,6 +56,7 @@ class LaneIntake:
         self._ready = ready
         self._from_domain = from_domain
         self._one_lane = one_lane
+        self._holds = holds
         self._clock = clock
         self._booked: dict[str, datetime] = {}
         """When the last mail that was returned is expected to have its turn, by lane."""
@@ -58,6 +64,8 @@ class LaneIntake:
     def admit(self, job: DeliveryJob) -> Delay | None:
         """Let a job wait on its lane, or say until when it waits in the ledger, because the lane's share is used up."""
         mail = self._mail_of(job)
+        if self._holds is not None and self._holds.drains and (delay := self._drained(job, mail)) is not None:
+            return delay
         if not self._one_lane and (delay := self._crowded(job, mail)) is not None:
             return delay
         self._ready.put(job)
@@ -96,6 +104,20 @@ class LaneIntake:
         due_us = round(job.due.due_at.timestamp() * SECOND_US)
         last, blocked = job.due.last_source, job.due.blocked
         return ShapedMail(command.id, _domain(address), kind, command.priority, due_us, last, blocked)
+
+    def _drained(self, job: DeliveryJob, mail: ShapedMail) -> Delay | None:
+        """Until when a job waits whose lane takes only what was admitted before, or may be such a lane."""
+        assert self._holds is not None, "asked for before"
+        if not self._board.knows(mail.domain):
+            self._driver.look_for(mail.domain)
+            return _delay(job, Binding(BindingKind.LOOKUP, mail.domain), self._clock() + LOOKED_UP)
+        lane, _ = self._board.crowd(mail)
+        switch = None if lane is None else self._holds.drain(lane.key, job.due.admitted_at)
+        if switch is None:
+            return None
+        expires_at = job.due.command.expires_at
+        until = expires_at if switch.until is None else min(switch.until, expires_at)
+        return Delay(DeliveryReason.PAUSED, until, label(switch))
 
     # a lane's share
 

@@ -15,7 +15,7 @@ from infra.postgres.database import AsyncDatabase
 from schemas.rules import DELIVERY, Control
 from schemas.vocabulary import DeliveryReason
 from senders.delivery.ownership import PartitionOwnership
-from senders.policy.switches import DeliverySwitches
+from senders.policy.switches import WAY_KINDS, DeliverySwitches
 from senders.queue import pauses
 from senders.queue.pauses import ReleasePlace
 
@@ -70,9 +70,10 @@ class PauseRelease:
     async def _retry(self, request: Control) -> None:
         kind, _, name = request.scope.removeprefix(DELIVERY).lstrip("/").partition("/")
         trigger, purpose = (name if kind == each else None for each in ("trigger", "purpose"))
+        way = (kind, name) if kind in ("domain", *WAY_KINDS) else None
         held, now = self._ownership.held, self._clock()
         retried = await self._database.run(
-            lambda connection: pauses.retry_now(connection, held, trigger, purpose, now, BATCH)
+            lambda connection: pauses.retry_now(connection, held, trigger, purpose, now, BATCH, way)
         )
         if retried < BATCH:
             del self._retries[0]

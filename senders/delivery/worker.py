@@ -22,6 +22,7 @@ from senders.delivery.answers import AnswerRecorder
 from senders.delivery.lane_commands import LaneCommands
 from senders.delivery.lane_driver import LaneDriver
 from senders.delivery.lane_intake import LaneIntake
+from senders.delivery.lane_pace import LanePace
 from senders.delivery.lease_keeper import LeaseKeeper
 from senders.delivery.mail_observer import MailObserver
 from senders.delivery.mail_sender import MailContent, MailSender
@@ -36,6 +37,8 @@ from senders.queue.ledger import QueueClass
 from senders.queue.observer import LedgerObserver
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
+from senders.shaping.bindings import Binding
+from senders.shaping.lane_board import LaneBoard
 from senders.shaping.reload import ShapingReload
 
 RELOAD_S = 2.0
@@ -100,8 +103,12 @@ class DeliveryWorker:
         one_lane = parts.routes.one_lane
         self._ready = ReadyQueue(self._release, CAPACITY if one_lane else SHARES * CAPACITY)
         self._answers = AnswerRecorder(settings, parts.writer, parts.on_answer, clock, chance)
+        self.pace = LanePace()
         self._driver = self._lane_driver()
-        self._lanes = LaneIntake(self._driver, self._ready, settings.sender.domain, one_lane=one_lane, clock=clock)
+        self._holds = WayHolds(parts.switches, self._driver.board, clock)
+        self._lanes = LaneIntake(
+            self._driver, self._ready, settings.sender.domain, one_lane=one_lane, holds=self._holds, clock=clock
+        )
         self._scheduler = Scheduler(
             settings,
             database=parts.database,
@@ -117,7 +124,6 @@ class DeliveryWorker:
             watchdog=parts.watchdog,
             clock=clock,
         )
-        self._holds = WayHolds(parts.switches, self._driver.board, clock)
         self._lease_keeper = LeaseKeeper(
             settings,
             database=parts.lease_database,
@@ -137,6 +143,24 @@ class DeliveryWorker:
     def arriving(self) -> frozenset[int]:
         """The assigned partitions that this worker does not hold yet."""
         return self._ownership.arriving
+
+    @property
+    def board(self) -> LaneBoard:
+        """The lanes, to be looked at."""
+        return self._driver.board
+
+    def server_time_us(self) -> int:
+        """The clock of the database, which limits and blocks go by."""
+        return self._driver.now_us()
+
+    def waits_for(self, command_id: str) -> Binding | None:
+        """What a command waits for on its lane; None if it does not wait in this worker's memory."""
+        return self._driver.board.binding(command_id) if command_id in self._ready.waiting else None
+
+    def problems(self) -> list[str]:
+        """What a person should look at: routes, and a shaping file that is not in force."""
+        refused = None if self._parts.reload is None else self._parts.reload.problem
+        return [*self._parts.routes.problems(), *([f"the old limits hold: {refused}"] if refused else [])]
 
     @property
     def in_flight(self) -> int:
@@ -232,6 +256,7 @@ class DeliveryWorker:
             self._settings.retry_jitter,
             self.wake,
             parts.watchdog,
+            self.pace,
         )
 
     def _mail_sender(self) -> MailSender:

@@ -1,5 +1,6 @@
 """Health, gauges and pages of one delivery worker, put together."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from threading import Event
@@ -14,6 +15,7 @@ from infra.service.watchdog import Watchdog
 from senders.delivery.worker import DeliveryWorker
 from senders.monitoring.gauges import BrokerGauges, LedgerGauges, PartitionBacklog, Positions
 from senders.monitoring.health import DeliveryHealth
+from senders.monitoring.lane_report import LaneReport, binding_json
 from senders.monitoring.metrics import Readings, SenderMetrics
 from senders.queue.intake import CommandIntake
 
@@ -49,7 +51,7 @@ class Monitor:
                 lags=lambda: self._broker_gauges.lags,
             )
         )
-        pages = Pages(self.health, metrics.page, self._details)
+        pages = Pages(self.health, metrics.page, self._details, self._find)
         self._server = None if identity is None else PageServer(pages, identity.port)
 
     def _details(self) -> dict[str, Any]:
@@ -64,7 +66,17 @@ class Monitor:
                 measured.get(number, unknown) | {"partition": number, "lag": lags.get((CommandIntake.group, number))}
                 for number in sorted(self._worker.held)
             ],
+            **self._lanes().as_json(),
         }
+
+    def _find(self, command_id: str) -> dict[str, Any] | None:
+        """What a command waits for that is in this worker's memory."""
+        binding = self._worker.waits_for(command_id)
+        return None if binding is None else binding_json(binding)
+
+    def _lanes(self) -> LaneReport:
+        worker, now_s = self._worker, asyncio.get_running_loop().time()
+        return LaneReport(worker.board, worker.pace, worker.problems(), now_s, worker.server_time_us())
 
     async def start(self) -> None:
         """Serves the pages."""

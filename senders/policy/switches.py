@@ -10,6 +10,7 @@ from schemas.commands import SendCommand
 from schemas.rules import DELIVERY, Control
 from schemas.switches import SwitchBoard
 from schemas.vocabulary import PauseMode
+from senders.policy.key_switches import set_values
 
 WAY_KINDS = ("source", "site", "provider")
 """What a scope of delivery can name of the way that mails take, which only lanes know."""
@@ -26,6 +27,7 @@ class DeliverySwitches:
     def __init__(self) -> None:
         self._switches = SwitchBoard()
         self._paused: Mapping[str, Control] = {}
+        self._sets: list[Control] = []
         self.known = False
         """Whether the topic has been read to its end. Before that nothing may be sent."""
         self._retries: list[Control] = []
@@ -36,11 +38,16 @@ class DeliverySwitches:
         return self._switches.number
 
     def put(self, control: Control) -> bool:
-        """Adds a switch. Returns whether it is new; raises OlderNumber without changing anything."""
+        """Adds a switch. Returns whether it is new.
+
+        Raises OlderNumber, or DecodeError if it sets what cannot be set, without changing anything.
+        """
+        set_values(control)
         is_new = self._switches.put(control)
         if is_new and control.retry and self.known:
             self._retries.append(control)
         self._paused = {scope: each for scope, each in self._switches.latest.items() if each.paused}
+        self._sets = [each for each in self._switches.latest.values() if each.values]
         return is_new
 
     def take_retries(self) -> list[Control]:
@@ -58,7 +65,7 @@ class DeliverySwitches:
             switch
             for scope in _scopes(command, address)
             if (switch := self._paused.get(scope)) is not None
-            and _in_force(switch, now)
+            and switch.in_force(now)
             and not (switch.mode is PauseMode.DRAIN and admitted_at <= switch.at)
         ]
         return max(paused, key=_weight, default=None)
@@ -66,14 +73,18 @@ class DeliverySwitches:
     def ways(self, now: datetime) -> list[Control]:
         """The switches in force that hold a way of mails."""
         kinds = tuple(f"{DELIVERY}/{kind}/" for kind in WAY_KINDS)
-        return [each for scope, each in self._paused.items() if scope.startswith(kinds) and _in_force(each, now)]
+        return [each for scope, each in self._paused.items() if scope.startswith(kinds) and each.in_force(now)]
+
+    def sets(self, now: datetime) -> list[Control]:
+        """The switches in force that give keys of the shaping file other values."""
+        return [each for each in self._sets if each.in_force(now)]
 
     def holding(self, now: datetime) -> list[str]:
         """The labels of the switches that hold commands now."""
         return [
             label(switch)
             for switch in self._paused.values()
-            if switch.mode is not PauseMode.DISCARD and _in_force(switch, now)
+            if switch.mode is not PauseMode.DISCARD and switch.in_force(now)
         ]
 
 
@@ -86,10 +97,6 @@ def _scopes(command: SendCommand, address: str | None) -> Iterable[str]:
     yield from ("global", trigger, purpose, DELIVERY, f"{DELIVERY}/{trigger}", f"{DELIVERY}/{purpose}")
     if address is not None:
         yield f"{DELIVERY}/domain/{address.rpartition('@')[2].lower()}"
-
-
-def _in_force(switch: Control, now: datetime) -> bool:
-    return switch.until is None or now < switch.until
 
 
 def _weight(switch: Control) -> tuple[bool, bool, float]:

@@ -66,16 +66,23 @@ async def retry_now(
     purpose: str | None,
     now: datetime,
     limit: int,
+    way: tuple[str, str] | None = None,
 ) -> int:
     """Make at most `limit` commands due that are deferred or wait for a limit, of a trigger or purpose if one is given.
 
+    With a `way`, such as `("provider", "google")`, only those whose last attempt took it, or whose limit names it.
     Returns how many.
     """
     cursor = await connection.execute(
         """UPDATE ledger_queue SET next_attempt_at = %(now)s WHERE command_id IN (
-             SELECT command_id FROM ledger_queue
+             SELECT command_id FROM ledger_queue AS q
              WHERE next_attempt_at > %(now)s AND partition = ANY(%(partitions)s)
                AND (state = %(deferred)s AND reason IS DISTINCT FROM %(paused)s OR reason = %(limited)s)
+               AND (%(way)s::text IS NULL OR (reason = %(limited)s AND strpos(detail, %(name)s) > 0) OR EXISTS (
+                   SELECT FROM ledger_paths AS p
+                   WHERE p.number = q.path
+                     AND CASE %(way)s WHEN 'site' THEN coalesce(p.path::json ->> 'site', p.path::json ->> 'host')
+                                      ELSE p.path::json ->> %(way)s END = %(name)s))
                AND (%(trigger)s::text IS NULL OR trigger = %(trigger)s)
                AND (%(purpose)s::text IS NULL OR purpose = %(purpose)s) LIMIT %(limit)s)""",
         {
@@ -87,6 +94,8 @@ async def retry_now(
             "trigger": trigger,
             "purpose": purpose,
             "limit": limit,
+            "way": None if way is None else way[0],
+            "name": None if way is None else way[1],
         },
     )
     return cursor.rowcount

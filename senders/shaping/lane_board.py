@@ -5,6 +5,7 @@ to it or its time has come, and not otherwise: so a decision costs no more when 
 """
 
 from collections.abc import Iterable, Iterator
+from heapq import nlargest
 
 from senders.shaping.actions import ActionBook, ActiveAction
 from senders.shaping.bindings import Binding, BindingKind
@@ -62,6 +63,10 @@ class LaneBoard:
         key = self._places.remove(mail_id)
         if key is not None:
             self._lanes[key].queue.remove(mail_id)
+
+    def avoid(self, sources: frozenset[str]) -> None:
+        """Mails that come from now on leave from these sources only if their pool has no other."""
+        self._places.avoided = sources
 
     def looked_up(self, destination: Destination) -> None:
         """The MX hosts of a domain are known, perhaps others than before: that concerns mails that come from now on."""
@@ -225,3 +230,11 @@ class LaneBoard:
     def lanes(self) -> Iterator[tuple[LaneState, Binding | None]]:
         """Every lane, and what binds it."""
         return ((lane, self._bindings.of_lane(lane.key)) for lane in self._lanes)
+
+    def knows(self, domain: str) -> bool:
+        """Whether the hosts of a domain were looked up, so that its lane is known."""
+        return self._places.knows(domain)
+
+    def unplaced(self, most: int) -> list[tuple[Binding, int]]:
+        """What mails wait for that are on no lane, and how many wait for it, the most first."""
+        return nlargest(most, self._places.crowds(), key=lambda crowd: crowd[1])

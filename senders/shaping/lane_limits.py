@@ -80,11 +80,12 @@ def rates_of_kind(
             found.append(NamedRate.of(limit, at_provider.max_message_rate, set_by))
     if actions.empty:
         return found
-    for scope, target in targets_of(egress, kind).items():
+    for scope, there in targets_of(egress, kind).items():
         if scope in OF_MAIL:
-            for action in actions.values([target], now_us).values():
-                name = f"mails {' '.join(target)}"
-                found.append(NamedRate.of(f"{name} by rule", action.values["max_message_rate"], action.rule))
+            for target in (there, there[:2]):  # what rules set is for mails to a provider, what people set for all
+                for action in actions.values([target], now_us).values():
+                    name = f"mails {' '.join(target)}"
+                    found.append(NamedRate.of(f"{name} by rule", action.values["max_message_rate"], action.rule))
     return found
 
 

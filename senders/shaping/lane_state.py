@@ -1,7 +1,7 @@
 """One lane: a source at a site. Its queue, its connections, and what it has been through. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from senders.shaping.actions import ActionBook, ActiveAction
 from senders.shaping.document import ActionScope
@@ -9,7 +9,7 @@ from senders.shaping.gcra import SECOND_US
 from senders.shaping.keys import ProviderKeys
 from senders.shaping.lane_limits import NamedRate, connection_rate, keys_now, rates_of_lane
 from senders.shaping.lane_queue import LaneQueue
-from senders.shaping.resolution import Egress
+from senders.shaping.resolution import EffectiveValue, Egress
 from senders.shaping.ways import ActionTarget, targets_of
 
 FIRST_PAUSE_US = SECOND_US // 4
@@ -107,6 +107,13 @@ class LaneState:
             self.keys, self.changes = keys_now(self.egress, actions, now_us)
             self.rates = rates_of_lane(self.egress, self.keys, self.changes)
             self.connection_rate = connection_rate(self.egress, self.keys, self.changes)
+
+    def changed(self, egress: Egress) -> Egress:
+        """A way of this lane with the values that rules and people have set for it."""
+        if not self.changes:
+            return egress
+        values = {key: EffectiveValue(action.values[key], None) for key, action in self.changes.items()}
+        return replace(egress, values={**egress.values, **values})
 
     def stale(self, egress: Egress) -> None:
         """Another file is in force."""

@@ -1,5 +1,6 @@
 """Where each waiting mail is: on a lane, before its domain is looked up, or without a pool. Pure."""
 
+from collections import Counter
 from collections.abc import Iterator
 from heapq import heappop, heappush
 
@@ -33,6 +34,8 @@ class MailPlaces:
         self._retries: list[tuple[int, str]] = []
         """When domains are looked up again that are in `_failed_until_us`."""
         self._unpooled: dict[str, ShapedMail] = {}
+        self.avoided: frozenset[str] = frozenset()
+        """Sources that mails leave from only if their pool has no other."""
         self._egresses: dict[tuple[str, str], Egress] = {}
         """Ways that were resolved: half of what a decision costs, otherwise."""
 
@@ -57,10 +60,23 @@ class MailPlaces:
         self._unknown.setdefault(mail.domain, {})[mail.id] = mail
 
     def _way(self, mail: ShapedMail) -> Egress | None:
-        sources = choose(
-            self._file.document, mail.kind.purpose, mail.id, mail.last_source, blocked=mail.blocked
-        ).sources
-        return self.egress(self._destinations[mail.domain], sources[0]) if sources else None
+        choice = choose(self._file.document, mail.kind.purpose, mail.id, mail.last_source, blocked=mail.blocked)
+        if not choice.sources:
+            return None
+        source = choice.first(self.avoided.__contains__) or choice.sources[0]
+        return self.egress(self._destinations[mail.domain], source)
+
+    def knows(self, domain: str) -> bool:
+        """Whether the hosts of a domain were looked up."""
+        return domain in self._destinations
+
+    def crowds(self) -> Iterator[tuple[Binding, int]]:
+        """What mails wait for that are on no lane, and how many wait for it."""
+        for domain, mails in self._unknown.items():
+            yield Binding(BindingKind.LOOKUP, domain, until_us=self._failed_until_us.get(domain)), len(mails)
+        purposes = Counter(mail.kind.purpose for mail in self._unpooled.values())
+        for purpose, waiting in purposes.items():
+            yield Binding(BindingKind.NO_POOL, f"purpose {purpose}"), waiting
 
     def put(self, mail: ShapedMail, lane: LaneKey) -> None:
         """A mail waits on a lane."""

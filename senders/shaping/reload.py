@@ -18,6 +18,8 @@ class ShapingReload:
         self._path = path
         self._seen = read(path)
         self.file = load(path)
+        self.problem: str | None = None
+        """Why the last content of the file is not in force."""
         self._log = structlog.get_logger("senders.shaping.reload")
 
     def changed(self) -> ShapingFile | None:
@@ -31,6 +33,7 @@ class ShapingReload:
         except UserError as error:
             self._refused(error)
             return None
+        self.problem = None
         if file.hash == self.file.hash:
             return None
         self.file = file
@@ -39,6 +42,7 @@ class ShapingReload:
 
     def _refused(self, error: UserError) -> None:
         """Logged once for each content, not at each question."""
+        self.problem = error.line
         if isinstance(error, InvalidShaping) or self._seen != b"":
             self._log.error("shaping_refused", reason=error.line, in_force=self.file.hash)
         if not isinstance(error, InvalidShaping):

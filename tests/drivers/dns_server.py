@@ -2,9 +2,10 @@
 
 import asyncio
 import struct
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,3 +132,24 @@ async def serving(zones: Zones) -> AsyncIterator[Zones]:
             yield zones
     finally:
         transport.close()
+
+
+@contextmanager
+def answering(zones: Zones) -> Iterator[None]:
+    """A DNS server in a thread of its own, for tests whose delivery has a loop of its own."""
+    loop, begun, done = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with serving(zones):
+            begun.set()
+            await done.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert begun.wait(10), "the DNS server did not start"
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join(10)
+        loop.close()

@@ -31,6 +31,7 @@ FAILURE_KEEP_S: Final = 15.0
 MAX_NAMES: Final = 100
 """Hosts that a site is named by, the preferred ones."""
 MAX_KEPT: Final = 20_000
+NEXT_STEP: Final = "let EBBTIDE_DNS_SERVERS name a resolver that validates DNSSEC"
 
 
 class _Unfit(Enum):
@@ -80,6 +81,12 @@ class MailDomains:
         self._log = structlog.get_logger("senders.channels.dns.mail_domains")
         self.dane_works: bool | None = None
         """Whether DANE is used: not without a resolver that validates. None before the first lookup."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with the lookups, and what to do."""
+        if self._dane and self.dane_works is False:
+            return [f"DANE is off: the resolver sets no AD bit; {NEXT_STEP}"]
+        return []
 
     async def find(self, domain: str, *, sts: bool = True) -> MailDomain:
         """The mail servers of a domain, in letters of any script; with `sts` as its MTA-STS policy demands.
@@ -141,7 +148,7 @@ class MailDomains:
         """Note whether the resolver validates, and say so once if DANE is off for want of that."""
         works = self._dane and await self._resolver.validates()
         if self._dane and not works and self.dane_works is not False:
-            self._log.warning("dane_off", next_step="let EBBTIDE_DNS_SERVERS name a resolver that validates DNSSEC")
+            self._log.warning("dane_off", next_step=NEXT_STEP)
         self.dane_works = works
 
     # one host

@@ -1,13 +1,10 @@
 """Delivery by a shaping file, as its process runs it: limits by domain, a block that moves mails, another file."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from drivers.dns_server import Zones, serving
+from drivers.dns_server import Zones, answering
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, free_port, harbour, have_topics, wait_until
 
@@ -23,27 +20,6 @@ FREE = '[default]\nmax_message_rate = "1000/s"\nmax_connection_rate = "1000/s"\n
 SLOW = '[domain."slow.example"]\nmax_message_rate = "10/h"\n'
 BLOCKED = "[[default.automation]]\npattern = 'blocked'\naction = 'suspend'\nduration = '1h'\n"
 BLOCK = '[[provider]]\nname = "all"\n[[provider.replies]]\nat = "rcpt"\ntext = "550 5.7.1 our list has blocked you"\n'
-
-
-@contextmanager
-def answering(zones: Zones) -> Iterator[None]:
-    """The DNS server in a thread of its own: delivery has a loop of its own."""
-    loop, begun, done = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        async with serving(zones):
-            begun.set()
-            await done.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    assert begun.wait(10), "the DNS server did not start"
-    try:
-        yield
-    finally:
-        loop.call_soon_threadsafe(done.set)
-        thread.join(10)
-        loop.close()
 
 
 @pytest.fixture

@@ -89,8 +89,8 @@ def test_a_retry_now_makes_deferred_mails_due_and_lifts_no_pause(delivery: Harbo
     ("arguments", "said"),
     [
         (("pause", "server/google", *WHO), "is not a scope of delivery; write all, trigger/NAME"),
-        (("drain", "provider/google", *WHO), "pause and resume also take source/NAME, site/NAME and provider/NAME"),
-        (("retry-now", "domain/example.net", "--by", "ada"), "write all, trigger/NAME or purpose/NAME"),
+        (("pause", "provider/google", "--discard", *WHO), "those of a source, site or provider can only be held"),
+        (("retry-now", "server/google", "--by", "ada"), "domain/NAME, provider/NAME, site/NAME or source/NAME"),
         (("pause", "domain/not a domain", *WHO), "is not a scope of delivery"),
         (("pause", "all", "--for", "soon", *WHO), "not a duration"),
         (("pause", "all", "--reason", " ", "--by", "ada"), "must not be empty"),

@@ -1,0 +1,67 @@
+"""How long commands have been due, and what the others wait for, as the ledger has it at this moment."""
+
+from typing import Any
+
+import psycopg
+
+from infra.postgres.migrate import CONNECT_S
+from schemas.errors import UserError
+from schemas.vocabulary import DeliveryReason
+
+WITHIN_S = 5
+"""How long counting may take: it reads the whole queue."""
+AGES = {"1 s": 1, "10 s": 10, "1 min": 60, "10 min": 600, "1 h": 3600}
+OLDER = "older"
+
+_COUNTS = """
+SELECT CASE WHEN state = 'started' THEN 'started'
+            WHEN next_attempt_at <= now() THEN 'due'
+            WHEN next_attempt_at IS NOT NULL THEN 'waiting'
+            ELSE 'in_doubt' END AS part,
+       CASE WHEN state <> 'started' AND next_attempt_at <= now()
+            THEN width_bucket(extract(epoch FROM now() - next_attempt_at), %(ages)s::numeric[]) END AS age,
+       CASE WHEN next_attempt_at > now() THEN coalesce(reason, state) END AS reason, count(*)
+FROM ledger_queue GROUP BY 1, 2, 3
+"""
+
+
+_LIMITED = """
+SELECT count(*), min(next_attempt_at), max(detail) FROM ledger_queue
+WHERE reason = %(limited)s AND next_attempt_at > now()
+GROUP BY split_part(detail, ';', 1) ORDER BY 1 DESC LIMIT %(most)s
+"""
+MOST_LIMITS = 50
+
+
+class QueueNotCounted(UserError):
+    """The database has no ledger, does not answer, or does not count in time."""
+
+
+def queue_ages(url: str) -> dict[str, Any]:
+    """Due commands by age, waiting ones by reason and limit, and the others; raises QueueNotCounted."""
+    names = [*AGES, OLDER]
+    found: dict[str, Any] = {"due": dict.fromkeys(names, 0), "waiting": {}, "started": 0, "in_doubt": 0}
+    options = f"-c timezone=UTC -c statement_timeout={WITHIN_S}s"
+    try:
+        with psycopg.connect(url, connect_timeout=CONNECT_S, options=options) as connection:
+            for part, age, reason, count in connection.execute(_COUNTS, {"ages": list(AGES.values())}):
+                if part == "due":
+                    found["due"][names[age]] += count
+                elif part == "waiting":
+                    found["waiting"][reason] = found["waiting"].get(reason, 0) + count
+                else:
+                    found[part] += count
+            limited = connection.execute(_LIMITED, {"limited": DeliveryReason.LIMITED, "most": MOST_LIMITS})
+            found["limited"] = [
+                {"waiting": count, "next_at": next_at.isoformat(), "detail": detail}
+                for count, next_at, detail in limited
+            ]
+    except psycopg.errors.UndefinedTable:
+        raise QueueNotCounted("the database has no ledger yet; `ebbtide migrate` creates it") from None
+    except psycopg.errors.QueryCanceled:
+        raise QueueNotCounted(f"the queue could not be counted within {WITHIN_S} s; its partitions show more") from None
+    except psycopg.OperationalError as error:
+        first = str(error).strip().splitlines()[0]
+        raise QueueNotCounted(f"TimescaleDB does not answer ({first}); `make status` shows what runs") from None
+    found["waiting"] = dict(sorted(found["waiting"].items(), key=lambda each: -each[1]))
+    return found

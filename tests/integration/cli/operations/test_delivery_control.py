@@ -1,0 +1,261 @@
+"""`ebbtide senders status`, `set`, `retry-now`, `drain` and `explain command` where a shaping file is in force."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drivers.command_line import Done, ebbtide
+from drivers.dns_server import Zones, answering
+from drivers.real_servers import RealServers
+from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
+
+from infra.postgres.migrate import migrate
+from schemas.commands import SendCommand
+from schemas.topics import COMMANDS
+from schemas.vocabulary import LedgerState
+
+pytestmark = pytest.mark.servers
+
+WHO = ("--reason", "a test", "--by", "ada")
+PROGRAM = (sys.executable, "-m", "cli.main", "run", "senders", "--slot", "0")
+SHAPING = """
+[default]
+max_message_rate = "1000/s"
+max_connection_rate = "1000/s"
+retry_interval = "1h"
+[provider.slow]
+match = [{mx_suffix = ".slow.example"}]
+max_message_rate = "20/m"
+[provider.big]
+match = [{mx_suffix = ".big.example"}]
+[source.one]
+relays = ["127.0.0.1:PORT"]
+"""
+
+
+@pytest.fixture
+def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
+    """A worker with pages, as `ebbtide run senders` runs it, and the DNS of three domains."""
+    have_topics(servers.kafka)
+    migrate(database_url)
+    zones = Zones()
+    zones.put(".", "NS", "a.root-servers.net.")
+    for domain in ("slow.example", "big.example", "other.example"):
+        zones.put(domain, "MX", f"10 mx.{domain}.")
+        zones.host(f"mx.{domain}", "127.0.0.1")
+    with answering(zones):
+        shaping, dns = tmp_path / "shaping.toml", [f"127.0.0.1:{zones.port}"]
+        settings: dict[str, Any] = {"shaping": shaping, "dns_servers": dns, "allow_private_mx": True}
+        for made in harbour(servers.kafka, database_url, tmp_path, **settings):
+            shaping.write_text(SHAPING.replace("PORT", str(made.sink.port)))
+            made.start_process(PROGRAM)
+            yield made
+            for scope in ("provider/big", "source/one", "trigger/hello"):
+                senders(made, "resume", scope, "--by", "ada", status=None)
+            for key, scope in (("max_message_rate", "provider=big"), ("tls", "site=mx.other.example")):
+                senders(made, "unset", key, f"--{scope}", "--by", "ada", status=None)
+
+
+def senders(delivery: Harbour, *arguments: object, status: int | None = 0) -> Done:
+    done = ebbtide("senders", *arguments, **delivery.variables)
+    assert status is None or done.returncode == status, done.stderr + done.stdout
+    return done
+
+
+def status(delivery: Harbour) -> dict[str, Any]:
+    return dict(json.loads(senders(delivery, "status", "--json", status=None).stdout))
+
+
+def lane(delivery: Harbour, site: str) -> dict[str, Any]:
+    """What `status` says of the lane to a site; empty if there is none."""
+    lanes = (status(delivery)["lanes"] or {}).get("lanes", [])
+    return next((each for each in lanes if each["site"] == site), {})
+
+
+def bound(found: dict[str, Any]) -> dict[str, Any]:
+    """The lane if something binds it until a time; empty otherwise."""
+    return found if found and (found["binding"] or {}).get("until") else {}
+
+
+def send(delivery: Harbour, count: int, domain: str, local_part: str = "user", **changes: Any) -> list[SendCommand]:
+    template = delivery.publish_template()
+    users = [delivery.publish_user(address=f"{local_part}{number}@{domain}") for number in range(min(count, 10))]
+    commands = [a_command(users[number % len(users)], template, **changes) for number in range(count)]
+    for command in commands:
+        delivery.publish_soon(COMMANDS.name, command.user_id, command)
+    delivery.flush()
+    return commands
+
+
+def in_state(delivery: Harbour, commands: list[SendCommand], state: LedgerState) -> int:
+    ids = [command.id for command in commands]
+    query = "SELECT count(*) FROM ledger WHERE command_id = ANY(%s) AND state = %s"
+    return int(delivery.rows(query, ids, state.value)[0][0])
+
+
+def limits(delivery: Harbour, words: str) -> list[str]:
+    """What `status` says of commands that wait for a limit in the ledger, as far as it begins so."""
+    return [each["detail"] for each in status(delivery)["queue"]["limited"] if each["detail"].startswith(words)]
+
+
+def waiting(delivery: Harbour, reason: str) -> int:
+    return int(delivery.rows("SELECT count(*) FROM ledger WHERE reason = %s AND next_attempt_at > now()", reason)[0][0])
+
+
+def test_status_shows_lanes_what_binds_them_the_queue_by_age_sources_and_problems(delivery: Harbour) -> None:
+    send(delivery, 150, "slow.example")
+    send(delivery, 5, "other.example")
+    wait_until(lambda: waiting(delivery, "limited") >= 50, "commands that wait for the limit")
+
+    of_lane = wait_until(lambda: bound(lane(delivery, "mx.slow.example")), "the lane says until when")
+    found = status(delivery)
+    shown = senders(delivery, "status").stdout
+
+    assert (of_lane["source"], of_lane["provider"]) == ("one", "slow")
+    assert of_lane["limits"]["mails one mx.slow.example"]["rate"] == "20/m"
+    binding = of_lane["binding"]
+    assert (binding["kind"], binding["limit"]) == ("message_rate", "20/m")
+    assert binding["set_by"] == "provider.slow.max_message_rate"
+    assert found["queue"]["waiting"]["limited"] >= 50
+    assert any(each["detail"].startswith("behind one mx.slow.example; ") for each in found["queue"]["limited"])
+    assert sum(found["queue"]["due"].values()) <= 150
+    [source] = found["lanes"]["sources"]
+    assert (source["source"], source["state"]) == ("one", "in_use")
+    assert [problem.split(";")[0] for problem in found["lanes"]["problems"]] == [
+        "DANE is off: the resolver sets no AD bit"
+    ]
+    assert "waits for its time: limited " in shown
+    assert "one mx.slow.example" in shown
+    assert "problem  DANE is off" in shown
+
+
+def test_a_key_is_set_for_a_while_shown_explained_and_ended(delivery: Harbour) -> None:
+    said = senders(delivery, "set", "max_message_rate=6/h", "--provider", "big", "--for", "2h", *WHO).stdout
+    assert said.startswith("max_message_rate = 6/h for provider/big until ")
+    assert "in effect on every running delivery worker within 2 s" in said
+    wait_until(lambda: status(delivery)["lanes"]["actions"], "the worker obeys")
+
+    held = send(delivery, 30, "big.example")
+    free = send(delivery, 30, "other.example")
+    wait_until(lambda: in_state(delivery, free, LedgerState.ACCEPTED) == 30, "the mails of another provider")
+    wait_until(lambda: limits(delivery, "message_rate mails one mx.big.example; spent of 6/h; until "), "they wait")
+    assert in_state(delivery, held, LedgerState.ACCEPTED) <= 1
+
+    [switch] = status(delivery)["switches"]
+    assert (switch["scope"], switch["values"], switch["by"], switch["why"]) == (
+        "delivery/provider/big",
+        {"max_message_rate": "6/h"},
+        "ada",
+        "a test",
+    )
+    shown = senders(delivery, "status").stdout
+    assert "set  " in shown
+    assert "max_message_rate = 6/h" in shown
+    command = next(each for each in held if delivery.state(each.id) == LedgerState.ADMITTED)
+    explained = ebbtide("explain", "command", command.id, **delivery.variables).stdout
+    assert "6/h" in explained
+    assert "delivery/provider/big (switch " in explained
+    assert "until " in explained
+
+    assert "is over" in senders(delivery, "unset", "max_message_rate", "--provider", "big", "--by", "ada").stdout
+    wait_until(lambda: in_state(delivery, held, LedgerState.ACCEPTED) == 30, "all mails")
+    assert status(delivery)["switches"] == []
+    assert (
+        "is not set for provider/big; set now: nothing"
+        in senders(delivery, "unset", "max_message_rate", "--provider", "big", "--by", "ada", status=2).stderr
+    )
+
+
+def test_a_setting_ends_by_itself(delivery: Harbour) -> None:
+    senders(delivery, "set", "max_message_rate=1/h", "--trigger", "hello", "--for", "3s", *WHO)
+    commands = send(delivery, 20, "other.example")
+
+    wait_until(lambda: in_state(delivery, commands, LedgerState.ACCEPTED) == 20, "all mails")
+
+    assert status(delivery)["switches"] == []
+
+
+def test_a_key_of_sessions_holds_for_open_connections_too(delivery: Harbour) -> None:
+    before = send(delivery, 3, "other.example")
+    wait_until(lambda: in_state(delivery, before, LedgerState.ACCEPTED) == 3, "the first mails")
+    senders(delivery, "set", "tls=required", "--site", "mx.other.example", "--for", "1h", *WHO)
+    wait_until(lambda: status(delivery)["lanes"]["actions"], "the worker obeys")
+
+    commands = send(delivery, 3, "other.example")
+    wait_until(lambda: waiting(delivery, "limited") == 3, "mails wait, as the server offers no TLS")
+
+    assert in_state(delivery, commands, LedgerState.ACCEPTED) == 0
+    senders(delivery, "unset", "tls", "--site", "mx.other.example", "--by", "ada")
+    wait_until(lambda: in_state(delivery, commands, LedgerState.ACCEPTED) == 3, "all mails")
+
+
+def test_deferred_mails_of_a_provider_are_retried_and_explained_with_their_way_and_rule(delivery: Harbour) -> None:
+    [big] = send(delivery, 1, "big.example", "451-1+")
+    [other] = send(delivery, 1, "other.example", "451-1+")
+    for command in (big, other):
+        delivery.wait_for(command, LedgerState.DEFERRED)
+
+    life = json.loads(
+        ebbtide("explain", "command", f"<{big.id}@harbour.example>", "--json", **delivery.variables).stdout
+    )
+    [attempt] = life["attempts"]
+    assert (attempt["path"]["source"], attempt["path"]["provider"]) == ("one", "big")
+    assert attempt["reply"]["code"] == 451
+    assert attempt["rule"]
+    shown = ebbtide("explain", "command", big.id, **delivery.variables).stdout
+    assert "attempt 1 from one (127.0.0.1) to 127.0.0.1 (127.0.0.1), site mx.big.example, provider big, no TLS" in shown
+    assert f"by the rule {attempt['rule']}" in shown
+    assert "waits until " in shown
+
+    senders(delivery, "retry-now", "provider/big", "--by", "ada")
+    delivery.wait_for(big, LedgerState.ACCEPTED)
+    assert delivery.state(other.id) == LedgerState.DEFERRED
+    senders(delivery, "retry-now", "domain/other.example", "--by", "ada")
+    delivery.wait_for(other, LedgerState.ACCEPTED)
+
+
+def test_a_provider_that_is_drained_takes_nothing_that_came_later(delivery: Harbour) -> None:
+    senders(delivery, "drain", "provider/big", *WHO)
+    wait_until(lambda: status(delivery)["switches"], "it is drained")
+    later = send(delivery, 5, "big.example")
+    others = send(delivery, 5, "other.example")
+    wait_until(lambda: in_state(delivery, others, LedgerState.ACCEPTED) == 5, "the mails of another provider")
+    wait_until(lambda: waiting(delivery, "paused") == 5, "what came later waits")
+
+    assert in_state(delivery, later, LedgerState.ACCEPTED) == 0
+    senders(delivery, "resume", "provider/big", "--by", "ada")
+    wait_until(lambda: in_state(delivery, later, LedgerState.ACCEPTED) == 5, "all mails")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("max_message_rate", "--provider", "big"), "write KEY=VALUE"),
+        (
+            ("max_mesage_rate=1/s", "--provider", "big"),
+            "unknown key `max_mesage_rate`; did you mean `max_message_rate`?",
+        ),
+        (("max_message_rate=fast", "--provider", "big"), '`max_message_rate`: not a rate; write "100/s"'),
+        (
+            ("connection_limit=0", "--site", "mx.example"),
+            "`connection_limit`: input should be greater than or equal to 1",
+        ),
+        (("connection_limit=2", "--trigger", "hello"), "a trigger takes only `max_message_rate`"),
+        (("provider_connection_limit=2", "--source", "one"), "a source has no such key; set it for a provider"),
+        (("tls=required",), "name exactly one of --provider, --site, --source, --trigger, --purpose"),
+        (("tls=required", "--provider", "a", "--source", "b"), "name exactly one of"),
+        (("tls=required", "--provider", "bog"), "no provider is called 'bog'; did you mean `big`?"),
+        (("tls=required", "--provider", "big", "--for", "soon"), "not a duration"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_to_write(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    (tmp_path / "shaping.toml").write_text(SHAPING.replace("PORT", "25"))
+    lasts = () if "--for" in arguments else ("--for", "1h")
+
+    done = ebbtide("senders", "set", *arguments, *lasts, *WHO, EBBTIDE_SHAPING=str(tmp_path / "shaping.toml"))
+
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
