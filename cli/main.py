@@ -21,6 +21,7 @@ from cli.operations import (
     sink_commands,
     suppression_commands,
     switch_commands,
+    trace_commands,
     worker_commands,
 )
 from cli.options import console, print_json
@@ -44,6 +45,7 @@ for name, command in (
     | settle_commands.COMMANDS
     | shaping_commands.COMMANDS
     | bounce_commands.COMMANDS
+    | trace_commands.COMMANDS
 ).items():
     worker_commands.senders_app.command(name)(command)
 app.add_typer(publish_commands.app, name="publish")

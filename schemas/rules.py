@@ -84,9 +84,16 @@ class Control(Fact):
     values: Annotated[dict[Name, bool | int | str], Field(max_length=1)] = Field(default_factory=dict)
     """The key of shaping.toml that has another value until `until`, kept under `set/`, the key and the scope."""
 
+    trace: Annotated[str, Field(max_length=60)] = ""
+    """No switch: until `until`, workers show conversations with the domain on this channel of PostgreSQL."""
+    most: Annotated[int, Field(ge=0, le=1000)] = 0
+    """How many conversations each worker shows at most."""
+
     @property
     def key(self) -> str:
         """The key of its record."""
+        if self.trace:
+            return f"trace/{self.scope}"
         for name in self.values:
             return f"set/{name}/{self.scope}"
         return f"retry/{self.scope}" if self.retry else self.scope

@@ -74,13 +74,14 @@ class DeliveryProcess:
         self._switches = DeliverySwitches()
         check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s), self._switches)
         templates = TemplateCache()
-        self._async_databases = [AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat) for _ in range(9)]
-        take, lease, write, publish, count, remove, *of_lanes = self._async_databases
+        self._async_databases = [AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat) for _ in range(10)]
+        take, lease, write, publish, count, remove, trace, *of_lanes = self._async_databases
         parts = WorkerParts(
             database=take,
             lease_database=lease,
             writer=LedgerWriter(write, self.owner, check, self._watchdog, metrics),
             lane_databases=LaneDatabases(*of_lanes),
+            trace_database=trace,
             routes=routes,
             relay_outage=relay,
             reload=reload,

@@ -98,6 +98,8 @@ def switch_words(control: Control) -> str:
     named = f"{scope} in delivery" if control.scope.startswith(DELIVERY) and scope != DELIVERY else scope
     if control.retry:
         return f"{named} is retried"
+    if control.trace:
+        return f"conversations with {scope.removeprefix('domain/')} are traced"
     if control.values:
         end = f"until {control.until:%Y-%m-%d %H:%M:%S} UTC" if control.until else "from now on"
         over = control.until is not None and control.until <= control.at

@@ -72,6 +72,8 @@ def switches(instance: Instance = "main", as_json: AsJson = False) -> None:
 def _state(switch: "Control", now: datetime) -> str:
     if switch.values:
         return "set    " if switch.in_force(now) else "is over"
+    if switch.trace:
+        return "traced "
     return "retried" if switch.retry else "running"
 
 

@@ -4,6 +4,7 @@ Delivery knows channels only by this protocol. Only the channel reads the codes 
 SendResult for each mail.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,8 +65,15 @@ class MailPath:
     tls: str | None
 
 
+Tracer = Callable[[str], None]
+"""Takes the lines of a conversation that somebody watches, without addresses and without a mail's content."""
+
+
 class ChannelClient(Protocol):
     """One client of a channel, used by one task for one mail at a time."""
+
+    tracer: Tracer | None
+    """Who watches the conversation about the mail that is sent now."""
 
     @property
     def path(self) -> MailPath | None:

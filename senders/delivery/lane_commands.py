@@ -1,18 +1,19 @@
 """The commands whose mails go by lanes: what becomes of each that begins, and of each that cannot."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from infra.service.outages import Outage
 from infra.service.watchdog import STALLED_AFTER_S, Watchdog
 from schemas.vocabulary import LedgerState
-from senders.channels.channel import ChannelClient, Unreachable
+from senders.channels.channel import ChannelClient, SendResult, Unreachable
 from senders.channels.lane_routes import LaneRoutes
 from senders.delivery.answers import AnswerRecorder
 from senders.delivery.lane_driver import LaneAnswer
 from senders.delivery.lane_pace import LanePace
 from senders.delivery.mail_sender import MailSender
 from senders.delivery.ready_queue import ReadyQueue
+from senders.delivery.traces import ConversationTrace, Traces
 from senders.queue.retry import RetryPolicy
 from senders.shaping.document import SmtpState
 from senders.shaping.keys import DEFAULTS
@@ -33,6 +34,7 @@ class LaneCommands:
         wake: Callable[[], None],
         watchdog: Watchdog,
         pace: LanePace,
+        traces: Traces,
     ) -> None:
         self._ready = ready
         self.let_go = ready.done
@@ -45,6 +47,7 @@ class LaneCommands:
         self._wake = wake
         self._watchdog = watchdog
         self._pace = pace
+        self._traces = traces
 
     def begun(self, mail_id: str) -> None:
         """Count a command as on its way, and have more taken in time."""
@@ -57,7 +60,9 @@ class LaneCommands:
         job = self._ready.job(begin.mail.id)
         self._pace.began(begin.lane, asyncio.get_running_loop().time())
         self._watchdog.beat(self._routes.longest_send_s + STALLED_AFTER_S)
-        result = await self._sender.send(job, begin, client, self._retry(begin))
+        trace = self._traces.begin(begin.mail.domain)
+        sending = self._sender.send(job, begin, client, self._retry(begin))
+        result = await (sending if trace is None else _traced(begin, client, sending, trace))
         if result is None:
             return LaneAnswer(taken=False)
         return LaneAnswer(result.state is LedgerState.ACCEPTED, result.reply, result.answered or SmtpState.DOT)
@@ -85,3 +90,21 @@ class LaneCommands:
             self._relay_outage.back()
         else:
             self._relay_outage.away(failure)
+
+
+async def _traced(
+    begin: LaneBegin, client: ChannelClient, sending: Awaitable[SendResult | None], trace: ConversationTrace
+) -> SendResult | None:
+    """Let somebody watch what is said about a mail, and what became of it."""
+    client.tracer, ended = trace, "* ended by an error of ours"
+    trace(f"* {begin.mail.domain} by the lane {begin.lane}, trigger {begin.mail.kind.trigger}")
+    try:
+        result = await sending
+        ended = "* no mail was begun" if result is None else f"* {result.state}: {result.reason or 'taken'}"
+    except Unreachable:
+        ended = "* no server took it: the command waits as before"
+        raise
+    finally:
+        client.tracer = None
+        trace.end(ended)
+    return result

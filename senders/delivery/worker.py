@@ -29,6 +29,7 @@ from senders.delivery.mail_sender import MailContent, MailSender
 from senders.delivery.ownership import PartitionOwnership
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.delivery.scheduler import Scheduler
+from senders.delivery.traces import Traces
 from senders.delivery.way_holds import WayHolds
 from senders.policy.recipients import AddressHasher
 from senders.policy.switches import DeliverySwitches
@@ -79,6 +80,8 @@ class WorkerParts:
     on_answer: Callable[[], None]
     watchdog: Watchdog = field(default_factory=Watchdog)
     observer: LedgerObserver = field(default_factory=LedgerObserver)
+    trace_database: AsyncDatabase | None = None
+    """For lines of conversations that somebody watches; connects only then."""
     mail_observer: MailObserver = field(default_factory=MailObserver)
     reload: ShapingReload | None = None
     """The shaping file, if there is one."""
@@ -104,6 +107,7 @@ class DeliveryWorker:
         self._ready = ReadyQueue(self._release, CAPACITY if one_lane else SHARES * CAPACITY)
         self._answers = AnswerRecorder(settings, parts.writer, parts.on_answer, clock, chance)
         self.pace = LanePace()
+        self._traces = Traces(parts.switches, parts.trace_database, parts.owner, parts.watchdog, clock)
         self._driver = self._lane_driver()
         self._holds = WayHolds(parts.switches, self._driver.board, clock)
         self._lanes = LaneIntake(
@@ -207,6 +211,7 @@ class DeliveryWorker:
             "lease-keeper": self._lease_keeper.run(),
             "lane-driver": self._driver.run(),
             "way-holds": self._follow_holds(),
+            "traces": self._traces.run(),
         }
         if self._parts.reload is not None:
             tasks["shaping-reload"] = self._reload(self._parts.reload)
@@ -257,6 +262,7 @@ class DeliveryWorker:
             self.wake,
             parts.watchdog,
             self.pace,
+            self._traces,
         )
 
     def _mail_sender(self) -> MailSender:

@@ -28,6 +28,7 @@ class DeliverySwitches:
         self._switches = SwitchBoard()
         self._paused: Mapping[str, Control] = {}
         self._sets: list[Control] = []
+        self._traces: list[Control] = []
         self.known = False
         """Whether the topic has been read to its end. Before that nothing may be sent."""
         self._retries: list[Control] = []
@@ -48,6 +49,7 @@ class DeliverySwitches:
             self._retries.append(control)
         self._paused = {scope: each for scope, each in self._switches.latest.items() if each.paused}
         self._sets = [each for each in self._switches.latest.values() if each.values]
+        self._traces = [each for each in self._switches.latest.values() if each.trace]
         return is_new
 
     def take_retries(self) -> list[Control]:
@@ -78,6 +80,10 @@ class DeliverySwitches:
     def sets(self, now: datetime) -> list[Control]:
         """The switches in force that give keys of the shaping file other values."""
         return [each for each in self._sets if each.in_force(now)]
+
+    def traces(self, now: datetime) -> list[Control]:
+        """Who watches conversations, and with which domain."""
+        return [each for each in self._traces if each.in_force(now)]
 
     def holding(self, now: datetime) -> list[str]:
         """The labels of the switches that hold commands now."""

@@ -6,11 +6,12 @@ from typing import Final
 import structlog
 
 from infra.service.faults import describe
-from senders.channels.channel import MailPath, NoDestination, RealMailRefused, SendResult, Unreachable
+from senders.channels.channel import MailPath, NoDestination, RealMailRefused, SendResult, Tracer, Unreachable
 from senders.channels.smtp.connector import Connector
 from senders.channels.smtp.relay import connector, relay_route
 from senders.channels.smtp.route import FindRoute, MailRoute, SmtpLimits
 from senders.channels.smtp.session import ConnectionEnded, SmtpSession
+from senders.channels.smtp.trace_lines import masked
 from senders.settings import SenderSettings
 
 MAX_CONNECTIONS: Final = 3
@@ -71,6 +72,7 @@ class SmtpClient:
         self._ended_by: str | None = None
         self.handed_over = False
         """Whether the server may have the mail of the last `send`."""
+        self.tracer: Tracer | None = None
         self.path: MailPath | None = None
         """The way of the last mail, or that of the open connection."""
         self._log = structlog.get_logger("senders.channels.smtp.channel")
@@ -97,6 +99,17 @@ class SmtpClient:
                 self._session = await self._open()
             except NoDestination as none:
                 self._refused = none.result
+                self._trace(f"* takes no mail: {none}")
+            except Unreachable as failure:
+                self._trace(f"* no connection: {masked(str(failure))}")
+                raise
+            else:
+                for line in self._session.opening:
+                    self._trace(masked(line))
+
+    def _trace(self, line: str) -> None:
+        if self.tracer is not None:
+            self.tracer(line)
 
     async def _open(self) -> SmtpSession:
         """A new session. Every error while it is opened is the server's fault: no mail is handed over yet."""
@@ -130,6 +143,10 @@ class SmtpClient:
         return result
 
     async def _send(self, session: SmtpSession, mail_from: str, to: str, message: bytes) -> SendResult:
+        session.tracer = self.tracer
+        if self.tracer is not None:
+            path = session.path
+            self.tracer(f"* to {path.host} ({path.address}) from {path.source}, {path.tls or 'no TLS'}")
         result = await session.send(mail_from, to, message)
         if session.closed_silently:
             self._channel.connector.closed_silently(session)

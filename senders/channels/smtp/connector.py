@@ -115,7 +115,7 @@ class Connector:
             source_address=None if route.source is None else (route.source, 0),
         )
         try:
-            await client.connect()
+            greeting = await client.connect()
             await _say_hello(client, route.limits.hello_s)
             if secure and client.supports_extension("starttls"):
                 await self._start_tls(client, host, route.limits)
@@ -124,7 +124,7 @@ class Connector:
                 raise Unreachable(f"{host.server}: offers no STARTTLS, which {_demand(host)} requires")
             if route.login is not None:
                 await _log_in(client, host, route.login, route.limits.hello_s)
-            return self._session(client, route.limits, host, address)
+            return self._session(client, route, host, address, f"< {greeting.code} {greeting.message}")
         except BaseException:
             client.close()
             raise
@@ -152,7 +152,9 @@ class Connector:
             self._contexts[verified] = context
         return self._contexts[verified]
 
-    def _session(self, client: aiosmtplib.SMTP, limits: SmtpLimits, host: MailHost, address: str) -> SmtpSession:
+    def _session(
+        self, client: aiosmtplib.SMTP, route: MailRoute, host: MailHost, address: str, greeting: str
+    ) -> SmtpSession:
         """Take the connection over from aiosmtplib, which allows one command in flight."""
         transport = client.protocol.transport if client.protocol is not None else None
         if not isinstance(transport, asyncio.Transport):
@@ -162,7 +164,8 @@ class Connector:
             extensions = dataclasses.replace(extensions, chunking=False)
         own, tls = transport.get_extra_info("sockname"), transport.get_extra_info("ssl_object")
         path = MailPath(host.name, address, str(own[0]) if own else "", None if tls is None else tls.version())
-        return SmtpSession(Conversation(transport), extensions, limits, self._classifier, path)
+        opening = (greeting, f"> EHLO {route.hello}", f"< {client.last_ehlo_response}")
+        return SmtpSession(Conversation(transport), extensions, route.limits, self._classifier, path, opening)
 
 
 class _StarttlsFailed(ConnectionError):

@@ -14,17 +14,19 @@ import contextlib
 import dataclasses
 import re
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from schemas.vocabulary import DeliveryReason, LedgerState
 from senders.bounces.classifier import Classifier
 from senders.bounces.refusal import Stage
-from senders.channels.channel import MailPath, SendResult
+from senders.channels.channel import MailPath, SendResult, Tracer
 from senders.channels.smtp import replies
 from senders.channels.smtp.conversation import Conversation, ConversationEnded
 from senders.channels.smtp.extensions import Extensions
 from senders.channels.smtp.reply_parser import RawReply
 from senders.channels.smtp.route import SmtpLimits
+from senders.channels.smtp.trace_lines import command_line, content_line, reply_line
 from senders.shaping.document import SmtpState
 
 _QUIT_TIMEOUT_S: Final = 1.0
@@ -60,8 +62,13 @@ class SmtpSession:
         limits: SmtpLimits,
         classifier: Classifier,
         path: MailPath,
+        opening: Sequence[str] = (),
     ) -> None:
         self.path = path
+        self.opening = opening
+        """What was said until the session was ready, for somebody who watches."""
+        self.tracer: Tracer | None = None
+        self._to = ""
         self.extensions = extensions
         self._conversation = conversation
         self._limits = limits
@@ -89,6 +96,7 @@ class SmtpSession:
     async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:
         """One mail transaction. Raises ConnectionEnded if the server accepted nothing. Lines must end in CRLF."""
         self._mails_left -= 1
+        self._to = to
         self.handed_over = False
         result = self._unfit(mail_from, to, message)
         if result is None:
@@ -136,6 +144,7 @@ class SmtpSession:
     async def _in_one_flight(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
         """MAIL, RCPT and BDAT LAST (RFC 3030, 4.2): whatever BDAT is answered, a refused recipient gets no mail."""
         flight = b"%b%bBDAT %d LAST\r\n%b" % (*envelope, len(message), message)
+        self._said(*envelope, b"BDAT %d LAST" % len(message), content=len(message))
         await self._hand_over(flight, 3)
         refusal, final = await self._answers(self._limits.final_reply_s)
         result = refusal or self._final(final)
@@ -146,6 +155,7 @@ class SmtpSession:
     async def _pipelined(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
         """MAIL, RCPT and DATA (RFC 2920, 3.1): DATA that is accepted without a recipient gets an empty mail."""
         self._conversation.send(b"%b%bDATA\r\n" % envelope, 3)
+        self._said(*envelope, b"DATA")
         refusal, data = await self._answers(self._limits.data_s)
         if refusal is None:
             return await self._content(data, message)
@@ -157,20 +167,23 @@ class SmtpSession:
     async def _one_by_one(self, envelope: tuple[bytes, bytes], message: bytes) -> SendResult:
         for command, (answered, wait_s) in zip(envelope, self._waits, strict=True):
             self._conversation.send(command, 1)
-            refusal = self._refusal(await self._conversation.reply(wait_s), answered)
+            self._said(command)
+            refusal = self._refusal(await self._reply(wait_s), answered)
             if refusal is not None:
                 self._reset()
                 return refusal
         self._conversation.send(b"DATA\r\n", 1)
-        return await self._content(await self._conversation.reply(self._limits.data_s), message)
+        self._said(b"DATA")
+        return await self._content(await self._reply(self._limits.data_s), message)
 
     async def _content(self, data: RawReply, message: bytes) -> SendResult:
         """The message and its final dot, after the reply to DATA."""
         if data.code != _START_MAIL_INPUT:
             self._reset()
             return _not_accepted(self._result(data, SmtpState.DATA))
+        self._said(content=len(message))
         await self._hand_over(_dot_stuffed(message), 1)
-        return self._final(await self._conversation.reply(self._limits.final_reply_s))
+        return self._final(await self._reply(self._limits.final_reply_s))
 
     async def _hand_over(self, content: bytes, replies: int) -> None:
         """Write a mail's content. If the connection ends meanwhile, the replies that came before it still count."""
@@ -184,6 +197,21 @@ class SmtpSession:
 
     # replies
 
+    async def _reply(self, wait_s: float) -> RawReply:
+        reply = await self._conversation.reply(wait_s)
+        if self.tracer is not None:
+            self.tracer(reply_line(reply, self._to))
+        return reply
+
+    def _said(self, *commands: bytes, content: int | None = None) -> None:
+        """Show what was sent to somebody who watches."""
+        if self.tracer is None:
+            return
+        for command in commands:
+            self.tracer(command_line(command))
+        if content is not None:
+            self.tracer(content_line(content))
+
     async def _answers(self, last_s: float) -> tuple[SendResult | None, RawReply]:
         """The first refusal of the replies to MAIL and RCPT, if any, and the reply to what followed in their flight.
 
@@ -194,10 +222,10 @@ class SmtpSession:
         self.closed_silently = True
         try:
             for answered, wait_s in self._waits:
-                reply = await self._conversation.reply(wait_s)
+                reply = await self._reply(wait_s)
                 refusal = refusal or self._refusal(reply, answered)
             self.closed_silently = False
-            reply = await self._conversation.reply(last_s)
+            reply = await self._reply(last_s)
         except ConversationEnded:
             if refusal is None:
                 raise
@@ -237,6 +265,7 @@ class SmtpSession:
         with contextlib.suppress(ConversationEnded):  # then the connection is closed, and not used again
             self._conversation.send(command, 1)
             self._unread += 1
+            self._said(command)
 
     async def _settle_reset(self) -> None:
         """Read the replies to what ended the last transaction; raises ConversationEnded if RSET was refused."""
@@ -250,6 +279,8 @@ class SmtpSession:
     def _interrupted(self, end: ConversationEnded) -> SendResult:
         """The result of a mail whose connection ended; raises ConnectionEnded if the server cannot have the mail."""
         self._conversation.abort()
+        if self.tracer is not None:
+            self.tracer(f"* the connection ended: {end.reason}")
         if not self.handed_over:
             raise ConnectionEnded(SendResult(LedgerState.DEFERRED, end.reason)) from None
         return SendResult(LedgerState.IN_DOUBT, DeliveryReason.NO_REPLY)

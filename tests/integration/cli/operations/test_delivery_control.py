@@ -1,8 +1,13 @@
 """`ebbtide senders status`, `set`, `retry-now`, `drain` and `explain command` where a shaping file is in force."""
 
 import json
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,7 @@ from drivers.dns_server import Zones, answering
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, harbour, have_topics, wait_until
 
+from cli.operations.control import switches
 from infra.postgres.migrate import migrate
 from schemas.commands import SendCommand
 from schemas.topics import COMMANDS
@@ -215,6 +221,58 @@ def test_deferred_mails_of_a_provider_are_retried_and_explained_with_their_way_a
     assert delivery.state(other.id) == LedgerState.DEFERRED
     senders(delivery, "retry-now", "domain/other.example", "--by", "ada")
     delivery.wait_for(other, LedgerState.ACCEPTED)
+
+
+def test_the_next_conversations_with_a_domain_are_shown_without_addresses_and_content(delivery: Harbour) -> None:
+    [before] = send(delivery, 1, "other.example", "before")
+    delivery.wait_for(before, LedgerState.ACCEPTED)
+    with ThreadPoolExecutor(1) as executor:
+        watching = executor.submit(trace, delivery, "other.example", "--count", "2", "--for", "60s")
+        wait_until(lambda: traces(delivery), "somebody watches")
+        send(delivery, 1, "big.example", "elsewhere")
+        while not watching.done():  # a worker takes up the switch soon, and some mails go before that
+            [command] = send(delivery, 1, "other.example", "secret.name")
+            delivery.wait_for(command, LedgerState.ACCEPTED)
+        done = watching.result()
+
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert sum(line.get("end", False) for line in lines) == 2
+    said = [line["line"] for line in lines if line["conversation"] == lines[0]["conversation"]]
+    assert said[0] == "* other.example by the lane one mx.other.example, trigger hello"
+    assert "> RCPT TO:<***@other.example>" in said
+    assert any(line.startswith("> MAIL FROM:<***@harbour.example>") for line in said)
+    assert any(re.fullmatch(r"> \([\d,]+ bytes of the mail, not shown\)", line) for line in said)
+    assert any(line.startswith("< 250") for line in said)
+    assert said[-1] == "* accepted: taken"
+    assert "secret" not in done.stdout
+    assert "big.example" not in done.stdout
+    assert "Subject" not in done.stdout
+    assert traces(delivery) == [], "it ends by itself"
+
+
+def test_a_trace_without_a_conversation_says_where_to_look(delivery: Harbour) -> None:
+    done = trace(delivery, "other.example", "--for", "1s")
+
+    assert done.returncode == 1
+    assert "no conversation with other.example ended within 1s; `ebbtide senders status` shows" in done.stderr
+
+
+def trace(delivery: Harbour, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, because the tests' own goes on."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli.main", "senders", "trace", *arguments, "--json"],
+        env=os.environ | delivery.variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def traces(delivery: Harbour) -> list[Any]:
+    """Who watches now."""
+    now = datetime.now(UTC)
+    return [each for each in switches(delivery.kafka) if each.trace and each.in_force(now)]
 
 
 def test_a_provider_that_is_drained_takes_nothing_that_came_later(delivery: Harbour) -> None:
