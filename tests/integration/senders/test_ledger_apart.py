@@ -74,6 +74,7 @@ def test_what_delivery_decides_by_is_in_one_database_and_what_analysts_read_in_t
     tell(delivery, command, OutcomeKind.CLICKED)
     tell(delivery, command, OutcomeKind.UNSUBSCRIBED)
     wait_until(lambda: len(recorded(delivery, "engagement", command)) == 2, "both outcomes are recorded")
+    wait_until(lambda: recorded(delivery, "deliveries", command), "so is the acceptance")
 
     assert recorded(delivery, "deliveries", command) == [("accepted", "hello", "marketing")]
     assert recorded(delivery, "engagement", command) == [
