@@ -43,7 +43,7 @@ def port() -> int:
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     new_topics(servers.kafka)  # without commands of other tests, which would count too
     migrate(database_url)
-    yield from harbour(servers.kafka, database_url, tmp_path)
+    yield from harbour(servers.kafka, database_url, tmp_path, template_wait_s=600.0)  # longer than any test here
 
 
 def ready(port: int) -> dict[str, Any]:
