@@ -98,7 +98,8 @@ class LaneDriver:
         self.board = LaneBoard(file, self._taker.book)
         self._wake = asyncio.Event()
         self._rules = RuleExchange(actions, self.board, self.now_us, self._wake.set, self._watchdog)
-        self._asked: list[PermitRequest] = []
+        self._asked: dict[str, PermitRequest] = {}
+        """By limit: a decision names what the lanes want that it looked at, and what others want still stands."""
         self._looking: set[str] = set()
         self._looked_s: dict[str, float] = {}
         """When the hosts of each domain were looked up last."""
@@ -174,7 +175,7 @@ class LaneDriver:
                     self._start("connection", self._open(key))
             for domain in decision.lookups:
                 self.look_for(domain)
-            self._asked = decision.permits
+            self._asked |= {each.limit.name: each for each in decision.permits}
             if self._asked:
                 self._ask.set()
             wait_s = LOOK_S
@@ -224,7 +225,7 @@ class LaneDriver:
         while True:
             await self._ask.wait()
             self._ask.clear()
-            asked, self._asked = self._asked, []
+            asked, self._asked = list(self._asked.values()), {}
             if asked:
                 await self._taker.take(asked)
                 self.board.granted(each.limit.name for each in asked)

@@ -88,7 +88,7 @@ class Lanes:
         """The MX hosts of a domain."""
         if not self.known:
             raise Unreachable("no answer")
-        return Destination.of(domain, ["mx.d.example"])
+        return Destination.of(domain, [f"mx.{domain}"])
 
 
 @asynccontextmanager
@@ -131,6 +131,15 @@ async def lanes(database_url: str, text: str, workers: int = 2, sources: str = "
             for task in failed:
                 with suppress(asyncio.CancelledError):
                     task.result()
+
+
+async def test_permits_that_are_wanted_while_others_are_awaited_are_asked_for_as_well(database_url: str) -> None:
+    async with lanes(database_url, FREE, workers=1, sources="a") as world:
+        kind = TrafficKind("t", "marketing", "shop.example")
+        for number in range(100):
+            world.drivers[0].add(ShapedMail(f"m{number}", f"d{number}.example", kind, 50, 0))
+            await asyncio.sleep(0.001)
+        await world.until(lambda: len(world.taken) == 100)
 
 
 async def test_every_mail_is_sent_once(database_url: str) -> None:
