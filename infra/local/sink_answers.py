@@ -93,6 +93,8 @@ class AnswerBook:
             return False
         if not each.from_s <= now < each.until_s or (each.share < 1 and self._chance.random() >= each.share):
             return False
+        if each.until_file is not None and each.until_file.exists():
+            return False
         if each.times is not None:
             self._given[id(each), to] += 1
             return self._given[id(each), to] <= each.times

@@ -4,19 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from drivers.dns_server import Zones, answering
+from drivers.dns_server import answering
 from drivers.real_servers import RealServers
-from drivers.running_senders import Harbour, a_command, free_port, harbour, have_topics, wait_until
+from drivers.running_senders import Harbour, free_port, harbour, have_topics, wait_until
+from drivers.shaped_delivery import FREE, in_state, limited, publish, shape, zones_of
 
 from infra.local.sink_process import ProviderSink
 from infra.postgres.migrate import migrate
-from schemas.commands import SendCommand
-from schemas.topics import COMMANDS
 from schemas.vocabulary import LedgerState, ReplyClass
 
 pytestmark = pytest.mark.servers
 
-FREE = '[default]\nmax_message_rate = "1000/s"\nmax_connection_rate = "1000/s"\nretry_interval = "1s"\n'
 SLOW = '[domain."slow.example"]\nmax_message_rate = "10/h"\n'
 BLOCKED = "[[default.automation]]\npattern = 'blocked'\naction = 'suspend'\nduration = '1h'\n"
 BLOCK = '[[provider]]\nname = "all"\n[[provider.replies]]\nat = "rcpt"\ntext = "550 5.7.1 our list has blocked you"\n'
@@ -26,11 +24,7 @@ BLOCK = '[[provider]]\nname = "all"\n[[provider.replies]]\nat = "rcpt"\ntext = "
 def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterator[Harbour]:
     have_topics(servers.kafka)
     migrate(database_url)
-    zones = Zones()
-    zones.put(".", "NS", "a.root-servers.net.")
-    for domain in ("slow.example", "fast.example"):
-        zones.put(domain, "MX", f"10 mx.{domain}.")
-        zones.host(f"mx.{domain}", "127.0.0.1")
+    zones = zones_of("slow.example", "fast.example")
     zones.put("none.example", "MX", "0 .")
     with answering(zones):
         yield from harbour(
@@ -41,34 +35,6 @@ def delivery(servers: RealServers, database_url: str, tmp_path: Path) -> Iterato
             dns_servers=[f"127.0.0.1:{zones.port}"],
             allow_private_mx=True,
         )
-
-
-def shape(delivery: Harbour, text: str) -> None:
-    """Put a shaping file in force."""
-    path = delivery.directory / "shaping.toml"
-    path.with_suffix(".new").write_text(text)
-    path.with_suffix(".new").rename(path)
-
-
-def publish(delivery: Harbour, count: int, domain: str) -> list[SendCommand]:
-    template = delivery.publish_template()
-    users = [delivery.publish_user(address=f"user{number}@{domain}") for number in range(10)]
-    commands = [a_command(users[number % len(users)], template) for number in range(count)]
-    for command in commands:
-        delivery.publish_soon(COMMANDS.name, command.user_id, command)
-    delivery.flush()
-    return commands
-
-
-def in_state(delivery: Harbour, commands: list[SendCommand], state: LedgerState) -> int:
-    ids = [command.id for command in commands]
-    query = "SELECT count(*) FROM ledger WHERE command_id = ANY(%s) AND state = %s"
-    return int(delivery.rows(query, ids, state.value)[0][0])
-
-
-def limited(delivery: Harbour) -> list[tuple[str, int]]:
-    """What the waiting commands of a limit say, and their attempts."""
-    return delivery.rows("SELECT detail, attempt FROM ledger WHERE reason = 'limited' AND next_attempt_at > now()")
 
 
 def test_a_domain_at_its_limit_waits_in_the_ledger_and_holds_up_no_other(delivery: Harbour) -> None:
