@@ -101,8 +101,9 @@ class SenderChaosPlan:
 
     @property
     def still_s(self) -> float:
-        """How long nothing may change at the end before what is left counts as stuck."""
-        return self.expire_s + 2 * self.lease_s + 15
+        """How long nothing may change at the end before what is left counts as stuck. Delivery reads its whole queue
+        once a minute."""
+        return 60 + 2 * self.lease_s + 15
 
 
 class SenderChaos(TroubledRun):
