@@ -136,6 +136,17 @@ def test_status_shows_lanes_what_binds_them_the_queue_by_age_sources_and_problem
     assert "waits for its time: limited " in shown
     assert "one mx.slow.example" in shown
     assert "problem  DANE is off" in shown
+    waits = wait_until(lambda: waits_in_memory(delivery), "a mail in the memory of the worker is explained")
+    assert waits.startswith("on its lane: message_rate mails one mx.slow.example; spent of 20/m; until ")
+
+
+def waits_in_memory(delivery: Harbour) -> str:
+    """What `explain` says of a due command whose lane holds it; empty if it began meanwhile."""
+    due = "SELECT command_id FROM ledger WHERE state = 'admitted' AND next_attempt_at <= now()"
+    for (command,) in delivery.rows(f"{due} ORDER BY next_attempt_at DESC LIMIT 1"):
+        life = json.loads(ebbtide("explain", "command", command, "--json", **delivery.variables).stdout)
+        return str(life["waits"]) if (life["binding"] or {}).get("until") else ""
+    return ""
 
 
 def test_a_key_is_set_for_a_while_shown_explained_and_ended(delivery: Harbour) -> None:
