@@ -39,8 +39,12 @@ def shaped(
     have_topics(servers.kafka)
     migrate(database_url)
     with answering(zones):
-        asked = {"dns_servers": [f"127.0.0.1:{zones.port}"], "allow_private_mx": True}
-        made = Harbour(servers.kafka, database_url, directory, shaping=directory / "shaping.toml", **asked | settings)
+        usual = {
+            "shaping": directory / "shaping.toml",
+            "dns_servers": [f"127.0.0.1:{zones.port}"],
+            "allow_private_mx": True,
+        }
+        made = Harbour(servers.kafka, database_url, directory, **usual | settings)
         made.sink = ProviderSink(made.settings["smtp_port"], directory / "sink", script)
         try:
             yield made

@@ -1,0 +1,102 @@
+"""A transactional command overtakes a backlog of marketing commands: its first attempt comes within a second.
+
+A test shares its machine, so one of the commands may be slower; none waits for the backlog.
+
+`EBBTIDE_TEST_BACKLOG=1000000` makes the backlog a million commands long; `--junitxml=FILE` keeps the figures.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+
+import psycopg
+import pytest
+from drivers.real_servers import RealServers
+from drivers.running_senders import Harbour, a_command, have_topics, wait_until
+from drivers.shaped_delivery import FREE, kept, shape, shaped, zones_of
+
+from schemas.codec import encode, partition_for
+from schemas.commands import SendCommand
+from schemas.topics import COMMANDS
+from schemas.vocabulary import TRANSACTIONAL
+
+pytestmark = [pytest.mark.servers, pytest.mark.scenario]
+
+BACKLOG = int(os.environ.get("EBBTIDE_TEST_BACKLOG", "20000"))
+URGENT = 5
+WITHIN_S, SLOWEST_S = 1.0, 5.0
+DOMAIN = "busy.example"
+SLOW = f'[[provider]]\nname = "slow"\nrecipients = ["*@{DOMAIN}"]\nlatency_ms = [50, 100]\n'
+LONG = timedelta(days=3)
+
+
+@pytest.fixture(params=["relay", "lanes"])
+def delivery(
+    request: pytest.FixtureRequest, servers: RealServers, database_url: str, tmp_path: Path
+) -> Iterator[Harbour]:
+    """Delivery to a slow server: on the one lane to a relay, or on the lane of a domain."""
+    with shaped(servers, database_url, tmp_path, zones_of(DOMAIN), SLOW, connections=4) as made:
+        if request.param == "relay":
+            made.settings["shaping"] = None
+        else:
+            shape(made, FREE + "connection_limit = 4\n")
+        yield made
+
+
+def fill(delivery: Harbour, count: int, template: str) -> None:
+    """Let so many marketing commands wait in the ledger, as the intake admits them, for users of all partitions."""
+    partitions = have_topics(delivery.kafka)
+    users = [delivery.publish_user(address=f"user{number}@{DOMAIN}") for number in range(100)]
+    with psycopg.connect(delivery.ledger_url) as connection:
+        connection.execute("CREATE TEMPORARY TABLE sample (number int, partition int, user_id text, command text)")
+        with connection.cursor().copy("COPY sample FROM STDIN") as copy:
+            for number, user in enumerate(users):
+                command = a_command(user, template, expires_at=datetime.now(UTC) + LONG, id="0" * 32)
+                copy.write_row((number, partition_for(user.encode(), partitions), user, encode(command).decode()))
+        connection.execute(
+            """CREATE TEMPORARY TABLE waiting AS
+               SELECT gen_random_uuid() AS id, number FROM generate_series(1, %s) AS number""",
+            [count],
+        )
+        connection.execute(
+            """INSERT INTO ledger_ids (command_id, admitted_on)
+               SELECT id, (now() AT TIME ZONE 'UTC')::date FROM waiting"""
+        )
+        connection.execute(
+            """INSERT INTO ledger_queue (command_id, partition, priority, admitted_at, decided_at, next_attempt_at,
+                                         state_at, state, user_id, trigger, purpose, command)
+               SELECT id, partition, 50, now(), now(), now(), now(), 'admitted', user_id, 'hello', 'marketing',
+                      convert_to(replace(command, repeat('0', 32), replace(id::text, '-', '')), 'UTF8')
+               FROM waiting JOIN sample ON sample.number = waiting.number % 100"""
+        )
+        connection.execute("ANALYZE ledger_queue")
+
+
+def first_attempt_s(delivery: Harbour, template: str) -> float:
+    """How long after its command was published the receiver had an urgent mail."""
+    user = delivery.publish_user(address=f"urgent@{DOMAIN}")
+    command: SendCommand = a_command(user, template, purpose=TRANSACTIONAL, priority=90)
+    published = time.time()
+    delivery.publish(COMMANDS.name, user, command)
+    found = wait_until(lambda: [each.at for each in kept(delivery) if each.command == command.id], "the urgent mail")
+    return found[0] - published
+
+
+def test_a_transactional_command_overtakes_the_backlog(
+    delivery: Harbour, record_property: Callable[[str, object], None]
+) -> None:
+    template = delivery.publish_template()
+    fill(delivery, BACKLOG, template)
+    delivery.sink.start()
+    delivery.start_process()
+    wait_until(lambda: len(kept(delivery)) > 20, "the backlog is being sent")
+
+    waits = [first_attempt_s(delivery, template) for _ in range(URGENT)]
+
+    record_property(f"seconds to the first attempt over {BACKLOG}", [round(each, 3) for each in waits])
+    assert delivery.rows("SELECT count(*) > %s FROM ledger_queue", BACKLOG // 2) == [(True,)]
+    assert median(waits) < WITHIN_S
+    assert max(waits) < SLOWEST_S
