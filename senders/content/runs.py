@@ -31,7 +31,7 @@ class _RunPart(NamedTuple):
     has_default: bool = False
 
 
-class _Run(Node):
+class _TextRun(Node):
     """Two nodes or more."""
 
     __slots__ = ("_parts",)
@@ -128,7 +128,7 @@ def _joined(nodes: list[Node]) -> list[Node]:
         if part is not None:
             run.append(part)
             continue
-        found += [_Run(run)] if len(run) > 1 else [part.node for part in run]
+        found += [_TextRun(run)] if len(run) > 1 else [part.node for part in run]
         run = []
         if node is not None:
             found.append(node)

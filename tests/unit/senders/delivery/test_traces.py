@@ -11,7 +11,7 @@ from senders.policy.switches import DeliverySwitches
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
 
-class Watched:
+class WatchedDomains:
     """Traces, and somebody who watches other.example for a minute."""
 
     def __init__(self, most: int = 2) -> None:
@@ -30,7 +30,7 @@ class Watched:
 
 
 def test_only_conversations_with_the_domain_are_watched_and_so_many() -> None:
-    watched = Watched(most=2)
+    watched = WatchedDomains(most=2)
     watched.traces.follow()  # the same watcher: the count goes on
 
     assert watched.traces.begin("big.example") is None
@@ -40,7 +40,7 @@ def test_only_conversations_with_the_domain_are_watched_and_so_many() -> None:
 
 
 def test_a_watch_ends_by_itself() -> None:
-    watched = Watched()
+    watched = WatchedDomains()
     watched.now += timedelta(minutes=1)
     watched.traces.follow()
 
@@ -48,7 +48,7 @@ def test_a_watch_ends_by_itself() -> None:
 
 
 def test_lines_that_nobody_takes_are_bounded_and_said_to_be_left_out() -> None:
-    watched = Watched()
+    watched = WatchedDomains()
     trace = watched.traces.begin("other.example")
     assert trace is not None
     for number in range(MAX_LINES + 7):

@@ -19,7 +19,7 @@ TWO = FREE + "[source.a]\n[source.b]\n[pool.all]\nsources = ['a', 'b']\n"
 PROVIDER = "[provider.p]\nmatch = [{mx_suffix = '.p.example'}]\n"
 
 
-class Held:
+class HeldBoard:
     """Lanes, and the switches that people publish."""
 
     def __init__(self, text: str) -> None:
@@ -44,7 +44,7 @@ class Held:
 
 
 def test_the_mails_of_a_source_that_is_held_leave_from_the_others_of_its_pool() -> None:
-    held = Held(TWO)
+    held = HeldBoard(TWO)
     assert not held.switch("source/a")
     assert held.sources(range(40)) == {"b"}
 
@@ -53,7 +53,7 @@ def test_the_mails_of_a_source_that_is_held_leave_from_the_others_of_its_pool() 
 
 
 def test_mails_to_a_site_that_is_held_wait_and_say_by_which_switch() -> None:
-    held = Held(TWO)
+    held = HeldBoard(TWO)
     held.switch("site/mx.d.example")
     mail = held.world.mail(1)
     assert held.sources(range(10, 20), "other.example") == {"a", "b"}
@@ -63,7 +63,7 @@ def test_mails_to_a_site_that_is_held_wait_and_say_by_which_switch() -> None:
 
 
 def test_a_provider_that_is_held_gets_no_mail_from_any_source_until_the_end_of_the_hold() -> None:
-    held = Held(TWO + PROVIDER)
+    held = HeldBoard(TWO + PROVIDER)
     held.world.mx["one.example"] = ["mx.p.example"]
     held.switch("provider/p", until=datetime.fromtimestamp(BEGIN_US / SECOND_US, UTC) + timedelta(seconds=5))
     assert held.sources(range(20), "one.example") == set()
@@ -74,7 +74,7 @@ def test_a_provider_that_is_held_gets_no_mail_from_any_source_until_the_end_of_t
     assert {begin.mail.id for _, begin in held.world.begun} == {f"m{number}" for number in range(20)}
 
 
-def started(held: Held, numbers: range, seconds: float = 1, **mail: str) -> int:
+def started(held: HeldBoard, numbers: range, seconds: float = 1, **mail: str) -> int:
     """How many mails begin meanwhile."""
     for number in numbers:
         held.world.mail(number, **mail)
@@ -82,7 +82,7 @@ def started(held: Held, numbers: range, seconds: float = 1, **mail: str) -> int:
 
 
 def test_a_key_that_is_set_for_a_provider_holds_there_and_ends_by_itself() -> None:
-    held = Held(TWO + PROVIDER)
+    held = HeldBoard(TWO + PROVIDER)
     held.world.mx["one.example"] = ["mx.p.example"]
     until = datetime.fromtimestamp(BEGIN_US / SECOND_US, UTC) + timedelta(seconds=5)
     held.switch("provider/p", paused=False, values={"max_message_rate": "1/m"}, until=until)
@@ -96,7 +96,7 @@ def test_a_key_that_is_set_for_a_provider_holds_there_and_ends_by_itself() -> No
 
 
 def test_a_key_that_is_set_may_also_be_more_than_the_file_says_and_names_its_switch() -> None:
-    held = Held(FREE + "[site.'mx.d.example']\nmax_message_rate = '1/m'\n")
+    held = HeldBoard(FREE + "[site.'mx.d.example']\nmax_message_rate = '1/m'\n")
     assert started(held, range(20)) == 1
     held.switch("site/mx.d.example", paused=False, values={"max_message_rate": "600/m"})
     assert started(held, range(100, 101)) >= 8
@@ -107,7 +107,7 @@ def test_a_key_that_is_set_may_also_be_more_than_the_file_says_and_names_its_swi
 
 
 def test_a_rate_that_is_set_for_a_trigger_or_a_purpose_holds_wherever_its_mails_go() -> None:
-    held = Held(FREE)
+    held = HeldBoard(FREE)
     held.switch("trigger/t", paused=False, values={"max_message_rate": "1/m"})
 
     domains = [f"d{number}.example" for number in range(10)]
@@ -121,14 +121,14 @@ def test_a_rate_that_is_set_for_a_trigger_or_a_purpose_holds_wherever_its_mails_
 
 
 def test_a_source_that_is_drained_gets_no_more_mails_while_its_pool_has_another() -> None:
-    held = Held(TWO)
+    held = HeldBoard(TWO)
     held.switch("source/a", mode="drain")
 
     assert held.sources(range(40)) == {"b"}
 
 
 def test_a_drain_concerns_what_was_admitted_after_it_on_its_ways() -> None:
-    held = Held(TWO + PROVIDER)
+    held = HeldBoard(TWO + PROVIDER)
     held.switch("provider/p", mode="drain")
     before, after = held.now() - timedelta(seconds=1), held.now() + timedelta(seconds=1)
 
@@ -149,7 +149,7 @@ def test_a_drain_concerns_what_was_admitted_after_it_on_its_ways() -> None:
     ],
 )
 def test_a_record_that_sets_what_cannot_be_set_changes_nothing(scope: str, values: Any, said: str) -> None:
-    held = Held(TWO)
+    held = HeldBoard(TWO)
 
     with pytest.raises(DecodeError, match=said):
         held.switch(scope, paused=False, values=values)
