@@ -4,6 +4,7 @@ import random
 import zlib
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from infra.local.sink_script import Provider, RateBlock, ScriptedAnswer, SinkScript, Stage
 
@@ -29,9 +30,10 @@ class SinkAnswer:
 
 @dataclass(slots=True)
 class AnswerBook:
-    """Answers for all connections of one sink. Times are seconds since its start."""
+    """Answers for all connections of one sink. Times are seconds since its start; `directory` is the sink's."""
 
     script: SinkScript
+    directory: Path = Path()
     anybody: Provider = field(init=False)
     """Answers before the recipient is known: the first provider for all recipients."""
     _chance: random.Random = field(init=False)
@@ -93,7 +95,7 @@ class AnswerBook:
             return False
         if not each.from_s <= now < each.until_s or (each.share < 1 and self._chance.random() >= each.share):
             return False
-        if each.until_file is not None and each.until_file.exists():
+        if each.until_file is not None and (self.directory / each.until_file).exists():
             return False
         if each.times is not None:
             self._given[id(each), to] += 1

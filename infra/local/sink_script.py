@@ -27,7 +27,7 @@ TOML; the first provider that matches a recipient answers, and one without `reci
     times = 2                     # at most so often for each recipient
     sources = ["127.0.0.9"]       # only for clients from these addresses
     from_s = 10                   # only from so long after the sink's start, up to `until_s`
-    until_file = "/tmp/over"      # only as long as there is no such file
+    until_file = "over"           # only as long as there is no such file, by default in the sink's directory
     keep = true                   # the mail counts as received all the same, at `dot`
 """
 

@@ -33,7 +33,7 @@ BACKLOG = 1024
 def serve(port: int, directory: Path, script: SinkScript, *, keep_mails: bool = False) -> None:
     """Answers until SIGTERM or SIGINT; raises SystemExit if a port or the directory is in use."""
     receipts, mails = ReceiptFile(directory), MailFile(directory) if keep_mails else None
-    parts = SinkParts(AnswerBook(script), receipts, mails, time.monotonic(), count(1))
+    parts = SinkParts(AnswerBook(script, directory), receipts, mails, time.monotonic(), count(1))
     authority = SinkAuthority(directory)
     contexts = {listener: authority.context(listener) for listener in script.listener}
     try:

@@ -229,6 +229,16 @@ def test_a_greeting_can_block_a_source_and_a_reply_end_after_some_times(running:
         assert told(other, "b@b.example") == 452
 
 
+def test_a_file_in_its_directory_ends_an_answer_for_as_long_as_it_is_there(running: Running) -> None:
+    sink = running(scripted("rcpt", "550 5.7.1 blocked", 'until_file = "over"\n'))
+    with session(sink) as client:
+        assert told(client, "a@b.example") == 550
+        (sink.directory / "over").touch()
+        assert told(client, "a@b.example") == 250
+        (sink.directory / "over").unlink()
+        assert told(client, "a@b.example") == 550
+
+
 def test_two_listeners_share_the_port_at_addresses_of_their_own(running: Running) -> None:
     sink = running(
         '[[listener]]\nhost = "127.0.0.3"\nnames = ["one"]\n[[listener]]\nhost = "127.0.0.4"\nnames = ["two"]\n'
