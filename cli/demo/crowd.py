@@ -30,7 +30,9 @@ LINE = 0.2
 """The half-life and the win-back line of examples/: they put the crossings within the run."""
 
 GREYLISTED, GONE = "451-1", "550"
-"""Local parts that make the sink answer 451 once, or 550 always."""
+"""Mailboxes at which the sink answers 451 once, or 550 always (data/sink.toml)."""
+NORTHMAIL, ELSEWHERE = "northmail.example", "mail.example"
+"""Where mailboxes are: at the provider that blocks an address of ours for a while, and at one that never does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Crowd:
 
     events: list[Event] = field(default_factory=list)
     profiles: list[Profile] = field(default_factory=list)
+    browsers: list[str] = field(default_factory=list)
+    """Customers who only look around."""
     last_due: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
     def due(self, moment: datetime) -> None:
@@ -62,20 +66,29 @@ class Crowd:
 
 def profile(customer: str, since: datetime, *, granted: bool = True) -> Profile:
     """The customer's profile. The customer id determines zone, name and mailbox."""
-    digest = hashlib.blake2b(customer.encode(), digest_size=8).digest()
-    mailbox = customer
-    if digest[0] < 4:  # 1.6 %
-        mailbox = f"{GREYLISTED}+{customer}"
-    elif digest[0] == 4:  # 0.4 %
-        mailbox = f"{GONE}+{customer}"
+    digest = _digest(customer)
     return Profile(
         user_id=customer,
-        address=f"{mailbox}@mail.example",
+        address=mailbox(customer),
         zone=ZONES[digest[1] % len(ZONES)],
         locale="en",
         attributes={"name": NAMES[digest[2] % len(NAMES)]},
         consent={"marketing": Consent(granted=granted, time=since, method="checkout", text_version="1998-01")},
     )
+
+
+def mailbox(customer: str) -> str:
+    """The customer's address."""
+    digest = _digest(customer)
+    if digest[0] < 4:  # 1.6 %
+        return f"{GREYLISTED}+{customer}@{ELSEWHERE}"
+    if digest[0] == 4:  # 0.4 %
+        return f"{GONE}+{customer}@{ELSEWHERE}"
+    return f"{customer}@{NORTHMAIL if digest[3] < 85 else ELSEWHERE}"  # a third
+
+
+def _digest(customer: str) -> bytes:
+    return hashlib.blake2b(customer.encode(), digest_size=8).digest()
 
 
 def last_purchases(purchases: Iterable[Purchase]) -> dict[str, datetime]:
@@ -117,9 +130,9 @@ def gather(seed: int, now: datetime, last: dict[str, datetime], sizes: Sizes) ->
     for number, customer in enumerate(shoppers):
         _shop(crowd, rng, customer, number, now, sizes)
     settled = len(crowd.events)
-    orders = [_order(rng, customer, number, now) for number, customer in enumerate(buyers)]
-    browsers = others[sizes.carts :]
-    views = [_view(rng, rng.choice(browsers), n, now) for n in range(sizes.events - settled - len(orders))]
+    orders = [order(rng, customer, f"order-{number}", now) for number, customer in enumerate(buyers)]
+    crowd.browsers = others[sizes.carts + sizes.orders :]
+    views = [_view(rng, rng.choice(others[sizes.carts :]), n, now) for n in range(sizes.events - settled - len(orders))]
     today = orders + views
     rng.shuffle(today)
     crowd.events += today
@@ -135,11 +148,11 @@ def _view(rng: random.Random, customer: str, number: int, time: datetime) -> Eve
     return _event("product_viewed", customer, f"view-{number}", time, sku=f"cd-{sku}", category="cd")
 
 
-def _order(rng: random.Random, customer: str, number: int, time: datetime) -> Event:
+def order(rng: random.Random, customer: str, ident: str, time: datetime) -> Event:
+    """An order of that id."""
     quantity = rng.randint(1, 4)
     total = round(quantity * 14.99, 2)
-    order = f"order-{number}"
-    return _event("order_completed", customer, order, time, order_id=order, total=total, quantity=quantity)
+    return _event("order_completed", customer, ident, time, order_id=ident, total=total, quantity=quantity)
 
 
 def _lapse(crowd: Crowd, rng: random.Random, customer: str, number: int, now: datetime) -> None:

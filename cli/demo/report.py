@@ -10,6 +10,7 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from cli.demo.block import BLOCKED, Block
 from cli.demo.books import Books, Check, as_text, event_to_mail
 from cli.environment import Environment
 from schemas.vocabulary import OutcomeKind
@@ -45,6 +46,7 @@ class DemoReport:
     live_s: float
     seed: int
     kill: Kill
+    block: Block
 
     @property
     def balanced(self) -> bool:
@@ -66,6 +68,7 @@ class DemoReport:
             "worker_killed": True,
             "after_events": self.kill.after_events,
             "recovered_s": round(self.kill.recovered_s, 1),
+            "block": self.block.counts(),
             "decisions": len(books.decisions),
             "decisions_by_outcome": _sorted(Counter(str(d.outcome) for d in books.decisions)),
             "decisions_by_reason": _sorted(Counter(str(d.reason) for d in books.decisions if d.reason)),
@@ -97,6 +100,7 @@ def show(console: Console, report: DemoReport, environment: Environment) -> None
     console.print()
     console.print(_decisions(report.books))
     _rates(console, report)
+    _block(console, report.block)
     _one_mail(console, report.books)
     _queries(console, environment)
     console.print(_books(report.checks))
@@ -130,14 +134,38 @@ def _rates(console: Console, report: DemoReport) -> None:
         f"\nThroughput   backfill {report.backfill_records:,} records at {per_s:,.0f}/s; "
         f"{report.live_events:,} live events and {len(report.books.mails):,} mails in {report.live_s:.0f} s"
         f"\nEvent → mail p50 {latency.p50_ms:,.0f} ms, p95 {latency.p95_ms:,.0f} ms, p99 {latency.p99_ms:,.0f} ms "
-        f"(thank-you, {latency.count:,} mails, from the event's append to the receiver's copy, the kill included)"
+        f"(thank-you, {latency.count:,} mails, from the event's append to the receiver's copy, kill and block included)"
         f"\nKilled       the stream worker, after {report.kill.after_events:,} live events; the next one committed "
         f"{report.kill.recovered_s:.1f} s later"
-        f"\nRetried      {retried:,} attempts, which the receiver deferred and delivery made again"
+        f"\nRetried      {retried:,} attempts, which the receiver deferred or blocked and delivery made again"
         f"\nDead letters {sum(report.books.dead_letters.values())}: "
         + ", ".join(f"{cause} {n}" for cause, n in report.books.dead_letters.items()),
         highlight=False,
     )
+
+
+def _block(console: Console, block: Block) -> None:
+    """The block by the sink's receipts, as `senders status` had it meanwhile, and the life of one mail."""
+    phases, domain = block.phases, block.blocking.domain
+    console.print(f"\n[bold]{domain} blocks {BLOCKED}, one of our two addresses[/]")
+    table = Table()
+    table.add_column("mails that it took")
+    for address, name in block.names.items():
+        table.add_column(f"{name} ({address})", justify="right")
+    rows = ("before the block", phases.before), ("meanwhile", phases.meanwhile), ("since the return", phases.after)
+    for title, taken in rows:
+        table.add_row(title, *(f"{taken[address]:,}" for address in block.names))
+    console.print(table)
+    reply = phases.refused[0].reply if phases.refused else "nothing"
+    lines = [
+        f"It refused {len(phases.refused):,} mails from {BLOCKED}, with: {reply}",
+        f"After each suspension one mail tried again: {len(phases.probes):,} refused, the next one taken",
+        "`ebbtide senders status` meanwhile:",
+        f"  {block.suspension}",
+        f"`ebbtide explain command {block.command}`, one of the refused mails:",
+        *(f"  {line}" for line in block.life),
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def _one_mail(console: Console, books: Books) -> None:

@@ -1,5 +1,6 @@
-"""The demo, start to end: servers, rules, a backtest, a backfill, a live crowd with a kill in it, and the books."""
+"""The demo, start to end: servers, rules, a backtest, a backfill, a live crowd, a kill, a block, and the books."""
 
+import json
 import os
 import random
 import shutil
@@ -13,8 +14,9 @@ from pathlib import Path
 import psycopg
 
 from cli.demo import cdnow
+from cli.demo.block import NO_BLOCK, SHAPING, SINK_SCRIPT, BlockAct
 from cli.demo.books import Check, read_books, reconcile
-from cli.demo.crowd import Crowd, Sizes, gather, last_purchases, profile, shift_to_present
+from cli.demo.crowd import NORTHMAIL, Crowd, Sizes, gather, last_purchases, mailbox, profile, shift_to_present
 from cli.demo.history import check_history, read_history
 from cli.demo.report import DemoReport, Kill
 from cli.demo.workers import DemoProcesses
@@ -29,6 +31,7 @@ from infra.kafka.progress import Progress
 from infra.kafka.publisher import Publisher
 from infra.kafka.topic_reader import read_all
 from infra.kafka.topic_setup import ensure_topics
+from infra.local import name_server
 from infra.local.engine import Engine
 from infra.postgres.migrate import migrate
 from schemas.codec import decode, encode
@@ -75,8 +78,10 @@ class Demo:
             "EBBTIDE_DKIM_DOMAIN": DOMAIN,
             "EBBTIDE_DKIM_SELECTOR": SELECTOR,
             "EBBTIDE_MAIL_FROM": f"CD Harbour <hello@{DOMAIN}>",
-            "EBBTIDE_RETRY_FIRST_S": "1",
-            "EBBTIDE_RETRY_LONGEST_S": "5",
+            "EBBTIDE_SHAPING": str(SHAPING),
+            "EBBTIDE_DNS_SERVERS": json.dumps([f"{name_server.HOST}:{environment.ports.smtp}"]),
+            "EBBTIDE_DANE": "false",
+            "EBBTIDE_ALLOW_PRIVATE_MX": "true",
         }
         self.sink = environment.home / "sink"
         self.workers = DemoProcesses(self.variables, environment.home / "logs")
@@ -87,6 +92,7 @@ class Demo:
         with ExitStack() as stack:
             if not keep:
                 stack.callback(self.engine.down)
+            stack.enter_context(name_server.name_server(self.environment.ports.smtp))  # by UDP; the sink has it by TCP
             stack.enter_context(self.workers)
             yield
 
@@ -106,10 +112,17 @@ class Demo:
                 starting.result()
         manifest = apply_folder(environment.kafka, self.folder, by="demo")
         printer.say(f"[green]✓[/] rules published as manifest {manifest.number}")
-        self.workers.start("sink", "run", "sink", "--instance", environment.instance, "--directory", str(self.sink))
+        self._start_sink()
         self._start_streams()
         self.workers.start("senders", "run", "senders", "--instance", environment.instance)
         return self._live(purchases, tested.crossings())
+
+    def _start_sink(self) -> None:
+        self.sink.mkdir(exist_ok=True)
+        (self.sink / NO_BLOCK).touch()
+        where = ("--port", str(self.environment.ports.smtp), "--dir", str(self.sink))
+        script = ("--script", str(SINK_SCRIPT), "--keep-mails")
+        self.workers.start("sink", *where, *script, module="infra.local.sink_server")
 
     def _start_streams(self) -> None:
         self.workers.start("streams", "run", "streams", "--instance", self.environment.instance)
@@ -133,7 +146,8 @@ class Demo:
         return log
 
     def _live(self, purchases: list[cdnow.Purchase], crossings: list[datetime]) -> DemoReport:
-        printer, kafka = self.printer, self.environment.kafka
+        printer, environment = self.printer, self.environment
+        kafka = environment.kafka
         end = max(p.time for p in purchases)
         shift = shift_to_present(datetime.now(UTC), end, crossings)
         began = time.monotonic()
@@ -153,6 +167,8 @@ class Demo:
             live_from = datetime.now(UTC)
             crowd = gather(self.seed, live_from, {c: t + shift for c, t in customers.items()}, self.sizes)
             killed_s = self._feed(crowd)
+            act = BlockAct(environment, self.sink, printer, self.workers.check, self.seed)
+            block = act.run([each for each in crowd.browsers if mailbox(each).endswith(f"@{NORTHMAIL}")])
             self._drain(progress, crowd.last_due)
             engaged = self._engage()
             self._drain(progress, crowd.last_due)
@@ -163,11 +179,14 @@ class Demo:
             checks = reconcile(books, record, SELECTOR, DOMAIN, engaged)
             found = f"{mailed_by_backfill:,} commands"
             checks.append(Check("the backfill mailed nobody", mailed_by_backfill == 0, found))
+            act.explain()
+            checks += block.checks()
         with printer.step("replay the journal, and compare"):
             history = read_history(kafka, INPUTS)
             checks += check_history(history, self.folder.load())
         kill = Kill(_half(crowd), history.first_checkpoint_after(killed_s))
-        return DemoReport(books, checks, total, backfill_s, len(crowd.events), live_s, self.seed, kill)
+        live_events = len(crowd.events) + block.orders
+        return DemoReport(books, checks, total, backfill_s, live_events, live_s, self.seed, kill, block)
 
     def _feed(self, crowd: Crowd) -> float:
         """Publishes the live events at a steady rate, with two broken records; kills the stream worker half-way.

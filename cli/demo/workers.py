@@ -19,7 +19,7 @@ class DemoProcessEnded(UserError):
 
 
 class DemoProcesses:
-    """Processes of `ebbtide`, in the order of their start. Leaving the `with` block stops them in reverse order."""
+    """Processes of the demo, in the order of their start. Leaving the `with` block stops them in reverse order."""
 
     def __init__(self, variables: Mapping[str, str], logs: Path) -> None:
         self._variables = dict(variables)
@@ -35,12 +35,15 @@ class DemoProcesses:
         for name in reversed(list(self._running)):
             self.stop(name)
 
-    def start(self, name: str, *arguments: str) -> int:
-        """Starts `ebbtide ARGUMENTS`, whose output goes to the log of that name; returns its process id."""
+    def start(self, name: str, *arguments: str, module: str = "cli.main") -> int:
+        """Starts `ebbtide ARGUMENTS`, whose output goes to the log of that name; returns its process id.
+
+        With `module`, another program of ours.
+        """
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / f"{name}.log").open("ab") as log:
             self._running[name] = subprocess.Popen(
-                [sys.executable, "-m", "cli.main", *arguments],
+                [sys.executable, "-m", module, *arguments],
                 env=self._variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

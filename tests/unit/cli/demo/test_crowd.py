@@ -4,7 +4,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.demo.crowd import RUN, ZONES, Sizes, gather, profile, shift_to_present
+from cli.demo.crowd import (
+    GONE,
+    GREYLISTED,
+    NORTHMAIL,
+    RUN,
+    ZONES,
+    Sizes,
+    gather,
+    mailbox,
+    profile,
+    shift_to_present,
+)
 from schemas.zones import zone_named
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -67,3 +78,19 @@ def test_crossings_everywhere_cannot_be_avoided_and_are_not_ignored():
     end = datetime(1998, 6, 30, tzinfo=UTC)
     with pytest.raises(ValueError, match="quarter hour"):
         shift_to_present(NOW, end, [end + timedelta(minutes=10 * n) for n in range(1000)])
+
+
+def test_mailboxes_that_the_sink_defers_or_refuses_are_never_at_the_provider_that_blocks():
+    boxes = [mailbox(f"customer-{n:05d}") for n in range(3000)]
+    at_northmail = [each for each in boxes if each.endswith(f"@{NORTHMAIL}")]
+    assert 800 < len(at_northmail) < 1200
+    assert all(each.startswith("customer-") for each in at_northmail)
+    assert any(each.startswith(f"{GREYLISTED}+") for each in boxes)
+    assert any(each.startswith(f"{GONE}+") for each in boxes)
+
+
+def test_browsers_only_look_around(last):
+    crowd = gather(1, NOW, last, SIZES)
+    others = {event.user_id for event in crowd.events if event.type != "product_viewed"}
+    assert len(crowd.browsers) == len(last) - SIZES.lapsing - SIZES.carts - SIZES.orders
+    assert not others & set(crowd.browsers)
