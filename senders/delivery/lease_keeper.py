@@ -16,6 +16,7 @@ from schemas.vocabulary import DeliveryReason
 from senders.delivery.ownership import PartitionOwnership
 from senders.queue import leases
 from senders.queue.leases import LostWorkers
+from senders.queue.ledger_clock import LedgerClock
 from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
@@ -33,6 +34,7 @@ class LeaseKeeper:
         database: AsyncDatabase,
         owner: str,
         ownership: PartitionOwnership,
+        clock: LedgerClock,
         on_doubt: Callable[[], None],
         observer: LedgerObserver,
         watchdog: Watchdog,
@@ -40,6 +42,7 @@ class LeaseKeeper:
         self._database = database
         self._owner = owner
         self._ownership = ownership
+        self._clock = clock
         self._on_doubt = on_doubt
         self._observer = observer
         self._watchdog = watchdog
@@ -75,6 +78,7 @@ class LeaseKeeper:
 
     async def _renew(self, connection: AsyncConnection[Any], held: list[int]) -> int:
         await leases.renew(connection, self._owner, self._lease)
+        await self._clock.look(connection)
         return await leases.take_over(connection, held, self._owner)
 
     async def _judge(self) -> None:

@@ -6,7 +6,7 @@ long, gets its answer.
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
@@ -31,6 +31,7 @@ from senders.policy.switches import DeliverySwitches
 from senders.queue import leases, ledger, retention
 from senders.queue.due_order import DueOrder
 from senders.queue.ledger import CommandStatus, QueueClass
+from senders.queue.ledger_clock import LedgerClock
 from senders.queue.writer import Begin
 from senders.settings import SenderSettings
 
@@ -61,7 +62,7 @@ class Scheduler:
         answers: AnswerRecorder,
         on_answer: Callable[[], None],
         watchdog: Watchdog,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: LedgerClock,
     ) -> None:
         self._database = database
         self._owner = owner
@@ -146,6 +147,7 @@ class Scheduler:
 
     async def _take_over(self, connection: AsyncConnection[Any], arriving: Collection[int]) -> None:
         await leases.renew(connection, self._owner, self._lease)
+        await self._clock.look(connection)
         await leases.take_over(connection, arriving, self._owner)
 
     async def _keep_partitions(self) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.outages import Outage
@@ -35,6 +35,7 @@ from senders.policy.recipients import AddressHasher
 from senders.policy.switches import DeliverySwitches
 from senders.queue.due_order import DueOrder
 from senders.queue.ledger import QueueClass
+from senders.queue.ledger_clock import LedgerClock
 from senders.queue.observer import LedgerObserver
 from senders.queue.writer import LedgerWriter
 from senders.settings import SenderSettings
@@ -95,11 +96,12 @@ class DeliveryWorker:
         settings: SenderSettings,
         parts: WorkerParts,
         *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: LedgerClock | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._settings = settings
         self._parts = parts
+        clock = clock or LedgerClock()
         self._clock = clock
         self._ownership = PartitionOwnership(settings.stop_within_s)
         self._order = DueOrder()
@@ -133,6 +135,7 @@ class DeliveryWorker:
             database=parts.lease_database,
             owner=parts.owner,
             ownership=self._ownership,
+            clock=clock,
             on_doubt=self._doubted,
             observer=parts.observer,
             watchdog=parts.watchdog,

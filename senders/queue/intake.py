@@ -75,7 +75,7 @@ class CommandIntake(BatchReader[Admission]):
 
     def write(self, connection: Connection[Any], items: Sequence[Admission]) -> int:
         """Admit the commands that the ledger does not know yet."""
-        now = datetime.now(UTC)
+        [[now]] = connection.execute("SELECT clock_timestamp()").fetchall()
         new = ledger.admit(connection, items, now)
         for item in items:
             self._classes.setdefault(QueueClass(item.partition, item.command.priority), now)

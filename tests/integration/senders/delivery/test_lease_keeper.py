@@ -19,6 +19,7 @@ from senders.delivery.ownership import PartitionOwnership
 from senders.queue import leases, ledger
 from senders.queue.leases import LostWorkers
 from senders.queue.ledger import Admission
+from senders.queue.ledger_clock import LedgerClock
 from senders.queue.observer import LedgerObserver
 from senders.settings import SenderSettings
 
@@ -62,6 +63,7 @@ async def keeper(database_url: str) -> AsyncIterator[LeaseKeeper]:
         database=database,
         owner="ours",
         ownership=PartitionOwnership(1.0),
+        clock=LedgerClock(),
         on_doubt=lambda: None,
         observer=LedgerObserver(),
         watchdog=Watchdog(),
