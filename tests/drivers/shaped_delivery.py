@@ -1,6 +1,6 @@
 """Delivery by a shaping file, as tests drive it: its DNS, its file, its commands, and what the ledger says of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,16 @@ def receipts(delivery: Harbour, what: str) -> list[Receipt]:
     return [receipt for receipt in read_receipts(delivery.sink.directory) if receipt.what == what]
 
 
-def kept(delivery: Harbour) -> list[Receipt]:
-    """The mails that the sink of providers took so far."""
-    return [receipt for receipt in receipts(delivery, "mail") if receipt.kept]
+def kept(delivery: Harbour, commands: Sequence[SendCommand]) -> list[Receipt]:
+    """The mails of these commands that the sink of providers took so far."""
+    ids = {command.id for command in commands}
+    return [receipt for receipt in receipts(delivery, "mail") if receipt.kept and receipt.command in ids]
+
+
+def states(delivery: Harbour, commands: Sequence[SendCommand]) -> set[tuple[str, int]]:
+    """The states and attempts of these commands."""
+    ids = [command.id for command in commands]
+    return set(delivery.rows("SELECT state, attempt FROM ledger WHERE command_id = ANY(%s)", ids))
 
 
 def limited(delivery: Harbour) -> list[tuple[str, int]]:

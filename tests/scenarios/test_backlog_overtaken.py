@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, a_command, have_topics, wait_until
-from drivers.shaped_delivery import FREE, kept, shape, shaped, zones_of
+from drivers.shaped_delivery import FREE, kept, receipts, shape, shaped, zones_of
 
 from schemas.codec import encode, partition_for
 from schemas.commands import SendCommand
@@ -81,7 +81,7 @@ def first_attempt_s(delivery: Harbour, template: str) -> float:
     command: SendCommand = a_command(user, template, purpose=TRANSACTIONAL, priority=90)
     published = time.time()
     delivery.publish(COMMANDS.name, user, command)
-    found = wait_until(lambda: [each.at for each in kept(delivery) if each.command == command.id], "the urgent mail")
+    found = wait_until(lambda: [each.at for each in kept(delivery, [command])], "the urgent mail")
     return found[0] - published
 
 
@@ -92,7 +92,7 @@ def test_a_transactional_command_overtakes_the_backlog(
     fill(delivery, BACKLOG, template)
     delivery.sink.start()
     delivery.start_process()
-    wait_until(lambda: len(kept(delivery)) > 20, "the backlog is being sent")
+    wait_until(lambda: len(receipts(delivery, "mail")) > 20, "the backlog is being sent")
 
     waits = [first_attempt_s(delivery, template) for _ in range(URGENT)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, wait_until
-from drivers.shaped_delivery import FREE, in_state, kept, limited, publish, receipts, shape, shaped, zones_of
+from drivers.shaped_delivery import FREE, in_state, kept, limited, publish, receipts, shape, shaped, states, zones_of
 
 from schemas.commands import SendCommand
 from schemas.vocabulary import LedgerState
@@ -73,9 +73,9 @@ def send_to(delivery: Harbour, domain: str) -> list[SendCommand]:
     return publish(delivery, MAILS, domain, purpose=purpose)
 
 
-def ways(delivery: Harbour) -> Counter[tuple[str, str]]:
+def ways(delivery: Harbour, commands: Sequence[SendCommand]) -> Counter[tuple[str, str]]:
     """How many mails the provider took, by domain and source."""
-    return Counter((each.rcpt_to.partition("@")[2], each.source) for each in kept(delivery))
+    return Counter((each.rcpt_to.partition("@")[2], each.source) for each in kept(delivery, commands))
 
 
 def all_accepted(delivery: Harbour, commands: list[SendCommand]) -> bool:
@@ -83,9 +83,9 @@ def all_accepted(delivery: Harbour, commands: list[SendCommand]) -> bool:
 
 
 def require_once_each(delivery: Harbour, commands: Sequence[SendCommand]) -> None:
-    """Each mail was taken once, nobody is suppressed, and no outcome but these is in the ledger."""
-    assert Counter(each.command for each in kept(delivery)) == {command.id: 1 for command in commands}
-    assert delivery.rows("SELECT DISTINCT state FROM ledger") == [(LedgerState.ACCEPTED,)]
+    """Each mail was taken once, and nobody is suppressed."""
+    assert Counter(each.command for each in kept(delivery, commands)) == {command.id: 1 for command in commands}
+    assert {state for state, _ in states(delivery, commands)} == {LedgerState.ACCEPTED}
     assert delivery.rows("SELECT * FROM suppressions") == []
     assert delivery.rows("SELECT * FROM pending_suppressions") == []
 
@@ -102,9 +102,9 @@ def test_a_blocked_source_hands_its_mails_to_another_and_comes_back_after_a_prob
         delivery.start_process()
         commands = [command for domain in free for command in send_to(delivery, domain)]
         wait_until(lambda: all_accepted(delivery, commands), "all mails while the block lasts")
-        while_blocked = ways(delivery)
+        while_blocked = ways(delivery, commands)
         over.touch()
-        while not back <= ways(delivery).keys():
+        while not back <= ways(delivery, commands).keys():
             commands += [command for domain in free for command in send_to(delivery, domain)]
             wait_until(partial(all_accepted, delivery, commands), "mails after the block")
 
