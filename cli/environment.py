@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from infra.local.ports import Ports
 from infra.service.worker_registry import WorkerKind, WorkerRegistry
+from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from pydantic_settings import BaseSettings
@@ -50,13 +51,14 @@ class Environment:
 
     @property
     def database_url(self) -> str:
-        """The database of the hypertables, and of the ledger unless that has its own."""
-        return self._get("EBBTIDE_DATABASE_URL", f"postgresql://postgres@127.0.0.1:{self.ports.postgres}/ebbtide")
+        """The database of the hypertables, and of the ledger unless that has its own; UserError if it is no URL."""
+        ours = f"postgresql://postgres@127.0.0.1:{self.ports.postgres}/ebbtide"
+        return _url("EBBTIDE_DATABASE_URL", self._get("EBBTIDE_DATABASE_URL", "")) or ours
 
     @property
     def ledger_url(self) -> str:
-        """The database of the ledger, with recipients, suppressions and limits."""
-        return self._get("EBBTIDE_LEDGER_URL", "") or self.database_url
+        """The database of the ledger, with recipients, suppressions and limits; UserError if it is no URL."""
+        return _url("EBBTIDE_LEDGER_URL", self._get("EBBTIDE_LEDGER_URL", "")) or self.database_url
 
     @property
     def dkim_key(self) -> Path:
@@ -127,3 +129,15 @@ class Environment:
     def _get(self, name: str, default: str) -> str:
         # Variables describe the main instance: the demo always uses its own servers.
         return os.environ.get(name, default) if self.instance == "main" else default
+
+
+def _url(name: str, value: str) -> str:
+    """The value of a setting that is a URL or empty; raises UserError, which does not repeat it: it may be secret."""
+    if not value:
+        return ""
+    from infra.postgres.address import require_url  # imports psycopg, which no command with our own servers waits for
+
+    try:
+        return require_url(value)
+    except ValueError as error:
+        raise UserError(f"setting {name}: {error}") from None

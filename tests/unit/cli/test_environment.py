@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from drivers.command_line import ebbtide
 
 from cli.environment import Environment
+from schemas.errors import UserError
 from senders.settings import SenderSettings
 from streams.settings import StreamSettings
 
@@ -36,3 +38,21 @@ def test_only_delivery_makes_the_key_of_suppressions(tmp_path: Path, monkeypatch
     assert not list(tmp_path.iterdir())
     key = environment.settings(SenderSettings).suppression_key.get_secret_value()
     assert (tmp_path / "suppression.key").read_text() == key == environment.variables()["EBBTIDE_SUPPRESSION_KEY"]
+
+
+@pytest.mark.parametrize("setting", ["EBBTIDE_DATABASE_URL", "EBBTIDE_LEDGER_URL"])
+def test_a_database_that_is_no_url_is_refused_without_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setenv(setting, "ebbtide:s3cret@db/ebbtide")
+    with pytest.raises(UserError, match=f"setting {setting}: not a URL such as") as refused:
+        _ = Environment.of(root=tmp_path).ledger_url
+    assert "s3cret" not in refused.value.line
+    assert refused.value.__suppress_context__  # the context is psycopg's message, which repeats the URL
+
+
+def test_a_command_with_a_database_that_is_no_url_prints_one_line_without_its_password() -> None:
+    done = ebbtide("senders", "reclassify", EBBTIDE_LEDGER_URL="ebbtide:s3cret@db/ebbtide")
+    assert done.returncode == 2
+    assert done.stderr.startswith("ebbtide: setting EBBTIDE_LEDGER_URL: not a URL such as ")
+    assert "s3cret" not in done.stderr + done.stdout
