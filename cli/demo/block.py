@@ -7,7 +7,7 @@ Orders at this provider go on meanwhile. Each step waits until the one before wa
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -106,6 +106,7 @@ class BlockAct:
         self._rng = random.Random(seed)
         self._blocking, names = read_blocking()
         self._block = Block(self._blocking, names)
+        self._publishing: Future[int]
 
     def run(self, customers: Sequence[str]) -> Block:
         """Orders of these customers, one each, while it lasts. All of them have their mailbox at the provider."""
@@ -129,12 +130,12 @@ class BlockAct:
         """Orders at a steady rate, from another thread, until the end of the block."""
         done = Event()
         with ThreadPoolExecutor(1) as pool:
-            publishing = pool.submit(self._publish, customers, done)
+            self._publishing = pool.submit(self._publish, customers, done)
             try:
                 yield
             finally:
                 done.set()
-            self._block.orders = publishing.result()
+            self._block.orders = self._publishing.result()
 
     def _publish(self, customers: Sequence[str], done: Event) -> int:
         """Returns how many orders were published."""
@@ -159,6 +160,8 @@ class BlockAct:
 
     def _wait(self, what: str, deadline: float) -> None:
         self._check()
+        if self._publishing.done():
+            self._publishing.result()  # raises what ended it
         if time.monotonic() > deadline:
             logs = self._environment.home / "logs"
             raise BlockNotSeen(f"the block: not seen within {STEP_WITHIN_S:g} s: {what}; see {logs} and {self._sink}")
