@@ -92,7 +92,7 @@ def check_block(phases: BlockPhases, blocking: Blocking) -> list[Check]:
         Check(
             "after it, one mail at a time tries again",
             bool(phases.probes) and all(len(probe) == 1 for probe in phases.probes),
-            f"{len(phases.probes):,} tried in vain, with {sum(map(len, phases.probes)):,} mails",
+            f"{len(phases.probes):,} in vain, {sum(map(len, phases.probes)):,} refused",
         ),
         Check("the blocked source comes back", returned > 0, f"{returned:,} mails by it since then"),
         Check("each refused mail is taken later", not lost, f"{len(refused) - len(lost):,} of {len(refused):,}"),
