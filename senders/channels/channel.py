@@ -115,5 +115,5 @@ class Channel(Protocol):
     async def check(self) -> None:
         """Raise RealMailRefused if the settings forbid this server, and Unreachable if its address is not known."""
 
-    def client(self) -> ChannelClient:
-        """A new client, not connected yet."""
+    def client(self, after: ChannelClient | None = None) -> ChannelClient:
+        """A new client. It has the connection of the one that it comes `after`, which is used no more."""

@@ -112,7 +112,9 @@ class LaneConnections:
         if (connection.domain, connection.changes) == (egress.domain, changes):
             return
         route = await self._find_route(lane.changed(egress))
-        if (connection.demands, connection.changes) != (route.demands, changes):
+        if (connection.demands, connection.changes) == (route.demands, changes):
+            connection.client = route.channel.client(connection.client)
+        else:
             await connection.client.close()
             connection.client = route.channel.client()
         connection.demands, connection.domain, connection.changes = route.demands, egress.domain, changes

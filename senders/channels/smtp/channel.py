@@ -6,7 +6,15 @@ from typing import Final
 import structlog
 
 from infra.service.faults import describe
-from senders.channels.channel import MailPath, NoDestination, RealMailRefused, SendResult, Tracer, Unreachable
+from senders.channels.channel import (
+    ChannelClient,
+    MailPath,
+    NoDestination,
+    RealMailRefused,
+    SendResult,
+    Tracer,
+    Unreachable,
+)
 from senders.channels.smtp.connector import Connector
 from senders.channels.smtp.relay import connector, relay_route
 from senders.channels.smtp.route import FindRoute, MailRoute, SmtpLimits
@@ -57,9 +65,12 @@ class SmtpChannel:
         """Raise RealMailRefused unless all addresses of the route are allowed, and Unreachable if it has none."""
         await self.connector.check(await self.find_route())
 
-    def client(self) -> "SmtpClient":
-        """A new client, not connected yet."""
-        return SmtpClient(self)
+    def client(self, after: ChannelClient | None = None) -> "SmtpClient":
+        """A new client. It has the session of the one that it comes `after`, which is used no more."""
+        made = SmtpClient(self)
+        if isinstance(after, SmtpClient):
+            made.take_over(after)
+        return made
 
 
 class SmtpClient:
@@ -76,6 +87,11 @@ class SmtpClient:
         self.path: MailPath | None = None
         """The way of the last mail, or that of the open connection."""
         self._log = structlog.get_logger("senders.channels.smtp.channel")
+
+    def take_over(self, other: "SmtpClient") -> None:
+        """Go on with the session of another client. The next session is by the route of this one's channel."""
+        self._session, other._session = other._session, None
+        self._ended_by, self.path = other._ended_by, other.path
 
     @property
     def connected(self) -> bool:
