@@ -143,6 +143,7 @@ class Scheduler:
             return
         await self._database.run(lambda connection: self._take_over(connection, arriving))
         self._ownership.hold(arriving)
+        self._order.begin_again()  # of those held before, jobs were dropped, and others may have changed the queue
         self._on_answer()
 
     async def _take_over(self, connection: AsyncConnection[Any], arriving: Collection[int]) -> None:
