@@ -1,5 +1,6 @@
 """What all commands share: options, output and exit statuses."""
 
+import getpass
 import os
 import sys
 from datetime import timedelta
@@ -56,3 +57,11 @@ def duration_of(text: str, option: str) -> timedelta:
     if length <= timedelta(0):
         raise typer.BadParameter("must be longer than nothing", param_hint=option)
     return length
+
+
+def login() -> str:
+    """The login of the user; empty if the system knows none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cli.environment import Environment
-from cli.manifests.plan_text import By, DryRun, Yes, confirm_plan, login, print_published, set_name
-from cli.options import EXIT_FAILED, AsJson, Format, Instance, console
+from cli.manifests.plan_text import By, DryRun, Yes, confirm_plan, print_published, set_name
+from cli.options import EXIT_FAILED, AsJson, Format, Instance, console, login
 
 if TYPE_CHECKING:
     from cli.manifests.publication import PublicationPlan

@@ -8,8 +8,8 @@ import typer
 
 from cli.columns import aligned
 from cli.environment import Environment
-from cli.manifests.plan_text import By, DryRun, Yes, confirm_plan, login, moment, print_published, set_name
-from cli.options import AsJson, Instance, console, print_json
+from cli.manifests.plan_text import By, DryRun, Yes, confirm_plan, moment, print_published, set_name
+from cli.options import AsJson, Instance, console, login, print_json
 from schemas.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """Shows what a plan changes, and asks for confirmation before anything is removed."""
 
-import getpass
 import re
 import sys
 from datetime import datetime
@@ -107,11 +106,3 @@ def plan_json(plan: "PublicationPlan", published: int | None) -> dict[str, Any]:
 def moment(at: datetime) -> str:
     """An instant to the second, in UTC."""
     return f"{at:%Y-%m-%d %H:%M:%S}"
-
-
-def login() -> str:
-    """The login of the user; empty if the system knows none."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""

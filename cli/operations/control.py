@@ -1,7 +1,7 @@
 """The kill switch: numbered records on `control` pause and resume scopes. Workers apply them at once."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
@@ -40,14 +40,28 @@ def switch(kafka: str, scope: str, *, paused: bool, by: str = "", **more: Any) -
     return publish_switch(kafka, scope, paused=paused, by=by, **more)
 
 
-def publish_switch(kafka: str, scope: str, *, paused: bool, by: str = "", **more: Any) -> Control:
-    """Publishes a switch of this scope under the next number."""
+def publish_switch(
+    kafka: str,
+    scope: str,
+    *,
+    paused: bool,
+    by: str = "",
+    check: Callable[[Control | None], None] = lambda _: None,
+    **more: Any,
+) -> Control:
+    """Publishes a switch of this scope under the next number.
+
+    `check` gets the latest record of its key, which no other writer replaces meanwhile. What it raises ends this, and
+    nothing is published.
+    """
     made: list[Control] = []
 
     def facts(number: int, found: Sequence[Control]) -> list[tuple[str, Control]]:
-        limits = next((known.limits for known in _latest(found) if known.key == scope), {})
+        latest = {known.key: known for known in _latest(found)}
+        limits = latest[scope].limits if scope in latest else {}
         now = datetime.now(UTC)
         control = Control(number=number, scope=scope, paused=paused, by=by, at=now, limits=limits, **more)
+        check(latest.get(control.key))
         made.append(control)
         return [(control.key, control)]
 

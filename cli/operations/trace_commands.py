@@ -1,23 +1,33 @@
 """`ebbtide senders trace`: the next SMTP conversations with a domain, as they happen."""
 
-import getpass
 import json
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.environment import Environment
-from cli.options import EXIT_FAILED, AsJson, Instance, console, duration_of, print_json
+from cli.options import EXIT_FAILED, AsJson, Instance, console, duration_of, login, print_json
+from schemas.errors import UserError
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
+    from schemas.rules import Control
+
 LONGEST = timedelta(minutes=10)
+
+
+class AlreadyTraced(UserError):
+    """Somebody watches this domain: workers show its conversations to one watcher only."""
+
+
+class _Replaced(Exception):
+    """The latest trace of the domain is not ours."""
 
 
 def trace(
@@ -31,8 +41,8 @@ def trace(
     """Show the next SMTP conversations with a domain, as they happen, on whichever worker they do.
 
     What stands before the @ of an address is shown as ***, and a mail's content only by its size. That somebody watched
-    is recorded on `control`. It ends by itself, and costs delivery nothing afterwards. Exits with 1 if there was no
-    conversation.
+    is recorded on `control`. It ends by itself, and costs delivery nothing afterwards. One person at a time can watch a
+    domain. Exits with 1 if there was no conversation.
 
     Example: `ebbtide senders trace gmail.com --count 5 --for 2m`
     """
@@ -41,11 +51,14 @@ def trace(
     length = duration_of(lasts, "--for")
     if length > LONGEST:
         raise typer.BadParameter("at most 10m", param_hint="--for")
+    by = by.strip() or login()
+    if not by:
+        raise typer.BadParameter("say who watches: the system knows no login of yours", param_hint="--by")
     environment, scope = Environment.of(instance), control.delivery_scope(f"domain/{domain}")
-    if not as_json:
-        console.print(f"traces {domain} for {lasts}, at most {count} conversations; Ctrl-C ends it", markup=False)
     ended = 0
-    with _watching(environment, scope, count, length, by.strip() or getpass.getuser()) as (connection, channel):
+    with watching(environment, scope, count, length, by) as (connection, channel):
+        if not as_json:
+            console.print(f"traces {domain} for {lasts}, at most {count} conversations; Ctrl-C ends it", markup=False)
         for line in _lines(connection, channel, time.monotonic() + length.total_seconds()):
             _show(line, as_json=as_json)
             ended += bool(line.get("end"))
@@ -60,10 +73,13 @@ def trace(
 
 
 @contextmanager
-def _watching(
+def watching(
     environment: Environment, scope: str, count: int, length: timedelta, by: str
 ) -> "Iterator[tuple[Connection[Any], str]]":
-    """Listen on a new channel, ask the workers to use it, and take that back at the end."""
+    """Listens on a new channel, asks the workers to use it, and takes that back at the end unless another replaced it.
+
+    Raises AlreadyTraced while another trace of the scope is in force.
+    """
     import psycopg
 
     from cli.operations import control
@@ -73,11 +89,31 @@ def _watching(
     with psycopg.connect(environment.ledger_url, autocommit=True, connect_timeout=CONNECT_S) as connection:
         connection.execute(f"LISTEN {channel}")
         fields: dict[str, Any] = {"paused": False, "by": by, "trace": channel, "most": count}
-        control.publish_switch(environment.kafka, scope, until=datetime.now(UTC) + length, **fields)
+        control.publish_switch(
+            environment.kafka, scope, until=datetime.now(UTC) + length, check=_require_unwatched, **fields
+        )
         try:
             yield connection, channel
         finally:
-            control.publish_switch(environment.kafka, scope, until=datetime.now(UTC), **fields)
+            with suppress(_Replaced):
+                control.publish_switch(
+                    environment.kafka, scope, until=datetime.now(UTC), check=_require_ours(channel), **fields
+                )
+
+
+def _require_unwatched(latest: "Control | None") -> None:
+    if latest is not None and latest.in_force(datetime.now(UTC)):
+        domain = latest.scope.rpartition("/")[2]
+        until = f" until {latest.until:%Y-%m-%d %H:%M:%S} UTC" if latest.until else ""
+        raise AlreadyTraced(f"{latest.by or 'somebody'} traces {domain}{until}; try again when that has ended")
+
+
+def _require_ours(channel: str) -> "Callable[[Control | None], None]":
+    def check(latest: "Control | None") -> None:
+        if latest is None or latest.trace != channel:
+            raise _Replaced
+
+    return check
 
 
 def _lines(connection: "Connection[Any]", channel: str, until_s: float) -> Iterator[dict[str, Any]]:
