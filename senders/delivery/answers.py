@@ -17,7 +17,7 @@ from senders.delivery.ready_queue import DeliveryJob
 from senders.policy.ledger_changes import change_of
 from senders.policy.pipeline import Delay, Stop
 from senders.queue.attempt_paths import AttemptPath
-from senders.queue.ledger import CommandStatus
+from senders.queue.ledger import CommandStatus, QueueClass
 from senders.queue.retry import RetryPolicy, asked_wait, next_attempt
 from senders.queue.transitions import AttemptStart, StateChange
 from senders.queue.writer import LedgerWriter
@@ -42,12 +42,15 @@ class AnswerRecorder:
         on_answer: Callable[[], None],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
+        due_again: Callable[[QueueClass, datetime], None] = lambda *_: None,
     ) -> None:
+        """`due_again` is called with each command that waits for another attempt, once its row says so."""
         self._settings = settings
         self._writer = writer
         self._on_answer = on_answer
         self._clock = clock
         self._chance = chance
+        self._due_again = due_again
         self._set_aside: set[str] = set()
         self._log = structlog.get_logger("senders.delivery.answers")
 
@@ -122,6 +125,8 @@ class AnswerRecorder:
         )
         if not await self._writer.answer(change):
             self._log.warning("answer_too_late", command_id=command.id, state=result.state.value)
+        if change.next_attempt_at is not None:
+            self._due_again(start.due.queue_class, change.next_attempt_at)
         self._on_answer()
 
     async def failed(self, job: DeliveryJob, error: Exception) -> None:

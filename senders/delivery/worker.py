@@ -107,7 +107,9 @@ class DeliveryWorker:
         self._order = DueOrder()
         one_lane = parts.routes.one_lane
         self._ready = ReadyQueue(self._release, CAPACITY if one_lane else SHARES * CAPACITY)
-        self._answers = AnswerRecorder(settings, parts.writer, parts.on_answer, clock, chance)
+        self._answers = AnswerRecorder(
+            settings, parts.writer, parts.on_answer, clock, chance, due_again=self._order.rewind
+        )
         self.pace = LanePace()
         self._traces = Traces(parts.switches, parts.trace_database, parts.owner, parts.watchdog, clock)
         self._driver = self._lane_driver()

@@ -1,4 +1,4 @@
-"""A mail whose server ended the connection before it took anything: taken back, and found again at once."""
+"""Mails that are tried again: found once their row says so, also if a later one was read meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,8 +17,8 @@ from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
 from schemas.commands import SendCommand
 from schemas.rules import Text
-from schemas.vocabulary import TRANSACTIONAL
-from senders.channels.channel import ChannelClient, Unreachable
+from schemas.vocabulary import TRANSACTIONAL, LedgerState
+from senders.channels.channel import ChannelClient, SendResult, Unreachable
 from senders.content import dkim
 from senders.content.mail_builder import MailBuilder
 from senders.content.message import Mailbox
@@ -49,6 +49,29 @@ OWNER = "worker"
 CLASS = QueueClass(0, 50)
 HASHER = AddressHasher(b"a secret of the tests")
 STALE_AFTER = timedelta(seconds=5)
+
+
+class DeferringClient:
+    """A connection whose server defers each mail; `before` comes before its answer."""
+
+    path = None
+    connected = usable = True
+    handed_over = False
+    tracer = None
+
+    def __init__(self, before: Callable[[], Awaitable[None]]) -> None:
+        self._before = before
+
+    async def connect(self) -> None:
+        """It is connected."""
+
+    async def send(self, mail_from: str, to: str, message: bytes) -> SendResult:  # noqa: ARG002
+        """The mail is to be tried again."""
+        await self._before()
+        return SendResult(LedgerState.DEFERRED)
+
+    async def close(self) -> None:
+        """It is closed."""
 
 
 class ClosingClient:
@@ -93,7 +116,7 @@ class Worker:
             content=content,
             hasher=HASHER,
             writer=writer,
-            answers=AnswerRecorder(settings, writer, lambda: None),
+            answers=AnswerRecorder(settings, writer, lambda: None, due_again=self.order.rewind),
         )
 
     def admit(self, command: SendCommand) -> None:
@@ -116,13 +139,13 @@ class Worker:
             self.ready.put(job)
         return [job.due.command.id for job in jobs]
 
-    async def send(self, command_id: str, client: ChannelClient) -> None:
-        """Send a mail as the driver of lanes does, whatever becomes of it."""
+    async def send(self, command_id: str, client: ChannelClient, again: timedelta = timedelta(minutes=1)) -> None:
+        """Send a mail as the driver of lanes does, whatever becomes of it. A deferred one is due `again` after that."""
         self.ready.begin(command_id)
         mail = ShapedMail(command_id, "example.net", TrafficKind("hello", TRANSACTIONAL, DOMAIN), CLASS.priority, 0)
         egress = resolve(built_in(), Destination.of("example.net", ["mx.example.net"]), "default")
         begin = LaneBegin(LaneKey("default", egress.site), mail, egress, egress.keys)
-        retry = RetryPolicy(timedelta(minutes=1), timedelta(hours=1), 0.0)
+        retry = RetryPolicy(again, timedelta(hours=1), 0.0)
         try:
             await self.sender.send(self.ready.job(command_id), begin, client, retry)
         finally:
@@ -182,6 +205,26 @@ async def test_a_mail_taken_back_is_found_at_once_although_a_later_one_was_read_
         await sending
     assert await worker.take() == [first.id]
     assert worker.ready.job(first.id).due.attempt == 0, "no attempt is counted"
+
+
+async def test_a_deferral_that_is_due_before_its_row_says_so_is_found_at_once(
+    worker: Worker, database_url: str
+) -> None:
+    first, later = mail("u1"), mail("u2")
+    worker.admit(first)
+    assert await worker.take() == [first.id]
+    async with await AsyncConnection.connect(database_url) as other:
+
+        async def hold() -> None:
+            await other.execute("SELECT FROM ledger_queue FOR UPDATE")
+
+        sending = asyncio.create_task(worker.send(first.id, DeferringClient(hold), timedelta(milliseconds=1)))
+        while not await waiting(worker):
+            await asyncio.sleep(0.01)
+        worker.admit(later)
+        assert await worker.take() == [later.id], "the answer of the first is being written"
+    await sending
+    assert await worker.take() == [first.id]
 
 
 async def waiting(worker: Worker) -> bool:
