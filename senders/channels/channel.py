@@ -30,6 +30,10 @@ class Unreachable(ConnectionError):
         self.answered = answered
 
 
+class LookupFailed(Unreachable):
+    """The DNS does not say now where the mails of a domain go. Other domains of its servers are not concerned."""
+
+
 @dataclass(frozen=True, slots=True)
 class SendResult:
     """What became of one mail. `reply` is None if the server gave none.

@@ -58,8 +58,11 @@ class LaneConnections:
         self._find_route = find_route
         self._connections: dict[LaneKey, dict[LaneConnection, None]] = {}
 
-    async def open(self, lane: LaneState) -> LaneConnection | None:
-        """A connection that is ready; None if no slot is free. Raises Unreachable if no host answers."""
+    async def open(self, lane: LaneState, egress: Egress) -> LaneConnection | None:
+        """A connection that is ready for mails on this way of its lane; None if no slot is free.
+
+        Raises Unreachable if no host answers, and LookupFailed if the hosts of the domain are not known now.
+        """
         limits = connection_limits(lane.egress, lane.keys) if self._shared else []
         got = await self._acquire(limits)
         if got is None:
@@ -67,16 +70,16 @@ class LaneConnections:
         most_of = dict(limits)
         leases = {each: most_of[each.name] for each in got}
         try:
-            return await self._connect(lane, leases)
+            return await self._connect(lane, egress, leases)
         except BaseException:
             await self._release(got)
             raise
 
-    async def _connect(self, lane: LaneState, leases: dict[ConnectionLease, int]) -> LaneConnection:
+    async def _connect(self, lane: LaneState, egress: Egress, leases: dict[ConnectionLease, int]) -> LaneConnection:
         """A connection under these slots, which are renewed from now on: opening it may take long."""
-        route, changes = await self._find_route(lane.changed(lane.egress)), _of_session(lane)
+        route, changes = await self._find_route(lane.changed(egress)), _of_session(lane)
         client = route.channel.client()
-        made = LaneConnection(lane.key, client, route.demands, lane.egress.domain, changes, leases, busy=True)
+        made = LaneConnection(lane.key, client, route.demands, egress.domain, changes, leases, busy=True)
         self._connections.setdefault(lane.key, {})[made] = None
         try:
             await client.connect()

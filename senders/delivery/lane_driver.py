@@ -14,7 +14,7 @@ from infra.service.tasks import end_tasks, run_together
 from infra.service.watchdog import Watchdog
 from schemas.outcomes import Reply
 from schemas.waiting import event_within
-from senders.channels.channel import ChannelClient, RealMailRefused, Unreachable
+from senders.channels.channel import ChannelClient, LookupFailed, RealMailRefused, Unreachable
 from senders.channels.lane_routes import FindLaneRoute
 from senders.delivery.lane_connections import LaneConnection, LaneConnections
 from senders.delivery.rule_exchange import RuleExchange
@@ -234,9 +234,13 @@ class LaneDriver:
     # connections and mails
 
     async def _open(self, key: LaneKey) -> None:
-        lane = self.board.lane(key)
+        lane, egress = self.board.lane(key), self.board.way(key)
         try:
-            made = await self._connections.open(lane)
+            made = await self._connections.open(lane, egress)
+        except LookupFailed:
+            self.board.not_needed(key)
+            self._lost(egress.domain)
+            return
         except Unreachable as failure:
             self.board.not_opened(key, self.now_us())
             self._unreachable(key, failure, next(iter(lane.queue.kinds), None))
@@ -247,6 +251,10 @@ class LaneDriver:
             made.idle_since_s = asyncio.get_running_loop().time()
             self.board.opened(key)
             self._mails.reached(None)
+
+    def _lost(self, domain: str) -> None:
+        """The hosts of a domain are not known any more, which holds up no other domain of its lane."""
+        self.board.lost(domain, self.now_us() + LOOKUP_AGAIN_US)
 
     def _unreachable(self, key: LaneKey, failure: Unreachable, kind: TrafficKind | None) -> None:
         """No server took a connection, or a mail of this kind."""
@@ -275,7 +283,9 @@ class LaneDriver:
             self._rules.lift(self.board.ended(begin.lane, self.now_us(), taken=taken))
             if connection.lost or not connection.client.usable:
                 await self._close([connection], given_up=connection.lost)
-        if failure is not None:
+        if isinstance(failure, LookupFailed):
+            self._lost(begin.mail.domain)
+        elif failure is not None:
             self.board.failed(begin.lane, self.now_us())
             self._unreachable(begin.lane, failure, begin.mail.kind)
 

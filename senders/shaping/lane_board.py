@@ -21,6 +21,7 @@ from senders.shaping.lane_table import LaneTable
 from senders.shaping.mail_places import MailPlaces
 from senders.shaping.permits import ClockReading
 from senders.shaping.pools import pool_of
+from senders.shaping.resolution import Egress
 from senders.shaping.sites import Destination
 from senders.shaping.ways import ShapedMail, TrafficKind
 
@@ -84,6 +85,14 @@ class LaneBoard:
         """The MX hosts of a domain are not known: its mails wait, and it is looked up again then."""
         self._places.lookup_failed(domain, until_us)
 
+    def lost(self, domain: str, until_us: int) -> None:
+        """The hosts of a domain are not known any more. Its mails leave their lanes, and wait until they are known."""
+        self._places.forget(domain)
+        self._places.lookup_failed(domain, until_us)
+        for mail in [mail for lane in self._lanes for mail in lane.queue.mails() if mail.domain == domain]:
+            self.remove(mail.id)
+            self._add_again([mail])
+
     def ended(self, key: LaneKey, now_us: int, *, taken: bool) -> list[ActiveAction]:
         """A mail has its answer. `taken`: the server took it. Returns the suspensions whose probation that ends."""
         lane = self._lanes[key]
@@ -93,6 +102,13 @@ class LaneBoard:
         return over
 
     # connections
+
+    def way(self, key: LaneKey) -> Egress:
+        """The way that a lane's next connection is opened for: that of the mail that begins next."""
+        lane = self._lanes[key]
+        heads = (mail for each in self._lanes.givers(lane) for mail in each.queue.heads())
+        head = next(heads, None)
+        return lane.egress if head is None else self._places.egress_of(head, key.source)
 
     def opened(self, key: LaneKey) -> None:
         """A connection is ready for mails."""
@@ -109,6 +125,11 @@ class LaneBoard:
             lane.refused_until_us = now_us + REFUSED_US
         else:
             lane.failed(now_us)
+        self._calls.add(key)
+
+    def not_needed(self, key: LaneKey) -> None:
+        """A connection was not opened, and its servers are not at fault."""
+        self._lanes[key].opening -= 1
         self._calls.add(key)
 
     def failed(self, key: LaneKey, now_us: int) -> None:

@@ -178,6 +178,10 @@ class MailPlaces:
         self._failed_until_us[domain] = until_us
         heappush(self._retries, (until_us, domain))
 
+    def forget(self, domain: str) -> None:
+        """The hosts of a domain are not known any more."""
+        self._destinations.pop(domain, None)
+
     def lookups(self, now_us: int) -> list[str]:
         """The domains to look up now. Each is answered by `looked_up` or `lookup_failed`."""
         while self._retries and self._retries[0][0] <= now_us:

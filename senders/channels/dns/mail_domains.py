@@ -15,10 +15,10 @@ import structlog
 
 from schemas.addresses import ascii_domain
 from schemas.vocabulary import LedgerState, ReplyClass
-from senders.channels.channel import NoDestination, SendResult, Unreachable
+from senders.channels.channel import LookupFailed, NoDestination, SendResult, Unreachable
 from senders.channels.dns.mail_domain import MailDomain, best_hosts
 from senders.channels.dns.public_addresses import may_get_mail
-from senders.channels.dns.resolver import DnsAnswer, DnsResolver, LookupFailed, host_name
+from senders.channels.dns.resolver import DnsAnswer, DnsResolver, host_name
 from senders.channels.dns.sts import StsPolicies
 from senders.channels.dns.sts_policy import StsMode, StsPolicy
 from senders.channels.smtp.route import MailHost, TlsaRecord
@@ -91,7 +91,7 @@ class MailDomains:
     async def find(self, domain: str, *, sts: bool = True) -> MailDomain:
         """The mail servers of a domain, in letters of any script; with `sts` as its MTA-STS policy demands.
 
-        Raises NoDestination if it takes no mail, and Unreachable if that cannot be said now, or no host may get mail.
+        Raises NoDestination if it takes no mail, and LookupFailed if that cannot be said now, or no host may get mail.
         """
         question = _Question(domain, sts)
         kept = self._kept.get(question)
@@ -103,7 +103,7 @@ class MailDomains:
             case NoDestination() as none:
                 raise NoDestination(str(none), none.result)
             case failure:
-                raise Unreachable(str(failure))
+                raise LookupFailed(str(failure))
 
     async def _looked_up(self, question: _Question) -> _Lookup:
         task = self._running.get(question)

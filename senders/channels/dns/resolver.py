@@ -14,7 +14,7 @@ import dns.rdata
 import dns.resolver
 import dns.rrset
 
-from senders.channels.channel import Unreachable
+from senders.channels.channel import LookupFailed
 
 TRY_S: Final = 2.0
 LOOKUP_S: Final = 5.0
@@ -22,10 +22,6 @@ PROBE_KEEP_S: Final = 3600.0
 PROBE_AGAIN_S: Final = 300.0
 CACHE_SIZE: Final = 20_000
 LARGEST_DATAGRAM: Final = 1232
-
-
-class LookupFailed(Unreachable):
-    """The DNS did not answer. What hangs on the answer waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ import aiohttp
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from senders.channels.channel import LookupFailed
 from senders.channels.dns.public_addresses import may_get_mail
-from senders.channels.dns.resolver import DnsResolver, LookupFailed
+from senders.channels.dns.resolver import DnsResolver
 from senders.channels.dns.sts_policy import InvalidPolicy, StsPolicy, published_id
 
 FETCH_S: Final = 5.0

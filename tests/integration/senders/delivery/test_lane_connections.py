@@ -59,7 +59,7 @@ async def shared_site() -> AsyncIterator[SharedSite]:
 
 async def test_a_session_goes_on_with_another_domain_that_demands_the_same() -> None:
     async with shared_site() as site:
-        made = await site.connections.open(site.lane)
+        made = await site.connections.open(site.lane, site.lane.egress)
         assert made is not None
         await site.connections.turn_to(made, site.lane, site.way("second.example"))
         await made.client.send("from@shop.example", "to@second.example", b"Subject: s\r\n\r\nx\r\n")
@@ -69,7 +69,7 @@ async def test_a_session_goes_on_with_another_domain_that_demands_the_same() -> 
 
 async def test_a_session_that_is_lost_is_opened_anew_by_the_domain_of_its_mail() -> None:
     async with shared_site() as site:
-        made = await site.connections.open(site.lane)
+        made = await site.connections.open(site.lane, site.lane.egress)
         assert made is not None
         await site.connections.turn_to(made, site.lane, site.way("second.example"))
         site.gone = {"first.example"}

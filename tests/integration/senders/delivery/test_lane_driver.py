@@ -16,7 +16,7 @@ from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
 from schemas.vocabulary import LedgerState
 from senders.bounces.classifier import load_classifier
-from senders.channels.channel import ChannelClient, Unreachable
+from senders.channels.channel import ChannelClient, LookupFailed, Unreachable
 from senders.channels.lane_routes import LaneRoute
 from senders.channels.smtp.channel import SmtpChannel
 from senders.channels.smtp.connector import Connector
@@ -47,6 +47,12 @@ class Lanes:
     taken: set[str] = field(default_factory=set)
     known: bool = True
     """Whether domains are found."""
+    site: str | None = None
+    """The MX host of all domains; one of its own for each, if none."""
+    lost: set[str] = field(default_factory=set)
+    """Domains whose hosts are not known when a connection is opened."""
+    asked_lost: int = 0
+    """How often the route of one of those was asked for."""
 
     def add(self, numbers: Sequence[int]) -> None:
         """Mails, in turn to each worker."""
@@ -88,7 +94,7 @@ class Lanes:
         """The MX hosts of a domain."""
         if not self.known:
             raise Unreachable("no answer")
-        return Destination.of(domain, [f"mx.{domain}"])
+        return Destination.of(domain, [self.site or f"mx.{domain}"])
 
 
 @asynccontextmanager
@@ -101,6 +107,9 @@ async def lanes(database_url: str, text: str, workers: int = 2, sources: str = "
         world = Lanes([], receivers)
 
         async def find_route(egress: Egress) -> LaneRoute:
+            if egress.domain in world.lost:
+                world.asked_lost += 1
+                raise LookupFailed("no answer")
             receiver = receivers.get(egress.source) or receivers[sources[0]]
             route = MailRoute(egress.site, (MailHost("127.0.0.1", receiver.port),), hello=egress.source)
             return LaneRoute(SmtpChannel.to(route, opener))
@@ -225,6 +234,21 @@ async def test_mails_of_a_domain_that_is_not_found_wait(database_url: str) -> No
         assert binding is not None
         assert binding.kind is BindingKind.LOOKUP
         assert world.begun_s == []
+
+
+async def test_a_domain_whose_hosts_are_not_known_any_more_holds_up_no_other_of_its_site(database_url: str) -> None:
+    async with lanes(database_url, FREE, workers=1, sources="a") as world:
+        world.site, world.lost = "mx.site.example", {"lost.example"}
+        kind = TrafficKind("t", "marketing", "shop.example")
+        for number in range(40):
+            domain = "lost.example" if number % 2 == 0 else "found.example"
+            world.drivers[0].add(ShapedMail(f"m{number}", domain, kind, 50, 0))
+
+        await world.until(lambda: len(world.taken) == 20)
+
+        assert world.taken == {f"m{number}" for number in range(1, 40, 2)}
+        assert {lane.failures for lane, _ in world.drivers[0].board.lanes()} == {0}
+        assert 1 <= world.asked_lost <= 8, "once for each connection, and then not again at once"
 
 
 async def test_a_refusal_at_the_greeting_is_a_reply_like_any_other(database_url: str) -> None:

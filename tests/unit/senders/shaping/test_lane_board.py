@@ -344,6 +344,22 @@ def test_mails_without_a_pool_and_of_domains_that_are_not_found_wait_for_long() 
     assert long == {"m1": BindingKind.NO_POOL, "m2": BindingKind.LOOKUP}
 
 
+def test_a_domain_whose_hosts_are_not_known_any_more_holds_up_no_other_of_its_site() -> None:
+    world = LaneWorld(FREE.replace("100000/s", "1/s", 1))
+    world.mx = {name: ["mx.site.example"] for name in ("lost.example", "found.example")}
+    lost = [world.mail(number, "lost.example") for number in range(5)]
+    found = [world.mail(number, "found.example") for number in range(5, 8)]
+    key = world.run(0.1)[0].lane
+    assert world.board.way(key).domain == "lost.example"
+
+    world.board.lost("lost.example", world.now_us + 10 * SECOND_US)
+
+    assert world.board.way(key).domain == "found.example"
+    assert {world.binding(mail).kind for mail in lost[1:]} == {BindingKind.LOOKUP}
+    assert [begin.mail.id for begin in world.run(9)] == [mail.id for mail in found]
+    assert {begin.mail.id for begin in world.run(9)} == {mail.id for mail in lost[1:]}
+
+
 class BrokenWorld(LaneWorld):
     """Its book of one limit raises."""
 
