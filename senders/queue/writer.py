@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 import structlog
 from psycopg import AsyncConnection
+from psycopg.errors import QueryCanceled
 
 from infra.postgres.database import AsyncDatabase
 from infra.service.faults import Fault, describe, fault_of
@@ -23,6 +24,8 @@ from senders.queue.transitions import AttemptStart, StateChange
 
 GATHER_S = 0.002
 """How long the first change waits for others. A transaction costs the loop about a millisecond. A mail waits twice."""
+TIMEOUTS = 5
+"""How often a row is written anew that timed out alone. A row that always does would hold up all others for ever."""
 
 _Kind = Literal["begin", "answer", "take_back", "settle", "postpone"]
 StartCheck = Callable[[AsyncConnection[Any], Sequence[AttemptStart]], Awaitable[Mapping[str, StateChange]]]
@@ -51,6 +54,8 @@ class _PendingWrite:
     row: AttemptStart | StateChange
     done: "asyncio.Future[bool]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     refusal: StateChange | None = None
+    timed_out: int = 0
+    """How often PostgreSQL took longer for this row alone than a statement may."""
 
     @property
     def command_id(self) -> str:
@@ -199,7 +204,15 @@ class LedgerWriter:
                 self._observer.postponed(reason)
 
     async def _refuse(self, pending: _PendingWrite, error: Exception) -> None:
-        """Fail a row that cannot be written even alone. Raises `error` if no row at all can be written."""
+        """Fail a row that cannot be written even alone. Raises `error` if no row at all can be written.
+
+        A statement that a time-out cancelled says nothing about its row: that is written with the next group.
+        """
+        if isinstance(error, QueryCanceled) and pending.timed_out < TIMEOUTS:
+            pending.timed_out += 1
+            self._log.warning("statement_timed_out", error=describe(error), next_step="tried again")
+            self._pending.put_nowait(pending)
+            return
         if fault_of(error) is not Fault.ITEM:
             try:
                 await self._database.run(lambda connection: self._apply(connection, []), pipelined=True)

@@ -395,6 +395,31 @@ async def test_a_begin_that_is_repeated_and_then_refused_is_taken_back(
     await database.close()
 
 
+async def test_a_begin_that_timed_out_is_made_again(connection: AsyncConnection[Any], database_url: str) -> None:
+    await own(connection, MINE)
+    admit(database_url, a_command("u1", "h"))
+    [due] = await take(connection)
+    await connection.execute("CREATE SEQUENCE tries")  # no rollback takes its numbers back
+    await connection.execute(
+        """CREATE FUNCTION time_out() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN IF nextval('tries') < 3 THEN RAISE query_canceled; END IF; RETURN NEW; END $$"""
+    )
+    await connection.execute(
+        "CREATE TRIGGER time_out BEFORE UPDATE ON ledger_queue FOR EACH ROW EXECUTE FUNCTION time_out()"
+    )
+
+    async def check(_: AsyncConnection[Any], __: Sequence[AttemptStart]) -> dict[str, StateChange]:
+        return {}
+
+    database = AsyncDatabase(database_url, Outage("timescale"))
+    writer = LedgerWriter(database, MINE, check)
+    writing = asyncio.create_task(writer.run())
+    assert await writer.begin(start(due)) is Begin.MADE
+    assert (await row(connection, due.command))[:2] == ("started", 1)
+    await end_tasks([writing])
+    await database.close()
+
+
 async def test_settling_does_not_change_a_started_command(connection: AsyncConnection[Any], database_url: str) -> None:
     due = await begin_one(connection, database_url)
     expired = change(due, LedgerState.EXPIRED, attempt=1)
