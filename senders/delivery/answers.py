@@ -20,7 +20,7 @@ from senders.queue.attempt_paths import AttemptPath
 from senders.queue.ledger import CommandStatus, QueueClass
 from senders.queue.retry import RetryPolicy, asked_wait, next_attempt
 from senders.queue.transitions import AttemptStart, StateChange
-from senders.queue.writer import LedgerWriter
+from senders.queue.writer import LedgerWriter, RowRefused
 from senders.settings import SenderSettings
 
 TRY_AGAIN = timedelta(minutes=1)
@@ -52,6 +52,9 @@ class AnswerRecorder:
         self._chance = chance
         self._due_again = due_again
         self._set_aside: set[str] = set()
+        self._unended: dict[str, StateChange] = {}
+        """How attempts end whose row could not be written, by command."""
+        self._end_again_at = clock()
         self._log = structlog.get_logger("senders.delivery.answers")
 
     @property
@@ -130,7 +133,13 @@ class AnswerRecorder:
         self._on_answer()
 
     async def failed(self, job: DeliveryJob, error: Exception) -> None:
-        """Record that sending raised an unexpected error: the command failed, or is in doubt if it was handed over."""
+        """Record that sending raised an unexpected error: the command failed, or is in doubt if it was handed over.
+
+        Where the ledger refused a row of a mail that no server has, the command is tried again after a while.
+        """
+        if isinstance(error, RowRefused) and not job.handed_over:
+            await self.postponed(job, error)
+            return
         stop = unexpected(DeliveryReason.DELIVERY_ERROR, error)
         command_id = job.due.command.id
         self._log.error("mail_failed", command_id=command_id, state=stop.state.value, error=stop.detail)
@@ -139,15 +148,38 @@ class AnswerRecorder:
             return
         state = LedgerState.IN_DOUBT if job.handed_over else stop.state
         change = StateChange(command_id, job.due.attempt + 1, state, self._clock(), stop.reason, stop.detail)
-        await self._writer.answer(change)  # if refused, the row says `started`: the next owner puts it in doubt
-        self._on_answer()
+        await self._end(change)
 
     async def postponed(self, job: DeliveryJob, error: Exception) -> None:
-        """Record that bringing a command to its lane raised an unexpected error: it is tried again after a while."""
-        stop = unexpected(DeliveryReason.DELIVERY_ERROR, error)
+        """Record that a command raised an unexpected error before its mail: it is tried again after a while."""
+        stop, now = unexpected(DeliveryReason.DELIVERY_ERROR, error), self._clock()
         self._log.error("mail_postponed", command_id=job.due.command.id, error=stop.detail)
-        again = Delay(DeliveryReason.DELIVERY_ERROR, self._clock() + TRY_AGAIN, stop.detail)
-        await self.record([(job.due.status, again)])
+        again = Delay(DeliveryReason.DELIVERY_ERROR, now + TRY_AGAIN, stop.detail)
+        if not job.started:
+            await self.record([(job.due.status, again)])
+            return
+        attempt, state = job.due.attempt + 1, job.due.state
+        await self._end(StateChange(job.due.command.id, attempt, state, now, again.reason, again.detail, again.until))
+
+    async def _end(self, change: StateChange) -> None:
+        """End an attempt that went wrong, or note that this is still to be done: until then its row says `started`."""
+        write = self._writer.answer if change.next_attempt_at is None else self._writer.take_back
+        try:
+            await write(change)
+        except RowRefused as error:
+            self._log.error("attempt_not_ended", command_id=change.command_id, error=describe(error))
+            self._unended[change.command_id] = change
+        else:
+            self._unended.pop(change.command_id, None)
+            self._on_answer()
+
+    async def end_attempts(self) -> None:
+        """Once a minute, try again to end attempts whose row could not be written."""
+        now = self._clock()
+        if self._unended and now >= self._end_again_at:
+            self._end_again_at = now + TRY_AGAIN
+            for change in list(self._unended.values()):
+                await self._end(change)
 
     def _next_attempt(self, start: AttemptStart, now: datetime, reply: Reply | None, retry: RetryPolicy) -> datetime:
         asked = None if reply is None else asked_wait(reply.text)

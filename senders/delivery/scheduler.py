@@ -122,6 +122,7 @@ class Scheduler:
             await self._pauses.release()
             await self._keep_partitions()
             await self._return_waiting()
+            await self._answers.end_attempts()
             if not self._ownership.held:
                 return False
             if self._ready.low:

@@ -34,7 +34,7 @@ from senders.queue import leases, ledger
 from senders.queue.due_order import DueOrder
 from senders.queue.ledger import Admission, QueueClass
 from senders.queue.retry import RetryPolicy
-from senders.queue.writer import LedgerWriter
+from senders.queue.writer import LedgerWriter, RowRefused
 from senders.settings import SenderSettings
 from senders.shaping.file import built_in
 from senders.shaping.lane_decider import LaneBegin
@@ -110,13 +110,14 @@ class Worker:
         ownership.assign([CLASS.partition])
         ownership.hold([CLASS.partition])
         settings = SenderSettings(suppression_key="a secret of the tests")
+        self.answers = AnswerRecorder(settings, writer, lambda: None, due_again=self.order.rewind)
         self.sender = MailSender(
             begun=lambda _: None,
             ownership=ownership,
             content=content,
             hasher=HASHER,
             writer=writer,
-            answers=AnswerRecorder(settings, writer, lambda: None, due_again=self.order.rewind),
+            answers=self.answers,
         )
 
     def admit(self, command: SendCommand) -> None:
@@ -225,6 +226,78 @@ async def test_a_deferral_that_is_due_before_its_row_says_so_is_found_at_once(
         assert await worker.take() == [later.id], "the answer of the first is being written"
     await sending
     assert await worker.take() == [first.id]
+
+
+def refuse(database_url: str, condition: str) -> None:
+    """Let no mail that has begun be put in another state where this is true."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'check_violation'; END $$"""
+        )
+        connection.execute(
+            f"""CREATE TRIGGER refuse BEFORE UPDATE ON ledger_queue FOR EACH ROW
+                WHEN (OLD.state = 'started' AND NEW.state <> 'started' AND {condition}) EXECUTE FUNCTION refuse()"""
+        )
+
+
+async def row_of(worker: Worker) -> tuple[Any, ...] | None:
+    async def read(connection: AsyncConnection[Any]) -> tuple[Any, ...] | None:
+        cursor = await connection.execute(
+            "SELECT state, attempt, reason, next_attempt_at > now() + interval '30 seconds' FROM ledger_queue"
+        )
+        return await cursor.fetchone()
+
+    return await worker.database.run(read)
+
+
+async def nothing() -> None:
+    """Nothing comes before the answer."""
+
+
+async def fail(worker: Worker, client: ChannelClient) -> None:
+    """Send a mail whose row is refused, and let that be recorded."""
+    command = mail("u1")
+    worker.admit(command)
+    assert await worker.take() == [command.id]
+    job = worker.ready.job(command.id)
+    with pytest.raises(RowRefused) as refused:
+        await worker.send(command.id, client)
+    await worker.sender.failed(job, refused.value)
+
+
+async def test_a_mail_that_no_server_took_is_tried_again_where_the_first_taking_back_is_refused(
+    worker: Worker, database_url: str
+) -> None:
+    refuse(database_url, "NEW.reason IS NULL")
+    await fail(worker, ClosingClient(nothing))
+    assert await row_of(worker) == ("admitted", 0, "delivery_error", True)
+
+
+async def test_a_deferral_before_the_mail_was_handed_over_that_cannot_be_written_loses_no_mail(
+    worker: Worker, database_url: str
+) -> None:
+    refuse(database_url, "NEW.state = 'deferred'")
+    await fail(worker, DeferringClient(nothing))
+    assert await row_of(worker) == ("admitted", 0, "delivery_error", True)
+
+
+@pytest.mark.parametrize(
+    ("handed_over", "expected"),
+    [(False, ("admitted", 0, "delivery_error", True)), (True, ("in_doubt", 1, "delivery_error", None))],
+)
+async def test_an_attempt_whose_end_cannot_be_written_is_ended_as_soon_as_it_can(
+    worker: Worker, database_url: str, handed_over: bool, expected: tuple[Any, ...]
+) -> None:
+    refuse(database_url, "true")
+    client = DeferringClient(nothing)
+    client.handed_over = handed_over
+    await fail(worker, client)
+    assert await row_of(worker) == ("started", 1, None, False)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP TRIGGER refuse ON ledger_queue")
+    await worker.answers.end_attempts()
+    assert await row_of(worker) == expected
 
 
 async def waiting(worker: Worker) -> bool:
