@@ -98,15 +98,19 @@ def reclassify(
 
 
 def reclassified(environment: Environment, rules: Path | None, since: timedelta) -> "Comparison":
-    """The recorded replies of this time judged by other rules."""
+    """The recorded replies of this time judged by other rules; raises UserError if a database is not migrated."""
     import psycopg
 
+    from infra.postgres.migrate import CONNECT_S, require_migrated
     from senders.bounces.classifier import load_classifier
     from senders.bounces.recorded_replies import differences
 
     classifier = load_classifier(rules)
-    urls = environment.ledger_url, environment.database_url
-    with psycopg.connect(urls[0], connect_timeout=3) as ledger, psycopg.connect(urls[1], connect_timeout=3) as database:
+    with (
+        require_migrated(),
+        psycopg.connect(environment.ledger_url, connect_timeout=CONNECT_S) as ledger,
+        psycopg.connect(environment.database_url, connect_timeout=CONNECT_S) as database,
+    ):
         return differences(ledger, database, classifier, since)
 
 

@@ -10,6 +10,7 @@ import typer
 from cli.environment import Environment
 from cli.operations.delivery_switch_commands import By, Why, required
 from cli.operations.shaping_commands import ShapingPath
+from cli.operations.shaping_names import unknown_name
 from cli.options import AsJson, Instance, console, duration_of, print_json
 from schemas.errors import UserError
 
@@ -107,22 +108,14 @@ def _scope(**named: str) -> str:
 
 def _check(key: str, value: bool | int | str, scope: str, file: Path | None) -> None:
     """Raises WrongSetting if the key cannot be set there, or the file that is known does not have the name."""
-    from schemas.wording import nearest
     from senders.policy.key_switches import checked_value
-    from senders.shaping.loader import load
-    from senders.shaping.pools import sources_of
 
-    kind, _, name = scope.partition("/")
     try:
-        checked_value(kind, key, value)
+        checked_value(scope.partition("/")[0], key, value)
     except ValueError as problem:
         raise WrongSetting(str(problem)) from None
-    if file is None or kind not in ("provider", "source"):
-        return
-    document = load(file).document
-    known = list(document.provider) if kind == "provider" else sources_of(document)
-    if name not in known:
-        raise WrongSetting(f"{file}: no {kind} is called {name!r}; {nearest(name, known) or 'it has none'}")
+    if unknown := unknown_name(file, scope):
+        raise WrongSetting(unknown)
 
 
 def _publish(

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cli.environment import Environment
+from cli.operations.shaping_commands import ShapingPath
+from cli.operations.shaping_names import unknown_name
 from cli.options import AsJson, Instance, console, duration_of, print_json
+from schemas.errors import UserError
 from schemas.vocabulary import PauseMode
 
 Scope = Annotated[
@@ -29,6 +33,7 @@ def pause(
     by: By,
     lasts: For = None,
     discard: Annotated[bool, typer.Option("--discard", help="End what waits, instead of holding it.")] = False,
+    file: ShapingPath = None,
     instance: Instance = "main",
     as_json: AsJson = False,
 ) -> None:
@@ -45,11 +50,17 @@ def pause(
             param_hint="--discard",
         )
     mode = PauseMode.DISCARD if discard else PauseMode.HOLD
-    _publish(scope, why, by, instance, as_json, paused=True, mode=mode, until=_end(lasts))
+    _publish(scope, file, why, by, instance, as_json, paused=True, mode=mode, until=_end(lasts))
 
 
 def drain(
-    scope: Scope, why: Why, by: By, lasts: For = None, instance: Instance = "main", as_json: AsJson = False
+    scope: Scope,
+    why: Why,
+    by: By,
+    lasts: For = None,
+    file: ShapingPath = None,
+    instance: Instance = "main",
+    as_json: AsJson = False,
 ) -> None:
     """Let the mails of a scope go out that delivery has now, and hold those that come later, as `pause` does.
 
@@ -59,18 +70,32 @@ def drain(
     Examples: `ebbtide senders drain trigger/win-back --reason "new template tomorrow" --by ada`,
     `ebbtide senders drain source/bulk1 --reason "its address is given back" --by ada`
     """
-    _publish(scope, why, by, instance, as_json, paused=True, mode=PauseMode.DRAIN, until=_end(lasts))
+    _publish(scope, file, why, by, instance, as_json, paused=True, mode=PauseMode.DRAIN, until=_end(lasts))
 
 
-def resume(scope: Scope, by: By, why: Why = "", instance: Instance = "main", as_json: AsJson = False) -> None:
+def resume(
+    scope: Scope,
+    by: By,
+    why: Why = "",
+    file: ShapingPath = None,
+    instance: Instance = "main",
+    as_json: AsJson = False,
+) -> None:
     """End a pause or a drain of delivery: what waited for it is due at once. Other pauses of the same mails stay.
 
     Example: `ebbtide senders resume domain/example.net --by ada`
     """
-    _publish(scope, why, by, instance, as_json, paused=False)
+    _publish(scope, file, why, by, instance, as_json, paused=False)
 
 
-def retry_now(scope: Scope, by: By, why: Why = "", instance: Instance = "main", as_json: AsJson = False) -> None:
+def retry_now(
+    scope: Scope,
+    by: By,
+    why: Why = "",
+    file: ShapingPath = None,
+    instance: Instance = "main",
+    as_json: AsJson = False,
+) -> None:
     """Make the deferred mails of a scope due at once, instead of at their next attempt. It lifts no pause.
 
     A domain, provider, site or source is that of the last attempt. Mails that wait for a limit are asked again too.
@@ -78,15 +103,18 @@ def retry_now(scope: Scope, by: By, why: Why = "", instance: Instance = "main", 
     Examples: `ebbtide senders retry-now purpose/transactional --reason "the relay is back" --by ada`,
     `ebbtide senders retry-now provider/google --by ada`
     """
-    _publish(scope, why, by, instance, as_json, paused=False, retry=True)
+    _publish(scope, file, why, by, instance, as_json, paused=False, retry=True)
 
 
-def _publish(scope: str, why: str, by: str, instance: str, as_json: bool, **fields: Any) -> None:
+def _publish(scope: str, file: Path | None, why: str, by: str, instance: str, as_json: bool, **fields: Any) -> None:
     from cli.operations import control
 
-    full = control.delivery_scope(scope)
+    full, kafka = control.delivery_scope(scope), Environment.of(instance).kafka
     fields |= {"why": required(why, "--reason") if fields["paused"] else why.strip(), "by": required(by, "--by")}
-    made = control.switch(Environment.of(instance).kafka, full, **fields)
+    unknown = _unknown(scope, file)
+    if unknown and not _ends_a_switch(kafka, full, **fields):
+        raise control.UnknownScope(unknown)
+    made = control.switch(kafka, full, **fields)
     if as_json:
         print_json(made.model_dump(mode="json") | {"in_effect_within_s": control.EFFECT_S})
         return
@@ -96,6 +124,22 @@ def _publish(scope: str, why: str, by: str, instance: str, as_json: bool, **fiel
         markup=False,
         soft_wrap=True,
     )
+
+
+def _unknown(scope: str, file: Path | None) -> str | None:
+    """What is wrong with the scope. A shaping file that cannot be read keeps nobody from a switch."""
+    try:
+        return unknown_name(file, scope)
+    except UserError as problem:
+        typer.echo(f"{problem.line}; so nobody knows whether it has {scope}", err=True)
+        return None
+
+
+def _ends_a_switch(kafka: str, full: str, *, paused: bool, retry: bool = False, **_: Any) -> bool:
+    """Whether this resumes what was paused; the shaping file may have lost its name since."""
+    from cli.operations import control
+
+    return not (paused or retry) and any(each.key == full and each.paused for each in control.switches(kafka))
 
 
 def _end(lasts: str | None) -> datetime | None:

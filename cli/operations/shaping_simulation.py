@@ -13,6 +13,7 @@ from rich.console import Console
 from cli.columns import aligned
 from cli.environment import Environment
 from cli.operations.recorded_attempts import AttemptHistory, NoAttempts, open_ledger
+from infra.postgres.migrate import require_migrated
 from schemas.errors import UserError
 from senders.settings import SenderSettings
 from senders.shaping.file import ShapingFile, built_in
@@ -35,7 +36,7 @@ def simulate_recorded(
 ) -> tuple[Simulation, Simulation]:
     """The same with the attempts of the ledger."""
     simulators = _simulators(config, now)
-    with open_ledger(environment.ledger_url) as connection:
+    with require_migrated(), open_ledger(environment.ledger_url) as connection:
         history = AttemptHistory(connection, since, environment.settings(SenderSettings).sender.domain)
         before, after = _run(simulators, history)
     if not after.lanes:

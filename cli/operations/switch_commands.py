@@ -61,15 +61,18 @@ def switches(instance: Instance = "main", as_json: AsJson = False) -> None:
     if as_json:
         print_json([each.model_dump(mode="json") for each in found])
         return
+    now = datetime.now(UTC)
     for each in found:
-        state = "[red]paused [/]" if each.paused else _state(each, datetime.now(UTC))
+        state = "[red]paused [/]" if each.paused and each.in_force(now) else _state(each, now)
         console.print(f"{state}  ", end="")
         console.print(control.switch_line(each), markup=False, soft_wrap=True)
-    paused = sum(each.paused for each in found)
+    paused = sum(each.paused and each.in_force(now) for each in found)
     console.print(f"{paused} paused" if paused else "nothing is paused")
 
 
 def _state(switch: "Control", now: datetime) -> str:
+    if switch.paused:
+        return "is over"
     if switch.values:
         return "set    " if switch.in_force(now) else "is over"
     if switch.trace:

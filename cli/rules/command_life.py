@@ -142,9 +142,9 @@ def lines(life: CommandLife, now: datetime | None = None) -> Iterator[str]:
 
 
 def _way(path: Mapping[str, Any] | None) -> str:
-    """The way of a mail."""
+    """The way of a mail. That of a lost worker's is not recorded, nor are those from before the ledger kept ways."""
     if path is None:
-        return "to the one relay"
+        return "by a way that is not recorded"
     ours = f" ({path['from']})" if "from" in path else ""
     host = f"to {path.get('host', 'no host')}" + (f" ({path['address']})" if "address" in path else "")
     more = [f"{name} {path[name]}" for name in ("site", "provider") if name in path]

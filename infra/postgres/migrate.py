@@ -4,7 +4,8 @@ A migration is a file of SQL in `migrations/`. Files run in the order of their n
 transaction; the table `schema_migrations` names those that ran.
 """
 
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, LiteralString
 
@@ -30,6 +31,16 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 class MigrationError(UserError):
     """The database could not be reached or migrated; the message names the next step."""
+
+
+@contextmanager
+def require_migrated() -> Iterator[None]:
+    """Raises MigrationError if a query of the block names a table or a column that the database does not have yet."""
+    try:
+        yield
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        missing = str(error).splitlines()[0]
+        raise MigrationError(f"the database is of an older version ({missing}); run `ebbtide migrate`") from None
 
 
 def require_database(database_url: str) -> None:

@@ -85,6 +85,49 @@ def test_a_retry_now_makes_deferred_mails_due_and_lifts_no_pause(delivery: Harbo
     delivery.wait_for(other, LedgerState.ACCEPTED)
 
 
+@pytest.fixture
+def shaping(servers: RealServers, tmp_path: Path) -> dict[str, str]:
+    """The variables of a command that knows the shaping file."""
+    have_topics(servers.kafka)
+    file = tmp_path / "shaping.toml"
+    file.write_text(
+        '[provider.yahoo]\nmatch = [{mx_suffix = ".yahoodns.net"}]\n[source.one]\nrelays = ["127.0.0.1:1"]\n'
+    )
+    return {"EBBTIDE_KAFKA": servers.kafka, "EBBTIDE_SHAPING": str(file)}
+
+
+@pytest.mark.parametrize("command", ["pause", "drain", "resume", "retry-now"])
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [
+        ("provider/yaho", "no provider is called 'yaho'; did you mean `yahoo`?"),
+        ("source/two", "no source is called 'two'; known here: one"),
+    ],
+)
+def test_a_name_that_the_shaping_file_does_not_have_is_refused(
+    shaping: dict[str, str], command: str, scope: str, said: str
+) -> None:
+    done = ebbtide("senders", command, scope, *WHO, **shaping)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
+def test_what_is_paused_can_be_resumed_after_the_shaping_file_lost_it(shaping: dict[str, str]) -> None:
+    ebbtide("senders", "pause", "provider/yahoo", *WHO, **shaping)
+    Path(shaping["EBBTIDE_SHAPING"]).write_text("")
+    done = ebbtide("senders", "resume", "provider/yahoo", "--by", "ada", **shaping)
+    assert done.returncode == 0, done.stderr
+    assert "provider/yahoo in delivery is resumed" in done.stdout
+
+
+def test_a_shaping_file_with_a_mistake_keeps_nobody_from_a_pause(shaping: dict[str, str]) -> None:
+    Path(shaping["EBBTIDE_SHAPING"]).write_text("[provider")
+    done = ebbtide("senders", "pause", "provider/broken", *WHO, **shaping)
+    assert done.returncode == 0, done.stderr
+    assert "so nobody knows whether it has provider/broken" in done.stderr
+    ebbtide("senders", "resume", "provider/broken", "--by", "ada", **shaping)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -176,3 +176,17 @@ def test_a_database_without_a_ledger_says_what_to_do(database_url: str, new: Pat
         2,
         "ebbtide: the database has no ledger yet; `ebbtide migrate` creates it\n",
     )
+
+
+@pytest.mark.parametrize("command", [("simulate", "--config", "{new}"), ("reclassify",)])
+def test_a_database_of_an_older_version_says_what_to_do(database_url: str, new: Path, command: tuple[str, ...]) -> None:
+    migrate(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP TABLE ledger_paths")
+
+    done = ebbtide("senders", *(each.format(new=new) for each in command), EBBTIDE_DATABASE_URL=database_url)
+
+    assert done.returncode == 2
+    assert done.stderr == (
+        'ebbtide: the database is of an older version (relation "ledger_paths" does not exist); run `ebbtide migrate`\n'
+    )

@@ -76,6 +76,13 @@ def test_commands_in_doubt_are_settled_by_id_or_message_id_and_recorded(delivery
     assert "settled as resend by ada: their log" in explained(delivery, again.id)
 
 
+def test_an_attempt_of_a_lost_worker_has_no_way_and_none_is_said(delivery: Harbour) -> None:
+    doubtful = send(delivery, "keep-then-drop-1", LedgerState.IN_DOUBT)
+    # What `leases` writes for a lost worker, and what an outcome from before the ways were kept has.
+    delivery.rows("UPDATE ledger_outcomes SET path = NULL WHERE command_id = ledger_key(%s) RETURNING 1", doubtful.id)
+    assert "attempt 1 by a way that is not recorded" in explained(delivery, doubtful.id)
+
+
 def test_what_is_not_in_doubt_is_not_settled(delivery: Harbour) -> None:
     sent = send(delivery, "ann", LedgerState.ACCEPTED)
     done = settle(delivery, "failed", sent.id, "0" * 32)

@@ -1,6 +1,7 @@
 """The numbers of switches and manifests under concurrent publishers, and the thread that brings them to a worker."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -11,7 +12,7 @@ from drivers.whole_pipeline import TEMPLATE, THANKS
 from structlog.testing import capture_logs
 
 from cli.manifests.publication import apply_folder, current_manifest
-from cli.operations.control import switch, switches
+from cli.operations.control import publish_switch, switch, switches
 from cli.operations.exclusive_writer import ExclusiveWriter, RecordToWrite, WriterFenced
 from cli.rules.rule_folder import Folder
 from infra.kafka.connection import Connection
@@ -88,6 +89,15 @@ def test_a_switch_is_listed_with_its_number_and_who_did_it(kafka):
     assert any("paused" in line and "trigger/thanks  by ada" in line for line in listed.splitlines())
     ebbtide(kafka, "resume", "trigger/thanks")
     assert not next(each for each in switches(kafka) if each.scope == "trigger/thanks").paused
+
+
+def test_a_pause_whose_time_is_over_is_not_listed_as_a_pause(kafka, topic_prefix):
+    scope = f"delivery/trigger/{topic_prefix}over"
+    publish_switch(kafka, scope, paused=True, until=datetime.now(UTC) - timedelta(seconds=1))
+    lines = ebbtide(kafka, "switches").stdout.splitlines()
+    assert next(line for line in lines if scope in line).startswith("is over  ")
+    others = sum(each.paused and each.in_force(datetime.now(UTC)) for each in switches(kafka))
+    assert lines[-1] == (f"{others} paused" if others else "nothing is paused")
 
 
 @pytest.mark.parametrize(
