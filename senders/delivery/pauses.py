@@ -7,11 +7,13 @@ Between two switches a paused command costs nothing: it waits in the ledger unti
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
+from psycopg.errors import QueryCanceled
 
 from infra.postgres.database import AsyncDatabase
+from infra.service.faults import describe
 from schemas.rules import DELIVERY, Control
 from schemas.vocabulary import DeliveryReason
 from senders.delivery.ownership import PartitionOwnership
@@ -21,6 +23,8 @@ from senders.queue.pauses import ReleasePlace
 
 BATCH = 5_000
 """Rows at once. Mail of others waits meanwhile."""
+REST = timedelta(minutes=1)
+"""How long no look goes on after a statement that took longer than one may. Mails begin meanwhile."""
 
 
 @dataclass(slots=True)
@@ -30,6 +34,15 @@ class _Pass:
     number: int = 0
     places: dict[int, ReleasePlace | None] = field(default_factory=dict)
     """How far the look has got in each partition; None where nothing is left to release."""
+    rests_until: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Retry:
+    """What a person wants to be retried now, and where that is still to be done."""
+
+    request: Control
+    partitions: list[int]
 
 
 class PauseRelease:
@@ -47,7 +60,7 @@ class PauseRelease:
         self._ownership = ownership
         self._clock = clock
         self._pass = _Pass()
-        self._retries: list[Control] = []
+        self._retries: list[_Retry] = []
         self._limited: _Pass | None = None
         """The look at what waits for limits, if they have changed."""
         self._log = structlog.get_logger("senders.delivery.pauses")
@@ -61,23 +74,49 @@ class PauseRelease:
         self._limited = _Pass()
 
     async def release(self) -> None:
-        """Release at most a batch, if the switches or the partitions are others than before. Then retry."""
+        """Release at most a batch, if the switches or the partitions are others than before. Then retry.
+
+        A statement that times out is of one partition only, and holds up nothing else.
+        """
         await self._release()
-        self._retries += self._switches.take_retries()
+        held = sorted(self._ownership.held)
+        self._retries += [_Retry(request, held.copy()) for request in self._switches.take_retries()]
         if self._retries:
             await self._retry(self._retries[0])
+            if not self._retries[0].partitions:
+                del self._retries[0]
 
-    async def _retry(self, request: Control) -> None:
+    async def _retry(self, retry: _Retry) -> None:
+        """Make at most a batch due. A partition that takes longer than a statement may is left out."""
+        request, partitions, retried = retry.request, retry.partitions, 0
+        while partitions and retried < BATCH:
+            partition, count = partitions[0], 0
+            try:
+                if partition in self._ownership.held:
+                    count = await self._retry_in(partition, request, BATCH - retried)
+            except QueryCanceled as error:
+                self._log.error(
+                    "retry_timed_out",
+                    partition=partition,
+                    scope=request.scope,
+                    number=request.number,
+                    error=describe(error),
+                )
+                del partitions[0]
+                break
+            retried += count
+            if retried < BATCH:
+                del partitions[0]
+        self._log.info("retried_now", count=retried, scope=request.scope, number=request.number)
+
+    async def _retry_in(self, partition: int, request: Control, limit: int) -> int:
         kind, _, name = request.scope.removeprefix(DELIVERY).lstrip("/").partition("/")
         trigger, purpose = (name if kind == each else None for each in ("trigger", "purpose"))
         way = (kind, name) if kind in ("domain", *WAY_KINDS) else None
-        held, now = self._ownership.held, self._clock()
-        retried = await self._database.run(
-            lambda connection: pauses.retry_now(connection, held, trigger, purpose, now, BATCH, way)
+        now = self._clock()
+        return await self._database.run(
+            lambda connection: pauses.retry_now(connection, [partition], trigger, purpose, now, limit, way)
         )
-        if retried < BATCH:
-            del self._retries[0]
-        self._log.info("retried_now", count=retried, scope=request.scope, number=request.number)
 
     async def _release(self) -> None:
         number, now = self._switches.number, self._clock()
@@ -100,12 +139,19 @@ class PauseRelease:
     async def _look(self, this: _Pass, reason: DeliveryReason, holding: Collection[str], now: datetime) -> int:
         """Release at most a batch of what waits for this reason, and note how far the look has got."""
         held, released = self._ownership.held, 0
+        if this.rests_until is not None and now < this.rests_until:
+            return 0
         this.places = {each: place for each, place in this.places.items() if each in held}
         for partition in sorted(held):
             since = this.places.get(partition, pauses.BEGINNING)
             if since is not None and released < BATCH:
                 limit = BATCH - released
-                count, place = await self._release_in(partition, since, reason, holding, now, limit)
+                try:
+                    count, place = await self._release_in(partition, since, reason, holding, now, limit)
+                except QueryCanceled as error:
+                    this.rests_until = now + REST
+                    self._log.warning("statement_timed_out", error=describe(error), next_step="tried again in a minute")
+                    break
                 this.places[partition] = place if count == limit else None
                 released += count
         return released

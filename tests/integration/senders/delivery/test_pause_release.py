@@ -13,6 +13,7 @@ from psycopg import AsyncConnection
 from infra.postgres.database import AsyncDatabase
 from infra.postgres.migrate import migrate
 from infra.service.outages import Outage
+from schemas.rules import Control
 from schemas.vocabulary import DeliveryReason
 from senders.delivery import pauses
 from senders.delivery.ownership import PartitionOwnership
@@ -37,11 +38,18 @@ async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
 
 
 @pytest.fixture
-async def release(database_url: str) -> AsyncIterator[PauseRelease]:
+def switches() -> DeliverySwitches:
+    switches = DeliverySwitches()
+    switches.known = True
+    return switches
+
+
+@pytest.fixture
+async def release(database_url: str, switches: DeliverySwitches) -> AsyncIterator[PauseRelease]:
     database, ownership = AsyncDatabase(database_url, Outage("timescale")), PartitionOwnership(1.0)
     ownership.assign([0, 1])
     ownership.hold([0, 1])
-    yield PauseRelease(database, DeliverySwitches(), ownership, lambda: NOW)
+    yield PauseRelease(database, switches, ownership, lambda: NOW)
     await database.close()
 
 
@@ -114,3 +122,60 @@ async def test_a_new_look_is_made_only_when_asked_for_also_while_a_statement_run
     hold(database_url, 1)
     await release.release()
     assert await paused(connection) == 0
+
+
+def time_out(database_url: str) -> None:
+    """Let each statement time out that changes a row of partition 0."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            """CREATE FUNCTION time_out() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN RAISE query_canceled; END $$"""
+        )
+        connection.execute(
+            """CREATE TRIGGER time_out BEFORE UPDATE ON ledger_queue FOR EACH ROW
+               WHEN (OLD.partition = 0) EXECUTE FUNCTION time_out()"""
+        )
+
+
+async def test_a_retry_that_times_out_in_a_partition_holds_up_neither_others_nor_what_follows(
+    connection: AsyncConnection[Any],
+    database_url: str,
+    release: PauseRelease,
+    switches: DeliverySwitches,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pauses, "BATCH", 2)
+    for partition in (0, 1):
+        hold(database_url, 3, partition, reason="limited")
+    time_out(database_url)
+    for number in (1, 2):
+        switches.put(Control(scope="delivery", number=number, paused=False, retry=True, at=NOW, by="ada"))
+    for _ in range(3):
+        await release.release()
+    waiting = "SELECT partition, count(*) FROM ledger_queue WHERE next_attempt_at > %s GROUP BY partition"
+    assert await (await connection.execute(waiting, [NOW])).fetchall() == [(0, 3)]
+    await connection.execute("DROP TRIGGER time_out ON ledger_queue")
+    for _ in range(5):
+        await release.release()
+    assert await (await connection.execute(waiting, [NOW])).fetchall() == [], "the second request is made as well"
+
+
+async def test_a_look_that_times_out_rests_and_goes_on(
+    connection: AsyncConnection[Any], database_url: str, switches: DeliverySwitches
+) -> None:
+    now = NOW
+    database, ownership = AsyncDatabase(database_url, Outage("timescale")), PartitionOwnership(1.0)
+    ownership.assign([0])
+    ownership.hold([0])
+    release = PauseRelease(database, switches, ownership, lambda: now)
+    hold(database_url, 3)
+    time_out(database_url)
+    await release.release()
+    await connection.execute("DROP TRIGGER time_out ON ledger_queue")
+    await release.release()
+    assert await paused(connection) == 3, "mails begin meanwhile"
+    now += pauses.REST
+    await release.release()
+    due = await connection.execute("SELECT count(*) FROM ledger_queue WHERE next_attempt_at = %s", [now])
+    assert await due.fetchone() == (3,)
+    await database.close()
