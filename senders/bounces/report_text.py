@@ -1,23 +1,23 @@
 """The words of a report, apart from the mail that it returns, and which of them belong to a recipient. Pure."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from senders.bounces.delivery_status import code_in, first_address
 from senders.bounces.mime import Headers, MimePart, ReturnedMail, split_headers
 from senders.bounces.phrases import phrases
-from senders.bounces.refusal import fold
+from senders.bounces.refusal import MAX_READ, fold
 
 MAX_LINES: Final = 400
 LINES_AFTER: Final = 10
 """How many lines after a recipient's may belong to it."""
-_ADDRESSES = re.compile(
-    r"(?<![\w.%+=-])[^\s<>\"'()\[\],;:|\u3000-\u303f\uff00-\uff20]{1,64}@"
-    r"[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}",
-    re.IGNORECASE,
-)
+_WORD = re.compile(r"[^\s<>\"'()\[\],;:|\u3000-\u303f\uff00-\uff20]+")
+_AT_DOMAIN = re.compile(r"@[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9-]{1,63}){0,8}", re.IGNORECASE)
+_START = re.compile(r"(?<![\w.%+=-])")
+_MAX_LOCAL_PART: Final = 64
 _TYPED = re.compile(r"^(smtp|rfc822|mailto|to|dda:smtp)[=:]", re.IGNORECASE)
 _QUOTED_FIELD = re.compile(
     r"^\W{0,4}(to|cc|from|subject|sent|date|an|von|betreff|de|para|asunto|objet|envoye|a|da|oggetto|aan|van|onderwerp)\s?:",
@@ -25,9 +25,9 @@ _QUOTED_FIELD = re.compile(
 )
 """A line of the original's header that a report quotes: it names who else got the mail."""
 _LOCAL_NAME = re.compile(r"^[ \t]+<?([a-z0-9][\w.+-]{0,63})>?(?:[ \t]*\(.{0,200}\))?[ \t]*$", re.IGNORECASE)
-_BEGINS = re.compile(r"[\W_]*(?:smtp:|rfc822;|mailto:)?[^\s<>\"'()\[\],;:|@]{1,64}@", re.IGNORECASE)
+_BEGINS = re.compile(r"[\W_]*+(?:smtp:|rfc822;|mailto:)?[^\s<>\"'()\[\],;:|@]{1,64}@", re.IGNORECASE)
 _SAYS = re.compile(r"(?<=[\w>]):\s|:$|\(|\.\.\.|[45]\d\d[ -]")
-_WORD_END = re.compile(r"[^\s<>\"'()\[\],;:|]{0,64}$")
+_BETWEEN_WORDS = re.compile(r"[\s<>\"'()\[\],;:|]")
 _ADDRESSES_LOOKED_AT: Final = 5
 """A line with more is a list, in which nothing is said of one of them."""
 _ANNOUNCES = re.compile(
@@ -105,7 +105,7 @@ class ReportText:
                 kept.setdefault(name, []).append(line)
             left = {name: lines - 1 for name, lines in left.items() if lines > 1}
             alone &= left.keys()
-        return {name: "\n".join(lines) for name, lines in kept.items()}
+        return {name: "\n".join(lines)[:MAX_READ] for name, lines in kept.items()}
 
     def addresses(self, ours: Collection[str]) -> list[str]:
         """The addresses that the report names, without those of services, and without ours."""
@@ -144,12 +144,28 @@ def _stands_alone(recipient: str, line: str) -> bool:
 def _addresses(lines: Iterable[str], ours: Collection[str]) -> list[str]:
     found: dict[str, str] = {}
     for line in lines:
-        for each in _ADDRESSES.findall(line[:2000]):
+        for each in _addresses_in(line[:2000]):
             address = _TYPED.sub("", each)
             known = address.lower()
             if known not in ours and not _SERVICE.match(known):
                 found.setdefault(known, address)
     return list(found.values())
+
+
+def _addresses_in(line: str) -> Iterator[str]:
+    """The addresses of a line from left to right, in time linear in its length."""
+    for word in _WORD.finditer(line):
+        domains = deque(_AT_DOMAIN.finditer(line, *word.span()))
+        end = word.start()
+        while domains:
+            at, end_of_domain = domains.popleft().span()
+            begins = _START.search(line, max(end, at - _MAX_LOCAL_PART), at)
+            if begins is None or begins.start() == at:
+                continue
+            end = end_of_domain
+            while domains and domains[0].start() <= begins.start() + _MAX_LOCAL_PART:
+                end = domains.popleft().end()
+            yield line[begins.start() : end]
 
 
 def _beginning(line: str) -> str:
@@ -165,7 +181,8 @@ def _without_others(line: str) -> str:
     for _ in range(_ADDRESSES_LOOKED_AT):
         if at < 0:
             return line
-        before = _WORD_END.sub("", line[max(0, at - 300) : at])
+        before = line[max(0, at - 300) : at]
+        before = before.removesuffix(_BETWEEN_WORDS.split(before[-_MAX_LOCAL_PART:])[-1])
         if phrases()["another_address"].within(before):
             return line[: max(0, at - 300) + len(before)]
         at = line.find("@", at + 1)
@@ -181,7 +198,8 @@ def report_text(mail: ReturnedMail, fields_read: bool = False) -> ReportText:
     )
     lines: list[str] = []
     for part in chosen:
-        lines += [line for line in part.text.splitlines() if not _COMMAND.match(line)][: MAX_LINES - len(lines)]
+        said = [line[:MAX_READ] for line in part.text.splitlines() if not _COMMAND.match(line)]
+        lines += said[: MAX_LINES - len(lines)]
     kept, rest = _cut(lines)
     kept = _without_disclaimer(kept)
     returned = next((part.mail for part in mail.parts if part.returned), None)
@@ -246,4 +264,4 @@ def recipients_of(headers: Headers) -> list[str]:
         for name in ("x-failed-recipients", "to", "cc", "x-envelope-to", "envelope-to", "apparently-to")
         for value in headers.all(name)
     ]
-    return [_TYPED.sub("", address) for value in values for address in _ADDRESSES.findall(value[:4000])]
+    return [_TYPED.sub("", address) for value in values for address in _addresses_in(value[:4000])]

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
-from typing import Final
+from itertools import islice
 
 from schemas.vocabulary import ReplyClass
 from senders.bounces.auto_replies import is_auto_reply, is_challenge
 from senders.bounces.classifier import Classifier, Judgment
 from senders.bounces.delivery_status import (
+    MAX_RECIPIENTS,
     Action,
     RecipientStatus,
     code_in,
@@ -27,10 +28,9 @@ from senders.bounces.feedback_report import COMPLAINTS, complained_recipients, f
 from senders.bounces.mime import Headers, ReturnedMail, read_mail
 from senders.bounces.notifications import Notification, notification_in
 from senders.bounces.phrases import phrases
-from senders.bounces.refusal import MAX_CHARS, Refusal, Stage, fold, without_accents
+from senders.bounces.refusal import MAX_CHARS, MAX_READ, Refusal, Stage, fold, without_accents
 from senders.bounces.report_text import ReportText, own_addresses, recipients_of, report_text
 
-MAX_RECIPIENTS: Final = 200
 _SAID = re.compile(
     r"smtp error from remote (?:mail )?server after [^:]{1,60}(?:<[^>]{1,254}>)?:"
     r"|\b(?:host|server|mta) \S{1,200} (?:\(\S{1,100}\) )?(?:said|replied|responded|refused to talk to me):"
@@ -166,10 +166,11 @@ def _from_statuses(
     statuses: Sequence[RecipientStatus], mail: ReturnedMail, text: ReportText, classifier: Classifier
 ) -> Iterator[Finding]:
     about, of_words = text.about([each.recipient for each in statuses]), _judging(classifier)
+    likely = "" if all("@" in each.recipient for each in statuses) else _likely(mail, text)
     for each in _once(statuses):
         if each.action in (Action.DELIVERED, Action.RELAYED, Action.EXPANDED):
             continue
-        recipient = each.recipient if "@" in each.recipient else _likely(mail, text) or each.recipient
+        recipient = each.recipient if "@" in each.recipient else likely or each.recipient
         candidates = [each.diagnostic, about.get(each.recipient.lower(), ""), text.whole]
         judged = _judge(candidates, each.status or None, each.action is Action.DELAYED, classifier, of_words)
         yield Finding(
@@ -197,14 +198,22 @@ def _likely(mail: ReturnedMail, text: ReportText) -> str:
 
 
 def _named(mail: ReturnedMail, text: ReportText) -> dict[str, str]:
-    """The recipients that the words of a report are about, with the word by which each is named there."""
+    """The recipients that the words of a report are about, with the word by which each is named there.
+
+    They are `MAX_RECIPIENTS` at most: every line of the report is searched for each of them.
+    """
+    return dict(islice(_all_named(mail, text).items(), MAX_RECIPIENTS))
+
+
+def _all_named(mail: ReturnedMail, text: ReportText) -> dict[str, str]:
     failed = [first_address(each) for value in mail.headers.all("x-failed-recipients") for each in value.split(",")]
     if any(failed):
         return {each: each for each in failed if each}
     written = recipients_of(text.original)
+    known = {each.lower() for each in written}
     ours = own_addresses(mail, text)
     addresses = text.addresses(ours)
-    both = [each for each in addresses if each.lower() in {one.lower() for one in written}]
+    both = [each for each in addresses if each.lower() in known]
     found = text.listed(ours) or both or addresses
     if not found and (domain := first_address(mail.headers.get("from")).partition("@")[2]):
         local = {f"{name}@{domain}": name for name in text.local_names()}
@@ -218,7 +227,7 @@ def _from_words(mail: ReturnedMail, text: ReportText, classifier: Classifier) ->
     subject = mail.headers.get("subject")
     delayed = phrases()["delay_subject"].within(subject) and "fail" not in subject.lower()
     about, of_words = text.about(names.values()), _judging(classifier)
-    for recipient, name in list(names.items())[:MAX_RECIPIENTS] or [("", "")]:
+    for recipient, name in list(names.items()) or [("", "")]:
         judged = _judge([about.get(name.lower(), ""), text.whole, subject], None, delayed, classifier, of_words)
         yield Finding(
             MailKind.BOUNCE,
@@ -250,11 +259,11 @@ def _of_words(
     classifier: Classifier, words: str, status: str | None, says_something: bool, delayed: bool
 ) -> _Judged | None:
     """The judgment of words, if there are any."""
-    stripped = _SAID.sub(" ", words[: 4 * MAX_CHARS]).strip()
+    stripped = _SAID.sub(" ", words[:MAX_READ]).strip()
     if not stripped:
         return None
     known = status if says_something else status_in(stripped) or status
-    stage = Stage.MAIL if _AT_MAIL.search(words[: 4 * MAX_CHARS]) else Stage.REPORT
+    stage = Stage.MAIL if _AT_MAIL.search(words[:MAX_READ]) else Stage.REPORT
     judgment = classifier.classify(Refusal(stripped, code_in(stripped), known, stage, delayed))
     return _Judged(judgment, known, stripped[:MAX_CHARS])
 

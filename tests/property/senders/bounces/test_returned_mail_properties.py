@@ -9,7 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from senders.bounces.classifier import load_classifier
-from senders.bounces.mime import MAX_MAIL, MAX_PARTS, read_mail
+from senders.bounces.delivery_status import MAX_RECIPIENTS
+from senders.bounces.mime import MAX_MAIL, MAX_PARTS, Headers, read_mail
+from senders.bounces.refusal import MAX_READ
+from senders.bounces.report_text import ReportText
 from senders.bounces.returned_mail import MailKind, read_returned_mail
 from senders.bounces.rule_files import InvalidBounceRules, read_rules
 
@@ -68,8 +71,46 @@ def nested(depth: int) -> bytes:
     return BOUNCE + heads + b"\n<ann@example.net>: 550 user unknown\n"
 
 
+def in_parts(*parts: bytes) -> bytes:
+    """Several parts, each with its own header: no more than 64 KB of one are read."""
+    return b"Content-Type: multipart/report; boundary=b\n\n" + b"".join(b"--b\n" + part for part in parts) + b"--b--\n"
+
+
+def addresses(number: int) -> bytes:
+    return b" ".join(b"a%d@b%d.ex" % (each, each) for each in range(number, number + 3300))
+
+
 BOUNCE = b"From: mailer-daemon@mx.example\n"
+LISTED = [b"\n" + addresses(3300 * part) + b"\n" for part in range(32)]
+"""Parts of one long line each, which together name 100,000 addresses."""
+NAMED_OFTEN = [
+    b"\n" + b"".join(addresses(400 * line + 5000 * part)[:5000] + b"\n" for line in range(12)) for part in range(30)
+]
+NO_ADDRESSES = b"Content-Type: message/delivery-status\n\nReporting-MTA: dns; x\n\n" + b"\n".join(
+    b"Final-Recipient: rfc822; a%d\nAction: failed\n" % number for number in range(200)
+)
 HOSTILE = {
+    "100,000 addresses": BOUNCE + in_parts(*LISTED),
+    "addresses in lines of 5 KB": BOUNCE + in_parts(*NAMED_OFTEN),
+    "200 recipients without an address": BOUNCE + in_parts(NO_ADDRESSES + b"\n", *NAMED_OFTEN),
+    "addresses of the returned mail": BOUNCE
+    + in_parts(
+        *NAMED_OFTEN,
+        b"Content-Type: message/rfc822\n\n" + b"".join(b"To: " + addresses(i)[:3900] + b"\n" for i in range(90)),
+    ),
+    "failed recipients": BOUNCE + (b"X-Failed-Recipients: " + b"a," * 1900 + b"a" * 60 + b"\n") * 390 + b"\n",
+    "failed recipients, of long words": BOUNCE + (b"X-Failed-Recipients: " + b"a" * 3900 + b"\n") * 390 + b"\n",
+    "lines of number signs": BOUNCE + in_parts(*[b"\n" + (b"#" * 5000 + b"\n") * 12] * 30),
+    "number signs before at signs": BOUNCE + in_parts(*[b"\n" + (b"#" * 1900 + b"@" + b"#" * 90 + b"@x\n") * 30] * 30),
+    "number signs between at signs": BOUNCE + in_parts(*[b"\n" + (b"#@" * 1000 + b"\n") * 30] * 30),
+    "words before at signs": BOUNCE + in_parts(*[b"\n" + (b"a " * 150 + b"a" * 64 + b"@") * 80 + b"\n"] * 60),
+    "words before five at signs a line": BOUNCE + in_parts(*[b"\n" + ((b"#" * 299 + b"@") * 5 + b"\n") * 40] * 30),
+    "lines of blanks": BOUNCE + in_parts(*[b"\n" + (b" " * 5000 + b"\n") * 12] * 30),
+    "URLs": BOUNCE + in_parts(*[b"\n" + (b"http://a " * 500 + b"\n") * 13] * 30),
+    "at signs beside brackets": BOUNCE + in_parts(*[b"\n" + (b"<a@" * 1400 + b"\n") * 14] * 30),
+    "brackets": BOUNCE + in_parts(*[b"\n" + (b"@" + b"<" * 4500 + b"\n") * 14] * 30),
+    "letters of many": BOUNCE + in_parts(*[b"\n" + ("\ufdfa" * 4096 + "\n").encode() * 5] * 32),
+    "words of a heading": BOUNCE + in_parts(*[b"\n" + (b"recipient:" * 200 + b"\n") * 30] * 30),
     "nested 1,000 deep": nested(1000),
     "mails in mails": b"Content-Type: message/rfc822\n\n" * 1000,
     "a million parts": b"Content-Type: multipart/mixed; boundary=b\n\n" + b"--b\n\nx\n" * 1_000_000,
@@ -92,6 +133,16 @@ def test_a_hostile_mail_costs_less_than_two_seconds(raw: bytes) -> None:
     assert read_returned_mail(raw, load_classifier())
     assert time.process_time() - began < 2
     assert len(read_mail(raw).parts) <= MAX_PARTS
+
+
+def test_a_mail_has_findings_for_no_more_than_200_recipients() -> None:
+    assert len(read_returned_mail(HOSTILE["100,000 addresses"], load_classifier())) == MAX_RECIPIENTS
+
+
+def test_what_is_kept_about_a_recipient_is_no_more_than_is_read() -> None:
+    line = "ann@example.net " + "x" * 60_000
+    text = ReportText((line,) * 400, "", Headers(), False)
+    assert len(text.about(["ann@example.net"])["ann@example.net"]) == MAX_READ
 
 
 def test_no_more_than_two_megabytes_of_a_mail_are_read() -> None:
