@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 from drivers.own_postgres import OwnPostgres, Standby, own_postgres, synchronous_standby, url_of
 from drivers.real_servers import RealServers
-from drivers.running_senders import Harbour, a_command, harbour, have_topics, parsed, wait_until
+from drivers.running_senders import Harbour, wait_until
+from drivers.shaped_delivery import in_state, kept, publish, shaped, zones_of
 
-from infra.postgres.migrate import migrate
-from schemas.commands import SendCommand
-from schemas.topics import COMMANDS
 from schemas.vocabulary import LedgerState
 
 pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
-MAILS = 600
-FIRST = 100
+MAILS = 300
+FIRST = 50
+SLOW = '[[provider]]\nname = "slow"\nrecipients = ["*@example.net"]\nlatency_ms = [50, 100]\n'
+"""So slow a receiver that most mails are left when the first ones are out."""
 
 
 @pytest.fixture
@@ -34,34 +34,20 @@ def standby(primary: OwnPostgres, tmp_path: Path) -> Iterator[Standby]:
 
 @pytest.fixture
 def delivery(servers: RealServers, primary: OwnPostgres, standby: Standby, tmp_path: Path) -> Iterator[Harbour]:
-    have_topics(servers.kafka)
-    url = url_of(primary, standby)
-    migrate(url)
-    yield from harbour(servers.kafka, url, tmp_path)
-
-
-def publish(delivery: Harbour, count: int) -> list[SendCommand]:
-    template = delivery.publish_template()
-    users = [delivery.publish_user() for _ in range(20)]
-    commands = [a_command(users[number % len(users)], template) for number in range(count)]
-    for command in commands:
-        delivery.publish_soon(COMMANDS.name, command.user_id, command)
-    delivery.flush()
-    return commands
-
-
-def in_state(delivery: Harbour, ids: list[str], state: LedgerState) -> set[str]:
-    query = "SELECT command_id FROM ledger WHERE state = %s AND command_id = ANY(%s)"
-    return {command for (command,) in delivery.rows(query, state, ids)}
+    with shaped(servers, url_of(primary, standby), tmp_path, zones_of(), SLOW, shaping=None) as made:
+        made.sink.start()
+        yield made
 
 
 def test_delivery_goes_on_with_the_standby_and_no_mail_is_lost_or_sent_twice(
     delivery: Harbour, primary: OwnPostgres, standby: Standby, tmp_path: Path
 ) -> None:
-    ids, log = [command.id for command in publish(delivery, MAILS)], tmp_path / "senders.log"
+    commands, log = publish(delivery, MAILS, "example.net"), tmp_path / "senders.log"
+    ids = [command.id for command in commands]
 
     def accepted() -> set[str]:
-        return in_state(delivery, ids, LedgerState.ACCEPTED)
+        query = "SELECT command_id FROM ledger WHERE state = %s AND command_id = ANY(%s)"
+        return {command for (command,) in delivery.rows(query, LedgerState.ACCEPTED, ids)}
 
     delivery.start_process()
     wait_until(lambda: len(accepted()) >= FIRST, f"{FIRST} mails are out")
@@ -73,11 +59,11 @@ def test_delivery_goes_on_with_the_standby_and_no_mail_is_lost_or_sent_twice(
     assert len(accepted()) < MAILS, "the primary was killed too late to show anything"
 
     def ended() -> bool:
-        return len(accepted()) + len(in_state(delivery, ids, LedgerState.IN_DOUBT)) == MAILS
+        return len(accepted()) + in_state(delivery, commands, LedgerState.IN_DOUBT) == MAILS
 
     wait_until(ended, "every command has its end")
     in_doubt = set(ids) - accepted()
-    mailed = Counter(parsed(mail.raw)["X-Ebbtide-Command"] for mail in delivery.sink.messages())
+    mailed = Counter(each.command for each in kept(delivery))
     assert set(ids) - set(mailed) <= in_doubt, "no mail is lost"
     assert {command for command, times in mailed.items() if times > 1} <= in_doubt, "none is sent twice unsaid"
     assert len(in_doubt) <= delivery.settings["connections"]
