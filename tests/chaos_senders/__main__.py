@@ -69,7 +69,7 @@ def _record(plan: SenderChaosPlan) -> dict[str, Any]:
         "seed": plan.seed,
         "commands": plan.commands,
         "troubles": plan.troubles,
-        "outages": plan.outages,
+        "outages": 0 if plan.control else plan.outages,
         "minutes": plan.minutes,
         "workers": plan.workers,
         "session_s": plan.session_s,
