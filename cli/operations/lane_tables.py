@@ -23,6 +23,8 @@ def _queue(queue: Mapping[str, Any]) -> list[str]:
     ages = aligned([("due since", *(f"< {age}" if age != "older" else age for age in due)), ("", *_numbers(due))])
     rest = ", ".join(f"{reason} {count:,}" for reason, count in waiting.items()) or "nothing"
     more = f"waits for its time: {rest}; being sent: {queue['started']:,}; in doubt: {queue['in_doubt']:,}"
+    if queue["age_s"] >= 1:
+        more += f"; counted {queue['age_s']:.0f} s ago"
     rows = [("limited", "the next at", "")]
     rows += [(f"{each['waiting']:,}", _clock(each["next_at"]), each["detail"]) for each in queue["limited"]]
     return [*ages, more, *(["", *aligned(rows, right=(0,))] if queue["limited"] else [])]

@@ -2,13 +2,16 @@
 
 import time
 from contextlib import suppress
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.environment import SENDERS, STREAMS, Environment
 from cli.options import EXIT_FAILED, AsJson, Instance, console, print_json
 from infra.service.worker_registry import WorkerKind
+
+if TYPE_CHECKING:
+    from cli.operations.queue_ages import SpacedCount
 
 streams_app = typer.Typer(
     help="Look at the stream workers, and restart them one after the other.", no_args_is_help=True
@@ -50,13 +53,18 @@ def senders_status(
     their end; what people pause or set; problems of routes. Lanes are those of the workers on this machine, with what
     waits in their memory; what waits for longer is in the queue. Exits with 1 if a worker is missing, or if none runs.
 
+    With --watch, the queue is counted less often if that takes long; then its age is shown.
+
     Examples: `ebbtide senders status`, `ebbtide senders status --watch 2`, `ebbtide senders status --json`
     """
+    from cli.operations.queue_ages import SpacedCount
+
+    count = SpacedCount()
     while watch is not None:
         if console.is_terminal and not as_json:
             console.clear()
         with suppress(typer.Exit):
-            _status(instance, SENDERS, as_json)
+            _status(instance, SENDERS, as_json, count)
         time.sleep(watch)
     _status(instance, SENDERS, as_json)
 
@@ -70,10 +78,10 @@ def senders_restart(instance: Instance = "main") -> None:
     _restart(instance, SENDERS)
 
 
-def _status(instance: str, kind: WorkerKind, as_json: bool) -> None:
+def _status(instance: str, kind: WorkerKind, as_json: bool, count: "SpacedCount | None" = None) -> None:
     from cli.operations import worker_status, worker_tables
 
-    found = worker_status.look(Environment.of(instance), kind)
+    found = worker_status.look(Environment.of(instance), kind, count)
     if as_json:
         print_json(worker_status.as_json(found))
     else:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from cli.environment import SENDERS, STREAMS, Environment
 from cli.operations import lane_status
-from cli.operations.queue_ages import QueueNotCounted, queue_ages
+from cli.operations.queue_ages import QueueNotCounted, SpacedCount
 from infra.kafka.client import KafkaAway
 from infra.kafka.progress import Progress
 from infra.service.page_client import read_page
@@ -36,7 +36,7 @@ class WorkerStatus:
     """Of delivery: what waits on lanes, what binds each, blocks, sources and problems."""
     queue: dict[str, Any] | None = None
     """Of delivery: commands by how long they are due, and by what they wait for."""
-    problem: str | None = None
+    problems: list[str] = field(default_factory=list)
 
     @property
     def all_run(self) -> bool:
@@ -44,8 +44,11 @@ class WorkerStatus:
         return bool(self.workers) and all(worker["state"] not in ("stopped", "silent") for worker in self.workers)
 
 
-def look(environment: Environment, kind: WorkerKind) -> WorkerStatus:
-    """Asks the workers, and the broker for the partitions that none of them has."""
+def look(environment: Environment, kind: WorkerKind, count: SpacedCount | None = None) -> WorkerStatus:
+    """Asks the workers, and the broker for the partitions that none of them has.
+
+    `count` is what counts the queue of delivery, for somebody who looks again.
+    """
     registry = environment.registry(kind)
     supervision, processes = registry.supervision(), registry.workers()
     ports = (supervision.ports if supervision else {}) | {slot: p.port for slot, p in processes.items()}
@@ -59,16 +62,21 @@ def look(environment: Environment, kind: WorkerKind) -> WorkerStatus:
         found.workers.append(worker)
     if kind is SENDERS:
         found.lanes = lane_status.merged(reports)
-        try:
-            found.queue = queue_ages(environment.ledger_url)
-        except QueueNotCounted as problem:
-            found.problem = problem.line
+        _count_queue(environment, found, count or SpacedCount())
     _ask_broker(environment, kind, found)
-    if not found.workers and found.problem is None:
-        found.problem = (
+    if not found.workers:
+        found.problems.append(
             f"no {kind.title} runs: `ebbtide run {kind.name}` starts one; lags are those of the committed offsets"
         )
     return found
+
+
+def _count_queue(environment: Environment, found: WorkerStatus, count: SpacedCount) -> None:
+    is_apart = environment.ledger_url != environment.database_url
+    try:
+        found.queue = count(environment.ledger_url, "the ledger's database" if is_apart else "TimescaleDB")
+    except QueueNotCounted as problem:
+        found.problems.append(problem.line)
 
 
 def _ask_worker(slot: int, port: int, process: Process | None) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def _ask_broker(environment: Environment, kind: WorkerKind, found: WorkerStatus)
             numbers = set().union(*(progress.ends(topic).high for topic in topics))
             lags = progress.lags(group, topics) if numbers - owned else {}
     except KafkaAway as away:
-        found.problem = str(away)
+        found.problems.append(str(away))
         return
     if kind is SENDERS:
         found.switches = _switches(environment)

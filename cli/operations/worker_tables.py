@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 
 
 def show(console: Console, status: WorkerStatus, kind: WorkerKind) -> None:
-    """Prints both tables, and the problem if there is one."""
+    """Prints both tables, and the problems."""
     if status.workers:
         _print(console, _workers(status))
         console.print()
@@ -28,8 +28,8 @@ def show(console: Console, status: WorkerStatus, kind: WorkerKind) -> None:
     for switch in status.switches:
         what = "set" if switch.get("values") else "paused"
         console.print(f"{what}  {switch['text']}", markup=False, soft_wrap=True)
-    if status.problem:
-        console.print(status.problem, soft_wrap=True)
+    for problem in status.problems:
+        console.print(problem, markup=False, soft_wrap=True)
 
 
 def _print(console: Console, lines: list[str]) -> None:

@@ -4,7 +4,7 @@ Bounded, however many lanes there are: the busiest are shown, and the number of 
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -35,18 +35,19 @@ class LaneReport:
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values."""
-        lanes = sorted(self._lanes(), key=lambda lane: (-lane["waiting"], -lane["connections"], lane["lane"]))
+        all_lanes = list(self.board.lanes())  # what binds each is found anew at each reading
+        lanes = sorted(self._lanes(all_lanes), key=lambda lane: (-lane["waiting"], -lane["connections"], lane["lane"]))
         return {
             "lanes": lanes[:MAX_LANES],
             "lanes_left_out": max(0, len(lanes) - MAX_LANES),
             "elsewhere": [self._elsewhere(binding, waiting) for binding, waiting in self.board.unplaced(MAX_LANES)],
             "actions": self._actions(),
-            "sources": self._sources(),
+            "sources": self._sources(lane for lane, _ in all_lanes),
             "problems": list(self.problems),
         }
 
-    def _lanes(self) -> Iterable[dict[str, Any]]:
-        for lane, binding in self.board.lanes():
+    def _lanes(self, lanes: Iterable[tuple[LaneState, Binding | None]]) -> Iterator[dict[str, Any]]:
+        for lane, binding in lanes:
             pace = self.pace.per_second(lane.key, self.now_s)
             if pace or not lane.empty:
                 yield self._lane(lane, binding, pace)
@@ -89,12 +90,12 @@ class LaneReport:
             "reply": action.reply,
         }
 
-    def _sources(self) -> list[dict[str, Any]]:
+    def _sources(self, lanes: Iterable[LaneState]) -> list[dict[str, Any]]:
         """Each source of the file in force: what it does, and where it is suspended."""
-        lanes: dict[str, list[LaneState]] = {name: [] for name in sources_of(self.board.file.document)}
-        for lane, _ in self.board.lanes():
-            lanes.setdefault(lane.key.source, []).append(lane)
-        return [self._source(name, of_source) for name, of_source in lanes.items()]
+        found: dict[str, list[LaneState]] = {name: [] for name in sources_of(self.board.file.document)}
+        for lane in lanes:
+            found.setdefault(lane.key.source, []).append(lane)
+        return [self._source(name, of_source) for name, of_source in found.items()]
 
     def _source(self, name: str, lanes: list[LaneState]) -> dict[str, Any]:
         everywhere = self.board.actions.stops([("source", name)], ActionKind.SUSPEND, self.now_us)

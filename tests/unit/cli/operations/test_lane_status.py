@@ -66,6 +66,7 @@ def test_counts_add_up_and_what_binds_is_said_where_most_mails_wait() -> None:
 def test_the_tables_say_what_binds_observed_against_limit_and_until_when() -> None:
     spent = binding("message_rate", observed="spent", limit="10/s", until=UNTIL, set_by="default.max_message_rate")
     queue = {
+        "age_s": 12.3,
         "due": {"1 s": 3, "older": 1},
         "waiting": {"limited": 1200, "rate_limited": 2},
         "started": 4,
