@@ -234,6 +234,9 @@ class LedgerWriter:
             pending.row for pending in group if pending.kind == "answer" and isinstance(pending.row, StateChange)
         ]
         sent = await transitions.send_answers(connection, answers, self._owner) if needed(answers) else ()
+        recorded = None
+        if any(answer.hard for answer in answers):  # the check must see what they suppress
+            recorded = await transitions.answered(connection, answers, sent)
         await self._check_starts(connection, group)
         starts: list[AttemptStart] = []
         changes: dict[_Kind, list[StateChange]] = {"answer": answers, "take_back": [], "settle": [], "postpone": []}
@@ -247,7 +250,9 @@ class LedgerWriter:
         made: dict[_Kind, set[str]] = {kind: set() for kind in get_args(_Kind)}
         if needed(starts):
             made["begin"] = await transitions.begin(connection, starts, self._owner)
-        if needed(answers):
+        if recorded is not None:
+            made["answer"] = recorded
+        elif needed(answers):
             made["answer"] = await transitions.answered(connection, answers, sent)
         if needed(changes["take_back"]):
             made["take_back"] = await transitions.take_back(connection, changes["take_back"], self._owner)

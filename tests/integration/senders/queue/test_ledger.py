@@ -16,7 +16,9 @@ from infra.service.outages import Outage
 from infra.service.tasks import end_tasks
 from schemas.commands import DEFAULT_PRIORITY, SendCommand
 from schemas.outcomes import Reply
-from schemas.vocabulary import DeliveryReason, LedgerState, OutcomeKind, ReplyClass, SuppressionReason
+from schemas.vocabulary import TRANSACTIONAL, DeliveryReason, LedgerState, OutcomeKind, ReplyClass, SuppressionReason
+from senders.policy.recipients import AddressHasher
+from senders.policy.send_check import SendCheck
 from senders.queue import attempt_paths, leases, ledger, outbox, transitions
 from senders.queue.attempt_paths import AttemptPath
 from senders.queue.due_order import BEGINNING
@@ -416,6 +418,25 @@ async def test_a_begin_that_timed_out_is_made_again(connection: AsyncConnection[
     writing = asyncio.create_task(writer.run())
     assert await writer.begin(start(due)) is Begin.MADE
     assert (await row(connection, due.command))[:2] == ("started", 1)
+    await end_tasks([writing])
+    await database.close()
+
+
+async def test_no_mail_begins_to_an_address_that_is_refused_hard_in_the_same_group(
+    connection: AsyncConnection[Any], database_url: str
+) -> None:
+    await own(connection, MINE)
+    hasher, address = AddressHasher(b"a secret of the tests"), "ann@example.net"
+    admit(database_url, *(a_command("u1", "h", purpose=TRANSACTIONAL, to=address) for _ in range(2)))
+    starts = [AttemptStart(due, hasher(address), NOW) for due in await take(connection)]
+    first, second = starts
+    database = AsyncDatabase(database_url, Outage("timescale"))
+    writer = LedgerWriter(database, MINE, SendCheck(hasher, timedelta(seconds=5)))
+    writing = asyncio.create_task(writer.run())
+    assert await writer.begin(first) is Begin.MADE
+    bounce = change(first.due, LedgerState.REFUSED, hard=True)
+    assert await asyncio.gather(writer.answer(bounce), writer.begin(second)) == [True, Begin.REFUSED]
+    assert (await row(connection, second.due.command))[:2] == ("suppressed", 0)
     await end_tasks([writing])
     await database.close()
 
