@@ -78,7 +78,9 @@ class LaneCommands:
         await self._sender.failed(self._ready.job(mail_id), error)
 
     async def set_back(self, mail_id: str, error: Exception) -> None:
-        """Let a command wait in the ledger that its lane cannot take."""
+        """Let a command wait in the ledger that its lane cannot take, unless its partition has left meanwhile."""
+        if mail_id not in self._ready.in_hand:
+            return
         await self._answers.postponed(self._ready.job(mail_id), error)
         self._ready.done(mail_id)
 

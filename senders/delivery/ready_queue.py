@@ -93,9 +93,9 @@ class ReadyQueue:
         del self._jobs[command_id]
 
     def done(self, command_id: str) -> None:
-        """Let a job go, whatever became of it."""
+        """Let a job go, whatever became of it. One that was taken out meanwhile is gone already."""
         if command_id in self._waiting:
             self.begin(command_id)
-        job = self._jobs.pop(command_id)
-        if not job.started:
+        job = self._jobs.pop(command_id, None)
+        if job is not None and not job.started:
             self._on_release(job)

@@ -75,3 +75,14 @@ def test_a_job_that_is_taken_out_is_forgotten_without_a_word() -> None:
     queue.take_out(id_of(job))
 
     assert (released, list(queue.in_hand), queue.room) == ([], [], CAPACITY)
+
+
+def test_letting_a_job_go_that_was_taken_out_meanwhile_changes_nothing() -> None:
+    released: list[DeliveryJob] = []
+    queue, job = ReadyQueue(released.append), a_job(50)
+    queue.put(job)
+    queue.take_out(id_of(job))
+
+    queue.done(id_of(job))
+
+    assert (released, list(queue.in_hand)) == ([], [])
