@@ -1,5 +1,6 @@
 """A name server for trials on one machine: each domain has one mail server, `mx.DOMAIN`, whose address is loopback."""
 
+import errno
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,10 @@ import dns.name
 import dns.rdatatype
 import dns.rrset
 
+from infra.local.holders import next_base
+from infra.local.ports import VARIABLE
+from infra.local.problems import SetupProblem
+
 HOST = "127.0.0.1"
 TTL_S = 300
 MAIL_SERVER = b"mx"
@@ -20,9 +25,9 @@ MAIL_SERVER = b"mx"
 def name_server(port: int) -> Iterator[int]:
     """Answers at HOST by UDP, from a thread of its own, during the block; yields the port, which it chooses for 0.
 
-    Raises OSError if the port is in use.
+    Raises SetupProblem if the port is in use.
     """
-    with UDPServer((HOST, port), _Answer) as server:
+    with _server(port) as server:
         thread = threading.Thread(target=server.serve_forever, name="name-server")
         thread.start()
         try:
@@ -30,6 +35,18 @@ def name_server(port: int) -> Iterator[int]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def _server(port: int) -> UDPServer:
+    try:
+        return UDPServer((HOST, port), _Answer)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise SetupProblem(
+            f"UDP port {port} for the name server is in use: stop what uses it, or move all ports with "
+            f"{VARIABLE}={next_base(port)}"
+        ) from None
 
 
 class _Answer(BaseRequestHandler):

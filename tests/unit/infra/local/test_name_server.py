@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from infra.local.name_server import HOST, name_server
+from infra.local.problems import SetupProblem
 from senders.channels.dns.direct import mail_domains
 from senders.settings import SenderSettings
 
@@ -30,6 +31,8 @@ def test_what_is_no_query_gets_no_answer_and_stops_nothing():
         assert client.recv(512).startswith(b"\xab\xcd")
 
 
-def test_a_port_in_use_is_said():
-    with name_server(0) as port, pytest.raises(OSError, match="in use"), name_server(port):
+def test_a_port_in_use_is_named_with_what_to_do():
+    with name_server(0) as port, pytest.raises(SetupProblem) as refused, name_server(port):
         pass
+    assert f"UDP port {port} for the name server is in use" in refused.value.line
+    assert "EBBTIDE_PORT_BASE=" in refused.value.line
