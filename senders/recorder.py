@@ -2,15 +2,16 @@
 
 Rows are copied into a temporary table and inserted from there, except those that the hypertable has already. Outcomes
 have their command's trigger and purpose, so that most questions of analysts need no join. Delivery and the bounce
-listener say them; for the outcomes of others the ledger is asked, which may be in another database.
+listener say them; for the outcomes of others the ledger is asked, which may be in another database. It is never asked
+within a transaction of the hypertables.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
 
+import psycopg
 from confluent_kafka import Message
 from psycopg import Connection
 from psycopg.sql import SQL
@@ -21,6 +22,7 @@ from infra.kafka.connection import Connection as KafkaConnection
 from infra.kafka.observer import ReaderObserver
 from infra.postgres.columns import names, statement
 from infra.postgres.database import Database
+from infra.service.faults import Fault, describe, fault_of
 from schemas import codec
 from schemas.decisions import Decision
 from schemas.outcomes import Outcome
@@ -108,15 +110,6 @@ WHERE o.command_id IN (SELECT ledger_key(id) FROM unnest(%s::text[]) AS id) AND 
 """
 
 
-@dataclass(frozen=True, slots=True)
-class _Report:
-    """A bounce or complaint, the provider that took its mail, and the purpose."""
-
-    kind: OutcomeKind
-    provider: str
-    purpose: str
-
-
 class Recorder(BatchReader[Recorded]):
     """Writes `decisions`, `deliveries` and `engagement`."""
 
@@ -138,7 +131,6 @@ class Recorder(BatchReader[Recorded]):
         super().__init__(connection, database, halt, session_timeout_ms, instance, observer)
         self._ledger = ledger
         self._ledger_observer = LedgerObserver() if ledger_observer is None else ledger_observer
-        self._reports: list[_Report] = []
 
     def run(self) -> None:
         """Read until the process halts."""
@@ -155,39 +147,41 @@ class Recorder(BatchReader[Recorded]):
 
     def write(self, connection: Connection[Any], items: Sequence[Recorded]) -> int:
         """Write the facts that are not there yet. A fact is identified by its id and time."""
-        outcomes = self._with_origin([item for item in items if isinstance(item, Outcome)])
+        outcomes = [item for item in items if isinstance(item, Outcome)]
         _DECISIONS.write(connection, [item for item in items if isinstance(item, Decision)])
         _DELIVERIES.write(connection, [outcome for outcome in outcomes if outcome.kind not in ENGAGEMENT])
         _ENGAGEMENTS.write(connection, [outcome for outcome in outcomes if outcome.kind in ENGAGEMENT])
-        self._reports = self._read_reports([outcome for outcome in outcomes if outcome.kind in _REPORTS])
         return 0
 
-    def written(self, _items: Sequence[Recorded]) -> None:
-        """Count the bounces and complaints among them."""
-        for report in self._reports:
-            self._ledger_observer.reported(report.kind, report.provider, report.purpose)
+    def written(self, items: Sequence[Recorded]) -> None:
+        """Count the bounces and complaints among them, by provider if the ledger says now who took the mail."""
+        reports = [item for item in items if isinstance(item, Outcome) and item.kind in _REPORTS]
+        providers = self._providers([each.command_id for each in reports]) if reports else {}
+        for each in reports:
+            self._ledger_observer.reported(each.kind, providers.get(each.command_id, ""), each.purpose or "")
 
-    def _read_reports(self, outcomes: Sequence[Outcome]) -> list[_Report]:
-        """The reports among outcomes. Of a mail that the ledger does not know any more, no provider is known."""
-        if not outcomes:
-            return []
-        ids = [outcome.command_id for outcome in outcomes]
-        rows = self._ledger.run(lambda connection: connection.execute(_WAYS, [ids]).fetchall())
-        providers = {command: str(provider) for command, provider in rows}
-        return [
-            _Report(outcome.kind, providers.get(outcome.command_id, ""), outcome.purpose or "") for outcome in outcomes
-        ]
+    def _providers(self, ids: Sequence[str]) -> dict[str, str]:
+        """The provider of each command that the ledger knows. Nothing if it does not answer: only metrics need them."""
+        try:
+            rows = self._ledger.run(lambda connection: connection.execute(_WAYS, [ids]).fetchall(), patient=False)
+        except psycopg.Error as error:
+            if fault_of(error) is not Fault.SERVER:  # an outage has its own line
+                self.log.warning("providers_not_read", error=describe(error))
+            return {}
+        return dict(rows)
 
-    def _with_origin(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
-        """The outcomes, those without a trigger with that of their command, if the ledger knows it."""
-        missing = {outcome.command_id for outcome in outcomes if outcome.trigger is None}
+    def prepared(self, items: Sequence[Recorded]) -> Sequence[Recorded]:
+        """The facts, outcomes without a trigger with that of their command, if the ledger knows it."""
+        missing = {item.command_id for item in items if isinstance(item, Outcome) and item.trigger is None}
         if not missing:
-            return outcomes
+            return items
         rows = self._ledger.run(lambda connection: connection.execute(_ORIGINS, [list(missing)]).fetchall())
         origins = {command: {"trigger": trigger, "purpose": purpose} for command, trigger, purpose in rows}
         return [
-            outcome.model_copy(update=origins.get(outcome.command_id)) if outcome.trigger is None else outcome
-            for outcome in outcomes
+            item.model_copy(update=origins.get(item.command_id))
+            if isinstance(item, Outcome) and item.trigger is None
+            else item
+            for item in items
         ]
 
     def samples(self) -> Sequence[Recorded]:

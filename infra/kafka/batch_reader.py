@@ -115,6 +115,10 @@ class BatchReader(Generic[T]):
     def at_end(self, topic: str, partition: int, offset: int) -> None:
         """Called when a partition has been read to its end."""
 
+    def prepared(self, items: Sequence[T]) -> Sequence[T]:
+        """The items as they are to be written. Called before their transaction, so it may wait for another server."""
+        return items
+
     def written(self, items: Sequence[T]) -> None:
         """Called with items that are durable. One that is read a second time comes here a second time."""
 
@@ -204,6 +208,7 @@ class BatchReader(Generic[T]):
             self._store(batch[middle:])
 
     def _write(self, items: Sequence[T]) -> None:
+        items = self.prepared(items)
         self.changed_commands += self.database.run(lambda connection: self.write(connection, items))
         self.written(items)
 
@@ -228,12 +233,13 @@ class BatchReader(Generic[T]):
     def _prove(self, error: Exception) -> None:
         """Raise `error` if samples cannot be written either: then the process is at fault, not the record."""
 
-        def write(connection: psycopg.Connection[Any]) -> None:
+        def write(connection: psycopg.Connection[Any], samples: Sequence[T]) -> None:
             with connection.transaction(force_rollback=True):
-                self.write(connection, self.samples())
+                self.write(connection, samples)
 
         try:
-            self.database.run(write)
+            samples = self.prepared(self.samples())
+            self.database.run(lambda connection: write(connection, samples))
         except Exception as failure:
             raise error from failure
 

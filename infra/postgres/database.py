@@ -91,11 +91,11 @@ class Database:
         self.beat = beat
         self._connection: Connection[Any] | None = None
 
-    def run(self, work: Callable[[Connection[Any]], T]) -> T:
+    def run(self, work: Callable[[Connection[Any]], T], *, patient: bool = True) -> T:
         """Do `work` in one transaction and commit it. Work may run more than once, so it must be idempotent.
 
         Waits while the server is at fault (infra.service.faults), and raises every other error of the work. Raises
-        Shutdown if the process stops while the server is away.
+        Shutdown if the process stops while the server is away. Unless `patient`, raises the server's error instead.
         """
         waits = backoff_s()
         while True:
@@ -111,6 +111,8 @@ class Database:
                     self._close_unless_usable()
                     raise
                 self.close()
+                if wait_s and not patient:
+                    raise
             else:
                 self._retries.succeeded()
                 return result
