@@ -247,16 +247,19 @@ class BatchReader(Generic[T]):
         """Commit the offsets behind what is handled. Those that Kafka does not take are committed later."""
         offsets = [confluent_kafka.TopicPartition(*of, end) for of, end in self._handled.items()]
         try:
-            self.consumer.commit(offsets=offsets, asynchronous=False)
+            taken = self.consumer.commit(offsets=offsets, asynchronous=False) or []
+            refused = {(each.topic, each.partition): each.error for each in taken if each.error is not None}
         except KafkaException as failure:
-            error = failure.args[0]
+            refused = dict.fromkeys(self._handled, failure.args[0])
+        self._handled = {of: end for of, end in self._handled.items() if of in refused}
+        for error in refused.values():
             if fault_of_kafka(error) is Fault.PROCESS:
-                raise
+                raise KafkaException(error)
+        if refused:
             # All is written; the records that another reader reads again change nothing.
-            self.log.warning("offsets_not_committed", group=self.group, error=error.name())
+            names = sorted({error.name() for error in refused.values()})
+            self.log.warning("offsets_not_committed", group=self.group, error=", ".join(names))
             self._commit_again_s = monotonic() + COMMIT_AGAIN_S
-        else:
-            self._handled.clear()
 
 
 def _place_of(record: Message) -> str:
