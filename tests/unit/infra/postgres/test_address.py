@@ -36,6 +36,26 @@ def test_what_it_cannot_read_is_refused_without_being_repeated(url: str) -> None
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("password", ["sec/ret", "12/secret", "p@secret"])
+def test_a_password_that_libpq_takes_for_other_parts_is_refused_and_not_repeated(password: str) -> None:
+    with pytest.raises(ValueError, match="in a password, write %2F for /, and %40 for @") as refused:
+        require_url(f"postgresql://u:{password}@a:1/db")
+    assert "sec" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:sec%2Fr%40t@a:1/db",
+        "postgresql://a/d%40b?password=p@s/t",
+        "postgresql://u@a?password=p@s/t",
+        "host=@socket dbname=d@b password=p@s/t",
+    ],
+)
+def test_these_signs_are_taken_where_they_mean_themselves(url: str) -> None:
+    assert require_url(url) == url
+
+
 def test_the_settings_refuse_it_too_and_never_show_a_url() -> None:
     settings = DatabaseSettings(database_url=TWO_HOSTS, ledger_url="postgresql://u:secret@c/ledger")
     assert "secret" not in repr(settings) + repr(Stores.of(settings))
