@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -104,10 +103,13 @@ def test_a_blocked_source_hands_its_mails_to_another_and_comes_back_after_a_prob
         wait_until(lambda: all_accepted(delivery, commands), "all mails while the block lasts")
         while_blocked = ways(delivery, commands)
         over.touch()
-        while not back <= ways(delivery, commands).keys():
-            commands += [command for domain in free for command in send_to(delivery, domain)]
-            wait_until(partial(all_accepted, delivery, commands), "mails after the block")
 
+        def is_back() -> bool:
+            commands.extend(command for domain in free for command in send_to(delivery, domain))
+            wait_until(lambda: all_accepted(delivery, commands), "mails after the block")
+            return back <= ways(delivery, commands).keys()
+
+        wait_until(is_back, "mails by each source that was blocked")
         assert while_blocked == dict.fromkeys(free.items(), MAILS)
         require_once_each(delivery, commands)
         refused = [each.at for each in receipts(delivery, "rcpt") if each.rcpt_to.endswith(AT_RCPT)]
@@ -120,13 +122,13 @@ def test_mail_waits_while_all_sources_are_blocked_and_goes_out_when_the_block_en
     over, reply = tmp_path / "over", "554 5.7.1 Message blocked, bad reputation"
     script = blocks(over, AT_RCPT, "rcpt", reply, BLOCKED, FREE_SOURCE)
     with shaped(servers, database_url, tmp_path, zones_of(AT_RCPT), script) as delivery:
-        shape(delivery, FREE + SOURCES.replace(f"{PROBE_AFTER_S}s", "8s"))
+        shape(delivery, FREE + SOURCES.replace(f"{PROBE_AFTER_S}s", "12s"))
         delivery.sink.start()
         delivery.start_process()
         commands = send_to(delivery, AT_RCPT)
         wait_until(lambda: any(said_blocked(each) for each, _ in limited(delivery)), "the ledger says why")
-        told = delivery.command("explain", "command", waiting_command(delivery))
         refused = len(receipts(delivery, "rcpt"))
+        told = delivery.command("explain", "command", waiting_command(delivery))
         over.touch()
         wait_until(lambda: all_accepted(delivery, commands), "all mails after the block")
 
