@@ -60,12 +60,19 @@ def shape(delivery: Harbour, text: str) -> None:
 
 
 def publish(
-    delivery: Harbour, count: int, domain: str, consent: dict[str, Consent] | None = None, **changes: Any
+    delivery: Harbour,
+    count: int,
+    domain: str,
+    local_part: str = "user",
+    consent: dict[str, Consent] | None = None,
+    **changes: Any,
 ) -> list[SendCommand]:
-    """So many commands to ten users at a domain, on their topic before this returns."""
+    """So many commands to ten users at a domain at most, on their topic before this returns."""
     template = delivery.publish_template()
     fields = {} if consent is None else {"consent": consent}
-    users = [delivery.publish_user(address=f"user{number}@{domain}", **fields) for number in range(10)]
+    users = [
+        delivery.publish_user(address=f"{local_part}{number}@{domain}", **fields) for number in range(min(count, 10))
+    ]
     commands = [a_command(users[number % len(users)], template, **changes) for number in range(count)]
     for command in commands:
         delivery.publish_soon(COMMANDS.name, command.user_id, command)
