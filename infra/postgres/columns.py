@@ -30,9 +30,14 @@ def statement(template: str, **parts: Composable) -> bytes:
 
 
 class RowArrays(Generic[Row]):
-    """Rows as one array a column, for `FROM unnest(...)`. Columns are name -> (SQL type, value of a row)."""
+    """Rows as one array a column, for `FROM unnest(...)`. Columns are name -> (SQL type, value of a row).
+
+    Raises ValueError for a type of which `array_literal` knows no array.
+    """
 
     def __init__(self, **columns: tuple[str, Callable[[Row], Any]]) -> None:
+        for sql_type, _ in columns.values():
+            array_literal(sql_type, ())
         self._columns: Mapping[str, tuple[str, Callable[[Row], Any]]] = columns
 
     def unnest(self, alias: str) -> Composed:
@@ -51,8 +56,14 @@ class RowArrays(Generic[Row]):
 
 
 def array_literal(sql_type: str, values: Iterable[Any]) -> str:
-    """The values as PostgreSQL writes an array of this type: psycopg takes five times as long to dump a list."""
-    written = _WRITTEN.get(sql_type, str)
+    """The values as PostgreSQL writes an array of this type: psycopg takes five times as long to dump a list.
+
+    Raises ValueError for a type that is not listed here: without the quotes that its values may need, they would split
+    the array.
+    """
+    written = _WRITTEN.get(sql_type)
+    if written is None:
+        raise ValueError(f"no array of {sql_type}: add to `_WRITTEN` how its values are written")
     return f"{{{','.join(['NULL' if value is None else written(value) for value in values])}}}"
 
 
@@ -66,5 +77,9 @@ _WRITTEN: Mapping[str, Callable[[Any], str]] = {
     "text": _text,
     "bytea": lambda value: rf'"\\x{value.hex()}"',
     "timestamptz": lambda value: value.isoformat(),
+    "uuid": str,
+    "int": str,
+    "smallint": str,
+    "boolean": str,
 }
-"""What needs more than `str`, by type."""
+"""How a value is written, by type. Those with `str` have no character that an array gives a meaning."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import pytest
+
 from infra.postgres.columns import RowArrays, fields_of, names, statement
 
 
@@ -23,3 +25,9 @@ def test_rows_become_one_array_for_each_column() -> None:
     assert arrays.unnest("new").as_string(None) == 'unnest(%(x)s::int[], %(label)s::text[]) AS "new" ("x", "label")'
     assert arrays.parameters([PlacedPoint(1, "a"), PlacedPoint(2, "b")]) == {"x": "{1,2}", "label": '{"a","b"}'}
     assert arrays.parameters([]) == {"x": "{}", "label": "{}"}
+
+
+@pytest.mark.parametrize("sql_type", ["jsonb", "interval", "text[]"])
+def test_a_type_whose_values_may_need_quotes_that_nobody_has_said_is_refused(sql_type: str) -> None:
+    with pytest.raises(ValueError, match="no array of"):
+        RowArrays[PlacedPoint](label=(sql_type, lambda point: point.label))
