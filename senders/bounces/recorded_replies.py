@@ -4,6 +4,7 @@ The ledger has the refusals of the last weeks, each with the command that it ans
 and what came back by mail.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -65,7 +66,9 @@ class Comparison:
 
 
 IN_LEDGER = timedelta(days=34)
-"""The ledger has every outcome of this time."""
+"""The ledger has every outcome of this time. It may have older ones, which the hypertables have too."""
+AT_ONCE = 1000
+"""How many kinds of replies are in memory."""
 
 _KEY = "kind, code, enhanced, coalesce(reply, '') AS text, answered, was, coalesce(hard, false) AS hard"
 _OF_LEDGER = f"""
@@ -74,7 +77,8 @@ FROM (SELECT o.state AS kind, o.reason AS was, o.hard, way.path::json ->> 'answe
              (o.reply::json ->> 'code')::int AS code, o.reply::json ->> 'enhanced' AS enhanced,
              o.reply::json ->> 'text' AS reply
       FROM ledger_outcomes AS o LEFT JOIN ledger_paths AS way ON way.number = o.path
-      WHERE o.recorded_at > now() - %(since)s AND o.reply IS NOT NULL AND o.state <> 'accepted') AS recorded
+      WHERE o.recorded_at > now() - least(%(since)s, %(in_ledger)s)
+            AND o.reply IS NOT NULL AND o.state <> 'accepted') AS recorded
 WHERE code >= 400 GROUP BY 1, 2, 3, 4, 5, 6, 7
 """  # noqa: S608  # no value is put into the text
 _OF_HYPERTABLES = f"""
@@ -97,19 +101,25 @@ def differences(
 
     Where the command that a reply answered is not known, a reply that was judged as one to MAIL is judged so again.
     """
-    parameters = {"since": since, "in_ledger": IN_LEDGER}
-    recorded = [
-        reply
-        for connection, query in ((ledger, _OF_LEDGER), (database, _OF_HYPERTABLES))
-        for reply in connection.cursor(row_factory=class_row(RecordedReply)).execute(query, parameters)
-    ]
-    recorded.sort(key=lambda reply: (-reply.times, reply.code, reply.enhanced or "", reply.text))
-    different = [
-        Difference(reply, judgment)
-        for reply in recorded
-        if ((judgment := _again(reply, classifier)).bounce_class, judgment.hard) != (reply.was, reply.hard)
-    ]
-    return Comparison(sum(reply.times for reply in recorded), len(recorded), different)
+    times = kinds = 0
+    different: list[Difference] = []
+    for reply in _recorded(ledger, database, {"since": since, "in_ledger": IN_LEDGER}):
+        times, kinds = times + reply.times, kinds + 1
+        judgment = _again(reply, classifier)
+        if (judgment.bounce_class, judgment.hard) != (reply.was, reply.hard):
+            different.append(Difference(reply, judgment))
+    different.sort(key=lambda each: (-each.reply.times, each.reply.code, each.reply.enhanced or "", each.reply.text))
+    return Comparison(times, kinds, different)
+
+
+def _recorded(
+    ledger: Connection[Any], database: Connection[Any], parameters: dict[str, timedelta]
+) -> Iterator[RecordedReply]:
+    """The replies in parts: servers that put an id into each make as many kinds as there are mails."""
+    for connection, query in ((ledger, _OF_LEDGER), (database, _OF_HYPERTABLES)):
+        with connection.cursor("replies", row_factory=class_row(RecordedReply)) as cursor:
+            cursor.itersize = AT_ONCE
+            yield from cursor.execute(query, parameters)
 
 
 def _again(reply: RecordedReply, classifier: Classifier) -> Judgment:

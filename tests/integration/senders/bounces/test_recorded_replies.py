@@ -1,6 +1,7 @@
 """`ebbtide senders reclassify`: recorded replies by other rules."""
 
-from datetime import timedelta
+import tracemalloc
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,43 @@ def test_the_rules_that_judged_differ_in_nothing_and_others_where_they_say_other
     [difference] = other.different
     assert (difference.reply.was, difference.judgment.bounce_class) == ("invalid_recipient", "partner_down")
     assert difference.as_json()["now_hard"] is False
+
+
+def test_a_reply_that_the_ledger_and_the_hypertables_have_counts_once(database_url: str) -> None:
+    migrate(database_url)
+    at, day = datetime.now(UTC) - IN_LEDGER - timedelta(hours=12), timedelta(days=1)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("SELECT ledger_add_partitions(%s::date, %s::date)", [at - day, at + day])
+        connection.execute(
+            """INSERT INTO ledger_outcomes (recorded_at, admitted_at, state_at, command_id, partition, attempt, hard,
+                                            state, reason, reply, user_id, trigger, purpose)
+               VALUES (%(at)s, %(at)s, %(at)s, gen_random_uuid(), 0, 1, true, 'refused', 'invalid_recipient',
+                       '{"code": 550, "enhanced": "5.1.1", "text": "User unknown"}', 'u', 't', 'p')""",
+            {"at": at},
+        )
+        connection.execute(
+            """INSERT INTO deliveries (id, time, command_id, user_id, kind, provider, code, enhanced, reply,
+                                       classification, hard, attempt)
+               VALUES ('1', %s, 'c', 'u', 'refused', 'smtp', 550, '5.1.1', 'User unknown', 'invalid_recipient', true, 1)
+            """,
+            [at],
+        )
+        found = differences(connection, connection, load_classifier(), timedelta(days=40))
+    assert (found.times, found.kinds, found.different) == (1, 1, [])
+
+
+def test_servers_that_put_an_id_into_each_reply_fill_no_memory(database_url: str) -> None:
+    migrate(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            """INSERT INTO engagement (id, time, command_id, user_id, kind, provider, code, reply, classification, hard)
+               SELECT n, now() - interval '1 hour', 'c', 'u', 'bounced', 'smtp', 552,
+                      'mailbox full, id ' || n || repeat('x', 900), 'quota_issues', false
+               FROM generate_series(1, 20000) AS n"""
+        )
+        tracemalloc.start()
+        found = differences(connection, connection, load_classifier(), timedelta(days=40))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert (found.times, found.kinds, found.different) == (20_000, 20_000, [])
+    assert peak < 10_000_000
