@@ -132,10 +132,10 @@ class LaneConnections:
     def _all(self) -> list[LaneConnection]:
         return [each for of_lane in self._connections.values() for each in of_lane]
 
-    async def close(self, connection: LaneConnection) -> None:
-        """Close a connection that was forgotten, and give its slots back."""
-        await connection.client.close()
-        await self._release(connection.leases)
+    async def close(self, connections: Collection[LaneConnection]) -> None:
+        """Close connections that were forgotten, all at once, and give their slots back."""
+        await asyncio.gather(*(each.client.close() for each in connections))
+        await self._release([lease for each in connections for lease in each.leases])
 
     async def renew(self, limit_of: Callable[[LaneKey], dict[str, int]]) -> list[LaneConnection]:
         """Renew all slots, under the limits as they are now. Returns the idle connections that are to be closed.

@@ -281,11 +281,16 @@ class LaneDriver:
             connection.idle_since_s = asyncio.get_running_loop().time()
             self._mails.let_go(begin.mail.id)
             self._rules.lift(self.board.ended(begin.lane, self.now_us(), taken=taken))
-            if connection.lost or not connection.client.usable:
-                await self._close([connection], given_up=connection.lost)
+            ended = connection.lost or not connection.client.usable
+            closing = self._retire([connection] if ended else [], given_up=connection.lost)
+            if failure is not None:  # before the lane is looked at again
+                self._not_sent(begin, failure)
+            await self._connections.close(closing)
+
+    def _not_sent(self, begin: LaneBegin, failure: Unreachable) -> None:
         if isinstance(failure, LookupFailed):
             self._lost(begin.mail.domain)
-        elif failure is not None:
+        else:
             self.board.failed(begin.lane, self.now_us())
             self._unreachable(begin.lane, failure, begin.mail.kind)
 
@@ -297,16 +302,15 @@ class LaneDriver:
             self._rules.see(begin.egress, begin.mail.kind, answer.reply, answer.state)
         return answer.taken
 
-    async def _close(self, connections: Iterable[LaneConnection], *, given_up: bool = False) -> None:
-        """Close those that carry no mail. None of them is used any more from the moment of this call."""
-        closing = [each for each in connections if not each.busy]
-        for each in closing:
+    def _retire(self, connections: Iterable[LaneConnection], *, given_up: bool = False) -> list[LaneConnection]:
+        """From now on those that carry no mail are not used any more. Returns them: they are to be closed."""
+        retired = [each for each in connections if not each.busy]
+        for each in retired:
             self._connections.forget(each)
             self.board.closed(each.key)
             if given_up:
                 self.board.gave_up(each.key, self.now_us())
-        for each in closing:
-            await self._connections.close(each)
+        return retired
 
     async def _keep_leases(self) -> None:
         """Renew slots, close what is idle, and forget what is not used."""
@@ -315,8 +319,10 @@ class LaneDriver:
         while True:
             self._watchdog.beat()
             await asyncio.sleep(RENEW_S)
-            await self._close(await self._connections.renew(self._limits), given_up=True)
-            await self._close(self._connections.idle(self._patience_s))
+            closing = self._retire(await self._connections.renew(self._limits), given_up=True)
+            closing += self._retire(self._connections.idle(self._patience_s))
+            if closing:  # the next renewal does not wait for hosts that say no goodbye
+                self._start("close", self._connections.close(closing))
             if now_s() >= drop_at_s:
                 drop_at_s = now_s() + UNUSED_S
                 self.board.drop_unused(self.now_us())

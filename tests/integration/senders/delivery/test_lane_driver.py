@@ -251,6 +251,26 @@ async def test_a_domain_whose_hosts_are_not_known_any_more_holds_up_no_other_of_
         assert 1 <= world.asked_lost <= 8, "once for each connection, and then not again at once"
 
 
+async def test_idle_connections_are_closed_at_once_although_their_hosts_say_no_goodbye(database_url: str) -> None:
+    text = FREE.replace("connection_limit = 4", "connection_limit = 8\nidle_timeout = '1s'")
+    said_s: list[float] = []
+
+    def no_goodbye(_talk: Talk) -> bytes:
+        said_s.append(time.monotonic())
+        return b"250-wait"
+
+    async with lanes(database_url, text, workers=1, sources="a") as world:
+        receiver = world.receivers["a"]
+        receiver.answers |= {"QUIT": no_goodbye}
+        world.add(range(100))
+        await world.until(lambda: len(world.taken) == 100)
+        opened = receiver.connections
+        assert opened >= 6
+        await world.until(lambda: len(said_s) == opened)
+
+        assert said_s[-1] - said_s[0] < 3, "not one after the other, for a second each"
+
+
 async def test_a_refusal_at_the_greeting_is_a_reply_like_any_other(database_url: str) -> None:
     text = FREE + TWO + BLOCKED.format("1h")
     async with lanes(database_url, text, workers=1) as world:
