@@ -100,8 +100,9 @@ class LaneRound:
         return None
 
     def _rate_binding(self, kind: BindingKind, rate: NamedRate, waiting: int) -> Binding:
-        """Notes that permits are wanted, and says when the next one may be used."""
+        """Notes that permits are wanted, and says when the next one may be used, if that is known before they come."""
         _, others = self._demand.get(rate.paced.name, (rate.paced, 0))
         self._demand[rate.paced.name] = rate.paced, others + waiting
         until_us = self._book(rate.paced).wake_us(self._now)
-        return Binding(kind, rate.paced.name, "spent", str(rate.rate), until_us or None, rate.set_by)
+        known = until_us if until_us > self._now.earliest_us else None
+        return Binding(kind, rate.paced.name, "spent", str(rate.rate), known, rate.set_by)

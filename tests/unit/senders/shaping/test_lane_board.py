@@ -8,7 +8,7 @@ from senders.shaping.bindings import BindingKind
 from senders.shaping.gcra import SECOND_US, PacedLimit
 from senders.shaping.lane_decider import LaneBegin
 from senders.shaping.loader import parse
-from senders.shaping.permits import PermitBook
+from senders.shaping.permits import ClockReading, PermitBook
 
 HOUR_US = 3600 * SECOND_US
 FREE = '[default]\nmax_message_rate = "100000/s"\nmax_connection_rate = "100000/s"\nconnection_limit = 50\n'
@@ -358,6 +358,29 @@ def test_a_domain_whose_hosts_are_not_known_any_more_holds_up_no_other_of_its_si
     assert {world.binding(mail).kind for mail in lost[1:]} == {BindingKind.LOOKUP}
     assert [begin.mail.id for begin in world.run(9)] == [mail.id for mail in found]
     assert {begin.mail.id for begin in world.run(9)} == {mail.id for mail in lost[1:]}
+
+
+class SilentWorld(LaneWorld):
+    """Its limits answer only as long as they are not `silent`."""
+
+    silent = False
+
+    def _grant(self, limit: PacedLimit, count: int) -> None:
+        if not self.silent:
+            super()._grant(limit, count)
+
+
+def test_while_no_limit_answers_nothing_is_decided_again_and_again() -> None:
+    world = SilentWorld("[default]\nmax_message_rate = '2/s'")
+    for number in range(20):
+        world.mail(number)
+    world.run(5)
+    world.silent = True
+    world.run(5)
+
+    decision = world.board.decide(ClockReading(world.now_us, world.now_us))
+
+    assert decision.wake_us is None or decision.wake_us > world.now_us + 10_000
 
 
 class BrokenWorld(LaneWorld):
