@@ -14,9 +14,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import psycopg
+import structlog
 from psycopg import AsyncConnection
 
 from infra.postgres.database import AsyncDatabase
+from infra.service.faults import describe
 from infra.service.watchdog import Watchdog
 from schemas.rules import DELIVERY
 from senders.policy.switches import DeliverySwitches
@@ -28,6 +31,8 @@ MAX_LINES = 2_000
 """Lines that wait to be sent."""
 MAX_PAYLOAD = 7_000
 """Bytes of one NOTIFY; PostgreSQL takes fewer than 8,000."""
+MAX_LINE = 6_000
+"""Bytes of the text of one line, as JSON writes them."""
 
 
 @dataclass(slots=True)
@@ -46,13 +51,15 @@ class ConversationTrace:
     number: str
 
     def __call__(self, line: str) -> None:
-        self.put(json.dumps({"conversation": self.number, "at": datetime.now(UTC).isoformat(), "line": line}))
+        self._put(line)
 
     def end(self, line: str) -> None:
         """The last line."""
-        self.put(
-            json.dumps({"conversation": self.number, "at": datetime.now(UTC).isoformat(), "line": line, "end": True})
-        )
+        self._put(line, end=True)
+
+    def _put(self, line: str, **more: bool) -> None:
+        said = {"conversation": self.number, "at": datetime.now(UTC).isoformat(), "line": _cut(line), **more}
+        self.put(json.dumps(said, ensure_ascii=False))
 
 
 class Traces:
@@ -75,6 +82,7 @@ class Traces:
         self._lines: deque[tuple[str, str]] = deque()
         self._left_out = 0
         self._count = 0
+        self._log = structlog.get_logger("senders.delivery.traces")
 
     def begin(self, domain: str) -> ConversationTrace | None:
         """The trace of a conversation that begins; None if nobody watches the domain."""
@@ -107,8 +115,15 @@ class Traces:
             self._watchdog.beat()
             self.follow()
             while self._lines and self._database is not None:
-                await self._database.run(partial(_notify, *self._batch()))
+                await self._send(self._database, *self._batch())
             await asyncio.sleep(SEND_S if self._watched or self._lines else IDLE_S)
+
+    async def _send(self, database: AsyncDatabase, channel: str, payload: str) -> None:
+        """Send lines. Those that PostgreSQL refuses are left out: a watched server may have said anything."""
+        try:
+            await database.run(partial(_notify, channel, payload))
+        except psycopg.Error as error:
+            self._log.error("trace_not_sent", error=describe(error))
 
     def _batch(self) -> tuple[str, str]:
         """The next lines for one channel."""
@@ -122,6 +137,14 @@ class Traces:
             self._lines.append((channel, json.dumps(note)))
             self._left_out = 0
         return channel, f"[{','.join(lines)}]"
+
+
+def _cut(line: str) -> str:
+    """A line that one NOTIFY can carry. Halves of characters, which PostgreSQL takes in no text, are replaced."""
+    safe = line.encode(errors="replace").decode()
+    while (much := len(json.dumps(safe, ensure_ascii=False).encode()) - MAX_LINE) > 0:
+        safe = safe[: -max(1, much // 6)]
+    return safe
 
 
 async def _notify(channel: str, payload: str, connection: AsyncConnection[Any]) -> None:

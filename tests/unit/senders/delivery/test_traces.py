@@ -3,6 +3,9 @@
 import json
 from datetime import UTC, datetime, timedelta
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from infra.service.watchdog import Watchdog
 from schemas.rules import Control
 from senders.delivery.traces import MAX_LINES, MAX_PAYLOAD, Traces
@@ -45,6 +48,32 @@ def test_a_watch_ends_by_itself() -> None:
     watched.traces.follow()
 
     assert watched.traces.begin("other.example") is None
+
+
+@given(st.text(max_size=20), st.integers(1, 20_000))
+def test_whatever_a_line_says_one_notice_can_carry_it(text: str, times: int) -> None:
+    watched = WatchedDomains(most=2)
+    trace = watched.traces.begin("other.example")
+    assert trace is not None
+    trace(text * times)
+    trace.end(text * times)
+
+    while watched.traces._lines:
+        _, payload = watched.traces._batch()
+        assert len(payload.encode()) <= MAX_PAYLOAD + 2
+        for said in json.loads(payload):
+            assert said["line"] in text * times
+            assert len(said["line"]) == len(text * times) or len(json.dumps(said["line"]).encode()) >= 4_000
+
+
+def test_a_long_reply_of_characters_beyond_the_basic_plane_is_shown() -> None:
+    watched = WatchedDomains()
+    trace = watched.traces.begin("other.example")
+    assert trace is not None
+    trace("550 " + 1_000 * "😀" + "\udc80")
+
+    _, payload = watched.traces._batch()
+    assert json.loads(payload)[0]["line"].startswith("550 " + 1_000 * "😀")
 
 
 def test_lines_that_nobody_takes_are_bounded_and_said_to_be_left_out() -> None:
