@@ -9,7 +9,10 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import structlog
+
 from infra.postgres.database import AsyncDatabase
+from infra.service.faults import describe
 from infra.service.tasks import end_tasks, run_together
 from infra.service.watchdog import Watchdog
 from schemas.outcomes import Reply
@@ -106,6 +109,7 @@ class LaneDriver:
         self._tasks: set[asyncio.Task[None]] = set()
         self._defect: asyncio.Future[None] = asyncio.Future()
         self._ask = asyncio.Event()
+        self._log = structlog.get_logger("senders.delivery.lane_driver")
 
     def add(self, mail: ShapedMail) -> None:
         """A mail may begin."""
@@ -212,6 +216,11 @@ class LaneDriver:
         try:
             self.board.looked_up(await self._look_up(domain))
         except Unreachable:
+            self.board.lookup_failed(domain, self.now_us() + LOOKUP_AGAIN_US)
+        except RealMailRefused:
+            raise
+        except Exception as error:  # noqa: BLE001  # one domain's error is that domain's
+            self._log.error("lookup_failed", error=describe(error))
             self.board.lookup_failed(domain, self.now_us() + LOOKUP_AGAIN_US)
         finally:
             self._looked_s.pop(domain, None)

@@ -94,6 +94,8 @@ class Lanes:
         """The MX hosts of a domain."""
         if not self.known:
             raise Unreachable("no answer")
+        if domain == "strange.example":
+            raise KeyError(domain)
         return Destination.of(domain, [self.site or f"mx.{domain}"])
 
 
@@ -269,6 +271,18 @@ async def test_idle_connections_are_closed_at_once_although_their_hosts_say_no_g
         await world.until(lambda: len(said_s) == opened)
 
         assert said_s[-1] - said_s[0] < 3, "not one after the other, for a second each"
+
+
+async def test_a_domain_whose_lookup_raises_holds_up_no_other(database_url: str) -> None:
+    async with lanes(database_url, FREE, workers=1, sources="a") as world:
+        kind = TrafficKind("t", "marketing", "shop.example")
+        world.drivers[0].add(ShapedMail("strange", "strange.example", kind, 50, 0))
+        world.add(range(10))
+        await world.until(lambda: len(world.taken) == 10)
+
+        binding = world.drivers[0].board.binding("strange")
+        assert binding is not None
+        assert binding.kind is BindingKind.LOOKUP
 
 
 async def test_a_refusal_at_the_greeting_is_a_reply_like_any_other(database_url: str) -> None:
