@@ -1,6 +1,6 @@
 """A transactional command overtakes a backlog of marketing commands: its first attempt comes within a second.
 
-A test shares its machine, so one of the commands may be slower; none waits for the backlog.
+A test that shares its machine counts the mails that went before it. The slow one measures seconds.
 
 `EBBTIDE_TEST_BACKLOG=1000000` makes the backlog a million commands long; `--junitxml=FILE` keeps the figures.
 """
@@ -8,6 +8,7 @@ A test shares its machine, so one of the commands may be slower; none waits for 
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -27,6 +28,8 @@ pytestmark = [pytest.mark.servers, pytest.mark.scenario]
 
 BACKLOG = int(os.environ.get("EBBTIDE_TEST_BACKLOG", "20000"))
 URGENT = 5
+BEFORE = 50
+"""So many mails of the backlog may go before an urgent one. In a second about 20 go."""
 WITHIN_S, SLOWEST_S = 1.0, 5.0
 DOMAIN = "busy.example"
 SLOW = f'[[provider]]\nname = "slow"\nrecipients = ["*@{DOMAIN}"]\nlatency_ms = [50, 100]\n'
@@ -75,28 +78,51 @@ def fill(delivery: Harbour, count: int, template: str) -> None:
         connection.execute("ANALYZE ledger_queue")
 
 
-def first_attempt_s(delivery: Harbour, template: str) -> float:
-    """How long after its command was published the receiver had an urgent mail."""
+@dataclass(frozen=True)
+class Overtaking:
+    """How long after its command was published the receiver had an urgent mail, and how many it had in between."""
+
+    seconds: float
+    mails: int
+
+
+def overtake(delivery: Harbour, template: str) -> Overtaking:
+    """Send one urgent mail."""
     user = delivery.publish_user(address=f"urgent@{DOMAIN}")
     command: SendCommand = a_command(user, template, purpose=TRANSACTIONAL, priority=90)
     published = time.time()
     delivery.publish(COMMANDS.name, user, command)
-    found = wait_until(lambda: [each.at for each in kept(delivery, [command])], "the urgent mail")
-    return found[0] - published
+    [taken, *_] = wait_until(lambda: [each.at for each in kept(delivery, [command])], "the urgent mail")
+    mails = sum(published < each.at < taken for each in receipts(delivery, "mail"))
+    return Overtaking(taken - published, mails)
 
 
-def test_a_transactional_command_overtakes_the_backlog(
-    delivery: Harbour, record_property: Callable[[str, object], None]
-) -> None:
+def overtake_backlog(delivery: Harbour, record_property: Callable[[str, object], None]) -> list[Overtaking]:
+    """Send urgent mails, one after another, while a backlog is being sent."""
     template = delivery.publish_template()
     fill(delivery, BACKLOG, template)
     delivery.sink.start()
     delivery.start_process()
     wait_until(lambda: len(receipts(delivery, "mail")) > 20, "the backlog is being sent")
 
-    waits = [first_attempt_s(delivery, template) for _ in range(URGENT)]
+    found = [overtake(delivery, template) for _ in range(URGENT)]
 
-    record_property(f"seconds to the first attempt over {BACKLOG}", [round(each, 3) for each in waits])
+    record_property(f"seconds to the first attempt over {BACKLOG}", [round(each.seconds, 3) for each in found])
+    record_property("mails of the backlog before each", [each.mails for each in found])
     assert delivery.rows("SELECT count(*) > %s FROM ledger_queue", BACKLOG // 2) == [(True,)]
+    return found
+
+
+def test_a_transactional_command_overtakes_the_backlog(
+    delivery: Harbour, record_property: Callable[[str, object], None]
+) -> None:
+    assert max(each.mails for each in overtake_backlog(delivery, record_property)) < BEFORE
+
+
+@pytest.mark.slow
+def test_its_first_attempt_comes_within_a_second(
+    delivery: Harbour, record_property: Callable[[str, object], None]
+) -> None:
+    waits = [each.seconds for each in overtake_backlog(delivery, record_property)]
     assert median(waits) < WITHIN_S
     assert max(waits) < SLOWEST_S

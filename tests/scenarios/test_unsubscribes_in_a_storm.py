@@ -28,6 +28,8 @@ EARLY, USERS = 300, 3_000
 CONNECTIONS = 16
 REPLY_S = 0.05
 P99_S, LAST_S = 2.0, 5.0
+LATEST_S = 10.0
+"""On a machine that does much else. Without the unsubscribes, mail would go out for over a minute."""
 BATCH, PAUSE_S = 100, 0.1
 
 
@@ -104,9 +106,8 @@ def unsubscribed_at(delivery: Harbour, users: Sequence[str]) -> dict[str, float]
     }
 
 
-def test_no_mail_begins_to_a_user_who_unsubscribed_in_a_storm(
-    delivery: Harbour, record_property: Callable[[str, object], None]
-) -> None:
+def begun_late(delivery: Harbour, record_property: Callable[[str, object], None]) -> list[float]:
+    """How long after each unsubscribe of a storm a mail still began, in order; 0 where none did."""
     with in_place_of_the_sink(delivery, StormyReceiver) as receiver:
         template = delivery.publish_template()
         users = [f"storm-{number}-{delivery.sink.port}" for number in range(USERS)]
@@ -133,6 +134,20 @@ def test_no_mail_begins_to_a_user_who_unsubscribed_in_a_storm(
     assert suppressed.keys() == {SuppressionReason.NO_CONSENT}
     assert suppressed[SuppressionReason.NO_CONSENT] > USERS / 2, "the storm came while most mail waited"
     record_property("seconds from unsubscribe to the last mail begun: p99, last", (late[-USERS // 100], late[-1]))
+    return late
+
+
+def test_no_mail_begins_to_a_user_who_unsubscribed_in_a_storm(
+    delivery: Harbour, record_property: Callable[[str, object], None]
+) -> None:
+    assert begun_late(delivery, record_property)[-1] < LATEST_S
+
+
+@pytest.mark.slow
+def test_unsubscribes_in_a_storm_count_within_seconds(
+    delivery: Harbour, record_property: Callable[[str, object], None]
+) -> None:
+    late = begun_late(delivery, record_property)
     assert late[-USERS // 100] < P99_S
     assert late[-1] < LAST_S
 
