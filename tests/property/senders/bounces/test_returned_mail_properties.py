@@ -107,7 +107,7 @@ HOSTILE = {
     "words before five at signs a line": BOUNCE + in_parts(*[b"\n" + ((b"#" * 299 + b"@") * 5 + b"\n") * 40] * 30),
     "lines of blanks": BOUNCE + in_parts(*[b"\n" + (b" " * 5000 + b"\n") * 12] * 30),
     "URLs": BOUNCE + in_parts(*[b"\n" + (b"http://a " * 500 + b"\n") * 13] * 30),
-    "at signs beside brackets": BOUNCE + in_parts(*[b"\n" + (b"<a@" * 1400 + b"\n") * 14] * 30),
+    "at signs beside brackets": BOUNCE + in_parts(*[b"\n" + (b"<a@" * 1400 + b"\n") * 14] * 20),
     "brackets": BOUNCE + in_parts(*[b"\n" + (b"@" + b"<" * 4500 + b"\n") * 14] * 30),
     "letters of many": BOUNCE + in_parts(*[b"\n" + ("\ufdfa" * 4096 + "\n").encode() * 5] * 32),
     "words of a heading": BOUNCE + in_parts(*[b"\n" + (b"recipient:" * 200 + b"\n") * 30] * 30),
