@@ -26,7 +26,9 @@ LONG_US = 5 * SECOND_US
 LOOKED_UP = timedelta(seconds=5)
 """When a command is taken again whose domain is not known, and whose lane may be drained."""
 ASK_AGAIN = timedelta(minutes=1)
-"""When a command is taken again whose domain is not found, or whose servers do not answer."""
+"""When a command is taken again whose domain is not found."""
+CONNECT_AGAIN = timedelta(seconds=15)
+"""When a command is taken again whose servers do not answer: its lane tries them only while mails wait there."""
 LONGEST_BOOKING = timedelta(minutes=15)
 """So that a limit that is lifted is used soon."""
 USUAL_PACE = 10.0
@@ -35,7 +37,7 @@ MAX_BOOKED = 10_000
 MAX_OBSERVED = 200
 
 _RATES = (BindingKind.MESSAGE_RATE, BindingKind.CONNECTION_RATE)
-_TRIED_AGAIN = (BindingKind.LOOKUP, BindingKind.CONNECTIONS)
+_TRIED_AGAIN = {BindingKind.LOOKUP: ASK_AGAIN, BindingKind.CONNECTIONS: CONNECT_AGAIN}
 
 
 class LaneIntake:
@@ -135,7 +137,7 @@ class LaneIntake:
         now = self._clock()
         until = now if binding.until_us is None else now + timedelta(microseconds=binding.until_us - now_us)
         if binding.kind in _TRIED_AGAIN:
-            until = max(until, now + ASK_AGAIN)
+            until = max(until, now + _TRIED_AGAIN[binding.kind])
         elif binding.kind is BindingKind.NO_POOL:
             until = now + LONGEST_BOOKING
         elif binding.kind in _RATES:

@@ -16,7 +16,7 @@ from senders.shaping.lane_calls import LaneCalls
 from senders.shaping.lane_decider import FailedMail, LaneDecider, LaneDecision
 from senders.shaping.lane_queue import LaneQueue
 from senders.shaping.lane_round import FindBook
-from senders.shaping.lane_state import LaneKey, LaneState
+from senders.shaping.lane_state import LONGEST_PAUSE_US, LaneKey, LaneState
 from senders.shaping.lane_table import LaneTable
 from senders.shaping.mail_places import MailPlaces
 from senders.shaping.permits import ClockReading
@@ -222,7 +222,7 @@ class LaneBoard:
     def long_bound(self, until_us: int) -> Iterator[tuple[ShapedMail, Binding]]:
         """The waiting mails that nothing lets begin before then, as of the last decision, each with what binds it.
 
-        Those of a lane that reaches no server are among them, whenever its next connection is tried.
+        Those of a lane that has reached no server for a while are among them, whenever its next connection is tried.
         """
         yield from self._places.long_bound(until_us)
         for lane in self._lanes:
@@ -233,7 +233,7 @@ class LaneBoard:
 
     def _is_long(self, lane: LaneState, binding: Binding, until_us: int) -> bool:
         if binding.kind is BindingKind.CONNECTIONS:
-            return lane.unreachable
+            return lane.unreachable and lane.pause_us == LONGEST_PAUSE_US
         return binding.until_us is not None and binding.until_us > until_us
 
     def crowd(self, mail: ShapedMail) -> tuple[LaneState | None, int]:

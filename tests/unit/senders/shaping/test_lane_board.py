@@ -314,8 +314,26 @@ def test_a_lane_that_reaches_no_server_tries_again_later_with_one_connection() -
     assert world.run(0.2) == []
     assert len(world.opens) == tried
     assert world.binding(late[0]).observed == "1 connections failed"
-    assert [mail.id for mail, _ in world.board.long_bound(world.now_us + HOUR_US)] == [mail.id for mail in late]
+    assert list(world.board.long_bound(world.now_us + 5 * SECOND_US)) == [], "it is tried again very soon"
     assert len(world.run(1)) == len(late)
+
+
+def test_mails_of_a_lane_that_has_reached_no_server_for_a_while_wait_for_long() -> None:
+    world = LaneWorld(FREE)
+    world.mail(1)
+    key = world.run(1)[0].lane
+    while world.board.lane(key).open:
+        world.board.closed(key)
+    for _ in range(6):
+        world.board.lane(key).opening += 1
+        world.board.not_opened(key, world.now_us)
+        world.now_us = world.board.lane(key).refused_until_us
+    world.board.lane(key).opening += 1
+    world.board.not_opened(key, world.now_us)
+    late = [world.mail(number) for number in range(10, 20)]
+    world.run(0.1)
+
+    assert {mail.id for mail, _ in world.board.long_bound(world.now_us + HOUR_US)} == {mail.id for mail in late}
 
 
 def test_what_waits_for_long_is_named_with_what_binds_it_and_what_waits_shortly_is_not() -> None:
