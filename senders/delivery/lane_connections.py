@@ -5,6 +5,7 @@ place of an idle one: its client connects anew, under the same slots.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from infra.postgres.database import AsyncDatabase
 from senders.channels.channel import ChannelClient
 from senders.channels.lane_routes import FindLaneRoute
 from senders.shaping import connection_leases
-from senders.shaping.connection_leases import ConnectionLease, LeaseRequest
+from senders.shaping.connection_leases import LEASE_S, ConnectionLease, LeaseRequest
 from senders.shaping.keys import KEYS
 from senders.shaping.lane_limits import connection_limits
 from senders.shaping.lane_state import LaneKey, LaneState
@@ -57,6 +58,13 @@ class LaneConnections:
         self._owner = owner
         self._find_route = find_route
         self._connections: dict[LaneKey, dict[LaneConnection, None]] = {}
+        self._renewed_s = float("-inf")
+        """When the last renewal began that has an answer, or the first slots were taken. All slots are as fresh."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether no slot can have run out. After a freeze that is unsure until the next renewal."""
+        return not self._shared or not self._connections or time.monotonic() - self._renewed_s < LEASE_S
 
     async def open(self, lane: LaneState, egress: Egress) -> LaneConnection | None:
         """A connection that is ready for mails on this way of its lane; None if no slot is free.
@@ -70,10 +78,15 @@ class LaneConnections:
         most_of = dict(limits)
         leases = {each: most_of[each.name] for each in got}
         try:
-            return await self._connect(lane, egress, leases)
+            made = await self._connect(lane, egress, leases)
         except BaseException:
             await self._release(got)
             raise
+        if made.lost:
+            self.forget(made)
+            await self.close([made])
+            return None
+        return made
 
     async def _connect(self, lane: LaneState, egress: Egress, leases: dict[ConnectionLease, int]) -> LaneConnection:
         """A connection under these slots, which are renewed from now on: opening it may take long."""
@@ -86,13 +99,15 @@ class LaneConnections:
         except BaseException:
             self.forget(made)
             raise
-        made.busy = False
+        made.busy = made.lost
         return made
 
     async def _acquire(self, limits: Collection[tuple[str, int]]) -> list[ConnectionLease] | None:
         """A slot of each of these limits; None if one has none free."""
         if not limits:
             return []
+        if not self._connections:
+            self._renewed_s = time.monotonic()
         requests = [LeaseRequest(name, most, 1) for name, most in limits]
         got = await self._database.run(lambda at: connection_leases.acquire(at, self._owner, requests))
         if len(got) == len(requests):
@@ -142,14 +157,17 @@ class LaneConnections:
 
         Those that carry a mail and are to be closed are `lost` from then on.
         """
+        began_s = time.monotonic()
         connections = self._all()  # those that are opened meanwhile have fresh leases
         for each in connections:
             limits = limit_of(each.key)
             each.leases = {lease: limits.get(lease.name, 1) for lease in each.leases}
         held = [(lease, most) for each in connections for lease, most in each.leases.items()]
         if not held:
+            self._renewed_s = began_s
             return []
         kept = await self._database.run(lambda at: connection_leases.renew(at, self._owner, held))
+        self._renewed_s = began_s
         for each in connections:
             each.lost = each.lost or not kept.keys() >= each.leases.keys()
         self._share({lease.name for lease, wanted in kept.items() if wanted})

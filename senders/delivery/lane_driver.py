@@ -168,6 +168,9 @@ class LaneDriver:
         while True:
             self._watchdog.beat()
             self._wake.clear()
+            if not self._connections.sure:
+                await event_within(self._wake, LOOK_S)
+                continue
             now = self._taker.reading()
             decision = self.board.decide(now)
             for begin in decision.begins:

@@ -27,6 +27,8 @@ class SharedSite:
     def __init__(self, receiver: Receiver) -> None:
         self.receiver = receiver
         self.gone: set[str] = set()
+        self.takes_slots = False
+        """Whether another worker takes the slots of a connection while it is opened."""
         self.opener = Connector(load_classifier(None), allow_real_mail=False)
         self.connections = LaneConnections(
             AsyncDatabase("postgresql://nobody@127.0.0.1:1/none", Outage("timescale")), "w", self.find, shared=False
@@ -42,6 +44,9 @@ class SharedSite:
         """The route of a domain, which is looked up at each connect."""
 
         async def route() -> MailRoute:
+            if self.takes_slots:
+                for each in self.connections._all():
+                    each.lost = True
             if egress.domain in self.gone:
                 raise NoDestination("gone", SendResult(LedgerState.REFUSED, ReplyClass.BAD_DOMAIN, hard=True))
             return MailRoute(egress.site, (MailHost("127.0.0.1", self.receiver.port),))
@@ -78,3 +83,11 @@ async def test_a_session_that_is_lost_is_opened_anew_by_the_domain_of_its_mail()
 
         assert result.state is LedgerState.ACCEPTED
         assert site.receiver.connections == 2
+
+
+async def test_a_connection_whose_slots_were_lost_while_it_was_opened_is_not_used() -> None:
+    async with shared_site() as site:
+        site.takes_slots = True
+
+        assert await site.connections.open(site.lane, site.lane.egress) is None
+        assert site.connections.idle(lambda _: -1.0) == []

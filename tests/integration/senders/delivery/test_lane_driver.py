@@ -45,6 +45,7 @@ class Lanes:
     receivers: dict[str, Receiver]
     begun_s: list[float] = field(default_factory=list)
     taken: set[str] = field(default_factory=set)
+    unsure: list[str] = field(default_factory=list)
     known: bool = True
     """Whether domains are found."""
     site: str | None = None
@@ -76,7 +77,9 @@ class Lanes:
         return LaneAnswer(result.state is LedgerState.ACCEPTED, result.reply, SmtpState.RCPT)
 
     def begun(self, mail_id: str) -> None:
-        """Nothing: `send` comes next."""
+        """Notes a mail that begins on a connection whose slots may be another worker's."""
+        if not all(driver._connections.sure for driver in self.drivers):
+            self.unsure.append(mail_id)
 
     async def failed(self, mail_id: str, error: Exception) -> None:
         """An error that no test expects."""
@@ -283,6 +286,17 @@ async def test_a_domain_whose_lookup_raises_holds_up_no_other(database_url: str)
         binding = world.drivers[0].board.binding("strange")
         assert binding is not None
         assert binding.kind is BindingKind.LOOKUP
+
+
+async def test_after_a_freeze_no_mail_begins_before_the_slots_are_renewed(database_url: str) -> None:
+    async with lanes(database_url, FREE, workers=1, sources="a") as world:
+        world.add([1])
+        await world.until(lambda: len(world.taken) == 1)
+        world.drivers[0]._connections._renewed_s -= 11
+        world.add([2])
+        await world.until(lambda: len(world.taken) == 2)
+
+        assert world.unsure == []
 
 
 async def test_a_refusal_at_the_greeting_is_a_reply_like_any_other(database_url: str) -> None:
