@@ -247,19 +247,16 @@ class BatchReader(Generic[T]):
         """Commit the offsets behind what is handled. Those that Kafka does not take are committed later."""
         offsets = [confluent_kafka.TopicPartition(*of, end) for of, end in self._handled.items()]
         try:
-            taken = self.consumer.commit(offsets=offsets, asynchronous=False) or []
-            refused = {(each.topic, each.partition): each.error for each in taken if each.error is not None}
+            self.consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as failure:
-            refused = dict.fromkeys(self._handled, failure.args[0])
-        self._handled = {of: end for of, end in self._handled.items() if of in refused}
-        for error in refused.values():
+            error = failure.args[0]
             if fault_of_kafka(error) is Fault.PROCESS:
-                raise KafkaException(error)
-        if refused:
+                raise
             # All is written; the records that another reader reads again change nothing.
-            names = sorted({error.name() for error in refused.values()})
-            self.log.warning("offsets_not_committed", group=self.group, error=", ".join(names))
+            self.log.warning("offsets_not_committed", group=self.group, error=error.name())
             self._commit_again_s = monotonic() + COMMIT_AGAIN_S
+        else:
+            self._handled.clear()
 
 
 def _place_of(record: Message) -> str:

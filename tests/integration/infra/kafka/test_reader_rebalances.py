@@ -127,36 +127,3 @@ def test_offsets_that_kafka_did_not_take_are_committed_later_although_no_record_
         opened.callback(Keeper(Connection(servers.kafka), database_url).end)
         wait_until(lambda: refused, "the first commit is refused")
         wait_until(lambda: progress.lag(topic, [topic]) == 0, "all is committed")
-
-
-def test_the_offset_of_one_partition_that_kafka_did_not_take_is_committed_later(
-    servers: RealServers, database_url: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    topic, late = f"{topic_prefix}numbers", f"{topic_prefix}late"
-    committed: list[set[str]] = []
-
-    class NotingConsumer(Consumer):
-        """Notes the topics of each commit."""
-
-        def commit(self, **what: Any) -> Any:
-            committed.append({each.topic for each in what["offsets"]})
-            return super().commit(**what)
-
-    monkeypatch.setattr(batch_reader, "Consumer", NotingConsumer)
-    admin = AdminClient({"bootstrap.servers": servers.kafka})
-    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
-    monkeypatch.setattr(Keeper, "group", topic, raising=False)
-    monkeypatch.setattr(Keeper, "topics", (topic,), raising=False)
-    producer = Producer({"bootstrap.servers": servers.kafka})
-
-    with ExitStack() as opened, Progress(servers.kafka) as progress:
-        reader = Keeper(Connection(servers.kafka), database_url)
-        opened.callback(reader.end)
-        wait_until(lambda: reader.held, "the reader has its partition")
-        reader._handled[late, 0] = 1
-        producer.produce(topic, b"x")
-        assert producer.flush(30) == 0
-        wait_until(lambda: progress.lag(topic, [topic]) == 0, "what Kafka takes is committed")
-        wait_until(lambda: {late} in committed, "the other is tried again, and only that")
-        admin.create_topics([NewTopic(late, 1, 1)])[late].result(30)
-        wait_until(lambda: not reader._handled, "and committed once it can be")
