@@ -146,12 +146,14 @@ class LaneIntake:
         return _delay(job, binding, until)
 
     def _book(self, name: str, first: datetime, lane: LaneState | None, now: datetime) -> datetime:
-        """The next turn on a lane, the first one at `first`."""
+        """The next turn on a lane, the first one at `first`. None is after the end of a limit that actions set."""
+        latest = min([now + LONGEST_BOOKING, *_ends(lane, now)])
+        first = min(first, latest)
         booked = self._booked.pop(name, None)
         if len(self._booked) >= MAX_BOOKED:
             del self._booked[next(iter(self._booked))]
         turn = first if booked is None else max(first, booked + timedelta(seconds=1 / _pace(lane)))
-        self._booked[name] = min(turn, max(first, now + LONGEST_BOOKING))
+        self._booked[name] = min(turn, latest)
         return self._booked[name]
 
 
@@ -175,6 +177,13 @@ def _pace(lane: LaneState | None) -> float:
     """How many mails of a lane begin in a second, at most."""
     rates = [] if lane is None else [each.rate.count / each.rate.period_s for each in lane.rates]
     return min(rates, default=USUAL_PACE)
+
+
+def _ends(lane: LaneState | None, now: datetime) -> list[datetime]:
+    """When keys that actions set on a lane have their old values again."""
+    ends_us = [] if lane is None else [min(each.until_us, OPEN_END_US) for each in lane.changes.values()]
+    ends = [datetime.fromtimestamp(end_us / SECOND_US, UTC) for end_us in ends_us]
+    return [end for end in ends if end > now]
 
 
 def _delay(job: DeliveryJob, binding: Binding, until: datetime) -> Delay:

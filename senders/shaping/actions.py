@@ -80,16 +80,21 @@ class ActionBook:
             self._drop(action)
         return over
 
-    def forget(self, now_us: int) -> None:
-        """Drops holds and keys whose time is over; suspensions stay on probation, for a day at most."""
+    def forget(self, now_us: int) -> bool:
+        """Drops holds and keys whose time is over; suspensions stay on probation, for a day at most.
+
+        Returns whether anything may have ended.
+        """
         if now_us < self._next_end_us:
-            return
+            return False
         self.version += 1
-        for action in [each for each in self._actions.values() if each.until_us <= now_us]:
+        over = [each for each in self._actions.values() if each.until_us <= now_us]
+        for action in over:
             if action.kind is not ActionKind.SUSPEND or action.until_us <= now_us - KEEP_US:
                 self._drop(action)
         ends = (each.until_us for each in self._actions.values() if each.until_us > now_us)
         self._next_end_us = min(ends, default=now_us + HOUR_US)
+        return bool(over)
 
     def stops(self, targets: Iterable[ActionTarget], kind: ActionKind, now_us: int) -> ActiveAction | None:
         """The suspension or hold that is in force on any of these targets, the one that ends last."""

@@ -159,8 +159,12 @@ class LaneBoard:
         for action, lifted in actions:
             self.actions.follow(action, lifted=lifted)
         if self.actions.version != version:
-            for lane in list(self._lanes):
-                self._touch(lane)
+            self._touch_all()
+
+    def _touch_all(self) -> None:
+        """Other actions are in force: what waits for the old ones is looked at."""
+        for lane in list(self._lanes):
+            self._touch(lane)
 
     def granted(self, names: Iterable[str]) -> None:
         """These limits have answered: the lanes that wait for them are looked at."""
@@ -188,7 +192,8 @@ class LaneBoard:
 
     def decide(self, now: ClockReading) -> LaneDecision:
         """What may begin now, mails of a higher priority first."""
-        self.actions.forget(now.earliest_us)
+        if self.actions.forget(now.earliest_us):
+            self._touch_all()
         decider = LaneDecider(
             self._file, self._lanes, self._places, self._calls, self._bindings, self.actions, self._book, now
         )

@@ -16,9 +16,13 @@ from senders.delivery.lane_intake import LONGEST_BOOKING, LaneIntake, words
 from senders.delivery.ready_queue import CAPACITY, DeliveryJob, ReadyQueue
 from senders.policy.pipeline import Delay, DeliveryRequest
 from senders.queue.ledger import DueCommand
+from senders.shaping.actions import ActiveAction
 from senders.shaping.bindings import Binding, BindingKind
+from senders.shaping.document import ActionKind
+from senders.shaping.gcra import SECOND_US
 from senders.shaping.loader import parse
 from senders.shaping.permits import ClockReading
+from senders.shaping.quantities import SendRate
 from senders.shaping.sites import Destination
 
 NOW = datetime(2026, 11, 29, 3, 0, tzinfo=UTC)
@@ -98,6 +102,30 @@ async def test_no_turn_is_further_ahead_than_the_longest_booking() -> None:
     turns = [delay.until for delay in desk.fill(10) if delay is not None]
 
     assert turns == [NOW + LONGEST_BOOKING] * 10
+
+
+async def test_no_turn_is_after_the_end_of_a_limit_that_a_rule_has_set() -> None:
+    desk, end = Desk(), NOW + timedelta(minutes=10)
+    desk.fill(CAPACITY)
+    [(lane, _)] = desk.driver.board.lanes()
+    slow = {"max_message_rate": SendRate.parse("1/h")}
+    until_us = round(end.timestamp() * SECOND_US)
+    target = ("lane", lane.key.source, lane.key.site)
+    desk.driver.board.act([ActiveAction(target, ActionKind.SET, "a rule", 1, until_us, slow)])
+    desk.driver.board.decide(ClockReading(1, 1))  # now the lane knows its rate
+
+    turns = [delay.until for delay in desk.fill(10) if delay is not None]
+
+    assert turns == [end] * 10
+
+
+async def test_a_permit_that_comes_in_an_hour_holds_a_command_for_the_longest_booking_at_most() -> None:
+    desk, job = Desk("[default]\nmax_message_rate = '1/h'"), a_job()
+    spent = Binding(BindingKind.MESSAGE_RATE, "mails", until_us=1 + 3600 * SECOND_US)
+
+    delay = desk.intake._delay(job, desk.intake._mail_of(job), spent, 1)
+
+    assert delay.until == NOW + LONGEST_BOOKING
 
 
 async def test_the_mails_of_a_domain_that_is_not_known_have_one_share() -> None:

@@ -234,6 +234,19 @@ def test_a_rule_sets_a_key_for_its_time() -> None:
     assert len(fast) > 1000
 
 
+def test_mails_begin_as_soon_as_a_rule_that_slowed_them_has_ended() -> None:
+    rule = BLOCKED.replace("'suspend'", "{set = {max_message_rate = '1/h'}}").replace("1h", "10s")
+    world = LaneWorld(FREE + rule, lambda _: "421 blocked")
+    world.mail(0)
+    world.run(1)
+    world.answers = lambda _: TAKEN
+    for number in range(1, 100):
+        world.mail(number)
+
+    assert len(world.run(8)) <= 1
+    assert len(world.run(3)) >= 98
+
+
 def test_mails_of_a_domain_that_is_not_found_wait() -> None:
     world = LaneWorld(FREE)
     world.mx["lost.example"] = []
