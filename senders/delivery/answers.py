@@ -52,7 +52,7 @@ class AnswerRecorder:
         self._chance = chance
         self._due_again = due_again
         self._set_aside: set[str] = set()
-        self._unended: dict[str, StateChange] = {}
+        self._unended: dict[str, tuple[QueueClass, StateChange]] = {}
         """How attempts end whose row could not be written, by command."""
         self._end_again_at = clock()
         self._log = structlog.get_logger("senders.delivery.answers")
@@ -148,7 +148,7 @@ class AnswerRecorder:
             return
         state = LedgerState.IN_DOUBT if job.handed_over else stop.state
         change = StateChange(command_id, job.due.attempt + 1, state, self._clock(), stop.reason, stop.detail)
-        await self._end(change)
+        await self._end(job.due.queue_class, change)
 
     async def postponed(self, job: DeliveryJob, error: Exception) -> None:
         """Record that a command raised an unexpected error before its mail: it is tried again after a while."""
@@ -159,18 +159,21 @@ class AnswerRecorder:
             await self.record([(job.due.status, again)])
             return
         attempt, state = job.due.attempt + 1, job.due.state
-        await self._end(StateChange(job.due.command.id, attempt, state, now, again.reason, again.detail, again.until))
+        change = StateChange(job.due.command.id, attempt, state, now, again.reason, again.detail, again.until)
+        await self._end(job.due.queue_class, change)
 
-    async def _end(self, change: StateChange) -> None:
+    async def _end(self, queue_class: QueueClass, change: StateChange) -> None:
         """End an attempt that went wrong, or note that this is still to be done: until then its row says `started`."""
         write = self._writer.answer if change.next_attempt_at is None else self._writer.take_back
         try:
             await write(change)
         except RowRefused as error:
             self._log.error("attempt_not_ended", command_id=change.command_id, error=describe(error))
-            self._unended[change.command_id] = change
+            self._unended[change.command_id] = queue_class, change
         else:
             self._unended.pop(change.command_id, None)
+            if change.next_attempt_at is not None:
+                self._due_again(queue_class, change.next_attempt_at)
             self._on_answer()
 
     async def end_attempts(self) -> None:
@@ -178,8 +181,8 @@ class AnswerRecorder:
         now = self._clock()
         if self._unended and now >= self._end_again_at:
             self._end_again_at = now + TRY_AGAIN
-            for change in list(self._unended.values()):
-                await self._end(change)
+            for queue_class, change in list(self._unended.values()):
+                await self._end(queue_class, change)
 
     def _next_attempt(self, start: AttemptStart, now: datetime, reply: Reply | None, retry: RetryPolicy) -> datetime:
         asked = None if reply is None else asked_wait(reply.text)

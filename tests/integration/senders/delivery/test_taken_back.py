@@ -23,6 +23,7 @@ from senders.content import dkim
 from senders.content.mail_builder import MailBuilder
 from senders.content.message import Mailbox
 from senders.content.templates import TemplateCache
+from senders.delivery import answers
 from senders.delivery.answers import AnswerRecorder
 from senders.delivery.mail_sender import MailContent, MailSender
 from senders.delivery.ownership import PartitionOwnership
@@ -298,6 +299,21 @@ async def test_an_attempt_whose_end_cannot_be_written_is_ended_as_soon_as_it_can
         connection.execute("DROP TRIGGER refuse ON ledger_queue")
     await worker.answers.end_attempts()
     assert await row_of(worker) == expected
+
+
+async def test_a_mail_whose_attempt_is_ended_late_is_found_at_once(
+    worker: Worker, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "TRY_AGAIN", timedelta(0))
+    refuse(database_url, "true")
+    await fail(worker, DeferringClient(nothing))
+    later = mail("u2")
+    worker.admit(later)
+    assert await worker.take() == [later.id]
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("DROP TRIGGER refuse ON ledger_queue")
+    await worker.answers.end_attempts()
+    assert len(await worker.take()) == 1
 
 
 async def waiting(worker: Worker) -> bool:
