@@ -45,7 +45,7 @@ async def not_found(domain: str) -> Destination:
     raise Unreachable(domain)
 
 
-class Worker:
+class TakingWorker:
     """A scheduler and the lanes of a relay, on which nothing begins."""
 
     def __init__(self, database_url: str) -> None:
@@ -101,9 +101,9 @@ class Worker:
 
 
 @pytest.fixture
-async def worker(database_url: str) -> AsyncIterator[Worker]:
+async def worker(database_url: str) -> AsyncIterator[TakingWorker]:
     migrate(database_url)
-    made = Worker(database_url)
+    made = TakingWorker(database_url)
     tasks = [asyncio.create_task(made.writer.run()), asyncio.create_task(made.scheduler.run())]
     yield made
     await end_tasks(tasks)
@@ -124,7 +124,7 @@ def admit(database_url: str, count: int) -> list[str]:
 
 
 async def test_a_partition_that_leaves_and_comes_back_within_a_turn_is_read_from_its_beginning(
-    worker: Worker, database_url: str
+    worker: TakingWorker, database_url: str
 ) -> None:
     commands = admit(database_url, 3)
     worker.take_over(0, 1)
@@ -137,7 +137,7 @@ async def test_a_partition_that_leaves_and_comes_back_within_a_turn_is_read_from
 
 
 async def test_when_all_partitions_leave_and_the_same_come_back_their_commands_are_taken_at_once(
-    worker: Worker, database_url: str
+    worker: TakingWorker, database_url: str
 ) -> None:
     commands = admit(database_url, 3)
     worker.take_over(0)

@@ -97,7 +97,7 @@ class ClosingClient:
         """It is closed."""
 
 
-class Worker:
+class SendingWorker:
     """What one worker knows of its queue, and its mail sender, on a real ledger."""
 
     def __init__(self, url: str, database: AsyncDatabase, writer: LedgerWriter, content: MailContent) -> None:
@@ -166,7 +166,7 @@ def content(tmp_path: Path) -> MailContent:
 
 
 @pytest.fixture
-async def worker(database_url: str, content: MailContent) -> AsyncIterator[Worker]:
+async def worker(database_url: str, content: MailContent) -> AsyncIterator[SendingWorker]:
     migrate(database_url)
 
     async def own(connection: AsyncConnection[Any]) -> None:
@@ -177,7 +177,7 @@ async def worker(database_url: str, content: MailContent) -> AsyncIterator[Worke
     await read.run(own)
     writer = LedgerWriter(write, OWNER, SendCheck(HASHER, STALE_AFTER))
     writing = asyncio.create_task(writer.run())
-    yield Worker(database_url, read, writer, content)
+    yield SendingWorker(database_url, read, writer, content)
     await end_tasks([writing])
     for database in databases:
         await database.close()
@@ -188,7 +188,7 @@ def mail(user: str) -> SendCommand:
 
 
 async def test_a_mail_taken_back_is_found_at_once_although_a_later_one_was_read_meanwhile(
-    worker: Worker, database_url: str
+    worker: SendingWorker, database_url: str
 ) -> None:
     first, later = mail("u1"), mail("u2")
     worker.admit(first)
@@ -210,7 +210,7 @@ async def test_a_mail_taken_back_is_found_at_once_although_a_later_one_was_read_
 
 
 async def test_a_deferral_that_is_due_before_its_row_says_so_is_found_at_once(
-    worker: Worker, database_url: str
+    worker: SendingWorker, database_url: str
 ) -> None:
     first, later = mail("u1"), mail("u2")
     worker.admit(first)
@@ -242,7 +242,7 @@ def refuse(database_url: str, condition: str) -> None:
         )
 
 
-async def row_of(worker: Worker) -> tuple[Any, ...] | None:
+async def row_of(worker: SendingWorker) -> tuple[Any, ...] | None:
     async def read(connection: AsyncConnection[Any]) -> tuple[Any, ...] | None:
         cursor = await connection.execute(
             "SELECT state, attempt, reason, next_attempt_at > now() + interval '30 seconds' FROM ledger_queue"
@@ -256,7 +256,7 @@ async def nothing() -> None:
     """Nothing comes before the answer."""
 
 
-async def fail(worker: Worker, client: ChannelClient) -> None:
+async def fail(worker: SendingWorker, client: ChannelClient) -> None:
     """Send a mail whose row is refused, and let that be recorded."""
     command = mail("u1")
     worker.admit(command)
@@ -268,7 +268,7 @@ async def fail(worker: Worker, client: ChannelClient) -> None:
 
 
 async def test_a_mail_that_no_server_took_is_tried_again_where_the_first_taking_back_is_refused(
-    worker: Worker, database_url: str
+    worker: SendingWorker, database_url: str
 ) -> None:
     refuse(database_url, "NEW.reason IS NULL")
     await fail(worker, ClosingClient(nothing))
@@ -276,7 +276,7 @@ async def test_a_mail_that_no_server_took_is_tried_again_where_the_first_taking_
 
 
 async def test_a_deferral_before_the_mail_was_handed_over_that_cannot_be_written_loses_no_mail(
-    worker: Worker, database_url: str
+    worker: SendingWorker, database_url: str
 ) -> None:
     refuse(database_url, "NEW.state = 'deferred'")
     await fail(worker, DeferringClient(nothing))
@@ -288,7 +288,7 @@ async def test_a_deferral_before_the_mail_was_handed_over_that_cannot_be_written
     [(False, ("admitted", 0, "delivery_error", True)), (True, ("in_doubt", 1, "delivery_error", None))],
 )
 async def test_an_attempt_whose_end_cannot_be_written_is_ended_as_soon_as_it_can(
-    worker: Worker, database_url: str, handed_over: bool, expected: tuple[Any, ...]
+    worker: SendingWorker, database_url: str, handed_over: bool, expected: tuple[Any, ...]
 ) -> None:
     refuse(database_url, "true")
     client = DeferringClient(nothing)
@@ -302,7 +302,7 @@ async def test_an_attempt_whose_end_cannot_be_written_is_ended_as_soon_as_it_can
 
 
 async def test_a_mail_whose_attempt_is_ended_late_is_found_at_once(
-    worker: Worker, database_url: str, monkeypatch: pytest.MonkeyPatch
+    worker: SendingWorker, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answers, "TRY_AGAIN", timedelta(0))
     refuse(database_url, "true")
@@ -316,7 +316,7 @@ async def test_a_mail_whose_attempt_is_ended_late_is_found_at_once(
     assert len(await worker.take()) == 1
 
 
-async def waiting(worker: Worker) -> bool:
+async def waiting(worker: SendingWorker) -> bool:
     """Whether a transaction waits for a row."""
 
     async def count(connection: AsyncConnection[Any]) -> int:
