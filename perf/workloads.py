@@ -34,7 +34,6 @@ BROWSING = ("page_viewed", "product_viewed", "search_made", "list_scrolled", "vi
 POINTS = {name: 0.5 if name in KINDS["wish"] else 1.0 for name in MATCHING}
 
 MATCH_SHARE = 0.05
-SEND_SHARE = 0.01
 CUT_SHORT = 1.02
 """Compensates for sessions that the end of the run cuts short."""
 LONG_SHARE: Mapping[Distribution, float] = {"uniform": 0.64, "zipf": 0.66}

@@ -64,25 +64,60 @@ class DeliveryProcess:
         self._ending = ending
         self._watchdog = Watchdog()
         self._databases: list[Database] = []
+        self._async_databases: list[AsyncDatabase] = []
         self._loop = asyncio.get_running_loop()
         self._halt = Event()
         self._stores = Stores.of(settings)
-        ledger, relay = self._stores.ledger, Outage("relay")
+        relay = Outage("relay")
         outages = (*self._stores.outages, relay, Outage("kafka"))
         metrics = SenderMetrics(identity.restarts if identity else 0)
         hasher = AddressHasher(settings.suppression_key.get_secret_value().encode())
         self._switches = DeliverySwitches()
-        check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s), self._switches)
         templates = TemplateCache()
-        self._async_databases = [AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat) for _ in range(10)]
-        take, lease, write, publish, count, remove, trace, *of_lanes = self._async_databases
-        parts = WorkerParts(
-            database=take,
-            lease_database=lease,
-            writer=LedgerWriter(write, self.owner, check, self._watchdog, metrics),
-            lane_databases=LaneDatabases(*of_lanes),
-            trace_database=trace,
-            routes=routes,
+        parts = self._worker_parts(signer, templates, hasher, reload, relay, metrics)
+        self._worker = DeliveryWorker(settings, parts)
+        self._outbox_relay = OutboxRelay(
+            settings.connection,
+            self._async_database(),
+            lambda: self._worker.held,
+            self._worker.wake,
+            self._watchdog,
+        )
+        self._removal_sweep = RemovalSweep(
+            self._async_database(), lambda: self._worker.held, self._outbox_relay.wake, self._watchdog, metrics
+        )
+        batch_readers = self._batch_readers(partitions, hasher, metrics)
+        self._readers = {name: reader.run for name, reader in batch_readers.items()} | self._log_readers(templates)
+        positions = {reader.group: reader.positions for reader in batch_readers.values()}
+        self._monitor = Monitor(
+            self._worker,
+            metrics,
+            outages,
+            self._watchdog,
+            self._async_database(),
+            settings.connection,
+            positions,
+            identity,
+        )
+
+    def _worker_parts(
+        self,
+        signer: dkim.Signer,
+        templates: TemplateCache,
+        hasher: AddressHasher,
+        reload: ShapingReload | None,
+        relay: Outage,
+        metrics: SenderMetrics,
+    ) -> WorkerParts:
+        settings, watchdog = self._settings, self._watchdog
+        check = SendCheck(hasher, timedelta(seconds=settings.consent_stale_s), self._switches)
+        return WorkerParts(
+            database=self._async_database(),
+            lease_database=self._async_database(),
+            writer=LedgerWriter(self._async_database(), self.owner, check, watchdog, metrics),
+            lane_databases=LaneDatabases(self._async_database(), self._async_database(), self._async_database()),
+            trace_database=self._async_database(),
+            routes=self.routes,
             relay_outage=relay,
             reload=reload,
             templates=templates,
@@ -91,29 +126,19 @@ class DeliveryProcess:
             hasher=hasher,
             owner=self.owner,
             on_answer=lambda: self._outbox_relay.wake(),
-            watchdog=self._watchdog,
+            watchdog=watchdog,
             observer=metrics,
             mail_observer=metrics,
         )
-        self._worker = DeliveryWorker(settings, parts)
-        self._outbox_relay = OutboxRelay(
-            settings.connection, publish, lambda: self._worker.held, self._worker.wake, self._watchdog
-        )
-        self._removal_sweep = RemovalSweep(
-            remove, lambda: self._worker.held, self._outbox_relay.wake, self._watchdog, metrics
-        )
-        batch_readers = self._batch_readers(partitions, hasher, metrics)
-        self._readers: dict[str, Callable[[], None]] = {name: reader.run for name, reader in batch_readers.items()}
-        self._readers["template-reader"] = TemplateReader(
-            settings.connection, templates, self._halt, beat=self._watchdog.beat
-        ).run
-        self._readers["control-reader"] = ControlReader(
-            settings.connection, self._switches, self._halt, lambda: self._call(self._worker.wake), self._watchdog.beat
-        ).run
-        positions = {reader.group: reader.positions for reader in batch_readers.values()}
-        self._monitor = Monitor(
-            self._worker, metrics, outages, self._watchdog, count, settings.connection, positions, identity
-        )
+
+    def _log_readers(self, templates: TemplateCache) -> dict[str, Callable[[], None]]:
+        """What reads whole topics into memory, by the names of the threads."""
+        connection, halt, beat = self._settings.connection, self._halt, self._watchdog.beat
+        control = ControlReader(connection, self._switches, halt, lambda: self._call(self._worker.wake), beat)
+        return {
+            "template-reader": TemplateReader(connection, templates, halt, beat=beat).run,
+            "control-reader": control.run,
+        }
 
     def _batch_readers(
         self, partitions: int, hasher: AddressHasher, metrics: SenderMetrics
@@ -148,6 +173,13 @@ class DeliveryProcess:
     def _database(self, store: Store) -> Database:
         database = Database(store.url, store.outage, self._halt, self._watchdog.beat)
         self._databases.append(database)
+        return database
+
+    def _async_database(self) -> AsyncDatabase:
+        """A connection to the ledger for one task."""
+        ledger = self._stores.ledger
+        database = AsyncDatabase(ledger.url, ledger.outage, self._watchdog.beat)
+        self._async_databases.append(database)
         return database
 
     def _take_over(self, partitions: list[int]) -> None:

@@ -9,7 +9,7 @@ from senders.shaping.lane_decider import LaneBegin
 def attempt_path(
     book: PathBook, now_s: float, begin: LaneBegin, path: MailPath | None, answered: SmtpState | None
 ) -> AttemptPath:
-    """What is known of it; the site only if it is not the host itself."""
+    """What is known of the way. The site is None where it has the name of the host."""
     host, address, ours, tls = (None,) * 4 if path is None else (path.host, path.address, path.source, path.tls)
     return book.path(
         now_s,

@@ -54,7 +54,7 @@ class LaneAnswer:
 
 
 class LaneMails(Protocol):
-    """Brings the mails that begin to their end, and is told of those that cannot."""
+    """Sends the mails that begin, and answers those that cannot begin."""
 
     def begun(self, mail_id: str) -> None:
         """A mail waits on no lane any more: it is being sent."""

@@ -8,6 +8,7 @@ Between two switches a paused command costs nothing: it waits in the ledger unti
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from psycopg.errors import QueryCanceled
@@ -146,8 +147,17 @@ class PauseRelease:
             since = this.places.get(partition, pauses.BEGINNING)
             if since is not None and released < BATCH:
                 limit = BATCH - released
+                release = partial(
+                    pauses.release,
+                    partition=partition,
+                    since=since,
+                    reason=reason,
+                    holding=holding,
+                    now=now,
+                    limit=limit,
+                )
                 try:
-                    count, place = await self._release_in(partition, since, reason, holding, now, limit)
+                    count, place = await self._database.run(release)
                 except QueryCanceled as error:
                     this.rests_until = now + REST
                     self._log.warning("statement_timed_out", error=describe(error), next_step="tried again in a minute")
@@ -155,16 +165,3 @@ class PauseRelease:
                 this.places[partition] = place if count == limit else None
                 released += count
         return released
-
-    async def _release_in(
-        self,
-        partition: int,
-        since: ReleasePlace,
-        reason: DeliveryReason,
-        holding: Collection[str],
-        now: datetime,
-        limit: int,
-    ) -> tuple[int, ReleasePlace]:
-        return await self._database.run(
-            lambda connection: pauses.release(connection, partition, since, reason, holding, now, limit)
-        )

@@ -154,7 +154,7 @@ class LaneBoard:
         self.follow((action, False) for action in actions)
 
     def follow(self, actions: Iterable[tuple[ActiveAction, bool]]) -> None:
-        """Actions are as another worker or a person has them; True: lifted."""
+        """Puts in force what other workers or people have changed: each action, and whether it is lifted."""
         version = self.actions.version
         for action, lifted in actions:
             self.actions.follow(action, lifted=lifted)

@@ -1,13 +1,13 @@
 """A mail server that takes every mail and needs a quarter of a second for each reply."""
 
 import socketserver
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from drivers.running_senders import Harbour
+from drivers.serving import serving
 
 REPLY_S = 0.25
 R = TypeVar("R", bound=socketserver.BaseServer)
@@ -49,12 +49,9 @@ class _SlowHandler(socketserver.StreamRequestHandler):
 def in_place_of_the_sink(delivery: Harbour, receiver: Callable[[int], R]) -> Iterator[R]:
     """A receiver on the port of the delivery's sink; the delivery is stopped at the end."""
     delivery.sink.stop()
-    with receiver(delivery.sink.port) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    server = receiver(delivery.sink.port)
+    with serving(server):
         try:
             yield server
         finally:
             delivery.stop()
-            server.shutdown()
-            thread.join()

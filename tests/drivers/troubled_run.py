@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Trouble:
     """In [0, 1): chooses among what is there when it happens."""
 
 
-class TroubledRun:
+class TroubledRun(ABC):
     """A crew, its clients, what is done to it, and what is due later. `close` ends everything that was started.
 
     Each kind of trouble is a method of that name behind `_`; subclasses add kinds.
@@ -47,11 +48,11 @@ class TroubledRun:
         self._most_workers = most_workers
         self._later: list[tuple[float, Callable[[], None]]] = []
 
+    @abstractmethod
     def progress(self) -> str:
         """How the run goes, in a line."""
-        raise NotImplementedError
 
-    def tick(self) -> None:
+    def tick(self) -> None:  # noqa: B027  # a run need not do anything then
         """Called ten times a second while time passes."""
 
     def close(self) -> None:

@@ -3,7 +3,6 @@
 import random
 import socket
 import ssl
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from drivers.dns_server import SERVFAIL, SILENT, Zones
 from drivers.mail_certificates import Authority
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, wait_until
+from drivers.serving import serving
 from drivers.shaped_delivery import FREE, in_state, kept, limited, publish, shape, shaped, states, zones_of
 
 from schemas.commands import SendCommand
@@ -53,15 +53,10 @@ class PolicyHandler(BaseHTTPRequestHandler):
 @contextmanager
 def policy_host(host: str, context: ssl.SSLContext) -> Iterator[None]:
     """The web server of a policy, in a thread."""
-    with ThreadingHTTPServer((host, HTTPS), PolicyHandler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer((host, HTTPS), PolicyHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        yield
 
 
 @pytest.fixture

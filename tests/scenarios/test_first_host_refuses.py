@@ -4,7 +4,6 @@ import errno
 import random
 import socket
 import socketserver
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from drivers.dns_server import Zones
 from drivers.real_servers import RealServers
 from drivers.running_senders import wait_until
+from drivers.serving import serving
 from drivers.shaped_delivery import FREE, in_state, kept, publish, shape, shaped, states, zones_of
 
 from schemas.vocabulary import LedgerState
@@ -49,14 +49,9 @@ class _Refusal(socketserver.StreamRequestHandler):
 @contextmanager
 def refusing(host: str, greeting: bytes) -> Iterator[Refusing]:
     """Such a server in a thread."""
-    with Refusing(host, greeting) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    server = Refusing(host, greeting)
+    with serving(server):
+        yield server
 
 
 @pytest.fixture

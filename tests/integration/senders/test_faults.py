@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import KafkaException
 from drivers.real_servers import RealServers
 from drivers.running_senders import Harbour, Tail, a_command, free_port, harbour, have_topics, parsed, wait_until
+from drivers.serving import serving
 
 from infra.kafka.client import KafkaAway
 from infra.kafka.connection import Connection
@@ -85,14 +86,8 @@ def one_reply(port: int, to_final_dot: bytes) -> Iterator[None]:
     class Threads(socketserver.ThreadingTCPServer):
         allow_reuse_address = daemon_threads = True
 
-    with Threads(("127.0.0.1", port), OneReplyHandler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Threads(("127.0.0.1", port), OneReplyHandler)):
+        yield
 
 
 def some_done(delivery: Harbour, at_least: int) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from drivers.earlier_migrations import migrate_before
 from drivers.running_senders import a_command
 from psycopg import AsyncConnection, Connection
 from psycopg.types.json import Jsonb
 
-from infra.postgres import migrate as migrations
 from infra.postgres.migrate import migrate
 from schemas.outcomes import Reply
 from schemas.vocabulary import LedgerState
@@ -24,16 +24,6 @@ NOW = datetime.now(UTC)
 LONG_AGO = NOW - timedelta(days=40)
 REPLY = {"code": 451, "enhanced": "4.7.1", "text": "try again later"}
 LAST = frozenset(state for state in LedgerState if state.terminal)
-
-
-def before(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The database as it was before this migration."""
-    for file in migrations.MIGRATIONS.glob("*.sql"):
-        if file.stem < "0012":
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "MIGRATIONS", tmp_path)
-        migrate(database_url)
 
 
 def insert(connection: Connection[Any], state: LedgerState, *, unpublished: bool, at: datetime) -> str:
@@ -53,7 +43,7 @@ def insert(connection: Connection[Any], state: LedgerState, *, unpublished: bool
 async def test_every_command_keeps_its_state_and_every_unpublished_outcome_its_place(
     database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    before(database_url, monkeypatch, tmp_path)
+    migrate_before("0012", database_url, monkeypatch, tmp_path)
     states: dict[str, LedgerState] = {}
     waiting_outcomes: list[tuple[str, str]] = []
     with psycopg.connect(database_url, autocommit=True) as connection:

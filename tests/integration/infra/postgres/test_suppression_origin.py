@@ -4,8 +4,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from drivers.earlier_migrations import migrate_before
 
-from infra.postgres import migrate as migrations
 from infra.postgres.migrate import migrate
 
 pytestmark = pytest.mark.servers
@@ -13,20 +13,10 @@ pytestmark = pytest.mark.servers
 KNOWN, OLDER, FORGOTTEN = "1" * 32, "2" * 32, "3" * 32
 
 
-def before(database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The database as it was before this migration."""
-    for file in migrations.MIGRATIONS.glob("*.sql"):
-        if file.stem < "0019":
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "MIGRATIONS", tmp_path)
-        migrate(database_url)
-
-
 def test_suppressions_get_user_and_trigger_of_the_command_that_caused_them(
     database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    before(database_url, monkeypatch, tmp_path)
+    migrate_before("0019", database_url, monkeypatch, tmp_path)
     columns = "address_hash, scope, reason, since, command_id"
     insert = f"INSERT INTO suppressions ({columns}) VALUES (%s, '*', 'r', now(), %s)"
     with psycopg.connect(database_url, autocommit=True) as connection:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -55,10 +56,9 @@ STALE_AFTER = timedelta(seconds=5)
 class DeferringClient:
     """A connection whose server defers each mail; `before` comes before its answer."""
 
-    path = None
+    path = tracer = None
     connected = usable = True
     handed_over = False
-    tracer = None
 
     def __init__(self, before: Callable[[], Awaitable[None]]) -> None:
         self._before = before
@@ -75,26 +75,15 @@ class DeferringClient:
         """It is closed."""
 
 
-class ClosingClient:
-    """A connection whose server says 421 to MAIL and then takes no other connection; `before` comes before that."""
+class ClosingClient(DeferringClient):
+    """Its server says 421 to MAIL and then takes no other connection."""
 
-    path = None
-    connected = True
-    usable = handed_over = False
+    usable = False
 
-    def __init__(self, before: Callable[[], Awaitable[None]]) -> None:
-        self._before = before
-
-    async def connect(self) -> None:
-        """It is connected."""
-
-    async def send(self, mail_from: str, to: str, message: bytes) -> NoReturn:  # noqa: ARG002
+    async def send(self, mail_from: str, to: str, message: bytes) -> NoReturn:
         """The mail is not taken."""
-        await self._before()
+        await super().send(mail_from, to, message)
         raise Unreachable("421 4.3.2 closing")
-
-    async def close(self) -> None:
-        """It is closed."""
 
 
 class SendingWorker:
@@ -187,9 +176,11 @@ def mail(user: str) -> SendCommand:
     return a_command(user, "h", purpose=TRANSACTIONAL, to=f"{user}@example.net")
 
 
-async def test_a_mail_taken_back_is_found_at_once_although_a_later_one_was_read_meanwhile(
-    worker: SendingWorker, database_url: str
-) -> None:
+@asynccontextmanager
+async def read_meanwhile(
+    worker: SendingWorker, database_url: str, client: type[DeferringClient], again: timedelta = timedelta(minutes=1)
+) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
+    """A mail and its sending, whose answer is written only after a later command was read."""
     first, later = mail("u1"), mail("u2")
     worker.admit(first)
     assert await worker.take() == [first.id]
@@ -198,35 +189,30 @@ async def test_a_mail_taken_back_is_found_at_once_although_a_later_one_was_read_
         async def hold() -> None:
             await other.execute("SELECT FROM ledger_queue FOR UPDATE")
 
-        sending = asyncio.create_task(worker.send(first.id, ClosingClient(hold)))
+        sending = asyncio.create_task(worker.send(first.id, client(hold), again))
         while not await waiting(worker):
             await asyncio.sleep(0.01)
         worker.admit(later)
-        assert await worker.take() == [later.id], "the first is being taken back"
-    with pytest.raises(Unreachable):
-        await sending
-    assert await worker.take() == [first.id]
-    assert worker.ready.job(first.id).due.attempt == 0, "no attempt is counted"
+        assert await worker.take() == [later.id], "the answer of the first is being written"
+    yield first.id, sending
+
+
+async def test_a_mail_taken_back_is_found_at_once_although_a_later_one_was_read_meanwhile(
+    worker: SendingWorker, database_url: str
+) -> None:
+    async with read_meanwhile(worker, database_url, ClosingClient) as (first, sending):
+        with pytest.raises(Unreachable):
+            await sending
+        assert await worker.take() == [first]
+        assert worker.ready.job(first).due.attempt == 0, "no attempt is counted"
 
 
 async def test_a_deferral_that_is_due_before_its_row_says_so_is_found_at_once(
     worker: SendingWorker, database_url: str
 ) -> None:
-    first, later = mail("u1"), mail("u2")
-    worker.admit(first)
-    assert await worker.take() == [first.id]
-    async with await AsyncConnection.connect(database_url) as other:
-
-        async def hold() -> None:
-            await other.execute("SELECT FROM ledger_queue FOR UPDATE")
-
-        sending = asyncio.create_task(worker.send(first.id, DeferringClient(hold), timedelta(milliseconds=1)))
-        while not await waiting(worker):
-            await asyncio.sleep(0.01)
-        worker.admit(later)
-        assert await worker.take() == [later.id], "the answer of the first is being written"
-    await sending
-    assert await worker.take() == [first.id]
+    async with read_meanwhile(worker, database_url, DeferringClient, timedelta(milliseconds=1)) as (first, sending):
+        await sending
+        assert await worker.take() == [first]
 
 
 def refuse(database_url: str, condition: str) -> None:
